@@ -1,0 +1,48 @@
+# A fresh machine needs Python 3.11 or newer and make; everything else goes into .venv.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+EXTRAS := train,dev
+DATA ?=
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test check fix bench clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(INSTALLED) ## a whole run on drawn images, in a minute
+	$(BIN)/assay demo
+
+test: $(INSTALLED) ## the tests; ARGS="tests/measure -x" for some of them
+	$(BIN)/pytest -q $(ARGS)
+
+check: $(INSTALLED) ## lint, format and types, changing nothing
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+fix: $(INSTALLED) ## what ruff can mend by itself
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(INSTALLED) ## every benchmark; DATA=folder of the data set
+	@test -n "$(DATA)" || { echo "make bench: expected DATA=folder of the data set, got nothing" >&2; exit 2; }
+	@set -e; for script in benchmarks/[a-z]*.py; do \
+		echo "$$script"; $(BIN)/python "$$script" --data "$(DATA)"; \
+	done
+
+clean: ## remove .venv and caches; runs in out/ stay
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks
+
+# The stamp is newer than pyproject.toml once all that it asks for is installed.
+$(INSTALLED): pyproject.toml
+	@test -n "$(PYTHON)" || { echo "expected Python 3.11 or newer on the path, found none" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "expected Python 3.11 or newer, got $$($(PYTHON) --version); name another: make PYTHON=…" >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[$(EXTRAS)]'
+	@touch $@

@@ -1,0 +1,102 @@
+"""Array types with their shapes, the one-method protocols, and UNKNOWN.
+
+Sizes: N images, K classes, D features, B images in a batch, S pixels a side. Probabilities lie in
+[0, 1], logarithms are natural, times are seconds. The shapes are checked while the tests run.
+"""
+
+from collections.abc import Sized
+from typing import Any, Protocol, Self
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, UInt8
+
+UNKNOWN = -1
+"""The label of an image whose class is not known."""
+
+Labels = Int[np.ndarray, "N"]
+"""Class index of each image, or UNKNOWN."""
+
+Mask = Bool[np.ndarray, "N"]
+Weights = Float[np.ndarray, "N"]
+"""A number for each image."""
+
+Probs = Float[np.ndarray, "N K"]
+"""P(class) of each image; rows sum to 1."""
+
+Matrix = Float[np.ndarray, "N D"]
+"""One row of features for each image."""
+
+Prior = Float[np.ndarray, "K"]
+"""A number for each class; as a prior it sums to 1."""
+
+Transition = Float[np.ndarray, "K K"]
+"""P(given | true) at [true, given]; rows sum to 1."""
+
+Counts = Int[np.ndarray, "K K"]
+"""Trusted images at [true, given]."""
+
+Pixels = UInt8[np.ndarray, "H W 3"]
+"""One RGB image."""
+
+Batch = UInt8[np.ndarray, "B S S 3"]
+"""RGB images of one square size."""
+
+
+class Classifier(Protocol):
+    """scikit-learn's contract, as far as it is used here."""
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Learn from X (N, D) and class indices y (N,)."""
+        ...
+
+    def predict_proba(self, X: Any) -> Any:
+        """P(class) of each row of X, in the order of ``classes_``."""
+        ...
+
+
+class Backbone(Protocol):
+    """A frozen network that turns pixels into features."""
+
+    @property
+    def name(self) -> str:
+        """The name a user would give, such as ``tf_efficientnet_lite2``."""
+        ...
+
+    @property
+    def digest(self) -> str:
+        """sha256 over the weights and all that changes the features."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Side in pixels of the images that ``embed`` takes."""
+        ...
+
+    @property
+    def width(self) -> int:
+        """D, the number of features."""
+        ...
+
+    def embed(self, images: Batch) -> Float[np.ndarray, "B D"]:
+        """Features of a batch."""
+        ...
+
+
+class Progress(Protocol):
+    """What a long step calls to show how far it is."""
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """``done`` of ``total`` items of ``stage`` are finished."""
+        ...
+
+
+def silent(stage: str, done: int, total: int) -> None:
+    """The progress that shows nothing."""
+
+
+def same_length(**named: Sized) -> int:
+    """The common length of the named sequences; ValueError names those that differ."""
+    lengths = {name: len(values) for name, values in named.items()}
+    if len(set(lengths.values())) > 1:
+        raise ValueError(f"expected one length for all, got {lengths}")
+    return next(iter(lengths.values()))

@@ -1,0 +1,132 @@
+"""A zip or tar of images, read in place: nothing is ever extracted under a name of the archive's."""
+
+import tarfile
+import zipfile
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from assay._errors import DataError
+from assay.data.census import Census, is_hidden
+from assay.data.dataset import Listing, Skipped
+from assay.data.formats import IMAGE_EXTENSIONS, SNIFF_BYTES, allowed_format, extension
+from assay.data.images import Limits
+from assay.data.members import ByteStore, Entry, FileStore, Member, peek_member, read_member, too_large
+from assay.data.paths import check_entry
+from assay.data.tars import UnpackedStore, is_compressed, tar_entries
+from assay.data.zips import zip_entries
+
+_ZIP_STARTS = (b"PK\3\4", b"PK\5\6")
+
+
+@dataclass(frozen=True)
+class ArchiveSource:
+    """Reads the images of one archive."""
+
+    store: ByteStore
+    members: tuple[Member | Skipped, ...]
+    """Of each image: where it lies, or why it cannot be read."""
+    top_folders: tuple[str, ...] = ()
+    max_bytes: int = Limits().max_bytes
+
+    def read(self, index: int) -> bytes | Skipped:
+        """The bytes of image ``index``, or why they cannot be had."""
+        member = self.members[index]
+        return member if isinstance(member, Skipped) else read_member(self.store, member, self.max_bytes)
+
+
+def scan_archive(path: Path) -> Listing:
+    """All images in a zip or tar (plain, gzip, bzip2 or xz), told apart by content.
+
+    A member with the extension of an image is a row whatever it holds; one without any extension is one
+    if its first bytes are those of an allowed format; no other member is looked into. A hostile name, an
+    encrypted or a too large member is a skipped row. A compressed tar takes room for its unpacked size
+    among the temporary files.
+
+    Raises
+    ------
+    DataError : no zip or tar, a damaged one, or two members of one name
+    ResourceError : no room to unpack a compressed tar
+    """
+    store, entries = _open(path)
+    census = Census()
+    places: dict[str, Member | Skipped] = {}
+    for name, place in entries:
+        if place is None:
+            _note_folder(name.rstrip("/") + "/", census)
+        elif _is_row(name, place, store, census):
+            checked = _checked(name, place)
+            places[name] = checked
+            census.add(name, checked if isinstance(checked, Skipped) else None)
+    _refuse_duplicates(path, census.names)
+    names, skipped = census.rows()
+    source = ArchiveSource(store, tuple(places[name] for name in names), tuple(sorted(census.folders)))
+    return Listing(names, source, skipped=skipped, notes=census.notes())
+
+
+def _open(path: Path) -> tuple[ByteStore, Iterator[Entry]]:
+    if not path.is_file():
+        raise DataError(f"expected a zip or tar file, got {str(path)!r}, which is no file; check the path")
+    try:
+        with path.open("rb") as file:
+            head = file.read(SNIFF_BYTES)
+    except OSError as error:
+        raise DataError(
+            f"{path}: expected a file that can be read, got: {error.strerror}; check its rights"
+        ) from error
+    if is_compressed(head):
+        unpacked = UnpackedStore(path)
+        return unpacked, tar_entries(path, unpacked.open())
+    store = FileStore.of(path)
+    # The test that allows bytes before a zip is last: a tar that ends with a zip would pass it.
+    if head.startswith(_ZIP_STARTS):
+        return store, zip_entries(path, store)
+    if tarfile.is_tarfile(path):
+        return store, tar_entries(path, path.open("rb"))
+    if zipfile.is_zipfile(path):  # a program that unpacks itself
+        return store, zip_entries(path, store)
+    raise DataError(
+        f"{path}: expected a zip or tar (plain, gzip, bzip2 or xz), got a file that starts {head[:8]!r}; "
+        "unpack it into a folder first"
+    )
+
+
+def _is_row(name: str, place: Member | Skipped, store: ByteStore, census: Census) -> bool:
+    """Whether a member is a row; if not, it is counted."""
+    if check_entry(name) is None and any(map(is_hidden, name.split("/"))):
+        census.hidden += 1
+        return False
+    _note_folder(name, census)
+    ending = extension(name)
+    if ending in IMAGE_EXTENSIONS or (not ending and _looks_like_image(place, store)):
+        return True
+    census.ignored[ending] += 1
+    return False
+
+
+def _looks_like_image(place: Member | Skipped, store: ByteStore) -> bool:
+    return isinstance(place, Member) and allowed_format(peek_member(store, place, SNIFF_BYTES)) is not None
+
+
+def _note_folder(name: str, census: Census) -> None:
+    top, slash, _ = name.partition("/")
+    if slash and top and not is_hidden(top):
+        census.folders.add(top)
+
+
+def _checked(name: str, place: Member | Skipped) -> Member | Skipped:
+    fault = check_entry(name)
+    if fault is None and isinstance(place, Member):
+        fault = too_large(place, Limits().max_bytes)
+    return place if fault is None else fault
+
+
+def _refuse_duplicates(path: Path, names: list[str]) -> None:
+    """Which of two members of one name would a label be for?"""
+    name, times = max(Counter(names).items(), key=lambda item: item[1], default=("", 0))
+    if times > 1:
+        raise DataError(
+            f"{path}: expected every member to have a name of its own, got {name!r} {times} times; "
+            "pack the images again under different names"
+        )

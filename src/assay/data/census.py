@@ -1,0 +1,75 @@
+"""Counting what is found while a folder or an archive is walked."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from assay.data.dataset import Skipped
+from assay.data.paths import natural_key
+
+_HIDDEN = frozenset(("__MACOSX", "Thumbs.db", "desktop.ini"))
+_SHOWN = 3
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder is one that systems leave behind, not one that a person put there."""
+    return name.startswith(".") or name in _HIDDEN
+
+
+@dataclass
+class Census:
+    """Rows, and what was left out; filled entry by entry."""
+
+    names: list[str] = field(default_factory=list)
+    skipped: dict[str, Skipped] = field(default_factory=dict)
+    folders: set[str] = field(default_factory=set)
+    """Names of the folders at the top."""
+    hidden: int = 0
+    ignored: Counter[str] = field(default_factory=Counter)
+    """How many files of each extension are no images."""
+    links: Counter[str] = field(default_factory=Counter)
+    """How many links were not followed, for each reason."""
+    unlisted: list[str] = field(default_factory=list)
+    """Folders that could not be listed."""
+
+    def add(self, name: str, fault: Skipped | None = None) -> None:
+        """A row for ``name``, which is skipped if it has a fault."""
+        self.names.append(name)
+        if fault is not None:
+            self.skipped[name] = fault
+
+    def rows(self) -> tuple[tuple[str, ...], dict[int, Skipped]]:
+        """Names in natural order, and the fault of each index that has one."""
+        names = tuple(sorted(self.names, key=natural_key))
+        return names, {index: self.skipped[name] for index, name in enumerate(names) if name in self.skipped}
+
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know, one line for each kind."""
+        lines = []
+        if self.hidden:
+            lines.append(f"ignored {_count(self.hidden, 'hidden entry', 'hidden entries')}")
+        for ending, number in sorted(self.ignored.items()):
+            what = f"named *{ending}" if ending else "without an extension"
+            lines.append(f"ignored {_count(number, 'file', 'files')} {what}: no images")
+        for reason, number in sorted(self.links.items()):
+            lines.append(f"did not follow {_count(number, 'link', 'links')}: {reason}")
+        if self.unlisted:
+            lines.append(f"could not list {_some(self.unlisted)}: the images there are missing")
+        same = _equal_but_for_case(self.names)
+        return (*lines, *(f"names that differ only in case: {_some(names)}" for names in same))
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number:,} {one if number == 1 else many}"
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(map(repr, names[:_SHOWN])) + more
+
+
+def _equal_but_for_case(names: Sequence[str]) -> list[list[str]]:
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(name.casefold(), []).append(name)
+    return sorted(sorted(group) for group in groups.values() if len(group) > 1)

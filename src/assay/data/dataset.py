@@ -1,0 +1,127 @@
+"""Dataset: images in a fixed order, with the labels that came with them.
+
+A Dataset holds no pixels. It knows how to read the bytes of image i, what was said about it, and
+which images cannot be used and why. N never changes after reading: a bad image stays a row.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+from assay._types import UNKNOWN, Labels, Mask, same_length
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """Why an image cannot be used. Never an exception, never a missing row."""
+
+    reason: str
+    """A code from faults: ``truncated``, ``bad_path``, ``missing_image``…"""
+    detail: str = ""
+    """What was found, for a person to read."""
+
+
+@runtime_checkable
+class ImageSource(Protocol):
+    """Where the bytes are: a folder, an archive, a table."""
+
+    def read(self, index: int) -> bytes | Skipped:
+        """The bytes of image ``index``, or why they cannot be had. Safe to call from threads."""
+        ...
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The images found at a place, before any label is known."""
+
+    names: tuple[str, ...]
+    """In natural order (``2.png`` before ``10.png``), with ``/`` between parts, relative to the place."""
+    source: ImageSource
+    """Reads image i of ``names``."""
+    skipped: Mapping[int, Skipped] = field(default_factory=dict)
+    """Entries that were seen and cannot be used: a symlink that leaves the root, a FIFO…"""
+    flags: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    """What was ignored, counted: ``ignored 3 hidden entries``."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """N images in input order, their given and trusted labels."""
+
+    names: tuple[str, ...]
+    """The N names, as the input wrote them."""
+    source: ImageSource
+    classes: tuple[str, ...]
+    """The K labels as they came in, in natural order; given and trusted are indices into them."""
+    given: Labels
+    """The noisy label of each image; UNKNOWN where there is none."""
+    trusted: Labels
+    """The trusted label of each image; UNKNOWN for most."""
+    titles: tuple[str, ...] = ()
+    """K names for people, from a classes file; empty where the labels are names already."""
+    skipped: Mapping[int, Skipped] = field(default_factory=dict)
+    """Rows that are known to be unusable before any image was opened."""
+    flags: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    """Remarks on rows that are usable: ``unicode_normalised``…"""
+    notes: tuple[str, ...] = ()
+    """Lines for the user: the pairing that was assumed, what was ignored, warnings."""
+
+    def __post_init__(self) -> None:
+        same_length(names=self.names, given=self.given, trusted=self.trusted)
+        for name, labels in (("given", self.given), ("trusted", self.trusted)):
+            if labels.size and not UNKNOWN <= labels.min() <= labels.max() < len(self.classes):
+                raise ValueError(
+                    f"{name} must lie in [-1, {len(self.classes)}), got {labels.min()} to {labels.max()}"
+                )
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def usable(self) -> Mask:
+        """True where nothing is known against the image."""
+        mask = np.ones(len(self), dtype=bool)
+        mask[list(self.skipped)] = False
+        return mask
+
+    def with_skipped(self, skipped: Mapping[int, Skipped]) -> "Dataset":
+        """The same images with more of them known to be unusable."""
+        return replace(self, skipped={**self.skipped, **skipped})
+
+    def fingerprint(self) -> str:
+        """sha256 over names, classes and labels: two runs with one fingerprint had the same labels."""
+        digest = hashlib.sha256()
+        for part in (*self.names, "\0", *self.classes):
+            digest.update(part.encode("utf-8", "surrogateescape") + b"\0")
+        for labels in (self.given, self.trusted):
+            digest.update(labels.astype("<i8").tobytes())
+        return digest.hexdigest()
+
+
+Reader = Callable[[Path, "ReadOptions"], Dataset]
+"""A way to read a Dataset; ``READERS`` in ``data/__init__.py`` names them."""
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """Everything a reader may need to know; each field is a flag of the command line."""
+
+    noisy: Path | None = None
+    trusted: Path | None = None
+    classes: Path | None = None
+    """A file of class names, one a line, for labels that are integers."""
+    path_column: str | None = None
+    label_column: str | None = None
+    duplicates: str = "refuse"
+    """``refuse`` or ``vote``: what to do with different noisy labels for one image."""
+    class_map: Mapping[str, str] = field(default_factory=dict)
+    """Trusted labels to read as another class."""
+    allow_new_classes: bool = False
+    normalize_labels: bool = False
+    follow_symlinks: bool = False
+    allow_empty_classes: bool = False

@@ -1,0 +1,217 @@
+"""Bytes -> pixels, or why not: the one loader of training, prediction, review and export.
+
+Of the bytes of a file only those of an allowed format are handed to a parser, and only to the parser
+of that format. ``decode`` changes nothing that is shared, so it may run in any number of threads.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from io import BytesIO
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, ImageFile
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from assay._types import Pixels
+from assay.data.colour import to_rgb
+from assay.data.dataset import Skipped
+from assay.data.exif import orientation
+from assay.data.formats import allowed_format, foreign_format
+from assay.data.headers import BadImageError, check_png, declared_size
+from assay.data.jpeg import split_jpeg
+
+Square = UInt8[np.ndarray, "S S 3"]
+"""One RGB image of S by S pixels."""
+
+_MAX_ASPECT = 100
+_END_OF_JPEG = b"\xff\xd9"
+
+# The classes themselves rather than Image.open(formats=...): that one lets the JPEG format call the MPO
+# parser, warns about large images in all threads, and loads every plugin for TIFF and WebP.
+_PARSERS: dict[str, Callable[[BytesIO], ImageFile.ImageFile]] = {
+    "PNG": PngImageFile,
+    "JPEG": JpegImageFile,
+    "WEBP": WebPImageFile,
+    "BMP": BmpImageFile,
+    "GIF": GifImageFile,
+    "TIFF": TiffImageFile,
+}
+_TRANSPOSITIONS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+FLAGS = ("animated", "truncated", "bad_exif", "icc_ignored", "rescaled", "low_information")
+"""All remarks there are; a stored remark is a bit, so the order stays and new ones go to the end."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a file may ask for; a file that asks for more is skipped."""
+
+    max_bytes: int = 64 * 1024 * 1024
+    max_pixels: int = 50_000_000
+    """Width times height, as the header declares them."""
+    background: tuple[int, int, int] = (255, 255, 255)
+    """RGB of what shows behind transparent pixels."""
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """One image, ready to be resized."""
+
+    pixels: Pixels
+    """(H, W, 3) upright sRGB; read-only."""
+    flags: tuple[str, ...] = ()
+    """Remarks: ``animated`` (the first frame is shown), ``truncated``, ``bad_exif``, ``icc_ignored``,
+    ``rescaled`` (values of no fixed range), ``low_information`` (one colour)."""
+
+
+def decode(
+    data: bytes, *, at_least: int | None = None, limits: Limits = Limits(), accept_truncated: bool = False
+) -> Decoded | Skipped:
+    """The first frame of an image file as upright sRGB pixels, or why there is none.
+
+    Parameters
+    ----------
+    at_least : a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size, as long as its shorter side keeps
+        this many pixels; much faster for photos
+    accept_truncated : keep the part of a cut file that is there, flagged ``truncated``
+
+    Skipped : ``empty_file``, ``too_large``, ``not_an_image``, ``unsupported_format``,
+    ``too_many_pixels``, ``bad_aspect`` (above 100:1), ``truncated``, ``corrupt``
+    """
+    found = _attempt(data, at_least, limits, keep_part=False)
+    if accept_truncated and isinstance(found, Skipped) and found.reason == "truncated":
+        return _attempt(data, at_least, limits, keep_part=True)
+    return found
+
+
+def to_square(pixels: Pixels, size: int) -> Square:
+    """The image at ``size`` by ``size`` pixels, the aspect ratio not kept: the one resize there is.
+
+    Pillow's bicubic filter, which widens with the factor when it shrinks, so nothing is aliased.
+    """
+    if pixels.shape[:2] == (size, size):
+        return pixels
+    resized = Image.fromarray(pixels).resize((size, size), Image.Resampling.BICUBIC)
+    return np.asarray(resized)
+
+
+def _attempt(data: bytes, at_least: int | None, limits: Limits, keep_part: bool) -> Decoded | Skipped:
+    try:
+        return _decode(data, at_least, limits, keep_part)
+    except Exception as error:  # noqa: BLE001  # hostile bytes can make a parser raise anything
+        return _fault(error, data)
+
+
+def _decode(data: bytes, at_least: int | None, limits: Limits, keep_part: bool) -> Decoded:
+    kind = _allowed_kind(data, limits)
+    exif = b""
+    if kind == "JPEG":
+        data, exif = split_jpeg(data + _END_OF_JPEG if keep_part else data)
+    elif kind == "PNG" and not keep_part:
+        check_png(data)
+    _check_size(declared_size(data, kind), limits)
+    image = _PARSERS[kind](BytesIO(data))
+    _check_size(image.size, limits)
+    flags = ["truncated"] if keep_part else []
+    if getattr(image, "is_animated", False):
+        if kind == "TIFF":
+            raise BadImageError("unsupported_format", "TIFF of several pages")
+        flags.append("animated")
+    if at_least is not None:
+        image.draft(None, (at_least, at_least))  # does nothing unless it is a JPEG
+    _load(image, keep_part)
+    rgb, remarks = to_rgb(image, limits.background)
+    upright, bad_exif = _upright(rgb, exif or image.info.get("exif", b"") if kind != "TIFF" else b"")
+    pixels = np.frombuffer(upright.tobytes(), np.uint8).reshape(upright.height, upright.width, 3)
+    return Decoded(pixels, (*flags, *bad_exif, *remarks, *_low_information(pixels)))
+
+
+def _allowed_kind(data: bytes, limits: Limits) -> str:
+    if not data:
+        raise BadImageError("empty_file", "0 bytes")
+    if len(data) > limits.max_bytes:
+        raise BadImageError("too_large", f"{len(data):,} bytes, the limit is {limits.max_bytes:,}")
+    kind = allowed_format(data)
+    if kind is not None:
+        return kind
+    foreign = foreign_format(data)
+    if foreign is not None:
+        raise BadImageError("unsupported_format", foreign)
+    raise BadImageError("not_an_image", f"starts with {data[:8]!r}, as no known image does")
+
+
+def _check_size(size: tuple[int, int] | None, limits: Limits) -> None:
+    if size is None:
+        return
+    width, height = size
+    if width * height > limits.max_pixels:
+        raise BadImageError(
+            "too_many_pixels", f"{width} x {height}, the limit is {limits.max_pixels:,} pixels"
+        )
+    if max(size) > _MAX_ASPECT * min(size) > 0:
+        raise BadImageError("bad_aspect", f"{width} x {height} is longer than {_MAX_ASPECT}:1")
+
+
+def _load(image: ImageFile.ImageFile, keep_part: bool) -> None:
+    try:
+        image.load()
+    except (OSError, SyntaxError, EOFError):
+        if not keep_part:
+            raise
+        # The rows decoded so far are in place. Without tiles nothing is left to be loaded: the effect of
+        # LOAD_TRUNCATED_IMAGES for this image alone.
+        image.tile = []
+        image.load()
+
+
+def _upright(image: Image.Image, exif: bytes) -> tuple[Image.Image, tuple[str, ...]]:
+    """The image turned as its EXIF says. Pillow has turned a TIFF already."""
+    if not exif:
+        return image, ()
+    try:
+        turn = orientation(exif)
+    except ValueError:
+        return image, ("bad_exif",)
+    return (image.transpose(_TRANSPOSITIONS[turn]) if turn > 1 else image), ()
+
+
+def _low_information(pixels: Pixels) -> tuple[str, ...]:
+    first = pixels[0, 0]
+    # Most images differ in their first row already, which spares a pass over all.
+    constant = (pixels[0] == first).all() and (pixels == first).all()
+    return ("low_information",) if constant else ()
+
+
+def _fault(error: Exception, data: bytes) -> Skipped:
+    if isinstance(error, BadImageError):
+        return Skipped(error.reason, error.detail)
+    detail = f"{type(error).__name__}: {error}"
+    if isinstance(error, Image.DecompressionBombError):
+        return Skipped("too_many_pixels", detail)
+    if "too large" in detail or "Too much memory" in detail:  # PNG text that unpacks to megabytes
+        return Skipped("too_large", detail)
+    return Skipped("truncated" if _is_cut(data) or "truncated" in detail.lower() else "corrupt", detail)
+
+
+def _is_cut(data: bytes) -> bool:
+    """Whether a file that did not decode lacks its end."""
+    if data.startswith(b"\xff\xd8"):
+        return _END_OF_JPEG not in data[-64:]
+    if data.startswith(b"RIFF"):
+        return len(data) < 8 + int.from_bytes(data[4:8], "little")
+    return False

@@ -1,0 +1,111 @@
+"""What a label file says: a label for each row, and the image's path where it has one."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from assay._errors import TableError
+from assay.data.jsonl import read_jsonl
+from assay.data.tables import (
+    LABEL_COLUMNS,
+    PATH_COLUMNS,
+    Table,
+    check_decoded,
+    known_columns,
+    read_table,
+    shown,
+)
+
+
+@dataclass(frozen=True)
+class LabelFile:
+    """Labels in the order of a file, byte for byte."""
+
+    path: Path
+    labels: tuple[str, ...]
+    """The empty string where the label is missing."""
+    entries: tuple[str, ...] | None
+    """The image of each row as the file names it; None if row i belongs to the i-th image."""
+    line_numbers: tuple[int, ...]
+    unit: str = "line"
+
+    def where(self, row: int) -> str:
+        """The place of a row, for a message: ``labels.csv line 17``."""
+        return f"{self.path.name} {self.unit} {self.line_numbers[row]}"
+
+
+def read_label_file(
+    path: Path, *, path_column: str | None = None, label_column: str | None = None
+) -> LabelFile:
+    """The labels in a CSV, JSON lines or Parquet file; see ``read_any_table`` and ``pick_columns``."""
+    table = read_any_table(path, path_column=path_column, label_column=label_column)
+    return pick_columns(table, path_column=path_column, label_column=label_column)
+
+
+def read_any_table(path: Path, *, path_column: str | None = None, label_column: str | None = None) -> Table:
+    """The table in a Parquet or JSON lines file, told by its ending; anything else is read as CSV.
+
+    Raises
+    ------
+    TableError : the file cannot be read
+    """
+    if is_parquet(path):
+        from assay.data.parquet import read_parquet  # polars is slow to import
+
+        return read_parquet(path)
+    if path.suffix.lower() in {".jsonl", ".ndjson"}:
+        return read_jsonl(path)
+    return read_table(path, path_column=path_column, label_column=label_column)
+
+
+def is_parquet(path: Path) -> bool:
+    """Whether the name says Parquet; the content is judged when it is read."""
+    return path.suffix.lower() in {".parquet", ".pq"}
+
+
+def pick_columns(
+    table: Table, *, path_column: str | None = None, label_column: str | None = None
+) -> LabelFile:
+    """The label column of a table, and its path column unless it has only one column.
+
+    Parameters
+    ----------
+    path_column, label_column : names to use instead of the known ones
+
+    Raises
+    ------
+    TableError : no column or more than one can be meant, or a label is not UTF-8
+    """
+    if table.columns is None or (len(table.columns) == 1 and table.columns[0] != path_column):
+        return LabelFile(table.path, _decoded(table, 0), None, table.line_numbers, table.unit)
+    place = _place(table, "path", path_column, PATH_COLUMNS, "--path-col")
+    entries = tuple(row[place] for row in table.rows)
+    return LabelFile(table.path, pick_labels(table, label_column), entries, table.line_numbers, table.unit)
+
+
+def pick_labels(table: Table, label_column: str | None = None) -> tuple[str, ...]:
+    """The label column of a table alone; raises as ``pick_columns`` does."""
+    return _decoded(table, _place(table, "label", label_column, LABEL_COLUMNS, "--label-col"))
+
+
+def _place(table: Table, what: str, wanted: str | None, known: tuple[str, ...], flag: str) -> int:
+    columns = table.columns or ()
+    if wanted is None:
+        places = known_columns(columns, known)
+    else:
+        places = [place for place, name in enumerate(columns) if name == wanted]
+    if len(places) == 1:
+        return places[0]
+    expected = f"one {what} column ({', '.join(known) if wanted is None else shown(wanted)})"
+    found = ", ".join(shown(name) for name in columns)
+    count = "none" if not places else str(len(places))
+    raise TableError(f"{table.path.name}: expected {expected}, got {count} in {found}; name it with {flag}")
+
+
+def _decoded(table: Table, place: int) -> tuple[str, ...]:
+    """The cells of a column; TableError names the first that is not UTF-8."""
+    cells = tuple(row[place] for row in table.rows)
+    suspects = {cell for cell in set(cells) if not cell.isascii()}
+    for row, cell in enumerate(cells):
+        if cell in suspects:
+            check_decoded(cell, table.where(row))
+    return cells

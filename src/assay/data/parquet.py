@@ -1,0 +1,154 @@
+"""Parquet: a table of labels, and images that are stored inside it. Imported only when one is read."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from assay._errors import TableError
+from assay.data.dataset import Listing, Skipped
+from assay.data.tables import PATH_COLUMNS, Table, known_columns
+
+WINDOW = 256
+"""Images that are read from the file at once; neighbours are nearly always wanted together."""
+
+_WINDOWS_KEPT = 4
+
+
+def read_parquet(path: Path) -> Table:
+    """The text and integer columns of a Parquet file as strings; null is the empty string.
+
+    Of a struct with a ``path``, such as an image of a Hugging Face data set, the path is the cell.
+    Columns of other types are left out.
+
+    Raises
+    ------
+    TableError : the file cannot be read
+    """
+    columns: dict[str, list[str]] = {}
+    frame = _scan(path)
+    for name, dtype in frame.collect_schema().items():
+        cells = _text(name, dtype)
+        if cells is not None:
+            columns[name] = _collect(path, frame.select(cells.fill_null("")))
+    height = int(_collect(path, frame.select(pl.len()))[0])
+    rows = tuple(zip(*columns.values(), strict=True)) if columns else ((),) * height
+    return Table(path, tuple(columns), rows, tuple(range(1, height + 1)), unit="row")
+
+
+@dataclass
+class ParquetImages:
+    """Image bytes in a column of a Parquet file, read a window at a time."""
+
+    path: Path
+    column: str
+    nested: bool
+    """True for struct{bytes, path}, False for plain binary."""
+    _windows: tuple[tuple[int, list[bytes | None]], ...] = field(default=(), repr=False)
+
+    def read(self, index: int) -> bytes | Skipped:
+        """The bytes of image ``index``."""
+        start = index - index % WINDOW
+        data = self._window(start)[index - start]
+        return (
+            Skipped("missing_image", f"row {index + 1} of {self.path.name} is null") if data is None else data
+        )
+
+    def _window(self, start: int) -> list[bytes | None]:
+        for first, images in self._windows:
+            if first == start:
+                return images
+        # Threads may read one window twice; replacing the whole tuple means that none sees half of one.
+        images = self._load(start)
+        self._windows = ((start, images), *self._windows[: _WINDOWS_KEPT - 1])
+        return images
+
+    def _load(self, start: int) -> list[bytes | None]:
+        image = pl.col(self.column)
+        window = _scan(self.path).slice(start, WINDOW)
+        return _collect(self.path, window.select(image.struct.field("bytes") if self.nested else image))
+
+
+def parquet_listing(path: Path, *, image_column: str | None = None) -> Listing:
+    """The images stored in a Parquet file, in row order.
+
+    An image is called by its ``path`` if all have one and no two are equal, else by its row, from 1.
+
+    Raises
+    ------
+    TableError : the file cannot be read, no column can be the image, or it holds paths and no images
+    """
+    schema = dict(_scan(path).collect_schema())
+    column = _image_column(path, tuple(schema), image_column)
+    kind = _kind(schema[column])
+    if kind == "path":
+        raise TableError(
+            f"{path.name}: the column {column!r} holds paths and no images; give their folder as the images "
+            f"and this file as the labels: --noisy {path.name}"
+        )
+    table = read_parquet(path)
+    names = _names(table, column if kind == "struct" else None)
+    return Listing(names, ParquetImages(path, column, nested=kind == "struct"))
+
+
+def _names(table: Table, column: str | None) -> tuple[str, ...]:
+    if column is not None and table.columns is not None and column in table.columns:
+        place = table.columns.index(column)
+        names = tuple(row[place] for row in table.rows)
+        if "" not in names and len(set(names)) == len(names):
+            return names
+    return tuple(str(number) for number in table.line_numbers)
+
+
+def _image_column(path: Path, columns: tuple[str, ...], wanted: str | None) -> str:
+    if wanted is not None and wanted in columns:
+        return wanted
+    known = known_columns(columns, PATH_COLUMNS)
+    if wanted is not None or len(known) != 1:
+        raise TableError(
+            f"{path.name}: expected one image column ({', '.join(PATH_COLUMNS)}), got the columns "
+            f"{', '.join(columns)}; name it with --path-col"
+        )
+    return columns[known[0]]
+
+
+def _kind(dtype: Any) -> str:
+    if isinstance(dtype, pl.Struct) and any(part.name == "bytes" for part in dtype.fields):
+        return "struct"
+    return "binary" if dtype == pl.Binary else "path"
+
+
+def _text(name: str, dtype: Any) -> pl.Expr | None:
+    """The column as text, if it can be a path or a label."""
+    column = pl.col(name)
+    if isinstance(dtype, pl.Struct):
+        return column.struct.field("path") if any(part.name == "path" for part in dtype.fields) else None
+    if dtype.is_integer() or dtype in (pl.String, pl.Categorical, pl.Enum):
+        return column.cast(pl.String)
+    return None
+
+
+def _scan(path: Path) -> pl.LazyFrame:
+    if not path.is_file():
+        raise TableError(f"cannot read {path}: no such file")
+    # Hive and glob off: the path is one file, whatever characters its name has.
+    frame = pl.scan_parquet(path, glob=False, hive_partitioning=False)
+    try:
+        frame.collect_schema()
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise TableError(f"{path.name} is not a Parquet file: {_first_line(error)}") from None
+    return frame
+
+
+def _collect(path: Path, frame: pl.LazyFrame) -> list[Any]:
+    try:
+        return frame.collect().to_series().to_list()
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise TableError(f"{path.name} is damaged: {_first_line(error)}") from None
+
+
+def _first_line(error: Exception) -> str:
+    lines: Iterable[str] = str(error).splitlines()
+    return next(iter(lines), type(error).__name__)

@@ -1,0 +1,208 @@
+"""Reading a data set: find the images, find what is said about them, put both in one order.
+
+Rows come in the order of the noisy table, then of the trusted one, then the images that neither names, in
+natural order. Labels without names, class folders and Parquet keep the order of the images.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from assay._errors import DataError, LabelError, UsageError
+from assay._types import UNKNOWN
+from assay.data.archives import scan_archive
+from assay.data.arrange import arrange
+from assay.data.dataset import Dataset, Listing, ReadOptions, Skipped
+from assay.data.folders import class_folders, scan_folder
+from assay.data.label_files import (
+    LabelFile,
+    is_parquet,
+    pick_columns,
+    pick_labels,
+    read_any_table,
+    read_label_file,
+)
+from assay.data.labels import decide_classes
+from assay.data.pairing import Pairing, pair_by_name, pair_by_order
+from assay.data.tables import LABEL_COLUMNS, Table, known_columns
+
+METADATA_NAMES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
+"""Label files that may lie among the images, as in a Hugging Face image folder."""
+
+_SPLITS = {"train", "training", "test", "val", "valid", "validation", "dev"}
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Labels that came with the images."""
+
+    file: LabelFile | None = None
+    paired: bool = False
+    """True if label i is of image i by construction."""
+    declared: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def read_images(images: Path, *, follow_symlinks: bool = False) -> Dataset:
+    """The images of a folder, a zip, a tar or a Parquet file, without labels and without classes.
+
+    Raises
+    ------
+    DataError : no such place, or no image in it
+    """
+    listing = list_images(images, ReadOptions(follow_symlinks=follow_symlinks))
+    unknown = np.full(len(listing.names), UNKNOWN, dtype=np.int64)
+    return Dataset(
+        names=listing.names,
+        source=listing.source,
+        classes=(),
+        given=unknown,
+        trusted=unknown.copy(),
+        skipped=listing.skipped,
+        flags=listing.flags,
+        notes=listing.notes,
+    )
+
+
+def read_dataset(images: Path, options: ReadOptions) -> Dataset:
+    """The images of a place with their noisy and trusted labels.
+
+    Without a noisy file the noisy labels are those of a metadata file in the folder, of the Parquet file
+    that holds the images, or the names of class folders; failing all, every given label is UNKNOWN.
+
+    Parameters
+    ----------
+    images : a folder, zip, tar or Parquet file
+
+    Raises
+    ------
+    DataError : no image, labels that do not fit the images, names that are ambiguous
+    LabelError : labels that cannot be right; see ``decide_classes`` and ``one_label_each``
+    TableError : a label file that cannot be read without guessing
+    UsageError : an option that cannot be
+    """
+    if options.duplicates not in ("refuse", "vote"):
+        raise UsageError(
+            f"expected --duplicates refuse or vote, got {options.duplicates!r}: an image has one given label"
+        )
+    listing = list_images(images, options)
+    found = _noisy(images, listing, options)
+    trusted = None if options.trusted is None else _read(options.trusted, options)
+    noisy_pairing = _pair(found.file, found.paired, listing, images, complete=True)
+    trusted_pairing = _pair(trusted, False, listing, images, complete=False)
+    classes = decide_classes(found.file, trusted, options, declared=found.declared)
+    listing = replace(listing, notes=(*listing.notes, *found.notes))
+    return arrange(listing, noisy_pairing, trusted_pairing, classes, vote=options.duplicates == "vote")
+
+
+def list_images(images: Path, options: ReadOptions) -> Listing:
+    """The images of a folder, a zip, a tar or a Parquet file, in natural order (Parquet: its rows).
+
+    Raises
+    ------
+    DataError : no such place, a file of another kind, or no image in it
+    """
+    if images.is_dir():
+        listing = scan_folder(images, follow_symlinks=options.follow_symlinks)
+    elif not images.exists():
+        raise DataError(f"no such folder or file of images: {images}")
+    elif is_parquet(images):
+        from assay.data.parquet import parquet_listing  # polars is slow to import
+
+        listing = parquet_listing(images, image_column=options.path_column)
+    else:
+        listing = scan_archive(images)
+    if not listing.names:
+        ignored = f" ({'; '.join(listing.notes)})" if listing.notes else ""
+        raise DataError(f"expected images in {images}, got none{ignored}")
+    return listing
+
+
+def _read(path: Path, options: ReadOptions) -> LabelFile:
+    return read_label_file(path, path_column=options.path_column, label_column=options.label_column)
+
+
+def _pair(
+    file: LabelFile | None, paired: bool, listing: Listing, images: Path, *, complete: bool
+) -> Pairing | None:
+    if file is None:
+        return None
+    if paired:
+        return Pairing(file, tuple(range(len(file.labels))))
+    if file.entries is None:
+        return pair_by_order(file, listing, images, complete=complete)
+    return pair_by_name(file, listing, images)
+
+
+def _noisy(images: Path, listing: Listing, options: ReadOptions) -> _Found:
+    if options.noisy is not None:
+        return _Found(_read(options.noisy, options))
+    if is_parquet(images):
+        return _inside_parquet(read_any_table(images), options)
+    found = _metadata(images, options) if images.is_dir() else _Found()
+    if found.file is not None:
+        return found
+    folders = _folders(images, listing, options)
+    return replace(folders, notes=(*found.notes, *folders.notes))
+
+
+def _inside_parquet(table: Table, options: ReadOptions) -> _Found:
+    if not _has_label(table, options):
+        return _Found(notes=(f"{table.path.name} has no label column",))
+    labels = pick_labels(table, options.label_column)
+    return _Found(LabelFile(table.path, labels, None, table.line_numbers, table.unit), paired=True)
+
+
+def _metadata(images: Path, options: ReadOptions) -> _Found:
+    files = [images / name for name in METADATA_NAMES if (images / name).is_file()]
+    if len(files) > 1:
+        names = ", ".join(path.name for path in files)
+        raise UsageError(f"{images.name} holds {names}; say which one with --noisy")
+    for path in files:
+        table = read_any_table(path, path_column=options.path_column, label_column=options.label_column)
+        if not _has_label(table, options):
+            return _Found(notes=(f"{path.name} has no label column, so its rows were not read",))
+        file = pick_columns(table, path_column=options.path_column, label_column=options.label_column)
+        return _Found(file, notes=(f"the noisy labels are those of {path.name}",))
+    return _Found()
+
+
+def _has_label(table: Table, options: ReadOptions) -> bool:
+    return options.label_column is not None or bool(known_columns(table.columns or (), LABEL_COLUMNS))
+
+
+def _folders(images: Path, listing: Listing, options: ReadOptions) -> _Found:
+    """Class folders at the top, or inside the one folder that an archive often begins with."""
+    inner = _without_common_folder(listing)
+    tops = {name.partition("/")[0] for name in inner.names if "/" in name}
+    if len(tops) < 2 or not all("/" in name for name in inner.names):
+        return _Found()
+    if tops <= _SPLITS:
+        raise LabelError(
+            f"{images.name} holds the folders {', '.join(sorted(tops))}, which look like parts of a data set "
+            "and not like classes; give one of them as the images"
+        )
+    classes, labels = class_folders(inner, allow_empty=options.allow_empty_classes)
+    names = tuple(classes[label] for label in labels)
+    file = LabelFile(images, names, None, tuple(range(1, len(names) + 1)), unit="image")
+    return _Found(file, paired=True, declared=classes, notes=("the noisy labels are the class folders",))
+
+
+def _without_common_folder(listing: Listing) -> Listing:
+    tops = {name.partition("/")[0] for name in listing.names}
+    if len(tops) > 1 or not all("/" in name for name in listing.names):
+        return listing
+    # Bound to the reading method alone: what the source knows of top folders is of the outer level.
+    return Listing(tuple(name.partition("/")[2] for name in listing.names), _Reading(listing))
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """The images of a listing, nothing else."""
+
+    listing: Listing
+
+    def read(self, index: int) -> bytes | Skipped:
+        """The bytes of image ``index``, or why they cannot be had."""
+        return self.listing.source.read(index)

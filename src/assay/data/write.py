@@ -1,0 +1,121 @@
+"""Files that appear whole or not at all, and tables that read back byte for byte.
+
+A file is written beside its place, brought to disk and renamed, so a killed run leaves the old file or
+the new one. What is no regular file (``/dev/stdout``, a pipe) is written straight through.
+"""
+
+import contextlib
+import errno
+import json
+import os
+import re
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+from assay._errors import ResourceError, UsageError
+
+_FULL = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def write_bytes_atomic(path: Path, data: bytes) -> None:
+    """Put ``data`` at ``path``; on any failure what was there before stays as it was.
+
+    Raises
+    ------
+    ResourceError : the disk or a limit on file size is reached; names the path and the bytes needed
+    UsageError : the place cannot be written to
+    """
+    try:
+        if path.exists() and not path.is_file():
+            _write_through(path, data)
+        else:
+            _replace(path, data)
+    except OSError as error:
+        _refuse(path, len(data), error)
+
+
+def write_text_atomic(path: Path, text: str) -> None:
+    """``write_bytes_atomic`` in UTF-8; surrogate escapes become the bytes that they stand for."""
+    write_bytes_atomic(path, text.encode("utf-8", "surrogateescape"))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Put ``value`` at ``path`` as JSON: sorted keys, indent 1, UTF-8, numbers with all their digits.
+
+    Raises
+    ------
+    ValueError : a NaN or an infinity, which JSON does not have
+    """
+    text = json.dumps(
+        value, ensure_ascii=False, allow_nan=False, sort_keys=True, indent=1, default=plain_value
+    )
+    write_text_atomic(path, escape_surrogates(text) + "\n")
+
+
+def plain_value(value: Any) -> Any:
+    """NumPy arrays and numbers as Python's own; what ``json`` calls for types that it does not know."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(f"expected text, numbers, lists and dicts, got {type(value).__name__}")
+
+
+def escape_surrogates(text: str) -> str:
+    r"""JSON text in which half surrogates, such as bytes that are not UTF-8, are ``\udcxx`` escapes."""
+    return _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def _write_through(path: Path, data: bytes) -> None:
+    with path.open("wb", buffering=0) as file:
+        _write_all(file.fileno(), data)
+
+
+def _replace(path: Path, data: bytes) -> None:
+    # The name does not grow with that of the file, which may have the longest name there can be.
+    beside = path.parent / f".{secrets.token_hex(8)}.tmp"
+    with _removed_on_failure(beside):
+        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        try:
+            _write_all(descriptor, data)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        beside.replace(path)
+    _sync_folder(path.parent)
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
+@contextlib.contextmanager
+def _removed_on_failure(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:  # Ctrl-C too must leave nothing behind
+        path.unlink(missing_ok=True)
+        raise
+
+
+def _sync_folder(folder: Path) -> None:
+    """Bring the renaming itself to disk, where the file system knows how."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _refuse(path: Path, needed: int, error: OSError) -> NoReturn:
+    if isinstance(error, BrokenPipeError):
+        raise error
+    if error.errno in _FULL:
+        raise ResourceError(
+            f"cannot write {path}: {error.strerror}; it needs {needed:,} bytes: make room and run it again"
+        ) from error
+    raise UsageError(f"cannot write {path}: {error.strerror}; choose another place") from error

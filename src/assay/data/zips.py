@@ -1,0 +1,65 @@
+"""The members of a zip file, from its directory."""
+
+import stat
+import struct
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from assay._errors import DataError
+from assay.data.dataset import Skipped
+from assay.data.members import ByteStore, Entry, Member
+
+_LOCAL_HEADER = struct.Struct("<4s22xHH")
+_ENCRYPTED = 1
+
+
+def zip_entries(path: Path, store: ByteStore) -> Iterator[Entry]:
+    """The members of the zip ``path``, in the order of its directory.
+
+    Raises
+    ------
+    DataError : the directory is damaged or cut off
+    """
+    for info in _directory(path):
+        # zipfile ends ``filename`` at a NUL, which would hide it from the check of names.
+        name = info.orig_filename.replace("\\", "/")
+        yield Entry(name, None if name.endswith("/") else _fault(info) or _locate(info, store))
+
+
+def _directory(path: Path) -> list[zipfile.ZipInfo]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.infolist()
+    except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError, struct.error, EOFError) as error:
+        raise DataError(
+            f"{path}: expected a whole zip file, got a damaged one ({error}); copy or download it again"
+        ) from error
+
+
+def _fault(info: zipfile.ZipInfo) -> Skipped | None:
+    kind = stat.S_IFMT(info.external_attr >> 16)
+    if kind not in (0, stat.S_IFREG):
+        return Skipped("not_regular", "a link or device in a zip file")
+    if info.flag_bits & _ENCRYPTED:
+        return Skipped("unsupported", "encrypted")
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        return Skipped("unsupported", f"compressed by method {info.compress_type}; only deflate can be read")
+    return None
+
+
+def _locate(info: zipfile.ZipInfo, store: ByteStore) -> Member | Skipped:
+    """Look behind the header before the member; its length is known only there."""
+    header = store.read_at(info.header_offset, _LOCAL_HEADER.size)
+    if isinstance(header, Skipped):
+        return header
+    if len(header) < _LOCAL_HEADER.size or not header.startswith(b"PK\3\4"):
+        return Skipped("corrupt", "the archive is damaged here: no header")
+    _, name_bytes, extra_bytes = _LOCAL_HEADER.unpack(header)
+    return Member(
+        offset=info.header_offset + _LOCAL_HEADER.size + name_bytes + extra_bytes,
+        packed_bytes=info.compress_size,
+        n_bytes=info.file_size,
+        is_deflated=info.compress_type == zipfile.ZIP_DEFLATED,
+        crc=info.CRC,
+    )

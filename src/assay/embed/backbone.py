@@ -1,0 +1,164 @@
+"""A frozen pretrained network as a Backbone, and the tiny one without weights for tests and demos."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from assay._errors import MissingExtraError, UsageError
+from assay._types import Backbone, Batch
+
+DEFAULT_BACKBONE = "tf_efficientnet_lite2"
+DEFAULT_SIZE = 160
+LEVELS = 3
+"""Stages whose outputs join the pooled features; chosen by cross-validation, see benchmarks/LOG.md."""
+
+
+@dataclass(frozen=True)
+class TimmBackbone:
+    """One of timm's networks at one image size, as fast as this machine runs it."""
+
+    name: str
+    size: int
+    width: int
+    digest: str
+    origin: str
+    """Where the weights came from: ``package``, ``file`` or ``hub``."""
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    plan: Any
+    """``embed.speed.Plan``."""
+    network: Any
+    """The torch module in float32, batch norms in place: what a saved model starts from."""
+    prepared: Any
+    """The same, folded and in the plan's dtype and layout: what computes features."""
+
+    def embed(self, images: Batch) -> Float[np.ndarray, "B D"]:
+        """Features of a batch, float32. A short batch is padded so that each image meets the same kernels."""
+        import torch
+
+        full = np.zeros((self.plan.batch, self.size, self.size, 3), dtype=np.uint8)
+        rows = []
+        for start in range(0, len(images), self.plan.batch):
+            part = images[start : start + self.plan.batch]
+            full[: len(part)] = part
+            with torch.inference_mode():
+                rows.append(self.prepared(self._normalise(full)).float().cpu().numpy()[: len(part)])
+        return np.concatenate(rows) if rows else np.zeros((0, self.width), dtype=np.float32)
+
+    def _normalise(self, images: Batch) -> Any:
+        import torch
+
+        from assay.embed.speed import DTYPES, LAYOUTS
+
+        # NHWC bytes seen as NCHW are channels_last already: no copy.
+        pixels = torch.from_numpy(images).permute(0, 3, 1, 2).to(self.plan.device).float()
+        mean = torch.tensor(self.mean, device=self.plan.device).view(1, 3, 1, 1)
+        std = torch.tensor(self.std, device=self.plan.device).view(1, 3, 1, 1)
+        scaled = (pixels / 255 - mean) / std
+        return scaled.to(DTYPES[self.plan.dtype]).contiguous(memory_format=LAYOUTS[self.plan.layout])
+
+
+@dataclass(frozen=True)
+class TinyBackbone:
+    """Block means and spreads of each channel: weight-free, instant, good enough for digits.
+
+    For tests, the demo and machines without the ``train`` extra. It learns nothing and knows nothing
+    of objects: real photos want a pretrained network.
+    """
+
+    size: int = 32
+    blocks: int = 8
+    """Blocks along each side; ``size`` must be a multiple of it."""
+
+    def __post_init__(self) -> None:
+        if self.size % self.blocks:
+            raise UsageError(
+                f"tiny backbone: expected a size that is a multiple of {self.blocks}, got {self.size}"
+            )
+
+    @property
+    def name(self) -> str:
+        """``tiny``."""
+        return "tiny"
+
+    @property
+    def width(self) -> int:
+        """Mean and spread of each block and channel."""
+        return self.blocks * self.blocks * 3 * 2
+
+    @property
+    def digest(self) -> str:
+        """Over what changes the features."""
+        return hashlib.sha256(f"tiny-1-{self.size}-{self.blocks}".encode()).hexdigest()
+
+    def embed(self, images: Batch) -> Float[np.ndarray, "B D"]:
+        """Features of a batch, float32."""
+        side = self.size // self.blocks
+        grid = images.reshape(len(images), self.blocks, side, self.blocks, side, 3).astype(np.float32) / 255
+        means, spreads = grid.mean(axis=(2, 4)), grid.std(axis=(2, 4))
+        return np.concatenate([means, spreads], axis=-1).reshape(len(images), self.width)
+
+
+def load_backbone(
+    name: str, cache: Path, *, size: int = DEFAULT_SIZE, weights: Path | None = None, dtype: str = "auto"
+) -> Backbone:
+    """The backbone of that name, ready to embed.
+
+    Parameters
+    ----------
+    name : ``tiny`` or any timm model, by default from its pip package
+    cache : folder for converted weights and measured speeds
+    size : side in pixels of the images it takes
+    weights : a local safetensors file to use instead
+    """
+    if name == "tiny":
+        return TinyBackbone()
+    try:
+        import timm  # noqa: F401  # only asked whether the extra is installed
+    except ImportError:
+        raise MissingExtraError("timm", "train") from None
+    return _load_timm(name, cache, size, weights, dtype)
+
+
+def _load_timm(name: str, cache: Path, size: int, weights: Path | None, dtype: str) -> TimmBackbone:
+    from assay.embed.network import Levels, build_network, fold_batch_norms, preprocessing_of
+    from assay.embed.speed import fastest_plan, prepare
+    from assay.embed.weights import find_weights
+
+    found = find_weights(name, cache, weights)
+    network = build_network(name, found)
+    folded = Levels(fold_batch_norms(network, size), LEVELS)
+    plan = fastest_plan(folded, name, size, cache, dtype)
+    use = preprocessing_of(name)
+    identity: Mapping[str, object] = {
+        "name": name,
+        "weights": found.digest,
+        "size": size,
+        "levels": LEVELS,
+        "mean": use.mean,
+        "std": use.std,
+    }
+    return TimmBackbone(
+        name=name,
+        size=size,
+        width=_width(folded, size),
+        digest=hashlib.sha256(repr((identity, plan.key)).encode()).hexdigest(),
+        origin=found.origin,
+        mean=use.mean,
+        std=use.std,
+        plan=plan,
+        network=network,
+        prepared=prepare(folded, plan),
+    )
+
+
+def _width(network: Any, size: int) -> int:
+    import torch
+
+    with torch.inference_mode():
+        return int(network(torch.zeros(1, 3, size, size)).shape[1])

@@ -1,0 +1,18 @@
+"""What are the right labels?"""
+
+from assay.fix.calibrate import Calibration, calibrate
+from assay.fix.crossfit import CrossFit, cross_fit
+from assay.fix.posterior import fit_strength, posterior
+from assay.fix.result import FixedLabels
+from assay.fix.suspects import rank_suspects
+
+__all__ = [
+    "Calibration",
+    "CrossFit",
+    "FixedLabels",
+    "calibrate",
+    "cross_fit",
+    "fit_strength",
+    "posterior",
+    "rank_suspects",
+]

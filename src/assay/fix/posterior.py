@@ -1,0 +1,55 @@
+"""The posterior: what the image says, times what the given label says."""
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+
+from assay._errors import LabelError
+from assay._types import UNKNOWN, Labels, Probs, Transition
+
+MAX_STRENGTH = 1.5
+"""Above 1 the given label would count for more than the transition allows; a little room for noise."""
+
+
+def posterior(given: Labels, belief: Probs, transition: Transition, strength: float = 1.0) -> Probs:
+    """P(true class | image, given label), one row per image.
+
+    Parameters
+    ----------
+    given : class index; UNKNOWN leaves the belief as it is
+    belief : P(true | image), out of fold; rows sum to 1
+    transition : P(given | true) at [true, given]; rows sum to 1, all > 0
+    strength : λ >= 0, the power of the given label's evidence. 1 is exact when the given label depends
+        on the true class alone; 0 ignores it.
+
+    Raises
+    ------
+    LabelError : a label that is neither UNKNOWN nor below K
+    Source : the E step of Dawid & Skene (1979), doi:10.2307/2346806, with the image's belief as prior
+    """
+    n_classes = len(transition)
+    if given.size and not UNKNOWN <= given.min() <= given.max() < n_classes:
+        raise LabelError(f"given: expected labels in [-1, {n_classes}), got {given.min()} to {given.max()}")
+    evidence = np.where(given[:, None] == UNKNOWN, 0.0, np.log(transition.T[given]))
+    joint = np.log(np.maximum(belief, 1e-30)) + strength * evidence
+    joint = np.exp(joint - joint.max(axis=1, keepdims=True))
+    return joint / joint.sum(axis=1, keepdims=True)
+
+
+def fit_strength(given: Labels, belief: Probs, trusted: Labels, transition: Transition) -> float:
+    """λ that makes the trusted labels most likely, in [0, MAX_STRENGTH].
+
+    Near 1: the noise depends on the class alone. Well below: it depends on the image, as people's
+    errors do, and the given label is worth less than the transition says. Rows that lack a given or
+    a trusted label are left out; without any, 1.
+    """
+    rows = np.flatnonzero((given != UNKNOWN) & (trusted != UNKNOWN))
+    if len(rows) == 0:
+        return 1.0
+
+    def loss(strength: float) -> float:
+        probs = posterior(given[rows], belief[rows], transition, strength)
+        return float(-np.log(np.maximum(probs[np.arange(len(rows)), trusted[rows]], 1e-30)).mean())
+
+    return float(
+        minimize_scalar(loss, bounds=(0.0, MAX_STRENGTH), method="bounded", options={"xatol": 1e-3}).x
+    )

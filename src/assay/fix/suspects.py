@@ -1,0 +1,11 @@
+"""Suspects: the labels most likely to be wrong, first."""
+
+import numpy as np
+
+from assay._types import UNKNOWN, Labels, Probs
+
+
+def rank_suspects(given: Labels, probs: Probs) -> Labels:
+    """Rows with a given label, by P(the given label is wrong), most suspect first; ties in input order."""
+    rows = np.flatnonzero(given != UNKNOWN)
+    return rows[np.argsort(probs[rows, given[rows]], kind="stable")]

@@ -1,0 +1,86 @@
+"""What a run costs: seconds by stage, memory at its peak, bytes on disk."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from assay._errors import DataError
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What it took to make a model, or to use it."""
+
+    seconds: float
+    """Wall time."""
+    peak_memory_bytes: int
+    """The most that the whole process ever held in memory, not this step alone."""
+    model_bytes: int | None = None
+    """Size of the model's files; None where none was written."""
+
+    def to_json(self) -> dict[str, float | int | None]:
+        """The same as a plain dict."""
+        return {
+            "seconds": self.seconds,
+            "peak_memory_bytes": self.peak_memory_bytes,
+            "model_bytes": self.model_bytes,
+        }
+
+
+@dataclass
+class Stopwatch:
+    """Collects the seconds of named stages, in the order in which they first began.
+
+    ::
+
+        watch = Stopwatch()
+        with watch.stage("embed"):
+            ...
+        watch.seconds  # {"embed": 1.93}
+    """
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    """Wall time of each stage so far; a stage that is entered again adds to its time."""
+    clock: Callable[[], float] = time.perf_counter
+    """Seconds since any moment; must not run backwards."""
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time what is inside; it counts even if it fails. A stage inside a stage counts for both."""
+        self.seconds.setdefault(name, 0.0)
+        start = self.clock()
+        try:
+            yield
+        finally:
+            self.seconds[name] += self.clock() - start
+
+
+def peak_memory_bytes() -> int:
+    """The most memory that this process has held since it started.
+
+    It never falls, so it cannot be split between the steps of a run. Processes started by this one are
+    not counted; where this one was itself started by a larger process, Linux counts from that one's size.
+    """
+    # Not to be had on Windows, where this room must still import.
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # macOS counts bytes, Linux and the BSDs kibibytes.
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def folder_bytes(path: Path) -> int:
+    """Bytes of all files below ``path``, or of the file that it is; links below it are not followed.
+
+    Raises
+    ------
+    DataError : nothing is there
+    """
+    if not path.exists():
+        raise DataError(f"{path}: expected a file or folder to measure, found nothing")
+    if path.is_file():
+        return path.stat().st_size
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file() and not file.is_symlink())

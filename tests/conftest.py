@@ -1,0 +1,61 @@
+"""For every test: shapes are checked, no network, a cache of its own."""
+
+import os
+import socket
+from collections.abc import Iterator
+from ipaddress import ip_address
+
+import pytest
+from hypothesis import settings
+from jaxtyping import config, install_import_hook
+
+# Before any test file imports assay: the hook rewrites modules as they are first imported.
+install_import_hook("assay", "shape_checks.checked")
+
+# The first example of a property pays for imports, so no deadline; CI tries the same examples each time.
+settings.register_profile("local", deadline=None)
+settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The user's cache is neither read nor written; processes that a test starts inherit this."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ASSAY_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("ASSAY_OFFLINE", "1")
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_network() -> Iterator[None]:
+    """A connection to another machine fails the test; this machine may be reached."""
+    with pytest.MonkeyPatch.context() as patch:
+        for method in ("connect", "connect_ex"):
+            patch.setattr(socket.socket, method, _only_this_machine(getattr(socket.socket, method)))
+        yield
+
+
+@pytest.fixture
+def without_shape_checks() -> Iterator[None]:
+    """As users run it: arrays that do not fit reach our own checks and their messages."""
+    config.update("jaxtyping_disable", True)
+    yield
+    config.update("jaxtyping_disable", False)
+
+
+def _only_this_machine(connect):
+    def guarded(self, address):
+        if self.family in (socket.AF_INET, socket.AF_INET6) and not _is_loopback(address[0]):
+            # Not an OSError: code that is ready for a missing network must not hide it.
+            raise AssertionError(f"a test tried to reach {address[0]}: tests have no network")
+        return connect(self, address)
+
+    return guarded
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

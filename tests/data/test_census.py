@@ -1,0 +1,45 @@
+import pytest
+
+from assay.data.census import Census, is_hidden
+from assay.data.dataset import Skipped
+
+
+@pytest.mark.parametrize("name", [".git", "._a.jpg", "__MACOSX", "Thumbs.db", "desktop.ini"])
+def test_what_systems_leave_behind_is_hidden(name):
+    """Fault 28: names that no person chose."""
+    assert is_hidden(name)
+    assert not is_hidden("x" + name)
+
+
+def test_rows_are_in_natural_order_with_their_faults():
+    """The index of a fault is that of its name after sorting."""
+    census, fault = Census(), Skipped("missing", "gone")
+    census.add("10.png")
+    census.add("9.png", fault)
+    census.add("1.png")
+    assert census.rows() == (("1.png", "9.png", "10.png"), {1: fault})
+
+
+def test_notes_count_everything():
+    """One line for each kind of thing, in a fixed order, with no more than three names."""
+    census = Census(hidden=1200, unlisted=["a/", "b/", "c/", "d/", "e/"])
+    census.ignored.update([".txt", ".csv", ".csv", ""])
+    census.links.update(["outside_root", "outside_root", "missing"])
+    for name in ("B.png", "b.png", "a.png", "A.png"):
+        census.add(name)
+    assert census.notes() == (
+        "ignored 1,200 hidden entries",
+        "ignored 1 file without an extension: no images",
+        "ignored 2 files named *.csv: no images",
+        "ignored 1 file named *.txt: no images",
+        "did not follow 1 link: missing",
+        "did not follow 2 links: outside_root",
+        "could not list 'a/', 'b/', 'c/' and 2 more: the images there are missing",
+        "names that differ only in case: 'A.png', 'a.png'",
+        "names that differ only in case: 'B.png', 'b.png'",
+    )
+
+
+def test_nothing_found_means_no_notes():
+    """An empty place has nothing to say."""
+    assert (Census().notes(), Census().rows()) == ((), ((), {}))

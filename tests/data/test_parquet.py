@@ -1,0 +1,104 @@
+import copy
+from concurrent.futures import ThreadPoolExecutor
+
+import polars as pl
+import pytest
+
+from assay._errors import TableError
+from assay.data.dataset import Skipped
+from assay.data.parquet import WINDOW, parquet_listing, read_parquet
+
+
+def stored(path, images, **columns):
+    pl.DataFrame({"image": images, **columns}).write_parquet(path)
+    return path
+
+
+def test_text_integers_and_paths_become_strings(tmp_path):
+    """A struct gives its path, null is empty, other types are left out, and places are rows."""
+    path = tmp_path / "a.parquet"
+    pl.DataFrame(
+        {
+            "image": [{"bytes": None, "path": "1.png"}, {"bytes": None, "path": "2.png"}],
+            "label": [7, None],
+            "word": ["NA", None],
+            "kind": pl.Series(["a", "b"], dtype=pl.Categorical),
+            "score": [0.5, 1.5],
+            "box": [{"x": 1}, {"x": 2}],
+        }
+    ).write_parquet(path)
+    table = read_parquet(path)
+    assert table.columns == ("image", "label", "word", "kind")
+    assert table.rows == (("1.png", "7", "NA", "a"), ("2.png", "", "", "b"))
+    assert table.where(1) == "a.parquet row 2"
+
+
+@pytest.mark.parametrize("nested", [True, False], ids=["struct", "binary"])
+def test_images_inside_are_read_in_row_order(tmp_path, nested):
+    """Every image comes back whole, in whatever order and from however many threads it is asked for."""
+    data = [str(i).encode() * 9 for i in range(2 * WINDOW + 3)]
+    images = [{"bytes": piece, "path": None} for piece in data] if nested else data
+    listing = parquet_listing(stored(tmp_path / "a.parquet", images))
+    order = [*range(len(data)), *reversed(range(0, len(data), 50))]
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(listing.source.read, order)) == [data[i] for i in order]
+    assert listing.names == tuple(str(i + 1) for i in range(len(data)))
+
+
+def test_paths_name_the_images_if_they_are_distinct(tmp_path):
+    """A path is a name only if every row has one of its own."""
+    distinct = [{"bytes": b"x", "path": "b.png"}, {"bytes": b"y", "path": "a.png"}]
+    assert parquet_listing(stored(tmp_path / "a.parquet", distinct)).names == ("b.png", "a.png")
+    twice = [{"bytes": b"x", "path": "a.png"}, {"bytes": b"y", "path": "a.png"}]
+    assert parquet_listing(stored(tmp_path / "b.parquet", twice)).names == ("1", "2")
+
+
+def test_a_null_image_is_skipped(tmp_path):
+    """A row without bytes says so when it is read."""
+    path = stored(tmp_path / "a.parquet", [{"bytes": b"x", "path": ""}, {"bytes": None, "path": ""}])
+    source = parquet_listing(path).source
+    assert source.read(1) == Skipped("missing_image", "row 2 of a.parquet is null")
+
+
+def test_the_source_can_be_sent_to_another_process(tmp_path):
+    """A copy of the source, made as for a worker, reads the same bytes."""
+    source = parquet_listing(stored(tmp_path / "a.parquet", [b"x", b"y"])).source
+    assert copy.deepcopy(source).read(1) == b"y"
+
+
+def test_the_image_column_can_be_named(tmp_path):
+    """A column of another name is used when it is given."""
+    path = tmp_path / "a.parquet"
+    pl.DataFrame({"picture": [b"x"], "label": ["a"]}).write_parquet(path)
+    assert parquet_listing(path, image_column="picture").source.read(0) == b"x"
+    with pytest.raises(TableError) as refused:
+        parquet_listing(path)
+    assert str(refused.value) == (
+        "a.parquet: expected one image column (path, file_name, filename, filepath, image, "
+        "image_path, file), "
+        "got the columns picture, label; name it with --path-col"
+    )
+
+
+def test_paths_instead_of_images_are_refused(tmp_path):
+    """A file of paths is a label file, and the message says how to give it."""
+    path = stored(tmp_path / "a.parquet", ["1.png"], label=["a"])
+    with pytest.raises(TableError, match=r"'image' holds paths and no images; .* --noisy a\.parquet"):
+        parquet_listing(path)
+
+
+def test_a_file_of_another_kind_is_refused(tmp_path, write_file):
+    """Neither a missing file nor one that is not Parquet is a crash."""
+    with pytest.raises(TableError, match=r"cannot read .*none\.parquet: no such file"):
+        read_parquet(tmp_path / "none.parquet")
+    with pytest.raises(TableError, match=r"a\.parquet is not a Parquet file: "):
+        read_parquet(write_file("a.parquet", "path,label\n" * 9))
+
+
+def test_a_damaged_file_is_refused(tmp_path):
+    """Data that do not decode are refused when they are read, in whatever way they are broken."""
+    path = stored(tmp_path / "a.parquet", [str(i) * 50 for i in range(500)], label=list(range(500)))
+    whole = path.read_bytes()
+    path.write_bytes(whole[:4] + bytes(200) + whole[204:])
+    with pytest.raises(TableError, match=r"a\.parquet is (damaged|not a Parquet file): "):
+        read_parquet(path)

@@ -1,0 +1,132 @@
+import polars as pl
+import pytest
+
+from assay._errors import LabelError, TableError, UsageError
+from assay._types import UNKNOWN
+from assay.data.dataset import ReadOptions
+from assay.data.read import read_dataset, read_images
+
+
+def words(dataset, labels):
+    return [dataset.classes[label] if label != UNKNOWN else None for label in labels]
+
+
+def read(images, **options):
+    return read_dataset(images, ReadOptions(**options))
+
+
+def test_class_folders_are_the_noisy_labels(make_folder):
+    """Without a noisy file the folder of an image is its label."""
+    data = read(make_folder("dog/1.png", "cat/2.png", "cat/sub/1.png"))
+    assert data.names == ("cat/2.png", "cat/sub/1.png", "dog/1.png")
+    assert words(data, data.given) == ["cat", "cat", "dog"]
+    assert "the noisy labels are the class folders" in data.notes
+
+
+def test_class_folders_and_a_trusted_table(make_folder, write_file):
+    """Trusted labels come from a file where the noisy ones are folders."""
+    trusted = write_file("t.csv", "file_name;class\ndog/1.png;cat\n")
+    data = read(make_folder("dog/1.png", "cat/2.png"), trusted=trusted)
+    assert dict(zip(data.names, words(data, data.trusted), strict=True)) == {
+        "dog/1.png": "cat",
+        "cat/2.png": None,
+    }
+
+
+def test_class_folders_inside_one_folder_of_an_archive(make_zip):
+    """The folder that all members share is not the class."""
+    data = read(make_zip("animals/dog/1.png", "animals/cat/2.png"))
+    assert words(data, data.given) == ["cat", "dog"]
+    assert isinstance(data.source.read(1), bytes)
+
+
+def test_an_empty_class_folder(make_folder):
+    """A folder without images is refused, or a class without images on request."""
+    images = make_folder("dog/1.png", "cat/2.png")
+    (images / "owl").mkdir()
+    with pytest.raises(LabelError, match="got none in 'owl'; remove the folder or allow empty classes"):
+        read(images)
+    assert read(images, allow_empty_classes=True).classes == ("cat", "dog", "owl")
+
+
+@pytest.mark.parametrize("names", [["1.png"], ["pics/1.png", "pics/2.png"], ["a/1.png", "2.png", "b/3.png"]])
+def test_folders_that_are_no_classes(make_folder, names):
+    """Loose images, one folder for all and a mixture say nothing about classes."""
+    data = read(make_folder(*names))
+    assert data.classes == ()
+    assert (data.given == UNKNOWN).all()
+    assert (data.trusted == UNKNOWN).all()
+
+
+def test_folders_that_are_parts_of_a_data_set_are_refused(make_folder):
+    """Train and test are not classes."""
+    with pytest.raises(
+        LabelError, match="images holds the folders test, train, which look like parts of a data set"
+    ):
+        read(make_folder("train/cat/1.png", "test/cat/2.png"))
+
+
+@pytest.mark.parametrize("file", ["metadata.csv", "metadata.jsonl", "metadata.parquet"])
+def test_a_metadata_file_among_the_images(make_folder, file):
+    """A Hugging Face metadata file gives the noisy labels, paths relative to itself."""
+    images = make_folder("a/1.png", "b/2.png")
+    rows = {"file_name": ["b/2.png", "a/1.png"], "label": ["x", "y"]}
+    frame = pl.DataFrame(rows)
+    writers = {"csv": frame.write_csv, "jsonl": frame.write_ndjson, "parquet": frame.write_parquet}
+    writers[file.rpartition(".")[2]](images / file)
+    data = read(images)
+    assert (data.names, words(data, data.given)) == (("b/2.png", "a/1.png"), ["x", "y"])
+    assert f"the noisy labels are those of {file}" in data.notes
+
+
+def test_metadata_without_labels_or_in_two_files(make_folder):
+    """Captions are no labels, so folders decide; two metadata files are refused."""
+    images = make_folder("a/1.png", "b/2.png")
+    (images / "metadata.csv").write_text("file_name,text\na/1.png,hello\n")
+    data = read(images)
+    assert words(data, data.given) == ["a", "b"]
+    assert "metadata.csv has no label column, so its rows were not read" in data.notes
+    (images / "metadata.jsonl").write_text("{}")
+    with pytest.raises(
+        UsageError, match=r"images holds metadata\.csv, metadata\.jsonl; say which one with --noisy"
+    ):
+        read(images)
+
+
+def test_metadata_that_is_hostile_is_refused(make_folder):
+    """A broken line of JSON is refused with its place."""
+    images = make_folder("1.png")
+    (images / "metadata.jsonl").write_text('{"file_name": "1.png", "label": ' + "[" * 5_000)
+    with pytest.raises(TableError, match=r"metadata\.jsonl line 1: bad_json: nested deeper than 32"):
+        read(images)
+
+
+def test_images_in_a_parquet_file(tmp_path, make_folder, write_file):
+    """Rows keep their order, labels are strings, and a trusted file joins by row or by name."""
+    pictures = [(make_folder("x.png") / "x.png").read_bytes() + bytes([i]) for i in range(3)]
+    images = [{"bytes": data, "path": f"{i}.png"} for i, data in zip([10, 9, 2], pictures, strict=True)]
+    path = tmp_path / "train.parquet"
+    pl.DataFrame({"image": images, "label": [7, None, 12]}).write_parquet(path)
+    data = read(path, trusted=write_file("t.csv", "12\n7\n"))
+    assert (data.names, data.classes) == (("10.png", "9.png", "2.png"), ("7", "12"))
+    assert words(data, data.given) == ["7", None, "12"]
+    assert words(data, data.trusted) == ["12", "7", None]
+    assert [data.source.read(i) for i in range(3)] == pictures
+    named = read(path, trusted=write_file("t.csv", "path,label\n2.png,7\n"))
+    assert words(named, named.trusted)[named.names.index("2.png")] == "7"
+    assert read_images(path).classes == ()
+
+
+def test_a_parquet_file_of_paths_is_a_table(tmp_path, make_folder):
+    """Paths in Parquet label the images of a folder."""
+    images = make_folder("1.png", "2.png")
+    pl.DataFrame({"image": ["2.png", "1.png"], "label": [3, 4]}).write_parquet(tmp_path / "l.parquet")
+    data = read(images, noisy=tmp_path / "l.parquet")
+    assert (data.names, data.classes) == (("2.png", "1.png"), ("3", "4"))
+
+
+def test_a_parquet_file_without_labels(tmp_path):
+    """Images alone are a data set without classes."""
+    pl.DataFrame({"image": [b"x", b"y"]}).write_parquet(tmp_path / "i.parquet")
+    data = read(tmp_path / "i.parquet")
+    assert (data.classes, data.names, data.notes) == ((), ("1", "2"), ("i.parquet has no label column",))
