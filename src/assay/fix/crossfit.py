@@ -6,9 +6,12 @@ The classifier learns from trusted and noisy labels together, by maximising the 
 
 (the second term is Gold Loss Correction, Hendrycks et al. 2018) with EM: fit on the trusted labels;
 then in turn compute the posterior of the others and fit on it. Any scikit-learn classifier will do.
+
+An image may come in several views, such as itself and its mirror: the classifier learns from every
+view as a row of its own, and what it says of an image is the mean over the views.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,22 +33,28 @@ class CrossFit:
 
     rounds: int = 1
     """Times that the posterior is computed and learned from; 0 ignores the noisy labels."""
-    trusted_weight: float = 1.0
-    """Weight of a trusted row beside a noisy one."""
     seed: int = 0
 
 
+@dataclass(frozen=True)
+class Evidence:
+    """What may be learned from."""
+
+    views: tuple[Matrix, ...]
+    """Features (N, D) of each view of the N images."""
+    given: Labels
+    trusted: Labels
+    transition: Transition
+
+
 def cross_fit(
-    features: Matrix,
-    given: Labels,
-    trusted: Labels,
-    transition: Transition,
+    evidence: Evidence,
     fold_of: Labels,
     make: MakeClassifier,
-    options: CrossFit = CrossFit(),  # frozen: sharing it is safe
+    options: CrossFit = CrossFit(),
     progress: Progress = silent,
-) -> Probs:
-    """P(true | image) (N, K), each row from a classifier that did not learn from it.
+) -> tuple[Probs, ...]:
+    """P(true | view of the image) (N, K) for each view, from classifiers that did not learn from the image.
 
     Parameters
     ----------
@@ -55,34 +64,26 @@ def cross_fit(
 
     Raises
     ------
-    LabelError : a fold whose other folds hold no trusted label
+    LabelError : a fold whose other folds hold trusted labels of fewer than two classes
     """
-    n_classes, folds = len(transition), int(fold_of.max()) + 1
-    belief = np.zeros((len(features), n_classes))
-    outside = fold_of == UNKNOWN
+    n_classes, folds = len(evidence.transition), int(fold_of.max()) + 1
+    belief = tuple(np.zeros((len(fold_of), n_classes)) for _ in evidence.views)
+    outside = np.flatnonzero(fold_of == UNKNOWN)
     for fold in range(folds):
-        learn = (fold_of != fold) & ~outside
-        classifier = fit_joint(features, given, trusted, transition, learn, make, options)
-        mine = np.flatnonzero(fold_of == fold)
-        belief[mine] = predict_all(classifier, features[mine], n_classes)
-        if outside.any():
-            rows = np.flatnonzero(outside)
-            belief[rows] += predict_all(classifier, features[rows], n_classes) / folds
+        learn = (fold_of != fold) & (fold_of != UNKNOWN)
+        classifier = fit_joint(evidence, learn, make, options)
+        inside = np.flatnonzero(fold_of == fold)
+        for view, probs in zip(evidence.views, belief, strict=True):
+            probs[inside] = predict_all(classifier, view[inside], n_classes)
+            if len(outside):
+                probs[outside] += predict_all(classifier, view[outside], n_classes) / folds
         progress("believe", fold + 1, folds)
     return belief
 
 
-def fit_joint(
-    features: Matrix,
-    given: Labels,
-    trusted: Labels,
-    transition: Transition,
-    learn: Mask,
-    make: MakeClassifier,
-    options: CrossFit,
-) -> Any:
+def fit_joint(evidence: Evidence, learn: Mask, make: MakeClassifier, options: CrossFit) -> Any:
     """A classifier fitted by EM to the trusted and noisy labels of the rows where ``learn``."""
-    n_classes = len(transition)
+    given, trusted, n_classes = evidence.given, evidence.trusted, len(evidence.transition)
     sure = np.flatnonzero(learn & (trusted != UNKNOWN))
     noisy = np.flatnonzero(learn & (trusted == UNKNOWN) & (given != UNKNOWN))
     if len(np.unique(trusted[sure])) < 2:
@@ -91,19 +92,28 @@ def fit_joint(
             f"{len(np.unique(trusted[sure]))}; add trusted labels"
         )
     certain = np.eye(n_classes)[trusted[sure]]
-    classifier = make(options.seed)
-    fit_soft(classifier, features[sure], certain, np.ones(len(sure)))
-    if len(noisy) == 0:
-        return classifier
-    rows = np.concatenate([sure, noisy])
-    X, weight = features[rows], np.ones(len(rows))
-    weight[: len(sure)] = options.trusted_weight
-    for number in range(options.rounds):
-        belief = predict_all(classifier, X[len(sure) :], n_classes)
-        # Only the first belief is free of these labels; later ones keep its idea of their own sharpness.
+    classifier = _fit(make(options.seed), evidence.views, sure, certain)
+    for number in range(options.rounds if len(noisy) else 0):
+        belief = mean_belief(classifier, [view[noisy] for view in evidence.views], n_classes)
         if number == 0:
-            belief = calibrate_on_given(belief, given[noisy], transition).apply(belief)
-        likely = posterior(given[noisy], belief, transition)
-        classifier = make(options.seed + number + 1)
-        fit_soft(classifier, X, np.concatenate([certain, likely]), weight)
+            # Only the first belief is free of these labels; later ones keep their own idea of its sharpness.
+            belief = calibrate_on_given(belief, given[noisy], evidence.transition).apply(belief)
+        likely = posterior(given[noisy], belief, evidence.transition)
+        targets = np.concatenate([certain, likely])
+        classifier = _fit(
+            make(options.seed + number + 1), evidence.views, np.concatenate([sure, noisy]), targets
+        )
     return classifier
+
+
+def _fit(classifier: Any, views: Sequence[Matrix], rows: Labels, targets: Probs) -> Any:
+    """Each view of an image is a row with the image's target."""
+    X = np.concatenate([view[rows] for view in views])
+    fit_soft(classifier, X, np.tile(targets, (len(views), 1)), np.ones(len(X)))
+    return classifier
+
+
+def mean_belief(classifier: Any, views: Sequence[Matrix], n_classes: int) -> Probs:
+    """P(true | image) (N, K): the mean of what the classifier says of each view."""
+    beliefs: Probs = np.mean([predict_all(classifier, view, n_classes) for view in views], axis=0)
+    return beliefs

@@ -12,7 +12,7 @@ from assay._types import UNKNOWN, Labels, Probs
 from assay.data.split import folds
 from assay.estimate import estimate_noise
 from assay.fix.calibrate import calibrate
-from assay.fix.crossfit import CrossFit, cross_fit, fit_joint
+from assay.fix.crossfit import CrossFit, Evidence, cross_fit, fit_joint
 from assay.fix.posterior import fit_strength, posterior
 from assay.fix.soft import predict_all
 from assay.learn.heads import MLPHead
@@ -88,13 +88,14 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
         self.transition_ = self.noise_.transition
         options = CrossFit(rounds=self.rounds, seed=seed)
         fold_of = folds(trusted, self.folds, seed)
-        raw = cross_fit(X, given, trusted, self.transition_, fold_of, self._make, options)
+        evidence = Evidence((X,), given, trusted, self.transition_)
+        (raw,) = cross_fit(evidence, fold_of, self._make, options)
         self._calibration = calibrate(raw, trusted)
         self.belief_ = self._calibration.apply(raw)
         self.strength_ = fit_strength(given, self.belief_, trusted, self.transition_)
         self.posterior_ = posterior(given, self.belief_, self.transition_, self.strength_)
         everything = np.ones(len(X), dtype=bool)
-        self.estimator_ = fit_joint(X, given, trusted, self.transition_, everything, self._make, options)
+        self.estimator_ = fit_joint(evidence, everything, self._make, options)
         return self
 
     def _make(self, seed: int) -> Any:

@@ -28,6 +28,7 @@ class MLPHead(ClassifierMixin, BaseEstimator):
     dropout : share of hidden units dropped while learning, [0, 1)
     input_dropout : share of features dropped while learning, [0, 1)
     epochs : passes over the rows
+    min_steps : steps at the least; few rows are passed over more often
     learning_rate, weight_decay : of AdamW (Loshchilov & Hutter 2019); the rate is the peak of the cycle
     batch_size : rows a step; small data use fewer
     random_state : int, RandomState or None, as in scikit-learn
@@ -44,6 +45,7 @@ class MLPHead(ClassifierMixin, BaseEstimator):
         dropout: float = 0.5,
         input_dropout: float = 0.0,
         epochs: int = 8,
+        min_steps: int = 600,
         learning_rate: float = 1e-3,
         weight_decay: float = 1e-2,
         batch_size: int = 256,
@@ -53,6 +55,7 @@ class MLPHead(ClassifierMixin, BaseEstimator):
         self.dropout = dropout
         self.input_dropout = input_dropout
         self.epochs = epochs
+        self.min_steps = min_steps
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.batch_size = batch_size

@@ -36,12 +36,13 @@ def train_head(
         layers.parameters(), lr=settings["learning_rate"], weight_decay=settings["weight_decay"]
     )
     batch = min(settings["batch_size"], max(len(X) // 4, 1))
-    steps = settings["epochs"] * -(-len(X) // batch)
+    an_epoch = -(-len(X) // batch)
+    epochs = max(settings["epochs"], -(-settings["min_steps"] // an_epoch))
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, settings["learning_rate"], total_steps=max(steps, 2), pct_start=WARM_UP
+        optimiser, settings["learning_rate"], total_steps=max(epochs * an_epoch, 2), pct_start=WARM_UP
     )
     at, per = torch.from_numpy(mean), torch.from_numpy(scale)
-    for rows in _batches(len(X), batch, settings["epochs"], generator):
+    for rows in _batches(len(X), batch, epochs, generator):
         values = (torch.from_numpy(np.asarray(X[rows], dtype=np.float32)) - at) / per
         values = _drop(values, settings["input_dropout"], generator)
         for number, layer in enumerate(layers):

@@ -39,7 +39,8 @@ class RunFolder:
         except Timeout:
             pid = (self.path / ".pid").read_text() if (self.path / ".pid").exists() else "unknown"
             raise BusyError(
-                f"{self.path}: another run (process {pid}) holds this folder; wait for it, or name another with --out"
+                f"{self.path}: another run (process {pid}) holds this folder; "
+                "wait for it, or name another with --out"
             ) from None
 
     def record(self) -> dict[str, Any]:
@@ -79,7 +80,8 @@ class RunFolder:
             differing.append("images or labels that were different")
         if differing:
             raise OtherRunError(
-                f"{self.path} holds a run with {'; '.join(differing)}; name another folder with --out, or give --overwrite"
+                f"{self.path} holds a run with {'; '.join(differing)}; "
+                "name another folder with --out, or give --overwrite"
             )
         return record or {"settings": dict(settings), "data": data, "status": "running", "seal_opened": 0}
 

@@ -101,8 +101,8 @@ def model_card(model: Model, learned: Learned, evaluations: Mapping[str, Evaluat
     lines = [
         f"# Image classifier: {len(model.labels)} classes",
         "",
-        f"Backbone `{model.architecture}` at {model.size} px, the mean of the features of an image and its mirror, "
-        f"a head on them. {describe(learned.noise)}",
+        f"Backbone `{model.architecture}` at {model.size} px, "
+        f"a head on its features. {describe(learned.noise)}",
         "",
         "## Measured",
         "",
@@ -121,8 +121,8 @@ def model_card(model: Model, learned: Learned, evaluations: Mapping[str, Evaluat
         "",
         "## Limits",
         "",
-        "The figures hold for images like the trusted ones. Strong compression, blur or another camera were not "
-        "measured. A class that the labels do not name is never predicted.",
+        "The figures hold for images like the trusted ones. Strong compression, blur or another camera "
+        "were not measured. A class that the labels do not name is never predicted.",
         "",
     ]
     return "\n".join(lines)

@@ -139,7 +139,7 @@ def _sealed(
     fold_of = np.full(len(dataset), UNKNOWN)
     fold_of[fit_rows] = folds(trusted[fit_rows], options.folds, options.seed)
     data = Labelled(
-        features, dataset.given, trusted, fold_of, dataset.classes, options.seed, options.threshold
+        features, dataset.given, trusted, usable, fold_of, dataset.classes, options.seed, options.threshold
     )
     return data, np.setdiff1d(holdout, leaked), leaked
 
@@ -159,7 +159,7 @@ def _evaluate(
     if len(holdout):
         truth = dataset.trusted[holdout]
         simple = baseline.model.probabilities(baseline.features[holdout])
-        ours = learned.head.probabilities(learned.pooled[holdout])
+        ours = learned.head.probabilities(features.views[0][holdout])
         found["histogram"] = evaluate(truth, simple, names, source="holdout")
         found["assay"] = evaluate(
             truth, ours, names, source="holdout", baseline_predicted=simple.argmax(axis=1)

@@ -1,0 +1,90 @@
+"""Words and progress for a person, on stderr; numbers as people write them."""
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from assay._types import Progress, silent
+
+SHOW_EVERY_S = 10.0
+"""Without a terminal a long step says a line this often, so that a log shows it lives."""
+
+
+def say(text: str) -> None:
+    """A line on stderr."""
+    print(text, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def progress_bar(quiet: bool) -> Iterator[Progress]:
+    """A Progress: a bar with rate and time left on a terminal, a line now and then elsewhere."""
+    if quiet:
+        yield silent
+    elif sys.stderr.isatty():
+        with _rich_bar() as progress:
+            yield progress
+    else:
+        yield _Lines()
+
+
+@contextmanager
+def _rich_bar() -> Iterator[Progress]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
+
+    columns = (
+        TextColumn("{task.description:>8}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+    )
+    with Bars(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bars:
+        tasks: dict[str, tuple[int, float]] = {}
+
+        def show(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = int(bars.add_task(stage, total=total, rate="")), time.monotonic()
+            task, start = tasks[stage]
+            rate = done / max(time.monotonic() - start, 1e-6)
+            bars.update(task, completed=done, rate=f"{rate:,.0f}/s" if rate >= 10 else "")  # type: ignore[arg-type]  # rich's TaskID is an int
+
+        yield show
+
+
+@dataclass
+class _Lines:
+    """Progress where there is no terminal."""
+
+    started: dict[str, float] = field(default_factory=dict)
+    last: float = field(default_factory=time.monotonic)
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        self.started.setdefault(stage, now)
+        spent = now - self.started[stage]
+        if now - self.last < SHOW_EVERY_S or not spent:
+            return
+        self.last = now
+        left = spent / done * (total - done)
+        say(f"{stage}: {done:,} of {total:,}, {done / spent:,.0f} a second, {left:,.0f} s left")
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns under their names; the first to the left, the others to the right."""
+    widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
+    lines = []
+    for row in (header, *rows):
+        cells = [
+            row[0].ljust(widths[0]),
+            *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)),
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def percent(share: float) -> str:
+    """``0.9035`` as ``90.4 %``."""
+    return f"{100 * share:.1f} %"

@@ -1,0 +1,112 @@
+"""The demo: scikit-learn's digits as image files, most labels spoiled, the whole job on them.
+
+All true labels are known here, so every figure is counted against the truth, on images and labels
+that nothing learned from.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from assay._types import UNKNOWN, Labels, Progress, silent
+from assay.data.dataset import ReadOptions
+from assay.data.simulate import spoil, symmetric
+from assay.data.write_rows import write_rows
+from assay.embed.backbone import load_backbone
+from assay.embed.images import embed_images
+from assay.estimate import Interval
+from assay.learn.model import Model
+from assay.measure import wilson
+from assay.predict.batch import predict
+from assay.recipes.assay import noisy_only
+from assay.recipes.histogram import train_histogram
+from assay.recipes.options import RunOptions
+from assay.recipes.run import RunResult, run
+
+N_NEW = 500
+NOISE = 0.6
+TRUSTED_SHARE = 0.2
+SIDE = 32
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """What the demo shows."""
+
+    run: RunResult
+    new_images: dict[str, Interval]
+    """Accuracy of each model on images that none of them saw: ``histogram``, ``noisy-only``, ``assay``."""
+    labels: dict[str, Interval]
+    """Share of right labels, among those that were not trusted: ``given``, ``fixed``."""
+
+
+def run_demo(out: Path, options: RunOptions, *, progress: Progress = silent) -> DemoResult:
+    """Draw, spoil, run and compare; all files stay in ``out`` to be looked at."""
+    truth, new_truth = draw_digits(out, options.seed)
+    read = ReadOptions(noisy=out / "noisy.csv", trusted=out / "trusted.csv")
+    options = replace(options, read=read)
+    result = run(out / "images", out / "run", options, progress=progress)
+    models = {
+        "histogram": _histogram(result, options),
+        "noisy-only": _noisy_only(result, options),
+        "assay": result.model,
+    }
+    new = {
+        name: _accuracy(predict(model, out / "new", options.cache).probs.argmax(axis=1), new_truth)
+        for name, model in models.items()
+    }
+    fixed = result.learned.fixed
+    rest = fixed.trusted == UNKNOWN
+    labels = {
+        "given": _accuracy(result.dataset.given[rest], truth[rest]),
+        "fixed": _accuracy(fixed.fixed[rest], truth[rest]),
+    }
+    return DemoResult(result, new, labels)
+
+
+def draw_digits(out: Path, seed: int) -> tuple[Labels, Labels]:
+    """Write images/, new/, noisy.csv and trusted.csv; the true labels of images/ and of new/."""
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    generator = np.random.default_rng(seed)
+    order = generator.permutation(len(digits.target))
+    known, new = order[N_NEW:], order[:N_NEW]
+    names = _write_images(out / "images", digits.images[known])
+    _write_images(out / "new", digits.images[new])
+    truth: Labels = digits.target[known].astype(np.int64)
+    given = spoil(truth, symmetric(10, NOISE), seed)
+    chosen = np.sort(generator.choice(len(truth), int(TRUSTED_SHARE * len(truth)), replace=False))
+    header = ("file", "label")
+    write_rows(out / "noisy.csv", header, [names, [str(label) for label in given]])
+    write_rows(
+        out / "trusted.csv", header, [[names[row] for row in chosen], [str(label) for label in truth[chosen]]]
+    )
+    return truth, digits.target[new].astype(np.int64)
+
+
+def _write_images(folder: Path, images: np.ndarray) -> list[str]:
+    folder.mkdir(parents=True, exist_ok=True)
+    names = [f"{i:04d}.png" for i in range(len(images))]
+    for name, image in zip(names, images, strict=True):
+        gray = Image.fromarray((image * (255 / 16)).astype(np.uint8))
+        gray.resize((SIDE, SIDE), Image.Resampling.BICUBIC).save(folder / name)
+    return names
+
+
+def _histogram(result: RunResult, options: RunOptions) -> Model:
+    learn = result.dataset.given != UNKNOWN
+    return train_histogram(result.dataset, learn, options.cache, seed=options.seed).model
+
+
+def _noisy_only(result: RunResult, options: RunOptions) -> Model:
+    backbone = load_backbone(options.backbone, options.cache, size=options.size, dtype=options.dtype)
+    views = embed_images(result.dataset, backbone, options.cache, workers=options.workers).views
+    head = noisy_only(views, result.dataset.given, len(result.dataset.classes), options.seed)
+    return replace(result.model, head=head)
+
+
+def _accuracy(predicted: Labels, truth: Labels) -> Interval:
+    return wilson(int((predicted == truth).sum()), len(truth))
