@@ -1,0 +1,154 @@
+"""The main job on a noisy CIFAR-like data set: accuracy, seconds, memory, and how they grow.
+
+    python benchmarks/course.py --data FOLDER [--only cold warm small few predict]
+
+FOLDER holds images.zip, noisy_labels.csv and clean_labels.csv (a label a line, the first images trusted).
+Each measurement is one ``assay`` process with its own wall time and peak memory. Results are written to
+benchmarks/results/course.json; the sealed holdout is the notebook's.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results" / "course.json"
+ASSAY = Path(sys.executable).parent / "assay"
+NEW_IMAGES = 10_000
+
+
+def main() -> None:
+    """Measure what was asked for, print a table, keep the rest of the results file as it is."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--only", nargs="+", choices=MEASURES, default=list(MEASURES))
+    parser.add_argument("--keep", type=Path, help="folder for runs and cache; default: a temporary one")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        place = arguments.keep or Path(temporary)
+        place.mkdir(parents=True, exist_ok=True)
+        found = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+        for name in arguments.only:
+            found[name] = MEASURES[name](arguments.data, place)
+            found["machine"] = f"{os.cpu_count()} cores, {_processor()}, {platform.platform()}"
+            RESULTS.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
+            print(name, json.dumps(found[name], indent=1), flush=True)
+
+
+def cold(data: Path, place: Path) -> dict[str, Any]:
+    """All images, nothing cached."""
+    return _run(data / "images.zip", _labels(data), place / "cold", _fresh(place / "cache"), "notebook")
+
+
+def warm(data: Path, place: Path) -> dict[str, Any]:
+    """The same with all features cached (run ``cold`` first)."""
+    return _run(data / "images.zip", _labels(data), place / "warm", place / "cache", "notebook")
+
+
+def small(data: Path, place: Path) -> dict[str, Any]:
+    """Every tenth image, nothing cached: how the cost grows from 5,000 to 50,000."""
+    archive, labels = _every_tenth(data, place)
+    return _run(archive, labels, place / "small", _fresh(place / "cache-small"), "stratified")
+
+
+def few(data: Path, place: Path) -> dict[str, Any]:
+    """All images, but only the first 500 trusted labels (run ``cold`` first)."""
+    lines = (data / "clean_labels.csv").read_text().splitlines()[:500]
+    trusted = place / "few.csv"
+    trusted.write_text("\n".join(lines) + "\n")
+    labels = ["--noisy", str(data / "noisy_labels.csv"), "--trusted", str(trusted)]
+    return _run(data / "images.zip", labels, place / "few", place / "cache", "stratified")
+
+
+def predict(data: Path, place: Path) -> dict[str, Any]:
+    """10,000 images with the model of ``cold``, from a new process to a CSV."""
+    archive = place / "new.zip"
+    with zipfile.ZipFile(data / "images.zip") as source, zipfile.ZipFile(archive, "w") as target:
+        for name in sorted(source.namelist())[-NEW_IMAGES:]:
+            target.writestr(name, source.read(name))
+    out = place / "predictions.csv"
+    seconds, memory, _ = _timed(
+        ["predict", str(place / "cold"), str(archive), "-o", str(out), "--quiet"], place / "cache"
+    )
+    rows = out.read_text().count("\n") - 1
+    return {"images": rows, "seconds": seconds, "peak_memory_gib": memory}
+
+
+MEASURES = {"cold": cold, "warm": warm, "small": small, "few": few, "predict": predict}
+
+
+def _labels(data: Path) -> list[str]:
+    return ["--noisy", str(data / "noisy_labels.csv"), "--trusted", str(data / "clean_labels.csv")]
+
+
+def _run(images: Path, labels: list[str], out: Path, cache: Path, split: str) -> dict[str, Any]:
+    command = ["run", str(images), *labels, "-o", str(out), "--holdout-split", split, "--overwrite", "--json"]
+    seconds, memory, printed = _timed([*command, "--quiet"], cache)
+    found, record = json.loads(printed), json.loads((out / "run.json").read_text())
+    images_n = sum(found["labels"]["counts"].values())
+    return {
+        "images": images_n,
+        "seconds": seconds,
+        "peak_memory_gib": memory,
+        "stages_s": record["seconds"],
+        "images_a_second": {
+            name: images_n / spent for name, spent in record["seconds"].items() if spent > 0.01
+        },
+        "noise_rate": found["noise"]["rate"],
+        "noise_form": found["noise"]["form"],
+        "labels": found["labels"],
+        "accuracy": {name: report["accuracy"] | {"n": report["n"]} for name, report in found["recipes"].items()},
+        "mcnemar_p": found["recipes"]["assay"]["paired"]["p_value"],
+        "warnings": found["warnings"],
+    }
+
+
+def _timed(arguments: list[str], cache: Path) -> tuple[float, float, str]:
+    """Wall seconds, peak GiB and stdout of one assay process."""
+    with tempfile.TemporaryFile("w+") as output:
+        start = time.perf_counter()
+        environment = {**os.environ, "ASSAY_CACHE": str(cache), "ASSAY_OFFLINE": "1"}
+        process = subprocess.Popen([str(ASSAY), *arguments], stdout=output, env=environment)
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - start
+        output.seek(0)
+        if os.waitstatus_to_exitcode(status) != 0:
+            raise SystemExit(f"assay {' '.join(arguments)} ended with {os.waitstatus_to_exitcode(status)}")
+        return round(seconds, 1), round(usage.ru_maxrss / 2**20, 3), output.read()
+
+
+def _every_tenth(data: Path, place: Path) -> tuple[Path, list[str]]:
+    given = (data / "noisy_labels.csv").read_text().split()
+    trusted = (data / "clean_labels.csv").read_text().split()
+    archive = place / "small.zip"
+    with zipfile.ZipFile(data / "images.zip") as source, zipfile.ZipFile(archive, "w") as target:
+        names = sorted(name for name in source.namelist() if name.endswith(".png"))
+        for name in names[::10]:
+            target.writestr(name, source.read(name))
+    (place / "small-noisy.csv").write_text("\n".join(given[::10]) + "\n")
+    (place / "small-trusted.csv").write_text("\n".join(trusted[::10]) + "\n")
+    return archive, ["--noisy", str(place / "small-noisy.csv"), "--trusted", str(place / "small-trusted.csv")]
+
+
+def _fresh(folder: Path) -> Path:
+    if folder.exists() and any(folder.iterdir()):
+        raise SystemExit(f"{folder} must be empty to measure a cold run")
+    return folder
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.split(":")[1].strip()
+    return platform.processor()
+
+
+if __name__ == "__main__":
+    main()
