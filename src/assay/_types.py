@@ -5,7 +5,7 @@ Sizes: N images, K classes, D features, B images in a batch, S pixels a side. Pr
 """
 
 from collections.abc import Sized
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
@@ -42,6 +42,7 @@ Batch = UInt8[np.ndarray, "B S S 3"]
 """RGB images of one square size."""
 
 
+@runtime_checkable
 class Classifier(Protocol):
     """scikit-learn's contract, as far as it is used here."""
 
@@ -54,6 +55,7 @@ class Classifier(Protocol):
         ...
 
 
+@runtime_checkable
 class Backbone(Protocol):
     """A frozen network that turns pixels into features."""
 
@@ -82,6 +84,7 @@ class Backbone(Protocol):
         ...
 
 
+@runtime_checkable
 class Progress(Protocol):
     """What a long step calls to show how far it is."""
 

@@ -69,7 +69,8 @@ class _Lines:
             return
         self.last = now
         left = spent / done * (total - done)
-        say(f"{stage}: {done:,} of {total:,}, {done / spent:,.0f} a second, {left:,.0f} s left")
+        rate = f", {done / spent:,.0f} a second" if done >= spent else ""
+        say(f"{stage}: {done:,} of {total:,}{rate}, {left:,.0f} s left")
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -10,6 +10,7 @@ from assay.recipes.run import RunResult
 TITLES = {
     "histogram": "histogram baseline",
     "assay": "assay",
+    "assay_leaks_included": "assay, twins included",
     "assay_cross_validated": "assay, cross-validated",
     "labels_cross_validated": "fixed labels, cross-validated",
 }

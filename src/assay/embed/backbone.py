@@ -1,4 +1,4 @@
-"""A frozen pretrained network as a Backbone, and the tiny one without weights for tests and demos."""
+"""A frozen pretrained network as a Backbone, at one image size, as fast as this machine runs it."""
 
 import hashlib
 from collections.abc import Mapping
@@ -11,6 +11,8 @@ from jaxtyping import Float
 
 from assay._errors import MissingExtraError, UsageError
 from assay._types import Backbone, Batch
+from assay.embed.tiny import TinyBackbone
+from assay.embed.weights import Weights, find_weights
 
 DEFAULT_BACKBONE = "tf_efficientnet_lite2"
 DEFAULT_SIZE = 160
@@ -63,47 +65,6 @@ class TimmBackbone:
         return scaled.to(DTYPES[self.plan.dtype]).contiguous(memory_format=LAYOUTS[self.plan.layout])
 
 
-@dataclass(frozen=True)
-class TinyBackbone:
-    """Block means and spreads of each channel: weight-free, instant, good enough for digits.
-
-    For tests, the demo and machines without the ``train`` extra. It learns nothing and knows nothing
-    of objects: real photos want a pretrained network.
-    """
-
-    size: int = 32
-    blocks: int = 8
-    """Blocks along each side; ``size`` must be a multiple of it."""
-
-    def __post_init__(self) -> None:
-        if self.size % self.blocks:
-            raise UsageError(
-                f"tiny backbone: expected a size that is a multiple of {self.blocks}, got {self.size}"
-            )
-
-    @property
-    def name(self) -> str:
-        """``tiny``."""
-        return "tiny"
-
-    @property
-    def width(self) -> int:
-        """Mean and spread of each block and channel."""
-        return self.blocks * self.blocks * 3 * 2
-
-    @property
-    def digest(self) -> str:
-        """Over what changes the features."""
-        return hashlib.sha256(f"tiny-1-{self.size}-{self.blocks}".encode()).hexdigest()
-
-    def embed(self, images: Batch) -> Float[np.ndarray, "B D"]:
-        """Features of a batch, float32."""
-        side = self.size // self.blocks
-        grid = images.reshape(len(images), self.blocks, side, self.blocks, side, 3).astype(np.float32) / 255
-        means, spreads = grid.mean(axis=(2, 4)), grid.std(axis=(2, 4))
-        return np.concatenate([means, spreads], axis=-1).reshape(len(images), self.width)
-
-
 def load_backbone(
     name: str, cache: Path, *, size: int = DEFAULT_SIZE, weights: Path | None = None, dtype: str = "auto"
 ) -> Backbone:
@@ -113,10 +74,19 @@ def load_backbone(
     ----------
     name : ``tiny`` or any timm model, by default from its pip package
     cache : folder for converted weights and measured speeds
-    size : side in pixels of the images it takes
+    size : side in pixels of the images it takes; ``tiny`` has a size of its own
     weights : a local safetensors file to use instead
+    dtype : ``auto`` for the fastest here, or ``float32`` or ``bfloat16``
+
+    Raises
+    ------
+    MissingExtraError : no timm, or no package with the weights
+    UsageError : a name that timm does not know, a size that the network cannot take, an unknown dtype
+    ModelError : weights that are damaged or do not fit the architecture
     """
     if name == "tiny":
+        if weights is not None:
+            raise UsageError(f"--weights: the backbone 'tiny' has none, got {weights}; leave the flag out")
         return TinyBackbone()
     try:
         import timm  # noqa: F401  # only asked whether the extra is installed
@@ -127,40 +97,48 @@ def load_backbone(
 
 def _load_timm(name: str, cache: Path, size: int, weights: Path | None, dtype: str) -> TimmBackbone:
     from assay.embed.network import preprocessing_of
-    from assay.embed.weights import find_weights
 
     found = find_weights(name, cache, weights)
     return assemble_backbone(name, found, cache, size=size, use=preprocessing_of(name), dtype=dtype)
 
 
 def assemble_backbone(
-    name: str, weights: Any, cache: Path, *, size: int, use: Any, dtype: str = "auto"
+    name: str, weights: Weights, cache: Path, *, size: int, use: Any, dtype: str = "auto"
 ) -> TimmBackbone:
     """The backbone from tensors that are at hand, such as those of a saved model.
 
     Parameters
     ----------
-    weights : ``embed.weights.Weights``
     use : ``embed.network.Preprocessing``
+
+    Raises
+    ------
+    UsageError : a name that timm does not know, a size that the network cannot take, an unknown dtype
+    ModelError : weights that do not fit the architecture
     """
-    from assay.embed.network import Levels, build_network, fold_batch_norms
+    import torch
+
+    from assay.embed.network import Levels, build_network, feature_width, fold_batch_norms
     from assay.embed.speed import fastest_plan, prepare
 
     network = build_network(name, weights)
-    folded = Levels(fold_batch_norms(network, size), LEVELS)
+    levels = Levels(network, LEVELS)
+    width = feature_width(levels, name, size)
+    folded = fold_batch_norms(levels, size)
     plan = fastest_plan(folded, name, size, cache, dtype)
     identity: Mapping[str, object] = {
         "name": name,
         "weights": weights.digest,
         "size": size,
         "levels": LEVELS,
+        "torch": torch.__version__,
         "mean": use.mean,
         "std": use.std,
     }
     return TimmBackbone(
         name=name,
         size=size,
-        width=_width(folded, size),
+        width=width,
         digest=hashlib.sha256(repr((identity, plan.key)).encode()).hexdigest(),
         origin=weights.origin,
         mean=use.mean,
@@ -169,10 +147,3 @@ def assemble_backbone(
         network=network,
         prepared=prepare(folded, plan),
     )
-
-
-def _width(network: Any, size: int) -> int:
-    import torch
-
-    with torch.inference_mode():
-        return int(network(torch.zeros(1, 3, size, size)).shape[1])

@@ -53,11 +53,10 @@ def _match(name: str, expected: Mapping[str, Any], weights: Weights) -> dict[str
     if len(named) < len(expected) and weights.origin == "package":
         named = dict(zip(expected, weights.tensors.values(), strict=False))
     for key, tensor in expected.items():
-        came = _fault(named.get(key), tensor)
-        if came:
-            raise ModelError(
-                f"weights of {name}: expected finite numbers of shape {tuple(tensor.shape)} in {key}, got {came}"
-            )
+        fault = _fault(named.get(key), tensor)
+        if fault:
+            shape = tuple(tensor.shape)
+            raise ModelError(f"weights of {name}: expected {key} of shape {shape} and finite, got {fault}")
     return named
 
 

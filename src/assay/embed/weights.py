@@ -97,7 +97,9 @@ def _from_hub(name: str) -> Weights:
         tensors = timm.create_model(name, pretrained=True).state_dict()
     except Exception as error:  # the hub client raises a dozen unrelated types
         why = f"{type(error).__name__}: {error}"
-        raise UsageError(f"the weights of {name!r} could not be had from the hub ({why}); {instead}") from error
+        raise UsageError(
+            f"the weights of {name!r} could not be had from the hub ({why}); {instead}"
+        ) from error
     return Weights(tensors, tensors_digest(tensors), "hub")
 
 

@@ -15,10 +15,17 @@ from assay._types import UNKNOWN, Labels, Prior, Probs, Transition
 BIAS_PENALTY = 1e-3
 """Holds the biases of classes that the data say nothing about near 0, per row."""
 
+LOWEST = 1e-3
+"""Shared by all classes: the least that they have together. A classifier that counts votes says 0 where it
+means rarely; its sharpness would be judged by those zeros alone."""
+
 
 @dataclass(frozen=True)
 class Calibration:
-    """``softmax(sharpness · log p + bias)``: temperature scaling (Guo et al. 2017) with a class bias."""
+    """``softmax(sharpness · log p + bias)``: temperature scaling (Guo et al. 2017) with a class bias.
+
+    A probability below ``LOWEST / K`` counts as ``LOWEST / K``.
+    """
 
     sharpness: float
     """Inverse temperature; 1 changes nothing."""
@@ -27,19 +34,33 @@ class Calibration:
 
     def apply(self, probs: Probs) -> Probs:
         """The calibrated probabilities."""
-        return softmax(self.sharpness * _log(probs) + self.bias, axis=1)
+        calibrated: Probs = softmax(self.sharpness * _log(probs) + self.bias, axis=1)
+        return calibrated
 
 
 def calibrate(probs: Probs, trusted: Labels) -> Calibration:
-    """Fit on rows with a trusted label; ``probs`` must not have learned from them."""
+    """Fit on the rows with a trusted label, to make those most likely; few rows change little, none nothing.
+
+    Parameters
+    ----------
+    probs : P(class), from a classifier that did not learn from the rows with a trusted label
+    trusted : class index, or UNKNOWN
+    """
     rows = trusted != UNKNOWN
     return _fit(_log(probs[rows]), np.eye(probs.shape[1])[trusted[rows]])
 
 
 def calibrate_on_given(probs: Probs, given: Labels, transition: Transition) -> Calibration:
-    """Fit where only noisy labels are known, through P(given | true): maximises Σ log Σ_y p_y · transition[y, given].
+    """Fit where only noisy labels are known, through P(given | true); few rows change little, none nothing.
 
-    ``probs`` must not have learned from these rows' given labels.
+    Maximises Σ log Σ_y p(y) · transition[y, given]: the sharpness that makes the noisy labels, not the
+    true ones, as likely as can be.
+
+    Parameters
+    ----------
+    probs : P(class), from a classifier that did not learn from these rows' given labels
+    given : class index, or UNKNOWN
+    transition : P(given | true) at [true, given]
     """
     rows = given != UNKNOWN
     return _fit(_log(probs[rows]), transition.T[given[rows]])
@@ -51,21 +72,29 @@ def _fit(scores: Float[np.ndarray, "N K"], likelihood: Float[np.ndarray, "N K"])
     if n == 0:
         return Calibration(1.0, np.zeros(k))
     evidence = np.log(np.maximum(likelihood, 1e-30))
-
-    def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
-        sharpness, bias = np.exp(parameters[0]), parameters[1:]
-        log_p = log_softmax(sharpness * scores + bias, axis=1)
-        total = logsumexp(log_p + evidence, axis=1, keepdims=True)
-        # d loss / d score = p − P(class | image, label): zero when both agree on average.
-        gradient = (np.exp(log_p) - np.exp(log_p + evidence - total)) / n
-        slope = np.concatenate([[sharpness * (gradient * scores).sum()], gradient.sum(axis=0)])
-        slope[1:] += 2 * BIAS_PENALTY * bias
-        return float(-total.mean() + BIAS_PENALTY * np.square(bias).sum()), slope
-
     bounds = [(np.log(0.05), np.log(20))] + [(-5.0, 5.0)] * k
-    best = minimize(loss, np.zeros(k + 1), jac=True, method="L-BFGS-B", bounds=bounds).x
+    # The search starts from no change and never goes uphill: the result is at least as likely.
+    best = minimize(_loss, np.zeros(k + 1), (scores, evidence), "L-BFGS-B", jac=True, bounds=bounds).x
     return Calibration(float(np.exp(best[0])), best[1:] - best[1:].mean())
 
 
-def _log(probs: Probs) -> np.ndarray:
-    return np.log(np.maximum(probs, 1e-12))
+def _loss(
+    parameters: Float[np.ndarray, "P"], scores: Float[np.ndarray, "N K"], evidence: Float[np.ndarray, "N K"]
+) -> tuple[float, Float[np.ndarray, "P"]]:
+    """Mean negative log-likelihood, with penalties, and its gradient at (log sharpness, bias of each class)."""
+    sharpness, bias, n = np.exp(parameters[0]), parameters[1:], len(scores)
+    log_p = log_softmax(sharpness * scores + bias, axis=1)
+    total = logsumexp(log_p + evidence, axis=1, keepdims=True)
+    # d loss / d score = P(class) − P(class | label): zero when both agree on average.
+    gradient = (np.exp(log_p) - np.exp(log_p + evidence - total)) / n
+    slope = np.concatenate([[sharpness * (gradient * scores).sum()], gradient.sum(axis=0)])
+    # A standard normal prior: twenty rows that are all right do not make a classifier infinitely sure.
+    penalty = np.full(len(parameters), 0.5 / n)
+    penalty[1:] += BIAS_PENALTY
+    loss = -total.mean() + (penalty * np.square(parameters)).sum()
+    return float(loss), slope + 2 * penalty * parameters
+
+
+def _log(probs: Probs) -> Float[np.ndarray, "N K"]:
+    logs: Float[np.ndarray, "N K"] = np.log(np.maximum(probs, LOWEST / probs.shape[1]))
+    return logs

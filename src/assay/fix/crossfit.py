@@ -12,13 +12,14 @@ view as a row of its own, and what it says of an image is the mean over the view
 """
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from assay._errors import LabelError
-from assay._types import UNKNOWN, Labels, Mask, Matrix, Probs, Progress, Transition, silent
+from assay._types import UNKNOWN, Labels, Mask, Matrix, Probs, Progress, Transition, same_length, silent
 from assay.fix.calibrate import calibrate_on_given
 from assay.fix.posterior import posterior
 from assay.fix.soft import fit_soft, predict_all
@@ -34,6 +35,8 @@ class CrossFit:
     rounds: int = 1
     """Times that the posterior is computed and learned from; 0 ignores the noisy labels."""
     seed: int = 0
+    workers: int = 1
+    """Classifiers fitted at the same time, in threads; the result does not depend on it."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +46,31 @@ class Evidence:
     views: tuple[Matrix, ...]
     """Features (N, D) of each view of the N images."""
     given: Labels
+    """The noisy label of each image; UNKNOWN where there is none."""
     trusted: Labels
+    """The trusted label; UNKNOWN for most. Where it is known, the noisy one is not learned from."""
     transition: Transition
+    """P(given | true) at [true, given]."""
+
+    def __post_init__(self) -> None:
+        views = {f"views[{number}]": view for number, view in enumerate(self.views)}
+        same_length(given=self.given, trusted=self.trusted, **views)
+
+
+@dataclass(frozen=True)
+class CrossFitted:
+    """Beliefs that are honest, and the classifier that they vouch for."""
+
+    views: tuple[Probs, ...]
+    """P(true | view of an image) (N, K), for each view, from classifiers that did not learn from the image."""
+    classifier: Any
+    """Fitted in the same way to all images that have a fold."""
+
+    @property
+    def belief(self) -> Probs:
+        """P(true | image) (N, K): the mean over the views."""
+        mean: Probs = np.mean(self.views, axis=0)
+        return mean
 
 
 def cross_fit(
@@ -53,8 +79,8 @@ def cross_fit(
     make: MakeClassifier,
     options: CrossFit = CrossFit(),
     progress: Progress = silent,
-) -> tuple[Probs, ...]:
-    """P(true | view of the image) (N, K) for each view, from classifiers that did not learn from the image.
+) -> CrossFitted:
+    """Fit a classifier without each fold in turn, and one with all of them.
 
     Parameters
     ----------
@@ -65,20 +91,38 @@ def cross_fit(
     Raises
     ------
     LabelError : a fold whose other folds hold trusted labels of fewer than two classes
+    ValueError : fewer than two folds
     """
-    n_classes, folds = len(evidence.transition), int(fold_of.max()) + 1
-    belief = tuple(np.zeros((len(fold_of), n_classes)) for _ in evidence.views)
-    outside = np.flatnonzero(fold_of == UNKNOWN)
-    for fold in range(folds):
-        learn = (fold_of != fold) & (fold_of != UNKNOWN)
-        classifier = fit_joint(evidence, learn, make, options)
-        inside = np.flatnonzero(fold_of == fold)
-        for view, probs in zip(evidence.views, belief, strict=True):
-            probs[inside] = predict_all(classifier, view[inside], n_classes)
-            if len(outside):
-                probs[outside] += predict_all(classifier, view[outside], n_classes) / folds
-        progress("believe", fold + 1, folds)
-    return belief
+    folds = int(fold_of.max(initial=UNKNOWN)) + 1
+    if folds < 2:
+        raise ValueError(f"fold_of: expected folds 0, 1 and so on, got {folds} of them")
+    views = tuple(np.zeros((len(fold_of), len(evidence.transition))) for _ in evidence.views)
+    # UNKNOWN is nobody's fold, so leaving it out leaves out nothing: the classifier that is kept.
+    left_out = [UNKNOWN, *range(folds)]
+    with ThreadPoolExecutor(options.workers) as pool:
+        fitted = pool.map(lambda fold: fit_joint(evidence, _learners(fold_of, fold), make, options), left_out)
+        everything = next(fitted)
+        for fold, classifier in enumerate(fitted):
+            _score(classifier, evidence.views, fold_of, fold, views)
+            progress("believe", fold + 1, folds)
+    outside = fold_of == UNKNOWN
+    for probs in views:
+        probs[outside] /= folds
+    return CrossFitted(views, everything)
+
+
+def _learners(fold_of: Labels, left_out: int) -> Mask:
+    mask: Mask = (fold_of != UNKNOWN) & (fold_of != left_out)
+    return mask
+
+
+def _score(
+    classifier: Any, features: Sequence[Matrix], fold_of: Labels, fold: int, views: Sequence[Probs]
+) -> None:
+    """Fill in what a classifier says of the fold that it did not see, and add to those without a fold."""
+    rows = np.flatnonzero((fold_of == fold) | (fold_of == UNKNOWN))
+    for feature, probs in zip(features, views, strict=True):
+        probs[rows] += predict_all(classifier, feature[rows], probs.shape[1])
 
 
 def fit_joint(evidence: Evidence, learn: Mask, make: MakeClassifier, options: CrossFit) -> Any:
@@ -86,10 +130,11 @@ def fit_joint(evidence: Evidence, learn: Mask, make: MakeClassifier, options: Cr
     given, trusted, n_classes = evidence.given, evidence.trusted, len(evidence.transition)
     sure = np.flatnonzero(learn & (trusted != UNKNOWN))
     noisy = np.flatnonzero(learn & (trusted == UNKNOWN) & (given != UNKNOWN))
-    if len(np.unique(trusted[sure])) < 2:
+    known = len(np.unique(trusted[sure]))
+    if known < 2:
         raise LabelError(
-            f"expected trusted labels of two classes or more to learn from, got {len(sure)} labels of "
-            f"{len(np.unique(trusted[sure]))}; add trusted labels"
+            "expected trusted labels of two classes or more in each part to learn from, "
+            f"got {len(sure)} of {known}; add trusted labels"
         )
     certain = np.eye(n_classes)[trusted[sure]]
     classifier = _fit(make(options.seed), evidence.views, sure, certain)
@@ -100,16 +145,15 @@ def fit_joint(evidence: Evidence, learn: Mask, make: MakeClassifier, options: Cr
             belief = calibrate_on_given(belief, given[noisy], evidence.transition).apply(belief)
         likely = posterior(given[noisy], belief, evidence.transition)
         targets = np.concatenate([certain, likely])
-        classifier = _fit(
-            make(options.seed + number + 1), evidence.views, np.concatenate([sure, noisy]), targets
-        )
+        both = np.concatenate([sure, noisy])
+        classifier = _fit(make(options.seed + number + 1), evidence.views, both, targets)
     return classifier
 
 
 def _fit(classifier: Any, views: Sequence[Matrix], rows: Labels, targets: Probs) -> Any:
     """Each view of an image is a row with the image's target."""
     X = np.concatenate([view[rows] for view in views])
-    fit_soft(classifier, X, np.tile(targets, (len(views), 1)), np.ones(len(X)))
+    fit_soft(classifier, X, np.tile(targets, (len(views), 1)))
     return classifier
 
 

@@ -9,6 +9,9 @@ from assay._types import UNKNOWN, Labels, Probs, Transition
 MAX_STRENGTH = 1.5
 """Above 1 the given label would count for more than the transition allows; a little room for noise."""
 
+TINY = 1e-30
+"""Stands for a probability of 0, so that two certainties that contradict each other stay finite."""
+
 
 def posterior(given: Labels, belief: Probs, transition: Transition, strength: float = 1.0) -> Probs:
     """P(true class | image, given label), one row per image.
@@ -17,7 +20,7 @@ def posterior(given: Labels, belief: Probs, transition: Transition, strength: fl
     ----------
     given : class index; UNKNOWN leaves the belief as it is
     belief : P(true | image), out of fold; rows sum to 1
-    transition : P(given | true) at [true, given]; rows sum to 1, all > 0
+    transition : P(given | true) at [true, given]; rows sum to 1
     strength : λ >= 0, the power of the given label's evidence. 1 is exact when the given label depends
         on the true class alone; 0 ignores it.
 
@@ -27,12 +30,18 @@ def posterior(given: Labels, belief: Probs, transition: Transition, strength: fl
     Source : the E step of Dawid & Skene (1979), doi:10.2307/2346806, with the image's belief as prior
     """
     n_classes = len(transition)
-    if given.size and not UNKNOWN <= given.min() <= given.max() < n_classes:
-        raise LabelError(f"given: expected labels in [-1, {n_classes}), got {given.min()} to {given.max()}")
-    evidence = np.where(given[:, None] == UNKNOWN, 0.0, np.log(transition.T[given]))
-    joint = np.log(np.maximum(belief, 1e-30)) + strength * evidence
+    strange = np.flatnonzero((given < UNKNOWN) | (given >= n_classes))
+    if strange.size:
+        raise LabelError(
+            f"given[{strange[0]}]: expected a class from 0 to {n_classes - 1}, or {UNKNOWN} for unknown, "
+            f"got {given[strange[0]]}"
+        )
+    says = np.log(np.maximum(transition.T, TINY))
+    evidence = np.where(given[:, None] == UNKNOWN, 0.0, says[given])
+    joint = np.log(np.maximum(belief, TINY)) + strength * evidence
     joint = np.exp(joint - joint.max(axis=1, keepdims=True))
-    return joint / joint.sum(axis=1, keepdims=True)
+    likely: Probs = joint / joint.sum(axis=1, keepdims=True)
+    return likely
 
 
 def fit_strength(given: Labels, belief: Probs, trusted: Labels, transition: Transition) -> float:
@@ -48,8 +57,9 @@ def fit_strength(given: Labels, belief: Probs, trusted: Labels, transition: Tran
 
     def loss(strength: float) -> float:
         probs = posterior(given[rows], belief[rows], transition, strength)
-        return float(-np.log(np.maximum(probs[np.arange(len(rows)), trusted[rows]], 1e-30)).mean())
+        return float(-np.log(np.maximum(probs[np.arange(len(rows)), trusted[rows]], TINY)).mean())
 
+    # Convex in λ, so the bounded search finds the one minimum.
     return float(
         minimize_scalar(loss, bounds=(0.0, MAX_STRENGTH), method="bounded", options={"xatol": 1e-3}).x
     )

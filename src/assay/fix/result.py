@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from assay._types import UNKNOWN, Labels, Mask, Prior, Probs, Weights, same_length
+from assay._types import UNKNOWN, Labels, Mask, Probs, Weights, same_length
 from assay.fix.suspects import rank_suspects
 
 THRESHOLD = 0.8
@@ -20,6 +20,7 @@ class FixedLabels:
     """The most probable class of each image, and whether to rely on it."""
 
     given: Labels
+    """The noisy label; UNKNOWN where there is none."""
     trusted: Labels
     """Labels that the fix could rely on; UNKNOWN for the holdout."""
     belief: Probs
@@ -34,7 +35,13 @@ class FixedLabels:
     """Confidence from which a label counts as kept or changed."""
 
     def __post_init__(self) -> None:
-        same_length(given=self.given, trusted=self.trusted, posterior=self.posterior, usable=self.usable)
+        same_length(
+            given=self.given,
+            trusted=self.trusted,
+            belief=self.belief,
+            posterior=self.posterior,
+            usable=self.usable,
+        )
 
     def at(self, threshold: float) -> "FixedLabels":
         """The same evidence, judged at another threshold."""
@@ -77,15 +84,6 @@ class FixedLabels:
 
     @property
     def suspects(self) -> Labels:
-        """Rows whose given label is likely wrong, most suspect first; neither trusted nor skipped ones."""
+        """Rows whose given label is neither checked nor skipped, the one most likely wrong first."""
         open_rows = np.where(self.usable & (self.trusted == UNKNOWN), self.given, UNKNOWN)
         return rank_suspects(open_rows, self.posterior)
-
-    @property
-    def class_shares(self) -> Prior:
-        """Share of each class among the fixed labels, from the probabilities."""
-        shares = np.where(
-            (self.trusted != UNKNOWN)[:, None], np.eye(self.posterior.shape[1])[self.trusted], self.posterior
-        )
-        mean: Prior = shares[self.usable].mean(axis=0)
-        return mean

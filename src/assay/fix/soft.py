@@ -3,41 +3,73 @@
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import has_fit_parameter
 
-from assay._types import Matrix, Probs, Weights
+from assay._types import Labels, Matrix, Probs, Weights
 
-MIN_WEIGHT = 0.01
-"""A class less probable than this is not worth a copy of the row."""
+MIN_SHARE = 0.01
+"""A class less probable than this is not worth a copy of the row; so there are at most 100 copies."""
+
+UNMET = 0.01
+"""Probability left for chance by a classifier that never met some of the classes."""
 
 
 @runtime_checkable
 class SoftClassifier(Protocol):
     """A classifier that learns from P(class) as it is."""
 
-    def fit_soft(self, X: Matrix, targets: Probs, sample_weight: Weights | None = None) -> Any:
-        """Learn from X (N, D) and targets (N, K), rows sum to 1."""
+    def fit_soft(self, X: Matrix, targets: Probs) -> Any:
+        """Learn from X (N, D) and targets (N, K), rows sum to 1; ``classes_`` become 0 … K-1."""
         ...
 
 
-def fit_soft(classifier: Any, X: Matrix, targets: Probs, weight: Weights) -> None:
-    """Fit ``classifier`` on soft targets: directly if it can, else on weighted copies of each row.
+def fit_soft(classifier: Any, X: Matrix, targets: Probs) -> None:
+    """Fit ``classifier`` on soft targets (N, K), in the best way that it allows.
 
-    The copies give the same loss for every classifier whose loss is a weighted sum over rows.
+    Directly if it has ``fit_soft``. Else, if it takes sample weights, on a copy of the row for each class,
+    weighted by its probability: the same loss for every classifier whose loss is a weighted sum over rows.
+    Else on the most probable class of each row (classification EM, Celeux & Govaert 1992).
     """
     if isinstance(classifier, SoftClassifier):
-        classifier.fit_soft(X, targets, weight)
+        classifier.fit_soft(X, targets)
         return
-    rows, classes = np.nonzero(targets >= MIN_WEIGHT)
-    classifier.fit(X[rows], classes, sample_weight=targets[rows, classes] * weight[rows])
+    name = weight_name(classifier)
+    if name is None:
+        classifier.fit(X, targets.argmax(axis=1))
+        return
+    rows, classes, weight = weighted_copies(targets)
+    classifier.fit(X[rows], classes, **{name: weight})
+
+
+def weighted_copies(targets: Probs) -> tuple[Labels, Labels, Weights]:
+    """Row, class and weight of each copy; the weights of a row's copies sum to 1."""
+    worth = targets >= MIN_SHARE
+    # The most probable class always stays: among hundreds of classes each one may be below MIN_SHARE.
+    worth[np.arange(len(targets)), targets.argmax(axis=1)] = True
+    kept = np.where(worth, targets, 0.0)
+    kept /= kept.sum(axis=1, keepdims=True)
+    rows, classes = np.nonzero(kept)
+    return rows, classes, kept[rows, classes]
+
+
+def weight_name(classifier: Any) -> str | None:
+    """What ``fit`` calls its sample weights, a pipeline those of its last step; None if it takes none."""
+    if isinstance(classifier, Pipeline):
+        step, last = classifier.steps[-1]
+        inner = weight_name(last)
+        return f"{step}__{inner}" if inner else None
+    return "sample_weight" if has_fit_parameter(classifier, "sample_weight") else None
 
 
 def predict_all(classifier: Any, X: Matrix, n_classes: int) -> Probs:
     """P(class) (N, K) for all K classes, also those that the classifier never met."""
     found = np.asarray(classifier.predict_proba(X), dtype=np.float64)
-    seen = np.asarray(classifier.classes_, dtype=np.int64)
+    met = np.asarray(classifier.classes_, dtype=np.int64)
     probs = np.zeros((len(found), n_classes))
-    probs[:, seen] = found
-    if len(seen) < n_classes:
+    probs[:, met] = found
+    if len(met) < n_classes:
         # Never zero: the given label must be able to speak for a class without trusted images.
-        probs = 0.99 * probs + 0.01 / n_classes
-    return probs / probs.sum(axis=1, keepdims=True)
+        probs = (1 - UNMET) * probs + UNMET / n_classes
+    shares: Probs = probs / probs.sum(axis=1, keepdims=True)
+    return shares

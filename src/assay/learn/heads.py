@@ -6,6 +6,7 @@ torch trains it; NumPy alone applies it, so predicting needs no torch.
 from typing import Any, Self
 
 import numpy as np
+from jaxtyping import Float
 from scipy.special import log_softmax, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
@@ -13,10 +14,10 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, chec
 
 from assay._errors import MissingExtraError
 from assay._types import Matrix, Probs
-from assay.learn.layers import ROWS, Layers
+from assay.learn.layers import Layers, moments
 
 DTYPES = (np.float32, np.float16)
-"""Kept as they come; all else becomes float32."""
+"""Kept as they come, memory maps too; all else becomes float32."""
 
 
 class MLPHead(ClassifierMixin, BaseEstimator):
@@ -31,17 +32,27 @@ class MLPHead(ClassifierMixin, BaseEstimator):
     min_steps : steps at the least; few rows are passed over more often
     learning_rate, weight_decay : of AdamW (Loshchilov & Hutter 2019); the rate is the peak of the cycle
     batch_size : rows a step; small data use fewer
-    random_state : int, RandomState or None, as in scikit-learn
+    random_state : int, RandomState or None, as in scikit-learn; the default is a number, so that the same
+        data give the same head
 
     Attributes
     ----------
     classes_ : (K,) labels, sorted; 0 … K-1 when targets were soft
-    layers_ : Layers, the fitted arrays
+    layers_ : ``Layers``, the fitted arrays
+    n_features_in_ : D
+    feature_names_in_ : (D,) names of the features, if X had any
+
+    Notes
+    -----
+    Features are standardised first; one without any spread is left as it is. Sample weights, which count
+    there too, are relative: twice as much for all rows is the same. A row of weight 0 is as if it were not
+    there, but for its class.
     """
 
     def __init__(
         self,
         hidden: int = 512,
+        *,
         dropout: float = 0.5,
         input_dropout: float = 0.0,
         epochs: int = 8,
@@ -62,61 +73,76 @@ class MLPHead(ClassifierMixin, BaseEstimator):
         self.random_state = random_state
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Learn from X (N, D) and labels y (N,)."""
+        """Learn from X (N, D) and labels y (N,), weighted by ``sample_weight`` (N,) >= 0.
+
+        Raises
+        ------
+        ValueError : X, y, the weights or a parameter are not what was asked for
+        MissingExtraError : torch is not installed
+        """
         X, y = validate_data(self, X, y, dtype=DTYPES)
         check_classification_targets(y)
         self.classes_, index = np.unique(y, return_inverse=True)
         return self._fit(X, np.eye(len(self.classes_), dtype=np.float32)[index], sample_weight)
 
-    def fit_soft(self, X: Any, targets: Probs, sample_weight: Any = None) -> Self:
-        """Learn from X (N, D) and P(class) (N, K) whose rows sum to 1; ``classes_`` are 0 … K-1."""
+    def fit_soft(self, X: Any, targets: Any, sample_weight: Any = None) -> Self:
+        """Learn from X (N, D) and P(class) (N, K) whose rows sum to 1; ``classes_`` become 0 … K-1.
+
+        Raises
+        ------
+        ValueError, MissingExtraError : as in ``fit``
+        """
         X = validate_data(self, X, dtype=DTYPES)
-        if len(targets) != len(X) or not np.allclose(targets.sum(axis=1), 1, atol=1e-3):
-            raise ValueError(
-                f"targets: expected ({len(X)}, K) with rows that sum to 1, got shape {targets.shape}"
-            )
+        targets = np.asarray(targets, dtype=np.float32)
+        if targets.shape[:1] != (len(X),) or targets.ndim != 2:
+            raise ValueError(f"targets: expected shape ({len(X)}, K), got {targets.shape}")
+        if not (targets >= 0).all() or not np.allclose(targets.sum(axis=1), 1, atol=1e-3):
+            raise ValueError("targets: expected probabilities in rows that sum to 1, got others")
         self.classes_ = np.arange(targets.shape[1])
-        return self._fit(X, targets.astype(np.float32), sample_weight)
+        return self._fit(X, targets, sample_weight)
 
     def _fit(self, X: Matrix, targets: Probs, sample_weight: Any) -> Self:
         try:
             from assay.learn.train_head import train_head
         except ImportError:
             raise MissingExtraError("torch", "train") from None
-        weight = _check_sample_weight(sample_weight, X, dtype=np.float32)
+        self._check_parameters()
+        weight = _check_sample_weight(sample_weight, X, dtype=np.float32, ensure_non_negative=True)
+        if not weight.any():
+            raise ValueError("sample_weight: expected a weight above zero for some row, got only zeros")
         seed = check_random_state(self.random_state).randint(2**31 - 1)
-        mean, scale = moments(X)
-        self.layers_ = Layers(
-            mean, scale, tuple(train_head(X, targets, weight, mean, scale, self.get_params(), seed))
-        )
+        mean, scale = moments(X, weight)
+        weights = train_head(X, targets, weight, mean, scale, self.get_params(), seed)
+        self.layers_ = Layers(mean, scale, weights)
         return self
 
-    def decision_scores(self, X: Any) -> np.ndarray:
-        """Logits (N, K), float32, before the softmax."""
+    def _check_parameters(self) -> None:
+        shares, counts = ("dropout", "input_dropout"), ("epochs", "batch_size")
+        for name, value in self.get_params().items():
+            if name in shares and not 0 <= value < 1:
+                raise ValueError(f"{name}: expected a share in [0, 1), got {value!r}")
+            if name in counts and not value >= 1:
+                raise ValueError(f"{name}: expected 1 or more, got {value!r}")
+            if name in ("hidden", "min_steps", "learning_rate", "weight_decay") and not value >= 0:
+                raise ValueError(f"{name}: expected 0 or more, got {value!r}")
+
+    def decision_scores(self, X: Any) -> Float[np.ndarray, "N K"]:
+        """Logits (N, K), float32, before the softmax; memory does not grow with N but for the result."""
         check_is_fitted(self)
         return self.layers_.scores(validate_data(self, X, dtype=DTYPES, reset=False))
 
     def predict_proba(self, X: Any) -> Probs:
         """P(class) (N, K) in the order of ``classes_``."""
-        return softmax(self.decision_scores(X), axis=1)
+        probs: Probs = softmax(self.decision_scores(X), axis=1)
+        return probs
 
-    def predict_log_proba(self, X: Any) -> np.ndarray:
+    def predict_log_proba(self, X: Any) -> Float[np.ndarray, "N K"]:
         """Log P(class) (N, K)."""
-        return log_softmax(self.decision_scores(X), axis=1)
+        logs: Float[np.ndarray, "N K"] = log_softmax(self.decision_scores(X), axis=1)
+        return logs
 
     def predict(self, X: Any) -> np.ndarray:
         """The most probable label of each row."""
-        scores = self.decision_scores(X)
-        return self.classes_[scores.argmax(axis=1)]
-
-
-def moments(X: Matrix) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of each feature, block by block; a constant feature gets 1."""
-    total, squares = np.zeros(X.shape[1]), np.zeros(X.shape[1])
-    for start in range(0, len(X), ROWS):
-        block = X[start : start + ROWS].astype(np.float64)
-        total += block.sum(axis=0)
-        squares += np.square(block).sum(axis=0)
-    mean = total / len(X)
-    scale = np.sqrt(np.maximum(squares / len(X) - mean**2, 0))
-    return mean.astype(np.float32), np.where(scale < 1e-6, 1, scale).astype(np.float32)
+        best = self.decision_scores(X).argmax(axis=1)
+        labels: np.ndarray = self.classes_[best]
+        return labels

@@ -8,19 +8,20 @@ from jaxtyping import Float
 from scipy.special import erf, softmax
 
 from assay._errors import ModelError
-from assay._types import Matrix, Prior, Probs
+from assay._types import Matrix, Prior, Probs, Weights
 
 ROWS = 4096
-"""Rows scored at a time: memory does not grow with N."""
+"""Rows worked on at a time: memory does not grow with N."""
 
 
 @dataclass(frozen=True)
 class Layers:
-    """Standardise, then linear layers with a GELU between them."""
+    """Standardise, then linear layers with a GELU between them; all float32."""
 
     mean: Float[np.ndarray, "D"]
+    """Subtracted from each feature."""
     scale: Float[np.ndarray, "D"]
-    """Each feature's mean, subtracted, and standard deviation, divided by."""
+    """What each feature is then divided by, > 0."""
     weights: tuple[np.ndarray, ...]
     """Weight (in, out) and bias (out,) of each layer in turn."""
 
@@ -32,10 +33,11 @@ class Layers:
                     f"head: expected {width} inputs, got weight {weight.shape} and bias {bias.shape}"
                 )
             width = weight.shape[1]
-        if len(self.scale) != len(self.mean) or not all(
-            np.isfinite(part).all() for part in self.tensors().values()
-        ):
-            raise ModelError("head: expected finite numbers and one scale for each mean")
+        for name, part in self.tensors().items():
+            if part.dtype != np.float32 or not np.isfinite(part).all():
+                raise ModelError(f"{name}: expected finite float32 numbers, got {_described(part)}")
+        if self.scale.shape != self.mean.shape or not (self.scale > 0).all():
+            raise ModelError("head: expected one scale > 0 for each mean")
 
     @property
     def n_classes(self) -> int:
@@ -43,12 +45,19 @@ class Layers:
         return len(self.weights[-1])
 
     def scores(self, X: Matrix) -> Float[np.ndarray, "N K"]:
-        """Logits, float32, block by block."""
+        """Logits, float32, block by block.
+
+        Raises
+        ------
+        ValueError : another number of features than the head was fitted to
+        """
+        if X.shape[1] != len(self.mean):
+            raise ValueError(f"features: expected (N, {len(self.mean)}), got {X.shape}")
         blocks = [self._scores(X[start : start + ROWS]) for start in range(0, len(X), ROWS)]
         return np.concatenate(blocks) if blocks else np.zeros((0, self.n_classes), dtype=np.float32)
 
     def _scores(self, rows: Matrix) -> Float[np.ndarray, "N K"]:
-        values = (np.asarray(rows, dtype=np.float32) - self.mean) / self.scale
+        values: np.ndarray = (np.asarray(rows, dtype=np.float32) - self.mean) / self.scale
         for layer in range(0, len(self.weights), 2):
             if layer:
                 values = gelu(values)
@@ -57,10 +66,11 @@ class Layers:
 
     def probabilities(self, X: Matrix) -> Probs:
         """P(class), one row per row of X."""
-        return softmax(self.scores(X), axis=1)
+        probs: Probs = softmax(self.scores(X), axis=1)
+        return probs
 
     def calibrated(self, sharpness: float, bias: Prior) -> "Layers":
-        """The head whose probabilities are ``softmax(sharpness · log p + bias)``; the last layer absorbs both."""
+        """The head that gives ``softmax(sharpness · log p + bias)``: the last layer absorbs both."""
         *earlier, weight, last = self.weights
         changed = (weight * sharpness).astype(np.float32), (last * sharpness + bias).astype(np.float32)
         return Layers(self.mean, self.scale, (*earlier, *changed))
@@ -78,18 +88,44 @@ class Layers:
 
         Raises
         ------
-        ModelError : a tensor is missing, or the shapes do not follow on each other
+        ModelError : a tensor is missing or too many, has the wrong type, or does not fit the one before
         """
-        depth = sum(name.endswith(".weight") and name.startswith("head.") for name in tensors)
-        names = [f"head.{i}.{part}" for i in range(depth) for part in ("weight", "bias")]
-        missing = [name for name in ("head.mean", "head.scale", *names) if name not in tensors]
-        if missing or not depth:
-            raise ModelError(
-                f"model.safetensors: expected a head, found no {', '.join(missing) or 'head.0.weight'}"
-            )
+        found = {name for name in tensors if name.startswith("head.")}
+        depth = sum(name.endswith(".weight") for name in found)
+        names = [f"head.{i}.{part}" for i in range(max(depth, 1)) for part in ("weight", "bias")]
+        if found != {"head.mean", "head.scale", *names}:
+            wanted = ", ".join(("head.mean", "head.scale", *names))
+            raise ModelError(f"head: expected the tensors {wanted}, got {', '.join(sorted(found)) or 'none'}")
         return Layers(tensors["head.mean"], tensors["head.scale"], tuple(tensors[name] for name in names))
+
+
+def _described(part: np.ndarray) -> str:
+    return str(part.dtype) if part.dtype != np.float32 else "NaN or infinity"
 
 
 def gelu(values: np.ndarray) -> np.ndarray:
     """The exact GELU (Hendrycks & Gimpel 2016), as torch computes it."""
-    return (values * 0.5 * (1 + erf(values * np.float32(0.5**0.5)))).astype(np.float32, copy=False)
+    curved: np.ndarray = values * 0.5 * (1 + erf(values * np.float32(0.5**0.5)))
+    return curved.astype(np.float32, copy=False)
+
+
+def moments(
+    X: Matrix, weight: Weights | None = None
+) -> tuple[Float[np.ndarray, "D"], Float[np.ndarray, "D"]]:
+    """Weighted mean and standard deviation of each feature, float32, block by block.
+
+    A feature that is constant, as far as float32 can tell, gets 1 for its deviation.
+    """
+    share = np.ones(len(X)) if weight is None else weight.astype(np.float64)
+    # Sums of squares lose the spread of numbers far from 0; seen from a row of their own they are near it.
+    origin = X[int(share.argmax())].astype(np.float64)
+    total, squares = np.zeros(X.shape[1]), np.zeros(X.shape[1])
+    for start in range(0, len(X), ROWS):
+        block = X[start : start + ROWS].astype(np.float64) - origin
+        part = share[start : start + ROWS, None]
+        total += (part * block).sum(axis=0)
+        squares += (part * np.square(block)).sum(axis=0)
+    offset = total / share.sum()
+    mean, scale = origin + offset, np.sqrt(np.maximum(squares / share.sum() - offset**2, 0))
+    scale = np.where(scale <= 1e-6 * np.abs(mean), 1, scale)
+    return mean.astype(np.float32), scale.astype(np.float32)

@@ -3,22 +3,35 @@
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
+from assay._errors import LabelError
 from assay._types import Labels, Matrix
-from assay.learn.layers import Layers
+from assay.learn.layers import Layers, moments
+
+ABSENT = -30.0
+"""Score of a class without a row; the scores of the others sum to 0, so their best is far above it."""
 
 
 def fit_logistic(X: Matrix, labels: Labels, n_classes: int, *, seed: int = 0) -> Layers:
-    """Multinomial logistic regression on X (N, D); classes without a row are never predicted."""
-    X = np.asarray(X, dtype=np.float64)
-    mean, scale = X.mean(axis=0), X.std(axis=0)
-    scale[scale < 1e-9] = 1.0
-    fitted = LogisticRegression(max_iter=2000, random_state=seed).fit((X - mean) / scale, labels)
+    """Multinomial logistic regression on X (N, D); classes without a row are never predicted.
+
+    Raises
+    ------
+    LabelError : labels of fewer than two classes
+    """
+    if len(np.unique(labels)) < 2:
+        raise LabelError(
+            f"expected labels of two classes or more, got {len(labels)} of {len(np.unique(labels))}"
+        )
+    mean, scale = moments(X)
+    fitted = LogisticRegression(max_iter=2000, random_state=seed).fit(
+        (X.astype(np.float64) - mean) / scale, labels
+    )
     weight = np.zeros((X.shape[1], n_classes), dtype=np.float32)
-    bias = np.full(n_classes, -30.0, dtype=np.float32)
+    bias = np.full(n_classes, ABSENT, dtype=np.float32)
     coefficients, intercepts = fitted.coef_, fitted.intercept_
     if len(fitted.classes_) == 2:
         # Two classes are kept as one score: the second's; the first's is 0.
         coefficients = np.vstack([np.zeros_like(coefficients), coefficients])
         intercepts = np.concatenate([[0.0], intercepts])
     weight[:, fitted.classes_], bias[fitted.classes_] = coefficients.T, intercepts
-    return Layers(mean.astype(np.float32), scale.astype(np.float32), (weight, bias))
+    return Layers(mean, scale, (weight, bias))

@@ -12,7 +12,7 @@
 Nothing is ever unpickled, and no name from a file is ever imported.
 """
 
-import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,18 +20,19 @@ from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save
+from safetensors.numpy import load, save
 
 from assay._errors import ModelError
 from assay._types import Matrix, Probs
 from assay.data.write import write_bytes_atomic, write_json, write_text_atomic
-from assay.embed.weights import file_digest
 from assay.learn.layers import Layers
+from assay.learn.package import SCHEMA, find_folder, make_folder, read_files, read_object, seal
 
-SCHEMA = 1
-"""Raised when a reader of the old form would misread the new one."""
+WEIGHTLESS = ("tiny", "histogram")
+"""Backbones that have no tensors."""
 
-FILES = ("config.json", "model.safetensors", "labels.json", "README.md")
+MOST_PIXELS = 4096
+"""A side beyond any backbone's; one that a file claims decides how much memory predicting takes."""
 
 
 @dataclass(frozen=True)
@@ -49,33 +50,58 @@ class Model:
     titles: tuple[str, ...] = ()
     """K names for people; empty where the labels are names."""
     mean: tuple[float, ...] = ()
+    """Per channel: ``(pixel / 255 - mean) / std``; empty for a backbone without weights."""
     std: tuple[float, ...] = ()
-    """Per channel: ``(pixel / 255 - mean) / std``."""
     backbone: Mapping[str, np.ndarray] = field(default_factory=dict)
     """timm's names -> tensors; empty for a backbone without weights."""
     facts: Mapping[str, Any] = field(default_factory=dict)
     """Recipe, seed, figures: kept in config.json, never needed to predict."""
 
     def __post_init__(self) -> None:
-        if self.head.n_classes != len(self.labels):
+        k = len(self.labels)
+        if self.head.n_classes != k:
+            raise ModelError(f"expected one output for each label, got {self.head.n_classes} and {k}")
+        if len(set(self.labels)) < k or len(self.titles) not in (0, k):
             raise ModelError(
-                f"expected one output for each label, got {self.head.n_classes} and {len(self.labels)}"
+                f"expected {k} labels that differ, and as many titles or none, "
+                f"got {len(set(self.labels))} and {len(self.titles)}"
             )
+        # A name, never a path or an address.
+        if not re.fullmatch(r"\w+(\.\w+)*", self.architecture):
+            raise ModelError(f"architecture: expected the name of a backbone, got {self.architecture!r}")
+        if not 1 <= self.size <= MOST_PIXELS:
+            raise ModelError(f"size: expected from 1 to {MOST_PIXELS} pixels, got {self.size}")
+        if len(self.mean) != len(self.std) or len(self.mean) not in (0, 3):
+            raise ModelError(f"expected mean and std of three channels, got {self.mean} and {self.std}")
+        numbers: dict[str, Any] = {"mean": self.mean, "std": self.std, **self.backbone}
+        for name, values in numbers.items():
+            if not np.isfinite(values).all():
+                raise ModelError(f"{name}: expected finite numbers, got NaN or infinity")
 
     def probabilities(self, features: Matrix) -> Probs:
         """P(class) (N, K) from the backbone's features (N, D)."""
         return self.head.probabilities(features)
 
-    def save(self, folder: Path, card: str = "") -> None:
-        """Write the folder; the manifest comes last, so a half-written model is refused."""
-        folder.mkdir(parents=True, exist_ok=True)
+    def save(self, folder: Path | str, card: str = "") -> None:
+        """Write the folder; the manifest comes last, so a half-written model is refused.
+
+        Parameters
+        ----------
+        card : the text of README.md
+
+        Raises
+        ------
+        UsageError, ResourceError : the folder cannot be written, the disk is full
+        """
+        folder = Path(folder)
+        make_folder(folder)
         tensors = {f"backbone.{name}": np.ascontiguousarray(tensor) for name, tensor in self.backbone.items()}
         tensors |= {name: np.ascontiguousarray(tensor) for name, tensor in self.head.tensors().items()}
         write_bytes_atomic(folder / "model.safetensors", save(tensors))
         write_json(folder / "config.json", self._config())
         write_json(folder / "labels.json", {"labels": self.labels, "titles": self.titles})
         write_text_atomic(folder / "README.md", card)
-        write_json(folder / "manifest.json", {"schema": SCHEMA, "sha256": _hashes(folder)})
+        seal(folder)
 
     def _config(self) -> dict[str, Any]:
         pretrained = {"input_size": [3, self.size, self.size], "mean": self.mean, "std": self.std}
@@ -84,12 +110,8 @@ class Model:
             "num_classes": len(self.labels),
             "label_names": self.titles or self.labels,
             "pretrained_cfg": {**pretrained, "interpolation": "bicubic", "crop_pct": 1.0},
-            "assay": {"schema": SCHEMA, **self.facts},
+            "assay": {**self.facts, "schema": SCHEMA},
         }
-
-
-def _hashes(folder: Path) -> dict[str, str]:
-    return {name: file_digest(folder / name) for name in FILES}
 
 
 def load_model(path: Path | str) -> Model:
@@ -99,64 +121,55 @@ def load_model(path: Path | str) -> Model:
     ------
     ModelError : not a model of ours, a newer one, or a file that was changed after it was written
     """
-    folder = _model_folder(Path(path))
-    _verify(folder)
-    config, labels = _read_json(folder / "config.json"), _read_json(folder / "labels.json")
+    folder = find_folder(Path(path))
+    contents = read_files(folder)
+    config, labels = (read_object(folder / name, contents[name]) for name in ("config.json", "labels.json"))
     try:
-        tensors = load_file(folder / "model.safetensors")
-    except (SafetensorError, ValueError) as error:
+        return _assemble(config, labels, load(contents["model.safetensors"]))
+    except SafetensorError as error:
         raise ModelError(
             f"{folder / 'model.safetensors'}: expected safetensors, got something else ({error})"
         ) from error
-    pretrained, facts = config["pretrained_cfg"], dict(config["assay"])
-    if facts.pop("schema", None) != SCHEMA:
+    except ModelError as error:
+        raise ModelError(f"{folder}: {error}") from error
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise ModelError(
-            f"{folder}: expected a model of schema {SCHEMA}, got a newer or unknown one; update assay"
-        )
-    return Model(
+            f"{folder}: expected files as assay writes them, got others ({type(error).__name__}: {error})"
+        ) from error
+
+
+def _assemble(
+    config: Mapping[str, Any], labels: Mapping[str, Any], tensors: Mapping[str, np.ndarray]
+) -> Model:
+    facts, pretrained = dict(config["assay"]), config["pretrained_cfg"]
+    if facts.pop("schema", None) != SCHEMA:
+        raise ModelError(f"expected a model of schema {SCHEMA}, got a newer or unknown one; update assay")
+    model = Model(
         architecture=str(config["architecture"]),
         size=int(pretrained["input_size"][1]),
-        labels=tuple(labels["labels"]),
-        titles=tuple(labels["titles"]),
-        mean=tuple(pretrained["mean"]),
-        std=tuple(pretrained["std"]),
-        backbone={name[9:]: tensor for name, tensor in tensors.items() if name.startswith("backbone.")},
+        labels=tuple(str(label) for label in labels["labels"]),
+        titles=tuple(str(title) for title in labels["titles"]),
+        mean=tuple(float(value) for value in pretrained["mean"]),
+        std=tuple(float(value) for value in pretrained["std"]),
+        backbone={
+            name.removeprefix("backbone."): tensor
+            for name, tensor in tensors.items()
+            if name.startswith("backbone.")
+        },
         head=Layers.from_tensors(tensors),
         facts=facts,
     )
+    _check_whole(model, config["num_classes"], tensors)
+    return model
 
 
-def _model_folder(path: Path) -> Path:
-    """``path`` itself, or the ``model`` in it when it is a run folder."""
-    if path.is_file():
-        raise ModelError(
-            f"{path}: expected a model folder with manifest.json, got a file; model files that may run "
-            "code when opened (pickle, .pth, .joblib, .keras) are never opened"
-        )
-    for folder in (path, path / "model"):
-        if (folder / "manifest.json").is_file():
-            return folder
-    raise ModelError(
-        f"{path}: expected a model folder or a run folder, found no manifest.json; was the run finished?"
-    )
-
-
-def _verify(folder: Path) -> None:
-    expected = _read_json(folder / "manifest.json").get("sha256", {})
-    for name in FILES:
-        if not (folder / name).is_file():
-            raise ModelError(f"{folder}: expected {name}, which is not there; copy the whole folder")
-        if file_digest(folder / name) != expected.get(name):
-            raise ModelError(
-                f"{folder / name}: its sha256 is not the one in manifest.json; the file was changed or damaged"
-            )
-
-
-def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ModelError(f"{file}: expected JSON, got something else ({error})") from error
-    if not isinstance(found, dict):
-        raise ModelError(f"{file}: expected a JSON object, got {type(found).__name__}")
-    return found
+def _check_whole(model: Model, n_classes: Any, tensors: Mapping[str, np.ndarray]) -> None:
+    """The files agree, and hold neither less nor more than a model."""
+    if n_classes != len(model.labels):
+        raise ModelError(f"config.json has {n_classes} classes, labels.json {len(model.labels)}")
+    strange = [name for name in tensors if not name.startswith(("backbone.", "head."))]
+    if strange:
+        raise ModelError(f"expected tensors of backbone and head, got {strange[0]!r} too")
+    # Without this the weights of any named backbone would be fetched from the network.
+    if not model.backbone and model.architecture not in WEIGHTLESS:
+        raise ModelError(f"expected the tensors of the backbone {model.architecture!r}, got none")

@@ -37,7 +37,7 @@ class RunOptions:
     effort: str = "fast"
     cache: Path = field(default_factory=default_cache)
     workers: int = 2
-    """Threads that read and decode."""
+    """Threads that decode images, and heads fitted at the same time: the number of cores."""
 
     def settings(self) -> dict[str, object]:
         """What changes the result, as plain values: kept in run.json, compared on resume."""

@@ -13,21 +13,20 @@ from typing import Any
 
 import numpy as np
 
-from assay._errors import UsageError
 from assay._types import UNKNOWN, Backbone, Labels, Progress, silent
-from assay.data.contents import check_conflicting_trusted, leaks
 from assay.data.dataset import Dataset
 from assay.data.read import read_dataset
-from assay.data.split import Split, folds, seal_holdout
+from assay.data.split import Split, seal_holdout
 from assay.embed.backbone import TimmBackbone, load_backbone
-from assay.embed.images import Features, embed_images
+from assay.embed.images import embed_images
 from assay.learn.model import Model
 from assay.measure import Cost, Evaluation, Stopwatch, evaluate, folder_bytes, peak_memory_bytes
-from assay.recipes.assay import Labelled, Learned, learn
+from assay.recipes.assay import Learned, learn
 from assay.recipes.folder import RunFolder
 from assay.recipes.histogram import Baseline, train_histogram
 from assay.recipes.options import RunOptions
 from assay.recipes.outputs import model_card, write_outputs
+from assay.recipes.sealing import Sealed, close_seal
 
 
 @dataclass(frozen=True)
@@ -100,52 +99,28 @@ def _run(
     with watch.stage("embed"):
         features = embed_images(dataset, backbone, options.cache, workers=options.workers, progress=progress)
     dataset = dataset.with_skipped(features.skipped)
-    data, holdout, leaked = _sealed(dataset, split, features, options)
+    with watch.stage("seal"):
+        sealed = close_seal(dataset, split, features, options)
     with watch.stage("learn"):
-        learned = learn(data, progress=progress)
+        learned = learn(sealed.data, progress=progress)
     with watch.stage("baseline"):
         baseline = train_histogram(
-            dataset, data.fold_of != UNKNOWN, options.cache, workers=options.workers, seed=options.seed
+            dataset, sealed.data.fold_of != UNKNOWN, options.cache, workers=options.workers, seed=options.seed
         )
     with watch.stage("measure"):
-        evaluations = _evaluate(dataset, holdout, learned, baseline, features)
+        evaluations = _evaluate(dataset, sealed, learned, baseline)
     model = _model(dataset, backbone, learned, evaluations, options)
-    warnings = _warnings(dataset, learned, evaluations, leaked)
+    warnings = _warnings(dataset, learned, evaluations, sealed.leaked)
     with watch.stage("write"):
         model.save(folder.path / "model", model_card(model, learned, evaluations))
         cost = Cost(sum(watch.seconds.values()), peak_memory_bytes(), folder_bytes(folder.path / "model"))
         result = RunResult(folder.path, dataset, learned, model, evaluations, cost, warnings)
         write_outputs(result.folder, dataset, learned, evaluations, split.holdout, cost, warnings)
-    return result, int(len(holdout) > 0)
-
-
-def _sealed(
-    dataset: Dataset, split: Split, features: Features, options: RunOptions
-) -> tuple[Labelled, Labels, Labels]:
-    """What may be learned from; the rows to evaluate on; the rows left out of that as leaks."""
-    hashes = ["" if content is None else content.hex() for content in features.contents]
-    check_conflicting_trusted(hashes, dataset.trusted, dataset.names, dataset.classes)
-    usable = dataset.usable
-    held = np.zeros(len(dataset), dtype=bool)
-    held[split.holdout] = True
-    fit_rows = np.flatnonzero(usable & ~held)
-    holdout = split.holdout[usable[split.holdout]]
-    leaked = leaks(hashes, holdout, fit_rows)
-    trusted = np.where(usable & ~held, dataset.trusted, UNKNOWN)
-    if len(fit_rows) < options.folds:
-        raise UsageError(
-            f"expected at least {options.folds} usable images to learn from, got {len(fit_rows)}"
-        )
-    fold_of = np.full(len(dataset), UNKNOWN)
-    fold_of[fit_rows] = folds(trusted[fit_rows], options.folds, options.seed)
-    data = Labelled(
-        features, dataset.given, trusted, usable, fold_of, dataset.classes, options.seed, options.threshold
-    )
-    return data, np.setdiff1d(holdout, leaked), leaked
+    return result, int(len(sealed.holdout) > 0)
 
 
 def _evaluate(
-    dataset: Dataset, holdout: Labels, learned: Learned, baseline: Baseline, features: Features
+    dataset: Dataset, sealed: Sealed, learned: Learned, baseline: Baseline
 ) -> dict[str, Evaluation]:
     """Cross-validated figures on the fit part; then, the one time the seal is opened, the holdout's."""
     names, fit = dataset.titles or dataset.classes, np.flatnonzero(learned.fixed.trusted != UNKNOWN)
@@ -156,14 +131,21 @@ def _evaluate(
             known, learned.fixed.posterior[fit], names, source="cross-validation"
         ),
     }
-    if len(holdout):
-        truth = dataset.trusted[holdout]
-        simple = baseline.model.probabilities(baseline.features[holdout])
-        ours = learned.head.probabilities(features.views[0][holdout])
-        found["histogram"] = evaluate(truth, simple, names, source="holdout")
-        found["assay"] = evaluate(
-            truth, ours, names, source="holdout", baseline_predicted=simple.argmax(axis=1)
-        )
+    held = {"": np.setdiff1d(sealed.holdout, sealed.leaked)}
+    if len(sealed.leaked):
+        held["_leaks_included"] = sealed.holdout
+    for suffix, rows in held.items():
+        if len(rows):
+            truth, plain = dataset.trusted[rows], sealed.data.features.views[0][rows]
+            simple = baseline.model.probabilities(baseline.features[rows])
+            found[f"histogram{suffix}"] = evaluate(truth, simple, names, source="holdout")
+            found[f"assay{suffix}"] = evaluate(
+                truth,
+                learned.head.probabilities(plain),
+                names,
+                source="holdout",
+                baseline_predicted=simple.argmax(axis=1),
+            )
     return found
 
 
@@ -206,7 +188,7 @@ def _warnings(
     found += [*learned.noise.notes, *learned.representative.warnings]
     if len(leaked):
         found.append(
-            f"{len(leaked)} holdout images are also among the images learned from: left out of the evaluation"
+            f"{len(leaked)} holdout images show a picture that was learned from: left out of the evaluation"
         )
     if "assay" in evaluations:
         paired = evaluations["assay"].paired

@@ -1,0 +1,103 @@
+"""A folder of files under one manifest of hashes: half a write is refused, and so is a changed byte.
+
+Each file is read once, hashed, and parsed from memory: nothing is parsed that was not checked.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from assay._errors import ModelError, UsageError
+from assay.data.write import write_json
+from assay.embed.weights import file_digest
+
+SCHEMA = 1
+"""Raised when a reader of the old form would misread the new one."""
+
+MANIFEST = "manifest.json"
+
+FILES = ("config.json", "model.safetensors", "labels.json", "README.md")
+
+
+def make_folder(folder: Path) -> None:
+    """Make ``folder``, and those above it.
+
+    Raises
+    ------
+    UsageError : it cannot be made
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot write {folder}: {error.strerror}; choose another place") from error
+
+
+def seal(folder: Path) -> None:
+    """Write the manifest over the files of ``folder``; the last step of writing them."""
+    hashes = {name: file_digest(folder / name) for name in FILES}
+    write_json(folder / MANIFEST, {"schema": SCHEMA, "sha256": hashes})
+
+
+def find_folder(path: Path) -> Path:
+    """``path`` itself, or the ``model`` in it when it is a run folder.
+
+    Raises
+    ------
+    ModelError : neither has a manifest
+    """
+    if path.is_file():
+        raise ModelError(
+            f"{path}: expected a model folder with {MANIFEST}, got a file; model files that may run "
+            "code when opened (pickle, .pth, .joblib, .keras) are never opened"
+        )
+    for folder in (path, path / "model"):
+        if (folder / MANIFEST).is_file():
+            return folder
+    raise ModelError(
+        f"{path}: expected a model folder or a run folder, found no {MANIFEST}; was the run finished?"
+    )
+
+
+def read_files(folder: Path) -> dict[str, bytes]:
+    """The bytes of each file of ``FILES``, each as the manifest says.
+
+    Raises
+    ------
+    ModelError : a newer manifest, or a file that is missing or was changed
+    """
+    manifest = read_object(folder / MANIFEST, (folder / MANIFEST).read_bytes())
+    if manifest.get("schema") != SCHEMA:
+        raise ModelError(
+            f"{folder / MANIFEST}: expected schema {SCHEMA}, got {manifest.get('schema')!r}; update assay"
+        )
+    hashes = manifest.get("sha256")
+    return {name: _checked(folder / name, hashes) for name in FILES}
+
+
+def _checked(file: Path, hashes: Any) -> bytes:
+    if not file.is_file():
+        raise ModelError(f"{file.parent}: expected {file.name}, which is not there; copy the whole folder")
+    data = file.read_bytes()
+    if not isinstance(hashes, dict) or hashlib.sha256(data).hexdigest() != hashes.get(file.name):
+        raise ModelError(
+            f"{file}: its sha256 is not the one in {MANIFEST}; the file was changed or damaged, "
+            "copy the whole folder again"
+        )
+    return data
+
+
+def read_object(file: Path, data: bytes) -> dict[str, Any]:
+    """The JSON object that ``data``, the bytes of ``file``, holds.
+
+    Raises
+    ------
+    ModelError : it holds something else
+    """
+    try:
+        found = json.loads(data.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"{file}: expected JSON, got something else ({error})") from error
+    if not isinstance(found, dict):
+        raise ModelError(f"{file}: expected a JSON object, got {type(found).__name__}")
+    return found

