@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from jaxtyping import Float
 
 from assay._errors import MissingExtraError, UsageError
 from assay._types import Backbone, Batch
+from assay.embed.threads import cores, one_torch_thread
 from assay.embed.tiny import TinyBackbone
 from assay.embed.weights import Weights, find_weights
 
@@ -36,21 +38,34 @@ class TimmBackbone:
     """``embed.speed.Plan``."""
     network: Any
     """The torch module in float32, batch norms in place: what a saved model starts from."""
-    prepared: Any
-    """The same, folded and in the plan's dtype and layout: what computes features."""
+    prepared: tuple[Any, ...]
+    """The same, folded and in the plan's dtype and layout: what computes features. One copy for each core,
+    since hooks make a network unsafe to share between threads."""
 
     def embed(self, images: Batch) -> Float[np.ndarray, "B D"]:
         """Features of a batch, float32. A short batch is padded so that each image meets the same kernels."""
+        features = np.zeros((len(images), self.width), dtype=np.float32)
+        with one_torch_thread(), ThreadPoolExecutor(len(self.prepared), "embed") as pool:
+            shares = [
+                pool.submit(self._embed_share, worker, images, features)
+                for worker in range(len(self.prepared))
+            ]
+        for share in shares:
+            share.result()
+        return features
+
+    def _embed_share(self, worker: int, images: Batch, features: Float[np.ndarray, "B D"]) -> None:
+        """Every n-th batch, by one of n workers, into the rows of ``features``."""
         import torch
 
-        full = np.zeros((self.plan.batch, self.size, self.size, 3), dtype=np.uint8)
-        rows = []
-        for start in range(0, len(images), self.plan.batch):
-            part = images[start : start + self.plan.batch]
+        size, step = self.plan.batch, self.plan.batch * len(self.prepared)
+        full = np.zeros((size, self.size, self.size, 3), dtype=np.uint8)
+        for start in range(worker * size, len(images), step):
+            part = images[start : start + size]
             full[: len(part)] = part
             with torch.inference_mode():
-                rows.append(self.prepared(self._normalise(full)).float().cpu().numpy()[: len(part)])
-        return np.concatenate(rows) if rows else np.zeros((0, self.width), dtype=np.float32)
+                found = self.prepared[worker](self._normalise(full)).cpu().numpy()
+            features[start : start + len(part)] = found[: len(part)]
 
     def _normalise(self, images: Batch) -> Any:
         import torch
@@ -145,5 +160,5 @@ def assemble_backbone(
         std=use.std,
         plan=plan,
         network=network,
-        prepared=prepare(folded, plan),
+        prepared=tuple(prepare(folded, plan) for _ in range(cores() if plan.device == "cpu" else 1)),
     )

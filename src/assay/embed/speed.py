@@ -18,6 +18,7 @@ from torch import nn
 
 from assay._errors import UsageError
 from assay.data.write import write_json
+from assay.embed.threads import one_torch_thread
 from assay.embed.writing import explained
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -68,7 +69,7 @@ def fastest_plan(network: nn.Module, name: str, size: int, cache: Path, dtype: s
     if torch.cuda.is_available():
         return Plan("bfloat16" if dtype == "auto" else dtype, "channels_last", 256, "cuda")
     file = cache / "speed.json"
-    key = f"{name}-{size}-{dtype}-{torch.get_num_threads()}-{torch.__version__}-{platform.machine()}"
+    key = f"{name}-{size}-{dtype}-{torch.__version__}-{platform.machine()}"
     # Without the lock first: a cache that may only be read is of use too.
     return _remembered(file).get(key) or _timed(network, size, dtype, file, key)
 
@@ -106,7 +107,7 @@ def _milliseconds(network: nn.Module, size: int, plan: Plan) -> float:
     images = torch.zeros(plan.batch, 3, size, size, dtype=DTYPES[plan.dtype])
     images = images.contiguous(memory_format=LAYOUTS[plan.layout])
     best = float("inf")
-    with torch.inference_mode():
+    with one_torch_thread(), torch.inference_mode():
         for _ in range(4):
             start = time.perf_counter()
             prepared(images)

@@ -81,7 +81,7 @@ def _fit(scores: Float[np.ndarray, "N K"], likelihood: Float[np.ndarray, "N K"])
 def _loss(
     parameters: Float[np.ndarray, "P"], scores: Float[np.ndarray, "N K"], evidence: Float[np.ndarray, "N K"]
 ) -> tuple[float, Float[np.ndarray, "P"]]:
-    """Mean negative log-likelihood, with penalties, and its gradient at (log sharpness, bias of each class)."""
+    """Penalised mean negative log-likelihood and its gradient at (log sharpness, bias of each class)."""
     sharpness, bias, n = np.exp(parameters[0]), parameters[1:], len(scores)
     log_p = log_softmax(sharpness * scores + bias, axis=1)
     total = logsumexp(log_p + evidence, axis=1, keepdims=True)

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float, Int
 
 from assay._errors import LabelError
 from assay._types import UNKNOWN, Labels, Mask, Matrix, Probs, Progress, Transition, same_length, silent
@@ -62,7 +63,7 @@ class CrossFitted:
     """Beliefs that are honest, and the classifier that they vouch for."""
 
     views: tuple[Probs, ...]
-    """P(true | view of an image) (N, K), for each view, from classifiers that did not learn from the image."""
+    """P(true | view of an image) (N, K), for each view, from classifiers that never saw the image."""
     classifier: Any
     """Fitted in the same way to all images that have a fold."""
 
@@ -150,7 +151,9 @@ def fit_joint(evidence: Evidence, learn: Mask, make: MakeClassifier, options: Cr
     return classifier
 
 
-def _fit(classifier: Any, views: Sequence[Matrix], rows: Labels, targets: Probs) -> Any:
+def _fit(
+    classifier: Any, views: Sequence[Matrix], rows: Int[np.ndarray, "R"], targets: Float[np.ndarray, "R K"]
+) -> Any:
     """Each view of an image is a row with the image's target."""
     X = np.concatenate([view[rows] for view in views])
     fit_soft(classifier, X, np.tile(targets, (len(views), 1)))

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
+from jaxtyping import Int, Shaped
 
 from assay._types import UNKNOWN, Labels, Mask, Probs, Weights, same_length
 from assay.fix.suspects import rank_suspects
@@ -69,7 +70,7 @@ class FixedLabels:
         return np.where(self.usable & (self.given != UNKNOWN), likely, 0.0)
 
     @property
-    def actions(self) -> np.ndarray:
+    def actions(self) -> Shaped[np.ndarray, "N"]:
         """One of ``ACTIONS`` for each image. An image without a given label is changed or unsure."""
         judged = np.where(self.fixed == self.given, "kept", "changed")
         judged = np.where(self.confidence < self.threshold, "unsure", judged)
@@ -83,7 +84,7 @@ class FixedLabels:
         return {action: found[action] for action in ACTIONS}
 
     @property
-    def suspects(self) -> Labels:
+    def suspects(self) -> Int[np.ndarray, "R"]:
         """Rows whose given label is neither checked nor skipped, the one most likely wrong first."""
         open_rows = np.where(self.usable & (self.trusted == UNKNOWN), self.given, UNKNOWN)
         return rank_suspects(open_rows, self.posterior)

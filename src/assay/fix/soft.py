@@ -3,10 +3,11 @@
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+from jaxtyping import Float, Int
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
 
-from assay._types import Labels, Matrix, Probs, Weights
+from assay._types import Matrix, Probs
 
 MIN_SHARE = 0.01
 """A class less probable than this is not worth a copy of the row; so there are at most 100 copies."""
@@ -42,7 +43,9 @@ def fit_soft(classifier: Any, X: Matrix, targets: Probs) -> None:
     classifier.fit(X[rows], classes, **{name: weight})
 
 
-def weighted_copies(targets: Probs) -> tuple[Labels, Labels, Weights]:
+def weighted_copies(
+    targets: Probs,
+) -> tuple[Int[np.ndarray, "C"], Int[np.ndarray, "C"], Float[np.ndarray, "C"]]:
     """Row, class and weight of each copy; the weights of a row's copies sum to 1."""
     worth = targets >= MIN_SHARE
     # The most probable class always stays: among hundreds of classes each one may be below MIN_SHARE.

@@ -1,11 +1,12 @@
 """Suspects: the labels most likely to be wrong, first."""
 
 import numpy as np
+from jaxtyping import Int
 
 from assay._types import UNKNOWN, Labels, Probs
 
 
-def rank_suspects(given: Labels, probs: Probs) -> Labels:
+def rank_suspects(given: Labels, probs: Probs) -> Int[np.ndarray, "R"]:
     """Rows with a given label, by P(the given label is wrong), most suspect first; ties in input order.
 
     Parameters

@@ -43,6 +43,9 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
         without trusted labels
     fixed_ : ``FixedLabels`` of the rows that were learned from, as indices into ``classes_``: what each
         label should be, ``posterior``, ``actions``, ``suspects``; None without trusted labels
+    transition_ : (K, K) P(given | true) at [true, given]; the identity without trusted labels
+    posterior_ : (N, K) P(true | row, given label) of the rows that were learned from; one-hot y without
+        trusted labels
     labels_ : (N,) what each label should be: the trusted one, else the most probable one; y itself
         without trusted labels
     n_features_in_ : D
@@ -113,6 +116,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
         self.noise_: Noise | None = None
         self.fixed_: FixedLabels | None = None
         self.labels_ = self.classes_[given]
+        self.transition_, self.posterior_ = np.eye(len(self.classes_)), np.eye(len(self.classes_))[given]
         return self
 
     def _fit_with_trusted(self, X: Matrix, given: Labels, trusted: Labels, seed: int) -> Self:
@@ -130,6 +134,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
         self.calibration_, self.noise_ = calibration, noise
         self.fixed_ = FixedLabels(given, trusted, belief, likely, everything, strength)
         self.labels_ = self.classes_[self.fixed_.fixed]
+        self.transition_, self.posterior_ = noise.transition, likely
         return self
 
     def _make(self, seed: int) -> Any:
@@ -154,11 +159,13 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
         return tags
 
     def predict_proba(self, X: Any) -> Probs:
-        """P(class) (N, K), calibrated on the trusted rows, in the order of ``classes_``."""
+        """P(class) (N, K), calibrated on the trusted rows, in the order of ``classes_``; float64 if X is."""
         check_is_fitted(self)
         X = validate_data(self, X, reset=False, **self._accepts())
         probs = predict_all(self.estimator_, X, len(self.classes_))
-        return probs if self.calibration_ is None else self.calibration_.apply(probs)
+        if self.calibration_ is not None:
+            probs = self.calibration_.apply(probs)
+        return probs.astype(np.result_type(X, np.float32), copy=False)
 
     def predict(self, X: Any) -> np.ndarray:
         """The most probable label of each row."""

@@ -25,7 +25,7 @@ class MLPHead(ClassifierMixin, BaseEstimator):
 
     Parameters
     ----------
-    hidden : units of the hidden layer; 0 for a linear head
+    hidden : units of the hidden layer; 0 for a linear head, which wants a higher ``learning_rate``
     dropout : share of hidden units dropped while learning, [0, 1)
     input_dropout : share of features dropped while learning, [0, 1)
     epochs : passes over the rows

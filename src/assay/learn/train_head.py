@@ -93,5 +93,5 @@ def _drop(values: torch.Tensor, share: float, generator: torch.Generator) -> tor
     """Dropout from a generator of its own; torch's takes only the global one."""
     if share == 0:
         return values
-    keep = torch.rand(values.shape, generator=generator) >= share
+    keep = torch.rand(values.shape, generator=generator, dtype=values.dtype) >= share
     return values * keep / (1 - share)

@@ -1,0 +1,131 @@
+import numpy as np
+import pytest
+from hypothesis import given as arbitrary
+from hypothesis import strategies as st
+from scipy.optimize import check_grad
+from scipy.special import softmax
+
+from assay._types import UNKNOWN
+from assay.data.simulate import spoil, symmetric
+from assay.fix.calibrate import Calibration, _loss, calibrate, calibrate_on_given
+
+SEEDS = st.integers(0, 2**32 - 1)
+
+
+def draw_case(seed, n=40, k=4):
+    """P(class) of n rows, and a label drawn at random for each; some UNKNOWN."""
+    rng = np.random.default_rng(seed)
+    return rng.dirichlet(np.ones(k), n), rng.integers(UNKNOWN, k, n)
+
+
+def draw_labels(probs, seed):
+    rng = np.random.default_rng(seed)
+    return (probs.cumsum(axis=1) < rng.random((len(probs), 1))).sum(axis=1).clip(max=probs.shape[1] - 1)
+
+
+def log_likelihood(probs, labels):
+    known = labels != UNKNOWN
+    return np.log(probs[known, labels[known]]).sum()
+
+
+@pytest.mark.parametrize("fit", [calibrate, lambda p, y: calibrate_on_given(p, y, np.eye(4))])
+def test_without_a_label_nothing_changes(fit):
+    """No known label: sharpness 1, no bias, the same probabilities."""
+    probs, labels = draw_case(0)
+    found = fit(probs, np.full_like(labels, UNKNOWN))
+    assert (found.sharpness, found.bias.tolist()) == (1.0, [0, 0, 0, 0])
+    np.testing.assert_allclose(found.apply(np.array([[0.7, 0.1, 0.1, 0.1]])), [[0.7, 0.1, 0.1, 0.1]])
+
+
+@arbitrary(SEEDS)
+def test_the_gradient_is_the_slope_of_the_loss(seed):
+    """The gradient that the search follows agrees with finite differences."""
+    rng = np.random.default_rng(seed)
+    scores, evidence = np.log(rng.dirichlet(np.ones(3), 20)), np.log(rng.dirichlet(np.ones(3), 20))
+    start = rng.normal(size=4) / 2
+    off = check_grad(lambda x: _loss(x, scores, evidence)[0], lambda x: _loss(x, scores, evidence)[1], start)
+    assert off < 1e-4
+
+
+@arbitrary(SEEDS)
+def test_the_known_labels_never_become_less_likely(seed):
+    """Calibrated probabilities explain the labels at least as well as the raw ones."""
+    probs, labels = draw_case(seed)
+    before = Calibration(1.0, np.zeros(4)).apply(probs)
+    after = calibrate(probs, labels).apply(probs)
+    assert log_likelihood(after, labels) >= log_likelihood(before, labels) - 1e-9
+
+
+def test_a_known_sharpness_and_bias_are_found():
+    """Labels drawn from distorted probabilities give the distortion back."""
+    probs = np.random.default_rng(0).dirichlet(np.ones(3), 20_000)
+    bias = np.array([0.5, -0.3, -0.2])
+    found = calibrate(probs, draw_labels(Calibration(1.7, bias).apply(probs), seed=1))
+    assert found.sharpness == pytest.approx(1.7, rel=0.05)
+    np.testing.assert_allclose(found.bias, bias, atol=0.05)
+
+
+def test_the_sharpness_is_found_from_noisy_labels_alone():
+    """No true label is seen, only spoiled ones and how they were spoiled."""
+    probs = np.random.default_rng(0).dirichlet(np.ones(3), 40_000)
+    bias = np.array([0.4, 0.0, -0.4])
+    truth = draw_labels(Calibration(1.7, bias).apply(probs), seed=1)
+    transition = symmetric(3, 0.4)
+    found = calibrate_on_given(probs, spoil(truth, transition, seed=2), transition)
+    assert found.sharpness == pytest.approx(1.7, rel=0.1)
+    np.testing.assert_allclose(found.bias, bias, atol=0.1)
+
+
+def test_labels_without_noise_count_like_trusted_ones():
+    """Through the identity, given labels calibrate as trusted ones do."""
+    probs, labels = draw_case(3, n=500)
+    one, other = calibrate(probs, labels), calibrate_on_given(probs, labels, np.eye(4))
+    assert one.sharpness == pytest.approx(other.sharpness, rel=1e-6)
+    np.testing.assert_allclose(one.bias, other.bias, atol=1e-6)
+
+
+def test_labels_that_say_nothing_change_nothing():
+    """Given labels that do not depend on the class leave the probabilities as they are."""
+    probs, labels = draw_case(4)
+    found = calibrate_on_given(probs, labels, np.full((4, 4), 0.25))
+    assert found.sharpness == pytest.approx(1.0, abs=1e-6)
+    np.testing.assert_allclose(found.bias, 0, atol=1e-6)
+
+
+@arbitrary(SEEDS)
+def test_permuting_classes_permutes_the_bias(seed):
+    """The order of the classes means nothing, and the biases sum to 0."""
+    probs, labels = draw_case(seed, n=200)
+    order = np.random.default_rng(seed).permutation(4)
+    place = np.array([*np.argsort(order), UNKNOWN])
+    one, other = calibrate(probs, labels), calibrate(probs[:, order], place[labels])
+    assert one.sharpness == pytest.approx(other.sharpness, rel=1e-3)
+    np.testing.assert_allclose(one.bias[order], other.bias, atol=2e-3)
+    assert one.bias.sum() == pytest.approx(0, abs=1e-9)
+
+
+def test_a_few_rows_that_are_right_do_not_make_it_sure():
+    """Ten right answers leave the doubt that ten answers leave, a thousand remove it."""
+    probs = np.tile([[0.6, 0.4], [0.4, 0.6]], (500, 1))
+    labels = probs.argmax(axis=1)
+    few, many = calibrate(probs[:10], labels[:10]).apply(probs), calibrate(probs, labels).apply(probs)
+    assert 0.6 < few.max() < 0.95
+    assert many.max() > 0.99
+
+
+def test_a_vote_of_zero_is_not_never():
+    """A classifier that votes 1 or 0 and is right in 95 % of its votes is believed to 95 %."""
+    votes = np.tile([1.0, 0.0, 0.0], (400, 1))
+    labels = np.repeat([0, 1, 2], [380, 10, 10])
+    found = calibrate(votes, labels).apply(votes[:1])
+    np.testing.assert_allclose(found, [[0.95, 0.025, 0.025]], atol=0.02)
+
+
+@arbitrary(SEEDS, st.floats(0.1, 10))
+def test_applying_is_the_formula(seed, sharpness):
+    """The result is softmax(sharpness · log p + bias), with rows that sum to 1."""
+    rng = np.random.default_rng(seed)
+    probs, bias = rng.dirichlet(np.full(3, 5.0), 10), rng.normal(size=3)
+    found = Calibration(sharpness, bias).apply(probs)
+    np.testing.assert_allclose(found, softmax(sharpness * np.log(probs) + bias, axis=1), atol=1e-6)
+    np.testing.assert_allclose(found.sum(axis=1), 1)

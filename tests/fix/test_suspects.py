@@ -1,0 +1,28 @@
+import numpy as np
+from hypothesis import given as arbitrary
+from hypothesis import strategies as st
+
+from assay._types import UNKNOWN
+from assay.fix.suspects import rank_suspects
+
+
+def test_the_least_probable_label_comes_first():
+    """Rows are ranked by the probability of the label that they have."""
+    probs = np.array([[0.9, 0.1], [0.2, 0.8], [0.4, 0.6]])
+    assert rank_suspects(np.array([0, 0, 0]), probs).tolist() == [1, 2, 0]
+    assert rank_suspects(np.array([1, 1, 1]), probs).tolist() == [0, 2, 1]
+
+
+def test_equal_ones_stay_in_the_order_of_the_input():
+    """Ties are broken by the row, so that the same data give the same list."""
+    assert rank_suspects(np.zeros(50, int), np.full((50, 2), 0.5)).tolist() == list(range(50))
+
+
+@arbitrary(st.integers(0, 2**32 - 1))
+def test_each_given_label_is_listed_once(seed):
+    """All rows with a label are there, those without are not, and the probabilities rise."""
+    rng = np.random.default_rng(seed)
+    given, probs = rng.integers(UNKNOWN, 3, 30), rng.dirichlet(np.ones(3), 30)
+    ranked = rank_suspects(given, probs)
+    assert sorted(ranked) == np.flatnonzero(given != UNKNOWN).tolist()
+    assert (np.diff(probs[ranked, given[ranked]]) >= 0).all()

@@ -1,0 +1,106 @@
+import json
+
+import pytest
+
+from assay._errors import ModelError, UsageError
+from assay.learn.package import FILES, MANIFEST, find_folder, make_folder, read_files, read_object, seal
+
+
+@pytest.fixture
+def package(tmp_path):
+    """A sealed folder of small files."""
+    for name in FILES:
+        (tmp_path / name).write_text(f"this is {name}")
+    seal(tmp_path)
+    return tmp_path
+
+
+def test_sealed_files_are_read_back(package):
+    """What was sealed is what is read."""
+    assert read_files(package) == {name: f"this is {name}".encode() for name in FILES}
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("place", [0, -1])
+def test_one_flipped_bit_is_refused(package, name, place):
+    """In any file, at its start or end."""
+    data = bytearray((package / name).read_bytes())
+    data[place] ^= 1
+    (package / name).write_bytes(data)
+    message = f"{name}: its sha256 is not the one in manifest.json; the file was changed or damaged"
+    with pytest.raises(ModelError, match=message):
+        read_files(package)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_missing_file_is_refused(package, name):
+    """The error names it."""
+    (package / name).unlink()
+    with pytest.raises(ModelError, match=f"expected {name}, which is not there; copy the whole folder"):
+        read_files(package)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "expected JSON, got something else"),
+        ("[" * 100_000, "expected JSON, got something else"),
+        ("[]", "expected a JSON object, got list"),
+        ('{"schema": 2, "sha256": {}}', "expected schema 1, got 2; update assay"),
+        ("{}", "expected schema 1, got None; update assay"),
+        ('{"schema": 1}', "its sha256 is not the one"),
+        ('{"schema": 1, "sha256": []}', "its sha256 is not the one"),
+        ('{"schema": 1, "sha256": {"config.json": null}}', "its sha256 is not the one"),
+    ],
+)
+def test_a_manifest_of_another_kind_is_refused(package, text, message):
+    """Damaged, newer, or empty: nothing below it is read."""
+    (package / MANIFEST).write_text(text)
+    with pytest.raises(ModelError, match=message):
+        read_files(package)
+
+
+def test_bytes_that_are_no_text_are_refused(package):
+    """A JSON file is UTF-8."""
+    with pytest.raises(ModelError, match="config.json: expected JSON, got something else"):
+        read_object(package / "config.json", b"\xff\xfe{}")
+
+
+def test_a_run_folder_has_its_model_inside(package, tmp_path_factory):
+    """The folder of a run serves as well as the model folder in it."""
+    run = tmp_path_factory.mktemp("run")
+    package.rename(run / "model")
+    assert find_folder(run) == find_folder(run / "model") == run / "model"
+
+
+@pytest.mark.parametrize("name", ["model.pt", "model.pkl", "weights.safetensors"])
+def test_a_single_file_is_no_model(tmp_path, name):
+    """A file is refused unread, with the reason."""
+    (tmp_path / name).write_bytes(b"\x80\x04")
+    message = (
+        rf"{name}: expected a model folder with manifest.json, got a file; model files that may run code "
+        r"when opened \(pickle, .pth, .joblib, .keras\) are never opened"
+    )
+    with pytest.raises(ModelError, match=message):
+        find_folder(tmp_path / name)
+
+
+def test_a_folder_without_a_manifest_is_no_model(package):
+    """A model that was not written to the end, or a folder that is not there."""
+    (package / MANIFEST).unlink()
+    for folder in (package, package / "nowhere"):
+        with pytest.raises(ModelError, match=r"found no manifest\.json; was the run finished\?"):
+            find_folder(folder)
+
+
+def test_the_manifest_is_plain(package):
+    """The hashes can be checked with other tools."""
+    manifest = json.loads((package / MANIFEST).read_text())
+    assert manifest["schema"] == 1
+    assert sorted(manifest["sha256"]) == sorted(FILES)
+
+
+def test_a_place_that_is_taken_is_refused(package):
+    """A folder cannot be made where a file is."""
+    with pytest.raises(UsageError, match=r"cannot write .*config\.json: .*; choose another place"):
+        make_folder(package / "config.json")
