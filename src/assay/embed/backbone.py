@@ -1,7 +1,7 @@
 """A frozen pretrained network as a Backbone, at one image size, as fast as this machine runs it."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,26 +45,28 @@ class TimmBackbone:
     def embed(self, images: Batch) -> Float[np.ndarray, "B D"]:
         """Features of a batch, float32. A short batch is padded so that each image meets the same kernels."""
         features = np.zeros((len(images), self.width), dtype=np.float32)
+        # One iterator for all: whoever is done takes the next batch, so a slow core holds nobody up.
+        starts = iter(range(0, len(images), self.plan.batch))
         with one_torch_thread(), ThreadPoolExecutor(len(self.prepared), "embed") as pool:
-            shares = [
-                pool.submit(self._embed_share, worker, images, features)
-                for worker in range(len(self.prepared))
+            workers = [
+                pool.submit(self._embed_some, network, images, features, starts) for network in self.prepared
             ]
-        for share in shares:
-            share.result()
+        for worker in workers:
+            worker.result()
         return features
 
-    def _embed_share(self, worker: int, images: Batch, features: Float[np.ndarray, "B D"]) -> None:
-        """Every n-th batch, by one of n workers, into the rows of ``features``."""
+    def _embed_some(
+        self, network: Any, images: Batch, features: Float[np.ndarray, "B D"], starts: Iterator[int]
+    ) -> None:
+        """The batches that begin at ``starts``, as long as there are any, into the rows of ``features``."""
         import torch
 
-        size, step = self.plan.batch, self.plan.batch * len(self.prepared)
-        full = np.zeros((size, self.size, self.size, 3), dtype=np.uint8)
-        for start in range(worker * size, len(images), step):
-            part = images[start : start + size]
+        full = np.zeros((self.plan.batch, self.size, self.size, 3), dtype=np.uint8)
+        for start in starts:
+            part = images[start : start + self.plan.batch]
             full[: len(part)] = part
             with torch.inference_mode():
-                found = self.prepared[worker](self._normalise(full)).cpu().numpy()
+                found = network(self._normalise(full)).cpu().numpy()
             features[start : start + len(part)] = found[: len(part)]
 
     def _normalise(self, images: Batch) -> Any:

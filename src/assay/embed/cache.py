@@ -2,8 +2,9 @@
 
 One folder per backbone and view holds two files that only ever grow: ``rows`` (float16 features) and
 ``index`` (for each row: sha256 of the image's bytes, remarks on the image, crc32 of the features).
-Rows are on disk before their index entries are, so whatever a killed run leaves behind, the index
-speaks only of whole rows. Appending takes a lock; reading needs none.
+Rows are written before their index entries are, so whatever a killed run leaves behind, the index
+speaks only of whole rows; what a power cut leaves behind fails its crc32 and is computed again, so
+nothing waits for the disk. Appending takes a lock; reading needs none.
 """
 
 import os
@@ -117,7 +118,7 @@ class FeatureStore:
         return tempfile.TemporaryFile(dir=self.folder if writable else None)
 
     def _whole(self) -> int:
-        """Rows that are wholly on disk: an interrupted append leaves a tail that does not count."""
+        """Rows that are wholly written: an interrupted append leaves a tail that does not count."""
         entries = _size(self.folder / "index") // ENTRY.itemsize
         return min(entries, _size(self.folder / "rows") // (self.width * 2))
 
@@ -134,11 +135,9 @@ def _size(path: Path) -> int:
 
 
 def _write_from(path: Path, offset: int, data: bytes) -> None:
-    """Write ``data`` at ``offset``, where an interrupted append may have left a tail, and sync it."""
+    """Write ``data`` at ``offset``, where an interrupted append may have left a tail."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     with os.fdopen(descriptor, "r+b") as file:
         file.truncate(offset)
         file.seek(offset)
         file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
