@@ -50,7 +50,9 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.train
 def test_the_commands_run_as_written(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Each `assay` line of the README does its work and ends with 0."""
-    lines = [line.split("#")[0] for block in blocks("") for line in block.splitlines() if line.startswith("assay ")]
+    lines = [
+        line.split("#")[0] for block in blocks("") for line in block.splitlines() if line.startswith("assay ")
+    ]
     assert [shlex.split(line)[1] for line in lines] == ["noise", "run", "predict", "evaluate"]
     for line in lines:
         assert run_app([*shlex.split(line)[1:], "--quiet"]) == 0, capsys.readouterr().err

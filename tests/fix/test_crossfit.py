@@ -124,6 +124,18 @@ def test_a_forest_with_another_seed_gives_other_bytes(scene):
     assert one.belief.tobytes() != other.belief.tobytes()
 
 
+def test_each_round_has_a_seed_of_its_own(scene, logistic):
+    """The first classifier gets the seed, each later one the next."""
+    seeds = []
+
+    def make(seed):
+        seeds.append(seed)
+        return logistic(seed)
+
+    fit_joint(scene[0], np.ones(300, bool), make, CrossFit(rounds=2, seed=7))
+    assert seeds == [7, 8, 9]
+
+
 def test_permuting_classes_permutes_the_belief(scene, logistic):
     """The order of the classes means nothing."""
     evidence, _, fold_of = scene

@@ -65,6 +65,13 @@ def model(draw_layers) -> Model:
         titles=("a", "b", "c"),
         mean=(0.5, 0.4, 0.3),
         std=(0.2, 0.2, 0.1),
-        backbone={"conv.weight": np.arange(6, dtype=np.float32).reshape(2, 3), "n": np.array([7])},
+        backbone={"conv.weight": np.arange(6, dtype=np.float32).reshape(2, 3).T, "n": np.array(7)},
         facts={"recipe": "assay", "seed": 3, "figures": {"holdout": {"n": 10}}},
     )
+
+
+@pytest.fixture
+def folder(model, tmp_path):
+    """The model, saved."""
+    model.save(tmp_path / "model", card="# A card\n")
+    return tmp_path / "model"

@@ -62,7 +62,7 @@ def test_a_manifest_of_another_kind_is_refused(package, text, message):
 
 def test_bytes_that_are_no_text_are_refused(package):
     """A JSON file is UTF-8."""
-    with pytest.raises(ModelError, match="config.json: expected JSON, got something else"):
+    with pytest.raises(ModelError, match=r"config\.json: expected JSON, got something else"):
         read_object(package / "config.json", b"\xff\xfe{}")
 
 

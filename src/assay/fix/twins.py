@@ -5,8 +5,9 @@ computed anyway; whoever compares pixels misses re-saved copies.
 """
 
 import numpy as np
+from jaxtyping import Float, Int
 
-from assay._types import Labels, Matrix
+from assay._types import Matrix
 
 SIMILARITY = 0.9
 """Cosine of standardised features. On the course data the 25 pairs above it, of 2,000 held-out images, all
@@ -15,7 +16,12 @@ looked like one picture twice; below 0.85 they are pictures of one kind."""
 BLOCK = 1024
 
 
-def near_twins(features: Matrix, rows: Labels, among: Labels, similarity: float = SIMILARITY) -> Labels:
+def near_twins(
+    features: Matrix,
+    rows: Int[np.ndarray, "R"],
+    among: Int[np.ndarray, "A"],
+    similarity: float = SIMILARITY,
+) -> Int[np.ndarray, "T"]:
     """Those of ``rows`` that have a twin in ``among``, in their order.
 
     Parameters
@@ -36,7 +42,7 @@ def near_twins(features: Matrix, rows: Labels, among: Labels, similarity: float 
     return rows[closest >= similarity]
 
 
-def _directions(values: Matrix, mean: np.ndarray, spread: np.ndarray) -> Matrix:
+def _directions(values: Matrix, mean: Float[np.ndarray, "D"], spread: Float[np.ndarray, "D"]) -> Matrix:
     """Unit vectors; an image that lies at the mean has none and stays zero: nobody's twin."""
     centred = (values - mean) / spread
     length = np.linalg.norm(centred, axis=1, keepdims=True)

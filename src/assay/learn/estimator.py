@@ -39,10 +39,9 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
     classes_ : (K,) labels, sorted
     estimator_ : the classifier fitted on all rows; it knows the labels as 0 … K-1
     calibration_ : ``Calibration`` of its probabilities; None without trusted labels
-    noise_ : ``Noise``: how wrong the labels are, P(given | true) as ``noise_.transition``, intervals; None
-        without trusted labels
+    noise_ : ``Noise``, how wrong the labels are, with intervals; None without trusted labels
     fixed_ : ``FixedLabels`` of the rows that were learned from, as indices into ``classes_``: what each
-        label should be, ``posterior``, ``actions``, ``suspects``; None without trusted labels
+        label should be, and the belief, actions and suspects; None without trusted labels
     transition_ : (K, K) P(given | true) at [true, given]; the identity without trusted labels
     posterior_ : (N, K) P(true | row, given label) of the rows that were learned from; one-hot y without
         trusted labels
@@ -70,10 +69,11 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
     >>> noisy = np.where(wrong, (truth + generator.integers(1, 10, len(X))) % 10, truth)
     >>> trusted = np.ma.array(truth, mask=generator.random(len(X)) > 0.2)
     >>> model = NoisyLabelClassifier(LogisticRegression(max_iter=1000)).fit(X / 16, noisy, trusted=trusted)
-    >>> print(f"{model.noise_.rate.estimate:.2f} of the labels are wrong")
-    0.60 of the labels are wrong
-    >>> print(f"{(model.labels_ == truth).mean():.2f} of the fixed ones are right")
-    0.96 of the fixed ones are right
+    >>> rate = model.noise_.rate
+    >>> print(f"{rate.low:.2f} to {rate.high:.2f} of the labels are wrong")
+    0.54 to 0.64 of the labels are wrong
+    >>> print(f"{np.mean(noisy == truth):.2f} were right, {np.mean(model.labels_ == truth):.2f} are now")
+    0.41 were right, 0.95 are now
     """
 
     def __init__(self, estimator: Any = None, folds: int = 5, rounds: int = 1, random_state: Any = 0) -> None:

@@ -95,8 +95,11 @@ class Model:
         """
         folder = Path(folder)
         make_folder(folder)
-        tensors = {f"backbone.{name}": np.ascontiguousarray(tensor) for name, tensor in self.backbone.items()}
-        tensors |= {name: np.ascontiguousarray(tensor) for name, tensor in self.head.tensors().items()}
+        tensors = {f"backbone.{name}": tensor for name, tensor in self.backbone.items()}
+        # In the order of memory that safetensors takes; ascontiguousarray would give a lone number a shape.
+        tensors = {
+            name: np.asarray(part, order="C") for name, part in (tensors | self.head.tensors()).items()
+        }
         write_bytes_atomic(folder / "model.safetensors", save(tensors))
         write_json(folder / "config.json", self._config())
         write_json(folder / "labels.json", {"labels": self.labels, "titles": self.titles})
