@@ -9,7 +9,7 @@ DATA ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check fix bench clean
+.PHONY: help demo test check fix docs bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +28,12 @@ check: $(INSTALLED) ## lint, format and types, changing nothing
 fix: $(INSTALLED) ## what ruff can mend by itself
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(INSTALLED) ## docs/cli.md, from the help pages
+	$(BIN)/python docs/generate.py
+
+docs: $(INSTALLED) ## docs/cli.md, from the help pages
+	$(BIN)/python docs/generate.py
 
 bench: $(INSTALLED) ## every benchmark; DATA=folder of the data set
 	@test -n "$(DATA)" || { echo "make bench: expected DATA=folder of the data set, got nothing" >&2; exit 2; }

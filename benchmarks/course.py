@@ -104,7 +104,9 @@ def _run(images: Path, labels: list[str], out: Path, cache: Path, split: str) ->
         "noise_rate": found["noise"]["rate"],
         "noise_form": found["noise"]["form"],
         "labels": found["labels"],
-        "accuracy": {name: report["accuracy"] | {"n": report["n"]} for name, report in found["recipes"].items()},
+        "accuracy": {
+            name: report["accuracy"] | {"n": report["n"]} for name, report in found["recipes"].items()
+        },
         "mcnemar_p": found["recipes"]["assay"]["paired"]["p_value"],
         "warnings": found["warnings"],
     }

@@ -11,34 +11,65 @@
 Names are loaded when they are first used: importing the package loads neither torch nor scikit-learn.
 """
 
+import sys
 from importlib import import_module
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from assay._errors import AssayError
+    from assay.data.dataset import ReadOptions
+    from assay.estimate import estimate_noise
+    from assay.learn.estimator import NoisyLabelClassifier
+    from assay.learn.model import Model, load_model
+    from assay.measure import evaluate
+    from assay.recipes.shortcuts import embed_images, fix_labels, predict, read_dataset, run
 
 __version__ = "0.1.0.dev0"
 
-_HOME = {
-    "read_dataset": "assay.data.read",
-    "ReadOptions": "assay.data.dataset",
-    "embed_images": "assay.embed.images",
-    "estimate_noise": "assay.estimate",
-    "fix_labels": "assay.recipes.shortcuts",
-    "run": "assay.recipes.shortcuts",
-    "evaluate": "assay.measure",
-    "load_model": "assay.learn.model",
-    "Model": "assay.learn.model",
-    "predict": "assay.recipes.shortcuts",
-    "NoisyLabelClassifier": "assay.learn.estimator",
-    "AssayError": "assay._errors",
-}
-"""Public name -> the module that holds it."""
+__all__ = [
+    "AssayError",
+    "Model",
+    "NoisyLabelClassifier",
+    "ReadOptions",
+    "embed_images",
+    "estimate_noise",
+    "evaluate",
+    "fix_labels",
+    "load_model",
+    "predict",
+    "read_dataset",
+    "run",
+]
 
-__all__ = list(_HOME)
+_HOMES = {
+    "assay._errors": ("AssayError",),
+    "assay.data.dataset": ("ReadOptions",),
+    "assay.estimate": ("estimate_noise",),
+    "assay.learn.estimator": ("NoisyLabelClassifier",),
+    "assay.learn.model": ("Model", "load_model"),
+    "assay.measure": ("evaluate",),
+    "assay.recipes.shortcuts": ("embed_images", "fix_labels", "predict", "read_dataset", "run"),
+}
+"""Module -> the public names that it holds."""
+
+
+class _Package(ModuleType):
+    """The package, in which ``assay.predict`` stays the function when the room of that name is loaded."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in __all__ and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'assay' has no name {name!r}; it has {', '.join(_HOME)}")
-    return getattr(import_module(_HOME[name]), name)
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(module), name)
+    raise AttributeError(f"module 'assay' has no name {name!r}; it has {', '.join(__all__)}")
 
 
 def __dir__() -> list[str]:

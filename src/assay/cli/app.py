@@ -6,104 +6,127 @@ Results go to stdout, words and progress to stderr. torch is imported only by co
 import os
 import signal
 import sys
-import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Annotated, Any
 
-import click
 import typer
 
 from assay import __version__
-from assay._errors import AssayError, ResourceError, UsageError
 from assay.cli import demo, evaluate, noise, predict, run
-from assay.cli.console import say
+from assay.cli.console import show
+from assay.cli.endings import end
+from assay.cli.settings import read_settings
 
-SETTINGS = {"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "ASSAY", "max_content_width": 100}
+SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+EPILOG = (
+    "Start with: assay demo. Every flag may also be given as ASSAY_FLAG in the environment, as in "
+    "ASSAY_SEED=1, or in assay.toml: 'seed = 1' at its top for all commands, below '[run]' for one."
+)
+
+HELP = {"-h", "--help", "--version"}
+"""Words that must be answered however broken the settings are."""
+
+RESUMABLE = ("run", "demo")
+"""Commands that go on where they were interrupted."""
 
 app = typer.Typer(
     name="assay",
     help="Learn an accurate, small image classifier from many noisy labels and a few trusted ones.",
-    epilog="Start with: assay demo",
-    no_args_is_help=True,
+    epilog=EPILOG,
     context_settings=SETTINGS,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command("run")(run.run_command)
-app.command("noise")(noise.noise_command)
-app.command("predict")(predict.predict_command)
-app.command("evaluate")(evaluate.evaluate_command)
-app.command("demo")(demo.demo_command)
 
 
-def _print_version(wanted: bool) -> None:
+def _add(name: str, command: Callable[..., int], examples: Sequence[str]) -> None:
+    # \b, alone in its line, keeps the lines of a paragraph apart.
+    app.command(name, epilog="\n".join(["\b", "Examples:", *(f"  {example}" for example in examples)]))(
+        command
+    )
+
+
+_add("run", run.run_command, run.EXAMPLES)
+_add("noise", noise.noise_command, noise.EXAMPLES)
+_add("predict", predict.predict_command, predict.EXAMPLES)
+_add("evaluate", evaluate.evaluate_command, evaluate.EXAMPLES)
+_add("demo", demo.demo_command, demo.EXAMPLES)
+
+
+def _print_version(wanted: bool) -> bool:
     if wanted:
-        print(f"assay {__version__}")
+        show(f"assay {__version__}")
         raise typer.Exit
+    return wanted
 
 
 @app.callback()
 def _main(
-    context: typer.Context,
-    _: bool = typer.Option(
-        False, "--version", callback=_print_version, is_eager=True, help="Print the version."
-    ),
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
-    context.default_map = _settings_file(Path("assay.toml"))
+    del version  # its callback has answered
 
 
-def _settings_file(file: Path) -> dict[str, Any]:
-    """Defaults from ``assay.toml``: a table for each command, a key for each flag."""
-    if not file.is_file():
-        return {}
-    try:
-        found = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{file}: expected TOML, got something else ({error})") from error
+def _names_of_flags(group: Any) -> dict[str, dict[str, str]]:
+    """Command -> long flag, without its dashes -> name of the parameter."""
     return {
-        command: {key.replace("-", "_"): value for key, value in table.items()}
-        for command, table in found.items()
-        if isinstance(table, dict)
+        name: {
+            option.removeprefix("--"): parameter.name
+            for parameter in command.params
+            for option in parameter.opts
+            if option.startswith("--")
+        }
+        for name, command in group.commands.items()
     }
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its code; what each code means is in ``_errors.py``."""
-    signal.signal(signal.SIGTERM, _terminated)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # What a shell has set to be ignored, for a job in the background, stays so.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _end)
+    # A name that the terminal cannot show must not end a run.
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # typed as any text stream
     sys.exit(run_app(list(sys.argv[1:] if arguments is None else arguments)))
 
 
-def run_app(arguments: list[str]) -> int:  # noqa: PLR0911  # one return for each kind of end
-    """The exit code of one command; every expected failure has become a message on stderr."""
+def run_app(arguments: list[str]) -> int:
+    """The exit code of one command; every failure has become a message on stderr."""
+    again = "; the same command resumes" if arguments[:1] and arguments[0] in RESUMABLE else ""
     try:
-        code = app(arguments, standalone_mode=False)
-    except AssayError as error:
-        return _failed(error.exit_code, f"assay: {error}")
-    except click.exceptions.Exit as stop:
-        return int(stop.exit_code)
-    except click.ClickException as error:
-        error.show()
-        return UsageError.exit_code
-    except (KeyboardInterrupt, click.Abort):
-        return _failed(130, "assay: interrupted; the same command resumes")
-    except MemoryError:
-        return _failed(
-            ResourceError.exit_code,
-            "assay: out of memory; use a smaller --size, then give the same command again",
-        )
-    except BrokenPipeError:
-        # The reader has what it wanted; nothing more may be written, not even at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        code = _invoke(arguments)
+        sys.stdout.flush()
+    except BaseException as error:  # noqa: BLE001  # every end has its message and its code
+        return end(error, again)
     return code if isinstance(code, int) else 0
 
 
-def _failed(code: int, message: str) -> int:
-    say(message)
-    return code
+def _invoke(arguments: list[str]) -> Any:
+    if "_ASSAY_COMPLETE" in os.environ:
+        return app(arguments, prog_name="assay")  # a shell asks for completions
+    command = typer.main.get_command(app)
+    settings = {} if HELP & {*arguments} else read_settings(Path("assay.toml"), _names_of_flags(command))
+    # Not typer's own main, which turns a closed pipe into exit code 1.
+    with command.make_context("assay", arguments or ["--help"], default_map=settings) as context:
+        return command.invoke(context)
 
 
-def _terminated(number: int, _: FrameType | None) -> None:
+def _end(number: int, _: FrameType | None) -> None:
+    """End in good order: threads finish what they have begun. The second time, end now."""
+    signal.signal(number, _end_now)
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
     sys.exit(128 + number)
+
+
+def _end_now(number: int, _: FrameType | None) -> None:
+    # All that is on disk is whole at any moment; only the terminal may miss its cursor.
+    shown = b"\x1b[?25h" if sys.stderr.isatty() else b""
+    os.write(sys.stderr.fileno(), shown + b"assay: ended at once\n")
+    os._exit(128 + number)

@@ -1,36 +1,53 @@
-"""Words and progress for a person, on stderr; numbers as people write them."""
+"""Results on stdout, words and progress for a person on stderr; numbers as people write them."""
 
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from assay._types import Progress, silent
+if TYPE_CHECKING:
+    from assay._types import Progress
 
 SHOW_EVERY_S = 10.0
 """Without a terminal a long step says a line this often, so that a log shows it lives."""
 
 
+def show(text: str) -> None:
+    """A result on stdout."""
+    print(_harmless(text))
+
+
 def say(text: str) -> None:
     """A line on stderr."""
-    print(text, file=sys.stderr, flush=True)
+    print(_harmless(text), file=sys.stderr, flush=True)
+
+
+def _harmless(text: str) -> str:
+    """Without control characters: file names and labels come from strangers and may steer a terminal."""
+    if text.isprintable():
+        return text
+    return "".join(c if c == "\n" or c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 @contextmanager
-def progress_bar(quiet: bool) -> Iterator[Progress]:
+def progress_bar(quiet: bool) -> "Iterator[Progress]":
     """A Progress: a bar with rate and time left on a terminal, a line now and then elsewhere."""
     if quiet:
+        from assay._types import silent  # NumPy comes with it, and help does without
+
         yield silent
-    elif sys.stderr.isatty():
+    elif sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
         with _rich_bar() as progress:
             yield progress
     else:
-        yield _Lines()
+        yield Lines()
 
 
 @contextmanager
-def _rich_bar() -> Iterator[Progress]:
+def _rich_bar() -> "Iterator[Progress]":
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
@@ -44,24 +61,27 @@ def _rich_bar() -> Iterator[Progress]:
     with Bars(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bars:
         tasks: dict[str, tuple[int, float]] = {}
 
-        def show(stage: str, done: int, total: int) -> None:
+        def advance(stage: str, done: int, total: int) -> None:
             if stage not in tasks:
                 tasks[stage] = int(bars.add_task(stage, total=total, rate="")), time.monotonic()
             task, start = tasks[stage]
             rate = done / max(time.monotonic() - start, 1e-6)
             bars.update(task, completed=done, rate=f"{rate:,.0f}/s" if rate >= 10 else "")  # type: ignore[arg-type]  # rich's TaskID is an int
 
-        yield show
+        yield advance
 
 
 @dataclass
-class _Lines:
+class Lines:
     """Progress where there is no terminal."""
 
     started: dict[str, float] = field(default_factory=dict)
+    """Stage -> when its first items were finished."""
     last: float = field(default_factory=time.monotonic)
+    """When something was last said."""
 
     def __call__(self, stage: str, done: int, total: int) -> None:
+        """Say how far it is, unless that was done a moment ago."""
         now = time.monotonic()
         self.started.setdefault(stage, now)
         spent = now - self.started[stage]
@@ -87,5 +107,10 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def percent(share: float) -> str:
-    """``0.9035`` as ``90.4 %``."""
+    """``0.9036`` as ``90.4 %``."""
     return f"{100 * share:.1f} %"
+
+
+def percent_range(low: float, high: float) -> str:
+    """``0.9, 0.905`` as ``90.0 to 90.5``."""
+    return f"{100 * low:.1f} to {100 * high:.1f}"

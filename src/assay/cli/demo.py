@@ -1,16 +1,18 @@
 """assay demo: the whole job in about a minute, on images that it draws."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from assay.cli import flags
-from assay.cli.console import percent, progress_bar, say, table
+from assay.cli.console import percent, percent_range, progress_bar, say, show, table
 
 if TYPE_CHECKING:
+    from assay.estimate import Interval
     from assay.recipes.demo import DemoResult
+
+EXAMPLES = ("assay demo", "assay demo --backbone tiny -o digits/")
 
 TITLES = {
     "histogram": "baseline: colour histograms",
@@ -21,25 +23,33 @@ TITLES = {
 }
 
 
+@flags.with_flags
 def demo_command(
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for images and results.")] = Path(
+    out: Annotated[Path, flags.flag("--out", "-o", metavar="FOLDER", help="For images and results.")] = Path(
         "out/demo"
     ),
     backbone: flags.Backbone = "tf_efficientnet_lite0",
     size: flags.Size = 96,
     seed: flags.Seed = 0,
+    cache: flags.Cache = None,
     as_json: flags.Json = False,
     quiet: flags.Quiet = False,
-) -> None:
-    """Draw 1,797 digits, spoil 60 % of their labels, trust a fifth, and run the whole job, offline."""
-    from assay.recipes.demo import run_demo
-    from assay.recipes.options import RunOptions
+) -> int:
+    """Spoil the labels of 1,797 digits and run the whole job, offline."""
+    from assay.recipes.demo import DIGITS, N_NEW, NOISE, TRUSTED_SHARE, run_demo
+    from assay.recipes.options import RunOptions, default_cache
 
     if not quiet:
-        say("1,297 digits to learn from, 60 % of their labels wrong, 259 trusted; 500 new ones to predict")
+        known = DIGITS - N_NEW
+        say(
+            f"{known:,} digits to learn from, {NOISE:.0%} of their labels wrong, "
+            f"{int(TRUSTED_SHARE * known):,} trusted; {N_NEW:,} new ones to predict"
+        )
+    options = RunOptions(backbone=backbone, size=size, seed=seed, cache=cache or default_cache())
     with progress_bar(quiet) as progress:
-        found = run_demo(out, RunOptions(backbone=backbone, size=size, seed=seed), progress=progress)
-    print(json.dumps(_as_json(found), indent=1) if as_json else _as_text(found, out))
+        found = run_demo(out, options, progress=progress)
+    show(json.dumps(_as_json(found), indent=1) if as_json else _as_text(found, out))
+    return 0
 
 
 def _as_text(found: "DemoResult", out: Path) -> str:
@@ -60,9 +70,9 @@ def _as_text(found: "DemoResult", out: Path) -> str:
     )
 
 
-def _rows(title: str, found: dict[str, Any]) -> str:
+def _rows(title: str, found: Mapping[str, "Interval"]) -> str:
     rows = [
-        (TITLES[name], percent(share.estimate), f"{100 * share.low:.1f} to {100 * share.high:.1f}")
+        (TITLES[name], percent(share.estimate), percent_range(share.low, share.high))
         for name, share in found.items()
     ]
     return table((title, "", "95 % interval"), rows)

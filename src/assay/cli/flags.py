@@ -1,71 +1,211 @@
-"""Flags that several commands share, each with its help text, once."""
+"""Flags that several commands share, each with its help text, once.
 
+A group of flags is a frozen dataclass; ``with_flags`` spreads its fields over the command line. Every
+flag may also come from the environment, ``--path-col`` as ``ASSAY_PATH_COL``, or from ``assay.toml``.
+"""
+
+import functools
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+
+from assay._errors import UsageError
+
+if TYPE_CHECKING:
+    from assay.data.dataset import ReadOptions
+    from assay.recipes.options import RunOptions
+
+
+def flag(name: str, *more: str, help: str, metavar: str | None = None, **limits: Any) -> Any:  # noqa: A002  # typer's word
+    """An option that may also come from ``ASSAY_NAME``."""
+    variable = "ASSAY_" + name.lstrip("-").upper().replace("-", "_")
+    return typer.Option(name, *more, help=help, metavar=metavar, envvar=variable, show_envvar=False, **limits)
+
 
 Images = Annotated[
     Path, typer.Argument(metavar="IMAGES", help="A folder, zip, tar or Parquet file of images.")
 ]
-Noisy = Annotated[
-    Path | None,
-    typer.Option(help="Noisy labels, for all images: CSV, Parquet or JSON lines. Without: class folders."),
-]
-Trusted = Annotated[Path | None, typer.Option(help="Trusted labels, for a few images.")]
-Classes = Annotated[
-    Path | None, typer.Option(help="Names of the classes, one a line, for labels that are integers.")
-]
-PathColumn = Annotated[str | None, typer.Option("--path-col", help="The column of image names.")]
-LabelColumn = Annotated[str | None, typer.Option("--label-col", help="The column of labels.")]
-Duplicates = Annotated[str, typer.Option(help="Different noisy labels for one image: refuse or vote.")]
-ClassMap = Annotated[
-    list[str] | None,
-    typer.Option(metavar="FROM=TO", help="Read a trusted label as another class; may be repeated."),
-]
-NewClasses = Annotated[
-    bool, typer.Option("--allow-new-classes", help="Trusted labels may name classes that no noisy label has.")
-]
-Normalize = Annotated[
-    bool,
-    typer.Option(
-        "--normalize-labels", help="Treat labels that differ in case, space or Unicode form as one."
+ModelPlace = Annotated[Path, typer.Argument(metavar="MODEL", help="A run folder or a model folder.")]
+PathColumn = Annotated[str | None, flag("--path-col", metavar="NAME", help="The column of image names.")]
+LabelColumn = Annotated[str | None, flag("--label-col", metavar="NAME", help="The column of labels.")]
+Backbone = Annotated[
+    str,
+    flag(
+        "--backbone",
+        metavar="NAME",
+        help="tf_efficientnet_lite0, 1 or 2 need no network; tiny needs no torch to embed; or any name "
+        "that timm knows.",
     ),
 ]
-FollowSymlinks = Annotated[
-    bool, typer.Option("--follow-symlinks", help="Symbolic links may leave the folder of images.")
+Size = Annotated[
+    int,
+    flag("--size", metavar="PIXELS", min=16, max=1024, help="Side that images are resized to."),
 ]
-EmptyClasses = Annotated[bool, typer.Option("--allow-empty-classes", help="Class folders may be empty.")]
+Dtype = Annotated[
+    Literal["auto", "float32", "bfloat16"],
+    flag("--dtype", help="Of the backbone; auto takes what is faster here, timed once a machine."),
+]
+Seed = Annotated[int, flag("--seed", metavar="N", help="Same seed, machine and versions: same bytes.")]
+Workers = Annotated[
+    int,
+    flag(
+        "--workers",
+        metavar="N",
+        min=1,
+        help="Images decoded and heads fitted at once; best the number of cores.",
+    ),
+]
+Cache = Annotated[
+    Path | None,
+    flag(
+        "--cache",
+        metavar="FOLDER",
+        help="Features, converted weights and measured speeds; by default the user's cache folder.",
+    ),
+]
+Strict = Annotated[bool, flag("--strict", help="Exit with 4 if an image had to be skipped.")]
+Json = Annotated[bool, flag("--json", help="Print JSON instead of a table.")]
+Quiet = Annotated[bool, flag("--quiet", "-q", help="No words and no progress on stderr, only errors.")]
 
-Out = Annotated[
-    Path, typer.Option("-o", "--out", help="Folder for all results; the same command resumes in it.")
-]
-Backbone = Annotated[
-    str, typer.Option(help="tf_efficientnet_lite0, 1 or 2 come with the package; any name timm knows.")
-]
-WeightsFile = Annotated[
-    Path | None, typer.Option("--weights", help="A local safetensors file for the backbone.")
-]
-Size = Annotated[int, typer.Option(min=16, max=1024, help="Side in pixels that images are resized to.")]
-Dtype = Annotated[str, typer.Option(help="auto, float32 or bfloat16; auto times both once a machine.")]
-Holdout = Annotated[
-    int | None,
-    typer.Option(min=0, help="Trusted images sealed for the final figure. Default: a fifth, at most 2,000."),
-]
-HoldoutSplit = Annotated[
-    str, typer.Option(help="stratified, or notebook: the 2,000 that the notebook held out.")
-]
-Folds = Annotated[int, typer.Option(min=2, help="Parts of the cross-validation.")]
-Threshold = Annotated[
-    float, typer.Option(min=0, max=1, help="Confidence from which a fixed label may be relied on.")
-]
-Seed = Annotated[int, typer.Option(help="Same seed, machine and versions: same bytes.")]
-Effort = Annotated[str, typer.Option(help="fast: frozen features and a head.")]
-Workers = Annotated[int, typer.Option(min=1, help="Threads that read and decode images.")]
-Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="Start anew in a folder that holds another run.")
-]
-Strict = Annotated[bool, typer.Option("--strict", help="Exit with 4 if an image had to be skipped.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No words and no progress on stderr.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan with its time and disk, and stop.")]
+
+@dataclass(frozen=True)
+class LabelFlags:
+    """What the labels are and how to read them."""
+
+    noisy: Annotated[
+        Path | None,
+        flag(
+            "--noisy",
+            metavar="FILE",
+            help="Noisy labels of all images: CSV, JSON lines or Parquet. Without: class folders.",
+        ),
+    ] = None
+    trusted: Annotated[
+        Path | None,
+        flag("--trusted", metavar="FILE", help="Labels that were checked, of a few images; needed."),
+    ] = None
+    classes: Annotated[
+        Path | None,
+        flag("--classes", metavar="FILE", help="Class names, one a line, for labels that are integers."),
+    ] = None
+    path_col: PathColumn = None
+    label_col: LabelColumn = None
+    duplicates: Annotated[
+        Literal["refuse", "vote"], flag("--duplicates", help="When one image has several noisy labels.")
+    ] = "refuse"
+    class_map: Annotated[
+        list[str] | None,
+        flag("--class-map", metavar="FROM=TO", help="Read a trusted label as another class; repeatable."),
+    ] = None
+    allow_new_classes: Annotated[
+        bool, flag("--allow-new-classes", help="Trusted labels may be of classes that no noisy label has.")
+    ] = False
+    normalize_labels: Annotated[
+        bool, flag("--normalize-labels", help="Labels that differ in case, space or Unicode form are one.")
+    ] = False
+    follow_symlinks: Annotated[
+        bool, flag("--follow-symlinks", help="Symbolic links may leave the folder of images.")
+    ] = False
+    allow_empty_classes: Annotated[
+        bool, flag("--allow-empty-classes", help="Class folders may be empty.")
+    ] = False
+
+    def options(self) -> "ReadOptions":
+        """The same for ``data``; UsageError without trusted labels."""
+        from assay.data.dataset import ReadOptions
+
+        if self.trusted is None:
+            raise UsageError(
+                "expected --trusted with labels that you checked, since everything rests on them; "
+                "200 to 500, of images picked at random, will do"
+            )
+        named = {"path_column": self.path_col, "label_column": self.label_col}
+        same = {name: value for name, value in vars(self).items() if name not in ("path_col", "label_col")}
+        return ReadOptions(**(same | named | {"class_map": _pairs(self.class_map or ())}))
+
+
+def _pairs(texts: list[str] | tuple[()]) -> dict[str, str]:
+    for text in texts:
+        if "=" not in text:
+            raise UsageError(f"--class-map: expected FROM=TO, got {text!r}")
+    return dict(text.split("=", 1) for text in texts)
+
+
+@dataclass(frozen=True)
+class TrainingFlags:
+    """How to learn and how to measure."""
+
+    backbone: Backbone = "tf_efficientnet_lite2"
+    weights: Annotated[
+        Path | None, flag("--weights", metavar="FILE", help="A safetensors file for the backbone.")
+    ] = None
+    size: Size = 160
+    dtype: Dtype = "auto"
+    holdout: Annotated[
+        int | None,
+        flag(
+            "--holdout",
+            metavar="N",
+            min=0,
+            help="Trusted images sealed for the final figure; by default a fifth, at most 2,000.",
+        ),
+    ] = None
+    holdout_split: Annotated[
+        Literal["stratified", "notebook"],
+        flag("--holdout-split", help="notebook: the 2,000 that the notebook held out."),
+    ] = "stratified"
+    folds: Annotated[int, flag("--folds", metavar="N", min=2, help="Parts of the cross-validation.")] = 5
+    threshold: Annotated[
+        float,
+        flag(
+            "--threshold", metavar="P", min=0, max=1, help="Confidence from which a fixed label is relied on."
+        ),
+    ] = 0.8
+    seed: Seed = 0
+    effort: Annotated[Literal["fast"], flag("--effort", help="fast: frozen features and a head.")] = "fast"
+    workers: Workers = 2
+    cache: Cache = None
+
+    def options(self, read: "ReadOptions") -> "RunOptions":
+        """The same for ``recipes``."""
+        from assay.recipes.options import RunOptions, default_cache
+
+        return RunOptions(read=read, **(vars(self) | {"cache": self.cache or default_cache()}))
+
+
+def with_flags(command: Callable[..., int]) -> Callable[..., int]:
+    """The command with the fields of each group among its parameters as parameters of their own."""
+    groups: dict[str, Any] = {
+        name: parameter.annotation
+        for name, parameter in inspect.signature(command).parameters.items()
+        if is_dataclass(parameter.annotation)
+    }
+
+    @functools.wraps(command)
+    def spread(**values: Any) -> int:
+        gathered = {
+            name: group(**{field.name: values.pop(field.name) for field in fields(group)})
+            for name, group in groups.items()
+        }
+        return command(**values, **gathered)
+
+    parameters = list(_parameters(command))
+    spread.__signature__ = inspect.Signature(parameters, return_annotation=int)  # type: ignore[attr-defined]  # typer reads it
+    spread.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return spread
+
+
+def _parameters(command: Callable[..., int]) -> Iterator[inspect.Parameter]:
+    for parameter in inspect.signature(command).parameters.values():
+        if not is_dataclass(parameter.annotation):
+            yield parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+            continue
+        for field in fields(parameter.annotation):
+            default = inspect.Parameter.empty if field.default is MISSING else field.default
+            yield inspect.Parameter(
+                field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=field.type
+            )

@@ -2,50 +2,65 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
-import typer
-
+from assay._errors import UsageError
 from assay.cli import flags
 from assay.cli.console import progress_bar, say
+from assay.cli.endings import SKIPPED
+
+EXAMPLES = (
+    "assay predict out/ new_images/ -o predictions.csv",
+    "assay predict out/ new.zip --format jsonl | head",
+)
 
 FORMATS = {".csv": "csv", ".parquet": "parquet", ".jsonl": "jsonl"}
 
 
+@flags.with_flags
 def predict_command(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A run folder or a model folder.")],
+    model: flags.ModelPlace,
     images: flags.Images,
     out: Annotated[
         Path | None,
-        typer.Option("-o", "--out", help="A file ending in .csv, .parquet or .jsonl; - or nothing: stdout."),
+        flags.flag("--out", "-o", metavar="FILE", help="For the rows; - or nothing: stdout."),
     ] = None,
     format_name: Annotated[
-        str | None, typer.Option("--format", help="csv, parquet or jsonl; by default from the name.")
+        Literal["csv", "jsonl", "parquet"] | None,
+        flags.flag("--format", help="By default from the name of the file, csv on stdout."),
     ] = None,
     excel_safe: Annotated[
-        bool, typer.Option("--excel-safe", help="Mark text that a spreadsheet would run as a formula.")
+        bool, flags.flag("--excel-safe", help="Mark text that a spreadsheet would run as a formula.")
     ] = False,
     dtype: flags.Dtype = "auto",
     workers: flags.Workers = 2,
+    cache: flags.Cache = None,
     strict: flags.Strict = False,
     quiet: flags.Quiet = False,
 ) -> int:
-    r"""Predict the class of every image: one row an image, in order.
-
-    \b
-    assay predict out/ new_images/ -o predictions.csv
-    assay predict out/ new.zip --format jsonl | head
-    """
+    """Predict the class of every image: one row an image, in order."""
     from assay.data.write_rows import write_rows
     from assay.predict.batch import COLUMNS, predict
     from assay.recipes.options import default_cache
 
-    to_stdout = out is None or str(out) == "-"
-    kind = format_name or ("csv" if out is None or to_stdout else FORMATS.get(out.suffix.lower(), "csv"))
+    target = None if out is None or str(out) == "-" else out
+    kind = format_name or _format_of(target)
     with progress_bar(quiet) as progress:
-        found = predict(model, images, default_cache(), dtype=dtype, workers=workers, progress=progress)
-    target = sys.stdout.buffer if out is None or to_stdout else out
-    write_rows(target, COLUMNS, found.columns(), format=kind, excel_safe=excel_safe)
+        found = predict(
+            model, images, cache or default_cache(), dtype=dtype, workers=workers, progress=progress
+        )
+    write_rows(target or sys.stdout.buffer, COLUMNS, found.columns(), format=kind, excel_safe=excel_safe)
     if found.n_skipped and not quiet:
         say(f"{found.n_skipped:,} of {len(found.names):,} images could not be used; their status says why")
-    return 4 if strict and found.n_skipped else 0
+    return SKIPPED if strict and found.n_skipped else 0
+
+
+def _format_of(target: Path | None) -> str:
+    """The format that a file's name asks for; refused before any image is read."""
+    if target is None:
+        return "csv"
+    if not target.parent.is_dir():
+        raise UsageError(f"--out: expected a file in a folder that is there, got {target}; make its folder")
+    if target.suffix.lower() not in FORMATS and (target.is_file() or not target.exists()):
+        raise UsageError(f"--out: expected a name ending in {', '.join(FORMATS)}, got {target}; or --format")
+    return FORMATS.get(target.suffix.lower(), "csv")

@@ -1,101 +1,87 @@
 """assay run: the whole job."""
 
 import json
-from typing import Any
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
+from assay._errors import GateError
 from assay.cli import flags
-from assay.cli.console import progress_bar, say
-from assay.cli.reading import read_options
+from assay.cli.console import progress_bar, say, show
+from assay.cli.endings import SKIPPED
+
+if TYPE_CHECKING:
+    from assay.recipes.options import RunOptions
+
+EXAMPLES = (
+    "assay run images/ --noisy noisy.csv --trusted trusted.csv -o out/",
+    "assay run images.zip --noisy labels.csv --trusted checked.csv -o out/ --json",
+    "assay run class_folders/ --trusted checked.csv -o out/ --dry-run",
+)
 
 
+@dataclass(frozen=True)
+class Manner:
+    """How to go about it."""
+
+    overwrite: Annotated[
+        bool, flags.flag("--overwrite", help="Start anew where another run was; deletes what it wrote.")
+    ] = False
+    dry_run: Annotated[
+        bool, flags.flag("--dry-run", help="Print the plan with its time and disk, and stop.")
+    ] = False
+    strict: flags.Strict = False
+    as_json: flags.Json = False
+    quiet: flags.Quiet = False
+
+    def say(self, line: str) -> None:
+        """A line for a person, who may have asked for quiet."""
+        if not self.quiet:
+            say(line)
+
+
+@flags.with_flags
 def run_command(
     images: flags.Images,
-    out: flags.Out,
-    noisy: flags.Noisy = None,
-    trusted: flags.Trusted = None,
-    classes: flags.Classes = None,
-    path_col: flags.PathColumn = None,
-    label_col: flags.LabelColumn = None,
-    duplicates: flags.Duplicates = "refuse",
-    class_map: flags.ClassMap = None,
-    allow_new_classes: flags.NewClasses = False,
-    normalize_labels: flags.Normalize = False,
-    follow_symlinks: flags.FollowSymlinks = False,
-    allow_empty_classes: flags.EmptyClasses = False,
-    backbone: flags.Backbone = "tf_efficientnet_lite2",
-    weights: flags.WeightsFile = None,
-    size: flags.Size = 160,
-    dtype: flags.Dtype = "auto",
-    holdout: flags.Holdout = None,
-    holdout_split: flags.HoldoutSplit = "stratified",
-    folds: flags.Folds = 5,
-    threshold: flags.Threshold = 0.8,
-    seed: flags.Seed = 0,
-    effort: flags.Effort = "fast",
-    workers: flags.Workers = 2,
-    overwrite: flags.Overwrite = False,
-    strict: flags.Strict = False,
-    as_json: flags.Json = False,
-    quiet: flags.Quiet = False,
-    dry_run: flags.DryRun = False,
+    out: Annotated[
+        Path,
+        flags.flag("--out", "-o", metavar="FOLDER", help="For all results; the same command resumes there."),
+    ],
+    labels: flags.LabelFlags,
+    training: flags.TrainingFlags,
+    manner: Manner,
 ) -> int:
-    r"""Estimate the noise, fix the labels, train a model and measure it.
+    """Do the whole job: noise, fixed labels, a model, its figures."""
+    options = training.options(labels.options())
+    if manner.dry_run:
+        return _plan(images, out, options, manner)
 
-    \b
-    assay run images/ --noisy noisy.csv --trusted trusted.csv -o out/
-    assay run images.zip --noisy labels.csv --trusted checked.csv -o out/ --json
-    """
-    from assay._errors import UsageError
-    from assay.cli.summary import run_json, run_text
-    from assay.recipes.options import RunOptions
-    from assay.recipes.plan_run import plan_run
-    from assay.recipes.run import run
+    from assay.cli.summary import run_text
+    from assay.recipes.outputs import read_facts
+    from assay.recipes.run import ensure_run
 
-    if trusted is None:
-        raise UsageError(
-            "expected --trusted with the labels that you checked: everything rests on them; "
-            "200 to 500 of a random choice will do"
+    with progress_bar(manner.quiet) as progress:
+        ensure_run(
+            images,
+            out,
+            options,
+            overwrite=manner.overwrite,
+            command=("assay", *sys.argv[1:]),
+            say=manner.say,
+            progress=progress,
         )
-    options = RunOptions(
-        read=read_options(
-            noisy=noisy,
-            trusted=trusted,
-            classes=classes,
-            path_column=path_col,
-            label_column=label_col,
-            duplicates=duplicates,
-            class_map=class_map,
-            allow_new_classes=allow_new_classes,
-            normalize_labels=normalize_labels,
-            follow_symlinks=follow_symlinks,
-            allow_empty_classes=allow_empty_classes,
-        ),
-        backbone=backbone,
-        weights=weights,
-        size=size,
-        dtype=dtype,
-        holdout=holdout,
-        holdout_split=holdout_split,
-        folds=folds,
-        threshold=threshold,
-        seed=seed,
-        effort=effort,
-        workers=workers,
-    )
-    if dry_run:
-        print(plan_run(images, out, options))
-        return 0
-    with progress_bar(quiet) as progress:
-        result = run(images, out, options, overwrite=overwrite, progress=progress)
-    if not quiet:
-        _say_notes(result)
-    print(json.dumps(run_json(result), indent=1) if as_json else run_text(result))
-    return 4 if strict and result.dataset.skipped else 0
+    facts = read_facts(out)
+    show(json.dumps(facts, indent=1) if manner.as_json else run_text(facts))
+    if facts["better_than_baseline"] is False:
+        return GateError.exit_code
+    return SKIPPED if manner.strict and facts["skipped"] else 0
 
 
-def _say_notes(result: Any) -> None:
-    for note in result.dataset.notes:
-        if not note.startswith("warning"):
-            say(note)
-    for warning in result.warnings:
-        say(f"warning: {warning.removeprefix('warning: ')}")
+def _plan(images: Path, out: Path, options: "RunOptions", manner: Manner) -> int:
+    from assay.cli.summary import plan_text
+    from assay.recipes.plan_run import plan_run
+
+    plan = plan_run(images, out, options, overwrite=manner.overwrite, say=manner.say)
+    show(json.dumps(plan.to_json(), indent=1) if manner.as_json else plan_text(plan, str(out)))
+    return 0

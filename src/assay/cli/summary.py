@@ -1,89 +1,82 @@
-"""What a run found, as text for a person and as JSON for a program."""
+"""What a run found, as text for a person: made of the facts that ``--json`` prints."""
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from assay.cli.console import percent, table
-from assay.estimate import Interval, describe
-from assay.recipes.outputs import fixed_figures
-from assay.recipes.run import RunResult
+from assay.cli.console import percent, percent_range, table
+from assay.fix.result import ACTIONS
+from assay.recipes.measuring import TITLES
+from assay.recipes.plan_run import RunPlan
 
-TITLES = {
-    "histogram": "histogram baseline",
-    "assay": "assay",
-    "assay_leaks_included": "assay, twins included",
-    "assay_cross_validated": "assay, cross-validated",
-    "labels_cross_validated": "fixed labels, cross-validated",
-}
+Facts = Mapping[str, Any]
+"""See ``recipes.outputs.read_facts``."""
 
 
-def run_text(result: RunResult) -> str:
+def run_text(facts: Facts) -> str:
     """The table that ``assay run`` prints."""
-    figures = fixed_figures(result.learned.fixed)
-    counts = " · ".join(f"{action} {n:,}" for action, n in figures["counts"].items())
-    parts = [
-        describe(result.learned.noise),
-        f"Labels: {counts}.",
-        _accuracies(result),
-        *_comparison(result),
-        _costs(result),
-    ]
-    return "\n".join(parts)
-
-
-def _accuracies(result: RunResult) -> str:
-    rows = []
-    for name, title in TITLES.items():
-        if name in result.evaluations:
-            found = result.evaluations[name]
-            rows.append(
-                (
-                    title,
-                    percent(found.accuracy.estimate),
-                    _range(found.accuracy),
-                    f"{found.n:,}",
-                    found.source,
-                )
-            )
-    return "\n" + table(("accuracy of", "", "95 % interval", "images", "measured on"), rows) + "\n"
-
-
-def _comparison(result: RunResult) -> list[str]:
-    if "assay" not in result.evaluations:
-        return ["No image was held out: the accuracy of this very model is not measured."]
-    paired = result.evaluations["assay"].paired
-    if paired is None:
-        return []
-    difference = paired.difference
-    return [
-        f"assay is {100 * difference.estimate:+.1f} points better than the baseline "
-        f"({100 * difference.low:+.1f} to {100 * difference.high:+.1f}), McNemar p {_p(paired.p_value)}."
-    ]
-
-
-def _costs(result: RunResult) -> str:
-    model, cost = result.model, result.cost
-    return (
-        f"{model.architecture} at {model.size} px, {(cost.model_bytes or 0) / 1e6:.1f} MB. "
-        f"{cost.seconds:.0f} s, {cost.peak_memory_bytes / 2**30:.2f} GiB. Results: {result.folder}/"
+    counts = " · ".join(f"{action} {facts['labels']['counts'][action]:,}" for action in ACTIONS)
+    return "\n".join(
+        [
+            facts["noise"]["summary"],
+            f"Labels: {counts}.",
+            "",
+            table(("accuracy of", "", "95 % interval", "images", "measured on"), list(_accuracies(facts))),
+            "",
+            _comparison(facts),
+            _costs(facts),
+        ]
     )
 
 
-def _range(interval: Interval) -> str:
-    return f"{100 * interval.low:.1f} to {100 * interval.high:.1f}"
+def _accuracies(facts: Facts) -> Iterator[tuple[str, ...]]:
+    for name, title in TITLES.items():
+        if name in facts["recipes"]:
+            found = facts["recipes"][name]
+            accuracy = found["accuracy"]
+            yield (
+                title,
+                percent(accuracy["estimate"]),
+                percent_range(accuracy["low"], accuracy["high"]),
+                f"{found['n']:,}",
+                found["source"],
+            )
 
 
-def _p(value: float) -> str:
-    return "< 1e-300" if value < 1e-300 else f"= {value:.2g}"
+def _comparison(facts: Facts) -> str:
+    if "assay" not in facts["recipes"]:
+        return "The accuracy of this very model is not measured: no image was held out for it."
+    paired = facts["recipes"]["assay"]["paired"]
+    difference, p = paired["difference"], paired["p_value"]
+    points, low, high = (100 * difference[name] for name in ("estimate", "low", "high"))
+    word = "better" if points >= 0 else "worse"
+    return (
+        f"assay is {abs(points):.1f} points {word} than the baseline ({low:+.1f} to {high:+.1f}), "
+        f"McNemar p {'< 1e-300' if p < 1e-300 else f'= {p:.2g}'}."
+    )
 
 
-def run_json(result: RunResult) -> dict[str, Any]:
-    """The same facts, and the full reports."""
-    return {
-        "folder": str(result.folder),
-        "noise": result.learned.noise.to_json(),
-        "labels": fixed_figures(result.learned.fixed),
-        "recipes": {name: found.to_json() for name, found in result.evaluations.items()},
-        "cost": result.cost.to_json(),
-        "skipped": len(result.dataset.skipped),
-        "warnings": list(result.warnings),
-    }
+def _costs(facts: Facts) -> str:
+    model, cost = facts["model"], facts["cost"]
+    return (
+        f"{model['architecture']} at {model['size']} px, {cost['model_bytes'] / 1e6:.1f} MB. "
+        f"{cost['seconds']:.0f} s, {cost['peak_memory_bytes'] / 2**30:.2f} GiB. "
+        f"Results: {facts['folder']}/"
+    )
+
+
+def plan_text(plan: RunPlan, out: str) -> str:
+    """What ``assay run --dry-run`` prints."""
+    begun = f"{out} holds this run already, so less of it is left to do\n" if plan.resumes else ""
+    return (
+        f"{plan.images:,} images, {plan.classes:,} classes, {plan.trusted:,} trusted labels\n"
+        f"would hold out {plan.holdout:,} of them, estimate the noise from {plan.trusted - plan.holdout:,}, "
+        f"embed every image and its mirror with\n"
+        f"{plan.backbone} at {plan.size} px ({plan.milliseconds_per_image:.1f} ms each), fix the labels, "
+        f"train, measure, and write {out}/\n"
+        f"{begun}about {_duration(plan.seconds)} and {plan.cache_bytes / 1e6:,.0f} MB of cache "
+        "if nothing is cached"
+    )
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from assay._types import Backbone, Probs, Progress, silent
+from assay._errors import MissingExtraError, ModelError
+from assay._types import Backbone, Probs, Progress, same_length, silent
 from assay.data.dataset import Dataset
 from assay.data.read import read_images
 from assay.embed.backbone import load_backbone
@@ -29,6 +30,9 @@ class Predictions:
     """The K labels that the columns of ``probs`` stand for."""
     statuses: tuple[str, ...]
     """``ok``, or why an image has no label."""
+
+    def __post_init__(self) -> None:
+        same_length(names=self.names, probs=self.probs, statuses=self.statuses)
 
     def columns(self) -> list[list[object]]:
         """The columns of ``COLUMNS``; label and probability are None where the status is not ``ok``."""
@@ -62,6 +66,12 @@ def predict(
     ----------
     model : a Model, a model folder or a run folder
     cache : folder for measured speeds; features of new images are not kept
+
+    Raises
+    ------
+    ModelError : no model, or a damaged one
+    DataError : no image
+    MissingExtraError : the backbone needs torch, which is not installed
     """
     loaded = model if isinstance(model, Model) else load_model(model)
     return predict_dataset(
@@ -103,12 +113,33 @@ def _chunks(
 
 
 def restore_backbone(model: Model, cache: Path, dtype: str = "auto") -> Backbone:
-    """The backbone that a model was learned on, from its own tensors."""
+    """The backbone that a model was learned on, from its own tensors.
+
+    Raises
+    ------
+    ModelError : a backbone whose features are not those that the head was learned on
+    MissingExtraError : the backbone needs torch, which is not installed
+    """
     if model.architecture == "histogram":
-        return HistogramBackbone(size=model.size)
-    if not model.backbone:
-        return load_backbone(model.architecture, cache, size=model.size)
-    import torch
+        backbone: Backbone = HistogramBackbone(size=model.size)
+    elif not model.backbone:
+        backbone = load_backbone(model.architecture, cache, size=model.size)
+    else:
+        backbone = _from_tensors(model, cache, dtype)
+    expected = len(model.head.mean)
+    if backbone.width != expected:
+        raise ModelError(
+            f"expected a backbone of {expected} features, as the head has, "
+            f"got {backbone.width} of {model.architecture!r}; copy the whole model folder again"
+        )
+    return backbone
+
+
+def _from_tensors(model: Model, cache: Path, dtype: str) -> Backbone:
+    try:
+        import torch
+    except ImportError:
+        raise MissingExtraError("torch", "train") from None
 
     from assay.embed.backbone import assemble_backbone
     from assay.embed.network import Preprocessing

@@ -1,5 +1,6 @@
 """A model on a labelled test set."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,9 +10,14 @@ from assay._errors import LabelError
 from assay._types import UNKNOWN, Labels, Progress, silent
 from assay.data.dataset import Dataset, ReadOptions
 from assay.data.read import read_dataset
+from assay.data.spelling import closest
+from assay.data.tables import shown
 from assay.learn.model import Model
 from assay.measure import Evaluation, evaluate
 from assay.predict.batch import predict_dataset
+
+SHOWN = 10
+"""Classes named in a message."""
 
 
 def evaluate_model(
@@ -40,14 +46,31 @@ def evaluate_model(
 
 
 def _as_model_labels(dataset: Dataset, model: Model) -> Labels:
-    index = {label: i for i, label in enumerate(model.labels)}
+    # Labels may be written as the model's labels or as their names for people.
+    index = {name: i for names in (model.titles, model.labels) for i, name in enumerate(names)}
     used = sorted({int(label) for label in dataset.trusted} - {UNKNOWN})
     unknown = [dataset.classes[label] for label in used if dataset.classes[label] not in index]
     if unknown:
+        near = closest(unknown[0], model.labels)
+        hint = f"did you mean {shown(near)}?" if near else f"it knows {_some(model.labels)}"
         raise LabelError(
-            f"labels: {unknown[0]!r} is not a class of the model; it knows {', '.join(model.labels[:10])}"
+            f"the label {shown(unknown[0])} is not a class of the model; {hint} "
+            f"Correct or leave out {_images(dataset, unknown)}"
         )
     # The last entry is what UNKNOWN, -1, picks.
     lookup = np.array([*(index.get(name, UNKNOWN) for name in dataset.classes), UNKNOWN])
     truth: Labels = lookup[dataset.trusted]
     return truth
+
+
+def _some(labels: Sequence[str]) -> str:
+    more = len(labels) - SHOWN
+    return ", ".join(shown(label) for label in labels[:SHOWN]) + (f" and {more:,} more." if more > 0 else ".")
+
+
+def _images(dataset: Dataset, unknown: Sequence[str]) -> str:
+    """How many images have one of these labels, and the first of them."""
+    wrong = [dataset.classes.index(label) for label in unknown]
+    rows = np.flatnonzero(np.isin(dataset.trusted, wrong))
+    others = f" and {len(rows) - 1:,} more images" if len(rows) > 1 else ""
+    return f"the label of {shown(dataset.names[rows[0]])}{others}"

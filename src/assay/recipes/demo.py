@@ -4,15 +4,20 @@ All true labels are known here, so every figure is counted against the truth, on
 that nothing learned from.
 """
 
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Int
 from PIL import Image
 
+from assay._errors import OtherRunError
 from assay._types import UNKNOWN, Labels, Progress, silent
 from assay.data.dataset import ReadOptions
 from assay.data.simulate import spoil, symmetric
+from assay.data.write import write_json
 from assay.data.write_rows import write_rows
 from assay.embed.backbone import load_backbone
 from assay.embed.images import embed_images
@@ -23,9 +28,15 @@ from assay.predict.batch import predict
 from assay.recipes.assay import noisy_only
 from assay.recipes.histogram import train_histogram
 from assay.recipes.options import RunOptions
-from assay.recipes.run import RunResult, run
+from assay.recipes.result import RunResult
+from assay.recipes.run import run
+
+DIGITS = 1_797
+"""Images that scikit-learn has."""
 
 N_NEW = 500
+"""Of them, those that the models meet last."""
+
 NOISE = 0.6
 TRUSTED_SHARE = 0.2
 SIDE = 32
@@ -43,7 +54,13 @@ class DemoResult:
 
 
 def run_demo(out: Path, options: RunOptions, *, progress: Progress = silent) -> DemoResult:
-    """Draw, spoil, run and compare; all files stay in ``out`` to be looked at."""
+    """Draw, spoil, run and compare; all files stay in ``out`` to be looked at.
+
+    Raises
+    ------
+    OtherRunError : ``out`` holds other files, or a demo with another seed
+    """
+    _claim(out, options.seed)
     truth, new_truth = draw_digits(out, options.seed)
     read = ReadOptions(noisy=out / "noisy.csv", trusted=out / "trusted.csv")
     options = replace(options, read=read)
@@ -66,24 +83,36 @@ def run_demo(out: Path, options: RunOptions, *, progress: Progress = silent) -> 
     return DemoResult(result, new, labels)
 
 
-def draw_digits(out: Path, seed: int) -> tuple[Labels, Labels]:
+def _claim(out: Path, seed: int) -> None:
+    """Nobody's images are written over: the folder must be free, or this very demo's."""
+    file, asked = out / "demo.json", {"digits": DIGITS, "seed": seed}
+    if file.is_file():
+        found = json.loads(file.read_text(encoding="utf-8"))
+        if found != asked:
+            raise OtherRunError(
+                f"{out}: holds the demo {found}, asked for is {asked}; name another with --out"
+            )
+    elif out.exists() and any(out.iterdir()):
+        raise OtherRunError(f"{out}: expected an empty folder, found other files; name another with --out")
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(file, asked)
+
+
+def draw_digits(out: Path, seed: int) -> tuple[Labels, Int[np.ndarray, "M"]]:
     """Write images/, new/, noisy.csv and trusted.csv; the true labels of images/ and of new/."""
     from sklearn.datasets import load_digits
 
     digits = load_digits()
     generator = np.random.default_rng(seed)
-    order = generator.permutation(len(digits.target))
+    order = generator.permutation(DIGITS)
     known, new = order[N_NEW:], order[:N_NEW]
     names = _write_images(out / "images", digits.images[known])
     _write_images(out / "new", digits.images[new])
     truth: Labels = digits.target[known].astype(np.int64)
     given = spoil(truth, symmetric(10, NOISE), seed)
     chosen = np.sort(generator.choice(len(truth), int(TRUSTED_SHARE * len(truth)), replace=False))
-    header = ("file", "label")
-    write_rows(out / "noisy.csv", header, [names, [str(label) for label in given]])
-    write_rows(
-        out / "trusted.csv", header, [[names[row] for row in chosen], [str(label) for label in truth[chosen]]]
-    )
+    _write_labels(out / "noisy.csv", names, given)
+    _write_labels(out / "trusted.csv", [names[row] for row in chosen], truth[chosen])
     return truth, digits.target[new].astype(np.int64)
 
 
@@ -94,6 +123,10 @@ def _write_images(folder: Path, images: np.ndarray) -> list[str]:
         gray = Image.fromarray((image * (255 / 16)).astype(np.uint8))
         gray.resize((SIDE, SIDE), Image.Resampling.BICUBIC).save(folder / name)
     return names
+
+
+def _write_labels(file: Path, names: Sequence[str], labels: Labels) -> None:
+    write_rows(file, ("file", "label"), [names, [str(label) for label in labels]])
 
 
 def _histogram(result: RunResult, options: RunOptions) -> Model:

@@ -1,13 +1,26 @@
 """What a run is told; every field is a flag of ``assay run``."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypedDict
 
 from platformdirs import user_cache_path
 
+from assay._errors import UsageError
 from assay.data.dataset import ReadOptions
 from assay.embed.backbone import DEFAULT_BACKBONE, DEFAULT_SIZE
+from assay.embed.weights import file_digest
+
+EFFORTS = ("fast",)
+
+Say = Callable[[str], None]
+"""What a run calls with a line that a person should read now."""
+
+
+def unheard(line: str) -> None:
+    """The ``Say`` that nobody hears."""
 
 
 def default_cache() -> Path:
@@ -25,35 +38,54 @@ class RunOptions:
     weights: Path | None = None
     """A local safetensors file for the backbone."""
     size: int = DEFAULT_SIZE
+    """Side in pixels that images are resized to."""
     dtype: str = "auto"
+    """``auto``, ``float32`` or ``bfloat16``."""
     holdout: int | None = None
     """Trusted images sealed for the final figure; None: a fifth, at most 2,000."""
     holdout_split: str = "stratified"
     """``stratified`` or ``notebook``."""
     folds: int = 5
+    """Parts of the cross-validation, 2 or more."""
     threshold: float = 0.8
-    """Confidence from which a fixed label may be relied on."""
+    """Confidence from which a fixed label may be relied on, in [0, 1]."""
     seed: int = 0
     effort: str = "fast"
+    """One of ``EFFORTS``."""
     cache: Path = field(default_factory=default_cache)
+    """Of features, converted weights and measured speeds; shared by any number of runs."""
     workers: int = 2
     """Threads that decode images, and heads fitted at the same time: the number of cores."""
 
-    def settings(self) -> dict[str, object]:
-        """What changes the result, as plain values: kept in run.json, compared on resume."""
-        chosen: dict[str, object] = {
-            name: getattr(self, name)
-            for name in (
-                "backbone",
-                "size",
-                "dtype",
-                "holdout",
-                "holdout_split",
-                "folds",
-                "threshold",
-                "seed",
-                "effort",
-            )
-        }
-        chosen["weights"] = str(self.weights) if self.weights else None
-        return chosen
+    def __post_init__(self) -> None:
+        if self.effort not in EFFORTS:
+            raise UsageError(f"--effort: expected {' or '.join(EFFORTS)}, got {self.effort!r}")
+        if not 0 <= self.threshold <= 1:
+            raise UsageError(f"--threshold: expected a probability from 0 to 1, got {self.threshold}")
+        if self.folds < 2:
+            raise UsageError(f"--folds: expected 2 or more, got {self.folds}")
+
+    def settings(self) -> dict[str, Any]:
+        """What changes the result besides the labels, as JSON has it; kept in run.json to be compared."""
+        apart = ("read", "weights", "cache", "workers")
+        chosen = {name: value for name, value in vars(self).items() if name not in apart}
+        # By content: a file that was moved is the same, one that was replaced is not.
+        known = self.weights is not None and self.weights.is_file()
+        return chosen | {"weights": file_digest(self.weights) if self.weights and known else None}
+
+
+class RunSettings(TypedDict, total=False):
+    """The fields of ``RunOptions`` as keywords; ``read`` has a keyword of its own in ``assay.run``."""
+
+    backbone: str
+    weights: Path | None
+    size: int
+    dtype: str
+    holdout: int | None
+    holdout_split: str
+    folds: int
+    threshold: float
+    seed: int
+    effort: str
+    cache: Path
+    workers: int

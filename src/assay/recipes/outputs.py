@@ -1,53 +1,70 @@
-"""The files of a run folder, besides run.json and the model."""
+"""The files of a run folder, besides run.json and the model: written from a result, read back as facts."""
 
-from collections.abc import Mapping
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from assay._errors import DataError
 from assay._types import UNKNOWN, Labels
 from assay.data.dataset import Dataset
 from assay.data.write import write_json
 from assay.data.write_rows import write_rows
 from assay.estimate import describe
 from assay.fix.result import FixedLabels
-from assay.learn.model import Model
-from assay.measure import Cost, Evaluation, format_report, wilson
-from assay.recipes.assay import Learned
+from assay.measure import wilson
+from assay.recipes.result import RunResult
 
 LABEL_COLUMNS = ("name", "given", "trusted", "fixed", "confidence", "p_given", "action", "reason")
 
+SKIPPED_COLUMNS = ("name", "reason", "detail")
 
-def write_outputs(
-    folder: Path,
-    dataset: Dataset,
-    learned: Learned,
-    evaluations: Mapping[str, Evaluation],
-    holdout: Labels,
-    cost: Cost,
-    warnings: tuple[str, ...],
-) -> None:
-    """Write noise.json, labels.csv, skipped.csv and evaluation.json."""
-    noise = {**learned.noise.to_json(), "representative": learned.representative.to_json()}
+
+def write_outputs(result: RunResult, holdout: Labels) -> None:
+    """Write noise.json, labels.csv, skipped.csv and evaluation.json.
+
+    Parameters
+    ----------
+    holdout : rows that were sealed
+    """
+    folder, dataset, learned = result.folder, result.dataset, result.learned
+    noise = {
+        **learned.noise.to_json(),
+        "representative": learned.representative.to_json(),
+        "summary": describe(learned.noise),
+    }
     write_json(folder / "noise.json", noise)
     write_rows(folder / "labels.csv", LABEL_COLUMNS, label_columns(dataset, learned.fixed, holdout))
-    skipped = sorted(dataset.skipped.items())
-    columns = [
-        [dataset.names[row] for row, _ in skipped],
-        [why.reason for _, why in skipped],
-        [why.detail for _, why in skipped],
-    ]
-    write_rows(folder / "skipped.csv", ("name", "reason", "detail"), columns)
-    write_json(
-        folder / "evaluation.json",
-        {
-            "recipes": {name: found.to_json() for name, found in evaluations.items()},
-            "labels": fixed_figures(learned.fixed),
-            "cost": cost.to_json(),
-            "warnings": warnings,
-        },
-    )
+    write_rows(folder / "skipped.csv", SKIPPED_COLUMNS, skipped_columns(dataset))
+    write_json(folder / "evaluation.json", _evaluation(result))
+
+
+def _evaluation(result: RunResult) -> dict[str, Any]:
+    return {
+        "recipes": {name: found.to_json() for name, found in result.evaluations.items()},
+        "better_than_baseline": result.better_than_baseline,
+        "labels": fixed_figures(result.learned.fixed),
+        "model": {"architecture": result.model.architecture, "size": result.model.size},
+        "cost": result.cost.to_json(),
+        "skipped": len(result.dataset.skipped),
+        "warnings": result.warnings,
+    }
+
+
+def read_facts(folder: Path) -> dict[str, Any]:
+    """What a finished run found, as ``assay run --json`` prints it: noise.json and evaluation.json.
+
+    Raises
+    ------
+    DataError : no finished run is there
+    """
+    files = [folder / "noise.json", folder / "evaluation.json"]
+    try:
+        noise, evaluation = (json.loads(file.read_text(encoding="utf-8")) for file in files)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{folder}: expected the folder of a finished run ({error})") from error
+    return {"folder": str(folder), "noise": noise, **evaluation}
 
 
 def label_columns(dataset: Dataset, fixed: FixedLabels, holdout: Labels) -> list[list[Any]]:
@@ -70,59 +87,37 @@ def label_columns(dataset: Dataset, fixed: FixedLabels, holdout: Labels) -> list
     ]
 
 
+def skipped_columns(dataset: Dataset) -> list[list[str]]:
+    """The columns of skipped.csv, in input order."""
+    skipped = sorted(dataset.skipped.items())
+    return [
+        [dataset.names[row] for row, _ in skipped],
+        [why.reason for _, why in skipped],
+        [why.detail for _, why in skipped],
+    ]
+
+
 def fixed_figures(fixed: FixedLabels) -> dict[str, Any]:
-    """What was done to the labels, and how often that is right, from trusted images out of fold."""
+    """What was done to the labels, and how often that is right, from trusted images out of fold.
+
+    ``false_alarm_rate`` is the share of right given labels that would be changed with confidence.
+    """
     rows = np.flatnonzero((fixed.trusted != UNKNOWN) & fixed.usable)
-    truth, given = fixed.trusted[rows], fixed.given[rows]
-    predicted, sure = (
-        fixed.posterior[rows].argmax(axis=1),
-        fixed.posterior[rows].max(axis=1) >= fixed.threshold,
-    )
-    right = predicted == truth
-    correct_given = (given == truth) & (given != UNKNOWN)
-    alarms = correct_given & sure & (predicted != given)
+    truth, given, likely = fixed.trusted[rows], fixed.given[rows], fixed.posterior[rows]
+    predicted, sure = likely.argmax(axis=1), likely.max(axis=1) >= fixed.threshold
+    right, right_given = predicted == truth, given == truth
+    alarms = right_given & sure & (predicted != given)
     return {
         "counts": dict(fixed.counts),
         "threshold": fixed.threshold,
         "strength": fixed.strength,
-        "accuracy": wilson(int(right.sum()), len(rows)).to_json(),
-        "accuracy_where_sure": wilson(int((right & sure).sum()), int(sure.sum())).to_json()
-        if sure.any()
-        else None,
+        "accuracy": _share(right),
+        "accuracy_where_sure": _share(right[sure]),
         "share_sure": float(sure.mean()) if len(rows) else 0.0,
-        "false_alarm_rate": wilson(int(alarms.sum()), int(correct_given.sum())).to_json()
-        if correct_given.any()
-        else None,
+        "false_alarm_rate": _share(alarms[right_given]),
     }
 
 
-def model_card(model: Model, learned: Learned, evaluations: Mapping[str, Evaluation]) -> str:
-    """README.md of a model: what it is, what was measured, where it ends."""
-    lines = [
-        f"# Image classifier: {len(model.labels)} classes",
-        "",
-        f"Backbone `{model.architecture}` at {model.size} px, "
-        f"a head on its features. {describe(learned.noise)}",
-        "",
-        "## Measured",
-        "",
-    ]
-    for name, found in evaluations.items():
-        accuracy = found.accuracy
-        lines.append(
-            f"- {name}: accuracy {accuracy.estimate:.4f} ({accuracy.low:.4f} to {accuracy.high:.4f}, "
-            f"{accuracy.level:.0%} interval, n = {found.n}, {found.source})"
-        )
-    if "assay" in evaluations:
-        lines += ["", "```", format_report(evaluations["assay"].report).rstrip(), "```"]
-    else:
-        lines += ["", "No image was held out: the accuracy of this very model is not measured."]
-    lines += [
-        "",
-        "## Limits",
-        "",
-        "The figures hold for images like the trusted ones. Strong compression, blur or another camera "
-        "were not measured. A class that the labels do not name is never predicted.",
-        "",
-    ]
-    return "\n".join(lines)
+def _share(hits: np.ndarray) -> dict[str, Any] | None:
+    """The share of True with its interval; None if there is nothing to count."""
+    return wilson(int(hits.sum()), len(hits)).to_json() if len(hits) else None

@@ -1,42 +1,83 @@
 """What a run would do and take, before it does: ``assay run --dry-run``."""
 
 import time
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from assay.data.read import read_dataset
-from assay.data.split import seal_holdout
+from assay._types import Backbone
 from assay.embed.backbone import load_backbone
-from assay.recipes.options import RunOptions
+from assay.recipes.options import RunOptions, Say, unheard
+from assay.recipes.run import prepare
 
 TIMED_IMAGES = 64
+
 LEARN_S_PER_IMAGE = 1.5e-3
 """Five heads and one more, each image and its mirror; measured on two cores."""
 
+LEARN_S_AT_LEAST = 15.0
+"""The same for few images, over which a head passes more often."""
 
-def plan_run(images: Path, out: Path, options: RunOptions) -> str:
-    """The plan as text: what was read, what would be done, about how long and how much disk."""
-    dataset = read_dataset(images, options.read)
-    split = seal_holdout(dataset.trusted, size=options.holdout, how=options.holdout_split, seed=options.seed)
+
+@dataclass(frozen=True)
+class RunPlan:
+    """What a run was asked to do, and about what it takes if nothing is cached."""
+
+    images: int
+    classes: int
+    trusted: int
+    """Trusted labels, those of the holdout included."""
+    holdout: int
+    backbone: str
+    size: int
+    """Side in pixels that images are resized to."""
+    milliseconds_per_image: float
+    """To embed one, timed now."""
+    seconds: float
+    """Of the whole run."""
+    cache_bytes: int
+    """Room for features in the cache."""
+    resumes: bool
+    """Whether the folder holds this run already, begun or finished."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The same as a plain dict."""
+        return asdict(self)
+
+
+def plan_run(
+    images: Path, out: Path, options: RunOptions, *, overwrite: bool = False, say: Say = unheard
+) -> RunPlan:
+    """Read the labels, time the backbone, refuse what the run would refuse; ``out`` is left alone.
+
+    Raises
+    ------
+    AssayError : as ``run``, for all that it refuses before it computes anything
+    """
+    job, record = prepare(images, out, options, overwrite=overwrite, say=say)
     backbone = load_backbone(
         options.backbone, options.cache, size=options.size, weights=options.weights, dtype=options.dtype
     )
+    n, each_s = len(job.dataset), _embed_s(backbone)
+    return RunPlan(
+        images=n,
+        classes=len(job.dataset.classes),
+        trusted=len(job.split.fit) + len(job.split.holdout),
+        holdout=len(job.split.holdout),
+        backbone=backbone.name,
+        size=backbone.size,
+        milliseconds_per_image=1000 * each_s,
+        seconds=n * 2 * each_s + max(n * LEARN_S_PER_IMAGE, LEARN_S_AT_LEAST),
+        cache_bytes=n * 2 * backbone.width * np.dtype(np.float16).itemsize,
+        resumes=bool(record),
+    )
+
+
+def _embed_s(backbone: Backbone) -> float:
     blank = np.zeros((TIMED_IMAGES, backbone.size, backbone.size, 3), dtype=np.uint8)
-    backbone.embed(blank)
+    backbone.embed(blank)  # warms up
     start = time.perf_counter()
     backbone.embed(blank)
-    each_s = (time.perf_counter() - start) / TIMED_IMAGES
-    seconds = len(dataset) * (2 * each_s + LEARN_S_PER_IMAGE)
-    megabytes = len(dataset) * 2 * backbone.width * 2 / 1e6
-    return "\n".join(
-        [
-            f"{len(dataset):,} images, {len(dataset.classes)} classes, "
-            f"{len(split.fit) + len(split.holdout):,} trusted labels",
-            f"would hold out {len(split.holdout):,} of them, estimate the noise from {len(split.fit):,},",
-            f"embed every image and its mirror with {backbone.name} at {backbone.size} px "
-            f"({1000 * each_s:.1f} ms each), fix the labels, train, measure, and write {out}/",
-            f"about {seconds / 60:.0f} min if nothing is cached, {megabytes:,.0f} MB in {options.cache}",
-            *dataset.notes,
-        ]
-    )
+    return (time.perf_counter() - start) / TIMED_IMAGES

@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Int
 
 from assay._errors import UsageError
-from assay._types import UNKNOWN, Labels
+from assay._types import UNKNOWN
 from assay.data.contents import check_conflicting_trusted, leaks
 from assay.data.dataset import Dataset
 from assay.data.split import Split, folds
@@ -21,9 +22,9 @@ class Sealed:
 
     data: Labelled
     """What may be learned from; its holdout has no trusted label and no fold."""
-    holdout: Labels
+    holdout: Int[np.ndarray, "H"]
     """Usable held-out rows, ascending: nothing learns from them."""
-    leaked: Labels
+    leaked: Int[np.ndarray, "L"]
     """Those of them whose picture is also in the fit part, byte for byte or as a near twin: their figures
     would measure memory, so the evaluation leaves them out and says so."""
 
@@ -36,9 +37,13 @@ def close_seal(dataset: Dataset, split: Split, features: Features, options: RunO
     LabelError : equal images with different trusted labels
     UsageError : fewer usable images than folds
     """
-    hashes = ["" if content is None else content.hex() for content in features.contents]
-    check_conflicting_trusted(hashes, dataset.trusted, dataset.names, dataset.classes)
     usable, held = dataset.usable, np.zeros(len(dataset), dtype=bool)
+    # Files that are no images may be equal, such as empty ones, and yet be of different classes.
+    hashes = [
+        content.hex() if content is not None and usable[row] else ""
+        for row, content in enumerate(features.contents)
+    ]
+    check_conflicting_trusted(hashes, dataset.trusted, dataset.names, dataset.classes)
     held[split.holdout] = True
     fit_rows, holdout = np.flatnonzero(usable & ~held), split.holdout[usable[split.holdout]]
     if len(fit_rows) < options.folds:

@@ -1,33 +1,84 @@
 """The public functions, in the few words that a notebook wants."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
-from assay._types import Labels, Matrix, Progress, silent
-from assay.data.dataset import ReadOptions
-from assay.data.split import folds
+import numpy as np
+
+from assay._errors import LabelError
+from assay._types import UNKNOWN, Backbone, Labels, Matrix, Progress, silent
+from assay.data.dataset import Dataset, ReadOptions
+from assay.data.read import read_dataset as read_place
+from assay.data.split import folds as deal_folds
+from assay.embed import images as embedding
+from assay.embed.backbone import DEFAULT_BACKBONE, DEFAULT_SIZE, load_backbone
 from assay.embed.images import Features
-from assay.fix.result import FixedLabels
+from assay.fix.result import THRESHOLD, FixedLabels
 from assay.learn.model import Model
+from assay.predict import batch
 from assay.predict.batch import Predictions
-from assay.predict.batch import predict as predict_images
 from assay.recipes.assay import Labelled, learn
-from assay.recipes.options import RunOptions, default_cache
-from assay.recipes.run import RunResult
+from assay.recipes.options import RunOptions, RunSettings, Say, default_cache, unheard
+from assay.recipes.result import RunResult
 from assay.recipes.run import run as run_folder
+
+Place = Path | str
+
+
+def read_dataset(
+    images: Place,
+    *,
+    noisy: Place | None = None,
+    trusted: Place | None = None,
+    options: ReadOptions | None = None,
+) -> Dataset:
+    """The images of a place with their labels; see ``data.read.read_dataset``.
+
+    Parameters
+    ----------
+    images : folder, zip, tar or Parquet file; read in place, no image is opened
+    noisy, trusted : label files; without ``noisy`` the noisy labels are the class folders
+    options : further options of reading
+    """
+    return read_place(Path(images), _reading(noisy, trusted, options))
+
+
+def embed_images(
+    dataset: Dataset,
+    backbone: Backbone | str = DEFAULT_BACKBONE,
+    *,
+    size: int = DEFAULT_SIZE,
+    mirrored: bool = False,
+    cache: Place | None = None,
+    progress: Progress = silent,
+) -> Features:
+    """Features of every usable image, from the cache where they are known: ``.views[0]`` is (N, D).
+
+    Parameters
+    ----------
+    backbone : ``tiny``, a name that timm knows, or what ``embed.load_backbone`` gave
+    size : side in pixels that images are resized to, if ``backbone`` is a name
+    mirrored : also embed each image's mirror, as ``.views[1]``
+    """
+    place = Path(cache) if cache else default_cache()
+    if isinstance(backbone, str):
+        backbone = load_backbone(backbone, place, size=size)
+    return embedding.embed_images(dataset, backbone, place, mirrored=mirrored, progress=progress)
 
 
 def run(
-    images: Path | str,
-    out: Path | str,
+    images: Place,
+    out: Place,
     *,
-    noisy: Path | str | None = None,
-    trusted: Path | str,
+    trusted: Place,
+    noisy: Place | None = None,
     read: ReadOptions | None = None,
     overwrite: bool = False,
+    say: Say = unheard,
     progress: Progress = silent,
-    **settings: Any,
+    **settings: Unpack[RunSettings],
 ) -> RunResult:
     """The whole job: what ``assay run`` does.
 
@@ -35,23 +86,21 @@ def run(
     ----------
     images : folder, zip, tar or Parquet file
     out : folder for the results; the same call resumes a killed run in it
-    noisy, trusted : label files; without ``noisy`` the class folders are the noisy labels
+    noisy, trusted : label files; without ``noisy`` the noisy labels are the class folders
     read : further options of reading
+    say : ``print``, to be told what was assumed about the data
     settings : fields of ``RunOptions``, such as ``backbone``, ``size``, ``holdout``, ``seed``
 
     Raises
     ------
     AssayError : see ``recipes.run.run``
     """
-    options = RunOptions(
-        read=replace(read or ReadOptions(), noisy=Path(noisy) if noisy else None, trusted=Path(trusted)),
-        **settings,
-    )
-    return run_folder(images, out, options, overwrite=overwrite, progress=progress)
+    options = RunOptions(read=_reading(noisy, trusted, read), **settings)
+    return run_folder(images, out, options, overwrite=overwrite, say=say, progress=progress)
 
 
 def predict(
-    model: Model | Path | str, images: Path | str, *, cache: Path | None = None, progress: Progress = silent
+    model: Model | Place, images: Place, *, cache: Place | None = None, progress: Progress = silent
 ) -> Predictions:
     """P(class) of every image of a folder or archive, in order.
 
@@ -59,20 +108,49 @@ def predict(
     ----------
     model : a Model, a model folder or a run folder
     """
-    return predict_images(model, images, cache or default_cache(), progress=progress)
+    return batch.predict(model, images, Path(cache) if cache else default_cache(), progress=progress)
 
 
 def fix_labels(
-    features: Matrix, given: Labels, trusted: Labels, classes: tuple[str, ...], *, seed: int = 0
+    features: Matrix,
+    given: Labels,
+    trusted: Labels,
+    *,
+    classes: Sequence[str] = (),
+    folds: int = 5,
+    threshold: float = THRESHOLD,
+    seed: int = 0,
 ) -> FixedLabels:
     """What each label should be, from features of anything; UNKNOWN (-1) where there is no label.
 
     Parameters
     ----------
     features : (N, D)
-    given, trusted : (N,) indices into ``classes``
+    given, trusted : (N,) class indices, from 0
+    classes : K names for messages; numbers if empty
+    folds : parts of the cross-fitting
+    threshold : confidence from which a label counts as kept or changed
+
+    Raises
+    ------
+    LabelError : lengths that differ, a label out of range, no image with both labels
     """
+    features, given, trusted = np.asarray(features), np.asarray(given), np.asarray(trusted)
+    if not len(features) == len(given) == len(trusted):
+        raise LabelError(
+            f"expected a given and a trusted label for each of {len(features):,} rows, {UNKNOWN} where "
+            f"unknown, got {len(given):,} and {len(trusted):,}"
+        )
+    names = tuple(classes) or tuple(str(i) for i in range(max(given.max(), trusted.max()) + 1))
     found = Features((features,), (None,) * len(given), {}, {}, 0)
-    fold_of = folds(trusted, 5, seed)
-    usable = fold_of >= 0
-    return learn(Labelled(found, given, trusted, usable, fold_of, classes, seed, threshold=0.8)).fixed
+    fold_of, usable = deal_folds(trusted, folds, seed), np.ones(len(given), dtype=bool)
+    return learn(Labelled(found, given, trusted, usable, fold_of, names, seed, threshold)).fixed
+
+
+def _reading(noisy: Place | None, trusted: Place | None, options: ReadOptions | None) -> ReadOptions:
+    options = options or ReadOptions()
+    return replace(
+        options,
+        noisy=Path(noisy) if noisy else options.noisy,
+        trusted=Path(trusted) if trusted else options.trusted,
+    )

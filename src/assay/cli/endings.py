@@ -1,0 +1,79 @@
+"""How a command can end other than by finishing: what is said of it, and the exit code."""
+
+import errno
+import os
+import sys
+import traceback
+from dataclasses import dataclass
+
+import typer
+
+from assay._errors import AssayError, ResourceError, UsageError
+from assay.cli.console import say
+
+SKIPPED = 4
+"""Done, but images had to be skipped, under ``--strict``."""
+
+INTERRUPTED, TERMINATED = 130, 143
+"""128 and the number of the signal, as shells have it."""
+
+_FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+
+
+@dataclass(frozen=True)
+class Ending:
+    """An exit code, and what to say on stderr before it."""
+
+    code: int
+    message: str = ""
+    resumes: bool = False
+    """Whether the command may go on where it was, if it is one that can."""
+
+
+def end(error: BaseException, again: str) -> int:
+    """Say what ended the command; its exit code.
+
+    Parameters
+    ----------
+    again : what to say of resuming; empty for commands that do not resume
+    """
+    ending = _refusal(error) or _interruption(error) or _shortage(error)
+    if ending is None:
+        traceback.print_exception(error)
+        ending = Ending(1, "this is a bug in assay; please report it with the lines above")
+    if ending.message:
+        say(f"assay: {ending.message}{again if ending.resumes else ''}")
+    return ending.code
+
+
+def _refusal(error: BaseException) -> Ending | None:
+    if isinstance(error, AssayError):
+        return Ending(error.exit_code, str(error))
+    if isinstance(error, typer.TyperException):
+        context = getattr(error, "ctx", None)
+        where = context.command_path if context else "assay"
+        return Ending(UsageError.exit_code, f"{error.format_message().rstrip('.')}; see {where} -h")
+    return None
+
+
+def _interruption(error: BaseException) -> Ending | None:
+    if isinstance(error, KeyboardInterrupt | typer.Abort):
+        return Ending(INTERRUPTED, "interrupted", resumes=True)
+    if isinstance(error, SystemExit) and error.code == TERMINATED:
+        return Ending(TERMINATED, "terminated", resumes=True)
+    if isinstance(error, SystemExit | typer.Exit):
+        code = error.exit_code if isinstance(error, typer.Exit) else error.code
+        return Ending(code if isinstance(code, int) else int(code is not None))
+    if isinstance(error, BrokenPipeError):
+        # The reader has what it wanted; nothing more may be written, not even at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Ending(0)
+    return None
+
+
+def _shortage(error: BaseException) -> Ending | None:
+    if isinstance(error, MemoryError):
+        return Ending(ResourceError.exit_code, "out of memory; a smaller --size needs less", resumes=True)
+    if isinstance(error, OSError) and error.errno in _FULL:
+        return Ending(ResourceError.exit_code, f"no room to write: {error.strerror}", resumes=True)
+    return None

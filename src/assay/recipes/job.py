@@ -1,0 +1,184 @@
+"""The work of a run, step by step.
+
+The order is the package's listing: embed, estimate, fix, learn, measure, write. The trusted labels of
+the holdout are read at the end, by ``measure``; run.json counts each time.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from assay._errors import OtherRunError
+from assay._types import UNKNOWN, Backbone, Progress
+from assay.data.dataset import Dataset
+from assay.data.split import Split
+from assay.embed.backbone import load_backbone
+from assay.embed.images import embed_images
+from assay.measure import Cost, Evaluation, Stopwatch, folder_bytes, peak_memory_bytes
+from assay.recipes.assay import Learned, learn
+from assay.recipes.card import assemble_model, model_card
+from assay.recipes.folder import RunFolder
+from assay.recipes.histogram import Baseline, train_histogram
+from assay.recipes.measuring import cross_validated, held_out
+from assay.recipes.options import RunOptions, Say
+from assay.recipes.outputs import write_outputs
+from assay.recipes.record import (
+    backbone_facts,
+    changed_versions,
+    contents_digest,
+    machine,
+    new_record,
+    versions,
+)
+from assay.recipes.result import RunResult, better_than_baseline
+from assay.recipes.sealing import Sealed, close_seal
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run that was asked for, its labels read."""
+
+    folder: RunFolder
+    options: RunOptions
+    dataset: Dataset
+    split: Split
+    settings: Mapping[str, Any]
+    data: Mapping[str, Any]
+    """See ``record.data_facts``."""
+    command: tuple[str, ...]
+    watch: Stopwatch
+    say: Say
+    progress: Progress
+
+    def refuse(self, differing: Sequence[str]) -> None:
+        """OtherRunError if the run in the folder differs in anything."""
+        if differing:
+            raise OtherRunError(
+                f"{self.folder.path} holds a run with {'; '.join(differing)}; "
+                "name another folder with --out, or start anew with --overwrite"
+            )
+
+    def check_contents(self, record: Mapping[str, Any], digest: str) -> None:
+        """OtherRunError if the images have other bytes than those that the run began with."""
+        if record["data"].get("contents", digest) != digest:
+            self.refuse(["images whose files were changed since"])
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What was learned, before anything is measured."""
+
+    dataset: Dataset
+    backbone: Backbone
+    sealed: Sealed
+    learned: Learned
+    baseline: Baseline
+
+
+def work(job: Job, record: dict[str, Any]) -> RunResult:
+    """Do what is left to do; ``record``, what run.json says, is kept up to date here and on disk."""
+    found = _learn(job, record)
+    evaluations = _measure(job, record, found)
+    return _write(job, record, found, evaluations)
+
+
+def _learn(job: Job, record: dict[str, Any]) -> _Found:
+    options, watch = job.options, job.watch
+    with watch.stage("load"):
+        backbone = load_backbone(
+            options.backbone, options.cache, size=options.size, weights=options.weights, dtype=options.dtype
+        )
+    _start(job, record, backbone_facts(backbone))
+    with watch.stage("embed"):
+        features = embed_images(
+            job.dataset, backbone, options.cache, workers=options.workers, progress=job.progress
+        )
+    contents = contents_digest(features.contents)
+    job.check_contents(record, contents)
+    record["data"]["contents"] = contents
+    job.folder.write(record)
+    dataset = job.dataset.with_skipped(features.skipped)
+    with watch.stage("seal"):
+        sealed = close_seal(dataset, job.split, features, options)
+    with watch.stage("learn"):
+        learned = learn(sealed.data, progress=job.progress)
+    with watch.stage("baseline"):
+        fit = sealed.data.fold_of != UNKNOWN
+        baseline = train_histogram(dataset, fit, options.cache, workers=options.workers, seed=options.seed)
+    return _Found(dataset, backbone, sealed, learned, baseline)
+
+
+def _measure(job: Job, record: dict[str, Any], found: _Found) -> dict[str, Evaluation]:
+    n_skipped = len(job.split.holdout) - len(found.sealed.holdout)
+    # Before the labels are read: a run that is killed while it reads them has read them.
+    record["seal_opened"] += int(len(found.sealed.holdout) > 0)
+    job.folder.write(record)
+    with job.watch.stage("measure"):
+        return {
+            **held_out(found.dataset, found.sealed, found.learned, found.baseline, n_skipped),
+            **cross_validated(found.dataset, found.learned),
+        }
+
+
+def _write(
+    job: Job, record: dict[str, Any], found: _Found, evaluations: Mapping[str, Evaluation]
+) -> RunResult:
+    model_folder = job.folder.path / "model"
+    with job.watch.stage("write"):
+        model = assemble_model(found.dataset, found.backbone, found.learned, evaluations, job.options)
+        model.save(model_folder, model_card(model, found.learned, evaluations))
+        cost = Cost(sum(job.watch.seconds.values()), peak_memory_bytes(), folder_bytes(model_folder))
+        warnings = _warnings(job, found, evaluations)
+        result = RunResult(job.folder.path, found.dataset, found.learned, model, evaluations, cost, warnings)
+        write_outputs(result, job.split.holdout)
+    record |= {
+        "status": "done",
+        "machine": machine(),
+        "seconds": job.watch.seconds,
+        "cost": cost.to_json(),
+        "outputs": job.folder.outputs(),
+    }
+    job.folder.write(record)
+    return result
+
+
+def _start(job: Job, record: dict[str, Any], backbone: dict[str, Any]) -> None:
+    """Begin run.json, or go on with it."""
+    if not record:
+        job.folder.clear()
+        record |= new_record(job.settings, job.data, job.split)
+    elif record["backbone"] != backbone:
+        job.refuse([f"backbone {record['backbone']} there, {backbone} now"])
+    else:
+        job.say(f"{job.folder.path}: going on with the run that was begun here")
+        for change in changed_versions(record):
+            job.say(f"warning: {change}: the bytes may differ from those of an unbroken run")
+    record |= {
+        "status": "running",
+        "command": list(job.command),
+        "backbone": backbone,
+        "versions": versions(),
+        "machine": machine(),
+        "processes": record["processes"] + 1,
+    }
+    job.folder.write(record)
+
+
+def _warnings(job: Job, found: _Found, evaluations: Mapping[str, Evaluation]) -> tuple[str, ...]:
+    dataset, leaked = found.dataset, len(found.sealed.leaked)
+    warnings = [*found.learned.noise.notes, *found.learned.representative.warnings]
+    if dataset.skipped:
+        warnings.append(f"{len(dataset.skipped):,} images could not be used; skipped.csv says why")
+    if leaked:
+        warnings.append(
+            f"{leaked:,} holdout images show a picture that was learned from: left out of the evaluation"
+        )
+    if len(job.split.holdout) and "assay" not in evaluations:
+        warnings.append("none of the held-out images could be used: this model's accuracy is not measured")
+    if better_than_baseline(evaluations) is False:
+        warnings.append("on the holdout the model is not measurably better than the histogram baseline")
+    for warning in warnings:
+        job.say(f"warning: {warning}")
+    # Those of the data were said before the work began.
+    early = [note.removeprefix("warning: ") for note in dataset.notes if note.startswith("warning: ")]
+    return (*early, *warnings)

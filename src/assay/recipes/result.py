@@ -1,0 +1,39 @@
+"""RunResult: what a run found."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from assay.data.dataset import Dataset
+from assay.learn.model import Model
+from assay.measure import Cost, Evaluation
+from assay.recipes.assay import Learned
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run found; the same is in its folder."""
+
+    folder: Path
+    dataset: Dataset
+    """All images that could not be used are among its ``skipped``."""
+    learned: Learned
+    model: Model
+    evaluations: Mapping[str, Evaluation]
+    """``assay`` and ``histogram`` on the holdout, and with ``_leaks_included`` if it had leaks;
+    ``assay_cross_validated`` and ``labels_cross_validated`` on the trusted images of the fit part, out of
+    fold."""
+    cost: Cost
+    warnings: tuple[str, ...]
+    """What the user should know before relying on it."""
+
+    @property
+    def better_than_baseline(self) -> bool | None:
+        """Whether the model is measurably better on the holdout; None if that was not measured."""
+        return better_than_baseline(self.evaluations)
+
+
+def better_than_baseline(evaluations: Mapping[str, Evaluation]) -> bool | None:
+    """Whether the interval of what ``assay`` gains over ``histogram`` lies above 0; None without both."""
+    paired = evaluations["assay"].paired if "assay" in evaluations else None
+    return None if paired is None else paired.difference.low > 0

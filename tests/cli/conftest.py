@@ -1,0 +1,70 @@
+"""A finished run that the commands are tried on, and a way to give a command."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from small_runs import SmallData, draw_data, quick_learning
+
+from assay.cli.app import run_app
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a command printed, and its exit code."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch):
+    """Runs learn in a moment; the environment of who runs the tests decides nothing."""
+    for name in ("ASSAY_SEED", "ASSAY_BACKBONE", "COLUMNS", "NO_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    with quick_learning():
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path, monkeypatch):
+    """Each test works in a folder of its own."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+
+
+@pytest.fixture
+def assay(capsys) -> Callable[..., Given]:
+    """Give a command."""
+
+    def give(*arguments: object) -> Given:
+        code = run_app([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        return Given(code, out, err)
+
+    return give
+
+
+@pytest.fixture(scope="session")
+def small_data(tmp_path_factory) -> SmallData:
+    """240 images of three classes; not to be changed."""
+    return draw_data(tmp_path_factory.mktemp("small") / "data")
+
+
+@pytest.fixture(scope="session")
+def finished(small_data, tmp_path_factory) -> Path:
+    """The folder of a run that is not to be changed."""
+    out = tmp_path_factory.mktemp("finished") / "out"
+    with quick_learning():
+        assert run_app(small_data.command(out, "--quiet")) == 0
+    return out
+
+
+@pytest.fixture
+def own_data(small_data, tmp_path) -> SmallData:
+    """A copy of the images and labels that a test may change."""
+    shutil.copytree(small_data.folder, tmp_path / "data")
+    return SmallData(tmp_path / "data", small_data.truth, small_data.given, small_data.trusted_rows)

@@ -1,0 +1,280 @@
+"""The list of commands, and how they end."""
+
+import errno
+import json
+import os
+import resource
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from small_runs import run_assay, start_assay
+
+from assay import __version__, _errors
+from assay.cli import app as application
+from assay.cli.app import main
+from assay.cli.endings import SKIPPED
+
+
+def codes() -> dict[str, int]:
+    return {
+        name: error.exit_code
+        for name, error in vars(_errors).items()
+        if isinstance(error, type) and issubclass(error, _errors.AssayError)
+    }
+
+
+def test_the_exit_codes_are_these():
+    """Scripts rely on them."""
+    assert SKIPPED == 4
+    assert codes() == {
+        "AssayError": 1,
+        "UsageError": 2,
+        "MissingExtraError": 2,
+        "OtherRunError": 2,
+        "DataError": 3,
+        "LabelError": 3,
+        "TableError": 3,
+        "ModelError": 3,
+        "GateError": 5,
+        "ResourceError": 6,
+        "BusyError": 7,
+    }
+
+
+@pytest.fixture
+def ending_with(assay, monkeypatch):
+    """What a command says and ends with when its work raises this."""
+
+    def give(error, command="noise"):
+        def work(*arguments):
+            raise error
+
+        monkeypatch.setattr(application, "_invoke", work)
+        return assay(command)
+
+    return give
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (_errors.DataError("expected x, got y"), 3, "assay: expected x, got y\n"),
+        (_errors.BusyError("held"), 7, "assay: held\n"),
+        (KeyboardInterrupt(), 130, "assay: interrupted\n"),
+        (SystemExit(143), 143, "assay: terminated\n"),
+        (SystemExit(None), 0, ""),
+        (SystemExit(3), 3, ""),
+        (SystemExit("words"), 1, ""),
+        (MemoryError(), 6, "assay: out of memory; a smaller --size needs less\n"),
+        (
+            OSError(errno.ENOSPC, "No space left on device"),
+            6,
+            "assay: no room to write: No space left on device\n",
+        ),
+    ],
+)
+def test_each_end_has_its_code_and_its_words(ending_with, error, code, message):
+    """What was expected to happen is said in one line, without a traceback."""
+    given = ending_with(error)
+    assert (given.code, given.err) == (code, message)
+
+
+@pytest.mark.parametrize("command", ["run", "demo"])
+def test_a_command_that_resumes_says_so(ending_with, command):
+    """After an interruption the same command goes on."""
+    given = ending_with(KeyboardInterrupt(), command)
+    assert given.err == "assay: interrupted; the same command resumes\n"
+
+
+@pytest.mark.parametrize("error", [ValueError("surprise"), OSError(errno.EIO, "surprise")])
+def test_a_bug_is_shown_whole(ending_with, error):
+    """What nobody expected ends with 1, its traceback and a line that asks to report it."""
+    given = ending_with(error)
+    assert given.code == 1
+    lines = given.err.splitlines()
+    assert lines[0] == "Traceback (most recent call last):"
+    assert "surprise" in lines[-2]
+    assert lines[-1] == "assay: this is a bug in assay; please report it with the lines above"
+
+
+def test_a_wrong_command_is_refused_with_the_right_one(assay):
+    """A slip is wrong usage, and what was probably meant is said."""
+    given = assay("nosie")
+    assert (given.code, given.out) == (2, "")
+    assert given.err == "assay: No such command 'nosie'. Did you mean 'noise'?; see assay -h\n"
+
+
+def test_the_version_is_said(assay):
+    """On stdout, with 0."""
+    given = assay("--version")
+    assert (given.code, given.out, given.err) == (0, f"assay {__version__}\n", "")
+
+
+def test_without_a_command_the_help_is_shown(assay):
+    """A newcomer who types the name alone is told what there is."""
+    given = assay()
+    assert given.code == 0
+    assert given.out == assay("-h").out
+    assert "Start with: assay demo" in given.out
+
+
+def test_main_exits_with_the_code(monkeypatch, small_data):
+    """The console script hands its exit code to the shell."""
+    monkeypatch.setattr(sys.stdout, "reconfigure", lambda **_: None, raising=False)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with pytest.raises(SystemExit) as end:
+            main(["noise", str(small_data.images)])
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    assert end.value.code == 2
+
+
+def started(small_data, tmp_path, *more, **options):
+    """A run in a process of its own, once its features are there and it learns."""
+    process = start_assay(small_data.command(tmp_path / "out", *more), **options)
+    record, give_up = tmp_path / "out" / "run.json", time.monotonic() + 30
+    while time.monotonic() < give_up:
+        if record.exists() and "contents" in json.loads(record.read_text())["data"]:
+            break
+        time.sleep(0.01)
+    return process
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "code", "word"), [(signal.SIGTERM, 143, "terminated"), (signal.SIGINT, 130, "interrupted")]
+)
+def test_a_signal_ends_a_run_in_one_line(small_data, tmp_path, number, code, word):
+    """Ctrl-C and a polite kill have the exit codes of shells, no traceback, and leave a run to resume."""
+    process = started(small_data, tmp_path, env={"SLOW_HEAD_S": "1"})
+    process.send_signal(number)
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out) == (code, "")
+    assert err.splitlines()[-1] == f"assay: {word}; the same command resumes"
+    assert "Traceback" not in err
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["status"] == "running"
+
+
+@pytest.mark.slow
+def test_a_second_signal_ends_at_once(small_data, tmp_path):
+    """Who presses Ctrl-C twice does not wait for what has begun."""
+    process = started(small_data, tmp_path, env={"SLOW_HEAD_S": "60"})
+    time.sleep(0.5)
+    start = time.monotonic()
+    for _ in range(2):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.2)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert time.monotonic() - start < 20
+    assert err.splitlines()[-1] == "assay: ended at once"
+
+
+@pytest.mark.slow
+def test_a_held_folder_ends_with_7(assay, small_data, tmp_path):
+    """A second run on the folder of a running one is refused with the number of its process."""
+    process = started(small_data, tmp_path, env={"SLOW_HEAD_S": "20"})
+    try:
+        given = assay(*small_data.command(tmp_path / "out", "--quiet"))
+    finally:
+        process.kill()
+        process.communicate()
+    assert given.code == 7
+    assert given.err == (
+        f"assay: {tmp_path / 'out'}: another run (process {process.pid}) holds this folder; "
+        "wait for it, or name another folder with --out\n"
+    )
+
+
+@pytest.mark.slow
+def test_a_full_disk_ends_with_6_and_the_run_goes_on(assay, small_data, finished, tmp_path):
+    """Without room for features the message says how much is needed; with room, the bytes are the same."""
+    command = small_data.command(tmp_path / "out", "--quiet", "--cache", str(tmp_path / "cache"))
+
+    def limited():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+
+    full = run_assay(command, preexec_fn=limited)
+    assert full.returncode == 6
+    assert full.stderr.startswith(f"assay: cannot write to the cache {tmp_path / 'cache'}")
+    assert "bytes more: make room" in full.stderr
+    assert assay(*command).code == 0
+    for name in ("labels.csv", "noise.json", "model/model.safetensors"):
+        assert (tmp_path / "out" / name).read_bytes() == (finished / name).read_bytes()
+
+
+def test_a_full_device_ends_with_6(finished, small_data):
+    """Rows that nobody can store are no bug."""
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    with Path("/dev/full").open("w") as full:
+        done = run_assay(["noise", small_data.images, *small_data.labels, "-q"], stdout=full)
+    assert done.returncode == 6
+    assert done.stderr == "assay: no room to write: No space left on device\n"
+
+
+def test_a_reader_that_has_enough_is_no_error(finished, small_data):
+    """``assay predict … | head -1`` prints its line and no traceback."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as pipe:
+        done = run_assay(["predict", finished, small_data.images, "-q"], stdout=pipe)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_pipe_has_no_colours(finished, small_data):
+    """Without a terminal no escape sequence is written, to either stream."""
+    done = run_assay(small_data.command(finished), env={"FORCE_COLOR": "1", "TERM": "xterm-256color"})
+    assert done.returncode == 0
+    assert "\x1b" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("terminal", ["xterm-256color", "dumb"])
+def test_a_terminal_without_colours_has_none(finished, small_data, tmp_path, terminal):
+    """With NO_COLOR the bar has no colour, and a dumb terminal gets no bar at all."""
+    pty = pytest.importorskip("pty", reason="there are no terminals to open here")
+    leader, follower = pty.openpty()
+    process = start_assay(
+        ["predict", finished, small_data.images, "-o", tmp_path / "rows.csv"],
+        stderr=follower,
+        env={"TERM": terminal, "NO_COLOR": "1"},
+    )
+    os.close(follower)
+    shown = b""
+    while True:
+        try:
+            part = os.read(leader, 65536)
+        except OSError:
+            break
+        if not part:
+            break
+        shown += part
+    os.close(leader)
+    process.communicate(timeout=30)
+    assert process.returncode == 0
+    colours = [code for code in shown.split(b"\x1b[")[1:] if code.lstrip(b"0123456789;")[:1] == b"m"]
+    assert [code for code in colours if not code.startswith((b"0m", b"m", b"1m", b"2m"))] == []
+    if terminal == "dumb":
+        assert b"\x1b" not in shown
+
+
+def test_the_module_is_the_command(small_data):
+    """``python -m assay`` is ``assay``."""
+    import subprocess
+
+    done = subprocess.run(
+        [sys.executable, "-m", "assay", "--version"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, f"assay {__version__}\n")
+
+
+def test_shells_can_complete(monkeypatch):
+    """The completion that a shell asks for names the commands."""
+    env = {"_ASSAY_COMPLETE": "complete_bash", "COMP_WORDS": "assay no", "COMP_CWORD": "1"}
+    done = run_assay([], env=env)
+    assert done.stdout.split() == ["noise"], done.stderr

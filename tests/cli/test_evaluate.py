@@ -1,0 +1,75 @@
+"""assay evaluate: a model on labelled images."""
+
+import json
+import re
+
+import pytest
+from small_runs import draw_data, write_labels
+
+REPORT = """\
+              precision    recall  f1-score   support
+
+         ash       F      F      F        10
+       birch       F      F      F        10
+       cedar       F      F      F        10
+
+    accuracy                           F        30
+   macro avg       F      F      F        30
+weighted avg       F      F      F        30
+
+accuracy NN % (95 % interval NN to NN, n = 30); calibration error 0.NNN; skipped 0
+"""
+
+
+@pytest.fixture
+def test_set(tmp_path):
+    """30 new images with their labels."""
+    data = draw_data(tmp_path / "test", 30, seed=5)
+    write_labels(data.folder / "labels.csv", range(30), data.truth)
+    return data
+
+
+def test_the_printed_report_is_this(assay, finished, test_set):
+    """scikit-learn's layout, then accuracy with its interval, calibration and what was skipped."""
+    given = assay("evaluate", finished, test_set.images, "--labels", test_set.folder / "labels.csv")
+    assert (given.code, given.err) == (0, "")
+    text = re.sub(r"0\.\d{3}\b", "0.NNN", given.out)
+    text = re.sub(r"\d+\.\d( %| to|,)", r"NN\1", text)
+    text = re.sub(r"\b[01]\.\d\d\b", "F", text)
+    assert re.sub(r" +", " ", text) == re.sub(r" +", " ", REPORT)
+
+
+def test_json_has_the_whole_report(assay, finished, test_set):
+    """The same figures as one object."""
+    given = assay(
+        "evaluate", finished, test_set.images, "--labels", test_set.folder / "labels.csv", "--json", "-q"
+    )
+    facts = json.loads(given.out)
+    assert (facts["source"], facts["n"], facts["skipped"]) == ("test set", 30, 0)
+    assert facts["accuracy"]["estimate"] > 0.9
+
+
+def test_unknown_classes_end_with_3(assay, finished, test_set):
+    """A label that the model does not know is refused before any image is predicted."""
+    file = test_set.folder / "labels.csv"
+    file.write_text(file.read_text().replace("cedar", "ceder"))
+    given = assay("evaluate", finished, test_set.images, "--labels", file)
+    assert (given.code, given.out) == (3, "")
+    assert "'ceder' is not a class of the model; did you mean 'cedar'?" in given.err
+
+
+def test_skipped_images_end_with_4_when_strict(assay, finished, test_set):
+    """A damaged test image is counted; only under ``--strict`` it changes the exit code."""
+    (test_set.images / "0.png").write_bytes(b"")
+    command = ["evaluate", finished, test_set.images, "--labels", test_set.folder / "labels.csv"]
+    given = assay(*command)
+    assert given.code == 0
+    assert given.out.rstrip().endswith("skipped 1")
+    assert assay(*command, "--strict").code == 4
+
+
+def test_labels_are_needed(assay, finished, test_set):
+    """Without labels there is nothing to compare with."""
+    given = assay("evaluate", finished, test_set.images)
+    assert given.code == 2
+    assert given.err == "assay: Missing option '--labels'; see assay evaluate -h\n"

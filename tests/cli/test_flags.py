@@ -1,0 +1,97 @@
+"""Flags in groups, and that they say what the options say."""
+
+import dataclasses
+import inspect
+from typing import get_args
+
+import pytest
+import typer
+
+from assay._errors import UsageError
+from assay.cli.app import app
+from assay.cli.flags import LabelFlags, TrainingFlags, with_flags
+from assay.data.dataset import ReadOptions
+from assay.recipes.options import RunOptions
+
+
+def test_a_group_is_spread_over_the_command_line():
+    """The fields of a group become parameters, in their order, and reach the command as one object."""
+
+    @dataclasses.dataclass(frozen=True)
+    class Pair:
+        left: int
+        right: int = 2
+
+    @with_flags
+    def command(first: str, pair: Pair, last: bool = True) -> int:
+        assert (first, last) == ("a", True)
+        return pair.left + pair.right
+
+    parameters = inspect.signature(command).parameters
+    assert list(parameters) == ["first", "left", "right", "last"]
+    assert parameters["left"].default is inspect.Parameter.empty
+    assert (parameters["right"].default, parameters["last"].default) == (2, True)
+    assert command(first="a", left=1, right=2, last=True) == 3
+
+
+def test_the_defaults_are_those_of_the_options(tmp_path):
+    """Without a flag a run on the command line has the settings of ``RunOptions()``."""
+    read = LabelFlags(trusted=tmp_path).options()
+    assert read == ReadOptions(trusted=tmp_path)
+    assert TrainingFlags().options(read) == RunOptions(read=read)
+
+
+def test_every_option_has_its_flag():
+    """What a reader or a run can be told can be told on the command line."""
+    renamed = {"path_col": "path_column", "label_col": "label_column"}
+    label_flags = {renamed.get(field.name, field.name) for field in dataclasses.fields(LabelFlags)}
+    assert label_flags == {field.name for field in dataclasses.fields(ReadOptions)}
+    training_flags = {field.name for field in dataclasses.fields(TrainingFlags)}
+    assert training_flags == {field.name for field in dataclasses.fields(RunOptions)} - {"read"}
+
+
+def test_class_maps_are_pairs(tmp_path):
+    """``FROM=TO``, the first = parting them; anything else is refused."""
+    flags = LabelFlags(trusted=tmp_path, class_map=["a=b", "c=d=e"])
+    assert flags.options().class_map == {"a": "b", "c": "d=e"}
+    with pytest.raises(UsageError, match=r"^--class-map: expected FROM=TO, got 'ab'$"):
+        LabelFlags(trusted=tmp_path, class_map=["ab"]).options()
+
+
+def commands() -> dict[str, list]:
+    return {name: command.params for name, command in typer.main.get_command(app).commands.items()}
+
+
+def test_every_flag_has_its_variable():
+    """A flag ``--path-col`` may come from ``ASSAY_PATH_COL``, in every command."""
+    for name, parameters in commands().items():
+        for parameter in parameters:
+            longest = max(parameter.opts, key=len)
+            if longest.startswith("--") and longest != "--help":
+                expected = "ASSAY_" + longest[2:].upper().replace("-", "_")
+                assert parameter.envvar == expected, f"{name} {longest}"
+
+
+def test_every_parameter_says_what_it_is():
+    """Each argument and flag has its help, a sentence."""
+    for name, parameters in commands().items():
+        for parameter in parameters:
+            assert parameter.help, f"{name} {parameter.name}"
+            assert parameter.help.endswith("."), f"{name} {parameter.name}"
+
+
+def test_a_flag_is_one_thing_everywhere():
+    """A flag of one name has one help text, but for --out, which each command has for its own things."""
+    texts: dict[str, set[str]] = {}
+    for parameters in commands().values():
+        for parameter in parameters:
+            texts.setdefault(max(parameter.opts, key=len), set()).add(parameter.help)
+    assert {name for name, found in texts.items() if len(found) > 1} == {"--out"}
+
+
+def test_choices_are_those_that_the_rooms_know():
+    """The words that a flag accepts are refused nowhere later."""
+    from assay.recipes.options import EFFORTS
+
+    hints = {field.name: field.type for field in dataclasses.fields(TrainingFlags)}
+    assert get_args(get_args(hints["effort"])[0]) == EFFORTS

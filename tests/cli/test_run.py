@@ -1,0 +1,218 @@
+"""assay run: what it prints, writes and ends with."""
+
+import json
+import re
+
+import pytest
+from small_datasets import noise
+
+TABLE = """\
+NN % of the labels are wrong (NN % to NN %), spread evenly over the other classes.
+Labels: kept N · changed N · unsure N · trusted 96 · skipped 0.
+
+accuracy of                             95 % interval  images       measured on
+histogram baseline              NN %     NN to NN      24           holdout
+assay                           NN %     NN to NN      24           holdout
+assay, cross-validated          NN %     NN to NN      96  cross-validation
+fixed labels, cross-validated   NN %     NN to NN      96  cross-validation
+
+assay is NN points better than the baseline (+NN to +NN), McNemar p = P.
+tiny at 32 px, NN MB. N s, NN GiB. Results: OUT/
+"""
+
+
+def squeezed(text: str) -> list[str]:
+    return [re.sub(r" {2,}", "  ", line) for line in text.splitlines()]
+
+
+def without_figures(text: str, out: object) -> list[str]:
+    """Lines in which measured numbers are N and runs of spaces are two."""
+    text = text.replace(str(out), "OUT")
+    text = re.sub(r"p = [\d.e-]+\.", "p = P.", text)
+    text = re.sub(r"\d+\.\d+", "NN", text)
+    text = re.sub(r"(kept|changed|unsure) \d+", r"\1 N", text)
+    return squeezed(re.sub(r"\d+ s,", "N s,", text))
+
+
+def test_the_printed_table_is_this(assay, small_data, tmp_path):
+    """A run says how wrong the labels are, what was done to them, how good the model is and what it cost."""
+    given = assay(*small_data.command(tmp_path / "out"))
+    assert given.code == 0
+    assert without_figures(given.out, tmp_path / "out") == squeezed(TABLE)
+    assert given.err == (
+        "warning: Only 96 images carry both labels: all figures are rough. "
+        "200 to 500 trusted labels would settle them.\n"
+    )
+
+
+def test_a_finished_run_prints_its_table_again(assay, small_data, finished):
+    """The same command tells what the first one told, and that nothing was computed."""
+    given = assay(*small_data.command(finished))
+    assert given.code == 0
+    assert without_figures(given.out, finished) == squeezed(TABLE)
+    assert given.err == (
+        f"{finished}: this very run is finished: nothing was computed; --overwrite starts anew\n"
+    )
+
+
+def test_json_is_all_that_is_on_stdout(assay, small_data, finished):
+    """``--json`` prints the facts of noise.json and evaluation.json as one object, and nothing else."""
+    given = assay(*small_data.command(finished, "--json"))
+    facts = json.loads(given.out)
+    noise = json.loads((finished / "noise.json").read_text())
+    evaluation = json.loads((finished / "evaluation.json").read_text())
+    assert facts == {"folder": str(finished), "noise": noise, **evaluation}
+    assert facts["recipes"]["assay"]["paired"]["p_value"] < 0.05
+
+
+def test_quiet_is_quiet(assay, small_data, tmp_path):
+    """``--quiet`` leaves the table alone on stdout and nothing on stderr."""
+    given = assay(*small_data.command(tmp_path / "out", "--quiet"))
+    assert given.err == ""
+    assert without_figures(given.out, tmp_path / "out") == squeezed(TABLE)
+
+
+def test_a_dry_run_prints_the_plan_and_writes_nothing(assay, small_data, tmp_path):
+    """The plan counts, times and says how much room it takes; no folder and no cache come into being."""
+    given = assay(*small_data.command(tmp_path / "out", "--dry-run", "--cache", str(tmp_path / "cache")))
+    assert given.code == 0
+    text = re.sub(r"\d+\.\d ms", "T ms", given.out)
+    assert text == (
+        "240 images, 3 classes, 120 trusted labels\n"
+        "would hold out 24 of them, estimate the noise from 96, embed every image and its mirror with\n"
+        f"tiny at 32 px (T ms each), fix the labels, train, measure, and write {tmp_path / 'out'}/\n"
+        "about 15 s and 0 MB of cache if nothing is cached\n"
+    )
+    assert {file.name for file in tmp_path.iterdir()} == {"here"}
+    plan = json.loads(assay(*small_data.command(tmp_path / "out", "--dry-run", "--json")).out)
+    assert (plan["images"], plan["holdout"], plan["resumes"]) == (240, 24, False)
+
+
+def test_a_dry_run_on_a_run_says_so(assay, small_data, finished):
+    """The plan knows that a part is done."""
+    assert f"{finished} holds this run already" in assay(*small_data.command(finished, "--dry-run")).out
+
+
+def test_other_settings_end_with_2(assay, small_data, finished):
+    """The difference is named, and the way out."""
+    given = assay(*small_data.command(finished, "--seed", "1"))
+    assert (given.code, given.out) == (2, "")
+    assert given.err == (
+        f"assay: {finished} holds a run with seed 0 there, 1 now; "
+        "name another folder with --out, or start anew with --overwrite\n"
+    )
+
+
+def test_overwrite_starts_anew(assay, small_data, tmp_path):
+    """With ``--overwrite`` the other run takes its place."""
+    assert assay(*small_data.command(tmp_path / "out")).code == 0
+    assert assay(*small_data.command(tmp_path / "out", "--seed", "1", "--overwrite")).code == 0
+    record = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert record["settings"]["seed"] == 1
+    assert record["command"][0] == "assay"
+
+
+def test_trusted_labels_are_asked_for(assay, small_data, tmp_path):
+    """Without trusted labels there is nothing to rest on."""
+    given = assay("run", small_data.images, "-o", tmp_path / "out")
+    assert given.code == 2
+    assert given.err == (
+        "assay: expected --trusted with labels that you checked, since everything rests on them; "
+        "200 to 500, of images picked at random, will do\n"
+    )
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_skipped_images_end_with_4_when_strict(assay, own_data, tmp_path, strict):
+    """A damaged image is listed; only under ``--strict`` it changes the exit code. Again, the same."""
+    (own_data.images / "1.png").write_bytes(b"")
+    command = own_data.command(tmp_path / "out", *(["--strict"] if strict else []))
+    for _ in range(2):
+        given = assay(*command)
+        assert given.code == (4 if strict else 0)
+        assert "skipped 1." in given.out
+    assert (tmp_path / "out" / "skipped.csv").read_text() == (
+        "name,reason,detail\n1.png,empty_file,0 bytes\n"
+    )
+
+
+def test_a_model_no_better_than_the_baseline_ends_with_5(assay, own_data, tmp_path):
+    """Results are written, a warning is said, and the exit code is 5, also when the command comes again."""
+    for row in range(240):
+        noise(row, 32, 32).save(own_data.images / f"{row}.png")
+    for _ in range(2):
+        given = assay(*own_data.command(tmp_path / "out"))
+        assert given.code == 5
+        assert (tmp_path / "out" / "labels.csv").exists()
+    facts = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert facts["better_than_baseline"] is False
+    warning = "on the holdout the model is not measurably better than the histogram baseline"
+    assert warning in facts["warnings"]
+
+
+def test_without_a_holdout_it_says_not_measured(assay, small_data, tmp_path):
+    """``--holdout 0`` learns from everything, and says that the model's accuracy is not measured."""
+    given = assay(*small_data.command(tmp_path / "out", "--holdout", "0"))
+    assert given.code == 0
+    line = "The accuracy of this very model is not measured: no image was held out for it."
+    assert line in given.out.splitlines()
+    assert "histogram baseline" not in given.out
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--holdout", "118"], "expected --holdout from 0 to 117, as each class keeps a trusted image"),
+        (["--holdout-split", "notebook"], "--holdout-split notebook needs more than 2,000 trusted images"),
+        (["--folds", "1"], "see assay run -h"),
+        (["--size", "huge"], "see assay run -h"),
+        (["--duplicates", "all"], "see assay run -h"),
+        (["--effort", "heroic"], "see assay run -h"),
+        (["--class-map", "ash"], "--class-map: expected FROM=TO, got 'ash'"),
+        (["--class-map", "a=b"], "--class-map a=b: 'b' is not a class"),
+        (["--weights", "nowhere.safetensors"], "--weights: the backbone 'tiny' has none"),
+        (["--backbone", "tf_efficientnet_lite9"], "--backbone: expected the name of a model of timm"),
+        (["--sed", "1"], "No such option: --sed"),
+    ],
+)
+def test_wrong_usage_ends_with_2(assay, small_data, tmp_path, flags, message):
+    """What cannot be is refused in one line, and nothing is left behind that would be a run."""
+    given = assay(*small_data.command(tmp_path / "out", *flags))
+    assert given.code == 2
+    assert given.err.splitlines()[-1].startswith("assay: ")
+    assert message in given.err.splitlines()[-1]
+    assert not (tmp_path / "out" / "run.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("break_it", "message"),
+    [
+        (lambda data: (data.folder / "noisy.csv").unlink(), "noisy.csv"),
+        (
+            lambda data: (data.folder / "trusted.csv").write_text("file,label\n0.png,ahs\n"),
+            "did you mean 'ash'",
+        ),
+        (lambda data: (data.folder / "trusted.csv").write_text("file,label\n"), "trusted"),
+        (lambda data: (data.folder / "noisy.csv").write_text("ash\nbirch\n"), "noisy.csv"),
+        (lambda data: (data.folder / "noisy.csv").write_bytes(b"\x00\xff\x00"), "noisy.csv"),
+    ],
+)
+def test_refused_data_end_with_3(assay, own_data, tmp_path, break_it, message):
+    """Labels that cannot be trusted to mean what they say are refused before anything is written."""
+    break_it(own_data)
+    given = assay(*own_data.command(tmp_path / "out"))
+    assert given.code == 3
+    assert given.err.splitlines()[-1].startswith("assay: ")
+    assert message in given.err
+    assert "Traceback" not in given.err
+    assert not (tmp_path / "out" / "run.json").exists()
+
+
+def test_the_pairing_is_said_before_the_work(assay, own_data, tmp_path):
+    """Labels without names belong to the images in natural order, and the pairs are shown."""
+    labels = [line.split(",")[1] for line in (own_data.folder / "noisy.csv").read_text().splitlines()[1:]]
+    (own_data.folder / "noisy.csv").write_text("\n".join(labels) + "\n")
+    given = assay(*own_data.command(tmp_path / "out"))
+    assert given.code == 0
+    assert "0.png" in given.err
+    assert "239.png" in given.err

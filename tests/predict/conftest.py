@@ -1,0 +1,46 @@
+"""A model of drawn images, and images to predict."""
+
+import numpy as np
+import pytest
+from PIL import Image
+from small_runs import CLASSES, draw_image
+
+from assay.embed.tiny import TinyBackbone
+from assay.learn.linear import fit_logistic
+from assay.learn.model import Model
+
+
+@pytest.fixture(scope="session")
+def model() -> Model:
+    """Linear on the features of ``tiny``, fitted to 60 drawn images."""
+    generator = np.random.default_rng(1)
+    truth = np.arange(60) % 3
+    images = np.stack([draw_image(label, generator) for label in truth])
+    head = fit_logistic(TinyBackbone().embed(images), truth, 3)
+    return Model("tiny", 32, CLASSES, head)
+
+
+@pytest.fixture
+def new_images(tmp_path):
+    """Six good images in an order of their own, then one of one colour, and four that are none."""
+    folder = tmp_path / "new"
+    folder.mkdir()
+    generator = np.random.default_rng(2)
+    for row, label in enumerate((2, 0, 1, 1, 0, 2)):
+        Image.fromarray(draw_image(label, generator)).save(folder / f"{row + 5}.png")
+    Image.new("RGB", (32, 32), (77, 77, 77)).save(folder / "100.png")
+    (folder / "empty.png").write_bytes(b"")
+    (folder / "page.jpg").write_text("<html>")
+    whole = (folder / "5.png").read_bytes()
+    (folder / "cut.png").write_bytes(whole[: len(whole) // 2])
+    (folder / "gone.png").symlink_to(folder / "nowhere.png")
+    return folder
+
+
+NAMES = [f"{row}.png" for row in range(5, 11)] + ["100.png", "cut.png", "empty.png", "gone.png", "page.jpg"]
+
+
+@pytest.fixture
+def names() -> list[str]:
+    """The new images in natural order."""
+    return NAMES

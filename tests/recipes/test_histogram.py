@@ -1,0 +1,69 @@
+"""The notebook's baseline."""
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+from small_runs import draw_image
+
+from assay._types import UNKNOWN
+from assay.data.read import read_dataset
+from assay.recipes.histogram import train_histogram
+
+
+@pytest.fixture(scope="module")
+def dataset(small_data, options):
+    return read_dataset(small_data.images, options.read)
+
+
+def notebook_features(images: np.ndarray) -> np.ndarray:
+    """Five bins between six edges for each channel, as shares of the pixels."""
+    edges = np.linspace(0, 255, 6)
+    return np.array(
+        [
+            [count for c in range(3) for count in np.histogram(image[..., c], bins=edges)[0] / 1024]
+            for image in images
+        ]
+    )
+
+
+def test_the_baseline_is_the_notebooks(dataset, tmp_path):
+    """Features are the notebook's histograms, the head scikit-learn's logistic regression on noisy labels."""
+    learn = np.arange(240) < 200
+    baseline = train_histogram(dataset, learn, tmp_path)
+    pixels = [np.asarray(read_pixels(dataset, row)) for row in range(240)]
+    assert baseline.features == pytest.approx(notebook_features(np.array(pixels)), abs=1e-3)
+    X = StandardScaler().fit(baseline.features[:200].astype(float))
+    simple = LogisticRegression(max_iter=2000).fit(
+        X.transform(baseline.features[:200].astype(float)), dataset.given[:200]
+    )
+    expected = simple.predict_proba(X.transform(baseline.features[200:].astype(float)))
+    assert baseline.model.probabilities(baseline.features[200:]) == pytest.approx(expected, abs=1e-3)
+
+
+def read_pixels(dataset, row):
+    from assay.data.images import decode
+
+    return decode(dataset.source.read(row)).pixels
+
+
+def test_only_chosen_rows_with_a_label_are_learned_from(dataset, tmp_path):
+    """Labels of other rows change nothing, and a row without a label is no row."""
+    from dataclasses import replace
+
+    given = dataset.given.copy()
+    given[:10] = UNKNOWN
+    learn = np.arange(240) < 100
+    one = train_histogram(replace(dataset, given=given), learn, tmp_path).model
+    given[100:] = (given[100:] + 1) % 3
+    other = train_histogram(replace(dataset, given=given), learn, tmp_path).model
+    assert all((a == b).all() for a, b in zip(one.head.weights, other.head.weights, strict=True))
+    assert one.facts["rows"] == 90
+    assert (one.architecture, one.size, one.labels) == ("histogram", 32, dataset.classes)
+
+
+def test_colours_alone_say_little_of_drawn_thirds():
+    """The data of these tests are no task for a histogram: the classes have the same colours."""
+    generator = np.random.default_rng(0)
+    means = [np.mean([draw_image(label, generator).mean() for _ in range(50)]) for label in range(3)]
+    assert max(means) - min(means) < 3

@@ -1,0 +1,158 @@
+"""Nothing that is learned depends on what was held out."""
+
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from small_runs import CLASSES, write_labels
+
+from assay._errors import LabelError, UsageError
+from assay._types import UNKNOWN
+from assay.data.read import read_dataset
+from assay.data.split import seal_holdout
+from assay.embed.backbone import load_backbone
+from assay.embed.images import embed_images
+from assay.recipes import run
+from assay.recipes.sealing import close_seal
+
+MODEL = "model/model.safetensors"
+
+
+def bytes_of(out, *names: str) -> list[bytes]:
+    return [(out / name).read_bytes() for name in names]
+
+
+@pytest.fixture
+def same_split(finished, small_data, options, monkeypatch):
+    """The split of the finished run for every run: the labels that it is stratified by may change."""
+    dataset = read_dataset(small_data.images, options.read)
+    split = seal_holdout(dataset.trusted)
+    # Not by its dotted name: recipes.run is also the name of the function.
+    monkeypatch.setattr(sys.modules["assay.recipes.run"], "seal_holdout", lambda *_, **__: split)
+    return split
+
+
+def test_trusted_labels_of_the_holdout_teach_nothing(
+    finished, same_split, own_data, read_of, options, tmp_path
+):
+    """With the held-out trusted labels all wrong, labels, noise and model are byte for byte the same."""
+    trusted = own_data.truth.copy()
+    trusted[same_split.holdout] = (trusted[same_split.holdout] + 1) % 3
+    rows = own_data.trusted_rows
+    write_labels(own_data.folder / "trusted.csv", rows, trusted[rows])
+    result = run(own_data.images, tmp_path / "out", replace(options, read=read_of(own_data)))
+    names = ("labels.csv", "noise.json", MODEL)
+    assert bytes_of(tmp_path / "out", *names) == bytes_of(finished.out, *names)
+    # The figures are not: they are what the labels are for.
+    assert result.evaluations["assay"].accuracy.estimate < 0.1
+
+
+def test_noisy_labels_of_the_holdout_teach_nothing(
+    finished, same_split, own_data, read_of, options, tmp_path
+):
+    """With the held-out noisy labels all changed, noise, model and all other rows are the same."""
+    given = own_data.given.copy()
+    given[same_split.holdout] = (given[same_split.holdout] + 1) % 3
+    write_labels(own_data.folder / "noisy.csv", range(240), given)
+    result = run(own_data.images, tmp_path / "out", replace(options, read=read_of(own_data)))
+    assert bytes_of(tmp_path / "out", "noise.json", MODEL) == bytes_of(finished.out, "noise.json", MODEL)
+    lines = [(out / "labels.csv").read_text().splitlines()[1:] for out in (tmp_path / "out", finished.out)]
+    differing = [row for row, (one, other) in enumerate(zip(*lines, strict=True)) if one != other]
+    assert set(differing) <= set(same_split.holdout.tolist())
+    assert result.evaluations["assay"].accuracy == finished.result.evaluations["assay"].accuracy
+    assert result.evaluations["histogram"].accuracy == finished.result.evaluations["histogram"].accuracy
+
+
+@pytest.fixture
+def sealed_of(options, tmp_path):
+    """What ``close_seal`` makes of some data."""
+
+    def close(data, read, **changes):
+        asked = replace(options, read=read, **changes)
+        dataset = read_dataset(data.images, read)
+        features = embed_images(dataset, load_backbone("tiny", tmp_path), tmp_path / "own")
+        split = seal_holdout(dataset.trusted)
+        return close_seal(dataset.with_skipped(features.skipped), split, features, asked), split
+
+    return close
+
+
+def test_every_usable_image_is_learned_from_or_held_out(sealed_of, own_data, read_of):
+    """Held-out and skipped images have no fold, all others have one; held-out trusted labels are gone."""
+    (own_data.images / "0.png").write_bytes(b"")
+    sealed, split = sealed_of(own_data, read_of(own_data))
+    folded = sealed.data.fold_of != UNKNOWN
+    assert not folded[0]
+    assert not folded[split.holdout].any()
+    assert folded.sum() == 240 - len({0, *split.holdout.tolist()})
+    assert set(sealed.data.fold_of[folded].tolist()) == set(range(5))
+    assert (sealed.data.trusted[split.holdout] == UNKNOWN).all()
+    assert sealed.holdout.tolist() == [row for row in split.holdout.tolist() if row != 0]
+
+
+def test_a_held_out_image_that_is_also_learned_from_is_left_out(
+    sealed_of, own_data, read_of, options, tmp_path
+):
+    """A copy, byte for byte, of an image of the fit part is reported and leaves the evaluation."""
+    _, split = sealed_of(own_data, read_of(own_data))
+    held = int(split.holdout[0])
+    same = own_data.truth[split.fit] == own_data.truth[held]
+    twin = int(split.fit[same][0])
+    (own_data.images / f"{held}.png").write_bytes((own_data.images / f"{twin}.png").read_bytes())
+    sealed, _ = sealed_of(own_data, read_of(own_data))
+    assert sealed.leaked.tolist() == [held]
+    result = run(own_data.images, tmp_path / "out", replace(options, read=read_of(own_data)))
+    assert result.evaluations["assay"].n == 23
+    assert result.evaluations["assay_leaks_included"].n == 24
+    message = "1 holdout images show a picture that was learned from: left out of the evaluation"
+    assert message in result.warnings
+
+
+def test_equal_images_with_different_trusted_labels_are_refused(own_data, read_of, options, tmp_path):
+    """Two names of one picture cannot be two classes, wherever the split puts them."""
+    rows = own_data.trusted_rows
+    one = int(rows[0])
+    other = int(rows[own_data.truth[rows] != own_data.truth[one]][0])
+    (own_data.images / f"{other}.png").write_bytes((own_data.images / f"{one}.png").read_bytes())
+    classes = CLASSES[own_data.truth[one]], CLASSES[own_data.truth[other]]
+    message = (
+        rf"conflicting_trusted: .*'{one}.png' is '{classes[0]}', '{other}.png' is '{classes[1]}'. Correct one"
+    )
+    with pytest.raises(LabelError, match=message):
+        run(own_data.images, tmp_path / "out", replace(options, read=read_of(own_data)))
+
+
+def test_skipped_images_of_the_holdout_are_counted(sealed_of, own_data, read_of, options, tmp_path):
+    """A held-out image that cannot be read has no figure, and the evaluation says how many there were."""
+    _, split = sealed_of(own_data, read_of(own_data))
+    for row in split.holdout[:3]:
+        (own_data.images / f"{row}.png").write_bytes(b"no image")
+    result = run(own_data.images, tmp_path / "out", replace(options, read=read_of(own_data)))
+    assert (result.evaluations["assay"].n, result.evaluations["assay"].skipped) == (21, 3)
+    assert "3 images could not be used; skipped.csv says why" in result.warnings
+
+
+def test_a_holdout_without_a_usable_image_is_said(sealed_of, own_data, read_of, options, tmp_path):
+    """If no held-out image can be read the model is not measured, and that is a warning."""
+    _, split = sealed_of(own_data, read_of(own_data))
+    for row in split.holdout:
+        (own_data.images / f"{row}.png").write_bytes(b"")
+    result = run(own_data.images, tmp_path / "out", replace(options, read=read_of(own_data)))
+    assert "assay" not in result.evaluations
+    assert (
+        "none of the held-out images could be used: this model's accuracy is not measured" in result.warnings
+    )
+
+
+def test_fewer_images_than_folds_are_refused(sealed_of, small_data, read_of):
+    """There must be an image for each fold."""
+    with pytest.raises(UsageError, match=r"expected at least 217 usable images to learn from, got 216$"):
+        sealed_of(small_data, read_of(small_data), folds=217)
+
+
+def test_no_class_is_lost_between_the_parts(sealed_of, small_data, read_of):
+    """Each class has trusted images on both sides of the seal."""
+    sealed, split = sealed_of(small_data, read_of(small_data))
+    for rows in (split.holdout, np.flatnonzero(sealed.data.trusted != UNKNOWN)):
+        assert set(small_data.truth[rows].tolist()) == {0, 1, 2}

@@ -1,0 +1,130 @@
+"""Runs on a few drawn images, with a head that learns in a moment.
+
+Started as a script this is ``assay`` with that head.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from assay.learn.heads import MLPHead
+
+CLASSES = ("ash", "birch", "cedar")
+
+
+@dataclass(frozen=True)
+class SmallData:
+    """Images of three classes, two of five labels wrong, every second one trusted."""
+
+    folder: Path
+    truth: np.ndarray
+    given: np.ndarray
+    trusted_rows: np.ndarray
+
+    @property
+    def images(self) -> Path:
+        return self.folder / "images"
+
+    @property
+    def labels(self) -> list[str]:
+        """The flags that name the label files."""
+        return ["--noisy", str(self.folder / "noisy.csv"), "--trusted", str(self.folder / "trusted.csv")]
+
+    def command(self, out: Path, *more: str) -> list[str]:
+        """``assay run`` on all of it."""
+        return ["run", str(self.images), *self.labels, "-o", str(out), "--backbone", "tiny", *more]
+
+
+def draw_data(folder: Path, n: int = 240, seed: int = 0) -> SmallData:
+    """Each class has its bright third, so that colours say nothing, and a mirror image says the same."""
+    generator = np.random.default_rng(seed)
+    truth = generator.permutation(np.arange(n) % len(CLASSES))
+    wrong = generator.random(n) < 0.4
+    given = np.where(wrong, (truth + generator.integers(1, len(CLASSES), n)) % len(CLASSES), truth)
+    (folder / "images").mkdir(parents=True)
+    for row, label in enumerate(truth):
+        Image.fromarray(draw_image(label, generator)).save(folder / "images" / f"{row}.png")
+    trusted_rows = np.arange(0, n, 2)
+    write_labels(folder / "noisy.csv", range(n), given)
+    write_labels(folder / "trusted.csv", trusted_rows, truth[trusted_rows])
+    return SmallData(folder, truth, given, trusted_rows)
+
+
+def draw_image(label: int, generator: np.random.Generator, side: int = 32) -> np.ndarray:
+    """Dark noise; the upper, middle or lower third of it brighter."""
+    pixels = generator.integers(0, 90, (side, side, 3), np.uint8)
+    third = side // len(CLASSES)
+    pixels[third * label : third * (label + 1)] += generator.integers(60, 120, (1, 1, 3), np.uint8)
+    return pixels
+
+
+def write_labels(file: Path, rows: Sequence[int], labels: Sequence[int]) -> Path:
+    """A label file with a header."""
+    lines = [f"{row}.png,{CLASSES[label]}\n" for row, label in zip(rows, labels, strict=True)]
+    file.write_text("file,label\n" + "".join(lines))
+    return file
+
+
+def quick_head(seed: int) -> MLPHead:
+    """A linear head after a few steps: good enough for drawn thirds. With SLOW_HEAD_S it comes that late."""
+    time.sleep(float(os.environ.get("SLOW_HEAD_S", "0")))
+    return MLPHead(hidden=0, epochs=1, min_steps=30, learning_rate=0.05, random_state=seed)
+
+
+@contextmanager
+def quick_learning() -> Iterator[None]:
+    """Inside, runs learn the quick head."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("assay.recipes.assay.make_head", quick_head)
+        yield
+
+
+def start_assay(arguments: Sequence[str], **options: object) -> subprocess.Popen:
+    """A process that is ``assay`` with the quick head; its output is text in pipes."""
+    path = [str(Path(__file__).parent), *sys.path]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path)} | options.pop("env", {})
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    command = [sys.executable, __file__, *map(str, arguments)]
+    return subprocess.Popen(command, env=environment, **(pipes | options))
+
+
+def run_assay(arguments: Sequence[str], **options: object) -> subprocess.CompletedProcess:
+    """The finished process."""
+    process = start_assay(arguments, **options)
+    out, err = process.communicate(timeout=60)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def die_at_rename(number: int) -> None:
+    """Kill this process in the moment in which it would give its file of this number its name."""
+    rename, left = os.replace, [number]
+
+    def counted(source: os.PathLike, target: os.PathLike) -> None:
+        left[0] -= 1
+        if left[0] == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        rename(source, target)
+
+    os.replace = counted
+
+
+if __name__ == "__main__":
+    import assay.recipes.assay
+    from assay.cli.app import main
+
+    # A test may have been started where Ctrl-C is ignored, and processes inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    assay.recipes.assay.make_head = quick_head
+    if "DIE_AT_RENAME" in os.environ:
+        die_at_rename(int(os.environ["DIE_AT_RENAME"]))
+    main()

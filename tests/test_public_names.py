@@ -1,0 +1,79 @@
+"""The names that ``import assay`` offers."""
+
+import subprocess
+import sys
+from types import ModuleType
+
+import pytest
+
+import assay
+
+NAMES = (
+    "AssayError",
+    "Model",
+    "NoisyLabelClassifier",
+    "ReadOptions",
+    "embed_images",
+    "estimate_noise",
+    "evaluate",
+    "fix_labels",
+    "load_model",
+    "predict",
+    "read_dataset",
+    "run",
+)
+
+
+def test_the_public_names_are_these():
+    """A dozen names, listed, no more."""
+    assert tuple(assay.__all__) == NAMES
+    assert dir(assay) == sorted([*NAMES, "__version__"])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_name_is_there_and_documented(name):
+    """Each is a function or class with a docstring that begins with what it means."""
+    found = getattr(assay, name)
+    assert callable(found)
+    assert not isinstance(found, ModuleType)
+    assert found.__doc__.partition("\n")[0].endswith((".", ":", ","))
+
+
+def test_a_wrong_name_is_refused_with_the_right_ones():
+    """What is not there is not there, and the message lists what is."""
+    with pytest.raises(
+        AttributeError, match=r"module 'assay' has no name 'predit'; it has AssayError, Model,"
+    ):
+        _ = assay.predit
+
+
+def test_a_room_of_the_same_name_does_not_hide_a_function():
+    """``assay.predict`` stays the function when the room ``assay.predict`` was loaded."""
+    code = (
+        "import assay, assay.predict.batch\n"
+        "from assay.predict import Predictions\n"
+        "from assay.predict.batch import predict as inner\n"
+        "assert assay.predict.__module__ == 'assay.recipes.shortcuts', assay.predict\n"
+        "assert Predictions.__module__ == 'assay.predict.batch'\n"
+    )
+    result = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, check=False)
+    assert result.returncode == 0, result.stderr.decode()
+
+
+@pytest.mark.slow
+def test_type_checkers_see_the_names(tmp_path):
+    """Mypy knows the public functions, and a wrong keyword is an error for it."""
+    mypy = pytest.importorskip("mypy.api", reason="mypy is part of the dev extra")
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import assay\n"
+        "result = assay.run('images', 'out', trusted='t.csv', seed=1)\n"
+        "rate: float = result.learned.noise.rate.estimate\n"
+        "names: tuple[str, ...] = assay.predict('out', 'new').names\n"
+        "assay.run('images', 'out', trusted='t.csv', sed=1)\n"
+    )
+    flags = ["--no-incremental", "--follow-imports=silent", "--ignore-missing-imports", "--strict"]
+    out, _, _ = mypy.run([*flags, "--cache-dir", str(tmp_path / "cache"), str(script)])
+    errors = [line.removeprefix(f"{script}:") for line in out.splitlines() if "error" in line]
+    assert errors[0].startswith('5: error: Unexpected keyword argument "sed"'), out
+    assert len([line for line in errors if not line.startswith("Found")]) == 1, out
