@@ -32,9 +32,6 @@ fix: $(INSTALLED) ## what ruff can mend by itself
 docs: $(INSTALLED) ## docs/cli.md, from the help pages
 	$(BIN)/python docs/generate.py
 
-docs: $(INSTALLED) ## docs/cli.md, from the help pages
-	$(BIN)/python docs/generate.py
-
 bench: $(INSTALLED) ## every benchmark; DATA=folder of the data set
 	@test -n "$(DATA)" || { echo "make bench: expected DATA=folder of the data set, got nothing" >&2; exit 2; }
 	@set -e; for script in benchmarks/[a-z]*.py; do \
