@@ -92,6 +92,7 @@ def test_skipped_images_end_with_4_when_strict(assay, finished, new, tmp_path):
     ("out", "message"),
     [
         ("rows.txt", "--out: expected a name ending in .csv, .parquet, .jsonl, got rows.txt; or --format"),
+        (".", "--out: expected a file, got the folder .; name a file in it"),
         ("nowhere/rows.csv", "--out: expected a file in a folder that is there, got nowhere/rows.csv"),
     ],
 )

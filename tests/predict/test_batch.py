@@ -42,6 +42,13 @@ def test_probabilities_are_the_models(model, new_images, tmp_path):
     assert (found.probs[7:] == 0).all()
 
 
+def test_probabilities_are_written_with_four_decimals():
+    """What is stored as float32 does not show the digits that it lacks."""
+    probs = np.array([[0.1234567, 0.8765433], [0, 0]], dtype=np.float32)
+    found = Predictions(("a", "b"), probs, ("x", "y"), ("ok", "truncated"))
+    assert found.columns()[2] == [0.8765, None]
+
+
 def test_an_image_of_one_colour_has_finite_probabilities(model, new_images, tmp_path):
     """Constant pixels are an image like any other."""
     found = predict(model, new_images, tmp_path / "cache")

@@ -59,6 +59,8 @@ def _format_of(target: Path | None) -> str:
     """The format that a file's name asks for; refused before any image is read."""
     if target is None:
         return "csv"
+    if target.is_dir():
+        raise UsageError(f"--out: expected a file, got the folder {target}; name a file in it")
     if not target.parent.is_dir():
         raise UsageError(f"--out: expected a file in a folder that is there, got {target}; make its folder")
     if target.suffix.lower() not in FORMATS and (target.is_file() or not target.exists()):

@@ -37,11 +37,12 @@ class Predictions:
     def columns(self) -> list[list[object]]:
         """The columns of ``COLUMNS``; label and probability are None where the status is not ``ok``."""
         usable = [status == "ok" for status in self.statuses]
-        best, top = self.probs.argmax(axis=1).tolist(), np.round(self.probs.max(axis=1), 4).tolist()
+        # As float64: a rounded float32 would be written with all its digits, 0.7936999797821045.
+        best, top = self.probs.argmax(axis=1).tolist(), self.probs.max(axis=1).astype(np.float64)
         return [
             list(self.names),
             [self.labels[i] if good else None for i, good in zip(best, usable, strict=True)],
-            [p if good else None for p, good in zip(top, usable, strict=True)],
+            [p if good else None for p, good in zip(np.round(top, 4).tolist(), usable, strict=True)],
             list(self.statuses),
         ]
 
