@@ -75,6 +75,11 @@ class Backbone(Protocol):
         ...
 
     @property
+    def interpolation(self) -> str:
+        """How those images are made of others: a key of ``data.images.FILTERS``."""
+        ...
+
+    @property
     def width(self) -> int:
         """D, the number of features."""
         ...

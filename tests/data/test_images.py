@@ -163,6 +163,14 @@ def test_to_square_is_pillows_bicubic():
     assert to_square(square, 32) is square
 
 
+def test_the_nearest_pixel_is_repeated():
+    """From 32 to 128 pixels each colour fills a block of four by four, and none is new."""
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+    assert (to_square(pixels, 128, "nearest") == pixels.repeat(4, axis=0).repeat(4, axis=1)).all()
+    smaller = to_square(np.asarray(picture()), 20, "nearest")
+    assert (smaller == np.asarray(picture().resize((20, 20), Image.Resampling.NEAREST))).all()
+
+
 def test_to_square_does_not_alias():
     """Stripes finer than a pixel of the result become even gray."""
     stripes = np.zeros((256, 256, 3), np.uint8)

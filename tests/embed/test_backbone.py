@@ -32,3 +32,11 @@ def test_tiny_takes_no_weights(tmp_path):
     message = "--weights: the backbone 'tiny' has none, got mine.safetensors; leave the flag out"
     with pytest.raises(UsageError, match=f"^{re.escape(message)}$"):
         load_backbone("tiny", tmp_path, weights=Path("mine.safetensors"))
+
+
+@pytest.mark.parametrize("choice", [{"features": "map"}, {"interpolation": "nearest"}])
+def test_tiny_has_no_other_features(tmp_path, choice):
+    """A choice that would be ignored is refused."""
+    message = "the backbone 'tiny' has features of its own only; name a network of timm"
+    with pytest.raises(UsageError, match=f"^{message}$"):
+        load_backbone("tiny", tmp_path, **choice)

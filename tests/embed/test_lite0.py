@@ -1,3 +1,5 @@
+import hashlib
+
 import numpy as np
 import pytest
 
@@ -11,7 +13,9 @@ pytest.importorskip("timm", reason="needs the train extra")
 from safetensors.torch import save_file  # noqa: E402  # after torch is known to be there
 
 from assay.embed.backbone import LEVELS  # noqa: E402  # the same
-from assay.embed.network import Levels  # noqa: E402  # the same
+from assay.embed.packaged import PACKAGED  # noqa: E402  # the same
+from assay.embed.preprocessing import FROM_ZERO_TO_ONE  # noqa: E402  # the same
+from assay.embed.trunk import Levels  # noqa: E402  # the same
 
 pytestmark = pytest.mark.train
 
@@ -83,6 +87,73 @@ def test_the_digest_is_over_what_changes_the_features(cache, exact):
     half = load_backbone(LITE0, cache, size=SIZE, dtype="bfloat16")
     assert again.digest == exact.digest
     assert len({backbone.digest for backbone in (exact, larger, half)}) == 3
+
+
+def test_every_choice_has_a_digest_of_its_own(cache, exact):
+    """Features of another kind, of other pixels or of squares made otherwise are never taken for these."""
+    choices = {"features": "map", "interpolation": "nearest", "preprocessing": FROM_ZERO_TO_ONE}
+    digests = {
+        load_backbone(LITE0, cache, size=SIZE, dtype="float32", **{name: choice}).digest
+        for name, choice in choices.items()
+    }
+    assert len(digests | {exact.digest}) == 4
+
+
+def test_the_digest_of_the_defaults_stays(exact):
+    """What is stored in caches is found again: the digest names no choice that is the default."""
+    identity = {
+        "name": LITE0,
+        "weights": PACKAGED[LITE0].sha256,
+        "size": SIZE,
+        "levels": LEVELS,
+        "torch": torch.__version__,
+        "mean": exact.mean,
+        "std": exact.std,
+    }
+    wanted = hashlib.sha256(repr((identity, exact.plan.key)).encode()).hexdigest()
+    assert exact.digest == wanted
+
+
+def test_the_trunk_gives_the_features(cache, exact):
+    """Scaled by hand, pixels go through the trunk to the features that ``embed`` gives, of either kind."""
+    pixels = torch.from_numpy(images(3).transpose(0, 3, 1, 2)).float()
+    whole = load_backbone(
+        LITE0, cache, size=SIZE, dtype="float32", features="map", preprocessing=FROM_ZERO_TO_ONE
+    )
+    for backbone, scaled in ((exact, pixels / 127.5 - 1), (whole, pixels / 255)):
+        trunk = backbone.trunk()
+        assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in trunk.modules())
+        assert not any(module.training for module in trunk.modules())
+        with torch.inference_mode():
+            found = trunk(scaled).numpy()
+        assert found.dtype == np.float32
+        assert backbone.embed(images(3)) == pytest.approx(found, rel=1e-3, abs=1e-3)
+    assert whole.width == 1280 * 2 * 2
+    assert (whole.features, whole.interpolation) == ("map", "bicubic")
+
+
+def test_a_model_holds_what_the_features_need(cache, exact):
+    """The layer after the last stage, 1.7 MB, is no part of a model that looks at stages."""
+    whole = load_backbone(LITE0, cache, size=SIZE, dtype="float32", features="map").tensors()
+    kept = exact.tensors()
+    assert whole.keys() == exact.network.state_dict().keys()
+    left_out = whole.keys() - kept.keys()
+    assert {name.split(".")[0] for name in left_out} == {"conv_head", "bn2"}
+    assert sum(whole[name].nbytes for name in left_out) > 1_600_000
+    assert all(np.array_equal(kept[name], whole[name]) for name in kept)
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        ({"features": "pooled"}, "features: expected stages or map, got 'pooled'"),
+        ({"interpolation": "bilinear"}, "interpolation: expected bicubic or nearest, got 'bilinear'"),
+    ],
+)
+def test_an_unknown_choice_is_refused(cache, choice, message):
+    """Before anything is loaded."""
+    with pytest.raises(UsageError, match=f"^{message}$"):
+        load_backbone(LITE0, cache, size=SIZE, **choice)
 
 
 def test_local_weights_of_the_same_network_give_the_same_features(cache, exact, tmp_path):

@@ -6,46 +6,19 @@ import pytest
 from assay._errors import ModelError, UsageError
 
 torch = pytest.importorskip("torch", reason="needs the train extra")
-timm = pytest.importorskip("timm", reason="needs the train extra")
+pytest.importorskip("timm", reason="needs the train extra")
 
-from torch import nn  # noqa: E402  # after torch is known to be there
+from networks import SIZE, normalised, random_weights  # noqa: E402  # after torch is known to be there
+from torch import nn  # noqa: E402  # the same
 
-from assay.embed.network import (  # noqa: E402  # the same
-    HALF,
-    Levels,
-    build_network,
-    feature_width,
-    fold_batch_norms,
-    preprocessing_of,
-)
+from assay.embed.network import build_network, feature_width, fold_batch_norms  # noqa: E402  # the same
 from assay.embed.packaged import PACKAGED  # noqa: E402  # the same
+from assay.embed.trunk import Levels  # noqa: E402  # the same
 from assay.embed.weights import Weights, find_weights  # noqa: E402  # the same
 
 pytestmark = pytest.mark.train
 
-SIZE = 64
 WANTED = "weights of test_efficientnet: expected conv_stem.weight of shape (24, 3, 3, 3) and finite, got"
-
-
-def random_weights(name: str, origin: str = "file") -> Weights:
-    """Weights for a small network of timm, batch statistics included, the same each time."""
-    noise = torch.Generator().manual_seed(0)
-    tensors = {}
-    for key, tensor in timm.create_model(name, pretrained=False).state_dict().items():
-        values = torch.randn(tensor.shape, generator=noise)
-        if tensor.dtype == torch.int64:
-            tensors[key] = tensor
-        elif key.endswith("running_var"):
-            tensors[key] = values.abs() + 0.5
-        elif tensor.ndim > 1:
-            tensors[key] = values / tensor[0].numel() ** 0.5
-        else:
-            tensors[key] = 1 + values / 10 if key.endswith("weight") else values / 10
-    return Weights(tensors, "0" * 64, origin)
-
-
-def images(number: int = 2, size: int = SIZE):
-    return torch.rand(number, 3, size, size, generator=torch.Generator().manual_seed(1)) * 2 - 1
 
 
 @pytest.fixture(scope="module")
@@ -111,69 +84,6 @@ def test_an_unknown_architecture_is_refused():
         build_network("os.system", random_weights("test_efficientnet"))
 
 
-def test_packaged_weights_want_pixels_from_minus_one_to_one():
-    """Mean and spread are a half for the packages, and timm's own for the rest."""
-    assert {preprocessing_of(name) for name in PACKAGED} == {HALF}
-    assert HALF.mean == HALF.std == (0.5, 0.5, 0.5)
-    assert preprocessing_of("resnet18").mean == (0.485, 0.456, 0.406)
-    assert preprocessing_of("resnet18").std == (0.229, 0.224, 0.225)
-
-
-@pytest.mark.parametrize("levels", [1, 2, 3])
-@pytest.mark.parametrize(("name", "stages"), [("test_efficientnet", "blocks"), ("test_convnext", "stages")])
-def test_levels_are_the_means_of_the_last_stages(name, stages, levels):
-    """Features equal running the stages one by one and averaging each of the last ones over positions."""
-    network = build_network(name, random_weights(name))
-    collected = []
-    with torch.inference_mode():
-        found = Levels(network, levels)(images())
-        hooked = [
-            stage.register_forward_hook(lambda *call: collected.append(call[2]))
-            for stage in getattr(network, stages)
-        ]
-        network(images())
-    expected = []
-    for maps in collected[-levels:]:
-        total = torch.zeros(maps.shape[:2])
-        for y in range(maps.shape[2]):
-            for x in range(maps.shape[3]):
-                total += maps[:, :, y, x]
-        expected.append(total / (maps.shape[2] * maps.shape[3]))
-    for hook in hooked:
-        hook.remove()
-    assert found.shape[1] == sum(maps.shape[1] for maps in collected[-levels:])
-    assert torch.allclose(found, torch.cat(expected, dim=1), rtol=1e-4, atol=1e-5)
-
-
-def test_levels_of_tokens_are_their_means():
-    """A transformer's blocks give the mean over tokens."""
-    network = build_network("test_vit", random_weights("test_vit"))
-    outputs = []
-    size = network.patch_embed.img_size[0]
-    with torch.inference_mode():
-        found = Levels(network, 1)(images(2, size))
-        hook = network.blocks[-1].register_forward_hook(lambda *call: outputs.append(call[2]))
-        network(images(2, size))
-        hook.remove()
-    assert torch.allclose(found, outputs[0].mean(dim=1), atol=1e-6)
-
-
-def test_a_network_without_stages_gives_its_pooled_features():
-    """Where there are no stages to look at, the network's own features are taken."""
-    network = build_network("test_resnet", random_weights("test_resnet"))
-    with torch.inference_mode():
-        assert torch.equal(Levels(network, 3)(images()), network(images()))
-
-
-def test_levels_leave_no_hooks_behind(small):
-    """A pass, even one that fails, leaves the network as it was."""
-    levels = Levels(small, 2)
-    with pytest.raises(RuntimeError):
-        levels(torch.zeros(1, 5, SIZE, SIZE))
-    levels(images())
-    assert not any(module._forward_hooks for module in small.modules())
-
-
 @pytest.mark.parametrize(("name", "left"), [("test_efficientnet", 0), ("test_resnet", 1)])
 def test_folding_changes_time_and_not_features(name, left):
     """Without the batch norms that follow a convolution a copy gives the same features."""
@@ -181,7 +91,7 @@ def test_folding_changes_time_and_not_features(name, left):
     before = {key: tensor.clone() for key, tensor in network.state_dict().items()}
     folded = fold_batch_norms(network, SIZE)
     with torch.inference_mode():
-        assert torch.allclose(network(images()), folded(images()), rtol=1e-3, atol=1e-3)
+        assert torch.allclose(network(normalised()), folded(normalised()), rtol=1e-3, atol=1e-3)
     # The first norm of a resnet follows a whole stem.
     assert sum(isinstance(module, nn.BatchNorm2d) for module in folded.modules()) == left
     assert sum(isinstance(module, nn.BatchNorm2d) for module in network.modules()) > 5
@@ -208,7 +118,7 @@ def test_a_network_that_folding_would_change_is_left_alone():
 def test_the_width_is_the_number_of_features(small):
     """Counted by running the network once."""
     levels = Levels(small, 2)
-    assert feature_width(levels, "test_efficientnet", SIZE) == levels(images()).shape[1]
+    assert feature_width(levels, "test_efficientnet", SIZE) == levels(normalised()).shape[1]
 
 
 def test_a_size_that_a_network_cannot_take_is_refused():

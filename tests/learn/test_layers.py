@@ -1,5 +1,6 @@
 import math
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,27 +15,52 @@ from assay.learn.layers import ROWS, Layers, gelu, moments
 SEEDS = st.integers(0, 2**32 - 1)
 
 
+BENDS = {"gelu": lambda v: 0.5 * v * (1 + math.erf(v / math.sqrt(2))), "relu": lambda v: v if v > 0 else 0.0}
+
+
 def slow_scores(layers, X):
-    """The loop that defines what layers compute, in float64."""
+    """The loop that defines what layers compute, in float64, but for the rounding."""
     rows = []
     for row in X.astype(np.float64):
         values = (row - layers.mean) / layers.scale
         for number, (weight, bias) in enumerate(zip(layers.weights[::2], layers.weights[1::2], strict=True)):
             if number:
-                values = np.array([0.5 * v * (1 + math.erf(v / math.sqrt(2))) for v in values])
+                values = np.array([BENDS[layers.activation](v) for v in values])
             values = values @ weight.astype(np.float64) + bias
         rows.append(values)
     return np.array(rows)
 
 
+@pytest.mark.parametrize("activation", BENDS)
 @pytest.mark.parametrize("widths", [(4, 3), (4, 6, 3), (4, 6, 5, 3)])
-def test_scores_are_the_slow_loop(draw_layers, widths):
+def test_scores_are_the_slow_loop(draw_layers, widths, activation):
     """Standardise, multiply, bend, multiply: as defined, in float32."""
-    layers, X = draw_layers(*widths), np.random.default_rng(1).normal(size=(20, 4))
+    layers = replace(draw_layers(*widths), activation=activation)
+    X = np.random.default_rng(1).normal(size=(20, 4))
     assert layers.n_classes == 3
     assert layers.scores(X).dtype == np.float32
     np.testing.assert_allclose(layers.scores(X), slow_scores(layers, X), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(layers.probabilities(X), softmax(slow_scores(layers, X), axis=1), atol=1e-6)
+
+
+def test_rounded_scores_are_whole_and_near():
+    """Rounding is the last step before the softmax, and a half goes to the even number."""
+    ones, zeros = np.ones(1, np.float32), np.zeros(3, np.float32)
+    weight = np.array([[1.0, -1.0, 0.4]], np.float32)
+    layers = Layers(ones * 0, ones, (weight, zeros), rounded=True)
+    X = np.array([[0.5], [1.5], [2.4], [-2.6]])
+    scores = [[0, 0, 0], [2, -2, 1], [2, -2, 1], [-3, 3, -1]]
+    np.testing.assert_array_equal(layers.scores(X), scores)
+    assert layers.scores(X).dtype == np.float32
+    np.testing.assert_allclose(layers.probabilities(X), softmax(np.array(scores, float), axis=1), atol=1e-6)
+
+
+def test_the_bends_differ(draw_layers):
+    """A head of one layer has no bend; deeper ones do what they say."""
+    X = np.random.default_rng(1).normal(size=(20, 4))
+    for widths, same in (((4, 3), True), ((4, 6, 3), False)):
+        one, other = (replace(draw_layers(*widths), activation=name) for name in BENDS)
+        assert np.array_equal(one.scores(X), other.scores(X)) == same
 
 
 def test_blocks_change_nothing(draw_layers):
@@ -65,6 +91,16 @@ def test_calibration_is_absorbed(draw_layers):
     two_steps = Calibration(1.3, bias).apply(layers.probabilities(X))
     np.testing.assert_allclose(layers.calibrated(1.3, bias).probabilities(X), two_steps, atol=1e-5)
     np.testing.assert_array_equal(layers.calibrated(1.0, np.zeros(3)).scores(X), layers.scores(X))
+
+
+def test_calibration_keeps_bend_and_rounding(draw_layers):
+    """The calibrated head bends as before, and what it rounds are the calibrated scores."""
+    layers, X = replace(draw_layers(4, 6, 3), activation="relu"), np.random.default_rng(1).normal(size=(9, 4))
+    smooth = layers.calibrated(1.3, np.array([0.5, -0.7, 0.2]))
+    rounded = replace(layers, rounded=True).calibrated(1.3, np.array([0.5, -0.7, 0.2]))
+    assert (smooth.activation, smooth.rounded) == ("relu", False)
+    assert (rounded.activation, rounded.rounded) == ("relu", True)
+    np.testing.assert_array_equal(rounded.scores(X), np.round(smooth.scores(X)))
 
 
 @pytest.mark.parametrize("widths", [(4, 3), (4, 6, 3)])
@@ -109,6 +145,28 @@ def test_tensors_that_do_not_fit_are_refused(draw_layers, changes, message):
     }
     with pytest.raises(ModelError, match=message):
         Layers.from_tensors(tensors)
+
+
+def test_bend_and_rounding_are_given_beside_the_tensors(draw_layers):
+    """They are no tensors; without a word the bend is the GELU and nothing is rounded."""
+    tensors = draw_layers(4, 6, 3).tensors()
+    for given, wanted in (((), ("gelu", False)), (("relu", True), ("relu", True))):
+        layers = Layers.from_tensors(tensors, *given)
+        assert (layers.activation, layers.rounded) == wanted
+
+
+@pytest.mark.usefixtures("without_shape_checks")
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        ({"activation": "tanh"}, "head: expected the activation gelu or relu, got 'tanh'"),
+        ({"rounded": 1}, "head: expected true or false for rounded, got 1"),
+    ],
+)
+def test_a_choice_that_there_is_not_is_refused(draw_layers, choice, message):
+    """The error names those that there are."""
+    with pytest.raises(ModelError, match=f"^{message}$"):
+        Layers.from_tensors(draw_layers(4, 3).tensors(), **choice)
 
 
 def test_no_tensors_are_no_head():

@@ -6,7 +6,7 @@ import pytest
 
 from assay._errors import ModelError
 from assay.learn.model import load_model
-from assay.learn.package import FILES, MANIFEST
+from assay.learn.package import FILES, GRAPH, MANIFEST, seal
 
 
 def test_what_is_saved_is_loaded(model, folder):
@@ -43,6 +43,54 @@ def test_a_model_without_titles_or_backbone(model, tmp_path):
     assert (again.titles, again.mean, dict(again.backbone), dict(again.facts)) == ((), (), {}, {})
 
 
+def test_every_choice_comes_back(model, tmp_path):
+    """Bend, rounding, squares and features of another kind, and the graph to the last byte."""
+    chosen = replace(
+        model,
+        head=replace(model.head, activation="relu", rounded=True),
+        interpolation="nearest",
+        features="map",
+        graph=bytes(range(256)),
+    )
+    chosen.save(tmp_path)
+    again, X = load_model(tmp_path), np.random.default_rng(0).normal(size=(20, 8))
+    assert (again.interpolation, again.features, again.graph) == ("nearest", "map", bytes(range(256)))
+    assert (again.head.activation, again.head.rounded) == ("relu", True)
+    assert again.probabilities(X).tobytes() == chosen.probabilities(X).tobytes()
+    assert again.probabilities(X).tobytes() != model.probabilities(X).tobytes()
+    assert json.loads((tmp_path / "config.json").read_text())["pretrained_cfg"]["interpolation"] == "nearest"
+    assert "\\x00" not in repr(again)
+
+
+def test_a_model_from_before_the_choices_is_loaded(folder):
+    """A folder that names neither bend nor features, and has no graph, is one with the defaults."""
+    config = json.loads((folder / "config.json").read_text())
+    for name in ("features", "activation", "rounded"):
+        del config["assay"][name]
+    (folder / "config.json").write_text(json.dumps(config))
+    seal(folder)
+    again = load_model(folder)
+    assert (again.head.activation, again.head.rounded, again.features) == ("gelu", False, "stages")
+    assert (again.interpolation, again.graph) == ("bicubic", b"")
+
+
+def test_a_graph_of_an_older_model_does_not_stay(model, tmp_path):
+    """Saved over a model with a graph, one without it leaves none behind."""
+    replace(model, graph=b"old").save(tmp_path)
+    model.save(tmp_path)
+    assert load_model(tmp_path).graph == b""
+    assert not (tmp_path / GRAPH).exists()
+
+
+def test_the_convolutions_of_a_network_of_our_own_are_kept(model, tmp_path):
+    """``conv`` names no network of timm; its tensors are kept like any other's, and must be there."""
+    replace(model, architecture="conv", mean=(), std=()).save(tmp_path)
+    assert load_model(tmp_path).backbone.keys() == model.backbone.keys()
+    replace(model, architecture="conv", backbone={}).save(tmp_path)
+    with pytest.raises(ModelError, match="expected the tensors of the backbone 'conv', got none"):
+        load_model(tmp_path)
+
+
 def test_the_config_is_what_timm_expects(folder):
     """The names of timm's config files, and ours under one key of their own."""
     config = json.loads((folder / "config.json").read_text())
@@ -57,34 +105,47 @@ def test_the_config_is_what_timm_expects(folder):
             "interpolation": "bicubic",
             "crop_pct": 1.0,
         },
-        "assay": {"schema": 1, "recipe": "assay", "seed": 3, "figures": {"holdout": {"n": 10}}},
+        "assay": {
+            "recipe": "assay",
+            "seed": 3,
+            "figures": {"holdout": {"n": 10}},
+            "schema": 1,
+            "features": "stages",
+            "activation": "gelu",
+            "rounded": False,
+        },
     }
 
 
-def test_a_fact_cannot_pose_as_the_schema(model, tmp_path):
-    """Whatever the facts are called, the schema is ours."""
-    replace(model, facts={"schema": 99}).save(tmp_path)
-    assert dict(load_model(tmp_path).facts) == {}
+def test_a_fact_cannot_pose_as_ours(model, tmp_path):
+    """Whatever the facts are called, the schema and the choices are ours."""
+    posing = {"schema": 99, "features": "map", "activation": "relu", "rounded": True}
+    replace(model, facts=posing).save(tmp_path)
+    again = load_model(tmp_path)
+    assert dict(again.facts) == {}
+    assert (again.features, again.head.activation, again.head.rounded) == ("stages", "gelu", False)
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_a_flipped_bit_is_refused(folder, name):
-    """In any file of the model."""
+@pytest.mark.parametrize("name", [*FILES, GRAPH])
+def test_a_flipped_bit_is_refused(model, folder, name):
+    """In any file of the model, also when it is in a run's folder."""
+    replace(model, graph=b"a graph").save(folder, card="# A card\n")
     data = bytearray((folder / name).read_bytes())
     data[len(data) // 2] ^= 4
     (folder / name).write_bytes(data)
-    with pytest.raises(ModelError, match=f"{name}: its sha256 is not the one in manifest.json"):
-        load_model(folder)
+    for place in (folder, folder.parent):
+        with pytest.raises(ModelError, match=f"{name}: its sha256 is not the one in manifest.json"):
+            load_model(place)
 
 
-@pytest.mark.parametrize("written", range(len(FILES)))
+@pytest.mark.parametrize("written", range(len(FILES) + 1))
 def test_a_save_that_was_cut_short_is_refused(model, folder, tmp_path, written):
     """Killed after any number of files, over an old model or in a new folder, it is not loaded."""
-    other = replace(model, labels=("x", "y", "z"), size=128)
+    other = replace(model, labels=("x", "y", "z"), size=128, graph=b"a graph")
     other.save(tmp_path / "whole", card="# Another\n")
     fresh = tmp_path / "fresh"
     fresh.mkdir()
-    order = ("model.safetensors", "config.json", "labels.json", "README.md")
+    order = ("model.safetensors", "config.json", "labels.json", "README.md", GRAPH)
     for name in order[: written + 1]:
         for place in (folder, fresh):
             (place / name).write_bytes((tmp_path / "whole" / name).read_bytes())
@@ -99,3 +160,16 @@ def test_one_output_for_each_label(model):
     """A head of another size than the labels is refused at once."""
     with pytest.raises(ModelError, match="expected one output for each label, got 3 and 2"):
         replace(model, labels=("a", "b"), titles=())
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        ({"interpolation": "bilinear"}, "interpolation: expected bicubic or nearest, got 'bilinear'"),
+        ({"features": "pooled"}, "features: expected stages or map, got 'pooled'"),
+    ],
+)
+def test_a_choice_that_there_is_not_is_refused(model, choice, message):
+    """The error names those that there are."""
+    with pytest.raises(ModelError, match=f"^{message}$"):
+        replace(model, **choice)

@@ -3,6 +3,7 @@
 import json
 import pickle
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from safetensors.numpy import save
 
 from assay._errors import ModelError
 from assay.learn.model import MOST_PIXELS, load_model
-from assay.learn.package import FILES, seal
+from assay.learn.package import FILES, GRAPH, seal
 
 
 def change_json(folder, name, change):
@@ -102,8 +103,21 @@ ABSENT = object()
             "mean: expected finite numbers, got NaN or infinity",
         ),
         (("pretrained_cfg", "std"), ["a", "b", "c"], r"got others \(ValueError"),
+        (
+            ("pretrained_cfg", "interpolation"),
+            "lanczos",
+            "interpolation: expected bicubic or nearest, got 'lanczos'",
+        ),
+        (("pretrained_cfg", "interpolation"), ["nearest"], r"got others \(TypeError"),
+        (("pretrained_cfg", "interpolation"), ABSENT, r"got others \(KeyError: 'interpolation'\)"),
+        (("assay", "features"), "pooled", "features: expected stages or map, got 'pooled'"),
+        (("assay", "features"), None, "features: expected stages or map, got None"),
+        (("assay", "activation"), "tanh", "head: expected the activation gelu or relu, got 'tanh'"),
+        (("assay", "activation"), {}, r"got others \(TypeError"),
+        (("assay", "rounded"), "no", "head: expected true or false for rounded, got 'no'"),
     ],
 )
+@pytest.mark.usefixtures("without_shape_checks")
 def test_a_config_that_cannot_be_is_refused(folder, place, value, message):
     """Another number of classes, a path or address for a name, a newer schema, nonsense."""
 
@@ -196,6 +210,25 @@ def test_a_file_that_is_no_safetensors_is_refused(folder, data):
     (folder / "model.safetensors").write_bytes(data)
     seal(folder)
     with pytest.raises(ModelError, match=r"expected (safetensors|files as assay writes them), got"):
+        load_model(folder)
+
+
+def test_a_graph_that_was_taken_away_is_missed(model, folder):
+    """The manifest names it, so the model is not loaded without it."""
+    replace(model, graph=b"a graph").save(folder)
+    (folder / GRAPH).unlink()
+    with pytest.raises(ModelError, match=r"expected model\.onnx, which is not there; copy the whole folder"):
+        load_model(folder)
+
+
+def test_a_graph_that_was_slipped_in_is_refused(folder):
+    """A model that was saved without one gets none from a stranger, be it a file or a folder."""
+    (folder / GRAPH).write_bytes(b"evil")
+    with pytest.raises(ModelError, match=r"model\.onnx: its sha256 is not the one in manifest\.json"):
+        load_model(folder)
+    (folder / GRAPH).unlink()
+    (folder / GRAPH).mkdir()
+    with pytest.raises(ModelError, match=r"expected model\.onnx, which is not there"):
         load_model(folder)
 
 

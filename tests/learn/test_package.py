@@ -3,7 +3,16 @@ import json
 import pytest
 
 from assay._errors import ModelError, UsageError
-from assay.learn.package import FILES, MANIFEST, find_folder, make_folder, read_files, read_object, seal
+from assay.learn.package import (
+    FILES,
+    GRAPH,
+    MANIFEST,
+    find_folder,
+    make_folder,
+    read_files,
+    read_object,
+    seal,
+)
 
 
 @pytest.fixture
@@ -20,8 +29,30 @@ def test_sealed_files_are_read_back(package):
     assert read_files(package) == {name: f"this is {name}".encode() for name in FILES}
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.fixture
+def exported(package):
+    """The same folder with a graph."""
+    (package / GRAPH).write_text(f"this is {GRAPH}")
+    seal(package)
+    return package
+
+
+def test_a_graph_is_read_where_there_is_one(exported):
+    """It is sealed and read like every other file, and its name is in the manifest."""
+    assert read_files(exported) == {name: f"this is {name}".encode() for name in (*FILES, GRAPH)}
+    assert sorted(json.loads((exported / MANIFEST).read_text())["sha256"]) == sorted((*FILES, GRAPH))
+
+
+def test_a_graph_that_the_manifest_does_not_name_is_refused(package):
+    """One that was slipped into a sealed folder is not taken for a part of it."""
+    (package / GRAPH).write_text("another one")
+    with pytest.raises(ModelError, match=r"model\.onnx: its sha256 is not the one in manifest\.json"):
+        read_files(package)
+
+
+@pytest.mark.parametrize("name", [*FILES, GRAPH])
 @pytest.mark.parametrize("place", [0, -1])
+@pytest.mark.usefixtures("exported")
 def test_one_flipped_bit_is_refused(package, name, place):
     """In any file, at its start or end."""
     data = bytearray((package / name).read_bytes())
@@ -32,7 +63,8 @@ def test_one_flipped_bit_is_refused(package, name, place):
         read_files(package)
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", [*FILES, GRAPH])
+@pytest.mark.usefixtures("exported")
 def test_a_missing_file_is_refused(package, name):
     """The error names it."""
     (package / name).unlink()

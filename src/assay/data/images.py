@@ -53,6 +53,9 @@ _TRANSPOSITIONS = {
 }
 
 
+FILTERS = {"bicubic": Image.Resampling.BICUBIC, "nearest": Image.Resampling.NEAREST}
+"""How an image may be resized."""
+
 FLAGS = ("animated", "truncated", "bad_exif", "icc_ignored", "rescaled", "low_information")
 """All remarks there are; a stored remark is a bit, so the order stays and new ones go to the end."""
 
@@ -99,15 +102,17 @@ def decode(
     return found
 
 
-def to_square(pixels: Pixels, size: int) -> Square:
+def to_square(pixels: Pixels, size: int, interpolation: str = "bicubic") -> Square:
     """The image at ``size`` by ``size`` pixels, the aspect ratio not kept: the one resize there is.
 
-    Pillow's bicubic filter, which widens with the factor when it shrinks, so nothing is aliased.
+    Parameters
+    ----------
+    interpolation : a key of ``FILTERS``; ``bicubic`` is Pillow's, which widens with the factor when it
+        shrinks, so nothing is aliased; ``nearest`` makes no colour that was not there
     """
     if pixels.shape[:2] == (size, size):
         return pixels
-    resized = Image.fromarray(pixels).resize((size, size), Image.Resampling.BICUBIC)
-    return np.asarray(resized)
+    return np.asarray(Image.fromarray(pixels).resize((size, size), FILTERS[interpolation]))
 
 
 def _attempt(data: bytes, at_least: int | None, limits: Limits, keep_part: bool) -> Decoded | Skipped:

@@ -1,7 +1,7 @@
 """A frozen pretrained network as a Backbone, at one image size, as fast as this machine runs it."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,8 @@ from jaxtyping import Float
 
 from assay._errors import MissingExtraError, UsageError
 from assay._types import Backbone, Batch
+from assay.data.images import FILTERS
+from assay.embed.preprocessing import Preprocessing, preprocessing_of
 from assay.embed.threads import cores, one_torch_thread
 from assay.embed.tiny import TinyBackbone
 from assay.embed.weights import Weights, find_weights
@@ -20,6 +22,9 @@ DEFAULT_BACKBONE = "tf_efficientnet_lite2"
 DEFAULT_SIZE = 160
 LEVELS = 4
 """Stages whose outputs are the features; chosen by cross-validation, see benchmarks/LOG.md."""
+
+FEATURES = ("stages", "map")
+"""What a network may give: the means of its last stages' outputs, or its last map (C, H, W) flattened."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,10 @@ class TimmBackbone:
     prepared: tuple[Any, ...]
     """The same, folded and in the plan's dtype and layout: what computes features. One copy for each core,
     since hooks make a network unsafe to share between threads."""
+    features: str = "stages"
+    """One of ``FEATURES``."""
+    interpolation: str = "bicubic"
+    """How images become squares: a key of ``data.images.FILTERS``."""
 
     def embed(self, images: Batch) -> Float[np.ndarray, "B D"]:
         """Features of a batch, float32. A short batch is padded so that each image meets the same kernels."""
@@ -54,6 +63,20 @@ class TimmBackbone:
         for worker in workers:
             worker.result()
         return features
+
+    def trunk(self) -> Any:
+        """The float32 module, batch norms folded, from normalised pixels (B, 3, S, S) to features (B, D)."""
+        from assay.embed.network import fold_batch_norms
+        from assay.embed.trunk import make_trunk
+
+        return fold_batch_norms(make_trunk(self.network, self.features, LEVELS), self.size)
+
+    def tensors(self) -> dict[str, np.ndarray]:
+        """The tensors that the features need, under timm's names: what a saved model holds of the network."""
+        from assay.embed.trunk import make_trunk, needed_tensors
+
+        trunk = make_trunk(self.network, self.features, LEVELS)
+        return {name: tensor.numpy() for name, tensor in needed_tensors(trunk).items()}
 
     def _embed_some(
         self, network: Any, images: Batch, features: Float[np.ndarray, "B D"], starts: Iterator[int]
@@ -84,7 +107,15 @@ class TimmBackbone:
 
 
 def load_backbone(
-    name: str, cache: Path, *, size: int = DEFAULT_SIZE, weights: Path | None = None, dtype: str = "auto"
+    name: str,
+    cache: Path,
+    *,
+    size: int = DEFAULT_SIZE,
+    weights: Path | None = None,
+    dtype: str = "auto",
+    features: str = "stages",
+    interpolation: str = "bicubic",
+    preprocessing: Preprocessing | None = None,
 ) -> Backbone:
     """The backbone of that name, ready to embed.
 
@@ -95,73 +126,91 @@ def load_backbone(
     size : side in pixels of the images it takes; ``tiny`` has a size of its own
     weights : a local safetensors file to use instead
     dtype : ``auto`` for the fastest here, or ``float32`` or ``bfloat16``
+    features : one of ``FEATURES``
+    interpolation : how images become squares, a key of ``data.images.FILTERS``
+    preprocessing : of the pixels; by default that which the weights were trained with
 
     Raises
     ------
     MissingExtraError : no timm, or no package with the weights
-    UsageError : a name that timm does not know, a size that the network cannot take, an unknown dtype
+    UsageError : a name that timm does not know, a size that the network cannot take, a choice that there
+        is not, or that the network does not have
     ModelError : weights that are damaged or do not fit the architecture
     """
     if name == "tiny":
         if weights is not None:
             raise UsageError(f"--weights: the backbone 'tiny' has none, got {weights}; leave the flag out")
+        if (features, interpolation, preprocessing) != ("stages", "bicubic", None):
+            raise UsageError("the backbone 'tiny' has features of its own only; name a network of timm")
         return TinyBackbone()
+    _check_choice("features", features, FEATURES)
+    _check_choice("interpolation", interpolation, FILTERS)
     try:
         import timm  # noqa: F401  # only asked whether the extra is installed
     except ImportError:
         raise MissingExtraError("timm", "train") from None
-    return _load_timm(name, cache, size, weights, dtype)
+    return _assemble(
+        name,
+        find_weights(name, cache, weights),
+        cache,
+        size=size,
+        use=preprocessing or preprocessing_of(name),
+        dtype=dtype,
+        features=features,
+        interpolation=interpolation,
+    )
 
 
-def _load_timm(name: str, cache: Path, size: int, weights: Path | None, dtype: str) -> TimmBackbone:
-    from assay.embed.network import preprocessing_of
-
-    found = find_weights(name, cache, weights)
-    return assemble_backbone(name, found, cache, size=size, use=preprocessing_of(name), dtype=dtype)
+def _check_choice(what: str, value: str, known: Collection[str]) -> None:
+    if value not in known:
+        raise UsageError(f"{what}: expected {' or '.join(known)}, got {value!r}")
 
 
-def assemble_backbone(
-    name: str, weights: Weights, cache: Path, *, size: int, use: Any, dtype: str = "auto"
+def _assemble(
+    name: str,
+    weights: Weights,
+    cache: Path,
+    *,
+    size: int,
+    use: Preprocessing,
+    dtype: str,
+    features: str,
+    interpolation: str,
 ) -> TimmBackbone:
-    """The backbone from tensors that are at hand, such as those of a saved model.
-
-    Parameters
-    ----------
-    use : ``embed.network.Preprocessing``
-
-    Raises
-    ------
-    UsageError : a name that timm does not know, a size that the network cannot take, an unknown dtype
-    ModelError : weights that do not fit the architecture
-    """
-    import torch
-
-    from assay.embed.network import Levels, build_network, feature_width, fold_batch_norms
+    from assay.embed.network import build_network, feature_width, fold_batch_norms
     from assay.embed.speed import fastest_plan, prepare
+    from assay.embed.trunk import make_trunk
 
     network = build_network(name, weights)
-    levels = Levels(network, LEVELS)
-    width = feature_width(levels, name, size)
-    folded = fold_batch_norms(levels, size)
+    trunk = make_trunk(network, features, LEVELS)
+    width = feature_width(trunk, name, size)
+    folded = fold_batch_norms(trunk, size)
     plan = fastest_plan(folded, name, size, cache, dtype)
-    identity: Mapping[str, object] = {
-        "name": name,
-        "weights": weights.digest,
-        "size": size,
-        "levels": LEVELS,
-        "torch": torch.__version__,
-        "mean": use.mean,
-        "std": use.std,
-    }
+    identity = {"name": name, "weights": weights.digest, "size": size, **_settings(use)}
     return TimmBackbone(
         name=name,
         size=size,
         width=width,
-        digest=hashlib.sha256(repr((identity, plan.key)).encode()).hexdigest(),
+        digest=_digest(identity, plan.key, features=features, interpolation=interpolation),
         origin=weights.origin,
         mean=use.mean,
         std=use.std,
+        features=features,
+        interpolation=interpolation,
         plan=plan,
         network=network,
         prepared=tuple(prepare(folded, plan) for _ in range(cores() if plan.device == "cpu" else 1)),
     )
+
+
+def _settings(use: Preprocessing) -> dict[str, object]:
+    import torch
+
+    return {"levels": LEVELS, "torch": torch.__version__, "mean": use.mean, "std": use.std}
+
+
+def _digest(identity: Mapping[str, object], plan: str, **choices: str) -> str:
+    # Features were stored before there was a choice: the defaults are not named, so that they are found.
+    defaults = {"features": "stages", "interpolation": "bicubic"}
+    chosen = {name: value for name, value in choices.items() if value != defaults[name]}
+    return hashlib.sha256(repr(({**identity, **chosen}, plan)).encode()).hexdigest()

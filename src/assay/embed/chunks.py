@@ -6,9 +6,10 @@ Of every image only its small square waits in memory, and only a few chunks of t
 import hashlib
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 
 from assay.data.dataset import Dataset, Skipped
@@ -69,7 +70,11 @@ class Chunk:
 
 
 def read_chunks(
-    dataset: Dataset, size: int, stored: Sequence[Snapshot] = (), workers: int = 2
+    dataset: Dataset,
+    size: int,
+    stored: Sequence[Snapshot] = (),
+    workers: int = 2,
+    interpolation: str = "bicubic",
 ) -> Iterator[Chunk]:
     """The dataset's images in chunks, in order.
 
@@ -78,30 +83,26 @@ def read_chunks(
     size : side in pixels of the squares
     stored : an image whose features are in all of these need not be decoded
     workers : threads
+    interpolation : how images become squares, a key of ``data.images.FILTERS``
     """
+    see = partial(_see, dataset, size, interpolation)
     pool = ThreadPoolExecutor(max(workers, 1), thread_name_prefix="decode")
     every = range(len(dataset))
     parts = (every[start : start + CHUNK] for start in every[::CHUNK])
     try:
-        tasks = (_submit(pool, dataset, rows, size, stored) for rows in parts)
+        tasks = ((rows, [pool.submit(see, row, stored) for row in rows]) for rows in parts)
         waiting = deque(islice(tasks, AHEAD))
         while waiting:
             rows, futures = waiting.popleft()
             chunk = Chunk(rows, tuple(future.result() for future in futures))
             waiting.extend(islice(tasks, 1))
-            yield _completed(pool, dataset, chunk, size)
+            yield _completed(pool, chunk, see)
     finally:
         # After Ctrl-C, or an error in the network, nobody needs the images that nobody has begun.
         pool.shutdown(cancel_futures=True)
 
 
-def _submit(
-    pool: ThreadPoolExecutor, dataset: Dataset, rows: range, size: int, stored: Sequence[Snapshot]
-) -> tuple[range, list["Future[Seen]"]]:
-    return rows, [pool.submit(_see, dataset, row, size, stored) for row in rows]
-
-
-def _completed(pool: ThreadPoolExecutor, dataset: Dataset, chunk: Chunk, size: int) -> Chunk:
+def _completed(pool: ThreadPoolExecutor, chunk: Chunk, see: Callable[..., Seen]) -> Chunk:
     """The chunk with all its usable images decoded, if one had to be.
 
     A killed run may have stored a part of the chunk. It is computed whole all the same, in the very
@@ -110,7 +111,7 @@ def _completed(pool: ThreadPoolExecutor, dataset: Dataset, chunk: Chunk, size: i
     if not chunk.decoded:
         return chunk
     again = {
-        row: pool.submit(_see, dataset, row, size, ())
+        row: pool.submit(see, row, ())
         for row, image in chunk.each()
         if image.square is None and image.skipped is None
     }
@@ -118,13 +119,13 @@ def _completed(pool: ThreadPoolExecutor, dataset: Dataset, chunk: Chunk, size: i
     return Chunk(chunk.rows, tuple(images))
 
 
-def _see(dataset: Dataset, row: int, size: int, stored: Sequence[Snapshot]) -> Seen:
+def _see(dataset: Dataset, size: int, interpolation: str, row: int, stored: Sequence[Snapshot]) -> Seen:
     start = time.perf_counter()
-    seen = _look(dataset, row, size, stored)
+    seen = _look(dataset, size, interpolation, row, stored)
     return replace(seen, seconds=time.perf_counter() - start)
 
 
-def _look(dataset: Dataset, row: int, size: int, stored: Sequence[Snapshot]) -> Seen:
+def _look(dataset: Dataset, size: int, interpolation: str, row: int, stored: Sequence[Snapshot]) -> Seen:
     data = dataset.skipped.get(row) or dataset.source.read(row)
     if isinstance(data, Skipped):
         return Seen(skipped=data)
@@ -135,7 +136,7 @@ def _look(dataset: Dataset, row: int, size: int, stored: Sequence[Snapshot]) -> 
     image = decode(data, at_least=size)
     if isinstance(image, Skipped):
         return Seen(content, skipped=image)
-    return Seen(content, square=to_square(image.pixels, size), flags=image.flags)
+    return Seen(content, square=to_square(image.pixels, size, interpolation), flags=image.flags)
 
 
 def bits(flags: Sequence[str]) -> int:

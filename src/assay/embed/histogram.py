@@ -26,6 +26,11 @@ class HistogramBackbone:
         return "histogram"
 
     @property
+    def interpolation(self) -> str:
+        """``bicubic``."""
+        return "bicubic"
+
+    @property
     def width(self) -> int:
         """``bins`` numbers for each channel."""
         return 3 * self.bins

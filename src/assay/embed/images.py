@@ -64,7 +64,7 @@ def embed_images(
     stores = [FeatureStore(folder / f"{key}-{view}", backbone.width) for view in views]
     found = _Found()
     snapshots = [store.snapshot() for store in stores]
-    for chunk in read_chunks(dataset, backbone.size, snapshots, workers):
+    for chunk in read_chunks(dataset, backbone.size, snapshots, workers, backbone.interpolation):
         start = time.perf_counter()
         _compute(chunk, backbone, stores)
         found.add(chunk, time.perf_counter() - start)
@@ -85,7 +85,7 @@ class Streamed:
 
 def stream_features(dataset: Dataset, backbone: Backbone, *, workers: int = 2) -> Iterator[Streamed]:
     """Features chunk by chunk, in order, past the cache: for new images, however many."""
-    for chunk in read_chunks(dataset, backbone.size, workers=workers):
+    for chunk in read_chunks(dataset, backbone.size, (), workers, backbone.interpolation):
         features = np.zeros((len(chunk.rows), backbone.width), dtype=np.float32)
         decoded = chunk.decoded
         if decoded:

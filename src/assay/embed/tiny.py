@@ -33,6 +33,11 @@ class TinyBackbone:
         return "tiny"
 
     @property
+    def interpolation(self) -> str:
+        """``bicubic``."""
+        return "bicubic"
+
+    @property
     def width(self) -> int:
         """Mean and spread of each block and channel."""
         return self.blocks * self.blocks * 3 * 2

@@ -1,11 +1,10 @@
 """Layers: a fitted head as plain arrays. NumPy applies it, safetensors keeps it."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
-from scipy.special import erf, softmax
 
 from assay._errors import ModelError
 from assay._types import Matrix, Prior, Probs, Weights
@@ -16,7 +15,7 @@ ROWS = 4096
 
 @dataclass(frozen=True)
 class Layers:
-    """Standardise, then linear layers with a GELU between them; all float32."""
+    """Standardise, then linear layers with a bend between them; all float32."""
 
     mean: Float[np.ndarray, "D"]
     """Subtracted from each feature."""
@@ -24,8 +23,18 @@ class Layers:
     """What each feature is then divided by, > 0."""
     weights: tuple[np.ndarray, ...]
     """Weight (in, out) and bias (out,) of each layer in turn."""
+    activation: str = "gelu"
+    """The bend: ``gelu`` or ``relu``."""
+    rounded: bool = False
+    """Whether scores are rounded to whole numbers, halves to even, before the softmax."""
 
     def __post_init__(self) -> None:
+        if self.activation not in ACTIVATIONS:
+            raise ModelError(
+                f"head: expected the activation {' or '.join(ACTIVATIONS)}, got {self.activation!r}"
+            )
+        if not isinstance(self.rounded, bool):
+            raise ModelError(f"head: expected true or false for rounded, got {self.rounded!r}")
         width = len(self.mean)
         for weight, bias in zip(self.weights[::2], self.weights[1::2], strict=True):
             if weight.ndim != 2 or len(weight) != width or bias.shape != weight.shape[1:]:
@@ -60,20 +69,25 @@ class Layers:
         values: np.ndarray = (np.asarray(rows, dtype=np.float32) - self.mean) / self.scale
         for layer in range(0, len(self.weights), 2):
             if layer:
-                values = gelu(values)
+                values = ACTIVATIONS[self.activation](values)
             values = values @ self.weights[layer] + self.weights[layer + 1]
-        return values
+        return np.round(values) if self.rounded else values
 
     def probabilities(self, X: Matrix) -> Probs:
         """P(class), one row per row of X."""
+        from scipy.special import softmax  # late: predicting with a saved model needs no SciPy
+
         probs: Probs = softmax(self.scores(X), axis=1)
         return probs
 
     def calibrated(self, sharpness: float, bias: Prior) -> "Layers":
-        """The head that gives ``softmax(sharpness · log p + bias)``: the last layer absorbs both."""
+        """The head that gives ``softmax(sharpness · log p + bias)``: the last layer absorbs both.
+
+        Rounding stays the last step.
+        """
         *earlier, weight, last = self.weights
         changed = (weight * sharpness).astype(np.float32), (last * sharpness + bias).astype(np.float32)
-        return Layers(self.mean, self.scale, (*earlier, *changed))
+        return replace(self, weights=(*earlier, *changed))
 
     def tensors(self) -> dict[str, np.ndarray]:
         """Names and arrays, for a file."""
@@ -83,12 +97,15 @@ class Layers:
         return named
 
     @staticmethod
-    def from_tensors(tensors: Mapping[str, np.ndarray]) -> "Layers":
-        """What ``tensors`` gave, read back.
+    def from_tensors(
+        tensors: Mapping[str, np.ndarray], activation: str = "gelu", rounded: bool = False
+    ) -> "Layers":
+        """What ``tensors`` gave, read back; activation and rounding are not among them.
 
         Raises
         ------
-        ModelError : a tensor is missing or too many, has the wrong type, or does not fit the one before
+        ModelError : a tensor is missing or too many, has the wrong type, or does not fit the one before;
+            an unknown activation
         """
         found = {name for name in tensors if name.startswith("head.")}
         depth = sum(name.endswith(".weight") for name in found)
@@ -96,7 +113,8 @@ class Layers:
         if found != {"head.mean", "head.scale", *names}:
             wanted = ", ".join(("head.mean", "head.scale", *names))
             raise ModelError(f"head: expected the tensors {wanted}, got {', '.join(sorted(found)) or 'none'}")
-        return Layers(tensors["head.mean"], tensors["head.scale"], tuple(tensors[name] for name in names))
+        weights = tuple(tensors[name] for name in names)
+        return Layers(tensors["head.mean"], tensors["head.scale"], weights, activation, rounded)
 
 
 def _described(part: np.ndarray) -> str:
@@ -105,8 +123,20 @@ def _described(part: np.ndarray) -> str:
 
 def gelu(values: np.ndarray) -> np.ndarray:
     """The exact GELU (Hendrycks & Gimpel 2016), as torch computes it."""
+    from scipy.special import erf
+
     curved: np.ndarray = values * 0.5 * (1 + erf(values * np.float32(0.5**0.5)))
     return curved.astype(np.float32, copy=False)
+
+
+def relu(values: np.ndarray) -> np.ndarray:
+    """What is above zero."""
+    positive: np.ndarray = np.maximum(values, 0)
+    return positive
+
+
+ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {"gelu": gelu, "relu": relu}
+"""The bends that there are between layers."""
 
 
 def moments(

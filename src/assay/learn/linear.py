@@ -1,6 +1,9 @@
 """Logistic regression as Layers, so that it is saved and applied like every other head."""
 
+from typing import Any
+
 import numpy as np
+from jaxtyping import Float
 from sklearn.linear_model import LogisticRegression
 
 from assay._errors import LabelError
@@ -11,22 +14,38 @@ ABSENT = -30.0
 """Score of a class without a row; the scores of the others sum to 0, so their best is far above it."""
 
 
-def fit_logistic(X: Matrix, labels: Labels, n_classes: int, *, seed: int = 0) -> Layers:
+def fit_logistic(X: Matrix, labels: Labels, n_classes: int, *, seed: int = 0, C: float = 1.0) -> Layers:
     """Multinomial logistic regression on X (N, D); classes without a row are never predicted.
+
+    Parameters
+    ----------
+    C : scikit-learn's: the weight of the data against that of small coefficients
 
     Raises
     ------
     LabelError : labels of fewer than two classes
     """
+    check_two_classes(labels)
+    mean, scale = moments(X)
+    fitted = LogisticRegression(max_iter=2000, random_state=seed, C=C).fit(
+        (X.astype(np.float64) - mean) / scale, labels
+    )
+    return logistic_layers(fitted, n_classes, mean, scale)
+
+
+def check_two_classes(labels: Labels) -> None:
+    """LabelError for labels of fewer than two classes."""
     if len(np.unique(labels)) < 2:
         raise LabelError(
             f"expected labels of two classes or more, got {len(labels)} of {len(np.unique(labels))}"
         )
-    mean, scale = moments(X)
-    fitted = LogisticRegression(max_iter=2000, random_state=seed).fit(
-        (X.astype(np.float64) - mean) / scale, labels
-    )
-    weight = np.zeros((X.shape[1], n_classes), dtype=np.float32)
+
+
+def logistic_layers(
+    fitted: Any, n_classes: int, mean: Float[np.ndarray, "D"], scale: Float[np.ndarray, "D"]
+) -> Layers:
+    """A fitted LogisticRegression; ``mean`` and ``scale`` are what made its rows of the features."""
+    weight = np.zeros((len(mean), n_classes), dtype=np.float32)
     bias = np.full(n_classes, ABSENT, dtype=np.float32)
     coefficients, intercepts = fitted.coef_, fitted.intercept_
     if len(fitted.classes_) == 2:

@@ -5,6 +5,7 @@
     model/
     ├── config.json         timm-shaped, with our part under "assay"
     ├── model.safetensors   backbone.* and head.*
+    ├── model.onnx          pixels to P(class), the same network; absent from models that cannot predict yet
     ├── labels.json         the labels in order, and the names for people if there are any
     ├── README.md           the model card
     └── manifest.json       sha256 of each file above: checked before anything is read
@@ -13,7 +14,7 @@ Nothing is ever unpickled, and no name from a file is ever imported.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,9 +25,11 @@ from safetensors.numpy import load, save
 
 from assay._errors import ModelError
 from assay._types import Matrix, Probs
+from assay.data.images import FILTERS
 from assay.data.write import write_bytes_atomic, write_json, write_text_atomic
+from assay.embed.backbone import FEATURES
 from assay.learn.layers import Layers
-from assay.learn.package import SCHEMA, find_folder, make_folder, read_files, read_object, seal
+from assay.learn.package import GRAPH, SCHEMA, find_folder, make_folder, read_files, read_object, seal
 
 WEIGHTLESS = ("tiny", "histogram")
 """Backbones that have no tensors."""
@@ -40,7 +43,7 @@ class Model:
     """All that predicting needs."""
 
     architecture: str
-    """timm's name of the backbone, or ``tiny`` or ``histogram``."""
+    """timm's name of the backbone, or ``tiny``, ``histogram`` or ``conv``."""
     size: int
     """Side in pixels of the images that the backbone takes."""
     labels: tuple[str, ...]
@@ -56,6 +59,12 @@ class Model:
     """timm's names -> tensors; empty for a backbone without weights."""
     facts: Mapping[str, Any] = field(default_factory=dict)
     """Recipe, seed, figures: kept in config.json, never needed to predict."""
+    interpolation: str = "bicubic"
+    """How an image becomes a square of that size: a key of ``data.images.FILTERS``."""
+    features: str = "stages"
+    """What the head looks at, one of ``FEATURES``; a backbone without stages has features of its own."""
+    graph: bytes = field(default=b"", repr=False)
+    """The ONNX file, uint8 images (N, S, S, 3) -> P(class) (N, K); empty where nothing was exported."""
 
     def __post_init__(self) -> None:
         k = len(self.labels)
@@ -71,6 +80,8 @@ class Model:
             raise ModelError(f"architecture: expected the name of a backbone, got {self.architecture!r}")
         if not 1 <= self.size <= MOST_PIXELS:
             raise ModelError(f"size: expected from 1 to {MOST_PIXELS} pixels, got {self.size}")
+        _check_choice("interpolation", self.interpolation, FILTERS)
+        _check_choice("features", self.features, FEATURES)
         if len(self.mean) != len(self.std) or len(self.mean) not in (0, 3):
             raise ModelError(f"expected mean and std of three channels, got {self.mean} and {self.std}")
         numbers: dict[str, Any] = {"mean": self.mean, "std": self.std, **self.backbone}
@@ -104,17 +115,27 @@ class Model:
         write_json(folder / "config.json", self._config())
         write_json(folder / "labels.json", {"labels": self.labels, "titles": self.titles})
         write_text_atomic(folder / "README.md", card)
+        if self.graph:
+            write_bytes_atomic(folder / GRAPH, self.graph)
+        else:
+            (folder / GRAPH).unlink(missing_ok=True)
         seal(folder)
 
     def _config(self) -> dict[str, Any]:
+        head = {"activation": self.head.activation, "rounded": self.head.rounded}
         pretrained = {"input_size": [3, self.size, self.size], "mean": self.mean, "std": self.std}
         return {
             "architecture": self.architecture,
             "num_classes": len(self.labels),
             "label_names": self.titles or self.labels,
-            "pretrained_cfg": {**pretrained, "interpolation": "bicubic", "crop_pct": 1.0},
-            "assay": {**self.facts, "schema": SCHEMA},
+            "pretrained_cfg": {**pretrained, "interpolation": self.interpolation, "crop_pct": 1.0},
+            "assay": {**self.facts, "schema": SCHEMA, "features": self.features, **head},
         }
+
+
+def _check_choice(name: str, value: str, known: Collection[str]) -> None:
+    if value not in known:
+        raise ModelError(f"{name}: expected {' or '.join(known)}, got {value!r}")
 
 
 def load_model(path: Path | str) -> Model:
@@ -128,7 +149,8 @@ def load_model(path: Path | str) -> Model:
     contents = read_files(folder)
     config, labels = (read_object(folder / name, contents[name]) for name in ("config.json", "labels.json"))
     try:
-        return _assemble(config, labels, load(contents["model.safetensors"]))
+        tensors = load(contents["model.safetensors"])
+        return _assemble(config, labels, tensors, contents.get(GRAPH, b""))
     except SafetensorError as error:
         raise ModelError(
             f"{folder / 'model.safetensors'}: expected safetensors, got something else ({error})"
@@ -142,11 +164,14 @@ def load_model(path: Path | str) -> Model:
 
 
 def _assemble(
-    config: Mapping[str, Any], labels: Mapping[str, Any], tensors: Mapping[str, np.ndarray]
+    config: Mapping[str, Any], labels: Mapping[str, Any], tensors: Mapping[str, np.ndarray], graph: bytes
 ) -> Model:
     facts, pretrained = dict(config["assay"]), config["pretrained_cfg"]
     if facts.pop("schema", None) != SCHEMA:
         raise ModelError(f"expected a model of schema {SCHEMA}, got a newer or unknown one; update assay")
+    # Models from before these three could be chosen do not name them.
+    activation, rounded = facts.pop("activation", "gelu"), facts.pop("rounded", False)
+    features = facts.pop("features", "stages")
     model = Model(
         architecture=str(config["architecture"]),
         size=int(pretrained["input_size"][1]),
@@ -159,8 +184,11 @@ def _assemble(
             for name, tensor in tensors.items()
             if name.startswith("backbone.")
         },
-        head=Layers.from_tensors(tensors),
+        head=Layers.from_tensors(tensors, activation, rounded),
         facts=facts,
+        interpolation=pretrained["interpolation"],
+        features=features,
+        graph=graph,
     )
     _check_whole(model, config["num_classes"], tensors)
     return model

@@ -5,6 +5,7 @@ Each file is read once, hashed, and parsed from memory: nothing is parsed that w
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,10 @@ SCHEMA = 1
 MANIFEST = "manifest.json"
 
 FILES = ("config.json", "model.safetensors", "labels.json", "README.md")
+"""What every model has."""
+
+GRAPH = "model.onnx"
+"""What a model has that was exported."""
 
 
 def make_folder(folder: Path) -> None:
@@ -35,7 +40,8 @@ def make_folder(folder: Path) -> None:
 
 def seal(folder: Path) -> None:
     """Write the manifest over the files of ``folder``; the last step of writing them."""
-    hashes = {name: file_digest(folder / name) for name in FILES}
+    names = (*FILES, GRAPH) if (folder / GRAPH).is_file() else FILES
+    hashes = {name: file_digest(folder / name) for name in names}
     write_json(folder / MANIFEST, {"schema": SCHEMA, "sha256": hashes})
 
 
@@ -60,11 +66,11 @@ def find_folder(path: Path) -> Path:
 
 
 def read_files(folder: Path) -> dict[str, bytes]:
-    """The bytes of each file of ``FILES``, each as the manifest says.
+    """The bytes of each file of ``FILES``, and of ``GRAPH`` if there is one, each as the manifest says.
 
     Raises
     ------
-    ModelError : a newer manifest, or a file that is missing or was changed
+    ModelError : a newer manifest, or a file that is missing, was changed or was added
     """
     manifest = read_object(folder / MANIFEST, (folder / MANIFEST).read_bytes())
     if manifest.get("schema") != SCHEMA:
@@ -72,14 +78,18 @@ def read_files(folder: Path) -> dict[str, bytes]:
             f"{folder / MANIFEST}: expected schema {SCHEMA}, got {manifest.get('schema')!r}; update assay"
         )
     hashes = manifest.get("sha256")
-    return {name: _checked(folder / name, hashes) for name in FILES}
+    if not isinstance(hashes, dict):
+        hashes = {}
+    # Named or there: a graph that was taken away is missed, and one that was slipped in is not run.
+    has_graph = GRAPH in hashes or (folder / GRAPH).exists()
+    return {name: _checked(folder / name, hashes) for name in ((*FILES, GRAPH) if has_graph else FILES)}
 
 
-def _checked(file: Path, hashes: Any) -> bytes:
+def _checked(file: Path, hashes: Mapping[str, Any]) -> bytes:
     if not file.is_file():
         raise ModelError(f"{file.parent}: expected {file.name}, which is not there; copy the whole folder")
     data = file.read_bytes()
-    if not isinstance(hashes, dict) or hashlib.sha256(data).hexdigest() != hashes.get(file.name):
+    if hashlib.sha256(data).hexdigest() != hashes.get(file.name):
         raise ModelError(
             f"{file}: its sha256 is not the one in {MANIFEST}; the file was changed or damaged, "
             "copy the whole folder again"

@@ -1,6 +1,7 @@
 """Is one classifier better than another? Both are asked about the same images."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,6 +43,11 @@ class Paired:
             "p_value": self.p_value,
             "difference": self.difference.to_json(),
         }
+
+    @staticmethod
+    def from_json(found: Mapping[str, Any]) -> "Paired":
+        """What ``to_json`` gave, read back."""
+        return Paired(**{**found, "difference": Interval(**found["difference"])})
 
 
 def mcnemar(truth: Labels, first: Labels, second: Labels, level: float = 0.95) -> Paired:

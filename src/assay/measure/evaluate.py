@@ -1,6 +1,6 @@
 """Evaluation: everything that is claimed about a classifier, and the data that it was measured on."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,9 +14,9 @@ from assay.measure.confidence import brier, expected_calibration_error, negative
 from assay.measure.intervals import wilson
 from assay.measure.scores import Report, classification_report
 
-Source = Literal["holdout", "cross-validation", "test set"]
-"""Where the images came from: sealed before fitting, each scored by models that had not seen it, or
-another set altogether."""
+Source = Literal["holdout", "cross-validation", "test set", "holdout of the partial model"]
+"""Where the images came from: sealed before fitting, each scored by models that had not seen it, another
+set altogether, or sealed from a model that learned from all the other images: not this very model."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +56,17 @@ class Evaluation:
             "unlabelled": self.unlabelled,
             "skipped": self.skipped,
         }
+
+    @staticmethod
+    def from_json(found: Mapping[str, Any]) -> "Evaluation":
+        """What ``to_json`` gave, read back."""
+        paired = found["paired"]
+        parts = {
+            "accuracy": Interval(**found["accuracy"]),
+            "report": Report.from_json(found["report"]),
+            "paired": Paired.from_json(paired) if paired else None,
+        }
+        return Evaluation(**{**found, **parts})
 
 
 def evaluate(

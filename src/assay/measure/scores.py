@@ -1,6 +1,6 @@
 """The classification report: precision, recall and F1 of each class, and how classes are confused."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,6 +60,17 @@ class Report:
             "weighted": self.weighted.to_json(),
             "confusion": self.confusion.tolist(),
         }
+
+    @staticmethod
+    def from_json(found: Mapping[str, Any]) -> "Report":
+        """What ``to_json`` gave, read back."""
+        return Report(
+            classes=tuple(ClassScores(**scores) for scores in found["classes"]),
+            accuracy=found["accuracy"],
+            macro=ClassScores(**found["macro"]),
+            weighted=ClassScores(**found["weighted"]),
+            confusion=np.array(found["confusion"], dtype=np.int64),
+        )
 
 
 def classification_report(truth: Labels, predicted: Labels, class_names: Sequence[str]) -> Report:
