@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from assay.learn.estimator import NoisyLabelClassifier
     from assay.learn.model import Model, load_model
     from assay.measure import evaluate
-    from assay.recipes.shortcuts import embed_images, fix_labels, predict, read_dataset, run
+    from assay.predict.batch import predict
+    from assay.recipes.shortcuts import embed_images, fix_labels, read_dataset, run
 
 __version__ = "0.1.0.dev0"
 
@@ -49,7 +50,8 @@ _HOMES = {
     "assay.learn.estimator": ("NoisyLabelClassifier",),
     "assay.learn.model": ("Model", "load_model"),
     "assay.measure": ("evaluate",),
-    "assay.recipes.shortcuts": ("embed_images", "fix_labels", "predict", "read_dataset", "run"),
+    "assay.predict.batch": ("predict",),
+    "assay.recipes.shortcuts": ("embed_images", "fix_labels", "read_dataset", "run"),
 }
 """Module -> the public names that it holds."""
 

@@ -8,6 +8,7 @@ from small_runs import CLASSES, draw_image
 from assay.embed.tiny import TinyBackbone
 from assay.learn.linear import fit_logistic
 from assay.learn.model import Model
+from assay.predict.export import with_graph
 
 
 @pytest.fixture(scope="session")
@@ -17,7 +18,7 @@ def model() -> Model:
     truth = np.arange(60) % 3
     images = np.stack([draw_image(label, generator) for label in truth])
     head = fit_logistic(TinyBackbone().embed(images), truth, 3)
-    return Model("tiny", 32, CLASSES, head)
+    return with_graph(Model("tiny", 32, CLASSES, head), None, images)
 
 
 @pytest.fixture

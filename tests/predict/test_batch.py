@@ -1,25 +1,22 @@
 """New images to rows: one for each image, in order, with a status."""
 
-import sys
 import zipfile
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 from small_runs import CLASSES
 
-from assay._errors import DataError, MissingExtraError, ModelError
-from assay.data.images import decode
-from assay.embed.histogram import HistogramBackbone
+from assay._errors import DataError, ModelError
+from assay.data.images import decode, to_square
 from assay.embed.tiny import TinyBackbone
-from assay.learn.linear import fit_logistic
-from assay.learn.model import Model
-from assay.predict.batch import COLUMNS, Predictions, predict, restore_backbone
+from assay.predict.batch import COLUMNS, Predictions, predict
 
 
 def test_each_image_has_its_row_in_order(model, new_images, names, tmp_path):
     """Good images have their class, others the reason why they have none; the order is the natural one."""
-    found = predict(model, new_images, tmp_path / "cache")
+    found = predict(model, new_images)
     assert list(found.names) == names
     name, label, probability, status = found.columns()
     assert COLUMNS == ("name", "label", "probability", "status")
@@ -32,9 +29,9 @@ def test_each_image_has_its_row_in_order(model, new_images, names, tmp_path):
     assert found.n_skipped == 4
 
 
-def test_probabilities_are_the_models(model, new_images, tmp_path):
+def test_probabilities_are_the_models(model, new_images):
     """Row by row, what the head says of the image's features; zeros where there is no image."""
-    found = predict(model, new_images, tmp_path / "cache")
+    found = predict(model, new_images)
     for row, name in enumerate(found.names[:6]):
         pixels = decode((new_images / name).read_bytes()).pixels
         expected = model.probabilities(TinyBackbone().embed(pixels[None]))[0]
@@ -49,9 +46,9 @@ def test_probabilities_are_written_with_four_decimals():
     assert found.columns()[2] == [0.8765, None]
 
 
-def test_an_image_of_one_colour_has_finite_probabilities(model, new_images, tmp_path):
+def test_an_image_of_one_colour_has_finite_probabilities(model, new_images):
     """Constant pixels are an image like any other."""
-    found = predict(model, new_images, tmp_path / "cache")
+    found = predict(model, new_images)
     assert found.statuses[6] == "ok"
     assert found.probs[6].sum() == pytest.approx(1, abs=1e-5)
 
@@ -62,7 +59,7 @@ def test_a_zip_gives_the_rows_of_its_folder(model, new_images, tmp_path):
         for file in sorted(new_images.iterdir()):
             if file.exists():
                 archive.write(file, file.name)
-    packed, plain = predict(model, tmp_path / "new.zip", tmp_path), predict(model, new_images, tmp_path)
+    packed, plain = predict(model, tmp_path / "new.zip"), predict(model, new_images)
     rows = [i for i, name in enumerate(plain.names) if name != "gone.png"]
     assert list(packed.names) == [plain.names[i] for i in rows]
     assert (packed.probs == plain.probs[rows]).all()
@@ -72,43 +69,42 @@ def test_a_zip_gives_the_rows_of_its_folder(model, new_images, tmp_path):
 def test_a_saved_model_predicts_as_it_did(model, new_images, tmp_path):
     """Given as a folder, as text or as itself, a model gives the same numbers."""
     model.save(tmp_path / "run" / "model")
-    expected = predict(model, new_images, tmp_path).probs
+    expected = predict(model, new_images).probs
     for place in (tmp_path / "run" / "model", tmp_path / "run", str(tmp_path / "run")):
-        assert (predict(place, new_images, tmp_path).probs == expected).all()
+        assert (predict(place, new_images).probs == expected).all()
 
 
-def test_batches_and_threads_change_nothing(model, new_images, tmp_path, monkeypatch):
+def test_batches_and_threads_change_nothing(model, new_images, monkeypatch):
     """Chunks of two images, read by three threads, give the rows of one chunk."""
-    expected = predict(model, new_images, tmp_path)
+    expected = predict(model, new_images)
     monkeypatch.setattr("assay.embed.chunks.CHUNK", 2)
     steps = []
-    found = predict(model, new_images, tmp_path, workers=3, progress=lambda *step: steps.append(step))
+    found = predict(model, new_images, workers=3, progress=lambda *step: steps.append(step))
     assert found.probs == pytest.approx(expected.probs, abs=1e-5)
     assert found.statuses == expected.statuses
     assert steps[0] == ("predict", 2, 11)
     assert steps[-1] == ("predict", 11, 11)
 
 
-def test_features_of_new_images_are_not_kept(model, new_images, tmp_path):
-    """Predicting leaves nothing in the cache."""
-    predict(model, new_images, tmp_path / "cache")
-    assert not (tmp_path / "cache").exists()
-
-
-def test_the_baseline_predicts_too(tmp_path, new_images):
-    """A histogram model has its backbone by name and size."""
-    X = HistogramBackbone().embed(np.random.default_rng(0).integers(0, 256, (9, 32, 32, 3), np.uint8))
-    model = Model("histogram", 32, CLASSES, fit_logistic(X, np.arange(9) % 3, 3))
-    assert predict(model, new_images, tmp_path).statuses[:6] == ("ok",) * 6
+def test_small_images_become_squares_as_the_model_asks(model, tmp_path):
+    """A model of the nearest pixel sees no colour that was not there, and answers accordingly."""
+    (tmp_path / "new").mkdir()
+    pixels = np.random.default_rng(3).integers(0, 256, (9, 13, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "new" / "a.png")
+    for interpolation in ("bicubic", "nearest"):
+        found = predict(replace(model, interpolation=interpolation), tmp_path / "new").probs
+        square = to_square(pixels, 32, interpolation)
+        expected = model.probabilities(TinyBackbone().embed(square[None]))
+        assert found == pytest.approx(expected, abs=1e-6)
 
 
 def test_no_image_is_refused(model, tmp_path):
     """An empty folder and a place that is not there are named."""
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match=r"^expected images in .*empty, got none$"):
-        predict(model, tmp_path / "empty", tmp_path)
+        predict(model, tmp_path / "empty")
     with pytest.raises(DataError, match=r"^no such folder or file of images: .*nowhere$"):
-        predict(model, tmp_path / "nowhere", tmp_path)
+        predict(model, tmp_path / "nowhere")
 
 
 def test_a_file_is_no_model(tmp_path, new_images):
@@ -119,28 +115,10 @@ def test_a_file_is_no_model(tmp_path, new_images):
     with pytest.raises(
         ModelError, match=r"expected a model folder with manifest.json, got a file; model files"
     ):
-        predict(tmp_path / "model.pkl", new_images, tmp_path)
+        predict(tmp_path / "model.pkl", new_images)
     assert not canary.exists()
     with pytest.raises(ModelError, match=r"found no manifest.json; was the run finished\?"):
-        predict(new_images, new_images, tmp_path)
-
-
-def test_a_head_for_other_features_is_refused(model, new_images, tmp_path):
-    """A head that does not belong to its backbone is found before any image is read."""
-    other = replace(model, architecture="histogram")
-    message = r"^expected a backbone of 384 features, as the head has, got 15 of 'histogram'; copy the whole"
-    with pytest.raises(ModelError, match=message):
-        predict(other, new_images, tmp_path)
-
-
-def test_without_torch_the_install_line_is_said(model, tmp_path, monkeypatch):
-    """A backbone with weights needs the train extra, and the message is the line that installs it."""
-    named = replace(model, architecture="resnet18", backbone={"w": np.zeros(1, np.float32)})
-    monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(
-        MissingExtraError, match=r"torch, which is not installed: pip install 'assay\[train\]'"
-    ):
-        restore_backbone(named, tmp_path)
+        predict(new_images, new_images)
 
 
 @pytest.mark.usefixtures("without_shape_checks")
@@ -148,21 +126,3 @@ def test_rows_of_other_number_are_refused():
     """Names, probabilities and statuses belong together."""
     with pytest.raises(ValueError, match=r"expected one length for all"):
         Predictions(("a",), np.zeros((2, 3)), CLASSES, ("ok",))
-
-
-@pytest.mark.train
-def test_a_backbone_with_weights_is_restored_from_the_model(tmp_path):
-    """The tensors in the model give the features of the network that they came from."""
-    from assay.embed.backbone import load_backbone
-
-    source = load_backbone("tf_efficientnet_lite0", tmp_path, size=32, dtype="float32")
-    images = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), np.uint8)
-    features = source.embed(images)
-    head = fit_logistic(features, np.arange(4) % 3, 3)
-    tensors = {name: tensor.numpy() for name, tensor in source.network.state_dict().items()}
-    model = Model(source.name, 32, CLASSES, head, mean=source.mean, std=source.std, backbone=tensors)
-    model.save(tmp_path / "model")
-    from assay.learn.model import load_model
-
-    restored = restore_backbone(load_model(tmp_path / "model"), tmp_path, "float32")
-    assert restored.embed(images) == pytest.approx(features, abs=1e-5)

@@ -69,4 +69,5 @@ def test_the_model_carries_its_figures(finished):
     assert facts["figures"]["assay"] == {
         "n": 24,
         "accuracy": finished.result.evaluations["assay"].accuracy.to_json(),
+        "source": "holdout",
     }

@@ -15,44 +15,50 @@ from assay.data.tables import shown
 from assay.learn.model import Model
 from assay.measure import Evaluation, evaluate
 from assay.predict.batch import predict_dataset
+from assay.predict.runtime import Runtime, load_runtime
 
 SHOWN = 10
 """Classes named in a message."""
 
 
 def evaluate_model(
-    model: Model,
+    model: Model | Path | str,
     images: Path,
     options: ReadOptions,
-    cache: Path,
     *,
-    dtype: str = "auto",
     workers: int = 2,
     progress: Progress = silent,
 ) -> Evaluation:
-    """Predict ``images`` and compare with ``options.trusted``.
+    """Predict ``images`` and compare with ``options.trusted``; parameters as those of ``batch.predict``.
+
+    Raises
+    ------
+    ModelError : no model, a damaged one, or one without a graph
+    LabelError : a label that the model does not know
+    DataError : no image has a label
+    """
+    runtime = load_runtime(model)
+    dataset = read_dataset(images, replace(options, noisy=None, allow_new_classes=True))
+    truth = as_model_labels(dataset, runtime)
+    found = predict_dataset(runtime, dataset, workers=workers, progress=progress)
+    usable = np.array([status == "ok" for status in found.statuses])
+    names = runtime.titles or runtime.labels
+    return evaluate(truth[usable], found.probs[usable], names, source="test set", skipped=found.n_skipped)
+
+
+def as_model_labels(dataset: Dataset, runtime: Runtime) -> Labels:
+    """The trusted labels as indices into the model's, written as its labels or as their names for people.
 
     Raises
     ------
     LabelError : a label that the model does not know
-    DataError : no image has a label
     """
-    dataset = read_dataset(images, replace(options, noisy=None, allow_new_classes=True))
-    truth = _as_model_labels(dataset, model)
-    found = predict_dataset(model, dataset, cache, dtype=dtype, workers=workers, progress=progress)
-    usable = np.array([status == "ok" for status in found.statuses])
-    names = model.titles or model.labels
-    return evaluate(truth[usable], found.probs[usable], names, source="test set", skipped=found.n_skipped)
-
-
-def _as_model_labels(dataset: Dataset, model: Model) -> Labels:
-    # Labels may be written as the model's labels or as their names for people.
-    index = {name: i for names in (model.titles, model.labels) for i, name in enumerate(names)}
+    index = {name: i for names in (runtime.titles, runtime.labels) for i, name in enumerate(names)}
     used = sorted({int(label) for label in dataset.trusted} - {UNKNOWN})
     unknown = [dataset.classes[label] for label in used if dataset.classes[label] not in index]
     if unknown:
-        near = closest(unknown[0], model.labels)
-        hint = f"did you mean {shown(near)}?" if near else f"it knows {_some(model.labels)}"
+        near = closest(unknown[0], runtime.labels)
+        hint = f"did you mean {shown(near)}?" if near else f"it knows {_some(runtime.labels)}"
         raise LabelError(
             f"the label {shown(unknown[0])} is not a class of the model; {hint} "
             f"Correct or leave out {_images(dataset, unknown)}"

@@ -3,13 +3,19 @@
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+from jaxtyping import Int
+
 from assay._types import Backbone
 from assay.data.dataset import Dataset
 from assay.embed.backbone import TimmBackbone
 from assay.estimate import describe
 from assay.learn.model import Model
 from assay.measure import Evaluation, format_report
+from assay.predict.export import with_graph
+from assay.predict.squares import sample_squares
 from assay.recipes.assay import Learned
+from assay.recipes.carried import CARRIED
 from assay.recipes.measuring import TITLES
 from assay.recipes.options import RunOptions
 
@@ -27,24 +33,47 @@ def assemble_model(
     learned: Learned,
     evaluations: Mapping[str, Evaluation],
     options: RunOptions,
+    fit: Int[np.ndarray, "M"],
 ) -> Model:
-    """The backbone with the head, and the figures that belong to it."""
+    """The backbone with the head, the graph of both, and the figures that belong to it.
+
+    Parameters
+    ----------
+    fit : rows that were learned from; on some of them the graph is compared with backbone and head
+
+    Raises
+    ------
+    GateError : the graph does not say what backbone and head say
+    """
     figures = {
-        name: {"n": found.n, "accuracy": found.accuracy.to_json()} for name, found in evaluations.items()
+        name: {"n": found.n, "accuracy": found.accuracy.to_json(), "source": found.source}
+        for name, found in evaluations.items()
     }
     network: dict[str, Any] = {}
     if isinstance(backbone, TimmBackbone):
-        tensors = {name: tensor.numpy() for name, tensor in backbone.network.state_dict().items()}
-        network = {"mean": backbone.mean, "std": backbone.std, "backbone": tensors}
-    return Model(
+        network = {
+            "mean": backbone.mean,
+            "std": backbone.std,
+            "backbone": backbone.tensors(),
+            "features": backbone.features,
+        }
+    model = Model(
         backbone.name,
         backbone.size,
         dataset.classes,
         learned.head,
         titles=dataset.titles,
         facts={"recipe": "assay", "effort": options.effort, "seed": options.seed, "figures": figures},
+        interpolation=backbone.interpolation,
         **network,
     )
+    return export(model, backbone, dataset, fit)
+
+
+def export(model: Model, backbone: Backbone, dataset: Dataset, rows: Int[np.ndarray, "M"]) -> Model:
+    """The model with the graph of its backbone and head, compared on images among ``rows``."""
+    trunk = backbone.trunk() if isinstance(backbone, TimmBackbone) else None
+    return with_graph(model, trunk, sample_squares(dataset, rows, model.size, model.interpolation))
 
 
 def model_card(model: Model, learned: Learned, evaluations: Mapping[str, Evaluation]) -> str:
@@ -77,4 +106,12 @@ def _line(title: str, found: Evaluation) -> str:
 def _report(evaluations: Mapping[str, Evaluation]) -> list[str]:
     if "assay" not in evaluations:
         return ["No image was held out: the accuracy of this very model is not measured."]
-    return ["```", format_report(evaluations["assay"].report).rstrip(), "```"]
+    report = ["```", format_report(evaluations["assay"].report).rstrip(), "```"]
+    if evaluations["assay"].source == CARRIED:
+        return [
+            "Measured on the holdout of the partial model: the same run without those images. This very",
+            "model learned from them too and was not measured itself.",
+            "",
+            *report,
+        ]
+    return report

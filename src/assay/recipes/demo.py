@@ -20,12 +20,14 @@ from assay.data.simulate import spoil, symmetric
 from assay.data.write import write_json
 from assay.data.write_rows import write_rows
 from assay.embed.backbone import load_backbone
+from assay.embed.histogram import HistogramBackbone
 from assay.embed.images import embed_images
 from assay.estimate import Interval
 from assay.learn.model import Model
 from assay.measure import wilson
 from assay.predict.batch import predict
 from assay.recipes.assay import noisy_only
+from assay.recipes.card import export
 from assay.recipes.histogram import train_histogram
 from assay.recipes.options import RunOptions
 from assay.recipes.result import RunResult
@@ -71,7 +73,7 @@ def run_demo(out: Path, options: RunOptions, *, progress: Progress = silent) -> 
         "assay": result.model,
     }
     new = {
-        name: _accuracy(predict(model, out / "new", options.cache).probs.argmax(axis=1), new_truth)
+        name: _accuracy(predict(model, out / "new").probs.argmax(axis=1), new_truth)
         for name, model in models.items()
     }
     fixed = result.learned.fixed
@@ -131,14 +133,16 @@ def _write_labels(file: Path, names: Sequence[str], labels: Labels) -> None:
 
 def _histogram(result: RunResult, options: RunOptions) -> Model:
     learn = result.dataset.given != UNKNOWN
-    return train_histogram(result.dataset, learn, options.cache, seed=options.seed).model
+    model = train_histogram(result.dataset, learn, options.cache, seed=options.seed).model
+    return export(model, HistogramBackbone(), result.dataset, np.flatnonzero(learn))
 
 
 def _noisy_only(result: RunResult, options: RunOptions) -> Model:
+    dataset = result.dataset
     backbone = load_backbone(options.backbone, options.cache, size=options.size, dtype=options.dtype)
-    views = embed_images(result.dataset, backbone, options.cache, workers=options.workers).views
-    head = noisy_only(views, result.dataset.given, len(result.dataset.classes), options.seed)
-    return replace(result.model, head=head)
+    views = embed_images(dataset, backbone, options.cache, workers=options.workers).views
+    head = noisy_only(views, dataset.given, len(dataset.classes), options.seed)
+    return export(replace(result.model, head=head), backbone, dataset, np.arange(len(dataset)))
 
 
 def _accuracy(predicted: Labels, truth: Labels) -> Interval:

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from assay._errors import OtherRunError
 from assay._types import UNKNOWN, Backbone, Progress
 from assay.data.dataset import Dataset
@@ -17,6 +19,7 @@ from assay.embed.images import embed_images
 from assay.measure import Cost, Evaluation, Stopwatch, folder_bytes, peak_memory_bytes
 from assay.recipes.assay import Learned, learn
 from assay.recipes.card import assemble_model, model_card
+from assay.recipes.carried import carried_figures, partial_run
 from assay.recipes.folder import RunFolder
 from assay.recipes.histogram import Baseline, train_histogram
 from assay.recipes.measuring import cross_validated, held_out
@@ -96,6 +99,7 @@ def _learn(job: Job, record: dict[str, Any]) -> _Found:
     contents = contents_digest(features.contents)
     job.check_contents(record, contents)
     record["data"]["contents"] = contents
+    record["features_computed"] = record.get("features_computed", 0) + features.computed
     job.folder.write(record)
     dataset = job.dataset.with_skipped(features.skipped)
     with watch.stage("seal"):
@@ -117,19 +121,40 @@ def _measure(job: Job, record: dict[str, Any], found: _Found) -> dict[str, Evalu
         return {
             **held_out(found.dataset, found.sealed, found.learned, found.baseline, n_skipped),
             **cross_validated(found.dataset, found.learned),
+            **_carried(job, record),
         }
+
+
+def _carried(job: Job, record: Mapping[str, Any]) -> dict[str, Evaluation]:
+    place = job.options.figures_from
+    if place is None:
+        return {}
+    # Asked again: only now the bytes of the images are known to be the same.
+    partial_run(place, job.settings, record["data"])
+    return carried_figures(place)
 
 
 def _write(
     job: Job, record: dict[str, Any], found: _Found, evaluations: Mapping[str, Evaluation]
 ) -> RunResult:
     model_folder = job.folder.path / "model"
+    with job.watch.stage("export"):
+        fit = np.flatnonzero(found.sealed.data.fold_of != UNKNOWN)
+        model = assemble_model(found.dataset, found.backbone, found.learned, evaluations, job.options, fit)
     with job.watch.stage("write"):
-        model = assemble_model(found.dataset, found.backbone, found.learned, evaluations, job.options)
         model.save(model_folder, model_card(model, found.learned, evaluations))
         cost = Cost(sum(job.watch.seconds.values()), peak_memory_bytes(), folder_bytes(model_folder))
         warnings = _warnings(job, found, evaluations)
-        result = RunResult(job.folder.path, found.dataset, found.learned, model, evaluations, cost, warnings)
+        result = RunResult(
+            job.folder.path,
+            found.dataset,
+            found.learned,
+            model,
+            evaluations,
+            cost,
+            warnings,
+            left_out=tuple(found.dataset.names[row] for row in found.sealed.leaked),
+        )
         write_outputs(result, job.split.holdout)
     record |= {
         "status": "done",

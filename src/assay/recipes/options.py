@@ -56,6 +56,8 @@ class RunOptions:
     """Of features, converted weights and measured speeds; shared by any number of runs."""
     workers: int = 2
     """Threads that decode images, and heads fitted at the same time: the number of cores."""
+    figures_from: Path | None = None
+    """With ``holdout=0``: the folder of the same run with a holdout, whose figures are carried over."""
 
     def __post_init__(self) -> None:
         if self.effort not in EFFORTS:
@@ -64,14 +66,21 @@ class RunOptions:
             raise UsageError(f"--threshold: expected a probability from 0 to 1, got {self.threshold}")
         if self.folds < 2:
             raise UsageError(f"--folds: expected 2 or more, got {self.folds}")
+        if self.figures_from is not None and self.holdout != 0:
+            raise UsageError(
+                "--figures-from: a model that is measured on a holdout has figures of its own; "
+                "give it with --holdout 0"
+            )
 
     def settings(self) -> dict[str, Any]:
         """What changes the result besides the labels, as JSON has it; kept in run.json to be compared."""
-        apart = ("read", "weights", "cache", "workers")
+        apart = ("read", "weights", "cache", "workers", "figures_from")
         chosen = {name: value for name, value in vars(self).items() if name not in apart}
         # By content: a file that was moved is the same, one that was replaced is not.
         known = self.weights is not None and self.weights.is_file()
-        return chosen | {"weights": file_digest(self.weights) if self.weights and known else None}
+        named = {"weights": file_digest(self.weights) if self.weights and known else None}
+        # Whose figures they are is no setting, for they are checked to be the same run's.
+        return chosen | named | {"figures_from": True if self.figures_from else None}
 
 
 class RunSettings(TypedDict, total=False):
@@ -89,3 +98,4 @@ class RunSettings(TypedDict, total=False):
     effort: str
     cache: Path
     workers: int
+    figures_from: Path | None

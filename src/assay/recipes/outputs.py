@@ -47,6 +47,7 @@ def _evaluation(result: RunResult) -> dict[str, Any]:
         "labels": fixed_figures(result.learned.fixed),
         "model": {"architecture": result.model.architecture, "size": result.model.size},
         "cost": result.cost.to_json(),
+        "left_out": result.left_out,
         "skipped": len(result.dataset.skipped),
         "warnings": result.warnings,
     }

@@ -20,12 +20,15 @@ class RunResult:
     learned: Learned
     model: Model
     evaluations: Mapping[str, Evaluation]
-    """``assay`` and ``histogram`` on the holdout, and with ``_leaks_included`` if it had leaks;
+    """``assay`` and ``histogram`` on the holdout, and with ``_leaks_included`` if it had leaks, or those
+    of the partial model, whose ``source`` says so;
     ``assay_cross_validated`` and ``labels_cross_validated`` on the trusted images of the fit part, out of
     fold."""
     cost: Cost
     warnings: tuple[str, ...]
     """What the user should know before relying on it."""
+    left_out: tuple[str, ...] = ()
+    """Held-out images that the evaluation leaves out, as their picture was learned from."""
 
     @property
     def better_than_baseline(self) -> bool | None:

@@ -9,6 +9,7 @@ from assay._types import Progress, silent
 from assay.data.read import read_dataset
 from assay.data.split import seal_holdout
 from assay.measure import Stopwatch
+from assay.recipes.carried import partial_run
 from assay.recipes.folder import RunFolder
 from assay.recipes.job import Job, work
 from assay.recipes.options import RunOptions, Say, unheard
@@ -97,6 +98,9 @@ def _ask(
         split = seal_holdout(
             dataset.trusted, size=options.holdout, how=options.holdout_split, seed=options.seed
         )
+    settings, data = options.settings(), data_facts(dataset)
+    if options.figures_from is not None:
+        partial_run(options.figures_from, settings, data)
     for note in dataset.notes:
         say(note)
     return Job(
@@ -104,8 +108,8 @@ def _ask(
         options=options,
         dataset=dataset,
         split=split,
-        settings=options.settings(),
-        data=data_facts(dataset),
+        settings=settings,
+        data=data,
         command=tuple(command),
         watch=watch,
         say=say,

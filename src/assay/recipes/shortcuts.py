@@ -16,9 +16,6 @@ from assay.embed import images as embedding
 from assay.embed.backbone import DEFAULT_BACKBONE, DEFAULT_SIZE, load_backbone
 from assay.embed.images import Features
 from assay.fix.result import THRESHOLD, FixedLabels
-from assay.learn.model import Model
-from assay.predict import batch
-from assay.predict.batch import Predictions
 from assay.recipes.assay import Labelled, learn
 from assay.recipes.options import RunOptions, RunSettings, Say, default_cache, unheard
 from assay.recipes.result import RunResult
@@ -97,18 +94,6 @@ def run(
     """
     options = RunOptions(read=_reading(noisy, trusted, read), **settings)
     return run_folder(images, out, options, overwrite=overwrite, say=say, progress=progress)
-
-
-def predict(
-    model: Model | Place, images: Place, *, cache: Place | None = None, progress: Progress = silent
-) -> Predictions:
-    """P(class) of every image of a folder or archive, in order.
-
-    Parameters
-    ----------
-    model : a Model, a model folder or a run folder
-    """
-    return batch.predict(model, images, Path(cache) if cache else default_cache(), progress=progress)
 
 
 def fix_labels(

@@ -1,0 +1,102 @@
+"""Runtime: a saved model's graph in onnxruntime. No torch is needed, and nothing is downloaded."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from assay._errors import ModelError
+from assay._types import Batch, Probs
+from assay.embed.threads import cores
+from assay.learn.model import Model, load_model
+from assay.predict.graph_check import INPUT, OUTPUT, check_graph
+
+BATCH = 32
+"""Images in one call: larger batches leave the processor's cache and are slower."""
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """A model that is ready to predict; threads may share it."""
+
+    labels: tuple[str, ...]
+    """The K labels, as they came in."""
+    titles: tuple[str, ...]
+    """K names for people; empty where the labels are names."""
+    size: int
+    """Side in pixels of the images that it takes."""
+    interpolation: str
+    """How an image becomes a square of that size: a key of ``data.images.FILTERS``."""
+    session: Any
+    """onnxruntime's."""
+
+    def probabilities(self, images: Batch) -> Probs:
+        """P(class) (B, K), float32, of RGB images (B, size, size, 3).
+
+        Raises
+        ------
+        ValueError : images of another size or type
+        ModelError : the graph cannot be run
+        """
+        if images.shape[1:] != (self.size, self.size, 3) or images.dtype != np.uint8:
+            raise ValueError(
+                f"images: expected uint8 (N, {self.size}, {self.size}, 3), got {images.dtype} {images.shape}"
+            )
+        probs = np.zeros((len(images), len(self.labels)), dtype=np.float32)
+        for start in range(0, len(images), BATCH):
+            probs[start : start + BATCH] = self._run(images[start : start + BATCH])
+        return probs
+
+    def _run(self, part: Batch) -> Probs:
+        try:
+            (found,) = self.session.run([OUTPUT], {INPUT: np.ascontiguousarray(part)})
+        except Exception as error:  # onnxruntime's exceptions have no common class but this one
+            raise ModelError(f"model.onnx: onnxruntime cannot run it: {error}") from error
+        if found.shape != (len(part), len(self.labels)) or not np.isfinite(found).all():
+            raise ModelError("model.onnx: expected finite probabilities of each image and label, got others")
+        probs: Probs = found
+        return probs
+
+
+def load_runtime(model: Model | Path | str, threads: int | None = None) -> Runtime:
+    """The model in onnxruntime, its graph checked before.
+
+    Parameters
+    ----------
+    model : a Model, a model folder or a run folder
+    threads : of one call; by default as many as this process has cores
+
+    Raises
+    ------
+    ModelError : no model, a damaged one, one without a graph, or a graph that is not one of ours
+    """
+    if not isinstance(model, Model):
+        model = load_model(model)
+    if not model.graph:
+        raise ModelError(
+            "expected a model with model.onnx, which is what predicts, got one without: an earlier assay "
+            "made it; give the command that made it again, with --overwrite"
+        )
+    check_graph(model.graph, model.size, len(model.labels))
+    session = _session(model.graph, threads or cores())
+    return Runtime(model.labels, model.titles, model.size, model.interpolation, session)
+
+
+def _session(graph: bytes, threads: int) -> Any:
+    import onnxruntime
+
+    # On Windows, Microsoft's builds report how they are used unless they are told not to.
+    onnxruntime.disable_telemetry_events()
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # Errors come as exceptions: nothing else is printed.
+    options.log_severity_level = 4
+    # Threads that spin while they wait take the cores from those that decode.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.load_model_format", "ONNX")
+    try:
+        return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # the same
+        raise ModelError(f"model.onnx: onnxruntime cannot load it: {error}") from error

@@ -1,0 +1,200 @@
+"""Hostile ONNX files are refused by their bytes, before anything runs them."""
+
+from contextlib import suppress
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from onnx import StringStringEntryProto, TensorProto, helper
+
+from assay._errors import ModelError
+from assay.predict import runtime
+from assay.predict.graph_check import check_graph
+from assay.predict.runtime import load_runtime
+
+
+@pytest.fixture
+def changed(model):
+    """The model with its graph changed by a function."""
+
+    def change(by):
+        read = onnx.load_model_from_string(model.graph)
+        by(read)
+        return replace(model, graph=read.SerializeToString())
+
+    return change
+
+
+@pytest.fixture(autouse=True)
+def _no_session(monkeypatch):
+    """Whatever reaches onnxruntime has failed the test."""
+
+    def reached(*_):
+        raise AssertionError("a session was made")
+
+    monkeypatch.setattr(runtime, "_session", reached)
+
+
+def outside(place: str):
+    def by(read):
+        tensor = read.graph.initializer[0]
+        tensor.ClearField("raw_data")
+        tensor.data_location = TensorProto.EXTERNAL
+        tensor.external_data.append(StringStringEntryProto(key="location", value=place))
+
+    return by
+
+
+def outside_quietly(read):
+    """As above, without saying where the data is."""
+    read.graph.initializer[0].external_data.append(StringStringEntryProto(key="location", value="x"))
+
+
+def outside_in_a_node(read):
+    tensor = TensorProto(dims=[1], data_type=1, data_location=TensorProto.EXTERNAL)
+    tensor.external_data.append(StringStringEntryProto(key="location", value="/etc/passwd"))
+    read.graph.node.append(helper.make_node("Constant", [], ["own"], value=tensor))
+
+
+def own_domain(read):
+    read.graph.node[0].domain = "com.microsoft"
+
+
+def more_domains(read):
+    read.opset_import.append(helper.make_opsetid("com.evil", 1))
+
+
+def other_opset(read):
+    read.opset_import[0].version = 21
+
+
+def function(read):
+    read.functions.append(helper.make_function("own", "F", ["a"], ["b"], [], [helper.make_opsetid("", 18)]))
+
+
+def loop(read):
+    inner = helper.make_graph([], "inner", [], [])
+    read.graph.node.append(helper.make_node("If", ["images"], ["own"], then_branch=inner, else_branch=inner))
+
+
+def sparse(read):
+    read.graph.sparse_initializer.add().dims.append(2**40)
+
+
+def giant(read):
+    read.graph.initializer[0].dims[:] = [2**40, 2**20]
+
+
+def giant_by_overflow(read):
+    """Sides whose product is small in 64 bits."""
+    read.graph.initializer[0].dims[:] = [2**32, 2**32, 1]
+
+
+def negative(read):
+    read.graph.initializer[0].dims[:] = [-2, -2]
+
+
+def float_input(read):
+    read.graph.input[0].type.tensor_type.elem_type = TensorProto.FLOAT
+
+
+def two_inputs(read):
+    read.graph.input.append(helper.make_tensor_value_info("more", TensorProto.FLOAT, [1]))
+
+
+def sequence_input(read):
+    read.graph.input[0].type.CopyFrom(
+        helper.make_sequence_type_proto(helper.make_tensor_type_proto(TensorProto.UINT8, None))
+    )
+
+
+def other_classes(read):
+    read.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 4
+
+
+def no_output(read):
+    del read.graph.output[:]
+
+
+HOSTILE = {
+    outside("../secret"): r"expected no tensor '.*' in another file, got some",
+    outside("/etc/passwd"): r"expected no tensor '.*' in another file, got some",
+    outside_quietly: r"expected no tensor '.*' in another file, got some",
+    outside_in_a_node: r"expected no tensor '' in another file, got some",
+    own_domain: r"domain of Cast: expected none, got com.microsoft",
+    more_domains: r"operators: expected ONNX 18, got ONNX 18; com.evil 1",
+    other_opset: r"operators: expected ONNX 18, got ONNX 21",
+    function: r"expected no functions or training, got some",
+    loop: r"expected no graphs or sparse tensors in If, got some",
+    sparse: r"expected no sparse tensors, got some",
+    giant: r"expected no tensor '.*' larger than its bytes, got some",
+    giant_by_overflow: r"expected no tensor '.*' larger than its bytes, got some",
+    negative: r"expected no tensor '.*' larger than its bytes, got some",
+    float_input: r"input: expected images uint8 \(N, 32, 32, 3\), got images float32 \(N, 32, 32, 3\)",
+    two_inputs: r"input: expected images uint8 \(N, 32, 32, 3\), got images .*; more float32 \(1\)",
+    sequence_input: r"input: expected images uint8 \(N, 32, 32, 3\), got images  \(\)",
+    other_classes: r"output: expected probabilities float32 \(N, 3\), got probabilities float32 \(N, 4\)",
+    no_output: r"output: expected probabilities float32 \(N, 3\), got none",
+}
+
+
+@pytest.mark.parametrize("by", HOSTILE, ids=lambda by: by.__qualname__)
+def test_a_hostile_graph_is_refused(changed, by):
+    """Other files, other code, other sides, and tensors that are not there."""
+    advice = "; this is not the file that assay wrote: copy the whole model folder again$"
+    with pytest.raises(ModelError, match=f"^model.onnx: {HOSTILE[by]}{advice}"):
+        load_runtime(changed(by))
+
+
+def test_our_own_graph_passes(model):
+    """What was exported for this size and these labels, and for no other."""
+    check_graph(model.graph, 32, 3)
+    with pytest.raises(ModelError, match=r"input: expected images uint8 \(N, 64, 64, 3\)"):
+        check_graph(model.graph, 64, 3)
+    with pytest.raises(ModelError, match=r"output: expected probabilities float32 \(N, 2\)"):
+        check_graph(model.graph, 32, 2)
+
+
+def test_two_graphs_in_one_file_are_refused(model):
+    """Parsers merge what comes twice: the second half would escape a check of the first."""
+    with pytest.raises(ModelError, match=r"operators: expected ONNX 18, got ONNX 18; ONNX 18"):
+        check_graph(model.graph * 2, 32, 3)
+    graph_alone = onnx.ModelProto()
+    graph_alone.graph.CopyFrom(onnx.load_model_from_string(model.graph).graph)
+    with pytest.raises(ModelError, match=r"number of graphs: expected 1, got 2"):
+        check_graph(model.graph + graph_alone.SerializeToString(), 32, 3)
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (b"\x00\x01\x02ORTM", r"operators: expected ONNX 18, got none|expected an ONNX file"),
+        (b"PK\x03\x04 a zip", r"expected an ONNX file, got something else \(wire type"),
+        (b"\x80" * 50, r"expected an ONNX file, got something else \(a number without an end\)"),
+        (b"\x42\x02\x0a\xff", r"expected an ONNX file, got something else"),
+    ],
+)
+def test_other_files_are_refused(data, why):
+    """Files of other kinds, and bytes of none."""
+    with pytest.raises(ModelError, match=why):
+        check_graph(data, 32, 3)
+
+
+def test_a_cut_file_is_refused_wherever_it_is_cut(model):
+    """Half a download is never half a model."""
+    for end in np.linspace(1, len(model.graph) - 1, 60).astype(int):
+        with pytest.raises(ModelError, match=r"^model.onnx: "):
+            check_graph(model.graph[:end], 32, 3)
+
+
+@given(data=st.data())
+def test_a_changed_byte_is_refused_or_harmless(model, data):
+    """Any byte, any value: the check ends, and in nothing but a refusal or a pass."""
+    place = data.draw(st.integers(0, len(model.graph) - 1))
+    value = data.draw(st.integers(0, 255))
+    damaged = model.graph[:place] + bytes([value]) + model.graph[place + 1 :]
+    with suppress(ModelError):
+        check_graph(damaged, 32, 3)

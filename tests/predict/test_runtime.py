@@ -1,0 +1,218 @@
+"""A saved model's graph in onnxruntime."""
+
+import os
+import subprocess
+import sys
+import textwrap
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper
+from small_runs import draw_image
+
+from assay._errors import ModelError
+from assay.embed.tiny import TinyBackbone
+from assay.predict import runtime
+from assay.predict.runtime import load_runtime
+
+SOURCE = Path(__file__).parents[2] / "src"
+
+
+@pytest.fixture
+def images():
+    """Forty drawn images: more than one batch."""
+    generator = np.random.default_rng(0)
+    return np.stack([draw_image(row % 3, generator) for row in range(40)])
+
+
+@pytest.fixture
+def changed(model):
+    """The model with its graph changed by a function."""
+
+    def change(by):
+        read = onnx.load_model_from_string(model.graph)
+        by(read.graph)
+        return replace(model, graph=read.SerializeToString())
+
+    return change
+
+
+def test_probabilities_are_those_of_the_model(model, images, tmp_path):
+    """From a model or its folder: one row an image, in order, that sums to 1."""
+    expected = model.probabilities(TinyBackbone().embed(images))
+    model.save(tmp_path / "run" / "model")
+    for place in (model, tmp_path / "run", str(tmp_path / "run" / "model")):
+        found = load_runtime(place).probabilities(images)
+        assert (found.shape, found.dtype) == ((40, 3), np.float32)
+        assert found == pytest.approx(expected, abs=1e-5)
+        assert found.sum(axis=1) == pytest.approx(np.ones(40), abs=1e-5)
+
+
+def test_it_knows_what_the_model_knows(model):
+    """Labels, names, size and interpolation: all that those who feed it need."""
+    loaded = load_runtime(replace(model, titles=("A", "B", "C"), interpolation="nearest"))
+    assert (loaded.labels, loaded.titles) == (model.labels, ("A", "B", "C"))
+    assert (loaded.size, loaded.interpolation) == (32, "nearest")
+
+
+def test_batches_and_threads_change_nothing(model, images, monkeypatch):
+    """One image at a time, odd batches, one thread or two, and calls from several threads at once."""
+    expected = load_runtime(model, threads=1).probabilities(images)
+    loaded = load_runtime(model, threads=2)
+    alone = np.concatenate([loaded.probabilities(images[row : row + 1]) for row in range(40)])
+    assert alone == pytest.approx(expected, abs=1e-6)
+    monkeypatch.setattr(runtime, "BATCH", 7)
+    assert loaded.probabilities(images) == pytest.approx(expected, abs=1e-6)
+    with ThreadPoolExecutor(4) as pool:
+        for found in pool.map(loaded.probabilities, [images] * 8):
+            assert found == pytest.approx(expected, abs=1e-6)
+
+
+def test_views_and_no_images(model, images):
+    """A mirrored view is copied first; no image gives no row."""
+    loaded = load_runtime(model)
+    mirrored = loaded.probabilities(images[:, :, ::-1])
+    assert (mirrored == loaded.probabilities(np.ascontiguousarray(images[:, :, ::-1]))).all()
+    assert loaded.probabilities(images[:0]).shape == (0, 3)
+
+
+@pytest.mark.usefixtures("without_shape_checks")
+@pytest.mark.parametrize(
+    ("wrong", "described"),
+    [
+        (np.zeros((2, 16, 16, 3), np.uint8), r"uint8 \(2, 16, 16, 3\)"),
+        (np.zeros((2, 32, 32, 3), np.float32), r"float32 \(2, 32, 32, 3\)"),
+        (np.zeros((32, 32, 3), np.uint8), r"uint8 \(32, 32, 3\)"),
+    ],
+)
+def test_images_of_another_form_are_refused(model, wrong, described):
+    """The message says what was expected and what came."""
+    with pytest.raises(ValueError, match=rf"^images: expected uint8 \(N, 32, 32, 3\), got {described}$"):
+        load_runtime(model).probabilities(wrong)
+
+
+def test_a_model_without_a_graph_says_what_to_do(model, tmp_path):
+    """A model folder of an assay before graphs is a model that must be made again."""
+    replace(model, graph=b"").save(tmp_path / "model")
+    message = (
+        r"^expected a model with model.onnx, which is what predicts, got one without: "
+        r"an earlier assay made it; give the command that made it again, with --overwrite$"
+    )
+    with pytest.raises(ModelError, match=message):
+        load_runtime(tmp_path / "model")
+
+
+def test_what_onnxruntime_cannot_load_is_a_bad_model(changed, capfd):
+    """An operator that there is not, and sides that do not fit: refused without a word on stderr."""
+
+    def unknown(graph):
+        graph.node[0].op_type = "Teleport"
+
+    def unfit(graph):
+        for tensor in graph.initializer:
+            if list(tensor.dims) == [384, 3]:
+                tensor.dims[:] = [3, 384]
+
+    for by in (unknown, unfit):
+        with pytest.raises(ModelError, match=r"^model.onnx: onnxruntime cannot (load|run) it: "):
+            load_runtime(changed(by)).probabilities(np.zeros((1, 32, 32, 3), np.uint8))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_graph_that_fails_while_it_runs_is_a_bad_model(changed, images, capfd):
+    """A reshape that no batch fits, or more memory than there is, is said in words."""
+
+    def misfit(graph):
+        graph.initializer.append(onnx.numpy_helper.from_array(np.array([7, 11]), "own-sides"))
+        graph.node[-1].input[0] = "own"
+        last = graph.node[-1]
+        graph.node.insert(
+            len(graph.node) - 1, helper.make_node("Reshape", [graph.node[-2].output[0], "own-sides"], ["own"])
+        )
+        assert last.op_type == "Softmax"
+
+    def endless(graph):
+        sides = onnx.numpy_helper.from_array(np.array([2**45, 3]), "own-sides")
+        graph.initializer.append(sides)
+        graph.node[-1].input[0] = "own"
+        graph.node.insert(
+            len(graph.node) - 1, helper.make_node("Expand", [graph.node[-2].output[0], "own-sides"], ["own"])
+        )
+
+    for by in (misfit, endless):
+        with pytest.raises(ModelError, match=r"^model.onnx: onnxruntime cannot (load|run) it: "):
+            load_runtime(changed(by)).probabilities(images[:1])
+    assert capfd.readouterr() == ("", "")
+
+
+def test_answers_that_are_no_probabilities_are_refused(changed, images):
+    """NaN is not an answer."""
+
+    def nothing(graph):
+        for tensor in graph.initializer:
+            if list(tensor.dims) == [3]:
+                tensor.CopyFrom(onnx.numpy_helper.from_array(np.full(3, np.nan, np.float32), tensor.name))
+
+    message = r"^model.onnx: expected finite probabilities of each image and label, got others$"
+    with pytest.raises(ModelError, match=message):
+        load_runtime(changed(nothing)).probabilities(images[:1])
+
+
+def test_as_many_threads_as_this_process_has_cores(model, monkeypatch):
+    """The default follows what the system allows, not what the machine has."""
+    asked = []
+    real = runtime._session
+    monkeypatch.setattr(
+        runtime, "_session", lambda graph, threads: asked.append(threads) or real(graph, threads)
+    )
+    monkeypatch.setattr(runtime, "cores", lambda: 3)
+    load_runtime(model)
+    load_runtime(model, threads=1)
+    assert asked == [3, 1]
+
+
+FORBIDDEN = ("torch", "torchvision", "timm", "sklearn", "onnx", "onnxscript", "pandas")
+
+WITHOUT = """
+import importlib.abc, sys
+
+class Blocked(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {forbidden!r}:
+            raise ImportError(name + " is not installed")
+
+sys.meta_path.insert(0, Blocked())
+"""
+
+
+@pytest.mark.parametrize("blocked", [True, False], ids=["not installed", "installed"])
+def test_predicting_and_evaluating_need_no_torch(model, new_images, tmp_path, blocked):
+    """Neither command loads torch, timm or scikit-learn, and both work where these are not installed."""
+    model.save(tmp_path / "model")
+    (tmp_path / "labels.csv").write_text("file,label\n5.png,cedar\n6.png,ash\n")
+    code = (WITHOUT.format(forbidden=FORBIDDEN) if blocked else "import sys\n") + textwrap.dedent(
+        f"""
+        import assay
+        from assay.cli.app import run_app
+        place, new, labels = sys.argv[1:]
+        assert run_app(["predict", place, new]) == 0
+        assert run_app(["evaluate", place, new, "--labels", labels, "--json"]) == 0
+        assert len(assay.predict(place, new).names) == 11
+        loaded = sorted(name for name in {FORBIDDEN!r} if name in sys.modules)
+        assert not loaded, loaded
+        """
+    )
+    paths = os.pathsep.join([str(SOURCE), *(path for path in sys.path if path)])
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "model"), str(new_images), str(tmp_path / "labels.csv")],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"PYTHONPATH": paths},
+    )
+    assert done.returncode == 0, done.stderr
+    assert "5.png,cedar," in done.stdout
