@@ -1,14 +1,22 @@
 """The notebook's baseline."""
 
+import warnings
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from small_runs import draw_image
+from small_tasks import small_task, squares_of
 
 from assay._types import UNKNOWN
 from assay.data.read import read_dataset
-from assay.recipes.histogram import train_histogram
+from assay.embed.histogram import HistogramBackbone
+from assay.learn.linear import fit_logistic
+from assay.predict.runtime import load_runtime
+from assay.recipes.histogram import histogram, train_histogram
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +57,6 @@ def read_pixels(dataset, row):
 
 def test_only_chosen_rows_with_a_label_are_learned_from(dataset, tmp_path):
     """Labels of other rows change nothing, and a row without a label is no row."""
-    from dataclasses import replace
-
     given = dataset.given.copy()
     given[:10] = UNKNOWN
     learn = np.arange(240) < 100
@@ -67,3 +73,46 @@ def test_colours_alone_say_little_of_drawn_thirds():
     generator = np.random.default_rng(0)
     means = [np.mean([draw_image(label, generator).mean() for _ in range(50)]) for label in range(3)]
     assert max(means) - min(means) < 3
+
+
+@pytest.fixture
+def task(small_data, tmp_path):
+    return small_task(small_data, tmp_path / "cache")
+
+
+def test_the_recipe_is_the_runs_baseline(task):
+    """As intended it learns what ``train_histogram`` learns from all that is not held out."""
+    trained = histogram(task)
+    same = train_histogram(task.dataset, ~task.held, task.options.cache).model
+    assert all((a == b).all() for a, b in zip(trained.model.head.weights, same.head.weights, strict=True))
+    assert (trained.history, trained.facts["rows"]) == ((), 200)
+
+
+def test_as_published_it_is_scikit_learns_default_on_counts(task, small_data):
+    """Counts of pixels, all noisy labels: the probabilities of scikit-learn alone."""
+    trained = histogram(replace(task, published=True))
+    squares = squares_of(small_data)
+    counts = np.round(notebook_features(squares) * 1024)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        simple = LogisticRegression(random_state=0).fit(counts, task.given_all)
+    assert load_runtime(trained.model).probabilities(squares) == pytest.approx(
+        simple.predict_proba(counts), abs=1e-4
+    )
+    assert (trained.facts["rows"], trained.facts["saw_holdout"]) == (240, True)
+    assert trained.facts["converged"] == bool((simple.n_iter_ < 100).all())
+
+
+def test_the_strength_may_be_searched(task):
+    """The best C of the grid is learned with."""
+    trained = histogram(replace(task, search=True, folder=task.options.cache / "models"))
+    best = trained.facts["search"]["best"]["logisticregression__C"]
+    rows = np.flatnonzero(task.dataset.given != UNKNOWN)
+    features = HistogramBackbone().embed(squares_of_rows(task, rows)).astype(np.float16)
+    expected = fit_logistic(features, task.dataset.given[rows], 3, C=best)
+    assert trained.model.head.weights[0] == pytest.approx(expected.weights[0], abs=1e-5)
+    assert (task.options.cache / "models" / "search.csv").is_file()
+
+
+def squares_of_rows(task, rows):
+    return np.stack([read_pixels(task.dataset, row) for row in rows.tolist()])
