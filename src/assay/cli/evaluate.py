@@ -4,14 +4,17 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from assay.cli import flags
+from assay.cli import flags, lineup
 from assay.cli.console import percent, percent_range, progress_bar, show
 from assay.cli.endings import SKIPPED
 
 if TYPE_CHECKING:
     from assay.measure import Evaluation
 
-EXAMPLES = ("assay evaluate out/ test_images/ --labels test_labels.csv",)
+EXAMPLES = (
+    "assay evaluate out/ test_images/ --labels test_labels.csv",
+    "assay evaluate out/ test_images/ --labels test_labels.csv --all-recipes",
+)
 
 
 @flags.with_flags
@@ -24,30 +27,23 @@ def evaluate_command(
     ],
     path_col: flags.PathColumn = None,
     label_col: flags.LabelColumn = None,
-    dtype: flags.Dtype = "auto",
+    all_recipes: lineup.AllRecipes = False,
     workers: flags.Workers = 2,
-    cache: flags.Cache = None,
     strict: flags.Strict = False,
     as_json: flags.Json = False,
     quiet: flags.Quiet = False,
 ) -> int:
     """Measure a model on labelled images that it never saw."""
     from assay.data.dataset import ReadOptions
-    from assay.learn.model import load_model
     from assay.predict.test_set import evaluate_model
-    from assay.recipes.options import default_cache
 
     options = ReadOptions(trusted=labels, path_column=path_col, label_column=label_col)
-    with progress_bar(quiet) as progress:
-        found = evaluate_model(
-            load_model(model),
-            images,
-            options,
-            cache or default_cache(),
-            dtype=dtype,
-            workers=workers,
-            progress=progress,
+    if all_recipes:
+        return lineup.evaluate_all(
+            model, images, options, workers=workers, strict=strict, as_json=as_json, quiet=quiet
         )
+    with progress_bar(quiet) as progress:
+        found = evaluate_model(model, images, options, workers=workers, progress=progress)
     show(json.dumps(found.to_json(), indent=1) if as_json else _text(found))
     return SKIPPED if strict and found.skipped else 0
 

@@ -1,55 +1,74 @@
 """assay predict: new images to rows."""
 
 import sys
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
 from assay._errors import UsageError
-from assay.cli import flags
+from assay.cli import flags, lineup
 from assay.cli.console import progress_bar, say
 from assay.cli.endings import SKIPPED
 
 EXAMPLES = (
     "assay predict out/ new_images/ -o predictions.csv",
     "assay predict out/ new.zip --format jsonl | head",
+    "assay predict out/ new_images/ --all-recipes -o label_prediction.csv",
 )
 
 FORMATS = {".csv": "csv", ".parquet": "parquet", ".jsonl": "jsonl"}
+
+
+@dataclass(frozen=True)
+class RowFlags:
+    """Where the rows go and how they are written."""
+
+    out: Annotated[
+        Path | None,
+        flags.flag("--out", "-o", metavar="FILE", help="For the rows; - or nothing: stdout."),
+    ] = None
+    format_name: Annotated[
+        Literal["csv", "jsonl", "parquet"] | None,
+        flags.flag("--format", help="By default from the name of the file, csv on stdout."),
+    ] = None
+    excel_safe: Annotated[
+        bool, flags.flag("--excel-safe", help="Mark text that a spreadsheet would run as a formula.")
+    ] = False
+
+    def writer(self) -> "lineup.Writer":
+        """What writes a header and columns there; refused before any image is read."""
+        from assay.data.write_rows import write_rows
+
+        target = None if self.out is None or str(self.out) == "-" else self.out
+        kind = self.format_name or _format_of(target)
+        return partial(write_rows, target or sys.stdout.buffer, format=kind, excel_safe=self.excel_safe)
 
 
 @flags.with_flags
 def predict_command(
     model: flags.ModelPlace,
     images: flags.Images,
-    out: Annotated[
-        Path | None,
-        flags.flag("--out", "-o", metavar="FILE", help="For the rows; - or nothing: stdout."),
-    ] = None,
-    format_name: Annotated[
-        Literal["csv", "jsonl", "parquet"] | None,
-        flags.flag("--format", help="By default from the name of the file, csv on stdout."),
-    ] = None,
-    excel_safe: Annotated[
-        bool, flags.flag("--excel-safe", help="Mark text that a spreadsheet would run as a formula.")
-    ] = False,
-    dtype: flags.Dtype = "auto",
+    rows: RowFlags,
+    all_recipes: lineup.AllRecipes = False,
+    columns: lineup.Columns = None,
     workers: flags.Workers = 2,
-    cache: flags.Cache = None,
     strict: flags.Strict = False,
     quiet: flags.Quiet = False,
 ) -> int:
     """Predict the class of every image: one row an image, in order."""
-    from assay.data.write_rows import write_rows
     from assay.predict.batch import COLUMNS, predict
-    from assay.recipes.options import default_cache
 
-    target = None if out is None or str(out) == "-" else out
-    kind = format_name or _format_of(target)
-    with progress_bar(quiet) as progress:
-        found = predict(
-            model, images, cache or default_cache(), dtype=dtype, workers=workers, progress=progress
+    write = rows.writer()
+    if all_recipes:
+        return lineup.predict_all(
+            model, images, write, columns=columns, workers=workers, strict=strict, quiet=quiet
         )
-    write_rows(target or sys.stdout.buffer, COLUMNS, found.columns(), format=kind, excel_safe=excel_safe)
+    if columns is not None:
+        raise UsageError("--columns: it picks among the models of --all-recipes; give both or neither")
+    with progress_bar(quiet) as progress:
+        found = predict(model, images, workers=workers, progress=progress)
+    write(COLUMNS, found.columns())
     if found.n_skipped and not quiet:
         say(f"{found.n_skipped:,} of {len(found.names):,} images could not be used; their status says why")
     return SKIPPED if strict and found.n_skipped else 0

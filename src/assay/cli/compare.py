@@ -1,0 +1,161 @@
+"""assay compare: every recipe on the same data, in one table."""
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from assay.cli import flags
+from assay.cli.console import progress_bar, say, show, table
+from assay.cli.endings import SKIPPED
+
+if TYPE_CHECKING:
+    from assay.data.dataset import ReadOptions
+    from assay.recipes.compare_options import CompareOptions
+    from assay.recipes.compare_result import Compared
+
+EXAMPLES = (
+    "assay compare images/ --noisy noisy.csv --trusted trusted.csv -o out/",
+    "assay compare images/ --noisy noisy.csv --trusted trusted.csv -o out/ --recipes cnn-1,assay --json",
+    "assay compare images/ --noisy noisy.csv --trusted trusted.csv -o full/ --holdout 0 --figures-from out/",
+)
+
+
+@dataclass(frozen=True)
+class CompareFlags(flags.TrainingFlags):
+    """How to learn and how to measure, for all recipes."""
+
+    backbone: Annotated[
+        str | None,
+        flags.flag(
+            "--backbone",
+            metavar="NAME",
+            help="Of all recipes that use one, as in run; without: each recipe's own, Lite2 for assay and "
+            "Lite0 for model-1 and model-2.",
+        ),
+    ] = None  # type: ignore[assignment]  # each recipe has a default of its own
+    size: Annotated[
+        int | None,
+        flags.flag(
+            "--size",
+            metavar="PIXELS",
+            min=16,
+            max=1024,
+            help="Side that its images are resized to; without: each recipe's own, 160 and 128.",
+        ),
+    ] = None  # type: ignore[assignment]  # the same
+    recipes: Annotated[
+        str | None,
+        flags.flag(
+            "--recipes",
+            metavar="IDS",
+            help="Some of histogram, cnn-1, cnn-2, model-1, model-2, assay, with commas between; by "
+            "default all.",
+        ),
+    ] = None
+    as_published: Annotated[
+        bool, flags.flag("--as-published", help="With the notebook's defects that change results.")
+    ] = False
+    search: Annotated[
+        bool,
+        flags.flag("--search", help="Choose settings by grid search on trusted images; keeps all scores."),
+    ] = False
+
+    def compare_options(self, read: "ReadOptions") -> "CompareOptions":
+        """The same for ``recipes``."""
+        from assay.embed.backbone import DEFAULT_BACKBONE, DEFAULT_SIZE
+        from assay.recipes.compare_options import CompareOptions
+        from assay.recipes.listing import TITLES
+        from assay.recipes.options import RunOptions, default_cache
+
+        own = ("recipes", "as_published", "search", "figures_from")
+        shared = {name: value for name, value in vars(self).items() if name not in own}
+        assay = {"backbone": self.backbone or DEFAULT_BACKBONE, "size": self.size or DEFAULT_SIZE}
+        named = TITLES if self.recipes is None else [name.strip() for name in self.recipes.split(",")]
+        return CompareOptions(
+            run=RunOptions(read=read, **(shared | assay | {"cache": self.cache or default_cache()})),
+            recipes=tuple(named),
+            backbone=self.backbone,
+            size=self.size,
+            published=self.as_published,
+            search=self.search,
+            figures_from=self.figures_from,
+        )
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How to go about it."""
+
+    overwrite: Annotated[
+        bool,
+        flags.flag("--overwrite", help="Start anew in a folder of other results; deletes them."),
+    ] = False
+    strict: flags.Strict = False
+    as_json: flags.Json = False
+    quiet: flags.Quiet = False
+
+    def say(self, line: str) -> None:
+        """A line for a person, who may have asked for quiet."""
+        if not self.quiet:
+            say(line)
+
+
+@flags.with_flags
+def compare_command(
+    images: flags.Images,
+    out: Annotated[
+        Path,
+        flags.flag("--out", "-o", metavar="FOLDER", help="For all results; the same command resumes there."),
+    ],
+    labels: flags.LabelFlags,
+    training: CompareFlags,
+    manner: Manner,
+) -> int:
+    """Train the notebook's five systems and assay, and say what each costs and what each is worth."""
+    options = training.compare_options(labels.options())
+
+    from assay.recipes.compare import compare
+
+    with progress_bar(manner.quiet) as progress:
+        found = compare(
+            images,
+            out,
+            options,
+            overwrite=manner.overwrite,
+            command=("assay", *sys.argv[1:]),
+            say=manner.say,
+            progress=progress,
+        )
+    _draw(found, manner)
+    show(json.dumps(dict(found.record), indent=1) if manner.as_json else compare_text(found.record))
+    return found.exit_code or (SKIPPED if manner.strict and found.record["skipped"] else 0)
+
+
+def _draw(found: "Compared", manner: Manner) -> None:
+    """Pictures are a help, not a result: without their package the table stands alone."""
+    if not found.computed:
+        return
+    from assay._errors import MissingExtraError
+    from assay.report.pictures import write_pictures
+
+    try:
+        write_pictures(found.folder, found.dataset)
+    except MissingExtraError as error:
+        manner.say(f"no pictures were drawn: {error}")
+
+
+def compare_text(record: Mapping[str, Any]) -> str:
+    """What ``assay compare`` prints: how good, at what cost, and what a reader must know of it."""
+    from assay.recipes.compare_table import COST, QUALITY, cells, notes
+
+    parts = [
+        table(
+            ("", *(header for header, _ in columns)),
+            [(row["title"], *cells(row, columns)) for row in record["rows"]],
+        )
+        for columns in (QUALITY, COST)
+    ]
+    return "\n\n".join([*parts, "\n".join(notes(record))])
