@@ -4,7 +4,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-EXTRAS := train,dev
+EXTRAS := train,web,dev
 DATA ?=
 
 .DEFAULT_GOAL := help
@@ -18,7 +18,7 @@ demo: $(INSTALLED) ## a whole run on drawn images, in a minute
 	$(BIN)/assay demo
 
 test: $(INSTALLED) ## the tests; ARGS="tests/measure -x" for some of them
-	$(BIN)/pytest -q $(ARGS)
+	$(BIN)/pytest -q -n auto $(ARGS)
 
 check: $(INSTALLED) ## lint, format and types, changing nothing
 	$(BIN)/ruff check .

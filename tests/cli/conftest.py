@@ -6,9 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from planted import quick
+from small_compare import save_models
 from small_runs import SmallData, draw_data, quick_learning
 
 from assay.cli.app import run_app
+from assay.recipes.histogram import histogram
+from assay.recipes.listing import TITLES
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,18 @@ def finished(small_data, tmp_path_factory) -> Path:
     with quick_learning():
         assert run_app(small_data.command(out, "--quiet")) == 0
     return out
+
+
+@pytest.fixture(scope="session")
+def lineup(tmp_path_factory) -> Path:
+    """The folder of a comparison with all six models; their first class has a comma and quotes."""
+    place = tmp_path_factory.mktemp("lineup")
+    data = draw_data(place / "data")
+    for name in ("noisy.csv", "trusted.csv"):
+        file = data.folder / name
+        file.write_text(file.read_text().replace(",ash", ',"ash, ""old"""'))
+    learned = dict.fromkeys(TITLES, quick) | {"histogram": histogram}
+    return save_models(data, place / "out", place / "cache", learned)
 
 
 @pytest.fixture

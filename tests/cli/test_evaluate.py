@@ -73,3 +73,46 @@ def test_labels_are_needed(assay, finished, test_set):
     given = assay("evaluate", finished, test_set.images)
     assert given.code == 2
     assert given.err == "assay: Missing option '--labels'; see assay evaluate -h\n"
+
+
+TABLE_OF_ALL = """\
+          accuracy  95 % interval  macro F1  images
+Baseline  NN %      NN to NN       F         30
+CNN 1     NN %      NN to NN       F         30
+CNN 2     NN %      NN to NN       F         30
+Model I   NN %      NN to NN       F         30
+Model II  NN %      NN to NN       F         30
+Assay     NN %      NN to NN       F         30
+"""
+
+
+@pytest.fixture
+def old_test_set(test_set):
+    """The same with the names of classes that the models of the comparison know."""
+    file = test_set.folder / "labels.csv"
+    file.write_text(file.read_text().replace(",ash", ',"ash, ""old"""'))
+    return test_set
+
+
+def test_all_recipes_are_evaluated_in_one_table(assay, lineup, old_test_set):
+    """A line for each model, in the notebook's order, all on the same images."""
+    labels = old_test_set.folder / "labels.csv"
+    given = assay("evaluate", lineup, old_test_set.images, "--labels", labels, "--all-recipes")
+    assert (given.code, given.err) == (0, "")
+    text = re.sub(r"0\.\d{3}\b|1\.000", "F", given.out)
+    text = re.sub(r"\d+\.\d( %| to|\s)", r"NN\1", text)
+    assert re.sub(r" +", " ", text) == re.sub(r" +", " ", TABLE_OF_ALL)
+
+
+def test_json_of_all_recipes_has_a_row_for_each(assay, lineup, old_test_set):
+    """Each with its id, its title and the whole report; skipped images count for all."""
+    (old_test_set.images / "3.png").write_bytes(b"")
+    labels = old_test_set.folder / "labels.csv"
+    command = ["evaluate", lineup, old_test_set.images, "--labels", labels, "--all-recipes"]
+    given = assay(*command, "--json")
+    rows = json.loads(given.out)["rows"]
+    assert [row["recipe"] for row in rows] == ["histogram", "cnn-1", "cnn-2", "model-1", "model-2", "assay"]
+    assert {(row["n"], row["skipped"]) for row in rows} == {(29, 1)}
+    assert rows[1]["accuracy"]["estimate"] > rows[0]["accuracy"]["estimate"]
+    assert assay(*command).out.endswith("\n1 images could not be used\n")
+    assert assay(*command, "--strict").code == 4

@@ -7,6 +7,7 @@ import shutil
 
 import polars as pl
 import pytest
+from small_runs import draw_data
 
 from assay.cli.app import run_app
 
@@ -138,3 +139,82 @@ def test_a_model_folder_will_do(assay, finished, new, tmp_path):
     for place, name in ((finished, "run.csv"), (tmp_path / "mine", "model.csv")):
         assert assay("predict", place, new, "-o", tmp_path / name, "-q").code == 0
     assert (tmp_path / "run.csv").read_bytes() == (tmp_path / "model.csv").read_bytes()
+
+
+HEADER_OF_ALL = "Index,Baseline,CNN 1,CNN 2,Model I,Model II,Assay"
+
+
+@pytest.fixture
+def numbered(tmp_path):
+    """Twelve new images, 0.png to 11.png, and their labels."""
+    data = draw_data(tmp_path / "numbered", 12, seed=5)
+    return data.images, [('ash, "old"', "birch", "cedar")[label] for label in data.truth]
+
+
+def test_all_recipes_write_the_notebooks_file(assay, lineup, numbered, tmp_path):
+    """A column for each model, a row for each image in natural order, the labels as they came in."""
+    images, truth = numbered
+    given = assay("predict", lineup, images, "--all-recipes", "-o", tmp_path / "label_prediction.csv")
+    assert (given.code, given.out, given.err) == (0, "", "")
+    text = (tmp_path / "label_prediction.csv").read_text()
+    assert text.splitlines()[0] == HEADER_OF_ALL
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert [row["Index"] for row in rows] == [str(row) for row in range(12)]
+    for title in ("CNN 1", "Model II", "Assay"):
+        assert sum(row[title] == label for row, label in zip(rows, truth, strict=True)) > 9
+    assert '"ash, ""old"""' in text
+
+
+def test_columns_of_all_recipes_are_chosen(rows_on_stdout, lineup, numbered):
+    """The notebook's own four, by title or id, with blanks or without, also on stdout."""
+    images, _ = numbered
+    code, text = rows_on_stdout(
+        "predict", lineup, images, "--all-recipes", "--columns", "Index, Baseline,model-1, Model II", "-q"
+    )
+    assert code == 0
+    lines = text.decode().splitlines()
+    assert (lines[0], len(lines)) == ("Index,Baseline,Model I,Model II", 13)
+
+
+def test_all_recipes_keep_the_row_of_a_skipped_image(assay, lineup, numbered, tmp_path):
+    """Its cells are empty, a line says how many there are, and under ``--strict`` the command ends with 4."""
+    images, _ = numbered
+    (images / "3.png").write_bytes(b"")
+    command = ["predict", lineup, images, "--all-recipes", "-o", tmp_path / "rows.csv"]
+    given = assay(*command)
+    assert (given.code, given.err) == (0, "1 of 12 images could not be used; their cells are empty\n")
+    assert (tmp_path / "rows.csv").read_text().splitlines()[4] == "3,,,,,,"
+    assert assay(*command, "--strict").code == 4
+
+
+def test_all_recipes_tell_images_of_one_stem_apart(assay, lineup, numbered, tmp_path):
+    """The index is the whole name then, and a line says so."""
+    images, _ = numbered
+    (images / "more").mkdir()
+    shutil.copy(images / "1.png", images / "more" / "1.png")
+    given = assay("predict", lineup, images, "--all-recipes", "-o", tmp_path / "rows.csv")
+    assert given.err.startswith("Index has the whole names: without folder and ending some images would have")
+    index = [row["Index"] for row in csv.DictReader((tmp_path / "rows.csv").read_text().splitlines())]
+    assert (len(index), len(set(index))) == (13, 13)
+    assert {"1.png", "more/1.png"} <= set(index)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--all-recipes", "--columns", "Index,Model 2"], f"out has {HEADER_OF_ALL.replace(',', ', ')}"),
+        (["--columns", "Index,Assay"], "--columns: it picks among the models of --all-recipes"),
+    ],
+)
+def test_columns_that_cannot_be_end_with_2(assay, lineup, numbered, flags, message):
+    """A name that is no column, or columns of one model alone."""
+    given = assay("predict", lineup, numbered[0], *flags)
+    assert (given.code, given.out) == (2, "")
+    assert message in given.err
+
+
+def test_all_recipes_need_a_comparison(assay, numbered, tmp_path):
+    """A folder without models is no comparison."""
+    given = assay("predict", tmp_path, numbered[0], "--all-recipes")
+    assert given.code == 3
+    assert "expected the folder of a comparison, with the models of its recipes" in given.err

@@ -2,14 +2,17 @@
 
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from small_compare import GOOD, KNOWN, FinishedComparison, working_here
 from small_runs import SmallData, draw_data, quick_learning
 
 from assay.data.dataset import ReadOptions
 from assay.recipes import RunOptions, RunResult, run
+from assay.recipes.compare import compare
+from assay.recipes.compare_options import CompareOptions
 
 
 @dataclass(frozen=True)
@@ -70,3 +73,39 @@ def own_run(finished, tmp_path) -> Path:
 def read_of() -> Callable[[SmallData], ReadOptions]:
     """The label files of some data."""
     return lambda data: ReadOptions(noisy=data.folder / "noisy.csv", trusted=data.folder / "trusted.csv")
+
+
+@pytest.fixture(scope="session")
+def partly(small_data, options, finished, tmp_path_factory) -> FinishedComparison:
+    """A comparison in the folder of a finished run: two recipes fail; not to be changed."""
+    out = tmp_path_factory.mktemp("compared") / "out"
+    shutil.copytree(finished.out, out)
+    asked = CompareOptions(run=options, recipes=tuple(KNOWN), backbone="tiny")
+    said: list[str] = []
+    found = compare(small_data.images, out, asked, known=KNOWN, command=("assay", "…"), say=said.append)
+    return FinishedComparison(found, asked, said)
+
+
+@pytest.fixture(scope="session")
+def compared(small_data, partly, tmp_path_factory) -> FinishedComparison:
+    """The same with assay and without those that fail: no training is left to do; not to be changed."""
+    out = tmp_path_factory.mktemp("compared") / "out"
+    shutil.copytree(partly.out, out)
+    asked, said = replace(partly.options, recipes=GOOD), []
+    with working_here():
+        found = compare(small_data.images, out, asked, known=KNOWN, say=said.append)
+    return FinishedComparison(found, asked, said)
+
+
+@pytest.fixture
+def here():
+    """Recipes work in this very process."""
+    with working_here():
+        yield
+
+
+@pytest.fixture
+def own_comparison(compared, tmp_path) -> Path:
+    """A copy of the finished comparison that a test may change."""
+    shutil.copytree(compared.out, tmp_path / "own")
+    return tmp_path / "own"

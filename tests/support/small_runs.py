@@ -1,6 +1,6 @@
 """Runs on a few drawn images, with a head that learns in a moment.
 
-Started as a script this is ``assay`` with that head.
+Started as a script this is ``assay`` with that head, and with the recipes that PLANTED names.
 """
 
 import os
@@ -118,13 +118,19 @@ def die_at_rename(number: int) -> None:
     os.replace = counted
 
 
-if __name__ == "__main__":
+if __name__ in ("__main__", "__mp_main__"):  # the second is this script in a process that it started
     import assay.recipes.assay
+
+    assay.recipes.assay.make_head = quick_head
+
+if __name__ == "__main__":
+    from planted import plant
+
     from assay.cli.app import main
 
     # A test may have been started where Ctrl-C is ignored, and processes inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    assay.recipes.assay.make_head = quick_head
+    plant(os.environ.get("PLANTED", ""))
     if "DIE_AT_RENAME" in os.environ:
         die_at_rename(int(os.environ["DIE_AT_RENAME"]))
     main()

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from assay import __version__
-from assay.cli import demo, evaluate, noise, predict, run
+from assay.cli import compare, demo, evaluate, noise, predict, run
 from assay.cli.console import show
 from assay.cli.endings import end
 from assay.cli.settings import read_settings
@@ -29,7 +29,7 @@ EPILOG = (
 HELP = {"-h", "--help", "--version"}
 """Words that must be answered however broken the settings are."""
 
-RESUMABLE = ("run", "demo")
+RESUMABLE = ("run", "compare", "demo")
 """Commands that go on where they were interrupted."""
 
 app = typer.Typer(
@@ -53,6 +53,7 @@ _add("run", run.run_command, run.EXAMPLES)
 _add("noise", noise.noise_command, noise.EXAMPLES)
 _add("predict", predict.predict_command, predict.EXAMPLES)
 _add("evaluate", evaluate.evaluate_command, evaluate.EXAMPLES)
+_add("compare", compare.compare_command, compare.EXAMPLES)
 _add("demo", demo.demo_command, demo.EXAMPLES)
 
 

@@ -114,7 +114,10 @@ def compare_command(
     training: CompareFlags,
     manner: Manner,
 ) -> int:
-    """Train the notebook's five systems and assay, and say what each costs and what each is worth."""
+    """Train the notebook's five systems and assay, and say what each costs and what each is worth.
+
+    A recipe that fails is a row that says why; the exit code is then the first such recipe's.
+    """
     options = training.compare_options(labels.options())
 
     from assay.recipes.compare import compare
@@ -136,7 +139,8 @@ def compare_command(
 
 def _draw(found: "Compared", manner: Manner) -> None:
     """Pictures are a help, not a result: without their package the table stands alone."""
-    if not found.computed:
+    # A comparison that was killed while it drew is finished, but for its pictures.
+    if not found.computed and (found.folder / "pictures").is_dir():
         return
     from assay._errors import MissingExtraError
     from assay.report.pictures import write_pictures

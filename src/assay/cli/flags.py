@@ -116,13 +116,17 @@ class LabelFlags:
 
     def options(self) -> "ReadOptions":
         """The same for ``data``; UsageError without trusted labels."""
-        from assay.data.dataset import ReadOptions
-
         if self.trusted is None:
             raise UsageError(
                 "expected --trusted with labels that you checked, since everything rests on them; "
                 "200 to 500, of images picked at random, will do"
             )
+        return self.reading()
+
+    def reading(self) -> "ReadOptions":
+        """The same for a command that needs no label."""
+        from assay.data.dataset import ReadOptions
+
         named = {"path_column": self.path_col, "label_column": self.label_col}
         same = {name: value for name, value in vars(self).items() if name not in ("path_col", "label_col")}
         return ReadOptions(**(same | named | {"class_map": _pairs(self.class_map or ())}))
@@ -169,6 +173,14 @@ class TrainingFlags:
     effort: Annotated[Literal["fast"], flag("--effort", help="fast: frozen features and a head.")] = "fast"
     workers: Workers = 2
     cache: Cache = None
+    figures_from: Annotated[
+        Path | None,
+        flag(
+            "--figures-from",
+            metavar="FOLDER",
+            help="With --holdout 0: the same with a holdout, whose figures are carried over.",
+        ),
+    ] = None
 
     def options(self, read: "ReadOptions") -> "RunOptions":
         """The same for ``recipes``."""

@@ -100,5 +100,6 @@ def facts_of(lesson: Lesson, **more: Any) -> Mapping[str, Any]:
         "seed": lesson.task.seed,
         "published": lesson.task.published,
         "features_computed": lesson.computed,
+        "skipped": len(lesson.task.dataset.skipped),
         **more,
     }

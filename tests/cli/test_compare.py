@@ -1,0 +1,285 @@
+"""assay compare: the whole command, in processes of its own, also killed and interrupted."""
+
+import csv
+import io
+import json
+import os
+import re
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+from planted import quick
+from small_compare import working_here
+from small_runs import SmallData, quick_learning, run_assay, start_assay, write_labels
+
+from assay.cli.app import run_app
+from assay.recipes.compare_folder import CompareFolder
+from assay.recipes.listing import RECIPES
+from assay.recipes.process import Failure
+from assay.recipes.task import Recipe
+
+ASKED = ("histogram", "cnn-1", "assay")
+
+PLANTED = {"PLANTED": "histogram=quick cnn-1=waits_once"}
+"""The first is quick; the second waits where no earlier process of it has begun."""
+
+TIMES = {
+    "train_seconds",
+    "stages_s",
+    "milliseconds_alone",
+    "milliseconds_in_batches",
+    "peak_memory_bytes",
+    "peak_memory_predicting_bytes",
+}
+"""What differs between two comparisons that are the same."""
+
+pytestmark = pytest.mark.slow
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A finished comparison, and what it printed."""
+
+    out: Path
+    shown: str
+    said: str
+
+    @property
+    def record(self) -> dict:
+        return json.loads((self.out / "compare.json").read_text())
+
+
+def command(data: SmallData, place: Path, *more: str, recipes: str = ",".join(ASKED)) -> list[str]:
+    """``assay compare`` on all of it, with a cache of its own."""
+    words = ["compare", data.images, *data.labels, "-o", place / "out", "--cache", place / "cache"]
+    return [str(word) for word in (*words, "--backbone", "tiny", "--recipes", recipes, *more)]
+
+
+@contextmanager
+def planted_here(**recipes: Recipe) -> Iterator[None]:
+    """Inside, recipes are planted ones and work in this very process."""
+    with pytest.MonkeyPatch.context() as patch, working_here():
+        for name, recipe in recipes.items():
+            patch.setitem(RECIPES, name.replace("_", "-"), recipe)
+        yield
+
+
+@pytest.fixture(scope="module")
+def unbroken(small_data, tmp_path_factory) -> Compared:
+    """Not to be changed."""
+    place, shown, said = tmp_path_factory.mktemp("unbroken"), io.StringIO(), io.StringIO()
+    with (
+        planted_here(histogram=quick, cnn_1=quick),
+        quick_learning(),
+        redirect_stdout(shown),
+        redirect_stderr(said),
+    ):
+        assert run_app(command(small_data, place)) == 0, said.getvalue()
+    return Compared(place / "out", shown.getvalue(), said.getvalue())
+
+
+def began(place: Path) -> Path:
+    """The file in which CNN 1 tells its process."""
+    return place / "out" / "models" / "cnn-1" / "began"
+
+
+QUALITY = """\
+          accuracy  95 % interval  macro F1  against Baseline  McNemar p  against Model II  McNemar p
+Baseline  NN %      NN to NN       F         –                –          –                 –
+CNN 1     NN %      NN to NN       F         +N               P          –                 –
+Assay     NN %      NN to NN       F         +N               P          –                 –
+"""
+
+
+def test_the_table_is_this(unbroken):
+    """How good, at what cost, and what it rests on; words are on stderr."""
+    quality, cost, notes = unbroken.shown.split("\n\n")
+    found = re.sub(r"[+-]\d+\.\d", "+N", quality)
+    found = re.sub(r"\d+\.\d( %| to|\s)", r"NN\1", re.sub(r"\b[01]\.\d{3}\b", "F", found))
+    found = re.sub(r"(\+N +)\S+( +–)", r"\1P\2", found)
+    assert [line.split() for line in found.splitlines()] == [line.split() for line in QUALITY.splitlines()]
+    assert cost.splitlines()[0].split("  ")[-1].strip() == "on disk, MB"
+    assert [line.split("  ")[0] for line in cost.splitlines()[1:]] == ["Baseline", "CNN 1", "Assay"]
+    assert notes.splitlines()[0] == "Accuracy on 24 held-out images, the same for all."
+    assert "Traceback" not in unbroken.said
+
+
+def test_json_is_what_compare_json_holds(unbroken, assay, small_data):
+    """``--json`` prints the record; a finished comparison is shown again: only lost pictures are drawn."""
+    place = unbroken.out.parent
+    shutil.rmtree(unbroken.out / "pictures")
+    given = assay(*command(small_data, place, "--json"))
+    assert given.code == 0
+    record = json.loads(given.out)
+    assert record == unbroken.record
+    assert [row["recipe"] for row in record["rows"]] == list(ASKED)
+    assert {row["status"] for row in record["rows"]} == {"done"}
+    assert "this very comparison is finished: nothing was computed" in given.err
+    assert (unbroken.out / "pictures" / "samples.svg").is_file()
+    with (unbroken.out / "compare.csv").open() as file:
+        assert [float(row["accuracy"]) for row in csv.DictReader(file)] == [
+            row["accuracy"] for row in record["rows"]
+        ]
+
+
+def test_pictures_are_drawn(unbroken):
+    """Of the data, of each recipe's answers, epochs and layers."""
+    pictures = {file.name for file in (unbroken.out / "pictures").iterdir()}
+    assert {"samples.svg", "confusion_given.svg"} <= pictures
+    assert {f"confusion_{recipe}.svg" for recipe in ASKED} <= pictures
+    assert (unbroken.out / "models" / "cnn-1" / "history.svg").is_file()
+    assert (unbroken.out / "models" / "assay" / "layers.svg").is_file()
+
+
+def test_its_models_predict_and_are_evaluated(unbroken, assay, small_data, tmp_path):
+    """The folder is what ``--all-recipes`` takes."""
+    rows, labels = tmp_path / "rows.csv", write_labels(tmp_path / "l.csv", range(240), small_data.truth)
+    assert assay("predict", unbroken.out, small_data.images, "--all-recipes", "-o", rows).code == 0
+    assert rows.read_text().splitlines()[0] == "Index,Baseline,CNN 1,Assay"
+    assert len(rows.read_text().splitlines()) == 241
+    given = assay("evaluate", unbroken.out, small_data.images, "--labels", labels, "--all-recipes", "--json")
+    assert [row["title"] for row in json.loads(given.out)["rows"]] == ["Baseline", "CNN 1", "Assay"]
+
+
+def test_a_killed_comparison_goes_on_to_the_same_end(unbroken, small_data, tmp_path):
+    """Killed while a recipe learns, then while the seal is opened: nothing finished is trained again."""
+    words, out = command(small_data, tmp_path), tmp_path / "out"
+    process = start_assay(words, env=PLANTED)
+    child = int(wait_for(began(tmp_path), process).read_text())
+    process.kill()
+    process.communicate()
+    wait_for_end([child])
+    files = [json.loads(file.read_text()) for file in out.rglob("[!.]*.json")]
+    assert files
+    first = json.loads((out / "models" / "histogram" / "row.json").read_text())
+    assert not (out / "models" / "cnn-1" / "row.json").exists()
+
+    died = run_assay(words, env=PLANTED | {"DIE_AT_RENAME": "3"})
+    assert died.returncode == -signal.SIGKILL, died.stderr
+    assert f"{out}: going on with the comparison that was begun here" in died.stderr
+    rows = {recipe: (out / "models" / recipe / "row.json").read_bytes() for recipe in ASKED}
+
+    done = run_assay(words, env=PLANTED)
+    assert done.returncode == 0, done.stderr
+    assert {recipe: (out / "models" / recipe / "row.json").read_bytes() for recipe in ASKED} == rows
+    found = Compared(out, done.stdout, done.stderr).record
+    assert found["rows"][0]["facts"] == first["trained"]["facts"]
+    assert without_times(found) == without_times(unbroken.record)
+    assert not list(out.rglob(".*.tmp"))
+
+
+def without_times(record: dict) -> dict:
+    """What two comparisons with the same settings and data have in common."""
+    told_apart = {"pid", "training"}
+    # Of a process that has loaded torch the machine has other threads.
+    apart = ("command", "machine")
+    rows = [
+        {name: value for name, value in row.items() if name not in TIMES}
+        | {"facts": {name: fact for name, fact in row["facts"].items() if name not in told_apart}}
+        for row in record["rows"]
+    ]
+    return {name: value for name, value in record.items() if name not in apart} | {"rows": rows}
+
+
+def test_ctrl_c_ends_the_child_too(small_data, tmp_path):
+    """Pressed in a terminal it reaches both; one line is said, and the exit code is 130."""
+    process = start_assay(command(small_data, tmp_path, recipes="cnn-1"), env=PLANTED, start_new_session=True)
+    child = int(wait_for(began(tmp_path), process).read_text())
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate()
+    assert (process.returncode, out) == (130, "")
+    assert err.splitlines()[-1] == "assay: interrupted; the same command resumes"
+    assert "Traceback" not in err
+    wait_for_end([child])
+
+
+def test_a_failed_recipe_is_a_row_and_an_exit_code(assay, small_data, tmp_path, monkeypatch):
+    """The others are there, the table says why it is not, and its failure ends the command."""
+    failure = Failure("out of memory", 6)
+
+    def one_fails(work, entry, *, say, progress):
+        return failure if entry.recipe == "cnn-1" else work(entry, say, progress)
+
+    monkeypatch.setattr("assay.recipes.compare.run_apart", one_fails)
+    monkeypatch.setitem(RECIPES, "model-2", quick)
+    given = assay(*command(small_data, tmp_path, recipes="cnn-1,model-2"))
+    assert given.code == 6
+    assert "warning: CNN 1 failed: out of memory" in given.err
+    assert given.out.splitlines()[-1] == "CNN 1 failed: out of memory"
+    assert re.search(r"^CNN 1 +– +– +–", given.out, re.MULTILINE)
+    assert re.search(r"^Model II +\d+\.\d %", given.out, re.MULTILINE)
+    rows = tmp_path / "rows.csv"
+    assert assay("predict", tmp_path / "out", small_data.images, "--all-recipes", "-o", rows).code == 0
+    assert rows.read_text().splitlines()[0] == "Index,Model II"
+
+
+def test_skipped_images_end_with_4_when_strict(assay, own_data, tmp_path):
+    """The table is there all the same; without ``--strict`` they change no exit code."""
+    (own_data.images / "3.png").write_bytes(b"")
+    words = command(own_data, tmp_path, recipes="cnn-1")
+    with planted_here(cnn_1=quick):
+        assert assay(*words).code == 0
+        given = assay(*words, "--strict")
+    assert given.code == 4
+    assert given.out.startswith("       accuracy")
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--recipes", "cnn1"], "--recipes: expected ids of recipes, got 'cnn1'; did you mean cnn-1?"),
+        (["--figures-from", "x"], "--figures-from: models that are measured on a holdout have figures of"),
+        (["--holdout", "0", "--figures-from", "x"], "--figures-from x: expected the folder of a finished"),
+        (["--holdout-split", "notebook"], "notebook"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_2(assay, small_data, tmp_path, more, message):
+    """Before anything is written."""
+    given = assay(*command(small_data, tmp_path), *more)
+    assert (given.code, given.out) == (2, "")
+    assert message in given.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_other_settings_in_its_folder_are_refused_with_2(unbroken, assay, small_data):
+    """What differs is named."""
+    given = assay(*command(small_data, unbroken.out.parent), "--seed", "1")
+    assert given.code == 2
+    assert "holds a comparison with seed 0 there, 1 now" in given.err
+
+
+def test_a_busy_folder_ends_with_7(unbroken, assay, small_data):
+    """The message names the process that holds it."""
+    with CompareFolder(unbroken.out).held():
+        given = assay(*command(small_data, unbroken.out.parent))
+    assert given.code == 7
+    assert f"another comparison (process {os.getpid()}) holds this folder" in given.err
+
+
+def test_trusted_labels_are_needed(assay, small_data, tmp_path):
+    """Everything rests on them."""
+    given = assay("compare", small_data.images, *small_data.labels[:2], "-o", tmp_path / "out")
+    assert given.code == 2
+    assert "expected --trusted" in given.err
+
+
+def wait_for(file, process):
+    """``file``, once it is there."""
+    while not file.exists():
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.01)
+    return file
+
+
+def wait_for_end(pids):
+    """A process whose parent is gone notices it, and ends itself."""
+    processes = [psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)]
+    _, alive = psutil.wait_procs(processes, timeout=30)
+    assert not [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]

@@ -1,0 +1,139 @@
+"""Recipes and works with something planted in them, in a module that other processes can import."""
+
+import errno
+import os
+import signal
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from multiprocessing import current_process
+from pathlib import Path
+from uuid import uuid4
+
+import numpy as np
+
+from assay._errors import DataError
+from assay._types import UNKNOWN
+from assay.embed.tiny import TinyBackbone
+from assay.learn.linear import fit_logistic
+from assay.learn.model import Model
+from assay.learn.sequential import Epoch
+from assay.measure import peak_memory_bytes
+from assay.predict.export import with_graph
+from assay.recipes.listing import RECIPES
+from assay.recipes.task import Task, Trained
+from assay.recipes.teaching import facts_of, prepare_lesson
+
+HUNGER_BYTES = 400_000_000
+"""More than a quick recipe takes."""
+
+
+def quick(task: Task) -> Trained:
+    """Logistic regression on trusted labels; its facts tell the training from others, and what it saw."""
+    backbone = TinyBackbone()
+    lesson = prepare_lesson(task, backbone)
+    rows = np.flatnonzero(lesson.trusted != UNKNOWN)
+    head = fit_logistic(lesson.X[rows], lesson.trusted[rows], len(task.dataset.classes))
+    labels = task.dataset.given[task.held], task.dataset.trusted[task.held]
+    facts = {
+        "pid": os.getpid(),
+        "training": uuid4().hex,
+        "held": int(task.held.sum()),
+        "seen": int(sum((part != UNKNOWN).sum() for part in labels)),
+        **facts_of(lesson),
+    }
+    model = Model("tiny", 32, task.dataset.classes, head, titles=task.dataset.titles, facts=facts)
+    model = with_graph(model, None, lesson.sample(backbone))
+    epochs = tuple(Epoch("noisy", number, 1 / number, number / 4, 0.5) for number in (1, 2))
+    return Trained(model, epochs, facts, {"train": 1.0})
+
+
+def stubborn(task: Task) -> Trained:
+    """The same model for all images: always the first class, after half a second and much memory."""
+    held = np.ones(HUNGER_BYTES, dtype=np.uint8)
+    time.sleep(0.5)
+    del held
+    trained = quick(task)
+    k = len(task.dataset.classes)
+    weight, bias = np.zeros((384, k), dtype=np.float32), np.eye(k, dtype=np.float32)[0]
+    model = replace(trained.model, head=replace(trained.model.head, weights=(weight, bias)))
+    return replace(trained, model=with_graph(model, None, np.zeros((1, 32, 32, 3), dtype=np.uint8)))
+
+
+def killed(task: Task) -> Trained:
+    """What the system does when memory runs out."""
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError(task)
+
+
+def graphless(task: Task) -> Trained:
+    """A model that is saved well and cannot predict."""
+    trained = quick(task)
+    return replace(trained, model=replace(trained.model, graph=b""))
+
+
+def waits_once(task: Task) -> Trained:
+    """The first time it tells its process, in a file, and waits to be ended."""
+    began = task.folder / "began"
+    if not began.exists():
+        wait(began, print, print)
+    return quick(task)
+
+
+def plant(named: str) -> None:
+    """``cnn-1=quick model-2=killed`` puts recipes of this module in the place of those."""
+    for pair in named.split():
+        recipe, name = pair.split("=")
+        RECIPES[recipe] = globals()[name]
+
+
+def answer(argument: object, say, progress) -> Mapping[str, object]:
+    """The work of a process that goes well: it speaks, prints and says where it ran."""
+    say(f"told {argument}")
+    progress("count", 1, 2)
+    print("printed by the child")
+    return {"pid": os.getpid(), "memory": peak_memory_bytes(), "argument": argument}
+
+
+def wait(pid_file: Path, say, progress) -> Mapping[str, object]:
+    """Tells its process, in a file, and does not end by itself."""
+    beside = pid_file.with_suffix(".part")
+    beside.write_text(str(os.getpid()))
+    beside.replace(pid_file)
+    time.sleep(600)
+    raise AssertionError(pid_file)
+
+
+def tell_and_wait(argument: object, say, progress) -> Mapping[str, object]:
+    """Says which process it is, and does not end by itself."""
+    say(str(os.getpid()))
+    time.sleep(600)
+    raise AssertionError(argument)
+
+
+def end(how: str, say, progress) -> Mapping[str, object]:
+    """An end of each kind."""
+    ends = {
+        "refused": DataError("row 3: expected a label"),
+        "memory": MemoryError(),
+        "torch": RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"),
+        "disk": OSError(errno.ENOSPC, "No space left on device"),
+        "bug": KeyError("planted"),
+    }
+    if how in ends:
+        raise ends[how]
+    if how == "exits":
+        os._exit(3)
+    os.kill(os.getpid(), getattr(signal, how))
+    raise AssertionError(how)
+
+
+def interrupted(argument: object, say, progress) -> Mapping[str, object]:
+    """Ctrl-C reaches the child too, again and again, from the moment in which this module is imported."""
+    os.kill(os.getpid(), signal.SIGINT)
+    return {"answer": argument}
+
+
+# In a child, which has its name before it has its work: Ctrl-C while it starts.
+if current_process().name != "MainProcess":
+    os.kill(os.getpid(), signal.SIGINT)

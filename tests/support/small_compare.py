@@ -1,0 +1,86 @@
+"""Entries of a comparison on the few drawn images, to be worked on in the test's own process."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import planted
+import pytest
+from small_runs import SmallData
+
+from assay._types import silent
+from assay.data.dataset import ReadOptions
+from assay.data.read import read_dataset
+from assay.recipes.compare_entry import Entry, train
+from assay.recipes.compare_options import CompareOptions
+from assay.recipes.compare_result import Compared
+from assay.recipes.options import RunOptions, unheard
+from assay.recipes.record import data_facts
+from assay.recipes.task import Recipe
+
+HELD = 24
+"""Images that a comparison of ``draw_data``'s 120 trusted ones holds out."""
+
+KNOWN = {
+    "histogram": planted.stubborn,
+    "cnn-1": planted.killed,
+    "model-1": planted.graphless,
+    "model-2": planted.quick,
+}
+
+GOOD = ("histogram", "model-2", "assay")
+
+
+@dataclass(frozen=True)
+class FinishedComparison:
+    found: Compared
+    options: CompareOptions
+    said: list[str]
+
+    @property
+    def out(self) -> Path:
+        return self.found.folder
+
+    def rows(self) -> dict[str, dict]:
+        return {row["recipe"]: row for row in self.found.rows}
+
+
+def compare_options(data: SmallData, cache: Path, **settings: object) -> CompareOptions:
+    """The tiny backbone for all; ``settings`` are fields of RunOptions or of CompareOptions."""
+    read = ReadOptions(noisy=data.folder / "noisy.csv", trusted=data.folder / "trusted.csv")
+    own = {name: settings.pop(name) for name in CompareOptions.__dataclass_fields__ if name in settings}
+    run = RunOptions(read=read, cache=cache, workers=1, **({"backbone": "tiny"} | settings))
+    return CompareOptions(run=run, **({"backbone": "tiny"} | own))
+
+
+@contextmanager
+def working_here() -> Iterator[None]:
+    """Inside, recipes work in this very process, which takes less time; processes have tests of their own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "assay.recipes.compare.run_apart",
+            lambda work, entry, *, say, progress: work(entry, say, progress),
+        )
+        yield
+
+
+def entry_of(
+    data: SmallData, out: Path, options: CompareOptions, recipe: str, learn: Recipe | None = planted.quick
+) -> Entry:
+    """What the comparison hands to a process, the bytes of the images aside."""
+    dataset = read_dataset(data.images, options.run.read)
+    return Entry(recipe, learn, data.images, out, options, options.settings(), data_facts(dataset))
+
+
+def save_models(data: SmallData, out: Path, cache: Path, learned: dict[str, Recipe]) -> Path:
+    """The folder of a comparison with a trained model of each recipe, the one of assay too."""
+    options = compare_options(data, cache)
+    for recipe, learn in learned.items():
+        train(entry_of(data, out, options, recipe, learn), unheard, silent)
+    if "assay" in learned:
+        (out / "model").mkdir()
+        for file in (out / "models" / "assay").iterdir():
+            shutil.move(file, out / "model" / file.name)
+    return out
