@@ -109,6 +109,29 @@ def test_a_held_out_image_that_is_also_learned_from_is_left_out(
     assert message in result.warnings
 
 
+def test_copies_share_a_fold(sealed_of, own_data, read_of):
+    """What was learned from a picture is not tried on the same picture, whatever its files are called."""
+    before, _ = sealed_of(own_data, read_of(own_data))
+    first = int(np.setdiff1d(np.arange(240), own_data.trusted_rows)[0])
+    elsewhere = (before.data.fold_of != before.data.fold_of[first]) & (before.data.fold_of != UNKNOWN)
+    elsewhere[own_data.trusted_rows] = False
+    others = np.flatnonzero(elsewhere)[:3].tolist()
+    for other in others:
+        (own_data.images / f"{other}.png").write_bytes((own_data.images / f"{first}.png").read_bytes())
+    after, _ = sealed_of(own_data, read_of(own_data))
+    assert {*after.data.fold_of[[first, *others]].tolist()} == {int(before.data.fold_of[first])}
+    assert (after.data.fold_of == before.data.fold_of).sum() == 240 - len(others)
+
+
+def test_images_that_are_all_one_picture_keep_their_folds(sealed_of, own_data, read_of):
+    """No fold may lose all of its images."""
+    same = (own_data.images / "0.png").read_bytes()
+    for row in np.setdiff1d(np.arange(240), own_data.trusted_rows).tolist():
+        (own_data.images / f"{row}.png").write_bytes(same)
+    sealed, _ = sealed_of(own_data, read_of(own_data))
+    assert set(sealed.data.fold_of.tolist()) == {UNKNOWN, *range(5)}
+
+
 def test_equal_images_with_different_trusted_labels_are_refused(own_data, read_of, options, tmp_path):
     """Two names of one picture cannot be two classes, wherever the split puts them."""
     rows = own_data.trusted_rows

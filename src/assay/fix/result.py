@@ -34,6 +34,8 @@ class FixedLabels:
     """λ, the power of the given label's evidence."""
     threshold: float = THRESHOLD
     """Confidence from which a label counts as kept or changed."""
+    decided: Mask | None = None
+    """True where the trusted label is a decision of a review; None if there is no such label."""
 
     def __post_init__(self) -> None:
         same_length(
@@ -47,6 +49,18 @@ class FixedLabels:
     def at(self, threshold: float) -> "FixedLabels":
         """The same evidence, judged at another threshold."""
         return replace(self, threshold=threshold)
+
+    def relying_on(self, known: Labels) -> "FixedLabels":
+        """The same evidence, with labels that a person decided relied on like trusted ones."""
+        return replace(self, trusted=known, decided=(known != UNKNOWN) & (self.trusted == UNKNOWN))
+
+    @property
+    def sample(self) -> Int[np.ndarray, "R"]:
+        """Usable rows with a trusted label, without the decided ones, which were picked for being doubtful:
+        what figures may be counted on.
+        """
+        counted = self.usable & (self.trusted != UNKNOWN)
+        return np.flatnonzero(counted if self.decided is None else counted & ~self.decided)
 
     @property
     def fixed(self) -> Labels:

@@ -111,7 +111,7 @@ def leaked_names(
 ) -> set[str]:
     """Held-out images whose picture is also among those that were learned from.
 
-    Byte for byte, and, where assay's own run looked for them, as near twins.
+    Byte for byte, and, where assay's own run looked for them, as copies of other bytes.
 
     Parameters
     ----------

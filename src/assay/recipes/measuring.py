@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from assay._types import UNKNOWN
 from assay.data.dataset import Dataset
 from assay.measure import Evaluation, evaluate
 from assay.recipes.assay import Learned
@@ -12,8 +11,8 @@ from assay.recipes.sealing import Sealed
 TITLES = {
     "histogram": "histogram baseline",
     "assay": "assay",
-    "histogram_leaks_included": "histogram baseline, twins included",
-    "assay_leaks_included": "assay, twins included",
+    "histogram_leaks_included": "histogram baseline, copies included",
+    "assay_leaks_included": "assay, copies included",
     "assay_cross_validated": "assay, cross-validated",
     "labels_cross_validated": "fixed labels, cross-validated",
 }
@@ -22,7 +21,7 @@ TITLES = {
 
 def cross_validated(dataset: Dataset, learned: Learned) -> dict[str, Evaluation]:
     """The head and the fixed labels on the trusted images that may be learned from, out of fold."""
-    fit = np.flatnonzero(learned.fixed.trusted != UNKNOWN)
+    fit = learned.fixed.sample
     known, names = learned.fixed.trusted[fit], dataset.titles or dataset.classes
     said = {"assay": learned.out_of_fold, "labels": learned.fixed.posterior}
     return {

@@ -6,14 +6,18 @@ import numpy as np
 from jaxtyping import Int
 
 from assay._errors import UsageError
-from assay._types import UNKNOWN
-from assay.data.contents import check_conflicting_trusted, leaks
+from assay._types import UNKNOWN, Labels, Mask
+from assay.data.contents import check_conflicting_trusted
 from assay.data.dataset import Dataset
 from assay.data.split import Split, folds
 from assay.embed.images import Features
-from assay.fix.twins import near_twins
+from assay.fix.copies import find_copies
+from assay.fix.surroundings import standardise, surround
 from assay.recipes.assay import Labelled
 from assay.recipes.options import RunOptions
+
+Group = Int[np.ndarray, "_"]
+"""Rows that show one picture, ascending; groups differ in length."""
 
 
 @dataclass(frozen=True)
@@ -25,12 +29,12 @@ class Sealed:
     holdout: Int[np.ndarray, "H"]
     """Usable held-out rows, ascending: nothing learns from them."""
     leaked: Int[np.ndarray, "L"]
-    """Those of them whose picture is also in the fit part, byte for byte or as a near twin: their figures
-    would measure memory, so the evaluation leaves them out and says so."""
+    """Those of them whose picture is also in the fit part, byte for byte or re-saved, cropped, recoloured:
+    their figures would measure memory, so the evaluation leaves them out and says so."""
 
 
 def close_seal(dataset: Dataset, split: Split, features: Features, options: RunOptions) -> Sealed:
-    """Part ``dataset`` as ``split`` says, skipped images aside.
+    """Part ``dataset`` as ``split`` says, skipped images aside; copies of a picture share a fold.
 
     Raises
     ------
@@ -43,7 +47,7 @@ def close_seal(dataset: Dataset, split: Split, features: Features, options: RunO
         content.hex() if content is not None and usable[row] else ""
         for row, content in enumerate(features.contents)
     ]
-    check_conflicting_trusted(hashes, dataset.trusted, dataset.names, dataset.classes)
+    check_conflicting_trusted(hashes, dataset.known, dataset.names, dataset.classes)
     held[split.holdout] = True
     fit_rows, holdout = np.flatnonzero(usable & ~held), split.holdout[usable[split.holdout]]
     if len(fit_rows) < options.folds:
@@ -51,6 +55,7 @@ def close_seal(dataset: Dataset, split: Split, features: Features, options: RunO
             f"expected at least {options.folds} usable images to learn from, got {len(fit_rows)}"
         )
     trusted, fold_of = np.where(usable & ~held, dataset.trusted, UNKNOWN), np.full(len(dataset), UNKNOWN)
+    copies = _copies(features, usable, options.seed)
     fold_of[fit_rows] = folds(trusted[fit_rows], options.folds, options.seed)
     return Sealed(
         data=Labelled(
@@ -58,12 +63,36 @@ def close_seal(dataset: Dataset, split: Split, features: Features, options: RunO
             dataset.given,
             trusted,
             usable,
-            fold_of,
+            _together(fold_of, copies),
             dataset.classes,
             options.seed,
             options.threshold,
             options.workers,
+            known=np.where(usable & ~held, dataset.known, UNKNOWN) if dataset.decided else None,
         ),
         holdout=holdout,
-        leaked=np.union1d(leaks(hashes, holdout, fit_rows), near_twins(features.views[0], holdout, fit_rows)),
+        leaked=_leaked(holdout, fold_of != UNKNOWN, copies),
     )
+
+
+def _copies(features: Features, usable: Mask, seed: int) -> list[Group]:
+    rows = np.flatnonzero(usable)
+    if len(rows) < 2:
+        return []
+    around = surround(standardise([view[rows] for view in features.views]), seed)
+    contents = [features.contents[row] for row in rows.tolist()]
+    return [rows[list(found.rows)] for found in find_copies(around.directions, contents, around.spacing)]
+
+
+def _together(fold_of: Labels, copies: list[Group]) -> Labels:
+    """The folds with each picture in one of them, or as they were if one would lose all of its images."""
+    moved = fold_of.copy()
+    for group in copies:
+        learned = group[fold_of[group] != UNKNOWN]
+        moved[learned] = fold_of[learned[:1]]
+    return moved if len(np.unique(moved)) == len(np.unique(fold_of)) else fold_of
+
+
+def _leaked(holdout: Int[np.ndarray, "H"], fit: Mask, copies: list[Group]) -> Int[np.ndarray, "L"]:
+    shown = [group for group in copies if fit[group].any()]
+    return np.intersect1d(holdout, np.concatenate([*shown, holdout[:0]]))

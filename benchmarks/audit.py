@@ -1,0 +1,170 @@
+"""An audit of a finished run: seconds and memory, what the short cuts miss, which planted images are found.
+
+    python benchmarks/audit.py --run RUN --images IMAGES --cache CACHE [--only speed recall planted]
+
+RUN is a finished run on IMAGES whose features are in CACHE, such as ``cold`` of benchmarks/course.py with
+``--keep``. Results are written to benchmarks/results/audit.json.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from assay._types import UNKNOWN
+from assay.data.dataset import Dataset
+from assay.embed.backbone import load_backbone
+from assay.fix.close_pairs import close_pairs
+from assay.fix.off_topic import find_off_topic
+from assay.fix.surroundings import standardise, surround
+from assay.recipes.auditing import stored_features
+from assay.review.run import read_review_run
+
+RESULTS = Path(__file__).parent / "results" / "audit.json"
+ASSAY = Path(sys.executable).parent / "assay"
+SUBSET = 10_000
+PLANTED = 100
+
+
+def main() -> None:
+    """Measure what was asked for, print it, keep the rest of the results file as it is."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--run", type=Path, required=True)
+    parser.add_argument("--images", type=Path, required=True)
+    parser.add_argument("--cache", type=Path, required=True)
+    parser.add_argument("--only", nargs="+", choices=MEASURES, default=list(MEASURES))
+    arguments = parser.parse_args()
+    found = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    for name in arguments.only:
+        found[name] = MEASURES[name](arguments)
+        found["machine"] = f"{os.cpu_count()} cores, {platform.platform()}"
+        RESULTS.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
+        print(name, json.dumps(found[name], indent=1), flush=True)
+
+
+def speed(place: argparse.Namespace) -> dict[str, Any]:
+    """One ``assay audit`` as a process of its own, reading and hashing the images included."""
+    with tempfile.TemporaryDirectory() as out, tempfile.TemporaryFile("w+") as output:
+        command = [ASSAY, "audit", place.run, place.images, "--cache", place.cache, "-o", out, "--json", "-q"]
+        start = time.perf_counter()
+        process = subprocess.Popen([str(word) for word in command], stdout=output)
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - start
+        if os.waitstatus_to_exitcode(status) != 0:
+            raise SystemExit(f"assay audit ended with {os.waitstatus_to_exitcode(status)}")
+        output.seek(0)
+        facts = json.load(output)
+    return {
+        "images": facts["images"],
+        "seconds": round(seconds, 1),
+        "processor_seconds": round(usage.ru_utime + usage.ru_stime, 1),
+        "peak_memory_gib": round(usage.ru_maxrss / 2**20, 3),
+        "counts": facts["counts"],
+        "redundant": facts["redundant"],
+        "off_topic": facts["off_topic"],
+    }
+
+
+def recall(place: argparse.Namespace) -> dict[str, Any]:
+    """Pairs that the bound lets through, against all pairs of a subset compared in full."""
+    views, _, _ = _features(place)
+    rows = np.sort(np.random.default_rng(0).choice(len(views[0]), SUBSET, replace=False))
+    around = surround(standardise([view[rows] for view in views]))
+    limit = (1 - (0.75 * around.spacing) ** 2 / 2).astype(np.float32)
+    fast = close_pairs(around.directions, limit)
+    cosine = around.directions @ around.directions.T
+    slow = np.nonzero(np.triu(cosine >= np.maximum(limit[:, None], limit), k=1))
+    missed = {*zip(*slow, strict=True)} - {*zip(fast.one, fast.other, strict=True)}
+    return {"images": SUBSET, "pairs": len(slow[0]), "missed": len(missed)}
+
+
+def planted(place: argparse.Namespace) -> dict[str, Any]:
+    """A hundred strangers of each kind among the images, without and with the trusted images' help."""
+    views, trusted, record = _features(place)
+    backbone = load_backbone(record["name"], place.cache, size=record["size"])
+    if backbone.digest != record["digest"]:
+        raise SystemExit("the features in the cache are of another backbone than this machine's")
+    kinds = list(STRANGERS)
+    drawn = [STRANGERS[kind](np.random.default_rng(row)) for kind in kinds for row in range(PLANTED)]
+    squares = np.stack([_square(image, backbone.size) for image in drawn])
+    both = (backbone.embed(squares), backbone.embed(np.ascontiguousarray(squares[:, :, ::-1])))
+    features = standardise([np.concatenate([view, more]) for view, more in zip(views, both, strict=True)])
+    n = len(views[0])
+    is_trusted = np.concatenate([trusted != UNKNOWN, np.zeros(len(drawn), bool)])
+    found = {}
+    for way, known in (("trusted", is_trusted), ("alone", np.zeros(len(is_trusted), bool))):
+        for share in (0.001, 0.01):
+            off_topic = find_off_topic(features, known, share=share)
+            assert off_topic is not None
+            hits = np.bincount((off_topic.rows[off_topic.rows >= n] - n) // PLANTED, minlength=len(kinds))
+            found[f"{way} {share}"] = {
+                "false_alarms": float(np.sum(off_topic.rows < n) / np.sum(~known[:n])),
+                "found": dict(zip(kinds, (hits / PLANTED).tolist(), strict=True)),
+            }
+    return found
+
+
+MEASURES = {"speed": speed, "recall": recall, "planted": planted}
+
+
+def _features(place: argparse.Namespace) -> tuple[tuple[np.ndarray, ...], np.ndarray, dict[str, Any]]:
+    run = read_review_run(place.run, place.images)
+    dataset = Dataset(run.names, run.images, run.labels, run.given, run.trusted)
+    record = json.loads((place.run / "run.json").read_text())["backbone"]
+    found = stored_features(dataset, record["digest"], record["size"], place.cache)
+    return found.views, run.trusted, record
+
+
+def _square(pixels: np.ndarray, side: int) -> np.ndarray:
+    return np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.BICUBIC))
+
+
+def _noise(generator: np.random.Generator) -> np.ndarray:
+    return generator.integers(0, 256, (32, 32, 3), dtype=np.uint8)
+
+
+def _blur(generator: np.random.Generator) -> np.ndarray:
+    return _square(generator.integers(0, 256, (4, 4, 3), dtype=np.uint8), 32)
+
+
+def _text(generator: np.random.Generator) -> np.ndarray:
+    page = Image.new("RGB", (32, 32), "white")
+    for top in range(0, 32, 8):
+        line = "".join(generator.choice(list("abcdefghijk lmno"), 8))
+        ImageDraw.Draw(page).text((0, top - 2), line, fill="black")
+    return np.asarray(page)
+
+
+def _chart(generator: np.random.Generator) -> np.ndarray:
+    page = Image.new("RGB", (32, 32), "white")
+    for left in range(2, 30, 5):
+        colour = tuple(generator.integers(0, 256, 3).tolist())
+        ImageDraw.Draw(page).rectangle([left, int(generator.integers(2, 28)), left + 3, 30], fill=colour)
+    return np.asarray(page)
+
+
+def _one_colour(generator: np.random.Generator) -> np.ndarray:
+    return np.broadcast_to(generator.integers(0, 256, 3, dtype=np.uint8), (32, 32, 3)).copy()
+
+
+STRANGERS: dict[str, Callable[[np.random.Generator], np.ndarray]] = {
+    "noise": _noise,
+    "blurred colours": _blur,
+    "text": _text,
+    "bar charts": _chart,
+    "one colour": _one_colour,
+}
+
+
+if __name__ == "__main__":
+    main()

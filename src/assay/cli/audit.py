@@ -1,0 +1,197 @@
+"""assay audit: copies, leaks, off-topic images, images without information, classes that are confused."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from assay._errors import DataError, UsageError
+from assay.cli import flags
+from assay.cli.console import percent, progress_bar, say, show, table
+from assay.cli.endings import SKIPPED
+
+if TYPE_CHECKING:
+    from assay._types import Progress
+    from assay.recipes.auditing import Audited
+
+EXAMPLES = (
+    "assay audit out/",
+    "assay audit out/ moved_images/ --json",
+    "assay audit images/ --noisy noisy.csv -o audit/",
+)
+
+SHOWN = 5
+"""Rows of a kind that are printed; the files have all."""
+
+
+@dataclass(frozen=True)
+class LookFlags:
+    """How to look at images."""
+
+    backbone: flags.Backbone = "tf_efficientnet_lite2"
+    size: flags.Size = 160
+    dtype: flags.Dtype = "auto"
+    workers: flags.Workers = 2
+    cache: flags.Cache = None
+    share: Annotated[
+        float,
+        flags.flag(
+            "--share",
+            metavar="P",
+            min=0.00001,
+            max=0.5,
+            help="Of the images that belong, how many may be called off topic.",
+        ),
+    ] = 0.001
+    seed: flags.Seed = 0
+
+    @property
+    def place(self) -> Path:
+        """The cache."""
+        from assay.recipes.options import default_cache
+
+        return self.cache or default_cache()
+
+
+@flags.with_flags
+def audit_command(
+    place: Annotated[Path, typer.Argument(metavar="RUN|IMAGES", help="A finished run, or images.")],
+    labels: flags.LabelFlags,
+    look: LookFlags,
+    images: Annotated[
+        Path | None,
+        typer.Argument(metavar="[IMAGES]", help="Where the images of RUN are, if they were moved."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        flags.flag(
+            "--out", "-o", metavar="FOLDER", help="For audit.csv and audit.json; by default the run's folder."
+        ),
+    ] = None,
+    strict: flags.Strict = False,
+    as_json: flags.Json = False,
+    quiet: flags.Quiet = False,
+) -> int:
+    """Find copies, leaks, conflicting labels, off-topic and empty images."""
+    from assay.recipes.auditing import write_audit
+
+    is_run = (place / "run.json").is_file()
+    if images is not None and not is_run:
+        raise UsageError(
+            f"{place}: expected the folder of a run before IMAGES, got none; give one place only"
+        )
+    with progress_bar(quiet) as progress:
+        audited = (
+            _audit_run(place, images, look, progress)
+            if is_run
+            else _audit_images(place, labels, look, progress, quiet)
+        )
+    folder = out or (place if is_run else None)
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_audit(audited, folder)
+    show(json.dumps(audited.to_json(), indent=1) if as_json else _text(audited.to_json(), folder))
+    return SKIPPED if strict and audited.dataset.skipped else 0
+
+
+def _audit_images(
+    place: Path, labels: flags.LabelFlags, look: LookFlags, progress: "Progress", quiet: bool
+) -> "Audited":
+    from assay.data.read import read_dataset
+    from assay.embed.backbone import load_backbone
+    from assay.embed.images import embed_images
+    from assay.recipes.auditing import audit_dataset
+
+    dataset = read_dataset(place, labels.reading())
+    for note in () if quiet else dataset.notes:
+        say(note)
+    backbone = load_backbone(look.backbone, look.place, size=look.size, dtype=look.dtype)
+    features = embed_images(dataset, backbone, look.place, workers=look.workers, progress=progress)
+    return audit_dataset(dataset, features, share=look.share, seed=look.seed)
+
+
+def _audit_run(place: Path, images: Path | None, look: LookFlags, progress: "Progress") -> "Audited":
+    import numpy as np
+
+    from assay.data.dataset import Dataset
+    from assay.recipes.auditing import audit_dataset, stored_features
+    from assay.recipes.folder import RunFolder
+    from assay.recipes.record import contents_digest
+    from assay.review.run import read_review_run
+
+    record = RunFolder(place).record()
+    run = read_review_run(place, images or _where(place, record))
+    dataset = Dataset(run.names, run.images, run.labels, run.given, run.trusted, run.titles)
+    backbone = record["backbone"]
+    features = stored_features(
+        dataset, backbone["digest"], backbone["size"], look.place, workers=look.workers, progress=progress
+    )
+    if contents_digest(features.contents) != record["data"]["contents"]:
+        raise DataError(
+            f"expected the images that {place} was made from, got files that were changed since; "
+            "name the place of the former, or run again"
+        )
+    holdout = np.array([reason == "holdout" for reason in run.reasons], dtype=bool)
+    return audit_dataset(
+        dataset, features, holdout=holdout, fixed=run.proposed, share=look.share, seed=look.seed
+    )
+
+
+def _where(place: Path, record: dict[str, Any]) -> Path:
+    stored = record.get("images")
+    if isinstance(stored, str) and Path(stored).exists():
+        return Path(stored)
+    there = f"were at {stored} and are there no more" if stored else "are nowhere named in it"
+    raise UsageError(f"{place}: its images {there}; name their place: assay audit {place} IMAGES")
+
+
+def _text(facts: dict[str, Any], folder: Path | None) -> str:
+    from assay.fix.findings import KINDS
+
+    counts = facts["counts"]
+    rows = [(words, f"{counts[kind]:,}", _best(facts["findings"][kind])) for kind, words in KINDS.items()]
+    lines = [
+        f"{facts['images'] - facts['skipped']:,} images looked at, {facts['skipped']:,} skipped.",
+        "",
+        table(("found", "", "first"), rows),
+        "",
+        *_remarks(facts),
+    ]
+    if folder is not None:
+        lines.append(f"Every finding: {folder}/audit.csv")
+    return "\n".join(lines)
+
+
+def _best(found: list[dict[str, Any]]) -> str:
+    if not found:
+        return ""
+    others = found[0]["others"]
+    more = f" = {others[0]}" if others else ""
+    return f"{found[0]['name']}{more}" + (f" and {len(others) - 1:,} more" if len(others) > 1 else "")
+
+
+def _remarks(facts: dict[str, Any]) -> Iterator[str]:
+    if facts["redundant"]:
+        yield f"{facts['redundant']:,} images could go if one of each picture stayed."
+    yield _off_topic(facts["off_topic"])
+    for title, key in (("Labels confuse", "confused_labels"), ("Images look alike", "look_alikes")):
+        pairs = [pair for pair in facts[key] if pair["unusual"]]
+        if pairs:
+            shown = ", ".join(
+                f"{' and '.join(pair['classes'])} ({percent(pair['share'])})" for pair in pairs[:SHOWN]
+            )
+            yield f"{title}: {shown}."
+
+
+def _off_topic(facts: dict[str, Any] | None) -> str:
+    if facts is None:
+        return "Too few images to tell which are off topic."
+    trusted = facts["calibrated_on"]
+    source = f"measured on {trusted:,} trusted images" if trusted else "extrapolated"
+    return (
+        f"Off topic: {facts['found']:,}; {facts['expected_if_all_belong']:.0f} would be if all images belong "
+        f"(a false alarm in {1 / facts['false_alarm_share']:,.0f}, {source})."
+    )

@@ -1,0 +1,129 @@
+"""An audit of a data set, and the files that it leaves."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from assay._errors import UsageError
+from assay._types import Batch, Labels, Mask, Progress, silent
+from assay.data.dataset import Dataset
+from assay.data.write import write_json
+from assay.data.write_rows import Column, write_rows
+from assay.embed.cache import ENTRY
+from assay.embed.images import Features, embed_images
+from assay.fix.audit import Audit, Subject, audit
+from assay.fix.findings import audit_to_json, findings
+from assay.fix.off_topic import SHARE
+
+COLUMNS = ("name", "kind", "others", "score")
+
+BETWEEN = "|"
+"""Stands between the names in the column ``others``; audit.json has them apart."""
+
+
+@dataclass(frozen=True)
+class Audited:
+    """A data set and what was found in it."""
+
+    dataset: Dataset
+    """Its ``skipped`` has all images that could not be used."""
+    found: Audit
+
+    def to_json(self) -> dict[str, Any]:
+        """What audit.json holds."""
+        titles = self.dataset.titles or self.dataset.classes
+        about = {"images": len(self.dataset), "skipped": len(self.dataset.skipped)}
+        return about | audit_to_json(self.found, self.dataset.names, titles)
+
+
+def audit_dataset(
+    dataset: Dataset,
+    features: Features,
+    *,
+    holdout: Mask | None = None,
+    fixed: Labels | None = None,
+    share: float = SHARE,
+    seed: int = 0,
+) -> Audited:
+    """Audit a data set whose features are known.
+
+    Parameters
+    ----------
+    holdout : images that an evaluation keeps apart; their trusted labels must be UNKNOWN in ``dataset``
+    fixed : what each label should be, if that is known
+    share : of the images that belong, how many may be called off topic
+    """
+    dataset = dataset.with_skipped(features.skipped)
+    subject = Subject(
+        views=features.views,
+        contents=features.contents,
+        given=dataset.given,
+        trusted=dataset.trusted,
+        usable=dataset.usable,
+        holdout=np.zeros(len(dataset), dtype=bool) if holdout is None else holdout,
+        n_classes=len(dataset.classes),
+        flags=features.flags,
+        fixed=fixed,
+    )
+    return Audited(dataset, audit(subject, share=share, seed=seed))
+
+
+def write_audit(audited: Audited, folder: Path) -> None:
+    """Write audit.csv, a row a finding, and audit.json."""
+    rows = list(findings(audited.found, audited.dataset.names))
+    columns: list[Column] = [
+        [row.name for row in rows],
+        [row.kind for row in rows],
+        [BETWEEN.join(row.others) for row in rows],
+        [round(row.score, 4) for row in rows],
+    ]
+    write_rows(folder / "audit.csv", COLUMNS, columns)
+    write_json(folder / "audit.json", audited.to_json())
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """A backbone that can compute nothing: what it once computed is in the cache."""
+
+    digest: str
+    size: int
+    width: int
+    where: Path
+    name: str = "stored"
+    interpolation: str = "bicubic"
+
+    def embed(self, images: Batch) -> Float[np.ndarray, "B D"]:
+        """UsageError: an image whose features are not there."""
+        raise _missing(self.where, f"of {len(images):,} images or more are not all there")
+
+
+def stored_features(
+    dataset: Dataset, digest: str, size: int, cache: Path, *, workers: int = 2, progress: Progress = silent
+) -> Features:
+    """The features that a run has put into the cache; no network is loaded.
+
+    Parameters
+    ----------
+    digest, size : of the run's backbone, as run.json has them
+
+    Raises
+    ------
+    UsageError : the cache does not hold them all
+    """
+    folder = cache / "features" / f"{digest[:24]}-plain"
+    sizes = [file.stat().st_size if file.is_file() else 0 for file in (folder / "rows", folder / "index")]
+    entries = sizes[1] // ENTRY.itemsize
+    if not entries:
+        raise _missing(cache, "are not there")
+    backbone = _Stored(digest, size, sizes[0] // 2 // entries, cache)
+    return embed_images(dataset, backbone, cache, workers=workers, progress=progress)
+
+
+def _missing(cache: Path, what: str) -> UsageError:
+    return UsageError(
+        f"{cache}: expected the features that the run computed, but those {what}; name the run's cache with "
+        "--cache, or give the run's command again"
+    )

@@ -1,0 +1,130 @@
+"""assay audit: of a finished run, and of images alone."""
+
+import csv
+import json
+import shutil
+
+import pytest
+
+
+@pytest.fixture
+def cloned(own_data):
+    """The data with one image twice."""
+    shutil.copy(own_data.images / "5.png", own_data.images / "6.png")
+    return own_data
+
+
+@pytest.fixture
+def run_folder(assay, cloned, tmp_path):
+    """A finished run on them; 6.png has no trusted conflict, since only even rows are trusted."""
+    out = tmp_path / "out"
+    assert assay(*cloned.command(out, "--quiet", "--cache", tmp_path / "cache")).code == 0
+    return out
+
+
+def test_images_alone_are_audited(assay, cloned, tmp_path):
+    """No label and no run is needed; without -o nothing is written."""
+    given = assay("audit", cloned.images, "--backbone", "tiny", "--cache", tmp_path / "cache")
+    assert given.code == 0
+    assert "240 images looked at, 0 skipped." in given.out
+    row = next(line for line in given.out.splitlines() if line.startswith("groups of equal files"))
+    assert row.split() == ["groups", "of", "equal", "files", "1", "5.png", "=", "6.png"]
+    assert not [*tmp_path.rglob("audit.csv")]
+
+
+def test_a_run_is_audited(assay, run_folder, cloned, tmp_path):
+    """With its own labels and its own features, into its own folder, without a network."""
+    given = assay("audit", run_folder, cloned.images, "--cache", tmp_path / "cache", "--json", "-q")
+    assert (given.code, given.err) == (0, "")
+    facts = json.loads(given.out)
+    assert facts == json.loads((run_folder / "audit.json").read_text())
+    assert facts["findings"]["exact_copies"] == [{"name": "5.png", "others": ["6.png"], "score": 1.0}]
+    with (run_folder / "audit.csv").open() as file:
+        rows = [*csv.DictReader(file)]
+    assert rows[0] == {"name": "5.png", "kind": "exact_copies", "others": "6.png", "score": "1.0"}
+    assert len(rows) == sum(len(found) for found in facts["findings"].values())
+
+
+def test_the_run_goes_on_as_before(assay, run_folder, cloned, tmp_path):
+    """The files of an audit do not make the folder another run's."""
+    assert assay("audit", run_folder, cloned.images, "--cache", tmp_path / "cache", "-q").code == 0
+    given = assay(*cloned.command(run_folder, "--cache", tmp_path / "cache"))
+    assert given.code == 0
+    assert "nothing was computed" in given.err
+
+
+def test_a_folder_can_be_named(assay, run_folder, cloned, tmp_path):
+    """Then the run's own folder stays as it is."""
+    where = tmp_path / "audit"
+    given = assay("audit", run_folder, cloned.images, "--cache", tmp_path / "cache", "-o", where, "-q")
+    assert given.code == 0
+    assert given.out.splitlines()[-1] == f"Every finding: {where}/audit.csv"
+    assert {file.name for file in where.iterdir()} == {"audit.csv", "audit.json"}
+    assert not (run_folder / "audit.csv").exists()
+
+
+def test_images_that_moved_are_asked_for(assay, run_folder):
+    """A run that does not say where its images are, or whose images are gone, is told so."""
+    file = run_folder / "run.json"
+    record = json.loads(file.read_text())
+    file.write_text(json.dumps(record | {"images": "/nowhere/at/all"}))
+    given = assay("audit", run_folder)
+    assert given.code == 2
+    assert given.err == (
+        f"assay: {run_folder}: its images were at /nowhere/at/all and are there no more; name their place: "
+        f"assay audit {run_folder} IMAGES\n"
+    )
+    record.pop("images", None)
+    file.write_text(json.dumps(record))
+    given = assay("audit", run_folder)
+    assert (given.code, "are nowhere named in it; name their place" in given.err) == (2, True)
+
+
+def test_a_missing_cache_is_asked_for(assay, run_folder, cloned, tmp_path):
+    """Features are looked up, not computed again in silence."""
+    given = assay("audit", run_folder, cloned.images, "--cache", tmp_path / "other")
+    assert (given.code, given.out) == (2, "")
+    assert "expected the features that the run computed, but those are not there" in given.err
+    assert "--cache" in given.err
+
+
+def test_changed_images_are_refused(assay, run_folder, cloned, tmp_path):
+    """An audit of other images than the run's would be put beside its labels."""
+    shutil.copy(cloned.images / "7.png", cloned.images / "8.png")
+    given = assay("audit", run_folder, cloned.images, "--cache", tmp_path / "cache")
+    assert (given.code, given.out) == (3, "")
+    assert "got files that were changed since" in given.err
+
+
+def test_an_unfinished_run_is_refused(assay, run_folder, cloned):
+    """It has no labels to audit yet."""
+    file = run_folder / "run.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"status": "running"}))
+    given = assay("audit", run_folder, cloned.images)
+    assert given.code == 3
+    assert "expected the folder of a finished run" in given.err
+
+
+def test_two_places_need_a_run(assay, cloned):
+    """The second place says where a run's images are; without a run it means nothing."""
+    given = assay("audit", cloned.images, cloned.images)
+    assert given.code == 2
+    assert given.err == (
+        f"assay: {cloned.images}: expected the folder of a run before IMAGES, got none; give one place only\n"
+    )
+
+
+def test_nothing_there_ends_with_3(assay, tmp_path):
+    """A place that does not exist."""
+    given = assay("audit", tmp_path / "none")
+    assert given.code == 3
+    assert given.err == f"assay: no such folder or file of images: {tmp_path / 'none'}\n"
+
+
+def test_skipped_images_end_with_4_when_strict(assay, cloned, tmp_path):
+    """A damaged image is counted, and nothing is said of it."""
+    (cloned.images / "9.png").write_bytes(b"")
+    command = ["audit", cloned.images, "--backbone", "tiny", "--cache", tmp_path / "cache"]
+    given = assay(*command, "--strict")
+    assert given.code == 4
+    assert given.out.startswith("239 images looked at, 1 skipped.")
