@@ -2,7 +2,7 @@
 
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,7 +18,17 @@ EXAMPLES = (
     "assay run images/ --noisy noisy.csv --trusted trusted.csv -o out/",
     "assay run images.zip --noisy labels.csv --trusted checked.csv -o out/ --json",
     "assay run class_folders/ --trusted checked.csv -o out/ --dry-run",
+    "assay run images/ --noisy noisy.csv --trusted trusted.csv --decisions out/decisions.sqlite -o out2/",
 )
+
+Decisions = Annotated[
+    Path | None,
+    flags.flag(
+        "--decisions",
+        metavar="FILE",
+        help="What was decided in assay review (.sqlite, .csv, .json), to learn from as trusted labels.",
+    ),
+]
 
 
 @dataclass(frozen=True)
@@ -26,7 +36,7 @@ class Manner:
     """How to go about it."""
 
     overwrite: Annotated[
-        bool, flags.flag("--overwrite", help="Start anew where another run was; deletes what it wrote.")
+        bool, flags.flag("--overwrite", help="Start anew in a folder of other results; deletes them.")
     ] = False
     dry_run: Annotated[
         bool, flags.flag("--dry-run", help="Print the plan with its time and disk, and stop.")
@@ -51,9 +61,10 @@ def run_command(
     labels: flags.LabelFlags,
     training: flags.TrainingFlags,
     manner: Manner,
+    decisions: Decisions = None,
 ) -> int:
     """Do the whole job: noise, fixed labels, a model, its figures."""
-    options = training.options(labels.options())
+    options = training.options(replace(labels.options(), decisions=decisions))
     if manner.dry_run:
         return _plan(images, out, options, manner)
 

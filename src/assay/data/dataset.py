@@ -64,6 +64,9 @@ class Dataset:
     """The trusted label of each image; UNKNOWN for most."""
     titles: tuple[str, ...] = ()
     """K names for people, from a classes file; empty where the labels are names already."""
+    decided: Mapping[int, int] = field(default_factory=dict)
+    """Row -> class index, as a person decided in a review; of rows without a trusted label. Such images
+    were picked, the most doubtful first, so they may teach and must not be counted."""
     skipped: Mapping[int, Skipped] = field(default_factory=dict)
     """Rows that are known to be unusable before any image was opened."""
     flags: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
@@ -89,6 +92,13 @@ class Dataset:
         mask[list(self.skipped)] = False
         return mask
 
+    @property
+    def known(self) -> Labels:
+        """The trusted label of each image, or else the decided one."""
+        labels = self.trusted.copy()
+        labels[[*self.decided]] = [*self.decided.values()]
+        return labels
+
     def with_skipped(self, skipped: Mapping[int, Skipped]) -> "Dataset":
         """The same images with more of them known to be unusable."""
         return replace(self, skipped={**self.skipped, **skipped})
@@ -102,6 +112,12 @@ class Dataset:
             digest.update(labels.astype("<i8").tobytes())
         return digest.hexdigest()
 
+    def decisions_digest(self) -> str | None:
+        """sha256 over the decisions: two runs with one digest had the same; None where there are none."""
+        if not self.decided:
+            return None
+        return hashlib.sha256(repr(sorted(self.decided.items())).encode()).hexdigest()
+
 
 Reader = Callable[[Path, "ReadOptions"], Dataset]
 """A way to read a Dataset; ``READERS`` in ``data/__init__.py`` names them."""
@@ -113,6 +129,8 @@ class ReadOptions:
 
     noisy: Path | None = None
     trusted: Path | None = None
+    decisions: Path | None = None
+    """What was decided in a review: a database, CSV or Label Studio's JSON."""
     classes: Path | None = None
     """A file of class names, one a line, for labels that are integers."""
     path_column: str | None = None

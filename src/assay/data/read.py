@@ -14,6 +14,7 @@ from assay._types import UNKNOWN
 from assay.data.archives import scan_archive
 from assay.data.arrange import arrange
 from assay.data.dataset import Dataset, Listing, ReadOptions, Skipped
+from assay.data.decided import with_decisions
 from assay.data.folders import class_folders, scan_folder
 from assay.data.label_files import (
     LabelFile,
@@ -77,9 +78,9 @@ def read_dataset(images: Path, options: ReadOptions) -> Dataset:
 
     Raises
     ------
-    DataError : no image, labels that do not fit the images, names that are ambiguous
-    LabelError : labels that cannot be right; see ``decide_classes`` and ``one_label_each``
-    TableError : a label file that cannot be read without guessing
+    DataError : no image, labels or decisions that do not fit the images, names that are ambiguous
+    LabelError : labels that cannot be right; see ``decide_classes``, ``one_label_each``, ``with_decisions``
+    TableError : a label file or decisions that cannot be read without guessing
     UsageError : an option that cannot be
     """
     if options.duplicates not in ("refuse", "vote"):
@@ -93,7 +94,8 @@ def read_dataset(images: Path, options: ReadOptions) -> Dataset:
     trusted_pairing = _pair(trusted, False, listing, images, complete=False)
     classes = decide_classes(found.file, trusted, options, declared=found.declared)
     listing = replace(listing, notes=(*listing.notes, *found.notes))
-    return arrange(listing, noisy_pairing, trusted_pairing, classes, vote=options.duplicates == "vote")
+    dataset = arrange(listing, noisy_pairing, trusted_pairing, classes, vote=options.duplicates == "vote")
+    return dataset if options.decisions is None else with_decisions(dataset, options.decisions)
 
 
 def list_images(images: Path, options: ReadOptions) -> Listing:

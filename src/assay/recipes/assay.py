@@ -38,6 +38,9 @@ class Labelled:
     threshold: float
     workers: int = 1
     """Heads fitted at the same time; best one for each core."""
+    known: Labels | None = None
+    """``trusted`` with the decisions of a review, which teach; they are no random choice of images, so the
+    noise, the calibration and every figure rest on ``trusted`` alone. None if there are no decisions."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,8 @@ def learn(data: Labelled, *, progress: Progress = silent) -> Learned:
     # A held-out image's noisy label counts as little for learning as its trusted one.
     given, views = np.where(fit, data.given, UNKNOWN), data.features.views
     noise = estimate_noise(given, data.trusted, len(data.classes), classes=data.classes, seed=data.seed)
-    evidence = Evidence(views, given, data.trusted, noise.transition)
+    known = data.trusted if data.known is None else data.known
+    evidence = Evidence(views, given, known, noise.transition)
     with one_thread_each():
         options = CrossFit(seed=data.seed, workers=data.workers)
         fitted = cross_fit(evidence, data.fold_of, make_head, options, progress)
@@ -81,7 +85,8 @@ def fix(data: Labelled, raw: Probs, noise: Noise) -> FixedLabels:
     belief = calibrate(raw, data.trusted).apply(raw)
     strength = fit_strength(data.given, belief, data.trusted, noise.transition)
     likely = posterior(data.given, belief, noise.transition, strength)
-    return FixedLabels(data.given, data.trusted, belief, likely, data.usable, strength, data.threshold)
+    found = FixedLabels(data.given, data.trusted, belief, likely, data.usable, strength, data.threshold)
+    return found if data.known is None else found.relying_on(data.known)
 
 
 def make_head(seed: int) -> MLPHead:

@@ -6,6 +6,7 @@ the holdout are read at the end, by ``measure``; run.json counts each time.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,8 @@ class Job:
     """A run that was asked for, its labels read."""
 
     folder: RunFolder
+    images: Path
+    """Where they are."""
     options: RunOptions
     dataset: Dataset
     split: Split
@@ -181,6 +184,7 @@ def _start(job: Job, record: dict[str, Any], backbone: dict[str, Any]) -> None:
     record |= {
         "status": "running",
         "command": list(job.command),
+        "images": str(job.images.resolve()),
         "backbone": backbone,
         "versions": versions(),
         "machine": machine(),

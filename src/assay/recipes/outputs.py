@@ -73,6 +73,7 @@ def label_columns(dataset: Dataset, fixed: FixedLabels, holdout: Labels) -> list
     words = np.array([*dataset.classes, ""], dtype=object)  # UNKNOWN, -1, is the empty label
     reasons = np.full(len(dataset), "", dtype=object)
     reasons[dataset.given == UNKNOWN] = "no given label"
+    reasons[[*dataset.decided]] = "decided"
     reasons[holdout] = "holdout"
     for row, why in dataset.skipped.items():
         reasons[row] = why.reason
@@ -103,7 +104,7 @@ def fixed_figures(fixed: FixedLabels) -> dict[str, Any]:
 
     ``false_alarm_rate`` is the share of right given labels that would be changed with confidence.
     """
-    rows = np.flatnonzero((fixed.trusted != UNKNOWN) & fixed.usable)
+    rows = fixed.sample
     truth, given, likely = fixed.trusted[rows], fixed.given[rows], fixed.posterior[rows]
     predicted, sure = likely.argmax(axis=1), likely.max(axis=1) >= fixed.threshold
     right, right_given = predicted == truth, given == truth

@@ -41,8 +41,12 @@ def differences(record: Mapping[str, Any], settings: Mapping[str, Any], data: Ma
         for name in sorted({*there, *settings})
         if there.get(name) != settings.get(name)
     ]
-    words = {"labels": "other images or labels", "titles": "other class names"}
-    return found + [words[name] for name in words if record["data"][name] != data[name]]
+    words = {
+        "labels": "other images or labels",
+        "titles": "other class names",
+        "decisions": "other decisions",
+    }
+    return found + [words[name] for name in words if record["data"].get(name) != data.get(name)]
 
 
 def data_facts(dataset: Dataset) -> dict[str, Any]:
@@ -53,6 +57,8 @@ def data_facts(dataset: Dataset) -> dict[str, Any]:
         "trusted": int(np.sum(dataset.trusted != UNKNOWN)),
         "labels": dataset.fingerprint(),
         "titles": list(dataset.titles),
+        "decided": len(dataset.decided),
+        "decisions": dataset.decisions_digest(),
     }
 
 

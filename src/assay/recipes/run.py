@@ -105,6 +105,7 @@ def _ask(
         say(note)
     return Job(
         folder=folder,
+        images=images,
         options=options,
         dataset=dataset,
         split=split,

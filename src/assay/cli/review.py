@@ -1,0 +1,198 @@
+"""assay review: a page on this machine where a person decides."""
+
+import contextlib
+import getpass
+import os
+import threading
+import webbrowser
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from assay._errors import DataError, UsageError
+from assay.cli import flags
+from assay.cli.console import say, show
+
+if TYPE_CHECKING:
+    from assay.review.desk import Desk
+
+EXAMPLES = (
+    "assay review out/",
+    "assay review out/ images/ --port 8765 --no-browser",
+    "assay review out/ --export decisions.csv",
+)
+
+FILE = "decisions.sqlite"
+"""In the run's folder; ``assay run --decisions`` reads it."""
+
+
+@dataclass(frozen=True)
+class ReviewFlags:
+    """What to show, in which order, and where."""
+
+    strategy: Annotated[
+        Literal["mixed", "doubtful", "confident", "random"],
+        flags.flag(
+            "--strategy", help="What comes first; mixed: doubtful images, likely errors, random ones."
+        ),
+    ] = "mixed"
+    seed: Annotated[int, flags.flag("--seed", metavar="N", help="Of the random part.")] = 0
+    who: Annotated[
+        str | None, flags.flag("--who", metavar="NAME", help="Who decides; by default the user's name.")
+    ] = None
+    cache: flags.Cache = None
+    follow_symlinks: Annotated[
+        bool, flags.flag("--follow-symlinks", help="Symbolic links may leave the folder of images.")
+    ] = False
+
+
+@dataclass(frozen=True)
+class ServerFlags:
+    """Where the page is."""
+
+    port: Annotated[
+        int, flags.flag("--port", metavar="N", min=0, max=65535, help="By default one that is free.")
+    ] = 0
+    host: Annotated[str, flags.flag("--host", metavar="ADDRESS", help="Of this machine.")] = "127.0.0.1"
+    allow_remote: Annotated[
+        bool, flags.flag("--allow-remote", help="Other machines may reach the page; it is not encrypted.")
+    ] = False
+    no_browser: Annotated[
+        bool, flags.flag("--no-browser", help="Only print the address; open no browser.")
+    ] = False
+
+
+@dataclass(frozen=True)
+class FileFlags:
+    """Decisions out and in, without the page."""
+
+    export: Annotated[
+        Path | None,
+        flags.flag("--export", metavar="FILE", help="Write the decisions as .csv or Label Studio's .json."),
+    ] = None
+    relabel: Annotated[
+        Path | None,
+        flags.flag("--relabel", metavar="FILE", help="With --export: this label file, its labels corrected."),
+    ] = None
+    take: Annotated[
+        Path | None,
+        flags.flag("--import", metavar="FILE", help="Take over decisions of images that have none here."),
+    ] = None
+
+
+@flags.with_flags
+def review_command(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")],
+    review: ReviewFlags,
+    server: ServerFlags,
+    files: FileFlags,
+    images: Annotated[
+        Path | None,
+        typer.Argument(metavar="IMAGES", help="Where the images are, if not where they were for the run."),
+    ] = None,
+    quiet: flags.Quiet = False,
+) -> int:
+    """Look at images and decide their labels: one key a class, nothing lost."""
+    if files.relabel is not None and files.export is None:
+        raise UsageError("--relabel: expected --export with the file to write")
+    desk = _open(run, images, review)
+    try:
+        if files.take is not None:
+            _import(desk, files.take)
+        if files.export is not None:
+            _export(desk, files)
+        if files.take is None and files.export is None:
+            _serve(desk, server, quiet)
+    finally:
+        desk.store.close()
+    return 0
+
+
+def _open(run: Path, images: Path | None, review: ReviewFlags) -> "Desk":
+    from assay.data.decision_store import open_decisions
+    from assay.recipes.options import default_cache
+    from assay.review.desk import Desk
+    from assay.review.neighbours import Neighbours
+    from assay.review.queue import order_images
+    from assay.review.run import read_review_run
+
+    found = read_review_run(run, images, follow_symlinks=review.follow_symlinks)
+    order = order_images(
+        found.given,
+        found.proposed,
+        found.confidence,
+        found.is_open,
+        strategy=review.strategy,
+        seed=review.seed,
+    )
+    neighbours = Neighbours(found, review.cache or default_cache())
+    return Desk(found, open_decisions(run / FILE), order, neighbours, review.who or _user())
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container may have users without a name
+        return str(os.getuid()) if hasattr(os, "getuid") else "unknown"
+
+
+def _serve(desk: "Desk", server: ServerFlags, quiet: bool) -> None:
+    from assay.predict.listen import is_loopback, listen, new_token, url_host
+    from assay.review.server import serve
+
+    listener, token = listen(server.host, server.port, allow_remote=server.allow_remote), new_token()
+    host = url_host(server.host)
+    address = f"http://{host}:{listener.getsockname()[1]}/?token={token}"
+    if not is_loopback(server.host):
+        say(f"warning: other machines can reach {server.host}, and what is sent there is not encrypted")
+    desk.neighbours.start()
+
+    def ready() -> None:
+        show(address)
+        if not quiet:
+            say("open this address in a browser; Ctrl-C ends the review, and no decision is lost by that")
+        if not server.no_browser:
+            # Beside the server, which some browsers would keep from answering until they are closed.
+            threading.Thread(target=webbrowser.open, args=[address], daemon=True).start()
+
+    # Ctrl-C is how a review ends; nothing is interrupted by it, for each decision is on the disk.
+    with contextlib.suppress(KeyboardInterrupt):
+        serve(desk, listener, token=token, hosts=(host,), ready=ready)
+    if not quiet:
+        say(f"{desk.progress().words().split('.')[0]}; they are in {desk.store.path}")
+
+
+def _import(desk: "Desk", file: Path) -> None:
+    from assay.data.decision_files import read_any_decisions
+    from assay.data.tables import shown
+
+    rows = read_any_decisions(file)
+    known = {name: row for row, name in enumerate(desk.run.names)}
+    labels = set(desk.run.labels)
+    bad = next((row for row in rows if row.name not in known or (row.after or "") not in labels | {""}), None)
+    if bad is not None:
+        what = f"the label {shown(bad.after or '')}" if bad.name in known else f"the image {shown(bad.name)}"
+        raise DataError(f"{file}: {what} is not of this run; correct the row or leave it out")
+    taken = desk.store.add([row for row in rows if desk.run.is_open[known[row.name]]])
+    left = len(rows) - taken
+    why = "; the others are of images that are decided here, or that cannot be decided" if left else ""
+    show(f"{taken:,} of {len(rows):,} decisions taken over{why}")
+
+
+def _export(desk: "Desk", files: FileFlags) -> None:
+    from assay.data.decision_files import write_csv, write_label_studio
+    from assay.data.relabel import relabel
+    from assay.review.exports import corrected_labels
+
+    assert files.export is not None
+    if files.relabel is not None:
+        changed = relabel(files.relabel, files.export, corrected_labels(desk), desk.run.names)
+        show(f"{changed:,} labels changed")
+        return
+    writers = {".csv": write_csv, ".json": write_label_studio}
+    if files.export.suffix.lower() not in writers:
+        raise UsageError(f"--export: expected a name ending in {' or '.join(writers)}, got {files.export}")
+    writers[files.export.suffix.lower()](files.export, desk.store.states)
+    show(f"{len(desk.store.states):,} images were looked at")

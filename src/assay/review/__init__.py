@@ -1,0 +1,6 @@
+"""A page where a person decides."""
+
+from assay.review.queue import STRATEGIES, Order, order_images
+from assay.review.run import ReviewRun, read_review_run
+
+__all__ = ["STRATEGIES", "Order", "ReviewRun", "order_images", "read_review_run"]

@@ -1,0 +1,82 @@
+"""Keys: one for each class and each action, and other ones where a person wants them."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from assay._errors import DataError, UsageError
+from assay.data.write import write_json
+
+ACTIONS: Mapping[str, str] = MappingProxyType(
+    {"accept": "a", "skip": "s", "undo": "u", "next": "j", "previous": "k", "jump": "g", "help": "?"}
+)
+"""What a key may do besides giving a class; arrow keys go to the next and previous image too."""
+
+CLASS_KEYS = "1234567890qwertyiopdfhlzxcvbnm"
+"""For the classes, in their order; a class beyond has a button and no key until it is given one."""
+
+FILE = "review_keys.json"
+
+
+def default_keys(titles: Sequence[str]) -> dict[str, str]:
+    """Action, or ``class-`` and its index, -> the value of ``event.key`` for it.
+
+    A class whose name is a digit or letter that is free has that key.
+    """
+    own = {i: title for i, title in enumerate(titles) if len(title) == 1 and title in CLASS_KEYS}
+    free = (key for key in CLASS_KEYS if key not in own.values())
+    others = (i for i in range(len(titles)) if i not in own)
+    chosen = own | dict(zip(others, free, strict=False))
+    return {**ACTIONS, **{f"class-{i}": chosen[i] for i in sorted(chosen)}}
+
+
+def read_keys(folder: Path, titles: Sequence[str]) -> dict[str, str]:
+    """The keys that were chosen for a run, or the usual ones.
+
+    Raises
+    ------
+    DataError : a file of keys that cannot be meant
+    """
+    file = folder / FILE
+    if not file.exists():
+        return default_keys(titles)
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(found, dict):
+            raise UsageError(f"an object from actions to keys, got {str(found)[:60]}")
+        return checked_keys(found, len(titles))
+    except (OSError, ValueError, RecursionError, UsageError) as error:
+        raise DataError(f"{file}: expected keys of this page ({error}); correct it or delete it") from None
+
+
+def write_keys(folder: Path, keys: Mapping[str, Any], n_classes: int) -> dict[str, str]:
+    """Keep the keys of a run.
+
+    Raises
+    ------
+    UsageError : see ``checked_keys``
+    """
+    checked = checked_keys(keys, n_classes)
+    write_json(folder / FILE, checked)
+    return checked
+
+
+def checked_keys(keys: Mapping[str, Any], n_classes: int) -> dict[str, str]:
+    """The keys, if each is one letter or sign and has one meaning; empty ones are left out.
+
+    Raises
+    ------
+    UsageError : an action that there is not, a key of several letters, or one key for two things
+    """
+    known = {*ACTIONS, *(f"class-{index}" for index in range(n_classes))}
+    meaning: dict[str, str] = {}
+    for action, key in keys.items():
+        if action not in known:
+            raise UsageError(f"expected an action or class of this page, got {action[:60]!r}")
+        if not isinstance(key, str) or len(key) > 1 or not key.isprintable() or key.isspace():
+            raise UsageError(f"expected one letter, digit or sign for {action[:60]!r}, got {str(key)[:20]!r}")
+        if key and meaning.setdefault(key, action) != action:
+            raise UsageError(f"the key {key} is for both {meaning[key][:60]!r} and {action[:60]!r}")
+    return {action: key for action, key in keys.items() if key}

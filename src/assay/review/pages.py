@@ -1,0 +1,83 @@
+"""The pages as HTML: every word that came with the data is escaped by the templates."""
+
+from pathlib import Path
+from typing import Any
+
+from assay._errors import MissingExtraError
+from assay.review.desk import Desk
+from assay.review.exports import FILES
+from assay.review.keys import ACTIONS
+
+try:
+    import jinja2
+except ImportError:
+    raise MissingExtraError("jinja2", "web") from None
+
+ACTION_WORDS = {
+    "accept": "Accept the proposed label",
+    "skip": "Skip this image",
+    "undo": "Undo the last decision",
+    "next": "Next image, deciding nothing",
+    "previous": "Previous image",
+    "jump": "Jump to an image",
+    "help": "Help",
+}
+
+
+class Pages:
+    """Draws the pages of one review."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        loader = jinja2.FileSystemLoader(Path(__file__).parent / "templates")
+        self._templates = jinja2.Environment(
+            loader=loader,
+            autoescape=True,
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._templates.filters["visible"] = visible
+
+    def review(self, row: int) -> str:
+        """The page of one image."""
+        return self._draw("review.html", card=self._desk.card(row), progress=self._desk.progress())
+
+    def card(self, row: int) -> str:
+        """The part of that page which changes from image to image."""
+        return self._draw("card.html", card=self._desk.card(row))
+
+    def grid(self, label: int) -> str:
+        """Fifty images of one proposed class."""
+        cards, waiting = self._desk.grid(label)
+        counts = self._desk.classes_waiting()
+        progress = self._desk.progress()
+        return self._draw(
+            "grid.html", cards=cards, waiting=waiting, label=label, counts=counts, progress=progress
+        )
+
+    def keys(self) -> str:
+        """The page on which keys are chosen."""
+        return self._draw("keys.html", progress=self._desk.progress())
+
+    def _draw(self, template: str, **facts: Any) -> str:
+        desk = self._desk
+        classes = [
+            {"index": i, "title": title, "key": desk.keys.get(f"class-{i}", "")}
+            for i, title in enumerate(desk.run.titles)
+        ]
+        return self._templates.get_template(template).render(
+            classes=classes,
+            keys=desk.keys,
+            actions=[(name, ACTION_WORDS[name], desk.keys.get(name, "")) for name in ACTIONS],
+            files=list(FILES),
+            version=desk.run.key,
+            run_name=desk.run.folder.resolve().name,
+            **facts,
+        )
+
+
+def visible(text: str) -> str:
+    """Text for a page, which has no place for bytes that are not UTF-8, nor for marks that turn it round."""
+    shown = (c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+    return "".join(shown)

@@ -1,0 +1,124 @@
+"""assay review: decisions out and in, and what it refuses."""
+
+import csv
+import json
+
+import pytest
+from review_runs import draw_images, write_run
+
+from assay.data.decision_store import open_decisions, read_rows
+
+ME = {"who": "mia", "client": "one"}
+
+
+@pytest.fixture
+def images(tmp_path):
+    draw_images(tmp_path / "images", [f"{row}.png" for row in range(40)])
+    return tmp_path / "images"
+
+
+@pytest.fixture
+def run(tmp_path, images):
+    """A run on which three images were looked at."""
+    out = write_run(tmp_path / "out", images=images)
+    store = open_decisions(out / "decisions.sqlite")
+    for name, label in (("4.png", "ash"), ("5.png", "cedar"), ("6.png", None)):
+        store.decide(name, label, given="birch", revision=0, **ME)
+    store.close()
+    return out
+
+
+@pytest.mark.parametrize("kind", ["csv", "json"])
+def test_decisions_go_out_and_come_back_unchanged(assay, run, images, tmp_path, kind):
+    """Exported from one run and imported into another, they are the same file again."""
+    assert assay("review", run, "--export", f"d.{kind}").out == "3 images were looked at\n"
+    other = write_run(tmp_path / "other", images=images)
+    given = assay("review", other, "--import", f"d.{kind}", "--export", f"again.{kind}")
+    assert given.out == "3 of 3 decisions taken over\n3 images were looked at\n"
+    assert (tmp_path / "here" / f"again.{kind}").read_bytes() == (
+        tmp_path / "here" / f"d.{kind}"
+    ).read_bytes()
+    given = assay("review", other, "--import", f"d.{kind}")
+    assert given.out.startswith("0 of 3 decisions taken over; the others are of images that are decided here")
+
+
+def test_the_labels_come_back_in_their_own_format(assay, run, tmp_path):
+    """The very file that the labels were in, with the corrected ones: here by order and without a header."""
+    (tmp_path / "noisy.csv").write_text("".join(f"{'ash'}\r\n" for _ in range(40)))
+    given = assay("review", run, "--export", "fixed.csv", "--relabel", tmp_path / "noisy.csv")
+    assert given.code == 0
+    lines = (tmp_path / "here" / "fixed.csv").read_bytes().split(b"\r\n")
+    assert (len(lines), lines[4], lines[5]) == (41, b"ash", b"cedar")
+    changed = sum(line not in (b"ash", b"") for line in lines)
+    assert given.out == f"{changed} labels changed\n"
+
+
+def test_imported_decisions_are_those_of_this_run(assay, run):
+    """Another class or another image is refused with its name, and nothing is taken over."""
+    for row, message in (("7.png,larch", "the label 'larch'"), ("x.png,ash", "the image 'x.png'")):
+        with open("d.csv", "w") as file:  # noqa: PTH123  # in the folder that the test works in
+            file.write(f"file_name,label\n8.png,ash\n{row}\n")
+        given = assay("review", run, "--import", "d.csv")
+        assert (given.code, given.out) == (3, "")
+        assert f"d.csv: {message} is not of this run; correct the row or leave it out" in given.err
+    assert len(read_rows(run / "decisions.sqlite")) == 3
+
+
+def test_locked_images_are_left_alone(assay, run, tmp_path):
+    """A decision of a trusted image is counted as left out."""
+    (tmp_path / "here" / "d.csv").write_text("file_name,label\n0.png,cedar\n8.png,ash\n")
+    assert assay("review", run, "--import", "d.csv").out.startswith("1 of 2 decisions taken over; the others")
+    assert "0.png" not in read_rows(run / "decisions.sqlite")
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "message"),
+    [
+        (["--relabel", "x.csv"], 2, "--relabel: expected --export with the file to write"),
+        (["--export", "d.txt"], 2, "--export: expected a name ending in .csv or .json, got d.txt"),
+        (["--import", "no.csv"], 3, "cannot read no.csv: No such file"),
+        (["--host", "192.0.2.1"], 2, "pass --allow-remote if that is what you want"),
+        (["--host", "0.0.0.0", "--allow-remote"], 2, "expected one address or name"),
+        (["--strategy", "best"], 2, "Invalid value for '--strategy'"),
+    ],
+)
+def test_what_cannot_be_is_refused(assay, run, flags, code, message):
+    """With its flag and what to do."""
+    given = assay("review", run, *flags)
+    assert (given.code, given.out) == (code, "")
+    assert message in given.err
+
+
+def test_a_port_that_is_taken_is_named(assay, run):
+    """The message names the flag that helps."""
+    from assay.predict.listen import listen
+
+    with listen("127.0.0.1", 0) as taken:
+        given = assay("review", run, "--port", taken.getsockname()[1])
+    assert (given.code, "name another with --port" in given.err) == (2, True)
+
+
+def test_a_run_that_is_not_finished_is_refused(assay, tmp_path):
+    """An empty folder too."""
+    given = assay("review", tmp_path)
+    assert (given.code, "expected the folder of a finished run" in given.err) == (3, True)
+
+
+def test_a_real_run_is_reviewed_and_learned_from(assay, own_data, tmp_path):
+    """Run, decide, run again with the decisions; run.json says where the images are."""
+    cache = ("--cache", tmp_path / "cache", "-q")
+    assert assay(*own_data.command(tmp_path / "out", *cache)).code == 0
+    (tmp_path / "here" / "d.csv").write_text("file_name,label\n1.png,birch\n3.png,\n")
+    assert assay("review", tmp_path / "out", "--import", "d.csv").out == "2 of 2 decisions taken over\n"
+    decisions = ("--decisions", tmp_path / "out" / "decisions.sqlite")
+    given = assay(*own_data.command(tmp_path / "out", *cache, *decisions))
+    assert (given.code, "holds a run with other decisions" in given.err) == (2, True)
+    again = tmp_path / "again"
+    assert assay(*own_data.command(again, *cache, *decisions)).code == 0
+    with (again / "labels.csv").open() as file:
+        rows = {row["name"]: row for row in csv.DictReader(file)}
+    assert (rows["1.png"]["fixed"], rows["1.png"]["reason"]) == ("birch", "decided")
+    assert rows["3.png"]["reason"] == ""
+    assert json.loads((again / "run.json").read_text())["data"]["decided"] == 1
+    given = assay(*own_data.command(again, *cache, *decisions))
+    assert given.code == 0

@@ -1,0 +1,72 @@
+"""The input's own label file with other labels."""
+
+import pytest
+
+from assay._errors import UsageError
+from assay.data.label_files import read_label_file
+from assay.data.relabel import relabel
+
+NAMES = ["a.png", "b.png", "c.png"]
+NEW = {"b.png": "new", "nowhere.png": "x"}
+
+
+def relabelled(tmp_path, name, content, labels=NEW, **columns):
+    (tmp_path / name).write_bytes(content)
+    relabel(tmp_path / name, tmp_path / f"new-{name}", labels, NAMES, **columns)
+    return (tmp_path / f"new-{name}").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"1\n2\n3\n", b"1\nnew\n3\n"),
+        (b"1\n2\n3", b"1\nnew\n3"),
+        (b"1\r\n2\r\n3\r\n", b"1\r\nnew\r\n3\r\n"),
+        (b"1\n\n3\n", b"1\nnew\n3\n"),
+        (b"label\n1\n2\n3\n", b"label\n1\nnew\n3\n"),
+        (b"\xef\xbb\xbf1\n2\n3\n", b"\xef\xbb\xbf1\nnew\n3\n"),
+        (b"path,label\nb.png,2\na.png,1\n", b"path,label\nb.png,new\na.png,1\n"),
+        (b"label;x;file\n2;\"q\";b.png\n1;'z';a.png\n", b"label;x;file\nnew;q;b.png\n1;'z';a.png\n"),
+        (b"path\tlabel\n\nb.png\t2\n\nb.png\t3\n", b"path\tlabel\n\nb.png\tnew\n\nb.png\tnew\n"),
+        (b'path,label\na.png,"two\nlines"\nb.png,"2\n2"\n', b'path,label\na.png,"two\nlines"\nb.png,new\n'),
+    ],
+)
+def test_only_the_labels_that_changed_are_other_bytes(tmp_path, content, expected):
+    """Order, delimiter, header, line ends, mark and all other rows stay, byte for byte."""
+    assert relabelled(tmp_path, "labels.csv", content) == expected
+
+
+def test_a_label_that_needs_quotes_gets_them(tmp_path):
+    """The file reads back to the very label."""
+    relabelled(tmp_path, "labels.csv", b"path,label\nb.png,2\n", {"b.png": 'a "b", c\nd'})
+    assert read_label_file(tmp_path / "new-labels.csv").labels == ('a "b", c\nd',)
+
+
+def test_json_lines_keep_their_other_fields(tmp_path):
+    """Only the line of the image changes, and in it only the label."""
+    content = b'{"file_name": "a.png", "label": "1"}\n{"file_name":"b.png","n":1,"label":"2"}\n'
+    new = relabelled(tmp_path, "labels.jsonl", content)
+    assert new.splitlines() == [content.splitlines()[0], b'{"file_name": "b.png", "n": 1, "label": "new"}']
+
+
+def test_columns_may_be_named(tmp_path):
+    """As when the file was read for the run."""
+    new = relabelled(tmp_path, "labels.csv", b"n,l\na.png,1\nb.png,2\n", path_column="n", label_column="l")
+    assert new == b"n,l\na.png,1\nb.png,new\n"
+
+
+def test_the_rows_that_changed_are_counted(tmp_path):
+    """A label that is as it was is no change."""
+    (tmp_path / "x.csv").write_text("1\n2\n3\n")
+    labels = {"a.png": "1", "b.png": "5", "c.png": "6"}
+    assert relabel(tmp_path / "x.csv", tmp_path / "y.csv", labels, NAMES) == 2
+
+
+def test_the_labels_themselves_are_never_overwritten(tmp_path):
+    """Neither that nor Parquet is written."""
+    (tmp_path / "x.csv").write_text("1\n2\n3\n")
+    with pytest.raises(UsageError, match="expected another file than the labels themselves"):
+        relabel(tmp_path / "x.csv", tmp_path / "x.csv", NEW, NAMES)
+    with pytest.raises(UsageError, match="expected CSV or JSON lines, got Parquet"):
+        relabel(tmp_path / "x.parquet", tmp_path / "y.parquet", NEW, NAMES)
+    assert (tmp_path / "x.csv").read_text() == "1\n2\n3\n"

@@ -1,0 +1,35 @@
+"""The socket of a local page, and its secret."""
+
+import pytest
+
+from assay._errors import UsageError
+from assay.predict.listen import is_loopback, listen, new_token, url_host
+
+
+def test_a_secret_is_long_and_new():
+    """256 bits each time."""
+    tokens = {new_token() for _ in range(100)}
+    assert len(tokens) == 100
+    assert all(len(token) >= 43 for token in tokens)  # 256 bits in base64
+
+
+def test_the_socket_is_for_this_machine_alone():
+    """127.0.0.1 and a free port, unless somebody asks for more and says so."""
+    with listen("127.0.0.1", 0) as listener:
+        host, port = listener.getsockname()
+        assert (host, port > 1023) == ("127.0.0.1", True)
+        with pytest.raises(UsageError, match=f"cannot listen on 127.0.0.1 port {port}: .*--port"):
+            listen("127.0.0.1", port)
+    for host in ("192.0.2.1", "example.org", "0.0.0.0", "::"):
+        with pytest.raises(UsageError, match="pass --allow-remote if that is what you want"):
+            listen(host, 0)
+    for host in ("0.0.0.0", "::", ""):
+        with pytest.raises(UsageError, match="expected one address or name"):
+            listen(host, 0, allow_remote=True)
+
+
+def test_what_loopback_is():
+    """All of 127.0.0.0/8, ::1 and localhost."""
+    assert all(map(is_loopback, ("127.0.0.1", "127.1.2.3", "::1", "[::1]", "localhost")))
+    assert not any(map(is_loopback, ("0.0.0.0", "10.0.0.1", "localhost.evil.example", "")))
+    assert [url_host(host) for host in ("::1", "[::1]", "127.0.0.1")] == ["[::1]", "[::1]", "127.0.0.1"]

@@ -1,0 +1,58 @@
+"""Keys: the usual ones and those that a person wants."""
+
+import re
+
+import pytest
+
+from assay._errors import DataError, UsageError
+from assay.review.keys import ACTIONS, CLASS_KEYS, FILE, checked_keys, default_keys, read_keys, write_keys
+
+
+def test_classes_have_digits_then_letters():
+    """In their order; no key means two things, and the classes beyond have none."""
+    keys = default_keys([f"class {i}" for i in range(50)])
+    assert [keys[f"class-{i}"] for i in range(12)] == [*"1234567890qw"]
+    assert len(keys) == len(ACTIONS) + len(CLASS_KEYS) == len(set(keys.values()))
+    assert "class-49" not in keys
+
+
+def test_a_class_that_is_a_digit_has_that_key():
+    """Digits on images are typed as they are; the other classes take what is free."""
+    keys = default_keys(["0", "1", "two", "s"])
+    assert [keys[f"class-{i}"] for i in range(4)] == ["0", "1", "2", "3"]
+
+
+def test_chosen_keys_are_kept(tmp_path):
+    """They are there for the next time; empty ones are left out."""
+    wanted = {"accept": "x", "skip": "", "class-1": "é"}
+    assert write_keys(tmp_path, wanted, 3) == {"accept": "x", "class-1": "é"}
+    assert read_keys(tmp_path, ["a", "b", "c"]) == {"accept": "x", "class-1": "é"}
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"accept": "a", "skip": "a"}, "the key a is for both 'accept' and 'skip'"),
+        ({"accept": "ab"}, "expected one letter, digit or sign for 'accept', got 'ab'"),
+        ({"accept": " "}, "expected one letter, digit or sign for 'accept', got ' '"),
+        ({"accept": "\n"}, "expected one letter"),
+        ({"accept": 1}, "expected one letter"),
+        ({"explode": "x"}, "expected an action or class of this page, got 'explode'"),
+        ({"class-3": "x"}, "expected an action or class of this page, got 'class-3'"),
+    ],
+)
+def test_keys_that_cannot_be_meant_are_refused(tmp_path, keys, message):
+    """Nothing is written."""
+    with pytest.raises(UsageError, match=re.escape(message)):
+        checked_keys(keys, 3)
+    with pytest.raises(UsageError):
+        write_keys(tmp_path, keys, 3)
+    assert not (tmp_path / FILE).exists()
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"accept": "ab"}', "1"])
+def test_a_damaged_file_of_keys_is_refused(tmp_path, text):
+    """The message says which file, and that it may be deleted."""
+    (tmp_path / FILE).write_text(text)
+    with pytest.raises(DataError, match=r"expected keys of this page .* correct it or delete it"):
+        read_keys(tmp_path, ["a", "b"])

@@ -1,0 +1,77 @@
+"""Run folders as a finished run leaves them, made by hand in a moment, with any names and labels.
+
+Started as a script this is ``assay``.
+"""
+
+import json
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from small_runs import draw_image
+
+from assay.data.write import write_json
+from assay.data.write_rows import write_rows
+from assay.recipes.outputs import LABEL_COLUMNS
+from assay.recipes.record import SCHEMA
+
+N = 40
+
+TITLES = ("ash", "birch", "cedar")
+
+
+def draw_images(folder: Path, names: Sequence[str]) -> None:
+    """An image for each name, its class in turn."""
+    generator = np.random.default_rng(0)
+    for row, name in enumerate(names):
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(draw_image(row % 3, generator)).save(target, "PNG")
+
+
+def write_run(
+    folder: Path,
+    names: Sequence[str] = tuple(f"{row}.png" for row in range(N)),
+    labels: Sequence[str] = TITLES,
+    *,
+    titles: Sequence[str] = (),
+    images: Path | None = None,
+) -> Path:
+    """Row i is truly of class i mod 3; every fourth is given as the next class, and found to be wrong.
+
+    Rows 0 and 1 are trusted, row 2 is held out, row 3 was skipped; the rest may be decided.
+    """
+    rows = np.arange(len(names))
+    truth = rows % 3
+    given = np.where(rows % 4 == 0, (truth + 1) % 3, truth)
+    words = np.array(labels, dtype=object)
+    confidence = np.round(0.5 + 0.4 * np.random.default_rng(1).random(len(names)), 4)
+    special = {0: "trusted", 1: "trusted", 2: "kept", 3: "skipped"}
+    action = [special.get(row, "unsure" if confidence[row] < 0.8 else "changed") for row in rows.tolist()]
+    columns = [
+        list(names),
+        words[given].tolist(),
+        [words[truth[row]] if row < 2 else "" for row in rows.tolist()],
+        ["" if row == 3 else words[truth[row]] for row in rows.tolist()],
+        confidence.tolist(),
+        np.where(given == truth, confidence, 0.1).tolist(),
+        action,
+        ["holdout" if row == 2 else "truncated" if row == 3 else "" for row in rows.tolist()],
+    ]
+    (folder / "model").mkdir(parents=True)
+    write_rows(folder / "labels.csv", LABEL_COLUMNS, columns)
+    write_json(folder / "model" / "labels.json", {"labels": list(labels), "titles": list(titles)})
+    write_json(folder / "noise.json", {"transition": (np.full((3, 3), 0.1) + 0.7 * np.eye(3)).tolist()})
+    stored = {} if images is None else {"images": str(images)}
+    (folder / "run.json").write_text(json.dumps({"schema": SCHEMA, "status": "done", **stored}))
+    return folder
+
+
+if __name__ == "__main__":
+    from assay.cli.app import main
+
+    # A test may have been started where Ctrl-C is ignored, and processes inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    main()
