@@ -21,6 +21,7 @@ NAMES = (
     "predict",
     "read_dataset",
     "run",
+    "write_report",
 )
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from assay.measure import evaluate
     from assay.predict.batch import predict
     from assay.recipes.shortcuts import embed_images, fix_labels, read_dataset, run
+    from assay.report import write_report
 
 __version__ = "0.1.0.dev0"
 
@@ -41,6 +42,7 @@ __all__ = [
     "predict",
     "read_dataset",
     "run",
+    "write_report",
 ]
 
 _HOMES = {
@@ -52,6 +54,7 @@ _HOMES = {
     "assay.measure": ("evaluate",),
     "assay.predict.batch": ("predict",),
     "assay.recipes.shortcuts": ("embed_images", "fix_labels", "read_dataset", "run"),
+    "assay.report": ("write_report",),
 }
 """Module -> the public names that it holds."""
 

@@ -9,7 +9,8 @@ from assay._errors import DataError, LabelError
 from assay._types import UNKNOWN
 from assay.measure.compare import mcnemar
 from assay.measure.confidence import brier, expected_calibration_error, negative_log_likelihood
-from assay.measure.evaluate import evaluate
+from assay.measure.curves import covered, reliability
+from assay.measure.evaluate import Evaluation, evaluate
 from assay.measure.intervals import wilson
 from assay.measure.scores import classification_report
 
@@ -74,7 +75,19 @@ def test_the_whole_json():
         "paired": None,
         "unlabelled": 1,
         "skipped": 3,
+        "reliability": [found.to_json() for found in reliability(probs[:2], np.array([0, 1]))],
+        "risk_coverage": [found.to_json() for found in covered(probs[:2], np.array([0, 1]))],
     }
+
+
+def test_figures_of_an_earlier_version_are_read():
+    """They have no curves, and everything else."""
+    written = evaluate(
+        np.array([0, 1]), np.array([[0.8, 0.2], [0.6, 0.4]]), NAMES[:2], source="holdout"
+    ).to_json()
+    old = {key: value for key, value in written.items() if key not in ("reliability", "risk_coverage")}
+    assert Evaluation.from_json(old).to_json() == old | {"reliability": [], "risk_coverage": []}
+    assert Evaluation.from_json(written).to_json() == written
 
 
 def test_probabilities_of_unlabelled_rows_are_not_read():

@@ -1,7 +1,14 @@
+import shutil
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+from chromium import chromium
+from small_runs import SmallData, draw_data, quick_learning
+
+from assay.data.dataset import ReadOptions
+from assay.recipes import RunOptions, run
 
 NAMES = "{http://www.w3.org/2000/svg}"
 
@@ -40,3 +47,36 @@ class Picture:
 def seen() -> Callable[[str], Picture]:
     """Parses an SVG text, so that one which is not well-formed fails."""
     return Picture
+
+
+@pytest.fixture(scope="session")
+def small_data(tmp_path_factory) -> SmallData:
+    """120 images of three classes, one of them damaged; not to be changed."""
+    data = draw_data(tmp_path_factory.mktemp("small") / "data", 120)
+    (data.images / "7.png").write_bytes(b"")
+    return data
+
+
+@pytest.fixture(scope="session")
+def finished(small_data, tmp_path_factory) -> Path:
+    """The folder of a run that is not to be changed."""
+    place = tmp_path_factory.mktemp("finished")
+    read = ReadOptions(noisy=small_data.folder / "noisy.csv", trusted=small_data.folder / "trusted.csv")
+    options = RunOptions(read=read, backbone="tiny", cache=place / "cache")
+    with quick_learning():
+        run(small_data.images, place / "out", options, command=("assay", "run", "my images/", "-o", "out"))
+    return place / "out"
+
+
+@pytest.fixture
+def own_run(finished, tmp_path) -> Path:
+    """A copy of the run that a test may change."""
+    shutil.copytree(finished, tmp_path / "out")
+    return tmp_path / "out"
+
+
+@pytest.fixture(scope="module")
+def chrome():
+    """Chromium, for the tests of one file."""
+    with chromium() as found:
+        yield found

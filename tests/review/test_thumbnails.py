@@ -1,22 +1,14 @@
 """Images as a browser gets them."""
 
 import asyncio
-import io
 import time
 from dataclasses import dataclass, field
 
-import numpy as np
-import pytest
-from PIL import Image, PngImagePlugin
+from pictures import picture, saved
 
 from assay.data.dataset import Skipped
-from assay.review.thumbnails import BusyThumbnailsError, Thumbnails, draw
-
-
-def encoded(pixels, kind="PNG", **options) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, kind, **options)
-    return buffer.getvalue()
+from assay.data.thumbnails import draw_thumbnail
+from assay.review.thumbnails import BusyThumbnailsError, Thumbnails
 
 
 @dataclass
@@ -33,60 +25,12 @@ class Bytes:
         return self.data
 
 
-PIXELS = np.random.default_rng(0).integers(0, 255, (40, 60, 3), np.uint8)
-
-
-def test_a_small_image_keeps_its_pixels():
-    """Tiny images are encoded without loss and never enlarged here."""
-    shown = Image.open(io.BytesIO(draw(Bytes(encoded(PIXELS)), 0, 1024)))
-    assert (shown.format, shown.size) == ("WEBP", (60, 40))
-    assert np.array_equal(np.asarray(shown.convert("RGB")), PIXELS)
-
-
-def test_a_large_image_is_made_small():
-    """Its longest side becomes the asked one, the shape stays."""
-    shown = Image.open(io.BytesIO(draw(Bytes(encoded(np.zeros((300, 600, 3), np.uint8), "JPEG")), 0, 160)))
-    assert shown.size == (160, 80)
-
-
-def test_nothing_but_pixels_leaves_the_file():
-    """EXIF, comments and text are gone, and so are bytes hidden after the image."""
-    secret = b"taken at home <script>alert(1)</script>"
-    exif = Image.Exif()
-    exif[0x010E] = secret.decode()
-    text = PngImagePlugin.PngInfo()
-    text.add_text("Comment", secret.decode())
-    files = [
-        encoded(PIXELS, "PNG", pnginfo=text, exif=exif) + secret,
-        encoded(PIXELS, "JPEG", exif=exif, comment=secret) + secret,
-        encoded(PIXELS, "WEBP", exif=exif, xmp=secret),
-    ]
-    for data in files:
-        assert secret in data
-        shown = draw(Bytes(data), 0, 160)
-        assert secret not in shown
-        assert b"EXIF" not in shown
-        assert b"XMP" not in shown
-
-
-@pytest.mark.parametrize(
-    ("data", "reason"),
-    [
-        (b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>", "unsupported_format"),
-        (b"<html>", "not_an_image"),
-        (b"", "empty_file"),
-        (encoded(PIXELS)[:200], "truncated"),
-        (Skipped("outside_root"), "outside_root"),
-    ],
-)
-def test_what_is_no_image_is_not_shown(data, reason):
-    """SVG, text, half files and what may not be read have a reason and no bytes."""
-    assert draw(Bytes(data), 0, 160).reason == reason
+IMAGE = saved(picture(40, 60))
 
 
 def test_the_same_image_is_drawn_once(loop):
     """Asked for at the same time, or again later."""
-    source = Bytes(encoded(PIXELS), wait_s=0.02)
+    source = Bytes(IMAGE, wait_s=0.02)
     thumbnails = Thumbnails(source)
 
     async def ask():
@@ -100,7 +44,7 @@ def test_the_same_image_is_drawn_once(loop):
 
 def test_only_so_many_may_wait(loop):
     """A thousand at once: some are drawn, the others are refused at once, and afterwards it goes on."""
-    source = Bytes(encoded(PIXELS), wait_s=0.001)
+    source = Bytes(IMAGE, wait_s=0.001)
     thumbnails = Thumbnails(source, waiting_limit=50)
 
     async def ask():
@@ -117,8 +61,8 @@ def test_only_so_many_may_wait(loop):
 
 def test_memory_is_bounded(loop):
     """The images that were not asked for lately are forgotten."""
-    source = Bytes(encoded(PIXELS))
-    size = len(draw(source, 0, 160))
+    source = Bytes(IMAGE)
+    size = len(draw_thumbnail(source, 0, 160))
     source.reads.clear()
     thumbnails = Thumbnails(source, memory_bytes=3 * size)
     for row in (1, 2, 3, 1, 4, 1, 2):
@@ -132,14 +76,14 @@ def test_a_reason_is_not_remembered(loop):
     source = Bytes(Skipped("missing"))
     thumbnails = Thumbnails(source)
     assert loop.run_until_complete(thumbnails.get(0, "small")) == Skipped("missing")
-    source.data = encoded(PIXELS)
+    source.data = IMAGE
     assert isinstance(loop.run_until_complete(thumbnails.get(0, "small")), bytes)
     thumbnails.close()
 
 
 def test_who_goes_away_leaves_it_to_the_others(loop):
     """A window that is closed does not end the drawing that another one waits for."""
-    source = Bytes(encoded(PIXELS), wait_s=0.05)
+    source = Bytes(IMAGE, wait_s=0.05)
     thumbnails = Thumbnails(source)
 
     async def ask():

@@ -24,10 +24,15 @@ def expected_calibration_error(probs: Probs, truth: Labels, bins: int = 15) -> f
     """
     confidence = probs.max(axis=1).astype(float)
     hit = probs.argmax(axis=1) == truth
-    # A bin is open below: a confidence of exactly 1/3 lies in the last of three thirds up to 1/3.
-    bin_of = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
-    gaps = np.bincount(bin_of, weights=confidence - hit, minlength=bins)
+    gaps = np.bincount(bin_of(confidence, bins), weights=confidence - hit, minlength=bins)
     return float(np.abs(gaps).sum() / len(truth))
+
+
+def bin_of(confidence: Weights, bins: int) -> Labels:
+    """Which of ``bins`` equally wide bins each confidence lies in, from 0."""
+    # A bin is open below: a confidence of exactly 1/3 lies in the last of three thirds up to 1/3.
+    found: Labels = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
+    return found
 
 
 def negative_log_likelihood(probs: Probs, truth: Labels) -> float:

@@ -11,6 +11,7 @@ from assay._types import UNKNOWN, Labels, Probs
 from assay.estimate.intervals import Interval
 from assay.measure.compare import Paired, mcnemar
 from assay.measure.confidence import brier, expected_calibration_error, negative_log_likelihood
+from assay.measure.curves import Bin, Covered, covered, reliability
 from assay.measure.intervals import wilson
 from assay.measure.scores import Report, classification_report
 
@@ -41,6 +42,10 @@ class Evaluation:
     """Images left out because their true class is not known."""
     skipped: int
     """Images left out because they could not be used; each is in ``skipped.csv``."""
+    reliability: tuple[Bin, ...] = ()
+    """How often predictions of each confidence were right; empty in figures of a version that kept none."""
+    risk_coverage: tuple[Covered, ...] = ()
+    """What is wrong among the surest images; empty as ``reliability`` is."""
 
     def to_json(self) -> dict[str, Any]:
         """The same as plain dicts, lists and numbers."""
@@ -55,6 +60,8 @@ class Evaluation:
             "paired": self.paired.to_json() if self.paired else None,
             "unlabelled": self.unlabelled,
             "skipped": self.skipped,
+            "reliability": [found.to_json() for found in self.reliability],
+            "risk_coverage": [found.to_json() for found in self.risk_coverage],
         }
 
     @staticmethod
@@ -65,6 +72,8 @@ class Evaluation:
             "accuracy": Interval(**found["accuracy"]),
             "report": Report.from_json(found["report"]),
             "paired": Paired.from_json(paired) if paired else None,
+            "reliability": tuple(Bin.from_json(one) for one in found.get("reliability", ())),
+            "risk_coverage": tuple(Covered(**one) for one in found.get("risk_coverage", ())),
         }
         return Evaluation(**{**found, **parts})
 
@@ -118,6 +127,8 @@ def evaluate(
         paired=None if baseline_predicted is None else mcnemar(truth, baseline_predicted[known], predicted),
         unlabelled=len(known) - n,
         skipped=skipped,
+        reliability=reliability(probs, truth),
+        risk_coverage=covered(probs, truth),
     )
 
 

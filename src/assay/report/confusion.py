@@ -7,6 +7,7 @@ import numpy as np
 
 from assay._types import Counts, Transition
 from assay.report.svg import PAPER, percent, printable, short, svg
+from assay.report.words import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -81,14 +82,14 @@ def describe_confusion(counts: Counts, names: Sequence[str], rows: str, columns:
     total, equal = int(counts.sum()), int(np.trace(counts))
     if not total:
         return f"No image has both a {rows} and a {columns} label."
-    words = f"{rows.capitalize()} labels in rows, {columns} labels in columns, {total:,} images. "
+    words = f"{rows.capitalize()} labels in rows, {columns} labels in columns, {counted(total, 'image')}. "
     words += f"The two are equal for {percent(equal / total)}."
     off = counts * (1 - np.eye(len(names), dtype=counts.dtype))
     if off.any():
         row, column = np.unravel_index(int(off.argmax()), off.shape)
-        share = counts[row, column] / counts[row].sum()
+        n, share = int(counts[row, column]), counts[row, column] / counts[row].sum()
         words += (
             f" Most often confused: {rows} {printable(names[int(row)])}, {columns} "
-            f"{printable(names[int(column)])}, {counts[row, column]:,} images, {percent(share)} of the row."
+            f"{printable(names[int(column)])}, {counted(n, 'image')}, {percent(share)} of the row."
         )
     return words

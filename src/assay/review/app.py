@@ -5,11 +5,12 @@ from typing import Any
 
 from assay._errors import AssayError, BusyError, MissingExtraError, ResourceError, UsageError
 from assay.data.decisions import Decision, Stale
+from assay.data.thumbnails import MEDIA_TYPE
 from assay.review.desk import Desk
 from assay.review.exports import export
 from assay.review.keys import default_keys, write_keys
 from assay.review.pages import Pages
-from assay.review.thumbnails import MEDIA_TYPE, SIZES, BusyThumbnailsError, Thumbnails
+from assay.review.thumbnails import SIZES, BusyThumbnailsError, Thumbnails
 
 try:
     from fastapi import FastAPI, HTTPException, Request

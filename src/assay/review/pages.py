@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from assay._errors import MissingExtraError
+from assay.data.visible import visible
 from assay.review.desk import Desk
 from assay.review.exports import FILES
 from assay.review.keys import ACTIONS
@@ -75,9 +76,3 @@ class Pages:
             run_name=desk.run.folder.resolve().name,
             **facts,
         )
-
-
-def visible(text: str) -> str:
-    """Text for a page, which has no place for bytes that are not UTF-8, nor for marks that turn it round."""
-    shown = (c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
-    return "".join(shown)

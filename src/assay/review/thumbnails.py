@@ -1,29 +1,17 @@
-"""Thumbnails: images as a browser gets them, drawn anew from pixels.
-
-Never the bytes of a file: what is sent has been decoded by the one loader and encoded again, so nothing
-that lay in the file beside its pixels, place and camera included, leaves with it.
-"""
+"""Thumbnails for a browser that asks for many at once: drawn two at a time, the latest remembered."""
 
 import asyncio
 from collections import OrderedDict
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from io import BytesIO
 from types import MappingProxyType
 
-from PIL import Image
-
 from assay.data.dataset import ImageSource, Skipped
-from assay.data.images import decode
+from assay.data.thumbnails import draw_thumbnail
 
 SIZES: Mapping[str, int] = MappingProxyType({"small": 160, "large": 1024})
 """Longest side in pixels; a smaller image keeps its size."""
-
-MEDIA_TYPE = "image/webp"
-
-_LOSSLESS_BELOW = 96
-"""Pixels a side: tiny images are shown enlarged, and then one sees what WebP loses."""
 
 
 class BusyThumbnailsError(Exception):
@@ -58,7 +46,9 @@ class Thumbnails:
         if key not in self._running:
             if len(self._running) >= self.waiting_limit:
                 raise BusyThumbnailsError
-            task = asyncio.get_running_loop().run_in_executor(self._pool, draw, self.images, row, SIZES[size])
+            task = asyncio.get_running_loop().run_in_executor(
+                self._pool, draw_thumbnail, self.images, row, SIZES[size]
+            )
             self._running[key] = task
             task.add_done_callback(lambda done: self._remember(key, done))
         # Shielded: who goes away must not end it for others that wait for the same one.
@@ -78,18 +68,3 @@ class Thumbnails:
         while self._held_bytes > self.memory_bytes:
             _, oldest = self._known.popitem(last=False)
             self._held_bytes -= len(oldest)
-
-
-def draw(images: ImageSource, row: int, side: int) -> bytes | Skipped:
-    """Decode one image and encode it as WebP of at most ``side`` pixels a side, without metadata."""
-    data = images.read(row)
-    if isinstance(data, Skipped):
-        return data
-    found = decode(data, at_least=side)
-    if isinstance(found, Skipped):
-        return found
-    image = Image.fromarray(found.pixels)
-    image.thumbnail((side, side), Image.Resampling.BICUBIC)
-    buffer = BytesIO()
-    image.save(buffer, "WEBP", quality=85, method=2, lossless=max(image.size) < _LOSSLESS_BELOW)
-    return buffer.getvalue()

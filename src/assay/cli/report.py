@@ -1,0 +1,48 @@
+"""assay report: what a run found, as one HTML file."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from assay.cli import flags
+from assay.cli.console import say, show
+
+EXAMPLES = (
+    "assay report out/",
+    "assay report out/ -o report.html --images moved_images/",
+)
+
+
+def report_command(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")],
+    out: Annotated[
+        Path | None,
+        flags.flag(
+            "--out",
+            "-o",
+            metavar="FILE",
+            help="The HTML file, beside which the JSON file lies; by default report.html in RUN.",
+        ),
+    ] = None,
+    images: Annotated[
+        Path | None,
+        flags.flag(
+            "--images", metavar="PLACE", help="Where the images are, if not where they were for the run."
+        ),
+    ] = None,
+    follow_symlinks: Annotated[
+        bool, flags.flag("--follow-symlinks", help="Symbolic links may leave the folder of images.")
+    ] = False,
+    quiet: flags.Quiet = False,
+) -> int:
+    """Write what a run found as one HTML file that needs nothing beside it, and as JSON."""
+    from assay.report import write_report
+
+    written = write_report(run, out, images=images, follow_symlinks=follow_symlinks)
+    show(str(written.page))
+    if not quiet:
+        for note in written.notes:
+            say(f"warning: {note}")
+        say(f"{written.page_bytes / 1e6:.2f} MB; open it in a browser. The same facts: {written.facts}")
+    return 0

@@ -1,0 +1,85 @@
+"""Everything that the report says, as report.json has it: read from the files of a finished run."""
+
+from collections.abc import Mapping, Sequence
+
+from assay import __version__
+from assay.recipes.compare_folder import CompareFolder
+from assay.recipes.finished import FinishedRun
+from assay.recipes.outputs import read_facts
+from assay.report.drawings import Drawing
+from assay.report.galleries import Gallery, Picture
+from assay.report.noise_facts import Facts, noise_facts
+from assay.report.quality_facts import class_facts, comparison_facts, confusion_facts, curve_facts, figures
+from assay.report.run_facts import (
+    audit_facts,
+    change_facts,
+    cost_facts,
+    data_facts,
+    reproduce_facts,
+    skipped_facts,
+)
+from assay.report.summary import summarise
+
+KIND = "assay report"
+"""Tells our report.json from any other file of the name."""
+
+SCHEMA = 1
+
+MOST_CLASSES = 50
+"""Classes up to which report.json has whole matrices; those of a thousand classes are in the run's files."""
+
+
+def gather(
+    run: FinishedRun,
+    galleries: Sequence[Gallery],
+    pictures: Mapping[int, Picture | str],
+    drawings: Sequence[Drawing],
+    notes: Sequence[str],
+) -> Facts:
+    """All facts as plain dicts, lists, text and numbers.
+
+    Parameters
+    ----------
+    galleries, pictures : the images to show; empty where there are none
+    drawings : pictures that a comparison left in the folder
+    notes : what the report lacks, and why
+
+    Raises
+    ------
+    DataError : files of the run that are not there, or not a run's
+    """
+    found = read_facts(run.folder)
+    noise, titles = found["noise"], run.titles
+    facts: Facts = {
+        "kind": KIND,
+        "schema": SCHEMA,
+        "version": __version__,
+        "name": run.folder.resolve().name,
+        "classes": list(titles),
+        "data": data_facts(run),
+        "noise": noise_facts(noise, titles),
+        "figures": figures(noise, found),
+        "better_than_baseline": found["better_than_baseline"],
+        "left_out": len(found["left_out"]),
+        "comparison": comparison_facts(CompareFolder(run.folder).record()),
+        "by_class": class_facts(run, noise, found),
+        "confusions": confusion_facts(noise, found, titles),
+        "drawings": [{"title": one.title, "description": one.description} for one in drawings],
+        "curves": curve_facts(found),
+        "changes": change_facts(run, found, galleries, pictures),
+        "audit": audit_facts(run),
+        "cost": cost_facts(run, found),
+        "skipped": skipped_facts(run.folder),
+        "warnings": found["warnings"],
+        "reproduce": reproduce_facts(run),
+        "notes": list(notes),
+    }
+    return facts | {"summary": summarise(facts)}
+
+
+def to_json(facts: Facts) -> Facts:
+    """report.json: the same, without matrices that would be larger than the run's own files."""
+    if len(facts["classes"]) <= MOST_CLASSES:
+        return facts
+    noise = facts["noise"] | dict.fromkeys(("transition", "low", "high"))
+    return facts | {"noise": noise, "confusions": [one | {"counts": None} for one in facts["confusions"]]}

@@ -1,0 +1,125 @@
+"""How good the model and the fixed labels are: figures, classes, confusions, curves."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from assay._types import UNKNOWN
+from assay.recipes.compare_table import notes
+from assay.recipes.finished import FinishedRun
+from assay.recipes.measuring import TITLES
+from assay.report.confusion import describe_confusion
+from assay.report.noise_facts import Facts, largest_cells
+from assay.report.words import cut
+
+MOST_ROWS = 1_000
+"""Rows of the table of classes; of more classes those that are found worst."""
+
+Json = Mapping[str, Any]
+
+
+def figures(noise: Json, evaluation: Json) -> list[Facts]:
+    """Every accuracy of the run with its interval, the given labels first."""
+    right = {
+        "estimate": 1 - noise["rate"]["estimate"],
+        "low": 1 - noise["rate"]["high"],
+        "high": 1 - noise["rate"]["low"],
+        "level": noise["rate"]["level"],
+    }
+    given: Facts = {"recipe": "given", "title": "given labels", "source": "trusted images", "accuracy": right}
+    given |= {"n": noise["n_pairs"], "macro_f1": None, "calibration_error": None, "paired": None}
+    same = ("source", "n", "accuracy", "calibration_error", "negative_log_likelihood", "brier", "paired")
+    found = evaluation["recipes"]
+    return [given] + [
+        {"recipe": name, "title": title, "macro_f1": found[name]["report"]["macro"]["f1"]}
+        | {key: found[name][key] for key in same}
+        for name, title in TITLES.items()
+        if name in found
+    ]
+
+
+def main_evaluation(evaluation: Json) -> tuple[str, Json]:
+    """The model's own figures: on the holdout, or cross-validated where nothing was held out."""
+    name = "assay" if "assay" in evaluation["recipes"] else "assay_cross_validated"
+    return name, evaluation["recipes"][name]
+
+
+def class_facts(run: FinishedRun, noise: Json, evaluation: Json) -> Facts:
+    """Of each class: how often its labels are wrong, how well it is found, how many images have it."""
+    name, found = main_evaluation(evaluation)
+    given, fixed = (_count(labels, len(run.titles)) for labels in (run.given, run.proposed))
+    rows = [
+        {
+            "name": title,
+            "given": given[i],
+            "fixed": fixed[i],
+            "wrong": noise["wrong_share_by_class"][i],
+            **{key: found["report"]["classes"][i][key] for key in ("precision", "recall", "f1", "support")},
+        }
+        for i, title in enumerate(run.titles)
+    ]
+    if len(rows) > MOST_ROWS:
+        rows = sorted(rows, key=lambda row: row["f1"])[:MOST_ROWS]
+    return {"source": found["source"], "of": TITLES[name], "n": found["n"], "rows": rows}
+
+
+def _count(labels: np.ndarray, k: int) -> list[int]:
+    known = labels[labels != UNKNOWN]
+    counts: list[int] = np.bincount(known, minlength=k).tolist()
+    return counts
+
+
+def confusion_facts(noise: Json, evaluation: Json, titles: Sequence[str]) -> list[Facts]:
+    """Given, fixed and predicted labels against the trusted ones."""
+    found = evaluation["recipes"]
+    name, main = main_evaluation(evaluation)
+    tables = [("Given against trusted labels", "given", "trusted images learned from", noise["counts"])]
+    if "labels_cross_validated" in found:
+        counts = found["labels_cross_validated"]["report"]["confusion"]
+        tables.append(("Fixed against trusted labels", "fixed", "cross-validation", counts))
+    title, counts = f"{TITLES[name]}: predicted against trusted labels", main["report"]["confusion"]
+    tables.append((title, "predicted", main["source"], counts))
+    return [_confusion(*table, titles) for table in tables]
+
+
+def _confusion(title: str, columns: str, source: str, rows: list[list[int]], titles: Sequence[str]) -> Facts:
+    counts = np.array(rows, dtype=np.int64)
+    names = [cut(name, 40) for name in titles]
+    return {
+        "title": title,
+        "columns": columns,
+        "source": source,
+        "n": int(counts.sum()),
+        "counts": rows,
+        "words": describe_confusion(counts, names, "trusted", columns),
+        "largest": [
+            {"trusted": titles[row], columns: titles[column], "count": rows[row][column]}
+            for row, column in largest_cells(counts)
+        ],
+    }
+
+
+def curve_facts(evaluation: Json) -> list[Facts]:
+    """Reliability and risk by coverage, of the model and of the fixed labels; empty if none was kept."""
+    found = (_curve(name, evaluation["recipes"][name]) for name in _curved(evaluation))
+    return [curve for curve in found if curve["reliability"]]
+
+
+def _curved(evaluation: Json) -> Iterator[str]:
+    yield main_evaluation(evaluation)[0]
+    if "labels_cross_validated" in evaluation["recipes"]:
+        yield "labels_cross_validated"
+
+
+def _curve(name: str, found: Json) -> Facts:
+    same = {key: found[key] for key in ("source", "n", "calibration_error")}
+    kept = {key: found.get(key, []) for key in ("reliability", "risk_coverage")}
+    return {"recipe": name, "title": TITLES[name], **same, **kept}
+
+
+def comparison_facts(record: Json) -> Facts | None:
+    """The rows of a finished comparison in the same folder, and what a reader must know of them."""
+    if record.get("status") != "done":
+        return None
+    return {"rows": record["rows"], "notes": notes(record), "seal_opened": record["seal_opened"]}

@@ -1,0 +1,78 @@
+"""What was found, in a paragraph of plain words."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from assay.report.svg import percent
+from assay.report.words import counted, interval
+
+Facts = Mapping[str, Any]
+"""report.json, but for its summary."""
+
+
+def summarise(facts: Facts) -> str:
+    """A handful of sentences for who reads nothing else."""
+    return " ".join([*_labels(facts), *_fixed(facts), *_model(facts), *_rivals(facts), *_remarks(facts)])
+
+
+def _labels(facts: Facts) -> Iterator[str]:
+    data, noise = facts["data"], facts["noise"]
+    even = noise["form"] == "symmetric"
+    yield (
+        f"{interval(noise['rate'])} of the labels of {counted(data['images'], 'image')} in "
+        f"{counted(data['classes'], 'class', 'classes')} are wrong, "
+        f"{'spread evenly over the other classes' if even else 'not in the same way for all classes'}; "
+        f"this was counted on {counted(noise['pairs'], 'image')} with a trusted label."
+    )
+
+
+def _fixed(facts: Facts) -> Iterator[str]:
+    changes = facts["changes"]
+    counts, right, sure = changes["counts"], changes["accuracy"], changes["accuracy_where_sure"]
+    yield (
+        f"{counted(counts['changed'], 'label')} were changed with confidence, {counts['kept']:,} confirmed, "
+        f"{counts['unsure']:,} left open because nothing is sure enough."
+    )
+    if not right:
+        return
+    where = (
+        f", and {interval(sure)} of the {percent(changes['share_sure'])} where the run is sure"
+        if sure
+        else ""
+    )
+    yield f"Cross-validated, {interval(right)} of the fixed labels are right{where}."
+
+
+def _model(facts: Facts) -> Iterator[str]:
+    found = {row["recipe"]: row for row in facts["figures"]}.get("assay")
+    if found is None:
+        yield "No image was held out, so the accuracy of the model itself was not measured."
+        return
+    words = f"The model is right on {interval(found['accuracy'])} of {found['n']:,} images it had never seen"
+    if found["source"] != "holdout":
+        words = (
+            f"The same model without them is right on {interval(found['accuracy'])} of {found['n']:,} images"
+        )
+    if found["paired"]:
+        points = 100 * found["paired"]["difference"]["estimate"]
+        word = "more" if points >= 0 else "less"
+        words += f", {abs(points):.1f} points {word} than colour histograms"
+    yield f"{words}."
+
+
+def _rivals(facts: Facts) -> Iterator[str]:
+    rows = facts["comparison"]["rows"] if facts["comparison"] else ()
+    measured = [row for row in rows if row["accuracy"] is not None]
+    if len(measured) > 1:
+        best = max(measured, key=lambda row: row["accuracy"])
+        yield (
+            f"Of {len(measured)} recipes on the same images {best['title']} has the highest accuracy, "
+            f"{percent(best['accuracy'])}."
+        )
+
+
+def _remarks(facts: Facts) -> Iterator[str]:
+    if facts["skipped"]["count"]:
+        yield f"{counted(facts['skipped']['count'], 'image')} could not be used."
+    if facts["warnings"]:
+        yield f"{counted(len(facts['warnings']), 'warning')} below should be read before relying on it."

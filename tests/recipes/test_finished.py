@@ -1,0 +1,50 @@
+"""What the files of a run say of each image; refusals are tested where a review reads them too."""
+
+import re
+
+import numpy as np
+import pytest
+from review_runs import TITLES, draw_images, write_run
+
+from assay._errors import DataError
+from assay.recipes.finished import HOLDOUT, open_images, read_finished_run
+
+
+def test_a_finished_run_is_read_without_its_images(finished):
+    """Rows of labels.csv, in their order, as the run found them."""
+    found = read_finished_run(finished.out)
+    fixed = finished.result.learned.fixed
+    assert found.names == finished.result.dataset.names
+    assert (len(found), found.labels) == (240, TITLES)
+    assert found.proposed.tolist() == fixed.fixed.tolist()
+    assert found.actions == tuple(fixed.actions.tolist())
+    assert np.abs(found.confidence - fixed.confidence).max() <= 0.00005
+    assert found.reasons.count(HOLDOUT) == 24
+    assert {found.trusted[row] for row, why in enumerate(found.reasons) if why == HOLDOUT} == {-1}
+
+
+def test_it_says_where_the_images_were(finished, small_data):
+    """As run.json has it; a run that does not say has none."""
+    found = read_finished_run(finished.out)
+    assert found.stored_place == small_data.images
+    assert open_images(found, small_data.images).read(3) == (small_data.images / "3.png").read_bytes()
+
+
+def test_a_run_without_a_place_has_none(tmp_path):
+    """Runs of early versions did not store it."""
+    assert read_finished_run(write_run(tmp_path / "out")).stored_place is None
+
+
+def test_other_images_are_refused(tmp_path):
+    """Not one of the run's images is there."""
+    draw_images(tmp_path / "other", ["x.png"])
+    found = read_finished_run(write_run(tmp_path / "out"))
+    message = "none of the 40 images of the run is there, the first is '0.png'; name the images that the run"
+    with pytest.raises(DataError, match=re.escape(message)):
+        open_images(found, tmp_path / "other")
+
+
+def test_an_unfinished_run_is_refused(tmp_path):
+    """There is nothing to read yet."""
+    with pytest.raises(DataError, match="expected the folder of a finished run; run 'assay run' to its end"):
+        read_finished_run(tmp_path)
