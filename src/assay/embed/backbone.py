@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +77,23 @@ class TimmBackbone:
 
         trunk = make_trunk(self.network, self.features, LEVELS)
         return {name: tensor.numpy() for name, tensor in needed_tensors(trunk).items()}
+
+    def retrained(self, network: Any) -> "TimmBackbone":
+        """The same with another network of the same architecture, such as one that was fine-tuned."""
+        from assay.embed.network import fold_batch_norms
+        from assay.embed.speed import prepare
+        from assay.embed.trunk import make_trunk
+
+        folded = fold_batch_norms(make_trunk(network, self.features, LEVELS), self.size)
+        tensors = hashlib.sha256(self.digest.encode())
+        for tensor in network.state_dict().values():
+            tensors.update(tensor.numpy().tobytes())
+        return replace(
+            self,
+            digest=tensors.hexdigest(),
+            network=network,
+            prepared=tuple(prepare(folded, self.plan) for _ in self.prepared),
+        )
 
     def _embed_some(
         self, network: Any, images: Batch, features: Float[np.ndarray, "B D"], starts: Iterator[int]

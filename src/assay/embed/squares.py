@@ -1,0 +1,74 @@
+"""Squares: all images of a dataset as small pictures of one side, held outside memory, to learn from."""
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from assay._errors import ResourceError, UsageError
+from assay._types import Batch, Progress, silent
+from assay.data.dataset import Dataset
+from assay.data.images import Decoded, decode
+from assay.embed.chunks import read_chunks
+
+TRIED = 256
+"""Images whose sides decide that of the squares; they are spread evenly over the dataset."""
+
+
+@contextmanager
+def held_squares(
+    dataset: Dataset, size: int, place: Path, *, workers: int = 2, progress: Progress = silent
+) -> Iterator[Batch]:
+    """(N, s, s, 3) uint8, as ``to_square`` makes them; zeros where skipped.
+
+    s is ``size``, or the longest side among the images if all are smaller: enlarging holds nothing that
+    was not there, and costs memory. The file behind it has no name and goes with the process.
+
+    Parameters
+    ----------
+    size : the largest side that the images will be seen at
+    place : an existing folder, with room for N · s · s · 3 bytes
+    workers : threads that read and decode
+
+    Raises
+    ------
+    ResourceError : the disk is full
+    """
+    side = min(size, _longest_side(dataset, size))
+    with _nameless(place, len(dataset) * side * side * 3) as file:
+        squares = np.memmap(file, np.uint8, "r+", shape=(len(dataset), side, side, 3))  # type: ignore[call-overload]  # takes open files too
+        for chunk in read_chunks(dataset, side, (), workers):
+            for row, square in chunk.decoded.items():
+                squares[row] = square
+            progress("read", chunk.rows.stop, len(dataset))
+        yield squares
+
+
+@contextmanager
+def _nameless(place: Path, length: int) -> Iterator[object]:
+    with contextlib.ExitStack() as stack:
+        try:
+            file = stack.enter_context(tempfile.TemporaryFile(dir=place))
+            # Claimed now: a disk that is full later would kill the process in the middle of a write.
+            os.posix_fallocate(file.fileno(), 0, max(length, 1))
+        except OSError as error:
+            raise ResourceError(
+                f"{place}: expected room for {length:,} bytes of images to learn from: {error.strerror}"
+            ) from error
+        yield file
+
+
+def _longest_side(dataset: Dataset, size: int) -> int:
+    rows = np.flatnonzero(dataset.usable)
+    if not len(rows):
+        raise UsageError("expected images to learn from, got none that can be used")
+    sides = [1]
+    for row in rows[np.linspace(0, len(rows) - 1, min(TRIED, len(rows))).astype(int)]:
+        data = dataset.source.read(int(row))
+        image = decode(data, at_least=size) if isinstance(data, bytes) else data
+        sides += [max(image.pixels.shape[:2])] if isinstance(image, Decoded) else []
+    return max(sides)

@@ -1,0 +1,110 @@
+"""Augmentation: what may happen to a picture before it reaches the network, without changing its class.
+
+Phones send JPEGs, sometimes small ones, blurred or badly lit. A network that never saw such images while
+it learned loses ten points on them, so a share of the images is compressed, blurred and relit.
+
+All chance comes from the generator that is handed in: a batch is the same whichever thread makes it.
+"""
+
+import io
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from PIL import Image, ImageFilter
+
+from assay._types import Batch, Pixels
+
+
+@dataclass(frozen=True)
+class Augment:
+    """How often and how strongly; a share of 0 leaves a step out."""
+
+    shift: float = 1 / 8
+    """How far a crop may move, as a share of the side; what comes in from outside is mirrored."""
+    compressed: float = 0.4
+    """Share of the images that become JPEGs."""
+    quality: tuple[int, int] = (10, 90)
+    """Of those JPEGs, drawn evenly."""
+    blurred: float = 0.15
+    """Share of the images that lose detail: by a Gaussian, or by a smaller size in between."""
+    light: float = 0.3
+    """How far brightness, contrast and saturation may be from 1, as a share."""
+    hidden: float = 0.5
+    """Share of the images of which a square is hidden."""
+    square: float = 0.4
+    """Its side, as a share of the image's."""
+
+    def __call__(self, images: Batch, rng: np.random.Generator) -> Float[np.ndarray, "B S S 3"]:
+        """The images changed by chance, float32 from 0 to 255.
+
+        Parameters
+        ----------
+        images : (B, S, S, 3)
+        rng : the source of all chance
+        """
+        damaged = self._damaged(self._moved(images, rng), rng)
+        return self._hide(self._relit(damaged, rng), rng)
+
+    def _moved(self, images: Batch, rng: np.random.Generator) -> Batch:
+        """Half of them mirrored, each shifted."""
+        n, side = images.shape[:2]
+        reach = round(self.shift * side)
+        wide = np.pad(images, ((0, 0), (reach, reach), (reach, reach), (0, 0)), mode="reflect")
+        windows = np.lib.stride_tricks.sliding_window_view(wide, (side, side), axis=(1, 2))
+        down, right = rng.integers(0, 2 * reach + 1, (2, n))
+        # (B, 3, S, S) views, of which only those that are taken are copied.
+        moved = np.ascontiguousarray(windows[np.arange(n), down, right].transpose(0, 2, 3, 1))
+        mirrored = rng.random(n) < 0.5
+        moved[mirrored] = moved[mirrored, :, ::-1]
+        return moved
+
+    def _damaged(self, images: Batch, rng: np.random.Generator) -> Batch:
+        n = len(images)
+        blurred, compressed = rng.random(n) < self.blurred, rng.random(n) < self.compressed
+        softness, quality = rng.random(n), rng.integers(*self.quality, n, endpoint=True)
+        for i in np.flatnonzero(blurred):
+            images[i] = soften(images[i], float(softness[i]))
+        for i in np.flatnonzero(compressed):
+            images[i] = compress(images[i], int(quality[i]))
+        return images
+
+    def _relit(self, images: Batch, rng: np.random.Generator) -> Float[np.ndarray, "B S S 3"]:
+        values = images.astype(np.float32)
+        if self.light == 0:
+            return values
+        factors = 1 + self.light * rng.uniform(-1, 1, (3, len(images), 1, 1, 1)).astype(np.float32)
+        bright, contrast, saturation = factors
+        values *= bright
+        middle = values.mean(axis=(1, 2, 3), keepdims=True)
+        values = middle + contrast * (values - middle)
+        grey = values.mean(axis=3, keepdims=True)
+        relit: np.ndarray = np.clip(grey + saturation * (values - grey), 0, 255, dtype=np.float32)
+        return relit
+
+    def _hide(
+        self, values: Float[np.ndarray, "B S S 3"], rng: np.random.Generator
+    ) -> Float[np.ndarray, "B S S 3"]:
+        n, side = values.shape[:2]
+        offsets = np.arange(side) + 0.5 - rng.uniform(0, side, (2, n, 1))
+        down, right = np.abs(offsets) < self.square * side / 2
+        hidden = down[:, :, None] & right[:, None, :] & (rng.random((n, 1, 1)) < self.hidden)
+        values[hidden] = 127.5
+        return values
+
+
+def compress(image: Pixels, quality: int) -> Pixels:
+    """The image after it was a JPEG of that quality, 1 to 95."""
+    held = io.BytesIO()
+    Image.fromarray(image).save(held, "JPEG", quality=quality)
+    return np.asarray(Image.open(held, formats=["JPEG"]))
+
+
+def soften(image: Pixels, strength: float) -> Pixels:
+    """The image with less detail, ``strength`` from 0 to 1: below a half blurred, above shrunk in between."""
+    picture, side = Image.fromarray(image), len(image)
+    if strength < 0.5:
+        return np.asarray(picture.filter(ImageFilter.GaussianBlur((0.3 + strength) * side / 32)))
+    smaller = round(side * (1.5 - strength))  # from the whole side to a half
+    bicubic = Image.Resampling.BICUBIC
+    return np.asarray(picture.resize((smaller, smaller), bicubic).resize((side, side), bicubic))

@@ -1,0 +1,184 @@
+"""The loop: strong views of the images, soft targets, AdamW, one cycle of the learning rate, an average.
+
+::
+
+    for each step:  a batch, parted among copies of the student, each in a thread of its own
+                    augment -> logits -> cross-entropy with the soft targets -> gradients, summed
+                    AdamW at the rate of this step
+                    the average of the numbers over the last steps (EMA) follows: it is what is kept
+
+Chance depends on seed, epoch, step and part alone, so a run that goes on at the start of an epoch goes on
+as if it had never stopped.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch.nn import functional
+
+from assay._types import Batch, Probs, Progress, silent
+from assay.learn.augment import Augment
+from assay.learn.pixels import ToPixels
+from assay.learn.student import Student, copies_of, put
+from assay.learn.threads import one_thread_each
+
+PARTS = 2
+"""Into which a batch is cut; the parts decide the order in which gradients are summed."""
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """How the student learns; chosen on the validation slice of the course data, see benchmarks/LOG.md."""
+
+    batch: int = 64
+    learning_rate: float = 1e-3
+    """Peak of the cycle, for the head; of AdamW."""
+    stage_rate: float = 1.0
+    """What the pretrained stages learn at, as a share of that."""
+    weight_decay: float = 0.01
+    warm_up: float = 0.2
+    """Share of all steps in which the rate rises."""
+    averaged: float = 0.998
+    """How much of the average of the numbers stays in a step, once there were many steps."""
+    augment: Augment = field(default_factory=Augment)
+
+
+@dataclass(frozen=True)
+class Material:
+    """What there is to learn from in one epoch."""
+
+    squares: Batch
+    """(N, s, s, 3), of all images; s is at most the side that they are seen at."""
+    rows: Int[np.ndarray, "R"]
+    """Which of them are seen; a row may come more than once."""
+    targets: Probs
+    """(N, K)."""
+
+
+MOMENTS = ("exp_avg", "exp_avg_sq", "step")
+"""What AdamW remembers of each number."""
+
+
+class Learner:
+    """The student and all that changes with it: what a checkpoint holds.
+
+    ``average`` are the numbers to keep, ``step`` counts from the first epoch.
+    """
+
+    def __init__(self, student: Student, tuning: Tuning, steps: int, seed: int) -> None:
+        self.students = copies_of(student, PARTS)
+        self.tuning, self.steps, self.seed = tuning, steps, seed
+        self.step = 0
+        self.average = [number.detach().clone() for number in student.learning()]
+        groups = [
+            {"params": [*student.stages.parameters()], "share": tuning.stage_rate},
+            {"params": [*student.head.parameters()], "share": 1.0},
+        ]
+        self.optimiser = torch.optim.AdamW(groups, lr=tuning.learning_rate, weight_decay=tuning.weight_decay)
+
+    def tensors(self) -> dict[str, np.ndarray]:
+        """All that changes, as arrays."""
+        student, found = self.students[0], dict[str, torch.Tensor]()
+        for place, (number, mean) in enumerate(zip(student.learning(), self.average, strict=True)):
+            moments = self.optimiser.state.get(number, {})
+            found |= {f"student.{place}": number.detach(), f"average.{place}": mean}
+            found |= {f"{name}.{place}": moments[name] for name in MOMENTS if name in moments}
+        arrays = {name: tensor.numpy().copy() for name, tensor in found.items()}
+        return arrays | student.head.layers().tensors()
+
+    def restore(self, tensors: Mapping[str, np.ndarray]) -> None:
+        """Go on from what ``tensors`` gave, with a student that was made with its head."""
+        numbers = self.students[0].learning()
+        put(self.students[0], _numbered(tensors, "student", len(numbers)))
+        self.average = _numbered(tensors, "average", len(numbers))
+        for place, number in enumerate(numbers):
+            self.optimiser.state[number] = {
+                name: torch.from_numpy(tensors[f"{name}.{place}"].copy()) for name in MOMENTS
+            }
+        self.step = int(tensors["step.0"])
+
+    def advance(self, gradients: Sequence[Sequence[torch.Tensor]], n: int) -> None:
+        """One step along the mean of ``n`` images' gradients, summed by parts, and the average after it."""
+        for number, *parts in zip(self.students[0].learning(), *gradients, strict=True):
+            number.grad = sum(parts[1:], start=parts[0]) / n
+        rate = self.tuning.learning_rate * one_cycle(self.step / self.steps, self.tuning.warm_up)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate * group["share"]
+        self.optimiser.step()
+        self.step += 1
+        stays = min(self.tuning.averaged, self.step / (self.step + 9))
+        with torch.no_grad():
+            torch._foreach_lerp_(self.average, [*self.students[0].learning()], 1 - stays)
+
+
+def _numbered(tensors: Mapping[str, np.ndarray], name: str, n: int) -> list[torch.Tensor]:
+    return [torch.from_numpy(tensors[f"{name}.{place}"].copy()) for place in range(n)]
+
+
+def one_cycle(share: float, warm_up: float) -> float:
+    """The learning rate at ``share`` of all steps, from 0 to 1 of its peak (Smith & Topin 2018)."""
+    if share < warm_up:
+        return 0.04 + 0.96 * 0.5 * (1 - math.cos(math.pi * share / warm_up))
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, (share - warm_up) / (1 - warm_up))))
+
+
+def learn_epoch(
+    learner: Learner,
+    material: Material,
+    epoch: int,
+    to_pixels: ToPixels,
+    progress: Progress = silent,
+) -> float:
+    """Every row of the material once, in a new order; the mean loss.
+
+    Parameters
+    ----------
+    to_pixels : augmented squares to what the network takes at this epoch's size
+    """
+    tuning, total, done = learner.tuning, 0.0, 0
+    order = np.random.default_rng((learner.seed, epoch)).permutation(material.rows)
+    with one_thread_each(), ThreadPoolExecutor(PARTS, "learn") as pool:
+        for number, rows in enumerate(_batches(order, tuning.batch)):
+            parts = [part for part in np.array_split(rows, PARTS) if len(part)]
+            works = [
+                pool.submit(
+                    _gradients,
+                    learner.students[place],
+                    material,
+                    part,
+                    tuning.augment,
+                    to_pixels,
+                    (learner.seed, epoch, number, place),
+                )
+                for place, part in enumerate(parts)
+            ]
+            found = [work.result() for work in works]
+            learner.advance([gradients for _, gradients in found], len(rows))
+            total, done = total + sum(loss for loss, _ in found), done + len(rows)
+            progress(f"learn, epoch {epoch + 1}", done, len(order))
+    return total / max(done, 1)
+
+
+def _batches(order: Int[np.ndarray, "R"], size: int) -> Iterator[Int[np.ndarray, "B"]]:
+    for start in range(0, len(order), size):
+        yield order[start : start + size]
+
+
+def _gradients(
+    student: Student,
+    material: Material,
+    rows: Int[np.ndarray, "B"],
+    augment: Augment,
+    to_pixels: ToPixels,
+    seed: Sequence[int],
+) -> tuple[float, Sequence[torch.Tensor]]:
+    """The loss summed over ``rows``, and its gradients in the order of ``Student.learning``."""
+    pixels = to_pixels(augment(material.squares[rows], np.random.default_rng(seed)))
+    targets = torch.from_numpy(material.targets[rows].astype(np.float32))
+    loss = -(targets * functional.log_softmax(student(pixels), dim=1)).sum()
+    return float(loss.detach()), torch.autograd.grad(loss, student.learning())

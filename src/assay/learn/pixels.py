@@ -1,0 +1,32 @@
+"""Squares of bytes or augmented numbers to what a network takes."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch.nn import functional
+
+from assay.embed.backbone import TimmBackbone
+
+ToPixels = Callable[[Float[np.ndarray, "B S S 3"]], torch.Tensor]
+"""Images (B, s, s, 3) from 0 to 255 to normalised pixels (B, 3, S, S)."""
+
+
+def to_pixels(backbone: TimmBackbone) -> ToPixels:
+    """How ``backbone`` sees images of any side: enlarged or shrunk as Pillow's bicubic does, normalised.
+
+    Unlike Pillow it does not round to bytes in between; half a shade is nothing beside augmentation.
+    """
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (backbone.mean, backbone.std))
+    factor, offset, size = 1 / (255 * std), mean / std, (backbone.size, backbone.size)
+
+    def convert(images: Float[np.ndarray, "B S S 3"]) -> torch.Tensor:
+        pixels = torch.from_numpy(images).permute(0, 3, 1, 2)
+        if pixels.shape[2:] != size:
+            # antialias: without it torch's bicubic has another curve than Pillow's, and shrinking aliases.
+            pixels = functional.interpolate(pixels, size, mode="bicubic", antialias=True)
+        pixels = pixels.clamp(0, 255) * factor - offset
+        return pixels.contiguous(memory_format=torch.channels_last)
+
+    return convert

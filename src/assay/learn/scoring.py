@@ -1,0 +1,57 @@
+"""Scoring: P(class) of every image as a student gives it, on the very pixels that predicting sees."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from jaxtyping import Int
+
+from assay._types import Batch, Matrix, Probs, Progress, silent
+from assay.data.images import to_square
+from assay.embed.backbone import TimmBackbone
+from assay.learn.layers import Layers
+
+BLOCK = 512
+"""Images that are enlarged and scored together."""
+
+
+def features_of(
+    backbone: TimmBackbone,
+    squares: Batch,
+    rows: Int[np.ndarray, "R"],
+    *,
+    mirrored: bool = False,
+    workers: int = 2,
+    progress: Progress = silent,
+) -> Matrix:
+    """Features (R, D) of the images at ``rows``, in their order.
+
+    Parameters
+    ----------
+    squares : (N, s, s, 3), of all images
+    mirrored : of their mirrors instead
+    workers : threads that resize
+    """
+    found = np.zeros((len(rows), backbone.width), dtype=np.float32)
+    with ThreadPoolExecutor(max(workers, 1), "resize") as pool:
+        for start in range(0, len(rows), BLOCK):
+            some = squares[rows[start : start + BLOCK]]
+            resized = np.stack(list(pool.map(lambda image: to_square(image, backbone.size), some)))
+            seen = resized[:, :, ::-1] if mirrored else resized
+            found[start : start + len(some)] = backbone.embed(np.ascontiguousarray(seen))
+            progress("score", min(start + BLOCK, len(rows)), len(rows))
+    return found
+
+
+def score(
+    backbone: TimmBackbone,
+    head: Layers,
+    squares: Batch,
+    rows: Int[np.ndarray, "R"],
+    *,
+    mirrored: bool = False,
+    workers: int = 2,
+    progress: Progress = silent,
+) -> Probs:
+    """P(class) (R, K) of the same, by a head on those features."""
+    features = features_of(backbone, squares, rows, mirrored=mirrored, workers=workers, progress=progress)
+    return head.probabilities(features)

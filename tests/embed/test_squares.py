@@ -1,0 +1,64 @@
+"""All images of a dataset as squares of one side."""
+
+import errno
+import os
+
+import numpy as np
+import pytest
+from pictures import saved
+from small_datasets import dataset_of, noise
+
+from assay._errors import ResourceError, UsageError
+from assay.data.dataset import Skipped
+from assay.data.images import to_square
+from assay.embed.squares import held_squares
+
+
+def test_squares_are_what_a_network_would_see(tmp_path):
+    """As ``to_square`` makes them; zeros where an image cannot be used; no file is left behind."""
+    dataset = dataset_of([saved(noise(0, 40, 60)), b"", saved(noise(2, 90, 90))])
+    with held_squares(dataset, 32, tmp_path, workers=1) as squares:
+        assert squares.shape == (3, 32, 32, 3)
+        assert np.array_equal(squares[0], to_square(np.asarray(noise(0, 40, 60)), 32))
+        assert np.array_equal(squares[2], to_square(np.asarray(noise(2, 90, 90)), 32))
+        assert not squares[1].any()
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_small_images_are_not_enlarged(tmp_path):
+    """The side is that of the largest image; it costs no memory to show it larger later."""
+    dataset = dataset_of([saved(noise(0, 20, 24)), saved(noise(1, 16, 16))])
+    with held_squares(dataset, 96, tmp_path) as squares:
+        assert squares.shape == (2, 24, 24, 3)
+
+
+def test_progress_counts_images(tmp_path):
+    """Up to all of them."""
+    seen = []
+    dataset = dataset_of([saved(noise(row)) for row in range(3)])
+    with held_squares(dataset, 16, tmp_path, progress=lambda *told: seen.append(told)):
+        assert seen == [("read", 3, 3)]
+
+
+def test_a_full_disk_is_known_before_the_work(tmp_path, monkeypatch):
+    """Room for all squares is claimed first; the message says how much is needed."""
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with (
+        pytest.raises(ResourceError, match="expected room for 768 bytes of images to learn from: No space"),
+        held_squares(dataset_of([saved(noise(0))]), 16, tmp_path),
+    ):
+        pass
+
+
+def test_without_images_there_is_nothing_to_learn_from(tmp_path):
+    """All skipped is refused in words."""
+    dataset = dataset_of([b"x"], skipped={0: Skipped("not_an_image", "")})
+    with (
+        pytest.raises(UsageError, match="expected images to learn from, got none that can be used"),
+        held_squares(dataset, 16, tmp_path),
+    ):
+        pass

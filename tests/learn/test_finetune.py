@@ -1,0 +1,163 @@
+"""Fine-tuning: it learns, it goes on where it was killed, and its copies are one student."""
+
+from copy import deepcopy
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from assay._types import UNKNOWN  # noqa: E402  # only where torch is
+from assay.data.images import to_square  # noqa: E402  # the same
+from assay.embed.backbone import LEVELS, load_backbone  # noqa: E402  # the same
+from assay.learn.augment import Augment  # noqa: E402  # the same
+from assay.learn.finetune import Lesson, Stage, fine_tune  # noqa: E402  # the same
+from assay.learn.loop import Tuning, one_cycle  # noqa: E402  # the same
+from assay.learn.pixels import to_pixels  # noqa: E402  # the same
+from assay.learn.scoring import features_of, score  # noqa: E402  # the same
+from assay.learn.student import Student, copies_of, put  # noqa: E402  # the same
+
+pytestmark = [pytest.mark.train, pytest.mark.slow]
+
+SIDES = (32, 40)
+STAGES = (Stage(32, 2), Stage(40, 1))
+TUNING = Tuning(batch=16, augment=Augment(compressed=0.2, hidden=0.2))
+
+
+@pytest.fixture(scope="module")
+def backbones(tmp_path_factory):
+    """Lite0 at two small sizes."""
+    cache = tmp_path_factory.mktemp("cache")
+    return {side: load_backbone("tf_efficientnet_lite0", cache, size=side, dtype="float32") for side in SIDES}
+
+
+@pytest.fixture(scope="module")
+def lesson() -> Lesson:
+    """120 images of stripes, flat or upright; a third of the targets are wrong, a quarter is trusted."""
+    rng = np.random.default_rng(0)
+    truth = np.arange(120) % 2
+    wave = (np.arange(24) // 3 % 2 * 180).astype(np.float64)
+    flat = np.broadcast_to(wave[:, None], (24, 24))
+    pictures = np.stack([flat.T if label else flat for label in truth])[..., None]
+    squares = np.clip(pictures + rng.normal(30, 25, (120, 24, 24, 3)), 0, 255).astype(np.uint8)
+    said = np.where(rng.random(120) < 1 / 3, 1 - truth, truth)
+    targets = np.where(np.eye(2)[said] == 1, 0.7, 0.3)
+    taught = np.where(rng.random(120) < 1 / 4, truth, UNKNOWN)
+    return Lesson(squares, np.arange(100), taught, targets)
+
+
+def tune(lesson, backbones, file, hear=None, targets=None):
+    """Fine-tune by the stages above; after each epoch ``hear`` is told, and the targets are ``targets``."""
+
+    def judge(told):
+        if hear:
+            hear(told)
+        return lesson.targets if targets is None else targets
+
+    return fine_tune(lesson, STAGES, backbones, judge, TUNING, seed=0, workers=1, kept=file, identity="this")
+
+
+def test_it_learns_more_than_the_targets_say(lesson, backbones, tmp_path):
+    """Of images that it never saw it knows the class, though a third of what it was told is wrong."""
+    told = []
+    tuned = tune(lesson, backbones, tmp_path / "state", told.append)
+    assert [(said.epoch, said.size) for said in told] == [(0, 32), (1, 32), (2, 40)]
+    new = np.arange(100, 120)
+    probs = score(tuned.backbone, tuned.head, lesson.squares, new)
+    assert (probs.argmax(axis=1) == new % 2).mean() > 0.9
+    assert told[-1].plain.shape == told[-1].mirror.shape == (100, 2)
+    assert np.allclose(told[-1].plain.sum(axis=1), 1, atol=1e-5)
+    assert tuned.backbone.digest != backbones[40].digest
+    assert tuned.backbone.size == 40
+
+
+def test_a_killed_run_ends_as_an_unbroken_one(lesson, backbones, tmp_path):
+    """Whichever epoch it was killed after: the same numbers, to the last bit."""
+    whole = tune(lesson, backbones, tmp_path / "whole")
+
+    def killing(told):
+        if told.epoch == 1 and not (tmp_path / "died").exists():
+            (tmp_path / "died").touch()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        tune(lesson, backbones, tmp_path / "state", killing)
+    seen = []
+    resumed = tune(lesson, backbones, tmp_path / "state", lambda told: seen.append(told.epoch))
+    assert seen == [1, 2]
+    for one, other in zip(whole.head.weights, resumed.head.weights, strict=True):
+        assert np.array_equal(one, other)
+    assert whole.backbone.digest == resumed.backbone.digest
+
+
+def test_the_judge_decides_what_is_learned_next(lesson, backbones, tmp_path):
+    """With targets that say the opposite of everything the end is another."""
+    free = replace(lesson, taught=np.full(120, UNKNOWN))
+    one = tune(free, backbones, tmp_path / "one")
+    other = tune(free, backbones, tmp_path / "other", targets=1 - lesson.targets)
+    assert one.backbone.digest != other.backbone.digest
+
+
+def test_copies_are_one_student(lesson, backbones):
+    """They share their numbers and not their gradients, and agree to the last bit."""
+    head = _head(lesson, backbones[32])
+    student = Student(deepcopy(backbones[32].network), head, LEVELS, backbones[32].plan)
+    first, second = copies_of(student, 2)
+    put(first, [number + 0.01 for number in first.learning()])
+    pixels = to_pixels(backbones[32])(lesson.squares[:4].astype(np.float32))
+    logits = [copy(pixels) for copy in (first, second)]
+    assert torch.equal(*logits)
+    logits[0].sum().backward()
+    assert all(number.grad is None for number in second.learning())
+    assert all(number.grad is not None for number in first.learning())
+
+
+def test_an_untouched_student_says_what_backbone_and_head_say(lesson, backbones):
+    """Before it learns anything it is the frozen network with its head."""
+    head = _head(lesson, backbones[32])
+    student = Student(deepcopy(backbones[32].network), head, LEVELS, backbones[32].plan)
+    rows = np.arange(6)
+    enlarged = np.stack([to_square(lesson.squares[row], 32) for row in rows]).astype(np.float32)
+    with torch.no_grad():
+        found = student(to_pixels(backbones[32])(enlarged)).softmax(dim=1).numpy()
+    assert np.allclose(found, score(backbones[32], head, lesson.squares, rows), atol=1e-3)
+    assert all(
+        np.array_equal(one, other)
+        for one, other in zip(student.head.layers().weights, head.weights, strict=True)
+    )
+
+
+def test_mirrors_are_scored_as_mirrors(lesson, backbones):
+    """The mirror's features are those of the mirrored squares."""
+    mirrored = np.ascontiguousarray(lesson.squares[:, :, ::-1])
+    rows = np.array([3, 1])
+    asked = features_of(backbones[32], lesson.squares, rows, mirrored=True)
+    assert np.allclose(asked, features_of(backbones[32], mirrored, rows), atol=1e-2)
+
+
+@pytest.mark.parametrize("side", [24, 32, 60])
+def test_pixels_are_those_of_pillow(backbones, side):
+    """Enlarged or shrunk, up to the rounding to bytes that Pillow does after each direction."""
+    image = np.random.default_rng(0).integers(90, 160, (side, side, 3), np.uint8)
+    found = to_pixels(backbones[32])(image[None].astype(np.float32))[0].permute(1, 2, 0).numpy()
+    shades = (found * 0.5 + 0.5) * 255
+    assert np.abs(shades - to_square(image, 32)).max() < 1.1
+
+
+def test_the_rate_rises_once_and_falls_to_nothing():
+    """From a twenty-fifth of the peak to the peak at the end of the warm-up, then down."""
+    rates = [one_cycle(share, 0.2) for share in np.linspace(0, 1, 101)]
+    assert rates[0] == pytest.approx(0.04)
+    assert rates[20] == pytest.approx(1)
+    assert rates[-1] == pytest.approx(0)
+    assert np.argmax(rates) == 20
+    assert all(np.diff(rates[:21]) > 0)
+    assert all(np.diff(rates[20:]) < 0)
+
+
+def _head(lesson, backbone):
+    from assay.learn.heads import MLPHead
+
+    features = features_of(backbone, lesson.squares, lesson.rows)
+    return MLPHead(hidden=16, min_steps=20).fit_soft(features, lesson.targets[lesson.rows]).layers_
