@@ -1,5 +1,8 @@
 """The socket of a local page, and its secret."""
 
+import asyncio
+import socket
+
 import pytest
 
 from assay._errors import UsageError
@@ -26,6 +29,27 @@ def test_the_socket_is_for_this_machine_alone():
     for host in ("0.0.0.0", "::", ""):
         with pytest.raises(UsageError, match="expected one address or name"):
             listen(host, 0, allow_remote=True)
+
+
+def test_answers_are_sent_at_once():
+    """Asyncio turns Nagle's algorithm off for connections of this socket: its protocol is named."""
+    with listen("127.0.0.1", 0) as listener:
+        assert listener.proto == socket.IPPROTO_TCP
+
+        async def served():
+            found = asyncio.get_running_loop().create_future()
+
+            def asked(_, writer):
+                connection = writer.get_extra_info("socket")
+                found.set_result(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+                writer.close()
+
+            async with await asyncio.start_server(asked, sock=listener.dup()):
+                _, writer = await asyncio.open_connection(*listener.getsockname())
+                writer.close()
+                return await found
+
+        assert asyncio.run(served()) == 1
 
 
 def test_what_loopback_is():

@@ -28,10 +28,13 @@ def listen(host: str, port: int, *, allow_remote: bool = False) -> socket.socket
         raise UsageError(f"--host {host}: expected one address or name, which browsers will ask for")
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        return socket.create_server((address[0], port), family=family, backlog=128)
+        made = socket.create_server((address[0], port), family=family, backlog=128)
     except (OSError, OverflowError) as error:
         why = getattr(error, "strerror", None) or error
         raise UsageError(f"cannot listen on {host} port {port}: {why}; name another with --port") from error
+    # asyncio sends at once only where a socket names its protocol, which create_server leaves out; otherwise
+    # each answer waits 40 ms for the other side to acknowledge its first half.
+    return socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP, fileno=made.detach())
 
 
 def is_loopback(host: str) -> bool:
