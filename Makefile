@@ -18,7 +18,7 @@ demo: $(INSTALLED) ## a whole run on drawn images, in a minute
 	$(BIN)/assay demo
 
 test: $(INSTALLED) ## the tests; ARGS="tests/measure -x" for some of them
-	$(BIN)/pytest -q -n auto $(ARGS)
+	$(BIN)/pytest -q -n auto --dist worksteal $(ARGS)
 
 check: $(INSTALLED) ## lint, format and types, changing nothing
 	$(BIN)/ruff check .

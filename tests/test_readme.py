@@ -52,7 +52,14 @@ def test_the_commands_run_as_written(data: Path, capsys: pytest.CaptureFixture[s
     """Each `assay` line of the README does its work, though nine held-out pictures may not prove a gain."""
     (commands,) = [block for block in blocks("") if "assay run " in block]
     lines = [line.split("#")[0] for line in commands.splitlines() if line.startswith("assay ")]
-    assert [shlex.split(line)[1] for line in lines] == ["noise", "run", "predict", "evaluate", "audit"]
+    assert [shlex.split(line)[1] for line in lines] == [
+        "noise",
+        "run",
+        "predict",
+        "evaluate",
+        "audit",
+        "report",
+    ]
     for line in lines:
         assert run_app([*shlex.split(line)[1:], "--quiet"]) in (0, 5), capsys.readouterr().err
     assert len((data / "predictions.csv").read_text().splitlines()) == 16

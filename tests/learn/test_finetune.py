@@ -1,7 +1,6 @@
 """Fine-tuning: it learns, it goes on where it was killed, and its copies are one student."""
 
 from copy import deepcopy
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -58,10 +57,16 @@ def tune(lesson, backbones, file, hear=None, targets=None):
     return fine_tune(lesson, STAGES, backbones, judge, TUNING, seed=0, workers=1, kept=file, identity="this")
 
 
-def test_it_learns_more_than_the_targets_say(lesson, backbones, tmp_path):
-    """Of images that it never saw it knows the class, though a third of what it was told is wrong."""
+@pytest.fixture(scope="module")
+def whole(lesson, backbones, tmp_path_factory):
+    """An unbroken run, and what was told after each epoch."""
     told = []
-    tuned = tune(lesson, backbones, tmp_path / "state", told.append)
+    return tune(lesson, backbones, tmp_path_factory.mktemp("whole") / "state", told.append), told
+
+
+def test_it_learns_more_than_the_targets_say(lesson, backbones, whole):
+    """Of images that it never saw it knows the class, though a third of what it was told is wrong."""
+    tuned, told = whole
     assert [(said.epoch, said.size) for said in told] == [(0, 32), (1, 32), (2, 40)]
     new = np.arange(100, 120)
     probs = score(tuned.backbone, tuned.head, lesson.squares, new)
@@ -72,13 +77,11 @@ def test_it_learns_more_than_the_targets_say(lesson, backbones, tmp_path):
     assert tuned.backbone.size == 40
 
 
-def test_a_killed_run_ends_as_an_unbroken_one(lesson, backbones, tmp_path):
-    """Whichever epoch it was killed after: the same numbers, to the last bit."""
-    whole = tune(lesson, backbones, tmp_path / "whole")
+def test_a_killed_run_ends_as_an_unbroken_one(lesson, backbones, whole, tmp_path):
+    """It goes on after the last epoch that was kept, to the same numbers, to the last bit."""
 
     def killing(told):
-        if told.epoch == 1 and not (tmp_path / "died").exists():
-            (tmp_path / "died").touch()
+        if told.epoch == 1:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -86,17 +89,15 @@ def test_a_killed_run_ends_as_an_unbroken_one(lesson, backbones, tmp_path):
     seen = []
     resumed = tune(lesson, backbones, tmp_path / "state", lambda told: seen.append(told.epoch))
     assert seen == [1, 2]
-    for one, other in zip(whole.head.weights, resumed.head.weights, strict=True):
+    for one, other in zip(whole[0].head.weights, resumed.head.weights, strict=True):
         assert np.array_equal(one, other)
-    assert whole.backbone.digest == resumed.backbone.digest
+    assert whole[0].backbone.digest == resumed.backbone.digest
 
 
-def test_the_judge_decides_what_is_learned_next(lesson, backbones, tmp_path):
-    """With targets that say the opposite of everything the end is another."""
-    free = replace(lesson, taught=np.full(120, UNKNOWN))
-    one = tune(free, backbones, tmp_path / "one")
-    other = tune(free, backbones, tmp_path / "other", targets=1 - lesson.targets)
-    assert one.backbone.digest != other.backbone.digest
+def test_the_judge_decides_what_is_learned_next(lesson, backbones, whole, tmp_path):
+    """With targets that say the opposite from the second epoch on, the end is another."""
+    other = tune(lesson, backbones, tmp_path / "state", targets=1 - lesson.targets)
+    assert other.backbone.digest != whole[0].backbone.digest
 
 
 def test_copies_are_one_student(lesson, backbones):
