@@ -9,7 +9,6 @@ RUN is a finished run on IMAGES whose features are in CACHE, such as ``cold`` of
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _machine import machine
 from PIL import Image, ImageDraw
 
 from assay._types import UNKNOWN
@@ -47,7 +47,7 @@ def main() -> None:
     found = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     for name in arguments.only:
         found[name] = MEASURES[name](arguments)
-        found["machine"] = f"{os.cpu_count()} cores, {platform.platform()}"
+        found["machine"] = machine()
         RESULTS.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
         print(name, json.dumps(found[name], indent=1), flush=True)
 

@@ -10,7 +10,6 @@ benchmarks/results/course.json; the sealed holdout is the notebook's.
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -18,6 +17,8 @@ import time
 import zipfile
 from pathlib import Path
 from typing import Any
+
+from _machine import machine
 
 RESULTS = Path(__file__).parent / "results" / "course.json"
 ASSAY = Path(sys.executable).parent / "assay"
@@ -37,7 +38,7 @@ def main() -> None:
         found = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
         for name in arguments.only:
             found[name] = MEASURES[name](arguments.data, place)
-            found["machine"] = f"{os.cpu_count()} cores, {_processor()}, {platform.platform()}"
+            found["machine"] = machine()
             RESULTS.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
             print(name, json.dumps(found[name], indent=1), flush=True)
 
@@ -143,13 +144,6 @@ def _fresh(folder: Path) -> Path:
     if folder.exists() and any(folder.iterdir()):
         raise SystemExit(f"{folder} must be empty to measure a cold run")
     return folder
-
-
-def _processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.split(":")[1].strip()
-    return platform.processor()
 
 
 if __name__ == "__main__":

@@ -10,8 +10,6 @@ effort fast. Prints a line an epoch; results go to benchmarks/results/finetune.j
 
 import argparse
 import json
-import os
-import platform
 import tempfile
 import time
 from collections.abc import Callable
@@ -20,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _machine import machine
 
 from assay._types import UNKNOWN, Labels, Pixels, Probs, Transition
 from assay.data.dataset import Dataset, ReadOptions
@@ -131,9 +130,8 @@ def main() -> None:
         known = learn_fast(arguments.data, cache, arguments.images, arguments.seed)
         found = tune(known, arguments, cache, Path(scratch))
     asked = {name: getattr(arguments, name) for name in ("network", "stages", "images", "rate", "seed")}
-    machine = f"{os.cpu_count()} cores, {platform.platform()}"
     kept = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
-    kept[json.dumps(asked, sort_keys=True)] = {"machine": machine, **found}
+    kept[json.dumps(asked, sort_keys=True)] = {"machine": machine(), **found}
     RESULTS.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n")
 
 

@@ -10,8 +10,6 @@ benchmarks/results/notebook.json. ``speed`` wants a quiet machine.
 
 import argparse
 import json
-import os
-import platform
 import tempfile
 import time
 import warnings
@@ -21,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _machine import machine
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
@@ -373,7 +372,7 @@ def main() -> None:
             # Read again: another process may have written its part meanwhile.
             results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
             results[name] = found | {"seconds": round(time.perf_counter() - start, 1)}
-            results["machine"] = f"{os.cpu_count()} cores, {platform.platform()}"
+            results["machine"] = machine()
             RESULTS.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
             print(name, json.dumps(results[name], indent=1), flush=True)
 

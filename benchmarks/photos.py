@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _machine import machine
 from PIL import Image
 
 from assay.data.read import read_images
@@ -119,7 +120,7 @@ def measure(photos: Path, cache: Path, workers: int) -> dict[str, Any]:
             f"after {tenth} photos": round(peaks[tenth] / MIB),
             "at the end": round(peak_memory_bytes() / MIB),
         },
-        "machine": f"{os.cpu_count()} cores, {processor()}, {platform.platform()}",
+        "machine": machine(),
         "threads": {"decode": workers, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "not set")},
         "versions": {name: version(name) for name in ("assay", "numpy", "pillow", "timm", "torch")},
         "python": platform.python_version(),
@@ -132,13 +133,6 @@ def forget_peak() -> None:
     Source : proc(5), /proc/pid/clear_refs
     """
     Path("/proc/self/clear_refs").write_text("5")
-
-
-def processor() -> str:
-    """The name of the processor, where Linux tells it."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "unknown")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ import csv
 import http.client
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -26,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _machine import machine
 
 from assay._types import Labels
 from assay.data.split import seal_holdout
@@ -52,7 +52,7 @@ def main() -> None:
         found = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
         for name in arguments.only:
             found[name] = MEASURES[name](trial)
-            found["machine"] = f"{os.cpu_count()} cores, {_processor()}, {platform.platform()}"
+            found["machine"] = machine()
             RESULTS.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
             print(name, json.dumps(found[name], indent=1), flush=True)
 
@@ -305,13 +305,6 @@ def _spread(seconds: list[float]) -> dict[str, float]:
 
 
 MEASURES = {"orders": orders, "loop": loop, "speed": speed}
-
-
-def _processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.split(":")[1].strip()
-    return platform.processor()
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from browser import TOKEN, Browser, Echo
 from PIL import Image
 from small_runs import CLASSES, draw_image
 
@@ -9,6 +10,7 @@ from assay.embed.tiny import TinyBackbone
 from assay.learn.linear import fit_logistic
 from assay.learn.model import Model
 from assay.predict.export import with_graph
+from assay.predict.guard import Guard
 
 
 @pytest.fixture(scope="session")
@@ -45,3 +47,18 @@ NAMES = [f"{row}.png" for row in range(5, 11)] + ["100.png", "cut.png", "empty.p
 def names() -> list[str]:
     """The new images in natural order."""
     return NAMES
+
+
+@pytest.fixture
+def echo() -> Echo:
+    """An application that would let every page ask."""
+    return Echo()
+
+
+@pytest.fixture
+def browser(echo):
+    """A window that has been let in to it, past the guard."""
+    found = Browser(Guard(echo, port=8765, token=TOKEN, max_body_bytes=1000, timeout_s=0.5))
+    found.cookie = found.get(f"/?token={TOKEN}").header("set-cookie").partition(";")[0]
+    yield found
+    found.close()

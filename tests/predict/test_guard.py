@@ -1,26 +1,12 @@
 """What stands before every local page: who is let in, each line of the checklist on a tiny application."""
 
 import pytest
-from browser import HOST, Browser, Echo, send
+from browser import HOST, TOKEN, Browser, send
 
 from assay.predict.guard import Guard
 
-TOKEN = "a-secret"
 OWN = f"http://{HOST}"
 BEARER = {"authorization": f"Bearer {TOKEN}"}
-
-
-@pytest.fixture
-def echo():
-    return Echo()
-
-
-@pytest.fixture
-def browser(echo):
-    found = Browser(Guard(echo, port=8765, token=TOKEN, max_body_bytes=1000, timeout_s=0.5))
-    found.cookie = found.get(f"/?token={TOKEN}").header("set-cookie").partition(";")[0]
-    yield found
-    found.close()
 
 
 def test_the_token_becomes_a_cookie(browser, echo):

@@ -2,27 +2,11 @@
 
 import asyncio
 
-import pytest
-from browser import HOST, Browser, Echo, converse, send
+from browser import HOST, TOKEN, converse, send
 
-from assay.predict.guard import Guard
 from assay.predict.messages import SECURITY_HEADERS
 
-TOKEN = "a-secret"
 BEARER = {"authorization": f"Bearer {TOKEN}"}
-
-
-@pytest.fixture
-def echo():
-    return Echo()
-
-
-@pytest.fixture
-def browser(echo):
-    found = Browser(Guard(echo, port=8765, token=TOKEN, max_body_bytes=1000, timeout_s=0.5))
-    found.cookie = found.get(f"/?token={TOKEN}").header("set-cookie").partition(";")[0]
-    yield found
-    found.close()
 
 
 def test_every_answer_has_the_security_headers(browser):

@@ -75,7 +75,9 @@ def test_a_curve_without_a_mistake_is_drawn():
     """All right: the line lies on the axis."""
     probs = np.tile([0.9, 0.1], (5, 1))
     found = evaluate(np.zeros(5, dtype=int), probs, ("a", "b"), source="holdout").to_json()
-    parsed(coverage_chart([{"title": "assay", **found}]))
+    (line,) = parsed(coverage_chart([{"title": "assay", **found}])).findall("polyline")
+    heights = {point.partition(",")[2] for point in line.attrib["points"].split()}
+    assert len(heights) == 1
 
 
 def test_attributes_are_escaped():

@@ -95,7 +95,7 @@ def test_without_features_there_are_no_neighbours(made, tmp_path, damage):
     """A cache that is not there, or that is damaged, takes nothing but the neighbours away."""
     run, _, cache = made
     shutil.copytree(cache, tmp_path / "cache")
-    (folder,) = (tmp_path / "cache" / "features").glob(f"{run.backbone['digest'][:24]}-plain")
+    (folder,) = (tmp_path / "cache" / "features").glob(f"{run.digest[:24]}-plain")
     if damage == "no folder":
         shutil.rmtree(folder)
     elif damage == "no rows":

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 HOST = "127.0.0.1:8765"
 
+TOKEN = "a-secret"
+
 
 class Echo:
     """An application that says what it was asked, and would let every page ask."""

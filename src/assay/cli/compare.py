@@ -4,7 +4,6 @@ import json
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from assay.cli import flags
@@ -89,10 +88,7 @@ class CompareFlags(flags.TrainingFlags):
 class Manner:
     """How to go about it."""
 
-    overwrite: Annotated[
-        bool,
-        flags.flag("--overwrite", help="Start anew in a folder of other results; deletes them."),
-    ] = False
+    overwrite: flags.Overwrite = False
     strict: flags.Strict = False
     as_json: flags.Json = False
     quiet: flags.Quiet = False
@@ -106,10 +102,7 @@ class Manner:
 @flags.with_flags
 def compare_command(
     images: flags.Images,
-    out: Annotated[
-        Path,
-        flags.flag("--out", "-o", metavar="FOLDER", help="For all results; the same command resumes there."),
-    ],
+    out: flags.ResultsFolder,
     labels: flags.LabelFlags,
     training: CompareFlags,
     manner: Manner,

@@ -67,6 +67,12 @@ Cache = Annotated[
         help="Features, converted weights and measured speeds; by default the user's cache folder.",
     ),
 ]
+ResultsFolder = Annotated[
+    Path, flag("--out", "-o", metavar="FOLDER", help="For all results; the same command resumes there.")
+]
+Overwrite = Annotated[
+    bool, flag("--overwrite", help="Start anew in a folder of other results; deletes them.")
+]
 Strict = Annotated[bool, flag("--strict", help="Exit with 4 if an image had to be skipped.")]
 Json = Annotated[bool, flag("--json", help="Print JSON instead of a table.")]
 Quiet = Annotated[bool, flag("--quiet", "-q", help="No words and no progress on stderr, only errors.")]

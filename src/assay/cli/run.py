@@ -35,9 +35,7 @@ Decisions = Annotated[
 class Manner:
     """How to go about it."""
 
-    overwrite: Annotated[
-        bool, flags.flag("--overwrite", help="Start anew in a folder of other results; deletes them.")
-    ] = False
+    overwrite: flags.Overwrite = False
     dry_run: Annotated[
         bool, flags.flag("--dry-run", help="Print the plan with its time and disk, and stop.")
     ] = False
@@ -54,10 +52,7 @@ class Manner:
 @flags.with_flags
 def run_command(
     images: flags.Images,
-    out: Annotated[
-        Path,
-        flags.flag("--out", "-o", metavar="FOLDER", help="For all results; the same command resumes there."),
-    ],
+    out: flags.ResultsFolder,
     labels: flags.LabelFlags,
     training: flags.TrainingFlags,
     manner: Manner,

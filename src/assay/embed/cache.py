@@ -130,6 +130,29 @@ class FeatureStore:
         return rows, np.fromfile(self.folder / "index", ENTRY, count=n)
 
 
+def store_folder(cache: Path, digest: str, view: str = "plain") -> Path:
+    """Where the features of the backbone with this digest lie, for one view."""
+    return cache / "features" / f"{digest[:24]}-{view}"
+
+
+def find_store(cache: Path, digest: str) -> FeatureStore | None:
+    """What an earlier run stored of images as they are; None if that is nothing, or damaged.
+
+    The backbone need not be loaded: how many features it gives follows from the sizes of the files.
+    """
+    folder = store_folder(cache, digest)
+    entries = _size(folder / "index") // ENTRY.itemsize
+    # Rounded: a killed run may have left a part of a row.
+    width = round(_size(folder / "rows") / 2 / entries) if entries else 0
+    if not width:
+        return None
+    store = FeatureStore(folder, width)
+    # A width that is not the right one fails every check sum.
+    snapshot = store.snapshot()
+    first = next(iter(snapshot.known), None)
+    return store if first is not None and snapshot.find(first) >= 0 else None
+
+
 def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 

@@ -15,7 +15,7 @@ import numpy as np
 from assay._errors import ResourceError
 from assay._types import Backbone, Matrix, Progress, silent
 from assay.data.dataset import Dataset, Skipped
-from assay.embed.cache import FeatureStore
+from assay.embed.cache import FeatureStore, store_folder
 from assay.embed.chunks import Chunk, bits, read_chunks
 
 
@@ -60,8 +60,7 @@ def embed_images(
     UsageError : the cache cannot be written to
     """
     views = ("plain", "mirror") if mirrored else ("plain",)
-    folder, key = cache / "features", backbone.digest[:24]
-    stores = [FeatureStore(folder / f"{key}-{view}", backbone.width) for view in views]
+    stores = [FeatureStore(store_folder(cache, backbone.digest, view), backbone.width) for view in views]
     found = _Found()
     snapshots = [store.snapshot() for store in stores]
     for chunk in read_chunks(dataset, backbone.size, snapshots, workers, backbone.interpolation):

@@ -12,7 +12,7 @@ from assay._types import Batch, Labels, Mask, Progress, silent
 from assay.data.dataset import Dataset
 from assay.data.write import write_json
 from assay.data.write_rows import Column, write_rows
-from assay.embed.cache import ENTRY
+from assay.embed.cache import find_store
 from assay.embed.images import Features, embed_images
 from assay.fix.audit import Audit, Subject, audit
 from assay.fix.findings import audit_to_json, findings
@@ -113,12 +113,10 @@ def stored_features(
     ------
     UsageError : the cache does not hold them all
     """
-    folder = cache / "features" / f"{digest[:24]}-plain"
-    sizes = [file.stat().st_size if file.is_file() else 0 for file in (folder / "rows", folder / "index")]
-    entries = sizes[1] // ENTRY.itemsize
-    if not entries:
+    store = find_store(cache, digest)
+    if store is None:
         raise _missing(cache, "are not there")
-    backbone = _Stored(digest, size, sizes[0] // 2 // entries, cache)
+    backbone = _Stored(digest, size, store.width, cache)
     return embed_images(dataset, backbone, cache, workers=workers, progress=progress)
 
 

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 
 from assay._types import UNKNOWN, Matrix
 from assay.data.dataset import Skipped
-from assay.embed.cache import ENTRY, FeatureStore, Snapshot
+from assay.embed.cache import FeatureStore, Snapshot, find_store
 from assay.review.run import ReviewRun
 
 MOST = 20_000
@@ -48,7 +48,7 @@ class Neighbours:
 
     def __init__(self, run: ReviewRun, cache: Path | None) -> None:
         self._run = run
-        self._store = None if cache is None else _store(run, cache)
+        self._store = None if cache is None else find_store(cache, run.digest)
         self._known: _Known | None = None
         self.is_ready = self._store is None
         """False while the trusted images are still being looked up."""
@@ -80,23 +80,6 @@ class Neighbours:
         return [
             Neighbour(int(known.rows[i]), float(similarity[i])) for i in best if np.isfinite(similarity[i])
         ]
-
-
-def _store(run: ReviewRun, cache: Path) -> FeatureStore | None:
-    """The features of the run's backbone; None if there are none."""
-    folder = cache / "features" / f"{str(run.backbone.get('digest', ''))[:24]}-plain"
-    rows, index = folder / "rows", folder / "index"
-    if not rows.is_file() or not index.is_file() or index.stat().st_size < ENTRY.itemsize:
-        return None
-    # Rounded: a killed run may have left a part of a row.
-    width = round(rows.stat().st_size / 2 / (index.stat().st_size // ENTRY.itemsize))
-    if not width:
-        return None
-    store = FeatureStore(folder, width)
-    # A width that is not the right one fails every check sum.
-    snapshot = store.snapshot()
-    first = next(iter(snapshot.known), None)
-    return store if first is not None and snapshot.find(first) >= 0 else None
 
 
 def _look_up(run: ReviewRun, store: FeatureStore) -> _Known | None:

@@ -2,52 +2,36 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from assay._errors import UsageError
-from assay._types import UNKNOWN, Labels, Mask, Transition, Weights
+from assay._types import UNKNOWN, Mask, Transition
 from assay.data.dataset import ImageSource
 from assay.recipes.finished import HOLDOUT, FinishedRun, open_images, read_finished_run
 
 
 @dataclass(frozen=True)
-class ReviewRun:
-    """N images in the order of labels.csv."""
+class ReviewRun(FinishedRun):
+    """A finished run with its images."""
 
-    folder: Path
-    names: tuple[str, ...]
-    labels: tuple[str, ...]
-    """The K labels as they came in."""
-    titles: tuple[str, ...]
-    """K names for people."""
-    given: Labels
-    trusted: Labels
-    """UNKNOWN for the holdout, whose labels this page never sees."""
-    proposed: Labels
-    """The most probable class; UNKNOWN where skipped."""
-    confidence: Weights
-    """P(proposed is right)."""
-    p_given: Weights
-    """P(the given label is right)."""
-    actions: tuple[str, ...]
-    reasons: tuple[str, ...]
     images: ImageSource
     """Reads the bytes of row i."""
     transition: Transition | None
     """P(given | true), where the run could estimate it."""
-    backbone: Mapping[str, Any]
-    """As run.json has it."""
-    key: str
-    """Tells this run from any other, in the addresses of images."""
 
-    def __len__(self) -> int:
-        return len(self.names)
+    @property
+    def digest(self) -> str:
+        """Of the run's backbone; empty if run.json does not say."""
+        return str(self.record.get("backbone", {}).get("digest", ""))
+
+    @cached_property
+    def key(self) -> str:
+        """Tells this run from any other, in the addresses of images."""
+        return hashlib.sha256(json.dumps(self.record, sort_keys=True).encode()).hexdigest()[:16]
 
     @cached_property
     def is_open(self) -> Mask:
@@ -78,13 +62,10 @@ def read_review_run(folder: Path, images: Path | None = None, *, follow_symlinks
     UsageError : the run does not say where the images are, or they are there no more
     """
     run = read_finished_run(folder)
-    facts = {name: value for name, value in vars(run).items() if name != "record"}
     return ReviewRun(
-        **facts,
+        **vars(run),
         images=open_images(run, images or _place(run), follow_symlinks=follow_symlinks),
         transition=_transition(folder, len(run.labels)),
-        backbone=run.record.get("backbone", {}),
-        key=hashlib.sha256(json.dumps(run.record, sort_keys=True).encode()).hexdigest()[:16],
     )
 
 
