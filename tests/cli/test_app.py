@@ -134,13 +134,13 @@ def test_main_exits_with_the_code(monkeypatch, small_data):
     assert end.value.code == 2
 
 
-def started(small_data, tmp_path, *more, **options):
-    """A run in a process of its own, once its features are there and it learns."""
-    process = start_assay(small_data.command(tmp_path / "out", *more), **options)
-    record, give_up = tmp_path / "out" / "run.json", time.monotonic() + 30
-    while time.monotonic() < give_up:
-        if record.exists() and "contents" in json.loads(record.read_text())["data"]:
-            break
+def learning(small_data, tmp_path, seconds):
+    """A run in a process of its own that has begun to learn heads which take this long."""
+    begun = tmp_path / "begun"
+    slow = {"SLOW_HEAD_S": str(seconds), "SLOW_HEAD_BEGUN": str(begun)}
+    process = start_assay(small_data.command(tmp_path / "out"), env=slow)
+    give_up = time.monotonic() + 60
+    while not begun.exists() and process.poll() is None and time.monotonic() < give_up:
         time.sleep(0.01)
     return process
 
@@ -151,7 +151,7 @@ def started(small_data, tmp_path, *more, **options):
 )
 def test_a_signal_ends_a_run_in_one_line(small_data, tmp_path, number, code, word):
     """Ctrl-C and a polite kill have the exit codes of shells, no traceback, and leave a run to resume."""
-    process = started(small_data, tmp_path, env={"SLOW_HEAD_S": "1"})
+    process = learning(small_data, tmp_path, seconds=1)
     process.send_signal(number)
     out, err = process.communicate(timeout=30)
     assert (process.returncode, out) == (code, "")
@@ -163,22 +163,21 @@ def test_a_signal_ends_a_run_in_one_line(small_data, tmp_path, number, code, wor
 @pytest.mark.slow
 def test_a_second_signal_ends_at_once(small_data, tmp_path):
     """Who presses Ctrl-C twice does not wait for what has begun."""
-    process = started(small_data, tmp_path, env={"SLOW_HEAD_S": "60"})
-    time.sleep(0.5)
-    start = time.monotonic()
-    for _ in range(2):
+    process = learning(small_data, tmp_path, seconds=60)
+    give_up = time.monotonic() + 30
+    while process.poll() is None and time.monotonic() < give_up:
+        # Two that arrive before the process wakes are one.
         process.send_signal(signal.SIGINT)
         time.sleep(0.2)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=1)
     assert process.returncode == 130
-    assert time.monotonic() - start < 20
     assert err.splitlines()[-1] == "assay: ended at once"
 
 
 @pytest.mark.slow
 def test_a_held_folder_ends_with_7(assay, small_data, tmp_path):
     """A second run on the folder of a running one is refused with the number of its process."""
-    process = started(small_data, tmp_path, env={"SLOW_HEAD_S": "20"})
+    process = learning(small_data, tmp_path, seconds=20)
     try:
         given = assay(*small_data.command(tmp_path / "out", "--quiet"))
     finally:

@@ -76,7 +76,12 @@ def write_labels(file: Path, rows: Sequence[int], labels: Sequence[int]) -> Path
 
 
 def quick_head(seed: int) -> MLPHead:
-    """A linear head after a few steps: good enough for drawn thirds. With SLOW_HEAD_S it comes that late."""
+    """A linear head after a few steps: good enough for drawn thirds.
+
+    With SLOW_HEAD_S it comes that late, and the file that SLOW_HEAD_BEGUN names tells that it is awaited.
+    """
+    if "SLOW_HEAD_BEGUN" in os.environ:
+        Path(os.environ["SLOW_HEAD_BEGUN"]).touch()
     time.sleep(float(os.environ.get("SLOW_HEAD_S", "0")))
     return MLPHead(hidden=0, epochs=1, min_steps=30, learning_rate=0.05, random_state=seed)
 
