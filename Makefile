@@ -32,9 +32,9 @@ fix: $(INSTALLED) ## what ruff can mend by itself
 docs: $(INSTALLED) ## docs/cli.md, from the help pages
 	$(BIN)/python docs/generate.py
 
-bench: $(INSTALLED) ## every benchmark but that of audit, which wants a run; DATA=folder of the data set
+bench: $(INSTALLED) ## every benchmark but those that want a run; DATA=folder of the data set
 	@test -n "$(DATA)" || { echo "make bench: expected DATA=folder of the data set, got nothing" >&2; exit 2; }
-	@set -e; for script in $(filter-out benchmarks/audit.py,$(wildcard benchmarks/[a-z]*.py)); do \
+	@set -e; for script in $(filter-out benchmarks/audit.py benchmarks/plan.py,$(wildcard benchmarks/[a-z]*.py)); do \
 		echo "$$script"; $(BIN)/python "$$script" --data "$(DATA)"; \
 	done
 

@@ -22,12 +22,11 @@ from _machine import machine
 from PIL import Image, ImageDraw
 
 from assay._types import UNKNOWN
-from assay.data.dataset import Dataset
 from assay.embed.backbone import load_backbone
 from assay.fix.close_pairs import close_pairs
 from assay.fix.off_topic import find_off_topic
 from assay.fix.surroundings import standardise, surround
-from assay.recipes.auditing import stored_features
+from assay.recipes.stored import stored_features
 from assay.review.run import read_review_run
 
 RESULTS = Path(__file__).parent / "results" / "audit.json"
@@ -119,10 +118,8 @@ MEASURES = {"speed": speed, "recall": recall, "planted": planted}
 
 def _features(place: argparse.Namespace) -> tuple[tuple[np.ndarray, ...], np.ndarray, dict[str, Any]]:
     run = read_review_run(place.run, place.images)
-    dataset = Dataset(run.names, run.images, run.labels, run.given, run.trusted)
-    record = json.loads((place.run / "run.json").read_text())["backbone"]
-    found = stored_features(dataset, record["digest"], record["size"], place.cache)
-    return found.views, run.trusted, record
+    _, found = stored_features(run, run.images, place.cache)
+    return found.views, run.trusted, dict(run.record["backbone"])
 
 
 def _square(pixels: np.ndarray, side: int) -> np.ndarray:

@@ -71,13 +71,13 @@ def test_images_that_moved_are_asked_for(assay, run_folder):
     given = assay("audit", run_folder)
     assert given.code == 2
     assert given.err == (
-        f"assay: {run_folder}: its images were at /nowhere/at/all and are there no more; name their place: "
-        f"assay audit {run_folder} IMAGES\n"
+        f"assay: the images of {run_folder} were at /nowhere/at/all and are there no more; name their place "
+        f"now: assay audit {run_folder} IMAGES\n"
     )
     record.pop("images", None)
     file.write_text(json.dumps(record))
     given = assay("audit", run_folder)
-    assert (given.code, "are nowhere named in it; name their place" in given.err) == (2, True)
+    assert (given.code, "does not say where its images are; name them: assay audit" in given.err) == (2, True)
 
 
 def test_a_missing_cache_is_asked_for(assay, run_folder, cloned, tmp_path):

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from assay import __version__
-from assay.cli import audit, compare, demo, evaluate, noise, predict, report, review, run
+from assay.cli import audit, compare, demo, evaluate, noise, plan, predict, report, review, run
 from assay.cli.console import show
 from assay.cli.endings import end
 from assay.cli.settings import read_settings
@@ -57,6 +57,7 @@ _add("compare", compare.compare_command, compare.EXAMPLES)
 _add("audit", audit.audit_command, audit.EXAMPLES)
 _add("report", report.report_command, report.EXAMPLES)
 _add("review", review.review_command, review.EXAMPLES)
+_add("plan", plan.plan_command, plan.EXAMPLES)
 _add("demo", demo.demo_command, demo.EXAMPLES)
 
 

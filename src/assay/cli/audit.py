@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from assay._errors import DataError, UsageError
+from assay._errors import UsageError
 from assay.cli import flags
 from assay.cli.console import percent, progress_bar, say, show, table
 from assay.cli.endings import SKIPPED
@@ -116,36 +116,16 @@ def _audit_images(
 def _audit_run(place: Path, images: Path | None, look: LookFlags, progress: "Progress") -> "Audited":
     import numpy as np
 
-    from assay.data.dataset import Dataset
-    from assay.recipes.auditing import audit_dataset, stored_features
-    from assay.recipes.folder import RunFolder
-    from assay.recipes.record import contents_digest
+    from assay.recipes.auditing import audit_dataset
+    from assay.recipes.stored import stored_features
     from assay.review.run import read_review_run
 
-    record = RunFolder(place).record()
-    run = read_review_run(place, images or _where(place, record))
-    dataset = Dataset(run.names, run.images, run.labels, run.given, run.trusted, run.titles)
-    backbone = record["backbone"]
-    features = stored_features(
-        dataset, backbone["digest"], backbone["size"], look.place, workers=look.workers, progress=progress
-    )
-    if contents_digest(features.contents) != record["data"]["contents"]:
-        raise DataError(
-            f"expected the images that {place} was made from, got files that were changed since; "
-            "name the place of the former, or run again"
-        )
+    run = read_review_run(place, images, command="audit")
+    dataset, features = stored_features(run, run.images, look.place, workers=look.workers, progress=progress)
     holdout = np.array([reason == "holdout" for reason in run.reasons], dtype=bool)
     return audit_dataset(
         dataset, features, holdout=holdout, fixed=run.proposed, share=look.share, seed=look.seed
     )
-
-
-def _where(place: Path, record: dict[str, Any]) -> Path:
-    stored = record.get("images")
-    if isinstance(stored, str) and Path(stored).exists():
-        return Path(stored)
-    there = f"were at {stored} and are there no more" if stored else "are nowhere named in it"
-    raise UsageError(f"{place}: its images {there}; name their place: assay audit {place} IMAGES")
 
 
 def _text(facts: dict[str, Any], folder: Path | None) -> str:

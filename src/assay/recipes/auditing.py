@@ -5,15 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 
-from assay._errors import UsageError
-from assay._types import Batch, Labels, Mask, Progress, silent
+from assay._types import Labels, Mask
 from assay.data.dataset import Dataset
 from assay.data.write import write_json
 from assay.data.write_rows import Column, write_rows
-from assay.embed.cache import find_store
-from assay.embed.images import Features, embed_images
+from assay.embed.images import Features
 from assay.fix.audit import Audit, Subject, audit
 from assay.fix.findings import audit_to_json, findings
 from assay.fix.off_topic import SHARE
@@ -82,46 +79,3 @@ def write_audit(audited: Audited, folder: Path) -> None:
     ]
     write_rows(folder / "audit.csv", COLUMNS, columns)
     write_json(folder / "audit.json", audited.to_json())
-
-
-@dataclass(frozen=True)
-class _Stored:
-    """A backbone that can compute nothing: what it once computed is in the cache."""
-
-    digest: str
-    size: int
-    width: int
-    where: Path
-    name: str = "stored"
-    interpolation: str = "bicubic"
-
-    def embed(self, images: Batch) -> Float[np.ndarray, "B D"]:
-        """UsageError: an image whose features are not there."""
-        raise _missing(self.where, f"of {len(images):,} images or more are not all there")
-
-
-def stored_features(
-    dataset: Dataset, digest: str, size: int, cache: Path, *, workers: int = 2, progress: Progress = silent
-) -> Features:
-    """The features that a run has put into the cache; no network is loaded.
-
-    Parameters
-    ----------
-    digest, size : of the run's backbone, as run.json has them
-
-    Raises
-    ------
-    UsageError : the cache does not hold them all
-    """
-    store = find_store(cache, digest)
-    if store is None:
-        raise _missing(cache, "are not there")
-    backbone = _Stored(digest, size, store.width, cache)
-    return embed_images(dataset, backbone, cache, workers=workers, progress=progress)
-
-
-def _missing(cache: Path, what: str) -> UsageError:
-    return UsageError(
-        f"{cache}: expected the features that the run computed, but those {what}; name the run's cache with "
-        "--cache, or give the run's command again"
-    )

@@ -49,12 +49,15 @@ class ReviewRun(FinishedRun):
         return "no label" if index == UNKNOWN else self.titles[index]
 
 
-def read_review_run(folder: Path, images: Path | None = None, *, follow_symlinks: bool = False) -> ReviewRun:
+def read_review_run(
+    folder: Path, images: Path | None = None, *, follow_symlinks: bool = False, command: str = "review"
+) -> ReviewRun:
     """A finished run, with its images.
 
     Parameters
     ----------
     images : where the images are; by default where they were when the run was made
+    command : that a message names
 
     Raises
     ------
@@ -64,7 +67,7 @@ def read_review_run(folder: Path, images: Path | None = None, *, follow_symlinks
     run = read_finished_run(folder)
     return ReviewRun(
         **vars(run),
-        images=open_images(run, images or _place(run), follow_symlinks=follow_symlinks),
+        images=open_images(run, images or _place(run, command), follow_symlinks=follow_symlinks),
         transition=_transition(folder, len(run.labels)),
     )
 
@@ -78,15 +81,15 @@ def _transition(folder: Path, n_classes: int) -> Transition | None:
     return found if found.shape == (n_classes, n_classes) else None
 
 
-def _place(run: FinishedRun) -> Path:
+def _place(run: FinishedRun, command: str) -> Path:
     folder, stored = run.folder, run.stored_place
     if stored is None:
         raise UsageError(
-            f"{folder} does not say where its images are; name them: assay review {folder} IMAGES"
+            f"{folder} does not say where its images are; name them: assay {command} {folder} IMAGES"
         )
     if not stored.exists():
         raise UsageError(
             f"the images of {folder} were at {stored} and are there no more; name their place now: "
-            f"assay review {folder} IMAGES"
+            f"assay {command} {folder} IMAGES"
         )
     return stored

@@ -1,0 +1,120 @@
+"""assay plan: what more trusted labels would be worth, and which images to label."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from assay._errors import UsageError
+from assay.cli import flags
+from assay.cli.console import percent, progress_bar, show, table
+
+EXAMPLES = (
+    "assay plan out/",
+    "assay plan out/ --more 200,1000 --label 50 --json",
+)
+
+HEADER = ("trusted labels", "model", "gain, 95 %", "fixed labels", "gain, 95 %", "noise rate", "accuracy")
+
+
+@dataclass(frozen=True)
+class PlanFlags:
+    """What to weigh, and how many images to name."""
+
+    more: Annotated[
+        str, flags.flag("--more", metavar="N,N", help="Numbers of further trusted labels to weigh.")
+    ] = "100,500,2000"
+    label: Annotated[
+        int, flags.flag("--label", metavar="N", min=1, help="Images to choose, at random and by doubt.")
+    ] = 100
+    out: Annotated[
+        Path | None,
+        flags.flag(
+            "--out", "-o", metavar="FOLDER", help="For plan.csv and plan.json; by default the run's folder."
+        ),
+    ] = None
+    cache: flags.Cache = None
+    workers: flags.Workers = 2
+
+
+@flags.with_flags
+def plan_command(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")],
+    plan: PlanFlags,
+    images: Annotated[
+        Path | None,
+        typer.Argument(metavar="[IMAGES]", help="Where the images are, if not where they were for the run."),
+    ] = None,
+    as_json: flags.Json = False,
+    quiet: flags.Quiet = False,
+) -> int:
+    """Say what more trusted labels would be worth, and which images to label."""
+    more = _numbers(plan.more)
+
+    from assay.recipes.options import default_cache
+    from assay.review.plan import plan_labels
+    from assay.review.run import read_review_run
+
+    found = read_review_run(run, images, command="plan")
+    cache = plan.cache or default_cache()
+    with progress_bar(quiet) as progress:
+        planned = plan_labels(
+            found, cache, more=more, label=plan.label, workers=plan.workers, progress=progress
+        )
+    folder = plan.out or run
+    folder.mkdir(parents=True, exist_ok=True)
+    planned.write(folder)
+    facts = planned.to_json()
+    show(json.dumps(facts, indent=1) if as_json else _text(facts, run, folder))
+    return 0
+
+
+def _numbers(more: str) -> list[int]:
+    try:
+        return [int(part) for part in more.split(",")]
+    except ValueError:
+        raise UsageError(f"--more: expected numbers with commas between them, got {more!r}") from None
+
+
+def _text(facts: Mapping[str, Any], run: Path, folder: Path) -> str:
+    random, looks = facts["random"]["images"], facts["doubtful"]
+    measured = [
+        (f"{row['trusted']:,}", percent(row["model"]), percent(row["labels"])) for row in facts["curve"]
+    ]
+    return "\n".join(
+        [
+            f"{facts['trusted']:,} trusted labels teach, {facts['held_out']:,} are held out. With fewer:",
+            "",
+            table(("trusted labels", "model", "fixed labels"), measured),
+            "",
+            "With more, and how closely the noise rate and the accuracy would be known:",
+            "",
+            table(HEADER, list(_rows(facts))),
+            "",
+            f"{folder}/plan.csv names {random:,} images at random: label them for --trusted, on which every "
+            "figure rests.",
+            f"And {looks['looks']:,} doubtful ones: looking at them (assay review {run}) would put about "
+            f"{looks['labels_put_right']:.0f} labels right.",
+        ]
+    )
+
+
+def _rows(facts: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    for row in facts["expected"]:
+        cells = []
+        for name in ("model", "labels"):
+            cells += [
+                percent(row[name]["accuracy"]["estimate"]),
+                _gain(row[name]["gain"]) if row["more"] else "",
+            ]
+        first = f"{row['more']:,} more" if row["more"] else "now"
+        known = [row.get(key) for key in ("noise_rate_known_to", "accuracy_known_to")]
+        yield first, *cells, *("" if half is None else f"± {100 * half:.1f}" for half in known)
+
+
+def _gain(gain: Mapping[str, float]) -> str:
+    points, low, high = (100 * gain[name] for name in ("estimate", "low", "high"))
+    return f"+{points:.2f} ({low:.2f} to {high:.2f})"

@@ -1,0 +1,174 @@
+"""What more trusted labels would be worth: the run's own learning, with an eighth of them, a quarter, a half.
+
+A third of the images is left out in turn; from the rest a head learns with so many trusted labels, all
+other images being noisy ones, and is asked for the third. So every trusted image is tested at each size.
+"""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from assay._errors import LabelError
+from assay._types import UNKNOWN, Labels, Progress, Transition, silent
+from assay.data.split import HOLDOUT_MOST, HOLDOUT_SHARE
+from assay.estimate import estimate_noise
+from assay.fix.calibrate import calibrate
+from assay.fix.crossfit import CrossFit, Evidence, fit_joint, mean_belief
+from assay.fix.posterior import fit_strength, posterior
+from assay.learn.threads import one_thread_each
+from assay.measure import wilson
+from assay.measure.learning_curve import LearningCurve
+from assay.recipes.assay import Labelled, make_head
+
+FOLDS = 3
+
+SHARES = (0.125, 0.25, 0.5, 1.0)
+"""Of the trusted images that are left to learn from."""
+
+FEWEST = 20
+"""Trusted labels from which a head is learned; a smaller share is left out."""
+
+
+@dataclass(frozen=True)
+class Worth:
+    """What the trusted labels of a run gave, by their number."""
+
+    trusted: int
+    """Trusted images that were learned from, those of the holdout aside."""
+    held_out: int
+    noise_rate: float
+    model: LearningCurve
+    """Of the model that is saved, which looks at an image alone."""
+    labels: LearningCurve
+    """Of the corrected labels."""
+
+    def to_json(self, more: Sequence[int]) -> dict[str, Any]:
+        """The curves, and what each number of ``more`` would add, as plain dicts and numbers."""
+        names = {"model": self.model, "labels": self.labels}
+        totals = [self.trusted + number for number in (0, *more)]
+        expected = {name: curve.expect(self.trusted, totals) for name, curve in names.items()}
+        return {
+            "trusted": self.trusted,
+            "held_out": self.held_out,
+            "curve": [
+                {"trusted": size, **{name: float(curve.accuracy[at]) for name, curve in names.items()}}
+                for at, size in enumerate(self.model.sizes.tolist())
+            ],
+            "tested": self.model.right.shape[1],
+            "expected": [
+                {
+                    "more": number,
+                    **{
+                        name: {"accuracy": rows[at].accuracy.to_json(), "gain": rows[at].gain.to_json()}
+                        for name, rows in expected.items()
+                    },
+                    **self._known_to(number, expected["model"][at].accuracy.estimate),
+                }
+                for at, number in enumerate((0, *more))
+            ],
+        }
+
+    def _known_to(self, more: int, accuracy: float) -> dict[str, float]:
+        """Half the width of the intervals that so many more labels would leave."""
+        total = self.trusted + self.held_out + more
+        sealed = min(round(total * HOLDOUT_SHARE), HOLDOUT_MOST) if self.held_out else 0
+        found = {"noise_rate_known_to": _half_width(self.noise_rate, total - sealed)}
+        return found | ({"accuracy_known_to": _half_width(accuracy, sealed)} if sealed else {})
+
+
+def measure_worth(
+    data: Labelled, held_out: int, *, shares: Sequence[float] = SHARES, progress: Progress = silent
+) -> Worth:
+    """Learn with several shares of the trusted labels.
+
+    Parameters
+    ----------
+    data : with ``FOLDS`` folds, copies of a picture in one of them
+    held_out : trusted images that are sealed
+    shares : of the trusted images outside the third that is tested, ascending
+
+    Raises
+    ------
+    LabelError : too few trusted labels for two sizes
+    """
+    rows = np.flatnonzero(data.trusted != UNKNOWN)
+    sizes = _sizes(len(rows), shares)
+    jobs = [*product(range(len(sizes)), range(FOLDS))]
+    beliefs = np.zeros((len(sizes), 2, len(rows), len(data.classes)))
+
+    def do(job: tuple[int, int]) -> None:
+        at, fold = job
+        tested = data.fold_of[rows] == fold
+        beliefs[at][:, tested] = _believe(data, fold, sizes[at], rows[tested])
+
+    progress("learn", 0, len(jobs))
+    with one_thread_each(), ThreadPoolExecutor(data.workers) as pool:
+        for done, _ in enumerate(pool.map(do, jobs[::-1]), 1):
+            progress("learn", done, len(jobs))
+    fit = np.where(data.fold_of != UNKNOWN, data.given, UNKNOWN)
+    noise = estimate_noise(fit, data.trusted, len(data.classes), seed=data.seed)
+    right = np.array([_right(data, rows, said, noise.transition) for said in beliefs])
+    counts = np.array(sizes)
+    return Worth(
+        trusted=len(rows),
+        held_out=held_out,
+        noise_rate=noise.rate.estimate,
+        model=LearningCurve(counts, right[:, 0]),
+        labels=LearningCurve(counts, right[:, 1]),
+    )
+
+
+def _sizes(n_trusted: int, shares: Sequence[float]) -> list[int]:
+    """Trusted labels to learn from, ascending."""
+    learned_from = n_trusted * (FOLDS - 1) // FOLDS
+    sizes = [size for size in (round(share * learned_from) for share in shares) if size >= FEWEST]
+    if len(sizes) < 2:
+        raise LabelError(
+            f"expected {2 * FEWEST * FOLDS // (FOLDS - 1)} trusted labels or more besides the holdout's to "
+            f"see what more are worth, got {n_trusted}; add trusted labels, or run with a smaller --holdout"
+        )
+    return sizes
+
+
+def _believe(
+    data: Labelled, left_out: int, size: int, tested: Int[np.ndarray, "T"]
+) -> Float[np.ndarray, "2 T K"]:
+    """P(class) of a fold's trusted images: as they are, and the mean over the views."""
+    learn = (data.fold_of != left_out) & (data.fold_of != UNKNOWN)
+    trusted = _some(np.where(learn, data.trusted, UNKNOWN), size, data.seed + left_out)
+    given = np.where(learn, data.given, UNKNOWN)
+    noise = estimate_noise(given, trusted, len(data.classes), seed=data.seed)
+    evidence = Evidence(data.features.views, given, trusted, noise.transition)
+    head = fit_joint(evidence, learn, make_head, CrossFit(seed=data.seed + left_out))
+    views = [view[tested] for view in data.features.views]
+    found = [mean_belief(head, some, len(data.classes)) for some in (views[:1], views)]
+    return np.array(found)
+
+
+def _some(trusted: Labels, size: int, seed: int) -> Labels:
+    """``size`` of the trusted labels; more of them hold those of a smaller size."""
+    rows = np.random.default_rng(seed).permutation(np.flatnonzero(trusted != UNKNOWN))[:size]
+    found = np.full_like(trusted, UNKNOWN)
+    found[rows] = trusted[rows]
+    return found
+
+
+def _right(
+    data: Labelled, rows: Int[np.ndarray, "T"], said: Float[np.ndarray, "2 T K"], transition: Transition
+) -> Bool[np.ndarray, "2 T"]:
+    """Whether the model, and the corrected label, is right of each trusted image."""
+    truth, given = data.trusted[rows], data.given[rows]
+    model, raw = said
+    belief = calibrate(raw, truth).apply(raw)
+    likely = posterior(given, belief, transition, fit_strength(given, belief, truth, transition))
+    return np.array([probs.argmax(axis=1) == truth for probs in (model, likely)])
+
+
+def _half_width(share: float, n: int) -> float:
+    found = wilson(round(share * n), n)
+    return (found.high - found.low) / 2

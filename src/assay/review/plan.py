@@ -1,0 +1,101 @@
+"""A plan: what more trusted labels would be worth, and which images to label."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from assay._errors import UsageError
+from assay._types import Progress, silent
+from assay.data.split import Split
+from assay.data.write import write_json
+from assay.data.write_rows import Column, write_rows
+from assay.recipes.finished import HOLDOUT
+from assay.recipes.more_labels import FOLDS, Worth, measure_worth
+from assay.recipes.options import RunOptions
+from assay.recipes.sealing import close_seal
+from assay.recipes.stored import stored_features
+from assay.review.queue import Rows, order_images
+from assay.review.run import ReviewRun
+
+COLUMNS = ("name", "part", "fixed", "confidence")
+
+MORE = (100, 500, 2_000)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to label, and what for."""
+
+    run: ReviewRun
+    worth: Worth
+    more: tuple[int, ...]
+    random: Rows
+    """A fair sample of the images without a trusted label: for the file of trusted labels."""
+    doubtful: Rows
+    """As many, the least sure first: for ``assay review``."""
+
+    @property
+    def corrected(self) -> float:
+        """Labels that looking at the doubtful images would probably put right."""
+        return float(np.sum(1 - self.run.confidence[self.doubtful]))
+
+    def to_json(self) -> dict[str, Any]:
+        """What plan.json holds."""
+        looks = {"looks": len(self.doubtful), "labels_put_right": self.corrected}
+        return self.worth.to_json(self.more) | {"doubtful": looks, "random": {"images": len(self.random)}}
+
+    def write(self, folder: Path) -> None:
+        """Write plan.csv, an image a row, and plan.json."""
+        rows = np.concatenate([self.random, self.doubtful])
+        parts = ["random"] * len(self.random) + ["doubtful"] * len(self.doubtful)
+        columns: list[Column] = [
+            [self.run.names[row] for row in rows],
+            parts,
+            [self.run.label(int(row)) or "" for row in self.run.proposed[rows]],
+            [round(float(sure), 4) for sure in self.run.confidence[rows]],
+        ]
+        write_rows(folder / "plan.csv", COLUMNS, columns)
+        write_json(folder / "plan.json", self.to_json())
+
+
+def plan_labels(
+    run: ReviewRun,
+    cache: Path,
+    *,
+    more: Sequence[int] = MORE,
+    label: int = 100,
+    workers: int = 2,
+    progress: Progress = silent,
+) -> Plan:
+    """Measure what the run's trusted labels gave, and choose images to label.
+
+    Parameters
+    ----------
+    cache : that holds the run's features
+    more : numbers of further trusted labels
+    label : images to choose, in each part
+
+    Raises
+    ------
+    UsageError : a number below 1, or features that are not in the cache
+    DataError : images that were changed since
+    LabelError : too few trusted labels to tell
+    """
+    if min(*more, label, 1) < 1:
+        raise UsageError(f"expected numbers of labels from 1 on, got {', '.join(map(str, (*more, label)))}")
+    dataset, features = stored_features(run, run.images, cache, workers=workers, progress=progress)
+    held = np.flatnonzero([reason == HOLDOUT for reason in run.reasons])
+    options = RunOptions(folds=FOLDS, seed=int(run.record["settings"]["seed"]), workers=workers)
+    split = Split(np.flatnonzero(run.trusted >= 0), held)
+    sealed = close_seal(dataset, split, features, options)
+    order = order_images(run.given, run.proposed, run.confidence, run.is_open, strategy="doubtful")
+    return Plan(
+        run,
+        measure_worth(sealed.data, len(held), progress=progress),
+        tuple(more),
+        order.sample[:label],
+        order.rows[:label],
+    )
