@@ -9,7 +9,7 @@ import typer
 
 from assay._errors import UsageError
 from assay.cli.app import app
-from assay.cli.flags import LabelFlags, TrainingFlags, with_flags
+from assay.cli.flags import LabelFlags, TrainingFlags, seconds_of, with_flags
 from assay.data.dataset import ReadOptions
 from assay.recipes.options import RunOptions
 
@@ -105,3 +105,18 @@ def test_choices_are_those_that_the_rooms_know():
 
     hints = {field.name: field.type for field in dataclasses.fields(TrainingFlags)}
     assert get_args(get_args(hints["effort"])[0]) == EFFORTS
+
+
+@pytest.mark.parametrize(
+    ("words", "seconds"), [("90s", 90), ("20m", 1_200), ("1.5h", 5_400), ("45", 45), ("0.5m", 30)]
+)
+def test_a_time_is_read_with_its_unit(words, seconds):
+    """Seconds, minutes, hours; a bare number is seconds."""
+    assert seconds_of(words) == seconds
+
+
+@pytest.mark.parametrize("words", ["", "m", "soon", "20 minutes", "-5m", "0", "inf", "nanh", "1d"])
+def test_what_is_no_time_is_refused(words):
+    """With what was expected."""
+    with pytest.raises(UsageError, match=r"^--time-limit: expected .*, got "):
+        seconds_of(words)

@@ -1,6 +1,7 @@
 """Fine-tuning: it learns, it goes on where it was killed, and its copies are one student."""
 
 from copy import deepcopy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,13 +10,13 @@ torch = pytest.importorskip("torch")
 
 from assay._types import UNKNOWN  # noqa: E402  # only where torch is
 from assay.data.images import to_square  # noqa: E402  # the same
-from assay.embed.backbone import LEVELS, load_backbone  # noqa: E402  # the same
+from assay.embed.backbone import load_backbone  # noqa: E402  # the same
 from assay.learn.augment import Augment  # noqa: E402  # the same
 from assay.learn.finetune import Lesson, Stage, fine_tune  # noqa: E402  # the same
 from assay.learn.loop import Tuning, one_cycle  # noqa: E402  # the same
 from assay.learn.pixels import to_pixels  # noqa: E402  # the same
 from assay.learn.scoring import features_of, score  # noqa: E402  # the same
-from assay.learn.student import Student, copies_of, put  # noqa: E402  # the same
+from assay.learn.student import Student, copies_of, put, recalibrate  # noqa: E402  # the same
 
 pytestmark = [pytest.mark.train, pytest.mark.slow]
 
@@ -41,18 +42,18 @@ def lesson() -> Lesson:
     pictures = np.stack([flat.T if label else flat for label in truth])[..., None]
     squares = np.clip(pictures + rng.normal(30, 25, (120, 24, 24, 3)), 0, 255).astype(np.uint8)
     said = np.where(rng.random(120) < 1 / 3, 1 - truth, truth)
-    targets = np.where(np.eye(2)[said] == 1, 0.7, 0.3)
+    targets = np.where(np.eye(2)[said] == 1, 0.82, 0.18)
     taught = np.where(rng.random(120) < 1 / 4, truth, UNKNOWN)
-    return Lesson(squares, np.arange(100), taught, targets)
+    return Lesson(squares, np.arange(100), taught, targets, audit=np.arange(3), watched=np.arange(100, 120))
 
 
 def tune(lesson, backbones, file, hear=None, targets=None):
-    """Fine-tune by the stages above; after each epoch ``hear`` is told, and the targets are ``targets``."""
+    """Fine-tune by the stages above; after each epoch ``hear`` is told, and ``targets`` are the next."""
 
     def judge(told):
         if hear:
             hear(told)
-        return lesson.targets if targets is None else targets
+        return (lesson.targets if targets is None else targets)[told.rows]
 
     return fine_tune(lesson, STAGES, backbones, judge, TUNING, seed=0, workers=1, kept=file, identity="this")
 
@@ -71,8 +72,12 @@ def test_it_learns_more_than_the_targets_say(lesson, backbones, whole):
     new = np.arange(100, 120)
     probs = score(tuned.backbone, tuned.head, lesson.squares, new)
     assert (probs.argmax(axis=1) == new % 2).mean() > 0.9
-    assert told[-1].plain.shape == told[-1].mirror.shape == (100, 2)
-    assert np.allclose(told[-1].plain.sum(axis=1), 1, atol=1e-5)
+    asked = np.union1d(np.flatnonzero(lesson.taught[:100] == UNKNOWN), lesson.audit)
+    assert [said.rows.tolist() for said in told] == [asked.tolist(), asked.tolist(), []]
+    assert told[0].probs.shape == (len(asked), 2)
+    assert np.allclose(told[0].probs.sum(axis=1), 1, atol=1e-5)
+    assert np.array_equal(told[-1].watched, probs)
+    assert {said.learned_from for said in told} == {100}
     assert tuned.backbone.digest != backbones[40].digest
     assert tuned.backbone.size == 40
 
@@ -103,8 +108,8 @@ def test_the_judge_decides_what_is_learned_next(lesson, backbones, whole, tmp_pa
 def test_copies_are_one_student(lesson, backbones):
     """They share their numbers and not their gradients, and agree to the last bit."""
     head = _head(lesson, backbones[32])
-    student = Student(deepcopy(backbones[32].network), head, LEVELS, backbones[32].plan)
-    first, second = copies_of(student, 2)
+    student = Student(deepcopy(backbones[32].network), head)
+    first, second = copies_of(student.train(), 2)
     put(first, [number + 0.01 for number in first.learning()])
     pixels = to_pixels(backbones[32])(lesson.squares[:4].astype(np.float32))
     logits = [copy(pixels) for copy in (first, second)]
@@ -117,9 +122,10 @@ def test_copies_are_one_student(lesson, backbones):
 def test_an_untouched_student_says_what_backbone_and_head_say(lesson, backbones):
     """Before it learns anything it is the frozen network with its head."""
     head = _head(lesson, backbones[32])
-    student = Student(deepcopy(backbones[32].network), head, LEVELS, backbones[32].plan)
+    student = Student(deepcopy(backbones[32].network), head)
     rows = np.arange(6)
     enlarged = np.stack([to_square(lesson.squares[row], 32) for row in rows]).astype(np.float32)
+    student.eval()
     with torch.no_grad():
         found = student(to_pixels(backbones[32])(enlarged)).softmax(dim=1).numpy()
     assert np.allclose(found, score(backbones[32], head, lesson.squares, rows), atol=1e-3)
@@ -127,6 +133,51 @@ def test_an_untouched_student_says_what_backbone_and_head_say(lesson, backbones)
         np.array_equal(one, other)
         for one, other in zip(student.head.layers().weights, head.weights, strict=True)
     )
+
+
+def test_only_sure_targets_teach(lesson, backbones, tmp_path):
+    """And trusted labels; where nothing is sure, all teach."""
+    told = []
+    rng = np.random.default_rng(0)
+    sure = rng.random(120) < 0.5
+    targets = np.where(sure[:, None], lesson.targets, 0.5)
+    tune(replace(lesson, targets=targets), backbones, tmp_path / "some", told.append)
+    assert told[0].learned_from == np.sum((sure | (lesson.taught != UNKNOWN))[:100])
+    unsure = replace(lesson, targets=np.full((120, 2), 0.5), taught=np.full(120, UNKNOWN))
+    tune(unsure, backbones, tmp_path / "none", told.append)
+    assert told[-1].learned_from == 100
+
+
+def test_statistics_are_those_of_the_images(backbones):
+    """A recalibrated batch norm gives its images mean 0 and spread 1, whatever it had before."""
+    network = deepcopy(backbones[32].network)
+    norm = network.bn1
+    pixels = torch.from_numpy(np.random.default_rng(0).normal(3, 2, (8, 3, 32, 32)).astype(np.float32))
+    recalibrate(network, [norm], [pixels])
+    assert not network.training
+    assert norm.momentum == 0.1
+    before = network.conv_stem(pixels)
+    assert torch.allclose(norm.running_mean, before.mean(dim=(0, 2, 3)), atol=1e-4)
+    assert torch.allclose(norm.running_var, before.var(dim=(0, 2, 3)), rtol=1e-3)
+
+
+def test_the_front_stays_as_it_is(lesson, backbones):
+    """Stem, first two stages and layers that no feature needs do not learn; all others have a gradient."""
+    student = Student(deepcopy(backbones[32].network), _head(lesson, backbones[32])).train()
+    names = {name for name, number in student.network.named_parameters() if not number.requires_grad}
+    assert {name.rsplit(".", 1)[0] for name in names if "blocks" not in name} == {
+        "conv_stem",
+        "bn1",
+        "conv_head",
+        "bn2",
+    }
+    assert {name.split(".")[1] for name in names if "blocks" in name} == {"0", "1"}
+    before = student.network.bn1.running_mean.clone()
+    student(to_pixels(backbones[32])(lesson.squares[:4].astype(np.float32))).sum().backward()
+    assert all(number.grad is not None for number in student.learning())
+    assert torch.equal(student.network.bn1.running_mean, before)
+    assert not student.network.bn1.training
+    assert student.network.blocks[-1].training
 
 
 def test_mirrors_are_scored_as_mirrors(lesson, backbones):

@@ -13,7 +13,12 @@ from assay.recipes.options import RunOptions, RunSettings, default_cache, unhear
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"effort": "careful"}, r"^--effort: expected fast, got 'careful'$"),
+        ({"effort": "careful"}, r"^--effort: expected fast or balanced, got 'careful'$"),
+        ({"student": "x"}, r"^--student, --time-limit: expected with --effort balanced, got fast$"),
+        (
+            {"effort": "balanced", "time_limit": 0.0},
+            r"^--time-limit: expected more than nothing, got 0 seconds$",
+        ),
         ({"threshold": 1.5}, r"^--threshold: expected a probability from 0 to 1, got 1.5$"),
         ({"folds": 1}, r"^--folds: expected 2 or more, got 1$"),
     ],

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from assay.data.dataset import ReadOptions
     from assay.recipes.options import RunOptions
 
+UNITS = {"s": 1, "m": 60, "h": 3600}
+
 
 def flag(name: str, *more: str, help: str, metavar: str | None = None, **limits: Any) -> Any:  # noqa: A002  # typer's word
     """An option that may also come from ``ASSAY_NAME``."""
@@ -176,7 +178,17 @@ class TrainingFlags:
         ),
     ] = 0.8
     seed: Seed = 0
-    effort: Annotated[Literal["fast"], flag("--effort", help="fast: frozen features and a head.")] = "fast"
+    effort: Annotated[
+        Literal["fast", "balanced"],
+        flag("--effort", help="fast: frozen features and a head; balanced: a network is fine-tuned."),
+    ] = "fast"
+    student: Annotated[
+        str | None, flag("--student", metavar="NAME", help="The network that is fine-tuned, of timm.")
+    ] = None
+    time_limit: Annotated[
+        str | None,
+        flag("--time-limit", metavar="TIME", help="For the run, as 90s, 20m or 1.5h: as many epochs as fit."),
+    ] = None
     workers: Workers = 2
     cache: Cache = None
     figures_from: Annotated[
@@ -192,7 +204,26 @@ class TrainingFlags:
         """The same for ``recipes``."""
         from assay.recipes.options import RunOptions, default_cache
 
-        return RunOptions(read=read, **(vars(self) | {"cache": self.cache or default_cache()}))
+        limit = None if self.time_limit is None else seconds_of(self.time_limit)
+        own = {"cache": self.cache or default_cache(), "time_limit": limit}
+        return RunOptions(read=read, **(vars(self) | own))
+
+
+def seconds_of(words: str) -> float:
+    """``20m`` as 1200.0; a bare number is seconds.
+
+    Raises
+    ------
+    UsageError : no time
+    """
+    number, unit = (words[:-1], words[-1]) if words[-1:] in UNITS else (words, "s")
+    try:
+        seconds = float(number) * UNITS[unit]
+    except ValueError:
+        raise UsageError(f"--time-limit: expected a time such as 90s, 20m or 1.5h, got {words!r}") from None
+    if not 0 < seconds < float("inf"):
+        raise UsageError(f"--time-limit: expected more than nothing, got {words!r}")
+    return seconds
 
 
 def with_flags(command: Callable[..., int]) -> Callable[..., int]:

@@ -73,6 +73,7 @@ def plan_text(plan: RunPlan, out: str) -> str:
         f"embed every image and its mirror with\n"
         f"{plan.backbone} at {plan.size} px ({plan.milliseconds_per_image:.1f} ms each), fix the labels, "
         f"train, measure, and write {out}/\n"
+        f"{plan.fine_tuning}{chr(10) if plan.fine_tuning else ''}"
         f"{begun}about {_duration(plan.seconds)} and {plan.cache_bytes / 1e6:,.0f} MB of cache "
         "if nothing is cached"
     )

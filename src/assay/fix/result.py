@@ -27,7 +27,8 @@ class FixedLabels:
     belief: Probs
     """P(true | image), out of fold, calibrated."""
     posterior: Probs
-    """P(true | image, given), out of fold: for a trusted image too, so that it can be checked."""
+    """P(true | image, given), out of fold: for a trusted image too, so that it can be checked; see
+    ``checked``."""
     usable: Mask
     """False where the image was skipped."""
     strength: float
@@ -36,6 +37,8 @@ class FixedLabels:
     """Confidence from which a label counts as kept or changed."""
     decided: Mask | None = None
     """True where the trusted label is a decision of a review; None if there is no such label."""
+    checked: Mask | None = None
+    """True where the posterior was made without the trusted label; None if it was everywhere."""
 
     def __post_init__(self) -> None:
         same_length(
@@ -56,10 +59,11 @@ class FixedLabels:
 
     @property
     def sample(self) -> Int[np.ndarray, "R"]:
-        """Usable rows with a trusted label, without the decided ones, which were picked for being doubtful:
-        what figures may be counted on.
+        """What figures may be counted on: usable rows whose posterior was made without their trusted label.
+        Decided ones are left out, for they were picked for being doubtful.
         """
         counted = self.usable & (self.trusted != UNKNOWN)
+        counted = counted if self.checked is None else counted & self.checked
         return np.flatnonzero(counted if self.decided is None else counted & ~self.decided)
 
     @property

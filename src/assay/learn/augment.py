@@ -22,15 +22,15 @@ class Augment:
 
     shift: float = 1 / 8
     """How far a crop may move, as a share of the side; what comes in from outside is mirrored."""
-    compressed: float = 0.4
+    compressed: float = 0.3
     """Share of the images that become JPEGs."""
-    quality: tuple[int, int] = (10, 90)
+    quality: tuple[int, int] = (20, 90)
     """Of those JPEGs, drawn evenly."""
-    blurred: float = 0.15
+    blurred: float = 0.1
     """Share of the images that lose detail: by a Gaussian, or by a smaller size in between."""
-    light: float = 0.3
+    light: float = 0.2
     """How far brightness, contrast and saturation may be from 1, as a share."""
-    hidden: float = 0.5
+    hidden: float = 0.3
     """Share of the images of which a square is hidden."""
     square: float = 0.4
     """Its side, as a share of the image's."""

@@ -4,15 +4,16 @@
 
     head on frozen features of the student's own network          (a start from which nothing is torn down)
     for each epoch, at rising size:
-        learn_epoch     strong views, soft targets                (loop)
-        score           weak views, by the average                (scoring)
-        judge           calibrate on images kept aside, posterior (the caller's, see ``Judge``)
+        learn_epoch     strong views, soft targets, of images whose class is sure      (loop)
+        score           weak views, by the average                                     (scoring)
+        judge           weigh what it says on images kept aside, posterior             (the caller's)
         the posterior is the next epoch's target
 
 A label must not confirm itself: the student has seen the given label of every image it scores. Some trusted
 images are therefore treated exactly as noisy ones are, their trusted label unseen (the audit). What the
-student says of them, after it learned from their given labels, is what it says of any image; sharpness,
-bias and the worth λ of the given label are fitted there, and so allow for all that was memorised.
+student says of them, after it learned from their given labels, is what it says of any image; how much it and
+the given label count is fitted there, and so allows for all that was memorised. How right the student is of
+new images is told by other images, of which it saw neither label (watched).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -21,23 +22,34 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
+from torch import nn
 
 from assay._types import UNKNOWN, Batch, Labels, Probs, Progress, silent
-from assay.embed.backbone import LEVELS, TimmBackbone
+from assay.embed.backbone import TimmBackbone
 from assay.learn.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from assay.learn.heads import MLPHead
 from assay.learn.layers import Layers
 from assay.learn.loop import Learner, Material, Tuning, learn_epoch
 from assay.learn.pixels import to_pixels
 from assay.learn.scoring import features_of, score
-from assay.learn.student import Student, put
+from assay.learn.student import Student, put, recalibrate
+from assay.learn.threads import one_thread_each
 
 PROBED = 12_000
 """Images of which the first head is made; more did not help."""
 
 SURE = 0.8
-"""Targets below it teach nothing to the first head."""
+"""Targets below it teach nothing."""
+
+LOOKED_AT = 2_048
+"""Images that batch norms take their statistics from."""
+
+TOGETHER = 64
+"""Of those at a time."""
+
+SETTLED = 0.98
+"""Images whose target is as sure are not asked about again while there is more to learn."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +73,10 @@ class Lesson:
     """(N,) trusted labels that are learned from, else UNKNOWN: not those of the audit."""
     targets: Probs
     """(N, K) the first posterior."""
+    audit: Int[np.ndarray, "A"]
+    """Among the rows: those that the caller judges answers by; asked about however sure they are."""
+    watched: Int[np.ndarray, "W"]
+    """Images that are not learned from, and asked about after each epoch."""
 
 
 @dataclass(frozen=True)
@@ -72,14 +88,19 @@ class Told:
     size: int
     loss: float
     """Mean over the epoch."""
-    plain: Probs
-    """P(class) (R, K) of the lesson's rows as they are."""
-    mirror: Probs
-    """Of their mirrors."""
+    learned_from: int
+    """Images."""
+    watched: Float[np.ndarray, "W K"]
+    """P(class) (W, K) of the images that are not learned from."""
+    rows: Int[np.ndarray, "R"]
+    """The images of the lesson that are not settled, and the audit's, ascending; none after the last epoch,
+    when nothing more is learned."""
+    probs: Float[np.ndarray, "R K"]
+    """P(class) of them."""
 
 
-Judge = Callable[[Told], Probs]
-"""The posterior (N, K) after what was told: the targets of the next epoch."""
+Judge = Callable[[Told], Float[np.ndarray, "R K"]]
+"""The posterior (R, K) of the rows that were asked about: their targets in the next epoch."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +131,7 @@ def fine_tune(
     Parameters
     ----------
     backbones : the pretrained network at each stage's size
-    judge : called after each epoch
+    judge : called after each epoch; a resumed run hears only of those that are left
     kept : file of the checkpoint
     identity : see ``write_checkpoint``
 
@@ -121,22 +142,24 @@ def fine_tune(
     sizes = [stage.size for stage in stages for _ in range(stage.epochs)]
     state = read_checkpoint(kept, identity)
     learner = _begin(lesson, backbones[sizes[0]], state, len(sizes), tuning, seed, workers)
-    targets, begun = lesson.targets, 0
+    targets, begun, tuned = lesson.targets, 0, None
     if state:
         targets, begun = state.tensors["targets"], int(state.facts["epoch"]) + 1
     for epoch in range(begun, len(sizes)):
-        backbone = backbones[sizes[epoch]]
-        material = Material(lesson.squares, lesson.rows, _hardened(targets, lesson.taught))
+        backbone, known = backbones[sizes[epoch]], _hardened(targets, lesson.taught)
+        material = Material(lesson.squares, _sure(lesson.rows, known), known)
         loss = learn_epoch(learner, material, epoch, to_pixels(backbone), progress)
-        tuned = _average(learner, backbone)
-        plain, mirror = (
-            score(tuned.backbone, tuned.head, lesson.squares, lesson.rows, mirrored=mirrored, workers=workers)
-            for mirrored in (False, True)
+        tuned = _average(learner, lesson, backbone)
+        rows = lesson.rows[:0] if epoch + 1 == len(sizes) else _open(lesson, targets)
+        watched, probs = (
+            score(tuned.backbone, tuned.head, lesson.squares, some, workers=workers, progress=progress)
+            for some in (lesson.watched, rows)
         )
-        targets = judge(Told(epoch, sizes[epoch], loss, plain, mirror))
+        targets = targets.copy()
+        targets[rows] = judge(Told(epoch, sizes[epoch], loss, len(material.rows), watched, rows, probs))
         tensors = learner.tensors() | {"targets": targets}
         write_checkpoint(kept, Checkpoint(tensors, {"epoch": epoch}), identity)
-    return _average(learner, backbones[sizes[-1]])
+    return tuned or _average(learner, lesson, backbones[sizes[-1]])
 
 
 def _begin(
@@ -149,24 +172,38 @@ def _begin(
     workers: int,
 ) -> Learner:
     """A learner at its start, or as the checkpoint holds it."""
-    head = Layers.from_tensors(state.tensors) if state else _probe(lesson, backbone, seed, workers)
-    student = Student(deepcopy(backbone.network), head, LEVELS, backbone.plan)
-    learner = Learner(student, tuning, epochs * -(-len(lesson.rows) // tuning.batch), seed)
+    network = deepcopy(backbone.network)
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    _recalibrate(network, norms, lesson, backbone)
     if state:
+        head = Layers.from_tensors(state.tensors)
+        learner = Learner(Student(network, head), tuning, epochs, seed)
         learner.restore(state.tensors)
-    return learner
+        return learner
+    head = _probe(lesson, backbone.retrained(network), seed, workers)
+    return Learner(Student(network, head), tuning, epochs, seed)
 
 
 def _probe(lesson: Lesson, backbone: TimmBackbone, seed: int, workers: int) -> Layers:
     """A head on frozen features of some images whose class is sure."""
     targets = _hardened(lesson.targets, lesson.taught)
-    sure = lesson.rows[targets[lesson.rows].max(axis=1) >= SURE]
-    rows = sure if len(sure) >= PROBED // 10 else lesson.rows
-    drawn = np.random.default_rng(seed).permutation(rows)[:PROBED]
+    drawn = np.random.default_rng(seed).permutation(_sure(lesson.rows, targets))[:PROBED]
     some = np.sort(drawn)
     features = features_of(backbone, lesson.squares, some, workers=workers)
     head = MLPHead(epochs=8, input_dropout=0.2, random_state=seed).fit_soft(features, targets[some])
     return head.layers_
+
+
+def _sure(rows: Int[np.ndarray, "R"], targets: Probs) -> Int[np.ndarray, "S"]:
+    """The rows whose target is sure; all of them where hardly any is."""
+    sure = rows[targets[rows].max(axis=1) >= SURE]
+    return sure if len(sure) >= len(rows) // 10 else rows
+
+
+def _open(lesson: Lesson, targets: Probs) -> Int[np.ndarray, "R"]:
+    """The rows that are worth asking about again."""
+    settled = (targets[lesson.rows].max(axis=1) >= SETTLED) | (lesson.taught[lesson.rows] != UNKNOWN)
+    return np.union1d(lesson.rows[~settled], lesson.audit)
 
 
 def _hardened(targets: Probs, taught: Labels) -> Probs:
@@ -177,8 +214,20 @@ def _hardened(targets: Probs, taught: Labels) -> Probs:
     return hard
 
 
-def _average(learner: Learner, backbone: TimmBackbone) -> Tuned:
+def _average(learner: Learner, lesson: Lesson, backbone: TimmBackbone) -> Tuned:
     """What the average is, as a backbone and a head of their own."""
     student = deepcopy(learner.students[0])
     put(student, learner.average)
+    _recalibrate(student.trunk.cpu(), student.norms(), lesson, backbone)
+    student.requires_grad_(False)
     return Tuned(backbone.retrained(student.network), student.head.layers())
+
+
+def _recalibrate(
+    network: nn.Module, norms: Sequence[nn.BatchNorm2d], lesson: Lesson, backbone: TimmBackbone
+) -> None:
+    """The statistics of images as they are, at the size of ``backbone``."""
+    rows = lesson.rows[:: max(1, len(lesson.rows) // LOOKED_AT)][:LOOKED_AT]
+    convert, parts = to_pixels(backbone), np.array_split(rows, -(-len(rows) // TOGETHER))
+    with one_thread_each():
+        recalibrate(network, norms, (convert(lesson.squares[part].astype(np.float32)) for part in parts))

@@ -12,7 +12,7 @@ as if it had never stopped.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -27,6 +27,9 @@ from assay.learn.pixels import ToPixels
 from assay.learn.student import Student, copies_of, put
 from assay.learn.threads import one_thread_each
 
+FEWEST = 16
+"""Images that a batch is parted from: batch norms see each part alone."""
+
 PARTS = 2
 """Into which a batch is cut; the parts decide the order in which gradients are summed."""
 
@@ -37,12 +40,11 @@ class Tuning:
 
     batch: int = 64
     learning_rate: float = 1e-3
-    """Peak of the cycle, for the head; of AdamW."""
-    stage_rate: float = 1.0
-    """What the pretrained stages learn at, as a share of that."""
+    """Peak of the cycle; of AdamW."""
     weight_decay: float = 0.01
+    """Of matrices and filters; not of biases and batch norms."""
     warm_up: float = 0.2
-    """Share of all steps in which the rate rises."""
+    """Share of all epochs in which the rate rises."""
     averaged: float = 0.998
     """How much of the average of the numbers stays in a step, once there were many steps."""
     augment: Augment = field(default_factory=Augment)
@@ -70,16 +72,17 @@ class Learner:
     ``average`` are the numbers to keep, ``step`` counts from the first epoch.
     """
 
-    def __init__(self, student: Student, tuning: Tuning, steps: int, seed: int) -> None:
+    def __init__(self, student: Student, tuning: Tuning, epochs: int, seed: int) -> None:
         self.students = copies_of(student, PARTS)
-        self.tuning, self.steps, self.seed = tuning, steps, seed
+        self.tuning, self.epochs, self.seed = tuning, epochs, seed
         self.step = 0
-        self.average = [number.detach().clone() for number in student.learning()]
+        numbers = student.learning()
+        self.average = [number.detach().clone() for number in numbers]
         groups = [
-            {"params": [*student.stages.parameters()], "share": tuning.stage_rate},
-            {"params": [*student.head.parameters()], "share": 1.0},
+            {"params": [number for number in numbers if (number.ndim > 1) is large], "weight_decay": decay}
+            for large, decay in ((True, tuning.weight_decay), (False, 0.0))
         ]
-        self.optimiser = torch.optim.AdamW(groups, lr=tuning.learning_rate, weight_decay=tuning.weight_decay)
+        self.optimiser = torch.optim.AdamW(groups, lr=tuning.learning_rate)
 
     def tensors(self) -> dict[str, np.ndarray]:
         """All that changes, as arrays."""
@@ -88,7 +91,7 @@ class Learner:
             moments = self.optimiser.state.get(number, {})
             found |= {f"student.{place}": number.detach(), f"average.{place}": mean}
             found |= {f"{name}.{place}": moments[name] for name in MOMENTS if name in moments}
-        arrays = {name: tensor.numpy().copy() for name, tensor in found.items()}
+        arrays = {name: tensor.cpu().numpy().copy() for name, tensor in found.items()}
         return arrays | student.head.layers().tensors()
 
     def restore(self, tensors: Mapping[str, np.ndarray]) -> None:
@@ -102,13 +105,17 @@ class Learner:
             }
         self.step = int(tensors["step.0"])
 
-    def advance(self, gradients: Sequence[Sequence[torch.Tensor]], n: int) -> None:
-        """One step along the mean of ``n`` images' gradients, summed by parts, and the average after it."""
+    def advance(self, gradients: Sequence[Sequence[torch.Tensor]], n: int, share: float) -> None:
+        """One step along the mean of ``n`` images' gradients, summed by parts, and the average after it.
+
+        Parameters
+        ----------
+        share : of all epochs, that lies behind
+        """
         for number, *parts in zip(self.students[0].learning(), *gradients, strict=True):
             number.grad = sum(parts[1:], start=parts[0]) / n
-        rate = self.tuning.learning_rate * one_cycle(self.step / self.steps, self.tuning.warm_up)
         for group in self.optimiser.param_groups:
-            group["lr"] = rate * group["share"]
+            group["lr"] = self.tuning.learning_rate * one_cycle(share, self.tuning.warm_up)
         self.optimiser.step()
         self.step += 1
         stays = min(self.tuning.averaged, self.step / (self.step + 9))
@@ -121,7 +128,7 @@ def _numbered(tensors: Mapping[str, np.ndarray], name: str, n: int) -> list[torc
 
 
 def one_cycle(share: float, warm_up: float) -> float:
-    """The learning rate at ``share`` of all steps, from 0 to 1 of its peak (Smith & Topin 2018)."""
+    """The learning rate at ``share`` of all epochs, from 0 to 1 of its peak (Smith & Topin 2018)."""
     if share < warm_up:
         return 0.04 + 0.96 * 0.5 * (1 - math.cos(math.pi * share / warm_up))
     return 0.5 * (1 + math.cos(math.pi * min(1.0, (share - warm_up) / (1 - warm_up))))
@@ -142,9 +149,11 @@ def learn_epoch(
     """
     tuning, total, done = learner.tuning, 0.0, 0
     order = np.random.default_rng((learner.seed, epoch)).permutation(material.rows)
+    for student in learner.students:
+        student.train()
     with one_thread_each(), ThreadPoolExecutor(PARTS, "learn") as pool:
         for number, rows in enumerate(_batches(order, tuning.batch)):
-            parts = [part for part in np.array_split(rows, PARTS) if len(part)]
+            parts = np.array_split(rows, PARTS) if len(rows) >= FEWEST else [rows]
             works = [
                 pool.submit(
                     _gradients,
@@ -158,15 +167,16 @@ def learn_epoch(
                 for place, part in enumerate(parts)
             ]
             found = [work.result() for work in works]
-            learner.advance([gradients for _, gradients in found], len(rows))
+            behind = (epoch + done / len(order)) / learner.epochs
+            learner.advance([gradients for _, gradients in found], len(rows), behind)
             total, done = total + sum(loss for loss, _ in found), done + len(rows)
             progress(f"learn, epoch {epoch + 1}", done, len(order))
     return total / max(done, 1)
 
 
-def _batches(order: Int[np.ndarray, "R"], size: int) -> Iterator[Int[np.ndarray, "B"]]:
-    for start in range(0, len(order), size):
-        yield order[start : start + size]
+def _batches(order: Int[np.ndarray, "R"], size: int) -> list[Int[np.ndarray, "B"]]:
+    """Of even lengths: a last batch of one image would have no statistics."""
+    return np.array_split(order, -(-len(order) // size)) if len(order) else []
 
 
 def _gradients(

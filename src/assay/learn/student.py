@@ -1,11 +1,13 @@
-"""Student: a pretrained network whose last stages learn, with the head on top.
+"""Student: a pretrained network that learns, with a head on the outputs of its last stages.
 
-The first stages know edges and textures from ImageNet; they stay as they are, which halves the time of a
-step and keeps their activations out of memory. Batch norms keep ImageNet's statistics, so that an image
-is seen alike whatever else is in its batch, and several copies of one student agree to the last bit.
+The last stages learn, and their batch norms use the statistics of each batch: on the course data that is
+worth three points over ImageNet's statistics. What comes before them, edges and textures, stays as it is and
+takes no gradient, which saves a fifth of the time and costs nothing that could be measured
+(benchmarks/LOG.md). When the student is asked, its statistics are those of images as they are at that size:
+``recalibrate``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from typing import Any
 
@@ -13,14 +15,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from assay.embed.network import fold_batch_norms
-from assay.embed.speed import DTYPES, Plan, prepare
+from assay.embed.backbone import LEVELS
+from assay.embed.trunk import make_trunk, needed_tensors
 from assay.learn.layers import Layers
 
-ACTIVATIONS = {"gelu": nn.GELU, "relu": nn.ReLU}
+LEARNING = 5
+"""Stages that learn, the last ones, in networks that are known to run in a row; others learn as a whole."""
 
-TRIED_AT = 64
-"""Side of the images on which folded batch norms are compared with the others."""
+ACTIVATIONS = {"gelu": nn.GELU, "relu": nn.ReLU}
 
 
 class Head(nn.Module):
@@ -47,38 +49,57 @@ class Head(nn.Module):
 
     def layers(self) -> Layers:
         """What it has learned, as arrays."""
-        parts = tuple(part.detach().numpy().copy() for part in self.weights)
-        return Layers(self.mean.numpy(), self.scale.numpy(), parts, self.activation)
+        parts = tuple(part.detach().cpu().numpy().copy() for part in self.weights)
+        return Layers(self.mean.cpu().numpy(), self.scale.cpu().numpy(), parts, self.activation)
 
 
 class Student(nn.Module):
     """Normalised pixels (B, 3, S, S) to logits (B, K)."""
 
-    def __init__(self, network: nn.Module, head: Layers, levels: int, plan: Plan) -> None:
+    def __init__(self, network: nn.Module, head: Layers) -> None:
         super().__init__()
-        self.network = network.eval().requires_grad_(False)
-        blocks: Any = network.blocks
-        self.stages = nn.ModuleList(list(blocks)[-levels:]).requires_grad_(True)
+        self.trunk = make_trunk(network, "stages", LEVELS)
+        needed, front = needed_tensors(self.trunk), set[nn.Parameter]()
+        for module in self._front():
+            front |= {*module.parameters()}
+        # Layers that no feature comes from would have no gradient.
+        for name, number in network.named_parameters():
+            number.requires_grad_(name in needed and number not in front)
         self.head = Head(head)
-        self.dtype = DTYPES[plan.dtype]
-        front = nn.Sequential(network.conv_stem, network.bn1, *list(blocks)[:-levels])  # type: ignore[arg-type]  # modules, which timm does not annotate
-        # In a list, so that its copies of tensors do not count as the student's own.
-        self.front = [prepare(fold_batch_norms(front, TRIED_AT), plan)]
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks memory_format alone
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Logits; gradients reach the last stages and the head."""
-        with torch.no_grad():
-            maps = self.front[0](pixels.to(self.dtype)).float().contiguous(memory_format=torch.channels_last)
-        found = []
-        for stage in self.stages:
-            maps = stage(maps)
-            found.append(maps.mean(dim=(2, 3)))
-        logits: torch.Tensor = self.head(torch.cat(found, dim=1))
+        """Logits."""
+        logits: torch.Tensor = self.head(self.trunk(pixels))
         return logits
+
+    def train(self, mode: bool = True) -> "Student":
+        """As any module's, but that the front's statistics stay as they are."""
+        super().train(mode)
+        for module in self._front():
+            module.eval()
+        return self
+
+    def _front(self) -> list[nn.Module]:
+        """What does not learn."""
+        network = self.network
+        if not getattr(self.trunk, "in_a_row", False):
+            return []
+        return [network.conv_stem, network.bn1, *list(network.blocks)[:-LEARNING]]
+
+    def norms(self) -> list[nn.BatchNorm2d]:
+        """The batch norms that learn."""
+        found = [module for module in self.trunk.modules() if isinstance(module, nn.BatchNorm2d)]
+        return [norm for norm in found if norm.weight.requires_grad]
+
+    @property
+    def network(self) -> Any:
+        """The network without the head."""
+        return self.trunk.network
 
     def learning(self) -> list[nn.Parameter]:
         """What learns, in an order that does not change."""
-        return [*self.stages.parameters(), *self.head.parameters()]
+        return [number for number in self.parameters() if number.requires_grad]
 
 
 def copies_of(student: Student, n: int) -> list[Student]:
@@ -99,3 +120,22 @@ def put(student: Student, numbers: Sequence[torch.Tensor]) -> None:
     with torch.no_grad():
         for own, new in zip(student.learning(), numbers, strict=True):
             own.copy_(new)
+
+
+def recalibrate(network: nn.Module, norms: Sequence[nn.BatchNorm2d], batches: Iterable[torch.Tensor]) -> None:
+    """Give batch norms the statistics of these images, whatever they had; the network then evaluates.
+
+    An average of numbers has statistics that no step had (Izmailov et al. 2018, arXiv:1803.05407).
+    """
+    network.eval()
+    before = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the plain mean over all batches
+        norm.train()
+    with torch.no_grad():
+        for pixels in batches:
+            network(pixels)
+    for norm, momentum in zip(norms, before, strict=True):
+        norm.momentum = momentum
+    network.eval()

@@ -15,9 +15,10 @@ from assay.measure.curves import Bin, Covered, covered, reliability
 from assay.measure.intervals import wilson
 from assay.measure.scores import Report, classification_report
 
-Source = Literal["holdout", "cross-validation", "test set", "holdout of the partial model"]
-"""Where the images came from: sealed before fitting, each scored by models that had not seen it, another
-set altogether, or sealed from a model that learned from all the other images: not this very model."""
+Source = Literal["holdout", "cross-validation", "validation", "test set", "holdout of the partial model"]
+"""Where the images came from: sealed before fitting; each scored by models that had not seen it; kept aside
+while this very model was fitted, and looked at meanwhile; another set altogether; or sealed from a model
+that learned from all the other images: not this very model."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,9 +4,11 @@ The head learns from each image and its mirror. The belief that fixes the labels
 the model that is saved looks at the image alone, at half the cost, and its figures are its own.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Int
 
 from assay._types import UNKNOWN, Labels, Mask, Matrix, Probs, Progress, silent
 from assay.embed.images import Features
@@ -18,6 +20,8 @@ from assay.fix.result import FixedLabels
 from assay.learn.heads import MLPHead
 from assay.learn.layers import Layers
 from assay.learn.threads import one_thread_each
+
+Rows = Int[np.ndarray, "_"]
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,11 @@ class Learned:
     fixed: FixedLabels
     out_of_fold: Probs
     """P(class | image) (N, K) as the head gives it, calibrated, from heads that never saw the image: what
-    cross-validated figures rest on."""
+    cross-validated figures rest on. With ``watched``, from this very model, honest of those rows alone."""
+    says: Callable[[Rows], Probs]
+    """P(class) of the images at some rows, as the saved model gives it."""
+    watched: Rows | None = None
+    """Trusted images that were kept aside to measure a fine-tuned model; None where folds do that."""
 
 
 def learn(data: Labelled, *, progress: Progress = silent) -> Learned:
@@ -69,14 +77,16 @@ def learn(data: Labelled, *, progress: Progress = silent) -> Learned:
         options = CrossFit(seed=data.seed, workers=data.workers)
         fitted = cross_fit(evidence, data.fold_of, make_head, options, progress)
     calibration = calibrate(fitted.views[0], data.trusted)
+    head: Layers = fitted.classifier.layers_.calibrated(calibration.sharpness, calibration.bias)
     return Learned(
-        head=fitted.classifier.layers_.calibrated(calibration.sharpness, calibration.bias),
+        head=head,
         noise=noise,
         representative=check_representative(
             views[0], given, data.trusted, rows=fit, classes=data.classes, seed=data.seed
         ),
         fixed=fix(data, fitted.belief, noise),
         out_of_fold=calibration.apply(fitted.views[0]),
+        says=lambda rows: head.probabilities(views[0][rows]),
     )
 
 

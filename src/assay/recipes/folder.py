@@ -78,14 +78,29 @@ class RunFolder:
         """sha256 of each result that is there."""
         return {name: file_digest(self.path / name) for name in RESULTS if (self.path / name).is_file()}
 
+    @property
+    def checkpoint(self) -> Path:
+        """What fine-tuning goes on from; gone once the run is finished."""
+        return self.path / "checkpoints" / "student.safetensors"
+
+    def drop_checkpoint(self) -> None:
+        """Delete it, and its folder if nothing else is there."""
+        self.checkpoint.unlink(missing_ok=True)
+        _remove_if_empty(self.checkpoint.parent)
+
     def clear(self) -> None:
         """Delete what a run wrote, and nothing else; run.json goes last, so a kill leaves a run's folder."""
+        self.drop_checkpoint()
         for name in (*RESULTS, "run.json"):
             (self.path / name).unlink(missing_ok=True)
-        if (self.path / "model").is_dir() and not any((self.path / "model").iterdir()):
-            (self.path / "model").rmdir()
+        _remove_if_empty(self.path / "model")
 
     def _sweep(self) -> None:
         """Delete the half files of a run that was killed while it wrote; nobody else writes here now."""
-        for folder in (self.path, self.path / "model"):
+        for folder in (self.path, self.path / "model", self.checkpoint.parent):
             sweep(folder)
+
+
+def _remove_if_empty(folder: Path) -> None:
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()

@@ -23,7 +23,7 @@ from assay.recipes.card import assemble_model, model_card
 from assay.recipes.carried import carried_figures, partial_run
 from assay.recipes.folder import RunFolder
 from assay.recipes.histogram import Baseline, train_histogram
-from assay.recipes.measuring import cross_validated, held_out
+from assay.recipes.measuring import held_out, validated
 from assay.recipes.options import RunOptions, Say
 from assay.recipes.outputs import write_outputs
 from assay.recipes.record import (
@@ -76,6 +76,7 @@ class _Found:
 
     dataset: Dataset
     backbone: Backbone
+    """The model's: fine-tuned, or the one whose features were embedded."""
     sealed: Sealed
     learned: Learned
     baseline: Baseline
@@ -109,10 +110,31 @@ def _learn(job: Job, record: dict[str, Any]) -> _Found:
         sealed = close_seal(dataset, job.split, features, options)
     with watch.stage("learn"):
         learned = learn(sealed.data, progress=job.progress)
+    learned, backbone = _refined(job, record, dataset, sealed, learned, backbone)
     with watch.stage("baseline"):
         fit = sealed.data.fold_of != UNKNOWN
         baseline = train_histogram(dataset, fit, options.cache, workers=options.workers, seed=options.seed)
     return _Found(dataset, backbone, sealed, learned, baseline)
+
+
+def _refined(
+    job: Job,
+    record: dict[str, Any],
+    dataset: Dataset,
+    sealed: Sealed,
+    learned: Learned,
+    backbone: Backbone,
+) -> tuple[Learned, Backbone]:
+    """What the effort makes of what ``fast`` found: it may leave it as it is."""
+    if job.options.effort == "fast":
+        return learned, backbone
+    from assay.recipes.refine_run import Place, refine_run  # with torch, which fast does without
+
+    spent = sum(job.watch.seconds.values())
+    place = Place(job.folder, job.options, job.say, job.progress, spent)
+    with job.watch.stage("fine-tune"):
+        refined = refine_run(place, record, dataset, sealed, learned)
+    return (refined.learned, refined.backbone) if refined else (learned, backbone)
 
 
 def _measure(job: Job, record: dict[str, Any], found: _Found) -> dict[str, Evaluation]:
@@ -123,7 +145,7 @@ def _measure(job: Job, record: dict[str, Any], found: _Found) -> dict[str, Evalu
     with job.watch.stage("measure"):
         return {
             **held_out(found.dataset, found.sealed, found.learned, found.baseline, n_skipped),
-            **cross_validated(found.dataset, found.learned),
+            **validated(found.dataset, found.learned),
             **_carried(job, record),
         }
 
@@ -167,6 +189,7 @@ def _write(
         "outputs": job.folder.outputs(),
     }
     job.folder.write(record)
+    job.folder.drop_checkpoint()
     return result
 
 

@@ -1,12 +1,16 @@
-"""The figures of a run: cross-validated on what was learned from, then on the sealed holdout."""
+"""The figures of a run: validated on the part that may be learned from, then on the sealed holdout."""
 
 import numpy as np
 
 from assay.data.dataset import Dataset
 from assay.measure import Evaluation, evaluate
+from assay.measure.evaluate import Source
 from assay.recipes.assay import Learned
 from assay.recipes.histogram import Baseline
 from assay.recipes.sealing import Sealed
+
+CROSS: Source = "cross-validation"
+ASIDE: Source = "validation"
 
 TITLES = {
     "histogram": "histogram baseline",
@@ -14,19 +18,28 @@ TITLES = {
     "histogram_leaks_included": "histogram baseline, copies included",
     "assay_leaks_included": "assay, copies included",
     "assay_cross_validated": "assay, cross-validated",
+    "assay_validated": "assay, on images kept aside",
     "labels_cross_validated": "fixed labels, cross-validated",
+    "labels_validated": "fixed labels, on images kept aside",
 }
 """The figures of a run in the order in which a person reads them."""
 
 
-def cross_validated(dataset: Dataset, learned: Learned) -> dict[str, Evaluation]:
-    """The head and the fixed labels on the trusted images that may be learned from, out of fold."""
-    fit = learned.fixed.sample
-    known, names = learned.fixed.trusted[fit], dataset.titles or dataset.classes
-    said = {"assay": learned.out_of_fold, "labels": learned.fixed.posterior}
+def validated(dataset: Dataset, learned: Learned) -> dict[str, Evaluation]:
+    """The head and the fixed labels on the trusted images that may be learned from: out of fold, or on
+    those that were kept aside.
+    """
+    known, names = learned.fixed.trusted, dataset.titles or dataset.classes
+    labels = learned.fixed.sample
+    head, suffix, source = (
+        (labels, "cross_validated", CROSS)
+        if learned.watched is None
+        else (learned.watched, "validated", ASIDE)
+    )
+    said = {"assay": (head, learned.out_of_fold), "labels": (labels, learned.fixed.posterior)}
     return {
-        f"{name}_cross_validated": evaluate(known, probs[fit], names, source="cross-validation")
-        for name, probs in said.items()
+        f"{name}_{suffix}": evaluate(known[rows], probs[rows], names, source=source)
+        for name, (rows, probs) in said.items()
     }
 
 
@@ -39,7 +52,7 @@ def held_out(
     ----------
     n_skipped : held-out images that could not be used
     """
-    names, plain = dataset.titles or dataset.classes, sealed.data.features.views[0]
+    names = dataset.titles or dataset.classes
     held = {"": np.setdiff1d(sealed.holdout, sealed.leaked)}
     if len(sealed.leaked):
         held["_leaks_included"] = sealed.holdout
@@ -49,7 +62,7 @@ def held_out(
             continue
         truth = dataset.trusted[rows]
         simple = baseline.model.probabilities(baseline.features[rows])
-        ours = learned.head.probabilities(plain[rows])
+        ours = learned.says(rows)
         found[f"histogram{suffix}"] = evaluate(truth, simple, names, source="holdout", skipped=n_skipped)
         found[f"assay{suffix}"] = evaluate(
             truth,

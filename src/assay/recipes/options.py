@@ -13,7 +13,8 @@ from assay.data.dataset import ReadOptions
 from assay.embed.backbone import DEFAULT_BACKBONE, DEFAULT_SIZE
 from assay.embed.weights import file_digest
 
-EFFORTS = ("fast",)
+EFFORTS = ("fast", "balanced")
+"""``fast``: frozen features and a head; ``balanced`` fine-tunes a network, see ``recipes.schedule``."""
 
 Say = Callable[[str], None]
 """What a run calls with a line that a person should read now."""
@@ -52,6 +53,10 @@ class RunOptions:
     seed: int = 0
     effort: str = "fast"
     """One of ``EFFORTS``."""
+    student: str | None = None
+    """The network that is fine-tuned; None: that of the effort."""
+    time_limit: float | None = None
+    """Seconds that the run may take, about: fewer epochs fit into less; None: as long as it takes."""
     cache: Path = field(default_factory=default_cache)
     """Of features, converted weights and measured speeds; shared by any number of runs."""
     workers: int = 2
@@ -66,6 +71,10 @@ class RunOptions:
             raise UsageError(f"--threshold: expected a probability from 0 to 1, got {self.threshold}")
         if self.folds < 2:
             raise UsageError(f"--folds: expected 2 or more, got {self.folds}")
+        if self.effort == "fast" and (self.student is not None or self.time_limit is not None):
+            raise UsageError("--student, --time-limit: expected with --effort balanced, got fast")
+        if self.time_limit is not None and self.time_limit <= 0:
+            raise UsageError(f"--time-limit: expected more than nothing, got {self.time_limit:g} seconds")
         if self.figures_from is not None and self.holdout != 0:
             raise UsageError(
                 "--figures-from: a model that is measured on a holdout has figures of its own; "
@@ -96,6 +105,8 @@ class RunSettings(TypedDict, total=False):
     threshold: float
     seed: int
     effort: str
+    student: str | None
+    time_limit: float | None
     cache: Path
     workers: int
     figures_from: Path | None

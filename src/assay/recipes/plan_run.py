@@ -9,6 +9,7 @@ import numpy as np
 
 from assay._types import Backbone
 from assay.embed.backbone import load_backbone
+from assay.recipes.job import Job
 from assay.recipes.options import RunOptions, Say, unheard
 from assay.recipes.run import prepare
 
@@ -37,6 +38,8 @@ class RunPlan:
     """To embed one, timed now."""
     seconds: float
     """Of the whole run."""
+    fine_tuning: str
+    """The network and its epochs, in words; empty at effort ``fast``."""
     cache_bytes: int
     """Room for features in the cache."""
     resumes: bool
@@ -61,6 +64,8 @@ def plan_run(
         options.backbone, options.cache, size=options.size, weights=options.weights, dtype=options.dtype
     )
     n, each_s = len(job.dataset), _embed_s(backbone)
+    fast_s = n * 2 * each_s + max(n * LEARN_S_PER_IMAGE, LEARN_S_AT_LEAST)
+    words, tuning_s = ("", 0.0) if options.effort == "fast" else _fine_tuning(job, fast_s)
     return RunPlan(
         images=n,
         classes=len(job.dataset.classes),
@@ -69,10 +74,24 @@ def plan_run(
         backbone=backbone.name,
         size=backbone.size,
         milliseconds_per_image=1000 * each_s,
-        seconds=n * 2 * each_s + max(n * LEARN_S_PER_IMAGE, LEARN_S_AT_LEAST),
+        seconds=fast_s + tuning_s,
+        fine_tuning=words,
         cache_bytes=n * 2 * backbone.width * np.dtype(np.float16).itemsize,
         resumes=bool(record),
     )
+
+
+def _fine_tuning(job: Job, fast_s: float) -> tuple[str, float]:
+    from assay.recipes.refine_run import blank_squares, load_student, paces
+    from assay.recipes.schedule import EFFORTS, fit_schedule
+
+    options, n = job.options, len(job.dataset)
+    stages, backbones = EFFORTS[options.effort].stages_for(n), load_student(options)
+    pace = paces(backbones, blank_squares(stages), len(job.dataset.classes))
+    left = None if options.time_limit is None else options.time_limit - fast_s
+    schedule = fit_schedule(stages, pace, n, n, left)
+    name = next(iter(backbones.values())).name
+    return (schedule.words(name, n) if schedule.stages else ""), schedule.seconds
 
 
 def _embed_s(backbone: Backbone) -> float:

@@ -31,6 +31,8 @@ class Sealed:
     leaked: Int[np.ndarray, "L"]
     """Those of them whose picture is also in the fit part, byte for byte or re-saved, cropped, recoloured:
     their figures would measure memory, so the evaluation leaves them out and says so."""
+    copies: list[Group]
+    """Images that show one picture, in groups of two or more."""
 
 
 def close_seal(dataset: Dataset, split: Split, features: Features, options: RunOptions) -> Sealed:
@@ -72,6 +74,7 @@ def close_seal(dataset: Dataset, split: Split, features: Features, options: RunO
         ),
         holdout=holdout,
         leaked=_leaked(holdout, fold_of != UNKNOWN, copies),
+        copies=copies,
     )
 
 

@@ -1,0 +1,54 @@
+"""How long an image takes here, learned from and looked at: timed on a few batches before it all begins."""
+
+import time
+from copy import deepcopy
+from dataclasses import dataclass
+
+import numpy as np
+
+from assay._types import Batch
+from assay.embed.backbone import TimmBackbone
+from assay.learn.layers import Layers
+from assay.learn.loop import Learner, Material, Tuning, learn_epoch
+from assay.learn.pixels import to_pixels
+from assay.learn.student import Student
+
+STEPS = 3
+"""Timed; the fastest counts, for the first warms up and other programs disturb the rest."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Milliseconds an image at one size."""
+
+    learn: float
+    look: float
+
+
+def measure_pace(backbone: TimmBackbone, squares: Batch, n_classes: int, tuning: Tuning) -> Pace:
+    """Learn and look for a moment, and forget it.
+
+    Parameters
+    ----------
+    squares : (N, s, s, 3), of which the first are used
+    """
+    some = np.ascontiguousarray(squares[: tuning.batch])
+    targets = np.full((len(some), n_classes), 1 / n_classes)
+    student = Student(deepcopy(backbone.network), _blank_head(backbone.width, n_classes))
+    learner = Learner(student, tuning, STEPS, seed=0)
+    material, convert = Material(some, np.arange(len(some)), targets), to_pixels(backbone)
+    seen = np.zeros((len(some), backbone.size, backbone.size, 3), dtype=np.uint8)
+    learned, looked = [], []
+    for step in range(STEPS):
+        start = time.perf_counter()
+        learn_epoch(learner, material, step, convert)
+        middle = time.perf_counter()
+        backbone.embed(seen)
+        learned.append(middle - start)
+        looked.append(time.perf_counter() - middle)
+    return Pace(1000 * min(learned) / len(some), 1000 * min(looked) / len(some))
+
+
+def _blank_head(width: int, n_classes: int) -> Layers:
+    ones, none = np.ones(width, dtype=np.float32), np.zeros(n_classes, dtype=np.float32)
+    return Layers(ones, ones, (np.zeros((width, n_classes), dtype=np.float32), none))

@@ -1,0 +1,193 @@
+"""assay at effort ``balanced``: a network is fine-tuned on the posterior and corrects it.
+
+What the frozen features said of an image, out of fold, is never thrown away: after each epoch it is weighed
+against what the student says (``fix.pool``), by the audit's trusted labels, which neither of them knows.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from assay._types import UNKNOWN, Batch, Labels, Probs, Progress, Transition, silent
+from assay.embed.backbone import TimmBackbone
+from assay.fix.calibrate import calibrate
+from assay.fix.pool import Pool, fit_pool
+from assay.fix.posterior import posterior
+from assay.fix.result import FixedLabels
+from assay.learn.finetune import Lesson, Stage, Told, Tuned, fine_tune
+from assay.learn.loop import Tuning
+from assay.learn.scoring import score
+from assay.measure import wilson
+from assay.recipes.aside import Aside
+from assay.recipes.assay import Labelled, Learned
+from assay.recipes.options import Say, unheard
+
+Rows = Int[np.ndarray, "_"]
+
+
+@dataclass(frozen=True)
+class Refined:
+    """A fine-tuned model and the labels that it corrected."""
+
+    learned: Learned
+    backbone: TimmBackbone
+    """The student's."""
+
+
+@dataclass(frozen=True)
+class Way:
+    """How to fine-tune."""
+
+    stages: Sequence[Stage]
+    backbones: Mapping[int, TimmBackbone]
+    """The pretrained network at each stage's size."""
+    kept: Path
+    """File of the checkpoint."""
+    identity: str
+    """Of the run, so that no other goes on from its checkpoint."""
+    tuning: Tuning = field(default_factory=Tuning)
+
+
+def refine(
+    data: Labelled,
+    learned: Learned,
+    squares: Batch,
+    aside: Aside,
+    way: Way,
+    *,
+    say: Say = unheard,
+    progress: Progress = silent,
+) -> Refined:
+    """Fine-tune on what effort ``fast`` found; nothing here sees the holdout's trusted labels.
+
+    Parameters
+    ----------
+    squares : of all images, see ``embed.squares``
+    say : is told the running figures
+    """
+    bench = _Bench(data, learned, aside)
+    epochs = sum(stage.epochs for stage in way.stages)
+
+    def judge(told: Told) -> Float[np.ndarray, "R K"]:
+        likely = bench.corrected(told) if len(told.rows) else told.probs
+        say(bench.words(told, epochs, likely))
+        return likely
+
+    lesson = Lesson(squares, aside.learn, bench.taught, learned.fixed.posterior, aside.audit, aside.watched)
+    tuned = fine_tune(
+        lesson,
+        way.stages,
+        way.backbones,
+        judge,
+        way.tuning,
+        seed=data.seed,
+        workers=data.workers,
+        kept=way.kept,
+        identity=way.identity,
+        progress=progress,
+    )
+    return Refined(_conclude(bench, tuned, _everywhere(tuned, squares, data, progress)), tuned.backbone)
+
+
+@dataclass(frozen=True)
+class _Bench:
+    """What is known of the images besides the student."""
+
+    data: Labelled
+    learned: Learned
+    """At effort ``fast``."""
+    aside: Aside
+
+    @property
+    def taught(self) -> Labels:
+        """Trusted and decided labels that the student learns."""
+        taught = (self.data.trusted if self.data.known is None else self.data.known).copy()
+        taught[self.aside.audit] = taught[self.aside.watched] = UNKNOWN
+        return taught
+
+    def opinions(self, says: Float[np.ndarray, "R K"], rows: Rows) -> list[Float[np.ndarray, "R K"]]:
+        """Of frozen features, and of the student, about some rows."""
+        return [self.learned.fixed.belief[rows], says]
+
+    def pool(self, says: Float[np.ndarray, "J K"], judges: Rows) -> Pool:
+        """The worth of both opinions and of the given label, by the trusted labels of the judges."""
+        return fit_pool(
+            self.opinions(says, judges), self.data.given[judges], self.data.trusted[judges], self.transition
+        )
+
+    @property
+    def transition(self) -> Transition:
+        """P(given | true)."""
+        return self.learned.noise.transition
+
+    def corrected(self, told: Told) -> Float[np.ndarray, "R K"]:
+        """The posterior of the rows that the student was asked about."""
+        pool = self.pool(told.probs[np.isin(told.rows, self.aside.audit)], self.aside.audit)
+        belief = pool.belief(self.opinions(told.probs, told.rows))
+        return posterior(self.data.given[told.rows], belief, self.transition, pool.strength)
+
+    def words(self, told: Told, epochs: int, likely: Float[np.ndarray, "R K"]) -> str:
+        """The running figures."""
+        truth, n = self.data.trusted, len(self.aside.watched)
+        right = int(np.sum(told.watched.argmax(axis=1) == truth[self.aside.watched]))
+        share = wilson(right, n)
+        line = (
+            f"epoch {told.epoch + 1} of {epochs}, {told.size} px, {told.learned_from:,} images: "
+            f"{100 * share.estimate:.1f} % ({100 * share.low:.1f} to {100 * share.high:.1f}) right of {n:,} "
+            "images not learned from"
+        )
+        if not len(told.rows):
+            return line
+        judges = np.isin(told.rows, self.aside.audit)
+        fixed = likely[judges].argmax(axis=1) == truth[self.aside.audit]
+        return f"{line}, {100 * fixed.mean():.1f} % of the fixed labels"
+
+
+def _everywhere(tuned: Tuned, squares: Batch, data: Labelled, progress: Progress) -> Probs:
+    """What the student says of all images, evenly unsure of those that were skipped."""
+    says = np.full((len(data.given), len(data.classes)), 1 / len(data.classes))
+    usable = np.flatnonzero(data.usable)
+    says[usable] = score(tuned.backbone, tuned.head, squares, usable, workers=data.workers, progress=progress)
+    return says
+
+
+def _conclude(bench: _Bench, tuned: Tuned, plain: Probs) -> Learned:
+    """The calibrated model, and labels that are fixed by all that is known.
+
+    Images that were not learned from have a pool of their own: their given label was never memorised.
+    """
+    data, aside = bench.data, bench.aside
+    belief, likely, strength = bench.learned.fixed.belief.copy(), bench.learned.fixed.posterior.copy(), 1.0
+    new = np.setdiff1d(np.flatnonzero(data.usable), aside.learn)
+    for judges, rows in ((aside.watched, new), (aside.audit, aside.learn)):
+        # A judge is judged by the others.
+        halves = [(judges[1::2], judges[::2]), (judges[::2], judges[1::2])]
+        for fitted_on, told in [(judges, rows), *halves]:
+            pool = bench.pool(plain[fitted_on], fitted_on)
+            belief[told] = pool.belief(bench.opinions(plain[told], told))
+            likely[told] = posterior(data.given[told], belief[told], bench.transition, pool.strength)
+        strength = bench.pool(plain[judges], judges).strength
+    watched = np.where(np.isin(np.arange(len(plain)), aside.watched), data.trusted, UNKNOWN)
+    calibration = calibrate(plain, watched)
+    says = calibration.apply(plain)
+    fixed = FixedLabels(
+        data.given,
+        data.trusted,
+        belief,
+        likely,
+        data.usable,
+        strength,
+        data.threshold,
+        checked=np.isin(np.arange(len(plain)), aside.audit),
+    )
+    return replace(
+        bench.learned,
+        head=tuned.head.calibrated(calibration.sharpness, calibration.bias),
+        fixed=fixed if data.known is None else fixed.relying_on(data.known),
+        says=lambda rows: says[rows],
+        out_of_fold=says,
+        watched=aside.watched,
+    )

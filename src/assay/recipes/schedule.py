@@ -1,0 +1,85 @@
+"""Efforts: which network is fine-tuned, how many epochs at which size, and how long that takes here."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from assay.learn.finetune import Stage
+from assay.learn.pace import Pace
+
+MANY = 12_000
+"""Images of which an epoch has steps enough."""
+
+MOST_TIMES = 20
+"""By which epochs are multiplied for few images."""
+
+
+@dataclass(frozen=True)
+class Effort:
+    """A student and its schedule."""
+
+    student: str
+    """A network of timm."""
+    stages: tuple[Stage, ...]
+    """For ``MANY`` images or more."""
+
+    def stages_for(self, n: int) -> tuple[Stage, ...]:
+        """The stages for ``n`` images: more epochs where these are few, for a network learns by steps."""
+        times = min(max(round(MANY / max(n, 1)), 1), MOST_TIMES)
+        return tuple(replace(stage, epochs=times * stage.epochs) for stage in self.stages)
+
+
+EFFORTS = {
+    "balanced": Effort("tf_efficientnet_lite0", (Stage(64, 2), Stage(96, 3))),
+}
+"""Besides ``fast``, which fine-tunes nothing; chosen on the validation slice, see benchmarks/LOG.md."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """What will be done, and about how long it takes."""
+
+    stages: tuple[Stage, ...]
+    """Empty if there is no time for any."""
+    seconds: float
+
+    def words(self, student: str, n: int) -> str:
+        """For a person, before it begins."""
+        epochs = ", ".join(f"{stage.epochs} at {stage.size} px" for stage in self.stages)
+        return f"fine-tuning {student} on {n:,} images, epochs: {epochs}; about {self.seconds / 60:.0f} min"
+
+    def to_json(self) -> list[list[int]]:
+        """Size and epochs of each stage."""
+        return [[stage.size, stage.epochs] for stage in self.stages]
+
+    @staticmethod
+    def from_json(found: Sequence[Sequence[Any]]) -> tuple[Stage, ...]:
+        """The stages that ``to_json`` gave."""
+        return tuple(Stage(int(size), int(epochs)) for size, epochs in found)
+
+
+def fit_schedule(
+    stages: Sequence[Stage], pace: Mapping[int, Pace], learned_from: int, asked: int, limit_s: float | None
+) -> Schedule:
+    """As many of the epochs as the time allows; the longest stage gives way first, the last epoch last.
+
+    Parameters
+    ----------
+    pace : at each stage's size
+    learned_from, asked : images of an epoch, and of the final look at all
+    limit_s : seconds there are; None for as many as it takes
+    """
+    kept = tuple(stages)
+    while kept and limit_s is not None and _seconds(kept, pace, learned_from, asked) > limit_s:
+        # The later of two equally long stages, whose epochs cost more.
+        at = max(range(len(kept)), key=lambda i: (kept[i].epochs, i))
+        shorter = replace(kept[at], epochs=kept[at].epochs - 1)
+        kept = tuple(stage for stage in (*kept[:at], shorter, *kept[at + 1 :]) if stage.epochs)
+    return Schedule(kept, _seconds(kept, pace, learned_from, asked))
+
+
+def _seconds(stages: Sequence[Stage], pace: Mapping[int, Pace], learned_from: int, asked: int) -> float:
+    learn = sum(stage.epochs * learned_from * pace[stage.size].learn for stage in stages)
+    look = sum(stage.epochs * learned_from * pace[stage.size].look for stage in stages)
+    last = 2 * asked * pace[stages[-1].size].look if stages else 0.0
+    return (learn + look + last) / 1000

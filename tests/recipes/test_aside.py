@@ -1,0 +1,57 @@
+"""Images set aside are of no other use."""
+
+import numpy as np
+import pytest
+
+from assay._errors import LabelError
+from assay._types import UNKNOWN
+from assay.embed.images import Features
+from assay.recipes.aside import MOST, set_aside
+from assay.recipes.assay import Labelled
+
+
+def labelled(n=1_000, trusted=400, seed=0) -> Labelled:
+    """The labels of a data set whose last tenth is held out."""
+    rng = np.random.default_rng(seed)
+    known = np.where(np.arange(n) < trusted, rng.integers(0, 4, n), UNKNOWN)
+    fold_of = np.where(np.arange(n) < n * 9 // 10, np.arange(n) % 5, UNKNOWN)
+    blank = np.zeros((n, 1), dtype=np.float32)
+    features = Features((blank,), (None,) * n, {}, {}, 0)
+    return Labelled(features, known, known, fold_of != UNKNOWN, fold_of, tuple("abcd"), seed, 0.8)
+
+
+def test_a_tenth_of_the_trusted_images_each():
+    """From each class in proportion; the audit is learned from, the watched are not."""
+    data = labelled()
+    found = set_aside(data, [])
+    assert len(found.audit) == len(found.watched) == 40
+    assert (data.trusted[found.audit] != UNKNOWN).all()
+    assert (data.trusted[found.watched] != UNKNOWN).all()
+    assert np.isin(found.audit, found.learn).all()
+    assert not np.isin(found.watched, found.learn).any()
+    assert len(found.learn) == 900 - 40
+    counts = [np.bincount(data.trusted[rows]) for rows in (found.audit, found.watched)]
+    assert np.abs(counts[0] - counts[1]).max() <= 1
+
+
+def test_copies_of_a_watched_picture_are_not_learned_from():
+    """Or the figure would measure memory; an audit image among them is no audit image."""
+    data = labelled()
+    plain = set_aside(data, [])
+    copies = [np.array([plain.watched[0], plain.audit[0], 899]), np.array([700, 701])]
+    found = set_aside(data, copies)
+    assert np.array_equal(found.watched, plain.watched)
+    assert np.array_equal(np.setdiff1d(plain.learn, found.learn), sorted([plain.audit[0], 899]))
+    assert np.array_equal(np.setdiff1d(plain.audit, found.audit), [plain.audit[0]])
+
+
+def test_of_many_no_more_than_enough():
+    """A thousand tell enough."""
+    found = set_aside(labelled(40_000, 30_000), [])
+    assert len(found.watched) == len(found.audit) <= MOST
+
+
+def test_too_few_are_refused():
+    """Two images would judge nothing."""
+    with pytest.raises(LabelError, match=r"^expected 20 trusted images or more .* got 19;"):
+        set_aside(labelled(trusted=19), [])

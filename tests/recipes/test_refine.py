@@ -1,0 +1,181 @@
+"""Runs that fine-tune: better than frozen features, resumed to the same bytes, and honest about it."""
+
+import json
+import shutil
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small_runs import draw_data, quick_learning
+
+pytest.importorskip("timm")
+
+from assay._errors import LabelError, UsageError  # only where torch is
+from assay.data.dataset import ReadOptions  # the same
+from assay.data.read import read_dataset  # the same
+from assay.data.split import seal_holdout  # the same
+from assay.learn.finetune import Stage  # the same
+from assay.predict.runtime import load_runtime  # the same
+from assay.recipes import RunResult, run  # the same
+from assay.recipes.options import RunOptions  # the same
+from assay.recipes.outputs import read_facts  # the same
+from assay.recipes.plan_run import plan_run  # the same
+from assay.recipes.schedule import EFFORTS, Effort  # the same
+
+pytestmark = [pytest.mark.train, pytest.mark.slow]
+
+SMALL = Effort("tf_efficientnet_lite0", (Stage(32, 1), Stage(40, 1)))
+SAME = ("labels.csv", "noise.json", "model/model.safetensors")
+
+
+@dataclass(frozen=True)
+class Fine:
+    """A finished run at effort ``balanced``."""
+
+    result: RunResult
+    images: Path
+    options: RunOptions
+    said: list[str]
+
+    @property
+    def out(self) -> Path:
+        return self.result.folder
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch):
+    """Two epochs or so on tiny images."""
+    monkeypatch.setitem(EFFORTS, "balanced", SMALL)
+    monkeypatch.setattr("assay.recipes.schedule.MOST_TIMES", 2)
+
+
+@pytest.fixture(scope="module")
+def fine(tmp_path_factory):
+    place, said = tmp_path_factory.mktemp("fine"), []
+    data = draw_data(place / "data")
+    read = ReadOptions(noisy=data.folder / "noisy.csv", trusted=data.folder / "trusted.csv")
+    options = RunOptions(read=read, backbone="tiny", cache=place / "features", effort="balanced")
+    with quick_learning(), pytest.MonkeyPatch.context() as patch:
+        patch.setitem(EFFORTS, "balanced", SMALL)
+        patch.setattr("assay.recipes.schedule.MOST_TIMES", 2)
+        result = run(data.images, place / "out", options, say=said.append)
+    return Fine(result, data.images, options, said)
+
+
+def bytes_of(out: Path) -> list[bytes]:
+    return [(out / name).read_bytes() for name in SAME]
+
+
+def test_the_fine_tuned_network_is_the_model(fine):
+    """It is saved, as the student at its last size, and its graph says what was measured."""
+    facts = read_facts(fine.out)
+    assert facts["model"] == {"architecture": "tf_efficientnet_lite0", "size": 40}
+    assert facts["recipes"]["assay"]["accuracy"]["estimate"] > 0.6
+    runtime = load_runtime(fine.out)
+    assert runtime.size == 40
+    record = json.loads((fine.out / "run.json").read_text())
+    assert record["backbone"]["name"] == "tiny"
+    assert record["fine_tuning"]["student"] == "tf_efficientnet_lite0"
+    assert record["fine_tuning"]["stages"] == [[32, 2], [40, 2]]
+
+
+def test_the_plan_and_the_figures_are_said(fine):
+    """Before it begins, what will be done; after each epoch, how right it is of images it never saw."""
+    assert any(line.startswith("fine-tuning tf_efficientnet_lite0 on ") for line in fine.said)
+    epochs = [line for line in fine.said if line.startswith("epoch ")]
+    assert len(epochs) == 4
+    assert epochs[0].startswith("epoch 1 of 4, 32 px, ")
+    assert epochs[0].endswith("% of the fixed labels")
+    assert epochs[-1].endswith("right of 10 images not learned from")
+
+
+def test_figures_come_from_images_kept_aside(fine):
+    """The model's from those that it never saw, the labels' from those whose trusted label it never saw."""
+    learned = fine.result.learned
+    watched, checked = learned.watched, learned.fixed.sample
+    assert not np.intersect1d(watched, checked).size
+    found = fine.result.evaluations
+    assert found["assay_validated"].source == found["labels_validated"].source == "validation"
+    assert found["assay_validated"].n == len(watched)
+    assert found["labels_validated"].n == len(checked)
+    assert "assay_cross_validated" not in found
+    assert (learned.fixed.trusted[checked] >= 0).all()
+    text = (fine.out / "model" / "README.md").read_text()
+    assert "on images kept aside" in text
+
+
+def test_a_killed_run_goes_on_to_the_same_bytes(fine, tmp_path):
+    """It goes on after the last epoch that was kept; in the end there is no checkpoint."""
+    heard: list[str] = []
+
+    def killing(line):
+        heard.append(line)
+        if line.startswith("epoch 3 "):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(fine.images, tmp_path / "out", fine.options, say=killing)
+    kept = tmp_path / "out" / "checkpoints" / "student.safetensors"
+    assert kept.exists()
+    heard.clear()
+    run(fine.images, tmp_path / "out", fine.options, say=heard.append)
+    assert [line[:12] for line in heard if line.startswith("epoch ")] == [
+        f"epoch {n} of 6" for n in (4, 5, 6)
+    ]
+    assert bytes_of(tmp_path / "out") == bytes_of(fine.out)
+    assert not kept.parent.exists()
+
+
+def test_the_holdout_teaches_nothing(fine, tmp_path, monkeypatch):
+    """With all its labels wrong, trusted and given, noise and model are the same to the byte."""
+    split = seal_holdout(read_dataset(fine.images, fine.options.read).trusted)
+    # The labels that it is stratified by change.
+    monkeypatch.setattr(sys.modules["assay.recipes.run"], "seal_holdout", lambda *_, **__: split)
+    data, wrong = tmp_path / "data", {"ash": "birch", "birch": "cedar", "cedar": "ash"}
+    shutil.copytree(fine.images.parent, data)
+    held = {fine.result.dataset.names[row] for row in split.holdout}
+    for name in ("noisy.csv", "trusted.csv"):
+        rows = [line.split(",") for line in (data / name).read_text().splitlines()]
+        lines = [f"{image},{wrong[label] if image in held else label}\n" for image, label in rows]
+        (data / name).write_text("".join(lines))
+    read = ReadOptions(noisy=data / "noisy.csv", trusted=data / "trusted.csv")
+    result = run(data / "images", tmp_path / "out", replace(fine.options, read=read))
+    assert result.evaluations["assay"].accuracy.estimate < 0.4
+    names = ("noise.json", "model/model.safetensors")
+    assert [(tmp_path / "out" / name).read_bytes() for name in names] == [
+        (fine.out / name).read_bytes() for name in names
+    ]
+
+
+def test_a_time_limit_leaves_what_fast_found(fine, tmp_path):
+    """Where not one epoch fits, the run ends as effort fast would, and says so."""
+    said: list[str] = []
+    options = replace(fine.options, time_limit=0.001)
+    result = run(fine.images, tmp_path / "out", options, say=said.append)
+    assert any("no epoch of tf_efficientnet_lite0 fits into the time limit" in line for line in said)
+    assert result.model.architecture == "tiny"
+    assert "assay_cross_validated" in result.evaluations
+
+
+def test_a_plan_tells_of_fine_tuning(fine, tmp_path):
+    """Its network, epochs and time, without writing anything."""
+    plan = plan_run(fine.images, tmp_path / "out", fine.options)
+    assert plan.fine_tuning.startswith("fine-tuning tf_efficientnet_lite0 on 240 images, epochs: 2 at 32 px")
+    fast = plan_run(fine.images, tmp_path / "out", replace(fine.options, effort="fast"))
+    assert (fast.fine_tuning, plan.seconds > fast.seconds) == ("", True)
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_cannot_be_fine_tuned_is_refused(fine, tmp_path):
+    """A network without weights, and too few trusted labels to judge by."""
+    with pytest.raises(
+        UsageError, match=r"^--student: expected a network that can be fine-tuned, got 'tiny'$"
+    ):
+        run(fine.images, tmp_path / "out", replace(fine.options, student="tiny"))
+    few = tmp_path / "few.csv"
+    few.write_text("\n".join((fine.images.parent / "trusted.csv").read_text().splitlines()[:20]) + "\n")
+    options = replace(fine.options, read=replace(fine.options.read, trusted=few))
+    with pytest.raises(LabelError, match=r"^expected 20 trusted images or more besides the holdout's"):
+        run(fine.images, tmp_path / "few", options)

@@ -1,0 +1,63 @@
+"""Schedules: more epochs for few images, fewer for little time."""
+
+import pytest
+
+pytest.importorskip("timm")
+
+from assay.learn.finetune import Stage  # only where torch is
+from assay.learn.pace import Pace  # the same
+from assay.recipes.options import EFFORTS as NAMES  # the same
+from assay.recipes.schedule import EFFORTS, Schedule, fit_schedule  # the same
+
+STAGES = (Stage(64, 2), Stage(96, 3))
+PACE = {64: Pace(3.0, 1.0), 96: Pace(6.0, 2.0)}
+
+
+def fitted(limit_s: float | None) -> Schedule:
+    return fit_schedule(STAGES, PACE, learned_from=10_000, asked=20_000, limit_s=limit_s)
+
+
+def test_without_a_limit_all_epochs_are_done():
+    """And the time is that of learning, of asking after each epoch, and of two last looks at all images."""
+    schedule = fitted(None)
+    assert schedule.stages == STAGES
+    assert schedule.seconds == pytest.approx(2 * 40 + 3 * 80 + 2 * 40)
+
+
+@pytest.mark.parametrize(
+    ("limit_s", "stages"),
+    [
+        (400.0, STAGES),
+        (399.0, (Stage(64, 2), Stage(96, 2))),
+        (319.0, (Stage(64, 2), Stage(96, 1))),
+        (239.0, (Stage(64, 1), Stage(96, 1))),
+        (199.0, (Stage(64, 1),)),
+        (79.0, ()),
+        (-5.0, ()),
+    ],
+)
+def test_less_time_takes_fewer_epochs(limit_s, stages):
+    """The longest stage gives way first, and what is left fits."""
+    schedule = fitted(limit_s)
+    assert schedule.stages == stages
+    assert not stages or schedule.seconds <= limit_s
+
+
+def test_few_images_are_seen_more_often():
+    """A network learns by steps; but not without end."""
+    effort = EFFORTS["balanced"]
+    assert effort.stages_for(50_000) == effort.stages_for(12_000) == effort.stages
+    assert [stage.epochs for stage in effort.stages_for(6_000)] == [2 * s.epochs for s in effort.stages]
+    assert effort.stages_for(100) == effort.stages_for(1)
+
+
+def test_a_schedule_is_read_back():
+    """As run.json keeps it."""
+    schedule = Schedule(STAGES, 12.0)
+    assert Schedule.from_json(schedule.to_json()) == STAGES
+    assert "epochs: 2 at 64 px, 3 at 96 px; about 2 min" in Schedule(STAGES, 120.0).words("x", 5)
+
+
+def test_each_effort_has_its_schedule():
+    """But for fast, which fine-tunes nothing."""
+    assert ("fast", *EFFORTS) == NAMES
