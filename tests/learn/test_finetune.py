@@ -180,14 +180,6 @@ def test_the_front_stays_as_it_is(lesson, backbones):
     assert student.network.blocks[-1].training
 
 
-def test_mirrors_are_scored_as_mirrors(lesson, backbones):
-    """The mirror's features are those of the mirrored squares."""
-    mirrored = np.ascontiguousarray(lesson.squares[:, :, ::-1])
-    rows = np.array([3, 1])
-    asked = features_of(backbones[32], lesson.squares, rows, mirrored=True)
-    assert np.allclose(asked, features_of(backbones[32], mirrored, rows), atol=1e-2)
-
-
 @pytest.mark.parametrize("side", [24, 32, 60])
 def test_pixels_are_those_of_pillow(backbones, side):
     """Enlarged or shrunk, up to the rounding to bytes that Pillow does after each direction."""

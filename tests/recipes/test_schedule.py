@@ -4,10 +4,10 @@ import pytest
 
 pytest.importorskip("timm")
 
-from assay.learn.finetune import Stage  # only where torch is
-from assay.learn.pace import Pace  # the same
-from assay.recipes.options import EFFORTS as NAMES  # the same
-from assay.recipes.schedule import EFFORTS, Schedule, fit_schedule  # the same
+from assay.learn.finetune import Stage
+from assay.learn.pace import Pace
+from assay.recipes.options import EFFORTS as NAMES
+from assay.recipes.schedule import EFFORTS, Schedule, fit_schedule
 
 STAGES = (Stage(64, 2), Stage(96, 3))
 PACE = {64: Pace(3.0, 1.0), 96: Pace(6.0, 2.0)}

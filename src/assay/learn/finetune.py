@@ -151,10 +151,7 @@ def fine_tune(
         loss = learn_epoch(learner, material, epoch, to_pixels(backbone), progress)
         tuned = _average(learner, lesson, backbone)
         rows = lesson.rows[:0] if epoch + 1 == len(sizes) else _open(lesson, targets)
-        watched, probs = (
-            score(tuned.backbone, tuned.head, lesson.squares, some, workers=workers, progress=progress)
-            for some in (lesson.watched, rows)
-        )
+        watched, probs = _ask(tuned, lesson, rows, workers, progress, epoch)
         targets = targets.copy()
         targets[rows] = judge(Told(epoch, sizes[epoch], loss, len(material.rows), watched, rows, probs))
         tensors = learner.tensors() | {"targets": targets}
@@ -190,7 +187,8 @@ def _probe(lesson: Lesson, backbone: TimmBackbone, seed: int, workers: int) -> L
     drawn = np.random.default_rng(seed).permutation(_sure(lesson.rows, targets))[:PROBED]
     some = np.sort(drawn)
     features = features_of(backbone, lesson.squares, some, workers=workers)
-    head = MLPHead(epochs=8, input_dropout=0.2, random_state=seed).fit_soft(features, targets[some])
+    with one_thread_each():
+        head = MLPHead(epochs=8, input_dropout=0.2, random_state=seed).fit_soft(features, targets[some])
     return head.layers_
 
 
@@ -198,6 +196,22 @@ def _sure(rows: Int[np.ndarray, "R"], targets: Probs) -> Int[np.ndarray, "S"]:
     """The rows whose target is sure; all of them where hardly any is."""
     sure = rows[targets[rows].max(axis=1) >= SURE]
     return sure if len(sure) >= len(rows) // 10 else rows
+
+
+def _ask(
+    tuned: Tuned, lesson: Lesson, rows: Int[np.ndarray, "R"], workers: int, progress: Progress, epoch: int
+) -> tuple[Float[np.ndarray, "W K"], Float[np.ndarray, "R K"]]:
+    """P(class) of the images that are watched, and of ``rows``."""
+    probs = score(
+        tuned.backbone,
+        tuned.head,
+        lesson.squares,
+        np.concatenate([lesson.watched, rows]),
+        workers=workers,
+        progress=progress,
+        stage=f"ask, epoch {epoch + 1}",
+    )
+    return probs[: len(lesson.watched)], probs[len(lesson.watched) :]
 
 
 def _open(lesson: Lesson, targets: Probs) -> Int[np.ndarray, "R"]:

@@ -19,26 +19,25 @@ def features_of(
     squares: Batch,
     rows: Int[np.ndarray, "R"],
     *,
-    mirrored: bool = False,
     workers: int = 2,
     progress: Progress = silent,
+    stage: str = "ask",
 ) -> Matrix:
     """Features (R, D) of the images at ``rows``, in their order.
 
     Parameters
     ----------
     squares : (N, s, s, 3), of all images
-    mirrored : of their mirrors instead
     workers : threads that resize
+    stage : what ``progress`` calls it
     """
     found = np.zeros((len(rows), backbone.width), dtype=np.float32)
     with ThreadPoolExecutor(max(workers, 1), "resize") as pool:
         for start in range(0, len(rows), BLOCK):
             some = squares[rows[start : start + BLOCK]]
             resized = np.stack(list(pool.map(lambda image: to_square(image, backbone.size), some)))
-            seen = resized[:, :, ::-1] if mirrored else resized
-            found[start : start + len(some)] = backbone.embed(np.ascontiguousarray(seen))
-            progress("score", min(start + BLOCK, len(rows)), len(rows))
+            found[start : start + len(some)] = backbone.embed(resized)
+            progress(stage, min(start + BLOCK, len(rows)), len(rows))
     return found
 
 
@@ -48,10 +47,10 @@ def score(
     squares: Batch,
     rows: Int[np.ndarray, "R"],
     *,
-    mirrored: bool = False,
     workers: int = 2,
     progress: Progress = silent,
+    stage: str = "ask",
 ) -> Probs:
     """P(class) (R, K) of the same, by a head on those features."""
-    features = features_of(backbone, squares, rows, mirrored=mirrored, workers=workers, progress=progress)
+    features = features_of(backbone, squares, rows, workers=workers, progress=progress, stage=stage)
     return head.probabilities(features)

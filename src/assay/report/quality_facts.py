@@ -40,9 +40,18 @@ def figures(noise: Json, evaluation: Json) -> list[Facts]:
 
 
 def main_evaluation(evaluation: Json) -> tuple[str, Json]:
-    """The model's own figures: on the holdout, or cross-validated where nothing was held out."""
-    name = "assay" if "assay" in evaluation["recipes"] else "assay_cross_validated"
+    """The model's own figures: on the holdout, or validated where nothing was held out."""
+    name = next(name for name in ("assay", *_validated("assay")) if name in evaluation["recipes"])
     return name, evaluation["recipes"][name]
+
+
+def labels_evaluation(evaluation: Json) -> str | None:
+    """Which figures of the fixed labels there are."""
+    return next((name for name in _validated("labels") if name in evaluation["recipes"]), None)
+
+
+def _validated(what: str) -> tuple[str, str]:
+    return f"{what}_cross_validated", f"{what}_validated"
 
 
 def class_facts(run: FinishedRun, noise: Json, evaluation: Json) -> Facts:
@@ -75,9 +84,10 @@ def confusion_facts(noise: Json, evaluation: Json, titles: Sequence[str]) -> lis
     found = evaluation["recipes"]
     name, main = main_evaluation(evaluation)
     tables = [("Given against trusted labels", "given", "trusted images learned from", noise["counts"])]
-    if "labels_cross_validated" in found:
-        counts = found["labels_cross_validated"]["report"]["confusion"]
-        tables.append(("Fixed against trusted labels", "fixed", "cross-validation", counts))
+    labels = labels_evaluation(evaluation)
+    if labels is not None:
+        source, counts = found[labels]["source"], found[labels]["report"]["confusion"]
+        tables.append(("Fixed against trusted labels", "fixed", source, counts))
     title, counts = f"{TITLES[name]}: predicted against trusted labels", main["report"]["confusion"]
     tables.append((title, "predicted", main["source"], counts))
     return [_confusion(*table, titles) for table in tables]
@@ -108,8 +118,9 @@ def curve_facts(evaluation: Json) -> list[Facts]:
 
 def _curved(evaluation: Json) -> Iterator[str]:
     yield main_evaluation(evaluation)[0]
-    if "labels_cross_validated" in evaluation["recipes"]:
-        yield "labels_cross_validated"
+    labels = labels_evaluation(evaluation)
+    if labels is not None:
+        yield labels
 
 
 def _curve(name: str, found: Json) -> Facts:
