@@ -58,7 +58,8 @@ class Learned:
     fixed: FixedLabels
     out_of_fold: Probs
     """P(class | image) (N, K) as the head gives it, calibrated, from heads that never saw the image: what
-    cross-validated figures rest on. With ``watched``, from this very model, honest of those rows alone."""
+    cross-validated figures rest on. With ``watched`` from this very model, and honest of those rows alone,
+    each half of them calibrated on the other."""
     says: Callable[[Rows], Probs]
     """P(class) of the images at some rows, as the saved model gives it."""
     watched: Rows | None = None

@@ -163,16 +163,16 @@ def _conclude(bench: _Bench, tuned: Tuned, plain: Probs) -> Learned:
     belief, likely, strength = bench.learned.fixed.belief.copy(), bench.learned.fixed.posterior.copy(), 1.0
     new = np.setdiff1d(np.flatnonzero(data.usable), aside.learn)
     for judges, rows in ((aside.watched, new), (aside.audit, aside.learn)):
-        # A judge is judged by the others.
-        halves = [(judges[1::2], judges[::2]), (judges[::2], judges[1::2])]
-        for fitted_on, told in [(judges, rows), *halves]:
+        for fitted_on, told in [(judges, rows), *_halves(judges)]:
             pool = bench.pool(plain[fitted_on], fitted_on)
             belief[told] = pool.belief(bench.opinions(plain[told], told))
             likely[told] = posterior(data.given[told], belief[told], bench.transition, pool.strength)
         strength = bench.pool(plain[judges], judges).strength
-    watched = np.where(np.isin(np.arange(len(plain)), aside.watched), data.trusted, UNKNOWN)
-    calibration = calibrate(plain, watched)
+    calibration = calibrate(plain[aside.watched], data.trusted[aside.watched])
     says = calibration.apply(plain)
+    unseen = says.copy()
+    for fitted_on, told in _halves(aside.watched):
+        unseen[told] = calibrate(plain[fitted_on], data.trusted[fitted_on]).apply(plain[told])
     fixed = FixedLabels(
         data.given,
         data.trusted,
@@ -188,6 +188,11 @@ def _conclude(bench: _Bench, tuned: Tuned, plain: Probs) -> Learned:
         head=tuned.head.calibrated(calibration.sharpness, calibration.bias),
         fixed=fixed if data.known is None else fixed.relying_on(data.known),
         says=lambda rows: says[rows],
-        out_of_fold=says,
+        out_of_fold=unseen,
         watched=aside.watched,
     )
+
+
+def _halves(judges: Rows) -> list[tuple[Rows, Rows]]:
+    """Each half of the judges to be judged by the other: what is fitted on a label may not be its figure."""
+    return [(judges[1::2], judges[::2]), (judges[::2], judges[1::2])]
