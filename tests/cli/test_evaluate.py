@@ -22,16 +22,16 @@ accuracy NN % (95 % interval NN to NN, n = 30); calibration error 0.NNN; skipped
 
 
 @pytest.fixture
-def test_set(tmp_path):
+def unseen(tmp_path):
     """30 new images with their labels."""
     data = draw_data(tmp_path / "test", 30, seed=5)
     write_labels(data.folder / "labels.csv", range(30), data.truth)
     return data
 
 
-def test_the_printed_report_is_this(assay, finished, test_set):
+def test_the_printed_report_is_this(assay, finished, unseen):
     """scikit-learn's layout, then accuracy with its interval, calibration and what was skipped."""
-    given = assay("evaluate", finished, test_set.images, "--labels", test_set.folder / "labels.csv")
+    given = assay("evaluate", finished, unseen.images, "--labels", unseen.folder / "labels.csv")
     assert (given.code, given.err) == (0, "")
     text = re.sub(r"0\.\d{3}\b", "0.NNN", given.out)
     text = re.sub(r"\d+\.\d( %| to|,)", r"NN\1", text)
@@ -39,38 +39,38 @@ def test_the_printed_report_is_this(assay, finished, test_set):
     assert re.sub(r" +", " ", text) == re.sub(r" +", " ", REPORT)
 
 
-def test_json_has_the_whole_report(assay, finished, test_set):
+def test_json_has_the_whole_report(assay, finished, unseen):
     """The same figures as one object."""
     given = assay(
-        "evaluate", finished, test_set.images, "--labels", test_set.folder / "labels.csv", "--json", "-q"
+        "evaluate", finished, unseen.images, "--labels", unseen.folder / "labels.csv", "--json", "-q"
     )
     facts = json.loads(given.out)
     assert (facts["source"], facts["n"], facts["skipped"]) == ("test set", 30, 0)
     assert facts["accuracy"]["estimate"] > 0.9
 
 
-def test_unknown_classes_end_with_3(assay, finished, test_set):
+def test_unknown_classes_end_with_3(assay, finished, unseen):
     """A label that the model does not know is refused before any image is predicted."""
-    file = test_set.folder / "labels.csv"
+    file = unseen.folder / "labels.csv"
     file.write_text(file.read_text().replace("cedar", "ceder"))
-    given = assay("evaluate", finished, test_set.images, "--labels", file)
+    given = assay("evaluate", finished, unseen.images, "--labels", file)
     assert (given.code, given.out) == (3, "")
     assert "'ceder' is not a class of the model; did you mean 'cedar'?" in given.err
 
 
-def test_skipped_images_end_with_4_when_strict(assay, finished, test_set):
+def test_skipped_images_end_with_4_when_strict(assay, finished, unseen):
     """A damaged test image is counted; only under ``--strict`` it changes the exit code."""
-    (test_set.images / "0.png").write_bytes(b"")
-    command = ["evaluate", finished, test_set.images, "--labels", test_set.folder / "labels.csv"]
+    (unseen.images / "0.png").write_bytes(b"")
+    command = ["evaluate", finished, unseen.images, "--labels", unseen.folder / "labels.csv"]
     given = assay(*command)
     assert given.code == 0
     assert given.out.rstrip().endswith("skipped 1")
     assert assay(*command, "--strict").code == 4
 
 
-def test_labels_are_needed(assay, finished, test_set):
+def test_labels_are_needed(assay, finished, unseen):
     """Without labels there is nothing to compare with."""
-    given = assay("evaluate", finished, test_set.images)
+    given = assay("evaluate", finished, unseen.images)
     assert given.code == 2
     assert given.err == "assay: Missing option '--labels'; see assay evaluate -h\n"
 
@@ -87,28 +87,28 @@ Assay     NN %      NN to NN       F         30
 
 
 @pytest.fixture
-def old_test_set(test_set):
+def old_unseen(unseen):
     """The same with the names of classes that the models of the comparison know."""
-    file = test_set.folder / "labels.csv"
+    file = unseen.folder / "labels.csv"
     file.write_text(file.read_text().replace(",ash", ',"ash, ""old"""'))
-    return test_set
+    return unseen
 
 
-def test_all_recipes_are_evaluated_in_one_table(assay, lineup, old_test_set):
+def test_all_recipes_are_evaluated_in_one_table(assay, lineup, old_unseen):
     """A line for each model, in the notebook's order, all on the same images."""
-    labels = old_test_set.folder / "labels.csv"
-    given = assay("evaluate", lineup, old_test_set.images, "--labels", labels, "--all-recipes")
+    labels = old_unseen.folder / "labels.csv"
+    given = assay("evaluate", lineup, old_unseen.images, "--labels", labels, "--all-recipes")
     assert (given.code, given.err) == (0, "")
     text = re.sub(r"0\.\d{3}\b|1\.000", "F", given.out)
     text = re.sub(r"\d+\.\d( %| to|\s)", r"NN\1", text)
     assert re.sub(r" +", " ", text) == re.sub(r" +", " ", TABLE_OF_ALL)
 
 
-def test_json_of_all_recipes_has_a_row_for_each(assay, lineup, old_test_set):
+def test_json_of_all_recipes_has_a_row_for_each(assay, lineup, old_unseen):
     """Each with its id, its title and the whole report; skipped images count for all."""
-    (old_test_set.images / "3.png").write_bytes(b"")
-    labels = old_test_set.folder / "labels.csv"
-    command = ["evaluate", lineup, old_test_set.images, "--labels", labels, "--all-recipes"]
+    (old_unseen.images / "3.png").write_bytes(b"")
+    labels = old_unseen.folder / "labels.csv"
+    command = ["evaluate", lineup, old_unseen.images, "--labels", labels, "--all-recipes"]
     given = assay(*command, "--json")
     rows = json.loads(given.out)["rows"]
     assert [row["recipe"] for row in rows] == ["histogram", "cnn-1", "cnn-2", "model-1", "model-2", "assay"]

@@ -82,16 +82,14 @@ def plan_run(
 
 
 def _fine_tuning(job: Job, fast_s: float) -> tuple[str, float]:
-    from assay.recipes.refine_run import blank_squares, load_student, paces
+    from assay.recipes.refine_run import blank_squares, load_student, name_of, paces, time_left
     from assay.recipes.schedule import EFFORTS, fit_schedule
 
     options, n = job.options, len(job.dataset)
     stages, backbones = EFFORTS[options.effort].stages_for(n), load_student(options)
     pace = paces(backbones, blank_squares(stages), len(job.dataset.classes))
-    left = None if options.time_limit is None else options.time_limit - fast_s
-    schedule = fit_schedule(stages, pace, n, n, left)
-    name = next(iter(backbones.values())).name
-    return (schedule.words(name, n) if schedule.stages else ""), schedule.seconds
+    schedule = fit_schedule(stages, pace, n, n, time_left(options, fast_s))
+    return (schedule.words(name_of(backbones), n) if schedule.stages else ""), schedule.seconds
 
 
 def _embed_s(backbone: Backbone) -> float:

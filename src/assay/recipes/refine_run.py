@@ -90,16 +90,14 @@ def _schedule(
     place: Place, backbones: Backbones, squares: Batch, aside: Aside, learned: Learned, n: int
 ) -> dict[str, Any]:
     """The schedule that fits the time, said and as JSON."""
-    options = place.options
+    fixed, rows = learned.fixed, aside.learn
+    sure = int(np.sum((fixed.posterior[rows].max(axis=1) >= SURE) | (fixed.trusted[rows] != UNKNOWN)))
     pace = paces(backbones, squares, len(learned.noise.classes))
-    fixed = learned.fixed
-    sure = (fixed.posterior[aside.learn].max(axis=1) >= SURE) | (fixed.trusted[aside.learn] != UNKNOWN)
-    left = None if options.time_limit is None else options.time_limit - place.spent_s
-    stages = EFFORTS[options.effort].stages_for(len(aside.learn))
-    schedule = fit_schedule(stages, pace, int(sure.sum()), n, left)
-    name = next(iter(backbones.values())).name
+    stages = EFFORTS[place.options.effort].stages_for(len(rows))
+    schedule = fit_schedule(stages, pace, sure, n, time_left(place.options, place.spent_s))
+    name = name_of(backbones)
     if schedule.stages:
-        place.say(schedule.words(name, int(sure.sum())))
+        place.say(schedule.words(name, sure))
     else:
         place.say(f"warning: no epoch of {name} fits into the time limit: the model is that of effort fast")
     return {
@@ -108,6 +106,16 @@ def _schedule(
         "seconds_expected": round(schedule.seconds),
         "milliseconds": {str(size): vars(one) for size, one in pace.items()},
     }
+
+
+def name_of(backbones: Backbones) -> str:
+    """The network's, which is the same at each size."""
+    return next(iter(backbones.values())).name
+
+
+def time_left(options: RunOptions, spent_s: float) -> float | None:
+    """Seconds of the run's limit; None if there is none."""
+    return None if options.time_limit is None else options.time_limit - spent_s
 
 
 def paces(backbones: Backbones, squares: Batch, n_classes: int) -> dict[int, Pace]:
