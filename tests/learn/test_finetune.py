@@ -162,7 +162,7 @@ def test_statistics_are_those_of_the_images(backbones):
 
 
 def test_the_front_stays_as_it_is(lesson, backbones):
-    """Stem, first two stages and layers that no feature needs do not learn; all others have a gradient."""
+    """Stem, first three stages and layers that no feature needs do not learn; all others have a gradient."""
     student = Student(deepcopy(backbones[32].network), _head(lesson, backbones[32])).train()
     names = {name for name, number in student.network.named_parameters() if not number.requires_grad}
     assert {name.rsplit(".", 1)[0] for name in names if "blocks" not in name} == {
@@ -171,13 +171,30 @@ def test_the_front_stays_as_it_is(lesson, backbones):
         "conv_head",
         "bn2",
     }
-    assert {name.split(".")[1] for name in names if "blocks" in name} == {"0", "1"}
+    assert {name.split(".")[1] for name in names if "blocks" in name} == {"0", "1", "2"}
     before = student.network.bn1.running_mean.clone()
     student(to_pixels(backbones[32])(lesson.squares[:4].astype(np.float32))).sum().backward()
     assert all(number.grad is not None for number in student.learning())
     assert torch.equal(student.network.bn1.running_mean, before)
     assert not student.network.bn1.training
     assert student.network.blocks[-1].training
+
+
+def test_a_quick_front_is_the_front(lesson, backbones):
+    """Folded, it gives what the network's own stages give; the stages after it learn as before."""
+    student = Student(deepcopy(backbones[32].network), _head(lesson, backbones[32])).eval()
+    pixels = to_pixels(backbones[32])(lesson.squares[:4].astype(np.float32))
+    with torch.no_grad():
+        before = student(pixels)
+        student.quicken(backbones[32].plan, 32)
+        assert torch.allclose(student(pixels), before, rtol=1e-3, atol=1e-3)
+        norm = student.network.bn1
+        norm.running_mean += 1
+        assert torch.allclose(student(pixels), before, rtol=1e-3, atol=1e-3)
+        student.quicken(backbones[32].plan, 32)
+        assert not torch.allclose(student(pixels), before, rtol=1e-3, atol=1e-3)
+    student.train()(pixels).sum().backward()
+    assert all(number.grad is not None for number in student.learning())
 
 
 @pytest.mark.parametrize("side", [24, 32, 60])

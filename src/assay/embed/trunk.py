@@ -5,6 +5,7 @@ one after the other wherever that is known to be the network, so that an exporte
 layers that no feature needs are neither run nor saved.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -37,11 +38,19 @@ class Levels(nn.Module):
         found = self._row(images) if self.in_a_row else self._hooked(images)
         return torch.cat(found, dim=1)
 
+    def onwards(self, maps: torch.Tensor, stages: int) -> torch.Tensor:
+        """Features from the maps that the last ``stages`` stages of a network in a row begin with."""
+        network: Any = self.network
+        return torch.cat(self._ends(maps, list(network.blocks)[-stages:]), dim=1)
+
     def _row(self, images: torch.Tensor) -> list[torch.Tensor]:
         """Stage by stage, up to the last: the layers after it are not run."""
         network: Any = self.network
-        maps, found = network.bn1(network.conv_stem(images)), []
-        for stage in network.blocks:
+        return self._ends(network.bn1(network.conv_stem(images)), network.blocks)
+
+    def _ends(self, maps: torch.Tensor, stages: Iterable[nn.Module]) -> list[torch.Tensor]:
+        found = []
+        for stage in stages:
             maps = stage(maps)
             found.append(maps)
         return [_pooled(output) for output in found[-self.levels :]]

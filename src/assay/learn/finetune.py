@@ -147,6 +147,8 @@ def fine_tune(
         targets, begun = state.tensors["targets"], int(state.facts["epoch"]) + 1
     for epoch in range(begun, len(sizes)):
         backbone, known = backbones[sizes[epoch]], _hardened(targets, lesson.taught)
+        if epoch == begun or sizes[epoch] != sizes[epoch - 1]:
+            _settle_front(learner.students, lesson, backbone)
         material = Material(lesson.squares, _sure(lesson.rows, known), known)
         loss = learn_epoch(learner, material, epoch, to_pixels(backbone), progress)
         tuned = _average(learner, lesson, backbone)
@@ -179,6 +181,19 @@ def _begin(
         return learner
     head = _probe(lesson, backbone.retrained(network), seed, workers)
     return Learner(Student(network, head), tuning, epochs, seed)
+
+
+def _settle_front(students: Sequence[Student], lesson: Lesson, backbone: TimmBackbone) -> None:
+    """The stages that do not learn get the statistics of this size, and are made fast."""
+    front = students[0].front()
+    if front is None:
+        return
+    norms = [module for module in front.modules() if isinstance(module, nn.BatchNorm2d)]
+    _recalibrate(front, norms, lesson, backbone)
+    students[0].quicken(backbone.plan, backbone.size)
+    for other in students[1:]:
+        # It holds no state that a thread could disturb.
+        other.quick_front = students[0].quick_front
 
 
 def _probe(lesson: Lesson, backbone: TimmBackbone, seed: int, workers: int) -> Layers:

@@ -35,6 +35,7 @@ def measure_pace(backbone: TimmBackbone, squares: Batch, n_classes: int, tuning:
     some = np.ascontiguousarray(squares[: tuning.batch])
     targets = np.full((len(some), n_classes), 1 / n_classes)
     student = Student(deepcopy(backbone.network), _blank_head(backbone.width, n_classes))
+    student.quicken(backbone.plan, backbone.size)
     learner = Learner(student, tuning, STEPS, seed=0)
     material, convert = Material(some, np.arange(len(some)), targets), to_pixels(backbone)
     seen = np.zeros((len(some), backbone.size, backbone.size, 3), dtype=np.uint8)
