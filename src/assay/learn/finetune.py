@@ -4,7 +4,7 @@
 
     head on frozen features of the student's own network          (a start from which nothing is torn down)
     for each epoch, at rising size:
-        learn_epoch     strong views, soft targets, of images whose class is sure      (loop)
+        learn_epoch     strong views, soft targets                                      (loop)
         score           weak views, by the average                                     (scoring)
         judge           weigh what it says on images kept aside, posterior             (the caller's)
         the posterior is the next epoch's target
@@ -40,7 +40,7 @@ PROBED = 12_000
 """Images of which the first head is made; more did not help."""
 
 SURE = 0.8
-"""Targets below it teach nothing."""
+"""Targets below it make no first head."""
 
 LOOKED_AT = 2_048
 """Images that batch norms take their statistics from."""
@@ -88,8 +88,6 @@ class Told:
     size: int
     loss: float
     """Mean over the epoch."""
-    learned_from: int
-    """Images."""
     watched: Float[np.ndarray, "W K"]
     """P(class) (W, K) of the images that are not learned from."""
     rows: Int[np.ndarray, "R"]
@@ -149,13 +147,13 @@ def fine_tune(
         backbone, known = backbones[sizes[epoch]], _hardened(targets, lesson.taught)
         if epoch == begun or sizes[epoch] != sizes[epoch - 1]:
             _settle_front(learner.students, lesson, backbone)
-        material = Material(lesson.squares, _sure(lesson.rows, known), known)
+        material = Material(lesson.squares, lesson.rows, known)
         loss = learn_epoch(learner, material, epoch, to_pixels(backbone), progress)
         tuned = _average(learner, lesson, backbone)
         rows = lesson.rows[:0] if epoch + 1 == len(sizes) else _open(lesson, targets)
         watched, probs = _ask(tuned, lesson, rows, workers, progress, epoch)
         targets = targets.copy()
-        targets[rows] = judge(Told(epoch, sizes[epoch], loss, len(material.rows), watched, rows, probs))
+        targets[rows] = judge(Told(epoch, sizes[epoch], loss, watched, rows, probs))
         tensors = learner.tensors() | {"targets": targets}
         write_checkpoint(kept, Checkpoint(tensors, {"epoch": epoch}), identity)
     return tuned or _average(learner, lesson, backbones[sizes[-1]])

@@ -98,7 +98,12 @@ def _learn(job: Job, record: dict[str, Any]) -> _Found:
     _start(job, record, backbone_facts(backbone))
     with watch.stage("embed"):
         features = embed_images(
-            job.dataset, backbone, options.cache, workers=options.workers, progress=job.progress
+            job.dataset,
+            backbone,
+            options.cache,
+            mirrored=options.mirrored,
+            workers=options.workers,
+            progress=job.progress,
         )
     contents = contents_digest(features.contents)
     job.check_contents(record, contents)

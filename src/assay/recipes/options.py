@@ -81,6 +81,11 @@ class RunOptions:
                 "give it with --holdout 0"
             )
 
+    @property
+    def mirrored(self) -> bool:
+        """Whether mirrors of the images are learned from too: twice the time, worth it for ``fast`` alone."""
+        return self.effort == "fast"
+
     def settings(self) -> dict[str, Any]:
         """What changes the result besides the labels, as JSON has it; kept in run.json to be compared."""
         apart = ("read", "weights", "cache", "workers", "figures_from")

@@ -135,7 +135,7 @@ class _Bench:
         right = int(np.sum(told.watched.argmax(axis=1) == truth[self.aside.watched]))
         share = wilson(right, n)
         line = (
-            f"epoch {told.epoch + 1} of {epochs}, {told.size} px, {told.learned_from:,} images: "
+            f"epoch {told.epoch + 1} of {epochs}, {told.size} px: "
             f"{100 * share.estimate:.1f} % ({100 * share.low:.1f} to {100 * share.high:.1f}) right of {n:,} "
             "images not learned from"
         )

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from assay._errors import UsageError
-from assay._types import UNKNOWN, Batch, Progress
+from assay._types import Batch, Progress
 from assay.data.dataset import Dataset
 from assay.embed.backbone import TimmBackbone, load_backbone
 from assay.embed.squares import held_squares
-from assay.learn.finetune import SURE, Stage
+from assay.learn.finetune import Stage
 from assay.learn.loop import Tuning
 from assay.learn.pace import Pace, measure_pace
 from assay.recipes.aside import Aside, set_aside
@@ -77,7 +77,8 @@ def refine_run(
         dataset, largest, kept.parent, workers=options.workers, progress=place.progress
     ) as squares:
         if "fine_tuning" not in record:
-            record["fine_tuning"] = _schedule(place, backbones, squares, aside, learned, len(dataset))
+            classes = len(dataset.classes)
+            record["fine_tuning"] = _schedule(place, backbones, squares, aside, classes, len(dataset))
             place.folder.write(record)
         stages = Schedule.from_json(record["fine_tuning"]["stages"])
         if not stages:
@@ -87,17 +88,16 @@ def refine_run(
 
 
 def _schedule(
-    place: Place, backbones: Backbones, squares: Batch, aside: Aside, learned: Learned, n: int
+    place: Place, backbones: Backbones, squares: Batch, aside: Aside, n_classes: int, n: int
 ) -> dict[str, Any]:
     """The schedule that fits the time, said and as JSON."""
-    fixed, rows = learned.fixed, aside.learn
-    sure = int(np.sum((fixed.posterior[rows].max(axis=1) >= SURE) | (fixed.trusted[rows] != UNKNOWN)))
-    pace = paces(backbones, squares, len(learned.noise.classes))
-    stages = EFFORTS[place.options.effort].stages_for(len(rows))
-    schedule = fit_schedule(stages, pace, sure, n, time_left(place.options, place.spent_s))
+    learn = len(aside.learn)
+    pace = paces(backbones, squares, n_classes)
+    stages = EFFORTS[place.options.effort].stages_for(learn)
+    schedule = fit_schedule(stages, pace, learn, n, time_left(place.options, place.spent_s))
     name = name_of(backbones)
     if schedule.stages:
-        place.say(schedule.words(name, sure))
+        place.say(schedule.words(name, learn))
     else:
         place.say(f"warning: no epoch of {name} fits into the time limit: the model is that of effort fast")
     return {
