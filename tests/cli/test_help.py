@@ -14,7 +14,19 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 PAGE = (DOCS / "cli.md").read_text(encoding="utf-8")
 
-COMMANDS = ("run", "noise", "predict", "evaluate", "compare", "audit", "report", "review", "plan", "demo")
+COMMANDS = (
+    "run",
+    "noise",
+    "predict",
+    "export",
+    "evaluate",
+    "compare",
+    "audit",
+    "report",
+    "review",
+    "plan",
+    "demo",
+)
 
 
 @pytest.fixture(scope="module")

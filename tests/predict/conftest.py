@@ -23,6 +23,37 @@ def model() -> Model:
     return with_graph(Model("tiny", 32, CLASSES, head), None, images)
 
 
+@pytest.fixture(scope="session")
+def conv_images() -> np.ndarray:
+    """24 drawn images of 16 pixels."""
+    generator = np.random.default_rng(3)
+    return np.stack([draw_image(row % 3, generator, side=16) for row in range(24)])
+
+
+@pytest.fixture(scope="session")
+def conv_model(conv_images) -> Model:
+    """Two random convolutions, and a head fitted to what they give of drawn images."""
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    trunk = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 64, 3, stride=2),
+        torch.nn.ReLU6(),
+        torch.nn.Conv2d(64, 96, 3, stride=2),
+        torch.nn.ReLU6(),
+        torch.nn.AvgPool2d(3, 1),
+        torch.nn.Flatten(),
+    ).eval()
+    pixels = torch.from_numpy(conv_images).permute(0, 3, 1, 2).float() / 127.5 - 1
+    with torch.inference_mode():
+        features = trunk(pixels).numpy()
+    head = fit_logistic(features, np.arange(24) % 3, 3)
+    tensors = {name: tensor.numpy() for name, tensor in trunk.state_dict().items()}
+    half = (0.5, 0.5, 0.5)
+    return with_graph(
+        Model("conv", 16, CLASSES, head, mean=half, std=half, backbone=tensors), trunk, conv_images
+    )
+
+
 @pytest.fixture
 def new_images(tmp_path):
     """Six good images in an order of their own, then one of one colour, and four that are none."""

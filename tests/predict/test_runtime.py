@@ -216,3 +216,42 @@ def test_predicting_and_evaluating_need_no_torch(model, new_images, tmp_path, bl
     )
     assert done.returncode == 0, done.stderr
     assert "5.png,cedar," in done.stdout
+
+
+def test_a_lone_graph_is_a_model(model, images, tmp_path):
+    """Its metadata says what the folder says: labels, names for people, size and resize."""
+    file = tmp_path / "alone.onnx"
+    file.write_bytes(model.graph)
+    alone, whole = load_runtime(file), load_runtime(model)
+    facts = ("labels", "titles", "size", "interpolation")
+    assert [getattr(alone, name) for name in facts] == [getattr(whole, name) for name in facts]
+    assert np.array_equal(alone.probabilities(images), whole.probabilities(images))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("size", "64"),
+        ("size", "0"),
+        ("size", "many"),
+        ("labels", '["a", "b"]'),
+        ("labels", "7"),
+        ("labels", "{"),
+        ("titles", '["one"]'),
+        ("interpolation", "lanczos"),
+        ("size", None),
+        ("labels", None),
+    ],
+)
+def test_a_lone_graph_that_is_not_ours_is_refused(model, tmp_path, name, value):
+    """Metadata that is missing, or that the graph itself belies; and what is no graph at all."""
+    read = onnx.load_model_from_string(model.graph)
+    facts = {entry.key: entry.value for entry in read.metadata_props} | {name: value}
+    helper.set_model_props(read, {key: text for key, text in facts.items() if text is not None})
+    file = tmp_path / "alone.onnx"
+    file.write_bytes(read.SerializeToString())
+    with pytest.raises(ModelError, match=r"alone\.onnx: expected a file of assay export"):
+        load_runtime(file)
+    file.write_bytes(b"PK\x03\x04 no graph")
+    with pytest.raises(ModelError, match=r"alone\.onnx: expected a file of assay export"):
+        load_runtime(file)

@@ -7,7 +7,8 @@ import pytest
 from review_runs import TITLES, draw_images, write_run
 
 from assay._errors import DataError
-from assay.recipes.finished import HOLDOUT, open_images, read_finished_run
+from assay.recipes.finished import open_images, read_finished_run
+from assay.recipes.outputs import HOLDOUT
 
 
 def test_a_finished_run_is_read_without_its_images(finished):

@@ -30,9 +30,11 @@ def fixed() -> FixedLabels:
 
 def test_each_image_has_its_row(dataset, fixed):
     """Trusted, kept, unsure, changed and skipped images, each as it should be written."""
-    rows = list(zip(*label_columns(dataset, fixed, np.array([3])), strict=True))
+    rows = list(
+        zip(*label_columns(dataset, fixed, {"watched": np.array([0]), "holdout": np.array([3])}), strict=True)
+    )
     assert rows == [
-        ("a.png", "no", "yes", "yes", 1.0, 0.0, "trusted", ""),
+        ("a.png", "no", "yes", "yes", 1.0, 0.0, "trusted", "watched"),
         ("b.png", "yes", "", "yes", 0.95, 0.95, "kept", ""),
         ("c.png", "", "", "yes", 0.6, 0.0, "unsure", "no given label"),
         ("d.png", "yes", "", "no", 0.9, 0.1, "changed", "holdout"),

@@ -31,7 +31,10 @@ def flag(name: str, *more: str, help: str, metavar: str | None = None, **limits:
 Images = Annotated[
     Path, typer.Argument(metavar="IMAGES", help="A folder, zip, tar or Parquet file of images.")
 ]
-ModelPlace = Annotated[Path, typer.Argument(metavar="MODEL", help="A run folder or a model folder.")]
+ModelPlace = Annotated[
+    Path,
+    typer.Argument(metavar="MODEL", help="A run folder, a model folder, or a file of assay export."),
+]
 PathColumn = Annotated[str | None, flag("--path-col", metavar="NAME", help="The column of image names.")]
 LabelColumn = Annotated[str | None, flag("--label-col", metavar="NAME", help="The column of labels.")]
 Backbone = Annotated[

@@ -10,10 +10,12 @@ from assay._errors import UsageError
 from assay.cli import flags, lineup
 from assay.cli.console import progress_bar, say
 from assay.cli.endings import SKIPPED
+from assay.cli.targets import check_file
 
 EXAMPLES = (
     "assay predict out/ new_images/ -o predictions.csv",
     "assay predict out/ new.zip --format jsonl | head",
+    "assay predict classifier.onnx new_images/ -o predictions.parquet",
     "assay predict out/ new_images/ --all-recipes -o label_prediction.csv",
 )
 
@@ -78,10 +80,7 @@ def _format_of(target: Path | None) -> str:
     """The format that a file's name asks for; refused before any image is read."""
     if target is None:
         return "csv"
-    if target.is_dir():
-        raise UsageError(f"--out: expected a file, got the folder {target}; name a file in it")
-    if not target.parent.is_dir():
-        raise UsageError(f"--out: expected a file in a folder that is there, got {target}; make its folder")
+    check_file(target)
     if target.suffix.lower() not in FORMATS and (target.is_file() or not target.exists()):
         raise UsageError(f"--out: expected a name ending in {', '.join(FORMATS)}, got {target}; or --format")
     return FORMATS.get(target.suffix.lower(), "csv")

@@ -34,6 +34,19 @@ def check_graph(graph: bytes, size: int, n_classes: int) -> None:
         raise ModelError(f"model.onnx: expected an ONNX file, got something else ({error})") from error
 
 
+def read_metadata(graph: bytes) -> dict[str, str]:
+    """What an ONNX file says of itself, key by key.
+
+    Raises
+    ------
+    ModelError : no ONNX file
+    """
+    try:
+        return {entry.text(1): entry.text(2) for entry in Message(memoryview(graph)).parts(14)}
+    except ValueError as error:
+        raise ModelError(f"expected an ONNX file, got something else ({error})") from error
+
+
 def _check_model(model: Message, takes: str, gives: str) -> None:
     opsets = [(part.text(1) or "ONNX", *part.numbers(2)) for part in model.parts(8)]
     _expect("operators", f"ONNX {OPSET}", "; ".join(" ".join(map(str, opset)) for opset in opsets))

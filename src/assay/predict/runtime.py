@@ -1,5 +1,6 @@
 """Runtime: a saved model's graph in onnxruntime. No torch is needed, and nothing is downloaded."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,9 +9,10 @@ import numpy as np
 
 from assay._errors import ModelError
 from assay._types import Batch, Probs
+from assay.data.images import FILTERS
 from assay.embed.threads import cores
-from assay.learn.model import Model, load_model
-from assay.predict.graph_check import INPUT, OUTPUT, check_graph
+from assay.learn.model import MOST_PIXELS, Model, load_model
+from assay.predict.graph_check import INPUT, OUTPUT, check_graph, read_metadata
 
 BATCH = 32
 """Images in one call: larger batches leave the processor's cache and are slower."""
@@ -64,7 +66,7 @@ def load_runtime(model: Model | Path | str, threads: int | None = None) -> Runti
 
     Parameters
     ----------
-    model : a Model, a model folder or a run folder
+    model : a Model, a model folder, a run folder, or a file of ``assay export``
     threads : of one call; by default as many as this process has cores
 
     Raises
@@ -72,6 +74,8 @@ def load_runtime(model: Model | Path | str, threads: int | None = None) -> Runti
     ModelError : no model, a damaged one, one without a graph, or a graph that is not one of ours
     """
     if not isinstance(model, Model):
+        if Path(model).is_file():
+            return _load_file(Path(model), threads)
         model = load_model(model)
     if not model.graph:
         raise ModelError(
@@ -81,6 +85,23 @@ def load_runtime(model: Model | Path | str, threads: int | None = None) -> Runti
     check_graph(model.graph, model.size, len(model.labels))
     session = _session(model.graph, threads or cores())
     return Runtime(model.labels, model.titles, model.size, model.interpolation, session)
+
+
+def _load_file(file: Path, threads: int | None) -> Runtime:
+    """The runtime of a lone ONNX file, which says in its metadata what a model folder says beside it."""
+    try:
+        graph = file.read_bytes()
+        facts = read_metadata(graph)
+        labels, titles = (tuple(map(str, json.loads(facts[name]))) for name in ("labels", "titles"))
+        size, interpolation = int(facts["size"]), facts["interpolation"]
+        if not (1 <= size <= MOST_PIXELS and interpolation in FILTERS and len(titles) in (0, len(labels))):
+            raise ValueError(f"size {size}, {interpolation}, {len(labels)} labels, {len(titles)} titles")
+        check_graph(graph, size, len(labels))
+    except (ModelError, LookupError, TypeError, ValueError) as error:
+        raise ModelError(f"{file}: expected a file of assay export, got another ({error})") from error
+    except OSError as error:
+        raise ModelError(f"{file}: expected a file that can be read ({error.strerror})") from error
+    return Runtime(labels, titles, size, interpolation, _session(graph, threads or cores()))
 
 
 def _session(graph: bytes, threads: int) -> Any:

@@ -1,5 +1,8 @@
 """A few images of a dataset as a model would see them: what an exported graph is tried on."""
 
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
 import numpy as np
 from jaxtyping import Int
 
@@ -7,18 +10,33 @@ from assay._types import Batch
 from assay.data.dataset import Dataset
 from assay.data.images import Decoded, Square, decode, to_square
 
-MOST = 128
-"""Images taken; each is decoded and goes through the network twice more."""
+
+@dataclass(frozen=True)
+class Squares:
+    """Images that could be used."""
+
+    rows: Int[np.ndarray, "M"]
+    """Ascending."""
+    images: Batch
+    """(M, S, S, 3)."""
 
 
-def sample_squares(
-    dataset: Dataset, rows: Int[np.ndarray, "M"], size: int, interpolation: str, most: int = MOST
-) -> Batch:
-    """Up to ``most`` usable images of ``rows``, spread evenly over them; none if none is usable."""
-    places = np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(int)
-    found = [_square(dataset, int(row), size, interpolation) for row in rows[places]]
+def read_squares(
+    dataset: Dataset, rows: Int[np.ndarray, "R"], size: int, interpolation: str, *, workers: int = 2
+) -> Squares:
+    """The usable images at ``rows``."""
+    with ThreadPoolExecutor(max(workers, 1), "decode") as pool:
+        found = list(pool.map(lambda row: _square(dataset, int(row), size, interpolation), rows))
     squares = [square for square in found if square is not None]
-    return np.stack(squares) if squares else np.zeros((0, size, size, 3), dtype=np.uint8)
+    used = np.array([square is not None for square in found], dtype=bool)
+    images = np.stack(squares) if squares else np.zeros((0, size, size, 3), dtype=np.uint8)
+    return Squares(rows[used], images)
+
+
+def spread(rows: Int[np.ndarray, "R"], most: int) -> Int[np.ndarray, "M"]:
+    """Up to ``most`` of the rows, evenly spaced."""
+    chosen: np.ndarray = rows[np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(int)]
+    return chosen
 
 
 def _square(dataset: Dataset, row: int, size: int, interpolation: str) -> Square | None:

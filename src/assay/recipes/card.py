@@ -13,11 +13,14 @@ from assay.estimate import describe
 from assay.learn.model import Model
 from assay.measure import Evaluation, format_report
 from assay.predict.export import with_graph
-from assay.predict.squares import sample_squares
+from assay.predict.squares import read_squares, spread
 from assay.recipes.assay import Learned
 from assay.recipes.carried import CARRIED
 from assay.recipes.measuring import TITLES
 from assay.recipes.options import RunOptions
+
+COMPARED = 2_048
+"""Images that the graph is compared with the model on."""
 
 LIMITS = """
 ## Limits
@@ -73,7 +76,8 @@ def assemble_model(
 def export(model: Model, backbone: Backbone, dataset: Dataset, rows: Int[np.ndarray, "M"]) -> Model:
     """The model with the graph of its backbone and head, compared on images among ``rows``."""
     trunk = backbone.trunk() if isinstance(backbone, TimmBackbone) else None
-    return with_graph(model, trunk, sample_squares(dataset, rows, model.size, model.interpolation))
+    squares = read_squares(dataset, spread(rows, COMPARED), model.size, model.interpolation)
+    return with_graph(model, trunk, squares.images)
 
 
 def model_card(model: Model, learned: Learned, evaluations: Mapping[str, Evaluation]) -> str:

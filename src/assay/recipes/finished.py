@@ -19,9 +19,6 @@ from assay.data.tables import Table, read_table, shown
 from assay.recipes.folder import RunFolder
 from assay.recipes.outputs import LABEL_COLUMNS
 
-HOLDOUT = "holdout"
-"""The reason, in labels.csv, of an image whose trusted label is sealed."""
-
 
 @dataclass(frozen=True)
 class FinishedRun:

@@ -1,6 +1,7 @@
 """The files of a run folder, besides run.json and the model: written from a result, read back as facts."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,12 @@ from assay.measure import wilson
 from assay.recipes.result import RunResult
 
 LABEL_COLUMNS = ("name", "given", "trusted", "fixed", "confidence", "p_given", "action", "reason")
+
+HOLDOUT = "holdout"
+"""The reason, in labels.csv, of an image whose trusted label is sealed."""
+
+WATCHED = "watched"
+"""The same of a trusted image that a fine-tuned model did not learn from."""
 
 SKIPPED_COLUMNS = ("name", "reason", "detail")
 
@@ -35,7 +42,9 @@ def write_outputs(result: RunResult, holdout: Labels) -> None:
         "summary": describe(learned.noise),
     }
     write_json(folder / "noise.json", noise)
-    write_rows(folder / "labels.csv", LABEL_COLUMNS, label_columns(dataset, learned.fixed, holdout))
+    watched = learned.watched if learned.watched is not None else holdout[:0]
+    columns = label_columns(dataset, learned.fixed, {WATCHED: watched, HOLDOUT: holdout})
+    write_rows(folder / "labels.csv", LABEL_COLUMNS, columns)
     write_rows(folder / "skipped.csv", SKIPPED_COLUMNS, skipped_columns(dataset))
     write_json(folder / "evaluation.json", _evaluation(result))
 
@@ -68,13 +77,19 @@ def read_facts(folder: Path) -> dict[str, Any]:
     return {"folder": str(folder), "noise": noise, **evaluation}
 
 
-def label_columns(dataset: Dataset, fixed: FixedLabels, holdout: Labels) -> list[list[Any]]:
-    """The columns of labels.csv: one row an image, in input order, labels as they came in."""
+def label_columns(dataset: Dataset, fixed: FixedLabels, apart: Mapping[str, Labels]) -> list[list[Any]]:
+    """The columns of labels.csv: one row an image, in input order, labels as they came in.
+
+    Parameters
+    ----------
+    apart : reason -> rows of images that were not learned from
+    """
     words = np.array([*dataset.classes, ""], dtype=object)  # UNKNOWN, -1, is the empty label
     reasons = np.full(len(dataset), "", dtype=object)
     reasons[dataset.given == UNKNOWN] = "no given label"
     reasons[[*dataset.decided]] = "decided"
-    reasons[holdout] = "holdout"
+    for reason, rows in apart.items():
+        reasons[rows] = reason
     for row, why in dataset.skipped.items():
         reasons[row] = why.reason
     return [

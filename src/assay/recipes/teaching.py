@@ -12,8 +12,11 @@ from assay._types import UNKNOWN, Backbone, Batch, Labels, Matrix
 from assay.embed.images import embed_images
 from assay.learn.sequential import Epoch, SequentialClassifier
 from assay.measure import Stopwatch
-from assay.predict.squares import sample_squares
+from assay.predict.squares import read_squares, spread
 from assay.recipes.task import Task
+
+COMPARED = 128
+"""Images that a network and its graph are compared on; the notebook's networks are slow."""
 
 
 @dataclass
@@ -63,8 +66,8 @@ class Lesson:
 
     def sample(self, backbone: Backbone) -> Batch:
         """Some of the images that may be learned from, as ``backbone`` sees them: to compare a graph on."""
-        rows = np.flatnonzero(self.task.learnable)
-        return sample_squares(self.task.dataset, rows, backbone.size, backbone.interpolation)
+        rows = spread(np.flatnonzero(self.task.learnable), COMPARED)
+        return read_squares(self.task.dataset, rows, backbone.size, backbone.interpolation).images
 
     def _progress(self, stage: str) -> Any:
         return lambda _, done, total: self.task.progress(f"train, {stage}", done, total)

@@ -11,7 +11,8 @@ from PIL import Image
 
 from assay.data.dataset import ImageSource
 from assay.data.thumbnails import MEDIA_TYPE, draw_thumbnail
-from assay.recipes.finished import HOLDOUT, FinishedRun
+from assay.recipes.finished import FinishedRun
+from assay.recipes.outputs import HOLDOUT
 
 SHOWN = 24
 """Images of a gallery."""

@@ -12,9 +12,9 @@ from assay._types import Progress, silent
 from assay.data.split import Split
 from assay.data.write import write_json
 from assay.data.write_rows import Column, write_rows
-from assay.recipes.finished import HOLDOUT
 from assay.recipes.more_labels import FOLDS, Worth, measure_worth
 from assay.recipes.options import RunOptions
+from assay.recipes.outputs import HOLDOUT
 from assay.recipes.sealing import close_seal
 from assay.recipes.stored import stored_features
 from assay.review.queue import Rows, order_images

@@ -11,7 +11,8 @@ import numpy as np
 from assay._errors import UsageError
 from assay._types import UNKNOWN, Mask, Transition
 from assay.data.dataset import ImageSource
-from assay.recipes.finished import HOLDOUT, FinishedRun, open_images, read_finished_run
+from assay.recipes.finished import FinishedRun, open_images, read_finished_run
+from assay.recipes.outputs import HOLDOUT
 
 
 @dataclass(frozen=True)

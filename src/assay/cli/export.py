@@ -1,0 +1,85 @@
+"""assay export: a run's model as one file for another machine."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from assay.cli import flags
+from assay.cli.console import percent, percent_range, progress_bar, say, show, table
+from assay.cli.targets import check_file
+
+if TYPE_CHECKING:
+    from assay.recipes.export_run import Exported
+
+EXAMPLES = (
+    "assay export out/ -o classifier.onnx",
+    "assay export out/ --precision float16 -o classifier.float16.onnx --json",
+)
+
+HEADER = ("", "MB", "right, 95 %", "same class", "largest difference", "ms, one by one", "ms, 32 together")
+
+
+@dataclass(frozen=True)
+class ExportFlags:
+    """What to write."""
+
+    out: Annotated[Path, flags.flag("--out", "-o", metavar="FILE", help="The ONNX file to write.")]
+    precision: Annotated[
+        Literal["int8", "float16", "float32"],
+        flags.flag("--precision", help="Of the numbers; int8 is the smallest and the fastest."),
+    ] = "int8"
+    workers: flags.Workers = 2
+
+
+@flags.with_flags
+def export_command(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")],
+    export: ExportFlags,
+    images: Annotated[
+        Path | None,
+        typer.Argument(metavar="[IMAGES]", help="Where the images are, if not where they were for the run."),
+    ] = None,
+    as_json: flags.Json = False,
+    quiet: flags.Quiet = False,
+) -> int:
+    """Write a run's model as one small file, and try it before."""
+    check_file(export.out)
+
+    from assay.data.write import write_bytes_atomic
+    from assay.recipes.export_run import export_run
+    from assay.review.run import read_review_run
+
+    found = read_review_run(run, images, command="export")
+    with progress_bar(quiet) as progress:
+        exported = export_run(
+            found, found.images, export.precision, workers=export.workers, progress=progress
+        )
+    write_bytes_atomic(export.out, exported.graph)
+    facts = {"file": str(export.out), **exported.to_json()}
+    show(json.dumps(facts, indent=1) if as_json else _text(exported))
+    if not quiet and exported.learned_from:
+        say("The model learned from these images: compare its figures, do not take them as its accuracy.")
+    return 0
+
+
+def _text(exported: "Exported") -> str:
+    rows = [_row(found) for found in exported.figures]
+    how = f"int8 by {exported.quantised.how}" if exported.quantised else ""
+    n = exported.figures[0].n
+    return "\n".join([table(HEADER, rows), f"n = {n:,}" + (f"; {how}" if how else "")])
+
+
+def _row(found: Any) -> tuple[str, ...]:
+    right, low, high = found.accuracy
+    return (
+        found.precision,
+        f"{found.bytes / 1e6:.1f}",
+        f"{percent(right)} ({percent_range(low, high)})",
+        percent(found.same_class),
+        f"{found.largest_difference:.4f}",
+        f"{found.milliseconds_one:.1f}",
+        f"{found.milliseconds_batch:.1f}",
+    )

@@ -1,0 +1,115 @@
+"""int8 through a gate: several ways are tried, and the best is kept if it costs next to no accuracy.
+
+The ways are compared by how near their probabilities are to the model's, on images without regard to labels.
+Only then the winner meets the labels of the gate, so that the gate is no part of the choice. Where it fails,
+the first convolutions go back to float32, more and more of them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from assay._errors import GateError
+from assay._types import Batch, Labels, Probs, Progress, same_length, silent
+from assay.learn.model import Model
+from assay.predict.precision import METHODS, Quantisation, count_convolutions, to_int8
+from assay.predict.runtime import load_runtime
+
+MOST_LOST = 0.005
+"""Share of the gate's images: how much accuracy int8 may cost."""
+
+KEPT = (1, 4, 12)
+"""First convolutions that stay in float32 where int8 alone fails."""
+
+TINY = 1e-6
+
+
+@dataclass(frozen=True)
+class Trial:
+    """The images of a gate."""
+
+    images: Batch
+    """(N, S, S, 3)."""
+    truth: Labels
+    """(N,) trusted labels."""
+
+    def __post_init__(self) -> None:
+        same_length(images=self.images, truth=self.truth)
+
+
+@dataclass(frozen=True)
+class Tried:
+    """One way, and how it went."""
+
+    how: Quantisation
+    distance: float
+    """Mean Kullback-Leibler divergence from the model's probabilities, in nats."""
+    lost: float | None = None
+    """Accuracy before less accuracy after, on the gate's images; None where the gate was not reached."""
+
+
+@dataclass(frozen=True)
+class Quantised:
+    """An int8 graph that passed."""
+
+    graph: bytes
+    how: Quantisation
+    tried: tuple[Tried, ...]
+
+
+def quantise(
+    model: Model, ranges: Batch, compared: Batch, trial: Trial, *, progress: Progress = silent
+) -> Quantised:
+    """The model's graph in int8.
+
+    Parameters
+    ----------
+    ranges : images that ranges are read off
+    compared : other images, by which the ways are compared
+    trial : images of the gate
+
+    Raises
+    ------
+    GateError : every way costs more than half a point of accuracy
+    """
+    expected = load_runtime(model).probabilities(compared)
+    before = load_runtime(model).probabilities(trial.images)
+    ways = [Quantisation(channels, method) for channels in (True, False) for method in METHODS]
+    tried, graphs = [], []
+    for number, how in enumerate(ways):
+        graphs.append(to_int8(model.graph, ranges, how))
+        tried.append(Tried(how, _distance(expected, _says(model, graphs[-1], compared))))
+        progress("quantise", number + 1, len(ways))
+    nearest = min(tried, key=lambda one: one.distance)
+    graph, most = graphs[tried.index(nearest)], count_convolutions(model.graph)
+    for kept in (0, *(kept for kept in KEPT if kept < most)):
+        how = replace(nearest.how, kept=kept)
+        graph = to_int8(model.graph, ranges, how) if kept else graph
+        lost = _right(before, trial.truth) - _right(_says(model, graph, trial.images), trial.truth)
+        distance = _distance(expected, _says(model, graph, compared))
+        tried = [one for one in tried if one.how != how] + [Tried(how, distance, lost)]
+        if lost <= MOST_LOST:
+            return Quantised(graph, how, tuple(tried))
+    raise GateError(_refusal(tried, len(trial.truth)))
+
+
+def _says(model: Model, graph: bytes, images: Batch) -> Probs:
+    return load_runtime(replace(model, graph=graph)).probabilities(images)
+
+
+def _right(probs: Probs, truth: Labels) -> float:
+    return float((probs.argmax(axis=1) == truth).mean())
+
+
+def _distance(expected: Probs, found: Probs) -> float:
+    one, other = np.maximum(expected, TINY), np.maximum(found, TINY)
+    return float((one * np.log(one / other)).sum(axis=1).mean())
+
+
+def _refusal(tried: Sequence[Tried], n: int) -> str:
+    figures = "; ".join(f"{one.how}: {100 * one.lost:.1f}" for one in tried if one.lost is not None)
+    return (
+        f"int8: expected at most {100 * MOST_LOST:g} points of accuracy to be lost on {n:,} images, "
+        f"got {figures}; nothing was written; take --precision float16"
+    )

@@ -1,0 +1,197 @@
+"""A finished run's model as one file for another machine, compared with the model on the run's own images.
+
+Nothing is read of the holdout: neither its labels nor its images.
+"""
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import onnx
+from jaxtyping import Int
+
+from assay._errors import UsageError
+from assay._types import UNKNOWN, Batch, Labels, Probs, Progress, silent
+from assay.data.dataset import Dataset, ImageSource
+from assay.learn.model import Model, load_model
+from assay.measure import wilson
+from assay.predict.gate import Quantised, Trial, quantise
+from assay.predict.precision import to_float16
+from assay.predict.runtime import BATCH, Runtime, load_runtime
+from assay.predict.squares import Squares, read_squares, spread
+from assay.recipes.finished import FinishedRun
+from assay.recipes.outputs import HOLDOUT, WATCHED
+
+Rows = Int[np.ndarray, "R"]
+
+PRECISIONS = ("float32", "float16", "int8")
+
+RANGED = 256
+"""Images that int8 reads ranges off."""
+
+COMPARED = 512
+"""Images by which ways to int8 are compared."""
+
+TRIED = 2_000
+"""Trusted images that graphs are tried on, at most."""
+
+ROUNDS = 5
+"""Of timing; the fastest counts, since other programs disturb."""
+
+
+@dataclass(frozen=True)
+class Figures:
+    """One precision, tried on the same images as the others."""
+
+    precision: str
+    bytes: int
+    n: int
+    """Trusted images."""
+    accuracy: tuple[float, float, float]
+    """Share that is right, with its 95 % interval."""
+    same_class: float
+    """Share of which the model says the same class."""
+    largest_difference: float
+    """From the model, of two probabilities of one class of one image."""
+    milliseconds_one: float
+    """An image, one at a time."""
+    milliseconds_batch: float
+    """An image, 32 at a time."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """The file, and what was found on the way."""
+
+    precision: str
+    graph: bytes
+    figures: tuple[Figures, ...]
+    """float32 first, then the precision that was asked for."""
+    quantised: Quantised | None
+    """How int8 was reached."""
+    learned_from: bool
+    """Whether the model learned from the images that it was tried on: then no figure is its accuracy."""
+
+    def to_json(self) -> dict[str, Any]:
+        """What was found, as a plain dict."""
+        tried = self.quantised.tried if self.quantised else ()
+        return {
+            "precision": self.precision,
+            "figures": [asdict(found) for found in self.figures],
+            "learned_from": self.learned_from,
+            "tried": [{"how": str(one.how), "distance": one.distance, "lost": one.lost} for one in tried],
+        }
+
+
+def export_run(
+    run: FinishedRun,
+    images: ImageSource,
+    precision: str,
+    *,
+    workers: int = 2,
+    progress: Progress = silent,
+) -> Exported:
+    """The run's model in one ONNX file.
+
+    Parameters
+    ----------
+    images : those of the run, in the order of labels.csv
+    precision : one of ``PRECISIONS``
+    workers : threads that decode
+
+    Raises
+    ------
+    UsageError : another precision, or no trusted image that could be used
+    ModelError : a run without a model that predicts
+    GateError : int8 costs too much accuracy
+    """
+    if precision not in PRECISIONS:
+        raise UsageError(f"--precision: expected {', '.join(PRECISIONS)}, got {precision!r}")
+    model = load_model(run.folder)
+    dataset = Dataset(run.names, images, run.labels, run.given, run.trusted, run.titles)
+
+    def see(rows: Rows) -> Squares:
+        return read_squares(dataset, rows, model.size, model.interpolation, workers=workers)
+
+    rows, learned_from = _tried_rows(run)
+    tried = see(rows)
+    if not len(tried.rows):
+        raise UsageError(f"{run.folder}: expected a trusted image to try the model on, got none")
+    trial, quantised = Trial(tried.images, run.trusted[tried.rows]), None
+    if precision == "int8":
+        others = np.setdiff1d(_learned_rows(run), rows)
+        ranges, compared = spread(others[::2], RANGED), spread(others[1::2], COMPARED)
+        quantised = quantise(model, see(ranges).images, see(compared).images, trial, progress=progress)
+    graph = quantised.graph if quantised else _plain(model, precision)
+    figures = _figures(model, [("float32", model.graph), (precision, graph)], trial)
+    return Exported(precision, _with_figures(graph, figures[-1]), figures, quantised, learned_from)
+
+
+def _plain(model: Model, precision: str) -> bytes:
+    return to_float16(model.graph) if precision == "float16" else model.graph
+
+
+def _tried_rows(run: FinishedRun) -> tuple[Rows, bool]:
+    """Trusted images to try on, and whether the model learned from them."""
+    reasons = np.array(run.reasons, dtype=object)
+    watched = np.flatnonzero((reasons == WATCHED) & (run.proposed != UNKNOWN))
+    if len(watched):
+        return spread(watched, TRIED), False
+    return spread(np.flatnonzero((run.trusted != UNKNOWN) & (run.proposed != UNKNOWN)), TRIED), True
+
+
+def _learned_rows(run: FinishedRun) -> Rows:
+    """Usable images besides the holdout."""
+    held = np.array([reason == HOLDOUT for reason in run.reasons], dtype=bool)
+    return np.flatnonzero((run.proposed != UNKNOWN) & ~held)
+
+
+def _figures(model: Model, graphs: Sequence[tuple[str, bytes]], trial: Trial) -> tuple[Figures, ...]:
+    """Of each graph; those that are the same are told once."""
+    named = dict(graphs)
+    runtimes = {name: load_runtime(replace(model, graph=graph)) for name, graph in named.items()}
+    says = {name: runtime.probabilities(trial.images) for name, runtime in runtimes.items()}
+    one, many = _paces(runtimes, trial.images[:1], 16), _paces(runtimes, trial.images[:BATCH], 1)
+    return tuple(
+        Figures(
+            name,
+            len(graph),
+            len(trial.truth),
+            _accuracy(says[name], trial.truth),
+            float((says[name].argmax(axis=1) == says["float32"].argmax(axis=1)).mean()),
+            float(np.abs(says[name] - says["float32"]).max()),
+            one[name],
+            many[name],
+        )
+        for name, graph in named.items()
+    )
+
+
+def _accuracy(says: Probs, truth: Labels) -> tuple[float, float, float]:
+    found = wilson(int((says.argmax(axis=1) == truth).sum()), len(truth))
+    return found.estimate, found.low, found.high
+
+
+def _paces(runtimes: dict[str, Runtime], images: Batch, times: int) -> dict[str, float]:
+    """Milliseconds an image, the runtimes by turns, so that what disturbs one disturbs the others."""
+    best = dict.fromkeys(runtimes, float("inf"))
+    for _ in range(ROUNDS):
+        for name, runtime in runtimes.items():
+            start = time.perf_counter()
+            for _ in range(times):
+                runtime.probabilities(images)
+            best[name] = min(best[name], (time.perf_counter() - start) / times)
+    return {name: 1000 * seconds / len(images) for name, seconds in best.items()}
+
+
+def _with_figures(graph: bytes, figures: Figures) -> bytes:
+    """The graph, its figures in its metadata; times are this machine's and stay out."""
+    model = onnx.load_from_string(graph)
+    kept = {name: value for name, value in asdict(figures).items() if not name.startswith(("milli", "bytes"))}
+    told = {entry.key: entry.value for entry in model.metadata_props}
+    onnx.helper.set_model_props(model, told | {"precision": figures.precision, "figures": json.dumps(kept)})
+    data: bytes = model.SerializeToString(deterministic=True)
+    return data

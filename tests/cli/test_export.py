@@ -1,0 +1,53 @@
+"""assay export: a run's model as one file."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+
+from assay.predict import gate
+
+
+def test_a_run_becomes_one_file_that_predicts(assay, finished, small_data):
+    """The table compares it with the model; assay predict takes it in the model's place."""
+    given = assay("export", finished, "-o", "small.onnx")
+    assert given.code == 0
+    lines = given.out.splitlines()
+    assert [line.split()[0] for line in lines] == ["MB", "float32", "int8", "n"]
+    assert lines[-1].startswith("n = 96; int8 by ")
+    assert "learned from these images" in given.err
+    for place, file in ((finished, "run.csv"), ("small.onnx", "small.csv")):
+        assert assay("predict", place, small_data.images, "-o", file, "-q").code == 0
+    run, small = (Path(file).read_text(encoding="utf-8").splitlines() for file in ("run.csv", "small.csv"))
+    same = [one.split(",")[:2] == other.split(",")[:2] for one, other in zip(run, small, strict=True)]
+    assert sum(same) / len(same) > 0.97
+
+
+def test_json_says_all(assay, finished, small_data):
+    """The figures of both, the images named."""
+    given = assay(
+        "export", finished, small_data.images, "--precision", "float16", "-o", "h.onnx", "--json", "-q"
+    )
+    facts = json.loads(given.out)
+    assert given.err == ""
+    assert [found["precision"] for found in facts["figures"]] == ["float32", "float16"]
+    assert (facts["file"], facts["learned_from"], facts["tried"]) == ("h.onnx", True, [])
+
+
+def test_what_cannot_be_written_is_refused_before(assay, finished, tmp_path):
+    """A folder, or a folder that is not there."""
+    given = assay("export", finished, "-o", tmp_path)
+    assert (given.code, "name a file in it" in given.err) == (2, True)
+    given = assay("export", finished, "-o", tmp_path / "no" / "a.onnx")
+    assert (given.code, "make its folder" in given.err) == (2, True)
+
+
+def test_the_gate_stops_it(assay, finished, tmp_path, monkeypatch):
+    """Exit 5, and no file."""
+    monkeypatch.setattr(gate, "MOST_LOST", -1.0)
+    given = assay("export", finished, "-o", tmp_path / "a.onnx", "-q")
+    assert given.code == 5
+    assert "nothing was written" in given.err
+    assert not (tmp_path / "a.onnx").exists()

@@ -1,0 +1,96 @@
+"""A finished run's model as one file, tried on the run's own trusted images."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+from assay._errors import UsageError
+from assay.learn.model import load_model
+from assay.predict.batch import predict
+from assay.predict.graph_check import read_metadata
+from assay.recipes.export_run import PRECISIONS, export_run
+from assay.recipes.finished import open_images, read_finished_run
+
+
+@pytest.fixture
+def run(finished):
+    return read_finished_run(finished.out)
+
+
+@pytest.fixture
+def images(run, small_data):
+    return open_images(run, small_data.images)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_the_file_alone_predicts(run, images, small_data, precision, tmp_path):
+    """It knows its labels and its size, says what the model says, and holds its figures."""
+    found = export_run(run, images, precision)
+    file = tmp_path / "classifier.onnx"
+    file.write_bytes(found.graph)
+    expected, alone = predict(run.folder, small_data.images), predict(file, small_data.images)
+    assert alone.labels == expected.labels
+    assert np.abs(alone.probs - expected.probs).max() < 0.1
+    figures = json.loads(read_metadata(found.graph)["figures"])
+    assert figures["precision"] == precision
+    assert not {"milliseconds_one", "milliseconds_batch", "bytes"} & {*figures}
+    if precision == "float32":
+        assert np.array_equal(alone.probs, expected.probs)
+
+
+def test_figures_are_counted_on_trusted_images_that_are_not_sealed(run, images, small_data):
+    """As a loop counts them; no image of the holdout is read."""
+    read = []
+    watching = Watching(images, read)
+    found = export_run(run, watching, "int8")
+    held = {row for row, reason in enumerate(run.reasons) if reason == "holdout"}
+    assert held
+    assert not held & {*read}
+    rows = [row for row in range(len(run)) if run.trusted[row] >= 0 and run.reasons[row] != "holdout"]
+    says = predict(run.folder, small_data.images).probs.argmax(axis=1)
+    plain, small = found.figures
+    assert (plain.precision, small.precision) == ("float32", "int8")
+    assert plain.n == small.n == len(rows)
+    assert plain.accuracy[0] == pytest.approx(np.mean([says[row] == run.trusted[row] for row in rows]))
+    assert (plain.same_class, plain.largest_difference) == (1.0, 0.0)
+    assert plain.bytes == len(load_model(run.folder).graph)
+    assert min(plain.milliseconds_one, small.milliseconds_batch) > 0
+    assert found.learned_from
+    assert len(found.to_json()["tried"]) == 4
+
+
+class Watching:
+    """Images that note which of them are read."""
+
+    def __init__(self, images, read):
+        self.images, self.seen = images, read
+
+    def __len__(self):
+        return len(self.images)
+
+    def read(self, row):
+        self.seen.append(row)
+        return self.images.read(row)
+
+
+def test_watched_images_come_first(run, images):
+    """Where some were not learned from, the model is tried on them alone."""
+    rows = [row for row in range(len(run)) if run.trusted[row] >= 0][:30]
+    reasons = tuple("watched" if row in rows else reason for row, reason in enumerate(run.reasons))
+    found = export_run(replace(run, reasons=reasons), images, "float32")
+    assert found.figures[0].n == 30
+    assert len(found.figures) == 1
+    assert not found.learned_from
+
+
+def test_nothing_to_try_on_is_said(run, images):
+    """No trusted image; a precision that there is not."""
+    none = replace(run, trusted=np.full(len(run), -1))
+    with pytest.raises(UsageError, match="expected a trusted image to try the model on, got none"):
+        export_run(none, images, "float32")
+    with pytest.raises(UsageError, match="expected float32, float16, int8, got 'int4'"):
+        export_run(run, images, "int4")
