@@ -1,5 +1,6 @@
 """Runs that fine-tune: better than frozen features, resumed to the same bytes, and honest about it."""
 
+import csv
 import json
 import shutil
 import sys
@@ -87,7 +88,7 @@ def test_the_plan_and_the_figures_are_said(fine):
     assert any(line.startswith("fine-tuning tf_efficientnet_lite0 on ") for line in fine.said)
     epochs = [line for line in fine.said if line.startswith("epoch ")]
     assert len(epochs) == 2
-    assert epochs[0].startswith("epoch 1 of 2, 32 px, ")
+    assert epochs[0].startswith("epoch 1 of 2, 32 px: ")
     assert epochs[0].endswith("% of the fixed labels")
     assert epochs[-1].endswith("right of 10 images not learned from")
 
@@ -105,6 +106,9 @@ def test_figures_come_from_images_kept_aside(fine):
     assert (learned.fixed.trusted[checked] >= 0).all()
     text = (fine.out / "model" / "README.md").read_text()
     assert "on images kept aside" in text
+    with (fine.out / "labels.csv").open(encoding="utf-8") as opened:
+        apart = [row["name"] for row in csv.DictReader(opened) if row["reason"] == "watched"]
+    assert apart == [fine.result.dataset.names[row] for row in watched]
 
 
 def test_a_killed_run_goes_on_to_the_same_bytes(fine, tmp_path):

@@ -38,13 +38,22 @@ class RowFlags:
         bool, flags.flag("--excel-safe", help="Mark text that a spreadsheet would run as a formula.")
     ] = False
 
+    @property
+    def target(self) -> Path | None:
+        """The file; None for stdout."""
+        return None if self.out is None or str(self.out) == "-" else self.out
+
+    @property
+    def kind(self) -> str:
+        """The format; a place that cannot be written to is refused here, before any image is read."""
+        return self.format_name or _format_of(self.target)
+
     def writer(self) -> "lineup.Writer":
-        """What writes a header and columns there; refused before any image is read."""
+        """What writes a header and columns there."""
         from assay.data.write_rows import write_rows
 
-        target = None if self.out is None or str(self.out) == "-" else self.out
-        kind = self.format_name or _format_of(target)
-        return partial(write_rows, target or sys.stdout.buffer, format=kind, excel_safe=self.excel_safe)
+        place = self.target or sys.stdout.buffer
+        return partial(write_rows, place, format=self.kind, excel_safe=self.excel_safe)
 
 
 @flags.with_flags
@@ -59,21 +68,31 @@ def predict_command(
     quiet: flags.Quiet = False,
 ) -> int:
     """Predict the class of every image: one row an image, in order."""
-    from assay.predict.batch import COLUMNS, predict
-
-    write = rows.writer()
     if all_recipes:
         return lineup.predict_all(
-            model, images, write, columns=columns, workers=workers, strict=strict, quiet=quiet
+            model, images, rows.writer(), columns=columns, workers=workers, strict=strict, quiet=quiet
         )
     if columns is not None:
         raise UsageError("--columns: it picks among the models of --all-recipes; give both or neither")
-    with progress_bar(quiet) as progress:
-        found = predict(model, images, workers=workers, progress=progress)
-    write(COLUMNS, found.columns())
-    if found.n_skipped and not quiet:
-        say(f"{found.n_skipped:,} of {len(found.names):,} images could not be used; their status says why")
-    return SKIPPED if strict and found.n_skipped else 0
+    kind = rows.kind
+
+    from assay.data.growing import GrowingTable
+    from assay.data.read import read_images
+    from assay.predict.batch import COLUMNS, identity_of, write_predictions
+    from assay.predict.runtime import load_runtime
+
+    runtime, dataset = load_runtime(model), read_images(images)
+    identity, place = identity_of(runtime, dataset, kind, rows.excel_safe), rows.target or sys.stdout.buffer
+    with (
+        progress_bar(quiet) as progress,
+        GrowingTable(place, COLUMNS, kind, rows.excel_safe, identity) as table,
+    ):
+        if table.n_rows and not quiet:
+            say(f"{rows.target}: going on after {table.n_rows:,} rows of the same command")
+        n_skipped = write_predictions(runtime, dataset, table, workers=workers, progress=progress)
+    if n_skipped and not quiet:
+        say(f"{n_skipped:,} of {len(dataset):,} images could not be used; their status says why")
+    return SKIPPED if strict and n_skipped else 0
 
 
 def _format_of(target: Path | None) -> str:

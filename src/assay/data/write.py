@@ -12,7 +12,7 @@ import re
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from assay._errors import ResourceError, UsageError
 
@@ -28,13 +28,11 @@ def write_bytes_atomic(path: Path, data: bytes) -> None:
     ResourceError : the disk or a limit on file size is reached; names the path and the bytes needed
     UsageError : the place cannot be written to
     """
-    try:
+    with refused(path, len(data)):
         if path.exists() and not path.is_file():
             _write_through(path, data)
         else:
             _replace(path, data)
-    except OSError as error:
-        _refuse(path, len(data), error)
 
 
 def write_text_atomic(path: Path, text: str) -> None:
@@ -83,7 +81,7 @@ def _replace(path: Path, data: bytes) -> None:
         finally:
             os.close(descriptor)
         beside.replace(path)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def _write_all(descriptor: int, data: bytes) -> None:
@@ -101,7 +99,7 @@ def _removed_on_failure(path: Path) -> Iterator[None]:
         raise
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Bring the renaming itself to disk, where the file system knows how."""
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
@@ -111,11 +109,23 @@ def _sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
-def _refuse(path: Path, needed: int, error: OSError) -> NoReturn:
-    if isinstance(error, BrokenPipeError):
-        raise error
-    if error.errno in _FULL:
-        raise ResourceError(
-            f"cannot write {path}: {error.strerror}; it needs {needed:,} bytes: make room and run it again"
-        ) from error
-    raise UsageError(f"cannot write {path}: {error.strerror}; choose another place") from error
+@contextlib.contextmanager
+def refused(path: Path, needed: int) -> Iterator[None]:
+    """Inside, the operating system's refusal to write ``needed`` bytes to ``path`` becomes ours.
+
+    Raises
+    ------
+    ResourceError : the disk or a limit on file size is reached
+    UsageError : the place cannot be written to
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        if error.errno in _FULL:
+            raise ResourceError(
+                f"cannot write {path}: {error.strerror}; it needs {needed:,} bytes: "
+                "make room and run it again"
+            ) from error
+        raise UsageError(f"cannot write {path}: {error.strerror}; choose another place") from error

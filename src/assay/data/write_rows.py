@@ -46,11 +46,7 @@ def write_rows(
 
     Parameters
     ----------
-    columns : one sequence for each name in ``header``, all of one length, of text, numbers, bools or
-        None; None is an empty cell in CSV and null elsewhere
-    format : ``csv`` (UTF-8, LF, minimal quotes), ``jsonl`` (keys in the order of ``header``), ``parquet``
-    excel_safe : in CSV, put ``'`` before text that a spreadsheet would run as a formula; such text
-        does not read back as it was
+    columns, format, excel_safe : see ``encode_rows``
 
     Raises
     ------
@@ -58,8 +54,40 @@ def write_rows(
     ValueError : a NaN or an infinity, columns of different lengths
     ResourceError : no room
     """
+    data = encode_rows(header, columns, format=format, excel_safe=excel_safe)
+    if isinstance(target, Path):
+        write_bytes_atomic(target, data)
+    else:
+        target.write(data)
+        target.flush()
+
+
+def encode_rows(
+    header: Sequence[str],
+    columns: Sequence[Column],
+    *,
+    format: str = "csv",  # noqa: A002  # the word of the flag
+    excel_safe: bool = False,
+    headed: bool = True,
+) -> bytes:
+    """A table as bytes.
+
+    Parameters
+    ----------
+    columns : one sequence for each name in ``header``, all of one length, of text, numbers, bools or
+        None; None is an empty cell in CSV and null elsewhere
+    format : ``csv`` (UTF-8, LF, minimal quotes), ``jsonl`` (keys in the order of ``header``), ``parquet``
+    excel_safe : in CSV, put ``'`` before text that a spreadsheet would run as a formula; such text
+        does not read back as it was
+    headed : begin with the header, in CSV; without it rows can be added to others
+
+    Raises
+    ------
+    UsageError : an unknown format; text that is not Unicode, in Parquet
+    ValueError : a NaN or an infinity, columns of different lengths
+    """
     encoders: dict[str, Callable[[], bytes]] = {
-        "csv": lambda: _csv(header, columns, excel_safe),
+        "csv": lambda: _csv(header, columns, excel_safe, headed),
         "jsonl": lambda: _jsonl(header, columns),
         "parquet": lambda: _parquet(header, columns),
     }
@@ -70,19 +98,14 @@ def write_rows(
     lengths = [len(column) for column in columns]
     if len(set(lengths)) > 1:
         raise ValueError(f"expected columns of one length, got {dict(zip(header, lengths, strict=True))}")
-    data = encoders[format]()
-    if isinstance(target, Path):
-        write_bytes_atomic(target, data)
-    else:
-        target.write(data)
-        target.flush()
+    return encoders[format]()
 
 
-def _csv(header: Sequence[str], columns: Sequence[Column], excel_safe: bool) -> bytes:
+def _csv(header: Sequence[str], columns: Sequence[Column], excel_safe: bool, headed: bool) -> bytes:
     cells = [[_cell(value, excel_safe) for value in _plain(column)] for column in columns]
-    lines = [",".join(_cell(name, excel_safe) for name in header)]
+    lines = [",".join(_cell(name, excel_safe) for name in header)] if headed else []
     lines += [",".join(row) for row in zip(*cells, strict=True)]
-    return ("\n".join(lines) + "\n").encode("utf-8", "surrogateescape")
+    return "".join(line + "\n" for line in lines).encode("utf-8", "surrogateescape")
 
 
 def _cell(value: Any, excel_safe: bool) -> str:

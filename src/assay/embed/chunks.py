@@ -75,6 +75,7 @@ def read_chunks(
     stored: Sequence[Snapshot] = (),
     workers: int = 2,
     interpolation: str = "bicubic",
+    first: int = 0,
 ) -> Iterator[Chunk]:
     """The dataset's images in chunks, in order.
 
@@ -84,11 +85,12 @@ def read_chunks(
     stored : an image whose features are in all of these need not be decoded
     workers : threads
     interpolation : how images become squares, a key of ``data.images.FILTERS``
+    first : row to begin at
     """
     see = partial(_see, dataset, size, interpolation)
     pool = ThreadPoolExecutor(max(workers, 1), thread_name_prefix="decode")
     every = range(len(dataset))
-    parts = (every[start : start + CHUNK] for start in every[::CHUNK])
+    parts = (every[start : start + CHUNK] for start in every[first::CHUNK])
     try:
         tasks = ((rows, [pool.submit(see, row, stored) for row in rows]) for rows in parts)
         waiting = deque(islice(tasks, AHEAD))

@@ -1,5 +1,7 @@
 """New images to rows: one for each image, in order, with a status."""
 
+import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,6 +9,7 @@ import numpy as np
 
 from assay._types import Probs, Progress, same_length, silent
 from assay.data.dataset import Dataset
+from assay.data.growing import GrowingTable
 from assay.data.read import read_images
 from assay.embed.chunks import read_chunks
 from assay.learn.model import Model
@@ -71,14 +74,55 @@ def predict_dataset(
     runtime: Runtime, dataset: Dataset, *, workers: int = 2, progress: Progress = silent
 ) -> Predictions:
     """Predict the images of a dataset, whatever labels it has."""
-    probs = np.zeros((len(dataset), len(runtime.labels)), dtype=np.float32)
-    statuses = ["ok"] * len(dataset)
-    chunks = read_chunks(dataset, runtime.size, workers=workers, interpolation=runtime.interpolation)
+    parts = list(predict_parts(runtime, dataset, workers=workers, progress=progress))
+    none = np.zeros((0, len(runtime.labels)), dtype=np.float32)
+    probs = np.concatenate([none, *(part.probs for part in parts)])
+    return Predictions(
+        dataset.names, probs, runtime.labels, tuple(status for part in parts for status in part.statuses)
+    )
+
+
+def predict_parts(
+    runtime: Runtime, dataset: Dataset, *, first: int = 0, workers: int = 2, progress: Progress = silent
+) -> Iterator[Predictions]:
+    """The same, a few hundred images at a time, as they come: nothing of what was before is kept.
+
+    Parameters
+    ----------
+    first : row to begin at
+    """
+    chunks = read_chunks(
+        dataset, runtime.size, workers=workers, interpolation=runtime.interpolation, first=first
+    )
     for chunk in chunks:
-        decoded = chunk.decoded
+        rows, decoded = chunk.rows, chunk.decoded
+        probs = np.zeros((len(rows), len(runtime.labels)), dtype=np.float32)
         if decoded:
-            probs[list(decoded)] = runtime.probabilities(np.stack(list(decoded.values())))
-        for row, why in chunk.skipped.items():
-            statuses[row] = why.reason
-        progress("predict", chunk.rows.stop, len(dataset))
-    return Predictions(dataset.names, probs, runtime.labels, tuple(statuses))
+            places = [row - rows.start for row in decoded]
+            probs[places] = runtime.probabilities(np.stack(list(decoded.values())))
+        statuses = [chunk.skipped[row].reason if row in chunk.skipped else "ok" for row in rows]
+        progress("predict", rows.stop, len(dataset))
+        yield Predictions(dataset.names[rows.start : rows.stop], probs, runtime.labels, tuple(statuses))
+
+
+def write_predictions(
+    runtime: Runtime,
+    dataset: Dataset,
+    table: GrowingTable,
+    *,
+    workers: int = 2,
+    progress: Progress = silent,
+) -> int:
+    """Add a row for each image that ``table`` does not have yet; how many of its rows have no label."""
+    for part in predict_parts(runtime, dataset, first=table.n_rows, workers=workers, progress=progress):
+        table.tally += part.n_skipped
+        table.add(part.columns())
+    return table.tally
+
+
+def identity_of(runtime: Runtime, dataset: Dataset, *more: object) -> str:
+    """Of all that rows depend on, besides the bytes of the images."""
+    digest = hashlib.sha256(repr((runtime.digest, more)).encode())
+    for name in dataset.names:
+        digest.update(name.encode("utf-8", "surrogateescape") + b"\0")
+    return digest.hexdigest()

@@ -1,5 +1,6 @@
 """Runtime: a saved model's graph in onnxruntime. No torch is needed, and nothing is downloaded."""
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,8 @@ class Runtime:
     """Side in pixels of the images that it takes."""
     interpolation: str
     """How an image becomes a square of that size: a key of ``data.images.FILTERS``."""
+    digest: str
+    """sha256 of the graph."""
     session: Any
     """onnxruntime's."""
 
@@ -66,7 +69,7 @@ def load_runtime(model: Model | Path | str, threads: int | None = None) -> Runti
 
     Parameters
     ----------
-    model : a Model, a model folder, a run folder, or a file of ``assay export``
+    model : a Model, a model folder, a run folder, or an ``.onnx`` file of ``assay export``
     threads : of one call; by default as many as this process has cores
 
     Raises
@@ -74,7 +77,7 @@ def load_runtime(model: Model | Path | str, threads: int | None = None) -> Runti
     ModelError : no model, a damaged one, one without a graph, or a graph that is not one of ours
     """
     if not isinstance(model, Model):
-        if Path(model).is_file():
+        if Path(model).suffix == ".onnx":
             return _load_file(Path(model), threads)
         model = load_model(model)
     if not model.graph:
@@ -83,8 +86,7 @@ def load_runtime(model: Model | Path | str, threads: int | None = None) -> Runti
             "made it; give the command that made it again, with --overwrite"
         )
     check_graph(model.graph, model.size, len(model.labels))
-    session = _session(model.graph, threads or cores())
-    return Runtime(model.labels, model.titles, model.size, model.interpolation, session)
+    return _runtime(model.graph, model.labels, model.titles, model.size, model.interpolation, threads)
 
 
 def _load_file(file: Path, threads: int | None) -> Runtime:
@@ -101,7 +103,19 @@ def _load_file(file: Path, threads: int | None) -> Runtime:
         raise ModelError(f"{file}: expected a file of assay export, got another ({error})") from error
     except OSError as error:
         raise ModelError(f"{file}: expected a file that can be read ({error.strerror})") from error
-    return Runtime(labels, titles, size, interpolation, _session(graph, threads or cores()))
+    return _runtime(graph, labels, titles, size, interpolation, threads)
+
+
+def _runtime(
+    graph: bytes,
+    labels: tuple[str, ...],
+    titles: tuple[str, ...],
+    size: int,
+    interpolation: str,
+    threads: int | None,
+) -> Runtime:
+    session = _session(graph, threads or cores())
+    return Runtime(labels, titles, size, interpolation, hashlib.sha256(graph).hexdigest(), session)
 
 
 def _session(graph: bytes, threads: int) -> Any:
