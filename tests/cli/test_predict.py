@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import shutil
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -244,3 +245,35 @@ def test_an_interrupted_prediction_goes_on(assay, finished, small_data, tmp_path
     assert "going on after 96 rows of the same command" in given.err
     assert "1 of 240 images could not be used" in given.err
     assert (tmp_path / "rows.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
+
+
+def test_unsure_images_get_no_label(assay, finished, small_data):
+    """Their status says so, their probability stays; they are not skipped, so strict does not mind."""
+    asked = ("--min-confidence", "1", "--strict")
+    assert assay("predict", finished, small_data.images, "-o", "all.csv").code == 0
+    assert assay("predict", finished, small_data.images, "-o", "sure.csv", *asked).code == 0
+    for row, found in zip(rows_of("all.csv"), rows_of("sure.csv"), strict=True):
+        assert found in (row, row | {"label": "", "status": "unsure"})
+    given = assay("predict", finished, small_data.images, "--min-confidence", "1.1")
+    assert (given.code, "--min-confidence" in given.err) == (2, True)
+
+
+def rows_of(file):
+    return list(csv.DictReader(Path(file).read_text(encoding="utf-8").splitlines()))
+
+
+def test_sets_hold_the_labels_that_may_be_right(assay, finished, new, small_data):
+    """A column of labels, the likeliest first; empty where there is no image; more for more coverage."""
+    sizes = []
+    for share in ("0.5", "0.95"):
+        assert assay("predict", finished, small_data.images, "-o", "rows.csv", "--coverage", share).code == 0
+        rows = rows_of("rows.csv")
+        assert all(row["set"].split("|")[0] == row["label"] for row in rows)
+        sizes.append(sum(len(row["set"].split("|")) for row in rows))
+    assert sizes[0] <= sizes[1]
+    assay("predict", finished, new, "-o", "rows.jsonl", "--coverage", "0.9")
+    lines = [json.loads(line) for line in Path("rows.jsonl").read_text().splitlines()]
+    assert [line["set"] is None for line in lines] == [False] * 5 + [True]
+    given = assay("predict", finished, new, "--coverage", "0.9999")
+    assert given.code == 2
+    assert "--coverage: expected more than 0 and at most 0.98" in given.err

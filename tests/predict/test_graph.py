@@ -57,6 +57,7 @@ def test_the_metadata_is_what_another_program_needs(named, tmp_path):
         "assay_version": __version__,
         "architecture": "tiny",
         "size": "32",
+        "conformal": "{}",
         "interpolation": "bicubic",
         "resize": "done by the runtime: upright sRGB to size x size, Pillow's filter, aspect ratio not kept",
         "preprocessing": "in the graph: (pixel / 255 - [0.5, 0.4, 0.3]) / [0.2, 0.2, 0.1] a channel",

@@ -223,7 +223,7 @@ def test_a_lone_graph_is_a_model(model, images, tmp_path):
     file = tmp_path / "alone.onnx"
     file.write_bytes(model.graph)
     alone, whole = load_runtime(file), load_runtime(model)
-    facts = ("labels", "titles", "size", "interpolation")
+    facts = ("labels", "titles", "size", "interpolation", "thresholds")
     assert [getattr(alone, name) for name in facts] == [getattr(whole, name) for name in facts]
     assert np.array_equal(alone.probabilities(images), whole.probabilities(images))
 
@@ -239,6 +239,10 @@ def test_a_lone_graph_is_a_model(model, images, tmp_path):
         ("labels", "{"),
         ("titles", '["one"]'),
         ("interpolation", "lanczos"),
+        ("conformal", '{"0.9": 2}'),
+        ("conformal", '{"2": 0.1}'),
+        ("conformal", '{"many": 0.1}'),
+        ("conformal", "[]"),
         ("size", None),
         ("labels", None),
     ],

@@ -56,11 +56,36 @@ class RowFlags:
         return partial(write_rows, place, format=self.kind, excel_safe=self.excel_safe)
 
 
+@dataclass(frozen=True)
+class MannerFlags:
+    """When to say nothing, and how sure a set must be."""
+
+    min_confidence: Annotated[
+        float,
+        flags.flag(
+            "--min-confidence",
+            metavar="P",
+            min=0,
+            max=1,
+            help="Give no label to an image whose likeliest class is less probable.",
+        ),
+    ] = 0.0
+    coverage: Annotated[
+        float | None,
+        flags.flag(
+            "--coverage",
+            metavar="SHARE",
+            help="Also a column 'set': labels of which one is right in this share of the images.",
+        ),
+    ] = None
+
+
 @flags.with_flags
 def predict_command(
     model: flags.ModelPlace,
     images: flags.Images,
     rows: RowFlags,
+    manner: MannerFlags,
     all_recipes: lineup.AllRecipes = False,
     columns: lineup.Columns = None,
     workers: flags.Workers = 2,
@@ -69,6 +94,8 @@ def predict_command(
 ) -> int:
     """Predict the class of every image: one row an image, in order."""
     if all_recipes:
+        if manner != MannerFlags():
+            raise UsageError("--min-confidence, --coverage: expected one model, got --all-recipes")
         return lineup.predict_all(
             model, images, rows.writer(), columns=columns, workers=workers, strict=strict, quiet=quiet
         )
@@ -78,18 +105,24 @@ def predict_command(
 
     from assay.data.growing import GrowingTable
     from assay.data.read import read_images
-    from assay.predict.batch import COLUMNS, identity_of, write_predictions
+    from assay.measure.conformal import threshold_for
+    from assay.predict.batch import Manner, identity_of, write_predictions
     from assay.predict.runtime import load_runtime
 
     runtime, dataset = load_runtime(model), read_images(images)
-    identity, place = identity_of(runtime, dataset, kind, rows.excel_safe), rows.target or sys.stdout.buffer
+    least = None if manner.coverage is None else threshold_for(manner.coverage, runtime.thresholds)
+    asked = Manner(manner.min_confidence, least)
+    identity, place = (
+        identity_of(runtime, dataset, kind, rows.excel_safe, asked),
+        rows.target or sys.stdout.buffer,
+    )
     with (
         progress_bar(quiet) as progress,
-        GrowingTable(place, COLUMNS, kind, rows.excel_safe, identity) as table,
+        GrowingTable(place, asked.columns, kind, rows.excel_safe, identity) as table,
     ):
         if table.n_rows and not quiet:
             say(f"{rows.target}: going on after {table.n_rows:,} rows of the same command")
-        n_skipped = write_predictions(runtime, dataset, table, workers=workers, progress=progress)
+        n_skipped = write_predictions(runtime, dataset, table, asked, workers=workers, progress=progress)
     if n_skipped and not quiet:
         say(f"{n_skipped:,} of {len(dataset):,} images could not be used; their status says why")
     return SKIPPED if strict and n_skipped else 0

@@ -13,9 +13,29 @@ from assay.data.growing import GrowingTable
 from assay.data.read import read_images
 from assay.embed.chunks import read_chunks
 from assay.learn.model import Model
+from assay.measure.conformal import prediction_sets
 from assay.predict.runtime import Runtime, load_runtime
 
 COLUMNS = ("name", "label", "probability", "status")
+
+UNSURE = "unsure"
+"""The status of an image whose likeliest class is less probable than was asked for."""
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How to answer."""
+
+    min_confidence: float = 0.0
+    """Below this probability an image gets no label: its status is ``unsure``."""
+    set_threshold: float | None = None
+    """With it each image also gets the set of its classes that are at least so probable, see
+    ``measure.conformal``; None for no sets."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the columns."""
+        return COLUMNS if self.set_threshold is None else (*COLUMNS, "set")
 
 
 @dataclass(frozen=True)
@@ -34,22 +54,43 @@ class Predictions:
     def __post_init__(self) -> None:
         same_length(names=self.names, probs=self.probs, statuses=self.statuses)
 
-    def columns(self) -> list[list[object]]:
-        """The columns of ``COLUMNS``; label and probability are None where the status is not ``ok``."""
+    def columns(self, manner: Manner = Manner()) -> list[list[object]]:
+        """The columns that ``manner`` names; label and probability are None where an image could not be used.
+
+        A set is written with ``|`` between its labels, and a backslash before a ``|`` or backslash in one.
+        """
         usable = [status == "ok" for status in self.statuses]
         # As float64: a rounded float32 would be written with all its digits, 0.7936999797821045.
         best, top = self.probs.argmax(axis=1).tolist(), self.probs.max(axis=1).astype(np.float64)
-        return [
+        sure = [good and p >= manner.min_confidence for p, good in zip(top.tolist(), usable, strict=True)]
+        states = zip(self.statuses, usable, sure, strict=True)
+        found: list[list[object]] = [
             list(self.names),
-            [self.labels[i] if good else None for i, good in zip(best, usable, strict=True)],
+            [self.labels[i] if good else None for i, good in zip(best, sure, strict=True)],
             [p if good else None for p, good in zip(np.round(top, 4).tolist(), usable, strict=True)],
-            list(self.statuses),
+            [UNSURE if good and not certain else status for status, good, certain in states],
+        ]
+        if manner.set_threshold is not None:
+            sets = self.sets(manner.set_threshold)
+            found.append(["|".join(map(_escaped, labels)) if labels else None for labels in sets])
+        return found
+
+    def sets(self, threshold: float) -> list[tuple[str, ...]]:
+        """The labels that each image may have, the likeliest first; none where it could not be used."""
+        order, inside = np.argsort(-self.probs, axis=1, kind="stable"), prediction_sets(self.probs, threshold)
+        return [
+            tuple(self.labels[k] for k in ranks if held[k]) if status == "ok" else ()
+            for ranks, held, status in zip(order, inside, self.statuses, strict=True)
         ]
 
     @property
     def n_skipped(self) -> int:
         """Images without a label."""
         return sum(status != "ok" for status in self.statuses)
+
+
+def _escaped(label: str) -> str:
+    return label.replace("\\", "\\\\").replace("|", "\\|")
 
 
 def predict(
@@ -109,14 +150,15 @@ def write_predictions(
     runtime: Runtime,
     dataset: Dataset,
     table: GrowingTable,
+    manner: Manner = Manner(),
     *,
     workers: int = 2,
     progress: Progress = silent,
 ) -> int:
-    """Add a row for each image that ``table`` does not have yet; how many of its rows have no label."""
+    """Add a row for each image that ``table`` does not have yet; how many images could not be used."""
     for part in predict_parts(runtime, dataset, first=table.n_rows, workers=workers, progress=progress):
         table.tally += part.n_skipped
-        table.add(part.columns())
+        table.add(part.columns(manner))
     return table.tally
 
 

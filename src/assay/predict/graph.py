@@ -94,6 +94,7 @@ def _metadata(model: Model) -> dict[str, str]:
         "interpolation": model.interpolation,
         "resize": "done by the runtime: upright sRGB to size x size, Pillow's filter, aspect ratio not kept",
         "preprocessing": f"in the graph: {scaled}",
+        "conformal": json.dumps(model.facts.get("conformal", {})),
         "tensors_sha256": hashlib.sha256(
             save({name: np.asarray(tensor, order="C") for name, tensor in sorted(tensors.items())})
         ).hexdigest(),

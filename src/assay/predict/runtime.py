@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,8 @@ class Runtime:
     """Side in pixels of the images that it takes."""
     interpolation: str
     """How an image becomes a square of that size: a key of ``data.images.FILTERS``."""
+    thresholds: Mapping[str, float]
+    """Coverage -> least probability of a class in a prediction set, see ``measure.conformal``."""
     digest: str
     """sha256 of the graph."""
     session: Any
@@ -86,7 +89,15 @@ def load_runtime(model: Model | Path | str, threads: int | None = None) -> Runti
             "made it; give the command that made it again, with --overwrite"
         )
     check_graph(model.graph, model.size, len(model.labels))
-    return _runtime(model.graph, model.labels, model.titles, model.size, model.interpolation, threads)
+    return Runtime(
+        model.labels,
+        model.titles,
+        model.size,
+        model.interpolation,
+        _thresholds(model.facts.get("conformal", {})),
+        hashlib.sha256(model.graph).hexdigest(),
+        _session(model.graph, threads or cores()),
+    )
 
 
 def _load_file(file: Path, threads: int | None) -> Runtime:
@@ -96,6 +107,7 @@ def _load_file(file: Path, threads: int | None) -> Runtime:
         facts = read_metadata(graph)
         labels, titles = (tuple(map(str, json.loads(facts[name]))) for name in ("labels", "titles"))
         size, interpolation = int(facts["size"]), facts["interpolation"]
+        thresholds = _thresholds(json.loads(facts.get("conformal", "{}")))
         if not (1 <= size <= MOST_PIXELS and interpolation in FILTERS and len(titles) in (0, len(labels))):
             raise ValueError(f"size {size}, {interpolation}, {len(labels)} labels, {len(titles)} titles")
         check_graph(graph, size, len(labels))
@@ -103,19 +115,27 @@ def _load_file(file: Path, threads: int | None) -> Runtime:
         raise ModelError(f"{file}: expected a file of assay export, got another ({error})") from error
     except OSError as error:
         raise ModelError(f"{file}: expected a file that can be read ({error.strerror})") from error
-    return _runtime(graph, labels, titles, size, interpolation, threads)
+    digest = hashlib.sha256(graph).hexdigest()
+    return Runtime(
+        labels, titles, size, interpolation, thresholds, digest, _session(graph, threads or cores())
+    )
 
 
-def _runtime(
-    graph: bytes,
-    labels: tuple[str, ...],
-    titles: tuple[str, ...],
-    size: int,
-    interpolation: str,
-    threads: int | None,
-) -> Runtime:
-    session = _session(graph, threads or cores())
-    return Runtime(labels, titles, size, interpolation, hashlib.sha256(graph).hexdigest(), session)
+def _thresholds(found: Any) -> dict[str, float]:
+    """Those of prediction sets, as a file has them.
+
+    Raises
+    ------
+    ModelError : shares or probabilities that are none
+    """
+    try:
+        read = {str(share): float(least) for share, least in found.items()}
+        good = all(0 < float(share) < 1 and 0 <= least <= 1 for share, least in read.items())
+    except (AttributeError, TypeError, ValueError):
+        good = False
+    if not good:
+        raise ModelError("conformal: expected probabilities for shares from 0 to 1, got others")
+    return read
 
 
 def _session(graph: bytes, threads: int) -> Any:

@@ -12,6 +12,7 @@ from assay.embed.backbone import TimmBackbone
 from assay.estimate import describe
 from assay.learn.model import Model
 from assay.measure import Evaluation, format_report
+from assay.measure.conformal import conformal_thresholds
 from assay.predict.export import with_graph
 from assay.predict.squares import read_squares, spread
 from assay.recipes.assay import Learned
@@ -60,13 +61,20 @@ def assemble_model(
             "backbone": backbone.tensors(),
             "features": backbone.features,
         }
+    rows = learned.fixed.sample if learned.watched is None else learned.watched
     model = Model(
         backbone.name,
         backbone.size,
         dataset.classes,
         learned.head,
         titles=dataset.titles,
-        facts={"recipe": "assay", "effort": options.effort, "seed": options.seed, "figures": figures},
+        facts={
+            "recipe": "assay",
+            "effort": options.effort,
+            "seed": options.seed,
+            "figures": figures,
+            "conformal": conformal_thresholds(learned.out_of_fold[rows], learned.fixed.trusted[rows]),
+        },
         interpolation=backbone.interpolation,
         **network,
     )

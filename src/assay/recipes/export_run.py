@@ -5,7 +5,7 @@ Nothing is read of the holdout: neither its labels nor its images.
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -18,6 +18,7 @@ from assay._types import UNKNOWN, Batch, Labels, Probs, Progress, silent
 from assay.data.dataset import Dataset, ImageSource
 from assay.learn.model import Model, load_model
 from assay.measure import wilson
+from assay.measure.conformal import conformal_thresholds
 from assay.predict.gate import Quantised, Trial, quantise
 from assay.predict.precision import to_float16
 from assay.predict.runtime import BATCH, Runtime, load_runtime
@@ -127,7 +128,11 @@ def export_run(
         quantised = quantise(model, see(ranges).images, see(compared).images, trial, progress=progress)
     graph = quantised.graph if quantised else _plain(model, precision)
     figures = _figures(model, [("float32", model.graph), (precision, graph)], trial)
-    return Exported(precision, _with_figures(graph, figures[-1]), figures, quantised, learned_from)
+    told = {"precision": precision, "figures": json.dumps(_lasting(figures[-1]))}
+    if not learned_from:
+        says = load_runtime(replace(model, graph=graph)).probabilities(trial.images)
+        told["conformal"] = json.dumps(conformal_thresholds(says, trial.truth))
+    return Exported(precision, _telling(graph, told), figures, quantised, learned_from)
 
 
 def _plain(model: Model, precision: str) -> bytes:
@@ -187,11 +192,15 @@ def _paces(runtimes: dict[str, Runtime], images: Batch, times: int) -> dict[str,
     return {name: 1000 * seconds / len(images) for name, seconds in best.items()}
 
 
-def _with_figures(graph: bytes, figures: Figures) -> bytes:
-    """The graph, its figures in its metadata; times are this machine's and stay out."""
+def _lasting(figures: Figures) -> dict[str, Any]:
+    """What holds on every machine."""
+    return {name: value for name, value in asdict(figures).items() if not name.startswith(("milli", "bytes"))}
+
+
+def _telling(graph: bytes, more: Mapping[str, str]) -> bytes:
+    """The graph with more in its metadata."""
     model = onnx.load_from_string(graph)
-    kept = {name: value for name, value in asdict(figures).items() if not name.startswith(("milli", "bytes"))}
     told = {entry.key: entry.value for entry in model.metadata_props}
-    onnx.helper.set_model_props(model, told | {"precision": figures.precision, "figures": json.dumps(kept)})
+    onnx.helper.set_model_props(model, told | dict(more))
     data: bytes = model.SerializeToString(deterministic=True)
     return data
