@@ -6,7 +6,7 @@
 
     result = assay.run("images/", "out/", noisy="noisy.csv", trusted="trusted.csv")
     result.learned.noise.rate  # how wrong the labels are, with an interval
-    assay.predict("out/", "new_images/").columns()
+    assay.load_model("out/").predict(pictures).predicted  # arrays, Pillow's, paths; one or many
 
 Names are loaded when they are first used: importing the package loads neither torch nor scikit-learn.
 """
@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from assay.data.dataset import ReadOptions
     from assay.estimate import estimate_noise
     from assay.learn.estimator import NoisyLabelClassifier
-    from assay.learn.model import Model, load_model
+    from assay.learn.model import Model
     from assay.measure import evaluate
     from assay.predict.batch import predict
+    from assay.predict.predictor import load_model
     from assay.recipes.shortcuts import embed_images, fix_labels, read_dataset, run
     from assay.report import write_report
 
@@ -50,9 +51,10 @@ _HOMES = {
     "assay.data.dataset": ("ReadOptions",),
     "assay.estimate": ("estimate_noise",),
     "assay.learn.estimator": ("NoisyLabelClassifier",),
-    "assay.learn.model": ("Model", "load_model"),
+    "assay.learn.model": ("Model",),
     "assay.measure": ("evaluate",),
     "assay.predict.batch": ("predict",),
+    "assay.predict.predictor": ("load_model",),
     "assay.recipes.shortcuts": ("embed_images", "fix_labels", "read_dataset", "run"),
     "assay.report": ("write_report",),
 }

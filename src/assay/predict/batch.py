@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from assay._types import Probs, Progress, same_length, silent
+from assay._types import Probs, Progress, Weights, same_length, silent
 from assay.data.dataset import Dataset
 from assay.data.growing import GrowingTable
 from assay.data.read import read_images
@@ -82,6 +82,18 @@ class Predictions:
             tuple(self.labels[k] for k in ranks if held[k]) if status == "ok" else ()
             for ranks, held, status in zip(order, inside, self.statuses, strict=True)
         ]
+
+    @property
+    def predicted(self) -> tuple[str | None, ...]:
+        """The likeliest label of each image; None where it could not be used."""
+        usable = zip(self.probs.argmax(axis=1).tolist(), self.statuses, strict=True)
+        return tuple(self.labels[k] if status == "ok" else None for k, status in usable)
+
+    @property
+    def confidence(self) -> Weights:
+        """P(that label) (N,); 0 where the image could not be used."""
+        top: Weights = self.probs.max(axis=1, initial=0).astype(np.float64)
+        return top
 
     @property
     def n_skipped(self) -> int:

@@ -1,0 +1,128 @@
+"""load_model: a trained model that answers for arrays, pictures, files and places, one or many."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from assay._types import Progress, silent
+from assay.data.colour import to_rgb
+from assay.data.dataset import Skipped
+from assay.data.images import Limits, Square, decode, to_square
+from assay.data.read import read_images
+from assay.learn.model import Model
+from assay.predict.batch import Predictions, predict_dataset
+from assay.predict.runtime import Runtime, load_runtime
+
+Picture = np.ndarray | Image.Image | Path | str | bytes
+"""uint8 RGB (H, W, 3); Pillow's; the path of an image file; or its bytes."""
+
+PLACES = {".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".parquet"}
+"""Endings of files that hold many images."""
+
+
+class Predictor:
+    """A model that is ready to predict; threads may share it."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.runtime = runtime
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The K labels, as they came in."""
+        return self.runtime.labels
+
+    @property
+    def size(self) -> int:
+        """Side in pixels that images are resized to."""
+        return self.runtime.size
+
+    def predict(
+        self,
+        images: Picture | Sequence[Picture],
+        *,
+        workers: int = 2,
+        progress: Progress = silent,
+    ) -> Predictions:
+        """What the model says of images, one row each, in order; a bad image is a row with its reason.
+
+        Parameters
+        ----------
+        images : one picture, several in a list or an array (N, H, W, 3), or a folder, zip, tar or Parquet
+            file of images
+        workers : threads that decode
+
+        Raises
+        ------
+        ValueError : an array of another shape or type
+        DataError : a place without images
+        """
+        if isinstance(images, str | Path) and _is_place(Path(images)):
+            dataset = read_images(Path(images))
+            return predict_dataset(self.runtime, dataset, workers=workers, progress=progress)
+        many = _many(images)
+        with ThreadPoolExecutor(max(workers, 1), "decode") as pool:
+            seen = list(pool.map(self._see, many))
+        probs = np.zeros((len(seen), len(self.labels)), dtype=np.float32)
+        good = {row: found for row, found in enumerate(seen) if not isinstance(found, Skipped)}
+        if good:
+            probs[[*good]] = self.runtime.probabilities(np.stack([*good.values()]))
+        statuses = tuple(found.reason if isinstance(found, Skipped) else "ok" for found in seen)
+        names = tuple(
+            str(picture) if isinstance(picture, str | Path) else str(row) for row, picture in enumerate(many)
+        )
+        return Predictions(names, probs, self.labels, statuses)
+
+    def _see(self, picture: Picture) -> Square | Skipped:
+        if isinstance(picture, np.ndarray):
+            return self._square(_checked(picture))
+        if isinstance(picture, Image.Image):
+            rgb, _ = to_rgb(ImageOps.exif_transpose(picture), Limits().background)
+            return self._square(np.asarray(rgb))
+        data = picture if isinstance(picture, bytes) else _read(Path(picture))
+        found = data if isinstance(data, Skipped) else decode(data, at_least=self.size)
+        return found if isinstance(found, Skipped) else self._square(found.pixels)
+
+    def _square(self, pixels: np.ndarray) -> Square:
+        return to_square(pixels, self.size, self.runtime.interpolation)
+
+
+def load_model(path: Path | str | Model, *, threads: int | None = None) -> Predictor:
+    """The model of a run folder, a model folder or a file of ``assay export``, ready to predict.
+
+    Parameters
+    ----------
+    threads : of one call; by default as many as this process has cores
+
+    Raises
+    ------
+    ModelError : no model of ours, a damaged one, or one without a graph
+    """
+    return Predictor(load_runtime(path, threads))
+
+
+def _is_place(path: Path) -> bool:
+    return path.is_dir() or path.suffix.lower() in PLACES
+
+
+def _many(images: Picture | Sequence[Picture]) -> list[Picture]:
+    if isinstance(images, np.ndarray):
+        return [images] if images.ndim < 4 else [*images]
+    return [images] if isinstance(images, Image.Image | Path | str | bytes) else [*images]
+
+
+def _checked(pixels: np.ndarray) -> np.ndarray:
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape:
+        raise ValueError(
+            f"images: expected uint8 RGB arrays (H, W, 3) or (N, H, W, 3), got {pixels.dtype} {pixels.shape}"
+        )
+    return pixels
+
+
+def _read(path: Path) -> bytes | Skipped:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        return Skipped("missing", f"{path}: {error.strerror}")
