@@ -19,6 +19,7 @@ COMMANDS = (
     "noise",
     "predict",
     "export",
+    "serve",
     "evaluate",
     "compare",
     "audit",

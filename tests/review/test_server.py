@@ -8,8 +8,9 @@ import pytest
 from chromium import serving
 from review_runs import write_run
 
-import assay.review.server as reviewing
+from assay.predict import patience
 from assay.predict.listen import listen
+from assay.review.server import guarded_app
 from assay.review.thumbnails import Thumbnails
 
 
@@ -112,12 +113,12 @@ def test_who_sends_drop_by_drop_is_let_go(opened, monkeypatch, loop):
 
     import uvicorn
 
-    monkeypatch.setattr(reviewing, "PATIENCE_S", 0.2)
+    monkeypatch.setattr(patience, "PATIENCE_S", 0.2)
     listener = listen("127.0.0.1", 0)
     port = listener.getsockname()[1]
-    guard = reviewing.guarded_app(opened.desk, Thumbnails(opened.desk.run.images), port=port, token="t")
+    guard = guarded_app(opened.desk, Thumbnails(opened.desk.run.images), port=port, token="t")
     config = uvicorn.Config(
-        guard, http=reviewing.PatientProtocol, ws="none", lifespan="off", log_level="error"
+        guard, http=patience.PatientProtocol, ws="none", lifespan="off", log_level="error"
     )
 
     async def talk():

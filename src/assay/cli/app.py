@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from assay import __version__
-from assay.cli import audit, compare, demo, evaluate, export, noise, plan, predict, report, review, run
+from assay.cli import audit, compare, demo, evaluate, export, noise, plan, predict, report, review, run, serve
 from assay.cli.console import show
 from assay.cli.endings import end
 from assay.cli.settings import read_settings
@@ -53,6 +53,7 @@ _add("run", run.run_command, run.EXAMPLES)
 _add("noise", noise.noise_command, noise.EXAMPLES)
 _add("predict", predict.predict_command, predict.EXAMPLES)
 _add("export", export.export_command, export.EXAMPLES)
+_add("serve", serve.serve_command, serve.EXAMPLES)
 _add("evaluate", evaluate.evaluate_command, evaluate.EXAMPLES)
 _add("compare", compare.compare_command, compare.EXAMPLES)
 _add("audit", audit.audit_command, audit.EXAMPLES)

@@ -102,7 +102,16 @@ def predict_command(
     if columns is not None:
         raise UsageError("--columns: it picks among the models of --all-recipes; give both or neither")
     kind = rows.kind
+    n, n_skipped = _predict(model, images, rows, kind, manner, workers=workers, quiet=quiet)
+    if n_skipped and not quiet:
+        say(f"{n_skipped:,} of {n:,} images could not be used; their status says why")
+    return SKIPPED if strict and n_skipped else 0
 
+
+def _predict(
+    model: Path, images: Path, rows: RowFlags, kind: str, manner: MannerFlags, *, workers: int, quiet: bool
+) -> tuple[int, int]:
+    """Write the rows; how many images there are, and how many of them could not be used."""
     from assay.data.growing import GrowingTable
     from assay.data.read import read_images
     from assay.measure.conformal import threshold_for
@@ -112,20 +121,16 @@ def predict_command(
     runtime, dataset = load_runtime(model), read_images(images)
     least = None if manner.coverage is None else threshold_for(manner.coverage, runtime.thresholds)
     asked = Manner(manner.min_confidence, least)
-    identity, place = (
-        identity_of(runtime, dataset, kind, rows.excel_safe, asked),
-        rows.target or sys.stdout.buffer,
-    )
+    identity = identity_of(runtime, dataset, kind, rows.excel_safe, asked)
+    place = rows.target or sys.stdout.buffer
     with (
         progress_bar(quiet) as progress,
         GrowingTable(place, asked.columns, kind, rows.excel_safe, identity) as table,
     ):
         if table.n_rows and not quiet:
             say(f"{rows.target}: going on after {table.n_rows:,} rows of the same command")
-        n_skipped = write_predictions(runtime, dataset, table, asked, workers=workers, progress=progress)
-    if n_skipped and not quiet:
-        say(f"{n_skipped:,} of {len(dataset):,} images could not be used; their status says why")
-    return SKIPPED if strict and n_skipped else 0
+        skipped = write_predictions(runtime, dataset, table, asked, workers=workers, progress=progress)
+    return len(dataset), skipped
 
 
 def _format_of(target: Path | None) -> str:

@@ -43,8 +43,9 @@ class Guard:
     app: Application
     port: int
     """The one that the server listens on."""
-    token: str = field(repr=False)
-    """The secret of this run, see ``new_token``; never logged."""
+    token: str | None = field(repr=False)
+    """The secret of this run, see ``new_token``; never logged. None where programs may ask without one: then
+    only requests of other pages are refused."""
     hosts: tuple[str, ...] = ()
     """Further names of this machine, for who serves beyond it on purpose."""
     max_body_bytes: int = 1024 * 1024
@@ -100,11 +101,11 @@ class Guard:
             raise RefusedError(403, "this request comes from another page")
         if sites and not (sites == ["same-origin"] or (safe and (sites == ["none"] or self._is_link(scope)))):
             raise RefusedError(403, "this request comes from another page")
-        if not safe and not sites and not origins and not self._is_bearer(scope):
+        if self.token and not safe and not sites and not origins and not self._is_bearer(scope):
             raise RefusedError(403, "a program must send the token as Authorization: Bearer")
 
     def _check_secret(self, scope: Scope) -> None:
-        if not self._is_bearer(scope) and not self._has_cookie(scope):
+        if self.token and not self._is_bearer(scope) and not self._has_cookie(scope):
             raise RefusedError(403, "open the address that assay printed: this one lacks its token")
 
     def _is_link(self, scope: Scope) -> bool:
@@ -112,7 +113,7 @@ class Guard:
         return self._brings_token(scope) and _all(scope, b"sec-fetch-mode") == ["navigate"]
 
     def _brings_token(self, scope: Scope) -> bool:
-        if scope["method"] not in SAFE_METHODS or scope["path"] != "/":
+        if not self.token or scope["method"] not in SAFE_METHODS or scope["path"] != "/":
             return False
         # The page asks for nothing at / by a query, so one that is longer than a token's is no token.
         query = scope["query_string"].decode("latin-1")[:512]

@@ -1,0 +1,79 @@
+"""assay serve: a model behind HTTP."""
+
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from assay.cli import flags
+from assay.cli.console import say, show
+
+EXAMPLES = (
+    "assay serve out/",
+    "assay serve classifier.onnx --port 8000 --name pets",
+    "assay serve out/ --host 192.168.1.20 --allow-remote --max-mb 8",
+)
+
+
+@dataclass(frozen=True)
+class ServiceFlags:
+    """Where, and how much."""
+
+    host: Annotated[str, flags.flag("--host", metavar="ADDRESS", help="To listen on.")] = "127.0.0.1"
+    port: Annotated[int, flags.flag("--port", metavar="N", min=0, max=65535, help="0 takes a free one.")] = (
+        8000
+    )
+    allow_remote: Annotated[
+        bool, flags.flag("--allow-remote", help="Other machines may ask; it is not encrypted.")
+    ] = False
+    name: Annotated[
+        str | None,
+        flags.flag("--name", metavar="NAME", help="Of the model; by default the file's or folder's."),
+    ] = None
+    max_mb: Annotated[int, flags.flag("--max-mb", metavar="N", min=1, help="Megabytes of one request.")] = 16
+    max_pixels: Annotated[
+        int, flags.flag("--max-pixels", metavar="N", min=1, help="Of one image: width times height.")
+    ] = 25_000_000
+    timeout_s: Annotated[
+        int, flags.flag("--timeout", metavar="SECONDS", min=1, help="For a request to come and be answered.")
+    ] = 30
+    workers: flags.Workers = 2
+
+
+@flags.with_flags
+def serve_command(model: flags.ModelPlace, service: ServiceFlags, quiet: flags.Quiet = False) -> int:
+    """Answer requests for predictions: image files, and the Open Inference Protocol."""
+    from assay.predict.guard import Guard
+    from assay.predict.listen import is_loopback, listen, url_host
+    from assay.predict.patience import answer_until_interrupted
+    from assay.predict.runtime import load_runtime
+    from assay.predict.service import Service, make_service
+
+    runtime = load_runtime(model)
+    served = Service(runtime, service.name or _name_of(model), service.workers, service.max_pixels)
+    listener = listen(service.host, service.port, allow_remote=service.allow_remote)
+    host, port = url_host(service.host), listener.getsockname()[1]
+    app = Guard(
+        make_service(served),
+        port=port,
+        token=None,
+        hosts=(host,),
+        max_body_bytes=service.max_mb * 1_000_000,
+        timeout_s=service.timeout_s,
+    )
+    if not is_loopback(service.host):
+        say(f"warning: other machines can reach {service.host}, and what is sent there is not encrypted")
+
+    def ready() -> None:
+        show(f"http://{host}:{port}")
+        if not quiet:
+            say(f"model {served.name!r} is ready: POST an image file to /predict; Ctrl-C ends")
+
+    # Ctrl-C and a polite kill are how a service ends; what was begun has been answered.
+    with contextlib.suppress(KeyboardInterrupt, SystemExit):
+        answer_until_interrupted(app, listener, ready=ready, last_words_s=service.timeout_s)
+    return 0
+
+
+def _name_of(model: Path) -> str:
+    return model.resolve().stem or "model"

@@ -1,0 +1,93 @@
+"""A server on one socket of this machine, with patience that ends."""
+
+import asyncio
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from assay._errors import MissingExtraError
+
+try:
+    import uvicorn
+    from uvicorn.protocols.http.h11_impl import H11Protocol
+except ImportError as error:
+    raise MissingExtraError(error.name or "uvicorn", "web") from None
+
+PATIENCE_S = 15.0
+"""A connection that begins no request for so long is closed, whether it is idle or sends drop by drop."""
+
+_HEADERS_BYTES = 32 * 1024
+
+
+class PatientProtocol(H11Protocol):
+    """uvicorn's own, which waits for ever for the end of the first request's headers."""
+
+    def connection_made(self, transport: Any) -> None:
+        """Start to wait."""
+        super().connection_made(transport)
+        self._waiting = asyncio.get_running_loop().call_later(PATIENCE_S, self._look, None)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop waiting."""
+        self._waiting.cancel()
+        super().connection_lost(exc)
+
+    def _look(self, before: Any) -> None:
+        cycle: Any = self.cycle  # None before the first request
+        if cycle is before and (cycle is None or cycle.response_complete):
+            self.transport.close()
+        else:
+            self._waiting = asyncio.get_running_loop().call_later(PATIENCE_S, self._look, cycle)
+
+
+def answer_until_interrupted(
+    app: Any,
+    listener: socket.socket,
+    *,
+    ready: Callable[[], None],
+    most_at_once: int | None = None,
+    last_words_s: int = 3,
+) -> None:
+    """Answer requests until the process is interrupted, then those that were begun.
+
+    Parameters
+    ----------
+    app : an ASGI application
+    listener : a listening socket; closed at the end
+    ready : called once requests are answered
+    most_at_once : requests; more are answered 503
+    last_words_s : seconds that requests have to end in
+    """
+    # No access log: an address may have a secret in it.
+    config = uvicorn.Config(
+        app,
+        http=PatientProtocol,
+        ws="none",
+        loop="asyncio",
+        lifespan="off",
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        limit_concurrency=most_at_once,
+        timeout_keep_alive=int(PATIENCE_S),
+        timeout_graceful_shutdown=last_words_s,
+        h11_max_incomplete_event_size=_HEADERS_BYTES,
+    )
+    try:
+        _Server(config, ready).run(sockets=[listener])
+    finally:
+        listener.close()
+
+
+class _Server(uvicorn.Server):
+    """Says when it is ready."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen."""
+        await super().startup(sockets)
+        self._ready()

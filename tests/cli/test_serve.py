@@ -1,0 +1,58 @@
+"""assay serve, as a process."""
+
+import json
+import signal
+import urllib.error
+import urllib.request
+
+import pytest
+
+pytest.importorskip("fastapi")
+
+from small_runs import CLASSES, start_assay
+
+
+@pytest.fixture
+def server(finished):
+    """A running server and its address."""
+    process = start_assay(["serve", finished, "--port", "0", "--name", "trees", "--max-mb", "1"])
+    address = process.stdout.readline().strip()
+    yield process, address
+    process.kill()
+    process.communicate()
+
+
+def ask(address, body=None, **headers):
+    request = urllib.request.Request(address, data=body, headers=headers)
+    try:
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return answer.status, json.loads(answer.read())
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_answers_until_it_is_ended_politely(server, small_data, number):
+    """A file gets its label; a stranger's name and too large a body are refused; it ends with 0."""
+    process, address = server
+    assert address.startswith("http://127.0.0.1:")
+    image = (small_data.images / "0.png").read_bytes()
+    status, found = ask(f"{address}/predict", image)
+    assert (status, found["label"]) == (200, CLASSES[small_data.truth[0]])
+    assert ask(f"{address}/v2/models/trees/ready") == (200, {"name": "trees", "ready": True})
+    assert ask(f"{address}/v2", Host="evil.example")[0] == 421
+    assert ask(f"{address}/predict", b"x" * 1_000_001)[0] == 413
+    process.send_signal(number)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert out == ""
+    assert err.splitlines() == ["model 'trees' is ready: POST an image file to /predict; Ctrl-C ends"]
+
+
+def test_a_place_it_may_not_listen_on_is_refused(assay, finished):
+    """Beyond this machine only if that was asked for."""
+    given = assay("serve", finished, "--host", "0.0.0.0")
+    assert given.code == 2
+    assert "--allow-remote" in given.err
+    assert assay("serve", finished / "nowhere").code == 3

@@ -1,0 +1,266 @@
+"""assay serve: image files and tensors over HTTP."""
+
+import asyncio
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+pytest.importorskip("fastapi")
+
+from browser import HOST, Browser
+from PIL import Image
+from small_runs import CLASSES
+
+from assay.predict.batch import predict
+from assay.predict.guard import Guard
+from assay.predict.micro_batch import MicroBatches
+from assay.predict.runtime import load_runtime
+from assay.predict.service import MOST_FILES, Service, make_service
+
+THRESHOLDS = {"0.9": 0.2, "0.95": 0.0}
+
+
+@pytest.fixture(scope="module")
+def runtime(model):
+    return replace(load_runtime(model), thresholds=THRESHOLDS)
+
+
+@pytest.fixture
+def client(runtime):
+    """A program that asks it, past the guard."""
+    app = Guard(make_service(Service(runtime, "trees")), port=8765, token=None, max_body_bytes=200_000)
+    found = Browser(app)
+    yield found
+    found.close()
+
+
+def post(client, path, body, **headers):
+    return client.ask("POST", path, {name.replace("_", "-"): value for name, value in headers.items()}, body)
+
+
+def form(*files):
+    """A form with files, and its headers."""
+    parts = [
+        b'--x\r\nContent-Disposition: form-data; name="file"; filename="'
+        + name.encode()
+        + b'"\r\n\r\n'
+        + data
+        for name, data in files
+    ]
+    return b"\r\n".join([*parts, b"--x--\r\n"]), {"content_type": "multipart/form-data; boundary=x"}
+
+
+def test_an_image_gets_its_label(client, model, new_images):
+    """The body is the file; the answer is what assay predict says."""
+    expected = predict(model, new_images)
+    found = post(client, "/predict?top=2", (new_images / "5.png").read_bytes())
+    assert found.status == 200
+    assert found.json["label"] == CLASSES[2]
+    assert found.json["status"] == "ok"
+    assert found.json["probability"] == pytest.approx(expected.confidence[0], abs=1e-4)
+    assert found.json["top"][0]["label"] == CLASSES[2]
+    assert len(found.json["top"]) == 2
+
+
+def test_several_files_in_a_form_get_a_row_each(client, new_images):
+    """In order, under their names; one that is no image does not spoil the others."""
+    names = ("5.png", "empty.png", "6.png")
+    body, headers = form(*((name, (new_images / name).read_bytes()) for name in names))
+    found = post(client, "/predict", body, **headers)
+    rows = found.json["predictions"]
+    assert [row["name"] for row in rows] == list(names)
+    assert [row["label"] for row in rows] == [CLASSES[2], None, CLASSES[0]]
+    assert [row["status"] for row in rows] == ["ok", "empty_file", "ok"]
+    assert [len(row["top"]) for row in rows] == [1, 0, 1]
+
+
+def test_it_abstains_and_gives_sets(client, new_images):
+    """As assay predict does with the same words."""
+    image = (new_images / "5.png").read_bytes()
+    unsure = post(client, "/predict?min_confidence=1", image)
+    assert (unsure.status, unsure.json["label"], unsure.json["status"]) == (200, None, "unsure")
+    wide = post(client, "/predict?coverage=0.95", image).json
+    assert sorted(wide["set"]) == sorted(CLASSES)
+    assert wide["set"][0] == wide["label"]
+    refused = post(client, "/predict?coverage=0.99", image)
+    assert refused.status == 422
+    assert "at most 0.95" in refused.json["error"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "headers", "status", "words"),
+    [
+        ("/predict", b"", {}, 400, "expected an image file as the body"),
+        ("/predict", b"no image", {}, 422, "expected an image, got one that is not_an_image"),
+        ("/predict?min_confidence=2", b"x", {}, 422, "query.min_confidence"),
+        ("/predict?coverage=nan", b"x", {}, 422, "query.coverage"),
+        ("/predict?top=0", b"x", {}, 422, "query.top"),
+        ("/predict", b"broken", {"content_type": "multipart/form-data; boundary=x"}, 400, "form"),
+        ("/predict", b"broken", {"content_type": "multipart/form-data"}, 400, "form"),
+        ("/predict", form()[0], form()[1], 400, "expected image files in the form, got none"),
+        ("/predict", form(*[("a.png", b"")] * (MOST_FILES + 1))[0], form()[1], 400, "form: Too many files"),
+        ("/predict", b"x" * 200_001, {}, 413, "expected at most 200,000 bytes"),
+        ("/v2/models/trees/infer", b"{", {"content_type": "application/json"}, 422, "body"),
+        ("/v2/models/trees/infer", b"{}", {"content_type": "application/json"}, 422, "inputs"),
+        ("/v2/models/other/infer", b'{"inputs": []}', {"content_type": "application/json"}, 422, "inputs"),
+        ("/nothing", b"", {}, 404, "Not Found"),
+    ],
+)
+def test_what_is_not_understood_is_refused(client, path, body, headers, status, words):
+    """With a status of its own and a line that says what was expected."""
+    found = post(client, path, body, **headers)
+    assert found.status == status
+    assert words in found.text
+
+
+def test_a_huge_picture_is_refused_by_its_header(runtime, tmp_path):
+    """Before a pixel is decoded."""
+    Image.new("1", (3000, 3000)).save(tmp_path / "big.png")
+    browser = Browser(make_service(Service(runtime, "trees", max_pixels=1_000_000)))
+    found = post(browser, "/predict", (tmp_path / "big.png").read_bytes())
+    browser.close()
+    assert (found.status, found.json["status"]) == (422, "too_many_pixels")
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"host": "evil.example"}, 421),
+        ({"host": HOST, "origin": "https://evil.example"}, 403),
+        ({"host": HOST, "sec-fetch-site": "cross-site"}, 403),
+        ({"host": HOST, "origin": "null"}, 403),
+        ({"host": HOST}, 200),
+    ],
+)
+def test_other_pages_may_not_ask(client, headers, status):
+    """A program needs no secret; a page of somebody else's in a browser here is not let in."""
+    assert client.ask("GET", "/v2/health/ready", headers).status == status
+
+
+def tensors(images, **more):
+    tensor = {
+        "name": "images",
+        "shape": list(images.shape),
+        "datatype": "UINT8",
+        "data": images.ravel().tolist(),
+    }
+    return {"id": "7", "inputs": [tensor | more]}
+
+
+def infer(client, asked):
+    return post(client, "/v2/models/trees/infer", json.dumps(asked).encode(), content_type="application/json")
+
+
+def test_tensors_get_probabilities(client, runtime):
+    """Flat or nested, the graph's own answer."""
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
+    for data in (images.ravel().tolist(), images.tolist()):
+        found = infer(client, tensors(images, data=data))
+        assert found.status == 200
+        (output,) = found.json["outputs"]
+        assert (output["name"], output["datatype"], output["shape"]) == ("probabilities", "FP32", [2, 3])
+        expected = runtime.probabilities(images)
+        assert np.array(output["data"]).reshape(2, 3) == pytest.approx(expected, abs=1e-5)
+    assert (found.json["model_name"], found.json["id"]) == ("trees", "7")
+    assert found.json["model_version"] == runtime.digest[:12]
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"name": "x"}, "expected images UINT8 [N, 32, 32, 3], got x UINT8"),
+        ({"datatype": "FP32"}, "got images FP32"),
+        ({"shape": [1, 31, 32, 3]}, "got images UINT8 [1, 31, 32, 3]"),
+        ({"shape": [2, 32, 32, 3]}, "expected 6,144 whole numbers"),
+        ({"shape": [0, 32, 32, 3]}, "expected from 1 to 256 images, got 0"),
+        ({"shape": [-1, 32, 32, 3]}, "expected from 1 to 256 images, got -1"),
+        ({"data": [0.5] * 3072}, "of float64"),
+        ({"data": [256] * 3072}, "expected numbers from 0 to 255, got 256 to 256"),
+        ({"data": ["a"] * 3072}, "expected 3,072 whole numbers"),
+        ({"data": [[1], [2, 3]]}, "expected 3,072 whole numbers"),
+        ({"data": [True] * 3072}, "of bool"),
+        ({"data": [2**70] * 3072}, "expected"),
+    ],
+)
+def test_tensors_that_do_not_fit_are_refused(client, more, words):
+    """With what was expected and what came."""
+    found = infer(client, tensors(np.zeros((1, 32, 32, 3), np.uint8), **more))
+    assert found.status == 422
+    assert words in found.json["error"]
+
+
+def test_the_protocol_tells_of_server_and_model(client):
+    """Health, metadata, and 404 for other models."""
+    assert client.get("/v2").json["name"] == "assay"
+    assert client.get("/v2/health/live").json == {"live": True}
+    assert client.get("/v2/health/ready").json == {"ready": True}
+    assert client.get("/v2/models/trees/ready").json == {"name": "trees", "ready": True}
+    found = client.get("/v2/models/trees").json
+    assert found["inputs"] == [{"name": "images", "datatype": "UINT8", "shape": [-1, 32, 32, 3]}]
+    assert found["parameters"]["labels"] == list(CLASSES)
+    assert client.get("/v2/models/other").status == 404
+    assert {"/predict", "/v2/models/{name}/infer", "/metrics"} < {*client.get("/openapi.json").json["paths"]}
+
+
+def test_metrics_count_what_was_done(client, new_images):
+    """Requests by address and status, images by what became of them, how many were answered together."""
+    body, headers = form(*((name, (new_images / name).read_bytes()) for name in ("5.png", "empty.png")))
+    post(client, "/predict", body, **headers)
+    client.get("/nothing")
+    text = client.get("/metrics").text
+    assert 'assay_requests_total{path="/predict",status="200"} 1.0' in text
+    assert 'assay_requests_total{path="other",status="404"} 1.0' in text
+    assert 'assay_images_total{status="ok"} 1.0' in text
+    assert 'assay_images_total{status="empty_file"} 1.0' in text
+    assert "assay_batch_images_count 1.0" in text
+
+
+def test_a_model_that_cannot_be_run_is_no_silent_answer(runtime, new_images):
+    """What goes wrong in the model is a 500 with its words, and the next request is answered."""
+
+    class Broken:
+        fails = True
+
+        def run(self, *asked):
+            if Broken.fails:
+                Broken.fails = False
+                raise RuntimeError("no such kernel")
+            return runtime.session.run(*asked)
+
+    browser = Browser(make_service(Service(replace(runtime, session=Broken()), "trees")))
+    image = (new_images / "5.png").read_bytes()
+    first, second = (post(browser, "/predict", image) for _ in range(2))
+    browser.close()
+    assert (first.status, "no such kernel" in first.json["error"]) == (500, True)
+    assert second.status == 200
+
+
+def test_too_many_waiting_images_are_refused_at_once(runtime, new_images):
+    """503 with a hint when to come again; those before are answered."""
+    app = make_service(Service(runtime, "trees", most_waiting=3))
+    image = (new_images / "5.png").read_bytes()
+    body, headers = form(*[("a.png", image)] * 8)
+    browser = Browser(app)
+    found = post(browser, "/predict", body, **headers)
+    later = post(browser, "/predict", image)
+    browser.close()
+    assert (found.status, found.header("retry-after")) == (503, "1")
+    assert later.status == 200
+
+
+def test_what_waits_is_answered_together(runtime):
+    """Twenty images at once are a few batches, each with its own answer."""
+    sizes: list[int] = []
+    images = np.random.default_rng(1).integers(0, 256, (20, 32, 32, 3), np.uint8)
+
+    async def ask():
+        batches = MicroBatches(runtime, 100, sizes.append)
+        found = await asyncio.gather(*map(batches.probabilities, images))
+        batches.close()
+        return np.stack(found)
+
+    assert asyncio.run(ask()) == pytest.approx(runtime.probabilities(images), abs=1e-6)
+    assert sum(sizes) == 20
+    assert len(sizes) <= 3

@@ -1,0 +1,36 @@
+"""Whatever the schema allows, and much that it does not, is answered without an error of the server."""
+
+import pytest
+
+pytest.importorskip("fastapi")
+pytest.importorskip("schemathesis")
+
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+
+from assay.predict.runtime import load_runtime
+from assay.predict.service import Service, make_service
+
+pytestmark = pytest.mark.slow
+
+ADDRESSES = 8
+
+
+def test_no_request_makes_the_server_fail(model):
+    """Each address, with what Hypothesis finds: no 5xx, and an answer that is what the schema says."""
+    app = make_service(Service(load_runtime(model), "trees"))
+    schema = schemathesis.openapi.from_asgi("/openapi.json", app)
+    operations = [found.ok() for found in schema.get_all_operations()]
+    assert len(operations) == ADDRESSES
+    statuses: set[int] = set()
+    for operation in operations:
+
+        @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+        @given(case=operation.as_strategy())
+        def ask(case):
+            response = case.call()
+            statuses.add(response.status_code)
+            assert response.status_code < 500, response.text
+
+        ask()
+    assert {200, 404, 422} <= statuses
