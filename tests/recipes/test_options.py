@@ -13,8 +13,8 @@ from assay.recipes.options import RunOptions, RunSettings, default_cache, unhear
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"effort": "careful"}, r"^--effort: expected fast or balanced, got 'careful'$"),
-        ({"student": "x"}, r"^--student, --time-limit: expected with --effort balanced, got fast$"),
+        ({"effort": "careful"}, r"^--effort: expected fast, balanced, best, got 'careful'$"),
+        ({"student": "x"}, r"^--student, --time-limit: expected with --effort balanced or best, got fast$"),
         (
             {"effort": "balanced", "time_limit": 0.0},
             r"^--time-limit: expected more than nothing, got 0 seconds$",

@@ -20,10 +20,12 @@ from assay.data.split import seal_holdout
 from assay.learn.finetune import Stage
 from assay.predict.runtime import load_runtime
 from assay.recipes import RunResult, run
+from assay.recipes.finished import open_images, read_finished_run
 from assay.recipes.options import RunOptions
 from assay.recipes.outputs import read_facts
 from assay.recipes.plan_run import plan_run
 from assay.recipes.schedule import EFFORTS, Effort
+from assay.recipes.stored import stored_features
 from assay.report import write_report
 
 pytestmark = [pytest.mark.train, pytest.mark.slow]
@@ -109,6 +111,13 @@ def test_figures_come_from_images_kept_aside(fine):
     with (fine.out / "labels.csv").open(encoding="utf-8") as opened:
         apart = [row["name"] for row in csv.DictReader(opened) if row["reason"] == "watched"]
     assert apart == [fine.result.dataset.names[row] for row in watched]
+
+
+def test_one_look_at_each_image_is_enough(fine):
+    """No mirrors are embedded, and what works from stored features asks for none."""
+    run = read_finished_run(fine.out)
+    _, features = stored_features(run, open_images(run, fine.images), fine.options.cache)
+    assert len(features.views) == 1
 
 
 def test_a_killed_run_goes_on_to_the_same_bytes(fine, tmp_path):

@@ -24,7 +24,7 @@ from assay.recipes.carried import carried_figures, partial_run
 from assay.recipes.folder import RunFolder
 from assay.recipes.histogram import Baseline, train_histogram
 from assay.recipes.measuring import held_out, validated
-from assay.recipes.options import RunOptions, Say
+from assay.recipes.options import RunOptions, Say, looks_twice
 from assay.recipes.outputs import write_outputs
 from assay.recipes.record import (
     backbone_facts,
@@ -101,7 +101,7 @@ def _learn(job: Job, record: dict[str, Any]) -> _Found:
             job.dataset,
             backbone,
             options.cache,
-            mirrored=options.mirrored,
+            mirrored=looks_twice(options.effort),
             workers=options.workers,
             progress=job.progress,
         )

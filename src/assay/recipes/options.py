@@ -13,8 +13,16 @@ from assay.data.dataset import ReadOptions
 from assay.embed.backbone import DEFAULT_BACKBONE, DEFAULT_SIZE
 from assay.embed.weights import file_digest
 
-EFFORTS = ("fast", "balanced")
-"""``fast``: frozen features and a head; ``balanced`` fine-tunes a network, see ``recipes.schedule``."""
+EFFORTS = ("fast", "balanced", "best")
+"""``fast``: frozen features and a head; the others fine-tune a network, see ``recipes.schedule``."""
+
+
+def looks_twice(effort: str) -> bool:
+    """Whether features of the images' mirrors are learned from too: twice the time, worth it for ``fast``
+    alone, where no network corrects the labels afterwards.
+    """
+    return effort == "fast"
+
 
 Say = Callable[[str], None]
 """What a run calls with a line that a person should read now."""
@@ -66,13 +74,13 @@ class RunOptions:
 
     def __post_init__(self) -> None:
         if self.effort not in EFFORTS:
-            raise UsageError(f"--effort: expected {' or '.join(EFFORTS)}, got {self.effort!r}")
+            raise UsageError(f"--effort: expected {', '.join(EFFORTS)}, got {self.effort!r}")
         if not 0 <= self.threshold <= 1:
             raise UsageError(f"--threshold: expected a probability from 0 to 1, got {self.threshold}")
         if self.folds < 2:
             raise UsageError(f"--folds: expected 2 or more, got {self.folds}")
         if self.effort == "fast" and (self.student is not None or self.time_limit is not None):
-            raise UsageError("--student, --time-limit: expected with --effort balanced, got fast")
+            raise UsageError("--student, --time-limit: expected with --effort balanced or best, got fast")
         if self.time_limit is not None and self.time_limit <= 0:
             raise UsageError(f"--time-limit: expected more than nothing, got {self.time_limit:g} seconds")
         if self.figures_from is not None and self.holdout != 0:
@@ -80,11 +88,6 @@ class RunOptions:
                 "--figures-from: a model that is measured on a holdout has figures of its own; "
                 "give it with --holdout 0"
             )
-
-    @property
-    def mirrored(self) -> bool:
-        """Whether mirrors of the images are learned from too: twice the time, worth it for ``fast`` alone."""
-        return self.effort == "fast"
 
     def settings(self) -> dict[str, Any]:
         """What changes the result besides the labels, as JSON has it; kept in run.json to be compared."""

@@ -10,7 +10,7 @@ import numpy as np
 from assay._types import Backbone
 from assay.embed.backbone import load_backbone
 from assay.recipes.job import Job
-from assay.recipes.options import RunOptions, Say, unheard
+from assay.recipes.options import RunOptions, Say, looks_twice, unheard
 from assay.recipes.run import prepare
 
 TIMED_IMAGES = 64
@@ -64,7 +64,7 @@ def plan_run(
         options.backbone, options.cache, size=options.size, weights=options.weights, dtype=options.dtype
     )
     n, each_s = len(job.dataset), _embed_s(backbone)
-    views = n * (2 if options.mirrored else 1)
+    views = n * (2 if looks_twice(options.effort) else 1)
     fast_s = views * each_s + max(views * LEARN_S_PER_VIEW, LEARN_S_AT_LEAST)
     words, tuning_s = ("", 0.0) if options.effort == "fast" else _fine_tuning(job, fast_s)
     return RunPlan(

@@ -30,7 +30,8 @@ class Effort:
 
 
 EFFORTS = {
-    "balanced": Effort("tf_efficientnet_lite0", (Stage(64, 2), Stage(96, 3))),
+    "balanced": Effort("tf_efficientnet_lite0", (Stage(64, 1), Stage(96, 4))),
+    "best": Effort("tf_efficientnet_lite2", (Stage(64, 1), Stage(96, 1), Stage(128, 4))),
 }
 """Besides ``fast``, which fine-tunes nothing; chosen on the validation slice, see benchmarks/LOG.md."""
 

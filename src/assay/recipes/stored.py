@@ -12,6 +12,7 @@ from assay.data.dataset import Dataset, ImageSource
 from assay.embed.cache import find_store
 from assay.embed.images import Features, embed_images
 from assay.recipes.finished import FinishedRun
+from assay.recipes.options import looks_twice
 from assay.recipes.record import contents_digest
 
 
@@ -51,7 +52,14 @@ def stored_features(
     if store is None:
         raise _missing(cache, "are not there")
     stored = _Stored(backbone["digest"], backbone["size"], store.width, cache)
-    features = embed_images(dataset, stored, cache, workers=workers, progress=progress)
+    features = embed_images(
+        dataset,
+        stored,
+        cache,
+        mirrored=looks_twice(run.record["settings"]["effort"]),
+        workers=workers,
+        progress=progress,
+    )
     if contents_digest(features.contents) != run.record["data"]["contents"]:
         raise DataError(
             f"expected the images that {run.folder} was made from, got files that were changed since; "
