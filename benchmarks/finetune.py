@@ -15,43 +15,24 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from _machine import machine
 
-from assay._types import UNKNOWN, Labels, Pixels
 from assay.data.dataset import Dataset, ReadOptions
-from assay.data.images import to_square
 from assay.data.read import read_dataset
 from assay.data.split import seal_holdout
-from assay.embed.chunks import read_chunks
-from assay.learn.augment import compress, soften
-from assay.measure import mcnemar, wilson
-from assay.predict.runtime import Runtime, load_runtime
-from assay.recipes.aside import set_aside
+from assay.learn.model import load_model
 from assay.recipes.finished import read_finished_run
 from assay.recipes.options import RunOptions
+from assay.recipes.robustness import measure_robustness
 from assay.recipes.sealing import Sealed, close_seal
 from assay.recipes.stored import stored_features
 
 RESULTS = Path(__file__).parent / "results" / "finetune.json"
 ASSAY = Path(sys.executable).parent / "assay"
-SIDE = 32
-
-DAMAGE: dict[str, Callable[[Pixels], Pixels]] = {
-    "as they are": lambda image: image,
-    "JPEG 75": lambda image: compress(image, 75),
-    "JPEG 50": lambda image: compress(image, 50),
-    "JPEG 30": lambda image: compress(image, 30),
-    "JPEG 10": lambda image: compress(image, 10),
-    "blurred": lambda image: soften(image, 0.2),
-    "shrunk to three quarters": lambda image: soften(image, 0.75),
-    "brighter by 30 %": lambda image: np.clip(image * 1.3, 0, 255).astype(np.uint8),
-    "darker by 40 %": lambda image: (image * 0.6).astype(np.uint8),
-}
 
 
 def main() -> None:
@@ -102,50 +83,23 @@ def run(asked: argparse.Namespace, out: Path, cache: Path) -> dict[str, Any]:
 
 
 def damaged(asked: argparse.Namespace, out: Path, cache: Path) -> dict[str, Any]:
-    """Accuracy on each part by damage, each compared with the images as they are."""
-    dataset = read_dataset(asked.data / "images.zip", options(asked, cache).read)
-    runtime, sealed = load_runtime(out), reseal(asked, out, cache)
-    parts = {"validation": set_aside(sealed.data, sealed.copies).watched}
+    """Accuracy by damage, of the watched images as the run measured it, and of the sealed ones."""
+    found = {"validation": json.loads((out / "evaluation.json").read_text())["robustness"]}
     if asked.open_seal:
-        parts["holdout"] = np.setdiff1d(sealed.holdout, sealed.leaked)
-    return {
-        name: dict(judge(runtime, pixels(dataset, rows), dataset.trusted[rows]))
-        for name, rows in parts.items()
-    }
+        dataset, sealed = reseal(asked, out, cache)
+        rows = np.setdiff1d(sealed.holdout, sealed.leaked)
+        measured = measure_robustness(load_model(out), dataset, rows, dataset.trusted[rows])
+        found["holdout"] = measured.to_json() if measured else None
+    return found
 
 
-def reseal(asked: argparse.Namespace, out: Path, cache: Path) -> Sealed:
-    """The parts that the run made."""
+def reseal(asked: argparse.Namespace, out: Path, cache: Path) -> tuple[Dataset, Sealed]:
+    """The data, and the parts that the run made of it."""
     finished = read_finished_run(out)
     dataset = read_dataset(asked.data / "images.zip", options(asked, cache).read)
     _, features = stored_features(finished, dataset.source, cache)
     split = seal_holdout(dataset.trusted, how="notebook", seed=asked.seed)
-    return close_seal(dataset.with_skipped(features.skipped), split, features, options(asked, cache))
-
-
-def pixels(dataset: Dataset, rows: Labels) -> list[Pixels]:
-    """The images at ``rows``, as they are."""
-    wanted = set(rows.tolist())
-    found = {
-        row: square
-        for chunk in read_chunks(dataset, SIDE, (), 2)
-        for row, square in chunk.decoded.items()
-        if row in wanted
-    }
-    return [found[row] for row in rows.tolist()]
-
-
-def judge(runtime: Runtime, images: list[Pixels], truth: Labels) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The accuracy after each damage, with its interval and the change against the images as they are."""
-    assert (truth != UNKNOWN).all()
-    clean: np.ndarray | None = None
-    for name, damage in DAMAGE.items():
-        squares = np.stack([to_square(damage(image), runtime.size) for image in images])
-        predicted = runtime.probabilities(squares).argmax(axis=1)
-        right = int((predicted == truth).sum())
-        clean = predicted if clean is None else clean
-        change = mcnemar(truth, clean, predicted).difference.to_json()
-        yield name, {**wilson(right, len(truth)).to_json(), "n": len(truth), "change": change}
+    return dataset, close_seal(dataset.with_skipped(features.skipped), split, features, options(asked, cache))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,10 @@ from assay.recipes.options import RunOptions, RunSettings, default_cache, unhear
     ("change", "message"),
     [
         ({"effort": "careful"}, r"^--effort: expected fast, balanced, best, got 'careful'$"),
-        ({"student": "x"}, r"^--student, --time-limit: expected with --effort balanced or best, got fast$"),
+        (
+            {"student": "x"},
+            r"^--student, --teacher, --time-limit: expected with --effort balanced or best, got fast$",
+        ),
         (
             {"effort": "balanced", "time_limit": 0.0},
             r"^--time-limit: expected more than nothing, got 0 seconds$",

@@ -24,6 +24,7 @@ from assay.recipes.finished import open_images, read_finished_run
 from assay.recipes.options import RunOptions
 from assay.recipes.outputs import read_facts
 from assay.recipes.plan_run import plan_run
+from assay.recipes.robustness import DAMAGE
 from assay.recipes.schedule import EFFORTS, Effort
 from assay.recipes.stored import stored_features
 from assay.report import write_report
@@ -81,8 +82,9 @@ def test_the_fine_tuned_network_is_the_model(fine):
     assert runtime.size == 32
     record = json.loads((fine.out / "run.json").read_text())
     assert record["backbone"]["name"] == "tiny"
-    assert record["fine_tuning"]["student"] == "tf_efficientnet_lite0"
-    assert record["fine_tuning"]["stages"] == [[32, 2]]
+    assert [*record["fine_tuning"]] == ["student"]
+    assert record["fine_tuning"]["student"]["network"] == "tf_efficientnet_lite0"
+    assert record["fine_tuning"]["student"]["stages"] == [[32, 2]]
 
 
 def test_the_plan_and_the_figures_are_said(fine):
@@ -111,6 +113,21 @@ def test_figures_come_from_images_kept_aside(fine):
     with (fine.out / "labels.csv").open(encoding="utf-8") as opened:
         apart = [row["name"] for row in csv.DictReader(opened) if row["reason"] == "watched"]
     assert apart == [fine.result.dataset.names[row] for row in watched]
+
+
+def test_damaged_images_are_measured(fine):
+    """Those that were watched: each damage beside the images as they are, in evaluation.json and the card."""
+    found = read_facts(fine.out)["robustness"]
+    assert found["n"] == len(fine.result.learned.watched)
+    validated = fine.result.evaluations["assay_validated"]
+    assert found["as they are"] == validated.accuracy.to_json()
+    assert {*found["damaged"]} == {*DAMAGE}
+    for damaged in found["damaged"].values():
+        change = damaged["estimate"] - found["as they are"]["estimate"]
+        assert damaged["change"]["estimate"] == pytest.approx(change)
+    text = (fine.out / "model" / "README.md").read_text()
+    assert "| JPEG, quality 30 | " in text
+    assert "MB, uint8 pixels (N, 32, 32, 3) in" in text
 
 
 def test_one_look_at_each_image_is_enough(fine):
@@ -200,3 +217,34 @@ def test_its_report_can_be_written(fine, tmp_path):
     facts = json.loads(written.facts.read_text())
     assert {row["recipe"] for row in facts["figures"]} >= {"assay_validated", "labels_validated"}
     assert "fixed labels, on images kept aside" in written.page.read_text()
+
+
+def test_a_teacher_goes_first(fine, tmp_path):
+    """It corrects the labels that the student learns; the model is the student's; a kill in between costs
+    nothing.
+    """
+    options = replace(fine.options, teacher="tf_efficientnet_lite1")
+    said: list[str] = []
+
+    def killing(line):
+        said.append(line)
+        if len([one for one in said if one.startswith("epoch 1 ")]) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(fine.images, tmp_path / "out", options, say=killing)
+    assert [line.split()[1] for line in said if line.startswith("fine-tuning ")] == [
+        "tf_efficientnet_lite1",
+        "tf_efficientnet_lite0",
+    ]
+    resumed: list[str] = []
+    result = run(fine.images, tmp_path / "out", options, say=resumed.append)
+    assert [line.split(",")[0] for line in resumed if line.startswith("epoch ")] == [
+        "epoch 1 of 2",
+        "epoch 2 of 2",
+    ]
+    assert result.model.architecture == "tf_efficientnet_lite0"
+    assert bytes_of(tmp_path / "out") != bytes_of(fine.out)
+    assert not (tmp_path / "out" / "checkpoints").exists()
+    again = run(fine.images, tmp_path / "again", options)
+    assert bytes_of(again.folder) == bytes_of(tmp_path / "out")

@@ -7,7 +7,7 @@ pytest.importorskip("timm")
 from assay.learn.finetune import Stage
 from assay.learn.pace import Pace
 from assay.recipes.options import EFFORTS as NAMES
-from assay.recipes.schedule import EFFORTS, Schedule, fit_schedule
+from assay.recipes.schedule import EFFORTS, Schedule, fit_schedule, fit_schedules
 
 STAGES = (Stage(64, 2), Stage(96, 3))
 PACE = {64: Pace(3.0, 1.0), 96: Pace(6.0, 2.0)}
@@ -61,3 +61,22 @@ def test_a_schedule_is_read_back():
 def test_each_effort_has_its_schedule():
     """But for fast, which fine-tunes nothing."""
     assert ("fast", *EFFORTS) == NAMES
+
+
+def test_a_limit_is_shared_by_teacher_and_student():
+    """The student may have half of it, the teacher what is left; without a limit both have all epochs."""
+    paced = {"teacher": PACES, "student": PACES}
+    free = fit_schedules("balanced", paced, None, 12_000, 12_000)
+    assert {role: schedule.stages for role, schedule in free.items()} == dict.fromkeys(paced, FULL)
+    whole = free["student"].seconds
+    assert fit_schedules("balanced", paced, 2 * whole, 12_000, 12_000) == free
+    less = fit_schedules("balanced", paced, 1.6 * whole, 12_000, 12_000)
+    assert less["student"].seconds <= 0.8 * whole
+    assert less["student"].seconds + less["teacher"].seconds <= 1.6 * whole
+    alone = fit_schedules("balanced", {"student": PACES}, whole, 12_000, 12_000)
+    assert alone == {"student": free["student"]}
+
+
+FULL = EFFORTS["balanced"].stages
+
+PACES = {stage.size: Pace(stage.size / 20, stage.size / 60) for stage in FULL}

@@ -192,6 +192,10 @@ class TrainingFlags:
     student: Annotated[
         str | None, flag("--student", metavar="NAME", help="The network that is fine-tuned, of timm.")
     ] = None
+    teacher: Annotated[
+        str | None,
+        flag("--teacher", metavar="NAME", help="A larger one, fine-tuned before it to correct its labels."),
+    ] = None
     time_limit: Annotated[
         str | None,
         flag("--time-limit", metavar="TIME", help="For the run, as 90s, 20m or 1.5h: as many epochs as fit."),

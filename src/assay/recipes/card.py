@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from assay._types import Backbone
+from assay._types import UNKNOWN, Backbone
 from assay.data.dataset import Dataset
 from assay.embed.backbone import TimmBackbone
 from assay.estimate import describe
+from assay.fix.result import FixedLabels
 from assay.learn.model import Model
 from assay.measure import Evaluation, format_report
 from assay.measure.conformal import conformal_thresholds
@@ -19,6 +20,7 @@ from assay.recipes.assay import Learned
 from assay.recipes.carried import CARRIED
 from assay.recipes.measuring import TITLES
 from assay.recipes.options import RunOptions
+from assay.recipes.robustness import Robustness
 
 COMPARED = 2_048
 """Images that the graph is compared with the model on."""
@@ -26,8 +28,9 @@ COMPARED = 2_048
 LIMITS = """
 ## Limits
 
-The figures hold for images like the trusted ones. Strong compression, blur or another camera were not
-measured. A class that the labels do not name is never predicted.
+The figures hold for images like the trusted ones. {unmeasured} not measured.
+A class that the labels do not name is never predicted: such an image gets one of these labels, often
+with little confidence.
 """
 
 
@@ -88,23 +91,49 @@ def export(model: Model, backbone: Backbone, dataset: Dataset, rows: Int[np.ndar
     return with_graph(model, trunk, squares.images)
 
 
-def model_card(model: Model, learned: Learned, evaluations: Mapping[str, Evaluation]) -> str:
-    """README.md of a model."""
-    return "\n".join(
-        [
-            f"# Image classifier: {len(model.labels)} classes",
-            "",
-            f"Backbone `{model.architecture}` at {model.size} px, a head on its features. "
-            f"{describe(learned.noise)}",
-            "",
-            "## Measured",
-            "",
-            *(_line(TITLES[name], evaluations[name]) for name in TITLES if name in evaluations),
-            "",
-            *_report(evaluations),
-            LIMITS,
-        ]
-    )
+def model_card(
+    model: Model,
+    learned: Learned,
+    evaluations: Mapping[str, Evaluation],
+    robustness: Robustness | None = None,
+) -> str:
+    """README.md of a model: data, noise, figures, damage, size, use, limits."""
+    lines = [
+        f"# Image classifier: {len(model.labels)} classes",
+        "",
+        f"Backbone `{model.architecture}` at {model.size} px, a head on its features. "
+        f"{describe(learned.noise)}",
+        "",
+        *_data(learned.fixed),
+        *_use(model),
+        "",
+        "## Measured",
+        "",
+        *(_line(TITLES[name], evaluations[name]) for name in TITLES if name in evaluations),
+        "",
+        *_report(evaluations),
+        *(["", "On damaged images, kept aside:", "", *robustness.lines()] if robustness else []),
+        LIMITS.format(unmeasured="Another camera was" if robustness else "Compression and blur were"),
+    ]
+    return "\n".join(lines)
+
+
+def _data(fixed: FixedLabels) -> list[str]:
+    n, trusted = int((fixed.given != UNKNOWN).sum()), int((fixed.trusted != UNKNOWN).sum())
+    return [
+        f"Data: {len(fixed.given):,} images, {n:,} with a noisy label, {trusted:,} with a trusted one",
+        "besides those that were held out.",
+        "",
+    ]
+
+
+def _use(model: Model) -> list[str]:
+    size = model.size
+    return [
+        f"`model.onnx` has {len(model.graph) / 1e6:.1f} MB: uint8 pixels (N, {size}, {size}, 3) in,",
+        "probabilities out, for `assay predict`, `assay serve` or any ONNX runtime; `assay export` makes it",
+        "smaller.",
+    ]
 
 
 def _line(title: str, found: Evaluation) -> str:

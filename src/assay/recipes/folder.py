@@ -79,25 +79,26 @@ class RunFolder:
         return {name: file_digest(self.path / name) for name in RESULTS if (self.path / name).is_file()}
 
     @property
-    def checkpoint(self) -> Path:
-        """What fine-tuning goes on from; gone once the run is finished."""
-        return self.path / "checkpoints" / "student.safetensors"
+    def checkpoints(self) -> Path:
+        """The folder of what fine-tuning goes on from; gone once the run is finished."""
+        return self.path / "checkpoints"
 
-    def drop_checkpoint(self) -> None:
-        """Delete it, and its folder if nothing else is there."""
-        self.checkpoint.unlink(missing_ok=True)
-        _remove_if_empty(self.checkpoint.parent)
+    def drop_checkpoints(self) -> None:
+        """Delete them, and their folder if nothing else is there."""
+        for role in ("teacher", "student"):
+            (self.checkpoints / f"{role}.safetensors").unlink(missing_ok=True)
+        _remove_if_empty(self.checkpoints)
 
     def clear(self) -> None:
         """Delete what a run wrote, and nothing else; run.json goes last, so a kill leaves a run's folder."""
-        self.drop_checkpoint()
+        self.drop_checkpoints()
         for name in (*RESULTS, "run.json"):
             (self.path / name).unlink(missing_ok=True)
         _remove_if_empty(self.path / "model")
 
     def _sweep(self) -> None:
         """Delete the half files of a run that was killed while it wrote; nobody else writes here now."""
-        for folder in (self.path, self.path / "model", self.checkpoint.parent):
+        for folder in (self.path, self.path / "model", self.checkpoints):
             sweep(folder)
 
 

@@ -17,6 +17,7 @@ from assay.data.dataset import Dataset
 from assay.data.split import Split
 from assay.embed.backbone import load_backbone
 from assay.embed.images import embed_images
+from assay.learn.model import Model
 from assay.measure import Cost, Evaluation, Stopwatch, folder_bytes, peak_memory_bytes
 from assay.recipes.assay import Learned, learn
 from assay.recipes.card import assemble_model, model_card
@@ -35,6 +36,7 @@ from assay.recipes.record import (
     versions,
 )
 from assay.recipes.result import RunResult, better_than_baseline
+from assay.recipes.robustness import Robustness, measure_robustness
 from assay.recipes.sealing import Sealed, close_seal
 
 
@@ -171,8 +173,10 @@ def _write(
     with job.watch.stage("export"):
         fit = np.flatnonzero(found.sealed.data.fold_of != UNKNOWN)
         model = assemble_model(found.dataset, found.backbone, found.learned, evaluations, job.options, fit)
+    with job.watch.stage("damage"):
+        robustness = _robustness(found, model)
     with job.watch.stage("write"):
-        model.save(model_folder, model_card(model, found.learned, evaluations))
+        model.save(model_folder, model_card(model, found.learned, evaluations, robustness))
         cost = Cost(sum(job.watch.seconds.values()), peak_memory_bytes(), folder_bytes(model_folder))
         warnings = _warnings(job, found, evaluations)
         result = RunResult(
@@ -184,6 +188,7 @@ def _write(
             cost,
             warnings,
             left_out=tuple(found.dataset.names[row] for row in found.sealed.leaked),
+            robustness=robustness,
         )
         write_outputs(result, job.split.holdout)
     record |= {
@@ -194,8 +199,16 @@ def _write(
         "outputs": job.folder.outputs(),
     }
     job.folder.write(record)
-    job.folder.drop_checkpoint()
+    job.folder.drop_checkpoints()
     return result
+
+
+def _robustness(found: _Found, model: Model) -> Robustness | None:
+    """On images that nothing was learned from; None at effort ``fast``, which learns from all."""
+    watched = found.learned.watched
+    if watched is None:
+        return None
+    return measure_robustness(model, found.dataset, watched, found.learned.fixed.trusted[watched])
 
 
 def _start(job: Job, record: dict[str, Any], backbone: dict[str, Any]) -> None:

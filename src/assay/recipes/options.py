@@ -63,6 +63,8 @@ class RunOptions:
     """One of ``EFFORTS``."""
     student: str | None = None
     """The network that is fine-tuned; None: that of the effort."""
+    teacher: str | None = None
+    """A network, larger as a rule, that is fine-tuned before the student and corrects its labels."""
     time_limit: float | None = None
     """Seconds that the run may take, about: fewer epochs fit into less; None: as long as it takes."""
     cache: Path = field(default_factory=default_cache)
@@ -79,8 +81,10 @@ class RunOptions:
             raise UsageError(f"--threshold: expected a probability from 0 to 1, got {self.threshold}")
         if self.folds < 2:
             raise UsageError(f"--folds: expected 2 or more, got {self.folds}")
-        if self.effort == "fast" and (self.student is not None or self.time_limit is not None):
-            raise UsageError("--student, --time-limit: expected with --effort balanced or best, got fast")
+        if self.effort == "fast" and {self.student, self.teacher, self.time_limit} != {None}:
+            raise UsageError(
+                "--student, --teacher, --time-limit: expected with --effort balanced or best, got fast"
+            )
         if self.time_limit is not None and self.time_limit <= 0:
             raise UsageError(f"--time-limit: expected more than nothing, got {self.time_limit:g} seconds")
         if self.figures_from is not None and self.holdout != 0:
@@ -114,6 +118,7 @@ class RunSettings(TypedDict, total=False):
     seed: int
     effort: str
     student: str | None
+    teacher: str | None
     time_limit: float | None
     cache: Path
     workers: int

@@ -57,6 +57,7 @@ def _evaluation(result: RunResult) -> dict[str, Any]:
         "model": {"architecture": result.model.architecture, "size": result.model.size},
         "cost": result.cost.to_json(),
         "left_out": result.left_out,
+        "robustness": result.robustness.to_json() if result.robustness else None,
         "skipped": len(result.dataset.skipped),
         "warnings": result.warnings,
     }

@@ -83,14 +83,15 @@ def plan_run(
 
 
 def _fine_tuning(job: Job, fast_s: float) -> tuple[str, float]:
-    from assay.recipes.refine_run import blank_squares, load_student, name_of, paces, time_left
-    from assay.recipes.schedule import EFFORTS, fit_schedule
+    from assay.recipes.refine_run import blank_squares, load_networks, paces, time_left
+    from assay.recipes.schedule import EFFORTS, fit_schedules
 
     options, n = job.options, len(job.dataset)
-    stages, backbones = EFFORTS[options.effort].stages_for(n), load_student(options)
-    pace = paces(backbones, blank_squares(stages), len(job.dataset.classes))
-    schedule = fit_schedule(stages, pace, n, n, time_left(options, fast_s))
-    return (schedule.words(name_of(backbones), n) if schedule.stages else ""), schedule.seconds
+    blank, networks = blank_squares(EFFORTS[options.effort].stages_for(n)), load_networks(options)
+    paced = {one.role: paces(one.backbones, blank, len(job.dataset.classes)) for one in networks}
+    schedules = fit_schedules(options.effort, paced, time_left(options, fast_s), n, n)
+    words = [schedules[one.role].words(one.name, n) for one in networks if schedules[one.role].stages]
+    return "; then ".join(words), sum(schedule.seconds for schedule in schedules.values())
 
 
 def _embed_s(backbone: Backbone) -> float:

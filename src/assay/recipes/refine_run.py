@@ -16,12 +16,12 @@ from assay.embed.squares import held_squares
 from assay.learn.finetune import Stage
 from assay.learn.loop import Tuning
 from assay.learn.pace import Pace, measure_pace
-from assay.recipes.aside import Aside, set_aside
+from assay.recipes.aside import set_aside
 from assay.recipes.assay import Learned
 from assay.recipes.folder import RunFolder
 from assay.recipes.options import RunOptions, Say
 from assay.recipes.refine import Refined, Way, refine
-from assay.recipes.schedule import EFFORTS, Schedule, fit_schedule
+from assay.recipes.schedule import EFFORTS, Schedule, fit_schedules
 from assay.recipes.sealing import Sealed
 
 Backbones = Mapping[int, TimmBackbone]
@@ -40,21 +40,39 @@ class Place:
     """What the run took so far."""
 
 
-def load_student(options: RunOptions) -> Backbones:
-    """The pretrained network that an effort fine-tunes, at each of its sizes.
+@dataclass(frozen=True)
+class Network:
+    """A pretrained network that a run fine-tunes, at each size of its effort."""
+
+    role: str
+    """``teacher`` or ``student``: names its checkpoint, and its entry in run.json."""
+    backbones: Backbones
+
+    @property
+    def name(self) -> str:
+        """Timm's."""
+        return next(iter(self.backbones.values())).name
+
+
+def load_networks(options: RunOptions) -> list[Network]:
+    """What is fine-tuned, one after the other; the last one is the student, whose model it will be.
 
     Raises
     ------
     AssayError : as ``load_backbone``
     UsageError : a network without weights to start from
     """
-    effort = EFFORTS[options.effort]
-    name = options.student or effort.student
+    student = options.student or EFFORTS[options.effort].student
+    asked = {"teacher": options.teacher, "student": student}
+    return [Network(role, _load(name, role, options)) for role, name in asked.items() if name]
+
+
+def _load(name: str, role: str, options: RunOptions) -> Backbones:
     found = {}
-    for stage in effort.stages:
+    for stage in EFFORTS[options.effort].stages:
         backbone = load_backbone(name, options.cache, size=stage.size, dtype=options.dtype)
         if not isinstance(backbone, TimmBackbone):
-            raise UsageError(f"--student: expected a network that can be fine-tuned, got {name!r}")
+            raise UsageError(f"--{role}: expected a network that can be fine-tuned, got {name!r}")
         found[stage.size] = backbone
     return found
 
@@ -64,53 +82,65 @@ def refine_run(
 ) -> Refined | None:
     """Fine-tune as the run's effort says; None if the time is up before one epoch could end.
 
+    A teacher goes first. What it made of the labels is what the student begins with, and one of the opinions
+    that are weighed against the student's.
+
     Parameters
     ----------
-    record : run.json, in which the schedule is kept: a resumed run keeps to it
+    record : run.json, in which the schedules are kept: a resumed run keeps to them
     """
-    options, backbones = place.options, load_student(place.options)
+    options, networks = place.options, load_networks(place.options)
     aside = set_aside(sealed.data, sealed.copies)
-    kept = place.folder.checkpoint
-    kept.parent.mkdir(exist_ok=True)
-    largest = max(backbones)
-    with held_squares(
-        dataset, largest, kept.parent, workers=options.workers, progress=place.progress
-    ) as squares:
+    folder = place.folder.checkpoints
+    folder.mkdir(exist_ok=True)
+    largest = max(stage.size for stage in EFFORTS[options.effort].stages)
+    with held_squares(dataset, largest, folder, workers=options.workers, progress=place.progress) as squares:
         if "fine_tuning" not in record:
             classes = len(dataset.classes)
-            record["fine_tuning"] = _schedule(place, backbones, squares, aside, classes, len(dataset))
+            paced = {network.role: paces(network.backbones, squares, classes) for network in networks}
+            left = time_left(options, place.spent_s)
+            record["fine_tuning"] = _planned(place, networks, paced, left, len(aside.learn), len(dataset))
             place.folder.write(record)
-        stages = Schedule.from_json(record["fine_tuning"]["stages"])
-        if not stages:
-            return None
-        way = Way(stages, backbones, kept, _identity(record, backbones))
-        return refine(sealed.data, learned, squares, aside, way, say=place.say, progress=place.progress)
+        refined: Refined | None = None
+        for network in networks:
+            stages = Schedule.from_json(record["fine_tuning"][network.role]["stages"])
+            if not stages:
+                return None
+            kept = folder / f"{network.role}.safetensors"
+            way = Way(stages, network.backbones, kept, _identity(record, network.backbones))
+            before = refined.learned if refined else learned
+            refined = refine(sealed.data, before, squares, aside, way, say=place.say, progress=place.progress)
+        return refined
 
 
-def _schedule(
-    place: Place, backbones: Backbones, squares: Batch, aside: Aside, n_classes: int, n: int
+def _planned(
+    place: Place,
+    networks: Sequence[Network],
+    paced: Mapping[str, Mapping[int, Pace]],
+    left: float | None,
+    n_learn: int,
+    n: int,
 ) -> dict[str, Any]:
-    """The schedule that fits the time, said and as JSON."""
-    learn = len(aside.learn)
-    pace = paces(backbones, squares, n_classes)
-    stages = EFFORTS[place.options.effort].stages_for(learn)
-    schedule = fit_schedule(stages, pace, learn, n, time_left(place.options, place.spent_s))
-    name = name_of(backbones)
-    if schedule.stages:
-        place.say(schedule.words(name, learn))
-    else:
-        place.say(f"warning: no epoch of {name} fits into the time limit: the model is that of effort fast")
+    """The schedules that fit the time, said and as JSON."""
+    schedules = fit_schedules(place.options.effort, paced, left, n_learn, n)
+    for network in networks:
+        schedule = schedules[network.role]
+        if schedule.stages:
+            place.say(schedule.words(network.name, n_learn))
+        else:
+            place.say(
+                f"warning: no epoch of {network.name} fits into the time limit: "
+                "the model is that of effort fast"
+            )
     return {
-        "student": name,
-        "stages": schedule.to_json(),
-        "seconds_expected": round(schedule.seconds),
-        "milliseconds": {str(size): vars(one) for size, one in pace.items()},
+        network.role: {
+            "network": network.name,
+            "stages": schedules[network.role].to_json(),
+            "seconds_expected": round(schedules[network.role].seconds),
+            "milliseconds": {str(size): vars(one) for size, one in paced[network.role].items()},
+        }
+        for network in networks
     }
-
-
-def name_of(backbones: Backbones) -> str:
-    """The network's, which is the same at each size."""
-    return next(iter(backbones.values())).name
 
 
 def time_left(options: RunOptions, spent_s: float) -> float | None:

@@ -8,6 +8,7 @@ from assay.data.dataset import Dataset
 from assay.learn.model import Model
 from assay.measure import Cost, Evaluation
 from assay.recipes.assay import Learned
+from assay.recipes.robustness import Robustness
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class RunResult:
     """What the user should know before relying on it."""
     left_out: tuple[str, ...] = ()
     """Held-out images that the evaluation leaves out, as their picture was learned from."""
+    robustness: Robustness | None = None
+    """The model on damaged images; None where no image was kept aside to measure it."""
 
     @property
     def better_than_baseline(self) -> bool | None:

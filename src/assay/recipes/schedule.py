@@ -30,7 +30,7 @@ class Effort:
 
 
 EFFORTS = {
-    "balanced": Effort("tf_efficientnet_lite0", (Stage(64, 1), Stage(96, 4))),
+    "balanced": Effort("tf_efficientnet_lite0", (Stage(64, 1), Stage(96, 1), Stage(128, 2))),
     "best": Effort("tf_efficientnet_lite2", (Stage(64, 1), Stage(96, 1), Stage(128, 4))),
 }
 """Besides ``fast``, which fine-tunes nothing; chosen on the validation slice, see benchmarks/LOG.md."""
@@ -84,3 +84,23 @@ def _seconds(stages: Sequence[Stage], pace: Mapping[int, Pace], learned_from: in
     look = sum(stage.epochs * learned_from * pace[stage.size].look for stage in stages)
     last = 2 * asked * pace[stages[-1].size].look if stages else 0.0
     return (learn + look + last) / 1000
+
+
+def fit_schedules(
+    effort: str, paced: Mapping[str, Mapping[int, Pace]], left_s: float | None, n_learn: int, n: int
+) -> dict[str, Schedule]:
+    """A schedule for each network, by role; of a limit the student may have half, the teacher what is left.
+
+    Parameters
+    ----------
+    paced : role -> size -> pace
+    left_s : seconds there are
+    n_learn, n : images of an epoch, and in all
+    """
+    stages = EFFORTS[effort].stages_for(n_learn)
+    found: dict[str, Schedule] = {}
+    for place, role in enumerate(reversed([*paced])):  # the student first
+        share = left_s if left_s is None or place + 1 == len(paced) else left_s / 2
+        found[role] = fit_schedule(stages, paced[role], n_learn, n, share)
+        left_s = None if left_s is None else left_s - found[role].seconds
+    return found

@@ -1,0 +1,171 @@
+"""How small, how fast and how frugal a model is where it is used.
+
+    python benchmarks/predict.py --run RUN --data FOLDER [--rows 1000000]
+
+RUN is the folder of a finished run, FOLDER that of course.py. Measured: the model in float32, float16 and
+int8 (``assay export``); 10,000 PNG files to a CSV, start included, as a process of its own; the time until
+the first row; memory by the number of rows of a synthetic zip; and, by turns with it in one process, an
+InceptionV3 of 128 pixels with random weights in the same runtime. Results go to
+benchmarks/results/predict.json.
+"""
+
+import argparse
+import io
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from _machine import machine
+from PIL import Image
+
+from assay.predict.runtime import load_runtime
+
+RESULTS = Path(__file__).parent / "results" / "predict.json"
+ASSAY = Path(sys.executable).parent / "assay"
+FILES = 10_000
+ROUNDS = 15
+BATCH = 32
+
+
+def main() -> None:
+    """Export, predict, compare."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--run", type=Path, required=True)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--rows", type=int, default=100_000, help="of the largest synthetic zip")
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        place = Path(scratch)
+        exported = {name: export(asked.run, place, name) for name in ("int8", "float16", "float32")}
+        unpack(asked.data / "images.zip", place / "pngs")
+        models = {"float32": place / "float32.onnx", "int8": place / "int8.onnx"}
+        found = {
+            "machine": machine(),
+            "exported": exported,
+            "png_files_to_csv": {name: predict(model, place / "pngs") for name, model in models.items()},
+            "first_row": first_row(models["int8"], place / "pngs"),
+            "memory_by_rows": by_rows(models["int8"], place, asked.rows),
+            "milliseconds": against_inception(models, place),
+        }
+    RESULTS.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
+    print(json.dumps(found, indent=1))
+
+
+def export(run: Path, place: Path, precision: str) -> dict[str, Any]:
+    """``assay export``, as it says."""
+    command = [
+        ASSAY,
+        "export",
+        run,
+        "-o",
+        place / f"{precision}.onnx",
+        "--precision",
+        precision,
+        "--json",
+        "-q",
+    ]
+    start = time.perf_counter()
+    printed = subprocess.run(list(map(str, command)), stdout=subprocess.PIPE, check=True, text=True).stdout
+    facts: dict[str, Any] = json.loads(printed)
+    return {name: facts[name] for name in ("figures", "tried", "learned_from")} | {
+        "seconds": round(time.perf_counter() - start, 1)
+    }
+
+
+def unpack(images: Path, folder: Path) -> None:
+    """The first images as files."""
+    with zipfile.ZipFile(images) as archive:
+        names = sorted(name for name in archive.namelist() if name.endswith(".png"))[:FILES]
+        archive.extractall(folder, names)
+
+
+def predict(model: Path, images: Path) -> dict[str, float]:
+    """``assay predict`` as a process: wall seconds and the most memory that it held."""
+    out = images.parent / "rows.csv"
+    start = time.perf_counter()
+    process = subprocess.Popen([str(ASSAY), "predict", str(model), str(images), "-o", str(out), "-q"])
+    _, status, usage = os.wait4(process.pid, 0)
+    assert status == 0
+    seconds, n = time.perf_counter() - start, len(out.read_bytes().splitlines()) - 1
+    return {"rows": n, "seconds": round(seconds, 2), "peak_mib": round(usage.ru_maxrss / 1024)}
+
+
+def first_row(model: Path, images: Path) -> dict[str, float]:
+    """Seconds from the command to the only row, the best of five."""
+    one = images.parent / "one"
+    one.mkdir()
+    file = next(images.rglob("*.png"))
+    (one / file.name).write_bytes(file.read_bytes())
+    return min((predict(model, one) for _ in range(5)), key=lambda found: found["seconds"])
+
+
+def by_rows(model: Path, place: Path, most: int) -> list[dict[str, float]]:
+    """Zips of small pictures, ever larger."""
+    generator = np.random.default_rng(0)
+    pictures = []
+    for _ in range(50):
+        held = io.BytesIO()
+        Image.fromarray(generator.integers(0, 255, (8, 8, 3), np.uint8)).save(held, "PNG")
+        pictures.append(held.getvalue())
+    found, rows = [], 1_000
+    while rows <= most:
+        with zipfile.ZipFile(place / "rows.zip", "w", zipfile.ZIP_STORED) as archive:
+            for row in range(rows):
+                archive.writestr(f"{row:07d}.png", pictures[row % len(pictures)])
+        found.append(predict(model, place / "rows.zip"))
+        rows *= 10
+    return found
+
+
+def against_inception(models: dict[str, Path], place: Path) -> dict[str, Any]:
+    """Milliseconds an image, one at a time and in batches, all by turns."""
+    calls: dict[str, Callable[[int], object]] = {}
+    for name, model in models.items():
+        runtime = load_runtime(model)
+        pictures = np.zeros((BATCH, runtime.size, runtime.size, 3), np.uint8)
+        calls[name] = lambda n, runtime=runtime, pictures=pictures: runtime.probabilities(pictures[:n])  # type: ignore[misc]  # bound early
+    session = onnxruntime.InferenceSession(inception(place / "inception.onnx"))
+    pixels = np.zeros((BATCH, 3, 128, 128), np.float32)
+    calls["InceptionV3, 128 px"] = lambda n: session.run(None, {"pixels": pixels[:n]})
+    took: dict[str, dict[int, list[float]]] = {name: {1: [], BATCH: []} for name in calls}
+    for _ in range(ROUNDS):
+        for name, call in calls.items():
+            for n, seconds in took[name].items():
+                start = time.perf_counter()
+                call(n)
+                seconds.append((time.perf_counter() - start) / n)
+    return {
+        name: {("one" if n == 1 else "batch"): round(1000 * min(seconds), 2) for n, seconds in found.items()}
+        for name, found in took.items()
+    }
+
+
+def inception(file: Path) -> str:
+    """The notebook's backbone with random weights."""
+    import timm
+    import torch
+
+    network = timm.create_model("inception_v3", pretrained=False, num_classes=10).eval()
+    torch.onnx.export(
+        network,
+        (torch.zeros(2, 3, 128, 128),),
+        str(file),
+        input_names=["pixels"],
+        dynamic_shapes=({0: torch.export.Dim.DYNAMIC},),
+        dynamo=True,
+        verbose=False,
+    )
+    return str(file)
+
+
+if __name__ == "__main__":
+    main()
