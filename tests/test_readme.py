@@ -57,6 +57,7 @@ def test_the_commands_run_as_written(data: Path, capsys: pytest.CaptureFixture[s
         "run",
         "predict",
         "evaluate",
+        "export",
         "audit",
         "report",
     ]

@@ -246,5 +246,3 @@ def test_a_teacher_goes_first(fine, tmp_path):
     assert result.model.architecture == "tf_efficientnet_lite0"
     assert bytes_of(tmp_path / "out") != bytes_of(fine.out)
     assert not (tmp_path / "out" / "checkpoints").exists()
-    again = run(fine.images, tmp_path / "again", options)
-    assert bytes_of(again.folder) == bytes_of(tmp_path / "out")
