@@ -8,7 +8,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from small_runs import draw_data
+from small_runs import CLASSES, draw_data
 
 from assay.cli.app import run_app
 from assay.predict.runtime import Runtime
@@ -277,3 +277,13 @@ def test_sets_hold_the_labels_that_may_be_right(assay, finished, new, small_data
     given = assay("predict", finished, new, "--coverage", "0.9999")
     assert given.code == 2
     assert "--coverage: expected more than 0 and at most 0.98" in given.err
+
+
+def test_paths_may_come_on_stdin(assay, finished, small_data, new, monkeypatch):
+    """One a line; the rows have the names that were given."""
+    paths = [str(new / "2.png"), str(new / "0.png"), str(new / "gone.png")]
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO("\n".join(paths).encode())))
+    assert assay("predict", finished, "-", "-o", "rows.csv").code == 0
+    rows = rows_of("rows.csv")
+    assert [row["name"] for row in rows] == paths
+    assert [row["label"] for row in rows] == [*(CLASSES[small_data.truth[i]] for i in (2, 0)), ""]

@@ -6,6 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
+import typer
+
 from assay._errors import UsageError
 from assay.cli import flags, lineup
 from assay.cli.console import progress_bar, say
@@ -16,6 +18,7 @@ EXAMPLES = (
     "assay predict out/ new_images/ -o predictions.csv",
     "assay predict out/ new.zip --format jsonl | head",
     "assay predict classifier.onnx new_images/ -o predictions.parquet",
+    "assay predict out/ - --format jsonl < paths.txt",
     "assay predict out/ new_images/ --all-recipes -o label_prediction.csv",
 )
 
@@ -83,7 +86,13 @@ class MannerFlags:
 @flags.with_flags
 def predict_command(
     model: flags.ModelPlace,
-    images: flags.Images,
+    images: Annotated[
+        Path,
+        typer.Argument(
+            metavar="IMAGES",
+            help="A folder, zip, tar or Parquet file of images; or -: paths on stdin, one a line.",
+        ),
+    ],
     rows: RowFlags,
     manner: MannerFlags,
     all_recipes: lineup.AllRecipes = False,
@@ -113,12 +122,14 @@ def _predict(
 ) -> tuple[int, int]:
     """Write the rows; how many images there are, and how many of them could not be used."""
     from assay.data.growing import GrowingTable
+    from assay.data.listed import read_listed
     from assay.data.read import read_images
     from assay.measure.conformal import threshold_for
     from assay.predict.batch import Manner, identity_of, write_predictions
     from assay.predict.runtime import load_runtime
 
-    runtime, dataset = load_runtime(model), read_images(images)
+    runtime = load_runtime(model)
+    dataset = read_listed(sys.stdin.buffer.read()) if str(images) == "-" else read_images(images)
     least = None if manner.coverage is None else threshold_for(manner.coverage, runtime.thresholds)
     asked = Manner(manner.min_confidence, least)
     identity = identity_of(runtime, dataset, kind, rows.excel_safe, asked)

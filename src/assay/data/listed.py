@@ -1,0 +1,45 @@
+"""Images that are named one by one, such as by ``find`` in a pipe."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from assay._errors import DataError
+from assay._types import UNKNOWN
+from assay.data.dataset import Dataset, Skipped
+from assay.data.images import Limits
+from assay.data.paths import open_regular
+
+
+@dataclass(frozen=True)
+class ListedSource:
+    """Reads files wherever they are: who names a file may mean one behind a link."""
+
+    paths: tuple[str, ...]
+    max_bytes: int = Limits().max_bytes
+
+    def read(self, index: int) -> bytes | Skipped:
+        """The bytes of image ``index``, or why they cannot be had."""
+        path = Path(self.paths[index])
+        return open_regular(path.parent, path.name, follow_symlinks=True, max_bytes=self.max_bytes)
+
+
+def read_listed(listing: bytes) -> Dataset:
+    """The images at these paths, in this order, without labels.
+
+    Parameters
+    ----------
+    listing : paths, one a line, or with NUL between them, as ``find -print0`` writes them
+
+    Raises
+    ------
+    DataError : not one path
+    """
+    parts = listing.split(b"\0") if b"\0" in listing else listing.splitlines()
+    paths = tuple(os.fsdecode(part) for part in parts if part)
+    if not paths:
+        raise DataError("expected paths of images on stdin, one a line, got none")
+    unknown = np.full(len(paths), UNKNOWN, dtype=np.int64)
+    return Dataset(paths, ListedSource(paths), (), unknown, unknown.copy())
