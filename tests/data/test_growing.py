@@ -2,11 +2,12 @@
 
 import io
 import os
+from pathlib import Path
 
 import polars as pl
 import pytest
 
-from assay._errors import BusyError, UsageError
+from assay._errors import BusyError, ResourceError, UsageError
 from assay.data import growing
 from assay.data.growing import GrowingTable
 from assay.data.write_rows import write_rows
@@ -128,3 +129,12 @@ def test_a_place_that_cannot_be_written_to_is_refused(tmp_path):
     """Before any row is asked for."""
     with pytest.raises(UsageError, match=r"cannot write .*No such file or directory"):
         grow(tmp_path / "no" / "t")
+
+
+@pytest.mark.parametrize("target", [Path("/dev/full"), "stream"])
+def test_a_full_disk_is_said(target):
+    """With the place and the bytes; so that a script knows that rows are missing."""
+    with Path("/dev/full").open("wb", buffering=0) as full:
+        opened = full if target == "stream" else target
+        with pytest.raises(ResourceError, match=r"cannot write (/dev/full|stdout): No space left .* bytes"):
+            grow(opened)

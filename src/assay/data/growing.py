@@ -177,7 +177,9 @@ class GrowingTable:
         if self._part:
             self._part.write(data)
         elif self._stream is not None:
-            self._stream.write(data)
-            self._stream.flush()
+            place = self.target if isinstance(self.target, Path) else Path("stdout")
+            with refused(place, len(data)):
+                self._stream.write(data)
+                self._stream.flush()
         elif isinstance(self.target, Path):
             write_bytes_atomic(self.target, data)
