@@ -1,0 +1,287 @@
+"""What each step adds, at a size that can be repeated: 12,000 images, two seeds, the same images for all.
+
+    python benchmarks/ablations.py --data FOLDER [--cache CACHE] [--images 12000] [--only ABF] [--redraw]
+
+FOLDER is that of course.py. Judged on the trusted images of the notebook's fit part that are not among the
+12,000; the sealed ones are not looked at.
+
+    A  trusted labels only, frozen features        E  the posterior, fine-tuned, never corrected
+    B  and noisy ones, joint likelihood            F  the posterior, corrected after each epoch: assay
+    C  and the posterior as targets                G  as F, but without any noisy label
+    D  trusted labels only, fine-tuned             H  noisy labels taken as true, trusted ones as they are
+
+--redraw draws the noise anew, from the trusted labels and the measured transition, and fine-tunes (F) on two
+such draws; only trusted images take part. Results go to benchmarks/results/ablations.json.
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from _machine import machine
+
+from assay._types import UNKNOWN, Batch, Labels, Probs
+from assay.data.dataset import ReadOptions
+from assay.data.read import read_dataset
+from assay.data.simulate import spoil
+from assay.data.split import seal_holdout
+from assay.embed.backbone import load_backbone
+from assay.embed.images import embed_images
+from assay.embed.squares import held_squares
+from assay.estimate import estimate_noise
+from assay.fix.calibrate import calibrate
+from assay.fix.crossfit import CrossFit, Evidence, cross_fit
+from assay.fix.result import FixedLabels
+from assay.learn.finetune import Lesson, Told, fine_tune
+from assay.learn.loop import Tuning
+from assay.learn.scoring import score
+from assay.measure import mcnemar, wilson
+from assay.recipes.aside import Aside, set_aside
+from assay.recipes.assay import Labelled, Learned, learn, make_head
+from assay.recipes.options import RunOptions
+from assay.recipes.refine import Way, refine
+from assay.recipes.refine_run import load_networks
+from assay.recipes.schedule import EFFORTS
+from assay.recipes.sealing import Sealed, close_seal
+
+RESULTS = Path(__file__).parent / "results" / "ablations.json"
+SEEDS = (0, 1)
+EFFORT = "balanced"
+
+
+@dataclass(frozen=True)
+class Reduced:
+    """Some images to learn from, and others to be judged on."""
+
+    data: Labelled
+    """Of all images; those that were not drawn have no label and no fold."""
+    judged: Labels
+    """Rows of trusted images that were not drawn."""
+    truth: Labels
+    squares: Batch
+    aside: Aside
+    options: RunOptions
+    scratch: Path
+
+    @cached_property
+    def learned(self) -> Learned:
+        """At effort ``fast``."""
+        return learn(self.data)
+
+    @cached_property
+    def drawn(self) -> Labels:
+        """Rows that are learned from."""
+        return np.flatnonzero(self.data.fold_of != UNKNOWN)
+
+    @property
+    def ways(self) -> dict[str, Callable[[], Labels]]:
+        """Letter -> predicted class of the judged images."""
+        return {letter: getattr(self, f"way_{letter.lower()}") for letter in "ABCDEFGH"}
+
+    def way_a(self) -> Labels:
+        """A head on frozen features, from trusted labels alone."""
+        rows = self.drawn[self.data.trusted[self.drawn] != UNKNOWN]
+        return self._head(rows, self._one_hot(self.data.trusted[rows]))
+
+    def way_b(self) -> Labels:
+        """The head of effort fast."""
+        found: Labels = self.learned.says(self.judged).argmax(axis=1)
+        return found
+
+    def way_c(self) -> Labels:
+        """A head on the posterior of all images."""
+        return self._head(self.drawn, self.learned.fixed.posterior[self.drawn])
+
+    def way_d(self) -> Labels:
+        """Fine-tuned on trusted labels alone."""
+        rows = np.setdiff1d(self.drawn[self.data.trusted[self.drawn] != UNKNOWN], self.aside.watched)
+        return self._tuned(rows, self._one_hot(self.data.trusted), self.data.trusted)
+
+    def way_e(self) -> Labels:
+        """Fine-tuned on the posterior as it is."""
+        return self._tuned(self.aside.learn, self.learned.fixed.posterior, self.data.trusted)
+
+    def way_f(self) -> Labels:
+        """All of it."""
+        return self._refined(self.data, self.learned)
+
+    def way_g(self) -> Labels:
+        """Trusted labels and images without any label."""
+        data = replace(self.data, given=np.full(len(self.data.given), UNKNOWN))
+        evidence = Evidence(data.features.views, data.given, data.trusted, self.learned.noise.transition)
+        raw = cross_fit(evidence, data.fold_of, make_head, CrossFit(seed=data.seed, workers=2)).belief
+        belief = calibrate(raw, data.trusted).apply(raw)
+        fixed = FixedLabels(data.given, data.trusted, belief, belief, data.usable, 1.0, data.threshold)
+        return self._refined(data, replace(self.learned, fixed=fixed))
+
+    def way_h(self) -> Labels:
+        """Noisy labels as if they were true."""
+        return self._tuned(self.aside.learn, self._one_hot(self.data.given), self.data.trusted)
+
+    def _one_hot(self, labels: Labels) -> Probs:
+        k = len(self.data.classes)
+        return np.where((labels == UNKNOWN)[:, None], 1 / k, np.eye(k)[np.maximum(labels, 0)])
+
+    def _head(self, rows: Labels, targets: Probs) -> Labels:
+        views = self.data.features.views
+        X = np.concatenate([view[rows] for view in views]).astype(np.float32)
+        head = make_head(self.data.seed).fit_soft(X, np.tile(targets, (len(views), 1))).layers_
+        found: Labels = head.probabilities(views[0][self.judged]).argmax(axis=1)
+        return found
+
+    def _tuned(self, rows: Labels, targets: Probs, taught: Labels) -> Labels:
+        known = taught.copy()
+        known[np.concatenate([self.aside.audit, self.aside.watched])] = UNKNOWN
+        audit = np.intersect1d(self.aside.audit, rows)
+        if len(rows) < len(self.aside.learn):  # trusted labels alone: those of the audit teach too
+            known, audit = taught, audit[:0]
+        lesson = Lesson(self.squares, rows, known, targets, audit, self.aside.watched)
+
+        def unchanged(told: Told) -> Probs:
+            return targets[told.rows]
+
+        way = self._way(len(rows))
+        tuned = fine_tune(
+            lesson,
+            way.stages,
+            way.backbones,
+            unchanged,
+            way.tuning,
+            seed=self.data.seed,
+            workers=2,
+            kept=way.kept,
+            identity=way.identity,
+        )
+        found: Labels = score(tuned.backbone, tuned.head, self.squares, self.judged).argmax(axis=1)
+        return found
+
+    def _refined(self, data: Labelled, learned: Learned) -> Labels:
+        way = self._way(len(self.aside.learn))
+        refined = refine(data, learned, self.squares, self.aside, way, say=print)
+        found: Labels = refined.learned.says(self.judged).argmax(axis=1)
+        return found
+
+    def _way(self, n: int) -> Way:
+        (network,) = load_networks(self.options)
+        kept = self.scratch / "state"
+        kept.unlink(missing_ok=True)
+        return Way(EFFORTS[EFFORT].stages_for(n), network.backbones, kept, "ablation", Tuning())
+
+
+def main() -> None:
+    """All letters, both seeds."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--cache", type=Path, help="of features; default: a temporary one")
+    parser.add_argument("--images", type=int, default=12_000)
+    parser.add_argument("--only", default="ABCDEFGH", help="letters")
+    parser.add_argument("--redraw", action="store_true", help="redrawn noise instead")
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        cache = asked.cache or Path(scratch) / "cache"
+        found = redrawn(asked, cache, Path(scratch)) if asked.redraw else ablated(asked, cache, Path(scratch))
+    kept = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
+    kept |= {"machine": machine(), "redrawn" if asked.redraw else "ablations": found}
+    RESULTS.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n")
+
+
+def ablated(asked: argparse.Namespace, cache: Path, scratch: Path) -> dict[str, Any]:
+    """Accuracy of each letter by seed, and each beside F."""
+    found: dict[str, Any] = {}
+    for seed in SEEDS:
+        with reduced(asked, cache, scratch, seed) as part:
+            said = {}
+            for letter in asked.only:
+                start = time.perf_counter()
+                said[letter] = part.ways[letter]()
+                right = wilson(int((said[letter] == part.truth).sum()), len(part.truth))
+                seconds = round(time.perf_counter() - start)
+                row = {**right.to_json(), "n": len(part.truth), "seconds": seconds}
+                found.setdefault(letter, {})[str(seed)] = row
+                print(f"seed {seed}, {letter}: {right.estimate:.4f}, {seconds} s", flush=True)
+            for letter, one in said.items() if "F" in said else ():
+                paired = mcnemar(part.truth, one, said["F"]).to_json()
+                found[letter][str(seed)]["f_gains"] = {
+                    name: paired[name] for name in ("difference", "p_value")
+                }
+    return found
+
+
+@contextmanager
+def reduced(asked: argparse.Namespace, cache: Path, scratch: Path, seed: int) -> Iterator[Reduced]:
+    """``asked.images`` of the images that may be learned from, and the other trusted ones to judge."""
+    whole, options = sealed_course(asked, cache, seed)
+    fit = np.flatnonzero(whole.data.fold_of != UNKNOWN)
+    drawn = np.sort(np.random.default_rng(seed).choice(fit, min(asked.images, len(fit)), replace=False))
+    shown = [group for group in whole.copies if np.isin(group, drawn).any()]
+    judged = np.setdiff1d(fit[whole.data.trusted[fit] != UNKNOWN], np.concatenate([drawn, *shown]))
+    data = only(whole.data, drawn)
+    truth = whole.data.trusted[judged]
+    with squares_of(asked, scratch) as squares:
+        yield Reduced(data, judged, truth, squares, set_aside(data, whole.copies), options, scratch)
+
+
+def redrawn(asked: argparse.Namespace, cache: Path, scratch: Path) -> dict[str, Any]:
+    """Two runs on 6,400 images that differ in nothing but their noise."""
+    whole, options = sealed_course(asked, cache, seed=0)
+    known = np.flatnonzero(whole.data.trusted != UNKNOWN)
+    order = np.random.default_rng(0).permutation(known)
+    learn_rows, judged = np.sort(order[: 4 * len(order) // 5]), np.sort(order[4 * len(order) // 5 :])
+    shown = [group for group in whole.copies if np.isin(group, learn_rows).any()]
+    judged = np.setdiff1d(judged, np.concatenate([judged[:0], *shown]))
+    hidden = np.random.default_rng(1).permutation(learn_rows)[len(learn_rows) // 5 :]
+    truth = whole.data.trusted
+    transition = estimate_noise(whole.data.given, truth, len(whole.data.classes)).transition
+    found: dict[str, Any] = {}
+    with squares_of(asked, scratch) as squares:
+        for draw in SEEDS:
+            trusted = truth.copy()
+            trusted[hidden] = UNKNOWN
+            given = spoil(truth, transition, draw)
+            data = only(replace(whole.data, given=given, trusted=trusted), learn_rows)
+            aside = set_aside(data, whole.copies)
+            part = Reduced(data, judged, truth[judged], squares, aside, options, scratch)
+            right = int((part.way_f() == part.truth).sum())
+            found[str(draw)] = {**wilson(right, len(judged)).to_json(), "n": len(judged)}
+            print(f"draw {draw}: {right / len(judged):.4f} of {len(judged):,}", flush=True)
+    return found
+
+
+def only(data: Labelled, rows: Labels) -> Labelled:
+    """The same images, of which only these have labels and a fold."""
+    kept = np.isin(np.arange(len(data.given)), rows)
+    labels = (data.given, data.trusted, data.fold_of)
+    given, trusted, fold_of = (np.where(kept, part, UNKNOWN) for part in labels)
+    return replace(data, given=given, trusted=trusted, fold_of=fold_of)
+
+
+def sealed_course(asked: argparse.Namespace, cache: Path, seed: int) -> tuple[Sealed, RunOptions]:
+    """The course data, its holdout sealed, with the features of one view."""
+    read = ReadOptions(noisy=asked.data / "noisy_labels.csv", trusted=asked.data / "clean_labels.csv")
+    options = RunOptions(read=read, cache=cache, holdout_split="notebook", effort=EFFORT, seed=seed)
+    dataset = read_dataset(asked.data / "images.zip", read)
+    backbone = load_backbone(options.backbone, cache, size=options.size)
+    features = embed_images(dataset, backbone, cache, mirrored=False)
+    split = seal_holdout(dataset.trusted, how="notebook", seed=seed)
+    return close_seal(dataset, split, features, options), options
+
+
+@contextmanager
+def squares_of(asked: argparse.Namespace, scratch: Path) -> Iterator[Batch]:
+    """All images as they are learned from."""
+    dataset = read_dataset(asked.data / "images.zip", ReadOptions())
+    largest = max(stage.size for stage in EFFORTS[EFFORT].stages)
+    with held_squares(dataset, largest, scratch) as squares:
+        yield squares
+
+
+if __name__ == "__main__":
+    main()
