@@ -127,7 +127,7 @@ def test_damaged_images_are_measured(fine):
         assert damaged["change"]["estimate"] == pytest.approx(change)
     text = (fine.out / "model" / "README.md").read_text()
     assert "| JPEG, quality 30 | " in text
-    assert "MB, uint8 pixels (N, 32, 32, 3) in" in text
+    assert "MB: uint8 pixels (N, 32, 32, 3) in" in text
 
 
 def test_one_look_at_each_image_is_enough(fine):

@@ -83,7 +83,7 @@ def test_the_record_says_how_to_do_it_again(finished, small_data):
     assert {"python", "numpy", "torch"} <= set(record["versions"])
     assert record["machine"]["threads"] >= 1
     assert list(record["seconds"]) == sorted(
-        ["read", "load", "embed", "seal", "learn", "baseline", "measure", "export", "write"]
+        ["read", "load", "embed", "seal", "learn", "baseline", "measure", "export", "damage", "write"]
     )
     assert (record["processes"], record["seal_opened"]) == (1, 1)
 

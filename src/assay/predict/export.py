@@ -111,11 +111,21 @@ def _features(model: Model, trunk: Any, images: Batch) -> Matrix:
 def _network_features(model: Model, trunk: Any, images: Batch) -> Matrix:
     import torch
 
-    pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float()
-    if model.mean:
-        mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (model.mean, model.std))
-        pixels = (pixels / 255 - mean) / std
+    trunk.eval()
     with torch.inference_mode():
-        parts = [trunk.eval()(pixels[start : start + BATCH]) for start in range(0, len(pixels), BATCH)]
+        parts = [
+            trunk(_pixels(model, images[start : start + BATCH])) for start in range(0, len(images), BATCH)
+        ]
     found: Matrix = torch.cat(parts).numpy()
     return found
+
+
+def _pixels(model: Model, images: Batch) -> Any:
+    """What the network takes (B, 3, S, S)."""
+    import torch
+
+    pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float()
+    if not model.mean:
+        return pixels
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (model.mean, model.std))
+    return (pixels / 255 - mean) / std
