@@ -13,7 +13,7 @@ from assay.recipes.options import RunOptions, RunSettings, default_cache, unhear
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"effort": "careful"}, r"^--effort: expected fast, balanced, best, got 'careful'$"),
+        ({"effort": "careful"}, r"^--effort: expected fast or balanced, got 'careful'$"),
         (
             {"student": "x"},
             r"^--student, --teacher, --time-limit: expected with --effort balanced or best, got fast$",
