@@ -15,9 +15,11 @@ from small_runs import CLASSES
 
 from assay.predict.batch import predict
 from assay.predict.guard import Guard
+from assay.predict.image_requests import MOST_FILES
 from assay.predict.micro_batch import MicroBatches
 from assay.predict.runtime import load_runtime
-from assay.predict.service import MOST_FILES, Service, make_service
+from assay.predict.service import make_service
+from assay.predict.work import Service
 
 THRESHOLDS = {"0.9": 0.2, "0.95": 0.0}
 

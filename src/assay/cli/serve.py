@@ -47,7 +47,8 @@ def serve_command(model: flags.ModelPlace, service: ServiceFlags, quiet: flags.Q
     from assay.predict.listen import is_loopback, listen, url_host
     from assay.predict.patience import answer_until_interrupted
     from assay.predict.runtime import load_runtime
-    from assay.predict.service import Service, make_service
+    from assay.predict.service import make_service
+    from assay.predict.work import Service
 
     runtime = load_runtime(model)
     served = Service(runtime, service.name or _name_of(model), service.workers, service.max_pixels)

@@ -15,53 +15,24 @@ Every request that is not understood gets a 4xx with a line that says what was e
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Annotated, Any
-
-import numpy as np
 
 from assay import __version__
 from assay._errors import AssayError, MissingExtraError, UsageError
-from assay.data.dataset import Skipped
-from assay.data.images import Limits, Square, decode, to_square
 from assay.measure.conformal import threshold_for
-from assay.predict.batch import UNSURE, Manner, Predictions
-from assay.predict.gauges import Gauges
-from assay.predict.micro_batch import FullError, MicroBatches
-from assay.predict.runtime import Runtime
+from assay.predict.batch import UNSURE, Manner
+from assay.predict.image_requests import BODY, read_form, rows_of
+from assay.predict.micro_batch import FullError
 from assay.predict.tensors import InferRequest, answer, images_of, model_metadata
+from assay.predict.work import Service, Work
 
 try:
     from fastapi import FastAPI, HTTPException, Path, Query, Request
     from fastapi.exceptions import RequestValidationError
     from fastapi.responses import JSONResponse, Response
-    from starlette.datastructures import UploadFile
     from starlette.exceptions import HTTPException as AnyHTTPError
 except ImportError as error:
     raise MissingExtraError(error.name or "fastapi", "web") from None
-
-MOST_FILES = 64
-"""Images of one form."""
-
-BODY = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "image/*": {"schema": {"type": "string", "format": "binary"}},
-            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "properties": {
-                        "file": {"type": "array", "items": {"type": "string", "format": "binary"}}
-                    },
-                }
-            },
-        },
-    }
-}
-"""What POST /predict takes, for openapi.json: FastAPI does not see it."""
 
 Confidence = Annotated[float, Query(ge=0, le=1, description="Below it an image gets no label.")]
 Coverage = Annotated[
@@ -71,72 +42,13 @@ Top = Annotated[int, Query(ge=1, le=1000, description="Likeliest labels to name.
 Name = Annotated[str, Path(max_length=200)]
 
 
-@dataclass(frozen=True)
-class Service:
-    """What is served, and how much at once."""
-
-    runtime: Runtime
-    name: str
-    """Of the model, in addresses."""
-    workers: int = 2
-    """Threads that decode."""
-    max_pixels: int = 25_000_000
-    """Of one image."""
-    most_waiting: int = 256
-    """Images; more are answered 503."""
-
-    @property
-    def version(self) -> str:
-        """Tells one model from another."""
-        return self.runtime.digest[:12]
-
-
-class _Work:
-    """A service at work."""
-
-    def __init__(self, service: Service) -> None:
-        self.service, self.gauges = service, Gauges()
-        self.batches = MicroBatches(service.runtime, service.most_waiting, self.gauges.batches.observe)
-        self.pool = ThreadPoolExecutor(max(service.workers, 1), "decode")
-        self.limits = Limits(max_pixels=service.max_pixels)
-
-    async def predictions(self, names: list[str], files: list[bytes]) -> Predictions:
-        """Of image files; a bad one is a row with its reason."""
-        loop = asyncio.get_running_loop()
-        seen = await asyncio.gather(*(loop.run_in_executor(self.pool, self._see, data) for data in files))
-        probs = np.zeros((len(files), len(self.service.runtime.labels)), dtype=np.float32)
-        good = [row for row, found in enumerate(seen) if not isinstance(found, Skipped)]
-        probs[good] = await self.probabilities([found for found in seen if not isinstance(found, Skipped)])
-        statuses = tuple(found.reason if isinstance(found, Skipped) else "ok" for found in seen)
-        for status in statuses:
-            self.gauges.images.labels(status).inc()
-        return Predictions(tuple(names), probs, self.service.runtime.labels, statuses)
-
-    async def probabilities(self, squares: list[Square]) -> np.ndarray:
-        """P(class) (N, K)."""
-        try:
-            rows = await asyncio.gather(*map(self.batches.probabilities, squares))
-        except FullError:
-            raise HTTPException(
-                503, "too many images wait; try again in a moment", headers={"retry-after": "1"}
-            ) from None
-        return np.stack(rows) if rows else np.zeros((0, len(self.service.runtime.labels)), np.float32)
-
-    def _see(self, data: bytes) -> Square | Skipped:
-        runtime = self.service.runtime
-        found = decode(data, at_least=runtime.size, limits=self.limits)
-        if isinstance(found, Skipped):
-            return found
-        return to_square(found.pixels, runtime.size, runtime.interpolation)
-
-
 def make_service(service: Service) -> FastAPI:
     """The application; who binds it beyond this machine puts a ``Guard`` before it."""
     # No documentation pages: they would load scripts from elsewhere.
     app = FastAPI(
         title="assay serve", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False
     )
-    work = _Work(service)
+    work = Work(service)
     _add_predict(app, work)
     _add_health(app)
     _add_model(app, work)
@@ -159,10 +71,11 @@ def make_service(service: Service) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _not_understood)
     app.add_exception_handler(AnyHTTPError, _refused)
     app.add_exception_handler(AssayError, _explained)
+    app.add_exception_handler(FullError, _full)
     return app
 
 
-def _add_predict(app: FastAPI, work: _Work) -> None:
+def _add_predict(app: FastAPI, work: Work) -> None:
     @app.post("/predict", openapi_extra=BODY)
     async def predict(
         request: Request, min_confidence: Confidence = 0.0, coverage: Coverage = None, top: Top = 1
@@ -170,44 +83,18 @@ def _add_predict(app: FastAPI, work: _Work) -> None:
         least = None if coverage is None else threshold_for(coverage, work.service.runtime.thresholds)
         manner = Manner(min_confidence, least)
         if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
-            names, files = await _form(request)
+            names, files = await read_form(request)
             found = await work.predictions(names, files)
-            return JSONResponse({"predictions": _rows(found, manner, top)})
+            return JSONResponse({"predictions": rows_of(found, manner, top)})
         body = await request.body()
         if not body:
             raise HTTPException(400, "expected an image file as the body, or files in a form, got nothing")
         found = await work.predictions([""], [body])
-        (row,) = _rows(found, manner, top)
+        (row,) = rows_of(found, manner, top)
         del row["name"]
         if row["status"] in ("ok", UNSURE):
             return JSONResponse(row)
         return JSONResponse({"error": f"expected an image, got one that is {row['status']}", **row}, 422)
-
-
-async def _form(request: Request) -> tuple[list[str], list[bytes]]:
-    try:
-        form = await request.form(max_files=MOST_FILES, max_fields=MOST_FILES)
-    except AnyHTTPError as error:
-        raise HTTPException(400, f"form: {error.detail}") from None
-    try:
-        parts = [part for _, part in form.multi_items() if isinstance(part, UploadFile)]
-        if not parts:
-            raise HTTPException(400, "expected image files in the form, got none")
-        return [part.filename or "" for part in parts], [await part.read() for part in parts]
-    finally:
-        await form.close()
-
-
-def _rows(found: Predictions, manner: Manner, top: int) -> list[dict[str, Any]]:
-    columns = dict(zip(manner.columns, found.columns(manner), strict=True))
-    if manner.set_threshold is not None:
-        columns["set"] = [list(labels) for labels in found.sets(manner.set_threshold)]
-    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-    for row, probs in zip(rows, found.probs, strict=True):
-        # Nothing is likely of what is no image.
-        best = np.argsort(-probs, kind="stable")[: top if row["probability"] is not None else 0]
-        row["top"] = [{"label": found.labels[k], "probability": round(float(probs[k]), 4)} for k in best]
-    return rows
 
 
 def _add_health(app: FastAPI) -> None:
@@ -224,7 +111,7 @@ def _add_health(app: FastAPI) -> None:
         return {"ready": True}
 
 
-def _add_model(app: FastAPI, work: _Work) -> None:
+def _add_model(app: FastAPI, work: Work) -> None:
     service = work.service
 
     def check(name: str) -> None:
@@ -250,6 +137,10 @@ def _add_model(app: FastAPI, work: _Work) -> None:
             raise HTTPException(422, str(error)) from None
         probs = await work.probabilities([*images])
         return JSONResponse(answer(asked, service.name, service.version, probs))
+
+
+def _full(_: Request, __: Exception) -> JSONResponse:
+    return JSONResponse({"error": "too many images wait; try again in a moment"}, 503, {"retry-after": "1"})
 
 
 def _not_understood(_: Request, error: Exception) -> JSONResponse:

@@ -1,0 +1,70 @@
+"""Requests of image files, and what is answered to them."""
+
+from typing import Any
+
+import numpy as np
+
+from assay._errors import MissingExtraError
+from assay.predict.batch import Manner, Predictions
+
+try:
+    from fastapi import HTTPException, Request
+    from starlette.datastructures import UploadFile
+    from starlette.exceptions import HTTPException as AnyHTTPError
+except ImportError as error:
+    raise MissingExtraError(error.name or "fastapi", "web") from None
+
+MOST_FILES = 64
+"""Images of one form."""
+
+BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "image/*": {"schema": {"type": "string", "format": "binary"}},
+            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "properties": {
+                        "file": {"type": "array", "items": {"type": "string", "format": "binary"}}
+                    },
+                }
+            },
+        },
+    }
+}
+"""What POST /predict takes, for openapi.json: FastAPI does not see it."""
+
+
+async def read_form(request: Request) -> tuple[list[str], list[bytes]]:
+    """Names and bytes of the files of a form.
+
+    Raises
+    ------
+    HTTPException : 400, a form that cannot be read, or one without files
+    """
+    try:
+        form = await request.form(max_files=MOST_FILES, max_fields=MOST_FILES)
+    except AnyHTTPError as error:
+        raise HTTPException(400, f"form: {error.detail}") from None
+    try:
+        parts = [part for _, part in form.multi_items() if isinstance(part, UploadFile)]
+        if not parts:
+            raise HTTPException(400, "expected image files in the form, got none")
+        return [part.filename or "" for part in parts], [await part.read() for part in parts]
+    finally:
+        await form.close()
+
+
+def rows_of(found: Predictions, manner: Manner, top: int) -> list[dict[str, Any]]:
+    """The predictions as JSON: the columns of ``assay predict``, and the ``top`` likeliest labels."""
+    columns = dict(zip(manner.columns, found.columns(manner), strict=True))
+    if manner.set_threshold is not None:
+        columns["set"] = [list(labels) for labels in found.sets(manner.set_threshold)]
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    for row, probs in zip(rows, found.probs, strict=True):
+        # Nothing is likely of what is no image.
+        best = np.argsort(-probs, kind="stable")[: top if row["probability"] is not None else 0]
+        row["top"] = [{"label": found.labels[k], "probability": round(float(probs[k]), 4)} for k in best]
+    return rows

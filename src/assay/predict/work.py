@@ -1,0 +1,73 @@
+"""What a service does with the images of its requests: decode, wait for the model, count."""
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from assay.data.dataset import Skipped
+from assay.data.images import Limits, Square, decode, to_square
+from assay.predict.batch import Predictions
+from assay.predict.gauges import Gauges
+from assay.predict.micro_batch import MicroBatches
+from assay.predict.runtime import Runtime
+
+
+@dataclass(frozen=True)
+class Service:
+    """What is served, and how much at once."""
+
+    runtime: Runtime
+    name: str
+    """Of the model, in addresses."""
+    workers: int = 2
+    """Threads that decode."""
+    max_pixels: int = 25_000_000
+    """Of one image."""
+    most_waiting: int = 256
+    """Images; more are answered 503."""
+
+    @property
+    def version(self) -> str:
+        """Tells one model from another."""
+        return self.runtime.digest[:12]
+
+
+class Work:
+    """A service at work: threads that decode, and a model that answers in batches."""
+
+    def __init__(self, service: Service) -> None:
+        self.service, self.gauges = service, Gauges()
+        self.batches = MicroBatches(service.runtime, service.most_waiting, self.gauges.batches.observe)
+        self.pool = ThreadPoolExecutor(max(service.workers, 1), "decode")
+        self.limits = Limits(max_pixels=service.max_pixels)
+
+    async def predictions(self, names: list[str], files: list[bytes]) -> Predictions:
+        """Of image files; a bad one is a row with its reason."""
+        loop = asyncio.get_running_loop()
+        seen = await asyncio.gather(*(loop.run_in_executor(self.pool, self._see, data) for data in files))
+        probs = np.zeros((len(files), len(self.service.runtime.labels)), dtype=np.float32)
+        good = [row for row, found in enumerate(seen) if not isinstance(found, Skipped)]
+        probs[good] = await self.probabilities([found for found in seen if not isinstance(found, Skipped)])
+        statuses = tuple(found.reason if isinstance(found, Skipped) else "ok" for found in seen)
+        for status in statuses:
+            self.gauges.images.labels(status).inc()
+        return Predictions(tuple(names), probs, self.service.runtime.labels, statuses)
+
+    async def probabilities(self, squares: list[Square]) -> np.ndarray:
+        """P(class) (N, K).
+
+        Raises
+        ------
+        FullError : too many images wait already
+        """
+        rows = await asyncio.gather(*map(self.batches.probabilities, squares))
+        return np.stack(rows) if rows else np.zeros((0, len(self.service.runtime.labels)), np.float32)
+
+    def _see(self, data: bytes) -> Square | Skipped:
+        runtime = self.service.runtime
+        found = decode(data, at_least=runtime.size, limits=self.limits)
+        if isinstance(found, Skipped):
+            return found
+        return to_square(found.pixels, runtime.size, runtime.interpolation)
