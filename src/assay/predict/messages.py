@@ -41,7 +41,7 @@ async def read_body(scope: MutableMapping[str, Any], receive: Receive, limit: in
     declared = [value for key, value in scope["headers"] if key == b"content-length"]
     if any(not value.isdigit() or len(value) > 18 or int(value) > limit for value in declared):
         raise RefusedError(413, f"expected at most {limit:,} bytes")
-    body, more = b"", True
+    body, more = bytearray(), True
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
@@ -50,7 +50,7 @@ async def read_body(scope: MutableMapping[str, Any], receive: Receive, limit: in
         more = message.get("more_body", False)
         if len(body) > limit:
             raise RefusedError(413, f"expected at most {limit:,} bytes")
-    pieces: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+    pieces: list[Message] = [{"type": "http.request", "body": bytes(body), "more_body": False}]
 
     async def replay() -> Message:
         return pieces.pop() if pieces else await receive()
