@@ -32,8 +32,9 @@ Accuracy 0.4562 (0.4340 to 0.4782, 95 % interval, n = 2,000), macro F1 0.4466; h
 
 ## Limits
 
-The figures hold for images like the trusted ones. Strong compression, blur or another camera were not
-measured. A class that the labels do not name is never predicted.
+The figures hold for images like the trusted ones. Compression and blur were not measured.
+A class that the labels do not name is never predicted: such an image gets one of these labels, often
+with little confidence.
 """
 
 

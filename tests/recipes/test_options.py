@@ -13,6 +13,14 @@ from assay.recipes.options import RunOptions, RunSettings, default_cache, unhear
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        (
+            {"student": "x"},
+            r"^--student, --teacher, --time-limit: expected with --effort balanced, got fast$",
+        ),
+        (
+            {"teacher": "x"},
+            r"^--student, --teacher, --time-limit: expected with --effort balanced, got fast$",
+        ),
         ({"effort": "careful"}, r"^--effort: expected fast or balanced, got 'careful'$"),
         (
             {"student": "x"},

@@ -72,6 +72,11 @@ Cache = Annotated[
         help="Features, converted weights and measured speeds; by default the user's cache folder.",
     ),
 ]
+Host = Annotated[str, flag("--host", metavar="ADDRESS", help="To listen on; of this machine.")]
+Port = Annotated[int, flag("--port", metavar="N", min=0, max=65535, help="To listen on; 0 takes a free one.")]
+AllowRemote = Annotated[
+    bool, flag("--allow-remote", help="Other machines may reach it; what is sent is not encrypted.")
+]
 ResultsFolder = Annotated[
     Path, flag("--out", "-o", metavar="FOLDER", help="For all results; the same command resumes there.")
 ]

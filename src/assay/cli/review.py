@@ -52,13 +52,9 @@ class ReviewFlags:
 class ServerFlags:
     """Where the page is."""
 
-    port: Annotated[
-        int, flags.flag("--port", metavar="N", min=0, max=65535, help="By default one that is free.")
-    ] = 0
-    host: Annotated[str, flags.flag("--host", metavar="ADDRESS", help="Of this machine.")] = "127.0.0.1"
-    allow_remote: Annotated[
-        bool, flags.flag("--allow-remote", help="Other machines may reach the page; it is not encrypted.")
-    ] = False
+    port: flags.Port = 0
+    host: flags.Host = "127.0.0.1"
+    allow_remote: flags.AllowRemote = False
     no_browser: Annotated[
         bool, flags.flag("--no-browser", help="Only print the address; open no browser.")
     ] = False

@@ -19,13 +19,9 @@ EXAMPLES = (
 class ServiceFlags:
     """Where, and how much."""
 
-    host: Annotated[str, flags.flag("--host", metavar="ADDRESS", help="To listen on.")] = "127.0.0.1"
-    port: Annotated[int, flags.flag("--port", metavar="N", min=0, max=65535, help="0 takes a free one.")] = (
-        8000
-    )
-    allow_remote: Annotated[
-        bool, flags.flag("--allow-remote", help="Other machines may ask; it is not encrypted.")
-    ] = False
+    host: flags.Host = "127.0.0.1"
+    port: flags.Port = 8000
+    allow_remote: flags.AllowRemote = False
     name: Annotated[
         str | None,
         flags.flag("--name", metavar="NAME", help="Of the model; by default the file's or folder's."),

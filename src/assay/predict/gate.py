@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from jaxtyping import UInt8
 
 from assay._errors import GateError
 from assay._types import Batch, Labels, Probs, Progress, same_length, silent
@@ -59,7 +60,12 @@ class Quantised:
 
 
 def quantise(
-    model: Model, ranges: Batch, compared: Batch, trial: Trial, *, progress: Progress = silent
+    model: Model,
+    ranges: UInt8[np.ndarray, "R S S 3"],
+    compared: UInt8[np.ndarray, "C S S 3"],
+    trial: Trial,
+    *,
+    progress: Progress = silent,
 ) -> Quantised:
     """The model's graph in int8.
 

@@ -25,7 +25,11 @@ from assay.recipes.robustness import Robustness
 COMPARED = 2_048
 """Images that the graph is compared with the model on."""
 
-LIMITS = """
+
+def limits(*, measured: bool) -> str:
+    """Where the figures of a model end; ``measured``: whether it saw damaged images."""
+    unmeasured = "Another camera was" if measured else "Compression and blur were"
+    return f"""
 ## Limits
 
 The figures hold for images like the trusted ones. {unmeasured} not measured.
@@ -113,7 +117,7 @@ def model_card(
         "",
         *_report(evaluations),
         *(["", "On damaged images, kept aside:", "", *robustness.lines()] if robustness else []),
-        LIMITS.format(unmeasured="Another camera was" if robustness else "Compression and blur were"),
+        limits(measured=robustness is not None),
     ]
     return "\n".join(lines)
 

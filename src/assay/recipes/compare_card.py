@@ -7,7 +7,7 @@ from typing import Any
 from assay.data.write import write_json, write_text_atomic
 from assay.learn.model import Model
 from assay.learn.package import read_object, seal
-from assay.recipes.card import LIMITS
+from assay.recipes.card import limits
 from assay.recipes.carried import CARRIED
 from assay.recipes.listing import TITLES
 
@@ -29,7 +29,7 @@ def comparison_card(model: Model, row: Row | None) -> str:
             "## Measured",
             "",
             _measured(row),
-            LIMITS,
+            limits(measured=False),
         ]
     )
 
