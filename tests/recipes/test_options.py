@@ -10,22 +10,16 @@ from assay._errors import UsageError
 from assay.recipes.options import RunOptions, RunSettings, default_cache, unheard
 
 
+FINE_TUNED = r"^--student, --teacher, --time-limit: expected with --effort balanced, got fast$"
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (
-            {"student": "x"},
-            r"^--student, --teacher, --time-limit: expected with --effort balanced, got fast$",
-        ),
-        (
-            {"teacher": "x"},
-            r"^--student, --teacher, --time-limit: expected with --effort balanced, got fast$",
-        ),
         ({"effort": "careful"}, r"^--effort: expected fast or balanced, got 'careful'$"),
-        (
-            {"student": "x"},
-            r"^--student, --teacher, --time-limit: expected with --effort balanced or best, got fast$",
-        ),
+        ({"student": "x"}, FINE_TUNED),
+        ({"teacher": "x"}, FINE_TUNED),
+        ({"time_limit": 60.0}, FINE_TUNED),
         (
             {"effort": "balanced", "time_limit": 0.0},
             r"^--time-limit: expected more than nothing, got 0 seconds$",
