@@ -9,7 +9,6 @@ from platformdirs import user_cache_path
 from assay._errors import UsageError
 from assay.recipes.options import RunOptions, RunSettings, default_cache, unheard
 
-
 FINE_TUNED = r"^--student, --teacher, --time-limit: expected with --effort balanced, got fast$"
 
 
