@@ -97,6 +97,16 @@ def test_a_killed_run_ends_as_an_unbroken_one(lesson, backbones, whole, tmp_path
     assert whole[0].backbone.digest == resumed.backbone.digest
 
 
+def test_a_run_killed_after_its_last_epoch_ends_as_an_unbroken_one(lesson, backbones, tmp_path):
+    """Nothing is learned any more, and the network is that of the last size, to the last bit."""
+    first = tune(lesson, backbones, tmp_path / "state")
+    seen = []
+    again = tune(lesson, backbones, tmp_path / "state", lambda told: seen.append(told.epoch))
+    assert seen == []
+    assert first.backbone.digest == again.backbone.digest
+    assert first.backbone.size == again.backbone.size == 40
+
+
 def test_the_judge_decides_what_is_learned_next(lesson, backbones, whole, tmp_path):
     """With targets that say the opposite from the second epoch on, the end is another."""
     other = tune(lesson, backbones, tmp_path / "state", targets=1 - lesson.targets)

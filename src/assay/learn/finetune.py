@@ -143,9 +143,13 @@ def fine_tune(
     targets, begun, tuned = lesson.targets, 0, None
     if state:
         targets, begun = state.tensors["targets"], int(state.facts["epoch"]) + 1
+    # Also where nothing is left to learn: the last epoch was kept, and then the process was killed.
+    settled = sizes[min(begun, len(sizes) - 1)]
+    _settle_front(learner.students, lesson, backbones[settled])
     for epoch in range(begun, len(sizes)):
         backbone, known = backbones[sizes[epoch]], _hardened(targets, lesson.taught)
-        if epoch == begun or sizes[epoch] != sizes[epoch - 1]:
+        if sizes[epoch] != settled:
+            settled = sizes[epoch]
             _settle_front(learner.students, lesson, backbone)
         material = Material(lesson.squares, lesson.rows, known)
         loss = learn_epoch(learner, material, epoch, to_pixels(backbone), progress)

@@ -98,9 +98,9 @@ class Student(nn.Module):
         if self.quick_front is None:
             features: torch.Tensor = trunk(pixels)
             return features
+        where = next(self.quick_front.parameters())
         with torch.no_grad():
-            dtype = next(self.quick_front.parameters()).dtype
-            maps = self.quick_front(pixels.to(dtype)).float()
+            maps = self.quick_front(pixels.to(where.device, where.dtype)).to(pixels.device, torch.float32)
         features = trunk.onwards(maps, LEARNING)
         return features
 
