@@ -50,6 +50,12 @@ def test_the_rooms_that_need_no_torch_load_none():
     assert "torch" not in loaded
 
 
+def test_predicting_starts_without_scipy():
+    """It takes longer to load than all else that a prediction needs."""
+    loaded = modules_loaded_by("import assay.predict.batch, assay.predict.predictor")
+    assert not {"scipy", "sklearn", "polars"} & loaded
+
+
 def test_tests_have_no_network():
     """A test that tries to reach another machine fails before anything is sent."""
     refusal = r"a test tried to reach 192\.0\.2\.1: tests have no network"

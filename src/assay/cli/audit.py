@@ -114,7 +114,6 @@ def _audit_images(
 
 
 def _audit_run(place: Path, images: Path | None, look: LookFlags, progress: "Progress") -> "Audited":
-    import numpy as np
 
     from assay.recipes.auditing import audit_dataset
     from assay.recipes.stored import stored_features
@@ -122,7 +121,7 @@ def _audit_run(place: Path, images: Path | None, look: LookFlags, progress: "Pro
 
     run = read_review_run(place, images, command="audit")
     dataset, features = stored_features(run, run.images, look.place, workers=look.workers, progress=progress)
-    holdout = np.array([reason == "holdout" for reason in run.reasons], dtype=bool)
+    holdout = run.held_out
     return audit_dataset(
         dataset, features, holdout=holdout, fixed=run.proposed, share=look.share, seed=look.seed
     )

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import typer
-
 from assay.cli import flags
 from assay.cli.console import percent, percent_range, progress_bar, say, show, table
 from assay.cli.targets import check_file
@@ -36,12 +34,9 @@ class ExportFlags:
 
 @flags.with_flags
 def export_command(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")],
+    run: flags.FinishedRun,
     export: ExportFlags,
-    images: Annotated[
-        Path | None,
-        typer.Argument(metavar="[IMAGES]", help="Where the images are, if not where they were for the run."),
-    ] = None,
+    images: flags.RunImages = None,
     as_json: flags.Json = False,
     quiet: flags.Quiet = False,
 ) -> int:

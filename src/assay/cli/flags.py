@@ -35,6 +35,11 @@ ModelPlace = Annotated[
     Path,
     typer.Argument(metavar="MODEL", help="A run folder, a model folder, or a file of assay export."),
 ]
+FinishedRun = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")]
+RunImages = Annotated[
+    Path | None,
+    typer.Argument(metavar="[IMAGES]", help="Where the images are, if not where they were for the run."),
+]
 PathColumn = Annotated[str | None, flag("--path-col", metavar="NAME", help="The column of image names.")]
 LabelColumn = Annotated[str | None, flag("--label-col", metavar="NAME", help="The column of labels.")]
 Backbone = Annotated[

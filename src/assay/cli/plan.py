@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
 from assay._errors import UsageError
 from assay.cli import flags
 from assay.cli.console import percent, progress_bar, show, table
@@ -42,12 +40,9 @@ class PlanFlags:
 
 @flags.with_flags
 def plan_command(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")],
+    run: flags.FinishedRun,
     plan: PlanFlags,
-    images: Annotated[
-        Path | None,
-        typer.Argument(metavar="[IMAGES]", help="Where the images are, if not where they were for the run."),
-    ] = None,
+    images: flags.RunImages = None,
     as_json: flags.Json = False,
     quiet: flags.Quiet = False,
 ) -> int:

@@ -110,22 +110,23 @@ def predict_command(
         )
     if columns is not None:
         raise UsageError("--columns: it picks among the models of --all-recipes; give both or neither")
-    kind = rows.kind
-    n, n_skipped = _predict(model, images, rows, kind, manner, workers=workers, quiet=quiet)
+    n, n_skipped = _predict(model, images, rows, manner, workers=workers, quiet=quiet)
     if n_skipped and not quiet:
         say(f"{n_skipped:,} of {n:,} images could not be used; their status says why")
     return SKIPPED if strict and n_skipped else 0
 
 
 def _predict(
-    model: Path, images: Path, rows: RowFlags, kind: str, manner: MannerFlags, *, workers: int, quiet: bool
+    model: Path, images: Path, rows: RowFlags, manner: MannerFlags, *, workers: int, quiet: bool
 ) -> tuple[int, int]:
     """Write the rows; how many images there are, and how many of them could not be used."""
+    kind = rows.kind
+
     from assay.data.growing import GrowingTable
     from assay.data.listed import read_listed
     from assay.data.read import read_images
-    from assay.measure.conformal import threshold_for
     from assay.predict.batch import Manner, identity_of, write_predictions
+    from assay.predict.conformal import threshold_for
     from assay.predict.runtime import load_runtime
 
     runtime = load_runtime(model)

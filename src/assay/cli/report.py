@@ -3,8 +3,6 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from assay.cli import flags
 from assay.cli.console import say, show
 
@@ -15,7 +13,7 @@ EXAMPLES = (
 
 
 def report_command(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")],
+    run: flags.FinishedRun,
     out: Annotated[
         Path | None,
         flags.flag(

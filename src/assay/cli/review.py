@@ -80,7 +80,7 @@ class FileFlags:
 
 @flags.with_flags
 def review_command(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")],
+    run: flags.FinishedRun,
     review: ReviewFlags,
     server: ServerFlags,
     files: FileFlags,

@@ -13,6 +13,11 @@ from assay.data.images import Limits
 from assay.data.paths import open_regular
 
 
+def read_named(path: Path, max_bytes: int = Limits().max_bytes) -> bytes | Skipped:
+    """The bytes of the file at ``path``, or why they cannot be had: see ``open_regular``."""
+    return open_regular(path.parent, path.name, follow_symlinks=True, max_bytes=max_bytes)
+
+
 @dataclass(frozen=True)
 class ListedSource:
     """Reads files wherever they are: who names a file may mean one behind a link."""
@@ -22,8 +27,7 @@ class ListedSource:
 
     def read(self, index: int) -> bytes | Skipped:
         """The bytes of image ``index``, or why they cannot be had."""
-        path = Path(self.paths[index])
-        return open_regular(path.parent, path.name, follow_symlinks=True, max_bytes=self.max_bytes)
+        return read_named(Path(self.paths[index]), self.max_bytes)
 
 
 def read_listed(listing: bytes) -> Dataset:

@@ -16,7 +16,9 @@ from typing import Any
 
 from assay._errors import ResourceError, UsageError
 
-_FULL = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
+DISK_FULL = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
+"""What the operating system says when the disk, a limit on file size or a quota is reached."""
+
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -123,7 +125,7 @@ def refused(path: Path, needed: int) -> Iterator[None]:
     except BrokenPipeError:
         raise
     except OSError as error:
-        if error.errno in _FULL:
+        if error.errno in DISK_FULL:
             raise ResourceError(
                 f"cannot write {path}: {error.strerror}; it needs {needed:,} bytes: "
                 "make room and run it again"

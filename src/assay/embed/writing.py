@@ -1,13 +1,11 @@
 """Writing to a cache that may be full, or not ours to write to."""
 
-import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from assay._errors import ResourceError, UsageError
-
-_FULL = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
+from assay.data.write import DISK_FULL
 
 
 @contextmanager
@@ -23,7 +21,7 @@ def explained(folder: Path, needed: int = 0) -> Iterator[None]:
         yield
     except OSError as error:
         why = error.strerror or str(error)
-        if error.errno in _FULL:
+        if error.errno in DISK_FULL:
             raise ResourceError(
                 f"cannot write to the cache {folder}: {why}; it needs {needed:,} bytes more: "
                 "make room, or name another cache with ASSAY_CACHE, and run it again"

@@ -1,19 +1,20 @@
 """New images to rows: one for each image, in order, with a status."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from assay._types import Probs, Progress, Weights, same_length, silent
-from assay.data.dataset import Dataset
+from assay.data.dataset import Dataset, Skipped
 from assay.data.growing import GrowingTable
+from assay.data.images import Square
 from assay.data.read import read_images
 from assay.embed.chunks import read_chunks
 from assay.learn.model import Model
-from assay.measure.conformal import prediction_sets
+from assay.predict.conformal import prediction_sets
 from assay.predict.runtime import Runtime, load_runtime
 
 COLUMNS = ("name", "label", "probability", "status")
@@ -30,7 +31,7 @@ class Manner:
     """Below this probability an image gets no label: its status is ``unsure``."""
     set_threshold: float | None = None
     """With it each image also gets the set of its classes that are at least so probable, see
-    ``measure.conformal``; None for no sets."""
+    ``predict.conformal``; None for no sets."""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -103,6 +104,22 @@ class Predictions:
 
 def _escaped(label: str) -> str:
     return label.replace("\\", "\\\\").replace("|", "\\|")
+
+
+def answered(
+    names: Sequence[str], seen: Sequence[Square | Skipped], probs: Probs, labels: tuple[str, ...]
+) -> Predictions:
+    """Predictions of images of which some could not be used.
+
+    Parameters
+    ----------
+    probs : P(class) (M, K) of those that could, in their order
+    """
+    good = [row for row, found in enumerate(seen) if not isinstance(found, Skipped)]
+    all_probs = np.zeros((len(seen), len(labels)), dtype=np.float32)
+    all_probs[good] = probs
+    statuses = tuple(found.reason if isinstance(found, Skipped) else "ok" for found in seen)
+    return Predictions(tuple(names), all_probs, labels, statuses)
 
 
 def predict(

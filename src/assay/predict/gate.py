@@ -79,24 +79,26 @@ def quantise(
     ------
     GateError : every way costs more than half a point of accuracy
     """
-    expected = load_runtime(model).probabilities(compared)
-    before = load_runtime(model).probabilities(trial.images)
+    expected, before = (_says(model, model.graph, some) for some in (compared, trial.images))
+
+    def attempt(how: Quantisation) -> tuple[bytes, Tried]:
+        graph = to_int8(model.graph, ranges, how)
+        return graph, Tried(how, _distance(expected, _says(model, graph, compared)))
+
     ways = [Quantisation(channels, method) for channels in (True, False) for method in METHODS]
-    tried, graphs = [], []
+    made = []
     for number, how in enumerate(ways):
-        graphs.append(to_int8(model.graph, ranges, how))
-        tried.append(Tried(how, _distance(expected, _says(model, graphs[-1], compared))))
+        made.append(attempt(how))
         progress("quantise", number + 1, len(ways))
-    nearest = min(tried, key=lambda one: one.distance)
-    graph, most = graphs[tried.index(nearest)], count_convolutions(model.graph)
+    graph, nearest = min(made, key=lambda one: one[1].distance)
+    tried = [one for _, one in made if one is not nearest]
+    most = count_convolutions(model.graph)
     for kept in (0, *(kept for kept in KEPT if kept < most)):
-        how = replace(nearest.how, kept=kept)
-        graph = to_int8(model.graph, ranges, how) if kept else graph
+        graph, one = attempt(replace(nearest.how, kept=kept)) if kept else (graph, nearest)
         lost = _right(before, trial.truth) - _right(_says(model, graph, trial.images), trial.truth)
-        distance = _distance(expected, _says(model, graph, compared))
-        tried = [one for one in tried if one.how != how] + [Tried(how, distance, lost)]
+        tried.append(replace(one, lost=lost))
         if lost <= MOST_LOST:
-            return Quantised(graph, how, tuple(tried))
+            return Quantised(graph, one.how, tuple(tried))
     raise GateError(_refusal(tried, len(trial.truth)))
 
 

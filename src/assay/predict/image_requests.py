@@ -59,7 +59,8 @@ async def read_form(request: Request) -> tuple[list[str], list[bytes]]:
 
 def rows_of(found: Predictions, manner: Manner, top: int) -> list[dict[str, Any]]:
     """The predictions as JSON: the columns of ``assay predict``, and the ``top`` likeliest labels."""
-    columns = dict(zip(manner.columns, found.columns(manner), strict=True))
+    plain = Manner(manner.min_confidence)
+    columns = dict(zip(plain.columns, found.columns(plain), strict=True))
     if manner.set_threshold is not None:
         columns["set"] = [list(labels) for labels in found.sets(manner.set_threshold)]
     rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]

@@ -45,7 +45,6 @@ def answer_until_interrupted(
     listener: socket.socket,
     *,
     ready: Callable[[], None],
-    most_at_once: int | None = None,
     last_words_s: int = 3,
 ) -> None:
     """Answer requests until the process is interrupted, then those that were begun.
@@ -55,7 +54,6 @@ def answer_until_interrupted(
     app : an ASGI application
     listener : a listening socket; closed at the end
     ready : called once requests are answered
-    most_at_once : requests; more are answered 503
     last_words_s : seconds that requests have to end in
     """
     # No access log: an address may have a secret in it.
@@ -69,7 +67,6 @@ def answer_until_interrupted(
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        limit_concurrency=most_at_once,
         timeout_keep_alive=int(PATIENCE_S),
         timeout_graceful_shutdown=last_words_s,
         h11_max_incomplete_event_size=_HEADERS_BYTES,

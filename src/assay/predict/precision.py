@@ -27,7 +27,7 @@ BATCH = 32
 """Images that are calibrated on at a time."""
 
 METHODS = {"minmax": CalibrationMethod.MinMax, "percentile": CalibrationMethod.Percentile}
-"""Which range a tensor gets: all that was seen, or all but its thousandth part."""
+"""Which range a tensor gets: all that was seen, or all but a hundred-thousandth at either end."""
 
 
 @dataclass(frozen=True)

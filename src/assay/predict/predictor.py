@@ -10,10 +10,11 @@ from PIL import Image, ImageOps
 from assay._types import Progress, silent
 from assay.data.colour import to_rgb
 from assay.data.dataset import Skipped
-from assay.data.images import Limits, Square, decode, to_square
+from assay.data.images import Limits, Square
+from assay.data.listed import read_named
 from assay.data.read import read_images
 from assay.learn.model import Model
-from assay.predict.batch import Predictions, predict_dataset
+from assay.predict.batch import Predictions, answered, predict_dataset
 from assay.predict.runtime import Runtime, load_runtime
 
 Picture = np.ndarray | Image.Image | Path | str | bytes
@@ -65,28 +66,21 @@ class Predictor:
         many = _many(images)
         with ThreadPoolExecutor(max(workers, 1), "decode") as pool:
             seen = list(pool.map(self._see, many))
-        probs = np.zeros((len(seen), len(self.labels)), dtype=np.float32)
-        good = {row: found for row, found in enumerate(seen) if not isinstance(found, Skipped)}
-        if good:
-            probs[[*good]] = self.runtime.probabilities(np.stack([*good.values()]))
-        statuses = tuple(found.reason if isinstance(found, Skipped) else "ok" for found in seen)
+        squares = [found for found in seen if not isinstance(found, Skipped)]
+        none = np.zeros((0, self.size, self.size, 3), dtype=np.uint8)
+        probs = self.runtime.probabilities(np.stack(squares) if squares else none)
         names = tuple(
             str(picture) if isinstance(picture, str | Path) else str(row) for row, picture in enumerate(many)
         )
-        return Predictions(names, probs, self.labels, statuses)
+        return answered(names, seen, probs, self.labels)
 
     def _see(self, picture: Picture) -> Square | Skipped:
         if isinstance(picture, np.ndarray):
-            return self._square(_checked(picture))
+            return self.runtime.square(_checked(picture))
         if isinstance(picture, Image.Image):
             rgb, _ = to_rgb(ImageOps.exif_transpose(picture), Limits().background)
-            return self._square(np.asarray(rgb))
-        data = picture if isinstance(picture, bytes) else _read(Path(picture))
-        found = data if isinstance(data, Skipped) else decode(data, at_least=self.size)
-        return found if isinstance(found, Skipped) else self._square(found.pixels)
-
-    def _square(self, pixels: np.ndarray) -> Square:
-        return to_square(pixels, self.size, self.runtime.interpolation)
+            return self.runtime.square(np.asarray(rgb))
+        return self.runtime.see(picture if isinstance(picture, bytes) else read_named(Path(picture)))
 
 
 def load_model(path: Path | str | Model, *, threads: int | None = None) -> Predictor:
@@ -119,10 +113,3 @@ def _checked(pixels: np.ndarray) -> np.ndarray:
             f"images: expected uint8 RGB arrays (H, W, 3) or (N, H, W, 3), got {pixels.dtype} {pixels.shape}"
         )
     return pixels
-
-
-def _read(path: Path) -> bytes | Skipped:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        return Skipped("missing", f"{path}: {error.strerror}")

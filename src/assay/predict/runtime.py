@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from assay._errors import ModelError
-from assay._types import Batch, Probs
-from assay.data.images import FILTERS
+from assay._types import Batch, Pixels, Probs
+from assay.data.dataset import Skipped
+from assay.data.images import FILTERS, Limits, Square, decode, to_square
 from assay.embed.threads import cores
 from assay.learn.model import MOST_PIXELS, Model, load_model
 from assay.predict.graph_check import INPUT, OUTPUT, check_graph, read_metadata
@@ -33,11 +34,22 @@ class Runtime:
     interpolation: str
     """How an image becomes a square of that size: a key of ``data.images.FILTERS``."""
     thresholds: Mapping[str, float]
-    """Coverage -> least probability of a class in a prediction set, see ``measure.conformal``."""
+    """Coverage -> least probability of a class in a prediction set, see ``predict.conformal``."""
     digest: str
     """sha256 of the graph."""
     session: Any
     """onnxruntime's."""
+
+    def see(self, data: bytes | Skipped, limits: Limits | None = None) -> Square | Skipped:
+        """An image file as the model sees it, or why it cannot be used."""
+        found = (
+            decode(data, at_least=self.size, limits=limits or Limits()) if isinstance(data, bytes) else data
+        )
+        return found if isinstance(found, Skipped) else self.square(found.pixels)
+
+    def square(self, pixels: Pixels) -> Square:
+        """Upright RGB pixels as the model sees them."""
+        return to_square(pixels, self.size, self.interpolation)
 
     def probabilities(self, images: Batch) -> Probs:
         """P(class) (B, K), float32, of RGB images (B, size, size, 3).

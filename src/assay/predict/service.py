@@ -19,8 +19,8 @@ from typing import Annotated, Any
 
 from assay import __version__
 from assay._errors import AssayError, MissingExtraError, UsageError
-from assay.measure.conformal import threshold_for
 from assay.predict.batch import UNSURE, Manner
+from assay.predict.conformal import threshold_for
 from assay.predict.image_requests import BODY, read_form, rows_of
 from assay.predict.micro_batch import FullError
 from assay.predict.tensors import InferRequest, answer, images_of, model_metadata

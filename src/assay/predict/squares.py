@@ -40,6 +40,12 @@ def spread(rows: Int[np.ndarray, "R"], most: int) -> Int[np.ndarray, "M"]:
 
 
 def _square(dataset: Dataset, row: int, size: int, interpolation: str) -> Square | None:
+    image = read_image(dataset, row, size)
+    return None if image is None else to_square(image.pixels, size, interpolation)
+
+
+def read_image(dataset: Dataset, row: int, at_least: int) -> Decoded | None:
+    """The image at a row; None if it cannot be used. ``at_least``: see ``decode``."""
     data = dataset.skipped.get(row) or dataset.source.read(row)
-    image = decode(data, at_least=size) if isinstance(data, bytes) else data
-    return to_square(image.pixels, size, interpolation) if isinstance(image, Decoded) else None
+    image = decode(data, at_least=at_least) if isinstance(data, bytes) else data
+    return image if isinstance(image, Decoded) else None

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from assay.data.dataset import Skipped
-from assay.data.images import Limits, Square, decode, to_square
-from assay.predict.batch import Predictions
+from assay.data.images import Limits, Square
+from assay.predict.batch import Predictions, answered
 from assay.predict.gauges import Gauges
 from assay.predict.micro_batch import MicroBatches
 from assay.predict.runtime import Runtime
@@ -47,13 +47,11 @@ class Work:
         """Of image files; a bad one is a row with its reason."""
         loop = asyncio.get_running_loop()
         seen = await asyncio.gather(*(loop.run_in_executor(self.pool, self._see, data) for data in files))
-        probs = np.zeros((len(files), len(self.service.runtime.labels)), dtype=np.float32)
-        good = [row for row, found in enumerate(seen) if not isinstance(found, Skipped)]
-        probs[good] = await self.probabilities([found for found in seen if not isinstance(found, Skipped)])
-        statuses = tuple(found.reason if isinstance(found, Skipped) else "ok" for found in seen)
-        for status in statuses:
+        probs = await self.probabilities([found for found in seen if not isinstance(found, Skipped)])
+        predicted = answered(names, seen, probs, self.service.runtime.labels)
+        for status in predicted.statuses:
             self.gauges.images.labels(status).inc()
-        return Predictions(tuple(names), probs, self.service.runtime.labels, statuses)
+        return predicted
 
     async def probabilities(self, squares: list[Square]) -> np.ndarray:
         """P(class) (N, K).
@@ -66,8 +64,4 @@ class Work:
         return np.stack(rows) if rows else np.zeros((0, len(self.service.runtime.labels)), np.float32)
 
     def _see(self, data: bytes) -> Square | Skipped:
-        runtime = self.service.runtime
-        found = decode(data, at_least=runtime.size, limits=self.limits)
-        if isinstance(found, Skipped):
-            return found
-        return to_square(found.pixels, runtime.size, runtime.interpolation)
+        return self.service.runtime.see(data, self.limits)

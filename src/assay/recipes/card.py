@@ -13,7 +13,7 @@ from assay.estimate import describe
 from assay.fix.result import FixedLabels
 from assay.learn.model import Model
 from assay.measure import Evaluation, format_report
-from assay.measure.conformal import conformal_thresholds
+from assay.predict.conformal import conformal_thresholds
 from assay.predict.export import with_graph
 from assay.predict.squares import read_squares, spread
 from assay.recipes.assay import Learned

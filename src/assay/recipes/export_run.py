@@ -5,7 +5,7 @@ Nothing is read of the holdout: neither its labels nor its images.
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -18,13 +18,13 @@ from assay._types import UNKNOWN, Batch, Labels, Probs, Progress, silent
 from assay.data.dataset import Dataset, ImageSource
 from assay.learn.model import Model, load_model
 from assay.measure import wilson
-from assay.measure.conformal import conformal_thresholds
+from assay.predict.conformal import conformal_thresholds
 from assay.predict.gate import Quantised, Trial, quantise
 from assay.predict.precision import to_float16
 from assay.predict.runtime import BATCH, Runtime, load_runtime
 from assay.predict.squares import Squares, read_squares, spread
 from assay.recipes.finished import FinishedRun
-from assay.recipes.outputs import HOLDOUT, WATCHED
+from assay.recipes.outputs import WATCHED
 
 Rows = Int[np.ndarray, "R"]
 
@@ -127,11 +127,10 @@ def export_run(
         ranges, compared = spread(others[::2], RANGED), spread(others[1::2], COMPARED)
         quantised = quantise(model, see(ranges).images, see(compared).images, trial, progress=progress)
     graph = quantised.graph if quantised else _plain(model, precision)
-    figures = _figures(model, [("float32", model.graph), (precision, graph)], trial)
+    figures, says = _figures(model, {"float32": model.graph, precision: graph}, trial)
     told = {"precision": precision, "figures": json.dumps(_lasting(figures[-1]))}
     if not learned_from:
-        says = load_runtime(replace(model, graph=graph)).probabilities(trial.images)
-        told["conformal"] = json.dumps(conformal_thresholds(says, trial.truth))
+        told["conformal"] = json.dumps(conformal_thresholds(says[precision], trial.truth))
     return Exported(precision, _telling(graph, told), figures, quantised, learned_from)
 
 
@@ -150,17 +149,17 @@ def _tried_rows(run: FinishedRun) -> tuple[Rows, bool]:
 
 def _learned_rows(run: FinishedRun) -> Rows:
     """Usable images besides the holdout."""
-    held = np.array([reason == HOLDOUT for reason in run.reasons], dtype=bool)
-    return np.flatnonzero((run.proposed != UNKNOWN) & ~held)
+    return np.flatnonzero((run.proposed != UNKNOWN) & ~run.held_out)
 
 
-def _figures(model: Model, graphs: Sequence[tuple[str, bytes]], trial: Trial) -> tuple[Figures, ...]:
-    """Of each graph; those that are the same are told once."""
-    named = dict(graphs)
-    runtimes = {name: load_runtime(replace(model, graph=graph)) for name, graph in named.items()}
+def _figures(
+    model: Model, graphs: Mapping[str, bytes], trial: Trial
+) -> tuple[tuple[Figures, ...], dict[str, Probs]]:
+    """Of the graph of each precision, and what it says of the images."""
+    runtimes = {name: load_runtime(replace(model, graph=graph)) for name, graph in graphs.items()}
     says = {name: runtime.probabilities(trial.images) for name, runtime in runtimes.items()}
     one, many = _paces(runtimes, trial.images[:1], 16), _paces(runtimes, trial.images[:BATCH], 1)
-    return tuple(
+    figures = tuple(
         Figures(
             name,
             len(graph),
@@ -171,8 +170,9 @@ def _figures(model: Model, graphs: Sequence[tuple[str, bytes]], trial: Trial) ->
             one[name],
             many[name],
         )
-        for name, graph in named.items()
+        for name, graph in graphs.items()
     )
+    return figures, says
 
 
 def _accuracy(says: Probs, truth: Labels) -> tuple[float, float, float]:

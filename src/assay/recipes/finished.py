@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from assay._errors import DataError
-from assay._types import UNKNOWN, Labels, Weights
+from assay._types import UNKNOWN, Labels, Mask, Weights
 from assay.data.arrange import PickedSource
 from assay.data.dataset import ImageSource, ReadOptions
 from assay.data.label_files import LabelFile
@@ -17,7 +17,7 @@ from assay.data.pairing import pair_by_name
 from assay.data.read import list_images
 from assay.data.tables import Table, read_table, shown
 from assay.recipes.folder import RunFolder
-from assay.recipes.outputs import LABEL_COLUMNS
+from assay.recipes.outputs import HOLDOUT, LABEL_COLUMNS
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,11 @@ class FinishedRun:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    @property
+    def held_out(self) -> Mask:
+        """Images whose trusted label is sealed."""
+        return np.array([reason == HOLDOUT for reason in self.reasons], dtype=bool)
 
     @property
     def stored_place(self) -> Path | None:

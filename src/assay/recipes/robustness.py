@@ -13,11 +13,12 @@ from jaxtyping import Int
 
 from assay._types import Labels, Pixels
 from assay.data.dataset import Dataset
-from assay.data.images import Square, decode, to_square
+from assay.data.images import Square, to_square
 from assay.learn.augment import compress, soften
 from assay.learn.model import Model
 from assay.measure import Paired, mcnemar, wilson
 from assay.predict.runtime import Runtime, load_runtime
+from assay.predict.squares import read_image
 
 DAMAGE: dict[str, Callable[[Pixels], Pixels]] = {
     "JPEG, quality 75": lambda image: compress(image, 75),
@@ -100,9 +101,8 @@ def measure_robustness(
 
 def _square(dataset: Dataset, row: int, runtime: Runtime) -> Square | None:
     """As the student saw it while it learned: no larger than the model's size, and than it is."""
-    data = dataset.skipped.get(row) or dataset.source.read(row)
-    image = decode(data, at_least=runtime.size) if isinstance(data, bytes) else data
-    pixels = getattr(image, "pixels", None)
-    if pixels is None:
+    image = read_image(dataset, row, runtime.size)
+    if image is None:
         return None
-    return to_square(pixels, min(runtime.size, max(pixels.shape[:2])), runtime.interpolation)
+    side = min(runtime.size, max(image.pixels.shape[:2]))
+    return to_square(image.pixels, side, runtime.interpolation)

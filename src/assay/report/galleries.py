@@ -12,7 +12,6 @@ from PIL import Image
 from assay.data.dataset import ImageSource
 from assay.data.thumbnails import MEDIA_TYPE, draw_thumbnail
 from assay.recipes.finished import FinishedRun
-from assay.recipes.outputs import HOLDOUT
 
 SHOWN = 24
 """Images of a gallery."""
@@ -60,7 +59,7 @@ def choose_galleries(run: FinishedRun, seed: int) -> tuple[Gallery, ...]:
 
     Held-out images are in none: what is sealed is not looked at.
     """
-    sealed = np.array([reason == HOLDOUT for reason in run.reasons], dtype=bool)
+    sealed = run.held_out
     changed, unsure = (
         np.flatnonzero(np.array([found == action for found in run.actions], dtype=bool) & ~sealed)
         for action in ("changed", "unsure")

@@ -14,7 +14,6 @@ from assay.data.write import write_json
 from assay.data.write_rows import Column, write_rows
 from assay.recipes.more_labels import FOLDS, Worth, measure_worth
 from assay.recipes.options import RunOptions
-from assay.recipes.outputs import HOLDOUT
 from assay.recipes.sealing import close_seal
 from assay.recipes.stored import stored_features
 from assay.review.queue import Rows, order_images
@@ -87,7 +86,7 @@ def plan_labels(
     if min(*more, label, 1) < 1:
         raise UsageError(f"expected numbers of labels from 1 on, got {', '.join(map(str, (*more, label)))}")
     dataset, features = stored_features(run, run.images, cache, workers=workers, progress=progress)
-    held = np.flatnonzero([reason == HOLDOUT for reason in run.reasons])
+    held = np.flatnonzero(run.held_out)
     options = RunOptions(folds=FOLDS, seed=int(run.record["settings"]["seed"]), workers=workers)
     split = Split(np.flatnonzero(run.trusted >= 0), held)
     sealed = close_seal(dataset, split, features, options)

@@ -12,7 +12,6 @@ from assay._errors import UsageError
 from assay._types import UNKNOWN, Mask, Transition
 from assay.data.dataset import ImageSource
 from assay.recipes.finished import FinishedRun, open_images, read_finished_run
-from assay.recipes.outputs import HOLDOUT
 
 
 @dataclass(frozen=True)
@@ -37,8 +36,7 @@ class ReviewRun(FinishedRun):
     @cached_property
     def is_open(self) -> Mask:
         """Images that a person may decide: no trusted label is known, and the image can be seen."""
-        held_out = np.array([reason == HOLDOUT for reason in self.reasons], dtype=bool)
-        may: Mask = (self.trusted == UNKNOWN) & (self.proposed != UNKNOWN) & ~held_out
+        may: Mask = (self.trusted == UNKNOWN) & (self.proposed != UNKNOWN) & ~self.held_out
         return may
 
     def label(self, index: int) -> str | None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assay._errors import UsageError
-from assay.measure.conformal import COVERAGES, conformal_thresholds, prediction_sets, threshold_for
+from assay.predict.conformal import COVERAGES, conformal_thresholds, prediction_sets, threshold_for
 
 
 def drawn(n, seed, k=4):
