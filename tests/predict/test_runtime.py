@@ -7,6 +7,7 @@ import textwrap
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from threading import Barrier
 
 import numpy as np
 import onnx
@@ -162,17 +163,28 @@ def test_answers_that_are_no_probabilities_are_refused(changed, images):
         load_runtime(changed(nothing)).probabilities(images[:1])
 
 
-def test_as_many_threads_as_this_process_has_cores(model, monkeypatch):
-    """The default follows what the system allows, not what the machine has."""
-    asked = []
-    real = runtime._session
-    monkeypatch.setattr(
-        runtime, "_session", lambda graph, threads: asked.append(threads) or real(graph, threads)
-    )
+def test_as_many_calls_at_once_as_this_process_has_cores(model, images, monkeypatch):
+    """The default follows what the system allows; each call meets the others, so none waits its turn."""
     monkeypatch.setattr(runtime, "cores", lambda: 3)
-    load_runtime(model)
-    load_runtime(model, threads=1)
-    assert asked == [3, 1]
+    assert (load_runtime(model).threads, load_runtime(model, threads=1).threads) == (3, 1)
+    meeting = Barrier(3, timeout=30)
+
+    class Meeting:
+        def run(self, wanted, given):
+            meeting.wait()
+            return real.session.run(wanted, given)
+
+    real = load_runtime(model)
+    met = replace(real, session=Meeting()).probabilities(images[:30])
+    assert met == pytest.approx(real.probabilities(images[:30]), abs=1e-6)
+
+
+def test_one_image_needs_no_thread_of_its_own(model, images):
+    """It is the whole of a call, in the thread that asked."""
+    loaded = load_runtime(model, threads=2)
+    expected = loaded.probabilities(images[:2])[:1]
+    loaded.pool.shutdown()
+    assert loaded.probabilities(images[:1]) == pytest.approx(expected, abs=1e-6)
 
 
 FORBIDDEN = ("torch", "torchvision", "timm", "sklearn", "onnx", "onnxscript", "pandas")

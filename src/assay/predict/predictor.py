@@ -88,7 +88,7 @@ def load_model(path: Path | str | Model, *, threads: int | None = None) -> Predi
 
     Parameters
     ----------
-    threads : of one call; by default as many as this process has cores
+    threads : calls that run at once; by default as many as this process has cores
 
     Raises
     ------

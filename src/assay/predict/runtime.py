@@ -1,8 +1,14 @@
-"""Runtime: a saved model's graph in onnxruntime. No torch is needed, and nothing is downloaded."""
+"""Runtime: a saved model's graph in onnxruntime. No torch is needed, and nothing is downloaded.
+
+Each call runs in one thread, and several calls at once. Two threads inside a call of a small network wait
+for each other after every layer: on two cores, an int8 EfficientNet-Lite0 at 96 px took 1.7 ms for an image
+with two and 1.2 ms with one; for each of 32 images 0.82 ms with two, 0.53 with one for either half.
+"""
 
 import hashlib
 import json
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +24,7 @@ from assay.learn.model import MOST_PIXELS, Model, load_model
 from assay.predict.graph_check import INPUT, OUTPUT, check_graph, read_metadata
 
 BATCH = 32
-"""Images in one call: larger batches leave the processor's cache and are slower."""
+"""Images in one call at most: larger batches leave the processor's cache and are slower."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,11 @@ class Runtime:
     digest: str
     """sha256 of the graph."""
     session: Any
-    """onnxruntime's."""
+    """onnxruntime's, of one thread."""
+    threads: int
+    """Calls that run at once."""
+    pool: ThreadPoolExecutor
+    """Of so many threads, which begin when they are needed."""
 
     def see(self, data: bytes | Skipped, limits: Limits | None = None) -> Square | Skipped:
         """An image file as the model sees it, or why it cannot be used."""
@@ -63,10 +73,11 @@ class Runtime:
             raise ValueError(
                 f"images: expected uint8 (N, {self.size}, {self.size}, 3), got {images.dtype} {images.shape}"
             )
-        probs = np.zeros((len(images), len(self.labels)), dtype=np.float32)
-        for start in range(0, len(images), BATCH):
-            probs[start : start + BATCH] = self._run(images[start : start + BATCH])
-        return probs
+        n, none = len(images), np.zeros((0, len(self.labels)), dtype=np.float32)
+        parts = np.array_split(images, max(-(-n // BATCH), min(self.threads, n), 1))
+        if len(parts) == 1:
+            return self._run(images) if n else none
+        return np.concatenate(list(self.pool.map(self._run, parts)))
 
     def _run(self, part: Batch) -> Probs:
         try:
@@ -85,7 +96,7 @@ def load_runtime(model: Model | Path | str, threads: int | None = None) -> Runti
     Parameters
     ----------
     model : a Model, a model folder, a run folder, or an ``.onnx`` file of ``assay export``
-    threads : of one call; by default as many as this process has cores
+    threads : calls that run at once; by default as many as this process has cores
 
     Raises
     ------
@@ -101,14 +112,9 @@ def load_runtime(model: Model | Path | str, threads: int | None = None) -> Runti
             "made it; give the command that made it again, with --overwrite"
         )
     check_graph(model.graph, model.size, len(model.labels))
-    return Runtime(
-        model.labels,
-        model.titles,
-        model.size,
-        model.interpolation,
-        _thresholds(model.facts.get("conformal", {})),
-        hashlib.sha256(model.graph).hexdigest(),
-        _session(model.graph, threads or cores()),
+    thresholds = _thresholds(model.facts.get("conformal", {}))
+    return _ready(
+        model.labels, model.titles, model.size, model.interpolation, thresholds, model.graph, threads
     )
 
 
@@ -127,9 +133,29 @@ def _load_file(file: Path, threads: int | None) -> Runtime:
         raise ModelError(f"{file}: expected a file of assay export, got another ({error})") from error
     except OSError as error:
         raise ModelError(f"{file}: expected a file that can be read ({error.strerror})") from error
-    digest = hashlib.sha256(graph).hexdigest()
+    return _ready(labels, titles, size, interpolation, thresholds, graph, threads)
+
+
+def _ready(
+    labels: tuple[str, ...],
+    titles: tuple[str, ...],
+    size: int,
+    interpolation: str,
+    thresholds: Mapping[str, float],
+    graph: bytes,
+    threads: int | None,
+) -> Runtime:
+    threads = threads or cores()
     return Runtime(
-        labels, titles, size, interpolation, thresholds, digest, _session(graph, threads or cores())
+        labels,
+        titles,
+        size,
+        interpolation,
+        thresholds,
+        hashlib.sha256(graph).hexdigest(),
+        _session(graph),
+        threads,
+        ThreadPoolExecutor(threads, "predict"),
     )
 
 
@@ -150,18 +176,16 @@ def _thresholds(found: Any) -> dict[str, float]:
     return read
 
 
-def _session(graph: bytes, threads: int) -> Any:
+def _session(graph: bytes) -> Any:
     import onnxruntime
 
     # On Windows, Microsoft's builds report how they are used unless they are told not to.
     onnxruntime.disable_telemetry_events()
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     # Errors come as exceptions: nothing else is printed.
     options.log_severity_level = 4
-    # Threads that spin while they wait take the cores from those that decode.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.load_model_format", "ONNX")
     try:
         return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
