@@ -1,6 +1,6 @@
 """The saved model of a run, and README.md of its folder: what it is, what was measured, where it ends."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,11 +13,11 @@ from assay.estimate import describe
 from assay.fix.result import FixedLabels
 from assay.learn.model import Model
 from assay.measure import Evaluation, format_report
-from assay.predict.conformal import conformal_thresholds
 from assay.predict.export import with_graph
 from assay.predict.squares import read_squares, spread
 from assay.recipes.assay import Learned
 from assay.recipes.carried import CARRIED
+from assay.recipes.coverage import Coverage, coverage_lines, thresholds_of
 from assay.recipes.measuring import TITLES
 from assay.recipes.options import RunOptions
 from assay.recipes.robustness import Robustness
@@ -68,7 +68,6 @@ def assemble_model(
             "backbone": backbone.tensors(),
             "features": backbone.features,
         }
-    rows = learned.fixed.sample if learned.watched is None else learned.watched
     model = Model(
         backbone.name,
         backbone.size,
@@ -80,7 +79,7 @@ def assemble_model(
             "effort": options.effort,
             "seed": options.seed,
             "figures": figures,
-            "conformal": conformal_thresholds(learned.out_of_fold[rows], learned.fixed.trusted[rows]),
+            "conformal": thresholds_of(learned),
         },
         interpolation=backbone.interpolation,
         **network,
@@ -100,8 +99,9 @@ def model_card(
     learned: Learned,
     evaluations: Mapping[str, Evaluation],
     robustness: Robustness | None = None,
+    coverage: Sequence[Coverage] = (),
 ) -> str:
-    """README.md of a model: data, noise, figures, damage, size, use, limits."""
+    """README.md of a model: data, noise, figures, sets, damage, size, use, limits."""
     lines = [
         f"# Image classifier: {len(model.labels)} classes",
         "",
@@ -116,6 +116,7 @@ def model_card(
         *(_line(TITLES[name], evaluations[name]) for name in TITLES if name in evaluations),
         "",
         *_report(evaluations),
+        *coverage_lines(coverage),
         *(["", "On damaged images, kept aside:", "", *robustness.lines()] if robustness else []),
         limits(measured=robustness is not None),
     ]

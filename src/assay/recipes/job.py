@@ -22,6 +22,7 @@ from assay.measure import Cost, Evaluation, Stopwatch, folder_bytes, peak_memory
 from assay.recipes.assay import Learned, learn
 from assay.recipes.card import assemble_model, model_card
 from assay.recipes.carried import carried_figures, partial_run
+from assay.recipes.coverage import held_out_coverage
 from assay.recipes.folder import RunFolder
 from assay.recipes.histogram import Baseline, train_histogram
 from assay.recipes.measuring import held_out, validated
@@ -176,7 +177,8 @@ def _write(
     with job.watch.stage("damage"):
         robustness = _robustness(found, model)
     with job.watch.stage("write"):
-        model.save(model_folder, model_card(model, found.learned, evaluations, robustness))
+        coverage = held_out_coverage(found.dataset, found.sealed, found.learned)
+        model.save(model_folder, model_card(model, found.learned, evaluations, robustness, coverage))
         cost = Cost(sum(job.watch.seconds.values()), peak_memory_bytes(), folder_bytes(model_folder))
         warnings = _warnings(job, found, evaluations)
         result = RunResult(
@@ -189,6 +191,7 @@ def _write(
             warnings,
             left_out=tuple(found.dataset.names[row] for row in found.sealed.leaked),
             robustness=robustness,
+            coverage=coverage,
         )
         write_outputs(result, job.split.holdout)
     record |= {

@@ -56,6 +56,7 @@ def _evaluation(result: RunResult) -> dict[str, Any]:
         "labels": fixed_figures(result.learned.fixed),
         "model": {"architecture": result.model.architecture, "size": result.model.size},
         "cost": result.cost.to_json(),
+        "coverage": [sets.to_json() for sets in result.coverage],
         "left_out": result.left_out,
         "robustness": result.robustness.to_json() if result.robustness else None,
         "skipped": len(result.dataset.skipped),

@@ -8,6 +8,7 @@ from assay.data.dataset import Dataset
 from assay.learn.model import Model
 from assay.measure import Cost, Evaluation
 from assay.recipes.assay import Learned
+from assay.recipes.coverage import Coverage
 from assay.recipes.robustness import Robustness
 
 
@@ -32,6 +33,8 @@ class RunResult:
     """Held-out images that the evaluation leaves out, as their picture was learned from."""
     robustness: Robustness | None = None
     """The model on damaged images; None where no image was kept aside to measure it."""
+    coverage: tuple[Coverage, ...] = ()
+    """What the model's prediction sets hold on the holdout; empty without one."""
 
     @property
     def better_than_baseline(self) -> bool | None:
