@@ -34,6 +34,21 @@ def test_json_says_all(assay, finished, small_data):
     assert given.err == ""
     assert [found["precision"] for found in facts["figures"]] == ["float32", "float16"]
     assert (facts["file"], facts["learned_from"], facts["tried"]) == ("h.onnx", True, [])
+    assert facts["card"] == "h.onnx.md"
+    assert facts["report"]["accuracy"] == facts["figures"][1]["accuracy"][0]
+
+
+def test_the_file_has_a_card(assay, finished):
+    """What became of the model on the way, each class by the file, then the card of the run."""
+    assert assay("export", finished, "-o", "small.onnx", "-q").code == 0
+    card = Path("small.onnx.md").read_text(encoding="utf-8")
+    assert card.startswith("# small.onnx\n\nThe model below in int8, by ")
+    rows = [line.split("|")[1].strip() for line in card.splitlines() if line.startswith("| ")]
+    assert rows[:3] == ["", "float32", "int8"]
+    report = card.partition("Each class by small.onnx, on the same images:\n\n```\n")[2]
+    assert report.split()[:4] == ["precision", "recall", "f1-score", "support"]
+    assert "learned from: compare the rows" in card
+    assert card.endswith((finished / "model" / "README.md").read_text(encoding="utf-8"))
 
 
 def test_what_cannot_be_written_is_refused_before(assay, finished, tmp_path):
@@ -50,4 +65,4 @@ def test_the_gate_stops_it(assay, finished, tmp_path, monkeypatch):
     given = assay("export", finished, "-o", tmp_path / "a.onnx", "-q")
     assert given.code == 5
     assert "nothing was written" in given.err
-    assert not (tmp_path / "a.onnx").exists()
+    assert not [*tmp_path.glob("a.onnx*")]

@@ -24,7 +24,10 @@ HEADER = ("", "MB", "right, 95 %", "same class", "largest difference", "ms, one 
 class ExportFlags:
     """What to write."""
 
-    out: Annotated[Path, flags.flag("--out", "-o", metavar="FILE", help="The ONNX file to write.")]
+    out: Annotated[
+        Path,
+        flags.flag("--out", "-o", metavar="FILE", help="The ONNX file to write; its card goes to FILE.md."),
+    ]
     precision: Annotated[
         Literal["int8", "float16", "float32"],
         flags.flag("--precision", help="Of the numbers; int8 is the smallest and the fastest."),
@@ -42,8 +45,10 @@ def export_command(
 ) -> int:
     """Write a run's model as one small file, and try it before."""
     check_file(export.out)
+    card = export.out.with_name(f"{export.out.name}.md")
 
-    from assay.data.write import write_bytes_atomic
+    from assay.data.write import write_bytes_atomic, write_text_atomic
+    from assay.recipes.export_card import export_card
     from assay.recipes.export_run import export_run
     from assay.review.run import read_review_run
 
@@ -53,7 +58,9 @@ def export_command(
             found, found.images, export.precision, workers=export.workers, progress=progress
         )
     write_bytes_atomic(export.out, exported.graph)
-    facts = {"file": str(export.out), **exported.to_json()}
+    of_run = (run / "model" / "README.md").read_text(encoding="utf-8")
+    write_text_atomic(card, export_card(export.out.name, of_run, exported))
+    facts = {"file": str(export.out), "card": str(card), **exported.to_json()}
     show(json.dumps(facts, indent=1) if as_json else _text(exported))
     if not quiet and exported.learned_from:
         say("The model learned from these images: compare its figures, do not take them as its accuracy.")

@@ -17,7 +17,7 @@ from assay._errors import UsageError
 from assay._types import UNKNOWN, Batch, Labels, Probs, Progress, silent
 from assay.data.dataset import Dataset, ImageSource
 from assay.learn.model import Model, load_model
-from assay.measure import wilson
+from assay.measure import Report, classification_report, wilson
 from assay.predict.conformal import conformal_thresholds
 from assay.predict.gate import Quantised, Trial, quantise
 from assay.predict.precision import to_float16
@@ -75,6 +75,8 @@ class Exported:
     """How int8 was reached."""
     learned_from: bool
     """Whether the model learned from the images that it was tried on: then no figure is its accuracy."""
+    report: Report
+    """Each class by the file itself, on those images."""
 
     def to_json(self) -> dict[str, Any]:
         """What was found, as a plain dict."""
@@ -83,6 +85,7 @@ class Exported:
             "precision": self.precision,
             "figures": [asdict(found) for found in self.figures],
             "learned_from": self.learned_from,
+            "report": self.report.to_json(),
             "tried": [{"how": str(one.how), "distance": one.distance, "lost": one.lost} for one in tried],
         }
 
@@ -131,7 +134,8 @@ def export_run(
     told = {"precision": precision, "figures": json.dumps(_lasting(figures[-1]))}
     if not learned_from:
         told["conformal"] = json.dumps(conformal_thresholds(says[precision], trial.truth))
-    return Exported(precision, _telling(graph, told), figures, quantised, learned_from)
+    report = classification_report(trial.truth, says[precision].argmax(axis=1), run.titles or run.labels)
+    return Exported(precision, _telling(graph, told), figures, quantised, learned_from, report)
 
 
 def _plain(model: Model, precision: str) -> bytes:
