@@ -1,10 +1,11 @@
 import os
 import zlib
 
+import numpy as np
 import pytest
 
 from assay.data.dataset import Skipped
-from assay.data.members import FileStore, Member, peek_member, read_member, too_large
+from assay.data.members import FileStore, Member, Members, peek_member, read_member, too_large
 
 CONTENT = b"some pixels, " * 100
 
@@ -85,3 +86,15 @@ def test_a_disk_that_fails_is_a_reason(store, monkeypatch):
     monkeypatch.setattr(os, "pread", fail)
     assert read_member(store, STORED, 10_000) == Skipped("unreadable", "store: Input/output error")
     assert peek_member(store, STORED, 10) == b""
+
+
+def test_many_members_are_kept_in_few_bytes():
+    """Each comes back as it was, in the order that was asked for."""
+    kept = [Member(0, 0, 0), Member(2**62, 5, 7, True, 2**32 - 1), Member(9, 3, 3, False, 0)]
+    members = Members()
+    for member in kept:
+        members.append(member)
+    turned = members.take(np.array([2, 0, 1]))
+    assert (len(members), len(turned), len(Members())) == (3, 3, 0)
+    assert [members[index] for index in range(3)] == kept
+    assert [turned[index] for index in range(3)] == [kept[2], kept[0], kept[1]]

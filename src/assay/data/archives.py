@@ -2,9 +2,9 @@
 
 import tarfile
 import zipfile
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from assay._errors import DataError
@@ -12,7 +12,17 @@ from assay.data.census import Census, is_hidden
 from assay.data.dataset import Listing, Skipped
 from assay.data.formats import IMAGE_EXTENSIONS, SNIFF_BYTES, allowed_format, extension
 from assay.data.images import Limits
-from assay.data.members import ByteStore, Entry, FileStore, Member, peek_member, read_member, too_large
+from assay.data.members import (
+    NOWHERE,
+    ByteStore,
+    Entry,
+    FileStore,
+    Member,
+    Members,
+    peek_member,
+    read_member,
+    too_large,
+)
 from assay.data.paths import check_entry
 from assay.data.tars import UnpackedStore, is_compressed, tar_entries
 from assay.data.zips import zip_entries
@@ -25,15 +35,17 @@ class ArchiveSource:
     """Reads the images of one archive."""
 
     store: ByteStore
-    members: tuple[Member | Skipped, ...]
-    """Of each image: where it lies, or why it cannot be read."""
+    members: Members
+    """Where the images lie."""
+    skipped: Mapping[int, Skipped]
+    """Why image i cannot be read."""
     top_folders: tuple[str, ...] = ()
     max_bytes: int = Limits().max_bytes
 
     def read(self, index: int) -> bytes | Skipped:
         """The bytes of image ``index``, or why they cannot be had."""
-        member = self.members[index]
-        return member if isinstance(member, Skipped) else read_member(self.store, member, self.max_bytes)
+        fault = self.skipped.get(index)
+        return fault or read_member(self.store, self.members[index], self.max_bytes)
 
 
 def scan_archive(path: Path) -> Listing:
@@ -50,19 +62,18 @@ def scan_archive(path: Path) -> Listing:
     ResourceError : no room to unpack a compressed tar
     """
     store, entries = _open(path)
-    census = Census()
-    places: dict[str, Member | Skipped] = {}
+    census, members = Census(), Members()
     for name, place in entries:
         if place is None:
             _note_folder(name.rstrip("/") + "/", census)
         elif _is_row(name, place, store, census):
             checked = _checked(name, place)
-            places[name] = checked
+            members.append(NOWHERE if isinstance(checked, Skipped) else checked)
             census.add(name, checked if isinstance(checked, Skipped) else None)
-    _refuse_duplicates(path, census.names)
-    names, skipped = census.rows()
-    source = ArchiveSource(store, tuple(places[name] for name in names), tuple(sorted(census.folders)))
-    return Listing(names, source, skipped=skipped, notes=census.notes())
+    rows = census.rows()
+    _refuse_duplicates(path, rows.names)
+    source = ArchiveSource(store, members.take(rows.order), rows.skipped, tuple(sorted(census.folders)))
+    return Listing(rows.names, source, skipped=rows.skipped, notes=census.notes())
 
 
 def _open(path: Path) -> tuple[ByteStore, Iterator[Entry]]:
@@ -122,11 +133,11 @@ def _checked(name: str, place: Member | Skipped) -> Member | Skipped:
     return place if fault is None else fault
 
 
-def _refuse_duplicates(path: Path, names: list[str]) -> None:
-    """Which of two members of one name would a label be for?"""
-    name, times = max(Counter(names).items(), key=lambda item: item[1], default=("", 0))
-    if times > 1:
+def _refuse_duplicates(path: Path, names: Sequence[str]) -> None:
+    """Which of two members of one name would a label be for? Equal names are neighbours in their order."""
+    twice = next((one for one, other in pairwise(names) if one == other), None)
+    if twice is not None:
         raise DataError(
-            f"{path}: expected every member to have a name of its own, got {name!r} {times} times; "
-            "pack the images again under different names"
+            f"{path}: expected every member to have a name of its own, got {twice!r} {names.count(twice)} "
+            "times; pack the images again under different names"
         )

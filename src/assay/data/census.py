@@ -3,6 +3,11 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Int
 
 from assay.data.dataset import Skipped
 from assay.data.paths import natural_key
@@ -38,10 +43,12 @@ class Census:
         if fault is not None:
             self.skipped[name] = fault
 
-    def rows(self) -> tuple[tuple[str, ...], dict[int, Skipped]]:
-        """Names in natural order, and the fault of each index that has one."""
-        names = tuple(sorted(self.names, key=natural_key))
-        return names, {index: self.skipped[name] for index, name in enumerate(names) if name in self.skipped}
+    def rows(self) -> "Rows":
+        """What was added, in natural order."""
+        order = sorted(range(len(self.names)), key=lambda index: natural_key(self.names[index]))
+        names = tuple(self.names[index] for index in order)
+        faults = {index: self.skipped[name] for index, name in enumerate(names) if name in self.skipped}
+        return Rows(names, faults, np.array(order, dtype=np.int64))
 
     def notes(self) -> tuple[str, ...]:
         """What the user should know, one line for each kind."""
@@ -59,6 +66,16 @@ class Census:
         return (*lines, *(f"names that differ only in case: {_some(names)}" for names in same))
 
 
+class Rows(NamedTuple):
+    """Images in natural order of their names."""
+
+    names: tuple[str, ...]
+    skipped: dict[int, Skipped]
+    """The fault of each index that has one."""
+    order: Int[np.ndarray, "N"]
+    """Of each: as the how-manieth it was added, from 0."""
+
+
 def _count(number: int, one: str, many: str) -> str:
     return f"{number:,} {one if number == 1 else many}"
 
@@ -69,7 +86,10 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _equal_but_for_case(names: Sequence[str]) -> list[list[str]]:
+    folded = sorted(map(str.casefold, names))
+    shared = {one for one, other in pairwise(folded) if one == other}
     groups: dict[str, list[str]] = {}
-    for name in names:
-        groups.setdefault(name.casefold(), []).append(name)
-    return sorted(sorted(group) for group in groups.values() if len(group) > 1)
+    for name in names if shared else ():
+        if name.casefold() in shared:
+            groups.setdefault(name.casefold(), []).append(name)
+    return sorted(sorted(group) for group in groups.values())

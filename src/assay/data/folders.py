@@ -61,9 +61,9 @@ def scan_folder(root: Path, *, follow_symlinks: bool = False) -> Listing:
     for directory, entries in _walk(root, census, follow_symlinks):
         for entry in entries:
             _take(root, directory + entry.name, entry, census, follow_symlinks)
-    names, skipped = census.rows()
-    source = FolderSource(root, names, tuple(sorted(census.folders)), follow_symlinks)
-    return Listing(names, source, skipped=skipped, notes=census.notes())
+    rows = census.rows()
+    source = FolderSource(root, rows.names, tuple(sorted(census.folders)), follow_symlinks)
+    return Listing(rows.names, source, skipped=rows.skipped, notes=census.notes())
 
 
 def class_folders(listing: Listing, *, allow_empty: bool) -> tuple[tuple[str, ...], list[int]]:

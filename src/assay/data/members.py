@@ -1,10 +1,14 @@
 """Members of an archive: where they lie, and reading one there."""
 
 import os
+import struct
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Int
 
 from assay.data.dataset import Skipped
 
@@ -24,6 +28,37 @@ class Member(NamedTuple):
     is_deflated: bool = False
     crc: int | None = None
     """CRC-32 of the unpacked bytes, where the archive has one."""
+
+
+NOWHERE = Member(0, 0, 0)
+"""In the place of a member that cannot be read."""
+
+
+_ROW = struct.Struct("<qqq?q")
+"""A member in few bytes; -1 for no CRC."""
+
+
+class Members:
+    """Many members, in 33 bytes each."""
+
+    def __init__(self, rows: bytes = b"") -> None:
+        self._rows = bytearray(rows)
+
+    def append(self, member: Member) -> None:
+        """Add one."""
+        self._rows += _ROW.pack(*member[:4], -1 if member.crc is None else member.crc)
+
+    def take(self, order: Int[np.ndarray, "N"]) -> "Members":
+        """Those at these places, in this order."""
+        rows = np.frombuffer(self._rows, dtype=f"V{_ROW.size}")
+        return Members(rows[order].tobytes())
+
+    def __len__(self) -> int:
+        return len(self._rows) // _ROW.size
+
+    def __getitem__(self, index: int) -> Member:
+        offset, packed, n_bytes, deflated, crc = _ROW.unpack_from(self._rows, index * _ROW.size)
+        return Member(offset, packed, n_bytes, deflated, None if crc < 0 else crc)
 
 
 class Entry(NamedTuple):

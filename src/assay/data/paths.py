@@ -10,6 +10,7 @@ import errno
 import os
 import re
 import stat
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -33,7 +34,7 @@ _WORDS = {
     "absolute": "an absolute path",
     "parent": "a '..' part",
 }
-_DIGITS = re.compile(r"([0-9]+)")
+_DIGITS = re.compile(r"[0-9]+")
 
 _OPEN_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 """O_NONBLOCK: a FIFO without a writer would hang the run. O_NOFOLLOW: the path is resolved already, so
@@ -54,8 +55,8 @@ _REASONS = {
 class NaturalKey(NamedTuple):
     """Sorts names as a person would; two different names never compare equal."""
 
-    parts: tuple[str | tuple[int, str], ...]
-    """Text and numbers in turn; a number is (count of digits, digits) with no leading zeros."""
+    text: str
+    """The name, before each number a NUL and how many digits it has without leading zeros."""
     name: str
     """Decides between ``1.png`` and ``01.png``."""
 
@@ -64,13 +65,14 @@ def natural_key(name: str) -> NaturalKey:
     """Sort key for natural order: ``2.png`` before ``10.png``.
 
     Any str will do, surrogates and numbers of any length included: digits are compared as text, since
-    ``int`` refuses more than 4,300 of them.
+    ``int`` refuses more than 4,300 of them. One str rather than parts: millions of keys must fit in memory.
     """
-    parts: list[str | tuple[int, str]] = list(_DIGITS.split(name))
-    for place in range(1, len(parts), 2):
-        digits = str(parts[place]).lstrip("0")
-        parts[place] = (len(digits), digits)
-    return NaturalKey(tuple(parts), name)
+    return NaturalKey(_DIGITS.sub(_counted, name), name)
+
+
+def _counted(number: re.Match[str]) -> str:
+    digits = number[0].lstrip("0")
+    return f"\0{chr(min(len(digits), sys.maxunicode))}{digits}"
 
 
 def check_entry(entry: str) -> Skipped | None:

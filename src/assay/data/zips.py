@@ -9,6 +9,7 @@ from pathlib import Path
 from assay._errors import DataError
 from assay.data.dataset import Skipped
 from assay.data.members import ByteStore, Entry, Member
+from assay.data.zip_directory import read_directory
 
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
 _ENCRYPTED = 1
@@ -21,16 +22,11 @@ def zip_entries(path: Path, store: ByteStore) -> Iterator[Entry]:
     ------
     DataError : the directory is damaged or cut off
     """
-    for info in _directory(path):
-        # zipfile ends ``filename`` at a NUL, which would hide it from the check of names.
-        name = info.orig_filename.replace("\\", "/")
-        yield Entry(name, None if name.endswith("/") else _fault(info) or _locate(info, store))
-
-
-def _directory(path: Path) -> list[zipfile.ZipInfo]:
     try:
-        with zipfile.ZipFile(path) as archive:
-            return archive.infolist()
+        for info in read_directory(path):
+            # zipfile ends ``filename`` at a NUL, which would hide it from the check of names.
+            name = info.orig_filename.replace("\\", "/")
+            yield Entry(name, None if name.endswith("/") else _fault(info) or _locate(info, store))
     except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError, struct.error, EOFError) as error:
         raise DataError(
             f"{path}: expected a whole zip file, got a damaged one ({error}); copy or download it again"
