@@ -146,7 +146,7 @@ def test_a_model_holds_what_the_features_need(cache, exact):
 @pytest.mark.parametrize(
     ("choice", "message"),
     [
-        ({"features": "pooled"}, "features: expected stages or map, got 'pooled'"),
+        ({"features": "pooled"}, "features: expected stages or map or both views, got 'pooled'"),
         ({"interpolation": "bilinear"}, "interpolation: expected bicubic or nearest, got 'bilinear'"),
     ],
 )

@@ -166,7 +166,7 @@ def test_one_output_for_each_label(model):
     ("choice", "message"),
     [
         ({"interpolation": "bilinear"}, "interpolation: expected bicubic or nearest, got 'bilinear'"),
-        ({"features": "pooled"}, "features: expected stages or map, got 'pooled'"),
+        ({"features": "pooled"}, "features: expected stages or map or both views, got 'pooled'"),
     ],
 )
 def test_a_choice_that_there_is_not_is_refused(model, choice, message):

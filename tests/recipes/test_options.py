@@ -9,13 +9,13 @@ from platformdirs import user_cache_path
 from assay._errors import UsageError
 from assay.recipes.options import RunOptions, RunSettings, default_cache, unheard
 
-FINE_TUNED = r"^--student, --teacher, --time-limit: expected with --effort balanced, got fast$"
+FINE_TUNED = r"^--student, --teacher, --time-limit: expected with --effort balanced or best, got fast$"
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"effort": "careful"}, r"^--effort: expected fast or balanced, got 'careful'$"),
+        ({"effort": "careful"}, r"^--effort: expected fast, balanced, best, got 'careful'$"),
         ({"student": "x"}, FINE_TUNED),
         ({"teacher": "x"}, FINE_TUNED),
         ({"time_limit": 60.0}, FINE_TUNED),

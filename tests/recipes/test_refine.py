@@ -18,6 +18,7 @@ from assay.data.dataset import ReadOptions
 from assay.data.read import read_dataset
 from assay.data.split import seal_holdout
 from assay.learn.finetune import Stage
+from assay.learn.model import load_model
 from assay.predict.runtime import load_runtime
 from assay.recipes import RunResult, run
 from assay.recipes.finished import open_images, read_finished_run
@@ -113,6 +114,20 @@ def test_figures_come_from_images_kept_aside(fine):
     with (fine.out / "labels.csv").open(encoding="utf-8") as opened:
         apart = [row["name"] for row in csv.DictReader(opened) if row["reason"] == "watched"]
     assert apart == [fine.result.dataset.names[row] for row in watched]
+
+
+def test_an_effort_may_end_in_a_model_of_both_views(fine, tmp_path, monkeypatch):
+    """It learns as the other does, and what it says of an image it says of its mirror."""
+    monkeypatch.setitem(EFFORTS, "balanced", replace(SMALL, features="both views"))
+    run(fine.images, tmp_path / "out", fine.options)
+    once, twice = load_model(fine.out), load_model(tmp_path / "out")
+    assert (once.features, twice.features) == ("stages", "both views")
+    assert all((once.backbone[name] == tensor).all() for name, tensor in twice.backbone.items())
+    images = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
+    mirrored = np.ascontiguousarray(images[:, :, ::-1])
+    says, of_mirrors = (load_runtime(twice).probabilities(some) for some in (images, mirrored))
+    assert says == pytest.approx(of_mirrors, abs=1e-5)
+    assert load_runtime(once).probabilities(images) != pytest.approx(says, abs=1e-3)
 
 
 def test_damaged_images_are_measured(fine):

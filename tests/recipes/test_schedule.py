@@ -14,7 +14,7 @@ PACE = {64: Pace(3.0, 1.0), 96: Pace(6.0, 2.0)}
 
 
 def fitted(limit_s: float | None) -> Schedule:
-    return fit_schedule(STAGES, PACE, learned_from=10_000, asked=20_000, limit_s=limit_s)
+    return fit_schedule(STAGES, PACE, learned_from=10_000, last_looks=40_000, limit_s=limit_s)
 
 
 def test_without_a_limit_all_epochs_are_done():
@@ -61,6 +61,16 @@ def test_a_schedule_is_read_back():
 def test_each_effort_has_its_schedule():
     """But for fast, which fine-tunes nothing."""
     assert ("fast", *EFFORTS) == NAMES
+
+
+def test_both_views_take_twice_as_many_looks_in_the_end():
+    """Where the model looks at an image and its mirror, so do the labels and the figures."""
+    assert (EFFORTS["balanced"].last_looks, EFFORTS["best"].last_looks) == (2, 4)
+    pace = {stage.size: Pace(0.0, 1.0) for effort in EFFORTS.values() for stage in effort.stages}
+    for name, looks in (("balanced", 2), ("best", 4)):
+        epochs = sum(stage.epochs for stage in EFFORTS[name].stages)
+        found = fit_schedules(name, {"student": pace}, None, 20_000, 30_000)["student"]
+        assert found.seconds == pytest.approx(epochs * 20 + looks * 30)
 
 
 def test_a_limit_is_shared_by_teacher_and_student():

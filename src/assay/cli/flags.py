@@ -192,8 +192,8 @@ class TrainingFlags:
     ] = 0.8
     seed: Seed = 0
     effort: Annotated[
-        Literal["fast", "balanced"],
-        flag("--effort", help="fast: frozen features and a head; balanced: a network is fine-tuned."),
+        Literal["fast", "balanced", "best"],
+        flag("--effort", help="fast: frozen features and a head; the others: a network is fine-tuned."),
     ] = "fast"
     student: Annotated[
         str | None, flag("--student", metavar="NAME", help="The network that is fine-tuned, of timm.")

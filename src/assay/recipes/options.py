@@ -13,8 +13,8 @@ from assay.data.dataset import ReadOptions
 from assay.embed.backbone import DEFAULT_BACKBONE, DEFAULT_SIZE
 from assay.embed.weights import file_digest
 
-EFFORTS = ("fast", "balanced")
-"""``fast``: frozen features and a head; ``balanced`` fine-tunes a network, see ``recipes.schedule``."""
+EFFORTS = ("fast", "balanced", "best")
+"""``fast``: frozen features and a head; the others fine-tune a network, see ``recipes.schedule``."""
 
 
 def looks_twice(effort: str) -> bool:
@@ -76,13 +76,15 @@ class RunOptions:
 
     def __post_init__(self) -> None:
         if self.effort not in EFFORTS:
-            raise UsageError(f"--effort: expected {' or '.join(EFFORTS)}, got {self.effort!r}")
+            raise UsageError(f"--effort: expected {', '.join(EFFORTS)}, got {self.effort!r}")
         if not 0 <= self.threshold <= 1:
             raise UsageError(f"--threshold: expected a probability from 0 to 1, got {self.threshold}")
         if self.folds < 2:
             raise UsageError(f"--folds: expected 2 or more, got {self.folds}")
         if self.effort == "fast" and {self.student, self.teacher, self.time_limit} != {None}:
-            raise UsageError("--student, --teacher, --time-limit: expected with --effort balanced, got fast")
+            raise UsageError(
+                "--student, --teacher, --time-limit: expected with --effort balanced or best, got fast"
+            )
         if self.time_limit is not None and self.time_limit <= 0:
             raise UsageError(f"--time-limit: expected more than nothing, got {self.time_limit:g} seconds")
         if self.figures_from is not None and self.holdout != 0:

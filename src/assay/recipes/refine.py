@@ -1,4 +1,4 @@
-"""assay at effort ``balanced``: a network is fine-tuned on the posterior and corrects it.
+"""assay at efforts ``balanced`` and ``best``: a network is fine-tuned on the posterior and corrects it.
 
 What the frozen features said of an image, out of fold, is never thrown away: after each epoch it is weighed
 against what the student says (``fix.pool``), by the audit's trusted labels, which neither of them knows.
@@ -49,6 +49,8 @@ class Way:
     identity: str
     """Of the run, so that no other goes on from its checkpoint."""
     tuning: Tuning = field(default_factory=Tuning)
+    features: str = "stages"
+    """Of the model that it ends with, see ``embed.backbone.FEATURES``."""
 
 
 def refine(
@@ -88,7 +90,7 @@ def refine(
         kept=way.kept,
         identity=way.identity,
         progress=progress,
-    )
+    ).giving(way.features)
     return Refined(_conclude(bench, tuned, _everywhere(tuned, squares, data, progress)), tuned.backbone)
 
 

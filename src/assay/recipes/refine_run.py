@@ -107,7 +107,8 @@ def refine_run(
             if not stages:
                 return None
             kept = folder / f"{network.role}.safetensors"
-            way = Way(stages, network.backbones, kept, _identity(record, network.backbones))
+            identity, features = _identity(record, network.backbones), EFFORTS[options.effort].features
+            way = Way(stages, network.backbones, kept, identity, features=features)
             before = refined.learned if refined else learned
             refined = refine(sealed.data, before, squares, aside, way, say=place.say, progress=place.progress)
         return refined

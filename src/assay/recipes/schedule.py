@@ -22,6 +22,13 @@ class Effort:
     """A network of timm."""
     stages: tuple[Stage, ...]
     """For ``MANY`` images or more."""
+    features: str = "stages"
+    """Of the model that it ends with, see ``embed.backbone.FEATURES``; it learns from ``stages``."""
+
+    @property
+    def last_looks(self) -> int:
+        """Times that each image is looked at in the end: for its label, and for the figures."""
+        return 4 if self.features == "both views" else 2
 
     def stages_for(self, n: int) -> tuple[Stage, ...]:
         """The stages for ``n`` images: more epochs where these are few, for a network learns by steps."""
@@ -31,6 +38,7 @@ class Effort:
 
 EFFORTS = {
     "balanced": Effort("tf_efficientnet_lite0", (Stage(64, 1), Stage(96, 4))),
+    "best": Effort("tf_efficientnet_lite2", (Stage(64, 1), Stage(128, 5)), features="both views"),
 }
 """Besides ``fast``, which fine-tunes nothing; chosen on the validation slice, see benchmarks/LOG.md."""
 
@@ -59,29 +67,34 @@ class Schedule:
 
 
 def fit_schedule(
-    stages: Sequence[Stage], pace: Mapping[int, Pace], learned_from: int, asked: int, limit_s: float | None
+    stages: Sequence[Stage],
+    pace: Mapping[int, Pace],
+    learned_from: int,
+    last_looks: int,
+    limit_s: float | None,
 ) -> Schedule:
     """As many of the epochs as the time allows; the longest stage gives way first, the last epoch last.
 
     Parameters
     ----------
     pace : at each stage's size
-    learned_from, asked : images of an epoch, and of the final look at all
+    learned_from : images of an epoch
+    last_looks : at single images, when all is learned
     limit_s : seconds there are; None for as many as it takes
     """
     kept = tuple(stages)
-    while kept and limit_s is not None and _seconds(kept, pace, learned_from, asked) > limit_s:
+    while kept and limit_s is not None and _seconds(kept, pace, learned_from, last_looks) > limit_s:
         # The later of two equally long stages, whose epochs cost more.
         at = max(range(len(kept)), key=lambda i: (kept[i].epochs, i))
         shorter = replace(kept[at], epochs=kept[at].epochs - 1)
         kept = tuple(stage for stage in (*kept[:at], shorter, *kept[at + 1 :]) if stage.epochs)
-    return Schedule(kept, _seconds(kept, pace, learned_from, asked))
+    return Schedule(kept, _seconds(kept, pace, learned_from, last_looks))
 
 
-def _seconds(stages: Sequence[Stage], pace: Mapping[int, Pace], learned_from: int, asked: int) -> float:
+def _seconds(stages: Sequence[Stage], pace: Mapping[int, Pace], learned_from: int, last_looks: int) -> float:
     learn = sum(stage.epochs * learned_from * pace[stage.size].learn for stage in stages)
     look = sum(stage.epochs * learned_from * pace[stage.size].look for stage in stages)
-    last = 2 * asked * pace[stages[-1].size].look if stages else 0.0
+    last = last_looks * pace[stages[-1].size].look if stages else 0.0
     return (learn + look + last) / 1000
 
 
@@ -96,10 +109,10 @@ def fit_schedules(
     left_s : seconds there are
     n_learn, n : images of an epoch, and in all
     """
-    stages = EFFORTS[effort].stages_for(n_learn)
+    stages, last_looks = EFFORTS[effort].stages_for(n_learn), n * EFFORTS[effort].last_looks
     found: dict[str, Schedule] = {}
     for place, role in enumerate(reversed([*paced])):  # the student first
         share = left_s if left_s is None or place + 1 == len(paced) else left_s / 2
-        found[role] = fit_schedule(stages, paced[role], n_learn, n, share)
+        found[role] = fit_schedule(stages, paced[role], n_learn, last_looks, share)
         left_s = None if left_s is None else left_s - found[role].seconds
     return found

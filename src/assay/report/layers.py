@@ -20,6 +20,7 @@ MOST_GROUPS = 20
 FEATURES = {
     "stages": "mean of the last stages",
     "map": "last map, flattened",
+    "both views": "mean of the last stages, image and mirror",
 }
 """``Model.features`` in words."""
 
