@@ -32,9 +32,11 @@ fix: $(INSTALLED) ## what ruff can mend by itself
 docs: $(INSTALLED) ## docs/cli.md, from the help pages
 	$(BIN)/python docs/generate.py
 
+WANT_A_RUN := audit plan predict serve
+
 bench: $(INSTALLED) ## every benchmark but those that want a run; DATA=folder of the data set
 	@test -n "$(DATA)" || { echo "make bench: expected DATA=folder of the data set, got nothing" >&2; exit 2; }
-	@set -e; for script in $(filter-out benchmarks/audit.py benchmarks/plan.py,$(wildcard benchmarks/[a-z]*.py)); do \
+	@set -e; for script in $(filter-out $(WANT_A_RUN:%=benchmarks/%.py),$(wildcard benchmarks/[a-z]*.py)); do \
 		echo "$$script"; $(BIN)/python "$$script" --data "$(DATA)"; \
 	done
 

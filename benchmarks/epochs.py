@@ -1,0 +1,94 @@
+"""What fine-tuning costs: milliseconds an image by network and size, and an epoch by number of images.
+
+    python benchmarks/epochs.py [--cache CACHE] [--most 16000]
+
+The images are drawn at random, for only time is measured. Results go to benchmarks/results/epochs.json.
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from copy import deepcopy
+from pathlib import Path
+
+import numpy as np
+from _machine import machine
+
+from assay.embed.backbone import TimmBackbone, load_backbone
+from assay.learn.layers import Layers
+from assay.learn.loop import Learner, Material, Tuning, learn_epoch
+from assay.learn.pace import measure_pace
+from assay.learn.pixels import to_pixels
+from assay.learn.student import Student
+from assay.recipes.schedule import EFFORTS
+
+RESULTS = Path(__file__).parent / "results" / "epochs.json"
+SIDE, CLASSES, FEWEST = 32, 10, 2_000
+
+
+def main() -> None:
+    """Pace by stage of each effort, then epochs that double."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--data", type=Path, help="not needed: every benchmark takes it")
+    parser.add_argument("--cache", type=Path, help="of weights and speeds; default: a temporary one")
+    parser.add_argument("--most", type=int, default=16_000, help="images of the largest epoch")
+    asked = parser.parse_args()
+    squares = np.random.default_rng(0).integers(0, 256, (asked.most, SIDE, SIDE, 3), np.uint8)
+    with tempfile.TemporaryDirectory() as scratch:
+        cache = asked.cache or Path(scratch)
+        found = {
+            "machine": machine(),
+            "milliseconds_an_image": {name: paces(name, squares, cache) for name in EFFORTS},
+            "epochs": epochs(squares, cache),
+        }
+    RESULTS.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
+    print(json.dumps(found, indent=1))
+
+
+def paces(effort: str, squares: np.ndarray, cache: Path) -> dict[str, dict[str, float]]:
+    """Of the student of an effort at each size of its schedule."""
+    chosen, found = EFFORTS[effort], {}
+    for stage in chosen.stages:
+        pace = measure_pace(loaded(chosen.student, stage.size, cache), squares, CLASSES, Tuning())
+        found[f"{chosen.student}, {stage.size} px"] = {
+            name: round(value, 2) for name, value in vars(pace).items()
+        }
+    return found
+
+
+def epochs(squares: np.ndarray, cache: Path) -> list[dict[str, float]]:
+    """Seconds of one epoch at the first size of ``balanced``, of ever more images."""
+    backbone = loaded(EFFORTS["balanced"].student, EFFORTS["balanced"].stages[0].size, cache)
+    targets, found, n = np.full((len(squares), CLASSES), 1 / CLASSES), [], FEWEST
+    learn_epoch(learner(backbone), Material(squares, np.arange(256), targets), 0, to_pixels(backbone))
+    while n <= len(squares):
+        new = learner(backbone)
+        start = time.perf_counter()
+        learn_epoch(new, Material(squares, np.arange(n), targets), 0, to_pixels(backbone))
+        seconds = time.perf_counter() - start
+        found.append(
+            {"images": n, "seconds": round(seconds, 2), "milliseconds": round(1000 * seconds / n, 3)}
+        )
+        n *= 2
+    return found
+
+
+def learner(backbone: TimmBackbone) -> Learner:
+    """A student that has learned nothing."""
+    ones, none = np.ones(backbone.width, dtype=np.float32), np.zeros(CLASSES, dtype=np.float32)
+    head = Layers(ones, ones, (np.zeros((backbone.width, CLASSES), dtype=np.float32), none))
+    student = Student(deepcopy(backbone.network), head)
+    student.quicken(backbone.plan, backbone.size)
+    return Learner(student, Tuning(), 1, seed=0)
+
+
+def loaded(name: str, size: int, cache: Path) -> TimmBackbone:
+    """A pretrained network."""
+    backbone = load_backbone(name, cache, size=size)
+    assert isinstance(backbone, TimmBackbone)
+    return backbone
+
+
+if __name__ == "__main__":
+    main()
