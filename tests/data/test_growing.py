@@ -55,7 +55,7 @@ def test_rows_one_by_one_are_a_table(tmp_path, name):
         assert pl.read_parquet(tmp_path / "t").rows() == ROWS
 
 
-@pytest.mark.parametrize("name", ["csv", "jsonl"])
+@pytest.mark.parametrize("name", ["csv", "jsonl", "parquet"])
 @pytest.mark.parametrize("stop_after", [2, 3, 4])
 def test_an_interrupted_table_goes_on(tmp_path, name, stop_after):
     """After the last rows that were brought to disk, to the same bytes; the old file stays until then."""
@@ -96,6 +96,35 @@ def test_no_rows_are_a_header(tmp_path):
         grow(tmp_path / name, rows=[], format=name)
         write_rows(tmp_path / "other", HEADER, [[], []], format=name)
         assert (tmp_path / name).read_bytes() == (tmp_path / "other").read_bytes()
+
+
+def test_what_parquet_cannot_hold_is_refused_when_it_comes(tmp_path):
+    """With its row; what was there before stays."""
+    (tmp_path / "t").write_text("old")
+    with pytest.raises(UsageError, match=r"^row 3 of 'name' is '\\udce9', which is not Unicode"):
+        grow(tmp_path / "t", rows=[("a", 1), ("b", 2), ("\udce9", 3)], format="parquet")
+    assert (tmp_path / "t").read_text() == "old"
+
+
+def test_a_parquet_file_without_room_keeps_its_rows(tmp_path, monkeypatch):
+    """The rows are there when there is room again."""
+    with monkeypatch.context() as patch:
+        patch.setattr(growing, "write_bytes_atomic", no_room)
+        with pytest.raises(ResourceError, match="no room"):
+            grow(tmp_path / "t", format="parquet", identity="this")
+    assert grow(tmp_path / "t", format="parquet", identity="this") == len(ROWS)
+    assert pl.read_parquet(tmp_path / "t").rows() == ROWS
+
+
+def no_room(target: Path, data: bytes) -> None:
+    raise ResourceError("no room")
+
+
+def test_a_stream_gets_parquet_at_the_end(tmp_path):
+    """Whole, as a file has it."""
+    stream = io.BytesIO()
+    grow(stream, format="parquet")
+    assert stream.getvalue() == whole(tmp_path / "other", format="parquet")
 
 
 def test_a_stream_gets_rows_as_they_come(tmp_path):

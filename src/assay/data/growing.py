@@ -6,8 +6,8 @@
     .0a1b2c3d4e5f6789.json    how many of them are whole, and whose they are
     predictions.csv           what was there before stays until the last row is written
 
-CSV and JSON lines grow on disk. A Parquet file is written at its end, from rows that wait in memory, and is
-not gone on with. A stream, such as stdout, is written to as rows come.
+CSV and JSON lines grow on disk; the rows of a Parquet file are JSON lines until the last is there. A stream,
+such as stdout, is written to as rows come, in Parquet at the end.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 
 from assay._errors import BusyError
 from assay.data.write import refused, sync_folder, write_bytes_atomic, write_json
-from assay.data.write_rows import ByteStream, Column, encode_rows
+from assay.data.write_rows import ByteStream, Column, check_unicode, encode_rows, parquet_of_jsonl
 
 SAVED_EVERY = 4_096
 """Rows after which those so far are brought to disk; a kill costs no more."""
@@ -126,7 +126,7 @@ class GrowingTable:
         elif self.target.exists() and not self.target.is_file():
             with refused(self.target, 0):
                 self._stream = self.target.open("wb", buffering=0)
-        elif self.format != "parquet":
+        else:
             self._part = _Part(self.target)
             self.n_rows, self.tally = self._part.open(self.identity)
             self._saved = self.n_rows
@@ -140,6 +140,8 @@ class GrowingTable:
         ResourceError, UsageError, ValueError : as ``write_rows``
         """
         if self.format == "parquet":
+            check_unicode(self.header, columns, self.n_rows)
+        if self.format == "parquet" and self._stream is not None:
             self._waiting = self._waiting or [[] for _ in self.header]
             for column, more in zip(self._waiting, columns, strict=True):
                 column.extend(more)
@@ -152,26 +154,42 @@ class GrowingTable:
 
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
         """Give the rows their name, or leave them to be gone on with."""
+        finished = False
         try:
             if kind is None:
                 self._finish()
+                finished = True
         finally:
             if self._part:
-                self._part.close(forget=kind is None or self._saved == 0)
+                self._part.close(forget=finished or self._saved == 0)
             if self._stream is not None and isinstance(self.target, Path):
                 self._stream.close()  # type: ignore[attr-defined]  # it was opened here
 
     def _finish(self) -> None:
-        if self.n_rows == 0 or self.format == "parquet":
-            self._write(self._encoded(self._waiting or [[] for _ in self.header], headed=True))
+        if self.format == "parquet":
+            self._finish_parquet()
+            return
+        if self.n_rows == 0:
+            self._write(self._encoded([[] for _ in self.header], headed=True))
         if self._part:
             self._part.save(self.identity, self.n_rows, self.tally)
             self._part.rename()
 
+    def _finish_parquet(self) -> None:
+        if self._part and self.n_rows:
+            self._part.save(self.identity, self.n_rows, self.tally)
+            self._saved = self.n_rows
+            data = parquet_of_jsonl(self._part.path)
+        else:
+            data = encode_rows(self.header, self._waiting or [[] for _ in self.header], format="parquet")
+        if self._part:
+            write_bytes_atomic(self._part.target, data)
+        else:
+            self._write(data)
+
     def _encoded(self, columns: Sequence[Column], *, headed: bool) -> bytes:
-        return encode_rows(
-            self.header, columns, format=self.format, excel_safe=self.excel_safe, headed=headed
-        )
+        grown = "jsonl" if self.format == "parquet" else self.format
+        return encode_rows(self.header, columns, format=grown, excel_safe=self.excel_safe, headed=headed)
 
     def _write(self, data: bytes) -> None:
         if self._part:
@@ -181,5 +199,3 @@ class GrowingTable:
             with refused(place, len(data)):
                 self._stream.write(data)
                 self._stream.flush()
-        elif isinstance(self.target, Path):
-            write_bytes_atomic(self.target, data)

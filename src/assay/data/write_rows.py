@@ -137,14 +137,36 @@ def _jsonl(header: Sequence[str], columns: Sequence[Column]) -> bytes:
 def _parquet(header: Sequence[str], columns: Sequence[Column]) -> bytes:
     import polars as pl
 
+    check_unicode(header, columns)
+    return _frame_bytes(
+        pl.DataFrame({name: list(_plain(column)) for name, column in zip(header, columns, strict=True)})
+    )
+
+
+def check_unicode(header: Sequence[str], columns: Sequence[Column], rows_before: int = 0) -> None:
+    """Refuse text that Parquet cannot hold.
+
+    Raises
+    ------
+    UsageError : text that is not Unicode, such as a file name of other bytes
+    """
     for name, column in zip(header, columns, strict=True):
-        for row, value in enumerate(column):
+        for row, value in enumerate(column, rows_before + 1):
             if isinstance(value, str) and escape_surrogates(value) != value:
                 raise UsageError(
-                    f"row {row + 1} of {name!r} is {value!r}, which is not Unicode as Parquet wants it; "
+                    f"row {row} of {name!r} is {value!r}, which is not Unicode as Parquet wants it; "
                     "write csv or jsonl instead"
                 )
-    frame = pl.DataFrame({name: list(_plain(column)) for name, column in zip(header, columns, strict=True)})
+
+
+def parquet_of_jsonl(rows: Path) -> bytes:
+    """Rows that were written as JSON lines, one or more, as a Parquet file."""
+    import polars as pl
+
+    return _frame_bytes(pl.read_ndjson(rows, infer_schema_length=None).rechunk())
+
+
+def _frame_bytes(frame: Any) -> bytes:
     buffer = io.BytesIO()
     frame.write_parquet(buffer)
     return buffer.getvalue()
