@@ -7,14 +7,17 @@ pytest.importorskip("timm")
 from assay.learn.finetune import Stage
 from assay.learn.pace import Pace
 from assay.recipes.options import EFFORTS as NAMES
-from assay.recipes.schedule import EFFORTS, Schedule, fit_schedule, fit_schedules
+from assay.recipes.schedule import EFFORTS, Crowd, Schedule, fit_schedule, fit_schedules
 
 STAGES = (Stage(64, 2), Stage(96, 3))
 PACE = {64: Pace(3.0, 1.0), 96: Pace(6.0, 2.0)}
 
 
+MANY = Crowd(12_000, 12_000, 12_000)
+
+
 def fitted(limit_s: float | None) -> Schedule:
-    return fit_schedule(STAGES, PACE, learned_from=10_000, last_looks=40_000, limit_s=limit_s)
+    return fit_schedule(STAGES, PACE, Crowd(20_000, 10_000, 10_000), last_looks=2, limit_s=limit_s)
 
 
 def test_without_a_limit_all_epochs_are_done():
@@ -63,27 +66,33 @@ def test_each_effort_has_its_schedule():
     assert ("fast", *EFFORTS) == NAMES
 
 
+def test_only_images_that_are_not_settled_are_asked_about():
+    """They cost less time than all would."""
+    some = fit_schedule(STAGES, PACE, Crowd(20_000, 10_000, 1_000), last_looks=2, limit_s=None)
+    assert fitted(None).seconds - some.seconds == pytest.approx(9 * (2 * 1 + 3 * 2))
+
+
 def test_both_views_take_twice_as_many_looks_in_the_end():
     """Where the model looks at an image and its mirror, so do the labels and the figures."""
     assert (EFFORTS["balanced"].last_looks, EFFORTS["best"].last_looks) == (2, 4)
     pace = {stage.size: Pace(0.0, 1.0) for effort in EFFORTS.values() for stage in effort.stages}
     for name, looks in (("balanced", 2), ("best", 4)):
         epochs = sum(stage.epochs for stage in EFFORTS[name].stages)
-        found = fit_schedules(name, {"student": pace}, None, 20_000, 30_000)["student"]
+        found = fit_schedules(name, {"student": pace}, None, Crowd(30_000, 20_000, 20_000))["student"]
         assert found.seconds == pytest.approx(epochs * 20 + looks * 30)
 
 
 def test_a_limit_is_shared_by_teacher_and_student():
     """The student may have half of it, the teacher what is left; without a limit both have all epochs."""
     paced = {"teacher": PACES, "student": PACES}
-    free = fit_schedules("balanced", paced, None, 12_000, 12_000)
+    free = fit_schedules("balanced", paced, None, MANY)
     assert {role: schedule.stages for role, schedule in free.items()} == dict.fromkeys(paced, FULL)
     whole = free["student"].seconds
-    assert fit_schedules("balanced", paced, 2 * whole, 12_000, 12_000) == free
-    less = fit_schedules("balanced", paced, 1.6 * whole, 12_000, 12_000)
+    assert fit_schedules("balanced", paced, 2 * whole, MANY) == free
+    less = fit_schedules("balanced", paced, 1.6 * whole, MANY)
     assert less["student"].seconds <= 0.8 * whole
     assert less["student"].seconds + less["teacher"].seconds <= 1.6 * whole
-    alone = fit_schedules("balanced", {"student": PACES}, whole, 12_000, 12_000)
+    alone = fit_schedules("balanced", {"student": PACES}, whole, MANY)
     assert alone == {"student": free["student"]}
 
 

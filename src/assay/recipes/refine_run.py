@@ -13,15 +13,15 @@ from assay._types import Batch, Progress
 from assay.data.dataset import Dataset
 from assay.embed.backbone import TimmBackbone, load_backbone
 from assay.embed.squares import held_squares
-from assay.learn.finetune import Stage
+from assay.learn.finetune import SETTLED, Stage
 from assay.learn.loop import Tuning
 from assay.learn.pace import Pace, measure_pace
-from assay.recipes.aside import set_aside
+from assay.recipes.aside import Aside, set_aside
 from assay.recipes.assay import Learned
 from assay.recipes.folder import RunFolder
 from assay.recipes.options import RunOptions, Say
 from assay.recipes.refine import Refined, Way, refine
-from assay.recipes.schedule import EFFORTS, Schedule, fit_schedules
+from assay.recipes.schedule import EFFORTS, Crowd, Schedule, fit_schedules
 from assay.recipes.sealing import Sealed
 
 Backbones = Mapping[int, TimmBackbone]
@@ -99,7 +99,8 @@ def refine_run(
             classes = len(dataset.classes)
             paced = {network.role: paces(network.backbones, squares, classes) for network in networks}
             left = time_left(options, place.spent_s)
-            record["fine_tuning"] = _planned(place, networks, paced, left, len(aside.learn), len(dataset))
+            crowd = _crowd(dataset, aside, learned)
+            record["fine_tuning"] = _planned(place, networks, paced, left, crowd)
             place.folder.write(record)
         refined: Refined | None = None
         for network in networks:
@@ -114,20 +115,25 @@ def refine_run(
         return refined
 
 
+def _crowd(dataset: Dataset, aside: Aside, learned: Learned) -> Crowd:
+    """How many images there are; those that are asked about after the first epoch."""
+    sure = learned.fixed.posterior[aside.learn].max(axis=1) >= SETTLED
+    return Crowd(len(dataset), len(aside.learn), int((~sure).sum()) + len(aside.watched))
+
+
 def _planned(
     place: Place,
     networks: Sequence[Network],
     paced: Mapping[str, Mapping[int, Pace]],
     left: float | None,
-    n_learn: int,
-    n: int,
+    crowd: Crowd,
 ) -> dict[str, Any]:
     """The schedules that fit the time, said and as JSON."""
-    schedules = fit_schedules(place.options.effort, paced, left, n_learn, n)
+    schedules = fit_schedules(place.options.effort, paced, left, crowd)
     for network in networks:
         schedule = schedules[network.role]
         if schedule.stages:
-            place.say(schedule.words(network.name, n_learn))
+            place.say(schedule.words(network.name, crowd.learned_from))
         else:
             place.say(
                 f"warning: no epoch of {network.name} fits into the time limit: "

@@ -44,6 +44,17 @@ EFFORTS = {
 
 
 @dataclass(frozen=True)
+class Crowd:
+    """How many images there are to do what with."""
+
+    images: int
+    learned_from: int
+    """In an epoch."""
+    asked: int
+    """About, after an epoch: those that are not settled. Later epochs leave fewer."""
+
+
+@dataclass(frozen=True)
 class Schedule:
     """What will be done, and about how long it takes."""
 
@@ -69,7 +80,7 @@ class Schedule:
 def fit_schedule(
     stages: Sequence[Stage],
     pace: Mapping[int, Pace],
-    learned_from: int,
+    crowd: Crowd,
     last_looks: int,
     limit_s: float | None,
 ) -> Schedule:
@@ -78,28 +89,27 @@ def fit_schedule(
     Parameters
     ----------
     pace : at each stage's size
-    learned_from : images of an epoch
-    last_looks : at single images, when all is learned
+    last_looks : at each image, when all is learned
     limit_s : seconds there are; None for as many as it takes
     """
     kept = tuple(stages)
-    while kept and limit_s is not None and _seconds(kept, pace, learned_from, last_looks) > limit_s:
+    while kept and limit_s is not None and _seconds(kept, pace, crowd, last_looks) > limit_s:
         # The later of two equally long stages, whose epochs cost more.
         at = max(range(len(kept)), key=lambda i: (kept[i].epochs, i))
         shorter = replace(kept[at], epochs=kept[at].epochs - 1)
         kept = tuple(stage for stage in (*kept[:at], shorter, *kept[at + 1 :]) if stage.epochs)
-    return Schedule(kept, _seconds(kept, pace, learned_from, last_looks))
+    return Schedule(kept, _seconds(kept, pace, crowd, last_looks))
 
 
-def _seconds(stages: Sequence[Stage], pace: Mapping[int, Pace], learned_from: int, last_looks: int) -> float:
-    learn = sum(stage.epochs * learned_from * pace[stage.size].learn for stage in stages)
-    look = sum(stage.epochs * learned_from * pace[stage.size].look for stage in stages)
-    last = last_looks * pace[stages[-1].size].look if stages else 0.0
+def _seconds(stages: Sequence[Stage], pace: Mapping[int, Pace], crowd: Crowd, last_looks: int) -> float:
+    learn = sum(stage.epochs * crowd.learned_from * pace[stage.size].learn for stage in stages)
+    look = sum(stage.epochs * crowd.asked * pace[stage.size].look for stage in stages)
+    last = last_looks * crowd.images * pace[stages[-1].size].look if stages else 0.0
     return (learn + look + last) / 1000
 
 
 def fit_schedules(
-    effort: str, paced: Mapping[str, Mapping[int, Pace]], left_s: float | None, n_learn: int, n: int
+    effort: str, paced: Mapping[str, Mapping[int, Pace]], left_s: float | None, crowd: Crowd
 ) -> dict[str, Schedule]:
     """A schedule for each network, by role; of a limit the student may have half, the teacher what is left.
 
@@ -107,12 +117,12 @@ def fit_schedules(
     ----------
     paced : role -> size -> pace
     left_s : seconds there are
-    n_learn, n : images of an epoch, and in all
     """
-    stages, last_looks = EFFORTS[effort].stages_for(n_learn), n * EFFORTS[effort].last_looks
+    stages = EFFORTS[effort].stages_for(crowd.learned_from)
+    last_looks = EFFORTS[effort].last_looks
     found: dict[str, Schedule] = {}
     for place, role in enumerate(reversed([*paced])):  # the student first
         share = left_s if left_s is None or place + 1 == len(paced) else left_s / 2
-        found[role] = fit_schedule(stages, paced[role], n_learn, last_looks, share)
+        found[role] = fit_schedule(stages, paced[role], crowd, last_looks, share)
         left_s = None if left_s is None else left_s - found[role].seconds
     return found
