@@ -19,6 +19,7 @@ from assay.data.read import read_dataset
 from assay.data.split import seal_holdout
 from assay.learn.finetune import Stage
 from assay.learn.model import load_model
+from assay.predict.batch import predict_dataset
 from assay.predict.runtime import load_runtime
 from assay.recipes import RunResult, run
 from assay.recipes.finished import open_images, read_finished_run
@@ -128,6 +129,18 @@ def test_an_effort_may_end_in_a_model_of_both_views(fine, tmp_path, monkeypatch)
     says, of_mirrors = (load_runtime(twice).probabilities(some) for some in (images, mirrored))
     assert says == pytest.approx(of_mirrors, abs=1e-5)
     assert load_runtime(once).probabilities(images) != pytest.approx(says, abs=1e-3)
+
+
+def test_figures_are_those_of_the_saved_model(fine, tmp_path):
+    """Though it learns and corrects labels in bfloat16, what is measured is what the file says."""
+    result = run(fine.images, tmp_path / "out", replace(fine.options, dtype="bfloat16"))
+    predicted = predict_dataset(load_runtime(tmp_path / "out"), result.dataset)
+    labels = (tmp_path / "out" / "labels.csv").read_text().splitlines()[1:]
+    held = [row for row, line in enumerate(labels) if line.endswith(",holdout")]
+    for rows in (held, result.learned.watched):
+        assert predicted.probs[rows] == pytest.approx(result.learned.says(rows), abs=1e-4)
+    right = predicted.probs[held].argmax(axis=1) == result.dataset.trusted[held]
+    assert result.evaluations["assay"].accuracy.estimate == pytest.approx(right.mean())
 
 
 def test_damaged_images_are_measured(fine):

@@ -96,6 +96,10 @@ class TimmBackbone:
             prepared=tuple(prepare(folded, self.plan) for _ in self.prepared),
         )
 
+    def exact(self) -> "TimmBackbone":
+        """The same in float32, as a saved model computes, where this one is quicker and rounds more."""
+        return replace(self, plan=replace(self.plan, dtype="float32")).retrained(self.network)
+
     def _embed_some(
         self, network: Any, images: Batch, features: Float[np.ndarray, "B D"], starts: Iterator[int]
     ) -> None:

@@ -91,7 +91,7 @@ def refine(
         identity=way.identity,
         progress=progress,
     ).giving(way.features)
-    return Refined(_conclude(bench, tuned, _everywhere(tuned, squares, data, progress)), tuned.backbone)
+    return Refined(_conclude(bench, tuned, _everywhere(tuned, squares, bench, progress)), tuned.backbone)
 
 
 @dataclass(frozen=True)
@@ -148,11 +148,16 @@ class _Bench:
         return f"{line}, {100 * fixed.mean():.1f} % of the fixed labels"
 
 
-def _everywhere(tuned: Tuned, squares: Batch, data: Labelled, progress: Progress) -> Probs:
-    """What the student says of all images, evenly unsure of those that were skipped."""
+def _everywhere(tuned: Tuned, squares: Batch, bench: _Bench, progress: Progress) -> Probs:
+    """What the student says of all images, evenly unsure of those that were skipped.
+
+    Of images that were not learned from it says what the saved model will, in float32: they give the figures.
+    """
+    data, learn = bench.data, bench.aside.learn
     says = np.full((len(data.given), len(data.classes)), 1 / len(data.classes))
-    usable = np.flatnonzero(data.usable)
-    says[usable] = score(tuned.backbone, tuned.head, squares, usable, workers=data.workers, progress=progress)
+    new = np.setdiff1d(np.flatnonzero(data.usable), learn)
+    for rows, backbone in ((learn, tuned.backbone), (new, tuned.backbone.exact())):
+        says[rows] = score(backbone, tuned.head, squares, rows, workers=data.workers, progress=progress)
     return says
 
 
