@@ -18,7 +18,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from _machine import machine
 
 from assay.data.dataset import Dataset, ReadOptions
@@ -87,7 +86,7 @@ def damaged(asked: argparse.Namespace, out: Path, cache: Path) -> dict[str, Any]
     found = {"validation": json.loads((out / "evaluation.json").read_text())["robustness"]}
     if asked.open_seal:
         dataset, sealed = reseal(asked, out, cache)
-        rows = np.setdiff1d(sealed.holdout, sealed.leaked)
+        rows = sealed.judges
         measured = measure_robustness(load_model(out), dataset, rows, dataset.trusted[rows])
         found["holdout"] = measured.to_json() if measured else None
     return found

@@ -43,15 +43,15 @@ def thresholds_of(learned: Learned) -> dict[str, float]:
     return conformal_thresholds(learned.out_of_fold[rows], learned.fixed.trusted[rows])
 
 
-def held_out_coverage(dataset: Dataset, sealed: Sealed, learned: Learned) -> tuple[Coverage, ...]:
+def held_out_coverage(
+    dataset: Dataset, sealed: Sealed, learned: Learned, thresholds: Mapping[str, float]
+) -> tuple[Coverage, ...]:
     """Of each share that the model has a threshold for; none without a holdout.
 
     Like ``measuring.held_out`` it reads the holdout's trusted labels, when all is done.
     """
-    rows = np.setdiff1d(sealed.holdout, sealed.leaked)
-    if not len(rows):
-        return ()
-    return coverages(learned.says(rows), dataset.trusted[rows], thresholds_of(learned))
+    rows = sealed.judges
+    return coverages(learned.says(rows), dataset.trusted[rows], thresholds) if len(rows) else ()
 
 
 def coverages(probs: Probs, truth: Labels, thresholds: Mapping[str, float]) -> tuple[Coverage, ...]:

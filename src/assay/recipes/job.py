@@ -177,7 +177,7 @@ def _write(
     with job.watch.stage("damage"):
         robustness = _robustness(found, model)
     with job.watch.stage("write"):
-        coverage = held_out_coverage(found.dataset, found.sealed, found.learned)
+        coverage = held_out_coverage(found.dataset, found.sealed, found.learned, model.facts["conformal"])
         model.save(model_folder, model_card(model, found.learned, evaluations, robustness, coverage))
         cost = Cost(sum(job.watch.seconds.values()), peak_memory_bytes(), folder_bytes(model_folder))
         warnings = _warnings(job, found, evaluations)

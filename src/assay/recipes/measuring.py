@@ -1,7 +1,5 @@
 """The figures of a run: validated on the part that may be learned from, then on the sealed holdout."""
 
-import numpy as np
-
 from assay.data.dataset import Dataset
 from assay.measure import Evaluation, evaluate
 from assay.measure.evaluate import Source
@@ -46,14 +44,14 @@ def validated(dataset: Dataset, learned: Learned) -> dict[str, Evaluation]:
 def held_out(
     dataset: Dataset, sealed: Sealed, learned: Learned, baseline: Baseline, n_skipped: int
 ) -> dict[str, Evaluation]:
-    """Both models on the holdout: the one place of a run that reads its trusted labels.
+    """Both models on the holdout: here and in ``coverage`` a run reads its trusted labels.
 
     Parameters
     ----------
     n_skipped : held-out images that could not be used
     """
     names = dataset.titles or dataset.classes
-    held = {"": np.setdiff1d(sealed.holdout, sealed.leaked)}
+    held = {"": sealed.judges}
     if len(sealed.leaked):
         held["_leaks_included"] = sealed.holdout
     found: dict[str, Evaluation] = {}

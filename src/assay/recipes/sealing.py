@@ -34,6 +34,11 @@ class Sealed:
     copies: list[Group]
     """Images that show one picture, in groups of two or more."""
 
+    @property
+    def judges(self) -> Int[np.ndarray, "J"]:
+        """Held-out rows that figures may come from: all but those that leaked."""
+        return np.setdiff1d(self.holdout, self.leaked)
+
 
 def close_seal(dataset: Dataset, split: Split, features: Features, options: RunOptions) -> Sealed:
     """Part ``dataset`` as ``split`` says, skipped images aside; copies of a picture share a fold.
