@@ -9,18 +9,15 @@ import argparse
 import json
 import tempfile
 import time
-from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
 from _machine import machine
 
 from assay.embed.backbone import TimmBackbone, load_backbone
-from assay.learn.layers import Layers
-from assay.learn.loop import Learner, Material, Tuning, learn_epoch
-from assay.learn.pace import measure_pace
+from assay.learn.loop import Material, Tuning, learn_epoch
+from assay.learn.pace import blank_learner, measure_pace
 from assay.learn.pixels import to_pixels
-from assay.learn.student import Student
 from assay.recipes.schedule import EFFORTS
 
 RESULTS = Path(__file__).parent / "results" / "epochs.json"
@@ -61,9 +58,14 @@ def epochs(squares: np.ndarray, cache: Path) -> list[dict[str, float]]:
     """Seconds of one epoch at the first size of ``balanced``, of ever more images."""
     backbone = loaded(EFFORTS["balanced"].student, EFFORTS["balanced"].stages[0].size, cache)
     targets, found, n = np.full((len(squares), CLASSES), 1 / CLASSES), [], FEWEST
-    learn_epoch(learner(backbone), Material(squares, np.arange(256), targets), 0, to_pixels(backbone))
+    learn_epoch(
+        blank_learner(backbone, CLASSES, Tuning(), 1),
+        Material(squares, np.arange(256), targets),
+        0,
+        to_pixels(backbone),
+    )
     while n <= len(squares):
-        new = learner(backbone)
+        new = blank_learner(backbone, CLASSES, Tuning(), 1)
         start = time.perf_counter()
         learn_epoch(new, Material(squares, np.arange(n), targets), 0, to_pixels(backbone))
         seconds = time.perf_counter() - start
@@ -72,15 +74,6 @@ def epochs(squares: np.ndarray, cache: Path) -> list[dict[str, float]]:
         )
         n *= 2
     return found
-
-
-def learner(backbone: TimmBackbone) -> Learner:
-    """A student that has learned nothing."""
-    ones, none = np.ones(backbone.width, dtype=np.float32), np.zeros(CLASSES, dtype=np.float32)
-    head = Layers(ones, ones, (np.zeros((backbone.width, CLASSES), dtype=np.float32), none))
-    student = Student(deepcopy(backbone.network), head)
-    student.quicken(backbone.plan, backbone.size)
-    return Learner(student, Tuning(), 1, seed=0)
 
 
 def loaded(name: str, size: int, cache: Path) -> TimmBackbone:

@@ -34,9 +34,7 @@ def measure_pace(backbone: TimmBackbone, squares: Batch, n_classes: int, tuning:
     """
     some = np.ascontiguousarray(squares[: tuning.batch])
     targets = np.full((len(some), n_classes), 1 / n_classes)
-    student = Student(deepcopy(backbone.network), _blank_head(backbone.width, n_classes))
-    student.quicken(backbone.plan, backbone.size)
-    learner = Learner(student, tuning, STEPS, seed=0)
+    learner = blank_learner(backbone, n_classes, tuning, STEPS)
     material, convert = Material(some, np.arange(len(some)), targets), to_pixels(backbone)
     seen = np.zeros((len(some), backbone.size, backbone.size, 3), dtype=np.uint8)
     learned, looked = [], []
@@ -48,6 +46,13 @@ def measure_pace(backbone: TimmBackbone, squares: Batch, n_classes: int, tuning:
         learned.append(middle - start)
         looked.append(time.perf_counter() - middle)
     return Pace(1000 * min(learned) / len(some), 1000 * min(looked) / len(some))
+
+
+def blank_learner(backbone: TimmBackbone, n_classes: int, tuning: Tuning, epochs: int) -> Learner:
+    """One that has learned nothing, as quick as one that learns."""
+    student = Student(deepcopy(backbone.network), _blank_head(backbone.width, n_classes))
+    student.quicken(backbone.plan, backbone.size)
+    return Learner(student, tuning, epochs, seed=0)
 
 
 def _blank_head(width: int, n_classes: int) -> Layers:
