@@ -112,6 +112,8 @@ class Tuned:
 
     def giving(self, features: str) -> "Tuned":
         """The same network giving its head other features, as many: see ``embed.backbone.FEATURES``."""
+        if features == self.backbone.features:
+            return self
         backbone = replace(self.backbone, features=features)
         return replace(self, backbone=backbone.retrained(self.backbone.network))
 
