@@ -114,16 +114,14 @@ def _audit_images(
 
 
 def _audit_run(place: Path, images: Path | None, look: LookFlags, progress: "Progress") -> "Audited":
-
     from assay.recipes.auditing import audit_dataset
     from assay.recipes.stored import stored_features
     from assay.review.run import read_review_run
 
     run = read_review_run(place, images, command="audit")
     dataset, features = stored_features(run, run.images, look.place, workers=look.workers, progress=progress)
-    holdout = run.held_out
     return audit_dataset(
-        dataset, features, holdout=holdout, fixed=run.proposed, share=look.share, seed=look.seed
+        dataset, features, holdout=run.held_out, fixed=run.proposed, share=look.share, seed=look.seed
     )
 
 
