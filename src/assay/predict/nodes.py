@@ -6,6 +6,9 @@ from typing import Any
 import numpy as np
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
+OURS = "assay-"
+"""Names begin with it, whose dash keeps them from those that torch gives, which are Python's."""
+
 
 @dataclass
 class Nodes:
@@ -16,14 +19,13 @@ class Nodes:
 
     def apply(self, operator: str, *inputs: str, name: str = "", **attributes: Any) -> str:
         """Add an operator; the name of what it gives, ``name`` or one of its own."""
-        # The dash keeps these names from those that torch gives, which are Python's.
-        name = name or f"assay-{len(self.operators)}"
+        name = name or f"{OURS}{len(self.operators)}"
         self.operators.append(helper.make_node(operator, inputs, [name], **attributes))
         return name
 
     def hold(self, values: np.ndarray, name: str = "") -> str:
         """Keep an array in the graph; its name."""
-        name = name or f"assay-held-{len(self.tensors)}"
+        name = name or f"{OURS}held-{len(self.tensors)}"
         self.tensors.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
         return name
 

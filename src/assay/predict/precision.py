@@ -4,6 +4,8 @@ Pixels go in and probabilities come out as before, so whatever runs the graph ne
 
 int8 is static: each tensor's range is read off a few images, then numbers are whole multiples of a step
 (Jacob et al. 2018, arXiv:1712.05877), written as QuantizeLinear and DequantizeLinear around the operators.
+What leads to the first layer and from feature to feature stays in float32: next to no work, and the features
+have ranges of their own, which one step for all of them would coarsen. Biases make up for what is left.
 """
 
 import io
@@ -21,10 +23,17 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
 from assay._types import Batch
-from assay.predict.graph_check import INPUT, OPSET
+from assay.predict.graph_check import INPUT, OPSET, OUTPUT
+from assay.predict.nodes import OURS
+from assay.predict.shifts import shift_back
 
 BATCH = 32
 """Images that are calibrated on at a time."""
+
+MEANS = ("ReduceMean", "GlobalAveragePool")
+
+SHIFTED = 128
+"""Of those, biases are corrected on as many at most."""
 
 METHODS = {"minmax": CalibrationMethod.MinMax, "percentile": CalibrationMethod.Percentile}
 """Which range a tensor gets: all that was seen, or all but a hundred-thousandth at either end."""
@@ -61,10 +70,14 @@ def to_int8(graph: bytes, images: Batch, how: Quantisation) -> bytes:
     images : (N, S, S, 3), one or more, like those that it will see
     """
     model = onnx.load_from_string(graph)
+    for node in model.graph.node:
+        # Nodes are chosen by name, and ours have none.
+        node.name = node.name or node.output[0]
     with tempfile.TemporaryDirectory() as folder, _silent():
         whole, prepared, made = (Path(folder) / f"{name}.onnx" for name in ("whole", "prepared", "int8"))
-        whole.write_bytes(graph)
+        onnx.save(model, whole)
         quant_pre_process(whole, prepared, skip_symbolic_shape=True)
+        plain = onnx.load(prepared)
         quantize_static(
             prepared,
             made,
@@ -74,9 +87,11 @@ def to_int8(graph: bytes, images: Batch, how: Quantisation) -> bytes:
             calibrate_method=METHODS[how.method],
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
-            nodes_to_exclude=_first_convolutions(onnx.load(prepared), how.kept),
+            nodes_to_exclude=[*_in_passing(plain), *_first_convolutions(plain, how.kept)],
         )
-        return _finished(onnx.load(made), model, "int8")
+        rounded = onnx.load(made)
+        shift_back(rounded, plain, images[:SHIFTED])
+        return _finished(rounded, model, "int8")
 
 
 def count_convolutions(graph: bytes) -> int:
@@ -94,6 +109,16 @@ class _Reader:
         """The next input of the graph; None after the last."""
         part = next(self._parts, None)
         return None if part is None else {INPUT: part}
+
+
+def _in_passing(model: Any) -> list[str]:
+    """Names of what this project wrote around the network, and of the means that features are; no layers."""
+    return [
+        node.name
+        for node in model.graph.node
+        if node.op_type in MEANS
+        or (node.op_type != "Gemm" and (node.output[0].startswith(OURS) or node.output[0] == OUTPUT))
+    ]
 
 
 def _convolutions(model: Any) -> list[str]:

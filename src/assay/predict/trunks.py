@@ -14,7 +14,7 @@ from assay._errors import GateError
 from assay.embed.histogram import HistogramBackbone
 from assay.embed.tiny import TinyBackbone
 from assay.predict.graph_check import OPSET
-from assay.predict.nodes import Nodes
+from assay.predict.nodes import OURS, Nodes
 
 
 def add_tiny(nodes: Nodes, pixels: str, size: int) -> str:
@@ -62,7 +62,7 @@ def add_network(nodes: Nodes, pixels: str, size: int, network: Any) -> str:
     GateError : an operator that ONNX does not have, or features that depend on the size of the batch
     """
     channels_first = nodes.apply("Transpose", pixels, perm=[0, 3, 1, 2])
-    features = "assay-features"
+    features = f"{OURS}features"
     found = _exported(network, size, channels_first, features)
     opsets = [(opset.domain, opset.version) for opset in found.opset_import]
     if opsets != [("", OPSET)] or found.functions:

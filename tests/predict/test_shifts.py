@@ -1,0 +1,83 @@
+"""Biases take back what rounding shifts on average."""
+
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+pytest.importorskip("torch")
+
+from assay.predict import precision
+from assay.predict.precision import Quantisation, to_int8
+from assay.predict.runtime import load_runtime
+
+COARSE = Quantisation(per_channel=False, method="minmax")
+
+
+@pytest.fixture
+def uncorrected(conv_model, conv_images, monkeypatch):
+    """The int8 graph as the quantiser leaves it."""
+    with monkeypatch.context() as patch:
+        patch.setattr(precision, "shift_back", lambda *_: None)
+        return to_int8(conv_model.graph, conv_images, COARSE)
+
+
+def says(model, graph, images):
+    return load_runtime(replace(model, graph=graph)).probabilities(images)
+
+
+def test_the_mean_of_each_channel_comes_back(conv_model, conv_images, uncorrected):
+    """Of every layer's output; before, each channel is off by what its weights were rounded by."""
+    corrected = to_int8(conv_model.graph, conv_images, COARSE)
+    plain = layer_means(conv_model.graph, conv_images)
+    before, after = (layer_means(graph, conv_images) for graph in (uncorrected, corrected))
+    assert len(plain) == len(before) == len(after) == 3
+    for place in range(3):
+        off_before, off_after = np.abs(before[place] - plain[place]), np.abs(after[place] - plain[place])
+        assert off_after.max() < max(0.3 * off_before.max(), 1e-3)
+
+
+def layer_means(graph, images):
+    """Of each channel of each convolution and Gemm, in the order in which they run."""
+    import onnxruntime
+
+    model = onnx.load_from_string(graph)
+    outputs = [node.output[0] for node in model.graph.node if node.op_type in ("Conv", "Gemm")]
+    model.graph.output.extend(onnx.helper.make_tensor_value_info(name, 1, None) for name in outputs)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    found = session.run(outputs, {"images": images})
+    return [values.mean(axis=(0, *range(2, values.ndim))) for values in found]
+
+
+def test_only_biases_change(conv_model, conv_images, uncorrected):
+    """All other numbers and the operators are those of the quantiser."""
+    corrected = to_int8(conv_model.graph, conv_images, COARSE)
+    one, other = (onnx.load_from_string(graph).graph for graph in (uncorrected, corrected))
+    assert list(one.node) == list(other.node)
+    changed = {
+        a.name
+        for a, b in zip(one.initializer, other.initializer, strict=True)
+        if not np.array_equal(numpy_helper.to_array(a), numpy_helper.to_array(b))
+    }
+    biases = {
+        source.input[0]
+        for node in one.node
+        if node.op_type in ("Conv", "Gemm")
+        for source in one.node
+        if source.output[0] == node.input[2]
+    }
+    assert changed
+    assert changed <= biases
+
+
+def test_probabilities_come_nearer(conv_model, conv_images, uncorrected):
+    """On images that the biases were not corrected on."""
+    seen, new = conv_images[::2], conv_images[1::2]
+    expected = says(conv_model, conv_model.graph, new)
+    corrected = to_int8(conv_model.graph, seen, COARSE)
+    off, off_before = (
+        np.abs(says(conv_model, graph, new) - expected).mean() for graph in (corrected, uncorrected)
+    )
+    assert off < 0.8 * off_before
