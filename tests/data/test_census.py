@@ -45,3 +45,14 @@ def test_nothing_found_means_no_notes():
     """An empty place has nothing to say."""
     names, skipped, order = Census().rows()
     assert (Census().notes(), names, skipped, order.size) == ((), (), {}, 0)
+
+
+@pytest.mark.parametrize("added", [("1.png", "2.png", "10.png"), ("10.png", "2.png", "1.png")])
+def test_rows_that_come_in_order_are_not_sorted_again(added, monkeypatch):
+    """A million keys are large, and zip files are in order as a rule."""
+    census, sorts = Census(), []
+    monkeypatch.setattr(Census, "_sorted", lambda _: sorts.append(1) or [2, 1, 0])
+    for name in added:
+        census.add(name)
+    assert census.rows().names == ("1.png", "2.png", "10.png")
+    assert len(sorts) == (added[0] != "1.png")

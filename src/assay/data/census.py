@@ -45,10 +45,15 @@ class Census:
 
     def rows(self) -> "Rows":
         """What was added, in natural order."""
-        order = sorted(range(len(self.names)), key=lambda index: natural_key(self.names[index]))
-        names = tuple(self.names[index] for index in order)
+        in_order = all(one <= other for one, other in pairwise(map(natural_key, self.names)))
+        # Most places list their images in order, and keys take more memory than names.
+        places = np.arange(len(self.names)) if in_order else np.array(self._sorted(), dtype=np.int64)
+        names = tuple(self.names if in_order else (self.names[place] for place in places.tolist()))
         faults = {index: self.skipped[name] for index, name in enumerate(names) if name in self.skipped}
-        return Rows(names, faults, np.array(order, dtype=np.int64))
+        return Rows(names, faults, places)
+
+    def _sorted(self) -> list[int]:
+        return sorted(range(len(self.names)), key=lambda place: natural_key(self.names[place]))
 
     def notes(self) -> tuple[str, ...]:
         """What the user should know, one line for each kind."""
@@ -86,10 +91,12 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _equal_but_for_case(names: Sequence[str]) -> list[list[str]]:
-    folded = sorted(map(str.casefold, names))
-    shared = {one for one, other in pairwise(folded) if one == other}
+    """By numbers of eight bytes first: lists of a million names are large."""
+    hashes = np.fromiter((hash(name.casefold()) for name in names), dtype=np.int64, count=len(names))
+    ordered = np.sort(hashes)
+    shared = ordered[1:][ordered[1:] == ordered[:-1]]
+    suspects: list[int] = np.flatnonzero(np.isin(hashes, shared)).tolist()
     groups: dict[str, list[str]] = {}
-    for name in names if shared else ():
-        if name.casefold() in shared:
-            groups.setdefault(name.casefold(), []).append(name)
-    return sorted(sorted(group) for group in groups.values())
+    for name in (names[place] for place in suspects):
+        groups.setdefault(name.casefold(), []).append(name)
+    return sorted(sorted(group) for group in groups.values() if len(group) > 1)
