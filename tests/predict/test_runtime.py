@@ -66,7 +66,7 @@ def test_batches_and_threads_change_nothing(model, images, monkeypatch):
     loaded = load_runtime(model, threads=2)
     alone = np.concatenate([loaded.probabilities(images[row : row + 1]) for row in range(40)])
     assert alone == pytest.approx(expected, abs=1e-6)
-    monkeypatch.setattr(runtime, "BATCH", 7)
+    monkeypatch.setattr(runtime, "CALL", 7)
     assert loaded.probabilities(images) == pytest.approx(expected, abs=1e-6)
     with ThreadPoolExecutor(4) as pool:
         for found in pool.map(loaded.probabilities, [images] * 8):

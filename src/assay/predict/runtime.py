@@ -24,7 +24,10 @@ from assay.learn.model import MOST_PIXELS, Model, load_model
 from assay.predict.graph_check import INPUT, OUTPUT, check_graph, read_metadata
 
 BATCH = 32
-"""Images in one call at most: larger batches leave the processor's cache and are slower."""
+"""Images that are handed over together where there are many, and that figures of batches are of."""
+
+CALL = 16
+"""Images in one call at most: with more, a call leaves the processor's cache and holds more memory."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ class Runtime:
                 f"images: expected uint8 (N, {self.size}, {self.size}, 3), got {images.dtype} {images.shape}"
             )
         n, none = len(images), np.zeros((0, len(self.labels)), dtype=np.float32)
-        parts = np.array_split(images, max(-(-n // BATCH), min(self.threads, n), 1))
+        parts = np.array_split(images, max(-(-n // CALL), min(self.threads, n), 1))
         if len(parts) == 1:
             return self._run(images) if n else none
         return np.concatenate(list(self.pool.map(self._run, parts)))
