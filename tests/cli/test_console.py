@@ -30,7 +30,7 @@ def test_control_characters_are_shown_and_not_obeyed(capsys):
 def clock(monkeypatch):
     """A clock that a test sets."""
     now = [0.0]
-    monkeypatch.setattr("assay.cli.console.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("assay.cli.console.time.monotonic", lambda: float(now[0]))
     return now
 
 
@@ -49,6 +49,21 @@ def test_without_a_terminal_a_line_comes_now_and_then(clock, capsys):
         "embed: 2,200 of 5,000, 105 a second, 27 s left",
         "believe: 2 of 5, 30 s left",
     ]
+
+
+def test_a_stage_that_begins_again_has_a_new_rate(clock, capsys):
+    """Images are asked about twice; the second time is no part of the first."""
+    lines = Lines(last=0.0)
+    for second, done, total in (
+        (1, 100, 5000),
+        (50, 5000, 5000),
+        (59, 0, 900),
+        (60, 10, 900),
+        (70, 110, 900),
+    ):
+        clock[0] = second
+        lines("ask", done, total)
+    assert capsys.readouterr().err.splitlines()[-1] == "ask: 110 of 900, 10 a second, 79 s left"
 
 
 def test_quiet_progress_says_nothing(capsys):

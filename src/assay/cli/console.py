@@ -59,33 +59,48 @@ def _rich_bar() -> "Iterator[Progress]":
         TextColumn("{task.fields[rate]}"),
     )
     with Bars(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bars:
-        tasks: dict[str, tuple[int, float]] = {}
+        tasks: dict[str, int] = {}
+        starts = Starts()
 
         def advance(stage: str, done: int, total: int) -> None:
             if stage not in tasks:
-                tasks[stage] = int(bars.add_task(stage, total=total, rate="")), time.monotonic()
-            task, start = tasks[stage]
+                tasks[stage] = int(bars.add_task(stage, total=total, rate=""))
+            task, start = tasks[stage], starts.of(stage, done)
             rate = done / max(time.monotonic() - start, 1e-6)
-            bars.update(task, completed=done, rate=f"{rate:,.0f}/s" if rate >= 10 else "")  # type: ignore[arg-type]  # rich's TaskID is an int
+            shown = f"{rate:,.0f}/s" if rate >= 10 else ""
+            bars.update(task, total=total, completed=done, rate=shown)  # type: ignore[arg-type]  # rich's TaskID is an int
 
         yield advance
+
+
+@dataclass
+class Starts:
+    """When each stage began; one that counts from the beginning again begins again."""
+
+    seen: dict[str, tuple[float, int]] = field(default_factory=dict)
+    """Stage -> when its first items were finished, and how many there are now."""
+
+    def of(self, stage: str, done: int) -> float:
+        """When the stage began of which ``done`` items are finished now."""
+        start, before = self.seen.get(stage, (0.0, done + 1))
+        start = start if before <= done else time.monotonic()
+        self.seen[stage] = start, done
+        return start
 
 
 @dataclass
 class Lines:
     """Progress where there is no terminal."""
 
-    started: dict[str, float] = field(default_factory=dict)
-    """Stage -> when its first items were finished."""
+    starts: Starts = field(default_factory=Starts)
     last: float = field(default_factory=time.monotonic)
     """When something was last said."""
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         """Say how far it is, unless that was done a moment ago."""
         now = time.monotonic()
-        self.started.setdefault(stage, now)
-        spent = now - self.started[stage]
-        if now - self.last < SHOW_EVERY_S or not spent:
+        spent = now - self.starts.of(stage, done)
+        if now - self.last < SHOW_EVERY_S or spent <= 0:
             return
         self.last = now
         left = spent / done * (total - done)
