@@ -11,6 +11,7 @@
 Names are loaded when they are first used: importing the package loads neither torch nor scikit-learn.
 """
 
+import os
 import sys
 from importlib import import_module
 from types import ModuleType
@@ -27,6 +28,11 @@ if TYPE_CHECKING:
     from assay.predict.predictor import load_model
     from assay.recipes.shortcuts import embed_images, fix_labels, read_dataset, run
     from assay.report import write_report
+
+# From 1.29 on onnxruntime tells its maker what it runs, and keeps an identifier of this machine in the home
+# folder, unless one of these was set before it is first imported; the later call that it has does not suffice.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+os.environ.setdefault("ORT_TELEMETRY_DISABLED", "1")
 
 __version__ = "0.1.0.dev0"
 

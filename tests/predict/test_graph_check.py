@@ -119,7 +119,18 @@ def no_output(read):
     del read.graph.output[:]
 
 
+def many_sides(read):
+    """A product that takes minutes to compute."""
+    read.graph.initializer[0].dims[:] = [2**62] * 5_000
+
+
+def training(read):
+    read.training_info.add()
+
+
 HOSTILE = {
+    many_sides: r"expected no tensor '.*' of 5000 sides, got some",
+    training: r"expected no functions, training or fields of its own, got some",
     outside("../secret"): r"expected no tensor '.*' in another file, got some",
     outside("/etc/passwd"): r"expected no tensor '.*' in another file, got some",
     outside_quietly: r"expected no tensor '.*' in another file, got some",
@@ -127,7 +138,7 @@ HOSTILE = {
     own_domain: r"domain of Cast: expected none, got com.microsoft",
     more_domains: r"operators: expected ONNX 18, got ONNX 18; com.evil 1",
     other_opset: r"operators: expected ONNX 18, got ONNX 21",
-    function: r"expected no functions or training, got some",
+    function: r"expected no functions, training or fields of its own, got some",
     loop: r"expected no graphs or sparse tensors in If, got some",
     sparse: r"expected no sparse tensors, got some",
     giant: r"expected no tensor '.*' larger than its bytes, got some",
@@ -158,6 +169,14 @@ def test_our_own_graph_passes(model):
         check_graph(model.graph, 32, 2)
 
 
+def test_a_field_that_others_take_for_the_graph_is_refused(model):
+    """Google's parser drops the upper bits of a field's number: what is another field here is a graph there."""
+    second = helper.make_graph([], "second", [], []).SerializeToString()
+    hidden = b"\xba\x80\x80\x80\x10" + bytes([len(second)]) + second
+    with pytest.raises(ModelError, match=r"got something else \(a field of number 536870919\)$"):
+        check_graph(model.graph + hidden, 32, 3)
+
+
 def test_two_graphs_in_one_file_are_refused(model):
     """Parsers merge what comes twice: the second half would escape a check of the first."""
     with pytest.raises(ModelError, match=r"operators: expected ONNX 18, got ONNX 18; ONNX 18"):
@@ -172,7 +191,7 @@ def test_two_graphs_in_one_file_are_refused(model):
     ("data", "why"),
     [
         (b"\x00\x01\x02ORTM", r"operators: expected ONNX 18, got none|expected an ONNX file"),
-        (b"PK\x03\x04 a zip", r"expected an ONNX file, got something else \(wire type"),
+        (b"PK\x03\x04 a zip", r"expected an ONNX file, got something else \(a field of number 0\)"),
         (b"\x80" * 50, r"expected an ONNX file, got something else \(a number without an end\)"),
         (b"\x42\x02\x0a\xff", r"expected an ONNX file, got something else"),
     ],

@@ -58,6 +58,8 @@ def test_any_bytes_are_read_or_refused(data):
     ("data", "why"),
     [
         (b"\x80" * 20, r"^a number without an end$"),
+        (b"\x02\x00", r"^a field of number 0$"),
+        (b"\xba\x80\x80\x80\x10\x00", r"^a field of number 536870919$"),
         (b"\x08", r"^a number without an end$"),
         (
             b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\x7f",

@@ -271,3 +271,18 @@ def test_a_lone_graph_that_is_not_ours_is_refused(model, tmp_path, name, value):
     file.write_bytes(b"PK\x03\x04 no graph")
     with pytest.raises(ModelError, match=r"alone\.onnx: expected a file of assay export"):
         load_runtime(file)
+
+
+def test_the_runtime_tells_nobody(model, tmp_path):
+    """Onnxruntime would keep an identifier of the machine in the home folder, and send what it runs."""
+    model.save(tmp_path / "model")
+    home = tmp_path / "home"
+    home.mkdir()
+    # It is silent by itself where it believes to be tested.
+    told = ("CI", "ORT_DISABLE_TELEMETRY", "ORT_TELEMETRY_DISABLED")
+    kept = {name: value for name, value in os.environ.items() if name not in told}
+    environment = kept | {"HOME": str(home), "PYTHONPATH": os.pathsep.join(sys.path)}
+    code = "import sys, assay; print(assay.load_model(sys.argv[1]).labels)"
+    command = [sys.executable, "-c", code, str(tmp_path / "model")]
+    subprocess.run(command, env=environment, capture_output=True, check=True)
+    assert [*home.rglob("*")] == []

@@ -16,6 +16,11 @@ OPSET = 18
 
 INPUT, OUTPUT = "images", "probabilities"
 
+_MODEL_FIELDS = {1, 2, 3, 4, 5, 6, 7, 8, 14}
+"""From the version of the format to the metadata: all but training, functions and configurations."""
+
+_MOST_SIDES = 8
+
 _TYPES = {1: "float32", 2: "uint8"}
 
 
@@ -51,7 +56,7 @@ def _check_model(model: Message, takes: str, gives: str) -> None:
     opsets = [(part.text(1) or "ONNX", *part.numbers(2)) for part in model.parts(8)]
     _expect("operators", f"ONNX {OPSET}", "; ".join(" ".join(map(str, opset)) for opset in opsets))
     _expect("number of graphs", 1, len(model.parts(7)))
-    _refuse("functions or training", 20 in model or 25 in model)
+    _refuse("functions, training or fields of its own", bool(model.fields - _MODEL_FIELDS))
     (graph,) = model.parts(7)
     _refuse("sparse tensors", 15 in graph)
     _expect("input", takes, "; ".join(map(_described, graph.parts(11))))
@@ -86,6 +91,7 @@ def _check_node(node: Message) -> None:
 
 def _check_tensor(tensor: Message) -> None:
     name, sides = f"tensor {tensor.text(8)!r}", tensor.numbers(1)
+    _refuse(f"{name} of {len(sides)} sides", len(sides) > _MOST_SIDES)
     _refuse(f"{name} in another file", 13 in tensor or any(tensor.numbers(14)))
     # Of numbers that are packed as densely as any, two lie in a byte.
     held = 2 * sum(tensor.size(field) for field in (4, 5, 6, 7, 9, 10, 11))

@@ -23,8 +23,16 @@ class Message:
         place = 0
         while place < len(data):
             key, place = _varint(data, place)
+            # Google's parser keeps 32 bits of a key: a larger one is another field there than here.
+            if not 8 <= key < 1 << 32:
+                raise ValueError(f"a field of number {key >> 3}")
             value, place = _value(data, place, key & 7)
             self._fields[key >> 3].append(value)
+
+    @property
+    def fields(self) -> set[int]:
+        """The numbers of those that are there."""
+        return {*self._fields}
 
     def __contains__(self, number: int) -> bool:
         """Whether the field is there."""
