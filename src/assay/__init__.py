@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from assay.report import write_report
 
 # From 1.29 on onnxruntime tells its maker what it runs, and keeps an identifier of this machine in the home
-# folder, unless one of these was set before it is first imported; the later call that it has does not suffice.
+# folder, unless one of these was set before it is first imported; its own call comes too late.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("ORT_TELEMETRY_DISABLED", "1")
 

@@ -58,6 +58,16 @@ def ending_with(assay, monkeypatch):
     return give
 
 
+FULL = "assay: out of memory; end other programs, or try fewer --workers\n"
+
+
+def while_importing(error):
+    """What becomes of an error while a module of C++ is loaded."""
+    failed = ImportError("initialization failed")
+    failed.__cause__ = error
+    return failed
+
+
 @pytest.mark.parametrize(
     ("error", "code", "message"),
     [
@@ -68,7 +78,9 @@ def ending_with(assay, monkeypatch):
         (SystemExit(None), 0, ""),
         (SystemExit(3), 3, ""),
         (SystemExit("words"), 1, ""),
-        (MemoryError(), 6, "assay: out of memory; a smaller --size needs less\n"),
+        (MemoryError(), 6, FULL),
+        (RuntimeError("can't start new thread"), 6, FULL),
+        (while_importing(KeyboardInterrupt()), 130, "assay: interrupted\n"),
         (
             OSError(errno.ENOSPC, "No space left on device"),
             6,

@@ -1,3 +1,4 @@
+import io
 import struct
 import subprocess
 import sys
@@ -241,3 +242,16 @@ def test_any_damage_is_decoded_or_skipped(data, flips, end, accept):
     else:
         assert found.reason
         assert found.detail
+
+
+def test_a_full_memory_is_no_fault_of_the_image(monkeypatch):
+    """It would be a skipped row, and the run a success."""
+
+    def full(*_):
+        raise MemoryError
+
+    monkeypatch.setattr("assay.data.images._load", full)
+    held = io.BytesIO()
+    Image.new("RGB", (40, 40)).save(held, "PNG")
+    with pytest.raises(MemoryError):
+        decode(held.getvalue())

@@ -170,7 +170,7 @@ def test_our_own_graph_passes(model):
 
 
 def test_a_field_that_others_take_for_the_graph_is_refused(model):
-    """Google's parser drops the upper bits of a field's number: what is another field here is a graph there."""
+    """Google's parser drops the upper bits of a field's number: another field here is a graph there."""
     second = helper.make_graph([], "second", [], []).SerializeToString()
     hidden = b"\xba\x80\x80\x80\x10" + bytes([len(second)]) + second
     with pytest.raises(ModelError, match=r"got something else \(a field of number 536870919\)$"):

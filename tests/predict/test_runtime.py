@@ -273,6 +273,20 @@ def test_a_lone_graph_that_is_not_ours_is_refused(model, tmp_path, name, value):
         load_runtime(file)
 
 
+@pytest.mark.parametrize(
+    "words", ["Failed to allocate memory for requested buffer of size 9437184", "std::bad_alloc"]
+)
+def test_a_full_memory_is_no_fault_of_the_model(model, images, words):
+    """Who hears that a model is damaged copies it again, to no avail."""
+
+    class Full:
+        def run(self, *_):
+            raise RuntimeError(words)
+
+    with pytest.raises(MemoryError, match=words):
+        replace(load_runtime(model), session=Full()).probabilities(images)
+
+
 def test_the_runtime_tells_nobody(model, tmp_path):
     """Onnxruntime would keep an identifier of the machine in the home folder, and send what it runs."""
     model.save(tmp_path / "model")

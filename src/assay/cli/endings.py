@@ -57,7 +57,7 @@ def _refusal(error: BaseException) -> Ending | None:
 
 
 def _interruption(error: BaseException) -> Ending | None:
-    if isinstance(error, KeyboardInterrupt | typer.Abort):
+    if isinstance(error, KeyboardInterrupt | typer.Abort) or _while_importing(error):
         return Ending(INTERRUPTED, "interrupted", resumes=True)
     if isinstance(error, SystemExit) and error.code == TERMINATED:
         return Ending(TERMINATED, "terminated", resumes=True)
@@ -71,9 +71,16 @@ def _interruption(error: BaseException) -> Ending | None:
     return None
 
 
+def _while_importing(error: BaseException) -> bool:
+    """Whether Ctrl-C came while a module of C++ was loaded, which makes another error of it."""
+    inner = error.__cause__ or error.__context__
+    return isinstance(error, ImportError | RuntimeError) and isinstance(inner, KeyboardInterrupt)
+
+
 def _shortage(error: BaseException) -> Ending | None:
-    if isinstance(error, MemoryError):
-        return Ending(ResourceError.exit_code, "out of memory; a smaller --size needs less", resumes=True)
+    if isinstance(error, MemoryError) or "can't start new thread" in str(error):
+        words = "out of memory; end other programs, or try fewer --workers"
+        return Ending(ResourceError.exit_code, words, resumes=True)
     if isinstance(error, OSError) and error.errno in _FULL:
         return Ending(ResourceError.exit_code, f"no room to write: {error.strerror}", resumes=True)
     return None

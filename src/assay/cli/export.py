@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from assay.cli import flags
 from assay.cli.console import percent, percent_range, progress_bar, say, show, table
-from assay.cli.targets import check_file
+from assay.cli.targets import check_apart, check_file
 
 if TYPE_CHECKING:
     from assay.recipes.export_run import Exported
@@ -45,6 +45,7 @@ def export_command(
 ) -> int:
     """Write a run's model as one small file, and try it before."""
     check_file(export.out)
+    check_apart(export.out, run, *([images] if images else []))
     card = export.out.with_name(f"{export.out.name}.md")
 
     from assay.data.write import write_bytes_atomic, write_text_atomic

@@ -12,7 +12,7 @@ from assay._errors import UsageError
 from assay.cli import flags, lineup
 from assay.cli.console import progress_bar, say
 from assay.cli.endings import SKIPPED
-from assay.cli.targets import check_file
+from assay.cli.targets import check_apart, check_file
 
 EXAMPLES = (
     "assay predict out/ new_images/ -o predictions.csv",
@@ -102,6 +102,8 @@ def predict_command(
     quiet: flags.Quiet = False,
 ) -> int:
     """Predict the class of every image: one row an image, in order."""
+    if rows.target is not None:
+        check_apart(rows.target, model, images)
     if all_recipes:
         if manner != MannerFlags():
             raise UsageError("--min-confidence, --coverage: expected one model, got --all-recipes")

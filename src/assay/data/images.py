@@ -118,6 +118,9 @@ def to_square(pixels: Pixels, size: int, interpolation: str = "bicubic") -> Squa
 def _attempt(data: bytes, at_least: int | None, limits: Limits, keep_part: bool) -> Decoded | Skipped:
     try:
         return _decode(data, at_least, limits, keep_part)
+    except MemoryError:
+        # Its size is within the limits: this machine is full, and the image may be good.
+        raise
     except Exception as error:  # noqa: BLE001  # hostile bytes can make a parser raise anything
         return _fault(error, data)
 
