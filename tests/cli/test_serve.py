@@ -1,7 +1,10 @@
 """assay serve, as a process."""
 
 import json
+import resource
 import signal
+import socket
+import time
 import urllib.error
 import urllib.request
 
@@ -32,6 +35,16 @@ def ask(address, body=None, **headers):
             return error.code, error.read().decode()
 
 
+def attempts(address, body):
+    """Statuses, or None where the connection was closed: it takes a moment until the others are gone."""
+    for _ in range(100):
+        try:
+            yield ask(address, body)[0]
+        except OSError:
+            time.sleep(0.05)
+            yield None
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_answers_until_it_is_ended_politely(server, small_data, number):
     """A file gets its label; a request by another name is refused; it ends with 0."""
@@ -47,6 +60,22 @@ def test_it_answers_until_it_is_ended_politely(server, small_data, number):
     assert process.returncode == 0
     assert out == ""
     assert err.splitlines() == ["model 'trees' is ready: POST an image file to /predict; Ctrl-C ends"]
+
+
+def test_idle_connections_keep_nobody_out(server, small_data):
+    """More of them than the process may hold: those beyond are closed, and it goes on."""
+    process, address = server
+    resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (200, 200))
+    host, port = address.removeprefix("http://").split(":")
+    idle = [socket.create_connection((host, int(port)), timeout=5) for _ in range(300)]
+    assert idle[-1].recv(1) == b""  # closed by the server
+    for connection in idle:
+        connection.close()
+    image = (small_data.images / "0.png").read_bytes()
+    assert next(status for status in attempts(f"{address}/predict", image) if status) == 200
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=30)
+    assert len(err.splitlines()) == 1
 
 
 def test_a_place_it_may_not_listen_on_is_refused(assay, finished):

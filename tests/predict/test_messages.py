@@ -58,8 +58,49 @@ def test_a_body_that_never_ends_is_given_up(browser, echo):
 
     headers = [("host", HOST), *BEARER.items()]
     answer = browser.loop.run_until_complete(converse(browser.app, "POST", "/x", headers, dribble))
-    assert answer.status == 503
+    assert answer.status == 408
     assert echo.asked == []
+
+
+def test_too_many_large_bodies_are_refused(browser, echo):
+    """Each may be allowed and all together fill the memory; who ends makes room."""
+    guard = browser.app
+    headers = [("host", HOST), *BEARER.items()]
+    guard.bodies.held = guard.bodies.room - 300
+    answer = browser.loop.run_until_complete(send(guard, "POST", "/x", headers, [b"x" * 200, b"x" * 200]))
+    assert (answer.status, echo.asked) == (503, [])
+    assert guard.bodies.held == guard.bodies.room - 300
+    assert browser.loop.run_until_complete(send(guard, "POST", "/x", headers, [b"x" * 200])).status == 200
+    assert guard.bodies.held == guard.bodies.room - 300
+
+
+def test_who_sends_too_much_can_hear_it(browser):
+    """What is announced is taken for a moment, so that the client comes to read the answer."""
+    left = [b"x" * 400] * 3
+
+    async def receive():
+        left.pop()
+        return {"type": "http.request", "body": b"x", "more_body": bool(left)}
+
+    headers = [("host", HOST), ("content-length", "5000"), *BEARER.items()]
+    answer = browser.loop.run_until_complete(converse(browser.app, "POST", "/x", headers, receive))
+    assert (answer.status, left) == (413, [])
+
+
+def test_a_server_that_ends_at_once_says_nothing(browser, echo):
+    """The answer that was begun is given up without a word in the log."""
+
+    async def asked_and_ended():
+        async def never():
+            await asyncio.sleep(60)
+
+        headers = [("host", HOST), *BEARER.items()]
+        task = asyncio.create_task(converse(browser.app, "POST", "/x", headers, never))
+        await asyncio.sleep(0)
+        task.cancel()
+        return await task
+
+    assert browser.loop.run_until_complete(asked_and_ended()).status == 0
 
 
 def test_a_client_that_goes_away_ends_quietly(browser, echo):

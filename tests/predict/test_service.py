@@ -13,6 +13,7 @@ from browser import HOST, Browser
 from PIL import Image
 from small_runs import CLASSES
 
+from assay._errors import UsageError
 from assay.predict.batch import predict
 from assay.predict.guard import Guard
 from assay.predict.image_requests import MOST_FILES
@@ -52,6 +53,16 @@ def form(*files):
         for name, data in files
     ]
     return b"\r\n".join([*parts, b"--x--\r\n"]), {"content_type": "multipart/form-data; boundary=x"}
+
+
+STRANGE = (*form(("é-+2AA-.png", b"x")), "multipart/form-data; boundary=x; charset=")
+"""A form whose name is in no encoding that there is, once a charset is put after it."""
+
+
+def test_a_name_that_is_no_text_is_answered(client):
+    """A half of a character that needs two cannot be written as UTF-8."""
+    found = post(client, "/predict", STRANGE[0], content_type=STRANGE[2] + "utf-7")
+    assert (found.status, found.json["predictions"][0]["status"]) == (200, "not_an_image")
 
 
 def test_an_image_gets_its_label(client, model, new_images):
@@ -101,6 +112,20 @@ def test_it_abstains_and_gives_sets(client, new_images):
         ("/predict?top=0", b"x", {}, 422, "query.top"),
         ("/predict", b"broken", {"content_type": "multipart/form-data; boundary=x"}, 400, "form"),
         ("/predict", b"broken", {"content_type": "multipart/form-data"}, 400, "form"),
+        (
+            "/predict",
+            form(("a.png", b"x"))[0][:-4],
+            form()[1],
+            400,
+            "form: expected the boundary that ends it",
+        ),
+        (
+            "/predict",
+            STRANGE[0],
+            STRANGE[1] | {"content_type": STRANGE[2] + "undefined"},
+            400,
+            "form: expected UTF-8",
+        ),
         ("/predict", form()[0], form()[1], 400, "expected image files in the form, got none"),
         ("/predict", form(*[("a.png", b"")] * (MOST_FILES + 1))[0], form()[1], 400, "form: Too many files"),
         ("/predict", b"x" * 200_001, {}, 413, "expected at most 200,000 bytes"),
@@ -178,12 +203,14 @@ def test_tensors_get_probabilities(client, runtime):
         ({"shape": [2, 32, 32, 3]}, "expected 6,144 whole numbers"),
         ({"shape": [0, 32, 32, 3]}, "expected from 1 to 256 images, got 0"),
         ({"shape": [-1, 32, 32, 3]}, "expected from 1 to 256 images, got -1"),
-        ({"data": [0.5] * 3072}, "of float64"),
+        ({"data": [0.5] * 3072}, "got float among them"),
         ({"data": [256] * 3072}, "expected numbers from 0 to 255, got 256 to 256"),
-        ({"data": ["a"] * 3072}, "expected 3,072 whole numbers"),
+        ({"data": ["a"] * 3072}, "got str among them"),
         ({"data": [[1], [2, 3]]}, "expected 3,072 whole numbers"),
-        ({"data": [True] * 3072}, "of bool"),
-        ({"data": [2**70] * 3072}, "expected"),
+        ({"data": [True] * 3072}, "got bool among them"),
+        ({"data": ["a" * 10_000, *[1] * 3071]}, "got str among them"),
+        ({"data": [[1] * 3071, 1]}, "expected 3,072 whole numbers"),
+        ({"data": [2**70] * 3072}, "expected numbers from 0 to 255, got 1180591620717411303424"),
     ],
 )
 def test_tensors_that_do_not_fit_are_refused(client, more, words):
@@ -237,6 +264,36 @@ def test_a_model_that_cannot_be_run_is_no_silent_answer(runtime, new_images):
     browser.close()
     assert (first.status, "no such kernel" in first.json["error"]) == (500, True)
     assert second.status == 200
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"name": "a/b"}, "--name: expected a name without '/', got 'a/b'"),
+        ({"labels": ("a", "b", "\ud800")}, "expected labels of Unicode text"),
+    ],
+)
+def test_what_could_never_be_answered_is_refused_at_the_start(runtime, more, words):
+    """A model that no address can name, and a label that JSON cannot hold."""
+    name = more.pop("name", "trees")
+    with pytest.raises(UsageError, match=words):
+        Service(replace(runtime, **more), name).check()
+    Service(runtime, "trees").check()
+
+
+def test_a_full_memory_is_said_and_survived(runtime, new_images):
+    """503, and the next request is answered again."""
+
+    class Full:
+        def run(self, *_):
+            raise MemoryError
+
+    app = make_service(Service(replace(runtime, session=Full()), "trees"))
+    found = post(Browser(Guard(app, port=8765, token=None)), "/predict", (new_images / "5.png").read_bytes())
+    assert (found.status, found.json["error"]) == (
+        503,
+        "this machine is out of memory; send fewer or smaller images",
+    )
 
 
 def test_too_many_waiting_images_are_refused_at_once(runtime, new_images):

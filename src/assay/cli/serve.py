@@ -48,6 +48,7 @@ def serve_command(model: flags.ModelPlace, service: ServiceFlags, quiet: flags.Q
 
     runtime = load_runtime(model)
     served = Service(runtime, service.name or _name_of(model), service.workers, service.max_pixels)
+    served.check()
     listener = listen(service.host, service.port, allow_remote=service.allow_remote)
     host, port = url_host(service.host), listener.getsockname()[1]
     app = Guard(

@@ -11,11 +11,12 @@ import hmac
 import re
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import parse_qs
 
-from assay.predict.messages import RefusedError, read_body, refuse, with_headers
+from assay.predict.messages import Bodies, RefusedError, let_pass, read_body, refuse, with_headers
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -26,6 +27,9 @@ SAFE_METHODS = ("GET", "HEAD")
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 """What a browser may call this machine."""
+
+MANY_BODIES = 16
+"""As many of the largest that are allowed may be held at once."""
 
 _NOT_FORWARDED = (b"range", b"if-range", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host")
 """Range asks for parts of answers, which costs more to grant than it is worth; no proxy is expected."""
@@ -52,6 +56,11 @@ class Guard:
     timeout_s: float = 30.0
     """For a request to arrive, and for its answer to begin and end."""
 
+    @cached_property
+    def bodies(self) -> Bodies:
+        """Of all requests together."""
+        return Bodies(MANY_BODIES * self.max_body_bytes)
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or refuse it."""
         if scope["type"] == "lifespan":
@@ -62,28 +71,32 @@ class Guard:
             await self._answer(scope, receive, with_headers(send))
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        started = False
-
-        async def watched(message: MutableMapping[str, Any]) -> None:
-            nonlocal started
-            started = True
-            await send(message)
-
+        course = _Course(send)
         try:
             async with asyncio.timeout(self.timeout_s):
-                self._check_address(scope)
-                self._check_origin(scope)
-                if self._brings_token(scope):
-                    await self._welcome(watched)
-                    return
-                self._check_secret(scope)
-                body = await read_body(scope, receive, self.max_body_bytes)
-                await self.app(_without(scope, _NOT_FORWARDED), body, watched)
+                await self._let_in(scope, receive, course)
         except RefusedError as refusal:
+            if refusal.status == 413:
+                await let_pass(receive)
             await refuse(send, refusal)
         except TimeoutError:
-            if not started:
-                await refuse(send, RefusedError(503, "this took too long; try again"))
+            if not course.answered:
+                await refuse(send, course.too_slow())
+        except asyncio.CancelledError:
+            # The server ends at once: nobody waits for the answer, nor for a word about it in the log.
+            pass
+
+    async def _let_in(self, scope: Scope, receive: Receive, course: "_Course") -> None:
+        self._check_address(scope)
+        self._check_origin(scope)
+        if self._brings_token(scope):
+            await self._welcome(course.send_on)
+            return
+        self._check_secret(scope)
+        with self.bodies.counted() as take:
+            body = await read_body(scope, receive, self.max_body_bytes, take)
+            course.arrived = True
+            await self.app(_without(scope, _NOT_FORWARDED), body, course.send_on)
 
     def _check_address(self, scope: Scope) -> None:
         """Before anything else: is this request for us? Against DNS rebinding and odd request lines."""
@@ -152,6 +165,26 @@ class Guard:
     def _cookie(self) -> str:
         # Not the token itself, which is in the history of the terminal.
         return hashlib.sha256(f"cookie {self.token}".encode()).hexdigest()
+
+
+@dataclass
+class _Course:
+    """How far a request has come."""
+
+    send: Send
+    arrived: bool = False
+    answered: bool = False
+    """True from the first byte of the answer on."""
+
+    async def send_on(self, message: MutableMapping[str, Any]) -> None:
+        self.answered = True
+        await self.send(message)
+
+    def too_slow(self) -> RefusedError:
+        """Whose fault it is."""
+        if self.arrived:
+            return RefusedError(503, "this took too long; try again")
+        return RefusedError(408, "the request took too long to come; try again")
 
 
 def _all(scope: Scope, name: bytes) -> list[str]:

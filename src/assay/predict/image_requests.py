@@ -9,6 +9,7 @@ from assay.predict.batch import Manner, Predictions
 
 try:
     from fastapi import HTTPException, Request
+    from python_multipart.multipart import parse_options_header
     from starlette.datastructures import UploadFile
     from starlette.exceptions import HTTPException as AnyHTTPError
 except ImportError as error:
@@ -44,15 +45,22 @@ async def read_form(request: Request) -> tuple[list[str], list[bytes]]:
     ------
     HTTPException : 400, a form that cannot be read, or one without files
     """
+    _, options = parse_options_header(request.headers["content-type"])
+    # The parser takes what a cut form has so far for all there was.
+    if b"--" + options.get(b"boundary", b"") + b"--" not in await request.body():
+        raise HTTPException(400, "form: expected the boundary that ends it, got none: it was cut off")
     try:
         form = await request.form(max_files=MOST_FILES, max_fields=MOST_FILES)
     except AnyHTTPError as error:
         raise HTTPException(400, f"form: {error.detail}") from None
+    except (LookupError, ValueError) as error:  # names in an encoding that there is not, or are not in it
+        raise HTTPException(400, f"form: expected UTF-8, got something else ({error})") from None
     try:
         parts = [part for _, part in form.multi_items() if isinstance(part, UploadFile)]
         if not parts:
             raise HTTPException(400, "expected image files in the form, got none")
-        return [part.filename or "" for part in parts], [await part.read() for part in parts]
+        names = [(part.filename or "").encode("utf-8", "replace").decode() for part in parts]
+        return names, [await part.read() for part in parts]
     finally:
         await form.close()
 

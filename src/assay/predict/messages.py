@@ -1,6 +1,9 @@
 """HTTP for the guard: bodies of bounded size, refusals, and the headers of every answer."""
 
-from collections.abc import Awaitable, Callable, MutableMapping
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from dataclasses import dataclass
 from typing import Any
 
 Message = MutableMapping[str, Any]
@@ -23,6 +26,10 @@ NO_STORE = ("cache-control", "no-store")
 """Of answers that say nothing else about it."""
 
 
+LINGER_S = 0.5
+"""For which a body that is too large is still taken from the client."""
+
+
 class RefusedError(Exception):
     """A request that is not let in; ends in an answer, never in the server's log."""
 
@@ -31,8 +38,39 @@ class RefusedError(Exception):
         self.status = status
 
 
-async def read_body(scope: MutableMapping[str, Any], receive: Receive, limit: int) -> Receive:
+@dataclass
+class Bodies:
+    """Bytes of all requests that are being read or answered; more than there is room for are not taken."""
+
+    room: int
+    held: int = 0
+
+    @contextlib.contextmanager
+    def counted(self) -> Iterator[Callable[[int], None]]:
+        """For one request: to be called with the bytes that come; raises RefusedError, 503, for too many."""
+        mine = 0
+
+        def take(n_bytes: int) -> None:
+            nonlocal mine
+            if self.held + n_bytes > self.room:
+                raise RefusedError(503, "too many large requests at once; try again in a moment")
+            self.held += n_bytes
+            mine += n_bytes
+
+        try:
+            yield take
+        finally:
+            self.held -= mine
+
+
+async def read_body(
+    scope: MutableMapping[str, Any], receive: Receive, limit: int, take: Callable[[int], None]
+) -> Receive:
     """The whole body, read before anything is done with it, as a ``receive`` that gives it in one piece.
+
+    Parameters
+    ----------
+    take : is told of the bytes as they come, and may refuse them
 
     Raises
     ------
@@ -46,7 +84,9 @@ async def read_body(scope: MutableMapping[str, Any], receive: Receive, limit: in
         message = await receive()
         if message["type"] == "http.disconnect":
             raise RefusedError(400, "the rest of the request never came")
-        body += message.get("body", b"")
+        piece = message.get("body", b"")
+        take(len(piece))
+        body += piece
         more = message.get("more_body", False)
         if len(body) > limit:
             raise RefusedError(413, f"expected at most {limit:,} bytes")
@@ -56,6 +96,15 @@ async def read_body(scope: MutableMapping[str, Any], receive: Receive, limit: in
         return pieces.pop() if pieces else await receive()
 
     return replay
+
+
+async def let_pass(receive: Receive) -> None:
+    """Read on for a moment, keeping nothing: who is cut off while sending never sees the answer."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(LINGER_S):
+            message = await receive()
+            while message.get("more_body", False):
+                message = await receive()
 
 
 async def refuse(send: Send, refusal: RefusedError) -> None:

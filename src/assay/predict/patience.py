@@ -1,6 +1,7 @@
 """A server on one socket of this machine, with patience that ends."""
 
 import asyncio
+import resource
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +17,12 @@ except ImportError as error:
 PATIENCE_S = 15.0
 """A connection that begins no request for so long is closed, whether it is idle or sends drop by drop."""
 
+BACKLOG = 64
+"""Connections that are accepted in one go."""
+
+SPARE_FILES = 2 * BACKLOG
+"""For those, and for what else a process opens."""
+
 _HEADERS_BYTES = 32 * 1024
 
 
@@ -23,9 +30,11 @@ class PatientProtocol(H11Protocol):
     """uvicorn's own, which waits for ever for the end of the first request's headers."""
 
     def connection_made(self, transport: Any) -> None:
-        """Start to wait."""
+        """Start to wait; what is beyond the number that this process may hold is closed at once."""
         super().connection_made(transport)
         self._waiting = asyncio.get_running_loop().call_later(PATIENCE_S, self._look, None)
+        if len(self.connections) > most_connections():
+            transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop waiting."""
@@ -38,6 +47,12 @@ class PatientProtocol(H11Protocol):
             self.transport.close()
         else:
             self._waiting = asyncio.get_running_loop().call_later(PATIENCE_S, self._look, cycle)
+
+
+def most_connections() -> int:
+    """How many this process may hold and still open files: without one left it can accept nobody."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(files - SPARE_FILES, files // 4)
 
 
 def answer_until_interrupted(
@@ -67,6 +82,7 @@ def answer_until_interrupted(
         access_log=False,
         server_header=False,
         proxy_headers=False,
+        backlog=BACKLOG,
         timeout_keep_alive=int(PATIENCE_S),
         timeout_graceful_shutdown=last_words_s,
         h11_max_incomplete_event_size=_HEADERS_BYTES,

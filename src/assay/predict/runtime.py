@@ -199,6 +199,8 @@ def _session(graph: bytes) -> Any:
 
 def _fault(what: str, error: Exception) -> Exception:
     """What onnxruntime's exception means."""
+    if isinstance(error, MemoryError):
+        return error
     words = str(error)
     wanted = re.search(r"Failed to allocate memory for requested buffer of size (\d+)", words)
     if "bad_alloc" in words or (wanted and int(wanted[1]) < _NO_IMAGE_NEEDS):

@@ -72,6 +72,7 @@ def make_service(service: Service) -> FastAPI:
     app.add_exception_handler(AnyHTTPError, _refused)
     app.add_exception_handler(AssayError, _explained)
     app.add_exception_handler(FullError, _full)
+    app.add_exception_handler(MemoryError, _short)
     return app
 
 
@@ -156,4 +157,11 @@ def _refused(_: Request, error: Exception) -> JSONResponse:
 
 
 def _explained(_: Request, error: Exception) -> JSONResponse:
-    return JSONResponse({"error": str(error)}, 422 if isinstance(error, UsageError) else 500)
+    # What a command calls --coverage is a query here.
+    words = str(error).removeprefix("--")
+    return JSONResponse({"error": words}, 422 if isinstance(error, UsageError) else 500)
+
+
+def _short(_: Request, __: Exception) -> JSONResponse:
+    words = "this machine is out of memory; send fewer or smaller images"
+    return JSONResponse({"error": words}, 503, {"retry-after": "5"})

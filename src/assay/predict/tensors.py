@@ -3,6 +3,7 @@
 https://github.com/kserve/open-inference-protocol
 """
 
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -53,18 +54,24 @@ def images_of(asked: InferRequest, size: int) -> Batch:
     n = tensor.shape[0]
     if not 1 <= n <= MOST_IMAGES:
         raise ValueError(f"inputs: expected from 1 to {MOST_IMAGES} images, got {n}")
-    try:
-        numbers = np.asarray(tensor.data)
-    except ValueError:
-        numbers = np.zeros(0)
-    if numbers.dtype.kind not in "iu" or numbers.size != n * size * size * 3:
+    numbers = _flat(tensor.data)
+    if len(numbers) != n * size * size * 3:
         raise ValueError(
-            f"inputs: expected {n * size * size * 3:,} whole numbers for {wanted}, got {numbers.size:,} "
-            f"of {numbers.dtype}"
+            f"inputs: expected {n * size * size * 3:,} whole numbers for {wanted}, got {len(numbers):,}"
         )
-    if numbers.min() < 0 or numbers.max() > 255:
-        raise ValueError(f"inputs: expected numbers from 0 to 255, got {numbers.min()} to {numbers.max()}")
-    return numbers.astype(np.uint8).reshape(n, size, size, 3)
+    strange = [kind.__name__ for kind in {*map(type, numbers)} if kind is not int]
+    if strange:
+        raise ValueError(f"inputs: expected whole numbers for {wanted}, got {strange[0]} among them")
+    if min(numbers) < 0 or max(numbers) > 255:
+        raise ValueError(f"inputs: expected numbers from 0 to 255, got {min(numbers)} to {max(numbers)}")
+    return np.array(numbers, dtype=np.uint8).reshape(n, size, size, 3)
+
+
+def _flat(data: list[Any]) -> list[Any]:
+    """The values of lists in lists; by Python, since NumPy makes an array of what the largest text needs."""
+    while data and {*map(type, data)} == {list}:
+        data = list(chain.from_iterable(data))
+    return data
 
 
 def answer(asked: InferRequest, name: str, version: str, probs: Probs) -> dict[str, Any]:

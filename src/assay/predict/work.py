@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from assay._errors import UsageError
 from assay.data.dataset import Skipped
 from assay.data.images import Limits, Square
 from assay.predict.batch import Predictions, answered
@@ -27,6 +28,22 @@ class Service:
     """Of one image."""
     most_waiting: int = 256
     """Images; more are answered 503."""
+
+    def check(self) -> None:
+        """Whether it can answer, found out before anybody asks.
+
+        Raises
+        ------
+        UsageError : a name that no address can have, labels that JSON cannot hold
+        ModelError : the model gives no probabilities
+        """
+        if not self.name.isprintable() or "/" in self.name:
+            raise UsageError(f"--name: expected a name without '/', got {self.name!r}")
+        for label in (*self.runtime.labels, *self.runtime.titles):
+            if any("\ud800" <= character <= "\udfff" for character in label):
+                raise UsageError(f"expected labels of Unicode text, got {label!r}; rename that class")
+        size = self.runtime.size
+        self.runtime.probabilities(np.zeros((1, size, size, 3), np.uint8))
 
     @property
     def version(self) -> str:
