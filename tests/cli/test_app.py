@@ -5,6 +5,7 @@ import json
 import os
 import resource
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -289,3 +290,12 @@ def test_shells_can_complete(monkeypatch):
     env = {"_ASSAY_COMPLETE": "complete_bash", "COMP_WORDS": "assay no", "COMP_CWORD": "1"}
     done = run_assay([], env=env)
     assert done.stdout.split() == ["noise"], done.stderr
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_are_no_reason_to_fail(closed):
+    """A command that a daemon starts without them ends as it would with them."""
+    command = f"{sys.executable} -m assay --version {closed}"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(["sh", "-c", command], capture_output=True, check=False, env=environment)
+    assert (done.returncode, done.stderr) == (0, b"")

@@ -25,6 +25,17 @@ def test_a_run_becomes_one_file_that_predicts(assay, finished, small_data):
     assert sum(same) / len(same) > 0.97
 
 
+def test_a_changed_byte_is_noticed(assay, finished, small_data):
+    """The file has no manifest beside it: its hash is in its metadata."""
+    assert assay("export", finished, "-o", "small.onnx", "-q").code == 0
+    data = bytearray(Path("small.onnx").read_bytes())
+    data[len(data) // 3] ^= 4
+    Path("small.onnx").write_bytes(data)
+    given = assay("predict", "small.onnx", small_data.images, "-q")
+    assert (given.code, given.out) == (3, "")
+    assert "expected a file of assay export" in given.err
+
+
 def test_json_says_all(assay, finished, small_data):
     """The figures of both, the images named."""
     given = assay(

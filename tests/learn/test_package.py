@@ -1,4 +1,5 @@
 import json
+import os
 
 import pytest
 
@@ -136,3 +137,14 @@ def test_a_place_that_is_taken_is_refused(package):
     """A folder cannot be made where a file is."""
     with pytest.raises(UsageError, match=r"cannot write .*config\.json: .*; choose another place"):
         make_folder(package / "config.json")
+
+
+def test_a_pipe_is_no_manifest(package, monkeypatch):
+    """It would be waited for; and no file of a model is that large."""
+    (package / FILES[0]).unlink()
+    os.mkfifo(package / FILES[0])
+    with pytest.raises(ModelError, match=FILES[0]):
+        read_files(package)
+    monkeypatch.setattr("assay.learn.package.MOST_BYTES", 5)
+    with pytest.raises(ModelError, match=f"{MANIFEST}: expected a file that can be read, got too_large"):
+        read_files(package)

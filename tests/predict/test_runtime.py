@@ -158,7 +158,7 @@ def test_answers_that_are_no_probabilities_are_refused(changed, images):
             if list(tensor.dims) == [3]:
                 tensor.CopyFrom(onnx.numpy_helper.from_array(np.full(3, np.nan, np.float32), tensor.name))
 
-    message = r"^model.onnx: expected finite probabilities of each image and label, got others$"
+    message = r"^model.onnx: expected probabilities of each image and label, got others$"
     with pytest.raises(ModelError, match=message):
         load_runtime(changed(nothing)).probabilities(images[:1])
 
@@ -248,6 +248,11 @@ def test_a_lone_graph_is_a_model(model, images, tmp_path):
         ("size", "many"),
         ("labels", '["a", "b"]'),
         ("labels", "7"),
+        ("labels", '"abc"'),
+        ("labels", '["a", "a", "b"]'),
+        ("labels", "[" * 100_000),
+        ("conformal", '{"0.9": 1' + "0" * 400 + "}"),
+        ("graph_sha256", "0" * 64),
         ("labels", "{"),
         ("titles", '["one"]'),
         ("interpolation", "lanczos"),
@@ -271,6 +276,14 @@ def test_a_lone_graph_that_is_not_ours_is_refused(model, tmp_path, name, value):
     file.write_bytes(b"PK\x03\x04 no graph")
     with pytest.raises(ModelError, match=r"alone\.onnx: expected a file of assay export"):
         load_runtime(file)
+
+
+@pytest.mark.parametrize("name", ["alone.onnx", "ALONE.ONNX"])
+def test_what_is_no_file_is_not_read(tmp_path, name):
+    """A pipe would be waited for, a device has no end."""
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(ModelError, match="expected a file that can be read, got not_regular"):
+        load_runtime(tmp_path / name)
 
 
 @pytest.mark.parametrize(

@@ -98,9 +98,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # What a shell has set to be ignored, for a job in the background, stays so.
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _end)
+    _open_streams()
     # A name that the terminal cannot show must not end a run.
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # typed as any text stream
     sys.exit(run_app(list(sys.argv[1:] if arguments is None else arguments)))
+
+
+def _open_streams() -> None:
+    """What the caller has closed, as ``>&-`` does, is nowhere, and no reason to fail."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115  # while we run
 
 
 def run_app(arguments: list[str]) -> int:

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from assay._errors import ModelError, UsageError
+from assay.data.dataset import Skipped
+from assay.data.listed import read_named
 from assay.data.write import write_json
 from assay.embed.weights import file_digest
 
@@ -17,6 +19,9 @@ SCHEMA = 1
 """Raised when a reader of the old form would misread the new one."""
 
 MANIFEST = "manifest.json"
+
+MOST_BYTES = 2**31
+"""Of one file; ONNX has no larger ones."""
 
 FILES = ("config.json", "model.safetensors", "labels.json", "README.md")
 """What every model has."""
@@ -72,7 +77,7 @@ def read_files(folder: Path) -> dict[str, bytes]:
     ------
     ModelError : a newer manifest, or a file that is missing, was changed or was added
     """
-    manifest = read_object(folder / MANIFEST, (folder / MANIFEST).read_bytes())
+    manifest = read_object(folder / MANIFEST, read_model_file(folder / MANIFEST))
     if manifest.get("schema") != SCHEMA:
         raise ModelError(
             f"{folder / MANIFEST}: expected schema {SCHEMA}, got {manifest.get('schema')!r}; update assay"
@@ -85,10 +90,23 @@ def read_files(folder: Path) -> dict[str, bytes]:
     return {name: _checked(folder / name, hashes) for name in ((*FILES, GRAPH) if has_graph else FILES)}
 
 
+def read_model_file(file: Path) -> bytes:
+    """The bytes of a regular file.
+
+    Raises
+    ------
+    ModelError : it cannot be read, is something else, such as a pipe, or larger than any model
+    """
+    found = read_named(file, MOST_BYTES)
+    if isinstance(found, Skipped):
+        raise ModelError(f"{file}: expected a file that can be read, got {found.reason}: {found.detail}")
+    return found
+
+
 def _checked(file: Path, hashes: Mapping[str, Any]) -> bytes:
     if not file.is_file():
         raise ModelError(f"{file.parent}: expected {file.name}, which is not there; copy the whole folder")
-    data = file.read_bytes()
+    data = read_model_file(file)
     if hashlib.sha256(data).hexdigest() != hashes.get(file.name):
         raise ModelError(
             f"{file}: its sha256 is not the one in {MANIFEST}; the file was changed or damaged, "

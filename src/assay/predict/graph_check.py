@@ -6,6 +6,7 @@ the memory. Ours do none of that, so whatever does is refused, by its bytes alon
 The numbers of fields are those of ``onnx.proto``.
 """
 
+import hashlib
 from math import prod
 
 from assay._errors import ModelError
@@ -48,6 +49,19 @@ def read_metadata(graph: bytes) -> dict[str, str]:
     """
     try:
         return {entry.text(1): entry.text(2) for entry in Message(memoryview(graph)).parts(14)}
+    except ValueError as error:
+        raise ModelError(f"expected an ONNX file, got something else ({error})") from error
+
+
+def graph_digest(graph: bytes) -> str:
+    """sha256 of an ONNX file's operators and numbers, which its metadata may hold: all else is words.
+
+    Raises
+    ------
+    ModelError : no ONNX file
+    """
+    try:
+        return hashlib.sha256(Message(memoryview(graph)).raw(7)).hexdigest()
     except ValueError as error:
         raise ModelError(f"expected an ONNX file, got something else ({error})") from error
 

@@ -42,10 +42,14 @@ class Message:
         """The messages in a field."""
         return [Message(data) for data in self._chunks(number)]
 
+    def raw(self, number: int) -> bytes:
+        """The bytes in a field, of the last if there are several; none if there is none."""
+        chunks = self._chunks(number)
+        return bytes(chunks[-1]) if chunks else b""
+
     def text(self, number: int) -> str:
         """The text in a field; empty if there is none, the last if there are several."""
-        chunks = self._chunks(number)
-        return bytes(chunks[-1]).decode("utf-8") if chunks else ""
+        return self.raw(number).decode("utf-8")
 
     def size(self, number: int) -> int:
         """Bytes in a field."""

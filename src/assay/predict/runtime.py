@@ -22,10 +22,14 @@ from assay.data.dataset import Skipped
 from assay.data.images import FILTERS, Limits, Square, decode, to_square
 from assay.embed.threads import cores
 from assay.learn.model import MOST_PIXELS, Model, load_model
-from assay.predict.graph_check import INPUT, OUTPUT, check_graph, read_metadata
+from assay.learn.package import read_model_file
+from assay.predict.graph_check import INPUT, OUTPUT, check_graph, graph_digest, read_metadata
 
 BATCH = 32
 """Images that are handed over together where there are many, and that figures of batches are of."""
+
+ROUNDED_ONE = 1.001
+"""A probability of 1 after int8 or float16 rounded it."""
 
 CALL = 16
 """Images in one call at most: with more, a call leaves the processor's cache and holds more memory."""
@@ -88,8 +92,10 @@ class Runtime:
             (found,) = self.session.run([OUTPUT], {INPUT: np.ascontiguousarray(part)})
         except Exception as error:  # onnxruntime's exceptions have no common class but this one
             raise _fault("run", error) from error
-        if found.shape != (len(part), len(self.labels)) or not np.isfinite(found).all():
-            raise ModelError("model.onnx: expected finite probabilities of each image and label, got others")
+        # NaN is neither.
+        good = found.shape == (len(part), len(self.labels)) and ((found >= 0) & (found <= ROUNDED_ONE)).all()
+        if not good:
+            raise ModelError("model.onnx: expected probabilities of each image and label, got others")
         probs: Probs = found
         return probs
 
@@ -107,7 +113,7 @@ def load_runtime(model: Model | Path | str, threads: int | None = None) -> Runti
     ModelError : no model, a damaged one, one without a graph, or a graph that is not one of ours
     """
     if not isinstance(model, Model):
-        if Path(model).suffix == ".onnx":
+        if Path(model).suffix.lower() == ".onnx":
             return _load_file(Path(model), threads)
         model = load_model(model)
     if not model.graph:
@@ -124,19 +130,20 @@ def load_runtime(model: Model | Path | str, threads: int | None = None) -> Runti
 
 def _load_file(file: Path, threads: int | None) -> Runtime:
     """The runtime of a lone ONNX file, which says in its metadata what a model folder says beside it."""
+    graph = read_model_file(file)
     try:
-        graph = file.read_bytes()
         facts = read_metadata(graph)
-        labels, titles = (tuple(map(str, json.loads(facts[name]))) for name in ("labels", "titles"))
+        labels, titles = (_names(facts[name]) for name in ("labels", "titles"))
         size, interpolation = int(facts["size"]), facts["interpolation"]
         thresholds = _thresholds(json.loads(facts.get("conformal", "{}")))
         if not (1 <= size <= MOST_PIXELS and interpolation in FILTERS and len(titles) in (0, len(labels))):
             raise ValueError(f"size {size}, {interpolation}, {len(labels)} labels, {len(titles)} titles")
+        # Files from before it was written do not have it.
+        if facts.get("graph_sha256", digest := graph_digest(graph)) != digest:
+            raise ValueError("its sha256 is not the one that it names: it was changed or damaged")
         check_graph(graph, size, len(labels))
-    except (ModelError, LookupError, TypeError, ValueError) as error:
+    except (ModelError, LookupError, TypeError, ValueError, RecursionError) as error:
         raise ModelError(f"{file}: expected a file of assay export, got another ({error})") from error
-    except OSError as error:
-        raise ModelError(f"{file}: expected a file that can be read ({error.strerror})") from error
     return _ready(labels, titles, size, interpolation, thresholds, graph, threads)
 
 
@@ -163,6 +170,14 @@ def _ready(
     )
 
 
+def _names(text: str) -> tuple[str, ...]:
+    found = json.loads(text)
+    names = tuple(found) if isinstance(found, list) else ()
+    if found != [*names] or not all(isinstance(name, str) for name in names) or len({*names}) < len(names):
+        raise ValueError(f"expected a list of names that differ, got {text[:60]}")
+    return names
+
+
 def _thresholds(found: Any) -> dict[str, float]:
     """Those of prediction sets, as a file has them.
 
@@ -173,7 +188,7 @@ def _thresholds(found: Any) -> dict[str, float]:
     try:
         read = {str(share): float(least) for share, least in found.items()}
         good = all(0 < float(share) < 1 and 0 <= least <= 1 for share, least in read.items())
-    except (AttributeError, TypeError, ValueError):
+    except (AttributeError, TypeError, ValueError, OverflowError):
         good = False
     if not good:
         raise ModelError("conformal: expected probabilities for shares from 0 to 1, got others")

@@ -20,6 +20,7 @@ from assay.learn.model import Model, load_model
 from assay.measure import Report, classification_report, wilson
 from assay.predict.conformal import conformal_thresholds
 from assay.predict.gate import Quantised, Trial, quantise
+from assay.predict.graph_check import graph_digest
 from assay.predict.precision import to_float16
 from assay.predict.runtime import BATCH, Runtime, load_runtime
 from assay.predict.squares import Squares, read_squares, spread
@@ -205,6 +206,7 @@ def _telling(graph: bytes, more: Mapping[str, str]) -> bytes:
     """The graph with more in its metadata."""
     model = onnx.load_from_string(graph)
     told = {entry.key: entry.value for entry in model.metadata_props}
-    onnx.helper.set_model_props(model, told | dict(more))
+    digest = {"graph_sha256": graph_digest(graph)}
+    onnx.helper.set_model_props(model, told | dict(more) | digest)
     data: bytes = model.SerializeToString(deterministic=True)
     return data
