@@ -187,14 +187,21 @@ def main() -> None:
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         cache = asked.cache or Path(scratch) / "cache"
-        found = redrawn(asked, cache, Path(scratch)) if asked.redraw else ablated(asked, cache, Path(scratch))
+        if asked.redraw:
+            keep("redrawn", redrawn(asked, cache, Path(scratch)))
+        else:
+            ablated(asked, cache, Path(scratch))
+
+
+def keep(what: str, found: dict[str, Any]) -> None:
+    """Put a part into the results, beside what is there."""
     kept = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
-    kept |= {"machine": machine(), "redrawn" if asked.redraw else "ablations": found}
+    kept |= {"machine": machine(), what: found}
     RESULTS.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n")
 
 
-def ablated(asked: argparse.Namespace, cache: Path, scratch: Path) -> dict[str, Any]:
-    """Accuracy of each letter by seed, and each beside F."""
+def ablated(asked: argparse.Namespace, cache: Path, scratch: Path) -> None:
+    """Accuracy of each letter by seed, and each beside F; kept after each seed."""
     found: dict[str, Any] = {}
     for seed in SEEDS:
         with reduced(asked, cache, scratch, seed) as part:
@@ -212,7 +219,7 @@ def ablated(asked: argparse.Namespace, cache: Path, scratch: Path) -> dict[str, 
                 found[letter][str(seed)]["f_gains"] = {
                     name: paired[name] for name in ("difference", "p_value")
                 }
-    return found
+        keep("ablations", found)
 
 
 @contextmanager

@@ -30,8 +30,11 @@ def test_the_nearest_way_is_taken(conv_model, trial, monkeypatch):
     monkeypatch.setattr(gate, "MOST_LOST", 0.2)
     seen = []
     found = attempt(conv_model, trial, progress=lambda *step: seen.append(step))
-    assert len(found.tried) == 4
-    assert found.how == min(found.tried, key=lambda one: one.distance).how
+    *compared, taken = found.tried
+    assert len(compared) == 4
+    nearest = min(compared, key=lambda one: one.distance)
+    assert found.how == taken.how == replace(nearest.how, shifted=True)
+    assert taken.distance < nearest.distance
     assert [one.how for one in found.tried if one.lost is not None] == [found.how]
     lost = (says(conv_model, found.graph, trial.images) != trial.truth).mean()
     assert next(one.lost for one in found.tried if one.how == found.how) == pytest.approx(lost)

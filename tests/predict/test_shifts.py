@@ -9,7 +9,6 @@ from onnx import numpy_helper
 
 pytest.importorskip("torch")
 
-from assay.predict import precision
 from assay.predict.precision import Quantisation, to_int8
 from assay.predict.runtime import load_runtime
 
@@ -17,11 +16,9 @@ COARSE = Quantisation(per_channel=False, method="minmax")
 
 
 @pytest.fixture
-def uncorrected(conv_model, conv_images, monkeypatch):
+def uncorrected(conv_model, conv_images):
     """The int8 graph as the quantiser leaves it."""
-    with monkeypatch.context() as patch:
-        patch.setattr(precision, "shift_back", lambda *_: None)
-        return to_int8(conv_model.graph, conv_images, COARSE)
+    return to_int8(conv_model.graph, conv_images, replace(COARSE, shifted=False))
 
 
 def says(model, graph, images):

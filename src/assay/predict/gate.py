@@ -1,8 +1,8 @@
 """int8 through a gate: several ways are tried, and the best is kept if it costs next to no accuracy.
 
 The ways are compared by how near their probabilities are to the model's, on images without regard to labels.
-Only then the winner meets the labels of the gate, so that the gate is no part of the choice. Where it fails,
-the first convolutions go back to float32, more and more of them.
+Only then the winner, its biases corrected, meets the labels of the gate, so that the gate is no part of the
+choice. Where it fails, the first convolutions go back to float32, more and more of them.
 """
 
 from collections.abc import Sequence
@@ -85,16 +85,15 @@ def quantise(
         graph = to_int8(model.graph, ranges, how)
         return graph, Tried(how, _distance(expected, _says(model, graph, compared)))
 
-    ways = [Quantisation(channels, method) for channels in (True, False) for method in METHODS]
-    made = []
+    ways = [Quantisation(channels, method, shifted=False) for channels in (True, False) for method in METHODS]
+    tried = []
     for number, how in enumerate(ways):
-        made.append(attempt(how))
+        tried.append(attempt(how)[1])
         progress("quantise", number + 1, len(ways))
-    graph, nearest = min(made, key=lambda one: one[1].distance)
-    tried = [one for _, one in made if one is not nearest]
+    nearest = min(tried, key=lambda one: one.distance)
     most = count_convolutions(model.graph)
     for kept in (0, *(kept for kept in KEPT if kept < most)):
-        graph, one = attempt(replace(nearest.how, kept=kept)) if kept else (graph, nearest)
+        graph, one = attempt(replace(nearest.how, shifted=True, kept=kept))
         lost = _right(before, trial.truth) - _right(_says(model, graph, trial.images), trial.truth)
         tried.append(replace(one, lost=lost))
         if lost <= MOST_LOST:

@@ -47,13 +47,16 @@ class Quantisation:
     """A step for each output channel of a weight, or one for the whole weight."""
     method: str
     """A key of ``METHODS``."""
+    shifted: bool = True
+    """Whether biases make up for what rounding shifts: no slower to predict, but some seconds to make."""
     kept: int = 0
     """Convolutions that stay as they are, from the image on: the first ones are small and lose most."""
 
     def __str__(self) -> str:
         channels = "each channel" if self.per_channel else "each tensor"
+        shifted = ", biases corrected" if self.shifted else ""
         kept = f", first {self.kept} convolutions in float32" if self.kept else ""
-        return f"{self.method} of {channels}{kept}"
+        return f"{self.method} of {channels}{shifted}{kept}"
 
 
 def to_float16(graph: bytes) -> bytes:
@@ -90,7 +93,8 @@ def to_int8(graph: bytes, images: Batch, how: Quantisation) -> bytes:
             nodes_to_exclude=[*_in_passing(plain), *_first_convolutions(plain, how.kept)],
         )
         rounded = onnx.load(made)
-        shift_back(rounded, plain, images[:SHIFTED])
+        if how.shifted:
+            shift_back(rounded, plain, images[:SHIFTED])
         return _finished(rounded, model, "int8")
 
 
