@@ -60,7 +60,7 @@ def test_figures_are_counted_on_trusted_images_that_are_not_sealed(run, images, 
     assert plain.bytes == len(load_model(run.folder).graph)
     assert min(plain.milliseconds_one, small.milliseconds_batch) > 0
     assert found.learned_from
-    assert len(found.to_json()["tried"]) == 4
+    assert len(found.to_json()["tried"]) == 5
 
 
 class Watching:
