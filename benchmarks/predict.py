@@ -53,8 +53,8 @@ def main() -> None:
             "exported": exported,
             "png_files_to_csv": {name: predict(model, place / "pngs") for name, model in models.items()},
             "first_row": first_row(models["int8"], place / "pngs"),
-            "memory_by_rows": by_rows(models["int8"], place, asked.rows),
             "milliseconds": against_inception(models, place),
+            "memory_by_rows": by_rows(models["int8"], place, asked.rows),
         }
     RESULTS.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
     print(json.dumps(found, indent=1))

@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import shutil
-import zipfile
 from pathlib import Path
 
 import polars as pl
@@ -105,22 +104,6 @@ def test_a_place_that_cannot_be_is_refused_before_the_work(assay, finished, tmp_
     given = assay("predict", finished, tmp_path / "nowhere", "-o", out)
     assert given.code == 2
     assert message in given.err
-
-
-@pytest.mark.parametrize("place", ["images.zip", "new/0.png", "run/model/config.json", "lone.onnx"])
-def test_what_is_read_is_not_written_over(assay, finished, new, tmp_path, place):
-    """An archive of images, one of the images, a file of the model: rows go elsewhere."""
-    shutil.copytree(finished, tmp_path / "run")
-    shutil.copy(finished / "model" / "model.onnx", tmp_path / "lone.onnx")
-    with zipfile.ZipFile(tmp_path / "images.zip", "w") as archive:
-        archive.write(new / "0.png", "0.png")
-    before = (tmp_path / place).read_bytes()
-    model = tmp_path / (place if place.endswith("onnx") else "run")
-    images = tmp_path / place if place.endswith("zip") else new
-    given = assay("predict", model, images, "-o", tmp_path / place, "--format", "csv")
-    assert given.code == 2
-    assert "--out: expected" in given.err
-    assert (tmp_path / place).read_bytes() == before
 
 
 def test_a_model_that_is_none_ends_with_3(assay, new, finished, tmp_path):

@@ -1,6 +1,5 @@
 """assay serve: image files and tensors over HTTP."""
 
-import asyncio
 import json
 from dataclasses import replace
 
@@ -13,11 +12,9 @@ from browser import HOST, Browser
 from PIL import Image
 from small_runs import CLASSES
 
-from assay._errors import UsageError
 from assay.predict.batch import predict
 from assay.predict.guard import Guard
 from assay.predict.image_requests import MOST_FILES
-from assay.predict.micro_batch import MicroBatches
 from assay.predict.runtime import load_runtime
 from assay.predict.service import make_service
 from assay.predict.work import Service
@@ -266,21 +263,6 @@ def test_a_model_that_cannot_be_run_is_no_silent_answer(runtime, new_images):
     assert second.status == 200
 
 
-@pytest.mark.parametrize(
-    ("more", "words"),
-    [
-        ({"name": "a/b"}, "--name: expected a name without '/', got 'a/b'"),
-        ({"labels": ("a", "b", "\ud800")}, "expected labels of Unicode text"),
-    ],
-)
-def test_what_could_never_be_answered_is_refused_at_the_start(runtime, more, words):
-    """A model that no address can name, and a label that JSON cannot hold."""
-    name = more.pop("name", "trees")
-    with pytest.raises(UsageError, match=words):
-        Service(replace(runtime, **more), name).check()
-    Service(runtime, "trees").check()
-
-
 def test_a_full_memory_is_said_and_survived(runtime, new_images):
     """503, and the next request is answered again."""
 
@@ -307,19 +289,3 @@ def test_too_many_waiting_images_are_refused_at_once(runtime, new_images):
     browser.close()
     assert (found.status, found.header("retry-after")) == (503, "1")
     assert later.status == 200
-
-
-def test_what_waits_is_answered_together(runtime):
-    """Twenty images at once are a few batches, each with its own answer."""
-    sizes: list[int] = []
-    images = np.random.default_rng(1).integers(0, 256, (20, 32, 32, 3), np.uint8)
-
-    async def ask():
-        batches = MicroBatches(runtime, 100, sizes.append)
-        found = await asyncio.gather(*map(batches.probabilities, images))
-        batches.close()
-        return np.stack(found)
-
-    assert asyncio.run(ask()) == pytest.approx(runtime.probabilities(images), abs=1e-6)
-    assert sum(sizes) == 20
-    assert len(sizes) <= 3
