@@ -36,8 +36,8 @@ CALL = 16
 
 
 @dataclass(frozen=True)
-class Runtime:
-    """A model that is ready to predict; threads may share it."""
+class Facts:
+    """What a model says of itself, in its folder or in the metadata of a lone file."""
 
     labels: tuple[str, ...]
     """The K labels, as they came in."""
@@ -49,6 +49,12 @@ class Runtime:
     """How an image becomes a square of that size: a key of ``data.images.FILTERS``."""
     thresholds: Mapping[str, float]
     """Coverage -> least probability of a class in a prediction set, see ``predict.conformal``."""
+
+
+@dataclass(frozen=True)
+class Runtime(Facts):
+    """A model that is ready to predict; threads may share it."""
+
     digest: str
     """sha256 of the graph."""
     session: Any
@@ -123,50 +129,37 @@ def load_runtime(model: Model | Path | str, threads: int | None = None) -> Runti
         )
     check_graph(model.graph, model.size, len(model.labels))
     thresholds = _thresholds(model.facts.get("conformal", {}))
-    return _ready(
-        model.labels, model.titles, model.size, model.interpolation, thresholds, model.graph, threads
-    )
+    facts = Facts(model.labels, model.titles, model.size, model.interpolation, thresholds)
+    return _ready(facts, model.graph, threads)
 
 
 def _load_file(file: Path, threads: int | None) -> Runtime:
     """The runtime of a lone ONNX file, which says in its metadata what a model folder says beside it."""
     graph = read_model_file(file)
     try:
-        facts = read_metadata(graph)
-        labels, titles = (_names(facts[name]) for name in ("labels", "titles"))
-        size, interpolation = int(facts["size"]), facts["interpolation"]
-        thresholds = _thresholds(json.loads(facts.get("conformal", "{}")))
+        told = read_metadata(graph)
+        labels, titles = (_names(told[name]) for name in ("labels", "titles"))
+        size, interpolation = int(told["size"]), told["interpolation"]
+        thresholds = _thresholds(json.loads(told.get("conformal", "{}")))
         if not (1 <= size <= MOST_PIXELS and interpolation in FILTERS and len(titles) in (0, len(labels))):
             raise ValueError(f"size {size}, {interpolation}, {len(labels)} labels, {len(titles)} titles")
         # Files from before it was written do not have it.
-        if facts.get("graph_sha256", digest := graph_digest(graph)) != digest:
+        if told.get("graph_sha256", digest := graph_digest(graph)) != digest:
             raise ValueError("its sha256 is not the one that it names: it was changed or damaged")
         check_graph(graph, size, len(labels))
     except (ModelError, LookupError, TypeError, ValueError, RecursionError) as error:
         raise ModelError(f"{file}: expected a file of assay export, got another ({error})") from error
-    return _ready(labels, titles, size, interpolation, thresholds, graph, threads)
+    return _ready(Facts(labels, titles, size, interpolation, thresholds), graph, threads)
 
 
-def _ready(
-    labels: tuple[str, ...],
-    titles: tuple[str, ...],
-    size: int,
-    interpolation: str,
-    thresholds: Mapping[str, float],
-    graph: bytes,
-    threads: int | None,
-) -> Runtime:
+def _ready(facts: Facts, graph: bytes, threads: int | None) -> Runtime:
     threads = threads or cores()
     return Runtime(
-        labels,
-        titles,
-        size,
-        interpolation,
-        thresholds,
-        hashlib.sha256(graph).hexdigest(),
-        _session(graph),
-        threads,
-        ThreadPoolExecutor(threads, "predict"),
+        **vars(facts),
+        digest=hashlib.sha256(graph).hexdigest(),
+        session=_session(graph),
+        threads=threads,
+        pool=ThreadPoolExecutor(threads, "predict"),
     )
 
 
