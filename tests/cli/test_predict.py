@@ -11,7 +11,6 @@ import pytest
 from small_runs import CLASSES, draw_data
 
 from assay.cli.app import run_app
-from assay.predict.runtime import Runtime
 
 HEADER = "name,label,probability,status"
 
@@ -220,31 +219,6 @@ def test_all_recipes_need_a_comparison(assay, numbered, tmp_path):
     given = assay("predict", tmp_path, numbered[0], "--all-recipes")
     assert given.code == 3
     assert "expected the folder of a comparison, with the models of its recipes" in given.err
-
-
-def test_an_interrupted_prediction_goes_on(assay, finished, small_data, tmp_path, monkeypatch):
-    """After the rows that were brought to disk, to the bytes of an unbroken one; skipped images count on."""
-    monkeypatch.setattr("assay.embed.chunks.CHUNK", 16)
-    monkeypatch.setattr("assay.data.growing.SAVED_EVERY", 32)
-    shutil.copytree(small_data.images, tmp_path / "new")
-    (tmp_path / "new" / "3.png").write_bytes(b"")
-    assert assay("predict", finished, tmp_path / "new", "-o", tmp_path / "whole.csv", "-q").code == 0
-    real, seen = Runtime.probabilities, []
-
-    def dying(self, images):
-        seen.append(len(images))
-        if sum(seen) > 100:
-            raise KeyboardInterrupt
-        return real(self, images)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Runtime, "probabilities", dying)
-        assert assay("predict", finished, tmp_path / "new", "-o", tmp_path / "rows.csv", "-q").code == 130
-    given = assay("predict", finished, tmp_path / "new", "-o", tmp_path / "rows.csv", "--strict")
-    assert given.code == 4
-    assert "going on after 96 rows of the same command" in given.err
-    assert "1 of 240 images could not be used" in given.err
-    assert (tmp_path / "rows.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
 
 
 def test_unsure_images_get_no_label(assay, finished, small_data):

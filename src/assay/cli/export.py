@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from assay._errors import UsageError
 from assay.cli import flags
 from assay.cli.console import percent, percent_range, progress_bar, say, show, table
 from assay.cli.targets import check_apart, check_file
@@ -44,9 +45,14 @@ def export_command(
     quiet: flags.Quiet = False,
 ) -> int:
     """Write a run's model as one small file, and try it before."""
-    check_file(export.out)
-    check_apart(export.out, run, *([images] if images else []))
     card = export.out.with_name(f"{export.out.name}.md")
+    for target in (export.out, card):
+        check_file(target)
+        check_apart(target, run)
+    if export.out.suffix.lower() != ".onnx":
+        raise UsageError(
+            f"--out: expected a name that ends in .onnx, got {export.out}; by it a file is known"
+        )
 
     from assay.data.write import write_bytes_atomic, write_text_atomic
     from assay.recipes.export_card import export_card

@@ -48,7 +48,7 @@ class RowFlags:
 
     @property
     def kind(self) -> str:
-        """The format; a place that cannot be written to is refused here, before any image is read."""
+        """The format; a name that asks for none is refused here, before any image is read."""
         return self.format_name or _format_of(self.target)
 
     def writer(self) -> "lineup.Writer":
@@ -103,6 +103,7 @@ def predict_command(
 ) -> int:
     """Predict the class of every image: one row an image, in order."""
     if rows.target is not None:
+        check_file(rows.target)
         check_apart(rows.target, model, images)
     if all_recipes:
         if manner != MannerFlags():
@@ -135,7 +136,7 @@ def _predict(
     dataset = read_listed(sys.stdin.buffer.read()) if str(images) == "-" else read_images(images)
     least = None if manner.coverage is None else threshold_for(manner.coverage, runtime.thresholds)
     asked = Manner(manner.min_confidence, least)
-    identity = identity_of(runtime, dataset, kind, rows.excel_safe, asked)
+    identity = identity_of(runtime, dataset, kind, rows.excel_safe, asked, _whereabouts(images))
     place = rows.target or sys.stdout.buffer
     with (
         progress_bar(quiet) as progress,
@@ -147,11 +148,22 @@ def _predict(
     return len(dataset), skipped
 
 
+def _whereabouts(images: Path) -> str:
+    """Tells images from others of the same names: the folder, or the file as it is now."""
+    if str(images) == "-":
+        return str(Path.cwd())
+    found = images.stat()
+    return (
+        f"{images.resolve()} {found.st_size} {found.st_mtime_ns}"
+        if images.is_file()
+        else str(images.resolve())
+    )
+
+
 def _format_of(target: Path | None) -> str:
     """The format that a file's name asks for; refused before any image is read."""
     if target is None:
         return "csv"
-    check_file(target)
     if target.suffix.lower() not in FORMATS and (target.is_file() or not target.exists()):
         raise UsageError(f"--out: expected a name ending in {', '.join(FORMATS)}, got {target}; or --format")
     return FORMATS.get(target.suffix.lower(), "csv")

@@ -4,30 +4,51 @@ from pathlib import Path
 
 from assay._errors import UsageError
 
+RUNS = ("run.json", "compare.json")
+"""A folder with one of these is a run's or a comparison's."""
+
+PARTS = frozenset(
+    f"{name}.{ending}"
+    for ending, names in {
+        "json": "run compare evaluation noise audit plan search demo review_keys",
+        "csv": "labels skipped holdout history compare search audit",
+        "sqlite": "decisions",
+    }.items()
+    for name in names.split()
+)
+"""What such a folder holds that its other commands read."""
+
 
 def check_file(target: Path) -> None:
-    """UsageError if ``target`` is a folder, or its folder is not there."""
-    if target.is_dir():
+    """UsageError if ``target`` is a folder, its folder is not there, or neither may be looked at."""
+    try:
+        is_folder, has_place = target.is_dir(), target.parent.is_dir()
+    except OSError as error:
+        raise UsageError(f"--out: cannot write {target}: {error.strerror}; choose another place") from error
+    if is_folder:
         raise UsageError(f"--out: expected a file, got the folder {target}; name a file in it")
-    if not target.parent.is_dir():
+    if not has_place:
         raise UsageError(f"--out: expected a file in a folder that is there, got {target}; make its folder")
 
 
 def check_apart(target: Path, *read: Path) -> None:
-    """UsageError if writing ``target`` would destroy what the command reads.
+    """UsageError if writing ``target`` would destroy what the command reads, or a part of a run.
 
     Parameters
     ----------
-    read : files, folders of images, folders of models and of runs
+    target : see ``check_file``
+    read : files, folders of images, of models and of runs
     """
     if not target.exists():
         return
     from assay.data.formats import IMAGE_EXTENSIONS, extension
 
-    within = target.resolve().parent
     for place in read:
-        models = [folder for folder in (place, place / "model") if (folder / "manifest.json").is_file()]
-        if (place.exists() and target.samefile(place)) or within in [folder.resolve() for folder in models]:
-            raise UsageError(f"--out: expected another place than what is read, got {target} in {place}")
+        if place.exists() and target.samefile(place):
+            raise UsageError(f"--out: expected another place than what is read, got {target}")
+    folder = target.parent
+    in_run = target.name in PARTS and any((folder / name).is_file() for name in RUNS)
+    if in_run or (folder / "manifest.json").is_file():
+        raise UsageError(f"--out: {target} is a part of what is in {folder}; choose another name")
     if extension(target.name) in IMAGE_EXTENSIONS:
         raise UsageError(f"--out: expected a file for rows, got the image {target}; images are never changed")
