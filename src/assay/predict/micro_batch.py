@@ -6,7 +6,7 @@ once are as cheap as a batch.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -32,39 +32,44 @@ class MicroBatches:
         self._worker: asyncio.Task[None] | None = None
         self._pool = ThreadPoolExecutor(1, "model")
 
-    async def probabilities(self, square: Square) -> Float[np.ndarray, "K"]:
-        """P(class) (K,) of one image.
+    async def probabilities(self, squares: Sequence[Square]) -> Float[np.ndarray, "N K"]:
+        """P(class) (N, K) of the images of one request, one or more.
 
         Raises
         ------
-        FullError : too many wait already
+        FullError : with them more would wait than may; none of them does
         """
-        if len(self._waiting) >= self._most:
+        if len(self._waiting) + len(squares) > self._most:
             raise FullError
-        answer: asyncio.Future[np.ndarray] = asyncio.get_running_loop().create_future()
-        self._waiting.append((square, answer))
+        loop = asyncio.get_running_loop()
+        answers: list[asyncio.Future[np.ndarray]] = [loop.create_future() for _ in squares]
+        self._waiting += zip(squares, answers, strict=True)
         if self._worker is None or self._worker.done():
             self._worker = asyncio.create_task(self._work())
-        return await answer
+        # Who goes away, or waits too long, cancels all of his.
+        return np.stack(await asyncio.gather(*answers))
 
     async def _work(self) -> None:
         while self._waiting:
-            batch, self._waiting = self._waiting[:BATCH], self._waiting[BATCH:]
-            self._heard(len(batch))
-            squares = np.stack([square for square, _ in batch])
+            wanted = [(square, answer) for square, answer in self._waiting if not answer.done()]
+            batch, self._waiting = wanted[:BATCH], wanted[BATCH:]
             try:
-                loop = asyncio.get_running_loop()
-                found = await loop.run_in_executor(self._pool, self._runtime.probabilities, squares)
+                found = await self._ask([square for square, _ in batch])
             except Exception as error:  # noqa: BLE001  # each of those who wait gets it
                 for _, answer in batch:
                     if not answer.done():
                         answer.set_exception(error)
                 continue
             for (_, answer), row in zip(batch, found, strict=True):
-                # Who went away has cancelled it.
                 if not answer.done():
                     answer.set_result(row)
 
-    def close(self) -> None:
-        """Let the thread go."""
-        self._pool.shutdown(cancel_futures=True)
+    async def _ask(self, squares: Sequence[Square]) -> Sequence[np.ndarray]:
+        if not squares:
+            return []
+        self._heard(len(squares))
+        loop = asyncio.get_running_loop()
+        rows: np.ndarray = await loop.run_in_executor(
+            self._pool, self._runtime.probabilities, np.stack(squares)
+        )
+        return [*rows]

@@ -26,7 +26,7 @@ class Service:
     """Threads that decode."""
     max_pixels: int = 25_000_000
     """Of one image."""
-    most_waiting: int = 256
+    most_waiting: int = 512
     """Images; more are answered 503."""
 
     def check(self) -> None:
@@ -77,8 +77,9 @@ class Work:
         ------
         FullError : too many images wait already
         """
-        rows = await asyncio.gather(*map(self.batches.probabilities, squares))
-        return np.stack(rows) if rows else np.zeros((0, len(self.service.runtime.labels)), np.float32)
+        if not squares:
+            return np.zeros((0, len(self.service.runtime.labels)), np.float32)
+        return await self.batches.probabilities(squares)
 
     def _see(self, data: bytes) -> Square | Skipped:
         return self.service.runtime.see(data, self.limits)
