@@ -14,7 +14,7 @@
     ├── ResourceError         6  disk, memory or time ran out
     └── BusyError             7  another run holds the folder
 
-Only ``cli/app.py`` turns one into an exit code; a bad *item* is never an exception, it is a
+Only ``cli/endings.py`` turns one into an exit code; a bad *item* is never an exception, it is a
 ``Skipped`` with its reason.
 """
 

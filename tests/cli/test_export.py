@@ -1,11 +1,14 @@
 """assay export: a run's model as one file."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("torch")
+
+from small_runs import CLASSES
 
 from assay.predict import gate
 
@@ -25,15 +28,27 @@ def test_a_run_becomes_one_file_that_predicts(assay, finished, small_data):
     assert sum(same) / len(same) > 0.97
 
 
-def test_a_changed_byte_is_noticed(assay, finished, small_data):
-    """The file has no manifest beside it: its hash is in its metadata."""
+@pytest.mark.parametrize("what", [b"Softmax", CLASSES[0].encode(), b"figures", b"sha256\x12"])
+def test_a_changed_byte_is_noticed(assay, finished, small_data, what):
+    """In the graph, in what is said of it, and in its hash: the file has no manifest beside it."""
     assert assay("export", finished, "-o", "small.onnx", "-q").code == 0
     data = bytearray(Path("small.onnx").read_bytes())
-    data[len(data) // 3] ^= 4
+    place = data.rindex(what) + len(what) - 1
+    data[place] ^= 1
     Path("small.onnx").write_bytes(data)
     given = assay("predict", "small.onnx", small_data.images, "-q")
     assert (given.code, given.out) == (3, "")
     assert "expected a file of assay export" in given.err
+
+
+def test_what_it_needs_is_said(assay, finished, monkeypatch):
+    """Who predicts alone has no onnx."""
+    for name in [name for name in sys.modules if name.startswith(("assay.recipes.export", "onnx."))]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    given = assay("export", finished, "-o", "small.onnx", "-q")
+    assert given.code == 2
+    assert "pip install 'assay[train]'" in given.err
 
 
 def test_json_says_all(assay, finished, small_data):

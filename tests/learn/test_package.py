@@ -126,6 +126,12 @@ def test_a_folder_without_a_manifest_is_no_model(package):
             find_folder(folder)
 
 
+def test_a_name_that_no_disk_holds_is_no_model(tmp_path):
+    """The system's refusal is ours."""
+    with pytest.raises(ModelError, match=r"expected a folder that can be read \(File name too long\)"):
+        find_folder(tmp_path / ("a" * 300))
+
+
 def test_the_manifest_is_plain(package):
     """The hashes can be checked with other tools."""
     manifest = json.loads((package / MANIFEST).read_text())

@@ -177,6 +177,21 @@ def test_a_field_that_others_take_for_the_graph_is_refused(model):
         check_graph(model.graph + hidden, 32, 3)
 
 
+def test_a_tensor_in_two_pieces_is_refused(model):
+    """Parsers make one of them, whose sides are those of both, and which holds too little."""
+    half = TensorProto(dims=[4], data_type=1, raw_data=bytes(8)).SerializeToString()
+    attribute = b"\x0a\x05value" + 2 * (b"\x2a" + bytes([len(half)]) + half)
+    node = b"\x22\x08Constant" + b"\x2a" + bytes([len(attribute)]) + attribute
+    more = b"\x0a" + bytes([len(node)]) + node
+    whole = onnx.load_model_from_string(model.graph)
+    graph = whole.graph.SerializeToString() + more
+    whole.ClearField("graph")
+    length = len(graph)
+    size = bytes([length & 127 | 128, length >> 7 & 127 | 128, length >> 14])
+    with pytest.raises(ModelError, match="expected no tensor in pieces in Constant, got some"):
+        check_graph(whole.SerializeToString() + b"\x3a" + size + graph, 32, 3)
+
+
 def test_two_graphs_in_one_file_are_refused(model):
     """Parsers merge what comes twice: the second half would escape a check of the first."""
     with pytest.raises(ModelError, match=r"operators: expected ONNX 18, got ONNX 18; ONNX 18"):

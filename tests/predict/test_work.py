@@ -22,7 +22,9 @@ def runtime(model):
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        ({"name": "a/b"}, "--name: expected a name without '/', got 'a/b'"),
+        ({"name": "a/b"}, "--name: expected 1 to 200 letters without '/'.*, got 'a/b'"),
+        ({"name": ".."}, "--name: expected"),
+        ({"name": "a" * 201}, "--name: expected"),
         ({"labels": ("a", "b", "\ud800")}, "expected labels of Unicode text"),
     ],
 )

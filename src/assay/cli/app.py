@@ -1,4 +1,4 @@
-"""The list of commands, and the one place where an error becomes a message and an exit code.
+"""The list of commands, and the one place where their errors end up: ``endings`` says what becomes of each.
 
 Results go to stdout, words and progress to stderr. torch is imported only by commands that need it.
 """
@@ -113,13 +113,19 @@ def _open_streams() -> None:
 
 def run_app(arguments: list[str]) -> int:
     """The exit code of one command; every failure has become a message on stderr."""
-    again = "; the same command resumes" if arguments[:1] and arguments[0] in RESUMABLE else ""
+    again = "; the same command resumes" if _resumes(arguments) else ""
     try:
         code = _invoke(arguments)
         sys.stdout.flush()
     except BaseException as error:  # noqa: BLE001  # every end has its message and its code
         return end(error, again)
     return code if isinstance(code, int) else 0
+
+
+def _resumes(arguments: list[str]) -> bool:
+    """Whether the command goes on where it was; rows do in a file, and are gone in a pipe."""
+    to_file = any(word.split("=")[0] in ("-o", "--out") for word in arguments)
+    return (arguments[:1] == ["predict"] and to_file) or bool({*arguments[:1]} & {*RESUMABLE})
 
 
 def _invoke(arguments: list[str]) -> Any:

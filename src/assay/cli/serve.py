@@ -74,4 +74,5 @@ def serve_command(model: flags.ModelPlace, service: ServiceFlags, quiet: flags.Q
 
 
 def _name_of(model: Path) -> str:
-    return model.resolve().stem or "model"
+    whole = model.resolve()
+    return (whole.stem if whole.is_file() else whole.name) or "model"

@@ -55,8 +55,15 @@ def find_folder(path: Path) -> Path:
 
     Raises
     ------
-    ModelError : neither has a manifest
+    ModelError : neither has a manifest, or may be looked into
     """
+    try:
+        return _found_folder(path)
+    except OSError as error:
+        raise ModelError(f"{path}: expected a folder that can be read ({error.strerror})") from error
+
+
+def _found_folder(path: Path) -> Path:
     if path.is_file():
         raise ModelError(
             f"{path}: expected a model folder with {MANIFEST}, got a file; model files that may run "

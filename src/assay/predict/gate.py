@@ -2,7 +2,8 @@
 
 The ways are compared by how near their probabilities are to the model's, on images without regard to labels.
 Only then the winner, its biases corrected, meets the labels of the gate, so that the gate is no part of the
-choice. Where it fails, the first convolutions go back to float32, more and more of them.
+choice. Where it fails, the first convolutions go back to float32, more of them, until it passes: its
+accuracy there is then the best of a few, and a little too good.
 """
 
 from collections.abc import Sequence

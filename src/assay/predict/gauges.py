@@ -17,11 +17,14 @@ class Gauges:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.requests = Counter(
-            "assay_requests", "Answered requests.", ["path", "status"], registry=self.registry
+            "assay_requests",
+            "Requests that were let in and answered.",
+            ["path", "status"],
+            registry=self.registry,
         )
         self.seconds = Histogram(
             "assay_request_seconds",
-            "From the first byte asked to the last answered.",
+            "From a request that has come whole to the beginning of its answer.",
             ["path"],
             buckets=SECONDS,
             registry=self.registry,

@@ -7,6 +7,8 @@ The numbers of fields are those of ``onnx.proto``.
 """
 
 import hashlib
+import json
+from collections.abc import Mapping
 from math import prod
 
 from assay._errors import ModelError
@@ -16,6 +18,9 @@ OPSET = 18
 """Version of ONNX's operators: every onnxruntime that we allow runs it, and torch exports to it directly."""
 
 INPUT, OUTPUT = "images", "probabilities"
+
+SHA256 = "sha256"
+"""The hash of a lone file, in its metadata."""
 
 _MODEL_FIELDS = {1, 2, 3, 4, 5, 6, 7, 8, 14}
 """From the version of the format to the metadata: all but training, functions and configurations."""
@@ -53,17 +58,20 @@ def read_metadata(graph: bytes) -> dict[str, str]:
         raise ModelError(f"expected an ONNX file, got something else ({error})") from error
 
 
-def graph_digest(graph: bytes) -> str:
-    """sha256 of an ONNX file's operators and numbers, which its metadata may hold: all else is words.
+def digest_of(graph: bytes, told: Mapping[str, str]) -> str:
+    """sha256 of an ONNX file's operators and numbers, and of its metadata but for this hash itself.
 
     Raises
     ------
     ModelError : no ONNX file
     """
     try:
-        return hashlib.sha256(Message(memoryview(graph)).raw(7)).hexdigest()
+        digest = hashlib.sha256(Message(memoryview(graph)).raw(7))
     except ValueError as error:
         raise ModelError(f"expected an ONNX file, got something else ({error})") from error
+    words = sorted((name, text) for name, text in told.items() if name != SHA256)
+    digest.update(json.dumps(words).encode())
+    return digest.hexdigest()
 
 
 def _check_model(model: Message, takes: str, gives: str) -> None:
@@ -99,6 +107,7 @@ def _check_node(node: Message) -> None:
         _refuse(
             f"graphs or sparse tensors in {operator}", any(field in attribute for field in (6, 11, 22, 23))
         )
+        _refuse(f"tensor in pieces in {operator}", len(attribute.parts(5)) > 1)
         for tensor in (*attribute.parts(5), *attribute.parts(10)):
             _check_tensor(tensor)
 

@@ -24,7 +24,7 @@ from assay.predict.conformal import threshold_for
 from assay.predict.image_requests import BODY, read_form, rows_of
 from assay.predict.micro_batch import FullError
 from assay.predict.tensors import InferRequest, answer, images_of, model_metadata
-from assay.predict.work import Service, Work
+from assay.predict.work import LONGEST_NAME, Service, Work
 
 try:
     from fastapi import FastAPI, HTTPException, Path, Query, Request
@@ -39,7 +39,7 @@ Coverage = Annotated[
     float | None, Query(gt=0, lt=1, description="Also a set of labels, one right in this share of images.")
 ]
 Top = Annotated[int, Query(ge=1, le=1000, description="Likeliest labels to name.")]
-Name = Annotated[str, Path(max_length=200)]
+Name = Annotated[str, Path(max_length=LONGEST_NAME)]
 
 
 def make_service(service: Service) -> FastAPI:
@@ -137,6 +137,7 @@ def _add_model(app: FastAPI, work: Work) -> None:
         except ValueError as error:
             raise HTTPException(422, str(error)) from None
         probs = await work.probabilities([*images])
+        work.gauges.images.labels("ok").inc(len(images))
         return JSONResponse(answer(asked, service.name, service.version, probs))
 
 

@@ -14,6 +14,9 @@ from assay.predict.gauges import Gauges
 from assay.predict.micro_batch import MicroBatches
 from assay.predict.runtime import Runtime
 
+LONGEST_NAME = 200
+"""Of a model."""
+
 
 @dataclass(frozen=True)
 class Service:
@@ -37,8 +40,11 @@ class Service:
         UsageError : a name that no address can have, labels that JSON cannot hold
         ModelError : the model gives no probabilities
         """
-        if not self.name.isprintable() or "/" in self.name:
-            raise UsageError(f"--name: expected a name without '/', got {self.name!r}")
+        if self.name in (".", "..") or "/" in self.name or not 1 <= len(self.name) <= LONGEST_NAME:
+            raise UsageError(
+                f"--name: expected 1 to {LONGEST_NAME} letters without '/' that are not '.' or '..', "
+                f"got {self.name[:LONGEST_NAME]!r}"
+            )
         for label in (*self.runtime.labels, *self.runtime.titles):
             if any("\ud800" <= character <= "\udfff" for character in label):
                 raise UsageError(f"expected labels of Unicode text, got {label!r}; rename that class")

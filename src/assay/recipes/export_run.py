@@ -10,22 +10,26 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
-import onnx
 from jaxtyping import Int
 
-from assay._errors import UsageError
+from assay._errors import MissingExtraError, UsageError
 from assay._types import UNKNOWN, Batch, Labels, Probs, Progress, silent
 from assay.data.dataset import Dataset, ImageSource
 from assay.learn.model import Model, load_model
 from assay.measure import Report, classification_report, wilson
 from assay.predict.conformal import conformal_thresholds
 from assay.predict.gate import Quantised, Trial, quantise
-from assay.predict.graph_check import graph_digest
+from assay.predict.graph_check import SHA256, digest_of
 from assay.predict.precision import to_float16
 from assay.predict.runtime import BATCH, Runtime, load_runtime
 from assay.predict.squares import Squares, read_squares, spread
 from assay.recipes.finished import FinishedRun
 from assay.recipes.outputs import WATCHED
+
+try:
+    import onnx
+except ImportError as error:
+    raise MissingExtraError(error.name or "onnx", "train") from None
 
 Rows = Int[np.ndarray, "R"]
 
@@ -128,7 +132,9 @@ def export_run(
     trial, quantised = Trial(tried.images, run.trusted[tried.rows]), None
     if precision == "int8":
         others = np.setdiff1d(_learned_rows(run), rows)
-        ranges, compared = spread(others[::2], RANGED), spread(others[1::2], COMPARED)
+        # Neither needs a label: where all images have one, those of the gate must do.
+        others = others if len(others) > 1 else rows
+        ranges, compared = spread(others[::2], RANGED), spread(others[len(others) > 1 :: 2], COMPARED)
         quantised = quantise(model, see(ranges).images, see(compared).images, trial, progress=progress)
     graph = quantised.graph if quantised else _plain(model, precision)
     figures, says = _figures(model, {"float32": model.graph, precision: graph}, trial)
@@ -206,7 +212,7 @@ def _telling(graph: bytes, more: Mapping[str, str]) -> bytes:
     """The graph with more in its metadata."""
     model = onnx.load_from_string(graph)
     told = {entry.key: entry.value for entry in model.metadata_props}
-    digest = {"graph_sha256": graph_digest(graph)}
-    onnx.helper.set_model_props(model, told | dict(more) | digest)
+    told |= more
+    onnx.helper.set_model_props(model, told | {SHA256: digest_of(graph, told)})
     data: bytes = model.SerializeToString(deterministic=True)
     return data
