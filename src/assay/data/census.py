@@ -95,7 +95,7 @@ def _equal_but_for_case(names: Sequence[str]) -> list[list[str]]:
     hashes = np.fromiter((hash(name.casefold()) for name in names), dtype=np.int64, count=len(names))
     ordered = np.sort(hashes)
     shared = ordered[1:][ordered[1:] == ordered[:-1]]
-    suspects: list[int] = np.flatnonzero(np.isin(hashes, shared)).tolist()
+    suspects: list[int] = np.flatnonzero(np.isin(hashes, shared)).tolist() if len(shared) else []
     groups: dict[str, list[str]] = {}
     for name in (names[place] for place in suspects):
         groups.setdefault(name.casefold(), []).append(name)

@@ -53,13 +53,14 @@ def read_images(images: Path, *, follow_symlinks: bool = False) -> Dataset:
     DataError : no such place, or no image in it
     """
     listing = list_images(images, ReadOptions(follow_symlinks=follow_symlinks))
-    unknown = np.full(len(listing.names), UNKNOWN, dtype=np.int64)
+    # One number, seen as many: there may be millions of images.
+    unknown = np.broadcast_to(np.int64(UNKNOWN), len(listing.names))
     return Dataset(
         names=listing.names,
         source=listing.source,
         classes=(),
         given=unknown,
-        trusted=unknown.copy(),
+        trusted=unknown,
         skipped=listing.skipped,
         flags=listing.flags,
         notes=listing.notes,
