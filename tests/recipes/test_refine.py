@@ -26,6 +26,7 @@ from assay.recipes.finished import open_images, read_finished_run
 from assay.recipes.options import RunOptions
 from assay.recipes.outputs import read_facts
 from assay.recipes.plan_run import plan_run
+from assay.recipes.refine import beside_before
 from assay.recipes.robustness import DAMAGE
 from assay.recipes.schedule import EFFORTS, Effort
 from assay.recipes.stored import stored_features
@@ -87,6 +88,18 @@ def test_the_fine_tuned_network_is_the_model(fine):
     assert [*record["fine_tuning"]] == ["student"]
     assert record["fine_tuning"]["student"]["network"] == "tf_efficientnet_lite0"
     assert record["fine_tuning"]["student"]["stages"] == [[32, 2]]
+
+
+def test_whether_it_was_worth_it_is_said(fine):
+    """How right the frozen features and the fine-tuned network are of the same images; less is a warning."""
+    said = next(line for line in fine.said if "before fine-tuning" in line)
+    learned = fine.result.learned
+    before = replace(learned, out_of_fold=1 - learned.out_of_fold)
+    truth, watched = learned.fixed.trusted, learned.watched
+    right = (learned.out_of_fold[watched].argmax(axis=1) == truth[watched]).mean()
+    assert f"{100 * right:.1f} % after" in said
+    assert beside_before(before, learned, watched, truth).startswith("right of ")
+    assert beside_before(learned, before, watched, truth).startswith("warning: right of ")
 
 
 def test_the_plan_and_the_figures_are_said(fine):

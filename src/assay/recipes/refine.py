@@ -91,7 +91,24 @@ def refine(
         identity=way.identity,
         progress=progress,
     ).giving(way.features)
-    return Refined(_conclude(bench, tuned, _everywhere(tuned, squares, bench, progress)), tuned.backbone)
+    found = _conclude(bench, tuned, _everywhere(tuned, squares, bench, progress))
+    say(beside_before(learned, found, aside.watched, data.trusted))
+    return Refined(found, tuned.backbone)
+
+
+def beside_before(before: Learned, after: Learned, watched: Rows, trusted: Labels) -> str:
+    """How right both are of images that neither learned from; a warning where fine-tuning made it worse."""
+    rights = [one.out_of_fold[watched].argmax(axis=1) == trusted[watched] for one in (before, after)]
+    earlier, now = (100 * right.mean() for right in rights)
+    words = (
+        f"of {len(watched):,} images not learned from: {earlier:.1f} % before fine-tuning, {now:.1f} % after"
+    )
+    if now >= earlier:
+        return f"right {words}"
+    return (
+        f"warning: right {words}; this model may be smaller than that of --effort fast, but it is less "
+        "accurate: more images or --effort best may change that"
+    )
 
 
 @dataclass(frozen=True)
