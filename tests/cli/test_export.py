@@ -28,17 +28,17 @@ def test_a_run_becomes_one_file_that_predicts(assay, finished, small_data):
     assert sum(same) / len(same) > 0.97
 
 
-@pytest.mark.parametrize("what", [b"Softmax", CLASSES[0].encode(), b"figures", b"sha256\x12"])
-def test_a_changed_byte_is_noticed(assay, finished, small_data, what):
+def test_a_changed_byte_is_noticed(assay, finished, small_data):
     """In the graph, in what is said of it, and in its hash: the file has no manifest beside it."""
     assert assay("export", finished, "-o", "small.onnx", "-q").code == 0
-    data = bytearray(Path("small.onnx").read_bytes())
-    place = data.rindex(what) + len(what) - 1
-    data[place] ^= 1
-    Path("small.onnx").write_bytes(data)
-    given = assay("predict", "small.onnx", small_data.images, "-q")
-    assert (given.code, given.out) == (3, "")
-    assert "expected a file of assay export" in given.err
+    whole = Path("small.onnx").read_bytes()
+    for what in (b"Softmax", CLASSES[0].encode(), b"figures", b"sha256\x12"):
+        data = bytearray(whole)
+        data[data.rindex(what) + len(what) - 1] ^= 1
+        Path("small.onnx").write_bytes(data)
+        given = assay("predict", "small.onnx", small_data.images, "-q")
+        assert (given.code, given.out) == (3, ""), what
+        assert "expected a file of assay export" in given.err
 
 
 def test_what_it_needs_is_said(assay, finished, monkeypatch):
