@@ -18,7 +18,7 @@ def test_a_run_becomes_one_file_that_predicts(assay, finished, small_data):
     given = assay("export", finished, "-o", "small.onnx")
     assert given.code == 0
     lines = given.out.splitlines()
-    assert [line.split()[0] for line in lines] == ["MB", "float32", "int8", "n"]
+    assert [line.split()[0] for line in lines] == ["MB", "float32", "float16", "int8", "n"]
     assert lines[-1].startswith("n = 96; int8 by ")
     assert "learned from these images" in given.err
     for place, file in ((finished, "run.csv"), ("small.onnx", "small.csv")):
@@ -70,7 +70,7 @@ def test_the_file_has_a_card(assay, finished):
     card = Path("small.onnx.md").read_text(encoding="utf-8")
     assert card.startswith("# small.onnx\n\nThe model below in int8, by ")
     rows = [line.split("|")[1].strip() for line in card.splitlines() if line.startswith("| ")]
-    assert rows[:3] == ["", "float32", "int8"]
+    assert rows[:4] == ["", "float32", "float16", "int8"]
     report = card.partition("Each class by small.onnx, on the same images:\n\n```\n")[2]
     assert report.split()[:4] == ["precision", "recall", "f1-score", "support"]
     assert "learned from: compare the rows" in card

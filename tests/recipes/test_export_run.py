@@ -52,8 +52,9 @@ def test_figures_are_counted_on_trusted_images_that_are_not_sealed(run, images, 
     assert not held & {*read}
     rows = [row for row in range(len(run)) if run.trusted[row] >= 0 and run.reasons[row] != "holdout"]
     says = predict(run.folder, small_data.images).probs.argmax(axis=1)
-    plain, small = found.figures
-    assert (plain.precision, small.precision) == ("float32", "int8")
+    plain, half, small = found.figures
+    assert (plain.precision, half.precision, small.precision) == ("float32", "float16", "int8")
+    assert plain.bytes > half.bytes
     assert plain.n == small.n == len(rows)
     assert plain.accuracy[0] == pytest.approx(np.mean([says[row] == run.trusted[row] for row in rows]))
     assert (plain.same_class, plain.largest_difference) == (1.0, 0.0)

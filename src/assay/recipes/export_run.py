@@ -75,7 +75,7 @@ class Exported:
     precision: str
     graph: bytes
     figures: tuple[Figures, ...]
-    """float32 first, then the precision that was asked for."""
+    """float32 first, the precision that was asked for last; float16 between it and int8."""
     quantised: Quantised | None
     """How int8 was reached."""
     learned_from: bool
@@ -137,7 +137,10 @@ def export_run(
         ranges, compared = spread(others[::2], RANGED), spread(others[len(others) > 1 :: 2], COMPARED)
         quantised = quantise(model, see(ranges).images, see(compared).images, trial, progress=progress)
     graph = quantised.graph if quantised else _plain(model, precision)
-    figures, says = _figures(model, {"float32": model.graph, precision: graph}, trial)
+    graphs = {"float32": model.graph}
+    if quantised:
+        graphs["float16"] = to_float16(model.graph)
+    figures, says = _figures(model, graphs | {precision: graph}, trial)
     told = {"precision": precision, "figures": json.dumps(_lasting(figures[-1]))}
     if not learned_from:
         told["conformal"] = json.dumps(conformal_thresholds(says[precision], trial.truth))
