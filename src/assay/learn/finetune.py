@@ -193,16 +193,14 @@ def _begin(
 
 
 def _settle_front(students: Sequence[Student], lesson: Lesson, backbone: TimmBackbone) -> None:
-    """The stages that do not learn get the statistics of this size, and are made fast."""
+    """The stages that do not learn get the statistics of this size; then all is made quick."""
     front = students[0].front()
-    if front is None:
-        return
-    norms = [module for module in front.modules() if isinstance(module, nn.BatchNorm2d)]
-    _recalibrate(front, norms, lesson, backbone)
+    if front is not None:
+        norms = [module for module in front.modules() if isinstance(module, nn.BatchNorm2d)]
+        _recalibrate(front, norms, lesson, backbone)
     students[0].quicken(backbone.plan, backbone.size)
     for other in students[1:]:
-        # It holds no state that a thread could disturb.
-        other.quick_front = students[0].quick_front
+        other.as_quick_as(students[0])
 
 
 def _probe(lesson: Lesson, backbone: TimmBackbone, seed: int, workers: int) -> Layers:
@@ -267,5 +265,9 @@ def _recalibrate(
     """The statistics of images as they are, at the size of ``backbone``."""
     rows = lesson.rows[:: max(1, len(lesson.rows) // LOOKED_AT)][:LOOKED_AT]
     convert, parts = to_pixels(backbone), np.array_split(rows, -(-len(rows) // TOGETHER))
+    lots = [
+        (convert(lesson.squares[part].astype(np.float32)) for part in lot)
+        for lot in (parts[::2], parts[1::2])
+    ]
     with one_thread_each():
-        recalibrate(network, norms, (convert(lesson.squares[part].astype(np.float32)) for part in parts))
+        recalibrate(network, norms, lots if len(parts) > 1 else lots[:1])

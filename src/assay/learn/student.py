@@ -2,12 +2,14 @@
 
 The last stages learn, and their batch norms use the statistics of each batch: on the course data that is
 worth three points over ImageNet's statistics. What comes before them, edges and textures, stays as it is,
-takes no gradient and runs folded, in the dtype that is fastest here, which saves a third of the time and
-costs nothing that could be measured (benchmarks/LOG.md). When the student is asked, its statistics are those
-of images as they are at that size: ``recalibrate``.
+takes no gradient and runs folded, which saves a third of the time and costs nothing that could be measured
+(benchmarks/LOG.md). Both multiply in the dtype that is fastest here while they learn; what learns answers in
+float32. When the student is asked, its statistics are those of images as they are at that size:
+``recalibrate``.
 """
 
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from typing import Any
 
@@ -17,12 +19,16 @@ from torch import nn
 
 from assay.embed.backbone import LEVELS
 from assay.embed.network import fold_batch_norms
-from assay.embed.speed import Plan, prepare
+from assay.embed.speed import DTYPES, Plan, prepare
 from assay.embed.trunk import make_trunk, needed_tensors
 from assay.learn.layers import Layers
+from assay.learn.quick import hasten
 
 LEARNING = 4
 """Stages that learn, the last ones, in networks that are known to run in a row; others learn as a whole."""
+
+TOGETHER = 8
+"""Images that go through the front at a time: what it makes of them stays in the processor's cache."""
 
 ACTIVATIONS = {"gelu": nn.GELU, "relu": nn.ReLU}
 
@@ -74,11 +80,14 @@ class Student(nn.Module):
 
     quick_front: nn.Module | None
     """The front as ``quicken`` made it."""
+    learns_in: torch.dtype
+    """What is multiplied while it learns; sums, batch norms' numbers and all that is kept are float32."""
 
     def __init__(self, network: nn.Module, head: Layers) -> None:
         super().__init__()
         self.trunk = make_trunk(network, "stages", LEVELS)
-        self.quick_front = None
+        self.quick_front, self.learns_in = None, torch.float32
+        hasten(network)
         front = self.front()
         fixed = set[nn.Parameter](front.parameters() if front else ())
         needed = needed_tensors(self.trunk)
@@ -90,7 +99,10 @@ class Student(nn.Module):
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """Logits."""
-        logits: torch.Tensor = self.head(self._features(pixels))
+        quick = self.training and self.learns_in != torch.float32
+        with torch.autocast(pixels.device.type, self.learns_in, enabled=quick):
+            features = self._features(pixels)
+        logits: torch.Tensor = self.head(features.float())
         return logits
 
     def _features(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -100,7 +112,8 @@ class Student(nn.Module):
             return features
         where = next(self.quick_front.parameters())
         with torch.no_grad():
-            maps = self.quick_front(pixels.to(where.device, where.dtype)).to(pixels.device, torch.float32)
+            few = torch.split(pixels.to(where.device, where.dtype), TOGETHER)
+            maps = torch.cat([self.quick_front(part) for part in few]).to(pixels.device, torch.float32)
         features = trunk.onwards(maps, LEARNING)
         return features
 
@@ -117,10 +130,15 @@ class Student(nn.Module):
         return Front(self.network) if getattr(self.trunk, "in_a_row", False) else None
 
     def quicken(self, plan: Plan, size: int) -> None:
-        """From now on run the front folded, as ``plan`` has it, with the statistics that it has now."""
+        """From now on learn in the plan's dtype, and run the front folded, with the statistics it has now."""
+        self.learns_in = DTYPES[plan.dtype]
         front = self.front()
         if front is not None:
             self.quick_front = prepare(fold_batch_norms(front.eval(), size), plan)
+
+    def as_quick_as(self, other: "Student") -> None:
+        """Share what ``quicken`` made of the other: it holds no state that a thread could disturb."""
+        self.quick_front, self.learns_in = other.quick_front, other.learns_in
 
     def norms(self) -> list[nn.BatchNorm2d]:
         """The batch norms that learn."""
@@ -157,20 +175,46 @@ def put(student: Student, numbers: Sequence[torch.Tensor]) -> None:
             own.copy_(new)
 
 
-def recalibrate(network: nn.Module, norms: Sequence[nn.BatchNorm2d], batches: Iterable[torch.Tensor]) -> None:
+def recalibrate(
+    network: nn.Module, norms: Sequence[nn.BatchNorm2d], shares: Sequence[Iterable[torch.Tensor]]
+) -> None:
     """Give batch norms the statistics of these images, whatever they had; the network then evaluates.
 
     An average of numbers has statistics that no step had (Izmailov et al. 2018, arXiv:1803.05407).
+
+    Parameters
+    ----------
+    norms : of the network
+    shares : batches (B, 3, S, S), as many lots of them as there shall be threads at work
     """
     network.eval()
+    at = [place for place, module in enumerate(network.modules()) if module in {*norms}]
+    copies = [network, *(deepcopy(network) for _ in shares[1:])]
+    chosen = [[[*copy.modules()][place] for place in at] for copy in copies]
+    with ThreadPoolExecutor(len(shares), "recalibrate") as pool:
+        list(pool.map(_measure, copies, chosen, shares))
+    for same in zip(*chosen, strict=True):
+        _pool(same)
+
+
+def _measure(network: nn.Module, norms: Sequence[Any], batches: Iterable[torch.Tensor]) -> None:
+    """Let the norms take the plain mean of the statistics of all batches."""
     before = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
-        norm.momentum = None  # the plain mean over all batches
+        norm.momentum = None
         norm.train()
     with torch.no_grad():
         for pixels in batches:
             network(pixels)
     for norm, momentum in zip(norms, before, strict=True):
         norm.momentum = momentum
-    network.eval()
+        norm.eval()
+
+
+def _pool(norms: Sequence[Any]) -> None:
+    """Give the first the mean of what all have measured, each as often as it has batches."""
+    seen = torch.stack([norm.num_batches_tracked for norm in norms]).double()
+    for name in ("running_mean", "running_var"):
+        found = torch.stack([getattr(norm, name).double() for norm in norms])
+        getattr(norms[0], name).copy_((seen[:, None] * found).sum(0) / seen.sum())
