@@ -10,6 +10,7 @@ torch = pytest.importorskip("torch")
 from assay._types import UNKNOWN  # noqa: E402  # only where torch is
 from assay.data.images import to_square  # noqa: E402  # the same
 from assay.embed.backbone import load_backbone  # noqa: E402  # the same
+from assay.embed.speed import Plan  # noqa: E402  # the same
 from assay.learn.augment import Augment  # noqa: E402  # the same
 from assay.learn.finetune import Lesson, Stage, fine_tune  # noqa: E402  # the same
 from assay.learn.loop import Tuning, one_cycle  # noqa: E402  # the same
@@ -193,6 +194,23 @@ def test_a_quick_front_is_the_front(lesson, backbones):
         assert not torch.allclose(student(pixels), before, rtol=1e-3, atol=1e-3)
     student.train()(pixels).sum().backward()
     assert all(number.grad is not None for number in student.learning())
+
+
+def test_it_learns_in_the_dtype_of_the_plan_and_answers_in_float32(lesson, backbones):
+    """Products are bfloat16 while it learns; gradients, and all that it says when asked, are float32."""
+    student = Student(deepcopy(backbones[32].network), _head(lesson, backbones[32]))
+    pixels = to_pixels(backbones[32])(lesson.squares[:4].astype(np.float32))
+    student.quicken(Plan("bfloat16", "channels_last", 8), 32)
+    seen = []
+    hook = student.network.blocks[-1].register_forward_hook(lambda _, __, out: seen.append(out.dtype))
+    logits = student.train()(pixels)
+    gradients = torch.autograd.grad(logits.sum(), student.learning())
+    with torch.no_grad():
+        asked = student.eval()(pixels)
+    hook.remove()
+    assert seen == [torch.bfloat16, torch.float32]
+    assert {found.dtype for found in (logits, asked, *gradients)} == {torch.float32}
+    assert all(found.isfinite().all() for found in gradients)
 
 
 @pytest.mark.parametrize("side", [24, 32, 60])

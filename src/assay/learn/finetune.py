@@ -180,16 +180,16 @@ def _begin(
     workers: int,
 ) -> Learner:
     """A learner at its start, or as the checkpoint holds it."""
-    network = deepcopy(backbone.network)
+    network, device = deepcopy(backbone.network), backbone.plan.device
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     _recalibrate(network, norms, lesson, backbone)
     if state:
         head = Layers.from_tensors(state.tensors)
-        learner = Learner(Student(network, head), tuning, epochs, seed)
+        learner = Learner(Student(network, head).to(device), tuning, epochs, seed)
         learner.restore(state.tensors)
         return learner
     head = _probe(lesson, backbone.retrained(network), seed, workers)
-    return Learner(Student(network, head), tuning, epochs, seed)
+    return Learner(Student(network, head).to(device), tuning, epochs, seed)
 
 
 def _settle_front(students: Sequence[Student], lesson: Lesson, backbone: TimmBackbone) -> None:

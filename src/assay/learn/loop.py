@@ -98,10 +98,13 @@ class Learner:
         """Go on from what ``tensors`` gave, with a student that was made with its head."""
         numbers = self.students[0].learning()
         put(self.students[0], _numbered(tensors, "student", len(numbers)))
-        self.average = _numbered(tensors, "average", len(numbers))
+        device = self.students[0].device
+        self.average = [mean.to(device) for mean in _numbered(tensors, "average", len(numbers))]
         for place, number in enumerate(numbers):
+            state = {name: torch.from_numpy(tensors[f"{name}.{place}"].copy()) for name in MOMENTS}
+            # The count of steps stays with the processor, where AdamW keeps it.
             self.optimiser.state[number] = {
-                name: torch.from_numpy(tensors[f"{name}.{place}"].copy()) for name in MOMENTS
+                name: value.to(device) if value.ndim else value for name, value in state.items()
             }
         self.step = int(tensors["step.0"])
 
@@ -189,6 +192,6 @@ def _gradients(
 ) -> tuple[float, Sequence[torch.Tensor]]:
     """The loss summed over ``rows``, and its gradients in the order of ``Student.learning``."""
     pixels = to_pixels(augment(material.squares[rows], np.random.default_rng(seed)))
-    targets = torch.from_numpy(material.targets[rows].astype(np.float32))
+    targets = torch.from_numpy(material.targets[rows].astype(np.float32)).to(student.device)
     loss = -(targets * functional.log_softmax(student(pixels), dim=1)).sum()
     return float(loss.detach()), torch.autograd.grad(loss, student.learning())

@@ -50,7 +50,8 @@ def measure_pace(backbone: TimmBackbone, squares: Batch, n_classes: int, tuning:
 
 def blank_learner(backbone: TimmBackbone, n_classes: int, tuning: Tuning, epochs: int) -> Learner:
     """One that has learned nothing, as quick as one that learns."""
-    student = Student(deepcopy(backbone.network), _blank_head(backbone.width, n_classes))
+    head = _blank_head(backbone.width, n_classes)
+    student = Student(deepcopy(backbone.network), head).to(backbone.plan.device)
     student.quicken(backbone.plan, backbone.size)
     return Learner(student, tuning, epochs, seed=0)
 

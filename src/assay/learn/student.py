@@ -97,8 +97,14 @@ class Student(nn.Module):
         self.head = Head(head)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks memory_format alone
 
+    @property
+    def device(self) -> torch.device:
+        """Where it is, and its logits."""
+        return self.head.mean.device
+
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Logits."""
+        """Logits, of pixels on any device."""
+        pixels = pixels.to(self.device, non_blocking=True)
         quick = self.training and self.learns_in != torch.float32
         with torch.autocast(pixels.device.type, self.learns_in, enabled=quick):
             features = self._features(pixels)
@@ -134,7 +140,7 @@ class Student(nn.Module):
         self.learns_in = DTYPES[plan.dtype]
         front = self.front()
         if front is not None:
-            self.quick_front = prepare(fold_batch_norms(front.eval(), size), plan)
+            self.quick_front = prepare(fold_batch_norms(deepcopy(front).cpu().eval(), size), plan)
 
     def as_quick_as(self, other: "Student") -> None:
         """Share what ``quicken`` made of the other: it holds no state that a thread could disturb."""
@@ -204,9 +210,10 @@ def _measure(network: nn.Module, norms: Sequence[Any], batches: Iterable[torch.T
         norm.reset_running_stats()
         norm.momentum = None
         norm.train()
+    device = next(network.parameters()).device
     with torch.no_grad():
         for pixels in batches:
-            network(pixels)
+            network(pixels.to(device))
     for norm, momentum in zip(norms, before, strict=True):
         norm.momentum = momentum
         norm.eval()
