@@ -1,11 +1,14 @@
 """Quick depthwise convolutions have torch's own answers and gradients."""
 
 import pytest
-import torch
-from timm.layers import Conv2dSame
-from torch import nn
 
-from assay.learn.quick import Depthwise, SameDepthwise, hasten
+torch = pytest.importorskip("torch")
+pytest.importorskip("timm")
+
+from timm.layers import Conv2dSame  # noqa: E402  # only where torch is
+from torch import nn  # noqa: E402  # the same
+
+from assay.learn.quick import Depthwise, SameDepthwise, hasten  # noqa: E402  # the same
 
 LAYERS = {
     "5 x 5": nn.Conv2d(4, 4, 5, padding=2, groups=4),

@@ -270,4 +270,4 @@ def _recalibrate(
         for lot in (parts[::2], parts[1::2])
     ]
     with one_thread_each():
-        recalibrate(network, norms, lots if len(parts) > 1 else lots[:1])
+        recalibrate(network, norms, lots)

@@ -1,7 +1,7 @@
 """Depthwise convolutions that learn quickly on a processor.
 
 oneDNN has quick kernels for the gradient of 3 × 3 depthwise filters that go step by step, and none for 5 × 5
-ones: those take most of a step, in bfloat16 ten times what they take in float32. A 5 × 5 gradient is four
+ones: those take a sixth of a step, and in bfloat16 four to seven times as long. A 5 × 5 gradient is four
 3 × 3 ones, one at each corner of the filter, of the same maps seen through shifted windows; so it is put
 together here. Filters that skip places are quick in float32 only.
 """
