@@ -26,8 +26,9 @@ from sklearn.linear_model import LogisticRegression
 
 from assay._types import UNKNOWN, Backbone, Labels, Mask
 from assay.data.dataset import Dataset, ReadOptions
-from assay.data.images import Decoded, decode, to_square
+from assay.data.images import Decoded, decode
 from assay.data.read import read_dataset
+from assay.data.resize import to_square
 from assay.data.split import seal_holdout, validation_slice
 from assay.embed.backbone import load_backbone
 from assay.embed.histogram import HistogramBackbone
@@ -127,7 +128,8 @@ CHANGES: dict[str, dict[str, Any]] = {
 
 def frozen(course: Course, **changed: Any) -> Backbone:
     """Model I's backbone."""
-    return load_backbone(transfer.BACKBONE, course.cache, size=transfer.SIZE, **changed)
+    choices = {"interpolation": "bicubic", **changed}
+    return load_backbone(transfer.BACKBONE, course.cache, size=transfer.SIZE, **choices)
 
 
 def backbone(course: Course) -> dict[str, Any]:

@@ -76,7 +76,7 @@ class Backbone(Protocol):
 
     @property
     def interpolation(self) -> str:
-        """How those images are made of others: a key of ``data.images.FILTERS``."""
+        """How those images are made of others: a key of ``data.resize.FILTERS``."""
         ...
 
     @property

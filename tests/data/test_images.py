@@ -6,7 +6,8 @@ from pictures import decoded, difference, picture, reason, saved
 from PIL import Image
 
 from assay.data.dataset import Skipped
-from assay.data.images import Limits, decode, to_square
+from assay.data.images import Limits, decode
+from assay.data.resize import to_square
 
 FORMATS = ["PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF"]
 TURNS = {
@@ -151,31 +152,6 @@ def test_a_turned_jpeg_may_be_decoded_smaller():
     data = saved(picture(600, 800), "JPEG", exif=exif)
     assert decoded(data, at_least=150).pixels.shape == (200, 150, 3)
     assert decoded(saved(picture(600, 800), "PNG"), at_least=150).pixels.shape == (600, 800, 3)
-
-
-def test_to_square_is_pillows_bicubic():
-    """The resize is Pillow's own, straight to the square, and does nothing to an image of that size."""
-    pixels = np.asarray(picture())
-    wanted = np.asarray(picture().resize((20, 20), Image.Resampling.BICUBIC))
-    assert (to_square(pixels, 20) == wanted).all()
-    square = to_square(pixels, 32)
-    assert square.shape == (32, 32, 3)
-    assert to_square(square, 32) is square
-
-
-def test_the_nearest_pixel_is_repeated():
-    """From 32 to 128 pixels each colour fills a block of four by four, and none is new."""
-    pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
-    assert (to_square(pixels, 128, "nearest") == pixels.repeat(4, axis=0).repeat(4, axis=1)).all()
-    smaller = to_square(np.asarray(picture()), 20, "nearest")
-    assert (smaller == np.asarray(picture().resize((20, 20), Image.Resampling.NEAREST))).all()
-
-
-def test_to_square_does_not_alias():
-    """Stripes finer than a pixel of the result become even gray."""
-    stripes = np.zeros((256, 256, 3), np.uint8)
-    stripes[:, ::2] = 255
-    assert difference(to_square(stripes, 16), Image.new("RGB", (16, 16), (128, 128, 128))).max() <= 4
 
 
 def test_small_images_decode_fast():

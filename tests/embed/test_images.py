@@ -10,7 +10,8 @@ from small_datasets import dataset_of, drawn, noise
 
 from assay._errors import ResourceError
 from assay.data.dataset import Skipped
-from assay.data.images import decode, to_square
+from assay.data.images import decode
+from assay.data.resize import to_square
 from assay.embed import chunks
 from assay.embed.images import embed_images, stream_features
 from assay.embed.tiny import TinyBackbone

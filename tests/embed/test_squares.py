@@ -10,7 +10,7 @@ from small_datasets import dataset_of, noise
 
 from assay._errors import ResourceError, UsageError
 from assay.data.dataset import Skipped
-from assay.data.images import to_square
+from assay.data.resize import to_square
 from assay.embed.squares import held_squares
 
 

@@ -8,7 +8,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from assay._types import UNKNOWN  # noqa: E402  # only where torch is
-from assay.data.images import to_square  # noqa: E402  # the same
+from assay.data.resize import to_square  # noqa: E402  # the same
 from assay.embed.backbone import load_backbone  # noqa: E402  # the same
 from assay.embed.speed import Plan  # noqa: E402  # the same
 from assay.learn.augment import Augment  # noqa: E402  # the same
@@ -133,7 +133,7 @@ def test_an_untouched_student_says_what_backbone_and_head_say(lesson, backbones)
     head = _head(lesson, backbones[32])
     student = Student(deepcopy(backbones[32].network), head)
     rows = np.arange(6)
-    enlarged = np.stack([to_square(lesson.squares[row], 32) for row in rows]).astype(np.float32)
+    enlarged = np.stack([to_square(lesson.squares[row], 32, "sharp") for row in rows]).astype(np.float32)
     student.eval()
     with torch.no_grad():
         found = student(to_pixels(backbones[32])(enlarged)).softmax(dim=1).numpy()
@@ -211,15 +211,6 @@ def test_it_learns_in_the_dtype_of_the_plan_and_answers_in_float32(lesson, backb
     assert seen == [torch.bfloat16, torch.float32]
     assert {found.dtype for found in (logits, asked, *gradients)} == {torch.float32}
     assert all(found.isfinite().all() for found in gradients)
-
-
-@pytest.mark.parametrize("side", [24, 32, 60])
-def test_pixels_are_those_of_pillow(backbones, side):
-    """Enlarged or shrunk, up to the rounding to bytes that Pillow does after each direction."""
-    image = np.random.default_rng(0).integers(90, 160, (side, side, 3), np.uint8)
-    found = to_pixels(backbones[32])(image[None].astype(np.float32))[0].permute(1, 2, 0).numpy()
-    shades = (found * 0.5 + 0.5) * 255
-    assert np.abs(shades - to_square(image, 32)).max() < 1.1
 
 
 def test_the_rate_rises_once_and_falls_to_nothing():

@@ -62,10 +62,18 @@ def test_every_choice_comes_back(model, tmp_path):
     assert "\\x00" not in repr(again)
 
 
+def test_timm_reads_the_name_of_a_filter_that_it_knows(model, tmp_path):
+    """A sharpened square is bicubic to timm, and comes back as what it is."""
+    replace(model, interpolation="sharp").save(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert config["pretrained_cfg"]["interpolation"] == "bicubic"
+    assert load_model(tmp_path).interpolation == "sharp"
+
+
 def test_a_model_from_before_the_choices_is_loaded(folder):
     """A folder that names neither bend nor features, and has no graph, is one with the defaults."""
     config = json.loads((folder / "config.json").read_text())
-    for name in ("features", "activation", "rounded"):
+    for name in ("features", "activation", "rounded", "interpolation"):
         del config["assay"][name]
     (folder / "config.json").write_text(json.dumps(config))
     seal(folder)
@@ -111,6 +119,7 @@ def test_the_config_is_what_timm_expects(folder):
             "figures": {"holdout": {"n": 10}},
             "schema": 1,
             "features": "stages",
+            "interpolation": "bicubic",
             "activation": "gelu",
             "rounded": False,
         },
@@ -165,7 +174,10 @@ def test_one_output_for_each_label(model):
 @pytest.mark.parametrize(
     ("choice", "message"),
     [
-        ({"interpolation": "bilinear"}, "interpolation: expected bicubic or nearest, got 'bilinear'"),
+        (
+            {"interpolation": "bilinear"},
+            "interpolation: expected sharp or bicubic or nearest, got 'bilinear'",
+        ),
         ({"features": "pooled"}, "features: expected stages or map or both views, got 'pooled'"),
     ],
 )

@@ -9,7 +9,8 @@ from PIL import Image
 from small_runs import CLASSES
 
 from assay._errors import DataError, ModelError
-from assay.data.images import decode, to_square
+from assay.data.images import decode
+from assay.data.resize import to_square
 from assay.embed.tiny import TinyBackbone
 from assay.predict.batch import COLUMNS, Manner, Predictions, predict
 

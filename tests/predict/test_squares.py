@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from assay.data.images import decode, to_square
+from assay.data.images import decode
 from assay.data.read import read_images
+from assay.data.resize import to_square
 from assay.predict.squares import read_squares, spread
 
 

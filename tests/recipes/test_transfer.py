@@ -107,7 +107,13 @@ def test_the_backbone_as_intended(monkeypatch, task):
     weights = task.options.cache / "x.safetensors"
     options = replace(task.options, weights=weights)
     plain = asked_for(monkeypatch, replace(task, backbone=None, options=options))
-    assert plain == {"name": "tf_efficientnet_lite0", "size": 128, "weights": None, "dtype": "float32"}
+    assert plain == {
+        "name": "tf_efficientnet_lite0",
+        "size": 128,
+        "weights": None,
+        "dtype": "float32",
+        "interpolation": "bicubic",
+    }
     named = asked_for(monkeypatch, replace(task, backbone="inception_v3", size=160, options=options))
     assert (named["name"], named["size"], named["weights"]) == ("inception_v3", 160, weights)
 

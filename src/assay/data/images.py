@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from io import BytesIO
 
 import numpy as np
-from jaxtyping import UInt8
 from PIL import Image, ImageFile
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
@@ -25,9 +24,6 @@ from assay.data.exif import orientation
 from assay.data.formats import allowed_format, foreign_format
 from assay.data.headers import BadImageError, check_png, declared_size
 from assay.data.jpeg import split_jpeg
-
-Square = UInt8[np.ndarray, "S S 3"]
-"""One RGB image of S by S pixels."""
 
 _MAX_ASPECT = 100
 _END_OF_JPEG = b"\xff\xd9"
@@ -52,9 +48,6 @@ _TRANSPOSITIONS = {
     8: Image.Transpose.ROTATE_90,
 }
 
-
-FILTERS = {"bicubic": Image.Resampling.BICUBIC, "nearest": Image.Resampling.NEAREST}
-"""How an image may be resized."""
 
 FLAGS = ("animated", "truncated", "bad_exif", "icc_ignored", "rescaled", "low_information")
 """All remarks there are; a stored remark is a bit, so the order stays and new ones go to the end."""
@@ -100,19 +93,6 @@ def decode(
     if accept_truncated and isinstance(found, Skipped) and found.reason == "truncated":
         return _attempt(data, at_least, limits, keep_part=True)
     return found
-
-
-def to_square(pixels: Pixels, size: int, interpolation: str = "bicubic") -> Square:
-    """The image at ``size`` by ``size`` pixels, the aspect ratio not kept: the one resize there is.
-
-    Parameters
-    ----------
-    interpolation : a key of ``FILTERS``; ``bicubic`` is Pillow's, which widens with the factor when it
-        shrinks, so nothing is aliased; ``nearest`` makes no colour that was not there
-    """
-    if pixels.shape[:2] == (size, size):
-        return pixels
-    return np.asarray(Image.fromarray(pixels).resize((size, size), FILTERS[interpolation]))
 
 
 def _attempt(data: bytes, at_least: int | None, limits: Limits, keep_part: bool) -> Decoded | Skipped:

@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from assay._errors import MissingExtraError, UsageError
 from assay._types import Backbone, Batch
-from assay.data.images import FILTERS
+from assay.data.resize import FILTERS
 from assay.embed.preprocessing import Preprocessing, preprocessing_of
 from assay.embed.threads import cores, one_torch_thread
 from assay.embed.tiny import TinyBackbone
@@ -50,7 +50,7 @@ class TimmBackbone:
     features: str = "stages"
     """One of ``FEATURES``."""
     interpolation: str = "bicubic"
-    """How images become squares: a key of ``data.images.FILTERS``."""
+    """How images become squares: a key of ``data.resize.FILTERS``."""
 
     def embed(self, images: Batch) -> Float[np.ndarray, "B D"]:
         """Features of a batch, float32. A short batch is padded so that each image meets the same kernels."""
@@ -138,7 +138,7 @@ def load_backbone(
     weights: Path | None = None,
     dtype: str = "auto",
     features: str = "stages",
-    interpolation: str = "bicubic",
+    interpolation: str = "sharp",
     preprocessing: Preprocessing | None = None,
 ) -> Backbone:
     """The backbone of that name, ready to embed.
@@ -151,7 +151,7 @@ def load_backbone(
     weights : a local safetensors file to use instead
     dtype : ``auto`` for the fastest here, or ``float32`` or ``bfloat16``
     features : one of ``FEATURES``
-    interpolation : how images become squares, a key of ``data.images.FILTERS``
+    interpolation : how images become squares, a key of ``data.resize.FILTERS``
     preprocessing : of the pixels; by default that which the weights were trained with
 
     Raises
@@ -164,7 +164,7 @@ def load_backbone(
     if name == "tiny":
         if weights is not None:
             raise UsageError(f"--weights: the backbone 'tiny' has none, got {weights}; leave the flag out")
-        if (features, interpolation, preprocessing) != ("stages", "bicubic", None):
+        if (features, preprocessing) != ("stages", None) or interpolation == "nearest":
             raise UsageError("the backbone 'tiny' has features of its own only; name a network of timm")
         return TinyBackbone()
     _check_choice("features", features, FEATURES)
@@ -234,7 +234,7 @@ def _settings(use: Preprocessing) -> dict[str, object]:
 
 
 def _digest(identity: Mapping[str, object], plan: str, **choices: str) -> str:
-    # Features were stored before there was a choice: the defaults are not named, so that they are found.
+    # Features were stored before there was a choice: what they were is not named, so that they are found.
     defaults = {"features": "stages", "interpolation": "bicubic"}
     chosen = {name: value for name, value in choices.items() if value != defaults[name]}
     return hashlib.sha256(repr(({**identity, **chosen}, plan)).encode()).hexdigest()

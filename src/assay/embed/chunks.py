@@ -13,7 +13,8 @@ from functools import partial
 from itertools import islice
 
 from assay.data.dataset import Dataset, Skipped
-from assay.data.images import FLAGS, Square, decode, to_square
+from assay.data.images import FLAGS, decode
+from assay.data.resize import Square, to_square
 from assay.embed.cache import Snapshot
 
 CHUNK = 256
@@ -84,7 +85,7 @@ def read_chunks(
     size : side in pixels of the squares
     stored : an image whose features are in all of these need not be decoded
     workers : threads
-    interpolation : how images become squares, a key of ``data.images.FILTERS``
+    interpolation : how images become squares, a key of ``data.resize.FILTERS``
     first : row to begin at
     """
     see = partial(_see, dataset, size, interpolation)

@@ -25,7 +25,7 @@ from safetensors.numpy import load, save
 
 from assay._errors import ModelError
 from assay._types import Matrix, Probs
-from assay.data.images import FILTERS
+from assay.data.resize import FILTERS
 from assay.data.write import write_bytes_atomic, write_json, write_text_atomic
 from assay.embed.backbone import FEATURES
 from assay.learn.layers import Layers
@@ -60,7 +60,7 @@ class Model:
     facts: Mapping[str, Any] = field(default_factory=dict)
     """Recipe, seed, figures: kept in config.json, never needed to predict."""
     interpolation: str = "bicubic"
-    """How an image becomes a square of that size: a key of ``data.images.FILTERS``."""
+    """How an image becomes a square of that size: a key of ``data.resize.FILTERS``."""
     features: str = "stages"
     """What the head looks at, one of ``FEATURES``; a backbone without stages has features of its own."""
     graph: bytes = field(default=b"", repr=False)
@@ -123,13 +123,18 @@ class Model:
 
     def _config(self) -> dict[str, Any]:
         head = {"activation": self.head.activation, "rounded": self.head.rounded}
+        chosen = {"features": self.features, "interpolation": self.interpolation}
         pretrained = {"input_size": [3, self.size, self.size], "mean": self.mean, "std": self.std}
         return {
             "architecture": self.architecture,
             "num_classes": len(self.labels),
             "label_names": self.titles or self.labels,
-            "pretrained_cfg": {**pretrained, "interpolation": self.interpolation, "crop_pct": 1.0},
-            "assay": {**self.facts, "schema": SCHEMA, "features": self.features, **head},
+            "pretrained_cfg": {
+                **pretrained,
+                "interpolation": FILTERS[self.interpolation].name.lower(),
+                "crop_pct": 1.0,
+            },
+            "assay": {**self.facts, "schema": SCHEMA, **chosen, **head},
         }
 
 
@@ -169,9 +174,10 @@ def _assemble(
     facts, pretrained = dict(config["assay"]), config["pretrained_cfg"]
     if facts.pop("schema", None) != SCHEMA:
         raise ModelError(f"expected a model of schema {SCHEMA}, got a newer or unknown one; update assay")
-    # Models from before these three could be chosen do not name them.
+    # Models from before these four could be chosen do not name them.
     activation, rounded = facts.pop("activation", "gelu"), facts.pop("rounded", False)
     features = facts.pop("features", "stages")
+    interpolation = facts.pop("interpolation", pretrained["interpolation"])
     model = Model(
         architecture=str(config["architecture"]),
         size=int(pretrained["input_size"][1]),
@@ -186,7 +192,7 @@ def _assemble(
         },
         head=Layers.from_tensors(tensors, activation, rounded),
         facts=facts,
-        interpolation=pretrained["interpolation"],
+        interpolation=interpolation,
         features=features,
         graph=graph,
     )

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Int
 
 from assay._types import Batch, Matrix, Probs, Progress, silent
-from assay.data.images import to_square
+from assay.data.resize import to_square
 from assay.embed.backbone import TimmBackbone
 from assay.learn.layers import Layers
 
@@ -35,7 +35,9 @@ def features_of(
     with ThreadPoolExecutor(max(workers, 1), "resize") as pool:
         for start in range(0, len(rows), BLOCK):
             some = squares[rows[start : start + BLOCK]]
-            resized = np.stack(list(pool.map(lambda image: to_square(image, backbone.size), some)))
+            resized = np.stack(
+                list(pool.map(lambda image: to_square(image, backbone.size, backbone.interpolation), some))
+            )
             found[start : start + len(some)] = backbone.embed(resized)
             progress(stage, min(start + BLOCK, len(rows)), len(rows))
     return found

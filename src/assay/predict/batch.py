@@ -10,8 +10,8 @@ import numpy as np
 from assay._types import Probs, Progress, Weights, same_length, silent
 from assay.data.dataset import Dataset, Skipped
 from assay.data.growing import GrowingTable
-from assay.data.images import Square
 from assay.data.read import read_images
+from assay.data.resize import Square
 from assay.embed.chunks import read_chunks
 from assay.learn.model import Model
 from assay.predict.conformal import prediction_sets

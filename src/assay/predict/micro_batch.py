@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from jaxtyping import Float
 
-from assay.data.images import Square
+from assay.data.resize import Square
 from assay.predict.runtime import BATCH, Runtime
 
 Waiting = tuple[Square, "asyncio.Future[np.ndarray]"]

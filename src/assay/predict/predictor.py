@@ -10,9 +10,10 @@ from PIL import Image, ImageOps
 from assay._types import Progress, silent
 from assay.data.colour import to_rgb
 from assay.data.dataset import Skipped
-from assay.data.images import Limits, Square
+from assay.data.images import Limits
 from assay.data.listed import read_named
 from assay.data.read import read_images
+from assay.data.resize import Square
 from assay.learn.model import Model
 from assay.predict.batch import Predictions, answered, predict_dataset
 from assay.predict.runtime import Runtime, load_runtime

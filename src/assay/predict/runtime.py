@@ -19,7 +19,8 @@ import numpy as np
 from assay._errors import ModelError
 from assay._types import Batch, Pixels, Probs
 from assay.data.dataset import Skipped
-from assay.data.images import FILTERS, Limits, Square, decode, to_square
+from assay.data.images import Limits, decode
+from assay.data.resize import FILTERS, Square, to_square
 from assay.embed.threads import cores
 from assay.learn.model import MOST_PIXELS, Model, load_model
 from assay.learn.package import read_model_file
@@ -46,7 +47,7 @@ class Facts:
     size: int
     """Side in pixels of the images that it takes."""
     interpolation: str
-    """How an image becomes a square of that size: a key of ``data.images.FILTERS``."""
+    """How an image becomes a square of that size: a key of ``data.resize.FILTERS``."""
     thresholds: Mapping[str, float]
     """Coverage -> least probability of a class in a prediction set, see ``predict.conformal``."""
 

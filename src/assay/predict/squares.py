@@ -8,7 +8,8 @@ from jaxtyping import Int
 
 from assay._types import Batch
 from assay.data.dataset import Dataset
-from assay.data.images import Decoded, Square, decode, to_square
+from assay.data.images import Decoded, decode
+from assay.data.resize import Square, to_square
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ import numpy as np
 
 from assay._errors import UsageError
 from assay.data.dataset import Skipped
-from assay.data.images import Limits, Square
+from assay.data.images import Limits
+from assay.data.resize import Square
 from assay.predict.batch import Predictions, answered
 from assay.predict.gauges import Gauges
 from assay.predict.micro_batch import MicroBatches

@@ -11,7 +11,8 @@ from jaxtyping import Int
 
 from assay._types import Progress
 from assay.data.dataset import Dataset, ImageSource, Skipped
-from assay.data.images import decode, to_square
+from assay.data.images import decode
+from assay.data.resize import to_square
 from assay.data.write_rows import write_rows
 from assay.embed.weights import file_digest
 from assay.measure import peak_memory_bytes

@@ -70,7 +70,10 @@ def load_networks(options: RunOptions) -> list[Network]:
 def _load(name: str, role: str, options: RunOptions) -> Backbones:
     found = {}
     for stage in EFFORTS[options.effort].stages:
-        backbone = load_backbone(name, options.cache, size=stage.size, dtype=options.dtype)
+        # What learns from enlarged pictures learns to see them as they are: sharpened ones gain it nothing.
+        backbone = load_backbone(
+            name, options.cache, size=stage.size, dtype=options.dtype, interpolation="bicubic"
+        )
         if not isinstance(backbone, TimmBackbone):
             raise UsageError(f"--{role}: expected a network that can be fine-tuned, got {name!r}")
         found[stage.size] = backbone

@@ -13,7 +13,7 @@ from jaxtyping import Int
 
 from assay._types import Labels, Pixels
 from assay.data.dataset import Dataset
-from assay.data.images import Square, to_square
+from assay.data.resize import Square, to_square
 from assay.learn.augment import compress, soften
 from assay.learn.model import Model
 from assay.measure import Paired, mcnemar, wilson

@@ -69,17 +69,15 @@ def compiled(task: Task) -> SequentialClassifier:
 
 
 def frozen(task: Task) -> Backbone:
-    """The pretrained network, as its weights were meant to be used.
+    """The pretrained network, as its weights were meant to be used, and images enlarged without sharpening.
 
     As published: images enlarged by repeating pixels, values in [0, 1] whatever the weights were trained
     with, and all places of the last map instead of means. Only ``tiny`` has nothing to choose.
     """
     name, options = task.backbone or BACKBONE, task.options
-    published: dict[str, Any] = {
-        "features": "map",
-        "interpolation": "nearest",
-        "preprocessing": FROM_ZERO_TO_ONE,
-    }
+    choices: dict[str, Any] = {"interpolation": "bicubic"}
+    if task.published:
+        choices = {"features": "map", "interpolation": "nearest", "preprocessing": FROM_ZERO_TO_ONE}
     return load_backbone(
         name,
         options.cache,
@@ -87,7 +85,7 @@ def frozen(task: Task) -> Backbone:
         # A local file holds the weights of the network that was named, not of the recipe's own.
         weights=options.weights if task.backbone else None,
         dtype=options.dtype,
-        **(published if task.published and name != "tiny" else {}),
+        **(choices if name != "tiny" else {}),
     )
 
 

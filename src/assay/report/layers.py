@@ -24,6 +24,8 @@ FEATURES = {
 }
 """``Model.features`` in words."""
 
+_RESIZED = {"sharp": "bicubic, sharpened if enlarged", "nearest": "nearest neighbour"}
+
 _STEP, _HEIGHT, _WIDTH = 1.0, 0.66, 10.0
 
 
@@ -65,7 +67,7 @@ def draw_layers(model: Model, *, title: str | None = None) -> str:
 def describe_layers(model: Model) -> list[Layer]:
     """The same as a list: image, resize, normalise, backbone part by part, features, head, softmax."""
     size, head = model.size, model.head
-    resized = "nearest neighbour" if model.interpolation == "nearest" else model.interpolation
+    resized = _RESIZED.get(model.interpolation, model.interpolation)
     layers = [Layer(f"image, resized ({resized})", f"{size} × {size} × 3")]
     if model.mean:
         layers.append(Layer("normalise: (pixel / 255 − mean) / std", f"{size} × {size} × 3"))

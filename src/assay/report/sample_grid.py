@@ -10,7 +10,8 @@ from jaxtyping import Int
 
 from assay._types import UNKNOWN, Pixels
 from assay.data.dataset import Dataset, Skipped
-from assay.data.images import decode, to_square
+from assay.data.images import decode
+from assay.data.resize import to_square
 from assay.report.svg import COLOURS, INK, printable, short, svg
 
 if TYPE_CHECKING:

@@ -1,0 +1,54 @@
+"""Pixels of any size -> the squares that networks take: the one resize there is.
+
+Enlarging makes a picture soft, and networks were trained on pictures that were shrunk, so what tells one
+texture from another arrives too weak. ``sharp`` gives an enlarged picture its edges back, which costs
+nothing and is worth half a point and more on images of 32 pixels (benchmarks/LOG.md).
+"""
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, ImageFilter
+
+from assay._types import Pixels
+
+Square = UInt8[np.ndarray, "S S 3"]
+"""One RGB image of S by S pixels."""
+
+FILTERS = {
+    "sharp": Image.Resampling.BICUBIC,
+    "bicubic": Image.Resampling.BICUBIC,
+    "nearest": Image.Resampling.NEAREST,
+}
+"""How an image may be resized: the name, and Pillow's filter for it."""
+
+SHARPENED = 1.0
+"""How much of the difference from its surroundings a pixel gets besides, where the side at least doubles."""
+
+
+def to_square(pixels: Pixels, size: int, interpolation: str = "bicubic") -> Square:
+    """The image at ``size`` by ``size`` pixels, the aspect ratio not kept.
+
+    Parameters
+    ----------
+    interpolation : a key of ``FILTERS``; ``bicubic`` is Pillow's, which widens with the factor when it
+        shrinks, so nothing is aliased; ``sharp`` is the same and, if that enlarges, adds to each pixel its
+        difference from the mean of its surroundings; ``nearest`` makes no colour that was not there
+    """
+    if pixels.shape[:2] == (size, size):
+        return pixels
+    square = Image.fromarray(pixels).resize((size, size), FILTERS[interpolation])
+    factor = size / max(pixels.shape[:2])
+    if interpolation == "sharp" and factor > 1:
+        surroundings = square.filter(ImageFilter.BoxBlur(reach(factor)))
+        square = Image.blend(surroundings, square, 1 + sharpness(factor))
+    return np.asarray(square)
+
+
+def sharpness(factor: float) -> float:
+    """How much to sharpen what became larger by ``factor``: 0 up to 1, a limit from 2 on."""
+    return SHARPENED * min(max(factor - 1, 0.0), 1.0)
+
+
+def reach(factor: float) -> float:
+    """How far a pixel's surroundings reach, in pixels each way: they were two pixels wide before."""
+    return factor - 0.5
