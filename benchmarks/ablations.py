@@ -41,7 +41,6 @@ from assay.fix.calibrate import calibrate
 from assay.fix.crossfit import CrossFit, Evidence, cross_fit
 from assay.fix.result import FixedLabels
 from assay.learn.finetune import Lesson, Told, fine_tune
-from assay.learn.loop import Tuning
 from assay.learn.scoring import score
 from assay.measure import mcnemar, wilson
 from assay.recipes.aside import Aside, set_aside
@@ -49,7 +48,7 @@ from assay.recipes.assay import Labelled, Learned, learn, make_head
 from assay.recipes.options import RunOptions
 from assay.recipes.refine import Way, refine
 from assay.recipes.refine_run import load_networks
-from assay.recipes.schedule import EFFORTS
+from assay.recipes.schedule import EFFORTS, tuning_for
 from assay.recipes.sealing import Sealed, close_seal
 
 RESULTS = Path(__file__).parent / "results" / "ablations.json"
@@ -173,7 +172,7 @@ class Reduced:
         (network,) = load_networks(self.options)
         kept = self.scratch / "state"
         kept.unlink(missing_ok=True)
-        return Way(EFFORTS[EFFORT].stages_for(n), network.backbones, kept, "ablation", Tuning())
+        return Way(EFFORTS[EFFORT].stages_for(n), network.backbones, kept, "ablation", tuning_for(n))
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ pytest.importorskip("timm")
 from assay.learn.finetune import Stage
 from assay.learn.pace import Pace
 from assay.recipes.options import EFFORTS as NAMES
-from assay.recipes.schedule import EFFORTS, Crowd, Schedule, fit_schedule, fit_schedules
+from assay.recipes.schedule import EFFORTS, Crowd, Schedule, fit_schedule, fit_schedules, tuning_for
 
 STAGES = (Stage(64, 2), Stage(96, 3))
 PACE = {64: Pace(3.0, 1.0), 96: Pace(6.0, 2.0)}
@@ -99,3 +99,12 @@ def test_a_limit_is_shared_by_teacher_and_student():
 FULL = EFFORTS["balanced"].stages
 
 PACES = {stage.size: Pace(stage.size / 20, stage.size / 60) for stage in FULL}
+
+
+def test_many_images_are_learned_from_more_at_a_time():
+    """Twice the batch, and the average reaches back over as many images; few images keep their steps."""
+    few, many = tuning_for(23_999), tuning_for(24_000)
+    assert many.batch == 2 * few.batch
+    assert 1 - many.averaged == pytest.approx(2 * (1 - few.averaged))
+    assert few.learning_rate < many.learning_rate < 2 * few.learning_rate
+    assert many.augment == few.augment

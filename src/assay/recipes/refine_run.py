@@ -21,7 +21,7 @@ from assay.recipes.assay import Learned
 from assay.recipes.folder import RunFolder
 from assay.recipes.options import RunOptions, Say
 from assay.recipes.refine import Refined, Way, refine
-from assay.recipes.schedule import EFFORTS, Crowd, Schedule, fit_schedules
+from assay.recipes.schedule import EFFORTS, Crowd, Schedule, fit_schedules, tuning_for
 from assay.recipes.sealing import Sealed
 
 Backbones = Mapping[int, TimmBackbone]
@@ -98,9 +98,10 @@ def refine_run(
     folder.mkdir(exist_ok=True)
     largest = max(stage.size for stage in EFFORTS[options.effort].stages)
     with held_squares(dataset, largest, folder, workers=options.workers, progress=place.progress) as squares:
+        tuning = tuning_for(len(aside.learn))
         if "fine_tuning" not in record:
             classes = len(dataset.classes)
-            paced = {network.role: paces(network.backbones, squares, classes) for network in networks}
+            paced = {network.role: paces(network.backbones, squares, classes, tuning) for network in networks}
             left = time_left(options, place.spent_s)
             crowd = _crowd(dataset, aside, learned)
             record["fine_tuning"] = _planned(place, networks, paced, left, crowd)
@@ -112,7 +113,7 @@ def refine_run(
                 return None
             kept = folder / f"{network.role}.safetensors"
             identity, features = _identity(record, network.backbones), EFFORTS[options.effort].features
-            way = Way(stages, network.backbones, kept, identity, features=features)
+            way = Way(stages, network.backbones, kept, identity, tuning, features)
             before = refined.learned if refined else learned
             refined = refine(sealed.data, before, squares, aside, way, say=place.say, progress=place.progress)
         return refined
@@ -158,16 +159,15 @@ def time_left(options: RunOptions, spent_s: float) -> float | None:
     return None if options.time_limit is None else options.time_limit - spent_s
 
 
-def paces(backbones: Backbones, squares: Batch, n_classes: int) -> dict[int, Pace]:
+def paces(backbones: Backbones, squares: Batch, n_classes: int, tuning: Tuning) -> dict[int, Pace]:
     """Milliseconds an image at each size, timed now."""
-    tuning = Tuning()
     return {size: measure_pace(backbone, squares, n_classes, tuning) for size, backbone in backbones.items()}
 
 
-def blank_squares(stages: Sequence[Stage]) -> Batch:
+def blank_squares(stages: Sequence[Stage], n: int) -> Batch:
     """Images to time with before any was read."""
     side = max(stage.size for stage in stages)
-    return np.zeros((Tuning().batch, side, side, 3), dtype=np.uint8)
+    return np.zeros((n, side, side, 3), dtype=np.uint8)
 
 
 def _identity(record: Mapping[str, Any], backbones: Backbones) -> str:
