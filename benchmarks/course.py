@@ -37,8 +37,7 @@ def main() -> None:
         place.mkdir(parents=True, exist_ok=True)
         found = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
         for name in arguments.only:
-            found[name] = MEASURES[name](arguments.data, place)
-            found["machine"] = machine()
+            found[name] = MEASURES[name](arguments.data, place) | {"machine": machine()}
             RESULTS.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
             print(name, json.dumps(found[name], indent=1), flush=True)
 
