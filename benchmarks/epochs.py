@@ -15,13 +15,14 @@ import numpy as np
 from _machine import machine
 
 from assay.embed.backbone import TimmBackbone, load_backbone
-from assay.learn.loop import Material, Tuning, learn_epoch
+from assay.learn.loop import Material, learn_epoch
 from assay.learn.pace import blank_learner, measure_pace
 from assay.learn.pixels import to_pixels
-from assay.recipes.schedule import EFFORTS
+from assay.recipes.schedule import EFFORTS, tuning_for
 
 RESULTS = Path(__file__).parent / "results" / "epochs.json"
 SIDE, CLASSES, FEWEST = 32, 10, 2_000
+TUNING = tuning_for(50_000)
 
 
 def main() -> None:
@@ -47,7 +48,7 @@ def paces(effort: str, squares: np.ndarray, cache: Path) -> dict[str, dict[str, 
     """Of the student of an effort at each size of its schedule."""
     chosen, found = EFFORTS[effort], {}
     for stage in chosen.stages:
-        pace = measure_pace(loaded(chosen.student, stage.size, cache), squares, CLASSES, Tuning())
+        pace = measure_pace(loaded(chosen.student, stage.size, cache), squares, CLASSES, TUNING)
         found[f"{chosen.student}, {stage.size} px"] = {
             name: round(value, 2) for name, value in vars(pace).items()
         }
@@ -59,13 +60,13 @@ def epochs(squares: np.ndarray, cache: Path) -> list[dict[str, float]]:
     backbone = loaded(EFFORTS["balanced"].student, EFFORTS["balanced"].stages[0].size, cache)
     targets, found, n = np.full((len(squares), CLASSES), 1 / CLASSES), [], FEWEST
     learn_epoch(
-        blank_learner(backbone, CLASSES, Tuning(), 1),
+        blank_learner(backbone, CLASSES, TUNING, 1),
         Material(squares, np.arange(256), targets),
         0,
         to_pixels(backbone),
     )
     while n <= len(squares):
-        new = blank_learner(backbone, CLASSES, Tuning(), 1)
+        new = blank_learner(backbone, CLASSES, TUNING, 1)
         start = time.perf_counter()
         learn_epoch(new, Material(squares, np.arange(n), targets), 0, to_pixels(backbone))
         seconds = time.perf_counter() - start
@@ -78,7 +79,7 @@ def epochs(squares: np.ndarray, cache: Path) -> list[dict[str, float]]:
 
 def loaded(name: str, size: int, cache: Path) -> TimmBackbone:
     """A pretrained network."""
-    backbone = load_backbone(name, cache, size=size)
+    backbone = load_backbone(name, cache, size=size, interpolation="bicubic")
     assert isinstance(backbone, TimmBackbone)
     return backbone
 

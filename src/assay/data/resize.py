@@ -21,9 +21,6 @@ FILTERS = {
 }
 """How an image may be resized: the name, and Pillow's filter for it."""
 
-SHARPENED = 1.0
-"""How much of the difference from its surroundings a pixel gets besides, where the side at least doubles."""
-
 
 def to_square(pixels: Pixels, size: int, interpolation: str = "bicubic") -> Square:
     """The image at ``size`` by ``size`` pixels, the aspect ratio not kept.
@@ -45,10 +42,21 @@ def to_square(pixels: Pixels, size: int, interpolation: str = "bicubic") -> Squa
 
 
 def sharpness(factor: float) -> float:
-    """How much to sharpen what became larger by ``factor``: 0 up to 1, a limit from 2 on."""
-    return SHARPENED * min(max(factor - 1, 0.0), 1.0)
+    """How much of it a pixel gets where the side grows by ``factor``: nothing up to 1, all from 2 on."""
+    return min(max(factor - 1, 0.0), 1.0)
 
 
 def reach(factor: float) -> float:
     """How far a pixel's surroundings reach, in pixels each way: they were two pixels wide before."""
     return factor - 0.5
+
+
+def in_words(interpolation: str) -> str:
+    """What ``to_square`` does, for who runs a model elsewhere."""
+    plain = "upright sRGB to size x size, Pillow's filter, aspect ratio not kept"
+    if interpolation != "sharp":
+        return plain
+    return (
+        f"{plain}; where f = size / longer side is above 1, plus min(f - 1, 1) times the difference from "
+        "Pillow's BoxBlur(f - 0.5) of that"
+    )

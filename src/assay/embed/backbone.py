@@ -235,6 +235,6 @@ def _settings(use: Preprocessing) -> dict[str, object]:
 
 def _digest(identity: Mapping[str, object], plan: str, **choices: str) -> str:
     # Features were stored before there was a choice: what they were is not named, so that they are found.
-    defaults = {"features": "stages", "interpolation": "bicubic"}
-    chosen = {name: value for name, value in choices.items() if value != defaults[name]}
+    first = {"features": "stages", "interpolation": "bicubic"}
+    chosen = {name: value for name, value in choices.items() if value != first[name]}
     return hashlib.sha256(repr(({**identity, **chosen}, plan)).encode()).hexdigest()

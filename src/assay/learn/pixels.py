@@ -51,8 +51,8 @@ def bicubic(side: int, size: int) -> Float[torch.Tensor, "S s"]:
     With antialias: without it torch's bicubic has another curve than Pillow's, and shrinking aliases.
     """
     columns = torch.eye(side)[None, None]
-    resized = functional.interpolate(columns, (size, side), mode="bicubic", antialias=True)
-    return resized[0, 0].contiguous()
+    enlarged = functional.interpolate(columns, (size, side), mode="bicubic", antialias=True)
+    return enlarged[0, 0].contiguous()
 
 
 @cache

@@ -14,7 +14,7 @@ from onnx import TensorProto, checker, helper
 from safetensors.numpy import save
 
 from assay import __version__
-from assay.data.resize import SHARPENED
+from assay.data.resize import in_words
 from assay.learn.model import Model
 from assay.predict.graph_check import INPUT, OPSET, OUTPUT
 from assay.predict.nodes import Nodes
@@ -82,17 +82,6 @@ def _add_bend(nodes: Nodes, values: str, activation: str) -> str:
     return nodes.apply("Mul", nodes.apply("Mul", values, nodes.numbers(0.5)), share)
 
 
-def _resize(model: Model) -> str:
-    """In words, for who runs the graph elsewhere."""
-    to_size = "upright sRGB to size x size, Pillow's filter, aspect ratio not kept"
-    if model.interpolation != "sharp":
-        return f"done by the runtime: {to_size}"
-    return (
-        f"done by the runtime: {to_size}; where f = size / longer side is above 1 plus {SHARPENED} x "
-        "min(f - 1, 1) times the difference from Pillow's BoxBlur(f - 0.5) of that"
-    )
-
-
 def _metadata(model: Model) -> dict[str, str]:
     """What somebody needs who has the graph alone."""
     tensors = {f"backbone.{name}": tensor for name, tensor in model.backbone.items()} | model.head.tensors()
@@ -104,7 +93,7 @@ def _metadata(model: Model) -> dict[str, str]:
         "titles": json.dumps(model.titles, ensure_ascii=False),
         "size": str(model.size),
         "interpolation": model.interpolation,
-        "resize": _resize(model),
+        "resize": f"done by the runtime: {in_words(model.interpolation)}",
         "preprocessing": f"in the graph: {scaled}",
         "conformal": json.dumps(model.facts.get("conformal", {})),
         "tensors_sha256": hashlib.sha256(
