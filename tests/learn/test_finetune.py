@@ -11,12 +11,13 @@ from assay._types import UNKNOWN  # noqa: E402  # only where torch is
 from assay.data.resize import to_square  # noqa: E402  # the same
 from assay.embed.backbone import load_backbone  # noqa: E402  # the same
 from assay.embed.speed import Plan  # noqa: E402  # the same
+from assay.learn import loop  # noqa: E402  # the same
 from assay.learn.augment import Augment  # noqa: E402  # the same
 from assay.learn.finetune import Lesson, Stage, fine_tune  # noqa: E402  # the same
-from assay.learn.loop import Tuning, one_cycle  # noqa: E402  # the same
+from assay.learn.loop import Material, Tuning, one_cycle  # noqa: E402  # the same
 from assay.learn.pixels import to_pixels  # noqa: E402  # the same
 from assay.learn.scoring import features_of, score  # noqa: E402  # the same
-from assay.learn.student import Student, copies_of, put, recalibrate  # noqa: E402  # the same
+from assay.learn.student import Student, copies_of, put  # noqa: E402  # the same
 
 pytestmark = [pytest.mark.train, pytest.mark.slow]
 
@@ -144,20 +145,30 @@ def test_an_untouched_student_says_what_backbone_and_head_say(lesson, backbones)
     )
 
 
-def test_statistics_are_those_of_the_images(backbones):
-    """A recalibrated batch norm has the mean over all batches, whichever thread saw them."""
-    network = deepcopy(backbones[32].network)
-    norm = network.bn1
-    pixels = torch.from_numpy(np.random.default_rng(0).normal(3, 2, (8, 3, 32, 32)).astype(np.float32))
-    recalibrate(network, [norm], [[pixels[:6]], [pixels[6:7], pixels[7:]]])
-    assert not network.training
-    assert norm.momentum == 0.1
-    before = network.conv_stem(pixels)
-    parts = [before[:6], before[6:7], before[7:]]
-    mean = sum(part.mean(dim=(0, 2, 3)) for part in parts) / 3
-    spread = sum(part.var(dim=(0, 2, 3)) for part in parts) / 3
-    assert torch.allclose(norm.running_mean, mean, atol=1e-4)
-    assert torch.allclose(norm.running_var, spread, rtol=1e-3)
+def test_what_is_learned_depends_on_no_lot_and_no_statistics(lesson, backbones, monkeypatch):
+    """Cut into lots of one, images have the gradients that they have together; norms stay as they were."""
+    student = Student(deepcopy(backbones[32].network), _head(lesson, backbones[32])).train()
+    material = Material(lesson.squares, lesson.rows, lesson.targets)
+    look, rows = to_pixels(backbones[32]), np.arange(5)
+    before = {name: held.clone() for name, held in student.network.named_buffers()}
+    found = []
+    for at_once in (loop.AT_ONCE, 1):
+        monkeypatch.setattr(loop, "AT_ONCE", at_once)
+        found.append(loop._gradients(student, material, rows, TUNING.augment, look, (0,)))
+    (together, gradients), (alone, others) = found
+    assert together == pytest.approx(alone, rel=1e-4)
+    assert len(gradients) == len(student.learning())
+    for one, other in zip(gradients, others, strict=True):
+        assert torch.allclose(one, other, rtol=1e-2, atol=1e-3 * float(one.abs().max()))
+    assert all(torch.equal(held, before[name]) for name, held in student.network.named_buffers())
+
+
+def test_lots_fit_the_cache():
+    """At 64 pixels 64 images go at once, at 96 in halves, at 128 in quarters; there is no empty lot."""
+    lots = [
+        loop._lots(torch.zeros(n, 3, side, side)) for n, side in ((64, 64), (64, 96), (64, 128), (2, 900))
+    ]
+    assert lots == [1, 2, 4, 2]
 
 
 def test_the_front_stays_as_it_is(lesson, backbones):

@@ -21,8 +21,8 @@ def test_what_learns_sees_what_predicting_sees(interpolation, most, size):
     that stay within a byte, for Pillow clips more often.
     """
     images = np.random.default_rng(0).integers(96, 160, (3, 24, 24, 3), np.uint8)
-    given = {"plan": None, "network": None, "prepared": (), "interpolation": interpolation}
-    backbone = TimmBackbone("none", size, 1, "", "file", MEAN, STD, **given)
+    none = (None, None, ())  # no plan, no network
+    backbone = TimmBackbone("none", size, 1, "", "file", MEAN, STD, *none, "stages", interpolation)
     found = to_pixels(backbone)(images.astype(np.float32)).numpy().transpose(0, 2, 3, 1)
     squares = np.stack([to_square(image, size, interpolation) for image in images])
     shades = 255 * (found * np.array(STD) + np.array(MEAN))

@@ -89,7 +89,8 @@ def test_the_backbone_and_its_plan_are_kept():
 
     half = (0.5, 0.5, 0.5)
     plan = Plan("bfloat16", "channels_last", 16)
-    network = TimmBackbone("net", 160, 768, "d" * 64, "package", half, half, plan, None, ())
+    run = (plan, None, (), "stages", "sharp")
+    network = TimmBackbone("net", 160, 768, "d" * 64, "package", half, half, *run)
     assert backbone_facts(network) == {
         "name": "net",
         "size": 160,

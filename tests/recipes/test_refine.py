@@ -19,6 +19,7 @@ from assay.data.read import read_dataset
 from assay.data.split import seal_holdout
 from assay.learn.finetune import Stage
 from assay.learn.model import load_model
+from assay.measure import wilson
 from assay.predict.batch import predict_dataset
 from assay.predict.runtime import load_runtime
 from assay.recipes import RunResult, run
@@ -158,10 +159,10 @@ def test_figures_are_those_of_the_saved_model(fine, tmp_path):
 
 def test_damaged_images_are_measured(fine):
     """Those that were watched: each damage beside the images as they are, in evaluation.json and the card."""
-    found = read_facts(fine.out)["robustness"]
-    assert found["n"] == len(fine.result.learned.watched)
-    validated = fine.result.evaluations["assay_validated"]
-    assert found["as they are"] == validated.accuracy.to_json()
+    found, learned = read_facts(fine.out)["robustness"], fine.result.learned
+    assert found["n"] == len(learned.watched)
+    right = learned.says(learned.watched).argmax(axis=1) == learned.fixed.trusted[learned.watched]
+    assert found["as they are"] == wilson(int(right.sum()), len(right)).to_json()
     assert {*found["damaged"]} == {*DAMAGE}
     for damaged in found["damaged"].values():
         change = damaged["estimate"] - found["as they are"]["estimate"]

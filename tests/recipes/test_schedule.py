@@ -74,9 +74,9 @@ def test_only_images_that_are_not_settled_are_asked_about():
 
 def test_both_views_take_twice_as_many_looks_in_the_end():
     """Where the model looks at an image and its mirror, so do the labels and the figures."""
-    assert (EFFORTS["balanced"].last_looks, EFFORTS["best"].last_looks) == (2, 4)
+    assert (EFFORTS["balanced"].last_looks, EFFORTS["best"].last_looks) == (1, 2)
     pace = {stage.size: Pace(0.0, 1.0) for effort in EFFORTS.values() for stage in effort.stages}
-    for name, looks in (("balanced", 2), ("best", 4)):
+    for name, looks in (("balanced", 1), ("best", 2)):
         epochs = sum(stage.epochs for stage in EFFORTS[name].stages)
         found = fit_schedules(name, {"student": pace}, None, Crowd(30_000, 20_000, 20_000))["student"]
         assert found.seconds == pytest.approx(epochs * 20 + looks * 30)

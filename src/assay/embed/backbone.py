@@ -47,9 +47,9 @@ class TimmBackbone:
     prepared: tuple[Any, ...]
     """The same, folded and in the plan's dtype and layout: what computes features. One copy for each core,
     since hooks make a network unsafe to share between threads."""
-    features: str = "stages"
+    features: str
     """One of ``FEATURES``."""
-    interpolation: str = "bicubic"
+    interpolation: str
     """How images become squares: a key of ``data.resize.FILTERS``."""
 
     def embed(self, images: Batch) -> Float[np.ndarray, "B D"]:

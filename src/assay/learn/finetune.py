@@ -23,7 +23,6 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, Int
-from torch import nn
 
 from assay._types import UNKNOWN, Batch, Labels, Probs, Progress, silent
 from assay.embed.backbone import TimmBackbone
@@ -33,20 +32,17 @@ from assay.learn.layers import Layers
 from assay.learn.loop import Learner, Material, Tuning, learn_epoch
 from assay.learn.pixels import to_pixels
 from assay.learn.scoring import features_of, score
-from assay.learn.student import Student, put, recalibrate
+from assay.learn.student import Student, put
 from assay.learn.threads import one_thread_each
+
+METHOD = 2
+"""Another number wherever a checkpoint would be learned on in another way than it began."""
 
 PROBED = 12_000
 """Images of which the first head is made; more did not help."""
 
 SURE = 0.8
 """Targets below it make no first head."""
-
-LOOKED_AT = 2_048
-"""Images that batch norms take their statistics from."""
-
-TOGETHER = 64
-"""Of those at a time."""
 
 SETTLED = 0.98
 """Images whose target is as sure are not asked about again while there is more to learn."""
@@ -150,24 +146,20 @@ def fine_tune(
     targets, begun, tuned = lesson.targets, 0, None
     if state:
         targets, begun = state.tensors["targets"], int(state.facts["epoch"]) + 1
-    # Also where nothing is left to learn: the last epoch was kept, and then the process was killed.
-    settled = sizes[min(begun, len(sizes) - 1)]
-    _settle_front(learner.students, lesson, backbones[settled])
     for epoch in range(begun, len(sizes)):
-        backbone, known = backbones[sizes[epoch]], _hardened(targets, lesson.taught)
-        if sizes[epoch] != settled:
-            settled = sizes[epoch]
-            _settle_front(learner.students, lesson, backbone)
-        material = Material(lesson.squares, lesson.rows, known)
+        backbone = backbones[sizes[epoch]]
+        learner.quicken(backbone.plan, backbone.size)
+        material = Material(lesson.squares, lesson.rows, _hardened(targets, lesson.taught))
         loss = learn_epoch(learner, material, epoch, to_pixels(backbone), progress)
-        tuned = _average(learner, lesson, backbone)
+        tuned = _average(learner, backbone)
         rows = lesson.rows[:0] if epoch + 1 == len(sizes) else _open(lesson, targets)
         watched, probs = _ask(tuned, lesson, rows, workers, progress, epoch)
         targets = targets.copy()
         targets[rows] = judge(Told(epoch, sizes[epoch], loss, watched, rows, probs))
         tensors = learner.tensors() | {"targets": targets}
         write_checkpoint(kept, Checkpoint(tensors, {"epoch": epoch}), identity)
-    return tuned or _average(learner, lesson, backbones[sizes[-1]])
+    # Also where nothing was left to learn: the last epoch was kept, and then the process was killed.
+    return tuned or _average(learner, backbones[sizes[-1]])
 
 
 def _begin(
@@ -180,27 +172,12 @@ def _begin(
     workers: int,
 ) -> Learner:
     """A learner at its start, or as the checkpoint holds it."""
-    network, device = deepcopy(backbone.network), backbone.plan.device
-    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
-    _recalibrate(network, norms, lesson, backbone)
+    head = Layers.from_tensors(state.tensors) if state else _probe(lesson, backbone, seed, workers)
+    student = Student(deepcopy(backbone.network), head).to(backbone.plan.device)
+    learner = Learner(student, tuning, epochs, seed)
     if state:
-        head = Layers.from_tensors(state.tensors)
-        learner = Learner(Student(network, head).to(device), tuning, epochs, seed)
         learner.restore(state.tensors)
-        return learner
-    head = _probe(lesson, backbone.retrained(network), seed, workers)
-    return Learner(Student(network, head).to(device), tuning, epochs, seed)
-
-
-def _settle_front(students: Sequence[Student], lesson: Lesson, backbone: TimmBackbone) -> None:
-    """The stages that do not learn get the statistics of this size; then all is made quick."""
-    front = students[0].front()
-    if front is not None:
-        norms = [module for module in front.modules() if isinstance(module, nn.BatchNorm2d)]
-        _recalibrate(front, norms, lesson, backbone)
-    students[0].quicken(backbone.plan, backbone.size)
-    for other in students[1:]:
-        other.as_quick_as(students[0])
+    return learner
 
 
 def _probe(lesson: Lesson, backbone: TimmBackbone, seed: int, workers: int) -> Layers:
@@ -250,24 +227,9 @@ def _hardened(targets: Probs, taught: Labels) -> Probs:
     return hard
 
 
-def _average(learner: Learner, lesson: Lesson, backbone: TimmBackbone) -> Tuned:
+def _average(learner: Learner, backbone: TimmBackbone) -> Tuned:
     """What the average is, as a backbone and a head of their own."""
-    student = deepcopy(learner.students[0])
+    student = deepcopy(learner.students[0]).cpu()
     put(student, learner.average)
-    _recalibrate(student.trunk.cpu(), student.norms(), lesson, backbone)
-    student.requires_grad_(False)
+    student.eval().requires_grad_(False)
     return Tuned(backbone.retrained(student.network), student.head.layers())
-
-
-def _recalibrate(
-    network: nn.Module, norms: Sequence[nn.BatchNorm2d], lesson: Lesson, backbone: TimmBackbone
-) -> None:
-    """The statistics of images as they are, at the size of ``backbone``."""
-    rows = lesson.rows[:: max(1, len(lesson.rows) // LOOKED_AT)][:LOOKED_AT]
-    convert, parts = to_pixels(backbone), np.array_split(rows, -(-len(rows) // TOGETHER))
-    lots = [
-        (convert(lesson.squares[part].astype(np.float32)) for part in lot)
-        for lot in (parts[::2], parts[1::2])
-    ]
-    with one_thread_each():
-        recalibrate(network, norms, lots)

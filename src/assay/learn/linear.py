@@ -14,7 +14,7 @@ ABSENT = -30.0
 """Score of a class without a row; the scores of the others sum to 0, so their best is far above it."""
 
 
-def fit_logistic(X: Matrix, labels: Labels, n_classes: int, *, seed: int = 0, C: float = 1.0) -> Layers:
+def fit_logistic(X: Matrix, labels: Labels, n_classes: int, *, C: float = 1.0) -> Layers:
     """Multinomial logistic regression on X (N, D); classes without a row are never predicted.
 
     Parameters
@@ -27,9 +27,7 @@ def fit_logistic(X: Matrix, labels: Labels, n_classes: int, *, seed: int = 0, C:
     """
     check_two_classes(labels)
     mean, scale = moments(X)
-    fitted = LogisticRegression(max_iter=2000, random_state=seed, C=C).fit(
-        (X.astype(np.float64) - mean) / scale, labels
-    )
+    fitted = LogisticRegression(max_iter=2000, C=C).fit((X.astype(np.float64) - mean) / scale, labels)
     return logistic_layers(fitted, n_classes, mean, scale)
 
 

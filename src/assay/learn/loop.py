@@ -3,7 +3,8 @@
 ::
 
     for each step:  a batch, parted among copies of the student, each in a thread of its own
-                    augment -> logits -> cross-entropy with the soft targets -> gradients, summed
+                    augment -> for a few images at a time: logits -> cross-entropy with the soft targets
+                    -> gradients, summed
                     AdamW at the rate of this step
                     the average of the numbers over the last steps (EMA) follows: it is what is kept
 
@@ -22,16 +23,17 @@ from jaxtyping import Int
 from torch.nn import functional
 
 from assay._types import Batch, Probs, Progress, silent
+from assay.embed.speed import Plan
 from assay.learn.augment import Augment
 from assay.learn.pixels import ToPixels
 from assay.learn.student import Student, copies_of, put
 from assay.learn.threads import one_thread_each
 
-FEWEST = 16
-"""Images that a batch is parted from: batch norms see each part alone."""
-
 PARTS = 2
 """Into which a batch is cut; the parts decide the order in which gradients are summed."""
+
+AT_ONCE = 300_000
+"""Pixels that go through a student together on a processor: their maps stay in its cache."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,12 @@ class Learner:
             for large, decay in ((True, tuning.weight_decay), (False, 0.0))
         ]
         self.optimiser = torch.optim.AdamW(groups, lr=tuning.learning_rate)
+
+    def quicken(self, plan: Plan, size: int) -> None:
+        """Learn as quickly as the plan allows from here on, at ``size`` pixels."""
+        self.students[0].quicken(plan, size)
+        for other in self.students[1:]:
+            other.as_quick_as(self.students[0])
 
     def tensors(self) -> dict[str, np.ndarray]:
         """All that changes, as arrays."""
@@ -156,7 +164,7 @@ def learn_epoch(
         student.train()
     with one_thread_each(), ThreadPoolExecutor(PARTS, "learn") as pool:
         for number, rows in enumerate(_batches(order, tuning.batch)):
-            parts = np.array_split(rows, PARTS) if len(rows) >= FEWEST else [rows]
+            parts = np.array_split(rows, min(PARTS, len(rows)))
             works = [
                 pool.submit(
                     _gradients,
@@ -178,7 +186,7 @@ def learn_epoch(
 
 
 def _batches(order: Int[np.ndarray, "R"], size: int) -> list[Int[np.ndarray, "B"]]:
-    """Of even lengths: a last batch of one image would have no statistics."""
+    """Of even lengths: a last batch of one image would move the student as far as a whole one."""
     return np.array_split(order, -(-len(order) // size)) if len(order) else []
 
 
@@ -193,5 +201,16 @@ def _gradients(
     """The loss summed over ``rows``, and its gradients in the order of ``Student.learning``."""
     pixels = to_pixels(augment(material.squares[rows], np.random.default_rng(seed)))
     targets = torch.from_numpy(material.targets[rows].astype(np.float32)).to(student.device)
-    loss = -(targets * functional.log_softmax(student(pixels), dim=1)).sum()
-    return float(loss.detach()), torch.autograd.grad(loss, student.learning())
+    lots = torch.tensor_split(pixels, _lots(pixels) if student.device.type == "cpu" else 1)
+    total, summed = 0.0, [torch.zeros_like(number) for number in student.learning()]
+    for few, wanted in zip(lots, torch.tensor_split(targets, len(lots)), strict=True):
+        loss = -(wanted * functional.log_softmax(student(few), dim=1)).sum()
+        torch._foreach_add_(summed, torch.autograd.grad(loss, student.learning()))
+        total += float(loss.detach())
+    return total, summed
+
+
+def _lots(pixels: torch.Tensor) -> int:
+    """Into how many lots a processor's cache asks to cut them."""
+    n, _, height, width = pixels.shape
+    return min(n, -(-n * height * width // AT_ONCE))

@@ -52,8 +52,9 @@ def blank_learner(backbone: TimmBackbone, n_classes: int, tuning: Tuning, epochs
     """One that has learned nothing, as quick as one that learns."""
     head = _blank_head(backbone.width, n_classes)
     student = Student(deepcopy(backbone.network), head).to(backbone.plan.device)
-    student.quicken(backbone.plan, backbone.size)
-    return Learner(student, tuning, epochs, seed=0)
+    learner = Learner(student, tuning, epochs, seed=0)
+    learner.quicken(backbone.plan, backbone.size)
+    return learner
 
 
 def _blank_head(width: int, n_classes: int) -> Layers:

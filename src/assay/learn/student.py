@@ -1,15 +1,13 @@
 """Student: a pretrained network that learns, with a head on the outputs of its last stages.
 
-The last stages learn, and their batch norms use the statistics of each batch: on the course data that is
-worth three points over ImageNet's statistics. What comes before them, edges and textures, stays as it is,
-takes no gradient and runs folded, which saves a third of the time and costs nothing that could be measured
-(benchmarks/LOG.md). Both multiply in the dtype that is fastest here while they learn; what learns answers in
-float32. When the student is asked, its statistics are those of images as they are at that size:
-``recalibrate``.
+The last stages learn. What comes before them, edges and textures, stays as it is, takes no gradient and runs
+folded, which saves a third of the time and costs nothing that could be measured (benchmarks/LOG.md). Batch
+norms keep the statistics that they came with, and learn only their scale and shift: measuring those of the
+images at hand gains nothing, and so an image's answer depends on no other image, nor on the size of a batch.
+All multiply in the dtype that is fastest here while they learn; what learns answers in float32.
 """
 
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from copy import deepcopy
 from typing import Any
 
@@ -124,10 +122,10 @@ class Student(nn.Module):
         return features
 
     def train(self, mode: bool = True) -> "Student":
-        """As any module's, but that the front's statistics stay as they are."""
+        """As any module's, but that batch norms and the quick front stay as they are."""
         super().train(mode)
-        for module in (self.front(), self.quick_front):
-            if module is not None:
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d | Front):
                 module.eval()
         return self
 
@@ -136,7 +134,7 @@ class Student(nn.Module):
         return Front(self.network) if getattr(self.trunk, "in_a_row", False) else None
 
     def quicken(self, plan: Plan, size: int) -> None:
-        """From now on learn in the plan's dtype, and run the front folded, with the statistics it has now."""
+        """From now on learn in the plan's dtype, and run the front folded."""
         self.learns_in = DTYPES[plan.dtype]
         front = self.front()
         if front is not None:
@@ -145,11 +143,6 @@ class Student(nn.Module):
     def as_quick_as(self, other: "Student") -> None:
         """Share what ``quicken`` made of the other: it holds no state that a thread could disturb."""
         self.quick_front, self.learns_in = other.quick_front, other.learns_in
-
-    def norms(self) -> list[nn.BatchNorm2d]:
-        """The batch norms that learn."""
-        found = [module for module in self.trunk.modules() if isinstance(module, nn.BatchNorm2d)]
-        return [norm for norm in found if norm.weight.requires_grad]
 
     @property
     def network(self) -> Any:
@@ -179,49 +172,3 @@ def put(student: Student, numbers: Sequence[torch.Tensor]) -> None:
     with torch.no_grad():
         for own, new in zip(student.learning(), numbers, strict=True):
             own.copy_(new)
-
-
-def recalibrate(
-    network: nn.Module, norms: Sequence[nn.BatchNorm2d], shares: Sequence[Iterable[torch.Tensor]]
-) -> None:
-    """Give batch norms the statistics of these images, whatever they had; the network then evaluates.
-
-    An average of numbers has statistics that no step had (Izmailov et al. 2018, arXiv:1803.05407).
-
-    Parameters
-    ----------
-    norms : of the network
-    shares : batches (B, 3, S, S), as many lots of them as there shall be threads at work
-    """
-    network.eval()
-    at = [place for place, module in enumerate(network.modules()) if module in {*norms}]
-    copies = [network, *(deepcopy(network) for _ in shares[1:])]
-    chosen = [[[*copy.modules()][place] for place in at] for copy in copies]
-    with ThreadPoolExecutor(len(shares), "recalibrate") as pool:
-        list(pool.map(_measure, copies, chosen, shares))
-    for same in zip(*chosen, strict=True):
-        _pool(same)
-
-
-def _measure(network: nn.Module, norms: Sequence[Any], batches: Iterable[torch.Tensor]) -> None:
-    """Let the norms take the plain mean of the statistics of all batches."""
-    before = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None
-        norm.train()
-    device = next(network.parameters()).device
-    with torch.no_grad():
-        for pixels in batches:
-            network(pixels.to(device))
-    for norm, momentum in zip(norms, before, strict=True):
-        norm.momentum = momentum
-        norm.eval()
-
-
-def _pool(norms: Sequence[Any]) -> None:
-    """Give the first the mean of what all have measured, each as often as it has batches."""
-    seen = torch.stack([norm.num_batches_tracked for norm in norms]).double()
-    for name in ("running_mean", "running_var"):
-        found = torch.stack([getattr(norm, name).double() for norm in norms])
-        getattr(norms[0], name).copy_((seen[:, None] * found).sum(0) / seen.sum())

@@ -133,7 +133,7 @@ def _write_labels(file: Path, names: Sequence[str], labels: Labels) -> None:
 
 def _histogram(result: RunResult, options: RunOptions) -> Model:
     learn = result.dataset.given != UNKNOWN
-    model = train_histogram(result.dataset, learn, options.cache, seed=options.seed).model
+    model = train_histogram(result.dataset, learn, options.cache).model
     return export(model, HistogramBackbone(), result.dataset, np.flatnonzero(learn))
 
 

@@ -42,7 +42,6 @@ def train_histogram(
     cache: Path,
     *,
     workers: int = 2,
-    seed: int = 0,
     progress: Progress = silent,
 ) -> Baseline:
     """Fit on the given labels of the rows where ``learn``; the notebook let it see the holdout too."""
@@ -51,8 +50,8 @@ def train_histogram(
         dataset, backbone, cache, mirrored=False, workers=workers, progress=progress
     ).views[0]
     rows = np.flatnonzero(learn & (dataset.given != UNKNOWN))
-    head = fit_logistic(features[rows], dataset.given[rows], len(dataset.classes), seed=seed)
-    facts = {"recipe": "histogram", "seed": seed, "rows": len(rows)}
+    head = fit_logistic(features[rows], dataset.given[rows], len(dataset.classes))
+    facts = {"recipe": "histogram", "rows": len(rows)}
     return Baseline(_model(dataset, backbone, head, facts), features)
 
 
@@ -84,7 +83,7 @@ def _as_intended(lesson: Lesson) -> tuple[Layers, dict[str, Any]]:
     rows = np.flatnonzero(lesson.given != UNKNOWN)
     with lesson.watch.stage("train"):
         n_classes = len(task.dataset.classes)
-        head = fit_logistic(lesson.X[rows], lesson.given[rows], n_classes, seed=task.seed, C=C)
+        head = fit_logistic(lesson.X[rows], lesson.given[rows], n_classes, C=C)
     return head, {**facts, "rows": len(rows)}
 
 

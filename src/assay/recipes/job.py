@@ -121,7 +121,7 @@ def _learn(job: Job, record: dict[str, Any]) -> _Found:
     learned, backbone = _refined(job, record, dataset, sealed, learned, backbone)
     with watch.stage("baseline"):
         fit = sealed.data.fold_of != UNKNOWN
-        baseline = train_histogram(dataset, fit, options.cache, workers=options.workers, seed=options.seed)
+        baseline = train_histogram(dataset, fit, options.cache, workers=options.workers)
     return _Found(dataset, backbone, sealed, learned, baseline)
 
 

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 
 from assay._types import UNKNOWN, Batch, Labels, Probs, Progress, Transition, silent
 from assay.embed.backbone import TimmBackbone
-from assay.fix.calibrate import calibrate
+from assay.fix.calibrate import NOTHING, calibrate
 from assay.fix.pool import Pool, fit_pool
 from assay.fix.posterior import posterior
 from assay.fix.result import FixedLabels
@@ -192,11 +192,12 @@ def _conclude(bench: _Bench, tuned: Tuned, plain: Probs) -> Learned:
             belief[told] = pool.belief(bench.opinions(plain[told], told))
             likely[told] = posterior(data.given[told], belief[told], bench.transition, pool.strength)
         strength = bench.pool(plain[judges], judges).strength
-    calibration = calibrate(plain[aside.watched], data.trusted[aside.watched])
+    # As the saved head has it, which cannot hold a probability up.
+    calibration = calibrate(plain[aside.watched], data.trusted[aside.watched], NOTHING)
     says = calibration.apply(plain)
     unseen = says.copy()
     for fitted_on, told in _halves(aside.watched):
-        unseen[told] = calibrate(plain[fitted_on], data.trusted[fitted_on]).apply(plain[told])
+        unseen[told] = calibrate(plain[fitted_on], data.trusted[fitted_on], NOTHING).apply(plain[told])
     fixed = FixedLabels(
         data.given,
         data.trusted,

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from assay._types import Batch, Progress
 from assay.data.dataset import Dataset
 from assay.embed.backbone import TimmBackbone, load_backbone
 from assay.embed.squares import held_squares
-from assay.learn.finetune import SETTLED, Stage
+from assay.learn.finetune import METHOD, SETTLED, Stage
 from assay.learn.loop import Tuning
 from assay.learn.pace import Pace, measure_pace
 from assay.recipes.aside import Aside, set_aside
@@ -112,7 +112,8 @@ def refine_run(
             if not stages:
                 return None
             kept = folder / f"{network.role}.safetensors"
-            identity, features = _identity(record, network.backbones), EFFORTS[options.effort].features
+            identity = _identity(record, network.backbones, tuning)
+            features = EFFORTS[options.effort].features
             way = Way(stages, network.backbones, kept, identity, tuning, features)
             before = refined.learned if refined else learned
             refined = refine(sealed.data, before, squares, aside, way, say=place.say, progress=place.progress)
@@ -170,8 +171,9 @@ def blank_squares(stages: Sequence[Stage], n: int) -> Batch:
     return np.zeros((n, side, side, 3), dtype=np.uint8)
 
 
-def _identity(record: Mapping[str, Any], backbones: Backbones) -> str:
+def _identity(record: Mapping[str, Any], backbones: Backbones, tuning: Tuning) -> str:
     """What a checkpoint depends on."""
     facts = [record[name] for name in ("settings", "data", "split", "backbone", "fine_tuning")]
     digests = [backbone.digest for backbone in backbones.values()]
-    return hashlib.sha256(json.dumps([facts, digests], sort_keys=True).encode()).hexdigest()
+    whole = [facts, digests, asdict(tuning), METHOD]
+    return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()

@@ -28,8 +28,8 @@ class Effort:
 
     @property
     def last_looks(self) -> int:
-        """Times that each image is looked at in the end: for its label, and for the figures."""
-        return 4 if self.features == "both views" else 2
+        """Times that each image is looked at in the end, for its label and for the figures."""
+        return 2 if self.features == "both views" else 1
 
     def stages_for(self, n: int) -> tuple[Stage, ...]:
         """The stages for ``n`` images: more epochs where these are few, for a network learns by steps."""
@@ -39,7 +39,7 @@ class Effort:
 
 EFFORTS = {
     "balanced": Effort("tf_efficientnet_lite0", (Stage(64, 1), Stage(96, 7))),
-    "best": Effort("tf_efficientnet_lite2", (Stage(64, 1), Stage(128, 5)), features="both views"),
+    "best": Effort("tf_efficientnet_lite2", (Stage(64, 1), Stage(128, 9)), features="both views"),
 }
 """Besides ``fast``, which fine-tunes nothing; chosen on the validation slice, see benchmarks/LOG.md."""
 
