@@ -7,7 +7,7 @@ from scipy.special import softmax
 
 from assay._types import UNKNOWN
 from assay.data.simulate import spoil
-from assay.fix.calibrate import NOTHING, Calibration, _loss, calibrate, calibrate_on_given
+from assay.fix.calibrate import NO_FLOOR, Calibration, _loss, calibrate, calibrate_on_given
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -149,7 +149,7 @@ def test_a_network_is_calibrated_as_its_head_will_be():
     scores = rng.normal(scale=12, size=(200, 4))
     labels = draw_labels(softmax(scores / 6, axis=1), 1)
     probs = softmax(scores, axis=1)
-    found = calibrate(probs, labels, NOTHING)
+    found = calibrate(probs, labels, NO_FLOOR)
     expected = softmax(found.sharpness * scores + found.bias, axis=1)
     np.testing.assert_allclose(found.apply(probs), expected, atol=1e-9)
     assert found.sharpness == pytest.approx(1 / 6, rel=0.3)

@@ -7,6 +7,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from timm.layers.drop import DropPath  # noqa: E402  # only where torch is
+
 from assay._types import UNKNOWN  # noqa: E402  # only where torch is
 from assay.data.resize import to_square  # noqa: E402  # the same
 from assay.embed.backbone import load_backbone  # noqa: E402  # the same
@@ -163,6 +165,16 @@ def test_what_is_learned_depends_on_no_lot_and_no_statistics(lesson, backbones, 
     assert all(torch.equal(held, before[name]) for name, held in student.network.named_buffers())
 
 
+def test_nothing_is_left_to_chance_or_to_the_order_of_images(lesson, backbones):
+    """Whatever normalises by a batch or drops out stays as it is when asked; the rest learns."""
+    network = deepcopy(backbones[32].network)
+    network.others = torch.nn.Sequential(torch.nn.Dropout(), torch.nn.BatchNorm1d(3), DropPath(0.1))
+    Student(network, _head(lesson, backbones[32])).train()
+    assert not any(module.training for module in network.others)
+    assert not network.blocks[-1][0].bn1.training
+    assert network.blocks[-1].training
+
+
 def test_lots_fit_the_cache():
     """At 64 pixels 64 images go at once, at 96 in halves, at 128 in quarters; there is no empty lot."""
     lots = [
@@ -198,11 +210,6 @@ def test_a_quick_front_is_the_front(lesson, backbones):
         before = student(pixels)
         student.quicken(backbones[32].plan, 32)
         assert torch.allclose(student(pixels), before, rtol=1e-3, atol=1e-3)
-        norm = student.network.bn1
-        norm.running_mean += 1
-        assert torch.allclose(student(pixels), before, rtol=1e-3, atol=1e-3)
-        student.quicken(backbones[32].plan, 32)
-        assert not torch.allclose(student(pixels), before, rtol=1e-3, atol=1e-3)
     student.train()(pixels).sum().backward()
     assert all(number.grad is not None for number in student.learning())
 

@@ -45,6 +45,19 @@ def test_copies_of_a_watched_picture_are_not_learned_from():
     assert np.array_equal(np.setdiff1d(plain.audit, found.audit), [plain.audit[0]])
 
 
+def test_an_audit_label_is_not_told_by_a_copy():
+    """A picture that is learned from with its trusted label judges nothing, under whatever name."""
+    data = labelled()
+    plain = set_aside(data, [])
+    taught = np.setdiff1d(np.flatnonzero(data.trusted != UNKNOWN), [*plain.audit, *plain.watched])
+    copies = [np.array([plain.audit[0], taught[0]]), np.array([plain.audit[1], 800])]
+    found = set_aside(data, copies)
+    assert np.array_equal(np.setdiff1d(plain.audit, found.audit), [plain.audit[0]])
+    assert np.array_equal(found.learn, plain.learn)
+    with pytest.raises(LabelError, match=r"^expected trusted images without copies .* none among 400 "):
+        set_aside(data, [np.append(plain.audit, taught[0])])
+
+
 def test_of_many_no_more_than_enough():
     """A thousand tell enough."""
     found = set_aside(labelled(40_000, 30_000), [])

@@ -96,6 +96,18 @@ def test_a_limit_is_shared_by_teacher_and_student():
     assert alone == {"student": free["student"]}
 
 
+def test_where_time_is_short_nobody_teaches():
+    """All of it is the student's, where a half would be too short for it or the rest for a teacher."""
+    alone = {"student": {stage.size: Pace(5.0, 1.0) for stage in FULL}}
+    slow = {"teacher": {stage.size: Pace(500.0, 100.0) for stage in FULL}}
+    for paced, limit_s in (({"teacher": PACES, **alone}, 100.0), (slow | alone, 400.0)):
+        found = fit_schedules("balanced", paced, limit_s, MANY)
+        assert [*found] == ["teacher", "student"]
+        assert found["teacher"] == Schedule((), 0.0)
+        assert found["student"] == fit_schedules("balanced", alone, limit_s, MANY)["student"]
+        assert found["student"].stages
+
+
 FULL = EFFORTS["balanced"].stages
 
 PACES = {stage.size: Pace(stage.size / 20, stage.size / 60) for stage in FULL}

@@ -15,11 +15,11 @@ from assay._types import UNKNOWN, Labels, Prior, Probs, Transition
 BIAS_PENALTY = 1e-3
 """Holds the biases of classes that the data say nothing about near 0, per row."""
 
-LOWEST = 1e-3
+FLOOR = 1e-3
 """Shared by all classes: the least that they have together. A classifier that counts votes says 0 where it
 means rarely; its sharpness would be judged by those zeros alone."""
 
-NOTHING = float(np.finfo(np.float32).tiny)
+NO_FLOOR = float(np.finfo(np.float32).tiny)
 """For a network, whose small probabilities mean what they say: no limit but that of its numbers."""
 
 
@@ -27,34 +27,34 @@ NOTHING = float(np.finfo(np.float32).tiny)
 class Calibration:
     """``softmax(sharpness · log p + bias)``: temperature scaling (Guo et al. 2017) with a class bias.
 
-    A probability below ``lowest / K`` counts as ``lowest / K``.
+    A probability below ``floor / K`` counts as ``floor / K``.
     """
 
     sharpness: float
     """Inverse temperature; 1 changes nothing."""
     bias: Prior
     """Added to each class's score; sums to 0."""
-    lowest: float = LOWEST
-    """``NOTHING`` for the head of a network, which can absorb the rest: see ``Layers.calibrated``."""
+    floor: float = FLOOR
+    """``NO_FLOOR`` for the head of a network, which can absorb the rest: see ``Layers.calibrated``."""
 
     def apply(self, probs: Probs) -> Probs:
         """The calibrated probabilities."""
-        calibrated: Probs = softmax(self.sharpness * _log(probs, self.lowest) + self.bias, axis=1)
+        calibrated: Probs = softmax(self.sharpness * _log(probs, self.floor) + self.bias, axis=1)
         return calibrated
 
 
-def calibrate(probs: Probs, trusted: Labels, lowest: float = LOWEST) -> Calibration:
+def calibrate(probs: Probs, trusted: Labels, floor: float = FLOOR) -> Calibration:
     """Fit on the rows with a trusted label, to make those most likely; few rows change little, none nothing.
 
     Parameters
     ----------
     probs : P(class), from a classifier that did not learn from the rows with a trusted label
     trusted : class index, or UNKNOWN
-    lowest : see ``Calibration``
+    floor : see ``Calibration``
     """
     rows = trusted != UNKNOWN
-    found = _fit(_log(probs[rows], lowest), np.eye(probs.shape[1])[trusted[rows]])
-    return replace(found, lowest=lowest)
+    found = _fit(_log(probs[rows], floor), np.eye(probs.shape[1])[trusted[rows]])
+    return replace(found, floor=floor)
 
 
 def calibrate_on_given(probs: Probs, given: Labels, transition: Transition) -> Calibration:
@@ -70,7 +70,7 @@ def calibrate_on_given(probs: Probs, given: Labels, transition: Transition) -> C
     transition : P(given | true) at [true, given]
     """
     rows = given != UNKNOWN
-    return _fit(_log(probs[rows], LOWEST), transition.T[given[rows]])
+    return _fit(_log(probs[rows], FLOOR), transition.T[given[rows]])
 
 
 def _fit(scores: Float[np.ndarray, "N K"], likelihood: Float[np.ndarray, "N K"]) -> Calibration:
@@ -102,6 +102,6 @@ def _loss(
     return float(loss), slope + 2 * penalty * parameters
 
 
-def _log(probs: Probs, lowest: float) -> Float[np.ndarray, "N K"]:
-    logs: Float[np.ndarray, "N K"] = np.log(np.maximum(probs, lowest / probs.shape[1]))
+def _log(probs: Probs, floor: float) -> Float[np.ndarray, "N K"]:
+    logs: Float[np.ndarray, "N K"] = np.log(np.maximum(probs, floor / probs.shape[1]))
     return logs

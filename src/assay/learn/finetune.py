@@ -35,8 +35,8 @@ from assay.learn.scoring import features_of, score
 from assay.learn.student import Student, put
 from assay.learn.threads import one_thread_each
 
-METHOD = 2
-"""Another number wherever a checkpoint would be learned on in another way than it began."""
+METHOD = "2"
+"""Another one wherever a checkpoint would be learned on in another way than it began."""
 
 PROBED = 12_000
 """Images of which the first head is made; more did not help."""
@@ -66,7 +66,7 @@ class Lesson:
     rows: Int[np.ndarray, "R"]
     """Images that may be learned from, ascending."""
     taught: Labels
-    """(N,) trusted labels that are learned from, else UNKNOWN: not those of the audit."""
+    """(N,) trusted labels that are learned from, else UNKNOWN: those of the audit are."""
     targets: Probs
     """(N, K) the first posterior."""
     audit: Int[np.ndarray, "A"]
@@ -141,20 +141,20 @@ def fine_tune(
     ResourceError : the disk is full; the same call goes on from the last epoch that was kept
     """
     sizes = [stage.size for stage in stages for _ in range(stage.epochs)]
+    identity = f"{identity}-{METHOD}"
     state = read_checkpoint(kept, identity)
     learner = _begin(lesson, backbones[sizes[0]], state, len(sizes), tuning, seed, workers)
-    targets, begun, tuned = lesson.targets, 0, None
+    targets, begun, tuned = _hardened(lesson.targets, lesson.taught), 0, None
     if state:
         targets, begun = state.tensors["targets"], int(state.facts["epoch"]) + 1
     for epoch in range(begun, len(sizes)):
         backbone = backbones[sizes[epoch]]
         learner.quicken(backbone.plan, backbone.size)
-        material = Material(lesson.squares, lesson.rows, _hardened(targets, lesson.taught))
+        material = Material(lesson.squares, lesson.rows, targets)
         loss = learn_epoch(learner, material, epoch, to_pixels(backbone), progress)
         tuned = _average(learner, backbone)
         rows = lesson.rows[:0] if epoch + 1 == len(sizes) else _open(lesson, targets)
         watched, probs = _ask(tuned, lesson, rows, workers, progress, epoch)
-        targets = targets.copy()
         targets[rows] = judge(Told(epoch, sizes[epoch], loss, watched, rows, probs))
         tensors = learner.tensors() | {"targets": targets}
         write_checkpoint(kept, Checkpoint(tensors, {"epoch": epoch}), identity)
@@ -215,12 +215,12 @@ def _ask(
 
 def _open(lesson: Lesson, targets: Probs) -> Int[np.ndarray, "R"]:
     """The rows that are worth asking about again."""
-    settled = (targets[lesson.rows].max(axis=1) >= SETTLED) | (lesson.taught[lesson.rows] != UNKNOWN)
+    settled = targets[lesson.rows].max(axis=1) >= SETTLED
     return np.union1d(lesson.rows[~settled], lesson.audit)
 
 
 def _hardened(targets: Probs, taught: Labels) -> Probs:
-    """The targets, with trusted labels as they are."""
+    """A copy of the targets, with the labels that are taught as they are."""
     known = np.flatnonzero(taught != UNKNOWN)
     hard = targets.copy()
     hard[known] = np.eye(targets.shape[1])[taught[known]]

@@ -57,7 +57,7 @@ class Material:
     """What there is to learn from in one epoch."""
 
     squares: Batch
-    """(N, s, s, 3), of all images; s is at most the side that they are seen at."""
+    """(N, s, s, 3), of all images, at whatever side they are held."""
     rows: Int[np.ndarray, "R"]
     """Which of them are seen; a row may come more than once."""
     targets: Probs
@@ -93,12 +93,12 @@ class Learner:
             other.as_quick_as(self.students[0])
 
     def tensors(self) -> dict[str, np.ndarray]:
-        """All that changes, as arrays."""
+        """All that changes, as arrays, once a step was made."""
         student, found = self.students[0], dict[str, torch.Tensor]()
         for place, (number, mean) in enumerate(zip(student.learning(), self.average, strict=True)):
-            moments = self.optimiser.state.get(number, {})
+            moments = self.optimiser.state[number]
             found |= {f"student.{place}": number.detach(), f"average.{place}": mean}
-            found |= {f"{name}.{place}": moments[name] for name in MOMENTS if name in moments}
+            found |= {f"{name}.{place}": moments[name] for name in MOMENTS}
         arrays = {name: tensor.cpu().numpy().copy() for name, tensor in found.items()}
         return arrays | student.head.layers().tensors()
 
@@ -106,13 +106,13 @@ class Learner:
         """Go on from what ``tensors`` gave, with a student that was made with its head."""
         numbers = self.students[0].learning()
         put(self.students[0], _numbered(tensors, "student", len(numbers)))
-        device = self.students[0].device
-        self.average = [mean.to(device) for mean in _numbered(tensors, "average", len(numbers))]
         for place, number in enumerate(numbers):
+            self.average[place].copy_(torch.from_numpy(tensors[f"average.{place}"].copy()))
             state = {name: torch.from_numpy(tensors[f"{name}.{place}"].copy()) for name in MOMENTS}
-            # The count of steps stays with the processor, where AdamW keeps it.
+            # In the number's own order of memory, on its device; the count of steps stays with the processor.
             self.optimiser.state[number] = {
-                name: value.to(device) if value.ndim else value for name, value in state.items()
+                name: torch.empty_like(number).copy_(value) if value.ndim else value
+                for name, value in state.items()
             }
         self.step = int(tensors["step.0"])
 

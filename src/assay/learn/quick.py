@@ -38,7 +38,7 @@ class Depthwise(nn.Conv2d):
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
         """Maps (B, C, H, W)."""
-        return _learning(maps, self, 2) if self.training else super().forward(maps)
+        return _learning(maps, self, 2) if _slow(self, maps) else super().forward(maps)
 
 
 class SameDepthwise(Conv2dSame):
@@ -47,11 +47,16 @@ class SameDepthwise(Conv2dSame):
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
         """Maps (B, C, H, W)."""
         maps = maps.to(self.weight.dtype) if self.training else maps
-        if self.training and self.kernel_size == (5, 5):
+        if _slow(self, maps) and self.kernel_size == (5, 5):
             return _learning(pad_same(maps, [5, 5], [*self.stride]), self, 0)
         with torch.autocast(maps.device.type, enabled=False):
             plain: torch.Tensor = super().forward(maps)  # type: ignore[no-untyped-call]  # timm's
         return plain
+
+
+def _slow(layer: nn.Module, maps: torch.Tensor) -> bool:
+    """Whether its gradient is wanted, where torch's own is slow."""
+    return layer.training and maps.device.type == "cpu"
 
 
 def _learning(maps: torch.Tensor, layer: nn.Conv2d, padding: int) -> torch.Tensor:

@@ -1,5 +1,6 @@
 """Scoring: P(class) of every image as a student gives it, on the very pixels that predicting sees."""
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -31,16 +32,26 @@ def features_of(
     workers : threads that resize
     stage : what ``progress`` calls it
     """
-    found = np.zeros((len(rows), backbone.width), dtype=np.float32)
+    blocks = [*_blocks(backbone, squares, rows, workers, progress, stage)]
+    return np.concatenate(blocks) if blocks else np.zeros((0, backbone.width), dtype=np.float32)
+
+
+def _blocks(
+    backbone: TimmBackbone,
+    squares: Batch,
+    rows: Int[np.ndarray, "R"],
+    workers: int,
+    progress: Progress,
+    stage: str,
+) -> Iterator[Matrix]:
     with ThreadPoolExecutor(max(workers, 1), "resize") as pool:
         for start in range(0, len(rows), BLOCK):
             some = squares[rows[start : start + BLOCK]]
-            resized = np.stack(
-                list(pool.map(lambda image: to_square(image, backbone.size, backbone.interpolation), some))
+            resized = list(
+                pool.map(lambda image: to_square(image, backbone.size, backbone.interpolation), some)
             )
-            found[start : start + len(some)] = backbone.embed(resized)
-            progress(stage, min(start + BLOCK, len(rows)), len(rows))
-    return found
+            yield backbone.embed(np.stack(resized))
+            progress(stage, start + len(some), len(rows))
 
 
 def score(
@@ -54,5 +65,7 @@ def score(
     stage: str = "ask",
 ) -> Probs:
     """P(class) (R, K) of the same, by a head on those features."""
-    features = features_of(backbone, squares, rows, workers=workers, progress=progress, stage=stage)
-    return head.probabilities(features)
+    found = np.zeros((len(rows), head.n_classes))
+    for place, features in enumerate(_blocks(backbone, squares, rows, workers, progress, stage)):
+        found[place * BLOCK : place * BLOCK + len(features)] = head.probabilities(features)
+    return found

@@ -13,7 +13,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from timm.layers.drop import DropPath
 from torch import nn
+from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
 
 from assay.embed.backbone import LEVELS
 from assay.embed.network import fold_batch_norms
@@ -26,37 +30,33 @@ LEARNING = 4
 """Stages that learn, the last ones, in networks that are known to run in a row; others learn as a whole."""
 
 TOGETHER = 8
-"""Images that go through the front at a time: what it makes of them stays in the processor's cache."""
-
-ACTIVATIONS = {"gelu": nn.GELU, "relu": nn.ReLU}
+"""Images that go through the front at a time on a processor: what it makes of them stays in its cache."""
 
 
 class Head(nn.Module):
-    """``Layers`` that learn."""
+    """``Layers`` that learn, of an ``MLPHead``: with GELU between them."""
 
     mean: torch.Tensor
     scale: torch.Tensor
 
     def __init__(self, layers: Layers) -> None:
         super().__init__()
-        self.activation = layers.activation
         self.register_buffer("mean", torch.from_numpy(layers.mean.copy()))
         self.register_buffer("scale", torch.from_numpy(layers.scale.copy()))
         self.weights = nn.ParameterList(torch.from_numpy(np.array(part)) for part in layers.weights)
-        self.bend = ACTIVATIONS[layers.activation]()
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """(B, D) features to (B, K) logits."""
         values = (features - self.mean) / self.scale
         for layer in range(0, len(self.weights), 2):
-            values = self.bend(values) if layer else values
+            values = functional.gelu(values) if layer else values
             values = values @ self.weights[layer] + self.weights[layer + 1]
         return values
 
     def layers(self) -> Layers:
         """What it has learned, as arrays."""
         parts = tuple(part.detach().cpu().numpy().copy() for part in self.weights)
-        return Layers(self.mean.cpu().numpy(), self.scale.cpu().numpy(), parts, self.activation)
+        return Layers(self.mean.cpu().numpy(), self.scale.cpu().numpy(), parts)
 
 
 class Front(nn.Module):
@@ -116,16 +116,17 @@ class Student(nn.Module):
             return features
         where = next(self.quick_front.parameters())
         with torch.no_grad():
-            few = torch.split(pixels.to(where.device, where.dtype), TOGETHER)
+            pixels = pixels.to(where.device, where.dtype)
+            few = torch.split(pixels, TOGETHER if where.device.type == "cpu" else len(pixels))
             maps = torch.cat([self.quick_front(part) for part in few]).to(pixels.device, torch.float32)
         features = trunk.onwards(maps, LEARNING)
         return features
 
     def train(self, mode: bool = True) -> "Student":
-        """As any module's, but that batch norms and the quick front stay as they are."""
+        """As any module's, but batch norms and the quick front stay as they are, and nothing drops out."""
         super().train(mode)
         for module in self.modules():
-            if isinstance(module, nn.BatchNorm2d | Front):
+            if isinstance(module, _BatchNorm | _DropoutNd | DropPath | Front):
                 module.eval()
         return self
 

@@ -19,19 +19,19 @@ MOST = 1_000
 """Of each; more would tell little that these do not."""
 
 FEWEST = 20
-"""Trusted images, two of which are set aside."""
+"""Trusted images, of which two are set aside for each."""
 
 
 @dataclass(frozen=True)
 class Aside:
-    """Which images are for what; the three parts have no row in common, each is ascending."""
+    """Which images are for what; rows, ascending."""
 
     learn: Int[np.ndarray, "R"]
     """Learned from: all that may be, the audit too, with its given labels alone."""
     audit: Int[np.ndarray, "A"]
     """Trusted images among them whose trusted label is not learned from."""
     watched: Int[np.ndarray, "W"]
-    """Trusted images that nothing is learned from."""
+    """Trusted images that the student learns nothing from; the first labels of others rest on theirs too."""
 
 
 def set_aside(data: Labelled, copies: Sequence[Group]) -> Aside:
@@ -39,11 +39,12 @@ def set_aside(data: Labelled, copies: Sequence[Group]) -> Aside:
 
     Parameters
     ----------
-    copies : rows that show one picture; a copy of a watched picture is not learned from either
+    copies : rows that show one picture; a copy of a watched picture is not learned from either, and a
+        picture whose label a copy tells is none for the audit
 
     Raises
     ------
-    LabelError : too few trusted images
+    LabelError : too few trusted images, or none whose picture no copy shows
     """
     trusted = np.flatnonzero((data.trusted != UNKNOWN) & (data.fold_of != UNKNOWN))
     if len(trusted) < FEWEST:
@@ -53,6 +54,14 @@ def set_aside(data: Labelled, copies: Sequence[Group]) -> Aside:
         )
     part = folds(data.trusted[trusted], max(SHARE, -(-len(trusted) // MOST)), data.seed)
     watched, audit = trusted[part == 0], trusted[part == 1]
+    known = data.trusted if data.known is None else data.known
     shown = [group for group in copies if np.isin(group, watched).any()]
+    told = [group for group in copies if np.sum(known[group] != UNKNOWN) > 1]
     learn = np.setdiff1d(np.flatnonzero(data.fold_of != UNKNOWN), np.concatenate([watched, *shown]))
-    return Aside(learn, np.intersect1d(audit, learn), watched)
+    audit = np.setdiff1d(np.intersect1d(audit, learn), np.concatenate([watched, *told]))
+    if not len(audit):
+        raise LabelError(
+            f"expected trusted images without copies to fine-tune by, got none among {len(trusted)} that "
+            "were drawn from; add trusted labels, or take --effort fast"
+        )
+    return Aside(learn, audit, watched)

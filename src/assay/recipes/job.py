@@ -207,7 +207,7 @@ def _write(
 
 
 def _robustness(found: _Found, model: Model) -> Robustness | None:
-    """On images that nothing was learned from; None at effort ``fast``, which learns from all."""
+    """On images that the student did not learn from; None at effort ``fast``, which learns from all."""
     watched = found.learned.watched
     if watched is None:
         return None

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 
 from assay._types import UNKNOWN, Batch, Labels, Probs, Progress, Transition, silent
 from assay.embed.backbone import TimmBackbone
-from assay.fix.calibrate import NOTHING, calibrate
+from assay.fix.calibrate import NO_FLOOR, calibrate
 from assay.fix.pool import Pool, fit_pool
 from assay.fix.posterior import posterior
 from assay.fix.result import FixedLabels
@@ -75,7 +75,7 @@ def refine(
 
     def judge(told: Told) -> Float[np.ndarray, "R K"]:
         likely = bench.corrected(told) if len(told.rows) else told.probs
-        say(bench.words(told, epochs, likely))
+        say(bench.words(told, epochs))
         return likely
 
     lesson = Lesson(squares, aside.learn, bench.taught, learned.fixed.posterior, aside.audit, aside.watched)
@@ -91,9 +91,7 @@ def refine(
         identity=way.identity,
         progress=progress,
     ).giving(way.features)
-    found = _conclude(bench, tuned, _everywhere(tuned, squares, bench, progress))
-    say(beside_before(learned, found, aside.watched, data.trusted))
-    return Refined(found, tuned.backbone)
+    return Refined(_conclude(bench, tuned, _everywhere(tuned, squares, bench, progress)), tuned.backbone)
 
 
 def beside_before(before: Learned, after: Learned, watched: Rows, trusted: Labels) -> str:
@@ -145,10 +143,24 @@ class _Bench:
     def corrected(self, told: Told) -> Float[np.ndarray, "R K"]:
         """The posterior of the rows that the student was asked about."""
         pool = self.pool(told.probs[np.isin(told.rows, self.aside.audit)], self.aside.audit)
-        belief = pool.belief(self.opinions(told.probs, told.rows))
-        return posterior(self.data.given[told.rows], belief, self.transition, pool.strength)
+        return self.weighed(pool, told.probs, told.rows)[1]
 
-    def words(self, told: Told, epochs: int, likely: Float[np.ndarray, "R K"]) -> str:
+    def weighed(self, pool: Pool, says: Float[np.ndarray, "R K"], rows: Rows) -> tuple[Probs, Probs]:
+        """Belief and posterior of some rows."""
+        belief = pool.belief(self.opinions(says, rows))
+        return belief, posterior(self.data.given[rows], belief, self.transition, pool.strength)
+
+    def checked(self, told: Told) -> float:
+        """The share of the audit's labels that are right, each half fixed by what the other half weighs."""
+        audit, truth, right = self.aside.audit, self.data.trusted, 0
+        says = told.probs[np.isin(told.rows, audit)]
+        for judges, judged in _halves(np.arange(len(audit))):
+            pool = self.pool(says[judges], audit[judges])
+            _, likely = self.weighed(pool, says[judged], audit[judged])
+            right += int(np.sum(likely.argmax(axis=1) == truth[audit[judged]]))
+        return right / len(audit)
+
+    def words(self, told: Told, epochs: int) -> str:
         """The running figures."""
         truth, n = self.data.trusted, len(self.aside.watched)
         right = int(np.sum(told.watched.argmax(axis=1) == truth[self.aside.watched]))
@@ -160,9 +172,7 @@ class _Bench:
         )
         if not len(told.rows):
             return line
-        judges = np.isin(told.rows, self.aside.audit)
-        fixed = likely[judges].argmax(axis=1) == truth[self.aside.audit]
-        return f"{line}, {100 * fixed.mean():.1f} % of the fixed labels"
+        return f"{line}, {100 * self.checked(told):.1f} % of the fixed labels"
 
 
 def _everywhere(tuned: Tuned, squares: Batch, bench: _Bench, progress: Progress) -> Probs:
@@ -187,17 +197,16 @@ def _conclude(bench: _Bench, tuned: Tuned, plain: Probs) -> Learned:
     belief, likely, strength = bench.learned.fixed.belief.copy(), bench.learned.fixed.posterior.copy(), 1.0
     new = np.setdiff1d(np.flatnonzero(data.usable), aside.learn)
     for judges, rows in ((aside.watched, new), (aside.audit, aside.learn)):
-        for fitted_on, told in [(judges, rows), *_halves(judges)]:
+        for fitted_on, told in [*_halves(judges), (judges, np.setdiff1d(rows, judges))]:
             pool = bench.pool(plain[fitted_on], fitted_on)
-            belief[told] = pool.belief(bench.opinions(plain[told], told))
-            likely[told] = posterior(data.given[told], belief[told], bench.transition, pool.strength)
-        strength = bench.pool(plain[judges], judges).strength
+            belief[told], likely[told] = bench.weighed(pool, plain[told], told)
+        strength = pool.strength
     # As the saved head has it, which cannot hold a probability up.
-    calibration = calibrate(plain[aside.watched], data.trusted[aside.watched], NOTHING)
+    calibration = calibrate(plain[aside.watched], data.trusted[aside.watched], NO_FLOOR)
     says = calibration.apply(plain)
     unseen = says.copy()
     for fitted_on, told in _halves(aside.watched):
-        unseen[told] = calibrate(plain[fitted_on], data.trusted[fitted_on], NOTHING).apply(plain[told])
+        unseen[told] = calibrate(plain[fitted_on], data.trusted[fitted_on], NO_FLOOR).apply(plain[told])
     fixed = FixedLabels(
         data.given,
         data.trusted,

@@ -13,14 +13,14 @@ from assay._types import Batch, Progress
 from assay.data.dataset import Dataset
 from assay.embed.backbone import TimmBackbone, load_backbone
 from assay.embed.squares import held_squares
-from assay.learn.finetune import METHOD, SETTLED, Stage
+from assay.learn.finetune import SETTLED, Stage
 from assay.learn.loop import Tuning
 from assay.learn.pace import Pace, measure_pace
 from assay.recipes.aside import Aside, set_aside
 from assay.recipes.assay import Learned
 from assay.recipes.folder import RunFolder
 from assay.recipes.options import RunOptions, Say
-from assay.recipes.refine import Refined, Way, refine
+from assay.recipes.refine import Refined, Way, beside_before, refine
 from assay.recipes.schedule import EFFORTS, Crowd, Schedule, fit_schedules, tuning_for
 from assay.recipes.sealing import Sealed
 
@@ -110,14 +110,16 @@ def refine_run(
         for network in networks:
             stages = Schedule.from_json(record["fine_tuning"][network.role]["stages"])
             if not stages:
-                return None
+                continue
             kept = folder / f"{network.role}.safetensors"
             identity = _identity(record, network.backbones, tuning)
             features = EFFORTS[options.effort].features
             way = Way(stages, network.backbones, kept, identity, tuning, features)
             before = refined.learned if refined else learned
             refined = refine(sealed.data, before, squares, aside, way, say=place.say, progress=place.progress)
-        return refined
+    if refined:
+        place.say(beside_before(learned, refined.learned, aside.watched, sealed.data.trusted))
+    return refined
 
 
 def _crowd(dataset: Dataset, aside: Aside, learned: Learned) -> Crowd:
@@ -140,10 +142,8 @@ def _planned(
         if schedule.stages:
             place.say(schedule.words(network.name, crowd.learned_from))
         else:
-            place.say(
-                f"warning: no epoch of {network.name} fits into the time limit: "
-                "the model is that of effort fast"
-            )
+            so = {"teacher": "the student learns without it", "student": "the model is that of effort fast"}
+            place.say(f"warning: no epoch of {network.name} fits into the time limit: {so[network.role]}")
     return {
         network.role: {
             "network": network.name,
@@ -175,5 +175,5 @@ def _identity(record: Mapping[str, Any], backbones: Backbones, tuning: Tuning) -
     """What a checkpoint depends on."""
     facts = [record[name] for name in ("settings", "data", "split", "backbone", "fine_tuning")]
     digests = [backbone.digest for backbone in backbones.values()]
-    whole = [facts, digests, asdict(tuning), METHOD]
+    whole = [facts, digests, asdict(tuning)]
     return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()

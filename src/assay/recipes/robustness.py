@@ -1,7 +1,7 @@
 """How a model bears images as they arrive: compressed, blurred, small, dark.
 
-Measured on the images that fine-tuning watched, which nothing was learned from: each image is damaged, then
-predicted as any other, and compared with itself undamaged.
+Measured on the images that fine-tuning watched, which the student did not learn from; its probabilities were
+calibrated on them. Each image is damaged, then predicted as any other, and compared with itself undamaged.
 """
 
 from collections.abc import Callable
@@ -100,7 +100,7 @@ def measure_robustness(
 
 
 def _square(dataset: Dataset, row: int, runtime: Runtime) -> Square | None:
-    """As the student saw it while it learned: no larger than the model's size, and than it is."""
+    """No larger than the model's size, and than it is, so that damage is done to no enlarged picture."""
     image = read_image(dataset, row, runtime.size)
     if image is None:
         return None

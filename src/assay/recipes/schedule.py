@@ -38,7 +38,7 @@ class Effort:
 
 
 EFFORTS = {
-    "balanced": Effort("tf_efficientnet_lite0", (Stage(64, 1), Stage(96, 7))),
+    "balanced": Effort("tf_efficientnet_lite0", (Stage(64, 1), Stage(96, 8))),
     "best": Effort("tf_efficientnet_lite2", (Stage(64, 1), Stage(128, 9)), features="both views"),
 }
 """Besides ``fast``, which fine-tunes nothing; chosen on the validation slice, see benchmarks/LOG.md."""
@@ -123,6 +123,8 @@ def fit_schedules(
 ) -> dict[str, Schedule]:
     """A schedule for each network, by role; of a limit the student may have half, the teacher what is left.
 
+    Where that is too little for an epoch of either, the student has all of it and nobody teaches.
+
     Parameters
     ----------
     paced : role -> size -> pace
@@ -130,9 +132,16 @@ def fit_schedules(
     """
     stages = EFFORTS[effort].stages_for(crowd.learned_from)
     last_looks = EFFORTS[effort].last_looks
-    found: dict[str, Schedule] = {}
-    for place, role in enumerate(reversed([*paced])):  # the student first
-        share = left_s if left_s is None or place + 1 == len(paced) else left_s / 2
-        found[role] = fit_schedule(stages, paced[role], crowd, last_looks, share)
-        left_s = None if left_s is None else left_s - found[role].seconds
-    return found
+
+    def fitted(role: str, limit_s: float | None) -> Schedule:
+        return fit_schedule(stages, paced[role], crowd, last_looks, limit_s)
+
+    if "teacher" not in paced:
+        return {"student": fitted("student", left_s)}
+    if left_s is None:
+        return {role: fitted(role, None) for role in paced}
+    student = fitted("student", left_s / 2)
+    teacher = fitted("teacher", left_s - student.seconds)
+    if not (student.stages and teacher.stages):
+        student, teacher = fitted("student", left_s), Schedule((), 0.0)
+    return {"teacher": teacher, "student": student}
