@@ -9,6 +9,7 @@ import typer
 
 from assay._errors import UsageError
 from assay.cli.app import app
+from assay.cli.compare import CompareFlags
 from assay.cli.flags import LabelFlags, TrainingFlags, seconds_of, with_flags
 from assay.data.dataset import ReadOptions
 from assay.recipes.options import RunOptions
@@ -120,3 +121,11 @@ def test_what_is_no_time_is_refused(words):
     """With what was expected."""
     with pytest.raises(UsageError, match=r"^--time-limit: expected .*, got "):
         seconds_of(words)
+
+
+def test_compare_reads_a_time_limit_as_run_does(tmp_path):
+    """In seconds, for each of its recipes."""
+    read = ReadOptions(noisy=tmp_path / "noisy.csv")
+    given = {"effort": "balanced", "time_limit": "20m"}
+    assert CompareFlags(**given).compare_options(read).run.time_limit == 1_200
+    assert TrainingFlags(**given).options(read).time_limit == 1_200

@@ -271,3 +271,15 @@ def test_rows_of_another_file_are_taken_over_once(store):
     assert store.add(theirs) == 1
     assert store.add(theirs) == 0
     assert store.rows() == [mine, theirs[1]]
+
+
+def test_what_was_taken_back_here_may_come_from_another_file(store):
+    """It comes after what there was, and can be taken back itself; who walks through the states may go on."""
+    store.decide("a.png", "cat", given="dog", revision=0, **ME)
+    store.undo(**ME)
+    walking = iter(store.states.items())
+    theirs = Decision("a.png", 1, LABEL, "dog", "ape", "bo", "2026-01-02T03:04:05+00:00", "x")
+    assert store.add([theirs, replace(theirs, name="b.png")]) == 2
+    assert [name for name, _ in walking] == ["a.png"]
+    assert store.rows()[2] == replace(theirs, revision=3)
+    assert label_of(store, "a.png") == "ape"

@@ -266,3 +266,10 @@ def test_a_source_need_not_know_its_folders(tmp_path):
     fill(tmp_path, "dog/readme.txt", content=b"text")
     listing = scan_folder(fill(tmp_path, "cat/1.png"))
     assert class_folders(replace(listing, source=Bare()), allow_empty=False)[0] == ("cat",)
+
+
+def test_of_a_folder_and_a_link_to_it_the_folder_is_visited(tmp_path):
+    """Whichever of them a file system names first."""
+    root = fill(tmp_path / "root", "kitten/a.png")
+    (root / "cat").symlink_to("kitten")
+    assert scan_folder(root, follow_symlinks=True).names == ("kitten/a.png",)

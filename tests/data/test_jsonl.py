@@ -48,6 +48,13 @@ def test_broken_or_hostile_lines_are_refused(write_file, line, message):
     assert str(refused.value) == f"metadata.jsonl line 2: bad_json: {message}"
 
 
+def test_a_string_that_never_ends_is_refused_at_once(write_file):
+    """A search that began again at each of its half a million quotes would take an hour."""
+    path = write_file("metadata.jsonl", '{"a": "' + '\\"' * 500_000 + "\n")
+    with pytest.raises(TableError, match=r"bad_json: (Invalid control character|Unterminated)"):
+        read_jsonl(path)
+
+
 def test_brackets_in_text_are_not_depth(write_file):
     """Only structure counts as nesting, not what a string holds."""
     record = {"file_name": "[" * 100 + '\\"{' * 50, "label": "a"}

@@ -6,6 +6,7 @@ import pytest
 
 from assay._errors import TableError
 from assay.data.dataset import Skipped
+from assay.data.label_files import pick_columns
 from assay.data.parquet import WINDOW, parquet_listing, read_parquet
 
 
@@ -31,6 +32,17 @@ def test_text_integers_and_paths_become_strings(tmp_path):
     assert table.columns == ("image", "label", "word", "kind")
     assert table.rows == (("1.png", "7", "NA", "a"), ("2.png", "", "", "b"))
     assert table.where(1) == "a.parquet row 2"
+
+
+def test_whole_numbers_with_gaps_are_integers(tmp_path):
+    """As pandas keeps them; what else is left of a table whose labels cannot be read is no label."""
+    path = tmp_path / "a.parquet"
+    gaps = pl.DataFrame({"path": ["1.png", "2.png", "3.png"], "label": [3.0, None, float("nan")]})
+    gaps.with_columns(sure=pl.Series([True, False, None])).write_parquet(path)
+    assert read_parquet(path).rows == (("1.png", "3", "true"), ("2.png", "", "false"), ("3.png", "", ""))
+    gaps.with_columns(label=pl.Series([0.5, 1.0, 2.0])).write_parquet(path)
+    with pytest.raises(TableError, match=r"^a.parquet: expected one label column .* got none in 'path'; "):
+        pick_columns(read_parquet(path))
 
 
 @pytest.mark.parametrize("nested", [True, False], ids=["struct", "binary"])

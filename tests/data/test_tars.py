@@ -1,3 +1,4 @@
+import bz2
 import copy
 import gzip
 import io
@@ -109,3 +110,28 @@ def test_an_invalid_name_is_kept(tmp_path):
     name = b"bad\xff\xfe.png".decode("utf-8", "surrogateescape")
     (tmp_path / "x.tar").write_bytes(tarred({name: PNG, "new\nline.png": PNG}, tarfile.GNU_FORMAT))
     assert scan_archive(tmp_path / "x.tar").names == (name, "new\nline.png")
+
+
+def _renumbered(data: bytes, size: bytes) -> bytes:
+    """The first header of a tar with another size, and the sum that goes with it."""
+    header = bytearray(data[:512])
+    header[124:136], header[148:156] = size, b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    return bytes(header) + data[512:]
+
+
+@pytest.mark.parametrize("size", [b"\xff" * 11 + b"\x00", b"\x80" + b"\xff" * 11], ids=["negative", "huge"])
+def test_a_size_that_cannot_be_is_refused(tmp_path, size):
+    """One would lead back to an earlier header for ever, the other is beyond what a file can have."""
+    (tmp_path / "x.tar").write_bytes(_renumbered(tarred({"a.png": PNG, "b.png": PNG}), size))
+    with pytest.raises(DataError, match="expected a whole tar file, got a damaged one"):
+        scan_archive(tmp_path / "x.tar")
+
+
+def test_a_damaged_bzip2_is_refused(tmp_path):
+    """bz2 has no error of its own for it."""
+    data = bytearray(bz2.compress(tarred({"a.png": PNG})))
+    data[len(data) // 2] ^= 255
+    (tmp_path / "x.tar.bz2").write_bytes(data)
+    with pytest.raises(DataError, match="expected a whole tar file, got a damaged one"):
+        scan_archive(tmp_path / "x.tar.bz2")

@@ -91,15 +91,6 @@ def test_the_same_seed_gives_the_same_audit(subject):
     )
 
 
-def test_a_given_belief_is_used(subject):
-    """Without one the neighbours vote; with one, classes look alike as it says."""
-    belief = np.full((N, 3), 0.1)
-    belief[:, 2] = 0.8
-    first = audit(replace(subject, belief=belief, fixed=np.zeros(N, int))).look_pairs[0]
-    assert (first.one, first.other) == (0, 2)
-    assert first.share == pytest.approx(0.8)
-
-
 @pytest.mark.parametrize("n", [0, 1, 2, 5])
 def test_a_few_images_are_audited_too(n):
     """Down to none."""

@@ -48,6 +48,15 @@ def test_the_false_alarms_are_as_many_as_it_says():
     assert 0.007 < np.mean(shares) < 0.0115
 
 
+def test_a_share_that_no_trusted_image_can_tell_is_extrapolated():
+    """The farthest of a thousand images would be one false alarm in a thousand, whatever was asked."""
+    features, trusted = draw(6000, 3), np.arange(6000) < 2400
+    asked = find_off_topic(features, trusted, share=0.0001)
+    assert asked.calibrated_on == 0
+    assert find_off_topic(features, trusted, share=0.001).calibrated_on == 1200
+    assert len(asked.rows) <= 5
+
+
 def test_extrapolation_is_about_right():
     """Without trusted images about the stated share is flagged."""
     shares = [

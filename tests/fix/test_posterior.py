@@ -93,17 +93,27 @@ def test_a_label_out_of_range_is_named(wrong):
 
 @arbitrary(SEEDS)
 def test_the_strength_found_is_the_best_on_a_grid(seed):
-    """No strength of a fine grid makes the trusted labels more likely."""
+    """No strength of a fine grid makes the trusted labels, and itself, more likely."""
     given, belief, transition = draw_case(seed, n=60)
     trusted = np.random.default_rng(seed + 1).integers(UNKNOWN, 4, 60)
     rows = np.flatnonzero((given != UNKNOWN) & (trusted != UNKNOWN))
 
     def loss(strength):
         likely = posterior(given[rows], belief[rows], transition, strength)
-        return -np.log(likely[np.arange(len(rows)), trusted[rows]]).mean()
+        unlikely = -np.log(likely[np.arange(len(rows)), trusted[rows]]).mean()
+        return unlikely + 0.5 * (strength - 1) ** 2 / len(rows)
 
     found = fit_strength(given, belief, trusted, transition)
     assert loss(found) <= min(map(loss, np.linspace(0, MAX_STRENGTH, 31))) + 1e-3
+
+
+def test_a_few_pairs_that_agree_do_not_make_given_labels_sure():
+    """λ goes up a little where ten of ten agree, and far less with one image than it may."""
+    transition = np.full((10, 10), 0.05 / 9)
+    np.fill_diagonal(transition, 0.95)
+    labels = np.arange(10)
+    found = fit_strength(labels, np.full((10, 10), 0.1), labels, transition)
+    assert 1 < found < 1.4
 
 
 def draw_noisy(n, seed=0):

@@ -120,6 +120,16 @@ def test_a_row_of_weight_zero_is_not_there(clouds):
     assert bytes_of(with_far) == bytes_of(clone(FAST).fit(X, labels))
 
 
+@pytest.mark.parametrize("factor", [1e-9, 1e9])
+def test_weights_are_relative(clouds, factor):
+    """However small or large all of them are."""
+    X, labels = clouds
+    weight = np.where(labels == 2, 2.0, 1.0)
+    one = clone(FAST).fit(X, labels, sample_weight=weight)
+    other = clone(FAST).fit(X, labels, sample_weight=factor * weight)
+    np.testing.assert_allclose(one.predict_proba(X), other.predict_proba(X), atol=1e-3)
+
+
 def test_a_weight_is_heeded(clouds):
     """A class whose rows weigh more is predicted more."""
     X, labels = clouds

@@ -226,3 +226,17 @@ def test_without_torch_the_install_line_is_told(clouds, monkeypatch):
     monkeypatch.delitem(sys.modules, "assay.learn.train_sequential", raising=False)
     with pytest.raises(MissingExtraError, match=r"this needs torch, .*: pip install 'assay\[train\]'"):
         clone(FAST).fit(*clouds)
+
+
+def test_a_lone_last_row_joins_a_batch_where_there_is_a_batch_norm(clouds):
+    """Alone it has no statistics; without a batch norm it stays a batch."""
+    import torch
+
+    from assay.learn.train_sequential import _batches
+
+    X, labels = clouds
+    fitted = clone(FAST).set_params(build=Small(norm=True)).fit(X[:33], labels[:33])
+    assert fitted.score(X, labels) > 0.5
+    generator = torch.Generator()
+    lengths = [[len(rows) for rows in _batches(65, 32, generator, together)] for together in (True, False)]
+    assert lengths == [[32, 33], [32, 32, 1]]

@@ -63,3 +63,12 @@ def test_the_metadata_is_what_another_program_needs(named, tmp_path):
         "preprocessing": "in the graph: (pixel / 255 - [0.5, 0.4, 0.3]) / [0.2, 0.2, 0.1] a channel",
         "tensors_sha256": hashlib.sha256((tmp_path / "model.safetensors").read_bytes()).hexdigest(),
     }
+
+
+def test_labels_that_are_not_utf8_are_kept(model):
+    """As the names of class folders may be; an ONNX file holds UTF-8 alone."""
+    labels = ("caf\udce9", "th\u00e9", "tea")
+    read = onnx.load_model_from_string(build_graph(replace(model, labels=labels)))
+    found = {entry.key: entry.value for entry in read.metadata_props}
+    assert tuple(json.loads(found["labels"])) == labels
+    assert "th\u00e9" in found["labels"]

@@ -10,8 +10,11 @@ import pytest
 from small_runs import CLASSES, write_labels
 
 from assay._errors import LabelError, OtherRunError
+from assay._types import UNKNOWN
 from assay.data.write_rows import write_rows
 from assay.recipes import run
+from assay.recipes.finished import open_images, read_finished_run
+from assay.recipes.stored import stored_features
 
 ROWS = (1, 3, 5, 7, 9, 11)
 """Images without a trusted label."""
@@ -96,3 +99,13 @@ def test_other_decisions_are_another_run(small_data, decided, options, tmp_path)
     decided.read.decisions.write_text(text)
     again = run(small_data.images, tmp_path / "out", decided)
     assert np.array_equal(again.learned.fixed.posterior, first.learned.fixed.posterior)
+
+
+def test_a_finished_run_still_tells_them_apart(small_data, decided, tmp_path):
+    """What works on its stored features, such as a plan, may learn from them and does not count them."""
+    run(small_data.images, tmp_path / "out", decided)
+    found = read_finished_run(tmp_path / "out")
+    dataset, _ = stored_features(found, open_images(found, small_data.images), decided.cache)
+    assert dataset.decided == {row: small_data.truth[row] for row in ROWS}
+    assert (dataset.trusted[[*ROWS]] == UNKNOWN).all()
+    assert (found.trusted[[*ROWS]] != UNKNOWN).all()

@@ -9,6 +9,7 @@ from filelock import Timeout
 
 from assay._errors import BusyError, OtherRunError, UsageError
 from assay.recipes.folder import RESULTS, RunFolder
+from assay.recipes.holding import sweep
 from assay.recipes.record import SCHEMA
 
 HOLD = """
@@ -143,3 +144,13 @@ def test_all_that_a_run_writes_is_known(finished):
     }
     assert visible == {*RESULTS, "run.json"}
     assert set(RunFolder(finished.out).outputs()) == set(RESULTS)
+
+
+def test_the_sweep_takes_half_files_of_ours_alone(tmp_path):
+    """Hidden files of other names are somebody's."""
+    ours, theirs = tmp_path / ".0123456789abcdef.tmp", tmp_path / ".session.tmp"
+    for file in (ours, theirs):
+        file.touch()
+    (tmp_path / ".x.tmp").mkdir()
+    sweep(tmp_path)
+    assert {file.name for file in tmp_path.iterdir()} == {".session.tmp", ".x.tmp"}

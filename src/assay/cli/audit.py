@@ -76,6 +76,7 @@ def audit_command(
     quiet: flags.Quiet = False,
 ) -> int:
     """Find copies, leaks, conflicting labels, off-topic and empty images."""
+    from assay.learn.package import make_folder
     from assay.recipes.auditing import write_audit
 
     is_run = (place / "run.json").is_file()
@@ -83,15 +84,16 @@ def audit_command(
         raise UsageError(
             f"{place}: expected the folder of a run before IMAGES, got none; give one place only"
         )
+    folder = out or (place if is_run else None)
+    if folder is not None:
+        make_folder(folder)
     with progress_bar(quiet) as progress:
         audited = (
             _audit_run(place, images, look, progress)
             if is_run
             else _audit_images(place, labels, look, progress, quiet)
         )
-    folder = out or (place if is_run else None)
     if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
         write_audit(audited, folder)
     show(json.dumps(audited.to_json(), indent=1) if as_json else _text(audited.to_json(), folder))
     return SKIPPED if strict and audited.dataset.skipped else 0

@@ -71,10 +71,11 @@ class CompareFlags(flags.TrainingFlags):
 
         own = ("recipes", "as_published", "search", "figures_from")
         shared = {name: value for name, value in vars(self).items() if name not in own}
+        shared |= {"cache": self.cache or default_cache(), "time_limit": self.limit_s}
         assay = {"backbone": self.backbone or DEFAULT_BACKBONE, "size": self.size or DEFAULT_SIZE}
         named = TITLES if self.recipes is None else [name.strip() for name in self.recipes.split(",")]
         return CompareOptions(
-            run=RunOptions(read=read, **(shared | assay | {"cache": self.cache or default_cache()})),
+            run=RunOptions(read=read, **(shared | assay)),
             recipes=tuple(named),
             backbone=self.backbone,
             size=self.size,

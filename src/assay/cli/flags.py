@@ -221,9 +221,13 @@ class TrainingFlags:
         """The same for ``recipes``."""
         from assay.recipes.options import RunOptions, default_cache
 
-        limit = None if self.time_limit is None else seconds_of(self.time_limit)
-        own = {"cache": self.cache or default_cache(), "time_limit": limit}
+        own = {"cache": self.cache or default_cache(), "time_limit": self.limit_s}
         return RunOptions(read=read, **(vars(self) | own))
+
+    @property
+    def limit_s(self) -> float | None:
+        """The time limit in seconds."""
+        return None if self.time_limit is None else seconds_of(self.time_limit)
 
 
 def seconds_of(words: str) -> float:

@@ -49,18 +49,19 @@ def plan_command(
     """Say what more trusted labels would be worth, and which images to label."""
     more = _numbers(plan.more)
 
+    from assay.learn.package import make_folder
     from assay.recipes.options import default_cache
     from assay.review.plan import plan_labels
     from assay.review.run import read_review_run
 
     found = read_review_run(run, images, command="plan")
     cache = plan.cache or default_cache()
+    folder = plan.out or run
+    make_folder(folder)
     with progress_bar(quiet) as progress:
         planned = plan_labels(
             found, cache, more=more, label=plan.label, workers=plan.workers, progress=progress
         )
-    folder = plan.out or run
-    folder.mkdir(parents=True, exist_ok=True)
     planned.write(folder)
     facts = planned.to_json()
     show(json.dumps(facts, indent=1) if as_json else _text(facts, run, folder))

@@ -4,7 +4,7 @@ import contextlib
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -54,7 +54,7 @@ class DecisionStore:
     path: Path
     connection: sqlite3.Connection = field(repr=False)
     states: dict[str, State] = field(default_factory=dict, repr=False)
-    """Of each image that has a row, as far as the file was read; ``refresh`` reads on."""
+    """Of each image that has a row, as far as the file was read; ``refresh`` reads on, into a new dict."""
     _read: int = 0
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
 
@@ -110,24 +110,28 @@ class DecisionStore:
         return row
 
     def add(self, rows: Sequence[Decision]) -> int:
-        """Take over rows from another file: of images that have no row here; the number taken.
+        """Take over rows from another file: of images for which nothing holds here; the number taken.
 
-        They keep who and when; all are written or none.
+        They keep who and when, and come after what was taken back here; all are written or none.
         """
         with self._writing():
-            new = [row for row in rows if row.name not in self.states]
+            states = {row.name: self.states.get(row.name, State()) for row in rows}
+            new = [row for row in rows if not states[row.name].history]
             for row in new:
-                self._insert(row)
+                self._insert(replace(row, revision=states[row.name].revision + row.revision))
         self.refresh()
         return len(new)
 
     def refresh(self) -> None:
         """Read what other processes wrote."""
         with self._lock, _explained(self.path):
+            new: dict[str, State] = {}
             for number, *values in self.connection.execute(_SELECT_NEW, [self._read]):
                 row = Decision(*values)
-                self.states[row.name] = self.states.get(row.name, State()).then(row)
+                new[row.name] = new.get(row.name, self.states.get(row.name, State())).then(row)
                 self._read = number
+            # Another dict, for others may be walking through this one.
+            self.states = self.states | new if new else self.states
 
     def rows(self) -> list[Decision]:
         """Every row there is, in the order in which they were written."""

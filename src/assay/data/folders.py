@@ -120,7 +120,8 @@ def _walk(
 def _list(root: Path, below: str, census: Census) -> list["os.DirEntry[str]"]:
     try:
         with os.scandir(f"{root}/{below}") as entries:
-            return list(entries)
+            # Of a folder and a link to it the folder is visited, on whatever file system.
+            return sorted(entries, key=lambda entry: (entry.is_symlink(), entry.name))
     except OSError as error:
         if not below:
             raise DataError(

@@ -15,7 +15,8 @@ DEPTH_LIMIT = 32
 DIGITS_LIMIT = 32
 """Characters in a number."""
 
-_STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
+_STRING = re.compile(r'"(?:[^"\\]|\\[\s\S]?)*(?:"|\Z)')
+"""To the quote that closes it or to the end: a search that could fail would begin again at each quote."""
 
 
 def read_jsonl(path: Path) -> Table:

@@ -75,7 +75,10 @@ def pick_columns(
     ------
     TableError : no column or more than one can be meant, or a label is not UTF-8
     """
-    if table.columns is None or (len(table.columns) == 1 and table.columns[0] != path_column):
+    columns = table.columns
+    # A lone column of paths is what is left of a table whose labels cannot be read.
+    is_path = columns is not None and (path_column in columns or bool(known_columns(columns, PATH_COLUMNS)))
+    if columns is None or (len(columns) == 1 and not is_path):
         return LabelFile(table.path, _decoded(table, 0), None, table.line_numbers, table.unit)
     place = _place(table, "path", path_column, PATH_COLUMNS, "--path-col")
     entries = tuple(row[place] for row in table.rows)

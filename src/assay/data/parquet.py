@@ -18,10 +18,10 @@ _WINDOWS_KEPT = 4
 
 
 def read_parquet(path: Path) -> Table:
-    """The text and integer columns of a Parquet file as strings; null is the empty string.
+    """The text, integer and boolean columns of a Parquet file as strings; null is the empty string.
 
-    Of a struct with a ``path``, such as an image of a Hugging Face data set, the path is the cell.
-    Columns of other types are left out.
+    Of a struct with a ``path``, such as an image of a Hugging Face data set, the path is the cell. A column
+    of whole numbers and gaps, which pandas keeps as floats, is one of integers. Others are left out.
 
     Raises
     ------
@@ -31,6 +31,8 @@ def read_parquet(path: Path) -> Table:
     frame = _scan(path)
     for name, dtype in frame.collect_schema().items():
         cells = _text(name, dtype)
+        if dtype.is_float() and _is_whole(path, frame, name):
+            cells = pl.col(name).fill_nan(None).cast(pl.Int64).cast(pl.String)
         if cells is not None:
             columns[name] = _collect(path, frame.select(cells.fill_null("")))
     height = int(_collect(path, frame.select(pl.len()))[0])
@@ -125,9 +127,15 @@ def _text(name: str, dtype: Any) -> pl.Expr | None:
     column = pl.col(name)
     if isinstance(dtype, pl.Struct):
         return column.struct.field("path") if any(part.name == "path" for part in dtype.fields) else None
-    if dtype.is_integer() or dtype in (pl.String, pl.Categorical, pl.Enum):
+    if dtype.is_integer() or dtype in (pl.String, pl.Categorical, pl.Enum, pl.Boolean):
         return column.cast(pl.String)
     return None
+
+
+def _is_whole(path: Path, frame: pl.LazyFrame, name: str) -> bool:
+    numbers = pl.col(name).fill_nan(None)
+    whole = (numbers == numbers.round()) & (numbers.abs() < 2**53)
+    return bool(_collect(path, frame.select(whole.all()))[0])
 
 
 def _scan(path: Path) -> pl.LazyFrame:

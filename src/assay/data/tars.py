@@ -70,13 +70,16 @@ def tar_entries(path: Path, file: IO[bytes]) -> Iterator[Entry]:
     try:
         with file, tarfile.open(fileobj=file, mode="r:") as archive:
             for info in archive:
+                archive.members.clear()  # type: ignore[attr-defined]  # typeshed lacks it; it would keep them all
+                if info.size < 0:
+                    raise _damaged(path, f"a member of {info.size:,} bytes")
                 name = info.name.removeprefix("./")
                 place = _place(info, places)
                 if isinstance(place, Member):
                     places[info.name] = place
                 yield Entry(name, place)
             _check_end(path, file, archive.offset)
-    except tarfile.TarError as error:
+    except (tarfile.TarError, ValueError, OverflowError) as error:
         raise _damaged(path, str(error)) from error
 
 
@@ -113,14 +116,14 @@ def _unpack(path: Path, target: IO[bytes]) -> None:
                 _write(path, target, chunk)
                 if target.tell() > limit:
                     raise _damaged(path, f"it unpacks to more than {limit:,} bytes")
-        target.flush()
-    except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
+    except (EOFError, zlib.error, lzma.LZMAError, OSError) as error:  # bz2 has no error of its own
         raise _damaged(path, str(error)) from error
 
 
 def _write(path: Path, target: IO[bytes], chunk: bytes) -> None:
     try:
         target.write(chunk)
+        target.flush()
     except OSError as error:
         raise ResourceError(
             f"{path}: expected room to unpack it in {tempfile.gettempdir()}, got: {error.strerror} after "

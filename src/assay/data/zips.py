@@ -14,6 +14,16 @@ from assay.data.zip_directory import read_directory
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
 _ENCRYPTED = 1
 
+_DAMAGED = (
+    zipfile.BadZipFile,
+    NotImplementedError,
+    UnicodeDecodeError,
+    struct.error,
+    EOFError,
+    OverflowError,
+)
+"""What is raised for a directory that is none."""
+
 
 def zip_entries(path: Path, store: ByteStore) -> Iterator[Entry]:
     """The members of the zip ``path``, in the order of its directory.
@@ -27,7 +37,7 @@ def zip_entries(path: Path, store: ByteStore) -> Iterator[Entry]:
             # zipfile ends ``filename`` at a NUL, which would hide it from the check of names.
             name = info.orig_filename.replace("\\", "/")
             yield Entry(name, None if name.endswith("/") else _fault(info) or _locate(info, store))
-    except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError, struct.error, EOFError) as error:
+    except _DAMAGED as error:
         raise DataError(
             f"{path}: expected a whole zip file, got a damaged one ({error}); copy or download it again"
         ) from error

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from jaxtyping import Float, Int
 
-from assay._types import UNKNOWN, Labels, Mask, Matrix, Probs, same_length
+from assay._types import UNKNOWN, Labels, Mask, Matrix, same_length
 from assay.fix.class_pairs import ClassPair, confused_labels, look_alikes, votes
 from assay.fix.copies import Copies, find_copies
 from assay.fix.off_topic import SHARE, OffTopic, find_off_topic
@@ -42,8 +42,6 @@ class Subject:
     """Remarks on images, from embedding them."""
     fixed: Labels | None = None
     """What each label should be, if that is known; the trusted, else the given label if not."""
-    belief: Probs | None = None
-    """P(true | image) out of fold, if that is known; the labels of the neighbours if not."""
 
     def __post_init__(self) -> None:
         views = {f"views[{number}]": view for number, view in enumerate(self.views)}
@@ -177,6 +175,4 @@ def _indistinct(features: Matrix, contents: Sequence[bytes | None]) -> list[int]
 def _look_pairs(subject: Subject, rows: Int[np.ndarray, "R"], around: Surroundings) -> tuple[ClassPair, ...]:
     known = np.where(subject.trusted != UNKNOWN, subject.trusted, subject.given)
     labels = (known if subject.fixed is None else subject.fixed)[rows]
-    if subject.belief is not None:
-        return look_alikes(labels, subject.belief[rows])
     return look_alikes(labels, votes(labels, around.nearest, subject.n_classes))

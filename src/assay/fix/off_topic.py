@@ -59,10 +59,10 @@ def find_off_topic(
 ) -> OffTopic | None:
     """Score and rank; None with fewer than 200 images.
 
-    With 2,000 trusted images or more, one half of them measures the spread and the other half the cut:
-    of new images that belong, at most ``share`` lie beyond it, whatever their distribution (split
-    conformal prediction, Vovk et al. 2005). Otherwise the tail of all scores is taken to be exponential,
-    which gave 0.1 to 0.2 % for 0.1 % on the course data.
+    With 2,000 trusted images or more, and as many as one false alarm takes, one half of them measures the
+    spread and the other half the cut: of new images that belong, at most ``share`` lie beyond it, whatever
+    their distribution (split conformal prediction, Vovk et al. 2005). Otherwise the tail of all scores is
+    taken to be exponential, which gave 0.1 to 0.2 % for 0.1 % on the course data.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ def find_off_topic(
         return None
     generator = np.random.default_rng(seed)
     known = generator.permutation(np.flatnonzero(trusted))
-    if len(known) >= FEWEST_TRUSTED:
+    if len(known) >= FEWEST_TRUSTED and share * (len(known) - len(known) // 2 + 1) >= 1:
         reference, rest = known[: len(known) // 2][:MOST], known[len(known) // 2 :]
         scores, calibrated_on = _distances(features, features[reference]), len(rest)
         cut = _conformal_cut(scores[rest], share)
@@ -122,9 +122,8 @@ def _distances(features: Matrix, reference: Float[np.ndarray, "R D"]) -> Weights
 
 
 def _conformal_cut(scores: Weights, share: float) -> float:
-    """The score that at most ``share`` of exchangeable ones exceed."""
-    above = int(share * (len(scores) + 1))
-    return float(np.sort(scores)[-max(above, 1)])
+    """The score that at most ``share`` of exchangeable ones exceed; one of them or more."""
+    return float(np.sort(scores)[-int(share * (len(scores) + 1))])
 
 
 def _tail_cut(scores: Float[np.ndarray, "N"], share: float) -> float:

@@ -49,7 +49,8 @@ def fit_strength(given: Labels, belief: Probs, trusted: Labels, transition: Tran
 
     Near 1: the noise depends on the class alone. Well below: it depends on the image, as people's
     errors do, and the given label is worth less than the transition says. Rows that lack a given or
-    a trusted label are left out; without any, 1.
+    a trusted label are left out; without any, 1. A normal prior around 1, as strong as one image, keeps a
+    few pairs that all agree from making λ as large as it may be.
     """
     rows = np.flatnonzero((given != UNKNOWN) & (trusted != UNKNOWN))
     if len(rows) == 0:
@@ -57,7 +58,8 @@ def fit_strength(given: Labels, belief: Probs, trusted: Labels, transition: Tran
 
     def loss(strength: float) -> float:
         probs = posterior(given[rows], belief[rows], transition, strength)
-        return float(-np.log(np.maximum(probs[np.arange(len(rows)), trusted[rows]], TINY)).mean())
+        unlikely = -np.log(np.maximum(probs[np.arange(len(rows)), trusted[rows]], TINY)).mean()
+        return float(unlikely + 0.5 * (strength - 1) ** 2 / len(rows))
 
     # Convex in λ, so the bounded search finds the one minimum.
     return float(

@@ -44,7 +44,7 @@ class MLPHead(ClassifierMixin, BaseEstimator):
 
     Notes
     -----
-    Features are standardised first; one without any spread is left as it is. Sample weights, which count
+    Features are standardised first; one without any spread is only centred. Sample weights, which count
     there too, are relative: twice as much for all rows is the same. A row of weight 0 is as if it were not
     there, but for its class.
     """
@@ -110,6 +110,8 @@ class MLPHead(ClassifierMixin, BaseEstimator):
         weight = _check_sample_weight(sample_weight, X, dtype=np.float32, ensure_non_negative=True)
         if not weight.any():
             raise ValueError("sample_weight: expected a weight above zero for some row, got only zeros")
+        # However small or large all of them are; weights of 1 stay as they are, to the last bit.
+        weight = weight / weight[weight > 0].mean(dtype=np.float64).astype(weight.dtype)
         seed = check_random_state(self.random_state).randint(2**31 - 1)
         mean, scale = moments(X, weight)
         weights = train_head(X, targets, weight, mean, scale, self.get_params(), seed)

@@ -115,9 +115,10 @@ def train_network(
         network.parameters(), lr=training.learning_rate, eps=KERAS_EPSILON, fused=True
     )
     network.train()
+    together = any(isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d) for layer in network)
     for epoch in range(1, training.epochs + 1):
         start, loss, hits, seen = time.perf_counter(), 0.0, 0, 0
-        for step, some in enumerate(_batches(len(rows), training.batch_size, generator)):
+        for step, some in enumerate(_batches(len(rows), training.batch_size, generator, together)):
             values = _values(X, rows[some], training.mean, training.scale)
             wanted = torch.from_numpy(target[some])
             with torch.autocast("cpu", torch.bfloat16, enabled=training.in_bfloat16):
@@ -135,12 +136,20 @@ def train_network(
     network.eval()
 
 
-def _batches(n: int, size: int, generator: torch.Generator) -> Iterator[Labels]:
-    """0 … n-1, shuffled, ``size`` at a time; the last batch may be short."""
+def _batches(n: int, size: int, generator: torch.Generator, together: bool) -> Iterator[Labels]:
+    """0 … n-1, shuffled, ``size`` at a time; the last batch may be short.
+
+    Parameters
+    ----------
+    together : a lone last row joins the batch before, for alone it has no statistics
+    """
     order = torch.randperm(n, generator=generator).numpy()
-    for start in range(0, n, size):
+    ends = [*range(size, n, size), n]
+    if together and len(ends) > 1 and n - ends[-2] == 1:
+        del ends[-2]
+    for batch in np.split(order, ends[:-1]):
         # Sorted, a memory map is read forwards.
-        yield np.sort(order[start : start + size])
+        yield np.sort(batch)
 
 
 def _values(

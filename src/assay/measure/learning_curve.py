@@ -70,9 +70,14 @@ class LearningCurve:
         ][1:]
 
     def _redrawn(self) -> Curves:
-        """Curves from other images; each size has its own, which also stands for chance in learning."""
-        n = self.right.shape[1]
-        hits = np.random.default_rng(0).binomial(n, self.accuracy, (DRAWS, len(self.sizes)))
+        """Curves from other images; each size has its own, which also stands for chance in learning.
+
+        The share that would be right of all images is drawn first (Jeffreys' prior): that all of a few were
+        right does not make it certain.
+        """
+        n, generator, drawn_as = self.right.shape[1], np.random.default_rng(0), (DRAWS, len(self.sizes))
+        right = self.right.sum(axis=1)
+        hits = generator.binomial(n, generator.beta(right + 0.5, n - right + 0.5, drawn_as))
         drawn: Curves = hits / n
         return drawn
 

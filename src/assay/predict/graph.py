@@ -15,6 +15,7 @@ from safetensors.numpy import save
 
 from assay import __version__
 from assay.data.resize import in_words
+from assay.data.write import escape_surrogates
 from assay.learn.model import Model
 from assay.predict.graph_check import INPUT, OPSET, OUTPUT
 from assay.predict.nodes import Nodes
@@ -89,8 +90,9 @@ def _metadata(model: Model) -> dict[str, str]:
     return {
         "assay_version": __version__,
         "architecture": model.architecture,
-        "labels": json.dumps(model.labels, ensure_ascii=False),
-        "titles": json.dumps(model.titles, ensure_ascii=False),
+        # The names of folders need not be UTF-8, the texts of a graph must.
+        "labels": escape_surrogates(json.dumps(model.labels, ensure_ascii=False)),
+        "titles": escape_surrogates(json.dumps(model.titles, ensure_ascii=False)),
         "size": str(model.size),
         "interpolation": model.interpolation,
         "resize": f"done by the runtime: {in_words(model.interpolation)}",

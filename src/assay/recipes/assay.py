@@ -4,7 +4,7 @@ The head learns from each image and its mirror. The belief that fixes the labels
 the model that is saved looks at the image alone, at half the cost, and its figures are its own.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,7 @@ from jaxtyping import Int
 from assay._types import UNKNOWN, Labels, Mask, Matrix, Probs, Progress, silent
 from assay.embed.images import Features
 from assay.estimate import Noise, Representative, check_representative, estimate_noise
-from assay.fix.calibrate import calibrate
+from assay.fix.calibrate import NO_FLOOR, calibrate
 from assay.fix.crossfit import CrossFit, Evidence, cross_fit
 from assay.fix.posterior import fit_strength, posterior
 from assay.fix.result import FixedLabels
@@ -77,8 +77,12 @@ def learn(data: Labelled, *, progress: Progress = silent) -> Learned:
     with one_thread_each():
         options = CrossFit(seed=data.seed, workers=data.workers)
         fitted = cross_fit(evidence, data.fold_of, make_head, options, progress)
-    calibration = calibrate(fitted.views[0], data.trusted)
+    plain = fitted.views[0]
+    calibration = calibrate(plain, data.trusted, NO_FLOOR)
     head: Layers = fitted.classifier.layers_.calibrated(calibration.sharpness, calibration.bias)
+    out_of_fold = calibration.apply(plain)
+    for told, others in _by_the_others(data):
+        out_of_fold[told] = calibrate(plain, others, NO_FLOOR).apply(plain[told])
     return Learned(
         head=head,
         noise=noise,
@@ -86,18 +90,34 @@ def learn(data: Labelled, *, progress: Progress = silent) -> Learned:
             views[0], given, data.trusted, rows=fit, classes=data.classes, seed=data.seed
         ),
         fixed=fix(data, fitted.belief, noise),
-        out_of_fold=calibration.apply(fitted.views[0]),
+        out_of_fold=out_of_fold,
         says=lambda rows: head.probabilities(views[0][rows]),
     )
 
 
 def fix(data: Labelled, raw: Probs, noise: Noise) -> FixedLabels:
-    """The posterior of every image, the holdout's too; sharpness and λ are fitted on trusted images."""
-    belief = calibrate(raw, data.trusted).apply(raw)
-    strength = fit_strength(data.given, belief, data.trusted, noise.transition)
-    likely = posterior(data.given, belief, noise.transition, strength)
+    """The posterior of every image, the holdout's too; sharpness and λ are fitted on trusted images, and for
+    the trusted images of each fold, which give the figures, on those of the others.
+    """
+
+    def weighed(trusted: Labels) -> tuple[Probs, Probs, float]:
+        belief = calibrate(raw, trusted).apply(raw)
+        strength = fit_strength(data.given, belief, trusted, noise.transition)
+        return belief, posterior(data.given, belief, noise.transition, strength), strength
+
+    belief, likely, strength = weighed(data.trusted)
+    for told, others in _by_the_others(data):
+        apart, likely_apart, _ = weighed(others)
+        belief[told], likely[told] = apart[told], likely_apart[told]
     found = FixedLabels(data.given, data.trusted, belief, likely, data.usable, strength, data.threshold)
     return found if data.known is None else found.relying_on(data.known)
+
+
+def _by_the_others(data: Labelled) -> Iterator[tuple[Rows, Labels]]:
+    """The trusted images of each fold, with the trusted labels of all other folds."""
+    for fold in np.unique(data.fold_of[data.fold_of != UNKNOWN]):
+        inside = data.fold_of == fold
+        yield np.flatnonzero(inside & (data.trusted != UNKNOWN)), np.where(inside, UNKNOWN, data.trusted)
 
 
 def make_head(seed: int) -> MLPHead:

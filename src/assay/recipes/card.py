@@ -151,7 +151,9 @@ def _line(title: str, found: Evaluation) -> str:
 
 def _report(evaluations: Mapping[str, Evaluation]) -> list[str]:
     if "assay" not in evaluations:
-        return ["No image was held out: the accuracy of this very model is not measured."]
+        leaked = "assay_leaks_included" in evaluations
+        why = "Each held-out picture was also learned from" if leaked else "No image was held out"
+        return [f"{why}: the accuracy of this very model is not measured."]
     report = ["```", format_report(evaluations["assay"].report).rstrip(), "```"]
     if evaluations["assay"].source == CARRIED:
         return [

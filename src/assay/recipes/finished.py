@@ -17,7 +17,7 @@ from assay.data.pairing import pair_by_name
 from assay.data.read import list_images
 from assay.data.tables import Table, read_table, shown
 from assay.recipes.folder import RunFolder
-from assay.recipes.outputs import HOLDOUT, LABEL_COLUMNS
+from assay.recipes.outputs import DECIDED, HOLDOUT, LABEL_COLUMNS
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class FinishedRun:
     """K names for people."""
     given: Labels
     trusted: Labels
-    """UNKNOWN for the holdout, whose labels labels.csv does not have."""
+    """UNKNOWN for the holdout, whose labels labels.csv does not have; also what a person decided."""
     proposed: Labels
     """The most probable class; UNKNOWN where skipped."""
     confidence: Weights
@@ -51,6 +51,11 @@ class FinishedRun:
     def held_out(self) -> Mask:
         """Images whose trusted label is sealed."""
         return np.array([reason == HOLDOUT for reason in self.reasons], dtype=bool)
+
+    @property
+    def decided(self) -> dict[int, int]:
+        """Row -> class index of the images that a person decided: see ``Dataset.decided``."""
+        return {row: int(self.trusted[row]) for row, reason in enumerate(self.reasons) if reason == DECIDED}
 
     @property
     def stored_place(self) -> Path | None:

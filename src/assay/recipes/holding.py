@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,9 @@ from assay.data.write import write_text_atomic
 LOCKS = {"run": (".lock", ".pid"), "comparison": (".compare.lock", ".compare.pid")}
 """What holds a folder -> its lock, and the file that names its process. A comparison holds the folder
 beside the run that it starts in it."""
+
+_HALF = re.compile(r"\.[0-9a-f]{16}\.tmp")
+"""What is written beside a file before it takes its place; other hidden files are the user's."""
 
 
 @contextmanager
@@ -74,7 +78,8 @@ def read_record(file: Path, schema: int) -> dict[str, Any]:
 def sweep(folder: Path) -> None:
     """Delete the half files of something that was killed while it wrote; nobody may be writing there now."""
     for file in folder.glob(".*.tmp"):
-        file.unlink()
+        if _HALF.fullmatch(file.name):
+            file.unlink()
 
 
 def _text(file: Path) -> str:

@@ -20,6 +20,7 @@ from assay.recipes.result import RunResult
 LABEL_COLUMNS = ("name", "given", "trusted", "fixed", "confidence", "p_given", "action", "reason")
 
 HOLDOUT = "holdout"
+DECIDED = "decided"
 """The reason, in labels.csv, of an image whose trusted label is sealed."""
 
 WATCHED = "watched"
@@ -89,7 +90,7 @@ def label_columns(dataset: Dataset, fixed: FixedLabels, apart: Mapping[str, Labe
     words = np.array([*dataset.classes, ""], dtype=object)  # UNKNOWN, -1, is the empty label
     reasons = np.full(len(dataset), "", dtype=object)
     reasons[dataset.given == UNKNOWN] = "no given label"
-    reasons[[*dataset.decided]] = "decided"
+    reasons[[*dataset.decided]] = DECIDED
     for reason, rows in apart.items():
         reasons[rows] = reason
     for row, why in dataset.skipped.items():

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from assay._errors import DataError, UsageError
-from assay._types import Batch, Progress, silent
+from assay._types import UNKNOWN, Batch, Progress, silent
 from assay.data.dataset import Dataset, ImageSource
 from assay.embed.cache import find_store
 from assay.embed.images import Features, embed_images
@@ -46,7 +46,9 @@ def stored_features(
     UsageError : the cache does not hold them all
     DataError : images with other bytes than those that the run was made from
     """
-    dataset = Dataset(run.names, images, run.labels, run.given, run.trusted, run.titles)
+    trusted, decided = run.trusted.copy(), run.decided
+    trusted[[*decided]] = UNKNOWN
+    dataset = Dataset(run.names, images, run.labels, run.given, trusted, run.titles, decided)
     backbone = run.record["backbone"]
     store = find_store(cache, backbone["digest"])
     if store is None:

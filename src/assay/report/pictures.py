@@ -110,9 +110,7 @@ def _write_confusions(
             continue
         found = np.array([class_of[labels[dataset.names[row]]] for row in rows], dtype=np.int64)
         counts = confusion_matrix(dataset.trusted[rows], found, len(dataset.classes))
-        title = (
-            f"{TITLES.get(recipe, recipe)}: predicted against trusted labels of {len(rows):,} held-out images"
-        )
+        title = f"{_title(recipe)}: predicted against trusted labels of {len(rows):,} held-out images"
         yield _write(place / f"confusion_{recipe}.svg", draw_confusion(counts, _names(dataset), title=title))
 
 

@@ -17,11 +17,14 @@ def summarise(facts: Facts) -> str:
 
 def _labels(facts: Facts) -> Iterator[str]:
     data, noise = facts["data"], facts["noise"]
-    even = noise["form"] == "symmetric"
+    spread = ", not in the same way for all classes"
+    if noise["form"] == "symmetric":
+        several = data["classes"] > 2 and noise["rate"]["estimate"] > 0
+        spread = ", spread evenly over the other classes" if several else ""
     yield (
         f"{interval(noise['rate'])} of the labels of {counted(data['images'], 'image')} in "
-        f"{counted(data['classes'], 'class', 'classes')} are wrong, "
-        f"{'spread evenly over the other classes' if even else 'not in the same way for all classes'}; "
+        f"{counted(data['classes'], 'class', 'classes')} are wrong"
+        f"{spread}; "
         f"this was counted on {counted(noise['pairs'], 'image')} with a trusted label."
     )
 
@@ -40,13 +43,16 @@ def _fixed(facts: Facts) -> Iterator[str]:
         if sure
         else ""
     )
-    yield f"Cross-validated, {interval(right)} of the fixed labels are right{where}."
+    apart = any(row["recipe"] == "labels_validated" for row in facts["figures"])
+    how = "Of images kept aside" if apart else "Cross-validated"
+    yield f"{how}, {interval(right)} of the fixed labels are right{where}."
 
 
 def _model(facts: Facts) -> Iterator[str]:
     found = {row["recipe"]: row for row in facts["figures"]}.get("assay")
     if found is None:
-        yield "No image was held out, so the accuracy of the model itself was not measured."
+        copies = "Each held-out picture was also learned from" if facts["data"]["held_out"] else ""
+        yield f"{copies or 'No image was held out'}, so the accuracy of the model itself was not measured."
         return
     words = f"The model is right on {interval(found['accuracy'])} of {found['n']:,} images it had never seen"
     if found["source"] != "holdout":

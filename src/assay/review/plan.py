@@ -88,7 +88,7 @@ def plan_labels(
     dataset, features = stored_features(run, run.images, cache, workers=workers, progress=progress)
     held = np.flatnonzero(run.held_out)
     options = RunOptions(folds=FOLDS, seed=int(run.record["settings"]["seed"]), workers=workers)
-    split = Split(np.flatnonzero(run.trusted >= 0), held)
+    split = Split(np.flatnonzero(dataset.trusted >= 0), held)
     sealed = close_seal(dataset, split, features, options)
     order = order_images(run.given, run.proposed, run.confidence, run.is_open, strategy="doubtful")
     return Plan(
