@@ -15,7 +15,8 @@ except ImportError as error:
     raise MissingExtraError(error.name or "uvicorn", "web") from None
 
 PATIENCE_S = 15.0
-"""A connection that begins no request for so long is closed, whether it is idle or sends drop by drop."""
+"""A connection that begins no request for so long is closed, whether it is idle or sends drop by drop; so is
+one that takes nothing of what is left to send."""
 
 BACKLOG = 64
 """Connections that are accepted in one go."""
@@ -27,12 +28,12 @@ _HEADERS_BYTES = 32 * 1024
 
 
 class PatientProtocol(H11Protocol):
-    """uvicorn's own, which waits for ever for the end of the first request's headers."""
+    """uvicorn's own, which waits for ever for the end of the first headers, and for who does not read."""
 
     def connection_made(self, transport: Any) -> None:
         """Start to wait; what is beyond the number that this process may hold is closed at once."""
         super().connection_made(transport)
-        self._waiting = asyncio.get_running_loop().call_later(PATIENCE_S, self._look, None)
+        self._waiting = asyncio.get_running_loop().call_later(PATIENCE_S, self._look, None, 0)
         if len(self.connections) > most_connections():
             transport.abort()
 
@@ -41,12 +42,16 @@ class PatientProtocol(H11Protocol):
         self._waiting.cancel()
         super().connection_lost(exc)
 
-    def _look(self, before: Any) -> None:
+    def _look(self, before: Any, unsent_before: int) -> None:
         cycle: Any = self.cycle  # None before the first request
+        unsent = self.transport.get_write_buffer_size()
+        if unsent and unsent == unsent_before:
+            self.transport.abort()
+            return
         if cycle is before and (cycle is None or cycle.response_complete):
+            # Not before all is sent, which may be never: it is looked at again.
             self.transport.close()
-        else:
-            self._waiting = asyncio.get_running_loop().call_later(PATIENCE_S, self._look, cycle)
+        self._waiting = asyncio.get_running_loop().call_later(PATIENCE_S, self._look, cycle, unsent)
 
 
 def most_connections() -> int:
