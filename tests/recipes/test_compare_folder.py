@@ -97,7 +97,7 @@ def test_half_files_are_swept_away(folder):
     places = [folder.path, folder.path / "pictures", folder.beside("cnn-1"), folder.beside("assay")]
     for place in places:
         place.mkdir(parents=True, exist_ok=True)
-        (place / ".row.json.123.tmp").write_text("half")
+        (place / ".0123456789abcdef.tmp").write_text("half")
     with folder.held():
         assert not list(folder.path.rglob("*.tmp"))
 

@@ -51,12 +51,13 @@ def plan_command(
 
     from assay.learn.package import make_folder
     from assay.recipes.options import default_cache
-    from assay.review.plan import plan_labels
+    from assay.review.plan import check_numbers, plan_labels
     from assay.review.run import read_review_run
 
     found = read_review_run(run, images, command="plan")
     cache = plan.cache or default_cache()
     folder = plan.out or run
+    check_numbers(more, plan.label)
     make_folder(folder)
     with progress_bar(quiet) as progress:
         planned = plan_labels(

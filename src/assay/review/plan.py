@@ -83,8 +83,7 @@ def plan_labels(
     DataError : images that were changed since
     LabelError : too few trusted labels to tell
     """
-    if min(*more, label, 1) < 1:
-        raise UsageError(f"expected numbers of labels from 1 on, got {', '.join(map(str, (*more, label)))}")
+    check_numbers(more, label)
     dataset, features = stored_features(run, run.images, cache, workers=workers, progress=progress)
     held = np.flatnonzero(run.held_out)
     options = RunOptions(folds=FOLDS, seed=int(run.record["settings"]["seed"]), workers=workers)
@@ -98,3 +97,9 @@ def plan_labels(
         order.sample[:label],
         order.rows[:label],
     )
+
+
+def check_numbers(more: Sequence[int], label: int) -> None:
+    """UsageError for a number of labels below 1."""
+    if min(*more, label, 1) < 1:
+        raise UsageError(f"expected numbers of labels from 1 on, got {', '.join(map(str, (*more, label)))}")
