@@ -67,11 +67,10 @@ class CompareFlags(flags.TrainingFlags):
         from assay.embed.backbone import DEFAULT_BACKBONE, DEFAULT_SIZE
         from assay.recipes.compare_options import CompareOptions
         from assay.recipes.listing import TITLES
-        from assay.recipes.options import RunOptions, default_cache
+        from assay.recipes.options import RunOptions
 
         own = ("recipes", "as_published", "search", "figures_from")
-        shared = {name: value for name, value in vars(self).items() if name not in own}
-        shared |= {"cache": self.cache or default_cache(), "time_limit": self.limit_s}
+        shared = {name: value for name, value in self.settled().items() if name not in own}
         assay = {"backbone": self.backbone or DEFAULT_BACKBONE, "size": self.size or DEFAULT_SIZE}
         named = TITLES if self.recipes is None else [name.strip() for name in self.recipes.split(",")]
         return CompareOptions(

@@ -219,15 +219,16 @@ class TrainingFlags:
 
     def options(self, read: "ReadOptions") -> "RunOptions":
         """The same for ``recipes``."""
-        from assay.recipes.options import RunOptions, default_cache
+        from assay.recipes.options import RunOptions
 
-        own = {"cache": self.cache or default_cache(), "time_limit": self.limit_s}
-        return RunOptions(read=read, **(vars(self) | own))
+        return RunOptions(read=read, **self.settled())
 
-    @property
-    def limit_s(self) -> float | None:
-        """The time limit in seconds."""
-        return None if self.time_limit is None else seconds_of(self.time_limit)
+    def settled(self) -> dict[str, Any]:
+        """All flags, the cache where none was named, the time limit in seconds."""
+        from assay.recipes.options import default_cache
+
+        limit = None if self.time_limit is None else seconds_of(self.time_limit)
+        return vars(self) | {"cache": self.cache or default_cache(), "time_limit": limit}
 
 
 def seconds_of(words: str) -> float:

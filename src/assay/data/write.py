@@ -19,6 +19,9 @@ from assay._errors import ResourceError, UsageError
 DISK_FULL = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
 """What the operating system says when the disk, a limit on file size or a quota is reached."""
 
+HALF = re.compile(r"\.[0-9a-f]{16}\.tmp")
+"""The name of a file until it is whole; other hidden files are the user's."""
+
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 

@@ -74,10 +74,11 @@ def find_off_topic(
         return None
     generator = np.random.default_rng(seed)
     known = generator.permutation(np.flatnonzero(trusted))
-    if len(known) >= FEWEST_TRUSTED and share * (len(known) - len(known) // 2 + 1) >= 1:
-        reference, rest = known[: len(known) // 2][:MOST], known[len(known) // 2 :]
+    reference, rest = known[: len(known) // 2][:MOST], known[len(known) // 2 :]
+    above = int(share * (len(rest) + 1))
+    if len(known) >= FEWEST_TRUSTED and above:
         scores, calibrated_on = _distances(features, features[reference]), len(rest)
-        cut = _conformal_cut(scores[rest], share)
+        cut = float(np.sort(scores[rest])[-above])
     else:
         scores, calibrated_on = _by_the_other_half(features, generator), 0
         cut = _tail_cut(scores, share)
@@ -119,11 +120,6 @@ def _distances(features: Matrix, reference: Float[np.ndarray, "R D"]) -> Weights
             for part in np.array_split(features, 1 + len(features) // MOST)
         ]
     ).astype(np.float64)
-
-
-def _conformal_cut(scores: Weights, share: float) -> float:
-    """The score that at most ``share`` of exchangeable ones exceed; one of them or more."""
-    return float(np.sort(scores)[-int(share * (len(scores) + 1))])
 
 
 def _tail_cut(scores: Float[np.ndarray, "N"], share: float) -> float:

@@ -105,10 +105,10 @@ class Learner:
     def restore(self, tensors: Mapping[str, np.ndarray]) -> None:
         """Go on from what ``tensors`` gave, with a student that was made with its head."""
         numbers = self.students[0].learning()
-        put(self.students[0], _numbered(tensors, "student", len(numbers)))
+        put(self.students[0], [_held(tensors, "student", place) for place in range(len(numbers))])
         for place, number in enumerate(numbers):
-            self.average[place].copy_(torch.from_numpy(tensors[f"average.{place}"].copy()))
-            state = {name: torch.from_numpy(tensors[f"{name}.{place}"].copy()) for name in MOMENTS}
+            self.average[place].copy_(_held(tensors, "average", place))
+            state = {name: _held(tensors, name, place) for name in MOMENTS}
             # In the number's own order of memory, on its device; the count of steps stays with the processor.
             self.optimiser.state[number] = {
                 name: torch.empty_like(number).copy_(value) if value.ndim else value
@@ -134,8 +134,8 @@ class Learner:
             torch._foreach_lerp_(self.average, [*self.students[0].learning()], 1 - stays)
 
 
-def _numbered(tensors: Mapping[str, np.ndarray], name: str, n: int) -> list[torch.Tensor]:
-    return [torch.from_numpy(tensors[f"{name}.{place}"].copy()) for place in range(n)]
+def _held(tensors: Mapping[str, np.ndarray], name: str, place: int) -> torch.Tensor:
+    return torch.from_numpy(tensors[f"{name}.{place}"].copy())
 
 
 def one_cycle(share: float, warm_up: float) -> float:

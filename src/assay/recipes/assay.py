@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from assay._types import UNKNOWN, Labels, Mask, Matrix, Probs, Progress, silent
 from assay.embed.images import Features
@@ -22,6 +22,7 @@ from assay.learn.layers import Layers
 from assay.learn.threads import one_thread_each
 
 Rows = Int[np.ndarray, "_"]
+Likely = Float[np.ndarray, "R K"]
 
 
 @dataclass(frozen=True)
@@ -100,15 +101,16 @@ def fix(data: Labelled, raw: Probs, noise: Noise) -> FixedLabels:
     the trusted images of each fold, which give the figures, on those of the others.
     """
 
-    def weighed(trusted: Labels) -> tuple[Probs, Probs, float]:
-        belief = calibrate(raw, trusted).apply(raw)
-        strength = fit_strength(data.given, belief, trusted, noise.transition)
-        return belief, posterior(data.given, belief, noise.transition, strength), strength
+    def weighed(trusted: Labels, rows: Rows) -> tuple[Likely, Likely, float]:
+        calibration, known = calibrate(raw, trusted), np.flatnonzero(trusted != UNKNOWN)
+        sure = calibration.apply(raw[known])
+        strength = fit_strength(data.given[known], sure, trusted[known], noise.transition)
+        belief = calibration.apply(raw[rows])
+        return belief, posterior(data.given[rows], belief, noise.transition, strength), strength
 
-    belief, likely, strength = weighed(data.trusted)
+    belief, likely, strength = weighed(data.trusted, np.arange(len(raw)))
     for told, others in _by_the_others(data):
-        apart, likely_apart, _ = weighed(others)
-        belief[told], likely[told] = apart[told], likely_apart[told]
+        belief[told], likely[told], _ = weighed(others, told)
     found = FixedLabels(data.given, data.trusted, belief, likely, data.usable, strength, data.threshold)
     return found if data.known is None else found.relying_on(data.known)
 

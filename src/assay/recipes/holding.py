@@ -3,7 +3,6 @@
 import errno
 import json
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,14 +11,11 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from assay._errors import BusyError, OtherRunError, ResourceError, UsageError
-from assay.data.write import write_text_atomic
+from assay.data.write import HALF, write_text_atomic
 
 LOCKS = {"run": (".lock", ".pid"), "comparison": (".compare.lock", ".compare.pid")}
 """What holds a folder -> its lock, and the file that names its process. A comparison holds the folder
 beside the run that it starts in it."""
-
-_HALF = re.compile(r"\.[0-9a-f]{16}\.tmp")
-"""What is written beside a file before it takes its place; other hidden files are the user's."""
 
 
 @contextmanager
@@ -78,7 +74,7 @@ def read_record(file: Path, schema: int) -> dict[str, Any]:
 def sweep(folder: Path) -> None:
     """Delete the half files of something that was killed while it wrote; nobody may be writing there now."""
     for file in folder.glob(".*.tmp"):
-        if _HALF.fullmatch(file.name):
+        if HALF.fullmatch(file.name):
             file.unlink()
 
 

@@ -20,8 +20,10 @@ from assay.recipes.result import RunResult
 LABEL_COLUMNS = ("name", "given", "trusted", "fixed", "confidence", "p_given", "action", "reason")
 
 HOLDOUT = "holdout"
-DECIDED = "decided"
 """The reason, in labels.csv, of an image whose trusted label is sealed."""
+
+DECIDED = "decided"
+"""That of an image whose trusted label a person gave in a review."""
 
 WATCHED = "watched"
 """The same of a trusted image that a fine-tuned model did not learn from."""

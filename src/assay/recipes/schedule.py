@@ -47,8 +47,8 @@ EFFORTS = {
 def tuning_for(n: int) -> Tuning:
     """How to learn from ``n`` images: twice as many at a time where there are steps enough all the same.
 
-    An image then takes a sixth less time at 64 px and a tenth less at 96; the rate grows by the root of two,
-    and the average reaches back over as many images.
+    An image then takes a sixth less time at 64 px; the rate grows by the root of two, and the average
+    reaches back over as many images.
     """
     return Tuning(batch=128, learning_rate=1.4e-3, averaged=0.996) if n >= 2 * MANY else Tuning()
 
@@ -136,10 +136,8 @@ def fit_schedules(
     def fitted(role: str, limit_s: float | None) -> Schedule:
         return fit_schedule(stages, paced[role], crowd, last_looks, limit_s)
 
-    if "teacher" not in paced:
-        return {"student": fitted("student", left_s)}
-    if left_s is None:
-        return {role: fitted(role, None) for role in paced}
+    if left_s is None or "teacher" not in paced:
+        return {role: fitted(role, left_s) for role in paced}
     student = fitted("student", left_s / 2)
     teacher = fitted("teacher", left_s - student.seconds)
     if not (student.stages and teacher.stages):
