@@ -261,3 +261,19 @@ def test_paths_may_come_on_stdin(assay, finished, small_data, new, monkeypatch):
     rows = rows_of("rows.csv")
     assert [row["name"] for row in rows] == paths
     assert [row["label"] for row in rows] == [*(CLASSES[small_data.truth[i]] for i in (2, 0)), ""]
+
+
+def test_images_are_found_as_they_are_told(assay, finished, new, tmp_path):
+    """A column of an unusual name in Parquet; links that leave the folder."""
+    stored = tmp_path / "new.parquet"
+    pl.DataFrame({"photo": [(new / "1.png").read_bytes()], "mask": [b"x"]}).write_parquet(stored)
+    refused = assay("predict", finished, stored)
+    assert refused.code == 3
+    assert refused.err.endswith("photo, mask; name it with --path-col\n")
+    assert assay("predict", finished, stored, "--path-col", "photo").out.splitlines()[1].endswith(",ok")
+    (new / "6.png").symlink_to(tmp_path / "far.png")
+    shutil.copy(new / "1.png", tmp_path / "far.png")
+    plain = assay("predict", finished, new).out.splitlines()
+    assert "6.png,,,outside_root" in plain
+    followed = assay("predict", finished, new, "--follow-symlinks").out.splitlines()
+    assert sum(row.endswith(",ok") for row in followed) == 6

@@ -59,10 +59,10 @@ def test_rows_of_another_command_are_not_gone_on_with(assay, finished, new, inte
 
 def test_an_archive_that_was_changed_is_read_anew(tmp_path):
     """It may hold other pictures under the old names."""
-    from assay.cli.predict import _whereabouts
+    from assay.cli.predict import PlaceFlags
 
     archive = tmp_path / "new.zip"
     archive.write_bytes(b"one")
-    before = _whereabouts(archive)
+    before = PlaceFlags().whereabouts(archive)
     archive.write_bytes(b"other")
-    assert _whereabouts(archive) != before
+    assert PlaceFlags().whereabouts(archive) != before

@@ -57,6 +57,14 @@ def test_a_bad_image_is_a_row_with_its_reason(predictor, paths, new_images):
     assert predictor.predict([]).predicted == ()
 
 
+def test_a_bad_picture_is_a_row_with_its_reason(predictor, paths):
+    """Pillow reads an opened file only when its pixels are asked for."""
+    whole = paths[0].read_bytes()
+    cut = Image.open(io.BytesIO(whole[: len(whole) // 2]))
+    found = predictor.predict([cut, Image.new("RGB", (0, 5)), Image.new("HSV", (5, 5)), Image.open(paths[0])])
+    assert found.statuses == ("truncated", "corrupt", "unsupported_format", "ok")
+
+
 def test_pictures_stand_upright_on_white(predictor, paths):
     """A turned photo is turned back, as in a file; what is transparent is white."""
     turned = Image.open(paths[0]).rotate(90, expand=True)

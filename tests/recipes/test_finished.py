@@ -1,14 +1,20 @@
 """What the files of a run say of each image; refusals are tested where a review reads them too."""
 
 import re
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 from review_runs import TITLES, draw_images, write_run
 
 from assay._errors import DataError
+from assay._types import Labels
+from assay.data.dataset import ReadOptions
 from assay.recipes.finished import open_images, read_finished_run
 from assay.recipes.outputs import HOLDOUT
+from assay.recipes.run import run
 
 
 def test_a_finished_run_is_read_without_its_images(finished):
@@ -49,3 +55,31 @@ def test_an_unfinished_run_is_refused(tmp_path):
     """There is nothing to read yet."""
     with pytest.raises(DataError, match="expected the folder of a finished run; run 'assay run' to its end"):
         read_finished_run(tmp_path)
+
+
+def test_links_that_the_run_followed_are_followed_again(own_data, options, read_of, tmp_path):
+    """Without being asked once more."""
+    (own_data.images / "7.png").rename(tmp_path / "elsewhere.png")
+    (own_data.images / "7.png").symlink_to(tmp_path / "elsewhere.png")
+    read = replace(read_of(own_data), follow_symlinks=True)
+    run(own_data.images, tmp_path / "out", replace(options, read=read))
+    images = open_images(read_finished_run(tmp_path / "out"), own_data.images)
+    assert images.read(7) == (tmp_path / "elsewhere.png").read_bytes()
+
+
+def test_a_column_that_the_run_was_told_is_known_again(own_data, options, tmp_path):
+    """A Parquet file whose images are in a column of an unusual name."""
+    stored = tmp_path / "images.parquet"
+    photos = [(own_data.images / f"{row}.png").read_bytes() for row in range(240)]
+    pl.DataFrame({"photo": photos}).write_parquet(stored)
+    noisy = write_file(tmp_path / "noisy.csv", own_data.given)
+    trusted = write_file(tmp_path / "trusted.csv", own_data.truth[:60])
+    read = ReadOptions(noisy=noisy, trusted=trusted, path_column="photo")
+    run(stored, tmp_path / "out", replace(options, read=read))
+    assert open_images(read_finished_run(tmp_path / "out"), stored).read(3) == photos[3]
+
+
+def write_file(place: Path, labels: Labels) -> Path:
+    """A label a line."""
+    place.write_text("".join(f"{label}\n" for label in labels))
+    return place

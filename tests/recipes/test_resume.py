@@ -134,6 +134,15 @@ def test_an_image_with_other_bytes_is_refused(finished, own_data, read_of, own_r
         ensure_run(own_data.images, own_run, replace(finished.options, read=read_of(own_data)))
 
 
+def test_a_refused_run_leaves_the_finished_one_as_it_was(finished, own_data, read_of, own_run):
+    """Its results are still those of a finished run."""
+    shutil.copy(own_data.images / "1.png", own_data.images / "0.png")
+    before = (own_run / "run.json").read_bytes()
+    with pytest.raises(OtherRunError, match="files were changed since"):
+        run(own_data.images, own_run, replace(finished.options, read=read_of(own_data)))
+    assert (own_run / "run.json").read_bytes() == before
+
+
 def test_an_image_that_went_missing_is_refused(finished, own_data, read_of, own_run):
     """A label whose image is gone makes other data."""
     (own_data.images / "5.png").unlink()

@@ -40,7 +40,13 @@ RunImages = Annotated[
     Path | None,
     typer.Argument(metavar="[IMAGES]", help="Where the images are, if not where they were for the run."),
 ]
-PathColumn = Annotated[str | None, flag("--path-col", metavar="NAME", help="The column of image names.")]
+PathColumn = Annotated[
+    str | None,
+    flag("--path-col", metavar="NAME", help="The column of image names; in Parquet also of the images."),
+]
+FollowSymlinks = Annotated[
+    bool, flag("--follow-symlinks", help="Symbolic links may leave the folder of images.")
+]
 LabelColumn = Annotated[str | None, flag("--label-col", metavar="NAME", help="The column of labels.")]
 Backbone = Annotated[
     str,
@@ -128,9 +134,7 @@ class LabelFlags:
     normalize_labels: Annotated[
         bool, flag("--normalize-labels", help="Labels that differ in case, space or Unicode form are one.")
     ] = False
-    follow_symlinks: Annotated[
-        bool, flag("--follow-symlinks", help="Symbolic links may leave the folder of images.")
-    ] = False
+    follow_symlinks: FollowSymlinks = False
     allow_empty_classes: Annotated[
         bool, flag("--allow-empty-classes", help="Class folders may be empty.")
     ] = False

@@ -10,7 +10,7 @@ from assay.cli.console import percent, percent_range, progress_bar, say, show, t
 from assay.cli.endings import SKIPPED
 
 if TYPE_CHECKING:
-    from assay.data.dataset import ReadOptions
+    from assay.data.dataset import Dataset, ReadOptions
     from assay.measure import Evaluation
 
 AllRecipes = Annotated[
@@ -31,7 +31,7 @@ Writer = Callable[..., None]
 
 def predict_all(
     folder: Path,
-    images: Path,
+    images: "Dataset",
     write: Writer,
     *,
     columns: str | None,

@@ -4,7 +4,7 @@ import sys
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -13,6 +13,9 @@ from assay.cli import flags, lineup
 from assay.cli.console import progress_bar, say
 from assay.cli.endings import SKIPPED
 from assay.cli.targets import check_apart, check_file
+
+if TYPE_CHECKING:
+    from assay.data.dataset import Dataset
 
 EXAMPLES = (
     "assay predict out/ new_images/ -o predictions.csv",
@@ -60,6 +63,33 @@ class RowFlags:
 
 
 @dataclass(frozen=True)
+class PlaceFlags:
+    """How to find the images."""
+
+    path_col: flags.PathColumn = None
+    follow_symlinks: flags.FollowSymlinks = False
+
+    def read(self, images: Path) -> "Dataset":
+        """The images of a place, or of paths on stdin."""
+        from assay.data.listed import read_listed
+        from assay.data.read import read_images
+
+        if str(images) == "-":
+            return read_listed(sys.stdin.buffer.read())
+        return read_images(images, path_column=self.path_col, follow_symlinks=self.follow_symlinks)
+
+    def whereabouts(self, images: Path) -> str:
+        """Tells images from others of the same names: the folder, or the file as it is now."""
+        if str(images) == "-":
+            return str(Path.cwd())
+        found, place = images.stat(), str(images.resolve())
+        if not images.is_file():
+            return place
+        column = "" if self.path_col is None else f" {self.path_col}"
+        return f"{place} {found.st_size} {found.st_mtime_ns}{column}"
+
+
+@dataclass(frozen=True)
 class MannerFlags:
     """When to say nothing, and how sure a set must be."""
 
@@ -93,6 +123,7 @@ def predict_command(
             help="A folder, zip, tar or Parquet file of images; or -: paths on stdin, one a line.",
         ),
     ],
+    place: PlaceFlags,
     rows: RowFlags,
     manner: MannerFlags,
     all_recipes: lineup.AllRecipes = False,
@@ -109,55 +140,54 @@ def predict_command(
         if manner != MannerFlags():
             raise UsageError("--min-confidence, --coverage: expected one model, got --all-recipes")
         return lineup.predict_all(
-            model, images, rows.writer(), columns=columns, workers=workers, strict=strict, quiet=quiet
+            model,
+            place.read(images),
+            rows.writer(),
+            columns=columns,
+            workers=workers,
+            strict=strict,
+            quiet=quiet,
         )
     if columns is not None:
         raise UsageError("--columns: it picks among the models of --all-recipes; give both or neither")
-    n, n_skipped = _predict(model, images, rows, manner, workers=workers, quiet=quiet)
+    n, n_skipped = _predict(model, images, place, rows, manner, workers=workers, quiet=quiet)
     if n_skipped and not quiet:
         say(f"{n_skipped:,} of {n:,} images could not be used; their status says why")
     return SKIPPED if strict and n_skipped else 0
 
 
 def _predict(
-    model: Path, images: Path, rows: RowFlags, manner: MannerFlags, *, workers: int, quiet: bool
+    model: Path,
+    images: Path,
+    place: PlaceFlags,
+    rows: RowFlags,
+    manner: MannerFlags,
+    *,
+    workers: int,
+    quiet: bool,
 ) -> tuple[int, int]:
     """Write the rows; how many images there are, and how many of them could not be used."""
     kind = rows.kind
 
     from assay.data.growing import GrowingTable
-    from assay.data.listed import read_listed
-    from assay.data.read import read_images
     from assay.predict.batch import Manner, identity_of, write_predictions
     from assay.predict.conformal import threshold_for
     from assay.predict.runtime import load_runtime
 
     runtime = load_runtime(model)
-    dataset = read_listed(sys.stdin.buffer.read()) if str(images) == "-" else read_images(images)
+    dataset = place.read(images)
     least = None if manner.coverage is None else threshold_for(manner.coverage, runtime.thresholds)
     asked = Manner(manner.min_confidence, least)
-    identity = identity_of(runtime, dataset, kind, rows.excel_safe, asked, _whereabouts(images))
-    place = rows.target or sys.stdout.buffer
+    identity = identity_of(runtime, dataset, kind, rows.excel_safe, asked, place.whereabouts(images))
+    sink = rows.target or sys.stdout.buffer
     with (
         progress_bar(quiet) as progress,
-        GrowingTable(place, asked.columns, kind, rows.excel_safe, identity) as table,
+        GrowingTable(sink, asked.columns, kind, rows.excel_safe, identity) as table,
     ):
         if table.n_rows and not quiet:
             say(f"{rows.target}: going on after {table.n_rows:,} rows of the same command")
         skipped = write_predictions(runtime, dataset, table, asked, workers=workers, progress=progress)
     return len(dataset), skipped
-
-
-def _whereabouts(images: Path) -> str:
-    """Tells images from others of the same names: the folder, or the file as it is now."""
-    if str(images) == "-":
-        return str(Path.cwd())
-    found = images.stat()
-    return (
-        f"{images.resolve()} {found.st_size} {found.st_mtime_ns}"
-        if images.is_file()
-        else str(images.resolve())
-    )
 
 
 def _format_of(target: Path | None) -> str:

@@ -29,9 +29,7 @@ def report_command(
             "--images", metavar="PLACE", help="Where the images are, if not where they were for the run."
         ),
     ] = None,
-    follow_symlinks: Annotated[
-        bool, flags.flag("--follow-symlinks", help="Symbolic links may leave the folder of images.")
-    ] = False,
+    follow_symlinks: flags.FollowSymlinks = False,
     quiet: flags.Quiet = False,
 ) -> int:
     """Write what a run found as one HTML file that needs nothing beside it, and as JSON."""

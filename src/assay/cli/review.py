@@ -43,9 +43,7 @@ class ReviewFlags:
         str | None, flags.flag("--who", metavar="NAME", help="Who decides; by default the user's name.")
     ] = None
     cache: flags.Cache = None
-    follow_symlinks: Annotated[
-        bool, flags.flag("--follow-symlinks", help="Symbolic links may leave the folder of images.")
-    ] = False
+    follow_symlinks: flags.FollowSymlinks = False
 
 
 @dataclass(frozen=True)

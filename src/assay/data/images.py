@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from io import BytesIO
 
 import numpy as np
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, ImageOps
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
 from PIL.JpegImagePlugin import JpegImageFile
@@ -95,6 +95,18 @@ def decode(
     return found
 
 
+def see_picture(picture: Image.Image, limits: Limits = Limits()) -> Pixels | Skipped:
+    """(H, W, 3) upright sRGB of a Pillow image, or why there are none: an opened one may not be read yet."""
+    try:
+        _check_size(picture.size, limits)
+        rgb, _ = to_rgb(ImageOps.exif_transpose(picture), limits.background)
+        return np.asarray(rgb)
+    except MemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001  # what is read only now can make a parser raise anything
+        return _fault(error, b"")
+
+
 def _attempt(data: bytes, at_least: int | None, limits: Limits, keep_part: bool) -> Decoded | Skipped:
     try:
         return _decode(data, at_least, limits, keep_part)
@@ -147,11 +159,13 @@ def _check_size(size: tuple[int, int] | None, limits: Limits) -> None:
     if size is None:
         return
     width, height = size
+    if not width * height:
+        raise BadImageError("corrupt", f"{width} x {height} pixels")
     if width * height > limits.max_pixels:
         raise BadImageError(
             "too_many_pixels", f"{width} x {height}, the limit is {limits.max_pixels:,} pixels"
         )
-    if max(size) > _MAX_ASPECT * min(size) > 0:
+    if max(size) > _MAX_ASPECT * min(size):
         raise BadImageError("bad_aspect", f"{width} x {height} is longer than {_MAX_ASPECT}:1")
 
 

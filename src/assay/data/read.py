@@ -45,14 +45,19 @@ class _Found:
     notes: tuple[str, ...] = ()
 
 
-def read_images(images: Path, *, follow_symlinks: bool = False) -> Dataset:
+def read_images(images: Path, *, path_column: str | None = None, follow_symlinks: bool = False) -> Dataset:
     """The images of a folder, a zip, a tar or a Parquet file, without labels and without classes.
+
+    Parameters
+    ----------
+    path_column, follow_symlinks : see ``ReadOptions``
 
     Raises
     ------
     DataError : no such place, or no image in it
+    TableError : a Parquet file without a column of images, or with several and none is named
     """
-    listing = list_images(images, ReadOptions(follow_symlinks=follow_symlinks))
+    listing = list_images(images, ReadOptions(path_column=path_column, follow_symlinks=follow_symlinks))
     # One number, seen as many: there may be millions of images.
     unknown = np.broadcast_to(np.int64(UNKNOWN), len(listing.names))
     return Dataset(

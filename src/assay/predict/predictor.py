@@ -5,12 +5,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from assay._types import Progress, silent
-from assay.data.colour import to_rgb
 from assay.data.dataset import Skipped
-from assay.data.images import Limits
+from assay.data.images import see_picture
 from assay.data.listed import read_named
 from assay.data.read import read_images
 from assay.data.resize import Square
@@ -79,8 +78,8 @@ class Predictor:
         if isinstance(picture, np.ndarray):
             return self.runtime.square(_checked(picture))
         if isinstance(picture, Image.Image):
-            rgb, _ = to_rgb(ImageOps.exif_transpose(picture), Limits().background)
-            return self.runtime.square(np.asarray(rgb))
+            found = see_picture(picture)
+            return found if isinstance(found, Skipped) else self.runtime.square(found)
         return self.runtime.see(picture if isinstance(picture, bytes) else read_named(Path(picture)))
 
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,14 @@ class FinishedRun:
         stored = self.record.get("images")
         return Path(stored) if isinstance(stored, str) else None
 
+    @property
+    def reading(self) -> ReadOptions:
+        """How the run read its images; as any is read where it does not say."""
+        stored = self.record.get("reading", {})
+        return ReadOptions(
+            path_column=stored.get("path_column"), follow_symlinks=stored.get("follow_symlinks", False)
+        )
+
 
 def read_finished_run(folder: Path) -> FinishedRun:
     """What run.json, labels.csv and the model's labels.json say.
@@ -95,13 +103,18 @@ def read_finished_run(folder: Path) -> FinishedRun:
 
 
 def open_images(run: FinishedRun, place: Path, *, follow_symlinks: bool = False) -> ImageSource:
-    """The images at ``place``, in the order of labels.csv.
+    """The images at ``place``, read as the run read them, in the order of labels.csv.
+
+    Parameters
+    ----------
+    follow_symlinks : also where the run did not
 
     Raises
     ------
     DataError : nothing is there, or not one of the run's images
     """
-    listing = list_images(place, ReadOptions(follow_symlinks=follow_symlinks))
+    reading = run.reading
+    listing = list_images(place, replace(reading, follow_symlinks=follow_symlinks or reading.follow_symlinks))
     if run.names == listing.names:
         return listing.source
     # A name in labels.csv is as the run's own label file wrote it: it may begin at a folder above the

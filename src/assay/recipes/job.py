@@ -34,6 +34,7 @@ from assay.recipes.record import (
     contents_digest,
     machine,
     new_record,
+    reading_facts,
     versions,
 )
 from assay.recipes.result import RunResult, better_than_baseline
@@ -215,7 +216,7 @@ def _robustness(found: _Found, model: Model) -> Robustness | None:
 
 
 def _start(job: Job, record: dict[str, Any], backbone: dict[str, Any]) -> None:
-    """Begin run.json, or go on with it."""
+    """Begin run.json, or go on with it; a run whose images are known is as it was until they are compared."""
     if not record:
         job.folder.clear()
         record |= new_record(job.settings, job.data, job.split)
@@ -229,12 +230,14 @@ def _start(job: Job, record: dict[str, Any], backbone: dict[str, Any]) -> None:
         "status": "running",
         "command": list(job.command),
         "images": str(job.images.resolve()),
+        "reading": reading_facts(job.options.read),
         "backbone": backbone,
         "versions": versions(),
         "machine": machine(),
         "processes": record["processes"] + 1,
     }
-    job.folder.write(record)
+    if "contents" not in record["data"]:
+        job.folder.write(record)
 
 
 def _warnings(job: Job, found: _Found, evaluations: Mapping[str, Evaluation]) -> tuple[str, ...]:

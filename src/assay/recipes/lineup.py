@@ -8,7 +8,7 @@ import numpy as np
 
 from assay._errors import ModelError, UsageError
 from assay._types import Progress, silent
-from assay.data.dataset import ReadOptions
+from assay.data.dataset import Dataset, ReadOptions
 from assay.data.read import read_dataset, read_images
 from assay.learn.package import MANIFEST
 from assay.measure import Evaluation, evaluate
@@ -79,7 +79,7 @@ def models_in(folder: Path) -> dict[str, Path]:
 
 def predict_lineup(
     folder: Path,
-    images: Path,
+    images: Path | Dataset,
     columns: Sequence[str] | None = None,
     *,
     workers: int = 2,
@@ -89,6 +89,7 @@ def predict_lineup(
 
     Parameters
     ----------
+    images : their place, or what was read of it
     columns : ``INDEX`` and titles or ids of recipes, in the order to write them; None for all there are
 
     Raises
@@ -101,7 +102,8 @@ def predict_lineup(
     # Only what is asked for is computed.
     asked = [recipe for recipe in places if TITLES[recipe] in header]
     runtimes = {recipe: load_runtime(places[recipe]) for recipe in asked}
-    found = predict_together(runtimes, read_images(images), workers=workers, progress=progress)
+    dataset = images if isinstance(images, Dataset) else read_images(images)
+    found = predict_together(runtimes, dataset, workers=workers, progress=progress)
     return Lineup(found, header)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from assay._types import UNKNOWN, Backbone
-from assay.data.dataset import Dataset, Skipped
+from assay.data.dataset import Dataset, ReadOptions, Skipped
 from assay.data.split import Split
 from assay.embed.backbone import TimmBackbone
 
@@ -60,6 +60,11 @@ def data_facts(dataset: Dataset) -> dict[str, Any]:
         "decided": len(dataset.decided),
         "decisions": dataset.decisions_digest(),
     }
+
+
+def reading_facts(read: ReadOptions) -> dict[str, Any]:
+    """How to find the same images at their place once more."""
+    return {"path_column": read.path_column, "follow_symlinks": read.follow_symlinks}
 
 
 def contents_digest(contents: Iterable[bytes | None]) -> str:
