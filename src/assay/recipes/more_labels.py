@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from assay._errors import LabelError
-from assay._types import UNKNOWN, Labels, Progress, Transition, silent
+from assay._types import UNKNOWN, Labels, Progress, silent
 from assay.data.split import HOLDOUT_MOST, HOLDOUT_SHARE
 from assay.estimate import estimate_noise
 from assay.fix.calibrate import calibrate
@@ -112,7 +112,7 @@ def measure_worth(
             progress("learn", done, len(jobs))
     fit = np.where(data.fold_of != UNKNOWN, data.given, UNKNOWN)
     noise = estimate_noise(fit, data.trusted, len(data.classes), seed=data.seed)
-    right = np.array([_right(data, rows, said, noise.transition) for said in beliefs])
+    right = np.array([_right(data, rows, *found) for found in zip(beliefs, sizes, strict=True)])
     counts = np.array(sizes)
     return Worth(
         trusted=len(rows),
@@ -159,14 +159,36 @@ def _some(trusted: Labels, size: int, seed: int) -> Labels:
 
 
 def _right(
-    data: Labelled, rows: Int[np.ndarray, "T"], said: Float[np.ndarray, "2 T K"], transition: Transition
+    data: Labelled, rows: Int[np.ndarray, "T"], said: Float[np.ndarray, "2 T K"], size: int
 ) -> Bool[np.ndarray, "2 T"]:
-    """Whether the model, and the corrected label, is right of each trusted image."""
-    truth, given = data.trusted[rows], data.given[rows]
-    model, raw = said
-    belief = calibrate(raw, truth).apply(raw)
-    likely = posterior(given, belief, transition, fit_strength(given, belief, truth, transition))
+    """Whether the model, and the corrected label, is right of each trusted image.
+
+    What corrects a third's labels was weighed by ``size`` labels of the other thirds: no label tells itself,
+    and fewer labels weigh less well.
+    """
+    truth, model, raw = data.trusted[rows], *said
+    likely = np.zeros_like(raw)
+    for fold in range(FOLDS):
+        tested = data.fold_of[rows] == fold
+        known = _some(np.where(tested, UNKNOWN, truth), size, data.seed + fold)
+        judges = np.flatnonzero(known != UNKNOWN)
+        likely[tested] = _corrected(data, rows[tested], raw[tested], rows[judges], raw[judges])
     return np.array([probs.argmax(axis=1) == truth for probs in (model, likely)])
+
+
+def _corrected(
+    data: Labelled,
+    rows: Int[np.ndarray, "T"],
+    raw: Float[np.ndarray, "T K"],
+    judges: Int[np.ndarray, "J"],
+    of_judges: Float[np.ndarray, "J K"],
+) -> Float[np.ndarray, "T K"]:
+    """The posterior of some rows; calibration, transition and λ by the trusted labels of the judges."""
+    given, truth = data.given[judges], data.trusted[judges]
+    transition = estimate_noise(given, truth, len(data.classes), seed=data.seed).transition
+    calibration = calibrate(of_judges, truth)
+    strength = fit_strength(given, calibration.apply(of_judges), truth, transition)
+    return posterior(data.given[rows], calibration.apply(raw), transition, strength)
 
 
 def _half_width(share: float, n: int) -> float:

@@ -1,0 +1,58 @@
+"""The worth of more labels: what a size's labels weigh, they alone weigh, and none tells itself."""
+
+import numpy as np
+import pytest
+
+from assay._types import UNKNOWN
+from assay.embed.images import Features
+from assay.recipes import more_labels
+from assay.recipes.assay import Labelled
+from assay.recipes.more_labels import FOLDS, _right
+
+N, SIZE = 300, 40
+
+
+@pytest.fixture
+def data() -> Labelled:
+    """Three classes, two labels of five wrong, all of them trusted, in three folds."""
+    generator = np.random.default_rng(0)
+    truth = generator.integers(0, 3, N)
+    given = np.where(generator.random(N) < 0.4, (truth + 1) % 3, truth)
+    fold_of = np.arange(N) % FOLDS
+    features = Features((np.zeros((N, 1), dtype=np.float32),), (None,) * N, {}, {}, 0)
+    return Labelled(features, given, truth, np.ones(N, dtype=bool), fold_of, ("a", "b", "c"), 0, 0.8)
+
+
+@pytest.fixture
+def said(data) -> np.ndarray:
+    """Beliefs (2, N, 3) that lean to the truth."""
+    raw = np.random.default_rng(1).random((N, 3)) + 0.5 * np.eye(3)[data.trusted]
+    return np.stack([raw / raw.sum(axis=1, keepdims=True)] * 2)
+
+
+def test_a_size_weighs_with_so_many_labels_of_the_other_folds(data, said, monkeypatch):
+    """Calibration, transition and λ of a third rest on ``size`` labels of the other thirds."""
+    judged: list[tuple[np.ndarray, np.ndarray]] = []
+    corrected = more_labels._corrected
+
+    def listen(data, rows, raw, judges, of_judges):
+        judged.append((rows, judges))
+        return corrected(data, rows, raw, judges, of_judges)
+
+    monkeypatch.setattr(more_labels, "_corrected", listen)
+    right = _right(data, np.arange(N), said, SIZE)
+    assert right.shape == (2, N)
+    assert [len(judges) for _, judges in judged] == [SIZE] * FOLDS
+    assert not any(np.intersect1d(rows, judges).size for rows, judges in judged)
+    assert sorted(np.concatenate([rows for rows, _ in judged]).tolist()) == list(range(N))
+    assert right[1].mean() > right[0].mean()  # a given label helps
+
+
+def test_what_a_label_is_does_not_tell_itself(data, said):
+    """Whatever one trusted label says, the posterior of its image stays: only whether that is right moves."""
+    rows = np.arange(N)
+    before = _right(data, rows, said, SIZE)
+    row = int(np.flatnonzero(before[1])[0])
+    data.trusted[row] = (data.trusted[row] + 1) % 3
+    assert not _right(data, rows, said, SIZE)[1, row]
+    assert (data.trusted != UNKNOWN).all()
