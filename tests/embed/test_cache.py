@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 
 from assay._errors import UsageError
 from assay.embed import cache
-from assay.embed.cache import ENTRY, FeatureStore
+from assay.embed.cache import ENTRY, FeatureStore, find_store, store_folder
 
 WIDTH = 5
 
@@ -237,3 +237,22 @@ def test_a_copy_that_does_not_fit_is_refused(tmp_path, process):
 def test_processes_that_append_at_once_lose_nothing(tmp_path, process):
     """Six processes of fifty chunks each: every row is there once, whole and under its own digest."""
     assert process("append_at_once", tmp_path, 6, 50) == {"stored": 1200, "intact": 1200}
+
+
+@pytest.mark.parametrize("left_rows", [0, 1, 500])
+def test_a_store_is_found_without_its_backbone(tmp_path, left_rows):
+    """How many features a row has is told by its check sum, whatever a killed append left behind."""
+    store = FeatureStore(store_folder(tmp_path, "a" * 64), WIDTH)
+    assert find_store(tmp_path, "a" * 64) is None
+    fill(store, 1, 2, 3)
+    with (store.folder / "rows").open("ab") as file:
+        file.write(features(*range(left_rows)).astype(np.float16).tobytes() + b"x" * left_rows)
+    assert find_store(tmp_path, "a" * 64) == store
+
+
+def test_a_damaged_store_is_not_found(tmp_path):
+    """A first row whose check sum fits at no width."""
+    store = FeatureStore(store_folder(tmp_path, "a" * 64), WIDTH)
+    fill(store, 1, 2)
+    damage(store.folder / "rows", 0)
+    assert find_store(tmp_path, "a" * 64) is None

@@ -12,6 +12,7 @@ import tempfile
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import IO
 
@@ -138,19 +139,25 @@ def store_folder(cache: Path, digest: str, view: str = "plain") -> Path:
 def find_store(cache: Path, digest: str) -> FeatureStore | None:
     """What an earlier run stored of images as they are; None if that is nothing, or damaged.
 
-    The backbone need not be loaded: how many features it gives follows from the sizes of the files.
+    The backbone need not be loaded: how many features it gives is told by the first row's check sum.
     """
     folder = store_folder(cache, digest)
+    width = _first_width(folder)
+    return FeatureStore(folder, width) if width else None
+
+
+def _first_width(folder: Path) -> int:
+    """Features until the check sum of the first row fits; 0 if it never does.
+
+    The sizes of the files do not tell: what a killed append left of its rows is not in the index.
+    """
     entries = _size(folder / "index") // ENTRY.itemsize
-    # Rounded: a killed run may have left a part of a row.
-    width = round(_size(folder / "rows") / 2 / entries) if entries else 0
-    if not width:
-        return None
-    store = FeatureStore(folder, width)
-    # A width that is not the right one fails every check sum.
-    snapshot = store.snapshot()
-    first = next(iter(snapshot.known), None)
-    return store if first is not None and snapshot.find(first) >= 0 else None
+    if not entries:
+        return 0
+    wanted = int(np.fromfile(folder / "index", ENTRY, count=1)["crc"][0])
+    row = np.fromfile(folder / "rows", np.float16, count=_size(folder / "rows") // 2 // entries)
+    sums = accumulate(row, lambda crc, feature: zlib.crc32(feature.tobytes(), crc), initial=0)
+    return next((width for width, crc in enumerate(sums) if width and crc == wanted), 0)
 
 
 def _size(path: Path) -> int:
