@@ -32,7 +32,7 @@ seed = 1
 class-map = ["kitten=cat"]
 ```
 
-`ASSAY_OFFLINE=1` forbids the network, which only `--backbone` with a name that needs a download would use.
+`ASSAY_OFFLINE=1` forbids the network, which only `--backbone`, `--student` and `--teacher` with a name that needs a download would use.
 
 | exit code | meaning |
 |---|---|
@@ -41,10 +41,10 @@ class-map = ["kitten=cat"]
 | 2 | wrong usage or configuration; other settings than those of the run in the folder |
 | 3 | input data refused, nothing was written |
 | 4 | done, but images had to be skipped, under `--strict` |
-| 5 | done, but the model is not measurably better than the baseline |
+| 5 | done, but the model is not measurably better than the baseline; `export`: refused, nothing was written |
 | 6 | out of disk or memory; the same command goes on once there is room |
 | 7 | another run holds the folder |
-| 130, 143 | interrupted, terminated; `run` and `demo` go on when given again |
+| 130, 143 | interrupted, terminated; `run`, `compare`, `demo` and `predict -o` go on when given again |
 """
 
 

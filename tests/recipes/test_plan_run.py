@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from assay._errors import DataError, OtherRunError, UsageError
+from assay.cli.summary import plan_text
 from assay.recipes.options import RunOptions
 from assay.recipes.plan_run import plan_run
 
@@ -13,7 +14,7 @@ def test_the_plan_counts_and_times(small_data, options, tmp_path):
     """Images, classes, labels, holdout, room for two views in float16, and a time."""
     plan = plan_run(small_data.images, tmp_path / "out", options)
     assert (plan.images, plan.classes, plan.trusted, plan.holdout) == (240, 3, 120, 24)
-    assert (plan.backbone, plan.size) == ("tiny", 32)
+    assert (plan.backbone, plan.size, plan.mirrored) == ("tiny", 32, True)
     assert plan.cache_bytes == 240 * 2 * 384 * 2
     assert plan.seconds > 0
     assert plan.milliseconds_per_image > 0
@@ -43,3 +44,13 @@ def test_a_plan_refuses_what_the_run_would_refuse(finished, small_data, options,
         plan_run(small_data.images, tmp_path / "out", replace(options, backbone="no-such-network"))
     with pytest.raises(DataError, match=r"no such folder or file of images: .*nowhere"):
         plan_run(tmp_path / "nowhere", tmp_path / "out", RunOptions(backbone="tiny"))
+
+
+@pytest.mark.train
+def test_a_plan_of_fine_tuning_says_what_is_looked_at(small_data, options, tmp_path):
+    """One view, and the network with its epochs."""
+    plan = plan_run(small_data.images, tmp_path / "out", replace(options, effort="balanced"))
+    assert plan.mirrored is False
+    assert plan.cache_bytes == 240 * 384 * 2
+    assert "tf_efficientnet_lite0 on 240 images, epochs: " in plan.fine_tuning
+    assert "embed every image with\n" in plan_text(plan, "out")

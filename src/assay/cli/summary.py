@@ -70,7 +70,7 @@ def plan_text(plan: RunPlan, out: str) -> str:
     return (
         f"{plan.images:,} images, {plan.classes:,} classes, {plan.trusted:,} trusted labels\n"
         f"would hold out {plan.holdout:,} of them, estimate the noise from {plan.trusted - plan.holdout:,}, "
-        f"embed every image and its mirror with\n"
+        f"embed every image{' and its mirror' if plan.mirrored else ''} with\n"
         f"{plan.backbone} at {plan.size} px ({plan.milliseconds_per_image:.1f} ms each), fix the labels, "
         f"train, measure, and write {out}/\n"
         f"{plan.fine_tuning}{chr(10) if plan.fine_tuning else ''}"

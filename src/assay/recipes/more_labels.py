@@ -43,7 +43,7 @@ class Worth:
     held_out: int
     noise_rate: float
     model: LearningCurve
-    """Of the model that is saved, which looks at an image alone."""
+    """Of effort ``fast``'s model, which looks at an image alone; a fine-tuned one lies above."""
     labels: LearningCurve
     """Of the corrected labels."""
 

@@ -34,6 +34,8 @@ class RunPlan:
     backbone: str
     size: int
     """Side in pixels that images are resized to."""
+    mirrored: bool
+    """Whether the mirror of each image is embedded too."""
     milliseconds_per_image: float
     """To embed one, timed now."""
     seconds: float
@@ -63,8 +65,8 @@ def plan_run(
     backbone = load_backbone(
         options.backbone, options.cache, size=options.size, weights=options.weights, dtype=options.dtype
     )
-    n, each_s = len(job.dataset), _embed_s(backbone)
-    views = n * (2 if looks_twice(options.effort) else 1)
+    n, each_s, mirrored = len(job.dataset), _embed_s(backbone), looks_twice(options.effort)
+    views = n * (2 if mirrored else 1)
     fast_s = views * each_s + max(views * LEARN_S_PER_VIEW, LEARN_S_AT_LEAST)
     words, tuning_s = ("", 0.0) if options.effort == "fast" else _fine_tuning(job, fast_s)
     return RunPlan(
@@ -74,6 +76,7 @@ def plan_run(
         holdout=len(job.split.holdout),
         backbone=backbone.name,
         size=backbone.size,
+        mirrored=mirrored,
         milliseconds_per_image=1000 * each_s,
         seconds=fast_s + tuning_s,
         fine_tuning=words,
