@@ -122,13 +122,23 @@ def test_more_data_narrow_every_interval(pairs_of):
 
 
 def test_symmetric_noise_gets_one_parameter(draw_pairs):
-    """When symmetry is not rejected, all off-diagonal cells are equal and share the rate's interval."""
+    """When symmetry is not rejected, all off-diagonal cells are equal; a class is known by its own pairs."""
     noise = estimate_noise(*draw_pairs(symmetric_transition(0.6, 10), 5000, seed=1), 10)
     assert noise.form == "symmetric"
     assert len(np.unique(noise.transition)) == 2
     assert noise.transition[0, 0] == pytest.approx(0.4, abs=0.02)
-    assert (noise.low[0, 0], noise.high[0, 0]) == pytest.approx((1 - noise.rate.high, 1 - noise.rate.low))
-    assert (noise.low[0, 1], noise.high[0, 1]) == pytest.approx((noise.rate.low / 9, noise.rate.high / 9))
+    of_class, of_all = noise.wrong_share_by_class[0], noise.rate
+    # A tenth of the pairs: three times as wide.
+    assert of_class.high - of_class.low == pytest.approx(np.sqrt(10) * (of_all.high - of_all.low), rel=0.2)
+
+
+def test_a_class_unlike_the_others_is_within_its_interval(draw_pairs):
+    """Few pairs do not tell it apart, and then its interval is as wide as that says."""
+    truth = np.array([symmetric_transition(0.5 if i == 0 else 0.25, 10)[i] for i in range(10)])
+    found = [estimate_noise(*draw_pairs(truth, 200, seed), 10, seed=seed) for seed in range(60)]
+    assert sum(noise.form == "symmetric" for noise in found) > 20
+    held = [noise.wrong_share_by_class[0].low <= 0.5 <= noise.wrong_share_by_class[0].high for noise in found]
+    assert np.mean(held) > 0.88
 
 
 TRUTHS = {

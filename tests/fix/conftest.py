@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from assay._types import UNKNOWN
 from assay.data.split import folds
 from assay.estimate import estimate_noise
-from assay.fix import CrossFit, FixedLabels, calibrate, cross_fit, fit_strength, posterior
+from assay.fix import CrossFit, FixedLabels, cross_fit, weigh
 from assay.fix.crossfit import Evidence
 
 
@@ -55,9 +55,8 @@ def fix_all(logistic) -> Callable[..., FixedLabels]:
         transition = estimate_noise(given, trusted, k).transition
         evidence = Evidence((X,), given, trusted, transition)
         raw = cross_fit(evidence, folds(trusted, 5, seed), logistic, CrossFit(seed=seed)).belief
-        belief = calibrate(raw, trusted).apply(raw)
-        strength = fit_strength(given, belief, trusted, transition)
-        likely = posterior(given, belief, transition, strength)
-        return FixedLabels(given, trusted, belief, likely, np.ones(len(X), bool), strength)
+        found = weigh(raw, given, trusted, folds(trusted, 5, seed), transition, seed)
+        every = np.ones(len(X), bool)
+        return FixedLabels(given, trusted, found.belief, found.posterior, every, found.strength)
 
     return fix

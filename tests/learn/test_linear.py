@@ -23,7 +23,13 @@ def test_it_is_scikit_learns_logistic_regression(present):
     assert found[:, absent].max(initial=0) < 1e-9
 
 
-def test_one_class_is_refused():
-    """There is nothing to tell apart."""
-    with pytest.raises(LabelError, match="expected labels of two classes or more, got 5 of 1"):
-        fit_logistic(np.zeros((5, 2)), np.zeros(5, int), 3)
+def test_one_class_is_always_predicted():
+    """Labels that are all alike, as those of one search on the web."""
+    found = fit_logistic(np.random.default_rng(0).random((5, 2)), np.ones(5, int), 3)
+    assert (found.probabilities(np.zeros((4, 2))).argmax(axis=1) == 1).all()
+
+
+def test_no_label_is_refused():
+    """There is nothing to learn from."""
+    with pytest.raises(LabelError, match="expected labels of two classes or more, got 0 of 0"):
+        fit_logistic(np.zeros((0, 2)), np.zeros(0, int), 3)

@@ -35,9 +35,9 @@ def test_a_size_weighs_with_so_many_labels_of_the_other_folds(data, said, monkey
     judged: list[tuple[np.ndarray, np.ndarray]] = []
     corrected = more_labels._corrected
 
-    def listen(data, rows, raw, judges, of_judges):
-        judged.append((rows, judges))
-        return corrected(data, rows, raw, judges, of_judges)
+    def listen(data, rows, raw, known):
+        judged.append((rows[known == UNKNOWN], rows[known != UNKNOWN]))
+        return corrected(data, rows, raw, known)
 
     monkeypatch.setattr(more_labels, "_corrected", listen)
     right = _right(data, np.arange(N), said, SIZE)

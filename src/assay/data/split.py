@@ -41,13 +41,15 @@ def seal_holdout(
     Parameters
     ----------
     size : rows to hold out; None is HOLDOUT_SHARE of the trusted rows, at most HOLDOUT_MOST
-    how : ``stratified`` draws from each class in proportion and leaves at least one row of each to fit;
+    how : ``stratified`` draws from each class in proportion, each row with the same chance, so that a figure
+        on the holdout is one for all images. The only row of a class may be held out: if it always stayed,
+        rare classes would be missing from every figure;
         ``notebook`` holds out what the notebook did, whatever ``seed`` says: the 2,000 trusted rows that
         ``numpy.random.seed(1); numpy.random.choice(M, M - 2000, replace=False)`` does not draw
 
     Raises
     ------
-    UsageError : a size that is negative or leaves a class with nothing to fit, an unknown ``how``;
+    UsageError : a size that is negative or leaves fewer rows than classes to fit, an unknown ``how``;
         ``notebook`` with 2,000 trusted rows or fewer, or with a size other than 2,000
     """
     rows = np.flatnonzero(trusted != UNKNOWN)
@@ -55,19 +57,42 @@ def seal_holdout(
         return _notebook(rows, size)
     if how != "stratified":
         raise UsageError(f"expected --holdout-split stratified or notebook, got {how!r}")
-    room = np.maximum(np.bincount(trusted[rows]) - 1, 0)
-    wanted = _default_size(len(rows), int(room.sum())) if size is None else size
-    if not 0 <= wanted <= room.sum():
+    room = len(rows) - len(np.unique(trusted[rows]))
+    wanted = min(int(len(rows) * HOLDOUT_SHARE), HOLDOUT_MOST, room) if size is None else size
+    if not 0 <= wanted <= room:
         raise UsageError(
-            f"expected --holdout from 0 to {int(room.sum()):,}, as each class keeps a trusted image to learn "
-            f"from, got {wanted:,} of {len(rows):,} trusted images"
+            f"expected --holdout from 0 to {room:,}, so that as many trusted images as classes are left to "
+            f"learn from, got {wanted:,} of {len(rows):,} trusted images"
         )
+    held = _drawn(trusted, rows, wanted, seed)
+    return Split(np.setdiff1d(rows, held), held)
+
+
+def _drawn(trusted: Labels, rows: Int[np.ndarray, "M"], size: int, seed: int) -> Int[np.ndarray, "H"]:
+    """``size`` of the rows, ascending; two classes stay if there are two."""
+    held = np.sort(in_proportion(trusted, rows, seed)[:size])
+    left = np.setdiff1d(rows, held)
+    if len(np.unique(trusted[left])) >= min(2, len(np.unique(trusted[rows]))):
+        return held
+    # Nearly all are of one class: the others stay, for nothing is learned from one class.
+    rare = rows[trusted[rows] != trusted[left[0]]][0]
+    return np.sort(in_proportion(trusted, rows[rows != rare], seed)[:size])
+
+
+def in_proportion(labels: Labels, rows: Int[np.ndarray, "M"], seed: int) -> Int[np.ndarray, "M"]:
+    """The rows in a random order of which every beginning holds each class about in proportion.
+
+    Each row has the same chance to be among the first n: the row of rank r in a class of size m comes at
+    (r + u) / m, where u is drawn for the class.
+    """
     generator = np.random.default_rng(seed)
     shuffled = generator.permutation(rows)
-    quota = _quotas(room, wanted)
-    rank = _rank_in_class(trusted[shuffled])
-    held = rank < quota[trusted[shuffled]]
-    return Split(np.sort(shuffled[~held]), np.sort(shuffled[held]))
+    of_class = labels[shuffled]
+    offset = generator.random(int(of_class.max(initial=0)) + 1)
+    size = np.bincount(of_class, minlength=len(offset))
+    place = (_rank_in_class(of_class) + offset[of_class]) / size[of_class]
+    ordered: Int[np.ndarray, "M"] = shuffled[np.argsort(place, kind="stable")]
+    return ordered
 
 
 def validation_slice(
@@ -107,10 +132,6 @@ def folds(labels: Labels | int, k: int, seed: int) -> Labels:
     return fold_of
 
 
-def _default_size(n_trusted: int, room: int) -> int:
-    return min(int(n_trusted * HOLDOUT_SHARE), HOLDOUT_MOST, room)
-
-
 def _notebook(rows: Int[np.ndarray, "M"], size: int | None) -> Split:
     if size not in (None, HOLDOUT_MOST):
         raise UsageError(
@@ -125,16 +146,6 @@ def _notebook(rows: Int[np.ndarray, "M"], size: int | None) -> Split:
     generator = np.random.RandomState(NOTEBOOK_SEED)
     drawn = generator.choice(len(rows), len(rows) - HOLDOUT_MOST, replace=False)
     return Split(np.sort(rows[drawn]), np.delete(rows, drawn))
-
-
-def _quotas(room: Int[np.ndarray, "K"], size: int) -> Int[np.ndarray, "K"]:
-    """``size`` rows shared out in proportion to ``room``; the largest remainders get what is left over."""
-    exact = room * (size / max(int(room.sum()), 1))
-    quota: Labels = np.minimum(np.floor(exact).astype(np.int64), room)
-    short = size - int(quota.sum())
-    remainder = np.where(quota < room, exact - quota, -1.0)
-    quota[np.argsort(-remainder, kind="stable")[:short]] += 1
-    return quota
 
 
 def _rank_in_class(labels: Int[np.ndarray, "M"]) -> Int[np.ndarray, "M"]:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from assay.estimate.noise import Noise
+from assay.estimate.notes import THIN_CLASS
 from assay.estimate.structure import is_pair_flip, renamed, swaps
 from assay.estimate.words import listed, percent
 
@@ -60,7 +61,9 @@ def _always(noise: Noise, true: int, given: int) -> str:
 
 def _rates(noise: Noise) -> str:
     per_class = noise.counts.sum(axis=1)
-    seen = np.flatnonzero(per_class > 0)
+    seen = np.flatnonzero(per_class >= THIN_CLASS)
+    if len(seen) < 2:
+        return "The share differs by class."
     shares = 1 - np.diag(noise.counts)[seen] / per_class[seen]
     least, most = int(shares.argmin()), int(shares.argmax())
     ends = [f"{percent(float(shares[i]))} ({noise.classes[seen[i]]!r})" for i in (least, most)]
@@ -68,9 +71,10 @@ def _rates(noise: Noise) -> str:
 
 
 def _mistakes(noise: Noise) -> str:
-    others = noise.transition - np.diag(np.diag(noise.transition))
+    # By count: the largest share may be that of a class with two images.
+    others = noise.counts - np.diag(np.diag(noise.counts))
     true, given = divmod(int(others.argmax()), len(others))
-    share = percent(float(others[true, given]))
+    share = percent(float(others[true, given] / noise.counts[true].sum()))
     example = f"{noise.classes[true]!r} called {noise.classes[given]!r} ({share} of them)"
     if is_pair_flip(noise.counts):
         return f"The wrong labels of a class go mostly to one other class, first of all {example}."

@@ -26,8 +26,8 @@ class Noise:
     low: Transition
     """Lower end of the credible interval of each cell of ``transition``."""
     high: Transition
-    """Upper end. In the full form each cell is judged by the pairs of its own class alone, so a class
-    without pairs has 0 to 1 whatever the other classes say."""
+    """Upper end. Each cell is judged by the pairs of its own class alone, in the symmetric form too, so a
+    class without pairs has 0 to 1 whatever the other classes say."""
     prior: Prior
     """P(true) of each class, if the trusted images were picked at random; all > 0, sums to 1."""
     form: str

@@ -16,7 +16,7 @@ THIN_CLASS = 5
 
 def notes_on(counts: Counts, rate: Interval, classes: tuple[str, ...]) -> tuple[str, ...]:
     """What a reader of the estimate should know first; empty if nothing is wrong."""
-    notes = (_few_pairs(counts), _no_better_than_chance(rate, len(classes)), *_thin_classes(counts, classes))
+    notes = (_few_pairs(counts), _no_better_than_chance(counts, rate), *_thin_classes(counts, classes))
     return tuple(note for note in notes if note)
 
 
@@ -28,8 +28,10 @@ def _few_pairs(counts: Counts) -> str:
     return f"Only {images} both labels: all figures are rough. 200 to 500 trusted labels would settle them."
 
 
-def _no_better_than_chance(rate: Interval, n_classes: int) -> str:
-    chance = 1 - 1 / n_classes
+def _no_better_than_chance(counts: Counts, rate: Interval) -> str:
+    """By the shares that both files give each class: in lopsided data chance makes most labels agree."""
+    n_pairs = counts.sum()
+    chance = 1 - float((counts.sum(axis=0) / n_pairs) @ (counts.sum(axis=1) / n_pairs))
     if rate.low > chance:
         agree = "less often than chance would make them"
     elif rate.high >= chance and rate.low > 0:

@@ -6,7 +6,7 @@ import numpy as np
 
 from assay._errors import LabelError
 from assay._types import UNKNOWN, Counts, Labels, Transition, same_length
-from assay.estimate.intervals import Interval, share_bounds, share_interval
+from assay.estimate.intervals import share_bounds, share_interval
 from assay.estimate.noise import Noise
 from assay.estimate.notes import notes_on
 from assay.estimate.shrink import shrunk_prior, shrunk_transition, symmetric_transition
@@ -89,11 +89,8 @@ def _noise(counts: Counts, classes: tuple[str, ...], level: float, seed: int) ->
     mean_rate = (n_wrong + 0.5) / (n_pairs + 1)
     full, shrinkage = shrunk_transition(counts, mean_rate)
     symmetry = symmetry_test(counts, seed=seed)
-    if symmetry.rejected:
-        transition, (low, high) = full, _cell_bounds(counts, full, level)
-    else:
-        transition = symmetric_transition(mean_rate, len(counts))
-        low, high = _symmetric_bounds(rate, len(counts))
+    transition = full if symmetry.rejected else symmetric_transition(mean_rate, len(counts))
+    low, high = _cell_bounds(counts, transition, level)
     return Noise(
         classes=classes,
         counts=counts,
@@ -110,12 +107,8 @@ def _noise(counts: Counts, classes: tuple[str, ...], level: float, seed: int) ->
 
 
 def _cell_bounds(counts: Counts, transition: Transition, level: float) -> tuple[Transition, Transition]:
-    # From the counts of the class alone: an interval around a shrunk rate is too narrow for the one class
-    # that is unlike the others.
+    # From the counts of the class alone: an interval around a shrunk or shared rate is too narrow for the one
+    # class that is unlike the others, and a test that finds no difference in few pairs does not say there is
+    # none.
     low, high = share_bounds(counts, counts.sum(axis=1, keepdims=True), level)
     return np.minimum(low, transition), np.maximum(high, transition)
-
-
-def _symmetric_bounds(rate: Interval, n_classes: int) -> tuple[Transition, Transition]:
-    at_low, at_high = (symmetric_transition(end, n_classes) for end in (rate.low, rate.high))
-    return np.minimum(at_low, at_high), np.maximum(at_low, at_high)

@@ -5,6 +5,7 @@ from assay.fix.crossfit import CrossFit, cross_fit
 from assay.fix.posterior import fit_strength, posterior
 from assay.fix.result import FixedLabels
 from assay.fix.suspects import rank_suspects
+from assay.fix.weighing import weigh
 
 __all__ = [
     "Calibration",
@@ -15,4 +16,5 @@ __all__ = [
     "fit_strength",
     "posterior",
     "rank_suspects",
+    "weigh",
 ]

@@ -1,6 +1,7 @@
 """The posterior: what the image says, times what the given label says."""
 
 import numpy as np
+from jaxtyping import Float
 from scipy.optimize import minimize_scalar
 
 from assay._errors import LabelError
@@ -11,6 +12,10 @@ MAX_STRENGTH = 1.5
 
 TINY = 1e-30
 """Stands for a probability of 0, so that two certainties that contradict each other stay finite."""
+
+
+LogLikelihood = Float[np.ndarray, "N K"]
+"""log P(given label | true class), a row an image."""
 
 
 def posterior(given: Labels, belief: Probs, transition: Transition, strength: float = 1.0) -> Probs:
@@ -29,6 +34,16 @@ def posterior(given: Labels, belief: Probs, transition: Transition, strength: fl
     LabelError : a label that is neither UNKNOWN nor below K
     Source : the E step of Dawid & Skene (1979), doi:10.2307/2346806, with the image's belief as prior
     """
+    return combine(belief, log_likelihood(given, transition), strength)
+
+
+def log_likelihood(given: Labels, transition: Transition) -> LogLikelihood:
+    """Logarithms of P(given label | true class) (N, K); zeros, which say nothing, where no label is given.
+
+    Raises
+    ------
+    LabelError : a label that is neither UNKNOWN nor below K
+    """
     n_classes = len(transition)
     strange = np.flatnonzero((given < UNKNOWN) | (given >= n_classes))
     if strange.size:
@@ -36,28 +51,40 @@ def posterior(given: Labels, belief: Probs, transition: Transition, strength: fl
             f"given[{strange[0]}]: expected a class from 0 to {n_classes - 1}, or {UNKNOWN} for unknown, "
             f"got {given[strange[0]]}"
         )
-    says = np.log(np.maximum(transition.T, TINY))
-    evidence = np.where(given[:, None] == UNKNOWN, 0.0, says[given])
-    joint = np.log(np.maximum(belief, TINY)) + strength * evidence
+    says: LogLikelihood = np.log(np.maximum(transition.T, TINY))[given]
+    says[given == UNKNOWN] = 0.0
+    return says
+
+
+def combine(belief: Probs, likelihood: LogLikelihood, strength: float) -> Probs:
+    """The belief times exp(strength · likelihood), each row summing to 1; the likelihood is a logarithm."""
+    joint = np.log(np.maximum(belief, TINY)) + strength * likelihood
     joint = np.exp(joint - joint.max(axis=1, keepdims=True))
     likely: Probs = joint / joint.sum(axis=1, keepdims=True)
     return likely
 
 
-def fit_strength(given: Labels, belief: Probs, trusted: Labels, transition: Transition) -> float:
+def fit_strength(belief: Probs, likelihood: LogLikelihood, trusted: Labels) -> float:
     """λ that makes the trusted labels most likely, in [0, MAX_STRENGTH].
 
     Near 1: the noise depends on the class alone. Well below: it depends on the image, as people's
     errors do, and the given label is worth less than the transition says. Rows that lack a given or
     a trusted label are left out; without any, 1. A normal prior around 1, as strong as one image, keeps a
     few pairs that all agree from making λ as large as it may be.
+
+    Parameters
+    ----------
+    belief : P(true | image), that did not learn from the trusted labels here
+    likelihood : see ``log_likelihood``, by a transition that did not count the row's own pair: where pairs
+        of a class are few, it would speak for itself
+    trusted : class index, or UNKNOWN
     """
-    rows = np.flatnonzero((given != UNKNOWN) & (trusted != UNKNOWN))
+    rows = np.flatnonzero(likelihood.any(axis=1) & (trusted != UNKNOWN))
     if len(rows) == 0:
         return 1.0
 
     def loss(strength: float) -> float:
-        probs = posterior(given[rows], belief[rows], transition, strength)
+        probs = combine(belief[rows], likelihood[rows], strength)
         unlikely = -np.log(np.maximum(probs[np.arange(len(rows)), trusted[rows]], TINY)).mean()
         return float(unlikely + 0.5 * (strength - 1) ** 2 / len(rows))
 

@@ -12,11 +12,11 @@ from assay._errors import UsageError
 from assay._types import Labels, Matrix, Probs
 from assay.data.split import folds
 from assay.estimate import Noise, estimate_noise
-from assay.fix.calibrate import Calibration, calibrate
+from assay.fix.calibrate import Calibration
 from assay.fix.crossfit import CrossFit, Evidence, cross_fit
-from assay.fix.posterior import fit_strength, posterior
 from assay.fix.result import FixedLabels
 from assay.fix.soft import predict_all
+from assay.fix.weighing import weigh
 from assay.learn.heads import DTYPES, MLPHead
 from assay.learn.trusted import encode_trusted
 
@@ -124,17 +124,15 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
         noise = estimate_noise(given, trusted, len(names), classes=names, seed=seed)
         evidence = Evidence((X,), given, trusted, noise.transition)
         options = CrossFit(rounds=self.rounds, seed=seed)
-        fitted = cross_fit(evidence, folds(trusted, self.folds, seed), self._make, options)
-        calibration = calibrate(fitted.belief, trusted)
-        belief = calibration.apply(fitted.belief)
-        strength = fit_strength(given, belief, trusted, noise.transition)
-        likely = posterior(given, belief, noise.transition, strength)
+        fold_of = folds(trusted, self.folds, seed)
+        fitted = cross_fit(evidence, fold_of, self._make, options)
+        found = weigh(fitted.belief, given, trusted, fold_of, noise.transition, seed)
         everything = np.ones(len(X), dtype=bool)
         self.estimator_ = fitted.classifier
-        self.calibration_, self.noise_ = calibration, noise
-        self.fixed_ = FixedLabels(given, trusted, belief, likely, everything, strength)
+        self.calibration_, self.noise_ = found.calibration, noise
+        self.fixed_ = FixedLabels(given, trusted, found.belief, found.posterior, everything, found.strength)
         self.labels_ = self.classes_[self.fixed_.fixed]
-        self.transition_, self.posterior_ = noise.transition, likely
+        self.transition_, self.posterior_ = noise.transition, found.posterior
         return self
 
     def _make(self, seed: int) -> Any:

@@ -17,16 +17,24 @@ ABSENT = -30.0
 def fit_logistic(X: Matrix, labels: Labels, n_classes: int, *, C: float = 1.0) -> Layers:
     """Multinomial logistic regression on X (N, D); classes without a row are never predicted.
 
+    Where all labels are of one class, that one is always predicted.
+
     Parameters
     ----------
     C : scikit-learn's: the weight of the data against that of small coefficients
 
     Raises
     ------
-    LabelError : labels of fewer than two classes
+    LabelError : no label
     """
-    check_two_classes(labels)
+    alone = len(np.unique(labels)) == 1
+    if not alone:
+        check_two_classes(labels)
     mean, scale = moments(X)
+    if alone:
+        bias = np.full(n_classes, ABSENT, dtype=np.float32)
+        bias[labels[0]] = 0.0
+        return Layers(mean, scale, (np.zeros((len(mean), n_classes), dtype=np.float32), bias))
     fitted = LogisticRegression(max_iter=2000, C=C).fit((X.astype(np.float64) - mean) / scale, labels)
     return logistic_layers(fitted, n_classes, mean, scale)
 

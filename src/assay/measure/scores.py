@@ -76,7 +76,8 @@ class Report:
 def classification_report(truth: Labels, predicted: Labels, class_names: Sequence[str]) -> Report:
     """Precision, recall, F1 and support of each class, their averages, and the confusion matrix.
 
-    Where a share has nothing to divide by it is 0, as scikit-learn's with ``zero_division=0``.
+    Where a share has nothing to divide by it is 0, as scikit-learn's with ``zero_division=0``. The macro
+    average leaves out classes that no image is of and none was called.
 
     Parameters
     ----------
@@ -99,7 +100,7 @@ def classification_report(truth: Labels, predicted: Labels, class_names: Sequenc
     return Report(
         classes,
         accuracy=float(hits.sum() / n) if n else 0.0,
-        macro=_average("macro avg", classes, [1] * len(classes), n),
+        macro=_average("macro avg", classes, _present(confusion), n),
         weighted=_average("weighted avg", classes, [scores.support for scores in classes], n),
         confusion=confusion,
     )
@@ -124,6 +125,12 @@ def confusion_matrix(truth: Labels, predicted: Labels, n_classes: int) -> Counts
             )
     cells = truth.astype(np.int64) * n_classes + predicted
     return np.bincount(cells, minlength=n_classes**2).reshape(n_classes, n_classes)
+
+
+def _present(confusion: Counts) -> list[int]:
+    """1 for each class that an image is of or was called, else 0, as scikit-learn's macro average has it."""
+    present: list[int] = ((confusion.sum(axis=0) + confusion.sum(axis=1)) > 0).astype(int).tolist()
+    return present
 
 
 def _divide(hits: np.ndarray, of: np.ndarray) -> Prior:

@@ -15,8 +15,8 @@ from assay.embed.images import Features
 from assay.estimate import Noise, Representative, check_representative, estimate_noise
 from assay.fix.calibrate import NO_FLOOR, calibrate
 from assay.fix.crossfit import CrossFit, Evidence, cross_fit
-from assay.fix.posterior import fit_strength, posterior
 from assay.fix.result import FixedLabels
+from assay.fix.weighing import weigh
 from assay.learn.heads import MLPHead
 from assay.learn.layers import Layers
 from assay.learn.threads import one_thread_each
@@ -97,22 +97,12 @@ def learn(data: Labelled, *, progress: Progress = silent) -> Learned:
 
 
 def fix(data: Labelled, raw: Probs, noise: Noise) -> FixedLabels:
-    """The posterior of every image, the holdout's too; sharpness and λ are fitted on trusted images, and for
-    the trusted images of each fold, which give the figures, on those of the others.
-    """
-
-    def weighed(trusted: Labels, rows: Rows) -> tuple[Likely, Likely, float]:
-        calibration, known = calibrate(raw, trusted), np.flatnonzero(trusted != UNKNOWN)
-        sure = calibration.apply(raw[known])
-        strength = fit_strength(data.given[known], sure, trusted[known], noise.transition)
-        belief = calibration.apply(raw[rows])
-        return belief, posterior(data.given[rows], belief, noise.transition, strength), strength
-
-    belief, likely, strength = weighed(data.trusted, np.arange(len(raw)))
-    for told, others in _by_the_others(data):
-        belief[told], likely[told], _ = weighed(others, told)
-    found = FixedLabels(data.given, data.trusted, belief, likely, data.usable, strength, data.threshold)
-    return found if data.known is None else found.relying_on(data.known)
+    """The posterior of every image, the holdout's too, by what its trusted images weigh: see ``weigh``."""
+    found = weigh(raw, data.given, data.trusted, data.fold_of, noise.transition, data.seed)
+    fixed = FixedLabels(
+        data.given, data.trusted, found.belief, found.posterior, data.usable, found.strength, data.threshold
+    )
+    return fixed if data.known is None else fixed.relying_on(data.known)
 
 
 def _by_the_others(data: Labelled) -> Iterator[tuple[Rows, Labels]]:

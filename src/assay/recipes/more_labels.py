@@ -15,11 +15,10 @@ from jaxtyping import Bool, Float, Int
 
 from assay._errors import LabelError
 from assay._types import UNKNOWN, Labels, Progress, silent
-from assay.data.split import HOLDOUT_MOST, HOLDOUT_SHARE
+from assay.data.split import HOLDOUT_MOST, HOLDOUT_SHARE, in_proportion
 from assay.estimate import estimate_noise
-from assay.fix.calibrate import calibrate
 from assay.fix.crossfit import CrossFit, Evidence, fit_joint, mean_belief
-from assay.fix.posterior import fit_strength, posterior
+from assay.fix.weighing import weigh
 from assay.learn.threads import one_thread_each
 from assay.measure import wilson
 from assay.measure.learning_curve import LearningCurve
@@ -97,7 +96,7 @@ def measure_worth(
     LabelError : too few trusted labels for two sizes
     """
     rows = np.flatnonzero(data.trusted != UNKNOWN)
-    sizes = _sizes(len(rows), shares)
+    sizes = _sizes(data, len(rows), shares)
     jobs = [*product(range(len(sizes)), range(FOLDS))]
     beliefs = np.zeros((len(sizes), 2, len(rows), len(data.classes)))
 
@@ -123,10 +122,11 @@ def measure_worth(
     )
 
 
-def _sizes(n_trusted: int, shares: Sequence[float]) -> list[int]:
-    """Trusted labels to learn from, ascending."""
+def _sizes(data: Labelled, n_trusted: int, shares: Sequence[float]) -> list[int]:
+    """Trusted labels to learn from, ascending; no size that holds one class alone."""
     learned_from = n_trusted * (FOLDS - 1) // FOLDS
     sizes = [size for size in (round(share * learned_from) for share in shares) if size >= FEWEST]
+    sizes = [size for size in sizes if all(_two_classes(data, size, fold) for fold in range(FOLDS))]
     if len(sizes) < 2:
         raise LabelError(
             f"expected {2 * FEWEST * FOLDS // (FOLDS - 1)} trusted labels or more besides the holdout's to "
@@ -135,12 +135,23 @@ def _sizes(n_trusted: int, shares: Sequence[float]) -> list[int]:
     return sizes
 
 
+def _two_classes(data: Labelled, size: int, left_out: int) -> bool:
+    drawn = _some(_learnable(data, left_out), size, data.seed + left_out)
+    return len(np.unique(drawn[drawn != UNKNOWN])) > 1
+
+
+def _learnable(data: Labelled, left_out: int) -> Labels:
+    """The trusted labels outside a fold."""
+    learn = (data.fold_of != left_out) & (data.fold_of != UNKNOWN)
+    return np.where(learn, data.trusted, UNKNOWN)
+
+
 def _believe(
     data: Labelled, left_out: int, size: int, tested: Int[np.ndarray, "T"]
 ) -> Float[np.ndarray, "2 T K"]:
     """P(class) of a fold's trusted images: as they are, and the mean over the views."""
     learn = (data.fold_of != left_out) & (data.fold_of != UNKNOWN)
-    trusted = _some(np.where(learn, data.trusted, UNKNOWN), size, data.seed + left_out)
+    trusted = _some(_learnable(data, left_out), size, data.seed + left_out)
     given = np.where(learn, data.given, UNKNOWN)
     noise = estimate_noise(given, trusted, len(data.classes), seed=data.seed)
     evidence = Evidence(data.features.views, given, trusted, noise.transition)
@@ -151,8 +162,8 @@ def _believe(
 
 
 def _some(trusted: Labels, size: int, seed: int) -> Labels:
-    """``size`` of the trusted labels; more of them hold those of a smaller size."""
-    rows = np.random.default_rng(seed).permutation(np.flatnonzero(trusted != UNKNOWN))[:size]
+    """``size`` of the trusted labels, of each class in proportion; more hold those of a smaller size."""
+    rows = in_proportion(trusted, np.flatnonzero(trusted != UNKNOWN), seed)[:size]
     found = np.full_like(trusted, UNKNOWN)
     found[rows] = trusted[rows]
     return found
@@ -172,23 +183,18 @@ def _right(
         tested = data.fold_of[rows] == fold
         known = _some(np.where(tested, UNKNOWN, truth), size, data.seed + fold)
         judges = np.flatnonzero(known != UNKNOWN)
-        likely[tested] = _corrected(data, rows[tested], raw[tested], rows[judges], raw[judges])
+        among = np.concatenate([np.flatnonzero(tested), judges])
+        likely[tested] = _corrected(data, rows[among], raw[among], known[among])[: tested.sum()]
     return np.array([probs.argmax(axis=1) == truth for probs in (model, likely)])
 
 
 def _corrected(
-    data: Labelled,
-    rows: Int[np.ndarray, "T"],
-    raw: Float[np.ndarray, "T K"],
-    judges: Int[np.ndarray, "J"],
-    of_judges: Float[np.ndarray, "J K"],
+    data: Labelled, rows: Int[np.ndarray, "T"], raw: Float[np.ndarray, "T K"], known: Labels
 ) -> Float[np.ndarray, "T K"]:
-    """The posterior of some rows; calibration, transition and λ by the trusted labels of the judges."""
-    given, truth = data.given[judges], data.trusted[judges]
-    transition = estimate_noise(given, truth, len(data.classes), seed=data.seed).transition
-    calibration = calibrate(of_judges, truth)
-    strength = fit_strength(given, calibration.apply(of_judges), truth, transition)
-    return posterior(data.given[rows], calibration.apply(raw), transition, strength)
+    """The posterior of some rows, by those whose label is known."""
+    given = data.given[rows]
+    transition = estimate_noise(given, known, len(data.classes), seed=data.seed).transition
+    return weigh(raw, given, known, data.fold_of[rows], transition, data.seed).posterior
 
 
 def _half_width(share: float, n: int) -> float:

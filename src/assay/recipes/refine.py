@@ -6,6 +6,7 @@ against what the student says (``fix.pool``), by the audit's trusted labels, whi
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from assay.fix.calibrate import NO_FLOOR, calibrate
 from assay.fix.pool import Pool, fit_pool
 from assay.fix.posterior import posterior
 from assay.fix.result import FixedLabels
+from assay.fix.weighing import transition_from
 from assay.learn.finetune import Lesson, Stage, Told, Tuned, fine_tune
 from assay.learn.loop import Tuning
 from assay.learn.scoring import score
@@ -135,10 +137,13 @@ class _Bench:
             self.opinions(says, judges), self.data.given[judges], self.data.trusted[judges], self.transition
         )
 
-    @property
+    @cached_property
     def transition(self) -> Transition:
-        """P(given | true)."""
-        return self.learned.noise.transition
+        """P(given | true), from pairs of images that judge nothing: none tells its own label."""
+        trusted, noise = self.data.trusted.copy(), self.learned.noise
+        trusted[self.aside.audit] = trusted[self.aside.watched] = UNKNOWN
+        given = np.where(self.data.fold_of == UNKNOWN, UNKNOWN, self.data.given)
+        return transition_from(given, trusted, noise.transition, self.data.seed)
 
     def corrected(self, told: Told) -> Float[np.ndarray, "R K"]:
         """The posterior of the rows that the student was asked about."""

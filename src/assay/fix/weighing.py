@@ -1,0 +1,78 @@
+"""Weighing: what images say and what their labels say, made one; no trusted label tells itself.
+
+Sharpness, transition and λ are fitted on trusted images. For those themselves, of which every figure on
+labels comes, all three come from the trusted labels of other folds: where pairs of a class are few, a
+transition that counts an image's own pair, and a λ that is fitted with it, would know the answer.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Int
+
+from assay._types import UNKNOWN, Labels, Probs, Transition
+from assay.estimate import count_pairs, estimate_noise
+from assay.fix.calibrate import Calibration, calibrate
+from assay.fix.posterior import combine, fit_strength, log_likelihood, posterior
+
+Rows = Int[np.ndarray, "_"]
+
+
+@dataclass(frozen=True)
+class Weighed:
+    """What is known of each of N images."""
+
+    belief: Probs
+    """P(true | image) (N, K), calibrated."""
+    posterior: Probs
+    """P(true | image, given label) (N, K)."""
+    calibration: Calibration
+    """By all trusted images: of the belief of all others."""
+    strength: float
+    """λ, likewise."""
+
+
+def weigh(
+    raw: Probs, given: Labels, trusted: Labels, fold_of: Labels, transition: Transition, seed: int = 0
+) -> Weighed:
+    """Belief and posterior of every image.
+
+    Parameters
+    ----------
+    raw : P(true | image) from heads that did not see the image; not calibrated
+    given, trusted : class index, or UNKNOWN
+    fold_of : fold of each image; a trusted image in none has what all trusted ones say, itself included
+    transition : P(given | true) at [true, given], for the images without a trusted label
+    """
+    calibration = calibrate(raw, trusted)
+    belief = calibration.apply(raw)
+    known = np.flatnonzero(trusted != UNKNOWN)
+    likelihood = log_likelihood(given[known], transition)
+    parts = [*_by_the_others(trusted[known], fold_of[known])]
+    for told, others in parts:
+        rows = known[told]
+        belief[rows] = calibrate(raw[known], others).apply(raw[rows])
+        likelihood[told] = log_likelihood(
+            given[rows], transition_from(given[known], others, transition, seed)
+        )
+    strength = fit_strength(belief[known], likelihood, trusted[known])
+    likely = posterior(given, belief, transition, strength)
+    for told, others in parts:
+        by_others = fit_strength(belief[known], likelihood, others)
+        likely[known[told]] = combine(belief[known[told]], likelihood[told], by_others)
+    return Weighed(belief, likely, calibration, strength)
+
+
+def _by_the_others(trusted: Labels, fold_of: Labels) -> Iterator[tuple[Rows, Labels]]:
+    """The places of each fold, and the trusted labels with UNKNOWN at those."""
+    for fold in np.unique(fold_of[fold_of != UNKNOWN]):
+        yield np.flatnonzero(fold_of == fold), np.where(fold_of == fold, UNKNOWN, trusted)
+
+
+def transition_from(given: Labels, trusted: Labels, otherwise: Transition, seed: int) -> Transition:
+    """P(given | true) from these pairs alone; the other one if there are none."""
+    k = len(otherwise)
+    if not count_pairs(given, trusted, k).any():
+        return otherwise
+    return estimate_noise(given, trusted, k, seed=seed).transition
