@@ -57,6 +57,26 @@ def calibrate(probs: Probs, trusted: Labels, floor: float = FLOOR) -> Calibratio
     return replace(found, floor=floor)
 
 
+def by_halves(probs: Probs, trusted: Labels, floor: float = FLOOR, *, of: Probs | None = None) -> Probs:
+    """Probabilities of rows that calibrate, each half of them by a calibration that was fitted to the other.
+
+    A calibration with a bias for each class knows the rows that it was fitted to: of 100 rows of 100 classes
+    twelve points more seem right. Where ``probs`` are calibrated on these very rows already, fitting anew to
+    a half of them takes nearly all of that back, for one calibration after another is one.
+
+    Parameters
+    ----------
+    of : other probabilities of the same rows to apply it to, such as those of damaged images
+    """
+    found = (probs if of is None else of).copy()
+    for fitted, told in (
+        (slice(1, None, 2), slice(None, None, 2)),
+        (slice(None, None, 2), slice(1, None, 2)),
+    ):
+        found[told] = calibrate(probs[fitted], trusted[fitted], floor).apply(found[told])
+    return found
+
+
 def calibrate_on_given(probs: Probs, given: Labels, transition: Transition) -> Calibration:
     """Fit where only noisy labels are known, through P(given | true); few rows change little, none nothing.
 

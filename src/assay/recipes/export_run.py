@@ -15,6 +15,7 @@ from jaxtyping import Int
 from assay._errors import MissingExtraError, UsageError
 from assay._types import UNKNOWN, Batch, Labels, Probs, Progress, silent
 from assay.data.dataset import Dataset, ImageSource
+from assay.fix.calibrate import NO_FLOOR, by_halves
 from assay.learn.model import Model, load_model
 from assay.measure import Report, classification_report, wilson
 from assay.predict.conformal import conformal_thresholds
@@ -140,7 +141,7 @@ def export_run(
     graphs = {"float32": model.graph}
     if quantised:
         graphs["float16"] = to_float16(model.graph)
-    figures, says = _figures(model, graphs | {precision: graph}, trial)
+    figures, says = _figures(model, graphs | {precision: graph}, trial, calibrated=not learned_from)
     told = {"precision": precision, "figures": json.dumps(_lasting(figures[-1]))}
     if not learned_from:
         told["conformal"] = json.dumps(conformal_thresholds(says[precision], trial.truth))
@@ -167,18 +168,27 @@ def _learned_rows(run: FinishedRun) -> Rows:
 
 
 def _figures(
-    model: Model, graphs: Mapping[str, bytes], trial: Trial
+    model: Model, graphs: Mapping[str, bytes], trial: Trial, *, calibrated: bool
 ) -> tuple[tuple[Figures, ...], dict[str, Probs]]:
-    """Of the graph of each precision, and what it says of the images."""
+    """Of the graph of each precision, and what it says of the images.
+
+    Parameters
+    ----------
+    calibrated : whether the model was calibrated on the images; each half of them is then judged by the other
+    """
     runtimes = {name: load_runtime(replace(model, graph=graph)) for name, graph in graphs.items()}
     says = {name: runtime.probabilities(trial.images) for name, runtime in runtimes.items()}
+    judged = {
+        name: by_halves(said.astype(np.float64), trial.truth, NO_FLOOR) if calibrated else said
+        for name, said in says.items()
+    }
     one, many = _paces(runtimes, trial.images[:1], 16), _paces(runtimes, trial.images[:BATCH], 1)
     figures = tuple(
         Figures(
             name,
             len(graph),
             len(trial.truth),
-            _accuracy(says[name], trial.truth),
+            _accuracy(judged[name], trial.truth),
             float((says[name].argmax(axis=1) == says["float32"].argmax(axis=1)).mean()),
             float(np.abs(says[name] - says["float32"]).max()),
             one[name],
@@ -186,7 +196,7 @@ def _figures(
         )
         for name, graph in graphs.items()
     )
-    return figures, says
+    return figures, judged
 
 
 def _accuracy(says: Probs, truth: Labels) -> tuple[float, float, float]:

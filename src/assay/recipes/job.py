@@ -212,7 +212,9 @@ def _robustness(found: _Found, model: Model) -> Robustness | None:
     watched = found.learned.watched
     if watched is None:
         return None
-    return measure_robustness(model, found.dataset, watched, found.learned.fixed.trusted[watched])
+    return measure_robustness(
+        model, found.dataset, watched, found.learned.fixed.trusted[watched], calibrated=True
+    )
 
 
 def _start(job: Job, record: dict[str, Any], backbone: dict[str, Any]) -> None:

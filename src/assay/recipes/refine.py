@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 
 from assay._types import UNKNOWN, Batch, Labels, Probs, Progress, Transition, silent
 from assay.embed.backbone import TimmBackbone
-from assay.fix.calibrate import NO_FLOOR, calibrate
+from assay.fix.calibrate import NO_FLOOR, by_halves, calibrate
 from assay.fix.pool import Pool, fit_pool
 from assay.fix.posterior import posterior
 from assay.fix.result import FixedLabels
@@ -210,8 +210,7 @@ def _conclude(bench: _Bench, tuned: Tuned, plain: Probs) -> Learned:
     calibration = calibrate(plain[aside.watched], data.trusted[aside.watched], NO_FLOOR)
     says = calibration.apply(plain)
     unseen = says.copy()
-    for fitted_on, told in _halves(aside.watched):
-        unseen[told] = calibrate(plain[fitted_on], data.trusted[fitted_on], NO_FLOOR).apply(plain[told])
+    unseen[aside.watched] = by_halves(plain[aside.watched], data.trusted[aside.watched], NO_FLOOR)
     fixed = FixedLabels(
         data.given,
         data.trusted,

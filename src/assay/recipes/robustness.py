@@ -1,7 +1,8 @@
 """How a model bears images as they arrive: compressed, blurred, small, dark.
 
-Measured on the images that fine-tuning watched, which the student did not learn from; its probabilities were
-calibrated on them. Each image is damaged, then predicted as any other, and compared with itself undamaged.
+Measured on the images that fine-tuning watched, which the student did not learn from; as its probabilities
+were calibrated on them, each half is judged as the other half would have it calibrated. Each image is
+damaged, then predicted as any other, and compared with itself undamaged.
 """
 
 from collections.abc import Callable
@@ -11,9 +12,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from assay._types import Labels, Pixels
+from assay._types import Labels, Pixels, Probs
 from assay.data.dataset import Dataset
 from assay.data.resize import Square, to_square
+from assay.fix.calibrate import NO_FLOOR, by_halves
 from assay.learn.augment import compress, soften
 from assay.learn.model import Model
 from assay.measure import Paired, mcnemar, wilson
@@ -68,7 +70,7 @@ class Robustness:
 
 
 def measure_robustness(
-    model: Model, dataset: Dataset, rows: Int[np.ndarray, "W"], truth: Labels
+    model: Model, dataset: Dataset, rows: Int[np.ndarray, "W"], truth: Labels, *, calibrated: bool = False
 ) -> Robustness | None:
     """The model on damaged images; None if none of them can be used.
 
@@ -77,6 +79,7 @@ def measure_robustness(
     model : with its graph
     rows : images that were not learned from
     truth : (W,) their trusted labels
+    calibrated : whether the model was calibrated on these; each half of them is then judged by the other
     """
     runtime = load_runtime(model)
     found = [_square(dataset, int(row), runtime) for row in rows]
@@ -85,13 +88,19 @@ def measure_robustness(
         return None
     labels = np.array([label for _, label in pairs])
 
-    def predicted(damage: Callable[[Pixels], Pixels]) -> Labels:
+    def probabilities(damage: Callable[[Pixels], Pixels]) -> Probs:
         squares = [to_square(damage(image), runtime.size, runtime.interpolation) for image, _ in pairs]
-        said: Labels = runtime.probabilities(np.stack(squares)).argmax(axis=1)
-        return said
+        return runtime.probabilities(np.stack(squares))
 
-    plain = predicted(lambda image: image)
-    said = {name: predicted(damage) for name, damage in DAMAGE.items()}
+    def predicted(probs: Probs) -> Labels:
+        found: Labels = (by_halves(as_they_are, labels, NO_FLOOR, of=probs) if calibrated else probs).argmax(
+            axis=1
+        )
+        return found
+
+    as_they_are = probabilities(lambda image: image)
+    plain = predicted(as_they_are)
+    said = {name: predicted(probabilities(damage)) for name, damage in DAMAGE.items()}
     return Robustness(
         len(labels),
         int((plain == labels).sum()),
