@@ -14,7 +14,7 @@ from assay.data.split import seal_holdout
 from assay.embed.backbone import load_backbone
 from assay.embed.images import embed_images
 from assay.recipes import run
-from assay.recipes.sealing import close_seal
+from assay.recipes.sealing import _together, close_seal
 
 MODEL = "model/model.safetensors"
 
@@ -179,3 +179,10 @@ def test_no_class_is_lost_between_the_parts(sealed_of, small_data, read_of):
     sealed, split = sealed_of(small_data, read_of(small_data))
     for rows in (split.holdout, np.flatnonzero(sealed.data.trusted != UNKNOWN)):
         assert set(small_data.truth[rows].tolist()) == {0, 1, 2}
+
+
+def test_one_picture_that_would_empty_a_fold_does_not_part_the_others():
+    """It stays apart itself; other pictures are in one fold each, and no fold is empty."""
+    fold_of = np.array([0, 1, 2, 3, 4, 0, 1, 2, 3, UNKNOWN])
+    found = _together(fold_of, [np.array([0, 4]), np.array([1, 2, 9]), np.array([5, 8])])
+    assert found.tolist() == [0, 1, 1, 3, 4, 0, 1, 2, 0, UNKNOWN]

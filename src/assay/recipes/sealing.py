@@ -93,12 +93,16 @@ def _copies(features: Features, usable: Mask, seed: int) -> list[Group]:
 
 
 def _together(fold_of: Labels, copies: list[Group]) -> Labels:
-    """The folds with each picture in one of them, or as they were if one would lose all of its images."""
+    """The folds with each picture in one of them; a picture that would leave a fold empty stays apart."""
     moved = fold_of.copy()
+    left = np.bincount(moved[moved != UNKNOWN])
     for group in copies:
-        learned = group[fold_of[group] != UNKNOWN]
-        moved[learned] = fold_of[learned[:1]]
-    return moved if len(np.unique(moved)) == len(np.unique(fold_of)) else fold_of
+        learned = group[moved[group] != UNKNOWN]
+        change = np.bincount(moved[learned[:1]].repeat(len(learned)), minlength=len(left))
+        change -= np.bincount(moved[learned], minlength=len(left))
+        if (left + change > 0).all():
+            moved[learned], left = moved[learned[:1]], left + change
+    return moved
 
 
 def _leaked(holdout: Int[np.ndarray, "H"], fit: Mask, copies: list[Group]) -> Int[np.ndarray, "L"]:
