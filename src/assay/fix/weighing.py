@@ -49,7 +49,7 @@ def weigh(
     belief = calibration.apply(raw)
     known = np.flatnonzero(trusted != UNKNOWN)
     likelihood = log_likelihood(given[known], transition)
-    parts = [*_by_the_others(trusted[known], fold_of[known])]
+    parts = [*by_the_others(trusted[known], fold_of[known])]
     for told, others in parts:
         rows = known[told]
         belief[rows] = calibrate(raw[known], others).apply(raw[rows])
@@ -64,10 +64,11 @@ def weigh(
     return Weighed(belief, likely, calibration, strength)
 
 
-def _by_the_others(trusted: Labels, fold_of: Labels) -> Iterator[tuple[Rows, Labels]]:
-    """The places of each fold, and the trusted labels with UNKNOWN at those."""
+def by_the_others(trusted: Labels, fold_of: Labels) -> Iterator[tuple[Rows, Labels]]:
+    """The trusted images of each fold, with the trusted labels of all other folds."""
     for fold in np.unique(fold_of[fold_of != UNKNOWN]):
-        yield np.flatnonzero(fold_of == fold), np.where(fold_of == fold, UNKNOWN, trusted)
+        inside = fold_of == fold
+        yield np.flatnonzero(inside & (trusted != UNKNOWN)), np.where(inside, UNKNOWN, trusted)
 
 
 def transition_from(given: Labels, trusted: Labels, otherwise: Transition, seed: int) -> Transition:

@@ -4,11 +4,11 @@ The head learns from each image and its mirror. The belief that fixes the labels
 the model that is saved looks at the image alone, at half the cost, and its figures are its own.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Int
 
 from assay._types import UNKNOWN, Labels, Mask, Matrix, Probs, Progress, silent
 from assay.embed.images import Features
@@ -16,13 +16,12 @@ from assay.estimate import Noise, Representative, check_representative, estimate
 from assay.fix.calibrate import NO_FLOOR, calibrate
 from assay.fix.crossfit import CrossFit, Evidence, cross_fit
 from assay.fix.result import FixedLabels
-from assay.fix.weighing import weigh
+from assay.fix.weighing import by_the_others, weigh
 from assay.learn.heads import MLPHead
 from assay.learn.layers import Layers
 from assay.learn.threads import one_thread_each
 
 Rows = Int[np.ndarray, "_"]
-Likely = Float[np.ndarray, "R K"]
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,7 @@ def learn(data: Labelled, *, progress: Progress = silent) -> Learned:
     calibration = calibrate(plain, data.trusted, NO_FLOOR)
     head: Layers = fitted.classifier.layers_.calibrated(calibration.sharpness, calibration.bias)
     out_of_fold = calibration.apply(plain)
-    for told, others in _by_the_others(data):
+    for told, others in by_the_others(data.trusted, data.fold_of):
         out_of_fold[told] = calibrate(plain, others, NO_FLOOR).apply(plain[told])
     return Learned(
         head=head,
@@ -103,13 +102,6 @@ def fix(data: Labelled, raw: Probs, noise: Noise) -> FixedLabels:
         data.given, data.trusted, found.belief, found.posterior, data.usable, found.strength, data.threshold
     )
     return fixed if data.known is None else fixed.relying_on(data.known)
-
-
-def _by_the_others(data: Labelled) -> Iterator[tuple[Rows, Labels]]:
-    """The trusted images of each fold, with the trusted labels of all other folds."""
-    for fold in np.unique(data.fold_of[data.fold_of != UNKNOWN]):
-        inside = data.fold_of == fold
-        yield np.flatnonzero(inside & (data.trusted != UNKNOWN)), np.where(inside, UNKNOWN, data.trusted)
 
 
 def make_head(seed: int) -> MLPHead:
