@@ -6,7 +6,7 @@ import re
 import pytest
 
 TABLE = """\
-NN % of the labels are wrong (NN % to NN %), spread evenly over the other classes.
+NN % of the labels are wrong (NN % to NN %), with no sign that classes differ.
 
 accuracy on 500 new images      95 % interval
 baseline: colour histograms  NN %  NN to NN

@@ -6,7 +6,7 @@ import re
 import numpy as np
 
 TABLE = """\
-NN % of the labels are wrong (NN % to NN %), spread evenly over the other classes.
+NN % of the labels are wrong (NN % to NN %), with no sign that classes differ.
 
 true class   wrong  95 % interval  pairs
 ash         NN %   NN to NN     PP

@@ -7,7 +7,7 @@ import pytest
 from small_datasets import noise
 
 TABLE = """\
-NN % of the labels are wrong (NN % to NN %), spread evenly over the other classes.
+NN % of the labels are wrong (NN % to NN %), with no sign that classes differ.
 Labels: kept N · changed N · unsure N · trusted 96 · skipped 0.
 
 accuracy of                             95 % interval  images       measured on

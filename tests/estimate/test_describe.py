@@ -16,7 +16,7 @@ def test_even_noise_is_one_sentence(pairs_of):
     """Rate, interval, and that all other classes are hit alike."""
     counts = np.full((4, 4), 50) + 450 * np.eye(4, dtype=int)
     assert describe(estimated(pairs_of(counts))) == (
-        "23.1 % of the labels are wrong (21.5 % to 24.7 %), spread evenly over the other classes."
+        "23.1 % of the labels are wrong (21.5 % to 24.7 %), with no sign that classes differ."
     )
 
 
@@ -111,7 +111,7 @@ def test_every_pair_wrong_is_degraded_not_broken(draw_pairs):
     """100 % disagreement, evenly spread, gives a matrix that is all off the diagonal."""
     noise = estimated(draw_pairs((1 - np.eye(4)) / 3, 400))
     assert describe(noise) == (
-        "100.0 % of the labels are wrong (99.3 % to 100.0 %), spread evenly over the other classes."
+        "100.0 % of the labels are wrong (99.3 % to 100.0 %), with no sign that classes differ."
     )
     assert "agree less often than chance would make them (0.0 %; chance: 25.0 %)" in noise.notes[0]
     assert (np.diag(noise.transition) > 0).all()

@@ -11,7 +11,7 @@ from assay.learn.model import load_model
 CARD = """# Image classifier: 3 classes
 
 Backbone `tiny` at 32 px, a head on its features. \
-NN % of the labels are wrong (NN % to NN %), spread evenly over the other classes.
+NN % of the labels are wrong (NN % to NN %), with no sign that classes differ.
 
 Data: 240 images, 240 with a noisy label, 96 with a trusted one
 besides those that were held out.

@@ -69,8 +69,8 @@ def test_the_summary_is_plain_words(facts, page):
     assert facts["summary"] in page.words()
     noise = facts["noise"]
     assert facts["summary"].startswith(
-        f"{interval(noise['rate'])} of the labels of 120 images in 3 classes are wrong, spread evenly over "
-        f"the other classes; this was counted on {noise['pairs']} images with a trusted label. "
+        f"{interval(noise['rate'])} of the labels of 120 images in 3 classes are wrong, with no sign "
+        f"that classes differ; this was counted on {noise['pairs']} images with a trusted label. "
     )
     assert "1 image could not be used." in facts["summary"]
 

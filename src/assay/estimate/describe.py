@@ -21,13 +21,14 @@ def _headline(noise: Noise) -> str:
         pairs = "1 pair disagrees" if noise.n_pairs == 1 else f"{noise.n_pairs} pairs disagree"
         return f"0 of {pairs}: the labels look right, at most {percent(rate.high)} are wrong."
     shares = f"{percent(rate.estimate)} of the labels are wrong ({percent(rate.low)} to {percent(rate.high)})"
-    return f"{shares}{_spread(noise)}."
+    return f"{shares}{alike(noise.form, len(noise.classes))}."
 
 
-def _spread(noise: Noise) -> str:
-    if noise.form == "full":
+def alike(form: str, n_classes: int) -> str:
+    """The end of a sentence on wrong labels: whether classes differ. That no test says so is no proof."""
+    if form == "full":
         return ", not in the same way for all classes"
-    return ", spread evenly over the other classes" if len(noise.classes) > 2 else ""
+    return ", with no sign that classes differ" if n_classes > 2 else ""
 
 
 def _renamed(noise: Noise) -> Iterable[str]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from assay.estimate.describe import alike
 from assay.report.svg import percent
 from assay.report.words import counted, interval
 
@@ -17,10 +18,7 @@ def summarise(facts: Facts) -> str:
 
 def _labels(facts: Facts) -> Iterator[str]:
     data, noise = facts["data"], facts["noise"]
-    spread = ", not in the same way for all classes"
-    if noise["form"] == "symmetric":
-        several = data["classes"] > 2 and noise["rate"]["estimate"] > 0
-        spread = ", spread evenly over the other classes" if several else ""
+    spread = alike(noise["form"], data["classes"]) if noise["rate"]["estimate"] > 0 else ""
     yield (
         f"{interval(noise['rate'])} of the labels of {counted(data['images'], 'image')} in "
         f"{counted(data['classes'], 'class', 'classes')} are wrong"
