@@ -162,7 +162,7 @@ def test_without_a_holdout_it_says_not_measured(assay, small_data, tmp_path):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--holdout", "118"], "expected --holdout from 0 to 117, so that as many trusted images"),
+        (["--holdout", "119"], "expected --holdout from 0 to 118, so that two trusted images"),
         (["--holdout-split", "notebook"], "--holdout-split notebook needs more than 2,000 trusted images"),
         (["--folds", "1"], "see assay run -h"),
         (["--size", "huge"], "see assay run -h"),

@@ -256,3 +256,5 @@ def test_a_damaged_store_is_not_found(tmp_path):
     fill(store, 1, 2)
     damage(store.folder / "rows", 0)
     assert find_store(tmp_path, "a" * 64) is None
+    (store.folder / "rows").unlink()
+    assert find_store(tmp_path, "a" * 64) is None

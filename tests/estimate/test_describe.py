@@ -13,7 +13,7 @@ def estimated(pairs, names=NAMES):
 
 
 def test_even_noise_is_one_sentence(pairs_of):
-    """Rate, interval, and that all other classes are hit alike."""
+    """Rate, interval, and that nothing tells classes apart."""
     counts = np.full((4, 4), 50) + 450 * np.eye(4, dtype=int)
     assert describe(estimated(pairs_of(counts))) == (
         "23.1 % of the labels are wrong (21.5 % to 24.7 %), with no sign that classes differ."

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from assay._errors import LabelError
 from assay._types import UNKNOWN
 from assay.data.simulate import spoil, symmetric
-from assay.fix.posterior import MAX_STRENGTH, fit_strength, log_likelihood, posterior
+from assay.fix.posterior import MAX_STRENGTH, fit_strength, log_evidence, posterior
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -103,7 +103,7 @@ def test_the_strength_found_is_the_best_on_a_grid(seed):
         unlikely = -np.log(likely[np.arange(len(rows)), trusted[rows]]).mean()
         return unlikely + 0.5 * (strength - 1) ** 2 / len(rows)
 
-    found = fit_strength(belief, log_likelihood(given, transition), trusted)
+    found = fit_strength(belief, log_evidence(given, transition), trusted)
     assert loss(found) <= min(map(loss, np.linspace(0, MAX_STRENGTH, 31))) + 1e-3
 
 
@@ -112,7 +112,7 @@ def test_a_few_pairs_that_agree_do_not_make_given_labels_sure():
     transition = np.full((10, 10), 0.05 / 9)
     np.fill_diagonal(transition, 0.95)
     labels = np.arange(10)
-    found = fit_strength(np.full((10, 10), 0.1), log_likelihood(labels, transition), labels)
+    found = fit_strength(np.full((10, 10), 0.1), log_evidence(labels, transition), labels)
     assert 1 < found < 1.4
 
 
@@ -127,14 +127,14 @@ def draw_noisy(n, seed=0):
 def test_noise_that_depends_on_the_class_alone_has_strength_one():
     """Where the transition tells the whole truth, it is believed."""
     belief, truth, given = draw_noisy(20_000)
-    assert fit_strength(belief, log_likelihood(given, symmetric(3, 0.4)), truth) == pytest.approx(1, abs=0.1)
+    assert fit_strength(belief, log_evidence(given, symmetric(3, 0.4)), truth) == pytest.approx(1, abs=0.1)
 
 
 def test_labels_that_know_less_than_the_transition_says_have_little_strength():
     """Given labels drawn without looking are not believed."""
     belief, truth, given = draw_noisy(20_000)
     blind = np.random.default_rng(1).permutation(given)
-    assert fit_strength(belief, log_likelihood(blind, symmetric(3, 0.4)), truth) < 0.05
+    assert fit_strength(belief, log_evidence(blind, symmetric(3, 0.4)), truth) < 0.05
 
 
 def test_only_rows_with_both_labels_count():
@@ -142,7 +142,7 @@ def test_only_rows_with_both_labels_count():
     belief, truth, given = draw_noisy(300)
     half = np.arange(300) % 2 == 0
     says, of_half = (
-        log_likelihood(labels, symmetric(3, 0.4)) for labels in (given, np.where(half, given, UNKNOWN))
+        log_evidence(labels, symmetric(3, 0.4)) for labels in (given, np.where(half, given, UNKNOWN))
     )
     some = fit_strength(belief, says, np.where(half, truth, UNKNOWN))
     assert some == fit_strength(belief[half], says[half], truth[half])

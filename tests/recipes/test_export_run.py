@@ -88,6 +88,24 @@ def test_watched_images_come_first(run, images):
     assert not found.learned_from
 
 
+def test_what_calibrated_the_model_is_judged_by_halves(run, images, monkeypatch):
+    """As the halves of float32 would have it in every precision: rounding is not calibrated away."""
+    asked: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def listen(probs, truth, floor, *, of):
+        asked.append((probs, of))
+        return of
+
+    monkeypatch.setattr("assay.recipes.export_run.by_halves", listen)
+    export_run(run, images, "float16")
+    assert not asked  # learned from, so none of its figures is an accuracy
+    watched = tuple("watched" if run.trusted[row] >= 0 else "" for row in range(len(run)))
+    export_run(replace(run, reasons=watched), images, "float16")
+    (plain, same), (again, half) = asked
+    assert plain is same is again
+    assert half is not plain
+
+
 def test_nothing_to_try_on_is_said(run, images):
     """No trusted image; a precision that there is not."""
     none = replace(run, trusted=np.full(len(run), -1))

@@ -1,13 +1,16 @@
 """The worth of more labels: what a size's labels weigh, they alone weigh, and none tells itself."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from assay._errors import LabelError
 from assay._types import UNKNOWN
 from assay.embed.images import Features
 from assay.recipes import more_labels
 from assay.recipes.assay import Labelled
-from assay.recipes.more_labels import FOLDS, _right
+from assay.recipes.more_labels import FOLDS, _right, measure_worth
 
 N, SIZE = 300, 40
 
@@ -48,11 +51,27 @@ def test_a_size_weighs_with_so_many_labels_of_the_other_folds(data, said, monkey
     assert right[1].mean() > right[0].mean()  # a given label helps
 
 
-def test_what_a_label_is_does_not_tell_itself(data, said):
-    """Whatever one trusted label says, the posterior of its image stays: only whether that is right moves."""
-    rows = np.arange(N)
-    before = _right(data, rows, said, SIZE)
-    row = int(np.flatnonzero(before[1])[0])
-    data.trusted[row] = (data.trusted[row] + 1) % 3
-    assert not _right(data, rows, said, SIZE)[1, row]
-    assert (data.trusted != UNKNOWN).all()
+def test_what_a_label_is_does_not_tell_itself(data, said, monkeypatch):
+    """Whatever one trusted label says, the posterior of its image stays to the last digits."""
+    told: list[np.ndarray] = []
+    corrected = more_labels._corrected
+
+    def listen(data, rows, raw, known):
+        found = corrected(data, rows, raw, known)
+        told.append(found[(rows == 4) & (known == UNKNOWN)])
+        return found
+
+    monkeypatch.setattr(more_labels, "_corrected", listen)
+    _right(data, np.arange(N), said, SIZE)
+    data.trusted[4] = (data.trusted[4] + 1) % 3
+    _right(data, np.arange(N), said, SIZE)
+    before, after = np.concatenate(told[:FOLDS]), np.concatenate(told[FOLDS:])
+    assert before.shape == (1, 3)
+    np.testing.assert_allclose(before, after, atol=1e-12)
+
+
+def test_labels_of_one_class_are_refused_with_their_reason(data):
+    """However many there are."""
+    one = replace(data, trusted=np.where(np.arange(N) < 2, 1, 0))
+    with pytest.raises(LabelError, match=r"expected two classes or more among .*, got nearly all 300 of one"):
+        measure_worth(one, 0)

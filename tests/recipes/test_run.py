@@ -130,11 +130,9 @@ def test_without_a_holdout_everything_is_learned_from(small_data, options, tmp_p
 
 def test_a_holdout_that_leaves_nothing_to_learn_from_is_refused(small_data, options, tmp_path):
     """More images than can be held out are refused before anything is written."""
-    message = (
-        r"expected --holdout from 0 to 117, so that as many trusted images as classes are .*, got 118 of 120"
-    )
+    message = r"expected --holdout from 0 to 118, so that two trusted images are left .*, got 119 of 120"
     with pytest.raises(UsageError, match=message):
-        run(small_data.images, tmp_path / "out", replace(options, holdout=118))
+        run(small_data.images, tmp_path / "out", replace(options, holdout=119))
     assert not (tmp_path / "out").exists()
 
 

@@ -84,7 +84,7 @@ class PlaceFlags:
             return str(Path.cwd())
         found, place = images.stat(), str(images.resolve())
         if not images.is_file():
-            return place
+            return f"{place} followed" if self.follow_symlinks else place
         column = "" if self.path_col is None else f" {self.path_col}"
         return f"{place} {found.st_size} {found.st_mtime_ns}{column}"
 

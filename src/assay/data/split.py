@@ -14,6 +14,9 @@ HOLDOUT_MOST = 2_000
 
 NOTEBOOK_SEED = 1
 
+VERSION = 2
+"""Of the stratified draw: raised when the same seed seals other rows, so that no run goes on with them."""
+
 
 @dataclass(frozen=True)
 class Split:
@@ -49,7 +52,7 @@ def seal_holdout(
 
     Raises
     ------
-    UsageError : a size that is negative or leaves fewer rows than classes to fit, an unknown ``how``;
+    UsageError : a size that is negative or leaves fewer than two rows to fit, an unknown ``how``;
         ``notebook`` with 2,000 trusted rows or fewer, or with a size other than 2,000
     """
     rows = np.flatnonzero(trusted != UNKNOWN)
@@ -57,12 +60,12 @@ def seal_holdout(
         return _notebook(rows, size)
     if how != "stratified":
         raise UsageError(f"expected --holdout-split stratified or notebook, got {how!r}")
-    room = len(rows) - len(np.unique(trusted[rows]))
+    room = max(len(rows) - 2, 0)
     wanted = min(int(len(rows) * HOLDOUT_SHARE), HOLDOUT_MOST, room) if size is None else size
     if not 0 <= wanted <= room:
         raise UsageError(
-            f"expected --holdout from 0 to {room:,}, so that as many trusted images as classes are left to "
-            f"learn from, got {wanted:,} of {len(rows):,} trusted images"
+            f"expected --holdout from 0 to {room:,}, so that two trusted images are left to learn from, got "
+            f"{wanted:,} of {len(rows):,}"
         )
     held = _drawn(trusted, rows, wanted, seed)
     return Split(np.setdiff1d(rows, held), held)
@@ -82,8 +85,8 @@ def _drawn(trusted: Labels, rows: Int[np.ndarray, "M"], size: int, seed: int) ->
 def in_proportion(labels: Labels, rows: Int[np.ndarray, "M"], seed: int) -> Int[np.ndarray, "M"]:
     """The rows in a random order of which every beginning holds each class about in proportion.
 
-    Each row has the same chance to be among the first n: the row of rank r in a class of size m comes at
-    (r + u) / m, where u is drawn for the class.
+    The row of rank r in a class of size m comes at (r + u) / m, where u is drawn for the class: so each row
+    has nearly the same chance to be among the first n.
     """
     generator = np.random.default_rng(seed)
     shuffled = generator.permutation(rows)

@@ -151,11 +151,11 @@ def _first_width(folder: Path) -> int:
 
     The sizes of the files do not tell: what a killed append left of its rows is not in the index.
     """
-    entries = _size(folder / "index") // ENTRY.itemsize
-    if not entries:
+    entries, stored = _size(folder / "index") // ENTRY.itemsize, _size(folder / "rows") // 2
+    if not entries or not stored:
         return 0
     wanted = int(np.fromfile(folder / "index", ENTRY, count=1)["crc"][0])
-    row = np.fromfile(folder / "rows", np.float16, count=_size(folder / "rows") // 2 // entries)
+    row = np.fromfile(folder / "rows", np.float16, count=stored // entries)
     sums = accumulate(row, lambda crc, feature: zlib.crc32(feature.tobytes(), crc), initial=0)
     return next((width for width, crc in enumerate(sums) if width and crc == wanted), 0)
 

@@ -5,7 +5,7 @@ from assay.estimate.intervals import Interval
 from assay.estimate.noise import Noise
 from assay.estimate.representative import Representative, check_representative
 from assay.estimate.structure import Symmetry, symmetry_test
-from assay.estimate.transition import count_pairs, estimate_noise
+from assay.estimate.transition import count_pairs, estimate_noise, transition_of
 
 __all__ = [
     "Interval",
@@ -17,4 +17,5 @@ __all__ = [
     "describe",
     "estimate_noise",
     "symmetry_test",
+    "transition_of",
 ]

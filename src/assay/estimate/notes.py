@@ -31,6 +31,8 @@ def _few_pairs(counts: Counts) -> str:
 def _no_better_than_chance(counts: Counts, rate: Interval) -> str:
     """By the shares that both files give each class: in lopsided data chance makes most labels agree."""
     n_pairs = counts.sum()
+    if np.count_nonzero(counts.sum(axis=1)) < 2:
+        return ""  # of one class alone, chance is what was found
     chance = 1 - float((counts.sum(axis=0) / n_pairs) @ (counts.sum(axis=1) / n_pairs))
     if rate.low > chance:
         agree = "less often than chance would make them"

@@ -9,8 +9,8 @@ from assay._types import UNKNOWN, Counts, Labels, Transition, same_length
 from assay.estimate.intervals import share_bounds, share_interval
 from assay.estimate.noise import Noise
 from assay.estimate.notes import notes_on
-from assay.estimate.shrink import shrunk_prior, shrunk_transition, symmetric_transition
-from assay.estimate.structure import symmetry_test
+from assay.estimate.shrink import Shrinkage, shrunk_prior, shrunk_transition, symmetric_transition
+from assay.estimate.structure import Symmetry, symmetry_test
 
 
 def estimate_noise(
@@ -82,14 +82,24 @@ def _check_labels(name: str, labels: Labels, n_classes: int) -> None:
         )
 
 
-def _noise(counts: Counts, classes: tuple[str, ...], level: float, seed: int) -> Noise:
+def transition_of(counts: Counts, seed: int = 0) -> Transition:
+    """P(given | true) from the numbers of images at [true, given], without all else that ``Noise`` says."""
+    return _fitted(counts, seed)[0]
+
+
+def _fitted(counts: Counts, seed: int) -> tuple[Transition, Symmetry, Shrinkage]:
     n_pairs, n_wrong = int(counts.sum()), int(counts.sum() - np.trace(counts))
-    rate = share_interval(n_wrong, n_pairs, level)
     # Not the plain share: no wrong label among the pairs does not make one impossible.
     mean_rate = (n_wrong + 0.5) / (n_pairs + 1)
     full, shrinkage = shrunk_transition(counts, mean_rate)
     symmetry = symmetry_test(counts, seed=seed)
-    transition = full if symmetry.rejected else symmetric_transition(mean_rate, len(counts))
+    return full if symmetry.rejected else symmetric_transition(mean_rate, len(counts)), symmetry, shrinkage
+
+
+def _noise(counts: Counts, classes: tuple[str, ...], level: float, seed: int) -> Noise:
+    n_pairs, n_wrong = int(counts.sum()), int(counts.sum() - np.trace(counts))
+    rate = share_interval(n_wrong, n_pairs, level)
+    transition, symmetry, shrinkage = _fitted(counts, seed)
     low, high = _cell_bounds(counts, transition, level)
     return Noise(
         classes=classes,

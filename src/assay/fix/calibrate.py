@@ -6,11 +6,13 @@ Models fitted to noisy labels are under-confident, so the sharpness is usually a
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy.optimize import minimize
 from scipy.special import log_softmax, logsumexp, softmax
 
 from assay._types import UNKNOWN, Labels, Prior, Probs, Transition
+
+Rows = Int[np.ndarray, "_"]
 
 BIAS_PENALTY = 1e-3
 """Holds the biases of classes that the data say nothing about near 0, per row."""
@@ -60,21 +62,24 @@ def calibrate(probs: Probs, trusted: Labels, floor: float = FLOOR) -> Calibratio
 def by_halves(probs: Probs, trusted: Labels, floor: float = FLOOR, *, of: Probs | None = None) -> Probs:
     """Probabilities of rows that calibrate, each half of them by a calibration that was fitted to the other.
 
-    A calibration with a bias for each class knows the rows that it was fitted to: of 100 rows of 100 classes
-    twelve points more seem right. Where ``probs`` are calibrated on these very rows already, fitting anew to
+    A calibration with a bias for each class knows the rows that it was fitted to: of 120 rows of 60 classes
+    seven points more seem right. Where ``probs`` are calibrated on these very rows already, fitting anew to
     a half of them takes nearly all of that back, for one calibration after another is one.
 
     Parameters
     ----------
     of : other probabilities of the same rows to apply it to, such as those of damaged images
     """
-    found = (probs if of is None else of).copy()
-    for fitted, told in (
-        (slice(1, None, 2), slice(None, None, 2)),
-        (slice(None, None, 2), slice(1, None, 2)),
-    ):
-        found[told] = calibrate(probs[fitted], trusted[fitted], floor).apply(found[told])
+    asked = probs if of is None else of
+    found = np.empty(asked.shape)
+    for fitted_on, told in halves(np.arange(len(probs))):
+        found[told] = calibrate(probs[fitted_on], trusted[fitted_on], floor).apply(asked[told])
     return found
+
+
+def halves(judges: Rows) -> list[tuple[Rows, Rows]]:
+    """Each half of the judges to be judged by the other: what is fitted on a label may not be its figure."""
+    return [(judges[1::2], judges[::2]), (judges[::2], judges[1::2])]
 
 
 def calibrate_on_given(probs: Probs, given: Labels, transition: Transition) -> Calibration:

@@ -15,7 +15,7 @@ from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 
 from assay._types import UNKNOWN, Labels, Prior, Probs, Transition
-from assay.fix.posterior import MAX_STRENGTH, log_likelihood
+from assay.fix.posterior import MAX_STRENGTH, log_evidence
 
 LOWEST = 1e-4
 """Shared by all classes: the least probability that an opinion counts with."""
@@ -60,7 +60,7 @@ def fit_pool(beliefs: Sequence[Probs], given: Labels, trusted: Labels, transitio
     start = np.concatenate([np.full(n_beliefs, 1 / n_beliefs), [1.0], np.zeros(k)])
     if not len(rows):
         return Pool(tuple(start[:n_beliefs].tolist()), np.zeros(k), 1.0)
-    evidence = log_likelihood(given[rows], transition)
+    evidence = log_evidence(given[rows], transition)
     opinions = np.array([*(_log(belief[rows]) for belief in beliefs), evidence])
     bounds = [(0.0, MAX_WEIGHT)] * n_beliefs + [(0.0, MAX_STRENGTH)] + [(-5.0, 5.0)] * k
     best = minimize(_loss, start, (opinions, trusted[rows], start), "L-BFGS-B", jac=True, bounds=bounds).x

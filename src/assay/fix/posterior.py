@@ -14,10 +14,6 @@ TINY = 1e-30
 """Stands for a probability of 0, so that two certainties that contradict each other stay finite."""
 
 
-LogLikelihood = Float[np.ndarray, "N K"]
-"""log P(given label | true class), a row an image."""
-
-
 def posterior(given: Labels, belief: Probs, transition: Transition, strength: float = 1.0) -> Probs:
     """P(true class | image, given label), one row per image.
 
@@ -34,10 +30,10 @@ def posterior(given: Labels, belief: Probs, transition: Transition, strength: fl
     LabelError : a label that is neither UNKNOWN nor below K
     Source : the E step of Dawid & Skene (1979), doi:10.2307/2346806, with the image's belief as prior
     """
-    return combine(belief, log_likelihood(given, transition), strength)
+    return combine(belief, log_evidence(given, transition), strength)
 
 
-def log_likelihood(given: Labels, transition: Transition) -> LogLikelihood:
+def log_evidence(given: Labels, transition: Transition) -> Float[np.ndarray, "N K"]:
     """Logarithms of P(given label | true class) (N, K); zeros, which say nothing, where no label is given.
 
     Raises
@@ -51,20 +47,20 @@ def log_likelihood(given: Labels, transition: Transition) -> LogLikelihood:
             f"given[{strange[0]}]: expected a class from 0 to {n_classes - 1}, or {UNKNOWN} for unknown, "
             f"got {given[strange[0]]}"
         )
-    says: LogLikelihood = np.log(np.maximum(transition.T, TINY))[given]
+    says: Float[np.ndarray, "N K"] = np.log(np.maximum(transition.T, TINY))[given]
     says[given == UNKNOWN] = 0.0
     return says
 
 
-def combine(belief: Probs, likelihood: LogLikelihood, strength: float) -> Probs:
-    """The belief times exp(strength · likelihood), each row summing to 1; the likelihood is a logarithm."""
-    joint = np.log(np.maximum(belief, TINY)) + strength * likelihood
+def combine(belief: Probs, evidence: Float[np.ndarray, "N K"], strength: float) -> Probs:
+    """The belief times exp(strength · evidence), each row summing to 1; the evidence is a logarithm."""
+    joint = np.log(np.maximum(belief, TINY)) + strength * evidence
     joint = np.exp(joint - joint.max(axis=1, keepdims=True))
     likely: Probs = joint / joint.sum(axis=1, keepdims=True)
     return likely
 
 
-def fit_strength(belief: Probs, likelihood: LogLikelihood, trusted: Labels) -> float:
+def fit_strength(belief: Probs, evidence: Float[np.ndarray, "N K"], trusted: Labels) -> float:
     """λ that makes the trusted labels most likely, in [0, MAX_STRENGTH].
 
     Near 1: the noise depends on the class alone. Well below: it depends on the image, as people's
@@ -75,16 +71,16 @@ def fit_strength(belief: Probs, likelihood: LogLikelihood, trusted: Labels) -> f
     Parameters
     ----------
     belief : P(true | image), that did not learn from the trusted labels here
-    likelihood : see ``log_likelihood``, by a transition that did not count the row's own pair: where pairs
+    evidence : see ``log_evidence``, by a transition that did not count the row's own pair: where pairs
         of a class are few, it would speak for itself
     trusted : class index, or UNKNOWN
     """
-    rows = np.flatnonzero(likelihood.any(axis=1) & (trusted != UNKNOWN))
+    rows = np.flatnonzero(evidence.any(axis=1) & (trusted != UNKNOWN))
     if len(rows) == 0:
         return 1.0
 
     def loss(strength: float) -> float:
-        probs = combine(belief[rows], likelihood[rows], strength)
+        probs = combine(belief[rows], evidence[rows], strength)
         unlikely = -np.log(np.maximum(probs[np.arange(len(rows)), trusted[rows]], TINY)).mean()
         return float(unlikely + 0.5 * (strength - 1) ** 2 / len(rows))
 

@@ -1,8 +1,9 @@
 """Weighing: what images say and what their labels say, made one; no trusted label tells itself.
 
 Sharpness, transition and λ are fitted on trusted images. For those themselves, of which every figure on
-labels comes, all three come from the trusted labels of other folds: where pairs of a class are few, a
-transition that counts an image's own pair, and a λ that is fitted with it, would know the answer.
+labels comes, all three are fitted to the other folds: where pairs of a class are few, a transition that
+counts an image's own pair, and a λ that is fitted with it, would know the answer. (An image's label is in
+the beliefs that λ was fitted to, of which it moves one number by a hair.)
 """
 
 from collections.abc import Iterator
@@ -12,9 +13,9 @@ import numpy as np
 from jaxtyping import Int
 
 from assay._types import UNKNOWN, Labels, Probs, Transition
-from assay.estimate import count_pairs, estimate_noise
+from assay.estimate import count_pairs, transition_of
 from assay.fix.calibrate import Calibration, calibrate
-from assay.fix.posterior import combine, fit_strength, log_likelihood, posterior
+from assay.fix.posterior import combine, fit_strength, log_evidence, posterior
 
 Rows = Int[np.ndarray, "_"]
 
@@ -48,19 +49,17 @@ def weigh(
     calibration = calibrate(raw, trusted)
     belief = calibration.apply(raw)
     known = np.flatnonzero(trusted != UNKNOWN)
-    likelihood = log_likelihood(given[known], transition)
+    evidence = log_evidence(given[known], transition)
     parts = [*by_the_others(trusted[known], fold_of[known])]
     for told, others in parts:
         rows = known[told]
         belief[rows] = calibrate(raw[known], others).apply(raw[rows])
-        likelihood[told] = log_likelihood(
-            given[rows], transition_from(given[known], others, transition, seed)
-        )
-    strength = fit_strength(belief[known], likelihood, trusted[known])
+        evidence[told] = log_evidence(given[rows], transition_from(given[known], others, transition, seed))
+    strength = fit_strength(belief[known], evidence, trusted[known])
     likely = posterior(given, belief, transition, strength)
     for told, others in parts:
-        by_others = fit_strength(belief[known], likelihood, others)
-        likely[known[told]] = combine(belief[known[told]], likelihood[told], by_others)
+        by_others = fit_strength(belief[known], evidence, others)
+        likely[known[told]] = combine(belief[known[told]], evidence[told], by_others)
     return Weighed(belief, likely, calibration, strength)
 
 
@@ -73,7 +72,5 @@ def by_the_others(trusted: Labels, fold_of: Labels) -> Iterator[tuple[Rows, Labe
 
 def transition_from(given: Labels, trusted: Labels, otherwise: Transition, seed: int) -> Transition:
     """P(given | true) from these pairs alone; the other one if there are none."""
-    k = len(otherwise)
-    if not count_pairs(given, trusted, k).any():
-        return otherwise
-    return estimate_noise(given, trusted, k, seed=seed).transition
+    counts = count_pairs(given, trusted, len(otherwise))
+    return transition_of(counts, seed) if counts.any() else otherwise

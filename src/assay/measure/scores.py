@@ -45,7 +45,7 @@ class Report:
     accuracy: float
     """Share of images whose class was predicted."""
     macro: ClassScores
-    """Mean over classes: each class counts the same."""
+    """Mean over the classes that occur: each counts the same."""
     weighted: ClassScores
     """Mean over classes, weighted by support: each image counts the same."""
     confusion: Counts

@@ -18,7 +18,7 @@ from assay.recipes.record import differences
 
 CARRIED: Source = "holdout of the partial model"
 
-FREE = {"holdout": None, "holdout_split": None, "figures_from": None}
+FREE = dict.fromkeys(("holdout", "holdout_split", "holdout_version", "figures_from"))
 """Settings in which a model and its partial twin may differ."""
 
 

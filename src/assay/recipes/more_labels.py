@@ -14,11 +14,11 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from assay._errors import LabelError
-from assay._types import UNKNOWN, Labels, Progress, silent
+from assay._types import UNKNOWN, Labels, Mask, Progress, Transition, silent
 from assay.data.split import HOLDOUT_MOST, HOLDOUT_SHARE, in_proportion
 from assay.estimate import estimate_noise
 from assay.fix.crossfit import CrossFit, Evidence, fit_joint, mean_belief
-from assay.fix.weighing import weigh
+from assay.fix.weighing import transition_from, weigh
 from assay.learn.threads import one_thread_each
 from assay.measure import wilson
 from assay.measure.learning_curve import LearningCurve
@@ -125,48 +125,59 @@ def measure_worth(
 def _sizes(data: Labelled, n_trusted: int, shares: Sequence[float]) -> list[int]:
     """Trusted labels to learn from, ascending; no size that holds one class alone."""
     learned_from = n_trusted * (FOLDS - 1) // FOLDS
-    sizes = [size for size in (round(share * learned_from) for share in shares) if size >= FEWEST]
-    sizes = [size for size in sizes if all(_two_classes(data, size, fold) for fold in range(FOLDS))]
-    if len(sizes) < 2:
+    large = [size for size in (round(share * learned_from) for share in shares) if size >= FEWEST]
+    if len(large) < 2:
         raise LabelError(
             f"expected {2 * FEWEST * FOLDS // (FOLDS - 1)} trusted labels or more besides the holdout's to "
             f"see what more are worth, got {n_trusted}; add trusted labels, or run with a smaller --holdout"
         )
+    sizes = [size for size in large if all(_two_classes(data, fold, size) for fold in range(FOLDS))]
+    if len(sizes) < 2:
+        raise LabelError(
+            f"expected two classes or more among {large[-2]:,} trusted labels to see what more are worth, "
+            f"got nearly all {n_trusted:,} of one; add trusted labels of the other classes"
+        )
     return sizes
 
 
-def _two_classes(data: Labelled, size: int, left_out: int) -> bool:
-    drawn = _some(_learnable(data, left_out), size, data.seed + left_out)
+def _two_classes(data: Labelled, left_out: int, size: int) -> bool:
+    drawn = _drawn(data, left_out, size)
     return len(np.unique(drawn[drawn != UNKNOWN])) > 1
-
-
-def _learnable(data: Labelled, left_out: int) -> Labels:
-    """The trusted labels outside a fold."""
-    learn = (data.fold_of != left_out) & (data.fold_of != UNKNOWN)
-    return np.where(learn, data.trusted, UNKNOWN)
 
 
 def _believe(
     data: Labelled, left_out: int, size: int, tested: Int[np.ndarray, "T"]
 ) -> Float[np.ndarray, "2 T K"]:
     """P(class) of a fold's trusted images: as they are, and the mean over the views."""
-    learn = (data.fold_of != left_out) & (data.fold_of != UNKNOWN)
-    trusted = _some(_learnable(data, left_out), size, data.seed + left_out)
+    learn, trusted = _outside(data, left_out), _drawn(data, left_out, size)
     given = np.where(learn, data.given, UNKNOWN)
-    noise = estimate_noise(given, trusted, len(data.classes), seed=data.seed)
-    evidence = Evidence(data.features.views, given, trusted, noise.transition)
+    transition = _transition(data, given, trusted)
+    evidence = Evidence(data.features.views, given, trusted, transition)
     head = fit_joint(evidence, learn, make_head, CrossFit(seed=data.seed + left_out))
     views = [view[tested] for view in data.features.views]
     found = [mean_belief(head, some, len(data.classes)) for some in (views[:1], views)]
     return np.array(found)
 
 
-def _some(trusted: Labels, size: int, seed: int) -> Labels:
-    """``size`` of the trusted labels, of each class in proportion; more hold those of a smaller size."""
-    rows = in_proportion(trusted, np.flatnonzero(trusted != UNKNOWN), seed)[:size]
-    found = np.full_like(trusted, UNKNOWN)
-    found[rows] = trusted[rows]
-    return found
+def _outside(data: Labelled, left_out: int) -> Mask:
+    """Images of the other folds."""
+    outside: Mask = (data.fold_of != left_out) & (data.fold_of != UNKNOWN)
+    return outside
+
+
+def _drawn(data: Labelled, left_out: int, size: int) -> Labels:
+    """``size`` trusted labels of the other folds, of each class in proportion; more hold those of fewer."""
+    known = np.flatnonzero(_outside(data, left_out) & (data.trusted != UNKNOWN))
+    rows = in_proportion(data.trusted, known, data.seed + left_out)[:size]
+    drawn = np.full_like(data.trusted, UNKNOWN)
+    drawn[rows] = data.trusted[rows]
+    return drawn
+
+
+def _transition(data: Labelled, given: Labels, trusted: Labels) -> Transition:
+    """From these pairs; one that says nothing where there are none."""
+    k = len(data.classes)
+    return transition_from(given, trusted, np.full((k, k), 1 / k), data.seed)
 
 
 def _right(
@@ -174,17 +185,15 @@ def _right(
 ) -> Bool[np.ndarray, "2 T"]:
     """Whether the model, and the corrected label, is right of each trusted image.
 
-    What corrects a third's labels was weighed by ``size`` labels of the other thirds: no label tells itself,
-    and fewer labels weigh less well.
+    What corrects a third's labels is weighed by the ``size`` labels of the other thirds that its head learned
+    from: no label tells itself, and fewer labels weigh less well.
     """
     truth, model, raw = data.trusted[rows], *said
     likely = np.zeros_like(raw)
     for fold in range(FOLDS):
-        tested = data.fold_of[rows] == fold
-        known = _some(np.where(tested, UNKNOWN, truth), size, data.seed + fold)
-        judges = np.flatnonzero(known != UNKNOWN)
-        among = np.concatenate([np.flatnonzero(tested), judges])
-        likely[tested] = _corrected(data, rows[among], raw[among], known[among])[: tested.sum()]
+        tested, known = data.fold_of[rows] == fold, _drawn(data, fold, size)[rows]
+        among = tested | (known != UNKNOWN)
+        likely[tested] = _corrected(data, rows[among], raw[among], known[among])[tested[among]]
     return np.array([probs.argmax(axis=1) == truth for probs in (model, likely)])
 
 
@@ -193,8 +202,7 @@ def _corrected(
 ) -> Float[np.ndarray, "T K"]:
     """The posterior of some rows, by those whose label is known."""
     given = data.given[rows]
-    transition = estimate_noise(given, known, len(data.classes), seed=data.seed).transition
-    return weigh(raw, given, known, data.fold_of[rows], transition, data.seed).posterior
+    return weigh(raw, given, known, data.fold_of[rows], _transition(data, given, known), data.seed).posterior
 
 
 def _half_width(share: float, n: int) -> float:

@@ -10,6 +10,7 @@ from platformdirs import user_cache_path
 
 from assay._errors import UsageError
 from assay.data.dataset import ReadOptions
+from assay.data.split import VERSION
 from assay.embed.backbone import DEFAULT_BACKBONE, DEFAULT_SIZE
 from assay.embed.weights import file_digest
 
@@ -101,7 +102,9 @@ class RunOptions:
         known = self.weights is not None and self.weights.is_file()
         named = {"weights": file_digest(self.weights) if self.weights and known else None}
         # Whose figures they are is no setting, for they are checked to be the same run's.
-        return chosen | named | {"figures_from": True if self.figures_from else None}
+        # What another version drew from the same seed are other images: some of them taught a run of it.
+        drawn = {"holdout_version": VERSION if self.holdout_split == "stratified" else None}
+        return chosen | named | drawn | {"figures_from": True if self.figures_from else None}
 
 
 class RunSettings(TypedDict, total=False):

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 
 from assay._types import UNKNOWN, Batch, Labels, Probs, Progress, Transition, silent
 from assay.embed.backbone import TimmBackbone
-from assay.fix.calibrate import NO_FLOOR, by_halves, calibrate
+from assay.fix.calibrate import NO_FLOOR, by_halves, calibrate, halves
 from assay.fix.pool import Pool, fit_pool
 from assay.fix.posterior import posterior
 from assay.fix.result import FixedLabels
@@ -159,7 +159,7 @@ class _Bench:
         """The share of the audit's labels that are right, each half fixed by what the other half weighs."""
         audit, truth, right = self.aside.audit, self.data.trusted, 0
         says = told.probs[np.isin(told.rows, audit)]
-        for judges, judged in _halves(np.arange(len(audit))):
+        for judges, judged in halves(np.arange(len(audit))):
             pool = self.pool(says[judges], audit[judges])
             _, likely = self.weighed(pool, says[judged], audit[judged])
             right += int(np.sum(likely.argmax(axis=1) == truth[audit[judged]]))
@@ -202,7 +202,7 @@ def _conclude(bench: _Bench, tuned: Tuned, plain: Probs) -> Learned:
     belief, likely, strength = bench.learned.fixed.belief.copy(), bench.learned.fixed.posterior.copy(), 1.0
     new = np.setdiff1d(np.flatnonzero(data.usable), aside.learn)
     for judges, rows in ((aside.watched, new), (aside.audit, aside.learn)):
-        for fitted_on, told in [*_halves(judges), (judges, np.setdiff1d(rows, judges))]:
+        for fitted_on, told in [*halves(judges), (judges, np.setdiff1d(rows, judges))]:
             pool = bench.pool(plain[fitted_on], fitted_on)
             belief[told], likely[told] = bench.weighed(pool, plain[told], told)
         strength = pool.strength
@@ -229,8 +229,3 @@ def _conclude(bench: _Bench, tuned: Tuned, plain: Probs) -> Learned:
         out_of_fold=unseen,
         watched=aside.watched,
     )
-
-
-def _halves(judges: Rows) -> list[tuple[Rows, Rows]]:
-    """Each half of the judges to be judged by the other: what is fitted on a label may not be its figure."""
-    return [(judges[1::2], judges[::2]), (judges[::2], judges[1::2])]

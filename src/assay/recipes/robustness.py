@@ -93,10 +93,9 @@ def measure_robustness(
         return runtime.probabilities(np.stack(squares))
 
     def predicted(probs: Probs) -> Labels:
-        found: Labels = (by_halves(as_they_are, labels, NO_FLOOR, of=probs) if calibrated else probs).argmax(
-            axis=1
-        )
-        return found
+        judged = by_halves(as_they_are, labels, NO_FLOOR, of=probs) if calibrated else probs
+        likeliest: Labels = judged.argmax(axis=1)
+        return likeliest
 
     as_they_are = probabilities(lambda image: image)
     plain = predicted(as_they_are)
