@@ -42,7 +42,7 @@ def test_the_share_of_right_labels_is_that_of_other_images():
 
 
 def test_another_label_of_an_image_changes_nothing_of_itself(monkeypatch):
-    """Neither its belief nor its posterior; those of others may. (λ is held: all move it by a hair.)"""
+    """Neither its belief nor its posterior, but those of others; λ is held, which all move by a hair."""
     monkeypatch.setattr("assay.fix.weighing.fit_strength", lambda *_: 1.0)
     _, given, trusted, raw = draw(0)
     before, row = weighed(given, trusted, raw), 7

@@ -155,7 +155,8 @@ def _first_width(folder: Path) -> int:
     if not entries or not stored:
         return 0
     wanted = int(np.fromfile(folder / "index", ENTRY, count=1)["crc"][0])
-    row = np.fromfile(folder / "rows", np.float16, count=stored // entries)
+    # Twice what an even share would be, for rows may have been cut off as well.
+    row = np.fromfile(folder / "rows", np.float16, count=2 * stored // entries + 2)
     sums = accumulate(row, lambda crc, feature: zlib.crc32(feature.tobytes(), crc), initial=0)
     return next((width for width, crc in enumerate(sums) if width and crc == wanted), 0)
 
