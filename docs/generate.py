@@ -32,7 +32,8 @@ seed = 1
 class-map = ["kitten=cat"]
 ```
 
-`ASSAY_OFFLINE=1` forbids the network, which only `--backbone`, `--student` and `--teacher` with a name that needs a download would use.
+`ASSAY_OFFLINE=1` forbids the network, which only `--backbone`, `--student` and `--teacher` with a name that
+needs a download would use.
 
 | exit code | meaning |
 |---|---|
