@@ -7,6 +7,7 @@ of that format. ``decode`` changes nothing that is shared, so it may run in any 
 from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image, ImageFile, ImageOps
@@ -24,6 +25,8 @@ from assay.data.exif import orientation
 from assay.data.formats import allowed_format, foreign_format
 from assay.data.headers import BadImageError, check_png, declared_size
 from assay.data.jpeg import split_jpeg
+
+Seen = TypeVar("Seen")
 
 _MAX_ASPECT = 100
 _END_OF_JPEG = b"\xff\xd9"
@@ -97,19 +100,23 @@ def decode(
 
 def see_picture(picture: Image.Image, limits: Limits = Limits()) -> Pixels | Skipped:
     """(H, W, 3) upright sRGB of a Pillow image, or why there are none: an opened one may not be read yet."""
-    try:
+
+    def see() -> Pixels:
         _check_size(picture.size, limits)
         rgb, _ = to_rgb(ImageOps.exif_transpose(picture), limits.background)
         return np.asarray(rgb)
-    except MemoryError:
-        raise
-    except Exception as error:  # noqa: BLE001  # what is read only now can make a parser raise anything
-        return _fault(error, b"")
+
+    return _guarded(see, b"")
 
 
 def _attempt(data: bytes, at_least: int | None, limits: Limits, keep_part: bool) -> Decoded | Skipped:
+    return _guarded(lambda: _decode(data, at_least, limits, keep_part), data)
+
+
+def _guarded(see: Callable[[], Seen], data: bytes) -> Seen | Skipped:
+    """What ``see`` gives, or why it cannot: ``data`` is what it reads, as far as that is known."""
     try:
-        return _decode(data, at_least, limits, keep_part)
+        return see()
     except MemoryError:
         # Its size is within the limits: this machine is full, and the image may be good.
         raise

@@ -27,16 +27,20 @@ def fit_logistic(X: Matrix, labels: Labels, n_classes: int, *, C: float = 1.0) -
     ------
     LabelError : no label
     """
-    alone = len(np.unique(labels)) == 1
-    if not alone:
-        check_two_classes(labels)
+    if len(np.unique(labels)) == 1:
+        return _always(int(labels[0]), n_classes, *moments(X))
+    check_two_classes(labels)
     mean, scale = moments(X)
-    if alone:
-        bias = np.full(n_classes, ABSENT, dtype=np.float32)
-        bias[labels[0]] = 0.0
-        return Layers(mean, scale, (np.zeros((len(mean), n_classes), dtype=np.float32), bias))
     fitted = LogisticRegression(max_iter=2000, C=C).fit((X.astype(np.float64) - mean) / scale, labels)
     return logistic_layers(fitted, n_classes, mean, scale)
+
+
+def _always(
+    label: int, n_classes: int, mean: Float[np.ndarray, "D"], scale: Float[np.ndarray, "D"]
+) -> Layers:
+    bias = np.full(n_classes, ABSENT, dtype=np.float32)
+    bias[label] = 0.0
+    return Layers(mean, scale, (np.zeros((len(mean), n_classes), dtype=np.float32), bias))
 
 
 def check_two_classes(labels: Labels) -> None:

@@ -101,9 +101,9 @@ class RunOptions:
         # By content: a file that was moved is the same, one that was replaced is not.
         known = self.weights is not None and self.weights.is_file()
         named = {"weights": file_digest(self.weights) if self.weights and known else None}
-        # Whose figures they are is no setting, for they are checked to be the same run's.
         # What another version drew from the same seed are other images: some of them taught a run of it.
         drawn = {"holdout_version": VERSION if self.holdout_split == "stratified" else None}
+        # Whose figures they are is no setting, for they are checked to be the same run's.
         return chosen | named | drawn | {"figures_from": True if self.figures_from else None}
 
 
