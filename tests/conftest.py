@@ -9,6 +9,10 @@ import pytest
 from hypothesis import settings
 from jaxtyping import config, install_import_hook
 
+# Each core has a worker: two threads in each would wait for each other. Before torch is first imported.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # Before any test file imports assay: the hook rewrites modules as they are first imported.
 install_import_hook("assay", "shape_checks.checked")
 

@@ -5,6 +5,7 @@
 
 import warnings
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -63,7 +64,7 @@ def add_network(nodes: Nodes, pixels: str, size: int, network: Any) -> str:
     """
     channels_first = nodes.apply("Transpose", pixels, perm=[0, 3, 1, 2])
     features = f"{OURS}features"
-    found = _exported(network, size, channels_first, features)
+    found = _exported(_plain(network, size), size, channels_first, features)
     opsets = [(opset.domain, opset.version) for opset in found.opset_import]
     if opsets != [("", OPSET)] or found.functions:
         raise GateError(f"this network cannot be written in opset {OPSET} of ONNX alone: it needs {opsets}")
@@ -74,6 +75,17 @@ def add_network(nodes: Nodes, pixels: str, size: int, network: Any) -> str:
     nodes.operators.extend(found.graph.node)
     nodes.tensors.extend(found.graph.initializer)
     return features
+
+
+def _plain(network: Any, size: int) -> Any:
+    """A copy that says the same in fewer operators, none in place: its export takes a third of the time."""
+    from assay.embed.network import fold_batch_norms
+
+    plain: Any = deepcopy(fold_batch_norms(network.eval(), size))
+    for module in plain.modules():
+        if hasattr(module, "inplace"):
+            module.inplace = False
+    return plain
 
 
 def _exported(network: Any, size: int, pixels: str, features: str) -> ModelProto:
@@ -87,7 +99,7 @@ def _exported(network: Any, size: int, pixels: str, features: str) -> ModelProto
         warnings.filterwarnings("ignore", message=r".*LeafSpec.* is deprecated", category=FutureWarning)
         try:
             program = torch.onnx.export(
-                network.eval(),
+                network,
                 (example,),
                 input_names=[pixels],
                 output_names=[features],
