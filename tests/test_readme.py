@@ -2,11 +2,13 @@
 
 import re
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from small_runs import quick_learning
 
 from assay.cli.app import run_app
 from assay.data.simulate import spoil, symmetric
@@ -35,7 +37,7 @@ def table(file: Path, names: list[str], labels: np.ndarray) -> None:
 
 
 @pytest.fixture
-def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The folders and files that the README names, in the working folder."""
     truth, test = np.arange(90) % 3, np.arange(15) % 3
     names = draw(tmp_path / "images", truth, 0)
@@ -44,7 +46,10 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     draw(tmp_path / "new_images", test, 1)
     table(tmp_path / "test_labels.csv", draw(tmp_path / "test_images", test, 2), test)
     monkeypatch.chdir(tmp_path)
-    return tmp_path
+    # The same network on smaller pictures, and a head that learns in a moment.
+    monkeypatch.setenv("ASSAY_SIZE", "64")
+    with quick_learning():
+        yield tmp_path
 
 
 @pytest.mark.train

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_runs import draw_data, quick_learning
 
 pytest.importorskip("timm")
+
+from networks import quick_probe
+from small_runs import draw_data, quick_learning
 
 from assay._errors import LabelError, UsageError
 from assay.data.dataset import ReadOptions
@@ -54,11 +56,13 @@ class Fine:
         return self.result.folder
 
 
-@pytest.fixture(autouse=True)
-def _small(monkeypatch):
-    """Two epochs or so on tiny images."""
-    monkeypatch.setitem(EFFORTS, "balanced", SMALL)
-    monkeypatch.setattr("assay.recipes.schedule.MOST_TIMES", 2)
+@pytest.fixture(autouse=True, scope="module")
+def _small():
+    """Two epochs or so on tiny images, after a short beginning."""
+    with quick_probe(), pytest.MonkeyPatch.context() as patch:
+        patch.setitem(EFFORTS, "balanced", SMALL)
+        patch.setattr("assay.recipes.schedule.MOST_TIMES", 2)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -67,9 +71,7 @@ def fine(tmp_path_factory):
     data = draw_data(place / "data")
     read = ReadOptions(noisy=data.folder / "noisy.csv", trusted=data.folder / "trusted.csv")
     options = RunOptions(read=read, backbone="tiny", cache=place / "features", effort="balanced")
-    with quick_learning(), pytest.MonkeyPatch.context() as patch:
-        patch.setitem(EFFORTS, "balanced", SMALL)
-        patch.setattr("assay.recipes.schedule.MOST_TIMES", 2)
+    with quick_learning():
         result = run(data.images, place / "out", options, say=said.append)
     return Fine(result, data.images, options, said)
 

@@ -1,9 +1,15 @@
 """Small networks of timm with random weights."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+
+import pytest
 import timm
 import torch
 
 from assay.embed.weights import Weights
+from assay.learn.heads import MLPHead
 
 SIZE = 64
 
@@ -23,6 +29,14 @@ def random_weights(name: str, origin: str = "file") -> Weights:
         else:
             tensors[key] = 1 + values / 10 if key.endswith("weight") else values / 10
     return Weights(tensors, "0" * 64, origin)
+
+
+@contextmanager
+def quick_probe() -> Iterator[None]:
+    """Inside, fine-tuning begins with a head that took a few steps."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("assay.learn.finetune.MLPHead", partial(MLPHead, min_steps=60))
+        yield
 
 
 def normalised(number: int = 2, size: int = SIZE) -> torch.Tensor:

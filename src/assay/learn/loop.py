@@ -78,13 +78,13 @@ class Learner:
         self.students = copies_of(student, PARTS)
         self.tuning, self.epochs, self.seed = tuning, epochs, seed
         self.step = 0
-        numbers = student.learning()
+        self.numbers = numbers = student.learning()
         self.average = [number.detach().clone() for number in numbers]
         groups = [
             {"params": [number for number in numbers if (number.ndim > 1) is large], "weight_decay": decay}
             for large, decay in ((True, tuning.weight_decay), (False, 0.0))
         ]
-        self.optimiser = torch.optim.AdamW(groups, lr=tuning.learning_rate)
+        self.optimiser = torch.optim.AdamW(groups, lr=tuning.learning_rate, fused=True)
 
     def quicken(self, plan: Plan, size: int) -> None:
         """Learn as quickly as the plan allows from here on, at ``size`` pixels."""
@@ -95,7 +95,7 @@ class Learner:
     def tensors(self) -> dict[str, np.ndarray]:
         """All that changes, as arrays, once a step was made."""
         student, found = self.students[0], dict[str, torch.Tensor]()
-        for place, (number, mean) in enumerate(zip(student.learning(), self.average, strict=True)):
+        for place, (number, mean) in enumerate(zip(self.numbers, self.average, strict=True)):
             moments = self.optimiser.state[number]
             found |= {f"student.{place}": number.detach(), f"average.{place}": mean}
             found |= {f"{name}.{place}": moments[name] for name in MOMENTS}
@@ -104,34 +104,46 @@ class Learner:
 
     def restore(self, tensors: Mapping[str, np.ndarray]) -> None:
         """Go on from what ``tensors`` gave, with a student that was made with its head."""
-        numbers = self.students[0].learning()
-        put(self.students[0], [_held(tensors, "student", place) for place in range(len(numbers))])
-        for place, number in enumerate(numbers):
+        put(self.students[0], [_held(tensors, "student", place) for place in range(len(self.numbers))])
+        for place, number in enumerate(self.numbers):
             self.average[place].copy_(_held(tensors, "average", place))
             state = {name: _held(tensors, name, place) for name in MOMENTS}
-            # In the number's own order of memory, on its device; the count of steps stays with the processor.
+            # On the number's device, and in its own order of memory.
             self.optimiser.state[number] = {
-                name: torch.empty_like(number).copy_(value) if value.ndim else value
+                name: torch.empty_like(number).copy_(value) if value.ndim else value.to(number.device)
                 for name, value in state.items()
             }
         self.step = int(tensors["step.0"])
 
-    def advance(self, gradients: Sequence[Sequence[torch.Tensor]], n: int, share: float) -> None:
-        """One step along the mean of ``n`` images' gradients, summed by parts, and the average after it.
+    def advance(self, n: int, share: float) -> None:
+        """One step along the mean gradient of ``n`` images, which the students have summed, and the average
+        after it.
 
         Parameters
         ----------
         share : of all epochs, that lies behind
         """
-        for number, *parts in zip(self.students[0].learning(), *gradients, strict=True):
-            number.grad = sum(parts[1:], start=parts[0]) / n
+        mine, *others = [gradients_of(student) for student in self.students]
+        for other in filter(None, others):
+            torch._foreach_add_(mine, other)
+        torch._foreach_div_(mine, n)
         for group in self.optimiser.param_groups:
             group["lr"] = self.tuning.learning_rate * one_cycle(share, self.tuning.warm_up)
         self.optimiser.step()
         self.step += 1
         stays = min(self.tuning.averaged, self.step / (self.step + 9))
         with torch.no_grad():
-            torch._foreach_lerp_(self.average, [*self.students[0].learning()], 1 - stays)
+            torch._foreach_lerp_(self.average, [*self.numbers], 1 - stays)
+        for gradients in filter(None, [mine, *others]):
+            torch._foreach_zero_(gradients)
+
+
+def gradients_of(student: Student) -> list[torch.Tensor]:
+    """What a student has summed since the last step, in the order of ``learning``; empty if it never learned.
+
+    They stay where they are from step to step, for new memory would cost as much as the sums.
+    """
+    return [number.grad for number in student.learning() if number.grad is not None]
 
 
 def _held(tensors: Mapping[str, np.ndarray], name: str, place: int) -> torch.Tensor:
@@ -167,7 +179,7 @@ def learn_epoch(
             parts = np.array_split(rows, min(PARTS, len(rows)))
             works = [
                 pool.submit(
-                    _gradients,
+                    _learn_from,
                     learner.students[place],
                     material,
                     part,
@@ -177,10 +189,9 @@ def learn_epoch(
                 )
                 for place, part in enumerate(parts)
             ]
-            found = [work.result() for work in works]
-            behind = (epoch + done / len(order)) / learner.epochs
-            learner.advance([gradients for _, gradients in found], len(rows), behind)
-            total, done = total + sum(loss for loss, _ in found), done + len(rows)
+            total += sum(work.result() for work in works)
+            learner.advance(len(rows), (epoch + done / len(order)) / learner.epochs)
+            done += len(rows)
             progress(f"learn, epoch {epoch + 1}", done, len(order))
     return total / max(done, 1)
 
@@ -190,24 +201,23 @@ def _batches(order: Int[np.ndarray, "R"], size: int) -> list[Int[np.ndarray, "B"
     return np.array_split(order, -(-len(order) // size)) if len(order) else []
 
 
-def _gradients(
+def _learn_from(
     student: Student,
     material: Material,
     rows: Int[np.ndarray, "B"],
     augment: Augment,
     to_pixels: ToPixels,
     seed: Sequence[int],
-) -> tuple[float, Sequence[torch.Tensor]]:
-    """The loss summed over ``rows``, and its gradients in the order of ``Student.learning``."""
+) -> float:
+    """The loss summed over ``rows``; its gradients are added to the student's."""
     pixels = to_pixels(augment(material.squares[rows], np.random.default_rng(seed)))
     targets = torch.from_numpy(material.targets[rows].astype(np.float32)).to(student.device)
-    lots = torch.tensor_split(pixels, _lots(pixels) if student.device.type == "cpu" else 1)
-    total, summed = 0.0, [torch.zeros_like(number) for number in student.learning()]
+    lots, total = torch.tensor_split(pixels, _lots(pixels) if student.device.type == "cpu" else 1), 0.0
     for few, wanted in zip(lots, torch.tensor_split(targets, len(lots)), strict=True):
         loss = -(wanted * functional.log_softmax(student(few), dim=1)).sum()
-        torch._foreach_add_(summed, torch.autograd.grad(loss, student.learning()))
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         total += float(loss.detach())
-    return total, summed
+    return total
 
 
 def _lots(pixels: torch.Tensor) -> int:

@@ -46,6 +46,7 @@ def train_head(
         [part for layer in layers for part in layer.parameters()],
         lr=settings["learning_rate"],
         weight_decay=settings["weight_decay"],
+        fused=True,
     )
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, settings["learning_rate"], total_steps=max(epochs * an_epoch, FEWEST), pct_start=WARM_UP
