@@ -8,12 +8,14 @@ from ipaddress import ip_address
 import pytest
 from hypothesis import settings
 from jaxtyping import config, install_import_hook
+from shape_checks import check_quickly
 
 # Each core has a worker: two threads in each would wait for each other. Before torch is first imported.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Before any test file imports assay: the hook rewrites modules as they are first imported.
+check_quickly()
 install_import_hook("assay", "shape_checks.checked")
 
 # The first example of a property pays for imports, so no deadline; CI tries the same examples each time.
@@ -28,6 +30,8 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ASSAY_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setenv("ASSAY_OFFLINE", "1")
+        # What one process that a test starts has compiled, the next need not.
+        patch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
         yield
 
 

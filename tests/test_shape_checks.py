@@ -1,0 +1,29 @@
+"""The tests check types and shapes at every call, as jaxtyping's hook arranges."""
+
+import numpy as np
+import pytest
+from jaxtyping import TypeCheckError
+
+from assay.data.jsonl import read_jsonl
+from assay.fix.posterior import posterior
+
+GIVEN, TRANSITION = np.array([0, 1]), np.eye(2)
+
+
+def test_a_wrong_shape_is_found():
+    """Two images cannot have three beliefs."""
+    assert posterior(GIVEN, np.full((2, 2), 0.5), TRANSITION).shape == (2, 2)
+    with pytest.raises(TypeCheckError, match="belief"):
+        posterior(GIVEN, np.full((3, 2), 0.5), TRANSITION)
+
+
+def test_a_wrong_type_is_found():
+    """Also by functions that name no shape."""
+    with pytest.raises(TypeError, match="violates type hint"):
+        read_jsonl(3)
+
+
+def test_checks_can_be_left_out(without_shape_checks):
+    """What users see is then what the code itself says."""
+    with pytest.raises(ValueError, match=r"broadcast|shape|operands"):
+        posterior(GIVEN, np.full((3, 2), 0.5), TRANSITION)
