@@ -1,11 +1,12 @@
 """What an effort reaches, what it takes, and how its model bears damaged images.
 
-    python benchmarks/finetune.py --data FOLDER [--effort balanced] [--seed 0] [--cache CACHE] [--keep OUT]
+    python benchmarks/finetune.py --data FOLDER [--effort balanced] [--student-size 96] [--seed 0]
+        [--cache CACHE] [--keep OUT] [--open-seal]
 
 FOLDER is that of course.py; the holdout is the notebook's. One ``assay run`` as a process of its own, then
 the saved model on images as they are and damaged: on those that the run kept aside (validation), and, with
 --open-seal, for a final table, on the sealed ones. Choices are made on the former alone. Results go to
-benchmarks/results/finetune.json, under effort and seed.
+benchmarks/results/finetune.json, under effort, size and seed.
 """
 
 import argparse
@@ -41,6 +42,7 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, help="of features; default: a temporary one")
     parser.add_argument("--keep", type=Path, help="folder for the run; default: a temporary one")
     parser.add_argument("--effort", default="balanced")
+    parser.add_argument("--student-size", type=int)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--open-seal", action="store_true", help="damage the sealed images too")
     asked = parser.parse_args()
@@ -48,7 +50,8 @@ def main() -> None:
         cache, out = asked.cache or Path(scratch) / "cache", asked.keep or Path(scratch) / "out"
         found = {"machine": machine(), **run(asked, out, cache), "damaged": damaged(asked, out, cache)}
     kept = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
-    kept[f"{asked.effort} {asked.seed}"] = found
+    sized = f" at {asked.student_size} px" if asked.student_size else ""
+    kept[f"{asked.effort}{sized} {asked.seed}"] = found
     RESULTS.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n")
     print(json.dumps(found, indent=1))
 
@@ -64,6 +67,8 @@ def run(asked: argparse.Namespace, out: Path, cache: Path) -> dict[str, Any]:
     read = options(asked, cache).read
     words = ["run", asked.data / "images.zip", "--noisy", read.noisy, "--trusted", read.trusted, "-o", out]
     more = ["--holdout-split", "notebook", "--effort", asked.effort, "--seed", asked.seed, "--json"]
+    if asked.student_size:
+        more += ["--student-size", asked.student_size]
     environment = {**os.environ, "ASSAY_CACHE": str(cache), "ASSAY_OFFLINE": "1"}
     start = time.perf_counter()
     command = [str(ASSAY), *map(str, (*words, *more))]

@@ -9,7 +9,9 @@ from platformdirs import user_cache_path
 from assay._errors import UsageError
 from assay.recipes.options import RunOptions, RunSettings, default_cache, unheard
 
-FINE_TUNED = r"^--student, --teacher, --time-limit: expected with --effort balanced or best, got fast$"
+FINE_TUNED = (
+    r"^--student, --student-size, --teacher, --time-limit: expected with --effort balanced or best, got fast$"
+)
 
 
 @pytest.mark.parametrize(
@@ -17,7 +19,12 @@ FINE_TUNED = r"^--student, --teacher, --time-limit: expected with --effort balan
     [
         ({"effort": "careful"}, r"^--effort: expected fast, balanced, best, got 'careful'$"),
         ({"student": "x"}, FINE_TUNED),
+        ({"student_size": 64}, FINE_TUNED),
         ({"teacher": "x"}, FINE_TUNED),
+        (
+            {"effort": "best", "student_size": 16},
+            r"^--student-size: expected 32 pixels or more, got 16: networks of ImageNet halve an image five",
+        ),
         ({"time_limit": 60.0}, FINE_TUNED),
         (
             {"effort": "balanced", "time_limit": 0.0},

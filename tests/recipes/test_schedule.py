@@ -7,12 +7,22 @@ pytest.importorskip("timm")
 from assay.learn.finetune import Stage
 from assay.learn.pace import Pace
 from assay.recipes.options import EFFORTS as NAMES
-from assay.recipes.schedule import EFFORTS, Crowd, Schedule, fit_schedule, fit_schedules, tuning_for
+from assay.recipes.schedule import (
+    EFFORTS,
+    Crowd,
+    Effort,
+    Schedule,
+    chosen_effort,
+    fit_schedule,
+    fit_schedules,
+    tuning_for,
+)
 
 STAGES = (Stage(64, 2), Stage(96, 3))
 PACE = {64: Pace(3.0, 1.0), 96: Pace(6.0, 2.0)}
 
 
+BALANCED = EFFORTS["balanced"]
 MANY = Crowd(12_000, 12_000, 12_000)
 
 
@@ -54,6 +64,23 @@ def test_few_images_are_seen_more_often():
     assert effort.stages_for(100) == effort.stages_for(1)
 
 
+@pytest.mark.parametrize(
+    ("size", "stages"),
+    [
+        (None, STAGES),
+        (96, STAGES),
+        (160, (Stage(64, 2), Stage(160, 3))),
+        (65, (Stage(64, 2), Stage(65, 3))),
+        (64, (Stage(64, 5),)),
+        (48, (Stage(48, 5),)),
+    ],
+)
+def test_a_schedule_ends_at_the_size_that_was_asked_for(size, stages):
+    """In as many epochs; a stage at images as large or larger gives its epochs to the last."""
+    assert Effort("x", STAGES).at(size).stages == stages
+    assert chosen_effort("best", size).features == "both views"
+
+
 def test_a_schedule_is_read_back():
     """As run.json keeps it."""
     schedule = Schedule(STAGES, 12.0)
@@ -78,21 +105,23 @@ def test_both_views_take_twice_as_many_looks_in_the_end():
     pace = {stage.size: Pace(0.0, 1.0) for effort in EFFORTS.values() for stage in effort.stages}
     for name, looks in (("balanced", 1), ("best", 2)):
         epochs = sum(stage.epochs for stage in EFFORTS[name].stages)
-        found = fit_schedules(name, {"student": pace}, None, Crowd(30_000, 20_000, 20_000))["student"]
+        found = fit_schedules(EFFORTS[name], {"student": pace}, None, Crowd(30_000, 20_000, 20_000))[
+            "student"
+        ]
         assert found.seconds == pytest.approx(epochs * 20 + looks * 30)
 
 
 def test_a_limit_is_shared_by_teacher_and_student():
     """The student may have half of it, the teacher what is left; without a limit both have all epochs."""
     paced = {"teacher": PACES, "student": PACES}
-    free = fit_schedules("balanced", paced, None, MANY)
+    free = fit_schedules(BALANCED, paced, None, MANY)
     assert {role: schedule.stages for role, schedule in free.items()} == dict.fromkeys(paced, FULL)
     whole = free["student"].seconds
-    assert fit_schedules("balanced", paced, 2 * whole, MANY) == free
-    less = fit_schedules("balanced", paced, 1.6 * whole, MANY)
+    assert fit_schedules(BALANCED, paced, 2 * whole, MANY) == free
+    less = fit_schedules(BALANCED, paced, 1.6 * whole, MANY)
     assert less["student"].seconds <= 0.8 * whole
     assert less["student"].seconds + less["teacher"].seconds <= 1.6 * whole
-    alone = fit_schedules("balanced", {"student": PACES}, whole, MANY)
+    alone = fit_schedules(BALANCED, {"student": PACES}, whole, MANY)
     assert alone == {"student": free["student"]}
 
 
@@ -101,14 +130,14 @@ def test_where_time_is_short_nobody_teaches():
     alone = {"student": {stage.size: Pace(5.0, 1.0) for stage in FULL}}
     slow = {"teacher": {stage.size: Pace(500.0, 100.0) for stage in FULL}}
     for paced, limit_s in (({"teacher": PACES, **alone}, 100.0), (slow | alone, 400.0)):
-        found = fit_schedules("balanced", paced, limit_s, MANY)
+        found = fit_schedules(BALANCED, paced, limit_s, MANY)
         assert [*found] == ["teacher", "student"]
         assert found["teacher"] == Schedule((), 0.0)
-        assert found["student"] == fit_schedules("balanced", alone, limit_s, MANY)["student"]
+        assert found["student"] == fit_schedules(BALANCED, alone, limit_s, MANY)["student"]
         assert found["student"].stages
 
 
-FULL = EFFORTS["balanced"].stages
+FULL = BALANCED.stages
 
 PACES = {stage.size: Pace(stage.size / 20, stage.size / 60) for stage in FULL}
 

@@ -202,6 +202,16 @@ class TrainingFlags:
     student: Annotated[
         str | None, flag("--student", metavar="NAME", help="The network that is fine-tuned, of timm.")
     ] = None
+    student_size: Annotated[
+        int | None,
+        flag(
+            "--student-size",
+            metavar="PIXELS",
+            min=32,
+            max=1024,
+            help="Side of the images that it takes; smaller is quicker, larger more often right.",
+        ),
+    ] = None
     teacher: Annotated[
         str | None,
         flag("--teacher", metavar="NAME", help="A larger one, fine-tuned before it to correct its labels."),

@@ -18,6 +18,10 @@ EFFORTS = ("fast", "balanced", "best")
 """``fast``: frozen features and a head; the others fine-tune a network, see ``recipes.schedule``."""
 
 
+LEAST_SIZE = 32
+"""Side in pixels of the smallest images that a network is fine-tuned on."""
+
+
 def looks_twice(effort: str) -> bool:
     """Whether features of the images' mirrors are learned from too: twice the time, worth it for ``fast``
     alone, where no network corrects the labels afterwards.
@@ -64,6 +68,8 @@ class RunOptions:
     """One of ``EFFORTS``."""
     student: str | None = None
     """The network that is fine-tuned; None: that of the effort."""
+    student_size: int | None = None
+    """Side in pixels of the images that its model takes, and learns from in the end; None: the effort's."""
     teacher: str | None = None
     """A network, larger as a rule, that is fine-tuned before the student and corrects its labels."""
     time_limit: float | None = None
@@ -82,9 +88,16 @@ class RunOptions:
             raise UsageError(f"--threshold: expected a probability from 0 to 1, got {self.threshold}")
         if self.folds < 2:
             raise UsageError(f"--folds: expected 2 or more, got {self.folds}")
-        if self.effort == "fast" and {self.student, self.teacher, self.time_limit} != {None}:
+        fine_tuned = {self.student, self.student_size, self.teacher, self.time_limit}
+        if self.effort == "fast" and fine_tuned != {None}:
             raise UsageError(
-                "--student, --teacher, --time-limit: expected with --effort balanced or best, got fast"
+                "--student, --student-size, --teacher, --time-limit: "
+                "expected with --effort balanced or best, got fast"
+            )
+        if self.student_size is not None and self.student_size < LEAST_SIZE:
+            raise UsageError(
+                f"--student-size: expected {LEAST_SIZE} pixels or more, got {self.student_size}: "
+                "networks of ImageNet halve an image five times"
             )
         if self.time_limit is not None and self.time_limit <= 0:
             raise UsageError(f"--time-limit: expected more than nothing, got {self.time_limit:g} seconds")
@@ -121,6 +134,7 @@ class RunSettings(TypedDict, total=False):
     seed: int
     effort: str
     student: str | None
+    student_size: int | None
     teacher: str | None
     time_limit: float | None
     cache: Path

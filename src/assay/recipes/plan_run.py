@@ -87,13 +87,14 @@ def plan_run(
 
 def _fine_tuning(job: Job, fast_s: float) -> tuple[str, float]:
     from assay.recipes.refine_run import blank_squares, load_networks, paces, time_left
-    from assay.recipes.schedule import EFFORTS, Crowd, fit_schedules, tuning_for
+    from assay.recipes.schedule import Crowd, chosen_effort, fit_schedules, tuning_for
 
     options, n = job.options, len(job.dataset)
     tuning, networks, classes = tuning_for(n), load_networks(options), len(job.dataset.classes)
-    blank = blank_squares(EFFORTS[options.effort].stages_for(n), tuning.batch)
+    effort = chosen_effort(options.effort, options.student_size)
+    blank = blank_squares(effort.stages_for(n), tuning.batch)
     paced = {one.role: paces(one.backbones, blank, classes, tuning) for one in networks}
-    schedules = fit_schedules(options.effort, paced, time_left(options, fast_s), Crowd(n, n, n))
+    schedules = fit_schedules(effort, paced, time_left(options, fast_s), Crowd(n, n, n))
     words = [schedules[one.role].words(one.name, n) for one in networks if schedules[one.role].stages]
     return "; then ".join(words), sum(schedule.seconds for schedule in schedules.values())
 

@@ -21,7 +21,7 @@ from assay.recipes.assay import Learned
 from assay.recipes.folder import RunFolder
 from assay.recipes.options import RunOptions, Say
 from assay.recipes.refine import Refined, Way, beside_before, refine
-from assay.recipes.schedule import EFFORTS, Crowd, Schedule, fit_schedules, tuning_for
+from assay.recipes.schedule import Crowd, Effort, Schedule, chosen_effort, fit_schedules, tuning_for
 from assay.recipes.sealing import Sealed
 
 Backbones = Mapping[int, TimmBackbone]
@@ -62,14 +62,14 @@ def load_networks(options: RunOptions) -> list[Network]:
     AssayError : as ``load_backbone``
     UsageError : a network without weights to start from
     """
-    student = options.student or EFFORTS[options.effort].student
+    student = options.student or _effort(options).student
     asked = {"teacher": options.teacher, "student": student}
     return [Network(role, _load(name, role, options)) for role, name in asked.items() if name]
 
 
 def _load(name: str, role: str, options: RunOptions) -> Backbones:
     found = {}
-    for stage in EFFORTS[options.effort].stages:
+    for stage in _effort(options).stages:
         # What learns from enlarged pictures learns to see them as they are: sharpened ones gain it nothing.
         backbone = load_backbone(
             name, options.cache, size=stage.size, dtype=options.dtype, interpolation="bicubic"
@@ -92,14 +92,14 @@ def refine_run(
     ----------
     record : run.json, in which the schedules are kept: a resumed run keeps to them
     """
-    options, networks = place.options, load_networks(place.options)
+    options, networks, effort = place.options, load_networks(place.options), _effort(place.options)
     aside = set_aside(sealed.data, sealed.copies)
     folder = place.folder.checkpoints
     folder.mkdir(exist_ok=True)
-    largest = max(stage.size for stage in EFFORTS[options.effort].stages)
+    largest = max(stage.size for stage in effort.stages)
     with held_squares(dataset, largest, folder, workers=options.workers, progress=place.progress) as squares:
         tuning = tuning_for(len(aside.learn))
-        if "fine_tuning" not in record:
+        if not _is_planned(record, networks):
             classes = len(dataset.classes)
             paced = {network.role: paces(network.backbones, squares, classes, tuning) for network in networks}
             left = time_left(options, place.spent_s)
@@ -113,13 +113,25 @@ def refine_run(
                 continue
             kept = folder / f"{network.role}.safetensors"
             identity = _identity(record, network.backbones, tuning)
-            features = EFFORTS[options.effort].features
-            way = Way(stages, network.backbones, kept, identity, tuning, features)
+            way = Way(stages, network.backbones, kept, identity, tuning, effort.features)
             before = refined.learned if refined else learned
             refined = refine(sealed.data, before, squares, aside, way, say=place.say, progress=place.progress)
     if refined:
         place.say(beside_before(learned, refined.learned, aside.watched, sealed.data.trusted))
     return refined
+
+
+def _effort(options: RunOptions) -> Effort:
+    return chosen_effort(options.effort, options.student_size)
+
+
+def _is_planned(record: Mapping[str, Any], networks: Sequence[Network]) -> bool:
+    """Whether the run was begun with these networks at these sizes: a former version may have had others."""
+    planned = record.get("fine_tuning", {})
+    return all(
+        network.role in planned and {*planned[network.role]["milliseconds"]} == {*map(str, network.backbones)}
+        for network in networks
+    )
 
 
 def _crowd(dataset: Dataset, aside: Aside, learned: Learned) -> Crowd:
@@ -136,7 +148,7 @@ def _planned(
     crowd: Crowd,
 ) -> dict[str, Any]:
     """The schedules that fit the time, said and as JSON."""
-    schedules = fit_schedules(place.options.effort, paced, left, crowd)
+    schedules = fit_schedules(_effort(place.options), paced, left, crowd)
     for network in networks:
         schedule = schedules[network.role]
         if schedule.stages:

@@ -31,6 +31,15 @@ class Effort:
         """Times that each image is looked at in the end, for its label and for the figures."""
         return 2 if self.features == "both views" else 1
 
+    def at(self, size: int | None) -> "Effort":
+        """The same with images that end at ``size`` pixels, as many epochs in all; None leaves them be."""
+        if size is None:
+            return self
+        epochs = sum(stage.epochs for stage in self.stages)
+        smaller = tuple(stage for stage in self.stages[:-1] if stage.size < size)
+        left = epochs - sum(stage.epochs for stage in smaller)
+        return replace(self, stages=(*smaller, Stage(size, left)))
+
     def stages_for(self, n: int) -> tuple[Stage, ...]:
         """The stages for ``n`` images: more epochs where these are few, for a network learns by steps."""
         times = min(max(round(MANY / max(n, 1)), 1), MOST_TIMES)
@@ -42,6 +51,11 @@ EFFORTS = {
     "best": Effort("tf_efficientnet_lite2", (Stage(64, 1), Stage(128, 9)), features="both views"),
 }
 """Besides ``fast``, which fine-tunes nothing; chosen on the validation slice, see benchmarks/LOG.md."""
+
+
+def chosen_effort(effort: str, student_size: int | None = None) -> Effort:
+    """What a run's options name."""
+    return EFFORTS[effort].at(student_size)
 
 
 def tuning_for(n: int) -> Tuning:
@@ -119,7 +133,7 @@ def _seconds(stages: Sequence[Stage], pace: Mapping[int, Pace], crowd: Crowd, la
 
 
 def fit_schedules(
-    effort: str, paced: Mapping[str, Mapping[int, Pace]], left_s: float | None, crowd: Crowd
+    effort: Effort, paced: Mapping[str, Mapping[int, Pace]], left_s: float | None, crowd: Crowd
 ) -> dict[str, Schedule]:
     """A schedule for each network, by role; of a limit the student may have half, the teacher what is left.
 
@@ -130,11 +144,10 @@ def fit_schedules(
     paced : role -> size -> pace
     left_s : seconds there are
     """
-    stages = EFFORTS[effort].stages_for(crowd.learned_from)
-    last_looks = EFFORTS[effort].last_looks
+    stages = effort.stages_for(crowd.learned_from)
 
     def fitted(role: str, limit_s: float | None) -> Schedule:
-        return fit_schedule(stages, paced[role], crowd, last_looks, limit_s)
+        return fit_schedule(stages, paced[role], crowd, effort.last_looks, limit_s)
 
     if left_s is None or "teacher" not in paced:
         return {role: fitted(role, left_s) for role in paced}
