@@ -1,5 +1,7 @@
 """The tables of a run folder, against the loops that define them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from small_datasets import InMemory
@@ -8,7 +10,7 @@ from assay._types import UNKNOWN
 from assay.data.dataset import Dataset, Skipped
 from assay.fix.result import FixedLabels
 from assay.measure import wilson
-from assay.recipes.outputs import fixed_figures, label_columns, skipped_columns
+from assay.recipes.outputs import fixed_figures, holdout_columns, label_columns, skipped_columns
 
 NAMES = ("a.png", "b.png", "c.png", "d.png", "e,\n.png")
 GIVEN = np.array([0, 1, UNKNOWN, 1, 0])
@@ -40,6 +42,20 @@ def test_each_image_has_its_row(dataset, fixed):
         ("d.png", "yes", "", "no", 0.9, 0.1, "changed", "holdout"),
         ("e,\n.png", "no", "", "", 0.0, 0.0, "skipped", "truncated"),
     ]
+
+
+def test_what_the_model_is_judged_by_is_listed(dataset):
+    """Its word on each held-out image, beside the trusted one; which of them no figure counts, and why."""
+    known = replace(dataset, trusted=np.array([1, UNKNOWN, 0, 0, 1]))
+    rows = np.array([0, 2, 3, 4])
+    found = holdout_columns(known, POSTERIOR[rows], rows, ("c.png",))
+    assert [*zip(*found, strict=True)] == [
+        ("a.png", "yes", "yes", 0.8, ""),
+        ("c.png", "no", "yes", 0.6, "copy"),
+        ("d.png", "no", "no", 0.9, ""),
+        ("e,\n.png", "yes", "", 0.0, "truncated"),
+    ]
+    assert holdout_columns(known, POSTERIOR[:0], rows[:0], ()) == [[]] * 5
 
 
 def test_skipped_images_are_listed_with_their_reason(dataset):

@@ -15,8 +15,8 @@ from assay.recipes import run
 from assay.recipes.outputs import LABEL_COLUMNS, read_facts
 
 
-def rows_of(out) -> list[dict[str, str]]:
-    with (out / "labels.csv").open(newline="") as file:
+def rows_of(out, name="labels.csv") -> list[dict[str, str]]:
+    with (out / name).open(newline="") as file:
         return list(csv.DictReader(file))
 
 
@@ -58,6 +58,16 @@ def test_the_model_is_measured_beside_the_baseline(finished):
         ours.accuracy.estimate - baseline.accuracy.estimate
     )
     assert result.better_than_baseline is True
+
+
+def test_each_image_behind_the_figure_is_listed(finished):
+    """holdout.csv has them in input order; counted, they are the accuracy."""
+    held = rows_of(finished.out, "holdout.csv")
+    assert [row["name"] for row in held] == [
+        row["name"] for row in rows_of(finished.out) if row["reason"] == "holdout"
+    ]
+    right = [row["predicted"] == row["trusted"] for row in held if not row["reason"]]
+    assert finished.result.evaluations["assay"].accuracy.estimate == np.mean(right)
 
 
 def test_the_noise_is_found(finished, small_data):
@@ -120,6 +130,7 @@ def test_without_a_holdout_everything_is_learned_from(small_data, options, tmp_p
     """With --holdout 0 no seal is opened and the accuracy of the model is not measured, and that is said."""
     result = run(small_data.images, tmp_path / "out", replace(options, holdout=0))
     assert set(result.evaluations) == {"assay_cross_validated", "labels_cross_validated"}
+    assert rows_of(tmp_path / "out", "holdout.csv") == []
     assert result.evaluations["assay_cross_validated"].n == 120
     assert result.better_than_baseline is None
     record = json.loads((tmp_path / "out" / "run.json").read_text())

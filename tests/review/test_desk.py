@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from review_runs import write_run
 
-from assay._errors import UsageError
+from assay._errors import DataError, UsageError
 from assay.data.decisions import Stale
 from assay.review.exports import corrected_columns, corrected_labels
 from assay.review.neighbours import Neighbour
+from assay.review.run import read_review_run
 from assay.review.why import locked, reasons
 
 
@@ -191,10 +192,22 @@ def test_corrected_labels_have_their_source(desk):
     assert names == list(desk.run.names)
     assert (labels[4], sources[4]) == ("ash", "decided")
     assert (labels[0], sources[0]) == ("ash", "trusted")
+    assert (labels[2], sources[2]) == ("cedar", "trusted")
     assert (labels[3], sources[3]) == ("", "skipped")
     unsure = desk.run.actions.index("unsure")
     assert labels[unsure] == desk.run.label(int(desk.run.given[unsure])) or unsure == 4
     assert "3.png" not in corrected_labels(desk)
+
+
+def test_a_run_that_did_not_keep_its_held_out_labels(tmp_path, images):
+    """One of a former version: its word on held-out images is exported; labels of another run are refused."""
+    folder = write_run(tmp_path / "out", images=images)
+    held = folder / "holdout.csv"
+    held.write_text(held.read_text().replace("2.png", "other.png"))
+    with pytest.raises(DataError, match=r"holdout\.csv: 'other\.png' is not of this run; run it again$"):
+        read_review_run(folder)
+    held.unlink()
+    assert read_review_run(folder).held_out_labels == {}
 
 
 def test_decisions_on_images_that_are_gone_are_kept_aside(tmp_path, images):
@@ -203,7 +216,6 @@ def test_decisions_on_images_that_are_gone_are_kept_aside(tmp_path, images):
     from assay.review.desk import Desk
     from assay.review.neighbours import Neighbours
     from assay.review.queue import order_images
-    from assay.review.run import read_review_run
 
     run = read_review_run(write_run(tmp_path / "out", images=images))
     store = open_decisions(tmp_path / "out" / "decisions.sqlite")

@@ -14,7 +14,7 @@ from small_runs import draw_image
 
 from assay.data.write import write_json
 from assay.data.write_rows import write_rows
-from assay.recipes.outputs import LABEL_COLUMNS
+from assay.recipes.outputs import HOLDOUT_COLUMNS, LABEL_COLUMNS
 from assay.recipes.record import SCHEMA
 
 N = 40
@@ -61,6 +61,9 @@ def write_run(
         ["holdout" if row == 2 else "truncated" if row == 3 else "" for row in rows.tolist()],
     ]
     (folder / "model").mkdir(parents=True)
+    # The model is wrong about it.
+    held = [[names[2]], [words[truth[2]]], [words[truth[1]]], ["0.6"], [""]]
+    write_rows(folder / "holdout.csv", HOLDOUT_COLUMNS, held)
     write_rows(folder / "labels.csv", LABEL_COLUMNS, columns)
     write_json(folder / "model" / "labels.json", {"labels": list(labels), "titles": list(titles)})
     write_json(folder / "noise.json", {"transition": (np.full((3, 3), 0.1) + 0.7 * np.eye(3)).tolist()})

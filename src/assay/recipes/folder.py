@@ -16,6 +16,7 @@ from assay.recipes.record import SCHEMA
 RESULTS = (
     "noise.json",
     "labels.csv",
+    "holdout.csv",
     "evaluation.json",
     "skipped.csv",
     *(f"model/{name}" for name in (*FILES, GRAPH, MANIFEST)),

@@ -1,14 +1,14 @@
 """The files of a run folder, besides run.json and the model: written from a result, read back as facts."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from assay._errors import DataError
-from assay._types import UNKNOWN, Labels
+from assay._types import UNKNOWN, Labels, Probs
 from assay.data.dataset import Dataset
 from assay.data.write import write_json
 from assay.data.write_rows import write_rows
@@ -30,9 +30,14 @@ WATCHED = "watched"
 
 SKIPPED_COLUMNS = ("name", "reason", "detail")
 
+HOLDOUT_COLUMNS = ("name", "trusted", "predicted", "confidence", "reason")
+
+COPY = "copy"
+"""The reason, in holdout.csv, of an image that the figures leave out: its picture was learned from."""
+
 
 def write_outputs(result: RunResult, holdout: Labels) -> None:
-    """Write noise.json, labels.csv, skipped.csv and evaluation.json.
+    """Write noise.json, labels.csv, holdout.csv, skipped.csv and evaluation.json.
 
     Parameters
     ----------
@@ -48,6 +53,10 @@ def write_outputs(result: RunResult, holdout: Labels) -> None:
     watched = learned.watched if learned.watched is not None else holdout[:0]
     columns = label_columns(dataset, learned.fixed, {WATCHED: watched, HOLDOUT: holdout})
     write_rows(folder / "labels.csv", LABEL_COLUMNS, columns)
+    says = np.round(learned.says(holdout), 4)
+    write_rows(
+        folder / "holdout.csv", HOLDOUT_COLUMNS, holdout_columns(dataset, says, holdout, result.left_out)
+    )
     write_rows(folder / "skipped.csv", SKIPPED_COLUMNS, skipped_columns(dataset))
     write_json(folder / "evaluation.json", _evaluation(result))
 
@@ -106,6 +115,32 @@ def label_columns(dataset: Dataset, fixed: FixedLabels, apart: Mapping[str, Labe
         np.round(fixed.p_given, 4).tolist(),
         fixed.actions.tolist(),
         reasons.tolist(),
+    ]
+
+
+def holdout_columns(
+    dataset: Dataset, says: Probs, holdout: Labels, left_out: Collection[str]
+) -> list[list[Any]]:
+    """The columns of holdout.csv: what the model says of the images that it is judged by, in input order.
+
+    Parameters
+    ----------
+    says : (H, K) of the held-out images
+    left_out : names of those that the figures leave out
+    """
+    words = np.array(dataset.classes, dtype=object)
+    names = [dataset.names[row] for row in holdout]
+    reasons = [
+        dataset.skipped[row].reason if row in dataset.skipped else COPY if name in left_out else ""
+        for row, name in zip(holdout.tolist(), names, strict=True)
+    ]
+    seen = dataset.usable[holdout]
+    return [
+        names,
+        words[dataset.trusted[holdout]].tolist(),
+        np.where(seen, words[says.argmax(axis=1)], "").tolist(),
+        np.where(seen, says.max(axis=1), 0.0).tolist(),
+        reasons,
     ]
 
 

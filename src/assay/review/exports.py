@@ -32,13 +32,16 @@ def export(desk: Desk, name: str) -> tuple[bytes, str] | None:
 def corrected_columns(desk: Desk) -> list[list[str]]:
     """A label for every image and where it is from: a person, the trusted labels, or the run's fix.
 
-    Where the run is unsure the given label stays, with the source ``unsure``; skipped images have none.
+    Held-out images have their trusted label too. Where the run is unsure the given label stays, with the
+    source ``unsure``; skipped images have none.
     """
     labels, sources = [], []
     for row, action in enumerate(desk.run.actions):
         decided = desk.state(row).label
         if decided is not None:
             label, source = decided, "decided"
+        elif row in desk.run.held_out_labels:
+            label, source = desk.run.labels[desk.run.held_out_labels[row]], "trusted"
         elif action == "unsure":
             label, source = desk.run.label(int(desk.run.given[row])) or "", action
         else:

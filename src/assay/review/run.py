@@ -2,15 +2,17 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from assay._errors import UsageError
+from assay._errors import DataError, UsageError
 from assay._types import UNKNOWN, Mask, Transition
 from assay.data.dataset import ImageSource
+from assay.data.tables import read_table
 from assay.recipes.finished import FinishedRun, open_images, read_finished_run
 
 
@@ -22,6 +24,9 @@ class ReviewRun(FinishedRun):
     """Reads the bytes of row i."""
     transition: Transition | None
     """P(given | true), where the run could estimate it."""
+    held_out_labels: Mapping[int, int]
+    """Row -> trusted label of the held-out images, for exports alone: nothing here may learn from them.
+    Empty if the run kept none."""
 
     @property
     def digest(self) -> str:
@@ -68,7 +73,21 @@ def read_review_run(
         **vars(run),
         images=open_images(run, images or _place(run, command), follow_symlinks=follow_symlinks),
         transition=_transition(folder, len(run.labels)),
+        held_out_labels=_held_out_labels(run),
     )
+
+
+def _held_out_labels(run: FinishedRun) -> dict[int, int]:
+    file = run.folder / "holdout.csv"
+    if not file.is_file():  # a run of a former version
+        return {}
+    rows = {name: row for row, name in enumerate(run.names)}
+    index = {label: i for i, label in enumerate(run.labels)}
+    table = read_table(file, path_column="name", label_column="trusted")
+    try:
+        return {rows[name]: index[trusted] for name, trusted, *_ in table.rows}
+    except (KeyError, ValueError) as error:
+        raise DataError(f"{file}: {error} is not of this run; run it again") from None
 
 
 def _transition(folder: Path, n_classes: int) -> Transition | None:
