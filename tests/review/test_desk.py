@@ -58,6 +58,23 @@ def test_several_are_undone_at_once(desk):
     assert [item - 1 for item, _ in desk.undo("one", 10)] == rows[::-1]
 
 
+def test_undo_goes_on_before_what_somebody_else_changed(desk):
+    """The window is told once; the other's word stays."""
+    mine, theirs = desk.order.rows[:2].tolist()
+    decide(desk, mine, 0)
+    decide(desk, theirs, 0)
+    desk.decide([(theirs, 1, 1)], client="two")
+    ((item, outcome),) = desk.undo("one", 2)
+    assert item == theirs + 1
+    assert isinstance(outcome, Stale)
+    ((item, outcome),) = desk.undo("one")
+    assert (item, outcome.kind) == (mine + 1, "undo")
+    assert desk.undo("one") == []
+    assert desk.state(theirs).label == "birch"
+    desk.undo("two")
+    assert desk.undo("one")[0][0] == theirs + 1
+
+
 def test_a_card_says_all(desk):
     """Given, proposed, how sure, what a person said, and where it goes from here."""
     row = int(desk.order.rows[5])

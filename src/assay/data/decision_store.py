@@ -3,7 +3,7 @@
 import contextlib
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -90,13 +90,17 @@ class DecisionStore:
         self.refresh()
         return found
 
-    def undo(self, *, who: str, client: str) -> Decision | Stale | None:
+    def undo(self, *, who: str, client: str, told: Collection[str] = ()) -> Decision | Stale | None:
         """Take back the newest row that this client wrote; None if it has none left.
 
         It is stale if the image was decided elsewhere since.
+
+        Parameters
+        ----------
+        told : images of which the client knows that, whose stale rows are passed over
         """
         with self._writing():
-            found = self._newest_of(client)
+            found = self._newest_of(client, told)
             if found is None:
                 return None
             state = self.states[found.name]
@@ -161,13 +165,17 @@ class DecisionStore:
         values = [_bytes(row.name), row.revision, row.kind, *texts, row.at, row.client]
         self.connection.execute(_INSERT, values)
 
-    def _newest_of(self, client: str) -> Decision | None:
-        """The newest row of a client that was not taken back, by anybody."""
+    def _newest_of(self, client: str, told: Collection[str]) -> Decision | None:
+        """The newest row of a client that was not taken back, by anybody; of what it was told, that holds."""
         found = self.connection.execute(
             f"{_SELECT} WHERE client = ? AND kind != 'undo' ORDER BY id DESC", [client]
         )
         rows = (Decision(*values[1:]) for values in found)
-        return next((row for row in rows if row in self.states[row.name].history), None)
+        for row in rows:
+            state = self.states[row.name]
+            if state.last == row or (row in state.history and row.name not in told):
+                return row
+        return None
 
 
 def open_decisions(path: Path) -> DecisionStore:

@@ -64,6 +64,9 @@ class Desk:
     _place: Int[np.ndarray, "N"] = field(init=False, repr=False)
     """Of each row in the order; -1 for those that are not in it."""
 
+    _told: dict[str, frozenset[str]] = field(init=False, repr=False, default_factory=dict)
+    """Window -> images that it decided, of which it knows that somebody else did so since."""
+
     def __post_init__(self) -> None:
         self._row_of = {name: row for row, name in enumerate(self.run.names)}
         self._place = np.full(len(self.run), -1, dtype=np.int64)
@@ -138,17 +141,21 @@ class Desk:
     def undo(self, client: str, count: int = 1) -> list[tuple[int, Decision | Stale]]:
         """Take back what a window decided last, up to ``count`` images; fewer if no more are left.
 
+        Where somebody else decided since, the window is told once; its next undo goes on before that.
+
         Returns
         -------
         Each item, 0 if the run has that image no more, and what became of it.
         """
         found: list[tuple[int, Decision | Stale]] = []
         for _ in range(count):
-            outcome = self.store.undo(who=self.who, client=client)
+            told = self._told.get(client, frozenset())
+            outcome = self.store.undo(who=self.who, client=client, told=told)
             if outcome is None:
                 break
             found.append((self._row_of.get(outcome.name, -1) + 1, outcome))
             if isinstance(outcome, Stale):
+                self._told[client] = told | {outcome.name}
                 break
         return found
 
