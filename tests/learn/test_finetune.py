@@ -173,6 +173,23 @@ def test_what_is_learned_depends_on_no_lot_and_no_statistics(lesson, backbones, 
     assert all(torch.equal(held, before[name]) for name, held in student.network.named_buffers())
 
 
+def test_each_image_is_seen_through_a_window_of_its_own(lesson, backbones):
+    """Another one in the next step; drawn by seed, so that a run that goes on sees the same."""
+    student = Student(deepcopy(backbones[32].network), _head(lesson, backbones[32])).train()
+    material, look = Material(lesson.squares, lesson.rows, lesson.targets), to_pixels(backbones[32])
+    drawn = []
+
+    def watching(images, windows=None):
+        drawn.append(windows.extent)
+        return look(images, windows)
+
+    for seed in (0, 0, 1):
+        loop._learn_from(student, material, np.arange(5), TUNING.augment, watching, (seed,))
+    assert [len(np.unique(extent)) for extent in drawn] == [10, 10, 10]
+    assert np.array_equal(drawn[0], drawn[1])
+    assert not np.array_equal(drawn[0], drawn[2])
+
+
 def test_nothing_is_left_to_chance_or_to_the_order_of_images(lesson, backbones):
     """Whatever normalises by a batch or drops out stays as it is when asked; the rest learns."""
     network = deepcopy(backbones[32].network)

@@ -16,6 +16,7 @@ from jaxtyping import Float
 from PIL import Image, ImageFilter
 
 from assay._types import Batch, Pixels
+from assay.learn.windows import Windows, draw_windows
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,11 @@ class Augment:
     """How often and how strongly; a share of 0 leaves a step out."""
 
     shift: float = 1 / 8
-    """How far a crop may move, as a share of the side; what comes in from outside is mirrored."""
+    """How far what is seen may move, as a share of the side; what comes in from outside is mirrored."""
+    zoom: float = 1.2
+    """How many times nearer or farther it may be."""
+    stretch: float = 1.1
+    """How many times wider, or higher."""
     compressed: float = 0.15
     """Share of the images that become JPEGs."""
     quality: tuple[int, int] = (20, 90)
@@ -38,28 +43,22 @@ class Augment:
     """Its side, as a share of the image's."""
 
     def __call__(self, images: Batch, rng: np.random.Generator) -> Float[np.ndarray, "B S S 3"]:
-        """The images changed by chance, float32 from 0 to 255.
+        """The images changed by chance, float32 from 0 to 255, half of them mirrored.
 
         Parameters
         ----------
         images : (B, S, S, 3)
         rng : the source of all chance
         """
-        damaged = self._damaged(self._moved(images, rng), rng)
+        seen = images.copy()
+        mirrored = rng.random(len(images)) < 0.5
+        seen[mirrored] = seen[mirrored, :, ::-1]
+        damaged = self._damaged(seen, rng)
         return self._hide(self._relit(damaged, rng), rng)
 
-    def _moved(self, images: Batch, rng: np.random.Generator) -> Batch:
-        """Half of them mirrored, each shifted."""
-        n, side = images.shape[:2]
-        reach = round(self.shift * side)
-        wide = np.pad(images, ((0, 0), (reach, reach), (reach, reach), (0, 0)), mode="reflect")
-        windows = np.lib.stride_tricks.sliding_window_view(wide, (side, side), axis=(1, 2))
-        down, right = rng.integers(0, 2 * reach + 1, (2, n))
-        # (B, 3, S, S) views, of which only those that are taken are copied.
-        moved = np.ascontiguousarray(windows[np.arange(n), down, right].transpose(0, 2, 3, 1))
-        mirrored = rng.random(n) < 0.5
-        moved[mirrored] = moved[mirrored, :, ::-1]
-        return moved
+    def windows(self, n: int, rng: np.random.Generator) -> Windows:
+        """What is seen of ``n`` images."""
+        return draw_windows(n, rng, shift=self.shift, zoom=self.zoom, stretch=self.stretch)
 
     def _damaged(self, images: Batch, rng: np.random.Generator) -> Batch:
         n = len(images)

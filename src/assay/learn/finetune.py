@@ -35,7 +35,7 @@ from assay.learn.scoring import features_of, score
 from assay.learn.student import Student, put
 from assay.learn.threads import one_thread_each
 
-METHOD = "3"
+METHOD = "4"
 """Another one wherever a checkpoint would be learned on in another way than it began."""
 
 PROBED = 12_000

@@ -210,7 +210,8 @@ def _learn_from(
     seed: Sequence[int],
 ) -> float:
     """The loss summed over ``rows``; its gradients are added to the student's."""
-    pixels = to_pixels(augment(material.squares[rows], np.random.default_rng(seed)))
+    rng = np.random.default_rng(seed)
+    pixels = to_pixels(augment(material.squares[rows], rng), augment.windows(len(rows), rng))
     targets = torch.from_numpy(material.targets[rows].astype(np.float32)).to(student.device)
     lots, total = torch.tensor_split(pixels, _lots(pixels) if student.device.type == "cpu" else 1), 0.0
     for few, wanted in zip(lots, torch.tensor_split(targets, len(lots)), strict=True):

@@ -1,7 +1,7 @@
 """Squares of bytes or augmented numbers to what a network takes."""
 
-from collections.abc import Callable
 from functools import cache
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -10,9 +10,16 @@ from torch.nn import functional
 
 from assay.data.resize import reach, sharpness
 from assay.embed.backbone import TimmBackbone
+from assay.learn.windows import Windows
 
-ToPixels = Callable[[Float[np.ndarray, "B S S 3"]], torch.Tensor]
-"""Images (B, s, s, 3) from 0 to 255 to normalised pixels (B, 3, S, S)."""
+
+@runtime_checkable
+class ToPixels(Protocol):
+    """Images (B, s, s, 3) from 0 to 255, or windows of them, to normalised pixels (B, 3, S, S)."""
+
+    def __call__(  # noqa: D102  # the class says it
+        self, images: Float[np.ndarray, "B S S 3"], windows: Windows | None = None
+    ) -> torch.Tensor: ...
 
 
 def to_pixels(backbone: TimmBackbone) -> ToPixels:
@@ -20,28 +27,40 @@ def to_pixels(backbone: TimmBackbone) -> ToPixels:
 
     Unlike that it does not round to bytes in between; half a shade is nothing beside augmentation.
     """
-    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (backbone.mean, backbone.std))
-    factor, offset = 1 / (255 * std), mean / std
+    mean, std = torch.tensor(backbone.mean), torch.tensor(backbone.std)
+    factor, offset, sharp = 1 / (255 * std), mean / std, backbone.interpolation == "sharp"
 
-    def convert(images: Float[np.ndarray, "B S S 3"]) -> torch.Tensor:
-        pixels = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
-        if pixels.shape[2] != backbone.size:
-            pixels = resized(pixels, backbone.size, sharp=backbone.interpolation == "sharp")
-        pixels = pixels.clamp_(0, 255).mul_(factor).sub_(offset)
-        return pixels.contiguous(memory_format=torch.channels_last)
+    def convert(images: Float[np.ndarray, "B S S 3"], windows: Windows | None = None) -> torch.Tensor:
+        pixels = torch.from_numpy(images)
+        if windows is not None or pixels.shape[1] != backbone.size:
+            pixels = resized(pixels, backbone.size, windows, sharp=sharp)
+        # A new tensor, whether it was resized or not; in the order of memory that networks want.
+        return pixels.clamp(0, 255).mul_(factor).sub_(offset).permute(0, 3, 1, 2)
 
     return convert
 
 
-def resized(pixels: torch.Tensor, size: int, *, sharp: bool) -> torch.Tensor:
-    """Planes (B, C, s, s) at ``size``, by products of matrices, which take a quarter of torch's own time."""
-    side = pixels.shape[2]
-    resize, share = bicubic(side, size), sharpness(size / side) if sharp else 0.0
-    enlarged = resize @ pixels @ resize.T
+def resized(
+    pixels: Float[torch.Tensor, "B s s 3"], size: int, windows: Windows | None, *, sharp: bool
+) -> Float[torch.Tensor, "B S S 3"]:
+    """Images, or windows of them, at ``size``, by products of matrices: a quarter of torch's own time."""
+    side = pixels.shape[1]
+    share = sharpness(size / side) if sharp else 0.0
+    down, right = windows.matrices(side, size) if windows else 2 * (bicubic(side, size),)
+    enlarged = _product(down, pixels, right)
     if share == 0:
         return enlarged
-    soft = softened(side, size)
-    return (1 + share) * enlarged - share * (soft @ pixels @ soft.T)
+    soft = _product(softened(down, size / side), pixels, softened(right, size / side))
+    return (1 + share) * enlarged - share * soft
+
+
+def _product(
+    down: torch.Tensor, pixels: Float[torch.Tensor, "B s s 3"], right: torch.Tensor
+) -> Float[torch.Tensor, "B S S 3"]:
+    """One matrix, or one for each image, for columns and for rows."""
+    n, side, size = len(pixels), pixels.shape[1], down.shape[-2]
+    wide = (right @ pixels.transpose(1, 2).reshape(n, side, side * 3)).view(n, size, side, 3)
+    return (down @ wide.transpose(1, 2).reshape(n, side, size * 3)).view(n, size, size, 3)
 
 
 @cache
@@ -55,11 +74,11 @@ def bicubic(side: int, size: int) -> Float[torch.Tensor, "S s"]:
     return enlarged[0, 0].contiguous()
 
 
-@cache
-def softened(side: int, size: int) -> Float[torch.Tensor, "S s"]:
-    """What enlarges a column and takes the mean of each pixel's surroundings; the border continues."""
-    far = reach(size / side)
+def softened(enlarging: torch.Tensor, factor: float) -> torch.Tensor:
+    """Matrices (…, S, s) that also take the mean of each pixel's surroundings; the border continues."""
+    far = reach(factor)
     whole = int(far)
     weights = torch.tensor([far - whole, *[1.0] * (2 * whole + 1), far - whole]) / (2 * far + 1)
-    enlarged = functional.pad(bicubic(side, size).T[None], (whole + 1, whole + 1), mode="replicate")[0]
-    return (enlarged.unfold(1, len(weights), 1) @ weights).T.contiguous()
+    columns = enlarging.reshape(-1, *enlarging.shape[-2:]).transpose(1, 2)
+    wide = functional.pad(columns, (whole + 1, whole + 1), mode="replicate")
+    return (wide.unfold(2, len(weights), 1) @ weights).transpose(1, 2).reshape(enlarging.shape)

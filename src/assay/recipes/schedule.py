@@ -47,7 +47,7 @@ class Effort:
 
 
 EFFORTS = {
-    "balanced": Effort("tf_efficientnet_lite0", (Stage(64, 1), Stage(96, 8))),
+    "balanced": Effort("tf_efficientnet_lite0", (Stage(64, 1), Stage(128, 5))),
     "best": Effort("tf_efficientnet_lite2", (Stage(64, 1), Stage(128, 9)), features="both views"),
 }
 """Besides ``fast``, which fine-tunes nothing; chosen on the validation slice, see benchmarks/LOG.md."""
