@@ -5,11 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-pytest.importorskip("torch")
-
 from assay.learn.augment import Augment, compress, soften
-
-pytestmark = pytest.mark.train
 
 NOTHING = Augment(compressed=0.0, blurred=0.0, light=0.0, hidden=0.0)
 

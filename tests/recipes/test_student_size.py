@@ -20,12 +20,11 @@ from assay.recipes.schedule import EFFORTS, Effort
 
 pytestmark = [pytest.mark.train, pytest.mark.slow]
 
-FORMER = Effort("tf_efficientnet_lite0", (Stage(32, 1),))
+TODAY = Effort("tf_efficientnet_lite0", (Stage(40, 1),))
 
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch):
-    monkeypatch.setitem(EFFORTS, "balanced", FORMER)
     monkeypatch.setattr("assay.recipes.schedule.MOST_TIMES", 2)
     with quick_probe(), quick_learning():
         yield
@@ -40,9 +39,15 @@ def asked(tmp_path):
     return data.images, RunOptions(read=read, backbone="tiny", cache=cache, effort="balanced")
 
 
-def test_a_run_that_another_version_began_goes_on_at_todays_size(asked, tmp_path, monkeypatch):
-    """It is planned anew, and ends as one does that was asked for that size from the start."""
+@pytest.mark.parametrize(
+    "former",
+    [replace(TODAY, stages=(Stage(32, 1),)), replace(TODAY, student="tf_efficientnet_lite1")],
+    ids=["size", "network"],
+)
+def test_a_run_that_another_version_began_goes_on_as_todays(former, asked, tmp_path, monkeypatch):
+    """At another size or with another network it is planned anew, and ends as one that was asked for both."""
     images, options = asked
+    monkeypatch.setitem(EFFORTS, "balanced", former)
 
     def killing(line):
         if line.startswith("epoch 1 "):
@@ -50,14 +55,15 @@ def test_a_run_that_another_version_began_goes_on_at_todays_size(asked, tmp_path
 
     with pytest.raises(KeyboardInterrupt):
         run(images, tmp_path / "begun", options, say=killing)
-    told = replace(options, student_size=40)
+    told = replace(options, student_size=40, student=TODAY.student)
     assert "epochs: 2 at 40 px;" in plan_run(images, tmp_path / "told", told).fine_tuning
     run(images, tmp_path / "told", told)
-    monkeypatch.setitem(EFFORTS, "balanced", replace(FORMER, stages=(Stage(40, 1),)))
+    monkeypatch.setitem(EFFORTS, "balanced", TODAY)
     run(images, tmp_path / "begun", options)
     for name in ("begun", "told"):
         record = json.loads((tmp_path / name / "run.json").read_text())
-        assert record["fine_tuning"]["student"]["stages"] == [[40, 2]]
+        planned = record["fine_tuning"]["student"]
+        assert (planned["network"], planned["stages"]) == (TODAY.student, [[40, 2]])
         assert load_runtime(tmp_path / name).size == 40
     weights = [(tmp_path / name / "model" / "model.safetensors").read_bytes() for name in ("begun", "told")]
     assert weights[0] == weights[1]

@@ -120,18 +120,28 @@ def test_what_was_acknowledged_survives_a_kill(run, visit):
 
 
 def test_two_tabs_cannot_overwrite_each_other(run, visit):
-    """The later one is told who was first and shown how it is now; its next decision counts."""
+    """The later one is told who was first and shown how it is now; its next decision counts, also when the
+    first one undoes: that is told so, and its next undo takes back what it decided before.
+    """
     with serving(run) as server:
-        page, other = visit(server.address), visit(server.address)
-        image = item(page)
+        page = visit(server.address)
+        before = press(page, "3")
+        other, image = visit(server.address), item(page)
         assert item(other) == image
         press(page, "1")
         other.keyboard.press("2")
         until(other, "document.querySelector('#alert').textContent != ''")
         assert f"Not saved: mia decided image {image} elsewhere" in other.text_content("#alert")
         assert "Decided: ash" in other.text_content("#card")
-        assert labels(run) == {image: "ash"}
+        assert labels(run) == {before: "cedar", image: "ash"}
         press(other, "2")
+        page.keyboard.press("u")
+        until(page, "document.querySelector('#alert').textContent.includes('not undone')")
+        assert item(page) == image
+        assert labels(run) == {before: "cedar", image: "birch"}
+        page.keyboard.press("u")
+        until(page, "document.querySelector('#status').textContent.startsWith('Undone')")
+        assert item(page) == before
         assert labels(run) == {image: "birch"}
         rows = read_rows(run / "decisions.sqlite")[f"{image - 1}.png"]
         assert rows.revision == 2

@@ -64,7 +64,7 @@ def test_undo_goes_on_before_what_somebody_else_changed(desk):
     decide(desk, mine, 0)
     decide(desk, theirs, 0)
     desk.decide([(theirs, 1, 1)], client="two")
-    ((item, outcome),) = desk.undo("one", 2)
+    ((item, outcome),) = desk.undo("one")
     assert item == theirs + 1
     assert isinstance(outcome, Stale)
     ((item, outcome),) = desk.undo("one")
@@ -73,6 +73,23 @@ def test_undo_goes_on_before_what_somebody_else_changed(desk):
     assert desk.state(theirs).label == "birch"
     desk.undo("two")
     assert desk.undo("one")[0][0] == theirs + 1
+
+
+def test_what_somebody_else_changed_counts_among_several(desk):
+    """One undo for a page takes back the others of that page, and none from before it."""
+    before, first, second, third = desk.order.rows[:4].tolist()
+    decide(desk, before, 0)
+    desk.decide([(row, 0, 0) for row in (first, second, third)], client="one")
+    desk.decide([(second, 1, 1)], client="two")
+    found = desk.undo("one", 3)
+    assert [item - 1 for item, _ in found] == [third, second, first]
+    assert [isinstance(outcome, Stale) for _, outcome in found] == [False, True, False]
+    assert (desk.state(before).is_decided, desk.state(second).label) == (True, "birch")
+    # Decided anew and changed anew, it is told anew.
+    desk.decide([(second, 0, 2)], client="one")
+    desk.decide([(second, 1, 3)], client="two")
+    ((item, outcome),) = desk.undo("one")
+    assert (item, isinstance(outcome, Stale)) == (second + 1, True)
 
 
 def test_a_card_says_all(desk):

@@ -46,7 +46,9 @@ def resized(
     """Images, or windows of them, at ``size``, by products of matrices: a quarter of torch's own time."""
     side = pixels.shape[1]
     share = sharpness(size / side) if sharp else 0.0
-    down, right = windows.matrices(side, size) if windows else 2 * (bicubic(side, size),)
+    down, right = 2 * (bicubic(side, size),)
+    if windows is not None:
+        down, right = map(torch.from_numpy, windows.matrices(side, size))
     enlarged = _product(down, pixels, right)
     if share == 0:
         return enlarged

@@ -2,16 +2,18 @@
 
 A picture that is shifted by parts of a pixel and seen a little nearer or farther is a new one each time, and
 costs no more than enlarging does: the products of matrices that resize (``pixels.resized``) take another
-matrix for each picture. What lies outside is mirrored.
+matrix for each picture. (Pictures that are held as large as they are seen were not resized before.) What
+lies outside is mirrored.
 """
 
 import math
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
-import torch
 from jaxtyping import Float, Int
+
+Matrices = Float[np.ndarray, "B S s"]
+"""What resizes columns or rows of s pixels to S, one for each of B pictures."""
 
 SHARPEST = -0.5
 """Of Keys' cubic kernel: Pillow's, and torch's with antialias."""
@@ -26,7 +28,7 @@ class Windows:
     extent: Float[np.ndarray, "2 B"]
     """1 is all of the picture."""
 
-    def matrices(self, side: int, size: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def matrices(self, side: int, size: int) -> tuple[Matrices, Matrices]:
         """What resizes the windows' columns and rows of ``side`` pixels to ``size``: twice (B, S, s)."""
         down, right = (_resizing(side, size, *each) for each in zip(self.middle, self.extent, strict=True))
         return down, right
@@ -48,23 +50,22 @@ def draw_windows(n: int, rng: np.random.Generator, *, shift: float, zoom: float,
 
 def _resizing(
     side: int, size: int, middle: Float[np.ndarray, "B"], extent: Float[np.ndarray, "B"]
-) -> Float[torch.Tensor, "B S s"]:
+) -> Matrices:
     """Bicubic (Keys 1981, doi:10.1109/TASSP.1981.1163711), wider where it shrinks, so nothing is aliased.
 
-    Each row of a matrix has weights for few places; they are put among those of the picture and its mirror
-    images, which are then folded onto the picture.
+    Each row of a matrix has weights for few places, some of them outside: those fall on what they mirror.
     """
     places = (np.arange(size, dtype=np.float32) + 0.5) / size - 0.5
     wanted = side * (middle[:, None] + extent[:, None] * places).astype(np.float32) - 0.5
     widths = np.maximum(1.0, extent * side / size).astype(np.float32)[:, None, None]
     far = math.ceil(2 * float(widths.max(initial=1.0)))
-    taps = np.floor(wanted).astype(np.int64)[:, :, None] + np.arange(1 - far, far + 1)
+    taps = np.floor(wanted)[:, :, None] + np.arange(1 - far, far + 1, dtype=np.float32)
     weights = _cubic(np.abs(wanted[:, :, None] - taps) / widths)
     weights /= weights.sum(axis=2, keepdims=True)
-    first, last = int(taps.min(initial=0)), int(taps.max(initial=side - 1))
-    spread = np.zeros((*wanted.shape, last - first + 1), dtype=np.float32)
-    np.put_along_axis(spread, taps - first, weights, axis=2)
-    return torch.from_numpy(spread) @ _folding(side, first, last)
+    inside = _mirrored(taps.astype(np.int64), side)
+    rows = np.arange(wanted.size).reshape(*wanted.shape, 1)
+    summed = np.bincount((rows * side + inside).ravel(), weights.ravel(), wanted.size * side)
+    return summed.astype(np.float32).reshape(*wanted.shape, side)
 
 
 def _cubic(x: Float[np.ndarray, "B S T"]) -> Float[np.ndarray, "B S T"]:
@@ -74,14 +75,8 @@ def _cubic(x: Float[np.ndarray, "B S T"]) -> Float[np.ndarray, "B S T"]:
     return np.where(x < 1, near, np.where(x < 2, away, np.float32(0)))
 
 
-@cache
-def _folding(side: int, first: int, last: int) -> Float[torch.Tensor, "J s"]:
-    """Places from ``first`` to ``last``, some of them outside, to those of the picture that they mirror."""
-    return torch.eye(side)[torch.from_numpy(_mirrored(np.arange(first, last + 1), side))]
-
-
-def _mirrored(places: Int[np.ndarray, "J"], side: int) -> Int[np.ndarray, "J"]:
-    """The border itself comes once, as in NumPy's ``reflect``."""
+def _mirrored(places: Int[np.ndarray, "B S T"], side: int) -> Int[np.ndarray, "B S T"]:
+    """Places inside the picture; the border itself comes once, as in NumPy's ``reflect``."""
     if side == 1:
         return np.zeros_like(places)
     found: np.ndarray = side - 1 - np.abs(places % (2 * side - 2) - (side - 1))

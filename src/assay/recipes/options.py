@@ -69,7 +69,8 @@ class RunOptions:
     student: str | None = None
     """The network that is fine-tuned; None: that of the effort."""
     student_size: int | None = None
-    """Side in pixels of the images that its model takes, and learns from in the end; None: the effort's."""
+    """Side in pixels of the images that its model takes, and learns from in the end, as a teacher does; None:
+    the effort's."""
     teacher: str | None = None
     """A network, larger as a rule, that is fine-tuned before the student and corrects its labels."""
     time_limit: float | None = None

@@ -53,7 +53,7 @@ def write_outputs(result: RunResult, holdout: Labels) -> None:
     watched = learned.watched if learned.watched is not None else holdout[:0]
     columns = label_columns(dataset, learned.fixed, {WATCHED: watched, HOLDOUT: holdout})
     write_rows(folder / "labels.csv", LABEL_COLUMNS, columns)
-    says = np.round(learned.says(holdout), 4)
+    says = learned.says(holdout)
     write_rows(
         folder / "holdout.csv", HOLDOUT_COLUMNS, holdout_columns(dataset, says, holdout, result.left_out)
     )
@@ -139,7 +139,7 @@ def holdout_columns(
         names,
         words[dataset.trusted[holdout]].tolist(),
         np.where(seen, words[says.argmax(axis=1)], "").tolist(),
-        np.where(seen, says.max(axis=1), 0.0).tolist(),
+        np.where(seen, np.round(says.max(axis=1).astype(np.float64), 4), 0.0).tolist(),
         reasons,
     ]
 

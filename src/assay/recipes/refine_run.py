@@ -127,11 +127,11 @@ def _effort(options: RunOptions) -> Effort:
 
 def _is_planned(record: Mapping[str, Any], networks: Sequence[Network]) -> bool:
     """Whether the run was begun with these networks at these sizes: a former version may have had others."""
-    planned = record.get("fine_tuning", {})
-    return all(
-        network.role in planned and {*planned[network.role]["milliseconds"]} == {*map(str, network.backbones)}
-        for network in networks
-    )
+    planned = {
+        role: (plan["network"], {*plan["milliseconds"]})
+        for role, plan in record.get("fine_tuning", {}).items()
+    }
+    return planned == {one.role: (one.name, {*map(str, one.backbones)}) for one in networks}
 
 
 def _crowd(dataset: Dataset, aside: Aside, learned: Learned) -> Crowd:

@@ -136,12 +136,14 @@ class Desk:
         UsageError : an image that cannot be decided, or a class that there is not; nothing is written
         """
         wishes = [self._wish(row, label, revision) for row, label, revision in wanted]
+        # What somebody makes of these from now on is news again.
+        self._told[client] = self._told.get(client, frozenset()) - {wish.name for wish in wishes}
         return self.store.decide_all(wishes, who=self.who, client=client)
 
     def undo(self, client: str, count: int = 1) -> list[tuple[int, Decision | Stale]]:
         """Take back what a window decided last, up to ``count`` images; fewer if no more are left.
 
-        Where somebody else decided since, the window is told once; its next undo goes on before that.
+        An image that somebody else decided since counts as one of them: the window is told of it, once.
 
         Returns
         -------
@@ -156,7 +158,6 @@ class Desk:
             found.append((self._row_of.get(outcome.name, -1) + 1, outcome))
             if isinstance(outcome, Stale):
                 self._told[client] = told | {outcome.name}
-                break
         return found
 
     def progress(self) -> Progress:

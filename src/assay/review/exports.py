@@ -40,7 +40,7 @@ def corrected_columns(desk: Desk) -> list[list[str]]:
         decided = desk.state(row).label
         if decided is not None:
             label, source = decided, "decided"
-        elif row in desk.run.held_out_labels:
+        elif action != "skipped" and row in desk.run.held_out_labels:
             label, source = desk.run.labels[desk.run.held_out_labels[row]], "trusted"
         elif action == "unsure":
             label, source = desk.run.label(int(desk.run.given[row])) or "", action

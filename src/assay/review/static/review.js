@@ -148,17 +148,27 @@ async function decide(label) {
 async function undo() {
   const done = counts();
   const found = await ask("/undo", { client, count: done.pop() || 1 });
-  if (found.ok) memory.setItem("counts", JSON.stringify(done));
+  if (found.results) memory.setItem("counts", JSON.stringify(done));
   showProgress(found);
   if (found.status === 404) return warn(found.error);
   const [result] = found.results || [];
   if (!result) return warn(problem(found));
+  const left = keptByOthers(found.results);
   if (body.dataset.view !== "review") {
-    location.reload();
-  } else if (result.item) {
-    await showItem(result.item, true);
+    if (left) memory.setItem("warning", left);
+    return location.reload();
   }
-  return found.ok ? say(`Undone. ${title()}`) : warn(problem(found));
+  if (result.item) await showItem(result.item, true);
+  return left ? warn(left) : say(`Undone. ${title()}`);
+}
+
+function keptByOthers(results) {
+  const stale = results.filter((one) => one.stale);
+  if (!stale.length) return "";
+  const undone = results.length - stale.length;
+  const [{ by, item: image }] = stale;
+  const kept = stale.length === 1 ? `${by} decided image ${image}` : `Others decided ${stale.length} images`;
+  return `${undone ? `${undone} undone. ` : ""}${kept} elsewhere meanwhile: not undone.`;
 }
 
 async function move(wanted, words) {
