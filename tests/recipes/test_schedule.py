@@ -7,6 +7,7 @@ pytest.importorskip("timm")
 from assay.learn.finetune import Stage
 from assay.learn.pace import Pace
 from assay.recipes.options import EFFORTS as NAMES
+from assay.recipes.options import RunOptions
 from assay.recipes.schedule import (
     EFFORTS,
     Crowd,
@@ -78,7 +79,7 @@ def test_few_images_are_seen_more_often():
 def test_a_schedule_ends_at_the_size_that_was_asked_for(size, stages):
     """In as many epochs; a stage at images as large or larger gives its epochs to the last."""
     assert Effort("x", STAGES).at(size).stages == stages
-    assert chosen_effort("best", size).features == "both views"
+    assert chosen_effort(RunOptions(effort="best", student_size=size)).features == "both views"
 
 
 def test_a_schedule_is_read_back():

@@ -91,7 +91,7 @@ def _fine_tuning(job: Job, fast_s: float) -> tuple[str, float]:
 
     options, n = job.options, len(job.dataset)
     tuning, networks, classes = tuning_for(n), load_networks(options), len(job.dataset.classes)
-    effort = chosen_effort(options.effort, options.student_size)
+    effort = chosen_effort(options)
     blank = blank_squares(effort.stages_for(n), tuning.batch)
     paced = {one.role: paces(one.backbones, blank, classes, tuning) for one in networks}
     schedules = fit_schedules(effort, paced, time_left(options, fast_s), Crowd(n, n, n))

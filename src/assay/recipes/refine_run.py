@@ -21,7 +21,7 @@ from assay.recipes.assay import Learned
 from assay.recipes.folder import RunFolder
 from assay.recipes.options import RunOptions, Say
 from assay.recipes.refine import Refined, Way, beside_before, refine
-from assay.recipes.schedule import Crowd, Effort, Schedule, chosen_effort, fit_schedules, tuning_for
+from assay.recipes.schedule import Crowd, Schedule, chosen_effort, fit_schedules, tuning_for
 from assay.recipes.sealing import Sealed
 
 Backbones = Mapping[int, TimmBackbone]
@@ -62,14 +62,14 @@ def load_networks(options: RunOptions) -> list[Network]:
     AssayError : as ``load_backbone``
     UsageError : a network without weights to start from
     """
-    student = options.student or _effort(options).student
+    student = options.student or chosen_effort(options).student
     asked = {"teacher": options.teacher, "student": student}
     return [Network(role, _load(name, role, options)) for role, name in asked.items() if name]
 
 
 def _load(name: str, role: str, options: RunOptions) -> Backbones:
     found = {}
-    for stage in _effort(options).stages:
+    for stage in chosen_effort(options).stages:
         # What learns from enlarged pictures learns to see them as they are: sharpened ones gain it nothing.
         backbone = load_backbone(
             name, options.cache, size=stage.size, dtype=options.dtype, interpolation="bicubic"
@@ -92,7 +92,7 @@ def refine_run(
     ----------
     record : run.json, in which the schedules are kept: a resumed run keeps to them
     """
-    options, networks, effort = place.options, load_networks(place.options), _effort(place.options)
+    options, networks, effort = place.options, load_networks(place.options), chosen_effort(place.options)
     aside = set_aside(sealed.data, sealed.copies)
     folder = place.folder.checkpoints
     folder.mkdir(exist_ok=True)
@@ -121,10 +121,6 @@ def refine_run(
     return refined
 
 
-def _effort(options: RunOptions) -> Effort:
-    return chosen_effort(options.effort, options.student_size)
-
-
 def _is_planned(record: Mapping[str, Any], networks: Sequence[Network]) -> bool:
     """Whether the run was begun with these networks at these sizes: a former version may have had others."""
     planned = {
@@ -148,7 +144,7 @@ def _planned(
     crowd: Crowd,
 ) -> dict[str, Any]:
     """The schedules that fit the time, said and as JSON."""
-    schedules = fit_schedules(_effort(place.options), paced, left, crowd)
+    schedules = fit_schedules(chosen_effort(place.options), paced, left, crowd)
     for network in networks:
         schedule = schedules[network.role]
         if schedule.stages:

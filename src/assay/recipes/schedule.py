@@ -7,6 +7,7 @@ from typing import Any
 from assay.learn.finetune import Stage
 from assay.learn.loop import Tuning
 from assay.learn.pace import Pace
+from assay.recipes.options import RunOptions
 
 MANY = 12_000
 """Images of which an epoch has steps enough."""
@@ -53,9 +54,9 @@ EFFORTS = {
 """Besides ``fast``, which fine-tunes nothing; chosen on the validation slice, see benchmarks/LOG.md."""
 
 
-def chosen_effort(effort: str, student_size: int | None = None) -> Effort:
+def chosen_effort(options: RunOptions) -> Effort:
     """What a run's options name."""
-    return EFFORTS[effort].at(student_size)
+    return EFFORTS[options.effort].at(options.student_size)
 
 
 def tuning_for(n: int) -> Tuning:
