@@ -45,8 +45,8 @@ def test_without_a_terminal_a_line_comes_now_and_then(clock, capsys):
     clock[0] = 60
     lines("believe", 2, 5)
     assert capsys.readouterr().err.splitlines() == [
-        "embed: 1,100 of 5,000, 110 a second, 35 s left",
-        "embed: 2,200 of 5,000, 105 a second, 27 s left",
+        "embed: 1,100 of 5,000, 100 a second, 39 s left",
+        "embed: 2,200 of 5,000, 100 a second, 28 s left",
         "believe: 2 of 5, 30 s left",
     ]
 
@@ -64,6 +64,26 @@ def test_a_stage_that_begins_again_has_a_new_rate(clock, capsys):
         clock[0] = second
         lines("ask", done, total)
     assert capsys.readouterr().err.splitlines()[-1] == "ask: 110 of 900, 10 a second, 79 s left"
+
+
+def test_what_was_done_before_does_not_count(clock, capsys):
+    """A resumed run finds most of its images in the cache: they are no measure of those that are left."""
+    lines = Lines(last=0.0)
+    for second, done in ((1, 1000), (2, 40_000), *((2 + 10 * k, 40_000 + 100 * k) for k in range(1, 9))):
+        clock[0] = second
+        lines("embed", done, 50_000)
+    told = capsys.readouterr().err.splitlines()
+    assert told[0] == "embed: 40,100 of 50,000, 3,555 a second, 3 s left"
+    assert told[-1] == "embed: 40,800 of 50,000, 10 a second, 920 s left"
+
+
+def test_slow_steps_have_a_rate(clock, capsys):
+    """One step takes longer than the past that counts."""
+    lines = Lines(last=0.0)
+    for step in range(4):
+        clock[0] = 200.0 * step
+        lines("train", step, 5)
+    assert capsys.readouterr().err.splitlines()[-1] == "train: 3 of 5, 400 s left"
 
 
 def test_quiet_progress_says_nothing(capsys):

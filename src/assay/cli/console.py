@@ -3,6 +3,7 @@
 import os
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,6 +14,10 @@ if TYPE_CHECKING:
 
 SHOW_EVERY_S = 10.0
 """Without a terminal a long step says a line this often, so that a log shows it lives."""
+
+
+RECENT_S = 20.0
+"""By how much of the past the time left is told."""
 
 
 def show(text: str) -> None:
@@ -60,52 +65,53 @@ def _rich_bar() -> "Iterator[Progress]":
     )
     with Bars(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bars:
         tasks: dict[str, int] = {}
-        starts = Starts()
+        rates = Rates()
 
         def advance(stage: str, done: int, total: int) -> None:
             if stage not in tasks:
                 tasks[stage] = int(bars.add_task(stage, total=total, rate=""))
-            task, start = tasks[stage], starts.of(stage, done)
-            rate = done / max(time.monotonic() - start, 1e-6)
+            rate = rates.of(stage, done)
             shown = f"{rate:,.0f}/s" if rate >= 10 else ""
-            bars.update(task, total=total, completed=done, rate=shown)  # type: ignore[arg-type]  # rich's TaskID is an int
+            bars.update(tasks[stage], total=total, completed=done, rate=shown)  # type: ignore[arg-type]  # rich's TaskID is an int
 
         yield advance
 
 
 @dataclass
-class Starts:
-    """When each stage began; one that counts from the beginning again begins again."""
+class Rates:
+    """How fast each stage goes, of late: what was found in a cache does not count for long."""
 
-    seen: dict[str, tuple[float, int]] = field(default_factory=dict)
-    """Stage -> when its first items were finished, and how many there are now."""
+    seen: dict[str, deque[tuple[float, int]]] = field(default_factory=dict)
+    """Stage -> times and the items that were finished then: the last ones, at least two."""
 
     def of(self, stage: str, done: int) -> float:
-        """When the stage began of which ``done`` items are finished now."""
-        start, before = self.seen.get(stage, (0.0, done + 1))
-        start = start if before <= done else time.monotonic()
-        self.seen[stage] = start, done
-        return start
+        """Items a second of a stage of which ``done`` are finished now; 0 where that is not known yet."""
+        points, now = self.seen.setdefault(stage, deque()), time.monotonic()
+        if points and points[-1][1] > done:  # the stage begins again
+            points.clear()
+        points.append((now, done))
+        while len(points) > 2 and points[0][0] < now - RECENT_S:
+            points.popleft()
+        since, before = points[0]
+        return (done - before) / (now - since) if now > since else 0.0
 
 
 @dataclass
 class Lines:
     """Progress where there is no terminal."""
 
-    starts: Starts = field(default_factory=Starts)
+    rates: Rates = field(default_factory=Rates)
     last: float = field(default_factory=time.monotonic)
     """When something was last said."""
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         """Say how far it is, unless that was done a moment ago."""
-        now = time.monotonic()
-        spent = now - self.starts.of(stage, done)
-        if now - self.last < SHOW_EVERY_S or spent <= 0:
+        now, rate = time.monotonic(), self.rates.of(stage, done)
+        if now - self.last < SHOW_EVERY_S or rate <= 0:
             return
         self.last = now
-        left = spent / done * (total - done)
-        rate = f", {done / spent:,.0f} a second" if done >= spent else ""
-        say(f"{stage}: {done:,} of {total:,}{rate}, {left:,.0f} s left")
+        shown = f", {rate:,.0f} a second" if rate >= 1 else ""
+        say(f"{stage}: {done:,} of {total:,}{shown}, {(total - done) / rate:,.0f} s left")
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
