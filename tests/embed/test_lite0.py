@@ -148,7 +148,7 @@ def test_a_model_holds_what_the_features_need(cache, exact):
 @pytest.mark.parametrize(
     ("choice", "message"),
     [
-        ({"features": "pooled"}, "features: expected stages or map or both views, got 'pooled'"),
+        ({"features": "pooled"}, "features: expected stages or map, got 'pooled'"),
         (
             {"interpolation": "bilinear"},
             "interpolation: expected sharp or bicubic or nearest, got 'bilinear'",

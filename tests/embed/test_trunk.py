@@ -121,19 +121,6 @@ def test_a_network_that_is_run_whole_is_kept_whole(name, features):
 
 
 @pytest.mark.parametrize("name", ["test_efficientnet", "test_convnext", "test_resnet"])
-def test_both_views_are_those_of_the_image_and_its_mirror(name):
-    """Their mean, image by image, and so the same for an image as for its mirror."""
-    network, images = build_network(name, random_weights(name)), normalised()
-    trunk = make_trunk(network, "both views", 4)
-    with torch.inference_mode():
-        once, found = make_trunk(network, "stages", 4), trunk(images)
-        views = [once(images), once(images.flip(3))]
-        assert not torch.allclose(*views, rtol=1e-3)
-        assert torch.allclose(found, (views[0] + views[1]) / 2, rtol=1e-4, atol=1e-5)
-        assert torch.allclose(trunk(images.flip(3)), found, rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize("name", ["test_efficientnet", "test_convnext", "test_resnet"])
 def test_the_last_map_keeps_its_places(name):
     """The number at (channel, row, column) comes at that place of the flattened map, in float32."""
     network = build_network(name, random_weights(name))

@@ -120,6 +120,7 @@ def test_the_config_is_what_timm_expects(folder):
             "schema": 1,
             "features": "stages",
             "interpolation": "bicubic",
+            "second_look_below": 0.0,
             "activation": "gelu",
             "rounded": False,
         },
@@ -163,6 +164,17 @@ def test_a_save_that_was_cut_short_is_refused(model, folder, tmp_path, written):
     if written:  # the tensors are the same in both
         with pytest.raises(ModelError, match="its sha256 is not the one"):
             load_model(folder)
+
+
+def test_a_model_of_a_former_version_is_read(model, tmp_path):
+    """One whose graph has both views in it, and that names no second look."""
+    replace(model, features="both views", graph=b"").save(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    del config["assay"]["second_look_below"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    seal(tmp_path)
+    found = load_model(tmp_path)
+    assert (found.features, found.second_look_below) == ("both views", 0.0)
 
 
 def test_one_output_for_each_label(model):

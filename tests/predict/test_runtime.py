@@ -18,6 +18,7 @@ from small_runs import draw_image
 from assay._errors import ModelError
 from assay.embed.tiny import TinyBackbone
 from assay.predict import runtime
+from assay.predict.graph import build_graph
 from assay.predict.runtime import load_runtime
 
 SOURCE = Path(__file__).parents[2] / "src"
@@ -71,6 +72,42 @@ def test_batches_and_threads_change_nothing(model, images, monkeypatch):
     with ThreadPoolExecutor(4) as pool:
         for found in pool.map(loaded.probabilities, [images] * 8):
             assert found == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("share", [0, 0.5, 1])
+def test_it_looks_again_where_it_is_unsure(model, images, tmp_path, share):
+    """Both looks count the same; alone, in a folder or as a lone file, an image gets the same answer."""
+    first = load_runtime(model).probabilities(images)
+    below = float(np.quantile(first.max(axis=1), share)) if share else 0.0
+    twice = replace(model, second_look_below=below)
+    twice = replace(twice, graph=build_graph(twice))
+    twice.save(tmp_path / "model")
+    loaded = load_runtime(twice)
+    found = loaded.probabilities(images)
+    assert (loaded.first_look(images) == first).all()
+    again = first.max(axis=1) < below
+    assert again.mean() == pytest.approx(share, abs=0.03)
+    both = np.sqrt(first * loaded.first_look(images[:, :, ::-1]))
+    assert (found[~again] == first[~again]).all()
+    assert found[again] == pytest.approx((both / both.sum(axis=1, keepdims=True))[again], abs=1e-6)
+    for place in (tmp_path, tmp_path / "model" / "model.onnx"):
+        one = load_runtime(place)
+        assert one.second_look_below == below
+        assert one.probabilities(images[:1]) == pytest.approx(found[:1], abs=1e-6)
+
+
+def test_the_guide_tells_how_to_look_again(model, images):
+    """What docs/predict.md has those do who run the graph with something else."""
+    guide = (SOURCE.parent / "docs" / "predict.md").read_text(encoding="utf-8")
+    code = "probabilities = run" + guide.split("```python\nprobabilities = run")[1].split("```")[0]
+    loaded = load_runtime(replace(model, second_look_below=0.9))
+    mixed = np.concatenate([images[:20], images[:20] // 2 + images[20:] // 2])
+    unsure = loaded.first_look(mixed).max(axis=1) < 0.9
+    assert 0 < unsure.sum() < len(mixed)
+    for row, expected in enumerate(loaded.probabilities(mixed)):
+        names = {"run": loaded.first_look, "pixels": mixed[row : row + 1]}
+        exec(code, names)
+        assert names["probabilities"][0] == pytest.approx(expected, abs=1e-6)
 
 
 def test_views_and_no_images(model, images):

@@ -92,13 +92,12 @@ def test_what_onnx_cannot_say_is_refused(images):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("features", ["stages", "both views"])
-def test_a_pretrained_network_keeps_its_probabilities(images, tmp_path, features):
+def test_a_pretrained_network_keeps_its_probabilities(images, tmp_path):
     """The default kind of backbone, folded: within the gate, and saved and loaded as one model."""
     from assay.embed.backbone import load_backbone
 
-    backbone = load_backbone("tf_efficientnet_lite0", tmp_path, size=32, dtype="float32", features=features)
-    model = model_of(backbone.width, backbone.name, mean=backbone.mean, std=backbone.std, features=features)
+    backbone = load_backbone("tf_efficientnet_lite0", tmp_path, size=32, dtype="float32")
+    model = model_of(backbone.width, backbone.name, mean=backbone.mean, std=backbone.std)
     model = with_graph(replace(model, backbone=backbone.tensors()), backbone.trunk(), images)
     model.save(tmp_path / "model")
     expected = model.probabilities(backbone.embed(images))

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -9,9 +10,13 @@ import pytest
 pytest.importorskip("torch")
 
 from assay._errors import UsageError
+from assay.data.dataset import Dataset
 from assay.learn.model import load_model
 from assay.predict.batch import predict
 from assay.predict.graph_check import read_metadata
+from assay.predict.runtime import load_runtime
+from assay.predict.squares import read_squares
+from assay.recipes.export_card import export_card
 from assay.recipes.export_run import PRECISIONS, export_run
 from assay.recipes.finished import open_images, read_finished_run
 
@@ -101,9 +106,34 @@ def test_what_calibrated_the_model_is_judged_by_halves(run, images, monkeypatch)
     assert not asked  # learned from, so none of its figures is an accuracy
     watched = tuple("watched" if run.trusted[row] >= 0 else "" for row in range(len(run)))
     export_run(replace(run, reasons=watched), images, "float16")
-    (plain, same), (again, half) = asked
+    (plain, same), (again, half), *first_looks = asked
     assert plain is same is again
     assert half is not plain
+    assert [judges is plain for judges, _ in first_looks] == [True, True]
+
+
+def test_a_second_look_is_told(run, images, monkeypatch):
+    """How many images it is taken at and what it is worth; the figures are those of both looks."""
+    plain = load_model(run.folder)
+    rows = np.flatnonzero((run.trusted >= 0) & (np.array(run.reasons) != "holdout"))
+    dataset = Dataset(run.names, images, run.labels, run.given, run.trusted)
+    squares = read_squares(dataset, rows, plain.size, plain.interpolation).images
+    first = load_runtime(plain).probabilities(squares)
+    model = replace(plain, second_look_below=float(np.median(first.max(axis=1))))
+    once = export_run(run, images, "float32")
+    monkeypatch.setattr("assay.recipes.export_run.load_model", Mock(return_value=model))
+    twice = export_run(run, images, "float32")
+    assert (once.second_look_below, twice.second_look_below) == (0.0, model.second_look_below)
+    (before,), (after,) = once.figures, twice.figures
+    assert before.right_at_first == after.right_at_first == before.accuracy[0]
+    assert before.looked_twice == 0
+    assert after.looked_twice == (first.max(axis=1) < model.second_look_below).mean() > 0
+    says = load_runtime(model).probabilities(squares)
+    assert after.accuracy[0] == (says.argmax(axis=1) == run.trusted[rows]).mean()
+    assert "mirrored" not in export_card("a.onnx", "", once)
+    card = export_card("a.onnx", "", twice)
+    assert f"too: {100 * after.looked_twice:.0f} % of these images" in card
+    assert f"has {100 * after.right_at_first:.1f} % right" in card
 
 
 def test_nothing_to_try_on_is_said(run, images):

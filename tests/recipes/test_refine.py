@@ -22,9 +22,11 @@ from assay.data.split import seal_holdout
 from assay.fix.calibrate import NO_FLOOR, by_halves
 from assay.learn.finetune import Stage
 from assay.learn.model import load_model
+from assay.learn.second_look import SECOND_LOOK_BELOW
 from assay.measure import wilson
 from assay.predict.batch import predict_dataset
 from assay.predict.runtime import load_runtime
+from assay.predict.squares import read_squares
 from assay.recipes import RunResult, run
 from assay.recipes.finished import open_images, read_finished_run
 from assay.recipes.options import RunOptions
@@ -134,18 +136,18 @@ def test_figures_come_from_images_kept_aside(fine):
     assert apart == [fine.result.dataset.names[row] for row in watched]
 
 
-def test_an_effort_may_end_in_a_model_of_both_views(fine, tmp_path, monkeypatch):
-    """It learns as the other does, and what it says of an image it says of its mirror."""
-    monkeypatch.setitem(EFFORTS, "balanced", replace(SMALL, features="both views"))
-    run(fine.images, tmp_path / "out", fine.options)
-    once, twice = load_model(fine.out), load_model(tmp_path / "out")
-    assert (once.features, twice.features) == ("stages", "both views")
-    assert all((once.backbone[name] == tensor).all() for name, tensor in twice.backbone.items())
-    images = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
-    mirrored = np.ascontiguousarray(images[:, :, ::-1])
-    says, of_mirrors = (load_runtime(twice).probabilities(some) for some in (images, mirrored))
-    assert says == pytest.approx(of_mirrors, abs=1e-5)
-    assert load_runtime(once).probabilities(images) != pytest.approx(says, abs=1e-3)
+def test_the_model_looks_again_where_it_is_unsure(fine):
+    """As its figures were measured; the network is one that looks once."""
+    model = load_model(fine.out)
+    assert (model.features, model.second_look_below) == ("stages", SECOND_LOOK_BELOW)
+    runtime, dataset = load_runtime(fine.out), fine.result.dataset
+    squares = read_squares(dataset, np.arange(len(dataset)), model.size, model.interpolation).images
+    first, says = runtime.first_look(squares), runtime.probabilities(squares)
+    unsure = first.max(axis=1) < SECOND_LOOK_BELOW
+    assert 0 < unsure.mean() < 1
+    assert (says[~unsure] == first[~unsure]).all()
+    assert (says[unsure] != first[unsure]).any(axis=1).mean() > 0.9
+    assert f"less than {SECOND_LOOK_BELOW:g}, assay asks" in (fine.out / "model" / "README.md").read_text()
 
 
 def test_figures_are_those_of_the_saved_model(fine, tmp_path):

@@ -7,13 +7,12 @@ pytest.importorskip("timm")
 from assay.learn.finetune import Stage
 from assay.learn.pace import Pace
 from assay.recipes.options import EFFORTS as NAMES
-from assay.recipes.options import RunOptions
 from assay.recipes.schedule import (
     EFFORTS,
+    LAST_LOOKS,
     Crowd,
     Effort,
     Schedule,
-    chosen_effort,
     fit_schedule,
     fit_schedules,
     tuning_for,
@@ -28,25 +27,25 @@ MANY = Crowd(12_000, 12_000, 12_000)
 
 
 def fitted(limit_s: float | None) -> Schedule:
-    return fit_schedule(STAGES, PACE, Crowd(20_000, 10_000, 10_000), last_looks=2, limit_s=limit_s)
+    return fit_schedule(STAGES, PACE, Crowd(20_000, 10_000, 10_000), limit_s)
 
 
 def test_without_a_limit_all_epochs_are_done():
-    """And the time is that of learning, of asking after each epoch, and of two last looks at all images."""
+    """And the time is that of learning, of asking after each epoch, and of the last looks at all images."""
     schedule = fitted(None)
     assert schedule.stages == STAGES
-    assert schedule.seconds == pytest.approx(2 * 40 + 3 * 80 + 2 * 40)
+    assert schedule.seconds == pytest.approx(2 * 40 + 3 * 80 + LAST_LOOKS * 40)
 
 
 @pytest.mark.parametrize(
     ("limit_s", "stages"),
     [
-        (400.0, STAGES),
-        (399.0, (Stage(64, 2), Stage(96, 2))),
-        (319.0, (Stage(64, 2), Stage(96, 1))),
-        (239.0, (Stage(64, 1), Stage(96, 1))),
-        (199.0, (Stage(64, 1),)),
-        (79.0, ()),
+        (370.0, STAGES),
+        (369.0, (Stage(64, 2), Stage(96, 2))),
+        (289.0, (Stage(64, 2), Stage(96, 1))),
+        (209.0, (Stage(64, 1), Stage(96, 1))),
+        (169.0, (Stage(64, 1),)),
+        (64.0, ()),
         (-5.0, ()),
     ],
 )
@@ -79,7 +78,6 @@ def test_few_images_are_seen_more_often():
 def test_a_schedule_ends_at_the_size_that_was_asked_for(size, stages):
     """In as many epochs; a stage at images as large or larger gives its epochs to the last."""
     assert Effort("x", STAGES).at(size).stages == stages
-    assert chosen_effort(RunOptions(effort="best", student_size=size)).features == "both views"
 
 
 def test_a_schedule_is_read_back():
@@ -96,20 +94,8 @@ def test_each_effort_has_its_schedule():
 
 def test_only_images_that_are_not_settled_are_asked_about():
     """They cost less time than all would."""
-    some = fit_schedule(STAGES, PACE, Crowd(20_000, 10_000, 1_000), last_looks=2, limit_s=None)
+    some = fit_schedule(STAGES, PACE, Crowd(20_000, 10_000, 1_000), None)
     assert fitted(None).seconds - some.seconds == pytest.approx(9 * (2 * 1 + 3 * 2))
-
-
-def test_both_views_take_twice_as_many_looks_in_the_end():
-    """Where the model looks at an image and its mirror, so do the labels and the figures."""
-    assert (EFFORTS["balanced"].last_looks, EFFORTS["best"].last_looks) == (1, 2)
-    pace = {stage.size: Pace(0.0, 1.0) for effort in EFFORTS.values() for stage in effort.stages}
-    for name, looks in (("balanced", 1), ("best", 2)):
-        epochs = sum(stage.epochs for stage in EFFORTS[name].stages)
-        found = fit_schedules(EFFORTS[name], {"student": pace}, None, Crowd(30_000, 20_000, 20_000))[
-            "student"
-        ]
-        assert found.seconds == pytest.approx(epochs * 20 + looks * 30)
 
 
 def test_a_limit_is_shared_by_teacher_and_student():

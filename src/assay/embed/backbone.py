@@ -23,9 +23,8 @@ DEFAULT_SIZE = 160
 LEVELS = 4
 """Stages whose outputs are the features; chosen by cross-validation, see benchmarks/LOG.md."""
 
-FEATURES = ("stages", "map", "both views")
-"""What a network may give: the means of its last stages' outputs; its last map (C, H, W) flattened; or the
-means, over the image and its mirror."""
+FEATURES = ("stages", "map")
+"""What a network may give: the means of its last stages' outputs, or its last map (C, H, W) flattened."""
 
 
 @dataclass(frozen=True)

@@ -70,15 +70,6 @@ class Levels(nn.Module):
         return found or [last.float()]
 
 
-class BothViews(Levels):
-    """The mean of what ``Levels`` gives for an image and for its mirror: twice the time, fewer mistakes."""
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """(B, 3, S, S) normalised images to (B, D) float32 features."""
-        found = super().forward(torch.cat([images, images.flip(3)]))
-        return found.reshape(2, -1, found.shape[1]).mean(dim=0)
-
-
 class LastMap(nn.Module):
     """A network's last map of features as it is, flattened in the order (C, H, W).
 
@@ -121,12 +112,9 @@ def _pooled(output: torch.Tensor) -> torch.Tensor:
     return output.float().mean(dim=(2, 3) if output.ndim == 4 else 1)
 
 
-TRUNKS = {"stages": Levels, "both views": BothViews}
-
-
 def make_trunk(network: nn.Module, features: str, levels: int) -> nn.Module:
     """What gives those features, one of ``backbone.FEATURES``, in evaluation mode."""
-    trunk = LastMap(network) if features == "map" else TRUNKS[features](network, levels)
+    trunk = LastMap(network) if features == "map" else Levels(network, levels)
     return trunk.eval()
 
 

@@ -18,7 +18,7 @@ new images is told by other images, of which it saw neither label (watched).
 
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -105,13 +105,6 @@ class Tuned:
     """Of the last stage's size."""
     head: Layers
     """Not calibrated."""
-
-    def giving(self, features: str) -> "Tuned":
-        """The same network giving its head other features, as many: see ``embed.backbone.FEATURES``."""
-        if features == self.backbone.features:
-            return self
-        backbone = replace(self.backbone, features=features)
-        return replace(self, backbone=backbone.retrained(self.backbone.network))
 
 
 def fine_tune(

@@ -31,6 +31,9 @@ from assay.embed.backbone import FEATURES
 from assay.learn.layers import Layers
 from assay.learn.package import GRAPH, SCHEMA, find_folder, make_folder, read_files, read_object, seal
 
+FORMER_FEATURES = ("both views",)
+"""Of models that former versions made: the mean over the image and its mirror, in the graph."""
+
 WEIGHTLESS = ("tiny", "histogram")
 """Backbones that have no tensors."""
 
@@ -63,6 +66,8 @@ class Model:
     """How an image becomes a square of that size: a key of ``data.resize.FILTERS``."""
     features: str = "stages"
     """What the head looks at, one of ``FEATURES``; a backbone without stages has features of its own."""
+    second_look_below: float = 0.0
+    """An image whose likeliest class is less probable is looked at again, mirrored: see ``second_look``."""
     graph: bytes = field(default=b"", repr=False)
     """The ONNX file, uint8 images (N, S, S, 3) -> P(class) (N, K); empty where nothing was exported."""
 
@@ -78,10 +83,10 @@ class Model:
         # A name, never a path or an address.
         if not re.fullmatch(r"\w+(\.\w+)*", self.architecture):
             raise ModelError(f"architecture: expected the name of a backbone, got {self.architecture!r}")
-        if not 1 <= self.size <= MOST_PIXELS:
-            raise ModelError(f"size: expected from 1 to {MOST_PIXELS} pixels, got {self.size}")
+        _check_range("size", self.size, 1, MOST_PIXELS, " pixels")
+        _check_range("second_look_below", self.second_look_below, 0, 1)
         _check_choice("interpolation", self.interpolation, FILTERS)
-        _check_choice("features", self.features, FEATURES)
+        _check_choice("features", self.features, (*FEATURES, *FORMER_FEATURES))
         if len(self.mean) != len(self.std) or len(self.mean) not in (0, 3):
             raise ModelError(f"expected mean and std of three channels, got {self.mean} and {self.std}")
         numbers: dict[str, Any] = {"mean": self.mean, "std": self.std, **self.backbone}
@@ -123,7 +128,11 @@ class Model:
 
     def _config(self) -> dict[str, Any]:
         head = {"activation": self.head.activation, "rounded": self.head.rounded}
-        chosen = {"features": self.features, "interpolation": self.interpolation}
+        chosen = {
+            "features": self.features,
+            "interpolation": self.interpolation,
+            "second_look_below": self.second_look_below,
+        }
         pretrained = {"input_size": [3, self.size, self.size], "mean": self.mean, "std": self.std}
         return {
             "architecture": self.architecture,
@@ -141,6 +150,12 @@ class Model:
 def _check_choice(name: str, value: str, known: Collection[str]) -> None:
     if value not in known:
         raise ModelError(f"{name}: expected {' or '.join(known)}, got {value!r}")
+
+
+def _check_range(name: str, value: int | float, least: int, most: int, unit: str = "") -> None:
+    # Not "less or greater": NaN must not pass.
+    if not least <= value <= most:
+        raise ModelError(f"{name}: expected from {least} to {most}{unit}, got {value}")
 
 
 def load_model(path: Path | str) -> Model:
@@ -174,10 +189,11 @@ def _assemble(
     facts, pretrained = dict(config["assay"]), config["pretrained_cfg"]
     if facts.pop("schema", None) != SCHEMA:
         raise ModelError(f"expected a model of schema {SCHEMA}, got a newer or unknown one; update assay")
-    # Models from before these four could be chosen do not name them.
+    # Models from before these could be chosen do not name them.
     activation, rounded = facts.pop("activation", "gelu"), facts.pop("rounded", False)
     features = facts.pop("features", "stages")
     interpolation = facts.pop("interpolation", pretrained["interpolation"])
+    second_look_below = float(facts.pop("second_look_below", 0))
     model = Model(
         architecture=str(config["architecture"]),
         size=int(pretrained["input_size"][1]),
@@ -194,6 +210,7 @@ def _assemble(
         facts=facts,
         interpolation=interpolation,
         features=features,
+        second_look_below=second_look_below,
         graph=graph,
     )
     _check_whole(model, config["num_classes"], tensors)

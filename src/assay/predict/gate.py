@@ -16,7 +16,7 @@ from assay._errors import GateError
 from assay._types import Batch, Labels, Probs, Progress, same_length, silent
 from assay.learn.model import Model
 from assay.predict.precision import METHODS, Quantisation, count_convolutions, to_int8
-from assay.predict.runtime import load_runtime
+from assay.predict.runtime import Runtime, load_runtime
 
 MOST_LOST = 0.005
 """Share of the gate's images: how much accuracy int8 may cost."""
@@ -80,11 +80,12 @@ def quantise(
     ------
     GateError : every way costs more than half a point of accuracy
     """
-    expected, before = (_says(model, model.graph, some) for some in (compared, trial.images))
+    plain = load_runtime(model)
+    expected, before = plain.first_look(compared), _right(plain, trial)
 
     def attempt(how: Quantisation) -> tuple[bytes, Tried]:
         graph = to_int8(model.graph, ranges, how)
-        return graph, Tried(how, _distance(expected, _says(model, graph, compared)))
+        return graph, Tried(how, _distance(expected, _runtime(model, graph).first_look(compared)))
 
     ways = [Quantisation(channels, method, shifted=False) for channels in (True, False) for method in METHODS]
     tried = []
@@ -95,19 +96,19 @@ def quantise(
     most = count_convolutions(model.graph)
     for kept in (0, *(kept for kept in KEPT if kept < most)):
         graph, one = attempt(replace(nearest.how, shifted=True, kept=kept))
-        lost = _right(before, trial.truth) - _right(_says(model, graph, trial.images), trial.truth)
+        lost = before - _right(_runtime(model, graph), trial)
         tried.append(replace(one, lost=lost))
         if lost <= MOST_LOST:
             return Quantised(graph, one.how, tuple(tried))
     raise GateError(_refusal(tried, len(trial.truth)))
 
 
-def _says(model: Model, graph: bytes, images: Batch) -> Probs:
-    return load_runtime(replace(model, graph=graph)).probabilities(images)
+def _runtime(model: Model, graph: bytes) -> Runtime:
+    return load_runtime(replace(model, graph=graph))
 
 
-def _right(probs: Probs, truth: Labels) -> float:
-    return float((probs.argmax(axis=1) == truth).mean())
+def _right(runtime: Runtime, trial: Trial) -> float:
+    return float((runtime.probabilities(trial.images).argmax(axis=1) == trial.truth).mean())
 
 
 def _distance(expected: Probs, found: Probs) -> float:

@@ -21,6 +21,11 @@ from assay.predict.graph_check import INPUT, OPSET, OUTPUT
 from assay.predict.nodes import Nodes
 from assay.predict.trunks import WITHOUT_TENSORS, add_network
 
+SECOND_LOOK = (
+    "done by the runtime: where the largest probability is below second_look_below, the same image mirrored "
+    "from left to right goes in too, and the geometric mean of both answers, divided by its sum, counts"
+)
+
 
 def build_graph(model: Model, trunk: Any = None) -> bytes:
     """The ONNX file of a model; the same model gives the same bytes.
@@ -98,6 +103,8 @@ def _metadata(model: Model) -> dict[str, str]:
         "resize": f"done by the runtime: {in_words(model.interpolation)}",
         "preprocessing": f"in the graph: {scaled}",
         "conformal": json.dumps(model.facts.get("conformal", {})),
+        "second_look_below": str(model.second_look_below),
+        "second_look": SECOND_LOOK,
         "tensors_sha256": hashlib.sha256(
             save({name: np.asarray(tensor, order="C") for name, tensor in sorted(tensors.items())})
         ).hexdigest(),

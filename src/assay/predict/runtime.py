@@ -24,6 +24,7 @@ from assay.data.resize import FILTERS, Square, to_square
 from assay.embed.threads import cores
 from assay.learn.model import MOST_PIXELS, Model, load_model
 from assay.learn.package import read_model_file
+from assay.learn.second_look import look_again
 from assay.predict.graph_check import INPUT, OUTPUT, SHA256, check_graph, digest_of, read_metadata
 
 BATCH = 32
@@ -50,6 +51,8 @@ class Facts:
     """How an image becomes a square of that size: a key of ``data.resize.FILTERS``."""
     thresholds: Mapping[str, float]
     """Coverage -> least probability of a class in a prediction set, see ``predict.conformal``."""
+    second_look_below: float
+    """Probability of the likeliest class below which an image is looked at again, mirrored."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,7 @@ class Runtime(Facts):
         return to_square(pixels, self.size, self.interpolation)
 
     def probabilities(self, images: Batch) -> Probs:
-        """P(class) (B, K), float32, of RGB images (B, size, size, 3).
+        """P(class) (B, K), float32, of RGB images (B, size, size, 3), after a second look where it is unsure.
 
         Raises
         ------
@@ -88,6 +91,19 @@ class Runtime(Facts):
             raise ValueError(
                 f"images: expected uint8 (N, {self.size}, {self.size}, 3), got {images.dtype} {images.shape}"
             )
+        return look_again(
+            self.first_look(images),
+            lambda rows: self.first_look(images[rows][:, :, ::-1]),
+            self.second_look_below,
+        )
+
+    def first_look(self, images: Batch) -> Probs:
+        """P(class) (B, K), float32, as the graph gives it of the images as they are.
+
+        Raises
+        ------
+        ModelError : the graph cannot be run
+        """
         n, none = len(images), np.zeros((0, len(self.labels)), dtype=np.float32)
         parts = np.array_split(images, max(-(-n // CALL), min(self.threads, n), 1))
         if len(parts) == 1:
@@ -130,7 +146,9 @@ def load_runtime(model: Model | Path | str, threads: int | None = None) -> Runti
         )
     check_graph(model.graph, model.size, len(model.labels))
     thresholds = _thresholds(model.facts.get("conformal", {}))
-    facts = Facts(model.labels, model.titles, model.size, model.interpolation, thresholds)
+    facts = Facts(
+        model.labels, model.titles, model.size, model.interpolation, thresholds, model.second_look_below
+    )
     return _ready(facts, model.graph, threads)
 
 
@@ -142,15 +160,20 @@ def _load_file(file: Path, threads: int | None) -> Runtime:
         labels, titles = (_names(told[name]) for name in ("labels", "titles"))
         size, interpolation = int(told["size"]), told["interpolation"]
         thresholds = _thresholds(json.loads(told.get("conformal", "{}")))
+        # Files of former versions have none.
+        second_look_below = float(told.get("second_look_below", 0))
         if not (1 <= size <= MOST_PIXELS and interpolation in FILTERS and len(titles) in (0, len(labels))):
             raise ValueError(f"size {size}, {interpolation}, {len(labels)} labels, {len(titles)} titles")
+        if not 0 <= second_look_below <= 1:
+            raise ValueError(f"second_look_below {second_look_below}")
         # The graph of a model folder has none: the manifest beside it knows its hash.
         if {"figures", "precision"} & told.keys() and told.get(SHA256) != digest_of(graph, told):
             raise ValueError("its sha256 is not the one that it names: it was changed or damaged")
         check_graph(graph, size, len(labels))
     except (ModelError, LookupError, TypeError, ValueError, RecursionError) as error:
         raise ModelError(f"{file}: expected a file of assay export, got another ({error})") from error
-    return _ready(Facts(labels, titles, size, interpolation, thresholds), graph, threads)
+    facts = Facts(labels, titles, size, interpolation, thresholds, second_look_below)
+    return _ready(facts, graph, threads)
 
 
 def _ready(facts: Facts, graph: bytes, threads: int | None) -> Runtime:

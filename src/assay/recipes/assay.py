@@ -61,9 +61,11 @@ class Learned:
     cross-validated figures rest on. With ``watched`` from this very model, and honest of those rows alone,
     each half of them calibrated on the other."""
     says: Callable[[Rows], Probs]
-    """P(class) of the images at some rows, as the saved model gives it."""
+    """P(class) of the images at some rows, as the saved model gives it, after its second look."""
     watched: Rows | None = None
     """Trusted images that were kept aside to measure a fine-tuned model; None where folds do that."""
+    second_look_below: float = 0.0
+    """Of the saved model, see ``learn.second_look``; 0 for one that looks once."""
 
 
 def learn(data: Labelled, *, progress: Progress = silent) -> Learned:

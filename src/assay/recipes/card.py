@@ -82,6 +82,7 @@ def assemble_model(
             "conformal": thresholds_of(learned),
         },
         interpolation=backbone.interpolation,
+        second_look_below=learned.second_look_below,
         **network,
     )
     return export(model, backbone, dataset, fit)
@@ -138,7 +139,16 @@ def _use(model: Model) -> list[str]:
         f"`model.onnx` has {len(model.graph) / 1e6:.1f} MB: uint8 pixels (N, {size}, {size}, 3) in,",
         "probabilities out, for `assay predict`, `assay serve` or any ONNX runtime; `assay export` makes it",
         "smaller.",
+        *([_second_look(model.second_look_below)] if model.second_look_below else []),
     ]
+
+
+def _second_look(below: float) -> str:
+    return (
+        f"Where its likeliest class has less than {below:g}, assay asks about the mirrored image too, and\n"
+        "both answers count the same. Whoever runs the graph with something else does so around it\n"
+        "(`second_look` in its metadata), or goes without."
+    )
 
 
 def _line(title: str, found: Evaluation) -> str:

@@ -34,6 +34,7 @@ def export_card(file: str, run_card: str, exported: Exported) -> str:
         *HEAD,
         *map(_row, exported.figures),
         "",
+        *_second_look(exported),
         f"Each class by {file}, on the same images:",
         "",
         "```",
@@ -44,6 +45,19 @@ def export_card(file: str, run_card: str, exported: Exported) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _second_look(exported: Exported) -> list[str]:
+    below, file = exported.second_look_below, exported.figures[-1]
+    if not below:
+        return []
+    return [
+        f"Where the likeliest class has less than {below:g}, the image mirrored from left to right goes in "
+        f"too: {100 * file.looked_twice:.0f} % of these images. The geometric mean of both answers, divided "
+        "by its sum, counts. `assay` does so by itself; whoever runs the file with something else does so "
+        f"around it, or goes without, and has {100 * file.right_at_first:.1f} % right.",
+        "",
+    ]
 
 
 def _row(found: Figures) -> str:

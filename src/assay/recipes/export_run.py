@@ -5,7 +5,7 @@ Nothing is read of the holdout: neither its labels nor its images.
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -67,6 +67,10 @@ class Figures:
     """An image, one at a time."""
     milliseconds_batch: float
     """An image, 32 at a time."""
+    looked_twice: float
+    """Share of the images that it looks at again, see ``learn.second_look``."""
+    right_at_first: float
+    """Share that would be right with one look at each."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,8 @@ class Exported:
     """Whether the model learned from the images that it was tried on: then no figure is its accuracy."""
     report: Report
     """Each class by the file itself, on those images."""
+    second_look_below: float
+    """Probability of the likeliest class below which the file looks again; 0 for a model that looks once."""
 
     def to_json(self) -> dict[str, Any]:
         """What was found, as a plain dict."""
@@ -92,6 +98,7 @@ class Exported:
             "figures": [asdict(found) for found in self.figures],
             "learned_from": self.learned_from,
             "report": self.report.to_json(),
+            "second_look_below": self.second_look_below,
             "tried": [{"how": str(one.how), "distance": one.distance, "lost": one.lost} for one in tried],
         }
 
@@ -141,12 +148,22 @@ def export_run(
     graphs = {"float32": model.graph}
     if quantised:
         graphs["float16"] = to_float16(model.graph)
-    figures, says = _figures(model, graphs | {precision: graph}, trial, calibrated=not learned_from)
+    graphs |= {precision: graph}
+    runtimes = {name: load_runtime(replace(model, graph=made)) for name, made in graphs.items()}
+    figures, says = _figures(runtimes, graphs, trial, calibrated=not learned_from)
     told = {"precision": precision, "figures": json.dumps(_lasting(figures[-1]))}
     if not learned_from:
         told["conformal"] = json.dumps(conformal_thresholds(says[precision], trial.truth))
     report = classification_report(trial.truth, says[precision].argmax(axis=1), run.titles or run.labels)
-    return Exported(precision, _telling(graph, told), figures, quantised, learned_from, report)
+    return Exported(
+        precision,
+        _telling(graph, told),
+        figures,
+        quantised,
+        learned_from,
+        report,
+        model.second_look_below,
+    )
 
 
 def _plain(model: Model, precision: str) -> bytes:
@@ -168,7 +185,7 @@ def _learned_rows(run: FinishedRun) -> Rows:
 
 
 def _figures(
-    model: Model, graphs: Mapping[str, bytes], trial: Trial, *, calibrated: bool
+    runtimes: Mapping[str, Runtime], graphs: Mapping[str, bytes], trial: Trial, *, calibrated: bool
 ) -> tuple[tuple[Figures, ...], dict[str, Probs]]:
     """Of the graph of each precision, and what it says of the images.
 
@@ -176,29 +193,33 @@ def _figures(
     ----------
     calibrated : whether the model was calibrated on the images; each half of them is then judged by the other
     """
-    runtimes = {name: load_runtime(replace(model, graph=graph)) for name, graph in graphs.items()}
     says = {name: runtime.probabilities(trial.images) for name, runtime in runtimes.items()}
     # As float32's halves would have it: fitted to int8's own answers, it would mend what rounding spoiled.
     plain = says["float32"]
-    judged = {
-        name: by_halves(plain, trial.truth, NO_FLOOR, of=said) if calibrated else said
-        for name, said in says.items()
-    }
-    one, many = _paces(runtimes, trial.images[:1], 16), _paces(runtimes, trial.images[:BATCH], 1)
+
+    def judged(said: Probs) -> Probs:
+        return by_halves(plain, trial.truth, NO_FLOOR, of=said) if calibrated else said
+
+    counted = {name: judged(said) for name, said in says.items()}
+    first = {name: runtime.first_look(trial.images) for name, runtime in runtimes.items()}
+    some = trial.images[:BATCH]
+    one, many = _paces(runtimes, np.split(some, len(some))), _paces(runtimes, [some])
     figures = tuple(
         Figures(
             name,
             len(graph),
             len(trial.truth),
-            _accuracy(judged[name], trial.truth),
+            _accuracy(counted[name], trial.truth),
             float((says[name].argmax(axis=1) == says["float32"].argmax(axis=1)).mean()),
             float(np.abs(says[name] - says["float32"]).max()),
             one[name],
             many[name],
+            float((first[name].max(axis=1) < runtimes[name].second_look_below).mean()),
+            _accuracy(judged(first[name]), trial.truth)[0],
         )
         for name, graph in graphs.items()
     )
-    return figures, judged
+    return figures, counted
 
 
 def _accuracy(says: Probs, truth: Labels) -> tuple[float, float, float]:
@@ -206,16 +227,16 @@ def _accuracy(says: Probs, truth: Labels) -> tuple[float, float, float]:
     return found.estimate, found.low, found.high
 
 
-def _paces(runtimes: dict[str, Runtime], images: Batch, times: int) -> dict[str, float]:
+def _paces(runtimes: Mapping[str, Runtime], calls: Sequence[Batch]) -> dict[str, float]:
     """Milliseconds an image, the runtimes by turns, so that what disturbs one disturbs the others."""
     best = dict.fromkeys(runtimes, float("inf"))
     for _ in range(ROUNDS):
         for name, runtime in runtimes.items():
             start = time.perf_counter()
-            for _ in range(times):
+            for images in calls:
                 runtime.probabilities(images)
-            best[name] = min(best[name], (time.perf_counter() - start) / times)
-    return {name: 1000 * seconds / len(images) for name, seconds in best.items()}
+            best[name] = min(best[name], time.perf_counter() - start)
+    return {name: 1000 * seconds / sum(map(len, calls)) for name, seconds in best.items()}
 
 
 def _lasting(figures: Figures) -> dict[str, Any]:

@@ -19,12 +19,13 @@ from assay.fix.pool import Pool, fit_pool
 from assay.fix.posterior import posterior
 from assay.fix.result import FixedLabels
 from assay.fix.weighing import transition_from
-from assay.learn.finetune import Lesson, Stage, Told, Tuned, fine_tune
+from assay.learn.finetune import Lesson, Stage, Told, fine_tune
 from assay.learn.loop import Tuning
-from assay.learn.scoring import score
+from assay.learn.second_look import SECOND_LOOK_BELOW
 from assay.measure import wilson
 from assay.recipes.aside import Aside
 from assay.recipes.assay import Labelled, Learned
+from assay.recipes.looks import Looks
 from assay.recipes.options import Say, unheard
 
 Rows = Int[np.ndarray, "_"]
@@ -51,8 +52,6 @@ class Way:
     identity: str
     """Of the run, so that no other goes on from its checkpoint."""
     tuning: Tuning = field(default_factory=Tuning)
-    features: str = "stages"
-    """Of the model that it ends with, see ``embed.backbone.FEATURES``."""
 
 
 def refine(
@@ -92,8 +91,10 @@ def refine(
         kept=way.kept,
         identity=way.identity,
         progress=progress,
-    ).giving(way.features)
-    return Refined(_conclude(bench, tuned, _everywhere(tuned, squares, bench, progress)), tuned.backbone)
+    )
+    learned_from = np.isin(np.arange(len(data.given)), aside.learn)
+    looks = Looks(tuned, squares, learned_from, data.usable, data.workers, progress)
+    return Refined(_conclude(bench, looks), tuned.backbone)
 
 
 def beside_before(before: Learned, after: Learned, watched: Rows, trusted: Labels) -> str:
@@ -180,27 +181,14 @@ class _Bench:
         return f"{line}, {100 * self.checked(told):.1f} % of the fixed labels"
 
 
-def _everywhere(tuned: Tuned, squares: Batch, bench: _Bench, progress: Progress) -> Probs:
-    """What the student says of all images, evenly unsure of those that were skipped.
-
-    Of images that were not learned from it says what the saved model will, in float32: they give the figures.
-    """
-    data, learn = bench.data, bench.aside.learn
-    says = np.full((len(data.given), len(data.classes)), 1 / len(data.classes))
-    new = np.setdiff1d(np.flatnonzero(data.usable), learn)
-    for rows, backbone in ((learn, tuned.backbone), (new, tuned.backbone.exact())):
-        says[rows] = score(backbone, tuned.head, squares, rows, workers=data.workers, progress=progress)
-    return says
-
-
-def _conclude(bench: _Bench, tuned: Tuned, plain: Probs) -> Learned:
+def _conclude(bench: _Bench, looks: Looks) -> Learned:
     """The calibrated model, and labels that are fixed by all that is known.
 
     Images that were not learned from have a pool of their own: their given label was never memorised.
     """
     data, aside = bench.data, bench.aside
     belief, likely, strength = bench.learned.fixed.belief.copy(), bench.learned.fixed.posterior.copy(), 1.0
-    new = np.setdiff1d(np.flatnonzero(data.usable), aside.learn)
+    plain, new = looks.again(), np.setdiff1d(np.flatnonzero(data.usable), aside.learn)
     for judges, rows in ((aside.watched, new), (aside.audit, aside.learn)):
         for fitted_on, told in [*halves(judges), (judges, np.setdiff1d(rows, judges))]:
             pool = bench.pool(plain[fitted_on], fitted_on)
@@ -208,7 +196,7 @@ def _conclude(bench: _Bench, tuned: Tuned, plain: Probs) -> Learned:
         strength = pool.strength
     # As the saved head has it, which cannot hold a probability up.
     calibration = calibrate(plain[aside.watched], data.trusted[aside.watched], NO_FLOOR)
-    says = calibration.apply(plain)
+    says = looks.again(calibration)
     unseen = says.copy()
     unseen[aside.watched] = by_halves(plain[aside.watched], data.trusted[aside.watched], NO_FLOOR)
     fixed = FixedLabels(
@@ -223,9 +211,10 @@ def _conclude(bench: _Bench, tuned: Tuned, plain: Probs) -> Learned:
     )
     return replace(
         bench.learned,
-        head=tuned.head.calibrated(calibration.sharpness, calibration.bias),
+        head=looks.tuned.head.calibrated(calibration.sharpness, calibration.bias),
         fixed=fixed if data.known is None else fixed.relying_on(data.known),
         says=lambda rows: says[rows],
         out_of_fold=unseen,
         watched=aside.watched,
+        second_look_below=SECOND_LOOK_BELOW,
     )

@@ -113,7 +113,7 @@ def refine_run(
                 continue
             kept = folder / f"{network.role}.safetensors"
             identity = _identity(record, network.backbones, tuning)
-            way = Way(stages, network.backbones, kept, identity, tuning, effort.features)
+            way = Way(stages, network.backbones, kept, identity, tuning)
             before = refined.learned if refined else learned
             refined = refine(sealed.data, before, squares, aside, way, say=place.say, progress=place.progress)
     if refined:

@@ -12,6 +12,9 @@ from assay.recipes.options import RunOptions
 MANY = 12_000
 """Images of which an epoch has steps enough."""
 
+LAST_LOOKS = 1.25
+"""Times that an image is looked at when all is learned: at those that the student is unsure of twice."""
+
 MOST_TIMES = 20
 """By which epochs are multiplied for few images."""
 
@@ -24,13 +27,6 @@ class Effort:
     """A network of timm."""
     stages: tuple[Stage, ...]
     """For ``MANY`` images or more."""
-    features: str = "stages"
-    """Of the model that it ends with, see ``embed.backbone.FEATURES``; it learns from ``stages``."""
-
-    @property
-    def last_looks(self) -> int:
-        """Times that each image is looked at in the end, for its label and for the figures."""
-        return 2 if self.features == "both views" else 1
 
     def at(self, size: int | None) -> "Effort":
         """The same with images that end at ``size`` pixels, as many epochs in all; None leaves them be."""
@@ -49,7 +45,7 @@ class Effort:
 
 EFFORTS = {
     "balanced": Effort("tf_efficientnet_lite0", (Stage(64, 1), Stage(128, 5))),
-    "best": Effort("tf_efficientnet_lite2", (Stage(64, 1), Stage(128, 9)), features="both views"),
+    "best": Effort("tf_efficientnet_lite2", (Stage(64, 1), Stage(128, 9))),
 }
 """Besides ``fast``, which fine-tunes nothing; chosen on the validation slice, see benchmarks/LOG.md."""
 
@@ -106,7 +102,6 @@ def fit_schedule(
     stages: Sequence[Stage],
     pace: Mapping[int, Pace],
     crowd: Crowd,
-    last_looks: int,
     limit_s: float | None,
 ) -> Schedule:
     """As many of the epochs as the time allows; the longest stage gives way first, the last epoch last.
@@ -114,22 +109,21 @@ def fit_schedule(
     Parameters
     ----------
     pace : at each stage's size
-    last_looks : at each image, when all is learned
     limit_s : seconds there are; None for as many as it takes
     """
     kept = tuple(stages)
-    while kept and limit_s is not None and _seconds(kept, pace, crowd, last_looks) > limit_s:
+    while kept and limit_s is not None and _seconds(kept, pace, crowd) > limit_s:
         # The later of two equally long stages, whose epochs cost more.
         at = max(range(len(kept)), key=lambda i: (kept[i].epochs, i))
         shorter = replace(kept[at], epochs=kept[at].epochs - 1)
         kept = tuple(stage for stage in (*kept[:at], shorter, *kept[at + 1 :]) if stage.epochs)
-    return Schedule(kept, _seconds(kept, pace, crowd, last_looks))
+    return Schedule(kept, _seconds(kept, pace, crowd))
 
 
-def _seconds(stages: Sequence[Stage], pace: Mapping[int, Pace], crowd: Crowd, last_looks: int) -> float:
+def _seconds(stages: Sequence[Stage], pace: Mapping[int, Pace], crowd: Crowd) -> float:
     learn = sum(stage.epochs * crowd.learned_from * pace[stage.size].learn for stage in stages)
     look = sum(stage.epochs * crowd.asked * pace[stage.size].look for stage in stages)
-    last = last_looks * crowd.images * pace[stages[-1].size].look if stages else 0.0
+    last = LAST_LOOKS * crowd.images * pace[stages[-1].size].look if stages else 0.0
     return (learn + look + last) / 1000
 
 
@@ -148,7 +142,7 @@ def fit_schedules(
     stages = effort.stages_for(crowd.learned_from)
 
     def fitted(role: str, limit_s: float | None) -> Schedule:
-        return fit_schedule(stages, paced[role], crowd, effort.last_looks, limit_s)
+        return fit_schedule(stages, paced[role], crowd, limit_s)
 
     if left_s is None or "teacher" not in paced:
         return {role: fitted(role, left_s) for role in paced}
