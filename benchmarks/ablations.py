@@ -41,10 +41,10 @@ from assay.fix.calibrate import calibrate
 from assay.fix.crossfit import CrossFit, Evidence, cross_fit
 from assay.fix.result import FixedLabels
 from assay.learn.finetune import Lesson, Told, fine_tune
-from assay.learn.scoring import score
 from assay.measure import mcnemar, wilson
 from assay.recipes.aside import Aside, set_aside
 from assay.recipes.assay import Labelled, Learned, learn, make_head
+from assay.recipes.looks import Looks
 from assay.recipes.options import RunOptions
 from assay.recipes.refine import Way, refine
 from assay.recipes.refine_run import load_networks
@@ -159,7 +159,9 @@ class Reduced:
             kept=way.kept,
             identity=way.identity,
         )
-        found: Labels = score(tuned.backbone, tuned.head, self.squares, self.judged).argmax(axis=1)
+        learned_from = np.isin(np.arange(len(self.data.given)), rows)
+        looks = Looks(tuned, self.squares, learned_from, self.data.usable, workers=2)
+        found: Labels = looks.again()[self.judged].argmax(axis=1)
         return found
 
     def _refined(self, data: Labelled, learned: Learned) -> Labels:

@@ -35,8 +35,9 @@ from assay.predict.runtime import load_runtime
 RESULTS = Path(__file__).parent / "results" / "predict.json"
 ASSAY = Path(sys.executable).parent / "assay"
 FILES = 10_000
-ROUNDS = 15
+ROUNDS = 5
 BATCH = 32
+PICTURES = 256
 
 
 def main() -> None:
@@ -150,23 +151,25 @@ def by_rows(model: Path, place: Path, most: int) -> list[dict[str, float]]:
 
 
 def against_inception(models: dict[str, Path], place: Path) -> dict[str, Any]:
-    """Milliseconds an image, 32 images one after the other and 32 in a batch, all by turns."""
-    calls: dict[str, Callable[[int], object]] = {}
+    """Milliseconds an image, one by one and in batches, all by turns; with the second look and without."""
+    files = sorted((place / "pngs").rglob("*.png"))[:PICTURES]
+    calls: dict[str, tuple[Callable[[np.ndarray], object], np.ndarray]] = {}
     for name, model in models.items():
         runtime = load_runtime(model)
-        pictures = np.zeros((BATCH, runtime.size, runtime.size, 3), np.uint8)
-        calls[name] = lambda n, runtime=runtime, pictures=pictures: runtime.probabilities(pictures[:n])  # type: ignore[misc]  # bound early
+        pictures = np.stack([runtime.square(np.asarray(Image.open(file).convert("RGB"))) for file in files])
+        calls[name] = runtime.probabilities, pictures
+        calls[f"{name}, one look"] = runtime.first_look, pictures
     session = onnxruntime.InferenceSession(inception(place / "inception.onnx"))
-    pixels = np.zeros((BATCH, 3, 128, 128), np.float32)
-    calls["InceptionV3, 128 px"] = lambda n: session.run(None, {"pixels": pixels[:n]})
+    pixels = np.zeros((PICTURES, 3, 128, 128), np.float32)
+    calls["InceptionV3, 128 px"] = lambda some: session.run(None, {"pixels": some}), pixels
     took: dict[str, dict[int, list[float]]] = {name: {1: [], BATCH: []} for name in calls}
     for _ in range(ROUNDS):
-        for name, call in calls.items():
+        for name, (call, pictures) in calls.items():
             for n, seconds in took[name].items():
                 start = time.perf_counter()
-                for _ in range(BATCH // n):
-                    call(n)
-                seconds.append((time.perf_counter() - start) / BATCH)
+                for first in range(0, PICTURES, n):
+                    call(pictures[first : first + n])
+                seconds.append((time.perf_counter() - start) / PICTURES)
     return {
         name: {("one" if n == 1 else "batch"): round(1000 * min(seconds), 2) for n, seconds in found.items()}
         for name, found in took.items()

@@ -70,9 +70,12 @@ def test_mirrors_are_asked_about_where_it_is_unsure(looks, asked):
     both = np.sqrt(looks.first * said(SQUARES[:, :, ::-1]))
     assert plain[unsure] == pytest.approx((both / both.sum(axis=1, keepdims=True))[unsure])
     assert (plain[~unsure] == looks.first[~unsure]).all()
-    softer = Calibration(0.5, np.zeros(2), NO_FLOOR)
-    calibrated, before = looks.again(softer), len(rows)
-    rows += [row for _, some, _ in asked[2:] for row in some]
-    assert len(rows) > before
-    assert len(set(rows)) == len(rows)
-    assert calibrated[unsure] == pytest.approx(softer.apply(plain)[unsure])
+    softer = Calibration(0.5, np.array([0.1, -0.1]), NO_FLOOR)
+    calibrated = looks.again(softer)
+    more = [(dtype, row) for dtype, some, _ in asked[2:] for row in some]
+    assert more
+    assert len({row for _, row in more} - {*rows}) == len(more)
+    assert all(dtype == ("quick" if LEARNED_FROM[row] else "exact") for dtype, row in more)
+    unsure = USABLE & (softer.apply(looks.first).max(axis=1) < SECOND_LOOK_BELOW)
+    assert calibrated[unsure] == pytest.approx(softer.apply(both)[unsure])
+    assert (calibrated[USABLE & ~unsure] == softer.apply(looks.first)[USABLE & ~unsure]).all()

@@ -40,12 +40,12 @@ def test_without_a_limit_all_epochs_are_done():
 @pytest.mark.parametrize(
     ("limit_s", "stages"),
     [
-        (370.0, STAGES),
-        (369.0, (Stage(64, 2), Stage(96, 2))),
-        (289.0, (Stage(64, 2), Stage(96, 1))),
-        (209.0, (Stage(64, 1), Stage(96, 1))),
-        (169.0, (Stage(64, 1),)),
-        (64.0, ()),
+        (380.0, STAGES),
+        (379.0, (Stage(64, 2), Stage(96, 2))),
+        (299.0, (Stage(64, 2), Stage(96, 1))),
+        (219.0, (Stage(64, 1), Stage(96, 1))),
+        (179.0, (Stage(64, 1),)),
+        (69.0, ()),
         (-5.0, ()),
     ],
 )

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Int
 
 from assay._types import Batch, Mask, Probs, Progress, silent
+from assay.embed.backbone import TimmBackbone
 from assay.fix.calibrate import Calibration
 from assay.learn.finetune import Tuned
 from assay.learn.scoring import score
@@ -32,12 +33,14 @@ class Looks:
     progress: Progress = silent
     first: Probs = field(init=False)
     """P(class) (N, K) of the images as they are; evenly unsure of those that were skipped."""
+    _exact: TimmBackbone = field(init=False, repr=False)
     _mirrors: Probs = field(init=False, repr=False)
     """(N, K) of the mirrors that were asked about; else 0."""
 
     def __post_init__(self) -> None:
         n, k = len(self.usable), self.tuned.head.n_classes
         self.first, self._mirrors = np.full((n, k), 1 / k), np.zeros((n, k))
+        self._exact = self.tuned.backbone.exact()
         self._ask(self.first, np.flatnonzero(self.usable), self.squares)
 
     def again(self, calibration: Calibration | None = None) -> Probs:
@@ -56,8 +59,8 @@ class Looks:
 
     def _ask(self, answers: Probs, rows: Rows, squares: Batch) -> None:
         """Fill some rows of ``answers`` with what the student says of these ``squares``."""
-        known, backbone = self.learned_from[rows], self.tuned.backbone
-        for some, network in ((rows[known], backbone), (rows[~known], backbone.exact())):
+        known = self.learned_from[rows]
+        for some, network in ((rows[known], self.tuned.backbone), (rows[~known], self._exact)):
             answers[some] = score(
                 network, self.tuned.head, squares, some, workers=self.workers, progress=self.progress
             )

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 
 from assay._types import UNKNOWN, Batch, Labels, Probs, Progress, Transition, silent
 from assay.embed.backbone import TimmBackbone
-from assay.fix.calibrate import NO_FLOOR, by_halves, calibrate, halves
+from assay.fix.calibrate import NO_FLOOR, calibrate, halves
 from assay.fix.pool import Pool, fit_pool
 from assay.fix.posterior import posterior
 from assay.fix.result import FixedLabels
@@ -198,7 +198,9 @@ def _conclude(bench: _Bench, looks: Looks) -> Learned:
     calibration = calibrate(plain[aside.watched], data.trusted[aside.watched], NO_FLOOR)
     says = looks.again(calibration)
     unseen = says.copy()
-    unseen[aside.watched] = by_halves(plain[aside.watched], data.trusted[aside.watched], NO_FLOOR)
+    for fitted_on, told in halves(aside.watched):
+        half = calibrate(plain[fitted_on], data.trusted[fitted_on], NO_FLOOR)
+        unseen[told] = looks.again(half)[told]
     fixed = FixedLabels(
         data.given,
         data.trusted,

@@ -12,7 +12,7 @@ from assay.recipes.options import RunOptions
 MANY = 12_000
 """Images of which an epoch has steps enough."""
 
-LAST_LOOKS = 1.25
+LAST_LOOKS = 1.5
 """Times that an image is looked at when all is learned: at those that the student is unsure of twice."""
 
 MOST_TIMES = 20
