@@ -65,6 +65,17 @@ def test_the_metadata_is_what_another_program_needs(named, tmp_path):
     }
 
 
+def test_a_graph_says_how_to_look_again(named):
+    """What it does not do itself; a model that looks once says nothing."""
+    once, twice = (
+        {entry.key: entry.value for entry in onnx.load_model_from_string(build_graph(model)).metadata_props}
+        for model in (named, replace(named, second_look_below=0.9))
+    )
+    assert {*twice} - {*once} == {"second_look", "second_look_below"}
+    assert twice["second_look_below"] == "0.9"
+    assert "mirrored from left to right" in twice["second_look"]
+
+
 def test_labels_that_are_not_utf8_are_kept(model):
     """As the names of class folders may be; an ONNX file holds UTF-8 alone."""
     labels = ("caf\udce9", "th\u00e9", "tea")

@@ -88,6 +88,10 @@ def _add_bend(nodes: Nodes, values: str, activation: str) -> str:
     return nodes.apply("Mul", nodes.apply("Mul", values, nodes.numbers(0.5)), share)
 
 
+def _second_look(below: float) -> dict[str, str]:
+    return {"second_look_below": str(below), "second_look": SECOND_LOOK} if below else {}
+
+
 def _metadata(model: Model) -> dict[str, str]:
     """What somebody needs who has the graph alone."""
     tensors = {f"backbone.{name}": tensor for name, tensor in model.backbone.items()} | model.head.tensors()
@@ -103,8 +107,7 @@ def _metadata(model: Model) -> dict[str, str]:
         "resize": f"done by the runtime: {in_words(model.interpolation)}",
         "preprocessing": f"in the graph: {scaled}",
         "conformal": json.dumps(model.facts.get("conformal", {})),
-        "second_look_below": str(model.second_look_below),
-        "second_look": SECOND_LOOK,
+        **_second_look(model.second_look_below),
         "tensors_sha256": hashlib.sha256(
             save({name: np.asarray(tensor, order="C") for name, tensor in sorted(tensors.items())})
         ).hexdigest(),

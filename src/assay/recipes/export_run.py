@@ -32,7 +32,7 @@ try:
 except ImportError as error:
     raise MissingExtraError(error.name or "onnx", "train") from None
 
-Rows = Int[np.ndarray, "R"]
+Rows = Int[np.ndarray, "_"]
 
 PRECISIONS = ("float32", "float16", "int8")
 
@@ -139,11 +139,8 @@ def export_run(
         raise UsageError(f"{run.folder}: expected a trusted image to try the model on, got none")
     trial, quantised = Trial(tried.images, run.trusted[tried.rows]), None
     if precision == "int8":
-        others = np.setdiff1d(_learned_rows(run), rows)
-        # Neither needs a label: where all images have one, those of the gate must do.
-        others = others if len(others) > 1 else rows
-        ranges, compared = spread(others[::2], RANGED), spread(others[len(others) > 1 :: 2], COMPARED)
-        quantised = quantise(model, see(ranges).images, see(compared).images, trial, progress=progress)
+        ranges, compared = (see(some).images for some in _unlabelled_rows(run, rows))
+        quantised = quantise(model, ranges, compared, trial, progress=progress)
     graph = quantised.graph if quantised else _plain(model, precision)
     graphs = {"float32": model.graph}
     if quantised:
@@ -155,15 +152,8 @@ def export_run(
     if not learned_from:
         told["conformal"] = json.dumps(conformal_thresholds(says[precision], trial.truth))
     report = classification_report(trial.truth, says[precision].argmax(axis=1), run.titles or run.labels)
-    return Exported(
-        precision,
-        _telling(graph, told),
-        figures,
-        quantised,
-        learned_from,
-        report,
-        model.second_look_below,
-    )
+    made = _telling(graph, told)
+    return Exported(precision, made, figures, quantised, learned_from, report, model.second_look_below)
 
 
 def _plain(model: Model, precision: str) -> bytes:
@@ -179,9 +169,12 @@ def _tried_rows(run: FinishedRun) -> tuple[Rows, bool]:
     return spread(np.flatnonzero((run.trusted != UNKNOWN) & (run.proposed != UNKNOWN)), TRIED), True
 
 
-def _learned_rows(run: FinishedRun) -> Rows:
-    """Usable images besides the holdout."""
-    return np.flatnonzero((run.proposed != UNKNOWN) & ~run.held_out)
+def _unlabelled_rows(run: FinishedRun, tried: Rows) -> tuple[Rows, Rows]:
+    """Images to read ranges off, and others to compare ways by; neither needs a label."""
+    others = np.setdiff1d(np.flatnonzero((run.proposed != UNKNOWN) & ~run.held_out), tried)
+    # Where all images have one, those of the gate must do.
+    others = others if len(others) > 1 else tried
+    return spread(others[::2], RANGED), spread(others[len(others) > 1 :: 2], COMPARED)
 
 
 def _figures(
