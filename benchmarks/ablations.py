@@ -161,7 +161,7 @@ class Reduced:
         )
         learned_from = np.isin(np.arange(len(self.data.given)), rows)
         looks = Looks(tuned, self.squares, learned_from, self.data.usable, workers=2)
-        found: Labels = looks.again()[self.judged].argmax(axis=1)
+        found: Labels = looks.again(rows=self.judged).argmax(axis=1)
         return found
 
     def _refined(self, data: Labelled, learned: Learned) -> Labels:

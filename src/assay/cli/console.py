@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 SHOW_EVERY_S = 10.0
 """Without a terminal a long step says a line this often, so that a log shows it lives."""
 
-
 RECENT_S = 20.0
 """By how much of the past the time left is told."""
 

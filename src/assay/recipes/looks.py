@@ -43,18 +43,24 @@ class Looks:
         self._exact = self.tuned.backbone.exact()
         self._ask(self.first, np.flatnonzero(self.usable), self.squares)
 
-    def again(self, calibration: Calibration | None = None) -> Probs:
-        """P(class) (N, K) after a second look where the first is unsure; both calibrated, if asked."""
-        first = calibration.apply(self.first) if calibration else self.first
-        usable, says = np.flatnonzero(self.usable), first.copy()
+    def again(self, calibration: Calibration | None = None, rows: Rows | None = None) -> Probs:
+        """P(class) (R, K) after a second look where the first is unsure; both calibrated, if asked.
+
+        Parameters
+        ----------
+        rows : images that are looked at; by default all
+        """
+        rows = np.arange(len(self.usable)) if rows is None else rows
+        says = calibration.apply(self.first[rows]) if calibration else self.first[rows]
+        seen = np.flatnonzero(self.usable[rows])
 
         def mirrored(unsure: Rows) -> Probs:
-            rows = usable[unsure]
-            self._ask(self._mirrors, rows[~self._mirrors[rows].any(axis=1)], self.squares[:, :, ::-1])
-            told: Probs = self._mirrors[rows]
+            some = rows[seen[unsure]]
+            self._ask(self._mirrors, some[~self._mirrors[some].any(axis=1)], self.squares[:, :, ::-1])
+            told: Probs = self._mirrors[some]
             return calibration.apply(told) if calibration else told
 
-        says[usable] = look_again(first[usable], mirrored, SECOND_LOOK_BELOW)
+        says[seen] = look_again(says[seen], mirrored, SECOND_LOOK_BELOW)
         return says
 
     def _ask(self, answers: Probs, rows: Rows, squares: Batch) -> None:

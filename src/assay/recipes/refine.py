@@ -200,7 +200,7 @@ def _conclude(bench: _Bench, looks: Looks) -> Learned:
     unseen = says.copy()
     for fitted_on, told in halves(aside.watched):
         half = calibrate(plain[fitted_on], data.trusted[fitted_on], NO_FLOOR)
-        unseen[told] = looks.again(half)[told]
+        unseen[told] = looks.again(half, told)
     fixed = FixedLabels(
         data.given,
         data.trusted,
