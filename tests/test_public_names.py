@@ -59,22 +59,3 @@ def test_a_room_of_the_same_name_does_not_hide_a_function():
     )
     result = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, check=False)
     assert result.returncode == 0, result.stderr.decode()
-
-
-@pytest.mark.slow
-def test_type_checkers_see_the_names(tmp_path):
-    """Mypy knows the public functions, and a wrong keyword is an error for it."""
-    mypy = pytest.importorskip("mypy.api", reason="mypy is part of the dev extra")
-    script = tmp_path / "script.py"
-    script.write_text(
-        "import assay\n"
-        "result = assay.run('images', 'out', trusted='t.csv', seed=1)\n"
-        "rate: float = result.learned.noise.rate.estimate\n"
-        "names: tuple[str, ...] = assay.predict('out', 'new').names\n"
-        "assay.run('images', 'out', trusted='t.csv', sed=1)\n"
-    )
-    flags = ["--no-incremental", "--follow-imports=silent", "--ignore-missing-imports", "--strict"]
-    out, _, _ = mypy.run([*flags, "--cache-dir", str(tmp_path / "cache"), str(script)])
-    errors = [line.removeprefix(f"{script}:") for line in out.splitlines() if "error" in line]
-    assert errors[0].startswith('5: error: Unexpected keyword argument "sed"'), out
-    assert len([line for line in errors if not line.startswith("Found")]) == 1, out

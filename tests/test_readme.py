@@ -46,7 +46,8 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     draw(tmp_path / "new_images", test, 1)
     table(tmp_path / "test_labels.csv", draw(tmp_path / "test_images", test, 2), test)
     monkeypatch.chdir(tmp_path)
-    # The same network on smaller pictures, and a head that learns in a moment.
+    # A smaller network on smaller pictures, and a head that learns in a moment.
+    monkeypatch.setenv("ASSAY_BACKBONE", "tf_efficientnet_lite0")
     monkeypatch.setenv("ASSAY_SIZE", "64")
     with quick_learning():
         yield tmp_path

@@ -7,7 +7,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-import planted
+import planted_works
 import psutil
 import pytest
 
@@ -31,7 +31,7 @@ ENDS = {
 def ends():
     """What is found of each of ``ENDS``; two at a time, for starting a process takes a while."""
     with ThreadPoolExecutor(2) as pool:
-        return dict(zip(ENDS, pool.map(lambda how: run_apart(planted.end, how), ENDS), strict=True))
+        return dict(zip(ENDS, pool.map(lambda how: run_apart(planted_works.end, how), ENDS), strict=True))
 
 
 @pytest.mark.slow
@@ -42,14 +42,16 @@ def test_every_end_of_a_child_has_its_words_and_its_code(ends):
 
 def test_a_child_is_another_process_and_is_heard(capfd):
     """Its id and its memory are its own; what it says and how far it is arrives; what it prints is words."""
-    held = bytearray(b"1") * planted.HUNGER_BYTES
-    assert peak_memory_bytes() > planted.HUNGER_BYTES
+    held = bytearray(b"1") * planted_works.HUNGER_BYTES
+    assert peak_memory_bytes() > planted_works.HUNGER_BYTES
     said, steps = [], []
-    found = run_apart(planted.answer, {"n": 1}, say=said.append, progress=lambda *step: steps.append(step))
-    assert len(held) == planted.HUNGER_BYTES
+    found = run_apart(
+        planted_works.answer, {"n": 1}, say=said.append, progress=lambda *step: steps.append(step)
+    )
+    assert len(held) == planted_works.HUNGER_BYTES
     assert found["argument"] == {"n": 1}
     assert found["pid"] != os.getpid()
-    assert found["memory"] < planted.HUNGER_BYTES
+    assert found["memory"] < planted_works.HUNGER_BYTES
     assert (said, steps) == (["told {'n': 1}"], [("count", 1, 2)])
     out, err = capfd.readouterr()
     assert (out, err) == ("", "printed by the child\n")
@@ -57,7 +59,7 @@ def test_a_child_is_another_process_and_is_heard(capfd):
 
 def test_ctrl_c_is_the_parents_to_decide():
     """A child that Ctrl-C reaches, even while it starts, goes on until its parent ends it."""
-    assert run_apart(planted.interrupted, 5) == {"answer": 5}
+    assert run_apart(planted_works.interrupted, 5) == {"answer": 5}
 
 
 class _EnoughError(Exception):
@@ -73,7 +75,7 @@ def test_whoever_leaves_takes_the_child_along():
         raise _EnoughError
 
     with pytest.raises(_EnoughError):
-        run_apart(planted.tell_and_wait, None, say=stop)
+        run_apart(planted_works.tell_and_wait, None, say=stop)
     assert not is_alive(pids[0])
 
 
@@ -81,8 +83,8 @@ def test_whoever_leaves_takes_the_child_along():
 def test_a_killed_parent_takes_the_child_along(tmp_path):
     """SIGKILL leaves the parent no time to end the child: it notices, and ends itself."""
     code = (
-        "import pathlib, sys, planted; from assay.recipes.process import run_apart\n"
-        "if __name__ == '__main__': run_apart(planted.wait, pathlib.Path(sys.argv[1]))"
+        "import pathlib, sys, planted_works; from assay.recipes.process import run_apart\n"
+        "if __name__ == '__main__': run_apart(planted_works.wait, pathlib.Path(sys.argv[1]))"
     )
     script = tmp_path / "parent.py"
     script.write_text(code)

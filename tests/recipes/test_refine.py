@@ -12,7 +12,7 @@ import pytest
 
 pytest.importorskip("timm")
 
-from networks import quick_probe
+from networks import quick_export, quick_probe
 from small_runs import draw_data, quick_learning
 
 from assay._errors import LabelError, UsageError
@@ -61,7 +61,7 @@ class Fine:
 @pytest.fixture(autouse=True, scope="module")
 def _small():
     """Two epochs or so on tiny images, after a short beginning."""
-    with quick_probe(), pytest.MonkeyPatch.context() as patch:
+    with quick_probe(), quick_export(), pytest.MonkeyPatch.context() as patch:
         patch.setitem(EFFORTS, "balanced", SMALL)
         patch.setattr("assay.recipes.schedule.MOST_TIMES", 2)
         yield

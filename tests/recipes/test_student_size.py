@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("timm")
 
-from networks import quick_probe
+from networks import quick_export, quick_probe
 from small_runs import draw_data, quick_learning
 
 from assay.data.dataset import ReadOptions
@@ -23,20 +23,33 @@ pytestmark = [pytest.mark.train, pytest.mark.slow]
 TODAY = Effort("tf_efficientnet_lite0", (Stage(40, 1),))
 
 
-@pytest.fixture(autouse=True)
-def _small(monkeypatch):
-    monkeypatch.setattr("assay.recipes.schedule.MOST_TIMES", 2)
-    with quick_probe(), quick_learning():
+@pytest.fixture(autouse=True, scope="module")
+def _small():
+    with quick_probe(), quick_export(), quick_learning(), pytest.MonkeyPatch.context() as patch:
+        patch.setitem(EFFORTS, "balanced", TODAY)
+        patch.setattr("assay.recipes.schedule.MOST_TIMES", 2)
         yield
 
 
-@pytest.fixture
-def asked(tmp_path):
+@pytest.fixture(scope="module")
+def asked(tmp_path_factory):
     """Images and options of a small run."""
-    data = draw_data(tmp_path / "data")
+    place = tmp_path_factory.mktemp("asked")
+    data = draw_data(place / "data")
     read = ReadOptions(noisy=data.folder / "noisy.csv", trusted=data.folder / "trusted.csv")
-    cache = tmp_path / "features"
+    cache = place / "features"
     return data.images, RunOptions(read=read, backbone="tiny", cache=cache, effort="balanced")
+
+
+@pytest.fixture(scope="module")
+def told(asked, tmp_path_factory):
+    """The folder of a run that was asked for today's network and size."""
+    images, options = asked
+    out = tmp_path_factory.mktemp("told") / "out"
+    options = replace(options, student_size=40, student=TODAY.student)
+    assert "epochs: 2 at 40 px;" in plan_run(images, out, options).fine_tuning
+    run(images, out, options)
+    return out
 
 
 @pytest.mark.parametrize(
@@ -44,7 +57,7 @@ def asked(tmp_path):
     [replace(TODAY, stages=(Stage(32, 1),)), replace(TODAY, student="tf_efficientnet_lite1")],
     ids=["size", "network"],
 )
-def test_a_run_that_another_version_began_goes_on_as_todays(former, asked, tmp_path, monkeypatch):
+def test_a_run_that_another_version_began_goes_on_as_todays(former, asked, told, tmp_path, monkeypatch):
     """At another size or with another network it is planned anew, and ends as one that was asked for both."""
     images, options = asked
     monkeypatch.setitem(EFFORTS, "balanced", former)
@@ -53,17 +66,14 @@ def test_a_run_that_another_version_began_goes_on_as_todays(former, asked, tmp_p
         if line.startswith("epoch 1 "):
             raise KeyboardInterrupt
 
+    begun = tmp_path / "begun"
     with pytest.raises(KeyboardInterrupt):
-        run(images, tmp_path / "begun", options, say=killing)
-    told = replace(options, student_size=40, student=TODAY.student)
-    assert "epochs: 2 at 40 px;" in plan_run(images, tmp_path / "told", told).fine_tuning
-    run(images, tmp_path / "told", told)
+        run(images, begun, options, say=killing)
     monkeypatch.setitem(EFFORTS, "balanced", TODAY)
-    run(images, tmp_path / "begun", options)
-    for name in ("begun", "told"):
-        record = json.loads((tmp_path / name / "run.json").read_text())
-        planned = record["fine_tuning"]["student"]
+    run(images, begun, options)
+    for out in (begun, told):
+        planned = json.loads((out / "run.json").read_text())["fine_tuning"]["student"]
         assert (planned["network"], planned["stages"]) == (TODAY.student, [[40, 2]])
-        assert load_runtime(tmp_path / name).size == 40
-    weights = [(tmp_path / name / "model" / "model.safetensors").read_bytes() for name in ("begun", "told")]
+        assert load_runtime(out).size == 40
+    weights = [(out / "model" / "model.safetensors").read_bytes() for out in (begun, told)]
     assert weights[0] == weights[1]

@@ -1,31 +1,23 @@
-"""Recipes and works with something planted in them, in a module that other processes can import."""
+"""Recipes with something planted in them, in a module that other processes can import."""
 
-import errno
 import os
 import signal
 import time
-from collections.abc import Mapping
 from dataclasses import replace
-from multiprocessing import current_process
-from pathlib import Path
 from uuid import uuid4
 
 import numpy as np
+from planted_works import HUNGER_BYTES, wait
 
-from assay._errors import DataError
 from assay._types import UNKNOWN
 from assay.embed.tiny import TinyBackbone
 from assay.learn.linear import fit_logistic
 from assay.learn.model import Model
 from assay.learn.sequential import Epoch
-from assay.measure import peak_memory_bytes
 from assay.predict.export import with_graph
 from assay.recipes.listing import RECIPES
 from assay.recipes.task import Task, Trained
 from assay.recipes.teaching import facts_of, prepare_lesson
-
-HUNGER_BYTES = 400_000_000
-"""More than a quick recipe takes."""
 
 
 def quick(task: Task) -> Trained:
@@ -85,55 +77,3 @@ def plant(named: str) -> None:
     for pair in named.split():
         recipe, name = pair.split("=")
         RECIPES[recipe] = globals()[name]
-
-
-def answer(argument: object, say, progress) -> Mapping[str, object]:
-    """The work of a process that goes well: it speaks, prints and says where it ran."""
-    say(f"told {argument}")
-    progress("count", 1, 2)
-    print("printed by the child")
-    return {"pid": os.getpid(), "memory": peak_memory_bytes(), "argument": argument}
-
-
-def wait(pid_file: Path, say, progress) -> Mapping[str, object]:
-    """Tells its process, in a file, and does not end by itself."""
-    beside = pid_file.with_suffix(".part")
-    beside.write_text(str(os.getpid()))
-    beside.replace(pid_file)
-    time.sleep(600)
-    raise AssertionError(pid_file)
-
-
-def tell_and_wait(argument: object, say, progress) -> Mapping[str, object]:
-    """Says which process it is, and does not end by itself."""
-    say(str(os.getpid()))
-    time.sleep(600)
-    raise AssertionError(argument)
-
-
-def end(how: str, say, progress) -> Mapping[str, object]:
-    """An end of each kind."""
-    ends = {
-        "refused": DataError("row 3: expected a label"),
-        "memory": MemoryError(),
-        "torch": RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"),
-        "disk": OSError(errno.ENOSPC, "No space left on device"),
-        "bug": KeyError("planted"),
-    }
-    if how in ends:
-        raise ends[how]
-    if how == "exits":
-        os._exit(3)
-    os.kill(os.getpid(), getattr(signal, how))
-    raise AssertionError(how)
-
-
-def interrupted(argument: object, say, progress) -> Mapping[str, object]:
-    """Ctrl-C reaches the child too, again and again, from the moment in which this module is imported."""
-    os.kill(os.getpid(), signal.SIGINT)
-    return {"answer": argument}
-
-
-# In a child, which has its name before it has its work: Ctrl-C while it starts.
-if current_process().name != "MainProcess":
-    os.kill(os.getpid(), signal.SIGINT)

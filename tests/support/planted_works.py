@@ -1,0 +1,67 @@
+"""Works for a process of its own, in a module that takes no time to import: each child imports it."""
+
+import errno
+import os
+import signal
+import time
+from collections.abc import Mapping
+from multiprocessing import current_process
+from pathlib import Path
+
+from assay._errors import DataError
+from assay.measure import peak_memory_bytes
+
+HUNGER_BYTES = 400_000_000
+"""More than a quick recipe takes."""
+
+
+def answer(argument: object, say, progress) -> Mapping[str, object]:
+    """The work of a process that goes well: it speaks, prints and says where it ran."""
+    say(f"told {argument}")
+    progress("count", 1, 2)
+    print("printed by the child")
+    return {"pid": os.getpid(), "memory": peak_memory_bytes(), "argument": argument}
+
+
+def wait(pid_file: Path, say, progress) -> Mapping[str, object]:
+    """Tells its process, in a file, and does not end by itself."""
+    beside = pid_file.with_suffix(".part")
+    beside.write_text(str(os.getpid()))
+    beside.replace(pid_file)
+    time.sleep(600)
+    raise AssertionError(pid_file)
+
+
+def tell_and_wait(argument: object, say, progress) -> Mapping[str, object]:
+    """Says which process it is, and does not end by itself."""
+    say(str(os.getpid()))
+    time.sleep(600)
+    raise AssertionError(argument)
+
+
+def end(how: str, say, progress) -> Mapping[str, object]:
+    """An end of each kind."""
+    ends = {
+        "refused": DataError("row 3: expected a label"),
+        "memory": MemoryError(),
+        "torch": RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"),
+        "disk": OSError(errno.ENOSPC, "No space left on device"),
+        "bug": KeyError("planted"),
+    }
+    if how in ends:
+        raise ends[how]
+    if how == "exits":
+        os._exit(3)
+    os.kill(os.getpid(), getattr(signal, how))
+    raise AssertionError(how)
+
+
+def interrupted(argument: object, say, progress) -> Mapping[str, object]:
+    """Ctrl-C reaches the child too, again and again, from the moment in which this module is imported."""
+    os.kill(os.getpid(), signal.SIGINT)
+    return {"answer": argument}
+
+
+# In a child, which has its name before it has its work: Ctrl-C while it starts.
+if current_process().name != "MainProcess":
+    os.kill(os.getpid(), signal.SIGINT)

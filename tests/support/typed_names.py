@@ -1,0 +1,11 @@
+"""What type checkers know of the public names: mypy reads this, nothing runs it.
+
+A wrong keyword is an error for it: were it none, mypy would name the comment that allows it as unused.
+"""
+
+import assay
+
+result = assay.run("images", "out", trusted="trusted.csv", seed=1)
+rate: float = result.learned.noise.rate.estimate
+names: tuple[str, ...] = assay.predict("out", "new").names
+assay.run("images", "out", trusted="trusted.csv", sed=1)  # type: ignore[call-arg]  # no such keyword
