@@ -1,6 +1,7 @@
 """What each step adds, at a size that can be repeated: 12,000 images, two seeds, the same images for all.
 
-    python benchmarks/ablations.py --data FOLDER [--cache CACHE] [--images 12000] [--only ABF] [--redraw]
+    python benchmarks/ablations.py --data FOLDER [--cache CACHE] [--only ABF]
+        [--seeds 0 1] [--redraw]
 
 FOLDER is that of course.py. Judged on the trusted images of the notebook's fit part that are not among the
 12,000; the sealed ones are not looked at.
@@ -9,6 +10,7 @@ FOLDER is that of course.py. Judged on the trusted images of the notebook's fit 
     B  and noisy ones, joint likelihood            F  the posterior, corrected after each epoch: assay
     C  and the posterior as targets                G  as F, but without any noisy label
     D  trusted labels only, fine-tuned             H  noisy labels taken as true, trusted ones as they are
+    J  as E, but of JPEGs of quality 30 alone, learned from and judged on: what is left to recognise in them
 
 --redraw draws the noise anew, from the trusted labels and the measured transition, and fine-tunes (F) on two
 such draws; only trusted images take part. Results go to benchmarks/results/ablations.json.
@@ -40,6 +42,7 @@ from assay.estimate import estimate_noise
 from assay.fix.calibrate import calibrate
 from assay.fix.crossfit import CrossFit, Evidence, cross_fit
 from assay.fix.result import FixedLabels
+from assay.learn.augment import compress
 from assay.learn.finetune import Lesson, Told, fine_tune
 from assay.measure import mcnemar, wilson
 from assay.recipes.aside import Aside, set_aside
@@ -53,6 +56,7 @@ from assay.recipes.sealing import Sealed, close_seal
 
 RESULTS = Path(__file__).parent / "results" / "ablations.json"
 SEEDS = (0, 1)
+LETTERS = "ABCDEFGHJ"
 EFFORT = "balanced"
 
 
@@ -83,7 +87,7 @@ class Reduced:
     @property
     def ways(self) -> dict[str, Callable[[], Labels]]:
         """Letter -> predicted class of the judged images."""
-        return {letter: getattr(self, f"way_{letter.lower()}") for letter in "ABCDEFGH"}
+        return {letter: getattr(self, f"way_{letter.lower()}") for letter in LETTERS}
 
     def way_a(self) -> Labels:
         """A head on frozen features, from trusted labels alone."""
@@ -125,6 +129,13 @@ class Reduced:
         """Noisy labels as if they were true."""
         return self._tuned(self.aside.learn, self._one_hot(self.data.given), self.data.trusted)
 
+    def way_j(self) -> Labels:
+        """Nothing but strong JPEGs: no model that must know other images too can bear them better."""
+        seen = np.union1d(self.drawn, self.judged)
+        squares = np.array(self.squares)
+        squares[seen] = np.stack([compress(square, 30) for square in squares[seen]])
+        return self._tuned(self.aside.learn, self.learned.fixed.posterior, self.data.trusted, squares)
+
     def _one_hot(self, labels: Labels) -> Probs:
         k = len(self.data.classes)
         return np.where((labels == UNKNOWN)[:, None], 1 / k, np.eye(k)[np.maximum(labels, 0)])
@@ -136,13 +147,13 @@ class Reduced:
         found: Labels = head.probabilities(views[0][self.judged]).argmax(axis=1)
         return found
 
-    def _tuned(self, rows: Labels, targets: Probs, taught: Labels) -> Labels:
-        known = taught.copy()
+    def _tuned(self, rows: Labels, targets: Probs, taught: Labels, squares: Batch | None = None) -> Labels:
+        squares, known = self.squares if squares is None else squares, taught.copy()
         known[np.concatenate([self.aside.audit, self.aside.watched])] = UNKNOWN
         audit = np.intersect1d(self.aside.audit, rows)
         if len(rows) < len(self.aside.learn):  # trusted labels alone: those of the audit teach too
             known, audit = taught, audit[:0]
-        lesson = Lesson(self.squares, rows, known, targets, audit, self.aside.watched)
+        lesson = Lesson(squares, rows, known, targets, audit, self.aside.watched)
 
         def unchanged(told: Told) -> Probs:
             return targets[told.rows]
@@ -160,7 +171,7 @@ class Reduced:
             identity=way.identity,
         )
         learned_from = np.isin(np.arange(len(self.data.given)), rows)
-        looks = Looks(tuned, self.squares, learned_from, self.data.usable, workers=2)
+        looks = Looks(tuned, squares, learned_from, self.data.usable, workers=2)
         found: Labels = looks.again(rows=self.judged).argmax(axis=1)
         return found
 
@@ -183,7 +194,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--cache", type=Path, help="of features; default: a temporary one")
     parser.add_argument("--images", type=int, default=12_000)
-    parser.add_argument("--only", default="ABCDEFGH", help="letters")
+    parser.add_argument("--only", default=LETTERS, help="letters")
+    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
     parser.add_argument("--redraw", action="store_true", help="redrawn noise instead")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
@@ -204,7 +216,7 @@ def keep(what: str, found: dict[str, Any]) -> None:
 def ablated(asked: argparse.Namespace, cache: Path, scratch: Path) -> None:
     """Accuracy of each letter by seed, and each beside F; kept after each seed."""
     found: dict[str, Any] = {}
-    for seed in SEEDS:
+    for seed in asked.seeds:
         with reduced(asked, cache, scratch, seed) as part:
             said = {}
             for letter in asked.only:

@@ -24,6 +24,10 @@ def said(images):
     return np.stack([share, 1 - share], axis=1)
 
 
+FIRST = said(SQUARES)
+UNSURE = USABLE & (FIRST.max(axis=1) < SECOND_LOOK_BELOW)
+
+
 @pytest.fixture
 def asked(monkeypatch):
     """What the student was asked: dtype, rows, whether mirrored."""
@@ -50,32 +54,44 @@ def looks(asked):
 @pytest.mark.usefixtures("without_shape_checks")
 def test_each_image_is_asked_about_once(looks, asked):
     """Those that were not learned from in float32; of skipped ones nothing is known."""
-    assert asked == [
+    says = looks.again()
+    assert [question for question in asked if not question[2]] == [
         ("quick", np.flatnonzero(USABLE & LEARNED_FROM).tolist(), False),
         ("exact", np.flatnonzero(USABLE & ~LEARNED_FROM).tolist(), False),
     ]
-    assert (looks.first[USABLE] == said(SQUARES)[USABLE]).all()
-    assert (looks.first[~USABLE] == 0.5).all()
+    sure = USABLE & ~UNSURE
+    assert (says[sure] == FIRST[sure]).all()
+    assert (says[~USABLE] == 0.5).all()
+    del asked[:]
+    assert (looks.again() == says).all()
+    assert not asked
+
+
+@pytest.mark.usefixtures("without_shape_checks")
+def test_only_images_that_are_wanted_are_asked_about(looks, asked):
+    """Any order, one of them twice, a skipped one; the answers are those that all images would have had."""
+    rows = np.array([22, 1, 3, 1, 0])
+    says = looks.again(rows=rows)
+    assert {row for _, some, _ in asked for row in some} == {22, 1, 0}
+    assert (says == looks.again()[rows]).all()
 
 
 @pytest.mark.usefixtures("without_shape_checks")
 def test_mirrors_are_asked_about_where_it_is_unsure(looks, asked):
     """Skipped images have none; each is asked about once, however often and however calibrated."""
-    del asked[:]
     plain = looks.again()
-    unsure = USABLE & (looks.first.max(axis=1) < SECOND_LOOK_BELOW)
-    assert 0 < unsure.sum() < USABLE.sum()
+    assert 0 < UNSURE.sum() < USABLE.sum()
     rows = [row for _, some, mirrored in asked for row in some if mirrored]
-    assert sorted(rows) == np.flatnonzero(unsure).tolist()
-    both = np.sqrt(looks.first * said(SQUARES[:, :, ::-1]))
-    assert plain[unsure] == pytest.approx((both / both.sum(axis=1, keepdims=True))[unsure])
-    assert (plain[~unsure] == looks.first[~unsure]).all()
+    assert sorted(rows) == np.flatnonzero(UNSURE).tolist()
+    both = np.sqrt(FIRST * said(SQUARES[:, :, ::-1]))
+    assert plain[UNSURE] == pytest.approx((both / both.sum(axis=1, keepdims=True))[UNSURE])
+    del asked[:]
     softer = Calibration(0.5, np.array([0.1, -0.1]), NO_FLOOR)
     calibrated = looks.again(softer)
-    more = [(dtype, row) for dtype, some, _ in asked[2:] for row in some]
+    more = [(dtype, row) for dtype, some, _ in asked for row in some]
     assert more
     assert len({row for _, row in more} - {*rows}) == len(more)
     assert all(dtype == ("quick" if LEARNED_FROM[row] else "exact") for dtype, row in more)
-    unsure = USABLE & (softer.apply(looks.first).max(axis=1) < SECOND_LOOK_BELOW)
+    unsure = USABLE & (softer.apply(FIRST).max(axis=1) < SECOND_LOOK_BELOW)
     assert calibrated[unsure] == pytest.approx(softer.apply(both)[unsure])
-    assert (calibrated[USABLE & ~unsure] == softer.apply(looks.first)[USABLE & ~unsure]).all()
+    assert (calibrated[USABLE & ~unsure] == softer.apply(FIRST)[USABLE & ~unsure]).all()

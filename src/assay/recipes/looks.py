@@ -4,6 +4,7 @@ Of images that were not learned from it says what the saved model will, in float
 """
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Int
@@ -31,42 +32,48 @@ class Looks:
     """(N,) False where the image was skipped."""
     workers: int = 1
     progress: Progress = silent
-    first: Probs = field(init=False)
-    """P(class) (N, K) of the images as they are; evenly unsure of those that were skipped."""
-    _exact: TimmBackbone = field(init=False, repr=False)
+    _looks: Probs = field(init=False, repr=False)
+    """(N, K) P(class) of the images as they are, where they were asked about; else 0."""
     _mirrors: Probs = field(init=False, repr=False)
-    """(N, K) of the mirrors that were asked about; else 0."""
+    """The same of their mirrors."""
 
     def __post_init__(self) -> None:
-        n, k = len(self.usable), self.tuned.head.n_classes
-        self.first, self._mirrors = np.full((n, k), 1 / k), np.zeros((n, k))
-        self._exact = self.tuned.backbone.exact()
-        self._ask(self.first, np.flatnonzero(self.usable), self.squares)
+        shape = len(self.usable), self.tuned.head.n_classes
+        self._looks, self._mirrors = np.zeros(shape), np.zeros(shape)
+
+    @cached_property
+    def _exact(self) -> TimmBackbone:
+        """The student in float32."""
+        return self.tuned.backbone.exact()
 
     def again(self, calibration: Calibration | None = None, rows: Rows | None = None) -> Probs:
-        """P(class) (R, K) after a second look where the first is unsure; both calibrated, if asked.
+        """P(class) (R, K) after a second look where the first is unsure; both calibrated, if asked. Evenly
+        unsure of images that were skipped.
 
         Parameters
         ----------
         rows : images that are looked at; by default all
         """
         rows = np.arange(len(self.usable)) if rows is None else rows
-        says = calibration.apply(self.first[rows]) if calibration else self.first[rows]
         seen = np.flatnonzero(self.usable[rows])
+        says = np.full((len(rows), self.tuned.head.n_classes), 1 / self.tuned.head.n_classes)
+
+        def told(answers: Probs, some: Rows, squares: Batch) -> Probs:
+            self._ask(answers, some[~answers[some].any(axis=1)], squares)
+            return calibration.apply(answers[some]) if calibration else answers[some]
 
         def mirrored(unsure: Rows) -> Probs:
-            some = rows[seen[unsure]]
-            self._ask(self._mirrors, some[~self._mirrors[some].any(axis=1)], self.squares[:, :, ::-1])
-            told: Probs = self._mirrors[some]
-            return calibration.apply(told) if calibration else told
+            return told(self._mirrors, rows[seen[unsure]], self.squares[:, :, ::-1])
 
-        says[seen] = look_again(says[seen], mirrored, SECOND_LOOK_BELOW)
+        says[seen] = look_again(told(self._looks, rows[seen], self.squares), mirrored, SECOND_LOOK_BELOW)
         return says
 
     def _ask(self, answers: Probs, rows: Rows, squares: Batch) -> None:
         """Fill some rows of ``answers`` with what the student says of these ``squares``."""
         known = self.learned_from[rows]
-        for some, network in ((rows[known], self.tuned.backbone), (rows[~known], self._exact)):
-            answers[some] = score(
-                network, self.tuned.head, squares, some, workers=self.workers, progress=self.progress
-            )
+        for some, exact in ((rows[known], False), (rows[~known], True)):
+            if len(some):
+                network = self._exact if exact else self.tuned.backbone
+                answers[some] = score(
+                    network, self.tuned.head, squares, some, workers=self.workers, progress=self.progress
+                )
