@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 
+from assay.data.dataset import Skipped
 from assay.predict.runtime import Runtime
 
 
@@ -44,10 +45,12 @@ def test_an_interrupted_prediction_goes_on(assay, finished, new, interrupted, tm
     assert interrupted.read_bytes() == (tmp_path / "whole.csv").read_bytes()
 
 
-@pytest.mark.parametrize("change", ["place", "flags"])
+@pytest.mark.parametrize("change", ["place", "flags", "file"])
 def test_rows_of_another_command_are_not_gone_on_with(assay, finished, new, interrupted, tmp_path, change):
-    """Cameras name their pictures alike every day."""
+    """Cameras name their pictures alike every day, and may write them to the same folder."""
     shutil.copytree(new, tmp_path / "other")
+    if change == "file":
+        shutil.copyfile(new / "5.png", new / "4.png")
     images = tmp_path / ("other" if change == "place" else "new")
     more = ["--min-confidence", "1"] if change == "flags" else []
     given = assay("predict", finished, images, "-o", interrupted, *more)
@@ -63,6 +66,27 @@ def test_an_archive_that_was_changed_is_read_anew(tmp_path):
 
     archive = tmp_path / "new.zip"
     archive.write_bytes(b"one")
-    before = PlaceFlags().whereabouts(archive)
+    before = PlaceFlags().whereabouts(archive, ["1.png"])
     archive.write_bytes(b"other")
-    assert PlaceFlags().whereabouts(archive) != before
+    assert PlaceFlags().whereabouts(archive, ["1.png"]) != before
+
+
+def test_a_place_that_was_gone_for_a_while_is_asked_again(
+    assay, finished, new, interrupted, tmp_path, monkeypatch
+):
+    """Rows of images that nobody could read then are not kept; one such image among others is."""
+    from assay.data.folders import FolderSource
+
+    read = FolderSource.read
+
+    def gone(self, index):
+        if index == 230:
+            raise KeyboardInterrupt
+        return Skipped("missing") if index >= 128 or index == 3 else read(self, index)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FolderSource, "read", gone)
+        assert assay("predict", finished, new, "-o", interrupted, "-q").code == 130
+    given = assay("predict", finished, new, "-o", interrupted)
+    assert "going on after 128 rows of the same command" in given.err
+    assert "1 of 240 images could not be used" in given.err

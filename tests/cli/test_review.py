@@ -122,3 +122,37 @@ def test_a_real_run_is_reviewed_and_learned_from(assay, own_data, tmp_path):
     assert json.loads((again / "run.json").read_text())["data"]["decided"] == 1
     given = assay(*own_data.command(again, *cache, *decisions))
     assert given.code == 0
+
+
+def test_labels_without_names_are_in_the_order_of_the_images(assay, run, images, tmp_path):
+    """labels.csv has the order of the noisy table, which may be any."""
+    lines = (run / "labels.csv").read_text().splitlines()
+    (run / "labels.csv").write_text("\n".join([lines[0], *reversed(lines[1:])]) + "\n")
+    (tmp_path / "noisy.csv").write_text("ash\n" * 40)
+    assert (
+        assay("review", run, images, "--export", "fixed.csv", "--relabel", tmp_path / "noisy.csv").code == 0
+    )
+    assert (tmp_path / "here" / "fixed.csv").read_text().splitlines()[4:6] == ["ash", "cedar"]
+
+
+def test_the_columns_of_the_labels_may_be_named(assay, run, tmp_path):
+    """By flags, or once for all by the run that they were given to."""
+    (tmp_path / "noisy.csv").write_text("img,annot\n5.png,ash\n")
+    words = ("review", run, "--export", "fixed.csv", "--relabel", tmp_path / "noisy.csv")
+    assert "name the columns with --path-col and --label-col" in assay(*words).err
+    assert assay(*words, "--path-col", "img", "--label-col", "annot").code == 0
+    assert (tmp_path / "here" / "fixed.csv").read_text() == "img,annot\n5.png,cedar\n"
+    record = json.loads((run / "run.json").read_text())
+    record["reading"] = {"path_column": "img", "label_column": "annot"}
+    (run / "run.json").write_text(json.dumps(record))
+    assert assay(*words).code == 0
+
+
+@pytest.mark.parametrize("file", ["labels.csv", "holdout.csv", "decisions.sqlite"])
+def test_no_export_overwrites_a_part_of_the_run(assay, run, file):
+    """Without it the run would have to be computed again."""
+    (run / file).touch()
+    before = (run / file).read_bytes()
+    given = assay("review", run, "--export", run / file)
+    assert (given.code, (run / file).read_bytes()) == (2, before)
+    assert f"--export: {run / file} is a part of what is in {run}" in given.err

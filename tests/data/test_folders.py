@@ -234,17 +234,6 @@ def test_class_folders_are_sorted(tmp_path):
     assert [classes[label] for label in labels] == [name.split("/")[0] for name in listing.names]
 
 
-def test_a_loose_image_has_no_class(tmp_path):
-    """An image beside the class folders is refused with its name."""
-    listing = scan_folder(fill(tmp_path, "cat/1.png", "x.png"))
-    message = (
-        "expected every image in the folder of its class, got 1 of 2 outside any folder, such as 'x.png'; "
-        "move them into class folders or give a label file"
-    )
-    with pytest.raises(LabelError, match=f"^{message}$"):
-        class_folders(listing, allow_empty=False)
-
-
 def test_an_empty_class_is_refused_unless_allowed(tmp_path):
     """A folder without images is an error, or a class without images; hidden folders are neither."""
     listing = scan_folder(fill(tmp_path, "cat/1.png", "dog/readme.txt", ".git/x", content=b"text"))

@@ -167,3 +167,19 @@ def test_a_full_disk_is_said(target):
         opened = full if target == "stream" else target
         with pytest.raises(ResourceError, match=r"cannot write (/dev/full|stdout): No space left .* bytes"):
             grow(opened)
+
+
+def test_rows_that_may_be_others_later_are_not_kept(tmp_path):
+    """Whoever goes on begins before the first of them."""
+
+    def write():
+        with GrowingTable(tmp_path / "t", HEADER) as table:
+            for number, row in enumerate(ROWS):
+                table.tally += 1
+                table.add(columns([row]), lasting=number != 2)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write()
+    assert grow(tmp_path / "t") == 2
+    assert (tmp_path / "t").read_bytes() == whole(tmp_path / "other")

@@ -199,11 +199,6 @@ def test_paths_that_all_miss_are_refused():
     )
 
 
-def test_hostile_paths_alone_are_not_refused():
-    """Rows that may not be looked up say nothing about the folder."""
-    assert paired("/etc/passwd", names=["1.png"]).images == (None,)
-
-
 def test_a_latin_1_path_is_refused_with_its_byte():
     """A path that is neither UTF-8 nor on disk is text in another encoding."""
     with pytest.raises(
@@ -256,3 +251,24 @@ def test_a_vote_equals_the_slow_count(votes):
         expected = max(cast, key=lambda label: (cast.count(label), -cast.index(label))) if cast else UNKNOWN
         assert labels[image] == expected
     assert labels.dtype == np.int64
+
+
+def test_whole_paths_of_the_images_are_their_names(tmp_path):
+    """As tools write them; below the images alone, and through no ``..``."""
+    images = tmp_path / "images"
+    images.mkdir()
+    (tmp_path / "link").symlink_to(images)
+    entries = [f"{images}/a/1.png", f"{tmp_path}/images2/1.png", f"{images}/../x.png", "a/1.png"]
+    names = ["a/1.png", "x.png", "1.png"]
+    pairing = paired(*entries, names=names, images=images, path=tmp_path / "labels" / "n.csv")
+    assert pairing.images == (0, None, None, 0)
+    assert {why.reason for why in pairing.skipped.values()} == {"bad_path"}
+    linked = paired(f"{tmp_path}/link/x.png", f"{images}/1.png", names=names, images=tmp_path / "link")
+    assert linked.images == (1, 2)
+
+
+@pytest.mark.parametrize("entries", [["/data/1.png", "/data/2.png"], ["../images/1.png"]])
+def test_paths_that_all_lead_elsewhere_are_refused(entries):
+    """The first is shown beside the name of an image."""
+    with pytest.raises(DataError, match=r"none of its . paths names an image of images: the first is"):
+        paired(*entries, names=["1.png", "2.png"])

@@ -1,10 +1,11 @@
 import polars as pl
 import pytest
 
-from assay._errors import LabelError, TableError, UsageError
+from assay._errors import DataError, LabelError, TableError, UsageError
 from assay._types import UNKNOWN
 from assay.data.dataset import ReadOptions
-from assay.data.read import read_dataset, read_images
+from assay.data.label_files import read_label_file
+from assay.data.read import read_dataset, read_images, read_trusted
 
 
 def words(dataset, labels):
@@ -130,3 +131,33 @@ def test_a_parquet_file_without_labels(tmp_path):
     pl.DataFrame({"image": [b"x", b"y"]}).write_parquet(tmp_path / "i.parquet")
     data = read(tmp_path / "i.parquet")
     assert (data.classes, data.names, data.notes) == ((), ("1", "2"), ("i.parquet has no label column",))
+
+
+def test_an_image_beside_class_folders_is_said(make_folder):
+    """Then folders are no classes, which would otherwise be noticed by its absence alone."""
+    data = read_dataset(make_folder("cat/1.png", "dog/2.png", "cover.jpg"), ReadOptions())
+    assert (data.given == UNKNOWN).all()
+    assert (
+        "the 2 folders of images are not taken for classes: 1 of 3 images lie outside them, such as "
+        "'cover.jpg'" in data.notes
+    )
+
+
+@pytest.mark.parametrize("names", [("Cat/1.png", "Dog/2.png"), ("train/1.png", "test/2.png")])
+def test_trusted_labels_alone_can_be_read(make_folder, write_file, names):
+    """Folders, of whatever name, are then no labels."""
+    images = make_folder(*names)
+    trusted = write_file("t.csv", f"path,label\n{names[0]},cat\n{names[1]},dog\n")
+    data = read_trusted(images, ReadOptions(trusted=trusted))
+    assert data.classes == ("cat", "dog")
+    assert (data.given == UNKNOWN).all()
+    assert words(data, data.trusted) == ["cat", "dog"]
+
+
+def test_a_path_that_may_not_be_looked_at_is_refused(tmp_path):
+    """Too long for the system, or below a folder that is closed: the system's word, and no traceback."""
+    place = tmp_path / ("x" * 300)
+    with pytest.raises(DataError, match=r"cannot read .*: File name too long; check the path"):
+        read_dataset(place, ReadOptions())
+    with pytest.raises(TableError, match=r"cannot read .*: File name too long"):
+        read_label_file(place)

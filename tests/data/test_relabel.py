@@ -44,9 +44,29 @@ def test_a_label_that_needs_quotes_gets_them(tmp_path):
 
 def test_json_lines_keep_their_other_fields(tmp_path):
     """Only the line of the image changes, and in it only the label."""
-    content = b'{"file_name": "a.png", "label": "1"}\n{"file_name":"b.png","n":1,"label":"2"}\n'
+    content = b'{"file_name": "a.png", "label": "1"}\n{"file_name":"b.png","n":0.10,"label":"2"}\n'
     new = relabelled(tmp_path, "labels.jsonl", content)
-    assert new.splitlines() == [content.splitlines()[0], b'{"file_name": "b.png", "n": 1, "label": "new"}']
+    assert new == content.replace(b'"2"', b'"new"')
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ('{"file_name":"b.png"}', '{"file_name":"b.png", "label": "5"}'),
+        ('{"file_name":"b.png","w":2 }', '{"file_name":"b.png","w":2, "label": "5" }'),
+        (
+            '{"category":{"label":[1, "}"]},"file_name":"b.png","label" : 3}',
+            '{"category":{"label":[1, "}"]},"file_name":"b.png","label" : 5}',
+        ),
+        ('{"label":null,"file_name":"b.png"}', '{"label":"5","file_name":"b.png"}'),
+        ('{"label":"","x":"\\"label\\": 1","file_name":"b.png"}',) * 2,
+    ],
+)
+def test_a_json_label_goes_where_the_labels_are(tmp_path, line, expected):
+    """Also in a line without one, beside keys of that name inside others; a number stays a number."""
+    first = '{"file_name": "a.png", "label": "1"}\n'
+    new = relabelled(tmp_path, "labels.jsonl", (first + line + "\n").encode(), {"b.png": "5"})
+    assert new.decode() == first + expected.replace('{"label":"",', '{"label":"5",') + "\n"
 
 
 def test_columns_may_be_named(tmp_path):
@@ -70,3 +90,16 @@ def test_the_labels_themselves_are_never_overwritten(tmp_path):
     with pytest.raises(UsageError, match="expected CSV or JSON lines, got Parquet"):
         relabel(tmp_path / "x.parquet", tmp_path / "y.parquet", NEW, NAMES)
     assert (tmp_path / "x.csv").read_text() == "1\n2\n3\n"
+
+
+def test_labels_without_names_are_those_of_the_images_in_order(tmp_path):
+    """Fewer are those of the first images, more than there are images are another data set's."""
+    assert relabelled(tmp_path, "few.csv", b"1\n2\n") == b"1\nnew\n"
+    assert relabelled(tmp_path, "blank.csv", b"1\n2\n3\n\n\n") == b"1\nnew\n3\n\n\n"
+    with pytest.raises(UsageError, match=r"more.csv: expected at most 3 labels.* got 4; name the file"):
+        relabelled(tmp_path, "more.csv", b"1\n2\n3\n4\n")
+
+
+def test_an_empty_file_stays_empty(tmp_path):
+    """There is nothing to replace."""
+    assert relabelled(tmp_path, "labels.csv", b"") == b""

@@ -94,3 +94,13 @@ def test_a_zip_behind_a_program_is_read(tmp_path):
     path.write_bytes(b"#!/bin/sh\n" * 100 + path.read_bytes())
     listing = scan_archive(path)
     assert listing.source.read(0) == PNG
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [("caf\u00e9.png".encode(), "caf\u00e9.png"), (b"caf\x82.png", "caf\u00e9.png")]
+)
+def test_names_that_are_utf_8_need_no_flag(tmp_path, name, expected):
+    """Many programs write them without; what cannot be UTF-8 is cp437, as the format has it."""
+    path = zipped(tmp_path / "x.zip", {"#" * len(name): PNG})
+    path.write_bytes(path.read_bytes().replace(b"#" * len(name), name))
+    assert scan_archive(path).names == (expected,)

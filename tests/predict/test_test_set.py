@@ -1,5 +1,6 @@
 """A model on a labelled test set."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -77,3 +78,12 @@ def test_labels_without_a_usable_image_are_refused(model, new_images, labels_of)
     options = labels_of("file,label\nempty.png,ash\ncut.png,birch\n")
     with pytest.raises(DataError, match=r"expected images whose true class is known, got none among 7"):
         evaluate_model(model, new_images, options)
+
+
+def test_folders_of_the_test_set_are_no_labels(model, new_images, labels_of, tmp_path):
+    """Whatever they are called: the labels are those of the file."""
+    for place, image in (("Cedar", "5.png"), ("train", "6.png")):
+        (tmp_path / "sorted" / place).mkdir(parents=True)
+        shutil.copy(new_images / image, tmp_path / "sorted" / place)
+    options = labels_of("file,label\nCedar/5.png,cedar\ntrain/6.png,ash\n")
+    assert evaluate_model(model, tmp_path / "sorted", options).n == 2

@@ -31,12 +31,14 @@ def noise_command(
     from assay.estimate import check_representative, describe, estimate_noise
 
     dataset = read_dataset(images, options)
+    for note in () if quiet else dataset.notes:  # before a refusal, which they may explain
+        say(note)
     names = dataset.titles or dataset.classes
     found = estimate_noise(dataset.given, dataset.trusted, len(names), classes=names, seed=seed)
     alike = check_representative(None, dataset.given, dataset.trusted, classes=names, seed=seed)
     if not quiet:
-        for note in (*dataset.notes, *(f"warning: {line}" for line in (*found.notes, *alike.warnings))):
-            say(note)
+        for line in (*found.notes, *alike.warnings):
+            say(f"warning: {line}")
     if as_json:
         facts = {**found.to_json(), "representative": alike.to_json(), "summary": describe(found)}
         show(json.dumps(facts, indent=1))

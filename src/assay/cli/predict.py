@@ -1,6 +1,7 @@
 """assay predict: new images to rows."""
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -78,15 +79,18 @@ class PlaceFlags:
             return read_listed(sys.stdin.buffer.read())
         return read_images(images, path_column=self.path_col, follow_symlinks=self.follow_symlinks)
 
-    def whereabouts(self, images: Path) -> str:
-        """Tells images from others of the same names: the folder, or the file as it is now."""
+    def whereabouts(self, images: Path, names: Sequence[str]) -> str:
+        """Tells images from others of the same names: where they are, and the files as they are now."""
+        from assay.data.stamps import stamps_digest
+
         if str(images) == "-":
-            return str(Path.cwd())
-        found, place = images.stat(), str(images.resolve())
+            return f"{Path.cwd()} {stamps_digest(names)}"
+        place = str(images.resolve())
         if not images.is_file():
-            return f"{place} followed" if self.follow_symlinks else place
+            followed = " followed" if self.follow_symlinks else ""
+            return f"{place}{followed} {stamps_digest(f'{place}/{name}' for name in names)}"
         column = "" if self.path_col is None else f" {self.path_col}"
-        return f"{place} {found.st_size} {found.st_mtime_ns}{column}"
+        return f"{place} {stamps_digest([place])}{column}"
 
 
 @dataclass(frozen=True)
@@ -178,7 +182,9 @@ def _predict(
     dataset = place.read(images)
     least = None if manner.coverage is None else threshold_for(manner.coverage, runtime.thresholds)
     asked = Manner(manner.min_confidence, least)
-    identity = identity_of(runtime, dataset, kind, rows.excel_safe, asked, place.whereabouts(images))
+    identity = identity_of(
+        runtime, dataset, kind, rows.excel_safe, asked, place.whereabouts(images, dataset.names)
+    )
     sink = rows.target or sys.stdout.buffer
     with (
         progress_bar(quiet) as progress,

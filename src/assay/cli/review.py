@@ -14,6 +14,7 @@ import typer
 from assay._errors import DataError, UsageError
 from assay.cli import flags
 from assay.cli.console import say, show
+from assay.cli.targets import check_apart, check_file
 
 if TYPE_CHECKING:
     from assay.review.desk import Desk
@@ -74,6 +75,8 @@ class FileFlags:
         Path | None,
         flags.flag("--import", metavar="FILE", help="Take over decisions of images that have none here."),
     ] = None
+    path_col: flags.PathColumn = None
+    label_col: flags.LabelColumn = None
 
 
 @flags.with_flags
@@ -91,6 +94,9 @@ def review_command(
     """Look at images and decide their labels: one key a class, nothing lost."""
     if files.relabel is not None and files.export is None:
         raise UsageError("--relabel: expected --export with the file to write")
+    if files.export is not None:
+        check_file(files.export, "--export")
+        check_apart(files.export, run, *filter(None, (files.relabel, files.take, images)), flag="--export")
     desk = _open(run, images, review)
     try:
         if files.take is not None:
@@ -182,7 +188,15 @@ def _export(desk: "Desk", files: FileFlags) -> None:
 
     assert files.export is not None
     if files.relabel is not None:
-        changed = relabel(files.relabel, files.export, corrected_labels(desk), desk.run.names)
+        reading = desk.run.reading
+        changed = relabel(
+            files.relabel,
+            files.export,
+            corrected_labels(desk),
+            desk.run.names_in_order,
+            path_column=files.path_col or reading.path_column,
+            label_column=files.label_col or reading.label_column,
+        )
         show(f"{changed:,} labels changed")
         return
     writers = {".csv": write_csv, ".json": write_label_studio}

@@ -19,19 +19,24 @@ PARTS = frozenset(
 """What such a folder holds that its other commands read."""
 
 
-def check_file(target: Path) -> None:
-    """UsageError if ``target`` is a folder, its folder is not there, or neither may be looked at."""
+def check_file(target: Path, flag: str = "--out") -> None:
+    """UsageError if ``target`` is a folder, its folder is not there, or neither may be looked at.
+
+    Parameters
+    ----------
+    flag : that named it, for messages
+    """
     try:
         is_folder, has_place = target.is_dir(), target.parent.is_dir()
     except OSError as error:
-        raise UsageError(f"--out: cannot write {target}: {error.strerror}; choose another place") from error
+        raise UsageError(f"{flag}: cannot write {target}: {error.strerror}; choose another place") from error
     if is_folder:
-        raise UsageError(f"--out: expected a file, got the folder {target}; name a file in it")
+        raise UsageError(f"{flag}: expected a file, got the folder {target}; name a file in it")
     if not has_place:
-        raise UsageError(f"--out: expected a file in a folder that is there, got {target}; make its folder")
+        raise UsageError(f"{flag}: expected a file in a folder that is there, got {target}; make its folder")
 
 
-def check_apart(target: Path, *read: Path) -> None:
+def check_apart(target: Path, *read: Path, flag: str = "--out") -> None:
     """UsageError if writing ``target`` would destroy what the command reads, or a part of a run.
 
     Parameters
@@ -45,10 +50,12 @@ def check_apart(target: Path, *read: Path) -> None:
 
     for place in read:
         if place.exists() and target.samefile(place):
-            raise UsageError(f"--out: expected another place than what is read, got {target}")
+            raise UsageError(f"{flag}: expected another place than what is read, got {target}")
     folder = target.parent
     in_run = target.name in PARTS and any((folder / name).is_file() for name in RUNS)
     if in_run or (folder / "manifest.json").is_file():
-        raise UsageError(f"--out: {target} is a part of what is in {folder}; choose another name")
+        raise UsageError(f"{flag}: {target} is a part of what is in {folder}; choose another name")
     if extension(target.name) in IMAGE_EXTENSIONS:
-        raise UsageError(f"--out: expected a file for rows, got the image {target}; images are never changed")
+        raise UsageError(
+            f"{flag}: expected a file for rows, got the image {target}; images are never changed"
+        )

@@ -1,7 +1,8 @@
 """Finding the image that a path in a table names.
 
-A path may begin at the table's folder, at the images, or at the images' own folder name; inside an archive
-whose members share one folder, that folder may be left out. Names are compared exactly, then by NFC.
+A path may begin at the table's folder, at the images, or at the images' own folder name, or be the whole path
+of an image; inside an archive whose members share one folder, that folder may be left out. Names are compared
+exactly, then by NFC.
 """
 
 import re
@@ -37,6 +38,12 @@ class Finder:
     """Indices of the names that have this NFC form."""
     routes: tuple[tuple[str, str], ...]
     """(beginning to take off, beginning to put on), in the order of preference."""
+    whole: tuple[str, ...] = ()
+    """The absolute path of the folder of images, with a final ``/``, as it was given and resolved."""
+
+    def below(self, entry: str) -> str:
+        """``entry`` as it is, or from the images on if it is the whole path of something there."""
+        return next((entry[len(whole) :] for whole in self.whole if entry.startswith(whole)), entry)
 
     def find(self, entry: str) -> Match | None:
         """The image that ``entry`` names, or None.
@@ -71,9 +78,10 @@ def make_finder(listing: Listing, images: Path, table: Path) -> Finder:
     for image, name in enumerate(listing.names):
         form = unicodedata.normalize("NFC", name)
         composed[form] = (*composed.get(form, ()), image)
-    return Finder(
-        listing, frozenset(listing.names), composed, tuple(dict.fromkeys(_routes(listing, images, table)))
-    )
+    routes = tuple(dict.fromkeys(_routes(listing, images, table)))
+    places = (images.absolute(), images.resolve()) if images.is_dir() else ()
+    whole = tuple(dict.fromkeys(place.as_posix() + "/" for place in places))
+    return Finder(listing, frozenset(listing.names), composed, routes, whole)
 
 
 def _routes(listing: Listing, images: Path, table: Path) -> Iterator[tuple[str, str]]:

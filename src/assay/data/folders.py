@@ -67,20 +67,14 @@ def scan_folder(root: Path, *, follow_symlinks: bool = False) -> Listing:
 
 
 def class_folders(listing: Listing, *, allow_empty: bool) -> tuple[tuple[str, ...], list[int]]:
-    """(classes, label of each name) of a listing laid out as ``class/…/image``.
+    """(classes, label of each name) of a listing whose names all are ``class/…/image``.
 
     A class is the first folder of a name; classes are sorted, so the order does not depend on the disk.
 
     Raises
     ------
-    LabelError : an image outside any folder; a folder without images, unless ``allow_empty``
+    LabelError : a folder without images, unless ``allow_empty``
     """
-    loose = [name for name in listing.names if "/" not in name]
-    if loose:
-        raise LabelError(
-            f"expected every image in the folder of its class, got {len(loose)} of {len(listing.names)} "
-            f"outside any folder, such as {loose[0]!r}; move them into class folders or give a label file"
-        )
     first = [name.partition("/")[0] for name in listing.names]
     folders = listing.source.top_folders if isinstance(listing.source, HasFolders) else ()
     empty = sorted(set(folders) - set(first))

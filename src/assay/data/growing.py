@@ -115,6 +115,7 @@ class GrowingTable:
     tally: int = 0
     """A number of the writer's own that is kept with the rows."""
     _saved: int = 0
+    _lasting: bool = True
     _part: _Part | None = None
     _stream: ByteStream | None = None
     _waiting: list[list[object]] = field(default_factory=list)
@@ -132,8 +133,12 @@ class GrowingTable:
             self._saved = self.n_rows
         return self
 
-    def add(self, columns: Sequence[Column]) -> None:
+    def add(self, columns: Sequence[Column], *, lasting: bool = True) -> None:
         """Write some rows, column by column.
+
+        Parameters
+        ----------
+        lasting : False of rows that may be others at another time: whoever goes on begins before them
 
         Raises
         ------
@@ -148,7 +153,8 @@ class GrowingTable:
         else:
             self._write(self._encoded(columns, headed=self.n_rows == 0))
         self.n_rows += len(columns[0])
-        if self._part and self.n_rows - self._saved >= SAVED_EVERY:
+        self._lasting &= lasting
+        if self._part and self._lasting and self.n_rows - self._saved >= SAVED_EVERY:
             self._part.save(self.identity, self.n_rows, self.tally)
             self._saved = self.n_rows
 

@@ -75,15 +75,16 @@ def pair_by_name(file: LabelFile, listing: Listing, images: Path) -> Pairing:
     skipped: dict[int, Skipped] = {}
     flags: dict[int, tuple[str, ...]] = {}
     for row, entry in enumerate(file.entries or ()):
-        bad = check_entry(entry)
-        match = None if bad else finder.find(entry)
+        below = finder.below(entry)
+        bad = check_entry(below)
+        match = None if bad else finder.find(below)
         if match is None:
             skipped[row] = bad or _missing(file, row, entry)
         elif not match.exact:
             flags[row] = ("unicode_normalised",)
         found.append(match.image if match else None)
     if found and not any(image is not None for image in found):
-        _check_any_match(file, skipped, listing, images)
+        _refuse_all(file, skipped, listing, images)
     return Pairing(file, tuple(found), skipped, flags)
 
 
@@ -141,14 +142,14 @@ def _missing(file: LabelFile, row: int, entry: str) -> Skipped:
     return Skipped("missing_image", f"{file.where(row)} names {shown(entry)}, which is not there")
 
 
-def _check_any_match(file: LabelFile, skipped: Mapping[int, Skipped], listing: Listing, images: Path) -> None:
-    missing = [row for row, why in skipped.items() if why.reason == "missing_image"]
-    if missing and listing.names:
-        entry = (file.entries or ())[missing[0]]
+def _refuse_all(file: LabelFile, skipped: Mapping[int, Skipped], listing: Listing, images: Path) -> None:
+    """Nothing fits: all paths are written otherwise than they are looked for."""
+    if listing.names:
+        first = next((row for row, why in skipped.items() if why.reason == "missing_image"), min(skipped))
         raise DataError(
             f"{file.path.name}: none of its {len(skipped):,} paths names an image of {images.name}: "
-            f"the first is {shown(entry)}, an image is called {shown(listing.names[0])}; "
-            "write the paths relative to the label file or to the images"
+            f"the first is {shown((file.entries or ())[first])}, an image is called "
+            f"{shown(listing.names[0])}; write the paths relative to the label file or to the images"
         )
 
 

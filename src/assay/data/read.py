@@ -26,7 +26,7 @@ from assay.data.label_files import (
 )
 from assay.data.labels import decide_classes
 from assay.data.pairing import Pairing, pair_by_name, pair_by_order
-from assay.data.tables import LABEL_COLUMNS, Table, known_columns
+from assay.data.tables import LABEL_COLUMNS, Table, known_columns, shown
 
 METADATA_NAMES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 """Label files that may lie among the images, as in a Hugging Face image folder."""
@@ -94,7 +94,19 @@ def read_dataset(images: Path, options: ReadOptions) -> Dataset:
             f"expected --duplicates refuse or vote, got {options.duplicates!r}: an image has one given label"
         )
     listing = list_images(images, options)
-    found = _noisy(images, listing, options)
+    return _with_labels(images, listing, _noisy(images, listing, options), options)
+
+
+def read_trusted(images: Path, options: ReadOptions) -> Dataset:
+    """The images of a place with their trusted labels alone: whatever else is said of them is not read.
+
+    Parameters, errors
+        As of ``read_dataset``.
+    """
+    return _with_labels(images, list_images(images, options), _Found(), options)
+
+
+def _with_labels(images: Path, listing: Listing, found: _Found, options: ReadOptions) -> Dataset:
     trusted = None if options.trusted is None else _read(options.trusted, options)
     noisy_pairing = _pair(found.file, found.paired, listing, images, complete=True)
     trusted_pairing = _pair(trusted, False, listing, images, complete=False)
@@ -111,9 +123,13 @@ def list_images(images: Path, options: ReadOptions) -> Listing:
     ------
     DataError : no such place, a file of another kind, or no image in it
     """
-    if images.is_dir():
+    try:
+        is_folder, is_there = images.is_dir(), images.exists()
+    except OSError as error:  # a folder above may not be looked into, or the path is too long
+        raise DataError(f"cannot read {images}: {error.strerror}; check the path and its rights") from error
+    if is_folder:
         listing = scan_folder(images, follow_symlinks=options.follow_symlinks)
-    elif not images.exists():
+    elif not is_there:
         raise DataError(f"no such folder or file of images: {images}")
     elif is_parquet(images):
         from assay.data.parquet import parquet_listing  # polars is slow to import
@@ -184,8 +200,16 @@ def _folders(images: Path, listing: Listing, options: ReadOptions) -> _Found:
     """Class folders at the top, or inside the one folder that an archive often begins with."""
     inner = _without_common_folder(listing)
     tops = {name.partition("/")[0] for name in inner.names if "/" in name}
-    if len(tops) < 2 or not all("/" in name for name in inner.names):
+    loose = [name for name in inner.names if "/" not in name]
+    if len(tops) < 2:
         return _Found()
+    if loose:
+        return _Found(
+            notes=(
+                f"the {len(tops):,} folders of {images.name} are not taken for classes: {len(loose):,} of "
+                f"{len(inner.names):,} images lie outside them, such as {shown(loose[0])}",
+            )
+        )
     if tops <= _SPLITS:
         raise LabelError(
             f"{images.name} holds the folders {', '.join(sorted(tops))}, which look like parts of a data set "

@@ -3,15 +3,18 @@
 import csv
 import io
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from assay._errors import UsageError
 from assay.data.label_files import LabelFile, is_parquet, read_any_table, read_label_file
-from assay.data.tables import DELIMITERS, LABEL_COLUMNS, known_columns, read_lines
+from assay.data.tables import DELIMITERS, LABEL_COLUMNS, Table, known_columns, read_lines
 from assay.data.write import escape_surrogates, write_bytes_atomic
 
 _UTF8_MARK = b"\xef\xbb\xbf"
+
+_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)")
 
 
 def relabel(
@@ -31,7 +34,7 @@ def relabel(
     Parameters
     ----------
     labels : image name -> its label now
-    names : every image in the order of labels.csv, for a file of labels without names
+    names : every image in the order of its place, for a file of labels without names
 
     Returns
     -------
@@ -40,7 +43,7 @@ def relabel(
     Raises
     ------
     TableError : as ``read_label_file``
-    UsageError : Parquet, or ``target`` is the file itself
+    UsageError : Parquet, ``target`` is the file itself, or more labels without names than images
     """
     if is_parquet(source):
         raise UsageError(f"{source.name}: expected CSV or JSON lines, got Parquet; export to .csv instead")
@@ -48,11 +51,12 @@ def relabel(
         raise UsageError(f"{target}: expected another file than the labels themselves; name another")
     file = read_label_file(source, path_column=path_column, label_column=label_column)
     new = _new_labels(file, labels, names)
-    lines = list(read_lines(source))
-    if source.suffix.lower() in {".jsonl", ".ndjson"}:
-        _replace_json(lines, file, new, label_column)
-    else:
-        _replace_cells(lines, file, new, label_column, path_column)
+    lines, columns = list(read_lines(source)), {"path_column": path_column, "label_column": label_column}
+    if new:
+        table = read_any_table(source, **columns)
+        place = _place(table.columns or ("label",), label_column)
+        replace = _replace_json if source.suffix.lower() in {".jsonl", ".ndjson"} else _replace_cells
+        replace(lines, table, new, place)
     mark = _UTF8_MARK if source.read_bytes().startswith(_UTF8_MARK) else b""
     write_bytes_atomic(target, mark + "".join(lines).encode("utf-8", "surrogateescape"))
     return len(new)
@@ -60,7 +64,15 @@ def relabel(
 
 def _new_labels(file: LabelFile, labels: Mapping[str, str], names: Sequence[str]) -> dict[int, str]:
     """Row of the file -> its label, where it is another than it was."""
-    entries = file.entries if file.entries is not None else names
+    entries = file.entries
+    if entries is None:
+        n = max((row + 1 for row, label in enumerate(file.labels) if label), default=0)
+        if n > len(names):
+            raise UsageError(
+                f"{file.path.name}: expected at most {len(names):,} labels, one for each image of the run in "
+                f"natural order, got {n:,}; name the file that the run was made from"
+            )
+        entries = tuple(names)
     rows = zip(entries, file.labels, strict=False)
     return {
         row: labels[name]
@@ -69,19 +81,11 @@ def _new_labels(file: LabelFile, labels: Mapping[str, str], names: Sequence[str]
     }
 
 
-def _replace_cells(
-    lines: list[str],
-    file: LabelFile,
-    new: Mapping[int, str],
-    label_column: str | None,
-    path_column: str | None,
-) -> None:
-    table = read_any_table(file.path, path_column=path_column, label_column=label_column)
-    delimiter = _delimiter(lines[0], table.columns)
-    place = _place(table.columns or ("label",), label_column)
+def _replace_cells(lines: list[str], table: Table, new: Mapping[int, str], place: int) -> None:
+    delimiter, numbers = _delimiter(lines[0], table.columns), table.line_numbers
     for row, label in new.items():
-        first = file.line_numbers[row] - 1
-        last = file.line_numbers[row + 1] - 1 if row + 1 < len(file.labels) else len(lines)
+        first = numbers[row] - 1
+        last = numbers[row + 1] - 1 if row + 1 < len(numbers) else len(lines)
         record = "".join(lines[first:last])
         end = record[len(record.rstrip("\r\n")) :]
         # A record may have quoted line breaks; blank lines after it stay with it.
@@ -110,13 +114,38 @@ def _place(columns: Sequence[str], label_column: str | None) -> int:
     return known_columns(tuple(columns), LABEL_COLUMNS)[0]
 
 
-def _replace_json(
-    lines: list[str], file: LabelFile, new: Mapping[int, str], label_column: str | None
-) -> None:
+def _replace_json(lines: list[str], table: Table, new: Mapping[int, str], place: int) -> None:
+    assert table.columns is not None  # keys
     for row, label in new.items():
-        number = file.line_numbers[row] - 1
-        end = lines[number][len(lines[number].rstrip("\r\n")) :]
-        fields = json.loads(lines[number])
-        key = tuple(fields)[_place(tuple(fields), label_column)]
-        fields[key] = label
-        lines[number] = escape_surrogates(json.dumps(fields, ensure_ascii=False)) + end
+        number = table.line_numbers[row] - 1
+        lines[number] = escape_surrogates(_with_value(lines[number], table.columns[place], label))
+
+
+def _with_value(line: str, key: str, label: str) -> str:
+    """A line with one JSON object in which ``key`` has another value, or a first one."""
+    start, end = _value(line, key)
+    was_number = line[start:end].lstrip("-")[:1].isdigit()
+    text = label if was_number and _NUMBER.fullmatch(label) else json.dumps(label, ensure_ascii=False)
+    if start < end:
+        return line[:start] + text + line[end:]
+    comma = ", " if line[line.index("{") + 1 : start].strip() else ""
+    return f"{line[:start]}{comma}{json.dumps(key, ensure_ascii=False)}: {text}{line[start:]}"
+
+
+def _value(line: str, key: str) -> tuple[int, int]:
+    """Where the value of ``key`` begins and ends; the end of the last value, twice, if there is none."""
+    decoder, place = json.JSONDecoder(), line.index("{") + 1
+    end = place
+    while line[(place := _past(line, place, " \t\r\n,"))] != "}":
+        name, place = decoder.raw_decode(line, place)
+        start = _past(line, place, " \t\r\n:")
+        _, place = decoder.raw_decode(line, start)
+        if name == key:
+            return start, place
+        end = place
+    return end, end
+
+
+def _past(line: str, place: int, signs: str) -> int:
+    """The first place from ``place`` on with none of these signs."""
+    return len(line) - len(line[place:].lstrip(signs))

@@ -88,11 +88,11 @@ def read_lines(path: Path) -> Iterator[str]:
     TableError : the file cannot be opened or decoded, has a NUL, or a line longer than LINE_LIMIT
     """
     number = 0
-    if path.exists() and not (path.is_file() or path.is_dir()):
-        raise TableError(
-            f"cannot read {path}: expected a file, got a pipe or a device; write it to a file first"
-        )
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise TableError(
+                f"cannot read {path}: expected a file, got a pipe or a device; write it to a file first"
+            )
         encoding = _encoding(path)
         errors = "surrogateescape" if encoding.startswith("utf-8") else "strict"
         with path.open(encoding=encoding, errors=errors, newline="") as file:

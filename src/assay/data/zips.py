@@ -13,6 +13,8 @@ from assay.data.zip_directory import read_directory
 
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
 _ENCRYPTED = 1
+_UTF8 = 0x800
+"""Flag of a member whose name is UTF-8; else it is cp437, says APPNOTE.TXT 4.4.4, which many ignore."""
 
 _DAMAGED = (
     zipfile.BadZipFile,
@@ -34,13 +36,24 @@ def zip_entries(path: Path, store: ByteStore) -> Iterator[Entry]:
     """
     try:
         for info in read_directory(path):
-            # zipfile ends ``filename`` at a NUL, which would hide it from the check of names.
-            name = info.orig_filename.replace("\\", "/")
+            name = _name(info).replace("\\", "/")
             yield Entry(name, None if name.endswith("/") else _fault(info) or _locate(info, store))
     except _DAMAGED as error:
         raise DataError(
             f"{path}: expected a whole zip file, got a damaged one ({error}); copy or download it again"
         ) from error
+
+
+def _name(info: zipfile.ZipInfo) -> str:
+    """The name of a member, in UTF-8 wherever it can be that: hardly any other text is by chance."""
+    # zipfile ends ``filename`` at a NUL, which would hide it from the check of names.
+    name = info.orig_filename
+    if name.isascii() or info.flag_bits & _UTF8:
+        return name
+    try:
+        return name.encode("cp437").decode("utf-8")
+    except UnicodeError:
+        return name
 
 
 def _fault(info: zipfile.ZipInfo) -> Skipped | None:

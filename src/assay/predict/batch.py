@@ -19,6 +19,9 @@ from assay.predict.runtime import Runtime, load_runtime
 
 COLUMNS = ("name", "label", "probability", "status")
 
+PASSING = frozenset(("missing", "permission", "unreadable", "changed"))
+"""Statuses of images that may be had at another time."""
+
 UNSURE = "unsure"
 """The status of an image whose likeliest class is less probable than was asked for."""
 
@@ -187,7 +190,8 @@ def write_predictions(
     """Add a row for each image that ``table`` does not have yet; how many images could not be used."""
     for part in predict_parts(runtime, dataset, first=table.n_rows, workers=workers, progress=progress):
         table.tally += part.n_skipped
-        table.add(part.columns(manner))
+        # Hundreds in a row: their place is gone for a while, such as a disk of the network.
+        table.add(part.columns(manner), lasting=not PASSING.issuperset(part.statuses))
     return table.tally
 
 

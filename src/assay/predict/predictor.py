@@ -20,7 +20,7 @@ from assay.predict.runtime import Runtime, load_runtime
 Picture = np.ndarray | Image.Image | Path | str | bytes
 """uint8 RGB (H, W, 3); Pillow's; the path of an image file; or its bytes."""
 
-PLACES = {".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".parquet"}
+PLACES = {".zip", ".tar", ".gz", ".tgz", ".bz2", ".tbz", ".tbz2", ".xz", ".txz", ".parquet", ".pq"}
 """Endings of files that hold many images."""
 
 

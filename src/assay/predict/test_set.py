@@ -9,7 +9,7 @@ import numpy as np
 from assay._errors import LabelError
 from assay._types import UNKNOWN, Labels, Progress, silent
 from assay.data.dataset import Dataset, ReadOptions
-from assay.data.read import read_dataset
+from assay.data.read import read_trusted
 from assay.data.spelling import closest
 from assay.data.tables import shown
 from assay.learn.model import Model
@@ -38,7 +38,7 @@ def evaluate_model(
     DataError : no image has a label
     """
     runtime = load_runtime(model)
-    dataset = read_dataset(images, replace(options, noisy=None, allow_new_classes=True))
+    dataset = read_trusted(images, replace(options, allow_new_classes=True))
     truth = as_model_labels(dataset, runtime)
     found = predict_dataset(runtime, dataset, workers=workers, progress=progress)
     usable = np.array([status == "ok" for status in found.statuses])

@@ -65,10 +65,12 @@ class FinishedRun:
 
     @property
     def reading(self) -> ReadOptions:
-        """How the run read its images; as any is read where it does not say."""
+        """How the run read its images and labels; as any are read where it does not say."""
         stored = self.record.get("reading", {})
         return ReadOptions(
-            path_column=stored.get("path_column"), follow_symlinks=stored.get("follow_symlinks", False)
+            path_column=stored.get("path_column"),
+            label_column=stored.get("label_column"),
+            follow_symlinks=stored.get("follow_symlinks", False),
         )
 
 

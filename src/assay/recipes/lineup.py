@@ -9,7 +9,7 @@ import numpy as np
 from assay._errors import ModelError, UsageError
 from assay._types import Progress, silent
 from assay.data.dataset import Dataset, ReadOptions
-from assay.data.read import read_dataset, read_images
+from assay.data.read import read_images, read_trusted
 from assay.learn.package import MANIFEST
 from assay.measure import Evaluation, evaluate
 from assay.predict.batch import Predictions
@@ -139,7 +139,7 @@ def evaluate_lineup(
     runtimes: dict[str, Runtime] = {
         recipe: load_runtime(place) for recipe, place in models_in(folder).items()
     }
-    dataset = read_dataset(images, replace(options, noisy=None, allow_new_classes=True))
+    dataset = read_trusted(images, replace(options, allow_new_classes=True))
     truth = {recipe: as_model_labels(dataset, runtime) for recipe, runtime in runtimes.items()}
     found = predict_together(runtimes, dataset, workers=workers, progress=progress)
     # Models of different size may refuse different images; the figures are of those that all could use.

@@ -63,8 +63,12 @@ def data_facts(dataset: Dataset) -> dict[str, Any]:
 
 
 def reading_facts(read: ReadOptions) -> dict[str, Any]:
-    """How to find the same images at their place once more."""
-    return {"path_column": read.path_column, "follow_symlinks": read.follow_symlinks}
+    """How to find the same images and labels at their place once more."""
+    return {
+        "path_column": read.path_column,
+        "label_column": read.label_column,
+        "follow_symlinks": read.follow_symlinks,
+    }
 
 
 def contents_digest(contents: Iterable[bytes | None]) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 
 from assay._errors import DataError, UsageError
 from assay._types import UNKNOWN, Mask, Transition
+from assay.data.arrange import PickedSource
 from assay.data.dataset import ImageSource
 from assay.data.tables import read_table
 from assay.recipes.finished import FinishedRun, open_images, read_finished_run
@@ -43,6 +44,16 @@ class ReviewRun(FinishedRun):
         """Images that a person may decide: no trusted label is known, and the image can be seen."""
         may: Mask = (self.trusted == UNKNOWN) & (self.proposed != UNKNOWN) & ~self.held_out
         return may
+
+    @cached_property
+    def names_in_order(self) -> tuple[str, ...]:
+        """Names of the images in the order of their place, natural order as a rule: that of labels without
+        names. labels.csv has the order of the noisy table, and rows that name no image.
+        """
+        if not isinstance(self.images, PickedSource):
+            return self.names
+        placed = zip(self.images.images, self.names, strict=True)
+        return tuple(name for _, name in sorted((place, name) for place, name in placed if place is not None))
 
     def label(self, index: int) -> str | None:
         """The label of a class index; None of UNKNOWN."""
