@@ -11,6 +11,7 @@ FOLDER is that of course.py. Judged on the trusted images of the notebook's fit 
     C  and the posterior as targets                G  as F, but without any noisy label
     D  trusted labels only, fine-tuned             H  noisy labels taken as true, trusted ones as they are
     J  as E, but of JPEGs of quality 30 alone, learned from and judged on: what is left to recognise in them
+    L  as F, with a larger network (Lite2)         T  as F, its labels corrected by L before: a teacher
 
 --redraw draws the noise anew, from the trusted labels and the measured transition, and fine-tunes (F) on two
 such draws; only trusted images take part. Results go to benchmarks/results/ablations.json.
@@ -56,7 +57,8 @@ from assay.recipes.sealing import Sealed, close_seal
 
 RESULTS = Path(__file__).parent / "results" / "ablations.json"
 SEEDS = (0, 1)
-LETTERS = "ABCDEFGHJ"
+LETTERS = "ABCDEFGHJLT"
+LARGER = "tf_efficientnet_lite2"
 EFFORT = "balanced"
 
 
@@ -96,8 +98,7 @@ class Reduced:
 
     def way_b(self) -> Labels:
         """The head of effort fast."""
-        found: Labels = self.learned.says(self.judged).argmax(axis=1)
-        return found
+        return self._said(self.learned)
 
     def way_c(self) -> Labels:
         """A head on the posterior of all images."""
@@ -114,7 +115,7 @@ class Reduced:
 
     def way_f(self) -> Labels:
         """All of it."""
-        return self._refined(self.data, self.learned)
+        return self._said(self._refined(self.data, self.learned))
 
     def way_g(self) -> Labels:
         """Trusted labels and images without any label."""
@@ -123,7 +124,7 @@ class Reduced:
         raw = cross_fit(evidence, data.fold_of, make_head, CrossFit(seed=data.seed, workers=2)).belief
         belief = calibrate(raw, data.trusted).apply(raw)
         fixed = FixedLabels(data.given, data.trusted, belief, belief, data.usable, 1.0, data.threshold)
-        return self._refined(data, replace(self.learned, fixed=fixed))
+        return self._said(self._refined(data, replace(self.learned, fixed=fixed)))
 
     def way_h(self) -> Labels:
         """Noisy labels as if they were true."""
@@ -135,6 +136,19 @@ class Reduced:
         squares = np.array(self.squares)
         squares[seen] = np.stack([compress(square, 30) for square in squares[seen]])
         return self._tuned(self.aside.learn, self.learned.fixed.posterior, self.data.trusted, squares)
+
+    def way_l(self) -> Labels:
+        """A larger network."""
+        return self._said(self.larger)
+
+    def way_t(self) -> Labels:
+        """The network of F, after that."""
+        return self._said(self._refined(self.data, self.larger))
+
+    @cached_property
+    def larger(self) -> Learned:
+        """What the larger network makes of the data."""
+        return self._refined(self.data, self.learned, LARGER)
 
     def _one_hot(self, labels: Labels) -> Probs:
         k = len(self.data.classes)
@@ -175,14 +189,16 @@ class Reduced:
         found: Labels = looks.again(rows=self.judged).argmax(axis=1)
         return found
 
-    def _refined(self, data: Labelled, learned: Learned) -> Labels:
-        way = self._way(len(self.aside.learn))
-        refined = refine(data, learned, self.squares, self.aside, way, say=print)
-        found: Labels = refined.learned.says(self.judged).argmax(axis=1)
+    def _refined(self, data: Labelled, learned: Learned, network: str | None = None) -> Learned:
+        way = self._way(len(self.aside.learn), network)
+        return refine(data, learned, self.squares, self.aside, way, say=print).learned
+
+    def _said(self, learned: Learned) -> Labels:
+        found: Labels = learned.says(self.judged).argmax(axis=1)
         return found
 
-    def _way(self, n: int) -> Way:
-        (network,) = load_networks(self.options)
+    def _way(self, n: int, name: str | None = None) -> Way:
+        (network,) = load_networks(replace(self.options, student=name))
         kept = self.scratch / "state"
         kept.unlink(missing_ok=True)
         return Way(EFFORTS[EFFORT].stages_for(n), network.backbones, kept, "ablation", tuning_for(n))
@@ -243,7 +259,9 @@ def reduced(asked: argparse.Namespace, cache: Path, scratch: Path, seed: int) ->
     drawn = np.sort(np.random.default_rng(seed).choice(fit, min(asked.images, len(fit)), replace=False))
     shown = [group for group in whole.copies if np.isin(group, drawn).any()]
     judged = np.setdiff1d(fit[whole.data.trusted[fit] != UNKNOWN], np.concatenate([drawn, *shown]))
-    data = only(whole.data, drawn)
+    # Nobody needs to be asked about the others.
+    usable = whole.data.usable & np.isin(np.arange(len(whole.data.usable)), np.concatenate([drawn, judged]))
+    data = replace(only(whole.data, drawn), usable=usable)
     truth = whole.data.trusted[judged]
     with squares_of(asked, scratch) as squares:
         yield Reduced(data, judged, truth, squares, set_aside(data, whole.copies), options, scratch)

@@ -30,6 +30,8 @@ FINE_TUNED = (
             {"effort": "balanced", "time_limit": 0.0},
             r"^--time-limit: expected more than nothing, got 0 seconds$",
         ),
+        ({"seed": -1}, r"^--seed: expected 0 to 4294967294, got -1$"),
+        ({"workers": 0}, r"^--workers: expected 1 or more, got 0$"),
         ({"threshold": 1.5}, r"^--threshold: expected a probability from 0 to 1, got 1.5$"),
         ({"folds": 1}, r"^--folds: expected 2 or more, got 1$"),
     ],

@@ -65,7 +65,7 @@ Dtype = Annotated[
     Literal["auto", "float32", "bfloat16"],
     flag("--dtype", help="Of the backbone; auto takes what is faster here, timed once a machine."),
 ]
-Seed = Annotated[int, flag("--seed", metavar="N", help="Same seed, machine and versions: same bytes.")]
+Seed = Annotated[int, flag("--seed", metavar="N", min=0, help="Same seed, machine and versions: same bytes.")]
 Workers = Annotated[
     int,
     flag(

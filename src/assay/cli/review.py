@@ -39,7 +39,7 @@ class ReviewFlags:
             "--strategy", help="What comes first; mixed: doubtful images, likely errors, random ones."
         ),
     ] = "mixed"
-    seed: Annotated[int, flags.flag("--seed", metavar="N", help="Of the random part.")] = 0
+    seed: Annotated[int, flags.flag("--seed", metavar="N", min=0, help="Of the random part.")] = 0
     who: Annotated[
         str | None, flags.flag("--who", metavar="NAME", help="Who decides; by default the user's name.")
     ] = None

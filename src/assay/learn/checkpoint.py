@@ -40,6 +40,15 @@ def write_checkpoint(file: Path, checkpoint: Checkpoint, identity: str) -> None:
     write_bytes_atomic(file, save(tensors, metadata))
 
 
+def is_of(file: Path, identity: str) -> bool:
+    """Whether the checkpoint at ``file`` can be read, and has this identity."""
+    try:
+        with safe_open(file, "numpy") as opened:
+            return bool((opened.metadata() or {}).get("identity") == identity)
+    except (OSError, SafetensorError):
+        return False
+
+
 def read_checkpoint(file: Path, identity: str) -> Checkpoint | None:
     """The checkpoint at ``file``; None where there is none of this identity, or it is damaged."""
     try:

@@ -35,8 +35,8 @@ from assay.learn.scoring import features_of, score
 from assay.learn.student import Student, put
 from assay.learn.threads import one_thread_each
 
-METHOD = "4"
-"""Another one wherever a checkpoint would be learned on in another way than it began."""
+METHOD = "5"
+"""A part of a checkpoint's identity: another one wherever it would be learned on otherwise than it began."""
 
 PROBED = 12_000
 """Images of which the first head is made; more did not help."""
@@ -134,7 +134,6 @@ def fine_tune(
     ResourceError : the disk is full; the same call goes on from the last epoch that was kept
     """
     sizes = [stage.size for stage in stages for _ in range(stage.epochs)]
-    identity = f"{identity}-{METHOD}"
     state = read_checkpoint(kept, identity)
     learner = _begin(lesson, backbones[sizes[0]], state, len(sizes), tuning, seed, workers)
     targets, begun, tuned = _hardened(lesson.targets, lesson.taught), 0, None

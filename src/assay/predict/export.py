@@ -1,6 +1,7 @@
 """A trained model gets the graph that predicts, if it says what the model says."""
 
 from dataclasses import asdict, dataclass, replace
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,12 @@ class Parity:
     """Share of the images."""
 
 
+def check_can_export() -> None:
+    """MissingExtraError if onnx is not installed: to be known before a model is learned."""
+    if find_spec("onnx") is None:
+        raise MissingExtraError("onnx", "train")
+
+
 def with_graph(model: Model, trunk: Any, images: Batch) -> Model:
     """The model with its graph, and how far they agree among its facts, under ``parity``.
 
@@ -50,10 +57,9 @@ def with_graph(model: Model, trunk: Any, images: Batch) -> Model:
     ModelError : a trunk is missing, or its features are not those that the head was learned on
     MissingExtraError : onnx is not installed
     """
-    try:
-        from assay.predict.graph import build_graph
-    except ImportError:
-        raise MissingExtraError("onnx", "train") from None
+    check_can_export()
+    from assay.predict.graph import build_graph
+
     features = _features(model, trunk, images)
     if features.shape[1] != len(model.head.mean):
         raise ModelError(

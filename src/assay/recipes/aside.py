@@ -8,7 +8,7 @@ from jaxtyping import Int
 
 from assay._errors import LabelError
 from assay._types import UNKNOWN
-from assay.data.split import folds
+from assay.data.split import in_proportion
 from assay.recipes.assay import Labelled
 from assay.recipes.sealing import Group
 
@@ -34,6 +34,15 @@ class Aside:
     """Trusted images that the student learns nothing from; the first labels of others rest on theirs too."""
 
 
+def check_enough(n: int) -> None:
+    """LabelError unless there are trusted images enough to fine-tune by, those of the holdout not counted."""
+    if n < FEWEST:
+        raise LabelError(
+            f"expected {FEWEST} trusted images or more besides the holdout's to fine-tune by, got {n}; "
+            "add trusted labels, or take --effort fast"
+        )
+
+
 def set_aside(data: Labelled, copies: Sequence[Group]) -> Aside:
     """Draw a tenth of the trusted images for each, from each class in proportion.
 
@@ -47,13 +56,9 @@ def set_aside(data: Labelled, copies: Sequence[Group]) -> Aside:
     LabelError : too few trusted images, or none whose picture no copy shows
     """
     trusted = np.flatnonzero((data.trusted != UNKNOWN) & (data.fold_of != UNKNOWN))
-    if len(trusted) < FEWEST:
-        raise LabelError(
-            f"expected {FEWEST} trusted images or more besides the holdout's to fine-tune by, got "
-            f"{len(trusted)}; add trusted labels, or take --effort fast"
-        )
-    part = folds(data.trusted[trusted], max(SHARE, -(-len(trusted) // MOST)), data.seed)
-    watched, audit = trusted[part == 0], trusted[part == 1]
+    check_enough(len(trusted))
+    order, n = in_proportion(data.trusted, trusted, data.seed), min(len(trusted) // SHARE, MOST)
+    watched, audit = np.sort(order[:n]), np.sort(order[n : 2 * n])
     known = data.trusted if data.known is None else data.known
     shown = [group for group in copies if np.isin(group, watched).any()]
     told = [group for group in copies if np.sum(known[group] != UNKNOWN) > 1]

@@ -101,6 +101,8 @@ def model_card(
     evaluations: Mapping[str, Evaluation],
     robustness: Robustness | None = None,
     coverage: Sequence[Coverage] = (),
+    *,
+    n_held_out: int = 0,
 ) -> str:
     """README.md of a model: data, noise, figures, sets, damage, size, use, limits."""
     lines = [
@@ -116,7 +118,7 @@ def model_card(
         "",
         *(_line(TITLES[name], evaluations[name]) for name in TITLES if name in evaluations),
         "",
-        *_report(evaluations),
+        *_report(evaluations, n_held_out),
         *coverage_lines(coverage),
         *(["", "On damaged images, kept aside:", "", *robustness.lines()] if robustness else []),
         limits(measured=robustness is not None),
@@ -159,10 +161,11 @@ def _line(title: str, found: Evaluation) -> str:
     )
 
 
-def _report(evaluations: Mapping[str, Evaluation]) -> list[str]:
+def _report(evaluations: Mapping[str, Evaluation], n_held_out: int) -> list[str]:
     if "assay" not in evaluations:
-        leaked = "assay_leaks_included" in evaluations
-        why = "Each held-out picture was also learned from" if leaked else "No image was held out"
+        why = "None of the held-out images could be used" if n_held_out else "No image was held out"
+        if "assay_leaks_included" in evaluations:
+            why = "Each held-out picture was also learned from"
         return [f"{why}: the accuracy of this very model is not measured."]
     report = ["```", format_report(evaluations["assay"].report).rstrip(), "```"]
     if evaluations["assay"].source == CARRIED:

@@ -112,6 +112,9 @@ def _learn(job: Job, record: dict[str, Any]) -> _Found:
     contents = contents_digest(features.contents)
     job.check_contents(record, contents)
     record["data"]["contents"] = contents
+    if options.figures_from is not None:
+        # Asked again, and before anything is learned: only now the bytes of the images are known.
+        partial_run(options.figures_from, job.settings, record["data"])
     record["features_computed"] = record.get("features_computed", 0) + features.computed
     job.folder.write(record)
     dataset = job.dataset.with_skipped(features.skipped)
@@ -155,17 +158,8 @@ def _measure(job: Job, record: dict[str, Any], found: _Found) -> dict[str, Evalu
         return {
             **held_out(found.dataset, found.sealed, found.learned, found.baseline, n_skipped),
             **validated(found.dataset, found.learned),
-            **_carried(job, record),
+            **({} if job.options.figures_from is None else carried_figures(job.options.figures_from)),
         }
-
-
-def _carried(job: Job, record: Mapping[str, Any]) -> dict[str, Evaluation]:
-    place = job.options.figures_from
-    if place is None:
-        return {}
-    # Asked again: only now the bytes of the images are known to be the same.
-    partial_run(place, job.settings, record["data"])
-    return carried_figures(place)
 
 
 def _write(
@@ -179,7 +173,9 @@ def _write(
         robustness = _robustness(found, model)
     with job.watch.stage("write"):
         coverage = held_out_coverage(found.dataset, found.sealed, found.learned, model.facts["conformal"])
-        model.save(model_folder, model_card(model, found.learned, evaluations, robustness, coverage))
+        n_held_out = len(job.split.holdout)
+        card = model_card(model, found.learned, evaluations, robustness, coverage, n_held_out=n_held_out)
+        model.save(model_folder, card)
         cost = Cost(sum(job.watch.seconds.values()), peak_memory_bytes(), folder_bytes(model_folder))
         warnings = _warnings(job, found, evaluations)
         result = RunResult(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from assay._types import Batch, Mask, Probs, Progress, silent
 from assay.embed.backbone import TimmBackbone
@@ -58,7 +58,7 @@ class Looks:
         seen = np.flatnonzero(self.usable[rows])
         says = np.full((len(rows), self.tuned.head.n_classes), 1 / self.tuned.head.n_classes)
 
-        def told(answers: Probs, some: Rows, squares: Batch) -> Probs:
+        def told(answers: Probs, some: Rows, squares: Batch) -> Float[np.ndarray, "A K"]:
             self._ask(answers, some[~answers[some].any(axis=1)], squares)
             return calibration.apply(answers[some]) if calibration else answers[some]
 

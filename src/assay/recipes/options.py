@@ -18,6 +18,9 @@ EFFORTS = ("fast", "balanced", "best")
 """``fast``: frozen features and a head; the others fine-tune a network, see ``recipes.schedule``."""
 
 
+MOST_SEED = 2**32 - 2
+"""NumPy's and scikit-learn's generators take one more at most, and so does a second round of learning."""
+
 LEAST_SIZE = 32
 """Side in pixels of the smallest images that a network is fine-tuned on."""
 
@@ -83,30 +86,39 @@ class RunOptions:
     """With ``holdout=0``: the folder of the same run with a holdout, whose figures are carried over."""
 
     def __post_init__(self) -> None:
-        if self.effort not in EFFORTS:
-            raise UsageError(f"--effort: expected {', '.join(EFFORTS)}, got {self.effort!r}")
-        if not 0 <= self.threshold <= 1:
-            raise UsageError(f"--threshold: expected a probability from 0 to 1, got {self.threshold}")
-        if self.folds < 2:
-            raise UsageError(f"--folds: expected 2 or more, got {self.folds}")
-        fine_tuned = {self.student, self.student_size, self.teacher, self.time_limit}
-        if self.effort == "fast" and fine_tuned != {None}:
-            raise UsageError(
+        size, limit, effort = self.student_size, self.time_limit, self.effort
+        alone = {self.student, size, self.teacher, limit} == {None}
+        for holds, message in (
+            (effort in EFFORTS, f"--effort: expected {', '.join(EFFORTS)}, got {effort!r}"),
+            (
+                0 <= self.threshold <= 1,
+                f"--threshold: expected a probability from 0 to 1, got {self.threshold}",
+            ),
+            (self.folds >= 2, f"--folds: expected 2 or more, got {self.folds}"),
+            (0 <= self.seed <= MOST_SEED, f"--seed: expected 0 to {MOST_SEED}, got {self.seed}"),
+            (self.workers >= 1, f"--workers: expected 1 or more, got {self.workers}"),
+            (
+                effort != "fast" or alone,
                 "--student, --student-size, --teacher, --time-limit: "
-                "expected with --effort balanced or best, got fast"
-            )
-        if self.student_size is not None and self.student_size < LEAST_SIZE:
-            raise UsageError(
-                f"--student-size: expected {LEAST_SIZE} pixels or more, got {self.student_size}: "
-                "networks of ImageNet halve an image five times"
-            )
-        if self.time_limit is not None and self.time_limit <= 0:
-            raise UsageError(f"--time-limit: expected more than nothing, got {self.time_limit:g} seconds")
-        if self.figures_from is not None and self.holdout != 0:
-            raise UsageError(
+                "expected with --effort balanced or best, got fast",
+            ),
+            (
+                size is None or size >= LEAST_SIZE,
+                f"--student-size: expected {LEAST_SIZE} pixels or more, got {size}: "
+                "networks of ImageNet halve an image five times",
+            ),
+            (
+                limit is None or limit > 0,
+                f"--time-limit: expected more than nothing, got {limit or 0:g} seconds",
+            ),
+            (
+                self.figures_from is None or self.holdout == 0,
                 "--figures-from: a model that is measured on a holdout has figures of its own; "
-                "give it with --holdout 0"
-            )
+                "give it with --holdout 0",
+            ),
+        ):
+            if not holds:
+                raise UsageError(message)
 
     def settings(self) -> dict[str, Any]:
         """What changes the result besides the labels, as JSON has it; kept in run.json to be compared."""

@@ -22,7 +22,7 @@ from assay.fix.weighing import transition_from
 from assay.learn.finetune import Lesson, Stage, Told, fine_tune
 from assay.learn.loop import Tuning
 from assay.learn.second_look import SECOND_LOOK_BELOW
-from assay.measure import wilson
+from assay.measure import mcnemar, wilson
 from assay.recipes.aside import Aside
 from assay.recipes.assay import Labelled, Learned
 from assay.recipes.looks import Looks
@@ -76,7 +76,7 @@ def refine(
 
     def judge(told: Told) -> Float[np.ndarray, "R K"]:
         likely = bench.corrected(told) if len(told.rows) else told.probs
-        say(bench.words(told, epochs))
+        say(bench.words(told, likely, epochs))
         return likely
 
     lesson = Lesson(squares, aside.learn, bench.taught, learned.fixed.posterior, aside.audit, aside.watched)
@@ -98,13 +98,15 @@ def refine(
 
 
 def beside_before(before: Learned, after: Learned, watched: Rows, trusted: Labels) -> str:
-    """How right both are of images that neither learned from; a warning where fine-tuning made it worse."""
-    rights = [one.out_of_fold[watched].argmax(axis=1) == trusted[watched] for one in (before, after)]
-    earlier, now = (100 * right.mean() for right in rights)
+    """How right both are of images that neither learned from; a warning where fine-tuning made it worse, if
+    that can be told from chance.
+    """
+    truth, said = trusted[watched], [one.out_of_fold[watched].argmax(axis=1) for one in (before, after)]
+    earlier, now = (100 * (one == truth).mean() for one in said)
     words = (
         f"of {len(watched):,} images not learned from: {earlier:.1f} % before fine-tuning, {now:.1f} % after"
     )
-    if now >= earlier:
+    if mcnemar(truth, *said).difference.high >= 0:
         return f"right {words}"
     return (
         f"warning: right {words}; this model may be smaller than that of --effort fast, but it is less "
@@ -147,27 +149,26 @@ class _Bench:
         return transition_from(given, trusted, noise.transition, self.data.seed)
 
     def corrected(self, told: Told) -> Float[np.ndarray, "R K"]:
-        """The posterior of the rows that the student was asked about."""
-        pool = self.pool(told.probs[np.isin(told.rows, self.aside.audit)], self.aside.audit)
-        return self.weighed(pool, told.probs, told.rows)[1]
+        """The posterior of the rows that the student was asked about.
+
+        Each half of the audit by what the other half weighs: a target that knew its own trusted label would
+        be learned, and the audit be taken for better than other images are.
+        """
+        judges, audit = np.flatnonzero(np.isin(told.rows, self.aside.audit)), self.aside.audit
+        says = told.probs[judges]
+        likely = self.weighed(self.pool(says, audit), told.probs, told.rows)[1]
+        for weighing, weighed in halves(np.arange(len(audit))):
+            pool = self.pool(says[weighing], audit[weighing])
+            likely[judges[weighed]] = self.weighed(pool, says[weighed], audit[weighed])[1]
+        return likely
 
     def weighed(self, pool: Pool, says: Float[np.ndarray, "R K"], rows: Rows) -> tuple[Probs, Probs]:
         """Belief and posterior of some rows."""
         belief = pool.belief(self.opinions(says, rows))
         return belief, posterior(self.data.given[rows], belief, self.transition, pool.strength)
 
-    def checked(self, told: Told) -> float:
-        """The share of the audit's labels that are right, each half fixed by what the other half weighs."""
-        audit, truth, right = self.aside.audit, self.data.trusted, 0
-        says = told.probs[np.isin(told.rows, audit)]
-        for judges, judged in halves(np.arange(len(audit))):
-            pool = self.pool(says[judges], audit[judges])
-            _, likely = self.weighed(pool, says[judged], audit[judged])
-            right += int(np.sum(likely.argmax(axis=1) == truth[audit[judged]]))
-        return right / len(audit)
-
-    def words(self, told: Told, epochs: int) -> str:
-        """The running figures."""
+    def words(self, told: Told, likely: Float[np.ndarray, "R K"], epochs: int) -> str:
+        """The running figures; ``likely`` is what ``corrected`` found."""
         truth, n = self.data.trusted, len(self.aside.watched)
         right = int(np.sum(told.watched.argmax(axis=1) == truth[self.aside.watched]))
         share = wilson(right, n)
@@ -178,7 +179,8 @@ class _Bench:
         )
         if not len(told.rows):
             return line
-        return f"{line}, {100 * self.checked(told):.1f} % of the fixed labels"
+        fixed = likely[np.isin(told.rows, self.aside.audit)].argmax(axis=1) == truth[self.aside.audit]
+        return f"{line}, {100 * fixed.mean():.1f} % of the fixed labels"
 
 
 def _conclude(bench: _Bench, looks: Looks) -> Learned:
@@ -196,7 +198,9 @@ def _conclude(bench: _Bench, looks: Looks) -> Learned:
         strength = pool.strength
     # As the saved head has it, which cannot hold a probability up.
     calibration = calibrate(plain[aside.watched], data.trusted[aside.watched], NO_FLOOR)
-    says = looks.again(calibration)
+    # Of images that were learned from nobody asks what the model says: their labels are fixed.
+    says = np.full_like(plain, 1 / plain.shape[1])
+    says[new] = looks.again(calibration, new)
     unseen = says.copy()
     for fitted_on, told in halves(aside.watched):
         half = calibrate(plain[fitted_on], data.trusted[fitted_on], NO_FLOOR)

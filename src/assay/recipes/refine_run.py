@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,8 @@ from assay._types import Batch, Progress
 from assay.data.dataset import Dataset
 from assay.embed.backbone import TimmBackbone, load_backbone
 from assay.embed.squares import held_squares
-from assay.learn.finetune import SETTLED, Stage
+from assay.learn.checkpoint import is_of
+from assay.learn.finetune import METHOD, SETTLED, Stage
 from assay.learn.loop import Tuning
 from assay.learn.pace import Pace, measure_pace
 from assay.recipes.aside import Aside, set_aside
@@ -92,7 +94,8 @@ def refine_run(
     ----------
     record : run.json, in which the schedules are kept: a resumed run keeps to them
     """
-    options, networks, effort = place.options, load_networks(place.options), chosen_effort(place.options)
+    begun, options, effort = perf_counter(), place.options, chosen_effort(place.options)
+    networks = load_networks(options)
     aside = set_aside(sealed.data, sealed.copies)
     folder = place.folder.checkpoints
     folder.mkdir(exist_ok=True)
@@ -102,7 +105,7 @@ def refine_run(
         if not _is_planned(record, networks):
             classes = len(dataset.classes)
             paced = {network.role: paces(network.backbones, squares, classes, tuning) for network in networks}
-            left = time_left(options, place.spent_s)
+            left = time_left(options, place.spent_s + perf_counter() - begun)
             crowd = _crowd(dataset, aside, learned)
             record["fine_tuning"] = _planned(place, networks, paced, left, crowd)
             place.folder.write(record)
@@ -113,6 +116,8 @@ def refine_run(
                 continue
             kept = folder / f"{network.role}.safetensors"
             identity = _identity(record, network.backbones, tuning)
+            if kept.is_file() and not is_of(kept, identity):
+                place.say(f"warning: {kept.name} was kept by another way to learn: fine-tuning begins anew")
             way = Way(stages, network.backbones, kept, identity, tuning)
             before = refined.learned if refined else learned
             refined = refine(sealed.data, before, squares, aside, way, say=place.say, progress=place.progress)
@@ -183,5 +188,5 @@ def _identity(record: Mapping[str, Any], backbones: Backbones, tuning: Tuning) -
     """What a checkpoint depends on."""
     facts = [record[name] for name in ("settings", "data", "split", "backbone", "fine_tuning")]
     digests = [backbone.digest for backbone in backbones.values()]
-    whole = [facts, digests, asdict(tuning)]
+    whole = [facts, digests, asdict(tuning), METHOD]
     return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()

@@ -9,6 +9,8 @@ from assay._types import Progress, silent
 from assay.data.read import read_dataset
 from assay.data.split import seal_holdout
 from assay.measure import Stopwatch
+from assay.predict.export import check_can_export
+from assay.recipes.aside import check_enough
 from assay.recipes.carried import partial_run
 from assay.recipes.folder import RunFolder
 from assay.recipes.job import Job, work
@@ -91,6 +93,7 @@ def _ask(
     """All that can be refused before anything is written."""
     folder, watch = RunFolder(out), Stopwatch()
     folder.check()
+    check_can_export()
     if images.is_dir() and out.resolve().is_relative_to(images.resolve()):
         raise UsageError(f"{out}: expected a folder outside {images}, where results would count as images")
     with watch.stage("read"):
@@ -98,6 +101,8 @@ def _ask(
         split = seal_holdout(
             dataset.trusted, size=options.holdout, how=options.holdout_split, seed=options.seed
         )
+    if options.effort != "fast":
+        check_enough(len(split.fit))
     settings, data = options.settings(), data_facts(dataset)
     if options.figures_from is not None:
         partial_run(options.figures_from, settings, data)
@@ -133,7 +138,8 @@ def _work(job: Job, record: dict[str, Any]) -> RunResult:
     try:
         return work(job, record)
     except (DataError, UsageError):
-        # Refused: as if it had never begun, so that the corrected command is not another run.
-        if new and record:
+        # Refused: as if it had never begun, so that the corrected command is not another run. What took
+        # an hour to learn stays, whatever was refused after it.
+        if new and record and "fine_tuning" not in record:
             job.folder.clear()
         raise
