@@ -57,7 +57,7 @@ def set_aside(data: Labelled, copies: Sequence[Group]) -> Aside:
     """
     trusted = np.flatnonzero((data.trusted != UNKNOWN) & (data.fold_of != UNKNOWN))
     check_enough(len(trusted))
-    order, n = in_proportion(data.trusted, trusted, data.seed), min(len(trusted) // SHARE, MOST)
+    order, n = in_proportion(data.trusted, trusted, data.seed), min(round(len(trusted) / SHARE), MOST)
     watched, audit = np.sort(order[:n]), np.sort(order[n : 2 * n])
     known = data.trusted if data.known is None else data.known
     shown = [group for group in copies if np.isin(group, watched).any()]
