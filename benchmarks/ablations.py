@@ -230,11 +230,11 @@ def keep(what: str, found: dict[str, Any]) -> None:
 
 
 def ablated(asked: argparse.Namespace, cache: Path, scratch: Path) -> None:
-    """Accuracy of each letter by seed, and each beside F; kept after each seed."""
+    """Accuracy of each letter by seed, and each beside F; kept after each letter."""
     found: dict[str, Any] = {}
     for seed in asked.seeds:
+        said: dict[str, Labels] = {}
         with reduced(asked, cache, scratch, seed) as part:
-            said = {}
             for letter in asked.only:
                 start = time.perf_counter()
                 said[letter] = part.ways[letter]()
@@ -243,12 +243,11 @@ def ablated(asked: argparse.Namespace, cache: Path, scratch: Path) -> None:
                 row = {**right.to_json(), "n": len(part.truth), "seconds": seconds}
                 found.setdefault(letter, {})[str(seed)] = row
                 print(f"seed {seed}, {letter}: {right.estimate:.4f}, {seconds} s", flush=True)
-            for letter, one in said.items() if "F" in said else ():
-                paired = mcnemar(part.truth, one, said["F"]).to_json()
-                found[letter][str(seed)]["f_gains"] = {
-                    name: paired[name] for name in ("difference", "p_value")
-                }
-        keep("ablations", found)
+                for other in said if "F" in said else ():
+                    paired = mcnemar(part.truth, said[other], said["F"]).to_json()
+                    gains = {name: paired[name] for name in ("difference", "p_value")}
+                    found[other][str(seed)]["f_gains"] = gains
+                keep("ablations", found)
 
 
 @contextmanager
