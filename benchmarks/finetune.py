@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from assay.data.read import read_dataset
 from assay.data.split import seal_holdout
 from assay.learn.model import load_model
 from assay.recipes.finished import read_finished_run
+from assay.recipes.mirrors import mirrors_for
 from assay.recipes.options import RunOptions
 from assay.recipes.robustness import measure_robustness
 from assay.recipes.sealing import Sealed, close_seal
@@ -101,9 +103,11 @@ def reseal(asked: argparse.Namespace, out: Path, cache: Path) -> tuple[Dataset, 
     """The data, and the parts that the run made of it."""
     finished = read_finished_run(out)
     dataset = read_dataset(asked.data / "images.zip", options(asked, cache).read)
-    _, features = stored_features(finished, dataset.source, cache)
+    backbone, features = stored_features(finished, dataset.source, cache)
     split = seal_holdout(dataset.trusted, how="notebook", seed=asked.seed)
-    return dataset, close_seal(dataset.with_skipped(features.skipped), split, features, options(asked, cache))
+    dataset, told = dataset.with_skipped(features.skipped), options(asked, cache)
+    mirrors = mirrors_for(dataset, backbone, replace(told, effort=asked.effort))
+    return dataset, close_seal(dataset, split, features, told, mirrors)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 from small_runs import CLASSES, write_labels
 
 from assay._errors import LabelError, UsageError
@@ -14,6 +15,8 @@ from assay.data.split import seal_holdout
 from assay.embed.backbone import load_backbone
 from assay.embed.images import embed_images
 from assay.recipes import run
+from assay.recipes.mirrors import mirrors_for
+from assay.recipes.options import looks_twice
 from assay.recipes.sealing import _together, close_seal
 
 MODEL = "model/model.safetensors"
@@ -66,14 +69,15 @@ def test_noisy_labels_of_the_holdout_teach_nothing(
 
 @pytest.fixture
 def sealed_of(options, tmp_path):
-    """What ``close_seal`` makes of some data."""
+    """What ``close_seal`` makes of some data, at effort fast unless it is changed."""
 
     def close(data, read, **changes):
         asked = replace(options, read=read, **changes)
-        dataset = read_dataset(data.images, read)
-        features = embed_images(dataset, load_backbone("tiny", tmp_path), tmp_path / "own")
-        split = seal_holdout(dataset.trusted)
-        return close_seal(dataset.with_skipped(features.skipped), split, features, asked), split
+        dataset, backbone = read_dataset(data.images, read), load_backbone("tiny", tmp_path)
+        both = looks_twice(asked.effort)
+        features = embed_images(dataset, backbone, tmp_path / "own", mirrored=both)
+        dataset, split = dataset.with_skipped(features.skipped), seal_holdout(dataset.trusted)
+        return close_seal(dataset, split, features, asked, mirrors_for(dataset, backbone, asked)), split
 
     return close
 
@@ -89,6 +93,22 @@ def test_every_usable_image_is_learned_from_or_held_out(sealed_of, own_data, rea
     assert set(sealed.data.fold_of[folded].tolist()) == set(range(5))
     assert (sealed.data.trusted[split.holdout] == UNKNOWN).all()
     assert sealed.holdout.tolist() == [row for row in split.holdout.tolist() if row != 0]
+
+
+@pytest.mark.parametrize("effort", ["fast", "balanced"])
+def test_a_mirrored_copy_of_a_held_out_image_is_found(sealed_of, own_data, read_of, effort):
+    """Whichever of the two is the mirror, and with a copy of each: one picture in four files."""
+    _, split = sealed_of(own_data, read_of(own_data))
+    held = int(split.holdout[0])
+    others = np.setdiff1d(np.flatnonzero(own_data.truth == own_data.truth[held]), split.holdout)
+    picture = Image.open(own_data.images / f"{held}.png")
+    for row, mirrored in ((others[0], True), (others[1], True), (others[2], False)):
+        copy = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if mirrored else picture
+        copy.save(own_data.images / f"{row}.png")
+    sealed, _ = sealed_of(own_data, read_of(own_data), effort=effort)
+    assert sealed.leaked.tolist() == [held]
+    assert [rows.tolist() for rows in sealed.copies] == [sorted([held, *others[:3].tolist()])]
+    assert len({*sealed.data.fold_of[others[:3]].tolist()}) == 1
 
 
 def test_a_held_out_image_that_is_also_learned_from_is_left_out(

@@ -1,4 +1,5 @@
-"""Copies: files that show one picture, byte for byte, re-saved, cropped a little, recoloured or mirrored.
+"""Copies: files that show one picture, byte for byte, re-saved, cropped a little, recoloured; mirrored, where
+features show both views or mirrors are among the pictures.
 
 What counts as close depends on where an image lies. Two aeroplanes in a blue sky may be more alike than
 two crops of one cat, so a pair is judged by how close other images usually come to both of them.

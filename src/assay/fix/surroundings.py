@@ -63,16 +63,24 @@ def surround(features: Matrix, seed: int = 0) -> Surroundings:
     return Surroundings(directions, nearest, distance(cosines[:, _rank(n, size) - 1]))
 
 
-def standardise(views: Sequence[Matrix]) -> Matrix:
-    """(N, D) float32: the mean over the views, each feature with mean 0 and variance 1 (0 if constant).
+def standardise(
+    views: Sequence[Matrix], more: Float[np.ndarray, "M D"] | None = None
+) -> Float[np.ndarray, "R D"]:
+    """(N + M, D) float32: the mean over the views, each feature with mean 0 and variance 1 (0 if constant).
 
     The mean of an image and its mirror is the same for the mirrored image: copies may be flipped.
+
+    Parameters
+    ----------
+    more : (M, D) features of other pictures, shifted and scaled as the views are
     """
     total = np.zeros(views[0].shape, np.float32)
     for view in views:
         total += view
-    total -= total.mean(axis=0)
-    spread = total.std(axis=0)
+    mean, spread = total.mean(axis=0), total.std(axis=0)
+    if more is not None:
+        total = np.concatenate([total, len(views) * more], dtype=np.float32)
+    total -= mean
     total /= np.where(spread < 1e-6, np.inf, spread)
     return total
 

@@ -7,10 +7,12 @@ import numpy as np
 from jaxtyping import Int
 
 from assay._errors import LabelError
-from assay._types import UNKNOWN
+from assay._types import UNKNOWN, Labels
 from assay.data.split import in_proportion
 from assay.recipes.assay import Labelled
-from assay.recipes.sealing import Group
+
+Group = Int[np.ndarray, "_"]
+"""Rows that show one picture, ascending; groups differ in length."""
 
 SHARE = 10
 """One trusted image in so many is watched, one the audit's."""
@@ -43,6 +45,14 @@ def check_enough(n: int) -> None:
         )
 
 
+def draw_judges(
+    labels: Labels, trusted: Int[np.ndarray, "M"], seed: int
+) -> tuple[Int[np.ndarray, "W"], Int[np.ndarray, "A"]]:
+    """Watched and audit rows, ascending: of the trusted ones a tenth for each, from all classes alike."""
+    order, n = in_proportion(labels, trusted, seed), min(round(len(trusted) / SHARE), MOST)
+    return np.sort(order[:n]), np.sort(order[n : 2 * n])
+
+
 def set_aside(data: Labelled, copies: Sequence[Group]) -> Aside:
     """Draw a tenth of the trusted images for each, from each class in proportion.
 
@@ -57,8 +67,7 @@ def set_aside(data: Labelled, copies: Sequence[Group]) -> Aside:
     """
     trusted = np.flatnonzero((data.trusted != UNKNOWN) & (data.fold_of != UNKNOWN))
     check_enough(len(trusted))
-    order, n = in_proportion(data.trusted, trusted, data.seed), min(round(len(trusted) / SHARE), MOST)
-    watched, audit = np.sort(order[:n]), np.sort(order[n : 2 * n])
+    watched, audit = draw_judges(data.trusted, trusted, data.seed)
     known = data.trusted if data.known is None else data.known
     shown = [group for group in copies if np.isin(group, watched).any()]
     told = [group for group in copies if np.sum(known[group] != UNKNOWN) > 1]

@@ -26,6 +26,7 @@ from assay.recipes.coverage import held_out_coverage
 from assay.recipes.folder import RunFolder
 from assay.recipes.histogram import Baseline, train_histogram
 from assay.recipes.measuring import held_out, validated
+from assay.recipes.mirrors import mirrors_for
 from assay.recipes.options import RunOptions, Say, looks_twice
 from assay.recipes.outputs import write_outputs
 from assay.recipes.record import (
@@ -119,7 +120,8 @@ def _learn(job: Job, record: dict[str, Any]) -> _Found:
     job.folder.write(record)
     dataset = job.dataset.with_skipped(features.skipped)
     with watch.stage("seal"):
-        sealed = close_seal(dataset, job.split, features, options)
+        mirrors = mirrors_for(dataset, backbone, options)
+        sealed = close_seal(dataset, job.split, features, options, mirrors)
     with watch.stage("learn"):
         learned = learn(sealed.data, progress=job.progress)
     learned, backbone = _refined(job, record, dataset, sealed, learned, backbone)

@@ -12,12 +12,11 @@ from assay.data.dataset import Dataset
 from assay.data.split import Split, folds
 from assay.embed.images import Features
 from assay.fix.copies import find_copies
-from assay.fix.surroundings import standardise, surround
+from assay.fix.surroundings import standardise, surround, unit_rows
+from assay.recipes.aside import Group, draw_judges
 from assay.recipes.assay import Labelled
+from assay.recipes.mirrors import Mirrored, Mirrors
 from assay.recipes.options import RunOptions
-
-Group = Int[np.ndarray, "_"]
-"""Rows that show one picture, ascending; groups differ in length."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +39,14 @@ class Sealed:
         return np.setdiff1d(self.holdout, self.leaked)
 
 
-def close_seal(dataset: Dataset, split: Split, features: Features, options: RunOptions) -> Sealed:
+def close_seal(
+    dataset: Dataset, split: Split, features: Features, options: RunOptions, mirrors: Mirrors | None = None
+) -> Sealed:
     """Part ``dataset`` as ``split`` says, skipped images aside; copies of a picture share a fold.
+
+    Parameters
+    ----------
+    mirrors : by which mirrored copies of the images that judge are found, where ``features`` show one view
 
     Raises
     ------
@@ -62,7 +67,9 @@ def close_seal(dataset: Dataset, split: Split, features: Features, options: RunO
             f"expected at least {options.folds} usable images to learn from, got {len(fit_rows)}"
         )
     trusted, fold_of = np.where(usable & ~held, dataset.trusted, UNKNOWN), np.full(len(dataset), UNKNOWN)
-    copies = _copies(features, usable, options.seed)
+    drawn = draw_judges(trusted, np.flatnonzero(trusted != UNKNOWN), options.seed)
+    mirrored = mirrors(np.sort(np.concatenate([holdout, *drawn]))) if mirrors else None
+    copies = _copies(features, usable, options.seed, mirrored)
     fold_of[fit_rows] = folds(trusted[fit_rows], options.folds, options.seed)
     return Sealed(
         data=Labelled(
@@ -83,13 +90,33 @@ def close_seal(dataset: Dataset, split: Split, features: Features, options: RunO
     )
 
 
-def _copies(features: Features, usable: Mask, seed: int) -> list[Group]:
+def _copies(features: Features, usable: Mask, seed: int, mirrored: Mirrored | None) -> list[Group]:
     rows = np.flatnonzero(usable)
     if len(rows) < 2:
         return []
-    around = surround(standardise([view[rows] for view in features.views]), seed)
-    contents = [features.contents[row] for row in rows.tolist()]
-    return [rows[list(found.rows)] for found in find_copies(around.directions, contents, around.spacing)]
+    contents: list[bytes | None] = [features.contents[row] for row in rows.tolist()]
+    views, more = [view[rows] for view in features.views], mirrored.features if mirrored else None
+    standard = standardise(views, more)
+    around = surround(standard[: len(rows)], seed)
+    if mirrored is None:
+        found = find_copies(around.directions, contents, around.spacing)
+        return [rows[list(copies.rows)] for copies in found]
+    # A mirror is a picture of its own, in the surroundings of its image.
+    directions = np.concatenate([around.directions, unit_rows(standard[len(rows) :])])
+    spacing = np.concatenate([around.spacing, around.spacing[np.searchsorted(rows, mirrored.rows)]])
+    shown, unknown = np.concatenate([rows, mirrored.rows]), [None] * len(mirrored.rows)
+    found = find_copies(directions, [*contents, *unknown], spacing)
+    return _merged([shown[list(copies.rows)] for copies in found])
+
+
+def _merged(groups: list[Group]) -> list[Group]:
+    """Of images that are in two groups, by themselves and by their mirrors, one group of all."""
+    together: dict[int, frozenset[int]] = {}
+    for group in groups:
+        whole = frozenset(group.tolist()).union(*(together.get(row, frozenset()) for row in group.tolist()))
+        together |= dict.fromkeys(whole, whole)
+    several = {tuple(sorted(whole)) for whole in together.values() if len(whole) > 1}
+    return [np.array(rows) for rows in sorted(several, key=lambda rows: (-len(rows), rows))]
 
 
 def _together(fold_of: Labels, copies: list[Group]) -> Labels:
