@@ -258,6 +258,7 @@ def test_what_cannot_be_fine_tuned_is_refused(fine, tmp_path):
     options = replace(fine.options, read=replace(fine.options.read, trusted=few))
     with pytest.raises(LabelError, match=r"^expected 20 trusted images or more besides the holdout's"):
         run(fine.images, tmp_path / "few", options)
+    assert not (tmp_path / "few").exists()
 
 
 def test_its_report_can_be_written(fine, tmp_path):

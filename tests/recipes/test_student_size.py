@@ -1,4 +1,4 @@
-"""The size of a student's images: asked for, or another one than a former version had."""
+"""The size of a student's images: asked for, or another one than a former version had; and late refusals."""
 
 import json
 from dataclasses import replace
@@ -10,6 +10,7 @@ pytest.importorskip("timm")
 from networks import quick_export, quick_probe
 from small_runs import draw_data, quick_learning
 
+from assay._errors import UsageError
 from assay.data.dataset import ReadOptions
 from assay.learn.finetune import Stage
 from assay.predict.runtime import load_runtime
@@ -63,17 +64,38 @@ def test_a_run_that_another_version_began_goes_on_as_todays(former, asked, told,
     monkeypatch.setitem(EFFORTS, "balanced", former)
 
     def killing(line):
-        if line.startswith("epoch 1 "):
+        if line.startswith("epoch 2 "):
             raise KeyboardInterrupt
 
     begun = tmp_path / "begun"
     with pytest.raises(KeyboardInterrupt):
         run(images, begun, options, say=killing)
     monkeypatch.setitem(EFFORTS, "balanced", TODAY)
-    run(images, begun, options)
+    said: list[str] = []
+    run(images, begun, options, say=said.append)
+    assert "warning: student.safetensors was kept by another way to learn: fine-tuning begins anew" in said
     for out in (begun, told):
         planned = json.loads((out / "run.json").read_text())["fine_tuning"]["student"]
         assert (planned["network"], planned["stages"]) == (TODAY.student, [[40, 2]])
         assert load_runtime(out).size == 40
     weights = [(out / "model" / "model.safetensors").read_bytes() for out in (begun, told)]
+    assert weights[0] == weights[1]
+
+
+def test_what_is_refused_after_learning_is_kept(asked, told, tmp_path, monkeypatch):
+    """The same command goes on with the last epoch, and ends as if nothing had been in its way."""
+
+    def refusing(*_):
+        raise UsageError("planted")
+
+    images, options = asked
+    options = replace(options, student_size=40, student=TODAY.student)
+    with monkeypatch.context() as patch:
+        patch.setattr("assay.recipes.job.assemble_model", refusing)
+        with pytest.raises(UsageError, match="planted"):
+            run(images, tmp_path / "out", options)
+    said: list[str] = []
+    run(images, tmp_path / "out", options, say=said.append)
+    assert not [line for line in said if line.startswith("epoch ")]
+    weights = [(out / "model" / "model.safetensors").read_bytes() for out in (tmp_path / "out", told)]
     assert weights[0] == weights[1]
