@@ -123,6 +123,10 @@ def test_json_is_what_compare_json_holds(unbroken, assay, small_data):
     assert {row["status"] for row in record["rows"]} == {"done"}
     assert "this very comparison is finished: nothing was computed" in given.err
     assert (unbroken.out / "pictures" / "samples.svg").is_file()
+    last = unbroken.out / "models" / "assay" / "layers.svg"
+    last.unlink()
+    assert assay(*command(small_data, place, "--json")).code == 0
+    assert last.is_file()
     with (unbroken.out / "compare.csv").open() as file:
         assert [float(row["accuracy"]) for row in csv.DictReader(file)] == [
             row["accuracy"] for row in record["rows"]

@@ -129,3 +129,11 @@ def test_assay_carries_over_itself_where_there_is_a_run(twin, finished):
     assert assay_options(options).run.figures_from is None
     with_run = replace(options, figures_from=finished.out)
     assert assay_options(with_run).run.figures_from == finished.out
+
+
+def test_the_figures_are_never_those_that_would_be_overwritten(finished, small_data, own_run):
+    """The folder of the partial run is not the place of the full one."""
+    options = replace(finished.options, holdout=0, figures_from=own_run)
+    with pytest.raises(UsageError, match=r"expected another folder than --out"):
+        run(small_data.images, own_run, options, overwrite=True)
+    assert (own_run / "labels.csv").read_bytes() == (finished.out / "labels.csv").read_bytes()

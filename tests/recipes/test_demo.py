@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from assay._errors import OtherRunError
+from assay._errors import OtherRunError, UsageError
 from assay.recipes.demo import DIGITS, N_NEW, draw_digits, run_demo
 from assay.recipes.options import RunOptions
 
@@ -74,3 +74,15 @@ def test_a_demo_with_another_seed_is_refused(tmp_path):
     )
     with pytest.raises(OtherRunError, match=message):
         run_demo(tmp_path, RunOptions(backbone="tiny", seed=1))
+
+
+def test_another_network_is_another_demo(tmp_path):
+    """In a folder of its own; a file, or what nobody can read, is no demo."""
+    options = RunOptions(backbone="tiny", size=32)
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match=r"expected a folder for the demo, got a file"):
+        run_demo(tmp_path / "file", options)
+    for text in ('{"digits": 1797, "seed": 0, "network": "tiny at 16 px"}', "{"):
+        (tmp_path / "demo.json").write_text(text)
+        with pytest.raises(OtherRunError, match=r"holds the demo .* name another with --out"):
+            run_demo(tmp_path, options)

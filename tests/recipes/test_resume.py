@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from small_runs import write_labels
 
-from assay._errors import OtherRunError
+from assay._errors import LabelError, OtherRunError
 from assay.recipes import ensure_run, run
 
 SAME = ("labels.csv", "noise.json", "model/model.safetensors")
@@ -200,3 +200,16 @@ def test_overwriting_waits_for_what_can_be_refused(finished, small_data, own_run
         )
     assert bytes_of(own_run) == before
     assert record_of(own_run)["status"] == "done"
+
+
+def test_overwriting_waits_until_the_images_were_looked_at(finished, small_data, own_run, monkeypatch):
+    """What only their pixels can refuse, such as a picture of two trusted labels, spares the old run too."""
+    before, record = bytes_of(own_run), record_of(own_run)
+
+    def refusing(*_):
+        raise LabelError("one picture, two labels")
+
+    monkeypatch.setattr("assay.recipes.job.close_seal", refusing)
+    with pytest.raises(LabelError, match="two labels"):
+        ensure_run(small_data.images, own_run, replace(finished.options, seed=7), overwrite=True)
+    assert (bytes_of(own_run), record_of(own_run)) == (before, record)

@@ -8,6 +8,7 @@ from review_runs import write_run
 
 from assay._errors import DataError, UsageError
 from assay.data.decisions import Stale
+from assay.review.desk import Desk
 from assay.review.exports import corrected_columns, corrected_labels
 from assay.review.neighbours import Neighbour
 from assay.review.run import read_review_run
@@ -168,6 +169,18 @@ def test_progress_counts_what_was_found(desk):
         f"3 of 36 decided, 1 skipped; {wrong} given labels were wrong, 1 proposed ones. "
         f"The next 50 would probably correct {progress.expected_gain:.0f} proposed labels."
     )
+
+
+def test_what_a_later_run_was_told_is_not_counted(desk):
+    """Decisions that it learned from are trusted there, and no longer open."""
+    rows = desk.order.rows[:3].tolist()
+    for row in rows:
+        decide(desk, row, row % 3)
+    trusted = desk.run.trusted.copy()
+    trusted[rows[:2]] = desk.run.proposed[rows[:2]]
+    later = Desk(replace(desk.run, trusted=trusted), desk.store, desk.order, desk.neighbours, "mia")
+    progress = later.progress()
+    assert (progress.decided, progress.total) == (1, 34)
 
 
 def test_the_estimate_is_of_the_random_part_alone(desk):

@@ -132,11 +132,12 @@ def compare_command(
 
 def _draw(found: "Compared", manner: Manner) -> None:
     """Pictures are a help, not a result: without their package the table stands alone."""
-    # A comparison that was killed while it drew is finished, but for its pictures.
-    if not found.computed and (found.folder / "pictures").is_dir():
-        return
     from assay._errors import MissingExtraError
-    from assay.report.pictures import write_pictures
+    from assay.report.pictures import are_drawn, write_pictures
+
+    # A comparison that was killed while it drew is finished, but for its pictures.
+    if not found.computed and are_drawn(found.folder):
+        return
 
     try:
         write_pictures(found.folder, found.dataset)

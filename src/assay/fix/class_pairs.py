@@ -46,9 +46,9 @@ def look_alikes(labels: Labels, belief: Probs) -> tuple[ClassPair, ...]:
     labels : the class of each image, as far as it is known or fixed; UNKNOWN is left out
     belief : P(class) from how the image looks, not from its own label
     """
-    known = labels != UNKNOWN
     shares = np.zeros((belief.shape[1], belief.shape[1]))
-    np.add.at(shares, labels[known], belief[known])
+    for label in np.unique(labels[labels != UNKNOWN]):
+        shares[label] = belief[labels == label].sum(axis=0)
     return _ranked(shares)
 
 
@@ -65,9 +65,10 @@ def votes(labels: Labels, nearest: Int[np.ndarray, "N k"], n_classes: int) -> Pr
         theirs = labels[neighbours]
         known = np.flatnonzero(theirs != UNKNOWN)
         counts[known, theirs[known]] += 1
-    total = counts.sum(axis=1, keepdims=True)
-    shares: Probs = np.where(total > 0, counts / np.maximum(total, 1), 1 / max(n_classes, 1))
-    return shares
+    total = counts.sum(axis=1)
+    counts[total == 0] = 1 / max(n_classes, 1)
+    counts /= np.maximum(total, 1)[:, None]  # in place: with a thousand classes there are many
+    return counts
 
 
 def _ranked(counts: Float[np.ndarray, "K K"]) -> tuple[ClassPair, ...]:

@@ -22,6 +22,12 @@ FREE = dict.fromkeys(("holdout", "holdout_split", "holdout_version", "figures_fr
 """Settings in which a model and its partial twin may differ."""
 
 
+def check_apart_from(place: Path, out: Path) -> None:
+    """UsageError if the figures are those of the very folder that is to be written."""
+    if place.resolve() == out.resolve():
+        raise UsageError(f"--figures-from {place}: expected another folder than --out, where this run goes")
+
+
 def partial_run(place: Path, settings: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str, Any]:
     """run.json of the run at ``place``, if its figures may stand for a run with these settings and data.
 

@@ -12,10 +12,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from assay._errors import OtherRunError, UsageError
-from assay._types import Labels, Progress, silent
+from assay._types import UNKNOWN, Labels, Progress, silent
 from assay.data.dataset import Dataset
 from assay.data.read import read_dataset
+from assay.embed.weights import check_name
+from assay.predict.export import check_can_export
+from assay.recipes.aside import check_enough
+from assay.recipes.carried import check_apart_from
 from assay.recipes.compare_entry import Entry, held_rows, train
 from assay.recipes.compare_folder import CompareFolder
 from assay.recipes.compare_measure import measure
@@ -157,6 +163,8 @@ class _Job:
     def start(self, record: dict[str, Any], overwrite: bool, command: Sequence[str]) -> dict[str, Any]:
         """Begin compare.json, or go on with it."""
         if overwrite:
+            for name in {self.options.backbone, self.options.run.backbone} - {"tiny", None}:
+                check_name(str(name))  # or all models that are there would be deleted for a slip of the pen
             self.folder.clear()
         if record and record["status"] == "running":
             self.say(f"{self.folder.path}: going on with the comparison that was begun here")
@@ -197,8 +205,13 @@ def _ask(images: Path, out: Path, options: CompareOptions, say: Say) -> _Job:
     folder.check()
     if images.is_dir() and out.resolve().is_relative_to(images.resolve()):
         raise UsageError(f"{out}: expected a folder outside {images}, where results would count as images")
+    check_can_export()
+    if options.figures_from is not None:
+        check_apart_from(options.figures_from, out)
     dataset = read_dataset(images, options.run.read)
     held = held_rows(options, dataset)
+    if "assay" in options.recipes and options.run.effort != "fast":
+        check_enough(int(np.sum(dataset.trusted != UNKNOWN)) - len(held))
     settings, data = options.settings(), data_facts(dataset)
     twin_rows(options, settings, data)  # asked again once the bytes of the images are known
     for note in dataset.notes:

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Int
 from PIL import Image
 
-from assay._errors import OtherRunError
+from assay._errors import OtherRunError, UsageError
 from assay._types import UNKNOWN, Labels, Progress, silent
 from assay.data.dataset import ReadOptions
 from assay.data.simulate import spoil, symmetric
@@ -62,7 +62,7 @@ def run_demo(out: Path, options: RunOptions, *, progress: Progress = silent) -> 
     ------
     OtherRunError : ``out`` holds other files, or a demo with another seed
     """
-    _claim(out, options.seed)
+    _claim(out, options)
     truth, new_truth = draw_digits(out, options.seed)
     read = ReadOptions(noisy=out / "noisy.csv", trusted=out / "trusted.csv")
     options = replace(options, read=read)
@@ -85,11 +85,17 @@ def run_demo(out: Path, options: RunOptions, *, progress: Progress = silent) -> 
     return DemoResult(result, new, labels)
 
 
-def _claim(out: Path, seed: int) -> None:
+def _claim(out: Path, options: RunOptions) -> None:
     """Nobody's images are written over: the folder must be free, or this very demo's."""
-    file, asked = out / "demo.json", {"digits": DIGITS, "seed": seed}
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out}: expected a folder for the demo, got a file; name another with --out")
+    file, network = out / "demo.json", f"{options.backbone} at {options.size} px"
+    asked = {"digits": DIGITS, "seed": options.seed, "network": network}
     if file.is_file():
-        found = json.loads(file.read_text(encoding="utf-8"))
+        try:
+            found = json.loads(file.read_text(encoding="utf-8"))
+        except ValueError:
+            found = "something else"
         if found != asked:
             raise OtherRunError(
                 f"{out}: holds the demo {found}, asked for is {asked}; name another with --out"

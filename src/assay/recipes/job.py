@@ -96,11 +96,13 @@ def work(job: Job, record: dict[str, Any]) -> RunResult:
 
 def _learn(job: Job, record: dict[str, Any]) -> _Found:
     options, watch = job.options, job.watch
+    # What is there stays until nothing can refuse what is to take its place, but for a full disk.
+    replacing = not record and bool(job.folder.record())
     with watch.stage("load"):
         backbone = load_backbone(
             options.backbone, options.cache, size=options.size, weights=options.weights, dtype=options.dtype
         )
-    _start(job, record, backbone_facts(backbone))
+    _start(job, record, backbone_facts(backbone), replacing=replacing)
     with watch.stage("embed"):
         features = embed_images(
             job.dataset,
@@ -117,11 +119,15 @@ def _learn(job: Job, record: dict[str, Any]) -> _Found:
         # Asked again, and before anything is learned: only now the bytes of the images are known.
         partial_run(options.figures_from, job.settings, record["data"])
     record["features_computed"] = record.get("features_computed", 0) + features.computed
-    job.folder.write(record)
+    if not replacing:
+        job.folder.write(record)
     dataset = job.dataset.with_skipped(features.skipped)
     with watch.stage("seal"):
         mirrors = mirrors_for(dataset, backbone, options)
         sealed = close_seal(dataset, job.split, features, options, mirrors)
+    if replacing:
+        job.folder.clear()
+        job.folder.write(record)
     with watch.stage("learn"):
         learned = learn(sealed.data, progress=job.progress)
     learned, backbone = _refined(job, record, dataset, sealed, learned, backbone)
@@ -215,10 +221,16 @@ def _robustness(found: _Found, model: Model) -> Robustness | None:
     )
 
 
-def _start(job: Job, record: dict[str, Any], backbone: dict[str, Any]) -> None:
-    """Begin run.json, or go on with it; a run whose images are known is as it was until they are compared."""
+def _start(job: Job, record: dict[str, Any], backbone: dict[str, Any], *, replacing: bool) -> None:
+    """Begin run.json, or go on with it; a run whose images are known is as it was until they are compared.
+
+    Parameters
+    ----------
+    replacing : another run is in the folder: nothing is written yet
+    """
     if not record:
-        job.folder.clear()
+        if not replacing:
+            job.folder.clear()
         record |= new_record(job.settings, job.data, job.split)
     elif record["backbone"] != backbone:
         job.refuse([f"backbone {record['backbone']} there, {backbone} now"])
@@ -236,7 +248,7 @@ def _start(job: Job, record: dict[str, Any], backbone: dict[str, Any]) -> None:
         "machine": machine(),
         "processes": record["processes"] + 1,
     }
-    if "contents" not in record["data"]:
+    if "contents" not in record["data"] and not replacing:
         job.folder.write(record)
 
 

@@ -11,7 +11,7 @@ from assay.data.split import seal_holdout
 from assay.measure import Stopwatch
 from assay.predict.export import check_can_export
 from assay.recipes.aside import check_enough
-from assay.recipes.carried import partial_run
+from assay.recipes.carried import check_apart_from, partial_run
 from assay.recipes.folder import RunFolder
 from assay.recipes.job import Job, work
 from assay.recipes.options import RunOptions, Say, unheard
@@ -105,6 +105,7 @@ def _ask(
         check_enough(len(split.fit))
     settings, data = options.settings(), data_facts(dataset)
     if options.figures_from is not None:
+        check_apart_from(options.figures_from, out)
         partial_run(options.figures_from, settings, data)
     for note in dataset.notes:
         say(note)
@@ -140,6 +141,6 @@ def _work(job: Job, record: dict[str, Any]) -> RunResult:
     except (DataError, UsageError):
         # Refused: as if it had never begun, so that the corrected command is not another run. What took
         # an hour to learn stays, whatever was refused after it.
-        if new and record and "fine_tuning" not in record:
+        if new and record and "fine_tuning" not in record and job.folder.record() == record:
             job.folder.clear()
         raise

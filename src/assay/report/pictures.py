@@ -53,6 +53,12 @@ def write_pictures(folder: Path, dataset: Dataset) -> list[Path]:
     ]
 
 
+def are_drawn(folder: Path) -> bool:
+    """Whether all pictures are there: the layers of each model that was measured come last."""
+    measured = _files(folder, "holdout.csv")
+    return (folder / "pictures").is_dir() and all((one.parent / "layers.svg").is_file() for one in measured)
+
+
 Predicted = dict[str, str]
 """Image name -> the most probable label."""
 

@@ -162,7 +162,9 @@ class Desk:
 
     def progress(self) -> Progress:
         """How far it is."""
-        states = {self._row_of[n]: s for n, s in self.store.states.items() if n in self._row_of}
+        seen = {self._row_of[n]: s for n, s in self.store.states.items() if n in self._row_of}
+        # What the run was told, by these very decisions perhaps, is open no more.
+        states = {row: state for row, state in seen.items() if self.run.is_open[row]}
         return progress_of(self.run, self.order, states)
 
     def classes_waiting(self) -> list[int]:
