@@ -58,6 +58,20 @@ def test_first_convolutions_go_back_where_all_fail(conv_model, trial, monkeypatc
     assert second == 0
 
 
+def test_a_gate_of_few_images_asks_others_too(conv_model, trial, monkeypatch):
+    """What says the first class of everything is right of images of that class, and fails all the same."""
+    blind = with_bias(conv_model)
+    monkeypatch.setattr(gate, "to_int8", lambda graph, _, how: graph if how.kept else blind)
+    lucky = Trial(trial.images[trial.truth == 0], trial.truth[trial.truth == 0])
+    found = quantise(conv_model, trial.images[::2], trial.images[1::2], lucky)
+    tried = [
+        (one.how.kept, one.lost, one.same >= gate.LEAST_SAME) for one in found.tried if one.lost is not None
+    ]
+    assert tried == [(0, 0.0, False), (1, 0.0, True)]
+    monkeypatch.setattr(gate, "FEW", 0)
+    assert quantise(conv_model, trial.images[::2], trial.images[1::2], lucky).graph == blind
+
+
 def with_bias(model):
     """The graph of the model when its head says the first class of everything."""
     *before, bias = model.head.weights
@@ -72,5 +86,8 @@ def with_bias(model):
 def test_what_costs_too_much_is_refused(conv_model, trial, monkeypatch):
     """With the figures of all that was tried at the gate."""
     monkeypatch.setattr(gate, "MOST_LOST", -1.0)
-    with pytest.raises(GateError, match=r"-100 points .* on 24 images, got .*float32: -?\d+\.\d; nothing"):
+    with pytest.raises(
+        GateError,
+        match=r"-100 points .* on 24 images and .* 95% of others, got .*float32: -?\d+\.\d and 100%; no",
+    ):
         attempt(conv_model, trial)

@@ -49,6 +49,7 @@ def row(recipe, title, accuracy, **others):
 @pytest.fixture
 def compared(own_run):
     """The run with a comparison in its folder."""
+    run = json.loads((own_run / "run.json").read_text())
     rows = [
         row("histogram", "Baseline", 0.3),
         row("cnn-1", "CNN 1", 0.6),
@@ -61,7 +62,8 @@ def compared(own_run):
         "status": "done",
         "rows": rows,
         "left_out": [],
-        "settings": {"as_published": False},
+        "settings": run["settings"] | {"as_published": False},
+        "data": run["data"],
     }
     write_json(own_run / "compare.json", record)
     (own_run / "pictures").mkdir()
@@ -89,6 +91,17 @@ def test_every_recipe_of_a_comparison_is_there(compared):
     assert [one["title"] for one in facts["drawings"]] == ["cnn-1: predicted & trusted"]
     alts = [attributes["alt"] for tag, attributes in page.tags if tag == "img"]
     assert "cnn-1: predicted & trusted. Trusted labels in rows" in " ".join(alts)
+
+
+@pytest.mark.parametrize(("part", "change"), [("settings", {"seed": 1}), ("data", {"labels": "others"})])
+def test_a_comparison_of_other_images_is_left_out(compared, part, change):
+    """Its figures are of another holdout than the run's beside them, and the reader is told."""
+    file = compared / "compare.json"
+    record = json.loads(file.read_text())
+    file.write_text(json.dumps(record | {part: record[part] | change}))
+    facts = json.loads(write_report(compared).facts.read_text())
+    assert facts["comparison"] is None
+    assert "compare.json is left out: it was made on other data, or another holdout" in facts["notes"]
 
 
 def test_a_comparison_that_goes_on_is_not_told(compared):

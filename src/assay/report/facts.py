@@ -50,6 +50,13 @@ def gather(
     """
     found = read_facts(run.folder)
     noise, titles = found["noise"], run.titles
+    compared = CompareFolder(run.folder).record()
+    comparison = comparison_facts(compared, run.record)
+    if compared.get("status") == "done" and comparison is None:
+        notes = [
+            *notes,
+            "compare.json is left out: it was made on other data, or another holdout",
+        ]
     facts: Facts = {
         "kind": KIND,
         "schema": SCHEMA,
@@ -61,7 +68,7 @@ def gather(
         "figures": figures(noise, found),
         "better_than_baseline": found["better_than_baseline"],
         "left_out": len(found["left_out"]),
-        "comparison": comparison_facts(CompareFolder(run.folder).record()),
+        "comparison": comparison,
         "by_class": class_facts(run, noise, found),
         "confusions": confusion_facts(noise, found, titles),
         "drawings": [{"title": one.title, "description": one.description} for one in drawings],

@@ -129,8 +129,21 @@ def _curve(name: str, found: Json) -> Facts:
     return {"recipe": name, "title": TITLES[name], **same, **kept}
 
 
-def comparison_facts(record: Json) -> Facts | None:
-    """The rows of a finished comparison in the same folder, and what a reader must know of them."""
-    if record.get("status") != "done":
+def comparison_facts(record: Json, run: Json) -> Facts | None:
+    """The rows of a finished comparison in the same folder, and what a reader must know of them; None where
+    it was made on other data or another holdout than the run: its figures are of other images.
+
+    Parameters
+    ----------
+    record, run : compare.json and run.json
+    """
+    if record.get("status") != "done" or _judged_by(record) != _judged_by(run):
         return None
     return {"rows": record["rows"], "notes": notes(record), "seal_opened": record["seal_opened"]}
+
+
+def _judged_by(record: Json) -> tuple[object, ...]:
+    """What decides which images figures are of."""
+    drawn = ("holdout", "holdout_split", "holdout_version", "seed")
+    data, settings = record.get("data", {}), record.get("settings", {})
+    return data.get("labels"), *(settings.get(name) for name in drawn)
