@@ -125,14 +125,15 @@ def compare_command(
             say=manner.say,
             progress=progress,
         )
-    _draw(found, manner)
+    _draw(found, options, manner)
     show(json.dumps(dict(found.record), indent=1) if manner.as_json else compare_text(found.record))
     return found.exit_code or (SKIPPED if manner.strict and found.record["skipped"] else 0)
 
 
-def _draw(found: "Compared", manner: Manner) -> None:
+def _draw(found: "Compared", options: "CompareOptions", manner: Manner) -> None:
     """Pictures are a help, not a result: without their package the table stands alone."""
     from assay._errors import MissingExtraError
+    from assay.recipes.compare_entry import held_rows
     from assay.report.pictures import are_drawn, write_pictures
 
     # A comparison that was killed while it drew is finished, but for its pictures.
@@ -140,7 +141,7 @@ def _draw(found: "Compared", manner: Manner) -> None:
         return
 
     try:
-        write_pictures(found.folder, found.dataset)
+        write_pictures(found.folder, found.dataset, held_rows(options, found.dataset))
     except MissingExtraError as error:
         manner.say(f"no pictures were drawn: {error}")
 

@@ -28,7 +28,7 @@ from assay.report.layers import draw_layers
 from assay.report.sample_grid import draw_samples
 
 
-def write_pictures(folder: Path, dataset: Dataset) -> list[Path]:
+def write_pictures(folder: Path, dataset: Dataset, held: Int[np.ndarray, "H"] | None = None) -> list[Path]:
     """Draw what the folder of a comparison holds; the files written, in the order of writing.
 
     Held-out images appear in ``confusion_<recipe>.svg`` alone: samples, and given against trusted, come
@@ -38,6 +38,7 @@ def write_pictures(folder: Path, dataset: Dataset) -> list[Path]:
     ----------
     folder : ``out/`` of ``assay compare``
     dataset : as it was read, the trusted labels of the held-out images included
+    held : held-out rows, where no model was measured that tells them
 
     Raises
     ------
@@ -46,7 +47,7 @@ def write_pictures(folder: Path, dataset: Dataset) -> list[Path]:
     """
     predicted = {file.parent.name: _read_predictions(file) for file in _files(folder, "holdout.csv")}
     return [
-        *_write_data_pictures(folder / "pictures", dataset, _learned_from(folder, dataset, predicted)),
+        *_write_data_pictures(folder / "pictures", dataset, _learned_from(folder, dataset, predicted, held)),
         *_write_confusions(folder / "pictures", dataset, predicted, _left_out(folder / "compare.json")),
         *_write_histories(folder),
         *_write_layers(folder),
@@ -79,12 +80,16 @@ def _left_out(file: Path) -> set[str]:
     return set(json.loads(file.read_text(encoding="utf-8")).get("left_out", ())) if file.is_file() else set()
 
 
-def _learned_from(folder: Path, dataset: Dataset, predicted: dict[str, Predicted]) -> Labels:
-    """Rows with both labels that no model was measured on."""
-    held = {name for rows in predicted.values() for name in rows}
-    held |= _held_in_labels(folder / "labels.csv")
+def _learned_from(
+    folder: Path, dataset: Dataset, predicted: dict[str, Predicted], held: Int[np.ndarray, "H"] | None
+) -> Labels:
+    """Rows with both labels that no model was, or will be, measured on."""
+    apart = {name for rows in predicted.values() for name in rows}
+    apart |= _held_in_labels(folder / "labels.csv") | {
+        dataset.names[row] for row in (() if held is None else held)
+    }
     known = (dataset.given != UNKNOWN) & (dataset.trusted != UNKNOWN) & dataset.usable
-    return np.array([row for row in np.flatnonzero(known) if dataset.names[row] not in held], dtype=np.int64)
+    return np.array([row for row in np.flatnonzero(known) if dataset.names[row] not in apart], dtype=np.int64)
 
 
 def _held_in_labels(file: Path) -> set[str]:
