@@ -68,6 +68,15 @@ def test_held_out_images_are_only_in_their_own_confusion(seen, compared, dataset
     )
 
 
+def test_held_out_images_are_not_drawn_where_no_model_was_measured(seen, compared, dataset):
+    """All recipes failed: who asked knows which images are held out."""
+    for file in compared.glob("models/*/holdout.csv"):
+        file.unlink()
+    write_pictures(compared, dataset, held=np.array([0, 2]))
+    shown = seen((compared / "pictures" / "samples.svg").read_text()).description
+    assert not {"0.png", "2.png"} & {part.split(":")[0] for part in shown.split("; ")}
+
+
 def test_images_that_the_figures_leave_out_are_left_out(seen, compared, dataset):
     """A held-out image whose picture was learned from counts neither in the table nor in the picture."""
     (compared / "compare.json").write_text('{"left_out": ["4.png"]}')

@@ -85,9 +85,9 @@ def _learned_from(
 ) -> Labels:
     """Rows with both labels that no model was, or will be, measured on."""
     apart = {name for rows in predicted.values() for name in rows}
-    apart |= _held_in_labels(folder / "labels.csv") | {
-        dataset.names[row] for row in (() if held is None else held)
-    }
+    apart |= _held_in_labels(folder / "labels.csv")
+    if held is not None:
+        apart |= {dataset.names[row] for row in held}
     known = (dataset.given != UNKNOWN) & (dataset.trusted != UNKNOWN) & dataset.usable
     return np.array([row for row in np.flatnonzero(known) if dataset.names[row] not in apart], dtype=np.int64)
 
