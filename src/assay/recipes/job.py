@@ -123,8 +123,7 @@ def _learn(job: Job, record: dict[str, Any]) -> _Found:
         job.folder.write(record)
     dataset = job.dataset.with_skipped(features.skipped)
     with watch.stage("seal"):
-        mirrors = mirrors_for(dataset, backbone, options)
-        sealed = close_seal(dataset, job.split, features, options, mirrors)
+        sealed = close_seal(dataset, job.split, features, options, mirrors_for(dataset, backbone, options))
     if replacing:
         job.folder.clear()
         job.folder.write(record)

@@ -49,8 +49,7 @@ def gather(
     DataError : files of the run that are not there, or not a run's
     """
     found = read_facts(run.folder)
-    noise, titles = found["noise"], run.titles
-    compared = CompareFolder(run.folder).record()
+    noise, titles, compared = found["noise"], run.titles, CompareFolder(run.folder).record()
     comparison = comparison_facts(compared, run.record)
     if compared.get("status") == "done" and comparison is None:
         notes = [
