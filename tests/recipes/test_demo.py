@@ -77,7 +77,7 @@ def test_a_demo_with_another_seed_is_refused(tmp_path):
 
 
 def test_another_network_is_another_demo(tmp_path):
-    """In a folder of its own; a file, or what nobody can read, is no demo; that of a former version is one."""
+    """In a folder of its own; a file, or what nobody can read, is no demo; that of a former version is."""
     options = RunOptions(backbone="tiny", size=32)
     (tmp_path / "former").mkdir()
     (tmp_path / "former" / "demo.json").write_text('{"digits": 1797, "seed": 0}')
