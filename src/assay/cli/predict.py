@@ -182,10 +182,10 @@ def _predict(
     dataset = place.read(images)
     least = None if manner.coverage is None else threshold_for(manner.coverage, runtime.thresholds)
     asked = Manner(manner.min_confidence, least)
-    identity = identity_of(
-        runtime, dataset, kind, rows.excel_safe, asked, place.whereabouts(images, dataset.names)
-    )
-    sink = rows.target or sys.stdout.buffer
+    sink, identity = rows.target or sys.stdout.buffer, ""
+    if rows.target is not None:  # nobody goes on with a stream, and a million files take seconds to look at
+        where = place.whereabouts(images, dataset.names)
+        identity = identity_of(runtime, dataset, kind, rows.excel_safe, asked, where)
     with (
         progress_bar(quiet) as progress,
         GrowingTable(sink, asked.columns, kind, rows.excel_safe, identity) as table,

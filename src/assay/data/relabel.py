@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from assay._errors import UsageError
-from assay.data.label_files import LabelFile, is_parquet, read_any_table, read_label_file
+from assay.data.label_files import LabelFile, is_parquet, pick_columns, read_any_table
 from assay.data.tables import DELIMITERS, LABEL_COLUMNS, Table, known_columns, read_lines
 from assay.data.write import escape_surrogates, write_bytes_atomic
 
@@ -42,18 +42,17 @@ def relabel(
 
     Raises
     ------
-    TableError : as ``read_label_file``
+    TableError : as ``label_files.read_label_file``
     UsageError : Parquet, ``target`` is the file itself, or more labels without names than images
     """
     if is_parquet(source):
         raise UsageError(f"{source.name}: expected CSV or JSON lines, got Parquet; export to .csv instead")
     if target.exists() and target.samefile(source):
         raise UsageError(f"{target}: expected another file than the labels themselves; name another")
-    file = read_label_file(source, path_column=path_column, label_column=label_column)
-    new = _new_labels(file, labels, names)
-    lines, columns = list(read_lines(source)), {"path_column": path_column, "label_column": label_column}
+    table = read_any_table(source, path_column=path_column, label_column=label_column)
+    file = pick_columns(table, path_column=path_column, label_column=label_column)
+    lines, new = list(read_lines(source)), _new_labels(file, labels, names)
     if new:
-        table = read_any_table(source, **columns)
         place = _place(table.columns or ("label",), label_column)
         replace = _replace_json if source.suffix.lower() in {".jsonl", ".ndjson"} else _replace_cells
         replace(lines, table, new, place)

@@ -51,11 +51,11 @@ def is_of(file: Path, identity: str) -> bool:
 
 def read_checkpoint(file: Path, identity: str) -> Checkpoint | None:
     """The checkpoint at ``file``; None where there is none of this identity, or it is damaged."""
+    if not is_of(file, identity):
+        return None
     try:
         with safe_open(file, "numpy") as opened:
-            metadata = opened.metadata() or {}
-            if metadata.get("identity") != identity:
-                return None
+            metadata = opened.metadata()
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  # no mapping
         return Checkpoint(tensors, json.loads(metadata["facts"]))
     except (OSError, SafetensorError, ValueError, KeyError):

@@ -228,8 +228,6 @@ def _start(job: Job, record: dict[str, Any], backbone: dict[str, Any], *, replac
     replacing : another run is in the folder: nothing is written yet
     """
     if not record:
-        if not replacing:
-            job.folder.clear()
         record |= new_record(job.settings, job.data, job.split)
     elif record["backbone"] != backbone:
         job.refuse([f"backbone {record['backbone']} there, {backbone} now"])

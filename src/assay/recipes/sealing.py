@@ -67,8 +67,10 @@ def close_seal(
             f"expected at least {options.folds} usable images to learn from, got {len(fit_rows)}"
         )
     trusted, fold_of = np.where(usable & ~held, dataset.trusted, UNKNOWN), np.full(len(dataset), UNKNOWN)
-    drawn = draw_judges(trusted, np.flatnonzero(trusted != UNKNOWN), options.seed)
-    mirrored = mirrors(np.sort(np.concatenate([holdout, *drawn]))) if mirrors else None
+    mirrored = None
+    if mirrors:
+        drawn = draw_judges(trusted, np.flatnonzero(trusted != UNKNOWN), options.seed)
+        mirrored = mirrors(np.sort(np.concatenate([holdout, *drawn])))
     copies = _copies(features, usable, options.seed, mirrored)
     fold_of[fit_rows] = folds(trusted[fit_rows], options.folds, options.seed)
     return Sealed(

@@ -52,10 +52,7 @@ def gather(
     noise, titles, compared = found["noise"], run.titles, CompareFolder(run.folder).record()
     comparison = comparison_facts(compared, run.record)
     if compared.get("status") == "done" and comparison is None:
-        notes = [
-            *notes,
-            "compare.json is left out: it was made on other data, or another holdout",
-        ]
+        notes = [*notes, "compare.json is left out: it was made on other data, or another holdout"]
     facts: Facts = {
         "kind": KIND,
         "schema": SCHEMA,
