@@ -146,7 +146,7 @@ def test_the_key_of_a_plan_names_all_that_it_says():
 def test_a_prepared_network_is_a_copy_in_the_plans_form(plan):
     """Dtype and layout are the plan's; the network itself stays as it was."""
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).eval()
-    prepared = prepare(network, plan)
+    prepared = prepare(network, plan, 8)
     assert prepared[0].weight.dtype == prepared[1].running_var.dtype == DTYPES[plan.dtype]
     assert prepared[0].weight.is_contiguous(memory_format=LAYOUTS[plan.layout])
     assert network[0].weight.dtype == torch.float32

@@ -92,7 +92,7 @@ class TimmBackbone:
             self,
             digest=tensors.hexdigest(),
             network=network,
-            prepared=tuple(prepare(folded, self.plan) for _ in self.prepared),
+            prepared=tuple(prepare(folded, self.plan, self.size) for _ in self.prepared),
         )
 
     def exact(self) -> "TimmBackbone":
@@ -222,7 +222,7 @@ def _assemble(
         interpolation=interpolation,
         plan=plan,
         network=network,
-        prepared=tuple(prepare(folded, plan) for _ in range(cores() if plan.device == "cpu" else 1)),
+        prepared=tuple(prepare(folded, plan, size) for _ in range(cores() if plan.device == "cpu" else 1)),
     )
 
 

@@ -18,6 +18,7 @@ from torch import nn
 
 from assay._errors import UsageError
 from assay.data.write import write_json
+from assay.embed.fuse import fuse
 from assay.embed.threads import one_torch_thread
 from assay.embed.writing import explained
 
@@ -104,7 +105,7 @@ def _can_run(plan: Plan) -> bool:
 
 def _milliseconds(network: nn.Module, size: int, plan: Plan) -> float:
     """Per image, the best of four: the first warms up, and other programs disturb the rest."""
-    prepared = prepare(network, plan)
+    prepared = prepare(network, plan, size)
     images = torch.zeros(plan.batch, 3, size, size, dtype=DTYPES[plan.dtype])
     images = images.contiguous(memory_format=LAYOUTS[plan.layout])
     best = float("inf")
@@ -116,7 +117,11 @@ def _milliseconds(network: nn.Module, size: int, plan: Plan) -> float:
     return best / plan.batch * 1000
 
 
-def prepare(network: nn.Module, plan: Plan) -> nn.Module:
-    """A copy of ``network`` in the plan's dtype and layout, on its device."""
+def prepare(network: nn.Module, plan: Plan, size: int) -> nn.Module:
+    """A copy of ``network`` in the plan's dtype and layout, on its device, for images of ``size`` pixels."""
     moved: nn.Module = deepcopy(network).to(device=plan.device, dtype=DTYPES[plan.dtype])
-    return moved.to(memory_format=LAYOUTS[plan.layout])  # type: ignore[call-overload,no-any-return]  # torch's stub lacks memory_format alone
+    moved = moved.to(memory_format=LAYOUTS[plan.layout])  # type: ignore[call-overload]  # torch's stub lacks memory_format alone
+    if plan.device != "cpu":
+        return moved
+    probe = torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    return fuse(moved, probe.to(DTYPES[plan.dtype]).contiguous(memory_format=LAYOUTS[plan.layout]))

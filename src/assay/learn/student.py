@@ -139,7 +139,7 @@ class Student(nn.Module):
         self.learns_in = DTYPES[plan.dtype]
         front = self.front()
         if front is not None:
-            self.quick_front = prepare(fold_batch_norms(deepcopy(front).cpu().eval(), size), plan)
+            self.quick_front = prepare(fold_batch_norms(deepcopy(front).cpu().eval(), size), plan, size)
 
     def as_quick_as(self, other: "Student") -> None:
         """Share what ``quicken`` made of the other: it holds no state that a thread could disturb."""
