@@ -1,6 +1,7 @@
 """Fine-tuning: it learns, it goes on where it was killed, and its copies are one student."""
 
 from copy import deepcopy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from assay.embed.backbone import load_backbone  # noqa: E402  # the same
 from assay.embed.speed import Plan  # noqa: E402  # the same
 from assay.learn import loop  # noqa: E402  # the same
 from assay.learn.augment import Augment  # noqa: E402  # the same
+from assay.learn.checkpoint import read_checkpoint  # noqa: E402  # the same
 from assay.learn.finetune import Lesson, Stage, fine_tune  # noqa: E402  # the same
 from assay.learn.loop import Material, Tuning, gradients_of, one_cycle  # noqa: E402  # the same
 from assay.learn.pixels import to_pixels  # noqa: E402  # the same
@@ -122,6 +124,17 @@ def test_the_judge_decides_what_is_learned_next(lesson, backbones, whole, tmp_pa
     """With targets that say the opposite from the second epoch on, the end is another."""
     other = tune(lesson, backbones, tmp_path / "state", targets=1 - lesson.targets)
     assert other.backbone.digest != whole[0].backbone.digest
+
+
+def test_a_settled_target_stays_also_where_it_is_judged(lesson, backbones, tmp_path):
+    """The audit is asked about however sure its targets are, and learned from as any other image is."""
+    sure = lesson.targets.copy()
+    sure[0] = [0.99, 0.01]
+    tune(replace(lesson, targets=sure), backbones, tmp_path / "state", targets=1 - sure)
+    kept = read_checkpoint(tmp_path / "state", "this").tensors["targets"]
+    assert lesson.taught[:2].tolist() == [UNKNOWN, UNKNOWN]
+    assert kept[0].tolist() == [0.99, 0.01]
+    assert np.allclose(kept[1], 1 - sure[1])
 
 
 def test_copies_are_one_student(lesson, backbones):

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from assay._types import UNKNOWN, Batch, Labels, Probs, Progress, silent
 from assay.embed.backbone import TimmBackbone
@@ -35,7 +35,7 @@ from assay.learn.scoring import features_of, score
 from assay.learn.student import Student, put
 from assay.learn.threads import one_thread_each
 
-METHOD = "5"
+METHOD = "6"
 """A part of a checkpoint's identity: another one wherever it would be learned on otherwise than it began."""
 
 PROBED = 12_000
@@ -45,7 +45,7 @@ SURE = 0.8
 """Targets below it make no first head."""
 
 SETTLED = 0.98
-"""Images whose target is as sure are not asked about again while there is more to learn."""
+"""A target as sure is the last one of its image: it is not corrected while there is more to learn."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Lesson:
     targets: Probs
     """(N, K) the first posterior."""
     audit: Int[np.ndarray, "A"]
-    """Among the rows: those that the caller judges answers by; asked about however sure they are."""
+    """Among the rows: those that the caller judges answers by; asked about however sure their targets are."""
     watched: Int[np.ndarray, "W"]
     """Images that are not learned from, and asked about after each epoch."""
 
@@ -94,7 +94,7 @@ class Told:
 
 
 Judge = Callable[[Told], Float[np.ndarray, "R K"]]
-"""The posterior (R, K) of the rows that were asked about: their targets in the next epoch."""
+"""The posterior (R, K) of the rows that were asked about: the next epoch's targets of those not settled."""
 
 
 @dataclass(frozen=True)
@@ -145,9 +145,12 @@ def fine_tune(
         material = Material(lesson.squares, lesson.rows, targets)
         loss = learn_epoch(learner, material, epoch, to_pixels(backbone), progress)
         tuned = _average(learner, backbone)
-        rows = lesson.rows[:0] if epoch + 1 == len(sizes) else _open(lesson, targets)
+        rows = lesson.rows[:0] if epoch + 1 == len(sizes) else _asked(lesson, targets)
         watched, probs = _ask(tuned, lesson, rows, workers, progress, epoch)
-        targets[rows] = judge(Told(epoch, sizes[epoch], loss, watched, rows, probs))
+        likely = judge(Told(epoch, sizes[epoch], loss, watched, rows, probs))
+        # Those of the audit too stay as they are once they are settled, as those of any image do.
+        corrected = ~_settled(targets[rows])
+        targets[rows[corrected]] = likely[corrected]
         tensors = learner.tensors() | {"targets": targets}
         write_checkpoint(kept, Checkpoint(tensors, {"epoch": epoch}), identity)
     # Also where nothing was left to learn: the last epoch was kept, and then the process was killed.
@@ -205,10 +208,14 @@ def _ask(
     return probs[: len(lesson.watched)], probs[len(lesson.watched) :]
 
 
-def _open(lesson: Lesson, targets: Probs) -> Int[np.ndarray, "R"]:
-    """The rows that are worth asking about again."""
-    settled = targets[lesson.rows].max(axis=1) >= SETTLED
-    return np.union1d(lesson.rows[~settled], lesson.audit)
+def _asked(lesson: Lesson, targets: Probs) -> Int[np.ndarray, "R"]:
+    """The rows whose targets may still be corrected, and those by which answers are judged."""
+    return np.union1d(lesson.rows[~_settled(targets[lesson.rows])], lesson.audit)
+
+
+def _settled(targets: Probs) -> Bool[np.ndarray, "R"]:
+    settled: np.ndarray = targets.max(axis=1) >= SETTLED
+    return settled
 
 
 def _hardened(targets: Probs, taught: Labels) -> Probs:
