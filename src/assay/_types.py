@@ -42,6 +42,12 @@ Batch = UInt8[np.ndarray, "B S S 3"]
 """RGB images of one square size."""
 
 
+def unmasked(labels: Any) -> Labels:
+    """Labels as a plain array, UNKNOWN where they are masked."""
+    found: Labels = np.ma.filled(np.asanyarray(labels), UNKNOWN)
+    return found
+
+
 @runtime_checkable
 class Classifier(Protocol):
     """scikit-learn's contract, as far as it is used here."""

@@ -35,6 +35,19 @@ def test_columns_can_be_named(write_file):
     assert (file.entries, file.labels) == (("n",), ("f",))
 
 
+@pytest.mark.parametrize("column", ["file", "name", "NAME"])
+def test_a_path_column_that_another_file_has_is_none_of_this_one(write_file, column):
+    """One flag serves all files: where there is no such column, the one of a known name is meant."""
+    file = read_label_file(write_file("a.csv", f"{column},label\np,l\n"), path_column="img")
+    assert (file.entries, file.labels) == (("p",), ("l",))
+
+
+def test_a_name_is_a_path_only_where_nothing_else_is(write_file):
+    """The tables of assay call the image so; others call the class so."""
+    file = read_label_file(write_file("a.csv", "name,file,label\nn,f,l\n"))
+    assert file.entries == ("f",)
+
+
 @pytest.mark.parametrize(
     ("text", "named", "message"),
     [

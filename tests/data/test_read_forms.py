@@ -161,3 +161,27 @@ def test_a_path_that_may_not_be_looked_at_is_refused(tmp_path):
         read_dataset(place, ReadOptions())
     with pytest.raises(TableError, match=r"cannot read .*: File name too long"):
         read_label_file(place)
+
+
+@pytest.mark.parametrize("paths", [[None, None], ["same.png", "same.png"]])
+def test_a_parquet_file_labels_its_own_rows(tmp_path, make_folder, paths):
+    """As the data sets of hubs are: named as the trusted labels, or as the noisy ones."""
+    picture = (make_folder("x.png") / "x.png").read_bytes()
+    images = [{"bytes": picture, "path": path} for path in paths]
+    path = tmp_path / "test.parquet"
+    pl.DataFrame({"image": images, "label": ["cat", "dog"]}).write_parquet(path)
+    judged = read_trusted(path, ReadOptions(trusted=path))
+    assert (judged.names, words(judged, judged.trusted)) == (("1", "2"), ["cat", "dog"])
+    data = read(path, noisy=path)
+    assert words(data, data.given) == ["cat", "dog"]
+
+
+def test_the_only_column_that_can_hold_images_does(tmp_path, make_folder, write_file):
+    """Whatever it is called, and whatever the column of another file is."""
+    picture = (make_folder("x.png") / "x.png").read_bytes()
+    path = tmp_path / "train.parquet"
+    pl.DataFrame({"img": [picture, picture], "label": ["cat", "dog"]}).write_parquet(path)
+    trusted = write_file("t.csv", "file,label\n2,cat\n")
+    for column in (None, "img"):
+        data = read(path, trusted=trusted, path_column=column)
+        assert words(data, data.trusted) == [None, "cat"]

@@ -6,7 +6,7 @@ import pytest
 from assay._types import UNKNOWN
 from assay.estimate import check_representative
 from assay.estimate.representative import LabelGap
-from assay.estimate.two_sample import told_apart
+from assay.estimate.two_sample import _discriminant, told_apart
 
 
 def images(n=600, n_trusted=200, seed=0):
@@ -186,3 +186,12 @@ def test_sets_far_apart_are_told_apart_surely():
     rng = np.random.default_rng(0)
     auc, _ = told_apart(rng.normal(size=(40, 3)) + 50, rng.normal(size=(40, 3)))
     assert (auc.estimate, auc.low, auc.high) == (1.0, 1.0, 1.0)
+
+
+def test_many_columns_are_told_apart_as_few_are():
+    """With more columns than rows the same direction comes from a system of one equation a row."""
+    rng = np.random.default_rng(0)
+    rows, gap = rng.normal(size=(40, 90)), rng.normal(size=90)
+    quick = _discriminant(rows, gap)
+    whole = np.linalg.solve(rows.T @ rows / 40 + 90 / 40 * np.eye(90), gap)
+    assert np.allclose(quick, whole)

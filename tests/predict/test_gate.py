@@ -91,3 +91,24 @@ def test_what_costs_too_much_is_refused(conv_model, trial, monkeypatch):
         match=r"-100 points .* on 24 images and .* 95% of others, got .*float32: -?\d+\.\d and 100%; no",
     ):
         attempt(conv_model, trial)
+
+
+@pytest.mark.parametrize("before", [180, 143, 200])
+def test_half_a_point_of_two_hundred_passes(conv_model, trial, monkeypatch, before):
+    """Whatever the model itself has: shares whose difference is rounded up do not decide."""
+    many = Trial(np.resize(trial.images, (200, *trial.images.shape[1:])), np.zeros(200, dtype=np.int64))
+    right = iter([before, before - 1])
+    monkeypatch.setattr(gate, "_right", lambda *_: next(right))
+    monkeypatch.setattr(gate, "to_int8", lambda graph, *_: graph)
+    found = attempt(conv_model, many)
+    assert [one.lost for one in found.tried if one.lost is not None] == [0.005]
+
+
+def test_more_than_half_a_point_does_not_pass(conv_model, trial, monkeypatch):
+    """Two of two hundred are a whole point."""
+    many = Trial(np.resize(trial.images, (200, *trial.images.shape[1:])), np.zeros(200, dtype=np.int64))
+    right = iter([180, *[178] * 4])
+    monkeypatch.setattr(gate, "_right", lambda *_: next(right))
+    monkeypatch.setattr(gate, "to_int8", lambda graph, *_: graph)
+    with pytest.raises(GateError, match=r"float32: 1\.0|1\.0"):
+        attempt(conv_model, many)

@@ -8,6 +8,8 @@ from PIL import Image
 from small_runs import CLASSES
 
 import assay
+from assay._errors import DataError
+from assay.predict import predictor as module
 from assay.predict.batch import predict
 
 
@@ -93,3 +95,38 @@ def test_arrays_that_are_no_images_are_refused(predictor, array):
     """With what was expected and what came."""
     with pytest.raises(ValueError, match=r"expected uint8 RGB arrays \(H, W, 3\) .*, got \w+ \("):
         predictor.predict(array)
+
+
+def test_many_pictures_are_answered_a_few_at_a_time(predictor, paths, new_images, monkeypatch):
+    """In order, bad ones among them: no more than ``AT_ONCE`` are held decoded."""
+    many = [*paths[:3], new_images / "empty.png", *paths[3:]]
+    whole, asked, seen = predictor.predict(many), [], []
+    monkeypatch.setattr(module, "AT_ONCE", 2)
+    monkeypatch.setattr(predictor, "runtime", Counting(predictor.runtime, asked))
+    parts = predictor.predict(many, progress=lambda *told: seen.append(told))
+    assert (parts.statuses, parts.names) == (whole.statuses, whole.names)
+    assert parts.probs == pytest.approx(whole.probs, abs=1e-6)
+    assert asked == [2, 1, 2, 1]
+    assert [done for _, done, _ in seen] == [2, 4, 6, 7]
+
+
+class Counting:
+    """A runtime that notes of how many images it was asked."""
+
+    def __init__(self, runtime, asked):
+        self.runtime, self.asked = runtime, asked
+
+    def probabilities(self, images):
+        """Of the runtime."""
+        self.asked.append(len(images))
+        return self.runtime.probabilities(images)
+
+    def __getattr__(self, name):
+        return getattr(self.runtime, name)
+
+
+def test_a_folder_that_is_not_there_is_refused(predictor, new_images):
+    """A slip of the pen is no picture that is missing; a file that is not there is one."""
+    with pytest.raises(DataError, match=r"no such folder or file of images: .*/new_imags"):
+        predictor.predict(str(new_images.parent / "new_imags"))
+    assert predictor.predict(new_images / "nine.png").statuses == ("missing",)

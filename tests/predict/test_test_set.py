@@ -87,3 +87,15 @@ def test_folders_of_the_test_set_are_no_labels(model, new_images, labels_of, tmp
         shutil.copy(new_images / image, tmp_path / "sorted" / place)
     options = labels_of("file,label\nCedar/5.png,cedar\ntrain/6.png,ash\n")
     assert evaluate_model(model, tmp_path / "sorted", options).n == 2
+
+
+def test_a_test_set_of_one_class_is_judged(model, new_images, labels_of):
+    """The classes are the model's, whatever the labels know of them."""
+    found = evaluate_model(model, new_images, labels_of("file,label\n6.png,ash\n9.png,ash\n"))
+    assert (found.n, found.accuracy.estimate) == (2, 1.0)
+
+
+def test_no_label_at_all_is_refused(model, new_images, labels_of):
+    """There is nothing to compare with."""
+    with pytest.raises(LabelError, match=r"expected labels of one class or more, got no label at all"):
+        evaluate_model(model, new_images, labels_of("file,label\n6.png,\n9.png,\n"))

@@ -83,3 +83,18 @@ def write_file(place: Path, labels: Labels) -> Path:
     """A label a line."""
     place.write_text("".join(f"{label}\n" for label in labels))
     return place
+
+
+@pytest.mark.parametrize("absolute", [False, True])
+def test_images_that_were_moved_are_found(own_data, options, read_of, tmp_path, absolute):
+    """Also where the label files named them from a folder above, or from the root."""
+    above = f"{own_data.images}/" if absolute else f"{own_data.images.name}/"
+    for name in ("noisy.csv", "trusted.csv"):
+        header, *rows = (own_data.folder / name).read_text().splitlines()
+        lines = [header, *(above + row for row in rows)]
+        (own_data.folder / name).write_text("\n".join(lines) + "\n")
+    run(own_data.images, tmp_path / "out", replace(options, read=read_of(own_data)))
+    moved = own_data.images.rename(tmp_path / "moved")
+    found = read_finished_run(tmp_path / "out")
+    assert found.names[3] == f"{above}3.png"
+    assert open_images(found, moved).read(3) == (moved / "3.png").read_bytes()

@@ -63,7 +63,8 @@ def test_cache_and_workers_are_no_settings():
 
 def test_the_keywords_are_the_fields():
     """``assay.run`` takes every field of ``RunOptions`` but ``read``."""
-    assert set(RunSettings.__annotations__) == {field.name for field in fields(RunOptions)} - {"read"}
+    places = {"read", "weights", "cache", "figures_from"}
+    assert set(RunSettings.__annotations__) == {field.name for field in fields(RunOptions)} - places
 
 
 def test_the_cache_is_where_the_environment_says(monkeypatch):

@@ -213,3 +213,30 @@ def test_overwriting_waits_until_the_images_were_looked_at(finished, small_data,
     with pytest.raises(LabelError, match="two labels"):
         ensure_run(small_data.images, own_run, replace(finished.options, seed=7), overwrite=True)
     assert (bytes_of(own_run), record_of(own_run)) == (before, record)
+
+
+def test_an_interrupted_overwrite_goes_on(finished, small_data, own_run):
+    """The same command, its ``--overwrite`` included, is no reason to learn what was learned anew."""
+    before, said = bytes_of(own_run), []
+    (own_run / "labels.csv").unlink()
+    change_record(own_run, status="running")
+    assert ensure_run(small_data.images, own_run, finished.options, overwrite=True, say=said.append) is True
+    assert said[0] == f"{own_run}: going on with the run that was begun here"
+    assert record_of(own_run)["processes"] == 2
+    assert bytes_of(own_run) == before
+
+
+@pytest.mark.parametrize("change", ["settings", "versions", "contents", "done"])
+def test_overwrite_starts_anew_where_anything_is_other(finished, small_data, own_run, change):
+    """Other settings, another version or other images, or a run that was finished."""
+    record, said = record_of(own_run), []
+    changes = {
+        "settings": {"settings": record["settings"] | {"seed": 7}},
+        "versions": {"versions": record["versions"] | {"numpy": "0.1"}},
+        "contents": {"data": record["data"] | {"contents": "other"}},
+        "done": {},
+    }[change]
+    change_record(own_run, **changes, status="done" if change == "done" else "running")
+    ensure_run(small_data.images, own_run, finished.options, overwrite=True, say=said.append)
+    assert not [line for line in said if "going on" in line]
+    assert record_of(own_run)["processes"] == 1

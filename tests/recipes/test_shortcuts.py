@@ -18,7 +18,7 @@ def test_a_notebook_does_the_whole_job(small_data, tmp_path):
         noisy=small_data.folder / "noisy.csv",
         trusted=str(small_data.folder / "trusted.csv"),
         backbone="tiny",
-        cache=tmp_path / "cache",
+        cache=str(tmp_path / "cache"),
         say=said.append,
     )
     assert 0.3 < result.learned.noise.rate.estimate < 0.5
@@ -98,3 +98,17 @@ def test_labels_of_other_length_are_refused():
     message = r"^expected a given and a trusted label for each of 9 rows, -1 where unknown, got 8 and 9$"
     with pytest.raises(LabelError, match=message):
         assay.fix_labels(X, truth[:8], truth)
+
+
+def test_masked_labels_are_not_known():
+    """A masked array is what the estimator takes; here too what it hides stays hidden."""
+    rng = np.random.default_rng(0)
+    truth = np.arange(200) % 2
+    features = rng.normal(truth[:, None] * 4.0, 1.0, (200, 3)).astype(np.float32)
+    given = np.where(rng.random(200) < 0.2, 1 - truth, truth)
+    hidden = np.arange(200) >= 60
+    plain = np.where(hidden, UNKNOWN, truth)
+    masked = np.ma.masked_array(np.where(hidden, 1 - truth, truth), hidden)
+    wanted = assay.fix_labels(features, given, plain)
+    assert assay.fix_labels(features, given, masked).fixed.tolist() == wanted.fixed.tolist()
+    assert assay.estimate_noise(given, masked, 2).n_pairs == 60

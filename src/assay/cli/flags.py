@@ -92,7 +92,7 @@ ResultsFolder = Annotated[
     Path, flag("--out", "-o", metavar="FOLDER", help="For all results; the same command resumes there.")
 ]
 Overwrite = Annotated[
-    bool, flag("--overwrite", help="Start anew in a folder of other results; deletes them.")
+    bool, flag("--overwrite", help="Delete the results in the folder; after an interrupt, goes on.")
 ]
 Strict = Annotated[bool, flag("--strict", help="Exit with 4 if an image had to be skipped.")]
 Json = Annotated[bool, flag("--json", help="Print JSON instead of a table.")]

@@ -1,5 +1,6 @@
 """What a label file says: a label for each row, and the image's path where it has one."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from assay.data.tables import (
     Table,
     check_decoded,
     known_columns,
+    path_columns,
     read_table,
     shown,
 )
@@ -77,27 +79,31 @@ def pick_columns(
     """
     columns = table.columns
     # A lone column of paths is what is left of a table whose labels cannot be read.
-    is_path = columns is not None and (path_column in columns or bool(known_columns(columns, PATH_COLUMNS)))
+    is_path = columns is not None and bool(path_columns(columns, path_column))
     if columns is None or (len(columns) == 1 and not is_path):
         return LabelFile(table.path, _decoded(table, 0), None, table.line_numbers, table.unit)
-    place = _place(table, "path", path_column, PATH_COLUMNS, "--path-col")
+    places = path_columns(columns, path_column)
+    place = _only(table, places, "path", path_column, PATH_COLUMNS, "--path-col")
     entries = tuple(row[place] for row in table.rows)
     return LabelFile(table.path, pick_labels(table, label_column), entries, table.line_numbers, table.unit)
 
 
 def pick_labels(table: Table, label_column: str | None = None) -> tuple[str, ...]:
     """The label column of a table alone; raises as ``pick_columns`` does."""
-    return _decoded(table, _place(table, "label", label_column, LABEL_COLUMNS, "--label-col"))
-
-
-def _place(table: Table, what: str, wanted: str | None, known: tuple[str, ...], flag: str) -> int:
     columns = table.columns or ()
-    if wanted is None:
-        places = known_columns(columns, known)
+    if label_column is None:
+        places = known_columns(columns, LABEL_COLUMNS)
     else:
-        places = [place for place, name in enumerate(columns) if name == wanted]
+        places = [place for place, name in enumerate(columns) if name == label_column]
+    return _decoded(table, _only(table, places, "label", label_column, LABEL_COLUMNS, "--label-col"))
+
+
+def _only(
+    table: Table, places: Sequence[int], what: str, wanted: str | None, known: tuple[str, ...], flag: str
+) -> int:
     if len(places) == 1:
         return places[0]
+    columns = table.columns or ()
     expected = f"one {what} column ({', '.join(known) if wanted is None else shown(wanted)})"
     found = ", ".join(shown(name) for name in columns)
     count = "none" if not places else str(len(places))

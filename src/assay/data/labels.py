@@ -45,17 +45,19 @@ def decide_classes(
     options: ReadOptions,
     *,
     declared: Sequence[str] = (),
+    least: int = 2,
 ) -> Classes:
     """The classes that the labels speak of: the distinct noisy ones, or trusted ones if there are no noisy.
 
     Parameters
     ----------
     declared : classes that may have no image, such as empty class folders; a classes file adds its own
+    least : how many classes there must be
 
     Raises
     ------
     LabelError : two spellings of one class, a trusted label of no class, a label of white space only,
-        one that the classes file does not have, fewer than two classes
+        one that the classes file does not have, fewer classes than there must be
     UsageError : ``class_map`` leads to what is no class
     """
     source = noisy or trusted
@@ -70,7 +72,7 @@ def decide_classes(
     names = set(spelled.values()) - {""}
     trusted_names = {} if trusted is None else _trusted_names(trusted, source, names, options)
     names |= set(trusted_names.values()) - {""}
-    ordered = _enough(sorted(names, key=natural_key), source)
+    ordered = _enough(sorted(names, key=natural_key), source, least)
     index = {name: place for place, name in enumerate(ordered)} | {"": UNKNOWN}
     return Classes(
         names=ordered,
@@ -212,10 +214,11 @@ def _hint(label: str, names: Iterable[str]) -> str:
     return "." if near is None else f"; did you mean {shown(near)}?"
 
 
-def _enough(names: Sequence[str], source: LabelFile) -> tuple[str, ...]:
-    if len(names) < 2:
+def _enough(names: Sequence[str], source: LabelFile, least: int) -> tuple[str, ...]:
+    if len(names) < least:
         got = f"only {shown(names[0])}" if names else "no label at all"
-        raise LabelError(f"{source.path.name}: expected labels of two classes or more, got {got}")
+        many = "two classes" if least > 1 else "one class"
+        raise LabelError(f"{source.path.name}: expected labels of {many} or more, got {got}")
     return tuple(names)
 
 

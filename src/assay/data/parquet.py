@@ -1,6 +1,6 @@
 """Parquet: a table of labels, and images that are stored inside it. Imported only when one is read."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -83,7 +83,7 @@ def parquet_listing(path: Path, *, image_column: str | None = None) -> Listing:
     TableError : the file cannot be read, no column can be the image, or it holds paths and no images
     """
     schema = dict(_scan(path).collect_schema())
-    column = _image_column(path, tuple(schema), image_column)
+    column = _image_column(path, schema, image_column)
     kind = _kind(schema[column])
     if kind == "path":
         raise TableError(
@@ -104,11 +104,14 @@ def _names(table: Table, column: str | None) -> tuple[str, ...]:
     return tuple(str(number) for number in table.line_numbers)
 
 
-def _image_column(path: Path, columns: tuple[str, ...], wanted: str | None) -> str:
+def _image_column(path: Path, schema: Mapping[str, Any], wanted: str | None) -> str:
+    columns = tuple(schema)
     if wanted is not None and wanted in columns:
         return wanted
     known = known_columns(columns, PATH_COLUMNS)
-    if wanted is not None or len(known) != 1:
+    if len(known) != 1:  # then the only one that can hold images
+        known = [place for place, name in enumerate(columns) if _kind(schema[name]) != "path"]
+    if len(known) != 1:
         raise TableError(
             f"{path.name}: expected one image column ({', '.join(PATH_COLUMNS)}), got the columns "
             f"{', '.join(columns)}; name it with --path-col"

@@ -103,14 +103,17 @@ def read_trusted(images: Path, options: ReadOptions) -> Dataset:
     Parameters, errors
         As of ``read_dataset``.
     """
-    return _with_labels(images, list_images(images, options), _Found(), options)
+    # What is judged may well be of one class alone.
+    return _with_labels(images, list_images(images, options), _Found(), options, least=1)
 
 
-def _with_labels(images: Path, listing: Listing, found: _Found, options: ReadOptions) -> Dataset:
-    trusted = None if options.trusted is None else _read(options.trusted, options)
-    noisy_pairing = _pair(found.file, found.paired, listing, images, complete=True)
-    trusted_pairing = _pair(trusted, False, listing, images, complete=False)
-    classes = decide_classes(found.file, trusted, options, declared=found.declared)
+def _with_labels(
+    images: Path, listing: Listing, found: _Found, options: ReadOptions, *, least: int = 2
+) -> Dataset:
+    trusted = _Found() if options.trusted is None else _named(options.trusted, images, options)
+    noisy_pairing = _pair(found, listing, images, complete=True)
+    trusted_pairing = _pair(trusted, listing, images, complete=False)
+    classes = decide_classes(found.file, trusted.file, options, declared=found.declared, least=least)
     listing = replace(listing, notes=(*listing.notes, *found.notes))
     dataset = arrange(listing, noisy_pairing, trusted_pairing, classes, vote=options.duplicates == "vote")
     return dataset if options.decisions is None else with_decisions(dataset, options.decisions)
@@ -143,16 +146,19 @@ def list_images(images: Path, options: ReadOptions) -> Listing:
     return listing
 
 
-def _read(path: Path, options: ReadOptions) -> LabelFile:
-    return read_label_file(path, path_column=options.path_column, label_column=options.label_column)
+def _named(file: Path, images: Path, options: ReadOptions) -> _Found:
+    """The labels of a file; of the Parquet file that holds the images, row by row."""
+    if is_parquet(images) and file.resolve() == images.resolve():
+        return _by_row(read_any_table(file), options)
+    named = {"path_column": options.path_column, "label_column": options.label_column}
+    return _Found(read_label_file(file, **named))
 
 
-def _pair(
-    file: LabelFile | None, paired: bool, listing: Listing, images: Path, *, complete: bool
-) -> Pairing | None:
+def _pair(found: _Found, listing: Listing, images: Path, *, complete: bool) -> Pairing | None:
+    file = found.file
     if file is None:
         return None
-    if paired:
+    if found.paired:
         return Pairing(file, tuple(range(len(file.labels))))
     if file.entries is None:
         return pair_by_order(file, listing, images, complete=complete)
@@ -161,7 +167,7 @@ def _pair(
 
 def _noisy(images: Path, listing: Listing, options: ReadOptions) -> _Found:
     if options.noisy is not None:
-        return _Found(_read(options.noisy, options))
+        return _named(options.noisy, images, options)
     if is_parquet(images):
         return _inside_parquet(read_any_table(images), options)
     found = _metadata(images, options) if images.is_dir() else _Found()
@@ -174,6 +180,10 @@ def _noisy(images: Path, listing: Listing, options: ReadOptions) -> _Found:
 def _inside_parquet(table: Table, options: ReadOptions) -> _Found:
     if not _has_label(table, options):
         return _Found(notes=(f"{table.path.name} has no label column",))
+    return _by_row(table, options)
+
+
+def _by_row(table: Table, options: ReadOptions) -> _Found:
     labels = pick_labels(table, options.label_column)
     return _Found(LabelFile(table.path, labels, None, table.line_numbers, table.unit), paired=True)
 

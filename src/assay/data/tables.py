@@ -135,6 +135,16 @@ def known_columns(columns: tuple[str, ...], known: tuple[str, ...]) -> list[int]
     return [place for place, name in enumerate(columns) if name.strip().casefold() in known]
 
 
+def path_columns(columns: tuple[str, ...], wanted: str | None = None) -> list[int]:
+    """The places of the columns that may hold paths.
+
+    Several files are read with one ``wanted`` name, so that one that has no such column has a column of a
+    known name, or else one that is called as in the tables of assay.
+    """
+    named = [place for place, name in enumerate(columns) if name == wanted]
+    return named or known_columns(columns, PATH_COLUMNS) or known_columns(columns, ("name",))
+
+
 def _encoding(path: Path) -> str:
     with path.open("rb") as file:
         head = file.read(4)

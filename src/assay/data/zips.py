@@ -37,7 +37,8 @@ def zip_entries(path: Path, store: ByteStore) -> Iterator[Entry]:
     try:
         for info in read_directory(path):
             name = _name(info).replace("\\", "/")
-            yield Entry(name, None if name.endswith("/") else _fault(info) or _locate(info, store))
+            place = None if name.endswith("/") else _fault(info) or _locate(info, store)
+            yield Entry(name.removeprefix("./"), place)
     except _DAMAGED as error:
         raise DataError(
             f"{path}: expected a whole zip file, got a damaged one ({error}); copy or download it again"

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -14,6 +15,8 @@ from assay._types import Batch, Progress, silent
 from assay.data.dataset import Dataset
 from assay.data.images import Decoded, decode
 from assay.embed.chunks import read_chunks
+
+ZEROS = bytes(1 << 20)
 
 TRIED = 256
 """Images whose sides decide that of the squares; they are spread evenly over the dataset."""
@@ -54,12 +57,21 @@ def _nameless(place: Path, length: int) -> Iterator[object]:
         try:
             file = stack.enter_context(tempfile.TemporaryFile(dir=place))
             # Claimed now: a disk that is full later would kill the process in the middle of a write.
-            os.posix_fallocate(file.fileno(), 0, max(length, 1))
+            _claim(file, max(length, 1))
         except OSError as error:
             raise ResourceError(
                 f"{place}: expected room for {length:,} bytes of images to learn from: {error.strerror}"
             ) from error
         yield file
+
+
+def _claim(file: IO[bytes], length: int) -> None:
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file.fileno(), 0, length)
+        return
+    for start in range(0, length, len(ZEROS)):  # macOS, Windows
+        file.write(ZEROS[: length - start])
+    file.flush()
 
 
 def _longest_side(dataset: Dataset, size: int) -> int:

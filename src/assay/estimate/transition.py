@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from assay._errors import LabelError
-from assay._types import UNKNOWN, Counts, Labels, Transition, same_length
+from assay._types import UNKNOWN, Counts, Labels, Transition, same_length, unmasked
 from assay.estimate.intervals import share_bounds, share_interval
 from assay.estimate.noise import Noise
 from assay.estimate.notes import notes_on
@@ -29,7 +29,8 @@ def estimate_noise(
 
     Parameters
     ----------
-    given, trusted : class index of each image, or UNKNOWN; the holdout's trusted labels left out
+    given, trusted : class index of each image, UNKNOWN or masked where there is none; the holdout's trusted
+        labels left out
     n_classes : K, at least 2
     classes : K names for the words of the result; numbers if empty
     level : of all intervals, in (0, 1)
@@ -65,6 +66,7 @@ def count_pairs(given: Labels, trusted: Labels, n_classes: int) -> Counts:
     ------
     LabelError : a label that is neither UNKNOWN nor below ``n_classes``
     """
+    given, trusted = unmasked(given), unmasked(trusted)
     same_length(given=given, trusted=trusted)
     for name, labels in (("given", given), ("trusted", trusted)):
         _check_labels(name, labels, n_classes)

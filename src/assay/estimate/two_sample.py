@@ -62,6 +62,11 @@ def _discriminant(rows: Matrix, gap: Values) -> Values:
     shift of half a standard deviation in one feature of 1,280.
     """
     n_rows, width = rows.shape
+    if width > n_rows:  # by Woodbury: the system has one equation a row instead of one a column
+        kernel = rows @ rows.T / n_rows
+        kernel[np.diag_indices(n_rows)] += width / n_rows
+        seen = solve(kernel, rows @ gap, assume_a="pos")
+        return np.asarray((gap - rows.T @ seen / n_rows) * (n_rows / width))
     covariance = rows.T @ rows / n_rows
     covariance[np.diag_indices(width)] += width / n_rows
     return np.asarray(solve(covariance, gap, assume_a="pos"))

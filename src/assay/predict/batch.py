@@ -11,7 +11,6 @@ from assay._types import Probs, Progress, Weights, same_length, silent
 from assay.data.dataset import Dataset, Skipped
 from assay.data.growing import GrowingTable
 from assay.data.read import read_images
-from assay.data.resize import Square
 from assay.embed.chunks import read_chunks
 from assay.learn.model import Model
 from assay.predict.conformal import prediction_sets
@@ -110,12 +109,13 @@ def _escaped(label: str) -> str:
 
 
 def answered(
-    names: Sequence[str], seen: Sequence[Square | Skipped], probs: Probs, labels: tuple[str, ...]
+    names: Sequence[str], seen: Sequence[object], probs: Probs, labels: tuple[str, ...]
 ) -> Predictions:
     """Predictions of images of which some could not be used.
 
     Parameters
     ----------
+    seen : Skipped for each of those that could not
     probs : P(class) (M, K) of those that could, in their order
     """
     good = [row for row, found in enumerate(seen) if not isinstance(found, Skipped)]

@@ -108,8 +108,8 @@ def quantise(
     for kept in (0, *(kept for kept in KEPT if kept < most)):
         graph, one = attempt(replace(nearest.how, shifted=True, kept=kept))
         lost = before - _right(_runtime(model, graph), trial)
-        tried.append(replace(one, lost=lost))
-        if lost <= MOST_LOST and (len(trial.truth) >= FEW or one.same >= LEAST_SAME):
+        tried.append(replace(one, lost=lost / len(trial.truth)))
+        if lost <= MOST_LOST * len(trial.truth) and (len(trial.truth) >= FEW or one.same >= LEAST_SAME):
             return Quantised(graph, one.how, tuple(tried))
     raise GateError(_refusal(tried, len(trial.truth)))
 
@@ -118,8 +118,8 @@ def _runtime(model: Model, graph: bytes) -> Runtime:
     return load_runtime(replace(model, graph=graph))
 
 
-def _right(runtime: Runtime, trial: Trial) -> float:
-    return float((runtime.probabilities(trial.images).argmax(axis=1) == trial.truth).mean())
+def _right(runtime: Runtime, trial: Trial) -> int:
+    return int((runtime.probabilities(trial.images).argmax(axis=1) == trial.truth).sum())
 
 
 def _distance(expected: Probs, found: Probs) -> float:

@@ -17,6 +17,9 @@ from assay.learn.model import Model
 from assay.predict.batch import Predictions, answered, predict_dataset
 from assay.predict.runtime import Runtime, load_runtime
 
+AT_ONCE = 256
+"""Pictures of a list that are held decoded at a time."""
+
 Picture = np.ndarray | Image.Image | Path | str | bytes
 """uint8 RGB (H, W, 3); Pillow's; the path of an image file; or its bytes."""
 
@@ -64,15 +67,21 @@ class Predictor:
             dataset = read_images(Path(images))
             return predict_dataset(self.runtime, dataset, workers=workers, progress=progress)
         many = _many(images)
+        seen: list[Skipped | None] = []
+        probs = [np.zeros((0, len(self.labels)))]
         with ThreadPoolExecutor(max(workers, 1), "decode") as pool:
-            seen = list(pool.map(self._see, many))
-        squares = [found for found in seen if not isinstance(found, Skipped)]
-        none = np.zeros((0, self.size, self.size, 3), dtype=np.uint8)
-        probs = self.runtime.probabilities(np.stack(squares) if squares else none)
+            for start in range(0, len(many), AT_ONCE):
+                found = list(pool.map(self._see, many[start : start + AT_ONCE]))
+                squares = [square for square in found if not isinstance(square, Skipped)]
+                if squares:
+                    probs.append(self.runtime.probabilities(np.stack(squares)))
+                # Whose square was answered for needs no memory any more.
+                seen += [one if isinstance(one, Skipped) else None for one in found]
+                progress("predict", len(seen), len(many))
         names = tuple(
             str(picture) if isinstance(picture, str | Path) else str(row) for row, picture in enumerate(many)
         )
-        return answered(names, seen, probs, self.labels)
+        return answered(names, seen, np.concatenate(probs), self.labels)
 
     def _see(self, picture: Picture) -> Square | Skipped:
         if isinstance(picture, np.ndarray):
@@ -98,7 +107,8 @@ def load_model(path: Path | str | Model, *, threads: int | None = None) -> Predi
 
 
 def _is_place(path: Path) -> bool:
-    return path.is_dir() or path.suffix.lower() in PLACES
+    """Whether it names many images; also what is not there and does not look like a file."""
+    return path.is_dir() or path.suffix.lower() in PLACES or not (path.suffix or path.exists())
 
 
 def _many(images: Picture | Sequence[Picture]) -> list[Picture]:

@@ -36,6 +36,7 @@ from assay.recipes.record import (
     contents_digest,
     data_facts,
     differences,
+    is_interrupted,
     machine,
     read_contents,
     versions,
@@ -61,7 +62,7 @@ def compare(
     Parameters
     ----------
     out : folder for the results; may hold the run of the recipe ``assay``, or get it
-    overwrite : start anew where another comparison was
+    overwrite : start anew where another comparison was, or this one to its end
     command : words to keep in compare.json
     known : what the ids other than ``assay`` stand for; functions that another process can import
     say : is told what was assumed about the data, and warnings
@@ -120,7 +121,10 @@ class _Job:
         """
         record = self.folder.record()
         if overwrite:
-            return {}
+            same = is_interrupted(record, self.settings, self.data) and not self._differing(
+                record, self.settings
+            )
+            return record if same else {}
         if record:
             self._refuse("comparison", self._differing(record, self.settings))
         run = self.folder.run.record() if "assay" in self.options.recipes else {}
@@ -162,7 +166,7 @@ class _Job:
 
     def start(self, record: dict[str, Any], overwrite: bool, command: Sequence[str]) -> dict[str, Any]:
         """Begin compare.json, or go on with it."""
-        if overwrite:
+        if overwrite and not record:
             for name in {self.options.backbone, self.options.run.backbone} - {"tiny", None}:
                 check_name(str(name))  # or all models that are there would be deleted for a slip of the pen
             self.folder.clear()

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -64,6 +64,21 @@ class FinishedRun:
         return Path(stored) if isinstance(stored, str) else None
 
     @property
+    def names_below(self) -> tuple[str, ...] | None:
+        """The names as they are below the place that the images had when the run was made; None if they do
+        not lead there.
+        """
+        if self.stored_place is None:
+            return None
+        place = self.stored_place.parts
+        parts = [[part for part in PurePath(name).parts if part not in (".", "..")] for name in self.names]
+        for length in range(len(place), 0, -1):
+            above = [*place[-length:]]
+            if all(one[:length] == above and len(one) > length for one in parts):
+                return tuple("/".join(one[length:]) for one in parts)
+        return None
+
+    @property
     def reading(self) -> ReadOptions:
         """How the run read its images and labels; as any are read where it does not say."""
         stored = self.record.get("reading", {})
@@ -120,11 +135,15 @@ def open_images(run: FinishedRun, place: Path, *, follow_symlinks: bool = False)
     if run.names == listing.names:
         return listing.source
     # A name in labels.csv is as the run's own label file wrote it: it may begin at a folder above the
-    # images; which one, the run does not say.
+    # images; which one, the run does not say, and the images may be elsewhere now.
+    here, below = place.resolve(), run.names_below
+    tried = [(above, run.names) for above in (here, *here.parents[:3])]
+    if below is not None:
+        tried.insert(0, (here, below))
     lines = tuple(range(len(run)))  # no message tells them: what does not fit is tried elsewhere
     found: list[tuple[int | None, ...]] = []
-    for above in [place.resolve(), *place.resolve().parents[:3]]:
-        file = LabelFile(above / "labels.csv", run.names, run.names, lines)
+    for above, names in tried:
+        file = LabelFile(above / "labels.csv", names, names, lines)
         try:
             found.append(pair_by_name(file, listing, place).images)
         except DataError:

@@ -134,10 +134,9 @@ class RunOptions:
 
 
 class RunSettings(TypedDict, total=False):
-    """The fields of ``RunOptions`` as keywords; ``read`` has a keyword of its own in ``assay.run``."""
+    """The fields of ``RunOptions`` as keywords of ``assay.run``, which has its own for places."""
 
     backbone: str
-    weights: Path | None
     size: int
     dtype: str
     holdout: int | None
@@ -150,6 +149,4 @@ class RunSettings(TypedDict, total=False):
     student_size: int | None
     teacher: str | None
     time_limit: float | None
-    cache: Path
     workers: int
-    figures_from: Path | None

@@ -49,6 +49,15 @@ def differences(record: Mapping[str, Any], settings: Mapping[str, Any], data: Ma
     return found + [words[name] for name in words if record["data"].get(name) != data.get(name)]
 
 
+def is_interrupted(record: Mapping[str, Any], settings: Mapping[str, Any], data: Mapping[str, Any]) -> bool:
+    """Whether ``record`` was begun with these settings, data and versions, and never ended."""
+    return (
+        record.get("status") == "running"
+        and not differences(record, settings, data)
+        and not changed_versions(record)
+    )
+
+
 def data_facts(dataset: Dataset) -> dict[str, Any]:
     """What a run on other data would differ in; the images' bytes follow once they are read."""
     return {

@@ -1,6 +1,6 @@
 """run: the whole job, from a folder of images to a folder of results."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,13 @@ from assay.recipes.carried import check_apart_from, partial_run
 from assay.recipes.folder import RunFolder
 from assay.recipes.job import Job, work
 from assay.recipes.options import RunOptions, Say, unheard
-from assay.recipes.record import contents_digest, data_facts, differences, read_contents
+from assay.recipes.record import (
+    contents_digest,
+    data_facts,
+    differences,
+    is_interrupted,
+    read_contents,
+)
 from assay.recipes.result import RunResult
 
 
@@ -35,7 +41,7 @@ def run(
 
     Parameters
     ----------
-    overwrite : start anew where another run was
+    overwrite : start anew where another run was, or this one to its end
     command : words to keep in run.json
     say : is told what was assumed about the data, and warnings
 
@@ -127,11 +133,19 @@ def _ask(
 def _begun(job: Job, overwrite: bool) -> dict[str, Any]:
     """What run.json says of this run so far; empty if it is to be begun."""
     record = job.folder.record()
-    if overwrite:
+    if overwrite and not _is_unfinished(record, job):
         return {}
     if record:
         job.refuse(differences(record, job.settings, job.data))
     return record
+
+
+def _is_unfinished(record: Mapping[str, Any], job: Job) -> bool:
+    """Whether this very command was interrupted: given again, also with ``overwrite``, it goes on."""
+    if not is_interrupted(record, job.settings, job.data):
+        return False
+    contents = record["data"].get("contents")
+    return contents is None or contents == contents_digest(read_contents(job.dataset, job.options.workers))
 
 
 def _work(job: Job, record: dict[str, Any]) -> RunResult:

@@ -8,7 +8,7 @@ from typing import Unpack
 import numpy as np
 
 from assay._errors import LabelError
-from assay._types import UNKNOWN, Backbone, Labels, Matrix, Progress, silent
+from assay._types import UNKNOWN, Backbone, Labels, Matrix, Progress, silent, unmasked
 from assay.data.dataset import Dataset, ReadOptions
 from assay.data.read import read_dataset as read_place
 from assay.data.split import folds as deal_folds
@@ -59,7 +59,7 @@ def embed_images(
     size : side in pixels that images are resized to, if ``backbone`` is a name
     mirrored : also embed each image's mirror, as ``.views[1]``
     """
-    place = Path(cache) if cache else default_cache()
+    place = _path(cache) or default_cache()
     if isinstance(backbone, str):
         backbone = load_backbone(backbone, place, size=size)
     return embedding.embed_images(dataset, backbone, place, mirrored=mirrored, progress=progress)
@@ -72,6 +72,9 @@ def run(
     trusted: Place,
     noisy: Place | None = None,
     read: ReadOptions | None = None,
+    weights: Place | None = None,
+    cache: Place | None = None,
+    figures_from: Place | None = None,
     overwrite: bool = False,
     say: Say = unheard,
     progress: Progress = silent,
@@ -86,13 +89,20 @@ def run(
     noisy, trusted : label files; without ``noisy`` the noisy labels are the class folders
     read : further options of reading
     say : ``print``, to be told what was assumed about the data
-    settings : fields of ``RunOptions``, such as ``backbone``, ``size``, ``holdout``, ``seed``
+    weights, cache, figures_from : see ``RunOptions``
+    settings : its other fields, such as ``backbone``, ``size``, ``holdout``, ``seed``
 
     Raises
     ------
     AssayError : see ``recipes.run.run``
     """
-    options = RunOptions(read=_reading(noisy, trusted, read), **settings)
+    options = RunOptions(
+        read=_reading(noisy, trusted, read),
+        weights=_path(weights),
+        cache=_path(cache) or default_cache(),
+        figures_from=_path(figures_from),
+        **settings,
+    )
     return run_folder(images, out, options, overwrite=overwrite, say=say, progress=progress)
 
 
@@ -111,7 +121,7 @@ def fix_labels(
     Parameters
     ----------
     features : (N, D)
-    given, trusted : (N,) class indices, from 0
+    given, trusted : (N,) class indices, from 0; masked is unknown too
     classes : K names for messages; numbers if empty
     folds : parts of the cross-fitting
     threshold : confidence from which a label counts as kept or changed
@@ -120,7 +130,7 @@ def fix_labels(
     ------
     LabelError : lengths that differ, a label out of range, no image with both labels
     """
-    features, given, trusted = np.asarray(features), np.asarray(given), np.asarray(trusted)
+    features, given, trusted = np.asarray(features), unmasked(given), unmasked(trusted)
     if not len(features) == len(given) == len(trusted):
         raise LabelError(
             f"expected a given and a trusted label for each of {len(features):,} rows, {UNKNOWN} where "
@@ -136,6 +146,10 @@ def _reading(noisy: Place | None, trusted: Place | None, options: ReadOptions | 
     options = options or ReadOptions()
     return replace(
         options,
-        noisy=Path(noisy) if noisy else options.noisy,
-        trusted=Path(trusted) if trusted else options.trusted,
+        noisy=_path(noisy) or options.noisy,
+        trusted=_path(trusted) or options.trusted,
     )
+
+
+def _path(place: Place | None) -> Path | None:
+    return Path(place) if place else None
