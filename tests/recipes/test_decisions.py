@@ -13,6 +13,7 @@ from assay._errors import LabelError, OtherRunError
 from assay._types import UNKNOWN
 from assay.data.write_rows import write_rows
 from assay.recipes import run
+from assay.recipes.export_run import _tried_rows
 from assay.recipes.finished import open_images, read_finished_run
 from assay.recipes.stored import stored_features
 
@@ -56,6 +57,18 @@ def test_no_figure_counts_them(finished, small_data, decided, tmp_path):
         assert found.n == before.evaluations[name].n, name
     holdout = [row["name"] for row in rows_of(tmp_path / "out") if row["reason"] == "holdout"]
     assert holdout == [row["name"] for row in rows_of(finished.out) if row["reason"] == "holdout"]
+
+
+def test_the_card_tells_them_apart(small_data, decided, tmp_path):
+    """They are no trusted labels of the file, neither there nor where an export is tried."""
+    run(small_data.images, tmp_path / "out", decided)
+    card = (tmp_path / "out" / "model" / "README.md").read_text()
+    words = "96 with a trusted\none besides those that were held out, 6 that a person decided."
+    assert words in card
+    rows, learned_from = _tried_rows(read_finished_run(tmp_path / "out"))
+    assert learned_from
+    assert len(rows) == 96
+    assert not {*rows} & {*ROWS}
 
 
 def test_they_teach(finished, small_data, decided, tmp_path):

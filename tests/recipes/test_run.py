@@ -183,6 +183,8 @@ def test_class_names_for_people_are_used_in_figures_and_model(own_data, read_of,
     assert {row["fixed"] for row in rows_of(tmp_path / "out")} == {"0", "1", "2"}
     assert [scores.name for scores in result.evaluations["assay"].report.classes] == list(CLASSES)
     assert (result.model.labels, result.model.titles) == (("0", "1", "2"), CLASSES)
+    assert read_facts(tmp_path / "out")["noise"]["classes"] == list(CLASSES)
+    assert result.learned.noise.classes == CLASSES
 
 
 def test_without_some_given_labels_the_images_are_labelled_all_the_same(own_data, read_of, options, tmp_path):

@@ -1,5 +1,6 @@
 """Nothing that is learned depends on what was held out."""
 
+import shutil
 import sys
 from dataclasses import replace
 
@@ -206,3 +207,21 @@ def test_one_picture_that_would_empty_a_fold_does_not_part_the_others():
     fold_of = np.array([0, 1, 2, 3, 4, 0, 1, 2, 3, UNKNOWN])
     found = _together(fold_of, [np.array([0, 4]), np.array([1, 2, 9]), np.array([5, 8])])
     assert found.tolist() == [0, 1, 1, 3, 4, 0, 1, 2, 0, UNKNOWN]
+
+
+def test_a_holdout_of_copies_alone_is_said(own_data, read_of, options, sealed_of, tmp_path):
+    """Each held-out picture is learned from under another name: the warning, and the card, say just that."""
+    _, split = sealed_of(own_data, read_of(own_data))
+    fit = np.setdiff1d(np.arange(240), split.holdout)
+    for row, other in zip(split.holdout, fit[small_classes(own_data, fit, split.holdout)], strict=True):
+        shutil.copy(own_data.images / f"{other}.png", own_data.images / f"{row}.png")
+    result = run(own_data.images, tmp_path / "out", replace(options, read=read_of(own_data)))
+    assert "assay" not in result.evaluations
+    why = "each held-out picture was also learned from"
+    assert f"{why}: this model's accuracy is not measured" in result.warnings
+    assert why in (tmp_path / "out" / "model" / "README.md").read_text().lower()
+
+
+def small_classes(data, fit, holdout):
+    """For each held-out row the place of a fit row of its class, whose trusted label cannot contradict."""
+    return [int(np.flatnonzero(data.truth[fit] == data.truth[row])[0]) for row in holdout]

@@ -7,6 +7,7 @@ from assay.cli.console import percent, percent_range, table
 from assay.fix.result import ACTIONS
 from assay.recipes.measuring import TITLES
 from assay.recipes.plan_run import RunPlan
+from assay.recipes.result import why_not_measured
 
 Facts = Mapping[str, Any]
 """See ``recipes.outputs.read_facts``."""
@@ -44,7 +45,8 @@ def _accuracies(facts: Facts) -> Iterator[tuple[str, ...]]:
 
 def _comparison(facts: Facts) -> str:
     if "assay" not in facts["recipes"]:
-        return "The accuracy of this very model is not measured: no image was held out for it."
+        why = why_not_measured(facts["recipes"], facts.get("held_out", 0))
+        return f"{why}: the accuracy of this very model is not measured."
     paired = facts["recipes"]["assay"]["paired"]
     difference, p = paired["difference"], paired["p_value"]
     points, low, high = (100 * difference[name] for name in ("estimate", "low", "high"))

@@ -25,7 +25,8 @@ class FixedLabels:
     trusted: Labels
     """Labels that the fix could rely on; UNKNOWN for the holdout."""
     belief: Probs
-    """P(true | image), out of fold, calibrated."""
+    """P(true | image), calibrated: out of fold, or of a model that learned from the given label; see
+    ``checked``."""
     posterior: Probs
     """P(true | image, given), out of fold: for a trusted image too, so that it can be checked; see
     ``checked``."""
@@ -38,7 +39,7 @@ class FixedLabels:
     decided: Mask | None = None
     """True where the trusted label is a decision of a review; None if there is no such label."""
     checked: Mask | None = None
-    """True where the posterior was made without the trusted label; None if it was everywhere."""
+    """True where belief and posterior were made without the trusted label; None if they were everywhere."""
 
     def __post_init__(self) -> None:
         same_length(

@@ -103,9 +103,10 @@ def compress(image: Pixels, quality: int) -> Pixels:
 
 def soften(image: Pixels, strength: float) -> Pixels:
     """The image with less detail, ``strength`` from 0 to 1: below a half blurred, above shrunk in between."""
-    picture, side = Image.fromarray(image), len(image)
+    picture, bicubic = Image.fromarray(image), Image.Resampling.BICUBIC
     if strength < 0.5:
+        side = max(picture.size)
         return np.asarray(picture.filter(ImageFilter.GaussianBlur((0.3 + strength) * side / 32)))
-    smaller = round(side * (1.5 - strength))  # from the whole side to a half
-    bicubic = Image.Resampling.BICUBIC
-    return np.asarray(picture.resize((smaller, smaller), bicubic).resize((side, side), bicubic))
+    # From the whole side to a half.
+    width, height = (max(round(side * (1.5 - strength)), 1) for side in picture.size)
+    return np.asarray(picture.resize((width, height), bicubic).resize(picture.size, bicubic))

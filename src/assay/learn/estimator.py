@@ -157,7 +157,10 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
         return tags
 
     def predict_proba(self, X: Any) -> Probs:
-        """P(class) (N, K), calibrated on the trusted rows, in the order of ``classes_``; float64 if X is."""
+        """P(class) (N, K), calibrated on the trusted rows, in the order of ``classes_``.
+
+        Float64 where the estimator takes X as float64, as the default one does not; else float32.
+        """
         check_is_fitted(self)
         X = validate_data(self, X, reset=False, **self._accepts())
         probs = predict_all(self.estimator_, X, len(self.classes_))

@@ -38,6 +38,7 @@ class Labelled:
     fold_of: Labels
     """Fold of each image; UNKNOWN for the holdout and for skipped images."""
     classes: tuple[str, ...]
+    """K names for people."""
     seed: int
     threshold: float
     workers: int = 1
@@ -61,7 +62,8 @@ class Learned:
     cross-validated figures rest on. With ``watched`` from this very model, and honest of those rows alone,
     each half of them calibrated on the other."""
     says: Callable[[Rows], Probs]
-    """P(class) of the images at some rows, as the saved model gives it, after its second look."""
+    """P(class) of images that were not learned from, the holdout's at least, at some rows: as the saved model
+    gives it, after its second look."""
     watched: Rows | None = None
     """Trusted images that were kept aside to measure a fine-tuned model; None where folds do that."""
     second_look_below: float = 0.0

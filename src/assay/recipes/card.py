@@ -20,6 +20,7 @@ from assay.recipes.carried import CARRIED
 from assay.recipes.coverage import Coverage, coverage_lines, thresholds_of
 from assay.recipes.measuring import TITLES
 from assay.recipes.options import RunOptions
+from assay.recipes.result import why_not_measured
 from assay.recipes.robustness import Robustness
 
 COMPARED = 2_048
@@ -127,10 +128,11 @@ def model_card(
 
 
 def _data(fixed: FixedLabels) -> list[str]:
-    n, trusted = int((fixed.given != UNKNOWN).sum()), int((fixed.trusted != UNKNOWN).sum())
+    n, relied_on = int((fixed.given != UNKNOWN).sum()), int((fixed.trusted != UNKNOWN).sum())
+    decided = 0 if fixed.decided is None else int(fixed.decided.sum())
     return [
-        f"Data: {len(fixed.given):,} images, {n:,} with a noisy label, {trusted:,} with a trusted one",
-        "besides those that were held out.",
+        f"Data: {len(fixed.given):,} images, {n:,} with a noisy label, {relied_on - decided:,} with a trusted",
+        f"one besides those that were held out{f', {decided:,} that a person decided' if decided else ''}.",
         "",
     ]
 
@@ -163,9 +165,7 @@ def _line(title: str, found: Evaluation) -> str:
 
 def _report(evaluations: Mapping[str, Evaluation], n_held_out: int) -> list[str]:
     if "assay" not in evaluations:
-        why = "None of the held-out images could be used" if n_held_out else "No image was held out"
-        if "assay_leaks_included" in evaluations:
-            why = "Each held-out picture was also learned from"
+        why = why_not_measured(evaluations, n_held_out)
         return [f"{why}: the accuracy of this very model is not measured."]
     report = ["```", format_report(evaluations["assay"].report).rstrip(), "```"]
     if evaluations["assay"].source == CARRIED:

@@ -25,7 +25,7 @@ from assay.predict.precision import to_float16
 from assay.predict.runtime import BATCH, Runtime, load_runtime
 from assay.predict.squares import Squares, read_squares, spread
 from assay.recipes.finished import FinishedRun
-from assay.recipes.outputs import WATCHED
+from assay.recipes.outputs import DECIDED, WATCHED
 
 try:
     import onnx
@@ -166,7 +166,9 @@ def _tried_rows(run: FinishedRun) -> tuple[Rows, bool]:
     watched = np.flatnonzero((reasons == WATCHED) & (run.proposed != UNKNOWN))
     if len(watched):
         return spread(watched, TRIED), False
-    return spread(np.flatnonzero((run.trusted != UNKNOWN) & (run.proposed != UNKNOWN)), TRIED), True
+    # Decided ones were picked for being doubtful.
+    trusted = (run.trusted != UNKNOWN) & (run.proposed != UNKNOWN) & (reasons != DECIDED)
+    return spread(np.flatnonzero(trusted), TRIED), True
 
 
 def _unlabelled_rows(run: FinishedRun, tried: Rows) -> tuple[Rows, Rows]:

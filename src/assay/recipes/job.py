@@ -23,6 +23,7 @@ from assay.recipes.assay import Learned, learn
 from assay.recipes.card import assemble_model, model_card
 from assay.recipes.carried import carried_figures, partial_run
 from assay.recipes.coverage import held_out_coverage
+from assay.recipes.exact import says_exactly
 from assay.recipes.folder import RunFolder
 from assay.recipes.histogram import Baseline, train_histogram
 from assay.recipes.measuring import held_out, validated
@@ -38,7 +39,7 @@ from assay.recipes.record import (
     reading_facts,
     versions,
 )
-from assay.recipes.result import RunResult, better_than_baseline
+from assay.recipes.result import RunResult, better_than_baseline, why_not_measured
 from assay.recipes.robustness import Robustness, measure_robustness
 from assay.recipes.sealing import Sealed, close_seal
 
@@ -144,16 +145,23 @@ def _refined(
     learned: Learned,
     backbone: Backbone,
 ) -> tuple[Learned, Backbone]:
-    """What the effort makes of what ``fast`` found: it may leave it as it is."""
+    """What the effort makes of what ``fast`` found, or that itself."""
     if job.options.effort == "fast":
-        return learned, backbone
+        return _exactly(job, dataset, learned, backbone), backbone
     from assay.recipes.refine_run import Place, refine_run  # with torch, which fast does without
 
     spent = sum(job.watch.seconds.values())
     place = Place(job.folder, job.options, job.say, job.progress, spent)
     with job.watch.stage("fine-tune"):
         refined = refine_run(place, record, dataset, sealed, learned)
-    return (refined.learned, refined.backbone) if refined else (learned, backbone)
+    if refined:
+        return refined.learned, refined.backbone
+    return _exactly(job, dataset, learned, backbone), backbone
+
+
+def _exactly(job: Job, dataset: Dataset, learned: Learned, backbone: Backbone) -> Learned:
+    with job.watch.stage("embed"):
+        return says_exactly(learned, dataset, backbone, job.split.holdout, workers=job.options.workers)
 
 
 def _measure(job: Job, record: dict[str, Any], found: _Found) -> dict[str, Evaluation]:
@@ -177,7 +185,7 @@ def _write(
         fit = np.flatnonzero(found.sealed.data.fold_of != UNKNOWN)
         model = assemble_model(found.dataset, found.backbone, found.learned, evaluations, job.options, fit)
     with job.watch.stage("damage"):
-        robustness = _robustness(found, model)
+        robustness = _robustness(found, model, job.options.workers)
     with job.watch.stage("write"):
         coverage = held_out_coverage(found.dataset, found.sealed, found.learned, model.facts["conformal"])
         n_held_out = len(job.split.holdout)
@@ -210,13 +218,18 @@ def _write(
     return result
 
 
-def _robustness(found: _Found, model: Model) -> Robustness | None:
+def _robustness(found: _Found, model: Model, workers: int) -> Robustness | None:
     """On images that the student did not learn from; None at effort ``fast``, which learns from all."""
     watched = found.learned.watched
     if watched is None:
         return None
     return measure_robustness(
-        model, found.dataset, watched, found.learned.fixed.trusted[watched], calibrated=True
+        model,
+        found.dataset,
+        watched,
+        found.learned.fixed.trusted[watched],
+        calibrated=True,
+        workers=workers,
     )
 
 
@@ -259,7 +272,8 @@ def _warnings(job: Job, found: _Found, evaluations: Mapping[str, Evaluation]) ->
             f"{leaked:,} holdout images show a picture that was learned from: left out of the evaluation"
         )
     if len(job.split.holdout) and "assay" not in evaluations:
-        warnings.append("none of the held-out images could be used: this model's accuracy is not measured")
+        why = why_not_measured(evaluations, len(job.split.holdout))
+        warnings.append(f"{why[0].lower()}{why[1:]}: this model's accuracy is not measured")
     if better_than_baseline(evaluations) is False:
         warnings.append("on the holdout the model is not measurably better than the histogram baseline")
     for warning in warnings:

@@ -58,7 +58,7 @@ def write_outputs(result: RunResult, holdout: Labels) -> None:
         folder / "holdout.csv", HOLDOUT_COLUMNS, holdout_columns(dataset, says, holdout, result.left_out)
     )
     write_rows(folder / "skipped.csv", SKIPPED_COLUMNS, skipped_columns(dataset))
-    write_json(folder / "evaluation.json", _evaluation(result))
+    write_json(folder / "evaluation.json", {**_evaluation(result), "held_out": len(holdout)})
 
 
 def _evaluation(result: RunResult) -> dict[str, Any]:

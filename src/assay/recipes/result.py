@@ -1,6 +1,6 @@
 """RunResult: what a run found."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +40,19 @@ class RunResult:
     def better_than_baseline(self) -> bool | None:
         """Whether the model is measurably better on the holdout; None if that was not measured."""
         return better_than_baseline(self.evaluations)
+
+
+def why_not_measured(measured: Collection[str], n_held_out: int) -> str:
+    """Why there is no figure of the model itself, as the beginning of a sentence.
+
+    Parameters
+    ----------
+    measured : keys of ``RunResult.evaluations``
+    n_held_out : images that were held out
+    """
+    if "assay_leaks_included" in measured:
+        return "Each held-out picture was also learned from"
+    return "None of the held-out images could be used" if n_held_out else "No image was held out"
 
 
 def better_than_baseline(evaluations: Mapping[str, Evaluation]) -> bool | None:

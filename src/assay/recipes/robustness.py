@@ -2,19 +2,21 @@
 
 Measured on the images that fine-tuning watched, which the student did not learn from; as its probabilities
 were calibrated on them, each half is judged as the other half would have it calibrated. Each image is
-damaged, then predicted as any other, and compared with itself undamaged.
+damaged at its own size, then predicted as any other, and compared with itself undamaged.
 """
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int, UInt8
+from PIL import Image
 
 from assay._types import Labels, Pixels, Probs
 from assay.data.dataset import Dataset
-from assay.data.resize import Square, to_square
+from assay.data.resize import to_square
 from assay.fix.calibrate import NO_FLOOR, by_halves
 from assay.learn.augment import compress, soften
 from assay.learn.model import Model
@@ -32,6 +34,12 @@ DAMAGE: dict[str, Callable[[Pixels], Pixels]] = {
     "brighter by 30 %": lambda image: np.clip(image * 1.3, 0, 255).astype(np.uint8),
     "darker by 40 %": lambda image: (image * 0.6).astype(np.uint8),
 }
+
+LARGEST = 512
+"""Longer side in pixels to which larger images are shrunk before; the larger an image, the more it bears."""
+
+AT_ONCE = 32
+"""Images that are held at a time, each with all its damages."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +78,13 @@ class Robustness:
 
 
 def measure_robustness(
-    model: Model, dataset: Dataset, rows: Int[np.ndarray, "W"], truth: Labels, *, calibrated: bool = False
+    model: Model,
+    dataset: Dataset,
+    rows: Int[np.ndarray, "W"],
+    truth: Labels,
+    *,
+    calibrated: bool = False,
+    workers: int = 2,
 ) -> Robustness | None:
     """The model on damaged images; None if none of them can be used.
 
@@ -80,37 +94,57 @@ def measure_robustness(
     rows : images that were not learned from
     truth : (W,) their trusted labels
     calibrated : whether the model was calibrated on these; each half of them is then judged by the other
+    workers : threads that decode and damage
     """
-    runtime = load_runtime(model)
-    found = [_square(dataset, int(row), runtime) for row in rows]
-    pairs = [(image, label) for image, label in zip(found, truth, strict=True) if image is not None]
-    if not pairs:
-        return None
-    labels = np.array([label for _, label in pairs])
+    runtime, answers, labels = load_runtime(model), list[Probs](), list[int]()
+    with ThreadPoolExecutor(max(workers, 1), "damage") as pool:
+        for start in range(0, len(rows), AT_ONCE):
+            some = slice(start, start + AT_ONCE)
+            seen = list(pool.map(lambda row: _variants(dataset, int(row), runtime), rows[some]))
+            usable = [squares for squares in seen if squares is not None]
+            labels += [int(y) for y, squares in zip(truth[some], seen, strict=True) if squares is not None]
+            if usable:
+                answers.append(_answers(runtime, np.stack(usable, axis=1)))
+    return _compared(np.concatenate(answers, axis=1), np.array(labels), calibrated) if answers else None
 
-    def probabilities(damage: Callable[[Pixels], Pixels]) -> Probs:
-        squares = [to_square(damage(image), runtime.size, runtime.interpolation) for image, _ in pairs]
-        return runtime.probabilities(np.stack(squares))
 
-    def predicted(probs: Probs) -> Labels:
-        judged = by_halves(as_they_are, labels, NO_FLOOR, of=probs) if calibrated else probs
+def _compared(probs: Float[np.ndarray, "V W K"], truth: Labels, calibrated: bool) -> Robustness:
+    """By what was said of the images as they are, and of each of their variants."""
+    as_they_are = probs[0]
+
+    def predicted(said: Probs) -> Labels:
+        judged = by_halves(as_they_are, truth, NO_FLOOR, of=said) if calibrated else said
         likeliest: Labels = judged.argmax(axis=1)
         return likeliest
 
-    as_they_are = probabilities(lambda image: image)
-    plain = predicted(as_they_are)
-    said = {name: predicted(probabilities(damage)) for name, damage in DAMAGE.items()}
+    plain, *damaged = (predicted(said) for said in probs)
     return Robustness(
-        len(labels),
-        int((plain == labels).sum()),
-        {name: (int((one == labels).sum()), mcnemar(labels, plain, one)) for name, one in said.items()},
+        len(truth),
+        int((plain == truth).sum()),
+        {
+            name: (int((one == truth).sum()), mcnemar(truth, plain, one))
+            for name, one in zip(DAMAGE, damaged, strict=True)
+        },
     )
 
 
-def _square(dataset: Dataset, row: int, runtime: Runtime) -> Square | None:
-    """No larger than the model's size, and than it is, so that damage is done to no enlarged picture."""
-    image = read_image(dataset, row, runtime.size)
+def _variants(dataset: Dataset, row: int, runtime: Runtime) -> UInt8[np.ndarray, "V S S 3"] | None:
+    """An image as the model sees it: as it is, and with each damage; None if it cannot be used."""
+    image = read_image(dataset, row, LARGEST)
     if image is None:
         return None
-    side = min(runtime.size, max(image.pixels.shape[:2]))
-    return to_square(image.pixels, side, runtime.interpolation)
+    pixels = _shrunk(image.pixels)
+    variants = [pixels, *(damage(pixels) for damage in DAMAGE.values())]
+    return np.stack([to_square(one, runtime.size, runtime.interpolation) for one in variants])
+
+
+def _shrunk(pixels: Pixels) -> UInt8[np.ndarray, "h w 3"]:
+    longer = max(pixels.shape[:2])
+    if longer <= LARGEST:
+        return pixels
+    height, width = (max(round(side * LARGEST / longer), 1) for side in pixels.shape[:2])
+    return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC))
+
+
+def _answers(runtime: Runtime, squares: UInt8[np.ndarray, "V B S S 3"]) -> Float[np.ndarray, "V B K"]:
+    return np.stack([runtime.probabilities(variant) for variant in squares])

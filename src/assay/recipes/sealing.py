@@ -80,7 +80,7 @@ def close_seal(
             trusted,
             usable,
             _together(fold_of, copies),
-            dataset.classes,
+            dataset.titles or dataset.classes,
             options.seed,
             options.threshold,
             options.workers,
