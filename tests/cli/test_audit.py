@@ -45,6 +45,59 @@ def test_a_run_is_audited(assay, run_folder, cloned, tmp_path):
     assert len(rows) == sum(len(found) for found in facts["findings"].values())
 
 
+def test_an_audit_says_of_which_run_it_is(assay, run_folder, cloned, tmp_path):
+    """Names and labels, images, split and fixed labels by their digests; an audit of images is of no run."""
+    assert assay("audit", run_folder, "--cache", tmp_path / "cache", "-q").code == 0
+    run = json.loads((run_folder / "run.json").read_text())
+    assert json.loads((run_folder / "audit.json").read_text())["run"] == {
+        "labels": run["data"]["labels"],
+        "contents": run["data"]["contents"],
+        "split": run["split"]["digest"],
+        "fixed": run["outputs"]["labels.csv"],
+    }
+    given = assay("audit", cloned.images, "--backbone", "tiny", "--cache", tmp_path / "cache", "--json", "-q")
+    assert "run" not in json.loads(given.out)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--noisy", "noisy.csv"],
+        ["--trusted", "t.csv", "--classes", "c.txt", "--class-map", "a=b"],
+        ["--path-col", "file", "--label-col", "label", "--duplicates", "vote"],
+        ["--allow-new-classes", "--normalize-labels", "--allow-empty-classes"],
+        ["--backbone", "tiny", "--size", "160", "--dtype", "auto"],  # also what is the default
+    ],
+)
+def test_flags_of_images_are_refused_for_a_run(assay, finished, tmp_path, words):
+    """A run has its own labels and features; nothing is dropped in silence, and nothing written."""
+    given = assay("audit", finished, *words, "-o", tmp_path / "audit")
+    named = ", ".join(word for word in words if word.startswith("--"))
+    assert (given.code, given.out) == (2, "")
+    assert given.err == (
+        f"assay: {named}: expected with images, got the run {finished}, which has its own labels and "
+        "features; audit it without, or the images themselves\n"
+    )
+    assert not (tmp_path / "audit").exists()
+
+
+def test_settings_for_all_commands_do_not_stop_an_audit(assay, finished, tmp_path, monkeypatch):
+    """The environment and assay.toml name labels and backbone for whatever command takes them."""
+    monkeypatch.setenv("ASSAY_BACKBONE", "tiny")
+    (tmp_path / "here" / "assay.toml").write_text('noisy = "noisy.csv"\n')
+    assert assay("audit", finished, "-o", tmp_path / "audit", "-q").code == 0
+
+
+def test_links_may_lead_to_a_runs_images(assay, finished, small_data, tmp_path):
+    """Only where the command says so: they may lead out of the folder."""
+    (tmp_path / "links").mkdir()
+    for image in small_data.images.iterdir():
+        (tmp_path / "links" / image.name).symlink_to(image)
+    command = ["audit", finished, tmp_path / "links", "-o", tmp_path / "audit", "-q"]
+    assert assay(*command).code == 3
+    assert assay(*command, "--follow-symlinks").code == 0
+
+
 def test_the_run_goes_on_as_before(assay, run_folder, cloned, tmp_path):
     """The files of an audit do not make the folder another run's."""
     assert assay("audit", run_folder, cloned.images, "--cache", tmp_path / "cache", "-q").code == 0

@@ -87,6 +87,7 @@ OWN = {
     "images": "audit takes a run and, after it, where its images are now",
     "--backbone": "compare leaves it to each recipe",
     "--size": "the same",
+    "--trusted": "audit alone can do without",
     "--seed": "in review it orders images, and nothing is computed from it",
 }
 

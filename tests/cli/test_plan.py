@@ -2,11 +2,13 @@
 
 import csv
 import json
+import shutil
 
 import pytest
 from small_runs import quick_head, quick_learning
 
 from assay.cli.app import run_app
+from assay.data.decision_store import FILE, open_decisions
 
 
 @pytest.fixture(scope="session")
@@ -68,6 +70,22 @@ def test_images_to_label_are_named(planned, finished):
     )
 
 
+def test_what_was_looked_at_is_not_doubtful_any_more(assay, finished, planned, tmp_path, monkeypatch):
+    """Nobody is asked about it again, and no label that was put right is promised; the sample stays fair."""
+    monkeypatch.setattr("assay.recipes.more_labels.make_head", quick_head)
+    own = shutil.copytree(finished, tmp_path / "out")
+    before = rows_of(planned)
+    store = open_decisions(own / FILE)
+    for row in before[7:10]:
+        store.decide(row["name"], row["fixed"], given="", revision=0, who="me", client="here")
+    store.close()
+    assert assay("plan", own, "-o", tmp_path / "plan", "--label", "7", "-q").code == 0
+    after = rows_of(tmp_path / "plan")
+    assert after[:7] == before[:7]
+    assert after[7:11] == before[10:]
+    assert len(after) == 14
+
+
 def test_the_text_says_all_of_it(assay, finished, planned, tmp_path, monkeypatch):
     """A table to read; the run's own folder stays as it was."""
     monkeypatch.setattr("assay.recipes.more_labels.make_head", quick_head)
@@ -75,6 +93,10 @@ def test_the_text_says_all_of_it(assay, finished, planned, tmp_path, monkeypatch
     given = assay("plan", finished, "-o", tmp_path, "--label", "7", "--more", "50,400", "-q")
     assert (given.code, given.err) == (0, "")
     assert "96 trusted labels teach, 24 are held out. With fewer:" in given.out
+    assert (
+        "With more, the same share of them held out (2,000 at most), and how closely the noise rate and the "
+        "accuracy would be known:\n"
+    ) in given.out
     assert "400 more" in given.out
     assert f"{tmp_path}/plan.csv names 7 images at random" in given.out
     assert {file.name for file in finished.iterdir()} == before
@@ -95,6 +117,18 @@ def test_strange_numbers_are_refused(assay, finished, tmp_path, words, message):
     given = assay("plan", finished, "-o", tmp_path / "plan", *words)
     assert (given.code, given.out, given.err) == (2, "", f"assay: {message}\n")
     assert not (tmp_path / "plan").exists()
+
+
+def test_without_a_holdout_nothing_is_said_of_one(assay, small_data, tmp_path, monkeypatch):
+    """All labels teach, and no accuracy is known."""
+    monkeypatch.setattr("assay.recipes.more_labels.make_head", quick_head)
+    assert assay(*small_data.command(tmp_path / "out", "-q", "--holdout", "0")).code == 0
+    given = assay("plan", tmp_path / "out", "-q", "--more", "50", "--label", "7")
+    assert given.code == 0
+    assert "With more, and how closely the noise rate would be known:\n" in given.out
+    facts = json.loads((tmp_path / "out" / "plan.json").read_text())
+    assert [(row["trusted"], row["held_out"]) for row in facts["expected"]] == [(120, 0), (170, 0)]
+    assert "accuracy_known_to" not in facts["expected"][0]
 
 
 def test_too_few_trusted_labels_are_said(assay, small_data, tmp_path):

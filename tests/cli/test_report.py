@@ -59,6 +59,18 @@ def test_the_audit_of_a_run_is_in_its_report(assay, run):
     assert told["off_topic"] == audit["off_topic"]
 
 
+def test_a_stale_audit_is_left_out_and_said(assay, run, small_data):
+    """Once another run is in the folder the audit of the former is not told as its own."""
+    assert assay("audit", run, "-q").code == 0
+    assert assay(*small_data.command(run, "--overwrite", "--seed", "1", "-q")).code == 0
+    given = assay("report", run)
+    assert given.code == 0
+    assert given.err.startswith(
+        "warning: audit.json is left out: it is not of this very run; give assay audit again\n"
+    )
+    assert json.loads((run / "report.json").read_text())["audit"] is None
+
+
 def test_the_run_goes_on_as_before(assay, run, small_data):
     """A report does not make the folder another run's."""
     assert assay("report", run, "-q").code == 0

@@ -42,6 +42,15 @@ def test_decisions_go_out_and_come_back_unchanged(assay, run, images, tmp_path, 
     assert given.out.startswith("0 of 3 decisions taken over; the others are of images that are decided here")
 
 
+def test_what_was_taken_back_was_not_looked_at(assay, run, tmp_path):
+    """The number that is said is that of the rows in the file."""
+    store = open_decisions(run / "decisions.sqlite")
+    store.undo(**ME)
+    store.close()
+    assert assay("review", run, "--export", "d.csv").out == "2 images were looked at\n"
+    assert len((tmp_path / "here" / "d.csv").read_text().splitlines()) == 3
+
+
 def test_the_labels_come_back_in_their_own_format(assay, run, tmp_path):
     """The very file that the labels were in, with the corrected ones: here by order and without a header."""
     (tmp_path / "noisy.csv").write_text("".join(f"{'ash'}\r\n" for _ in range(40)))

@@ -66,6 +66,23 @@ def test_a_file_comes_back_without_change(store, tmp_path, name):
     other.close()
 
 
+def test_the_given_label_is_the_one_that_came_with_the_image(store, tmp_path):
+    """Of an image that was decided twice too, from whichever file; one undo takes the import back."""
+    store.decide("0.png", "bird", given="dog", revision=store.states["0.png"].revision, **ME)
+    for name, write in WRITERS.items():
+        write(tmp_path / name, store.states)
+    for name in ("decisions.sqlite", *WRITERS):
+        (row,) = (row for row in read_any_decisions(tmp_path / name) if row.name == "0.png")
+        assert (row.before, row.after) == ("dog", "bird")
+        (tmp_path / f"in {name}").mkdir()
+        other = open_decisions(tmp_path / f"in {name}" / "decisions.sqlite")
+        other.add([row])
+        write_csv(tmp_path / "again.csv", {"0.png": other.states["0.png"]})
+        assert ",bird,decided,dog," in (tmp_path / "again.csv").read_text()
+        assert other.undo(who="bo", client=row.client).after == "dog"
+        other.close()
+
+
 @given(
     st.dictionaries(
         st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1),

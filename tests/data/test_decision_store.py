@@ -128,12 +128,6 @@ def test_rows_can_neither_be_changed_nor_deleted(store):
     other.close()
 
 
-def test_it_is_written_through_to_the_disk(store):
-    """WAL with synchronous=FULL: an acknowledged row survives a power cut."""
-    assert store.connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-    assert store.connection.execute("PRAGMA synchronous").fetchone() == (2,)
-
-
 @pytest.mark.parametrize("name", ["é.png", "\udcff\udcfe.png", 'a"\n<b>.png', "'; DROP TABLE decisions; --"])
 def test_names_are_kept_byte_for_byte(tmp_path, name):
     """Names that are not UTF-8, or look like code, read back as they are."""

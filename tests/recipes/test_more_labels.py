@@ -8,9 +8,11 @@ import pytest
 from assay._errors import LabelError
 from assay._types import UNKNOWN
 from assay.embed.images import Features
+from assay.measure import wilson
+from assay.measure.learning_curve import LearningCurve
 from assay.recipes import more_labels
 from assay.recipes.assay import Labelled
-from assay.recipes.more_labels import FOLDS, _right, measure_worth
+from assay.recipes.more_labels import FOLDS, Worth, _right, measure_worth
 
 N, SIZE = 300, 40
 
@@ -75,3 +77,36 @@ def test_labels_of_one_class_are_refused_with_their_reason(data):
     one = replace(data, trusted=np.where(np.arange(N) < 2, 1, 0))
     with pytest.raises(LabelError, match=r"expected two classes or more among .*, got nearly all 300 of one"):
         measure_worth(one, 0)
+
+
+def half_width(share: float, n: int) -> float:
+    found = wilson(round(share * n), n)
+    return (found.high - found.low) / 2
+
+
+@pytest.mark.parametrize(
+    ("trusted", "held_out", "more", "parted"),
+    [
+        (500, 500, 0, (500, 500)),  # --holdout 500, and not a fifth of 1,000
+        (500, 500, 101, (551, 550)),
+        (800, 200, 0, (800, 200)),
+        (800, 200, 100, (880, 220)),
+        (8_000, 2_000, 500, (8_500, 2_000)),  # a run holds out no more by itself
+        (9_000, 3_000, 500, (9_500, 3_000)),
+        (1_000, 0, 100, (1_100, 0)),
+    ],
+)
+def test_a_row_is_of_one_division_of_the_labels(trusted, held_out, more, parted):
+    """Gain, noise rate and accuracy of a row are all of as many labels that teach, and that are held out."""
+    right = np.arange(1_000) >= np.array([[300], [200], [150]])
+    curve = LearningCurve(np.array([100, 200, 400]), right)
+    worth = Worth(trusted=trusted, held_out=held_out, noise_rate=0.4, model=curve, labels=curve)
+    row = worth.to_json([more])["expected"][1]
+    teach, sealed = parted
+    assert (row["more"], row["trusted"], row["held_out"]) == (more, teach, sealed)
+    (expected,) = curve.expect(trusted, [teach])
+    for name in ("model", "labels"):
+        assert row[name] == {"accuracy": expected.accuracy.to_json(), "gain": expected.gain.to_json()}
+    assert row["noise_rate_known_to"] == pytest.approx(half_width(0.4, teach))
+    accuracy = half_width(expected.accuracy.estimate, sealed) if sealed else None
+    assert row.get("accuracy_known_to") == (accuracy if accuracy is None else pytest.approx(accuracy))

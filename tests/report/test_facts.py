@@ -11,6 +11,7 @@ from assay.data.write import write_json
 from assay.estimate import describe, estimate_noise
 from assay.fix.findings import KINDS
 from assay.measure import mcnemar
+from assay.recipes.auditing import run_digests
 from assay.recipes.record import SCHEMA
 from assay.report.confusion import draw_confusion
 from assay.report.facts import MOST_CLASSES, to_json
@@ -99,9 +100,57 @@ def test_a_comparison_of_other_images_is_left_out(compared, part, change):
     file = compared / "compare.json"
     record = json.loads(file.read_text())
     file.write_text(json.dumps(record | {part: record[part] | change}))
-    facts = json.loads(write_report(compared).facts.read_text())
+    written = write_report(compared)
+    page, facts = Page(written.page.read_text()), json.loads(written.facts.read_text())
     assert facts["comparison"] is None
-    assert "compare.json is left out: it was made on other data, or another holdout" in facts["notes"]
+    assert facts["notes"] == ["compare.json is left out: it was made on other data, or another holdout"]
+    assert written.notes == tuple(facts["notes"])
+    assert facts["drawings"] == []
+    assert "Of the other recipes" not in page.words()
+    assert "cnn-1" not in page.words()
+
+
+@pytest.mark.parametrize(
+    ("part", "change", "words"),
+    [
+        ("settings", {"effort": "balanced"}, "effort 'fast' there, 'balanced' now"),
+        ("data", {"decisions": "some"}, "other decisions"),
+        ("backbone", {"name": "other"}, "backbone 'small' there, 'other' now"),
+    ],
+)
+def test_the_row_of_another_run_is_left_out(compared, part, change, words):
+    """The other recipes stay: they are judged by the same images, and the reader is told."""
+    file = compared / "compare.json"
+    record = json.loads(file.read_text())
+    record["rows"][3]["facts"] = {"backbone": "small", "size": 32}
+    file.write_text(json.dumps(record))
+    file = compared / "run.json"
+    run = json.loads(file.read_text())
+    run["backbone"] |= {"name": "small", "size": 32}
+    file.write_text(json.dumps(run))
+    assert len(json.loads(write_report(compared).facts.read_text())["comparison"]["rows"]) == 4
+    file.write_text(json.dumps(run | {part: run[part] | change}))
+    written = write_report(compared)
+    page, facts = Page(written.page.read_text()), json.loads(written.facts.read_text())
+    _, *rows = page.table("How good each recipe is")
+    assert [shown[0] for shown in rows] == ["Baseline", "CNN 1", "CNN 2"]
+    assert facts["notes"] == [
+        f"Assay is left out of the comparison: its row is of another run ({words}); give assay compare again "
+        "with the settings of this one and --overwrite"
+    ]
+    assert facts["notes"][0] in page.words()
+    assert "Of 2 recipes on the same images CNN 1 has the highest accuracy, 60.0 %." in facts["summary"]
+    assert [one["title"] for one in facts["drawings"]] == ["cnn-1: predicted & trusted"]
+
+
+def test_a_comparison_of_another_run_alone_is_left_out(compared):
+    """Nothing is left of it but the sentence."""
+    file = compared / "compare.json"
+    record = json.loads(file.read_text())
+    settings = record["settings"] | {"effort": "best"}
+    file.write_text(json.dumps(record | {"rows": record["rows"][3:], "settings": settings}))
+    facts = json.loads(write_report(compared).facts.read_text())
+    assert (facts["comparison"], facts["drawings"], len(facts["notes"])) == (None, [], 1)
 
 
 def test_a_comparison_that_goes_on_is_not_told(compared):
@@ -111,13 +160,14 @@ def test_a_comparison_that_goes_on_is_not_told(compared):
     assert json.loads(write_report(compared).facts.read_text())["comparison"] is None
 
 
-def audit_of(images, **findings):
-    """audit.json with these findings."""
+def audit_of(run, **findings):
+    """audit.json of a run with these findings."""
     found = {kind: findings.get(kind, []) for kind in KINDS}
     pair = {"classes": ["ash", "<b>birch</b>"], "share": 0.25, "expected": 0.1, "unusual": True}
     return {
-        "images": images,
+        "images": 120,
         "skipped": 0,
+        "run": run_digests(json.loads((run / "run.json").read_text())),
         "counts": {kind: len(rows) for kind, rows in found.items()} | {"images_in_copies": 4},
         "redundant": 2,
         "off_topic": {"found": 1, "expected_if_all_belong": 0.12},
@@ -130,7 +180,7 @@ def audit_of(images, **findings):
 def test_an_audit_is_told_when_there_is_one(own_run):
     """How many of each kind, the first with their copies, classes that are confused."""
     copies = [{"name": "1.png", "others": ["2.png", "3.png"], "score": 1.0}] * 7
-    write_json(own_run / "audit.json", audit_of(120, exact_copies=copies))
+    write_json(own_run / "audit.json", audit_of(own_run, exact_copies=copies))
     written = write_report(own_run)
     page, facts = Page(written.page.read_text()), json.loads(written.facts.read_text())
     _, *rows = page.table("What assay audit found")
@@ -142,17 +192,36 @@ def test_an_audit_is_told_when_there_is_one(own_run):
     assert facts["audit"]["kinds"][0]["first"] == copies[:5]
 
 
-@pytest.mark.parametrize(
-    ("found", "message"),
-    [
-        (audit_of(7), "expected an audit of the run's 120 images, got one of 7"),
-        ([1], "expected what assay audit"),
-    ],
-)
-def test_an_audit_of_something_else_is_refused(own_run, found, message):
-    """With what to do."""
+@pytest.mark.parametrize("change", [{"labels": "x"}, {"contents": "x"}, {"split": "x"}, {"fixed": "x"}, None])
+def test_an_audit_of_another_run_is_left_out(own_run, change):
+    """What it found may be mended since; so it is of an audit that does not say of which run it is."""
+    found = audit_of(own_run)
+    found["run"] = found["run"] | change if change else None
     write_json(own_run / "audit.json", found)
-    with pytest.raises(DataError, match=message):
+    written = write_report(own_run)
+    page, facts = Page(written.page.read_text()), json.loads(written.facts.read_text())
+    assert facts["audit"] is None
+    assert facts["notes"] == ["audit.json is left out: it is not of this very run; give assay audit again"]
+    assert facts["notes"][0] in page.words()
+    assert "What else is wrong with the images" not in page.words()
+
+
+@pytest.mark.parametrize("content", ["[1]", "{", '{"run": 1, '])
+def test_what_is_no_audit_is_refused(own_run, content):
+    """With what to do."""
+    (own_run / "audit.json").write_text(content)
+    with pytest.raises(
+        DataError, match=r"expected what assay audit writes .*; delete it, or give assay audit"
+    ):
+        write_report(own_run)
+
+
+def test_an_audit_without_its_findings_is_refused(own_run):
+    """It says that it is of this run, and is not whole."""
+    found = audit_of(own_run)
+    del found["findings"]
+    write_json(own_run / "audit.json", found)
+    with pytest.raises(DataError, match=r"expected what assay audit writes \(KeyError"):
         write_report(own_run)
 
 

@@ -55,5 +55,6 @@ def test_the_heaviest_page_is_below_5_mb(facts, finished):
         "confusions": [one | {"counts": matrix} for one in whole["confusions"]],
         "skipped": {"count": k, "reasons": {LONG: k}, "first": [first] * MOST_SKIPPED},
         "warnings": [LONG] * 1_000,
+        "drawings": [{"title": LONG, "description": LONG}],
     }
     assert 3_000_000 < len(draw_page(heavy, pictures, (drawing,)).encode()) < 5_000_000

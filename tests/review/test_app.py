@@ -215,6 +215,34 @@ def test_keys_are_kept(opened):
     assert opened.browser.post("/keys", {"keys": {}}).json == {"keys": usual}
 
 
+def test_keys_are_kept_of_any_number_of_classes(tmp_path, images, opener):
+    """Of thousands most have no key; what is no class of the run is refused as ever."""
+    opened = opener(write_run(tmp_path / "many", labels=[f"class {i}" for i in range(5_000)], images=images))
+    keys = dict.fromkeys((f"class-{i}" for i in range(5_000)), "")
+    answer = opened.browser.post("/keys", {"keys": {**keys, "class-4999": "x", "accept": "a"}})
+    assert (answer.status, answer.json) == (200, {"keys": {"class-4999": "x", "accept": "a"}})
+    assert opened.browser.post("/keys", {"keys": {"class-5000": "y"}}).status == 422
+    assert opened.desk.keys == {"class-4999": "x", "accept": "a"}
+
+
+def test_only_keys_that_there_are_are_shown(tmp_path, images, opener):
+    """Where classes are letters the arrow keys alone move, and no page has an empty key."""
+    opened = opener(write_run(tmp_path / "letters", labels=[*"AJK"], images=images))
+    page = opened.browser.get("/item/5").text
+    assert 'data-key="j"' in page
+    assert 'data-key-accept="." ' in page
+    assert re.findall(r"<tr><td>(.*)</td><td>(?:Next|Prev).*</td></tr>", page) == [
+        "<kbd>→</kbd>",
+        "<kbd>←</kbd>",
+    ]
+    assert (
+        "<kbd>j</kbd> or <kbd>→</kbd>"
+        in opener(write_run(tmp_path / "words", images=images)).browser.get("/item/5").text
+    )
+    opened.browser.post("/keys", {"keys": {"class-0": "x"}})
+    assert not any("<kbd></kbd>" in opened.browser.get(path).text for path in ("/item/5", "/grid/1", "/keys"))
+
+
 def test_files_can_be_had_from_the_page(opened):
     """Decisions as CSV and Label Studio's JSON, and a corrected label for every image."""
     decide(opened, choice(10, 0), choice(11, None))

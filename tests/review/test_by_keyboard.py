@@ -8,6 +8,7 @@ from review_runs import TITLES, write_run
 
 from assay.data.decision_store import read_rows
 from assay.data.decisions import State
+from assay.review.keys import ACTIONS
 
 pytestmark = pytest.mark.slow
 
@@ -182,8 +183,12 @@ def test_keys_can_be_chosen_and_switched_off(run, visit):
         page.keyboard.press("Enter")
         until(page, "document.querySelector('#alert').textContent.includes('for both')")
         page.fill("input[name=accept]", "A")
-        with page.expect_navigation():
+        page.fill("input[name=skip]", "")
+        page.fill("input[name=class-2]", "")
+        with page.expect_request("**/keys") as sent, page.expect_navigation():
             page.keyboard.press("Enter")
+        # What has no key need not be sent, but for the actions: nothing at all means the usual keys.
+        assert {"class-0", "class-1", *ACTIONS} == {*sent.value.post_data_json["keys"]}
     with serving(run) as server:
         page.goto(server.address)
         page.wait_for_url("**/item/*")
@@ -197,6 +202,21 @@ def test_keys_can_be_chosen_and_switched_off(run, visit):
         page.keyboard.press("x")
         press(page, "ArrowRight")
         assert labels(run) == {first: "ash"}
+
+
+def test_letters_of_images_are_typed_as_they_are(tmp_path, images, visit):
+    """Classes that are letters have them, small or with Shift; the action that had one goes to a sign."""
+    run = write_run(tmp_path / "letters", labels=("A", "S", "U"), images=images)
+    with serving(run) as server:
+        page = visit(server.address)
+        expected = {press(page, key): key.upper() for key in ("a", "S", "u", "s")}
+        proposed = int(page.get_attribute("#card", "data-proposed"))
+        expected[press(page, ".")] = "ASU"[proposed]
+        expected[press(page, ",")] = None
+        assert labels(run) == expected
+        page.keyboard.press("-")
+        until(page, "document.querySelector('#status').textContent.startsWith('Undone')")
+        assert len(labels(run)) == 5
 
 
 def test_the_last_image_is_the_last(tmp_path, images, visit):

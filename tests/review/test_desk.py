@@ -219,6 +219,8 @@ def test_why_an_image_is_shown_is_said_in_words(desk):
         "The 3 trusted images most like it are: 2 × ash, 1 × birch.",
     ]
     assert reasons(desk.run, 5, [])[0].startswith("The label cedar is probably right: ")
+    doubtful = replace(desk.run, confidence=np.full(40, 0.31))
+    assert reasons(doubtful, 5, []) == ["The label cedar is the most probable one, but only with 31.0 %."]
     assert reasons(desk.run, 3, []) == []
 
 

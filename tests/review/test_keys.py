@@ -1,6 +1,7 @@
 """Keys: the usual ones and those that a person wants."""
 
 import re
+import string
 
 import pytest
 
@@ -18,8 +19,47 @@ def test_classes_have_digits_then_letters():
 
 def test_a_class_that_is_a_digit_has_that_key():
     """Digits on images are typed as they are; the other classes take what is free."""
-    keys = default_keys(["0", "1", "two", "s"])
-    assert [keys[f"class-{i}"] for i in range(4)] == ["0", "1", "2", "3"]
+    keys = default_keys(["0", "1", "two", "-", "été", "é"])
+    assert [keys[f"class-{i}"] for i in range(6)] == ["0", "1", "2", "-", "3", "4"]
+    assert {action: key for action, key in keys.items() if action in ACTIONS} == USUAL
+
+
+USUAL = {"accept": "a", "skip": "s", "undo": "u", "next": "j", "previous": "k", "jump": "g", "help": "?"}
+
+
+@pytest.mark.parametrize(
+    "letters",
+    [string.ascii_lowercase, string.ascii_uppercase, string.digits + string.ascii_uppercase],
+    ids=["small", "capital", "with digits"],
+)
+def test_a_class_that_is_a_letter_has_that_key(letters):
+    """Small or capital, without Shift; actions go to signs, and moving about has the arrow keys."""
+    keys = default_keys([*letters, "space"])
+    assert [keys[f"class-{i}"] for i in range(len(letters))] == [*letters.lower()]
+    actions = {action: key for action, key in keys.items() if action in ACTIONS}
+    assert actions == {"accept": ".", "skip": ",", "undo": "-", "jump": "/", "help": "?"}
+    assert keys.get(f"class-{len(letters)}") == (None if "1" in letters else "1")
+    assert len(set(keys.values())) == len(keys)
+
+
+def test_small_letters_and_capitals_are_two_classes():
+    """Where both are there, each has its own key; a capital that is alone needs no Shift, nor its sister."""
+    keys = default_keys(["A", "a", "S", "S", "K"])
+    assert [keys[f"class-{i}"] for i in range(5)] == ["A", "a", "s", "1", "k"]
+    assert [keys.get(action) for action in ACTIONS] == [".", ",", "u", "j", None, "g", "?"]
+
+
+@pytest.mark.parametrize(
+    "classes", [string.printable, string.punctuation, "as.,+;", "?!"], ids=["all", "signs", "both", "help"]
+)
+def test_no_key_of_a_class_does_anything_else(classes):
+    """Who types what is in the image decides that; an action for which no key is left has none."""
+    names = [sign for sign in classes if not sign.isspace()]
+    keys = default_keys([*names, "word"])
+    assert [keys[f"class-{i}"] for i in range(len(names))] == names
+    assert checked_keys(keys, len(names) + 1) == keys
+    actions = {keys.get(action, "") for action in ACTIONS}
+    assert not actions & {*names}
 
 
 def test_chosen_keys_are_kept(tmp_path):

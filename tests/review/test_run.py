@@ -11,6 +11,7 @@ from small_runs import draw_data, quick_learning
 
 from assay._errors import DataError, UsageError
 from assay.data.dataset import ReadOptions, Skipped
+from assay.data.decision_store import FILE, open_decisions
 from assay.data.images import decode
 from assay.recipes import RunOptions
 from assay.recipes.run import run as run_assay
@@ -34,6 +35,28 @@ def test_rows_are_those_of_the_labels_file(run):
     assert found.transition[0].tolist() == pytest.approx([0.8, 0.1, 0.1])
     assert found.title(-1) == "no label"
     assert found.label(-1) is None
+
+
+def test_what_was_decided_is_still_without_a_trusted_label(run):
+    """It teaches, and is no part of the file of trusted labels: a fair sample may draw it."""
+    rows = (run / "labels.csv").read_text().splitlines()
+    cells = rows[6].split(",")
+    rows[6] = ",".join([*cells[:2], TITLES[2], *cells[3:-1], "decided"])
+    (run / "labels.csv").write_text("\n".join(rows) + "\n")
+    found = read_review_run(run)
+    assert (found.decided, found.is_open[5]) == ({5: 2}, False)
+    assert np.flatnonzero(~found.is_unlabelled).tolist() == [0, 1, 2, 3]
+
+
+def test_images_that_were_looked_at_are_known(run):
+    """Decided or skipped; none that was taken back, and none without a review."""
+    assert not read_review_run(run).is_looked_at.any()
+    store = open_decisions(run / FILE)
+    for row, label in ((4, TITLES[2]), (5, None), (6, TITLES[2])):
+        store.decide(f"{row}.png", label, given=TITLES[0], revision=0, who="me", client="here")
+    store.undo(who="me", client="here")
+    store.close()
+    assert np.flatnonzero(read_review_run(run).is_looked_at).tolist() == [4, 5]
 
 
 def test_a_real_run_is_read(tmp_path):

@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.main import get_current_context  # type: ignore[attr-defined]  # typer has it nowhere else
 
 from assay._errors import UsageError
 from assay.cli import flags
@@ -25,6 +27,16 @@ EXAMPLES = (
 
 SHOWN = 5
 """Rows of a kind that are printed; the files have all."""
+
+
+@dataclass(frozen=True)
+class AuditLabels(flags.LabelFlags):
+    """What the labels of images are, if there are any."""
+
+    trusted: Annotated[
+        Path | None,
+        flags.flag("--trusted", metavar="FILE", help="Labels that were checked, of a few images, if any."),
+    ] = None
 
 
 @dataclass(frozen=True)
@@ -56,10 +68,22 @@ class LookFlags:
         return self.cache or default_cache()
 
 
+Place = Annotated[
+    Path,
+    typer.Argument(
+        metavar="RUN|IMAGES",
+        help="A finished run, which has its labels and features; or images, with flags for both.",
+    ),
+]
+
+OF_A_RUN = {"follow_symlinks", "workers", "cache", "share", "seed"}
+"""Parameters of the groups that a run may be audited with; its labels and features are its own."""
+
+
 @flags.with_flags
 def audit_command(
-    place: Annotated[Path, typer.Argument(metavar="RUN|IMAGES", help="A finished run, or images.")],
-    labels: flags.LabelFlags,
+    place: Place,
+    labels: AuditLabels,
     look: LookFlags,
     images: Annotated[
         Path | None,
@@ -80,16 +104,17 @@ def audit_command(
     from assay.recipes.auditing import write_audit
 
     is_run = (place / "run.json").is_file()
-    if images is not None and not is_run:
+    if is_run:
+        _check_flags(place)
+    elif images is not None:
         raise UsageError(
             f"{place}: expected the folder of a run before IMAGES, got none; give one place only"
         )
-    folder = out or (place if is_run else None)
-    if folder is not None:
+    if (folder := out or (place if is_run else None)) is not None:
         make_folder(folder)
     with progress_bar(quiet) as progress:
         audited = (
-            _audit_run(place, images, look, progress)
+            _audit_run(place, images, look, progress, follow_symlinks=labels.follow_symlinks)
             if is_run
             else _audit_images(place, labels, look, progress, quiet)
         )
@@ -99,8 +124,29 @@ def audit_command(
     return SKIPPED if strict and audited.dataset.skipped else 0
 
 
+def _check_flags(run: Path) -> None:
+    """UsageError for flags of images that the command was given beside a run."""
+    context = get_current_context()
+    of_images = {field.name for group in (AuditLabels, LookFlags) for field in fields(group)} - OF_A_RUN
+    # The environment and assay.toml speak to many commands: what they say is no word to this one.
+    typed = [
+        parameter.opts[0]
+        for parameter in context.command.params
+        if parameter.name in of_images and _is_typed(context.get_parameter_source(parameter.name))
+    ]
+    if typed:
+        raise UsageError(
+            f"{', '.join(typed)}: expected with images, got the run {run}, which has its own labels and "
+            "features; audit it without, or the images themselves"
+        )
+
+
+def _is_typed(source: Enum | None) -> bool:
+    return source is not None and source.name == "COMMANDLINE"
+
+
 def _audit_images(
-    place: Path, labels: flags.LabelFlags, look: LookFlags, progress: "Progress", quiet: bool
+    place: Path, labels: AuditLabels, look: LookFlags, progress: "Progress", quiet: bool
 ) -> "Audited":
     from assay.data.read import read_dataset
     from assay.embed.backbone import load_backbone
@@ -115,15 +161,23 @@ def _audit_images(
     return audit_dataset(dataset, features, share=look.share, seed=look.seed)
 
 
-def _audit_run(place: Path, images: Path | None, look: LookFlags, progress: "Progress") -> "Audited":
-    from assay.recipes.auditing import audit_dataset
+def _audit_run(
+    place: Path, images: Path | None, look: LookFlags, progress: "Progress", *, follow_symlinks: bool
+) -> "Audited":
+    from assay.recipes.auditing import audit_dataset, run_digests
     from assay.recipes.stored import stored_features
     from assay.review.run import read_review_run
 
-    run = read_review_run(place, images, command="audit")
+    run = read_review_run(place, images, follow_symlinks=follow_symlinks, command="audit")
     dataset, features = stored_features(run, run.images, look.place, workers=look.workers, progress=progress)
     return audit_dataset(
-        dataset, features, holdout=run.held_out, fixed=run.proposed, share=look.share, seed=look.seed
+        dataset,
+        features,
+        holdout=run.held_out,
+        fixed=run.proposed,
+        run=run_digests(run.record),
+        share=look.share,
+        seed=look.seed,
     )
 
 

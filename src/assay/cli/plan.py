@@ -87,7 +87,7 @@ def _text(facts: Mapping[str, Any], run: Path, folder: Path) -> str:
             "",
             table(("trusted labels", "model", "fixed labels"), measured),
             "",
-            "With more, and how closely the noise rate and the accuracy would be known:",
+            _how_more(facts["held_out"]),
             "",
             table(HEADER, list(_rows(facts))),
             "",
@@ -96,6 +96,19 @@ def _text(facts: Mapping[str, Any], run: Path, folder: Path) -> str:
             f"And {looks['looks']:,} doubtful ones: looking at them (assay review {run}) would put about "
             f"{looks['labels_put_right']:.0f} labels right.",
         ]
+    )
+
+
+def _how_more(held_out: int) -> str:
+    """What the second table is of."""
+    if not held_out:
+        return "With more, and how closely the noise rate would be known:"
+
+    from assay.data.split import HOLDOUT_MOST
+
+    return (
+        f"With more, the same share of them held out ({max(held_out, HOLDOUT_MOST):,} at most), and how "
+        "closely the noise rate and the accuracy would be known:"
     )
 
 

@@ -25,9 +25,6 @@ EXAMPLES = (
     "assay review out/ --export decisions.csv",
 )
 
-FILE = "decisions.sqlite"
-"""In the run's folder; ``assay run --decisions`` reads it."""
-
 
 @dataclass(frozen=True)
 class ReviewFlags:
@@ -111,7 +108,7 @@ def review_command(
 
 
 def _open(run: Path, images: Path | None, review: ReviewFlags) -> "Desk":
-    from assay.data.decision_store import open_decisions
+    from assay.data.decision_store import FILE, open_decisions
     from assay.recipes.options import default_cache
     from assay.review.desk import Desk
     from assay.review.neighbours import Neighbours
@@ -182,7 +179,7 @@ def _import(desk: "Desk", file: Path) -> None:
 
 
 def _export(desk: "Desk", files: FileFlags) -> None:
-    from assay.data.decision_files import write_csv, write_label_studio
+    from assay.data.decision_files import standing, write_csv, write_label_studio
     from assay.data.relabel import relabel
     from assay.review.exports import corrected_labels
 
@@ -203,4 +200,4 @@ def _export(desk: "Desk", files: FileFlags) -> None:
     if files.export.suffix.lower() not in writers:
         raise UsageError(f"--export: expected a name ending in {' or '.join(writers)}, got {files.export}")
     writers[files.export.suffix.lower()](files.export, desk.store.states)
-    show(f"{len(desk.store.states):,} images were looked at")
+    show(f"{len(standing(desk.store.states)):,} images were looked at")

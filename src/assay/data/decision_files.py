@@ -6,6 +6,7 @@ stands; a skipped image has an empty label. Label Studio's JSON has a task for e
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +57,11 @@ def read_any_decisions(path: Path) -> list[Decision]:
 
 
 def standing(states: Mapping[str, State]) -> list[Decision]:
-    """The row that holds for each image that has one, the image that was looked at first first."""
-    return [state.last for state in states.values() if state.last is not None]
+    """The row that holds for each image that has one, the image that was looked at first first.
+
+    It goes from the label that came with the image, as in the other files, whatever was decided in between.
+    """
+    return [replace(state.last, before=_given(state)) for state in states.values() if state.last is not None]
 
 
 def write_csv(target: Path, states: Mapping[str, State]) -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import sqlite3
 import threading
+import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -10,6 +11,9 @@ from pathlib import Path
 
 from assay._errors import BusyError, DataError, ResourceError, UsageError
 from assay.data.decisions import LABEL, SKIP, UNDO, Decision, Stale, State, Wish
+
+FILE = "decisions.sqlite"
+"""Its name in the folder of a run; ``assay run --decisions`` reads it."""
 
 SCHEMA = 1
 """In ``user_version`` of the file; raised when older files can no longer be read."""
@@ -192,10 +196,11 @@ def open_decisions(path: Path) -> DecisionStore:
         connection = sqlite3.connect(path, timeout=_WAIT_S, isolation_level=None, check_same_thread=False)
         try:
             connection.text_factory = _text
-            connection.execute("PRAGMA journal_mode = WAL")
-            # What was acknowledged must be there after a power cut; NORMAL promises that for a crash only.
-            connection.execute("PRAGMA synchronous = FULL")
+            # What was acknowledged must be there after a power cut. FULL does not promise that here: the
+            # removal of the journal, which is the commit, may be undone by one.
+            connection.execute("PRAGMA synchronous = EXTRA")
             _make(path, connection)
+            _keep_in_one_file(connection)
         except BaseException:
             connection.close()
             raise
@@ -212,7 +217,8 @@ def read_rows(path: Path) -> dict[str, State]:
     DataError : no file of decisions
     """
     with _explained(path):
-        connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=_WAIT_S)
+        # Not as read-only: what a killed process left half written is taken back before anybody can read.
+        connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=rw", uri=True, timeout=_WAIT_S)
         with contextlib.closing(connection):
             connection.text_factory = _text
             (version,) = connection.execute("PRAGMA user_version").fetchone()
@@ -236,6 +242,23 @@ def _make(path: Path, connection: sqlite3.Connection) -> None:
     connection.execute("COMMIT")
     if (version or SCHEMA) != SCHEMA or (tables and not version):
         raise DataError(_OTHER.format(path=path))
+
+
+def _keep_in_one_file(connection: sqlite3.Connection) -> None:
+    """With a rollback journal; a write-ahead log, which former versions kept, holds the newest rows itself.
+
+    A file that is copied while a review runs, or after it was killed, would lack them.
+    """
+    give_up = time.monotonic() + _WAIT_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = DELETE")
+            return
+        except sqlite3.OperationalError as error:
+            # SQLite waits for locks by itself, but not for others to close a file that has such a log.
+            if error.sqlite_errorname != "SQLITE_BUSY" or time.monotonic() > give_up:
+                raise
+            time.sleep(0.02)
 
 
 def _now() -> str:

@@ -1,5 +1,6 @@
 """An audit of a data set, and the files that it leaves."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,12 +29,25 @@ class Audited:
     dataset: Dataset
     """Its ``skipped`` has all images that could not be used."""
     found: Audit
+    run: Mapping[str, str] | None = None
+    """``run_digests`` of the run whose data set it is; None of images alone."""
 
     def to_json(self) -> dict[str, Any]:
         """What audit.json holds."""
         titles = self.dataset.titles or self.dataset.classes
-        about = {"images": len(self.dataset), "skipped": len(self.dataset.skipped)}
+        about: dict[str, Any] = {"images": len(self.dataset), "skipped": len(self.dataset.skipped)}
+        if self.run is not None:
+            about["run"] = dict(self.run)
         return about | audit_to_json(self.found, self.dataset.names, titles)
+
+
+def run_digests(record: Mapping[str, Any]) -> dict[str, str]:
+    """What tells the run of a run.json from others that its folder may hold later: sha256 of its names and
+    labels, of its images, of its split, and of the labels that it fixed.
+    """
+    data, fixed = record["data"], record["outputs"]["labels.csv"]
+    split = record["split"]["digest"]
+    return {"labels": data["labels"], "contents": data["contents"], "split": split, "fixed": fixed}
 
 
 def audit_dataset(
@@ -42,6 +56,7 @@ def audit_dataset(
     *,
     holdout: Mask | None = None,
     fixed: Labels | None = None,
+    run: Mapping[str, str] | None = None,
     share: float = SHARE,
     seed: int = 0,
 ) -> Audited:
@@ -51,6 +66,7 @@ def audit_dataset(
     ----------
     holdout : images that an evaluation keeps apart; their trusted labels must be UNKNOWN in ``dataset``
     fixed : what each label should be, if that is known
+    run : ``run_digests``, if it is the data set of a run
     share : of the images that belong, how many may be called off topic
     """
     dataset = dataset.with_skipped(features.skipped)
@@ -65,7 +81,7 @@ def audit_dataset(
         flags=features.flags,
         fixed=fixed,
     )
-    return Audited(dataset, audit(subject, share=share, seed=seed))
+    return Audited(dataset, audit(subject, share=share, seed=seed), run)
 
 
 def write_audit(audited: Audited, folder: Path) -> None:

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int
 
 from assay._errors import LabelError
 from assay._types import UNKNOWN, Labels, Mask, Progress, Transition, silent
-from assay.data.split import HOLDOUT_MOST, HOLDOUT_SHARE, in_proportion
+from assay.data.split import HOLDOUT_MOST, in_proportion
 from assay.estimate import estimate_noise
 from assay.fix.crossfit import CrossFit, Evidence, fit_joint, mean_belief
 from assay.fix.weighing import transition_from, weigh
@@ -49,8 +49,9 @@ class Worth:
     def to_json(self, more: Sequence[int]) -> dict[str, Any]:
         """The curves, and what each number of ``more`` would add, as plain dicts and numbers."""
         names = {"model": self.model, "labels": self.labels}
-        totals = [self.trusted + number for number in (0, *more)]
-        expected = {name: curve.expect(self.trusted, totals) for name, curve in names.items()}
+        parts = [self._parted(number) for number in (0, *more)]
+        taught = [teach for teach, _ in parts]
+        expected = {name: curve.expect(self.trusted, taught) for name, curve in names.items()}
         return {
             "trusted": self.trusted,
             "held_out": self.held_out,
@@ -62,22 +63,31 @@ class Worth:
             "expected": [
                 {
                     "more": number,
+                    "trusted": parts[at][0],
+                    "held_out": parts[at][1],
                     **{
                         name: {"accuracy": rows[at].accuracy.to_json(), "gain": rows[at].gain.to_json()}
                         for name, rows in expected.items()
                     },
-                    **self._known_to(number, expected["model"][at].accuracy.estimate),
+                    **self._known_to(*parts[at], expected["model"][at].accuracy.estimate),
                 }
                 for at, number in enumerate((0, *more))
             ],
         }
 
-    def _known_to(self, more: int, accuracy: float) -> dict[str, float]:
-        """Half the width of the intervals that so many more labels would leave."""
-        total = self.trusted + self.held_out + more
-        sealed = min(round(total * HOLDOUT_SHARE), HOLDOUT_MOST) if self.held_out else 0
-        found = {"noise_rate_known_to": _half_width(self.noise_rate, total - sealed)}
-        return found | ({"accuracy_known_to": _half_width(accuracy, sealed)} if sealed else {})
+    def _parted(self, more: int) -> tuple[int, int]:
+        """How many trusted labels teach and how many are held out if there are so many more: of all of them
+        the share that is held out now, at most ``HOLDOUT_MOST``, and never fewer than now.
+        """
+        now = self.trusted + self.held_out
+        sealed = min((now + more) * self.held_out // now, HOLDOUT_MOST)
+        sealed = max(sealed, self.held_out)
+        return now + more - sealed, sealed
+
+    def _known_to(self, trusted: int, held_out: int, accuracy: float) -> dict[str, float]:
+        """Half the width of the intervals that so many labels leave."""
+        found = {"noise_rate_known_to": _half_width(self.noise_rate, trusted)}
+        return found | ({"accuracy_known_to": _half_width(accuracy, held_out)} if held_out else {})
 
 
 def measure_worth(

@@ -41,7 +41,7 @@ def gather(
     Parameters
     ----------
     galleries, pictures : the images to show; empty where there are none
-    drawings : pictures that a comparison left in the folder
+    drawings : pictures that a comparison left in the folder; told of if the comparison is
     notes : what the report lacks, and why
 
     Raises
@@ -49,17 +49,17 @@ def gather(
     DataError : files of the run that are not there, or not a run's
     """
     found = read_facts(run.folder)
-    noise, titles, compared = found["noise"], run.titles, CompareFolder(run.folder).record()
-    comparison = comparison_facts(compared, run.record)
-    if compared.get("status") == "done" and comparison is None:
-        notes = [*notes, "compare.json is left out: it was made on other data, or another holdout"]
+    noise, titles = found["noise"], run.titles
+    comparison, not_compared = comparison_facts(CompareFolder(run.folder).record(), run.record)
+    audit, not_audited = audit_facts(run)
+    drawings = drawings if comparison else ()  # their figures are its own
     facts: Facts = {
         "kind": KIND,
         "schema": SCHEMA,
         "version": __version__,
         "name": run.folder.resolve().name,
         "classes": list(titles),
-        "data": data_facts(run),
+        "data": data_facts(run, found),
         "noise": noise_facts(noise, titles),
         "figures": figures(noise, found),
         "better_than_baseline": found["better_than_baseline"],
@@ -70,12 +70,12 @@ def gather(
         "drawings": [{"title": one.title, "description": one.description} for one in drawings],
         "curves": curve_facts(found),
         "changes": change_facts(run, found, galleries, pictures),
-        "audit": audit_facts(run),
+        "audit": audit,
         "cost": cost_facts(run, found),
         "skipped": skipped_facts(run.folder),
         "warnings": found["warnings"],
         "reproduce": reproduce_facts(run),
-        "notes": list(notes),
+        "notes": [*notes, *not_compared, *not_audited],
     }
     return facts | {"summary": summarise(facts)}
 

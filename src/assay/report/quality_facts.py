@@ -9,12 +9,13 @@ from assay._types import UNKNOWN
 from assay.recipes.compare_table import notes
 from assay.recipes.finished import FinishedRun
 from assay.recipes.measuring import TITLES
+from assay.recipes.record import differences
 from assay.report.confusion import describe_confusion
 from assay.report.noise_facts import Facts, largest_cells
 from assay.report.words import cut
 
 MOST_ROWS = 1_000
-"""Rows of the table of classes; of more classes those that are found worst."""
+"""Rows of the table of classes; of more those that are found worst, the last ones those not measured."""
 
 Json = Mapping[str, Any]
 
@@ -55,8 +56,11 @@ def _validated(what: str) -> tuple[str, str]:
 
 
 def class_facts(run: FinishedRun, noise: Json, evaluation: Json) -> Facts:
-    """Of each class: how often its labels are wrong, how well it is found, how many images have it."""
+    """Of each class: how often its labels are wrong, how well it is found, how many images have it; None for
+    what was not measured.
+    """
     name, found = main_evaluation(evaluation)
+    report, called = found["report"], np.sum(found["report"]["confusion"], axis=0).tolist()
     given, fixed = (_count(labels, len(run.titles)) for labels in (run.given, run.proposed))
     rows = [
         {
@@ -64,13 +68,25 @@ def class_facts(run: FinishedRun, noise: Json, evaluation: Json) -> Facts:
             "given": given[i],
             "fixed": fixed[i],
             "wrong": noise["wrong_share_by_class"][i],
-            **{key: found["report"]["classes"][i][key] for key in ("precision", "recall", "f1", "support")},
+            **_scores(report["classes"][i], called[i]),
         }
         for i, title in enumerate(run.titles)
     ]
     if len(rows) > MOST_ROWS:
-        rows = sorted(rows, key=lambda row: row["f1"])[:MOST_ROWS]
+        rows = sorted(rows, key=lambda row: (row["f1"] is None, row["f1"]))[:MOST_ROWS]
     return {"source": found["source"], "of": TITLES[name], "n": found["n"], "rows": rows}
+
+
+def _scores(scores: Json, called: int) -> Facts:
+    """Those of a class; a share of nothing, which evaluation.json has as 0, is None.
+
+    Parameters
+    ----------
+    called : images that were predicted to be of it
+    """
+    measured = scores["support"] > 0
+    known = {"precision": measured and called > 0, "recall": measured, "f1": measured, "support": True}
+    return {key: scores[key] if is_known else None for key, is_known in known.items()}
 
 
 def _count(labels: np.ndarray, k: int) -> list[int]:
@@ -83,7 +99,9 @@ def confusion_facts(noise: Json, evaluation: Json, titles: Sequence[str]) -> lis
     """Given, fixed and predicted labels against the trusted ones."""
     found = evaluation["recipes"]
     name, main = main_evaluation(evaluation)
-    tables = [("Given against trusted labels", "given", "trusted images learned from", noise["counts"])]
+    tables = [
+        ("Given against trusted labels", "given", "trusted images that were not held out", noise["counts"])
+    ]
     labels = labels_evaluation(evaluation)
     if labels is not None:
         source, counts = found[labels]["source"], found[labels]["report"]["confusion"]
@@ -129,17 +147,34 @@ def _curve(name: str, found: Json) -> Facts:
     return {"recipe": name, "title": TITLES[name], **same, **kept}
 
 
-def comparison_facts(record: Json, run: Json) -> Facts | None:
-    """The rows of a finished comparison in the same folder, and what a reader must know of them; None where
-    it was made on other data or another holdout than the run: its figures are of other images.
+def comparison_facts(record: Json, run: Json) -> tuple[Facts | None, list[str]]:
+    """The rows of a finished comparison in the same folder, and what a reader must know of them; beside it
+    sentences that say what is left out.
+
+    None where it was made on other data or another holdout than the run: its figures are of other images.
+    The row of ``assay`` is left out where it is of a run with other settings, which was there before.
 
     Parameters
     ----------
     record, run : compare.json and run.json
     """
-    if record.get("status") != "done" or _judged_by(record) != _judged_by(run):
-        return None
-    return {"rows": record["rows"], "notes": notes(record), "seal_opened": record["seal_opened"]}
+    if record.get("status") != "done":
+        return None, []
+    if _judged_by(record) != _judged_by(run):
+        return None, ["compare.json is left out: it was made on other data, or another holdout"]
+    rows = record["rows"]
+    differing = [word for row in rows if row["recipe"] == "assay" for word in _differing(record, row, run)]
+    left_out = []
+    if differing:
+        rows = [row for row in rows if row["recipe"] != "assay"]
+        left_out = [
+            f"Assay is left out of the comparison: its row is of another run ({'; '.join(differing)}); give "
+            "assay compare again with the settings of this one and --overwrite"
+        ]
+    if not rows:
+        return None, left_out
+    of_rows = {"rows": rows, "notes": notes({**record, "rows": rows}), "seal_opened": record["seal_opened"]}
+    return of_rows, left_out
 
 
 def _judged_by(record: Json) -> tuple[object, ...]:
@@ -147,3 +182,14 @@ def _judged_by(record: Json) -> tuple[object, ...]:
     drawn = ("holdout", "holdout_split", "holdout_version", "seed")
     data, settings = record.get("data", {}), record.get("settings", {})
     return data.get("labels"), *(settings.get(name) for name in drawn)
+
+
+def _differing(record: Json, row: Json, run: Json) -> list[str]:
+    """In what the run of a comparison's row differs from the one that is there now, in words."""
+    settings, backbone = run["settings"], run["backbone"]
+    # The backbone in compare.json is that of the other recipes; whose figures are carried over changes none.
+    shared = {name: settings[name] for name in settings if name not in ("backbone", "size", "figures_from")}
+    now = shared | {"backbone": backbone["name"], "size": backbone["size"]}
+    then = {name: record["settings"].get(name) for name in shared}
+    then |= {name: row["facts"].get(name, now[name]) for name in ("backbone", "size")}
+    return differences({"settings": then, "data": record["data"]}, now, run["data"])

@@ -13,7 +13,9 @@ import numpy as np
 from assay._errors import DataError
 from assay.fix.findings import KINDS
 from assay.fix.result import ACTIONS
+from assay.recipes.auditing import run_digests
 from assay.recipes.finished import FinishedRun
+from assay.recipes.outputs import DECIDED, WATCHED
 from assay.report.galleries import Gallery, Picture
 from assay.report.noise_facts import Facts
 
@@ -38,14 +40,23 @@ MOST_FINDINGS = 5
 Json = Mapping[str, Any]
 
 
-def data_facts(run: FinishedRun) -> Facts:
-    """How many images, classes and trusted labels there were, and what became of them."""
+def data_facts(run: FinishedRun, evaluation: Json) -> Facts:
+    """How many images, classes and trusted labels there were, and what became of them.
+
+    ``judged`` are trusted images whose trusted label a fine-tuned model did not learn: it was judged by them.
+    """
     data, split = run.record["data"], run.record["split"]
+    places = list(zip(run.actions, run.reasons, strict=True))
+    usable = sum(action == "trusted" and reason != DECIDED for action, reason in places)
+    judged = sum(reason == WATCHED for reason in run.reasons)
+    # Nothing in labels.csv marks the audit; the fixed labels are judged by it.
+    judged += evaluation["recipes"].get("labels_validated", {"n": 0})["n"]
     return {
         "images": len(run),
         "classes": len(run.titles),
         "trusted": data["trusted"],
-        "learned_from": split["fit"],
+        "learned_from": usable - judged,
+        "judged": judged,
         "held_out": split["holdout"],
         "decided": data.get("decided", 0),
         "place": str(run.stored_place or ""),
@@ -130,31 +141,31 @@ def skipped_facts(folder: Path) -> Facts:
     return {"count": len(rows), "reasons": dict(reasons.most_common()), "first": rows[:MOST_SKIPPED]}
 
 
-def audit_facts(run: FinishedRun) -> Facts | None:
-    """What ``assay audit`` found, if it was asked: how many of each kind, and the gravest of them.
+def audit_facts(run: FinishedRun) -> tuple[Facts | None, list[str]]:
+    """What ``assay audit`` found, if it was asked: how many of each kind, and the gravest of them; beside it
+    sentences that say what is left out.
+
+    None of an audit that is not known to be of this very run: what it found may be mended since.
 
     Raises
     ------
-    DataError : an audit.json that does not belong to this run
+    DataError : an audit.json that assay audit did not write
     """
     file = run.folder / "audit.json"
     if not file.is_file():
-        return None
+        return None, []
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
+        if found.get("run") != run_digests(run.record):
+            return None, ["audit.json is left out: it is not of this very run; give assay audit again"]
         same = ("redundant", "off_topic", "confused_labels", "look_alikes")
         facts = {key: found[key] for key in same} | {"images_in_copies": found["counts"]["images_in_copies"]}
         kinds = [_kind(kind, words, found) for kind, words in KINDS.items()]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, AttributeError, KeyError, TypeError) as error:
         raise DataError(
             f"{file}: expected what assay audit writes ({error!r}); delete it, or give assay audit again"
         ) from None
-    if found.get("images") != len(run):
-        raise DataError(
-            f"{file}: expected an audit of the run's {len(run):,} images, got one of {found.get('images')}; "
-            "delete it, or give assay audit again"
-        )
-    return facts | {"kinds": kinds}
+    return facts | {"kinds": kinds}, []
 
 
 def _kind(kind: str, words: str, found: Json) -> Facts:

@@ -60,10 +60,10 @@ def write_report(
     )
     drawings = read_drawings(finished.folder)
     facts = gather(finished, galleries, pictures, drawings, notes)
-    text = draw_page(facts, pictures, drawings)
+    text = draw_page(facts, pictures, drawings if facts["drawings"] else ())
     write_text_atomic(page, text)
     write_json(facts_file, to_json(facts))
-    return WrittenReport(page, facts_file, len(text.encode()), notes)
+    return WrittenReport(page, facts_file, len(text.encode()), tuple(facts["notes"]))
 
 
 def _beside(page: Path) -> Path:

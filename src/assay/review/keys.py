@@ -1,6 +1,7 @@
 """Keys: one for each class and each action, and other ones where a person wants them."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -10,9 +11,19 @@ from assay._errors import DataError, UsageError
 from assay.data.write import write_json
 
 ACTIONS: Mapping[str, str] = MappingProxyType(
-    {"accept": "a", "skip": "s", "undo": "u", "next": "j", "previous": "k", "jump": "g", "help": "?"}
+    {
+        "accept": "a.+",
+        "skip": "s,;",
+        "undo": "u-_",
+        "next": "j",
+        "previous": "k",
+        "jump": "g/#",
+        "help": "?!",
+    }
 )
-"""What a key may do besides giving a class; arrow keys go to the next and previous image too."""
+"""What a key may do besides giving a class, and the keys for it: the first that is no class's name counts.
+Arrow keys go to the next and previous image too, so these two can do without.
+"""
 
 CLASS_KEYS = "1234567890qwertyiopdfhlzxcvbnm"
 """For the classes, in their order; a class beyond has a button and no key until it is given one."""
@@ -23,13 +34,21 @@ FILE = "review_keys.json"
 def default_keys(titles: Sequence[str]) -> dict[str, str]:
     """Action, or ``class-`` and its index, -> the value of ``event.key`` for it.
 
-    A class whose name is a digit or letter that is free has that key.
+    A class whose name is one letter, digit or sign of ASCII has that key, and an action that would have had
+    it another one: who types what is in the image must not decide something else.
     """
-    own = {i: title for i, title in enumerate(titles) if len(title) == 1 and title in CLASS_KEYS}
-    free = (key for key in CLASS_KEYS if key not in own.values())
+    own = _own_keys(titles)
+    taken = set(own.values())
+    actions = {
+        action: next((key for key in keys if key not in taken), "") for action, keys in ACTIONS.items()
+    }
+    free = (key for key in CLASS_KEYS if key not in taken)
     others = (i for i in range(len(titles)) if i not in own)
     chosen = own | dict(zip(others, free, strict=False))
-    return {**ACTIONS, **{f"class-{i}": chosen[i] for i in sorted(chosen)}}
+    return {
+        **{action: key for action, key in actions.items() if key},
+        **{f"class-{i}": chosen[i] for i in sorted(chosen)},
+    }
 
 
 def read_keys(folder: Path, titles: Sequence[str]) -> dict[str, str]:
@@ -80,3 +99,17 @@ def checked_keys(keys: Mapping[str, Any], n_classes: int) -> dict[str, str]:
         if key and meaning.setdefault(key, action) != action:
             raise UsageError(f"the key {key} is for both {meaning[key][:60]!r} and {action[:60]!r}")
     return {action: key for action, key in keys.items() if key}
+
+
+def _own_keys(titles: Sequence[str]) -> dict[int, str]:
+    """The keys of classes that are called by one, if any keyboard may be thought to have it.
+
+    A capital does without Shift where no other class is the small letter.
+    """
+    signs = {i: title for i, title in enumerate(titles) if len(title) == 1 and "!" <= title <= "~"}
+    cases = Counter(title.lower() for title in set(signs.values()))
+    found: dict[str, int] = {}
+    for i, title in signs.items():
+        # Two classes may have one title: the second has no right to the key.
+        found.setdefault(title.lower() if cases[title.lower()] == 1 else title, i)
+    return {i: key for key, i in found.items()}

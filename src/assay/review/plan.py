@@ -32,9 +32,11 @@ class Plan:
     worth: Worth
     more: tuple[int, ...]
     random: Rows
-    """A fair sample of the images without a trusted label: for the file of trusted labels."""
+    """A fair sample of the images without a label in the file of trusted ones, for that file: whoever decided
+    some of them in a review did not draw them.
+    """
     doubtful: Rows
-    """As many, the least sure first: for ``assay review``."""
+    """As many that no review of this run has looked at, the least sure first: for ``assay review``."""
 
     @property
     def corrected(self) -> float:
@@ -89,13 +91,15 @@ def plan_labels(
     options = RunOptions(folds=FOLDS, seed=int(run.record["settings"]["seed"]), workers=workers)
     split = Split(np.flatnonzero(dataset.trusted >= 0), held)
     sealed = close_seal(dataset, split, features, options)
-    order = order_images(run.given, run.proposed, run.confidence, run.is_open, strategy="doubtful")
+    left = run.is_open & ~run.is_looked_at
+    doubtful = order_images(run.given, run.proposed, run.confidence, left, strategy="doubtful").rows
+    fair = np.random.default_rng(0).permutation(np.flatnonzero(run.is_unlabelled))
     return Plan(
         run,
         measure_worth(sealed.data, len(held), progress=progress),
         tuple(more),
-        order.sample[:label],
-        order.rows[:label],
+        fair[:label],
+        doubtful[:label],
     )
 
 

@@ -6,8 +6,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 MOST_AT_ONCE = 100
 
+MOST_CLASSES = 2**20
+"""Bounds what is sent; whether there is such a class is checked where the run is known."""
+
 Item = Annotated[int, Field(ge=1, le=2**40)]
-Label = Annotated[int, Field(ge=0, le=2**20)]
+Label = Annotated[int, Field(ge=0, le=MOST_CLASSES)]
 Client = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,64}$")]
 
 
@@ -44,5 +47,5 @@ class KeysRequest(_Strict):
 
     keys: Annotated[
         dict[Annotated[str, Field(max_length=40)], Annotated[str, Field(max_length=8)]],
-        Field(max_length=2_000),
+        Field(max_length=MOST_CLASSES),
     ]

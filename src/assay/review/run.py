@@ -13,6 +13,8 @@ from assay._errors import DataError, UsageError
 from assay._types import UNKNOWN, Mask, Transition
 from assay.data.arrange import PickedSource
 from assay.data.dataset import ImageSource
+from assay.data.decision_files import read_any_decisions
+from assay.data.decision_store import FILE
 from assay.data.tables import read_table
 from assay.recipes.finished import FinishedRun, open_images, read_finished_run
 
@@ -44,6 +46,23 @@ class ReviewRun(FinishedRun):
         """Images that a person may decide: no trusted label is known, and the image can be seen."""
         may: Mask = (self.trusted == UNKNOWN) & (self.proposed != UNKNOWN) & ~self.held_out
         return may
+
+    @cached_property
+    def is_unlabelled(self) -> Mask:
+        """Images without a label in the file of trusted ones that can be seen: also what a person decided, since
+        decisions are no fair sample, and neither are the images that they leave.
+        """
+        decided = np.zeros(len(self), dtype=bool)
+        decided[[*self.decided]] = True
+        may: Mask = self.is_open | (decided & (self.proposed != UNKNOWN))
+        return may
+
+    @cached_property
+    def is_looked_at(self) -> Mask:
+        """Images of which a review of this run has a row: decided, or skipped."""
+        file = self.folder / FILE
+        names = {row.name for row in read_any_decisions(file)} if file.is_file() else set()
+        return np.array([name in names for name in self.names], dtype=bool)
 
     @cached_property
     def names_in_order(self) -> tuple[str, ...]:

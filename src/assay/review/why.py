@@ -43,6 +43,8 @@ def _belief(run: ReviewRun, row: int) -> str:
     if given == UNKNOWN:
         return f"It came without a label; it is {run.title(proposed)} with {sure}."
     if given == proposed:
+        if run.confidence[row] < 0.5:
+            return f"The label {run.title(given)} is the most probable one, but only with {sure}."
         return f"The label {run.title(given)} is probably right: {sure}."
     right = _percent(run.p_given[row])
     return f"The label {run.title(given)} is right with {right}, {run.title(proposed)} would be with {sure}."

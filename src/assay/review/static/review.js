@@ -260,8 +260,16 @@ function actionOf(key) {
   return Object.keys(ACTIONS).find((name) => body.getAttribute(`data-key-${name}`) === key);
 }
 
+function classButton(key) {
+  const all = [...document.querySelectorAll("#card .classes button")];
+  // With Caps Lock a letter is still that class, unless another one has the capital.
+  return all.find((one) => one.dataset.key === key)
+    || all.find((one) => one.dataset.key.toLowerCase() === key.toLowerCase());
+}
+
 function onKey(event) {
-  if (event.ctrlKey || event.altKey || event.metaKey || event.isComposing || event.repeat) return;
+  // An event may come without a key, from a browser that fills in by itself; an action may be without one too.
+  if (!event.key || event.ctrlKey || event.altKey || event.metaKey || event.isComposing || event.repeat) return;
   if (isTyping(event.target) || find("dialog[open]")) return;
   if (memory.getItem("single-keys") === "off" && !event.key.startsWith("Arrow")) return;
   if (body.dataset.view === "review") reviewKey(event);
@@ -271,7 +279,7 @@ function onKey(event) {
 function reviewKey(event) {
   const arrows = { ArrowRight: "next", ArrowLeft: "previous" };
   const action = actionOf(event.key) || arrows[event.key];
-  const button = [...document.querySelectorAll("#card .classes button")].find((one) => one.dataset.key === event.key);
+  const button = classButton(event.key);
   if (!action && !button) return;
   event.preventDefault();
   alone(() => (action ? ACTIONS[action]() : decide(Number(button.dataset.label))));
@@ -304,7 +312,8 @@ function setUpKeys() {
   single.addEventListener("change", () => memory.setItem("single-keys", single.checked ? "on" : "off"));
   form.addEventListener("submit", (event) => {
     event.preventDefault();
-    const named = [...form.elements].filter((input) => input.name);
+    // Of thousands of classes few have a key; without the actions, no key at all would mean the usual ones.
+    const named = [...form.elements].filter((input) => input.name in ACTIONS || (input.name && input.value));
     alone(() => saveKeys(Object.fromEntries(named.map((input) => [input.name, input.value]))));
   });
   find("#usual-keys").addEventListener("click", () => alone(() => saveKeys({})));

@@ -1,0 +1,78 @@
+"""Which trusted images taught, and which judged."""
+
+import csv
+import json
+
+import pytest
+from report_pages import Page
+
+from assay.data.write import write_json
+from assay.data.write_rows import write_rows
+from assay.recipes.outputs import LABEL_COLUMNS
+from assay.report.write import write_report
+
+
+@pytest.fixture
+def trusted_rows(own_run):
+    """Changes rows of labels.csv: the first trusted ones, one a given change."""
+
+    def change(*changes):
+        file = own_run / "labels.csv"
+        with file.open(newline="") as opened:
+            rows = list(csv.DictReader(opened))
+        trusted = [row for row in rows if row["action"] == "trusted"]
+        for row, change in zip(trusted, changes, strict=False):
+            row.update(change)
+        write_rows(file, LABEL_COLUMNS, [[row[column] for row in rows] for column in LABEL_COLUMNS])
+
+    return change
+
+
+def told(run):
+    """What the report says of trusted images: the numbers, and the sentence."""
+    written = write_report(run)
+    words = Page(written.page.read_text()).words()
+    data = json.loads(written.facts.read_text())["data"]
+    sentence = words.split("Ranges are 95 % intervals. ")[1].split(".")[0]
+    return [data[key] for key in ("learned_from", "judged", "held_out")], sentence
+
+
+def test_all_that_were_not_held_out_taught(own_run):
+    """At effort fast, where folds judge."""
+    assert told(own_run) == (
+        [48, 0, 12],
+        "48 trusted images taught, 12 were held out and met the model only when it was finished",
+    )
+
+
+def test_who_judged_did_not_teach(own_run, trusted_rows):
+    """What a fine-tuned model is judged by, watched or as the audit, did not teach its trusted label."""
+    trusted_rows(*[{"reason": "watched"}] * 5)
+    file = own_run / "evaluation.json"
+    found = json.loads(file.read_text())
+    recipes = found["recipes"]
+    for name, n in (("assay", 5), ("labels", 4)):
+        recipes[f"{name}_validated"] = recipes.pop(f"{name}_cross_validated") | {
+            "n": n,
+            "source": "validation",
+        }
+    write_json(file, found)
+    assert told(own_run) == (
+        [39, 9, 12],
+        "39 trusted images taught, 9 judged what was learned and taught their given labels at most, 12 were "
+        "held out and met the model only when it was finished",
+    )
+
+
+def test_skipped_and_decided_images_are_no_trusted_ones(own_run, trusted_rows):
+    """What could not be read taught nothing; what a review decided is told apart."""
+    skipped = {"action": "skipped", "reason": "truncated", "trusted": "", "fixed": ""}
+    trusted_rows(skipped, skipped, {"reason": "decided"})
+    assert told(own_run)[0] == [45, 0, 12]
+
+
+def test_given_labels_are_counted_against_all_that_were_not_held_out(own_run):
+    """Whether they taught or judged: noise is estimated from both."""
+    facts = json.loads(write_report(own_run).facts.read_text())
+    assert facts["confusions"][0]["source"] == "trusted images that were not held out"
+    assert facts["confusions"][0]["n"] == 48
