@@ -79,16 +79,16 @@ def test_the_source_can_be_sent_to_another_process(tmp_path):
 
 
 def test_the_image_column_can_be_named(tmp_path):
-    """A column of another name is used when it is given."""
+    """Of two that may hold images, under names that tell nothing, it is the one that is given."""
     path = tmp_path / "a.parquet"
-    pl.DataFrame({"picture": [b"x"], "label": ["a"]}).write_parquet(path)
+    pl.DataFrame({"picture": [b"x"], "mask": [b"y"], "label": ["a"]}).write_parquet(path)
     assert parquet_listing(path, image_column="picture").source.read(0) == b"x"
     with pytest.raises(TableError) as refused:
         parquet_listing(path)
     assert str(refused.value) == (
         "a.parquet: expected one image column (path, file_name, filename, filepath, image, "
         "image_path, file), "
-        "got the columns picture, label; name it with --path-col"
+        "got the columns picture, mask, label; name it with --path-col"
     )
 
 

@@ -128,10 +128,11 @@ def model_card(
 
 
 def _data(fixed: FixedLabels) -> list[str]:
-    n, relied_on = int((fixed.given != UNKNOWN).sum()), int((fixed.trusted != UNKNOWN).sum())
+    n = int((fixed.given != UNKNOWN).sum())
     decided = 0 if fixed.decided is None else int(fixed.decided.sum())
+    trusted = int((fixed.trusted != UNKNOWN).sum()) - decided
     return [
-        f"Data: {len(fixed.given):,} images, {n:,} with a noisy label, {relied_on - decided:,} with a trusted",
+        f"Data: {len(fixed.given):,} images, {n:,} with a noisy label, {trusted:,} with a trusted",
         f"one besides those that were held out{f', {decided:,} that a person decided' if decided else ''}.",
         "",
     ]
