@@ -275,3 +275,13 @@ def test_decisions_on_images_that_are_gone_are_kept_aside(tmp_path, images):
     assert desk.first() == order.rows[0] + 1
     assert desk.undo("one")[0][0] == 0
     store.close()
+
+
+def test_decisions_of_other_classes_are_refused(desk):
+    """A run of other classes was in the folder before: its labels are none of this one's."""
+    desk.store.decide("5.png", "zebra", given=None, revision=0, who="mia", client="one")
+    message = "'5.png' was decided to be 'zebra', which is no class of this run; .* move the file away"
+    with pytest.raises(DataError, match=message):
+        Desk(desk.run, desk.store, desk.order, desk.neighbours, "mia")
+    desk.store.undo(who="mia", client="one")
+    Desk(desk.run, desk.store, desk.order, desk.neighbours, "mia")

@@ -69,6 +69,12 @@ def test_chosen_keys_are_kept(tmp_path):
     assert read_keys(tmp_path, ["a", "b", "c"]) == {"accept": "x", "class-1": "é"}
 
 
+def test_keys_of_classes_that_are_no_more_are_passed_over(tmp_path):
+    """A run of more classes was in the folder before; the others are still what was chosen."""
+    write_keys(tmp_path, {"accept": "x", "class-1": "é", "class-2": "z"}, 3)
+    assert read_keys(tmp_path, ["a", "b"]) == {"accept": "x", "class-1": "é"}
+
+
 @pytest.mark.parametrize(
     ("keys", "message"),
     [

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from assay.estimate.describe import alike
+from assay.recipes.result import why_not_measured
 from assay.report.svg import percent
 from assay.report.words import counted, interval
 
@@ -47,11 +48,12 @@ def _fixed(facts: Facts) -> Iterator[str]:
 
 
 def _model(facts: Facts) -> Iterator[str]:
-    found = {row["recipe"]: row for row in facts["figures"]}.get("assay")
-    if found is None:
-        copies = "Each held-out picture was also learned from" if facts["data"]["held_out"] else ""
-        yield f"{copies or 'No image was held out'}, so the accuracy of the model itself was not measured."
+    figures = {row["recipe"]: row for row in facts["figures"]}
+    if "assay" not in figures:
+        why = why_not_measured(figures, facts["data"]["held_out"])
+        yield f"{why}, so the accuracy of the model itself was not measured."
         return
+    found = figures["assay"]
     words = f"The model is right on {interval(found['accuracy'])} of {found['n']:,} images it had never seen"
     if found["source"] != "holdout":
         words = (

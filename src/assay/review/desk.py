@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int
 
-from assay._errors import UsageError
+from assay._errors import DataError, UsageError
 from assay._types import UNKNOWN
 from assay.data.decision_store import DecisionStore
 from assay.data.decisions import Decision, Stale, State, Wish
@@ -52,7 +52,12 @@ class Card:
 
 @dataclass
 class Desk:
-    """A run, the decisions on it, and their order."""
+    """A run, the decisions on it, and their order.
+
+    Raises
+    ------
+    DataError : decisions of a run with other classes, which was in the folder before
+    """
 
     run: ReviewRun
     store: DecisionStore
@@ -69,6 +74,7 @@ class Desk:
 
     def __post_init__(self) -> None:
         self._row_of = {name: row for row, name in enumerate(self.run.names)}
+        self._check_labels()
         self._place = np.full(len(self.run), -1, dtype=np.int64)
         self._place[self.order.rows] = np.arange(len(self.order.rows))
         self.keys = self.keys or read_keys(self.folder, self.run.titles)
@@ -77,6 +83,15 @@ class Desk:
     def folder(self) -> Path:
         """Where the decisions are kept."""
         return self.store.path.parent
+
+    def _check_labels(self) -> None:
+        """DataError if an image of the run was decided to be of a class that the run does not have."""
+        for name, state in self.store.states.items():
+            if state.label is not None and name in self._row_of and state.label not in self.run.labels:
+                raise DataError(
+                    f"{self.store.path}: {shown(name)} was decided to be {shown(state.label)}, which is no "
+                    "class of this run; these are the decisions of another one: move the file away"
+                )
 
     def row(self, item: int) -> int | None:
         """The row of an item's number; None if there is no such item."""

@@ -1,6 +1,7 @@
 """Keys: one for each class and each action, and other ones where a person wants them."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -29,6 +30,8 @@ CLASS_KEYS = "1234567890qwertyiopdfhlzxcvbnm"
 """For the classes, in their order; a class beyond has a button and no key until it is given one."""
 
 FILE = "review_keys.json"
+
+_NUMBERED = re.compile(r"class-[0-9]{1,7}")
 
 
 def default_keys(titles: Sequence[str]) -> dict[str, str]:
@@ -65,7 +68,9 @@ def read_keys(folder: Path, titles: Sequence[str]) -> dict[str, str]:
         found = json.loads(file.read_text(encoding="utf-8"))
         if not isinstance(found, dict):
             raise UsageError(f"an object from actions to keys, got {str(found)[:60]}")
-        return checked_keys(found, len(titles))
+        # A former run of the folder may have had more classes.
+        more = {name for name in found if _NUMBERED.fullmatch(name) and int(name[6:]) >= len(titles)}
+        return checked_keys({name: key for name, key in found.items() if name not in more}, len(titles))
     except (OSError, ValueError, RecursionError, UsageError) as error:
         raise DataError(f"{file}: expected keys of this page ({error}); correct it or delete it") from None
 

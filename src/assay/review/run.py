@@ -49,7 +49,7 @@ class ReviewRun(FinishedRun):
 
     @cached_property
     def is_unlabelled(self) -> Mask:
-        """Images without a label in the file of trusted ones that can be seen. Also what a person decided, for
+        """Images without a label in the file of trusted ones that can be seen. Also what a person decided:
         decisions are no fair sample, and neither are the images that they leave.
         """
         decided = np.zeros(len(self), dtype=bool)
