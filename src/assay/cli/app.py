@@ -123,8 +123,9 @@ def run_app(arguments: list[str]) -> int:
 
 
 def _resumes(arguments: list[str]) -> bool:
-    """Whether the command goes on where it was; rows do in a file, and are gone in a pipe."""
-    to_file = any(word.split("=")[0] in ("-o", "--out") for word in arguments)
+    """Whether the command goes on where it was; rows in a file do, but not those of several models."""
+    flags = {word.split("=")[0] for word in arguments}
+    to_file = bool(flags & {"-o", "--out"}) and "--all-recipes" not in flags
     return (arguments[:1] == ["predict"] and to_file) or bool({*arguments[:1]} & {*RESUMABLE})
 
 
