@@ -15,7 +15,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from _machine import machine
 from assay.data.dataset import Dataset, ReadOptions
 from assay.data.read import read_dataset
 from assay.data.split import seal_holdout
+from assay.embed.backbone import load_backbone
 from assay.learn.model import load_model
 from assay.recipes.finished import read_finished_run
 from assay.recipes.mirrors import mirrors_for
@@ -72,12 +72,10 @@ def run(asked: argparse.Namespace, out: Path, cache: Path) -> dict[str, Any]:
     if asked.student_size:
         more += ["--student-size", asked.student_size]
     environment = {**os.environ, "ASSAY_CACHE": str(cache), "ASSAY_OFFLINE": "1"}
-    start = time.perf_counter()
     command = [str(ASSAY), *map(str, (*words, *more))]
     printed = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True, text=True).stdout
     found, record = json.loads(printed), json.loads((out / "run.json").read_text())
     return {
-        "process_s": round(time.perf_counter() - start, 1),
         "stages_s": record["seconds"],
         "fine_tuning": record.get("fine_tuning"),
         "cost": found["cost"],
@@ -103,9 +101,10 @@ def reseal(asked: argparse.Namespace, out: Path, cache: Path) -> tuple[Dataset, 
     """The data, and the parts that the run made of it."""
     finished = read_finished_run(out)
     dataset = read_dataset(asked.data / "images.zip", options(asked, cache).read)
-    backbone, features = stored_features(finished, dataset.source, cache)
+    _, features = stored_features(finished, dataset.source, cache)
     split = seal_holdout(dataset.trusted, how="notebook", seed=asked.seed)
     dataset, told = dataset.with_skipped(features.skipped), options(asked, cache)
+    backbone = load_backbone(told.backbone, cache, size=told.size)
     mirrors = mirrors_for(dataset, backbone, replace(told, effort=asked.effort))
     return dataset, close_seal(dataset, split, features, told, mirrors)
 

@@ -45,7 +45,7 @@ needs a download would use.
 | 5 | done, but the model is not measurably better than the baseline; `export`: refused, nothing was written |
 | 6 | out of disk or memory; the same command goes on once there is room |
 | 7 | another run holds the folder |
-| 130, 143 | interrupted, terminated; `run`, `compare`, `demo` and `predict -o` of one model go on when given again |
+| 130, 143 | interrupted, terminated; `run`, `compare`, `demo`, `predict -o` of one model go on again |
 """
 
 

@@ -95,17 +95,11 @@ def test_each_end_has_its_code_and_its_words(ending_with, error, code, message):
     assert (given.code, given.err) == (code, message)
 
 
-@pytest.mark.parametrize("command", ["run", "demo", "run --overwrite", "predict out new -o rows.csv"])
+@pytest.mark.parametrize("command", ["run", "run --overwrite", "demo", "predict out -o a.csv"])
 def test_a_command_that_resumes_says_so(ending_with, command):
     """After an interruption the same command goes on."""
     given = ending_with(KeyboardInterrupt(), command)
     assert given.err == "assay: interrupted; the same command resumes\n"
-
-
-@pytest.mark.parametrize("command", ["predict out new", "predict out new --all-recipes --out=rows.csv"])
-def test_a_command_that_does_not_says_nothing_of_it(ending_with, command):
-    """Rows that went into a pipe are gone, and those of several models are written in the end."""
-    assert ending_with(KeyboardInterrupt(), command).err == "assay: interrupted\n"
 
 
 @pytest.mark.parametrize("error", [ValueError("surprise"), OSError(errno.EIO, "surprise")])

@@ -32,7 +32,8 @@ def unseen(tmp_path):
 def test_the_printed_report_is_this(assay, finished, unseen):
     """scikit-learn's layout, then accuracy with its interval, calibration and what was skipped."""
     given = assay("evaluate", finished, unseen.images, "--labels", unseen.folder / "labels.csv")
-    assert (given.code, given.err) == (0, "")
+    assert given.code == 0
+    assert given.err == ""
     text = re.sub(r"0\.\d{3}\b", "0.NNN", given.out)
     text = re.sub(r"\d+\.\d( %| to|,)", r"NN\1", text)
     text = re.sub(r"\b[01]\.\d\d\b", "F", text)
@@ -116,3 +117,28 @@ def test_json_of_all_recipes_has_a_row_for_each(assay, lineup, old_unseen):
     assert rows[1]["accuracy"]["estimate"] > rows[0]["accuracy"]["estimate"]
     assert assay(*command).out.endswith("\n1 images could not be used\n")
     assert assay(*command, "--strict").code == 4
+
+
+def test_how_labels_were_paired_is_said(assay, finished, unseen):
+    """By order, where the file names no images: whoever has another order sees it."""
+    lines = (unseen.folder / "labels.csv").read_text().splitlines()[1:]
+    (unseen.folder / "bare.csv").write_text("".join(line.split(",")[1] + "\n" for line in lines))
+    given = assay("evaluate", finished, unseen.images, "--labels", unseen.folder / "bare.csv")
+    assert given.err.startswith("bare.csv: 30 labels by order of names: 0.png → ")
+    assert assay("evaluate", finished, unseen.images, "--labels", unseen.folder / "bare.csv", "-q").err == ""
+
+
+def test_images_without_a_label_are_counted(assay, finished, unseen):
+    """They are predicted and compared with nothing."""
+    file = unseen.folder / "labels.csv"
+    file.write_text("".join(file.read_text().splitlines(keepends=True)[:21]))
+    given = assay("evaluate", finished, unseen.images, "--labels", file)
+    assert "n = 20)" in given.out
+    assert given.out.rstrip().endswith("skipped 0; without a label 10")
+
+
+def test_images_that_were_learned_from_are_no_test(assay, finished, small_data):
+    """The run knows its images: their accuracy is not that of new ones."""
+    given = assay("evaluate", finished, small_data.images, "--labels", small_data.folder / "trusted.csv")
+    assert given.code == 0
+    assert f"warning: {small_data.images} are the images of the run {finished}, which learned" in given.err

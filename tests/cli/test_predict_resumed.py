@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 
+from assay.cli.app import _resumes
 from assay.data.dataset import Skipped
 from assay.predict.runtime import Runtime
 
@@ -90,3 +91,10 @@ def test_a_place_that_was_gone_for_a_while_is_asked_again(
     given = assay("predict", finished, new, "-o", interrupted)
     assert "going on after 128 rows of the same command" in given.err
     assert "1 of 240 images could not be used" in given.err
+
+
+@pytest.mark.parametrize("flags", [[], ["-o", "a.csv", "--all-recipes"], ["--out=a.csv", "--all-recipes"]])
+def test_rows_that_are_not_kept_are_not_gone_on_with(flags):
+    """Those that went into a pipe are gone, and those of several models are written in the end."""
+    assert _resumes(["predict", "out", "new", "-o", "a.csv"])
+    assert not _resumes(["predict", "out", "new", *flags])

@@ -39,7 +39,7 @@ def test_decisions_go_out_and_come_back_unchanged(assay, run, images, tmp_path, 
         tmp_path / "here" / f"d.{kind}"
     ).read_bytes()
     given = assay("review", other, "--import", f"d.{kind}")
-    assert given.out.startswith("0 of 3 decisions taken over; the others are of images that are decided here")
+    assert given.out == "0 of 3 decisions taken over; 3 of images that are decided here\n"
 
 
 def test_what_was_taken_back_was_not_looked_at(assay, run, tmp_path):
@@ -74,9 +74,12 @@ def test_imported_decisions_are_those_of_this_run(assay, run):
 
 
 def test_locked_images_are_left_alone(assay, run, tmp_path):
-    """A decision of a trusted image is counted as left out."""
+    """A decision of a trusted image is counted as left out, and named; of others the run knows the label."""
     (tmp_path / "here" / "d.csv").write_text("file_name,label\n0.png,cedar\n8.png,ash\n")
-    assert assay("review", run, "--import", "d.csv").out.startswith("1 of 2 decisions taken over; the others")
+    given = assay("review", run, "--import", "d.csv", "--export", "e.csv")
+    why = "1 of images that nobody may decide, as '0.png'"
+    assert given.out.splitlines()[0] == f"1 of 2 decisions taken over; {why}"
+    assert "8.png,ash,decided,ash," in (tmp_path / "here" / "e.csv").read_text()
     assert "0.png" not in read_rows(run / "decisions.sqlite")
 
 

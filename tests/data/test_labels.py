@@ -64,7 +64,7 @@ def test_without_any_file_there_are_no_classes():
             ["Cat", "owl", "dog"],
             {},
             "clean.csv line 1: 'Cat' is not a class of noisy.csv; did you mean 'cat'? Correct it, pass "
-            "--class-map Cat=cat, or --allow-new-classes (2 labels are no class)",
+            "--normalize-labels: the two differ only in case, spaces or Unicode form (2 labels are no class)",
         ),
         (
             ["owl"],
@@ -76,7 +76,7 @@ def test_without_any_file_there_are_no_classes():
             ["CAT"],
             {"allow_new_classes": True},
             "clean.csv line 1: 'CAT' is not a class of noisy.csv; did you mean 'cat'? Correct it, pass "
-            "--class-map CAT=cat, or --allow-new-classes",
+            "--normalize-labels: the two differ only in case, spaces or Unicode form",
         ),
         (
             ["owl", "Owl"],

@@ -257,3 +257,25 @@ def test_the_same_input_gives_the_same_fingerprint(make_folder, make_zip, write_
     noisy = write_file("n.csv", "a\nb\na\n")
     folder, archive = read(make_folder(*reversed(names)), noisy=noisy), read(make_zip(*names), noisy=noisy)
     assert folder.fingerprint() == archive.fingerprint()
+
+
+def test_files_with_other_columns_are_read_with_one_flag(make_folder, write_file):
+    """The label column of one of them has its own name, that of the other a known one."""
+    images = make_folder("1.png", "2.png")
+    noisy = write_file("n.csv", "file,label\n1.png,cat\n2.png,dog\n")
+    trusted = write_file("t.csv", "Datei;Klasse\n1.png;dog\n")
+    options = ReadOptions(noisy=noisy, trusted=trusted, path_column="Datei", label_column="Klasse")
+    data = read_dataset(images, options)
+    assert [data.classes[label] for label in data.given] == ["cat", "dog"]
+    assert data.classes[data.trusted[0]] == "dog"
+
+
+def test_a_label_column_that_no_file_has_is_refused(make_folder, write_file):
+    """A slip of the pen must not choose another column."""
+    images = make_folder("1.png", "2.png")
+    noisy = write_file("n.csv", "file,label,fine\n1.png,cat,a\n2.png,dog,b\n")
+    trusted = write_file("t.csv", "file,label\n1.png,dog\n")
+    message = r"n\.csv: expected one label column \('fein'\), got none in 'file', 'label', 'fine'"
+    for given in (None, trusted):
+        with pytest.raises(TableError, match=message):
+            read_dataset(images, ReadOptions(noisy=noisy, trusted=given, label_column="fein"))

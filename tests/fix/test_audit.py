@@ -135,3 +135,18 @@ def test_json_holds_everything(subject):
     ]
     assert facts["look_alikes"][0].keys() == {"classes", "share", "expected", "unusual"}
     assert {*facts["look_alikes"][0]["classes"]} < {"ash", "birch", "cedar"}
+
+
+def test_equal_files_are_told_whatever_group_they_are_in(subject):
+    """A group of files that seem to show one picture may hold two that are equal byte for byte."""
+    names = [f"{row}.png" for row in range(N)]
+    near = next(group for group in audit(subject).copies if not group.is_exact)
+    contents = list(subject.contents)
+    third = next(row for row in range(N) if row not in near.rows and row not in (20, 21))
+    contents[near.rows[0]] = contents[third] = b"equal"
+    found = audit(replace(subject, contents=contents))
+    assert found.equal == tuple(sorted([(20, 21), tuple(sorted((near.rows[0], third)))]))
+    rows = [row for row in findings(found, names) if row.kind == "exact_copies"]
+    assert [(row.name, row.others) for row in rows] == [
+        (names[one], (names[other],)) for one, other in found.equal
+    ]

@@ -2,6 +2,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils.estimator_checks import parametrize_with_checks
@@ -11,6 +12,7 @@ from assay._types import UNKNOWN
 from assay.data.simulate import symmetric
 from assay.data.split import folds
 from assay.fix.crossfit import CrossFit, Evidence, cross_fit
+from assay.learn import train_head
 from assay.learn.heads import MLPHead
 
 pytestmark = pytest.mark.train
@@ -242,3 +244,18 @@ def test_without_torch_the_install_line_is_told(clouds, monkeypatch):
     monkeypatch.delitem(sys.modules, "assay.learn.train_head", raising=False)
     with pytest.raises(MissingExtraError, match=r"this needs torch, .*: pip install 'assay\[train\]'"):
         clone(FAST).fit(*clouds)
+
+
+def test_it_learns_in_one_thread(clouds, monkeypatch):
+    """Whoever calls it: threads that wait for each other burn a processor; afterwards there are as many."""
+    seen, before = [], torch.get_num_threads()
+    plain = train_head.train_head
+    monkeypatch.setattr(
+        train_head, "train_head", lambda *given: seen.append(torch.get_num_threads()) or plain(*given)
+    )
+    torch.set_num_threads(2)
+    try:
+        MLPHead(hidden=8, epochs=1).fit(*clouds[:2])
+        assert (seen, torch.get_num_threads()) == ([1], 2)
+    finally:
+        torch.set_num_threads(before)

@@ -59,3 +59,12 @@ def test_first_convolutions_can_stay(conv_model, conv_images, kept):
     convolutions = [node for node in graph.node if node.op_type == "Conv"]
     plain = [given_by.get(node.input[1]) != "DequantizeLinear" for node in convolutions]
     assert plain == [place < kept for place in range(2)]
+
+
+@pytest.mark.parametrize("n", [1, 31, 33, 70])
+@pytest.mark.parametrize("method", ["minmax", "percentile"])
+def test_any_number_of_images_gives_ranges(conv_model, conv_images, method, n):
+    """Also one that does not fall into batches of one length."""
+    many = np.resize(conv_images, (n, *conv_images.shape[1:]))
+    found = to_int8(conv_model.graph, many, Quantisation(per_channel=True, method=method, shifted=False))
+    assert len(found) < len(conv_model.graph) / 2

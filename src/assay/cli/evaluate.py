@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from assay.cli import flags, lineup
-from assay.cli.console import percent, percent_range, progress_bar, show
+from assay.cli.console import percent, percent_range, progress_bar, say, show
 from assay.cli.endings import SKIPPED
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ def evaluate_command(
     """Measure a model on labelled images that it never saw."""
     from assay.data.dataset import ReadOptions
     from assay.predict.test_set import evaluate_model
+    from assay.recipes.folder import is_of_run
+    from assay.recipes.options import unheard
 
     options = ReadOptions(trusted=labels, path_column=path_col, label_column=label_col)
     if all_recipes:
@@ -43,7 +45,14 @@ def evaluate_command(
             model, images, options, workers=workers, strict=strict, as_json=as_json, quiet=quiet
         )
     with progress_bar(quiet) as progress:
-        found = evaluate_model(model, images, options, workers=workers, progress=progress)
+        found = evaluate_model(
+            model, images, options, workers=workers, say=unheard if quiet else say, progress=progress
+        )
+    if is_of_run(model, images):
+        say(
+            f"warning: {images} are the images of the run {model}, which learned from all but its holdout: "
+            "the accuracy is higher than that of new images; evaluation.json has the run's own figures"
+        )
     show(json.dumps(found.to_json(), indent=1) if as_json else _text(found))
     return SKIPPED if strict and found.skipped else 0
 
@@ -57,4 +66,5 @@ def _text(found: "Evaluation") -> str:
         f"accuracy {percent(accuracy.estimate)} (95 % interval "
         f"{percent_range(accuracy.low, accuracy.high)}, n = {found.n:,}); "
         f"calibration error {found.calibration_error:.3f}; skipped {found.skipped:,}"
+        + (f"; without a label {found.unlabelled:,}" if found.unlabelled else "")
     )

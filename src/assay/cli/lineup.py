@@ -66,9 +66,12 @@ def evaluate_all(
     """Print how good each model is on a labelled test set; the exit code."""
     from assay.recipes.lineup import evaluate_lineup
     from assay.recipes.listing import TITLES
+    from assay.recipes.options import unheard
 
     with progress_bar(quiet) as progress:
-        found = evaluate_lineup(folder, images, options, workers=workers, progress=progress)
+        found = evaluate_lineup(
+            folder, images, options, workers=workers, say=unheard if quiet else say, progress=progress
+        )
     if as_json:
         rows = [{"recipe": recipe, "title": TITLES[recipe], **one.to_json()} for recipe, one in found.items()]
         show(json.dumps({"rows": rows}, indent=1))

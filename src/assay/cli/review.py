@@ -5,7 +5,7 @@ import getpass
 import os
 import threading
 import webbrowser
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -167,15 +167,21 @@ def _import(desk: "Desk", file: Path) -> None:
 
     rows = read_any_decisions(file)
     known = {name: row for row, name in enumerate(desk.run.names)}
-    labels = set(desk.run.labels)
+    labels, given = set(desk.run.labels), desk.run.given
     bad = next((row for row in rows if row.name not in known or (row.after or "") not in labels | {""}), None)
     if bad is not None:
         what = f"the label {shown(bad.after or '')}" if bad.name in known else f"the image {shown(bad.name)}"
         raise DataError(f"{file}: {what} is not of this run; correct the row or leave it out")
+    # Where the file does not say which label an image came with, the run knows.
+    rows = [replace(row, before=row.before or desk.run.label(int(given[known[row.name]]))) for row in rows]
+    closed = [row.name for row in rows if not desk.run.is_open[known[row.name]]]
     taken = desk.store.add([row for row in rows if desk.run.is_open[known[row.name]]])
-    left = len(rows) - taken
-    why = "; the others are of images that are decided here, or that cannot be decided" if left else ""
-    show(f"{taken:,} of {len(rows):,} decisions taken over{why}")
+    decided = len(rows) - len(closed) - taken
+    show(
+        f"{taken:,} of {len(rows):,} decisions taken over"
+        + (f"; {decided:,} of images that are decided here" if decided else "")
+        + (f"; {len(closed):,} of images that nobody may decide, as {shown(closed[0])}" if closed else "")
+    )
 
 
 def _export(desk: "Desk", files: FileFlags) -> None:

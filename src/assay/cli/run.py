@@ -79,9 +79,9 @@ def run_command(
         )
     facts = read_facts(out)
     show(json.dumps(facts, indent=1) if manner.as_json else run_text(facts))
-    if facts["better_than_baseline"] is False:
-        return GateError.exit_code
-    return SKIPPED if manner.strict and facts["skipped"] else 0
+    if manner.strict and facts["skipped"]:
+        return SKIPPED
+    return GateError.exit_code if facts["better_than_baseline"] is False else 0
 
 
 def _plan(images: Path, out: Path, options: "RunOptions", manner: Manner) -> int:

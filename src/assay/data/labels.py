@@ -5,6 +5,7 @@ noisy one equals or two spellings of one class, is refused with what was probabl
 """
 
 import re
+import shlex
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from assay._types import UNKNOWN
 from assay.data.dataset import ReadOptions
 from assay.data.label_files import LabelFile
 from assay.data.paths import natural_key
-from assay.data.spelling import by_form, chosen_spelling, closest
+from assay.data.spelling import by_form, chosen_spelling, closest, plain_form
 from assay.data.tables import check_decoded, read_lines, shown
 
 _INTEGER = re.compile(r"0|[1-9][0-9]*")
@@ -201,7 +202,11 @@ def _not_a_class(
 ) -> str:
     label = unknown[0]
     name = options.class_map.get(label, label)
-    advice = f"--class-map {label[:60]}={closest(name, names) or 'CLASS'}, or --allow-new-classes"
+    near = closest(name, names)
+    mapped = shlex.quote(f"{label[:60]}={near or 'CLASS'}")
+    advice = f"--class-map {mapped}, or --allow-new-classes"
+    if near is not None and plain_form(near) == plain_form(name):
+        advice = "--normalize-labels: the two differ only in case, spaces or Unicode form"
     more = f" ({len(unknown):,} labels are no class)" if len(unknown) > 1 else ""
     return (
         f"{_first_place(trusted, label)}: {shown(label)} is not a class of {source.path.name}"

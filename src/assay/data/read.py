@@ -22,7 +22,6 @@ from assay.data.label_files import (
     pick_columns,
     pick_labels,
     read_any_table,
-    read_label_file,
 )
 from assay.data.labels import decide_classes
 from assay.data.pairing import Pairing, pair_by_name, pair_by_order
@@ -43,6 +42,8 @@ class _Found:
     """True if label i is of image i by construction."""
     declared: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    lacks: Table | None = None
+    """The table, if it has no column of the name that was given and the labels are those of a known name."""
 
 
 def read_images(images: Path, *, path_column: str | None = None, follow_symlinks: bool = False) -> Dataset:
@@ -111,6 +112,9 @@ def _with_labels(
     images: Path, listing: Listing, found: _Found, options: ReadOptions, *, least: int = 2
 ) -> Dataset:
     trusted = _Found() if options.trusted is None else _named(options.trusted, images, options)
+    without = [one.lacks for one in (found, trusted) if one.file is not None]
+    if without and without[0] is not None and None not in without:
+        pick_labels(without[0], options.label_column)  # says that no file has it
     noisy_pairing = _pair(found, listing, images, complete=True)
     trusted_pairing = _pair(trusted, listing, images, complete=False)
     classes = decide_classes(found.file, trusted.file, options, declared=found.declared, least=least)
@@ -150,8 +154,13 @@ def _named(file: Path, images: Path, options: ReadOptions) -> _Found:
     """The labels of a file; of the Parquet file that holds the images, row by row."""
     if is_parquet(images) and file.resolve() == images.resolve():
         return _by_row(read_any_table(file), options)
-    named = {"path_column": options.path_column, "label_column": options.label_column}
-    return _Found(read_label_file(file, **named))
+    table = read_any_table(file, path_column=options.path_column, label_column=options.label_column)
+    columns = table.columns or ()
+    # One flag serves two files: the label column of one may have a known name.
+    lacks = options.label_column not in (None, *columns) and bool(known_columns(columns, LABEL_COLUMNS))
+    label_column = None if lacks else options.label_column
+    labels = pick_columns(table, path_column=options.path_column, label_column=label_column)
+    return _Found(labels, lacks=table if lacks else None)
 
 
 def _pair(found: _Found, listing: Listing, images: Path, *, complete: bool) -> Pairing | None:

@@ -72,6 +72,8 @@ class Audit:
 
     copies: tuple[Copies, ...]
     """Groups, the largest first."""
+    equal: tuple[tuple[int, ...], ...]
+    """Rows of equal files, the most first, whatever group of copies they are in."""
     given_conflicts: tuple[Copies, ...]
     """Those of them with two given labels or more: all but one are wrong."""
     trusted_conflicts: tuple[Copies, ...]
@@ -103,7 +105,7 @@ def audit(subject: Subject, *, share: float = SHARE, seed: int = 0) -> Audit:
     """
     rows = np.flatnonzero(subject.usable)
     if len(rows) < 2:
-        return Audit((), (), (), (), None, _flagged(subject), (), ())
+        return Audit((), (), (), (), (), None, _flagged(subject), (), ())
     features = standardise([view[rows] for view in subject.views])
     contents = [subject.contents[row] for row in rows.tolist()]
     around = surround(features, seed)
@@ -111,6 +113,7 @@ def audit(subject: Subject, *, share: float = SHARE, seed: int = 0) -> Audit:
     groups = tuple(replace(group, rows=tuple(rows[list(group.rows)].tolist())) for group in local)
     return Audit(
         copies=groups,
+        equal=_equal(rows, contents),
         given_conflicts=_conflicting(groups, subject.given),
         trusted_conflicts=_conflicting(groups, subject.trusted),
         leaks=_leaks(groups, subject.holdout, around.directions, _places(rows, len(subject.usable))),
@@ -119,6 +122,15 @@ def audit(subject: Subject, *, share: float = SHARE, seed: int = 0) -> Audit:
         label_pairs=confused_labels(subject.given, subject.trusted, subject.n_classes),
         look_pairs=_look_pairs(subject, rows, around),
     )
+
+
+def _equal(rows: Int[np.ndarray, "R"], contents: Sequence[bytes | None]) -> tuple[tuple[int, ...], ...]:
+    files: dict[bytes, list[int]] = {}
+    for row, content in zip(rows.tolist(), contents, strict=True):
+        if content is not None:
+            files.setdefault(content, []).append(row)
+    several = [tuple(group) for group in files.values() if len(group) > 1]
+    return tuple(sorted(several, key=lambda group: (-len(group), group)))
 
 
 def _conflicting(groups: Sequence[Copies], labels: Labels) -> tuple[Copies, ...]:

@@ -10,7 +10,7 @@ from assay.fix.copies import Copies
 
 KINDS = {
     "exact_copies": "groups of equal files",
-    "near_copies": "groups of files that show one picture",
+    "near_copies": "groups of files that seem to show one picture",
     "trusted_conflict": "groups of copies with different trusted labels",
     "given_conflict": "groups of copies with different given labels",
     "leak": "held-out images that are also among the others",
@@ -39,11 +39,10 @@ class Finding:
 
 def findings(found: Audit, names: Sequence[str]) -> Iterator[Finding]:
     """Everything that is said of images, kind by kind, the gravest of each kind first."""
-    exact = [group for group in found.copies if group.is_exact]
-    near = [group for group in found.copies if not group.is_exact]
+    for first, *equal in found.equal:
+        yield Finding(names[first], "exact_copies", tuple(names[row] for row in equal), 1.0)
     for kind, groups in (
-        ("exact_copies", exact),
-        ("near_copies", near),
+        ("near_copies", [group for group in found.copies if not group.is_exact]),
         ("trusted_conflict", found.trusted_conflicts),
         ("given_conflict", found.given_conflicts),
     ):

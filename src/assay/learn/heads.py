@@ -14,6 +14,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, chec
 
 from assay._errors import MissingExtraError
 from assay._types import Matrix, Probs
+from assay.embed.threads import one_torch_thread
 from assay.learn.layers import Layers, moments
 
 DTYPES = (np.float32, np.float16)
@@ -114,7 +115,8 @@ class MLPHead(ClassifierMixin, BaseEstimator):
         weight = weight / weight[weight > 0].mean(dtype=np.float64).astype(weight.dtype)
         seed = check_random_state(self.random_state).randint(2**31 - 1)
         mean, scale = moments(X, weight)
-        weights = train_head(X, targets, weight, mean, scale, self.get_params(), seed)
+        with one_torch_thread():
+            weights = train_head(X, targets, weight, mean, scale, self.get_params(), seed)
         self.layers_ = Layers(mean, scale, weights)
         return self
 

@@ -107,7 +107,9 @@ class _Reader:
     """Hands out images, as the calibration asks for them."""
 
     def __init__(self, images: Batch) -> None:
-        self._parts = iter(np.array_split(images, -(-len(images) // BATCH)))
+        # All of one length, or onnxruntime cannot put what it collects side by side: a few are left over.
+        parts = -(-len(images) // BATCH)
+        self._parts = iter(np.split(images[: len(images) - len(images) % parts], parts))
 
     def get_next(self) -> dict[str, Batch] | None:
         """The next input of the graph; None after the last."""

@@ -18,6 +18,7 @@ from assay.predict.test_set import as_model_labels
 from assay.predict.together import predict_together
 from assay.recipes.compare_folder import CompareFolder
 from assay.recipes.listing import TITLES
+from assay.recipes.options import Say, unheard
 
 INDEX = "Index"
 
@@ -123,13 +124,20 @@ def _header(columns: Sequence[str] | None, places: Mapping[str, Path], folder: P
 
 
 def evaluate_lineup(
-    folder: Path, images: Path, options: ReadOptions, *, workers: int = 2, progress: Progress = silent
+    folder: Path,
+    images: Path,
+    options: ReadOptions,
+    *,
+    workers: int = 2,
+    say: Say = unheard,
+    progress: Progress = silent,
 ) -> dict[str, Evaluation]:
     """Every model of a comparison on a labelled test set, all on the same images.
 
     Parameters
     ----------
     options : how to read the labels, which are its ``trusted``
+    say : is told how the labels were read
 
     Raises
     ------
@@ -140,6 +148,8 @@ def evaluate_lineup(
         recipe: load_runtime(place) for recipe, place in models_in(folder).items()
     }
     dataset = read_trusted(images, replace(options, allow_new_classes=True))
+    for note in dataset.notes:
+        say(note)
     truth = {recipe: as_model_labels(dataset, runtime) for recipe, runtime in runtimes.items()}
     found = predict_together(runtimes, dataset, workers=workers, progress=progress)
     # Models of different size may refuse different images; the figures are of those that all could use.
