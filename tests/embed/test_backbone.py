@@ -27,14 +27,6 @@ def test_a_network_needs_the_extra(tmp_path, monkeypatch):
         load_backbone(LITE0, tmp_path)
 
 
-def test_tiny_has_a_size_of_its_own(tmp_path):
-    """Another one would be kept in the record of a run and change nothing."""
-    assert load_backbone("tiny", tmp_path, size=32) == TinyBackbone()
-    message = "--size: the backbone 'tiny' takes 32 pixels, got 64; leave the flag out"
-    with pytest.raises(UsageError, match=message):
-        load_backbone("tiny", tmp_path, size=64)
-
-
 def test_tiny_takes_no_weights(tmp_path):
     """A file of weights that would not be used is refused."""
     message = "--weights: the backbone 'tiny' has none, got mine.safetensors; leave the flag out"

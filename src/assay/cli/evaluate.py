@@ -36,8 +36,6 @@ def evaluate_command(
     """Measure a model on labelled images that it never saw."""
     from assay.data.dataset import ReadOptions
     from assay.predict.test_set import evaluate_model
-    from assay.recipes.folder import is_of_run
-    from assay.recipes.options import unheard
 
     options = ReadOptions(trusted=labels, path_column=path_col, label_column=label_col)
     if all_recipes:
@@ -46,15 +44,24 @@ def evaluate_command(
         )
     with progress_bar(quiet) as progress:
         found = evaluate_model(
-            model, images, options, workers=workers, say=unheard if quiet else say, progress=progress
+            model, images, options, workers=workers, say=None if quiet else say, progress=progress
         )
-    if is_of_run(model, images):
+    if _is_of_run(model, images):
         say(
             f"warning: {images} are the images of the run {model}, which learned from all but its holdout: "
             "the accuracy is higher than that of new images; evaluation.json has the run's own figures"
         )
     show(json.dumps(found.to_json(), indent=1) if as_json else _text(found))
     return SKIPPED if strict and found.skipped else 0
+
+
+def _is_of_run(place: Path, images: Path) -> bool:
+    """Whether ``place`` holds a run that was made from ``images``, wherever it is called from."""
+    try:
+        record = json.loads((place / "run.json").read_text(encoding="utf-8"))
+        return bool(record["images"] == str(images.resolve()))
+    except (OSError, ValueError, TypeError, KeyError):  # a model alone, or a run that does not say
+        return False
 
 
 def _text(found: "Evaluation") -> str:

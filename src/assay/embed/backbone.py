@@ -163,14 +163,9 @@ def load_backbone(
     if name == "tiny":
         if weights is not None:
             raise UsageError(f"--weights: the backbone 'tiny' has none, got {weights}; leave the flag out")
-        tiny = TinyBackbone()
-        if size not in (DEFAULT_SIZE, tiny.size):
-            raise UsageError(
-                f"--size: the backbone 'tiny' takes {tiny.size} pixels, got {size}; leave the flag out"
-            )
         if (features, preprocessing) != ("stages", None) or interpolation == "nearest":
             raise UsageError("the backbone 'tiny' has features of its own only; name a network of timm")
-        return tiny
+        return TinyBackbone()
     _check_choice("features", features, FEATURES)
     _check_choice("interpolation", interpolation, FILTERS)
     try:

@@ -21,17 +21,13 @@ SHOWN = 10
 """Classes named in a message."""
 
 
-def _unheard(_: str) -> None:
-    """What nobody wants to be told."""
-
-
 def evaluate_model(
     model: Model | Path | str,
     images: Path,
     options: ReadOptions,
     *,
     workers: int = 2,
-    say: Callable[[str], None] = _unheard,
+    say: Callable[[str], None] | None = None,
     progress: Progress = silent,
 ) -> Evaluation:
     """Predict ``images`` and compare with ``options.trusted``; parameters as those of ``batch.predict``.
@@ -48,8 +44,9 @@ def evaluate_model(
     """
     runtime = load_runtime(model)
     dataset = read_trusted(images, replace(options, allow_new_classes=True))
-    for note in dataset.notes:
-        say(note)
+    if say is not None:
+        for note in dataset.notes:
+            say(note)
     truth = as_model_labels(dataset, runtime)
     found = predict_dataset(runtime, dataset, workers=workers, progress=progress)
     usable = np.array([status == "ok" for status in found.statuses])

@@ -103,13 +103,6 @@ class RunFolder:
             sweep(folder)
 
 
-def is_of_run(place: Path, images: Path) -> bool:
-    """Whether ``place`` holds a run that was made from ``images``, wherever it is called from."""
-    if not (place / "run.json").is_file():
-        return False
-    return bool(RunFolder(place).record().get("images") == str(images.resolve()))
-
-
 def _remove_if_empty(folder: Path) -> None:
     if folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
