@@ -279,3 +279,6 @@ def test_a_label_column_that_no_file_has_is_refused(make_folder, write_file):
     for given in (None, trusted):
         with pytest.raises(TableError, match=message):
             read_dataset(images, ReadOptions(noisy=noisy, trusted=given, label_column="fein"))
+    bare = write_file("bare.csv", "cat\ndog\n")
+    with pytest.raises(TableError, match=r"t\.csv: expected one label column \('fein'\)"):
+        read_dataset(images, ReadOptions(noisy=bare, trusted=trusted, label_column="fein"))

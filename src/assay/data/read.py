@@ -44,6 +44,8 @@ class _Found:
     notes: tuple[str, ...] = ()
     lacks: Table | None = None
     """The table, if it has no column of the name that was given and the labels are those of a known name."""
+    has_column: bool = False
+    """Whether it has the column of the name that was given."""
 
 
 def read_images(images: Path, *, path_column: str | None = None, follow_symlinks: bool = False) -> Dataset:
@@ -112,9 +114,9 @@ def _with_labels(
     images: Path, listing: Listing, found: _Found, options: ReadOptions, *, least: int = 2
 ) -> Dataset:
     trusted = _Found() if options.trusted is None else _named(options.trusted, images, options)
-    without = [one.lacks for one in (found, trusted) if one.file is not None]
-    if without and without[0] is not None and None not in without:
-        pick_labels(without[0], options.label_column)  # says that no file has it
+    lacking = found.lacks or trusted.lacks
+    if lacking is not None and not (found.has_column or trusted.has_column):
+        pick_labels(lacking, options.label_column)  # says that no file has it
     noisy_pairing = _pair(found, listing, images, complete=True)
     trusted_pairing = _pair(trusted, listing, images, complete=False)
     classes = decide_classes(found.file, trusted.file, options, declared=found.declared, least=least)
@@ -160,7 +162,7 @@ def _named(file: Path, images: Path, options: ReadOptions) -> _Found:
     lacks = options.label_column not in (None, *columns) and bool(known_columns(columns, LABEL_COLUMNS))
     label_column = None if lacks else options.label_column
     labels = pick_columns(table, path_column=options.path_column, label_column=label_column)
-    return _Found(labels, lacks=table if lacks else None)
+    return _Found(labels, lacks=table if lacks else None, has_column=options.label_column in columns)
 
 
 def _pair(found: _Found, listing: Listing, images: Path, *, complete: bool) -> Pairing | None:
@@ -194,7 +196,8 @@ def _inside_parquet(table: Table, options: ReadOptions) -> _Found:
 
 def _by_row(table: Table, options: ReadOptions) -> _Found:
     labels = pick_labels(table, options.label_column)
-    return _Found(LabelFile(table.path, labels, None, table.line_numbers, table.unit), paired=True)
+    file = LabelFile(table.path, labels, None, table.line_numbers, table.unit)
+    return _Found(file, paired=True, has_column=options.label_column is not None)
 
 
 def _metadata(images: Path, options: ReadOptions) -> _Found:
@@ -207,7 +210,8 @@ def _metadata(images: Path, options: ReadOptions) -> _Found:
         if not _has_label(table, options):
             return _Found(notes=(f"{path.name} has no label column, so its rows were not read",))
         file = pick_columns(table, path_column=options.path_column, label_column=options.label_column)
-        return _Found(file, notes=(f"the noisy labels are those of {path.name}",))
+        notes = (f"the noisy labels are those of {path.name}",)
+        return _Found(file, notes=notes, has_column=options.label_column is not None)
     return _Found()
 
 
