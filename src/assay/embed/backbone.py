@@ -81,7 +81,7 @@ class TimmBackbone:
     def retrained(self, network: Any) -> "TimmBackbone":
         """The same with another network of the same architecture, such as one that was fine-tuned."""
         from assay.embed.network import fold_batch_norms
-        from assay.embed.speed import prepare
+        from assay.embed.speed import prepare_several
         from assay.embed.trunk import make_trunk
 
         folded = fold_batch_norms(make_trunk(network, self.features, LEVELS), self.size)
@@ -92,7 +92,7 @@ class TimmBackbone:
             self,
             digest=tensors.hexdigest(),
             network=network,
-            prepared=tuple(prepare(folded, self.plan, self.size) for _ in self.prepared),
+            prepared=prepare_several(folded, self.plan, self.size, len(self.prepared)),
         )
 
     def exact(self) -> "TimmBackbone":
@@ -201,7 +201,7 @@ def _assemble(
     interpolation: str,
 ) -> TimmBackbone:
     from assay.embed.network import build_network, feature_width, fold_batch_norms
-    from assay.embed.speed import fastest_plan, prepare
+    from assay.embed.speed import fastest_plan, prepare_several
     from assay.embed.trunk import make_trunk
 
     network = build_network(name, weights)
@@ -222,7 +222,7 @@ def _assemble(
         interpolation=interpolation,
         plan=plan,
         network=network,
-        prepared=tuple(prepare(folded, plan, size) for _ in range(cores() if plan.device == "cpu" else 1)),
+        prepared=prepare_several(folded, plan, size, cores() if plan.device == "cpu" else 1),
     )
 
 

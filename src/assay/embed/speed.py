@@ -117,6 +117,12 @@ def _milliseconds(network: nn.Module, size: int, plan: Plan) -> float:
     return best / plan.batch * 1000
 
 
+def prepare_several(network: nn.Module, plan: Plan, size: int, n: int) -> tuple[nn.Module, ...]:
+    """``n`` such copies as ``prepare`` makes, one or more."""
+    first = prepare(network, plan, size)
+    return (first, *(deepcopy(first) for _ in range(n - 1)))
+
+
 def prepare(network: nn.Module, plan: Plan, size: int) -> nn.Module:
     """A copy of ``network`` in the plan's dtype and layout, on its device, for images of ``size`` pixels."""
     moved: nn.Module = deepcopy(network).to(device=plan.device, dtype=DTYPES[plan.dtype])

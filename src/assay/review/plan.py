@@ -92,8 +92,9 @@ def plan_labels(
     split = Split(np.flatnonzero(dataset.trusted >= 0), held)
     sealed = close_seal(dataset, split, features, options)
     left = run.is_open & ~run.is_looked_at
-    doubtful = order_images(run.given, run.proposed, run.confidence, left, strategy="doubtful").rows
-    fair = np.random.default_rng(0).permutation(np.flatnonzero(run.is_unlabelled))
+    told = run.given, run.proposed, run.confidence
+    doubtful = order_images(*told, left, strategy="doubtful").rows
+    fair = order_images(*told, run.is_unlabelled, strategy="random").rows
     return Plan(
         run,
         measure_worth(sealed.data, len(held), progress=progress),
