@@ -12,6 +12,7 @@ benchmarks/results/finetune.json, under effort, size and seed.
 import argparse
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -74,9 +75,12 @@ def run(asked: argparse.Namespace, out: Path, cache: Path) -> dict[str, Any]:
     environment = {**os.environ, "ASSAY_CACHE": str(cache), "ASSAY_OFFLINE": "1"}
     command = [str(ASSAY), *map(str, (*words, *more))]
     printed = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True, text=True).stdout
+    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
     found, record = json.loads(printed), json.loads((out / "run.json").read_text())
     return {
         "stages_s": record["seconds"],
+        # Of all cores together: on a machine that others share, half of it is what two idle cores would take.
+        "processor_s": round(spent.ru_utime + spent.ru_stime, 1),
         "fine_tuning": record.get("fine_tuning"),
         "cost": found["cost"],
         "labels": found["labels"],

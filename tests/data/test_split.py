@@ -83,6 +83,18 @@ def test_the_seed_decides():
     assert split.digest != seal_holdout(trusted, seed=6).digest
 
 
+def test_labels_without_an_image_are_neither_held_out_nor_counted():
+    """Two in five trusted rows name a file that is not there; the notebook's rows are what they are."""
+    trusted, usable = labels(3_000), np.arange(3_000) % 5 > 1
+    split = seal_holdout(trusted, usable)
+    assert len(split.holdout) == 360
+    assert usable[split.holdout].all()
+    assert usable[split.fit].all()
+    assert len(split.fit) == 1_440
+    notebook = seal_holdout(trusted, usable, how="notebook")
+    assert notebook.digest == seal_holdout(trusted, how="notebook").digest
+
+
 def test_the_digest_tells_the_parts_apart():
     """Moving a row from one part to the other changes the digest."""
     rows = np.arange(3)

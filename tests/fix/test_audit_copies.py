@@ -1,15 +1,17 @@
 """Groups of copies, in crowded places and in empty ones."""
 
 import numpy as np
+import pytest
 
-from assay.fix.copies import find_copies
+from assay.fix.copies import CLOSER, closer_of, find_copies
 from assay.fix.surroundings import standardise, surround
 
 
 def look(features, contents=None):
     """The groups of ``features``, by rows."""
     around = surround(standardise([features.astype(np.float32)]))
-    return find_copies(around.directions, contents or [None] * len(features), around.spacing)
+    closer = closer_of(around.dimension)
+    return find_copies(around.directions, contents or [None] * len(features), around.spacing, closer)
 
 
 def draw(n=600, d=40, seed=0):
@@ -74,3 +76,40 @@ def test_the_order_of_images_changes_no_group():
     plain = {frozenset(group.rows) for group in look(features)}
     shuffled = {frozenset(order[list(group.rows)].tolist()) for group in look(features[order])}
     assert plain == shuffled == {frozenset({7, 500}), frozenset({30, 31})}
+
+
+@pytest.mark.parametrize("d", [8, 12])
+def test_strangers_that_vary_in_few_ways_are_hardly_ever_copies(d):
+    """As drawings of digits do: they come close to each other, by chance alone. A copy comes closer."""
+    features = draw(1500, d, seed=d).astype(np.float32)
+    features[3] = features[1000] + 0.05 * np.random.default_rng(1).normal(size=d)
+    around = surround(standardise([features]))
+    called = {
+        closer: [
+            group.rows for group in find_copies(around.directions, [None] * 1500, around.spacing, closer)
+        ]
+        for closer in (CLOSER, closer_of(around.dimension))
+    }
+    as_photographs, as_they_are = called.values()
+    assert (3, 1000) in as_they_are
+    assert len(as_they_are) <= 3
+    assert len(as_photographs) > 15
+
+
+def test_the_share_of_the_spacing_falls_with_the_dimension():
+    """Never above that of photographs, nor to nothing."""
+    shares = [closer_of(d) for d in (1.0, 8.0, 12.0, 20.0, 100.0, np.inf)]
+    assert shares == sorted(shares)
+    assert shares[0] == shares[1] == pytest.approx(0.279, abs=0.001)
+    assert 20 * shares[2] ** 12 == pytest.approx(20 * CLOSER**20)
+    assert shares[3] == shares[5] == CLOSER
+
+
+def test_frames_of_a_film_are_copies():
+    """Forty scenes of thirty frames, one after the other: most neighbours of a frame are of its own scene."""
+    generator = np.random.default_rng(5)
+    scenes, moves = generator.normal(size=(2, 40, 1, 40))
+    features = (
+        scenes + 0.2 * moves * np.linspace(0, 1, 30)[:, None] + 0.002 * generator.normal(size=(40, 30, 40))
+    )
+    assert [len(group.rows) for group in look(features.reshape(-1, 40))] == [30] * 40

@@ -56,3 +56,19 @@ def test_two_images_have_each_other():
     found = surround(np.array([[1.0, 0.0], [0.0, 1.0]], np.float32))
     assert found.nearest.tolist() == [[1], [0]]
     assert found.spacing == pytest.approx(np.sqrt(2), abs=1e-6)
+
+
+@pytest.mark.parametrize("d", [4, 10, 25])
+def test_the_dimension_is_that_of_the_images(d):
+    """Of images that vary in d ways, whatever the number of their features."""
+    generator = np.random.default_rng(d)
+    features = generator.normal(size=(2000, d)) @ generator.normal(size=(d, 60))
+    found = surround(standardise([features.astype(np.float32)])).dimension
+    # On a sphere one way is lost; with few images a high dimension looks lower.
+    assert 0.6 * d < found < 1.1 * d
+
+
+@pytest.mark.parametrize("features", [np.eye(5, dtype=np.float32), np.ones((40, 3), np.float32)])
+def test_the_dimension_of_too_few_images_or_of_equal_ones_is_not_known(features):
+    """No number is made up."""
+    assert surround(unit_rows(features)).dimension == np.inf

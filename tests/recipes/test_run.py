@@ -198,3 +198,12 @@ def test_without_some_given_labels_the_images_are_labelled_all_the_same(own_data
     assert {row["reason"] for row in late} == {"no given label", "holdout"}
     assert all(row["fixed"] in CLASSES for row in late)
     assert (result.dataset.given == UNKNOWN).sum() == 40
+
+
+def test_trusted_labels_of_absent_images_are_not_held_out(own_data, read_of, options, tmp_path):
+    """Sixty more that name no image change neither how many are sealed nor how many judge."""
+    with (own_data.folder / "trusted.csv").open("a") as file:
+        file.writelines(f"gone-{number}.png,{CLASSES[number % 3]}\n" for number in range(60))
+    result = run(own_data.images, tmp_path / "out", replace(options, read=read_of(own_data)))
+    assert len(result.dataset.skipped) == 60
+    assert result.evaluations["assay"].n == 24

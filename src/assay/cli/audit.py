@@ -210,7 +210,7 @@ def _remarks(facts: dict[str, Any]) -> Iterator[str]:
     if facts["redundant"]:
         line = f"{facts['redundant']:,} images could go if one of each picture stayed"
         near = facts["counts"]["near_copies"]
-        yield f"{line}: look first, for of simple pictures strangers are as alike." if near else f"{line}."
+        yield f"{line}: look first, near copies can be strangers." if near else f"{line}."
     yield _off_topic(facts["off_topic"])
     for title, key in (("Labels confuse", "confused_labels"), ("Images look alike", "look_alikes")):
         pairs = [pair for pair in facts[key] if pair["unusual"]]

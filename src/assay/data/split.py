@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Int
 
 from assay._errors import UsageError
-from assay._types import UNKNOWN, Labels
+from assay._types import UNKNOWN, Labels, Mask
 
 HOLDOUT_SHARE = 0.2
 HOLDOUT_MOST = 2_000
@@ -37,12 +37,19 @@ class Split:
 
 
 def seal_holdout(
-    trusted: Labels, *, size: int | None = None, how: str = "stratified", seed: int = 0
+    trusted: Labels,
+    usable: Mask | None = None,
+    *,
+    size: int | None = None,
+    how: str = "stratified",
+    seed: int = 0,
 ) -> Split:
     """Set a part of the trusted rows aside for the evaluation.
 
     Parameters
     ----------
+    usable : rows that have an image, as far as is known; ``stratified`` takes no other, ``notebook`` asks
+        nobody
     size : rows to hold out; None is HOLDOUT_SHARE of the trusted rows, at most HOLDOUT_MOST
     how : ``stratified`` draws from each class in proportion, each row with the same chance, so that a figure
         on the holdout is one for all images. The only row of a class may be held out: if it always stayed,
@@ -60,6 +67,7 @@ def seal_holdout(
         return _notebook(rows, size)
     if how != "stratified":
         raise UsageError(f"expected --holdout-split stratified or notebook, got {how!r}")
+    rows = rows if usable is None else rows[usable[rows]]
     room = max(len(rows) - 2, 0)
     wanted = min(int(len(rows) * HOLDOUT_SHARE), HOLDOUT_MOST, room) if size is None else size
     if not 0 <= wanted <= room:

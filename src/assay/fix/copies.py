@@ -20,6 +20,13 @@ CLOSER = 0.6
 """A copy lies at most this share of the usual spacing away. On the course data, of random pairs looked at,
 47 of 48 below 0.55 were one picture, 23 of 24 from 0.55 to 0.6, about 19 of 24 from 0.6 to 0.65."""
 
+VARIED = 20.0
+"""Ways in which photographs vary, in features; the course data's do in 21. Where pictures vary in fewer ways,
+such as drawings of digits in 11, strangers come closer."""
+
+LEAST_VARIED = 8.0
+"""Frames of one film vary in one or two ways, and are copies."""
+
 DENSEST = 0.01
 """Share of the images whose spacing is not believed: a picture with many copies is surrounded by them."""
 
@@ -40,8 +47,21 @@ class Copies:
     """Cosine of the weakest link that holds the group together, [-1, 1]."""
 
 
+def closer_of(dimension: float) -> float:
+    """The share of the spacing within which two images are copies, at most ``CLOSER``.
+
+    Of twenty strangers within the spacing, ``20 * s ** dimension`` are within the share ``s`` of it. They
+    are to be as rare as on the course data, whatever the pictures.
+
+    Parameters
+    ----------
+    dimension : see ``Surroundings``
+    """
+    return float(CLOSER ** max(1.0, VARIED / max(dimension, LEAST_VARIED)))
+
+
 def find_copies(
-    directions: Matrix, contents: Sequence[bytes | None], spacing: Weights, closer: float = CLOSER
+    directions: Matrix, contents: Sequence[bytes | None], spacing: Weights, closer: float
 ) -> tuple[Copies, ...]:
     """All groups of copies, the largest first, then by their first image.
 
@@ -50,7 +70,7 @@ def find_copies(
     directions : (N, D) unit vectors, one or more
     contents : digest of each image's bytes; None where it is not known
     spacing : see ``Surroundings``
-    closer : the share of the spacing within which two images are copies, above 0
+    closer : the share of the spacing within which two images are copies, above 0; see ``closer_of``
     """
     first_of = _first_equal(directions, contents)
     singles = np.flatnonzero(first_of == np.arange(len(first_of)))

@@ -31,6 +31,9 @@ class Surroundings:
     """The sampled images most like each one, itself aside, the most alike first."""
     spacing: Weights
     """Distance, in [0, 2], to about the 20th nearest of all images: what is close here."""
+    dimension: float
+    """Of the images around each one, at the median: the number of ways in which they vary, above 0. The
+    share ``s`` of a distance holds about ``s ** dimension`` of the images within that distance."""
 
 
 def surround(features: Matrix, seed: int = 0) -> Surroundings:
@@ -60,7 +63,8 @@ def surround(features: Matrix, seed: int = 0) -> Surroundings:
         order = np.argsort(-found, axis=1, kind="stable")
         nearest[rows] = sample[np.take_along_axis(best, order, axis=1)]
         cosines[rows] = np.take_along_axis(found, order, axis=1)
-    return Surroundings(directions, nearest, distance(cosines[:, _rank(n, size) - 1]))
+    apart = distance(cosines)
+    return Surroundings(directions, nearest, apart[:, _rank(n, size) - 1], _dimension(apart))
 
 
 def standardise(
@@ -96,6 +100,22 @@ def distance(cosine: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
     """Between the ends of two unit vectors, in [0, 2]."""
     apart: Float[np.ndarray, "..."] = np.sqrt(np.maximum(2.0 - 2.0 * cosine, 0.0))
     return apart
+
+
+def _dimension(apart: Float[np.ndarray, "N k"]) -> float:
+    """From how much farther twice as many neighbours reach (Farahmand, Szepesvári and Audibert 2007).
+
+    Infinite where there are too few neighbours to tell, or none farther than others.
+    """
+    kept = apart.shape[1]
+    if kept < NEAREST:
+        return np.inf
+    near, far = apart[:, kept // 2 - 1], apart[:, -1]
+    spread = far > near
+    if not spread.any():
+        return np.inf
+    growth = np.log(far[spread] / np.maximum(near[spread], 1e-6))
+    return float(np.log(2.0) / np.median(growth))
 
 
 def _rank(n: int, size: int) -> int:

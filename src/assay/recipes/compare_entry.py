@@ -180,7 +180,9 @@ def make_task(entry: Entry, dataset: Dataset, say: Say, progress: Progress) -> T
 def held_rows(options: CompareOptions, dataset: Dataset) -> np.ndarray:
     """The rows that are held out, ascending."""
     run = options.run
-    return seal_holdout(dataset.trusted, size=run.holdout, how=run.holdout_split, seed=run.seed).holdout
+    return seal_holdout(
+        dataset.trusted, dataset.usable, size=run.holdout, how=run.holdout_split, seed=run.seed
+    ).holdout
 
 
 def _save(entry: Entry, trained: Trained) -> None:

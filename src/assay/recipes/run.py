@@ -105,7 +105,11 @@ def _ask(
     with watch.stage("read"):
         dataset = read_dataset(images, options.read)
         split = seal_holdout(
-            dataset.trusted, size=options.holdout, how=options.holdout_split, seed=options.seed
+            dataset.trusted,
+            dataset.usable,
+            size=options.holdout,
+            how=options.holdout_split,
+            seed=options.seed,
         )
     if options.effort != "fast":
         check_enough(len(split.fit))
