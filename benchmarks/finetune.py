@@ -74,13 +74,15 @@ def run(asked: argparse.Namespace, out: Path, cache: Path) -> dict[str, Any]:
         more += ["--student-size", asked.student_size]
     environment = {**os.environ, "ASSAY_CACHE": str(cache), "ASSAY_OFFLINE": "1"}
     command = [str(ASSAY), *map(str, (*words, *more))]
+    begun = (out / "run.json").is_file()
     printed = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True, text=True).stdout
     spent = resource.getrusage(resource.RUSAGE_CHILDREN)
     found, record = json.loads(printed), json.loads((out / "run.json").read_text())
     return {
         "stages_s": record["seconds"],
         # Of all cores together: on a machine that others share, half of it is what two idle cores would take.
-        "processor_s": round(spent.ru_utime + spent.ru_stime, 1),
+        # What an earlier process spent on the run is not known.
+        "processor_s": None if begun else round(spent.ru_utime + spent.ru_stime, 1),
         "fine_tuning": record.get("fine_tuning"),
         "cost": found["cost"],
         "labels": found["labels"],

@@ -3,7 +3,6 @@
 import csv
 import json
 import shutil
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -211,7 +210,7 @@ def test_the_holdout_teaches_nothing(fine, tmp_path, monkeypatch):
     """With all its labels wrong, trusted and given, noise and model are the same to the byte."""
     split = seal_holdout(read_dataset(fine.images, fine.options.read).trusted)
     # The labels that it is stratified by change.
-    monkeypatch.setattr(sys.modules["assay.recipes.run"], "seal_holdout", lambda *_, **__: split)
+    monkeypatch.setattr("assay.recipes.options.seal_holdout", lambda *_, **__: split)
     data, wrong = tmp_path / "data", {"ash": "birch", "birch": "cedar", "cedar": "ash"}
     shutil.copytree(fine.images.parent, data)
     held = {fine.result.dataset.names[row] for row in split.holdout}

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 
 from assay._types import UNKNOWN, Labels, Mask, Matrix, same_length
 from assay.fix.class_pairs import ClassPair, confused_labels, look_alikes, votes
-from assay.fix.copies import Copies, closer_of, find_copies
+from assay.fix.copies import Copies, find_copies
 from assay.fix.off_topic import SHARE, OffTopic, find_off_topic
 from assay.fix.surroundings import Surroundings, standardise, surround
 
@@ -109,7 +109,7 @@ def audit(subject: Subject, *, share: float = SHARE, seed: int = 0) -> Audit:
     features = standardise([view[rows] for view in subject.views])
     contents = [subject.contents[row] for row in rows.tolist()]
     around = surround(features, seed)
-    local = find_copies(around.directions, contents, around.spacing, closer_of(around.dimension))
+    local = find_copies(around.directions, contents, around.spacing, around.dimension)
     groups = tuple(replace(group, rows=tuple(rows[list(group.rows)].tolist())) for group in local)
     return Audit(
         copies=groups,

@@ -51,7 +51,7 @@ def closer_of(dimension: float) -> float:
     """The share of the spacing within which two images are copies, at most ``CLOSER``.
 
     Of twenty strangers within the spacing, ``20 * s ** dimension`` are within the share ``s`` of it. They
-    are to be as rare as on the course data, whatever the pictures.
+    are to be as rare as where pictures vary in ``VARIED`` ways.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ def closer_of(dimension: float) -> float:
 
 
 def find_copies(
-    directions: Matrix, contents: Sequence[bytes | None], spacing: Weights, closer: float
+    directions: Matrix, contents: Sequence[bytes | None], spacing: Weights, dimension: float
 ) -> tuple[Copies, ...]:
     """All groups of copies, the largest first, then by their first image.
 
@@ -69,13 +69,12 @@ def find_copies(
     ----------
     directions : (N, D) unit vectors, one or more
     contents : digest of each image's bytes; None where it is not known
-    spacing : see ``Surroundings``
-    closer : the share of the spacing within which two images are copies, above 0; see ``closer_of``
+    spacing, dimension : see ``Surroundings``
     """
     first_of = _first_equal(directions, contents)
     singles = np.flatnonzero(first_of == np.arange(len(first_of)))
     least = max(np.quantile(spacing, DENSEST), CROWDED * np.median(spacing))
-    reach = closer * np.maximum(spacing[singles], least)
+    reach = closer_of(dimension) * np.maximum(spacing[singles], least)
     # Equal features are copies however dense the place; float32 loses that much.
     limit = np.minimum(1.0 - reach**2 / 2, 1.0 - 1e-5).astype(np.float32)
     pairs = close_pairs(directions[singles], limit)

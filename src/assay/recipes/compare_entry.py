@@ -15,7 +15,6 @@ from assay._errors import OtherRunError
 from assay._types import UNKNOWN, Progress
 from assay.data.dataset import Dataset
 from assay.data.read import read_dataset
-from assay.data.split import seal_holdout
 from assay.data.write_rows import write_rows
 from assay.embed.weights import file_digest
 from assay.measure import Stopwatch, peak_memory_bytes
@@ -179,10 +178,7 @@ def make_task(entry: Entry, dataset: Dataset, say: Say, progress: Progress) -> T
 
 def held_rows(options: CompareOptions, dataset: Dataset) -> np.ndarray:
     """The rows that are held out, ascending."""
-    run = options.run
-    return seal_holdout(
-        dataset.trusted, dataset.usable, size=run.holdout, how=run.holdout_split, seed=run.seed
-    ).holdout
+    return options.run.split(dataset).holdout
 
 
 def _save(entry: Entry, trained: Trained) -> None:

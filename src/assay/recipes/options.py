@@ -9,8 +9,8 @@ from typing import Any, TypedDict
 from platformdirs import user_cache_path
 
 from assay._errors import UsageError
-from assay.data.dataset import ReadOptions
-from assay.data.split import VERSION
+from assay.data.dataset import Dataset, ReadOptions
+from assay.data.split import VERSION, Split, seal_holdout
 from assay.embed.backbone import DEFAULT_BACKBONE, DEFAULT_SIZE
 from assay.embed.weights import file_digest
 
@@ -119,6 +119,17 @@ class RunOptions:
         ):
             if not holds:
                 raise UsageError(message)
+
+    def split(self, dataset: Dataset) -> Split:
+        """Which trusted images are sealed, and which may be learned from.
+
+        Raises
+        ------
+        UsageError : too few trusted images for such a holdout
+        """
+        return seal_holdout(
+            dataset.trusted, dataset.usable, size=self.holdout, how=self.holdout_split, seed=self.seed
+        )
 
     def settings(self) -> dict[str, Any]:
         """What changes the result besides the labels, as JSON has it; kept in run.json to be compared."""

@@ -7,7 +7,6 @@ from typing import Any
 from assay._errors import DataError, UsageError
 from assay._types import Progress, silent
 from assay.data.read import read_dataset
-from assay.data.split import seal_holdout
 from assay.measure import Stopwatch
 from assay.predict.export import check_can_export
 from assay.recipes.aside import check_enough
@@ -104,13 +103,7 @@ def _ask(
         raise UsageError(f"{out}: expected a folder outside {images}, where results would count as images")
     with watch.stage("read"):
         dataset = read_dataset(images, options.read)
-        split = seal_holdout(
-            dataset.trusted,
-            dataset.usable,
-            size=options.holdout,
-            how=options.holdout_split,
-            seed=options.seed,
-        )
+        split = options.split(dataset)
     if options.effort != "fast":
         check_enough(len(split.fit))
     settings, data = options.settings(), data_facts(dataset)

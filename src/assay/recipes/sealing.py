@@ -11,7 +11,7 @@ from assay.data.contents import check_conflicting_trusted
 from assay.data.dataset import Dataset
 from assay.data.split import Split, folds
 from assay.embed.images import Features
-from assay.fix.copies import closer_of, find_copies
+from assay.fix.copies import find_copies
 from assay.fix.surroundings import standardise, surround, unit_rows
 from assay.recipes.aside import Group, draw_judges
 from assay.recipes.assay import Labelled
@@ -100,15 +100,14 @@ def _copies(features: Features, usable: Mask, seed: int, mirrored: Mirrored | No
     views, more = [view[rows] for view in features.views], mirrored.features if mirrored else None
     standard = standardise(views, more)
     around = surround(standard[: len(rows)], seed)
-    closer = closer_of(around.dimension)
     if mirrored is None:
-        found = find_copies(around.directions, contents, around.spacing, closer)
+        found = find_copies(around.directions, contents, around.spacing, around.dimension)
         return [rows[list(copies.rows)] for copies in found]
     # A mirror is a picture of its own, in the surroundings of its image.
     directions = np.concatenate([around.directions, unit_rows(standard[len(rows) :])])
     spacing = np.concatenate([around.spacing, around.spacing[np.searchsorted(rows, mirrored.rows)]])
     shown, unknown = np.concatenate([rows, mirrored.rows]), [None] * len(mirrored.rows)
-    found = find_copies(directions, [*contents, *unknown], spacing, closer)
+    found = find_copies(directions, [*contents, *unknown], spacing, around.dimension)
     return _merged([shown[list(copies.rows)] for copies in found])
 
 
