@@ -32,7 +32,7 @@ from assay.learn.threads import one_thread_each
 PARTS = 2
 """Into which a batch is cut; the parts decide the order in which gradients are summed."""
 
-AT_ONCE = 300_000
+AT_ONCE = 600_000
 """Pixels that go through a student together on a processor: their maps stay in its cache."""
 
 

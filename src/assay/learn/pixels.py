@@ -1,7 +1,7 @@
 """Squares of bytes or augmented numbers to what a network takes."""
 
 from functools import cache
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -29,13 +29,18 @@ def to_pixels(backbone: TimmBackbone) -> ToPixels:
     """
     mean, std = torch.tensor(backbone.mean), torch.tensor(backbone.std)
     factor, offset, sharp = 1 / (255 * std), mean / std, backbone.interpolation == "sharp"
+    bounds: tuple[Any, Any] = -offset, 255 * factor - offset
+    if len({*zip(backbone.mean, backbone.std, strict=True)}) == 1:
+        # One number for all channels takes a tenth of the time.
+        bounds = float(bounds[0][0]), float(bounds[1][0])
 
     def convert(images: Float[np.ndarray, "B S S 3"], windows: Windows | None = None) -> torch.Tensor:
-        pixels = torch.from_numpy(images)
+        # Normalised while they are small, which is the same: what resizes weighs pixels by one in all.
+        pixels = torch.from_numpy(images) * factor - offset
         if windows is not None or pixels.shape[1] != backbone.size:
             pixels = resized(pixels, backbone.size, windows, sharp=sharp)
-        # A new tensor, whether it was resized or not; in the order of memory that networks want.
-        return pixels.clamp(0, 255).mul_(factor).sub_(offset).permute(0, 3, 1, 2)
+        # In the order of memory that networks want.
+        return pixels.clamp_(*bounds).permute(0, 3, 1, 2)
 
     return convert
 

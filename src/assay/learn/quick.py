@@ -1,123 +1,200 @@
-"""Depthwise convolutions that learn quickly on a processor.
+"""Blocks that learn quickly on a processor: convolution, batch norm and rectifier as one function.
 
-oneDNN has quick kernels for the gradient of 3 × 3 depthwise filters that go step by step, and none for 5 × 5
-ones: those take a sixth of a step, and in bfloat16 four to seven times as long. A 5 × 5 gradient is four
-3 × 3 ones, one at each corner of the filter, of the same maps seen through shifted windows; so it is put
-together here. Filters that skip places are quick in float32 only.
+A batch norm that keeps its statistics is a factor and a sum for each channel, so it is folded into the
+filters at each step and costs no pass over the maps, neither forth nor back: the gradients of its numbers
+come from those of the folded filters. What is left is multiplication, done as it is quickest here:
+
+- 1 × 1 convolutions as products of matrices, which take half as long as oneDNN's convolutions and their
+  gradients on a processor with AMX;
+- the gradients of depthwise convolutions as ``learn.depthwise`` has them.
+
+What it saves is in benchmarks/LOG.md.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from timm.layers.conv2d_same import Conv2dSame
-from timm.layers.padding import pad_same
+from timm.layers.norm_act import BatchNormAct2d
+from timm.models._efficientnet_blocks import InvertedResidual
 from torch import nn
 from torch.nn import functional
 
-CORNERS = (0, 2)
-"""Where a 3 × 3 filter begins inside a 5 × 5 one; the middle belongs to all four."""
+from assay.learn.depthwise import Pair, depthwise_gradients
+
+RECTIFIERS: dict[type[nn.Module], tuple[float, float]] = {
+    nn.ReLU: (0.0, float("inf")),
+    nn.ReLU6: (0.0, 6.0),
+}
+"""Between what they keep their maps; other activations run by themselves."""
 
 
 def hasten(network: nn.Module) -> None:
-    """Give the depthwise convolutions of ``network`` a quick gradient, in place.
+    """Let the inverted residual blocks of ``network`` learn quickly, in place.
 
-    They are the same layers, and where they do not learn they run as before.
+    They hold the same layers, and where they do not learn they run as before.
     """
-    for layer in network.modules():
-        if not isinstance(layer, nn.Conv2d) or layer.dilation != (1, 1):
-            continue
-        if layer.groups == layer.in_channels == layer.out_channels:
-            if type(layer) is Conv2dSame:
-                layer.__class__ = SameDepthwise
-            elif type(layer) is nn.Conv2d and layer.kernel_size == (5, 5) and layer.padding == (2, 2):
-                layer.__class__ = Depthwise
+    for module in network.modules():
+        if type(module) is InvertedResidual and _is_plain(module):
+            module.__class__ = QuickResidual
 
 
-class Depthwise(nn.Conv2d):
-    """A 5 × 5 depthwise convolution whose filters have their gradient quickly."""
+def _is_plain(block: Any) -> bool:
+    """Whether the block's layers are those that ``QuickResidual`` multiplies."""
+    convolutions = block.conv_pw, block.conv_dw, block.conv_pwl
+    return (
+        block.conv_s2d is None
+        and all(map(_is_plain_convolution, convolutions))
+        and all(map(_is_plain_norm, (block.bn1, block.bn2, block.bn3)))
+        and all(map(_is_flat, (block.conv_pw, block.conv_pwl)))
+        and _is_depthwise(block.conv_dw)
+    )
+
+
+def _is_plain_convolution(layer: Any) -> bool:
+    told = layer.bias, layer.dilation, layer.padding_mode
+    return type(layer) in (nn.Conv2d, Conv2dSame) and told == (None, (1, 1), "zeros")
+
+
+def _is_plain_norm(layer: Any) -> bool:
+    if type(layer) is not BatchNormAct2d or type(layer.drop) is not nn.Identity:
+        return False
+    return layer.affine and layer.track_running_stats
+
+
+def _is_flat(layer: nn.Conv2d) -> bool:
+    told = layer.kernel_size, layer.stride, layer.padding, layer.groups
+    return told == ((1, 1), (1, 1), (0, 0), 1)
+
+
+def _is_depthwise(layer: nn.Conv2d) -> bool:
+    channels = {layer.groups, layer.in_channels, layer.out_channels}
+    return len(channels) == 1 and layer.groups > 1 and layer.stride in ((1, 1), (2, 2))
+
+
+class QuickResidual(InvertedResidual):
+    """Timm's block, whose batch norms keep their statistics while it learns."""
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
-        """Maps (B, C, H, W)."""
-        return _learning(maps, self, 2) if _slow(self, maps) else super().forward(maps)
-
-
-class SameDepthwise(Conv2dSame):
-    """A depthwise convolution that is padded as TensorFlow pads; it learns in its filters' own dtype."""
-
-    def forward(self, maps: torch.Tensor) -> torch.Tensor:
-        """Maps (B, C, H, W)."""
-        maps = maps.to(self.weight.dtype) if self.training else maps
-        if _slow(self, maps) and self.kernel_size == (5, 5):
-            return _learning(pad_same(maps, [5, 5], [*self.stride]), self, 0)
-        with torch.autocast(maps.device.type, enabled=False):
+        """Maps (B, C, H, W); under autocast in its dtype."""
+        me: Any = self
+        kind = maps.device.type
+        if not self.training or me.bn1.training or kind != "cpu":
             plain: torch.Tensor = super().forward(maps)  # type: ignore[no-untyped-call]  # timm's
-        return plain
+            return plain
+        maps = maps.to(torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else maps.dtype)
+        seen = me.se(me.aa(_normed(_normed(maps, me.conv_pw, me.bn1), me.conv_dw, me.bn2)))
+        found = _normed(seen.to(maps.dtype), me.conv_pwl, me.bn3)
+        return me.drop_path(found) + maps if me.has_skip else found
 
 
-def _slow(layer: nn.Module, maps: torch.Tensor) -> bool:
-    """Whether its gradient is wanted, where torch's own is slow."""
-    return layer.training and maps.device.type == "cpu"
+@dataclass(frozen=True)
+class _Fixed:
+    """What does not learn of a convolution and the norm after it."""
+
+    flat: bool
+    """Filters of one place, that see all channels; else depthwise ones."""
+    stride: Pair
+    padding: Pair
+    mean: torch.Tensor
+    """(C,)"""
+    rate: torch.Tensor
+    """(C,) one over the deviation."""
+    bounds: tuple[float, float] | None
+    """Of the rectifier; None if there is none."""
 
 
-def _learning(maps: torch.Tensor, layer: nn.Conv2d, padding: int) -> torch.Tensor:
-    weight: torch.Tensor = layer.weight.to(maps.dtype)
-    apply: Any = _FromCorners.apply
-    with torch.autocast(maps.device.type, enabled=False):
-        found: torch.Tensor = apply(maps, weight, layer.stride, padding)
-    return found if layer.bias is None else found + layer.bias.to(maps.dtype)[:, None, None]
+def _normed(maps: torch.Tensor, convolution: Any, norm: Any) -> torch.Tensor:
+    """Maps after both layers and the norm's activation."""
+    maps, padding = _padded(maps, convolution)
+    rate, bounds = torch.rsqrt(norm.running_var + norm.eps), RECTIFIERS.get(type(norm.act))
+    fixed = _Fixed(convolution.groups == 1, convolution.stride, padding, norm.running_mean, rate, bounds)
+    apply: Any = _Normed.apply
+    found: torch.Tensor = apply(maps, convolution.weight, norm.weight, norm.bias, fixed)
+    return found if bounds else norm.act(found)
 
 
-class _FromCorners(torch.autograd.Function):
-    """Maps (B, C, H, W), filters (C, 1, 5, 5), stride and padding to maps."""
+def _padded(maps: torch.Tensor, convolution: Any) -> tuple[torch.Tensor, Pair]:
+    """The maps, padded where TensorFlow pads one side by more than the other, and what is left to pad."""
+    if not isinstance(convolution, Conv2dSame):
+        return maps, convolution.padding
+    sides = zip(maps.shape[2:], convolution.kernel_size, convolution.stride, strict=True)
+    high, wide = (max((-(-side // step) - 1) * step + window - side, 0) for side, window, step in sides)
+    if high % 2 == wide % 2 == 0:
+        return maps, (high // 2, wide // 2)
+    border = (wide // 2, wide - wide // 2, high // 2, high - high // 2)
+    return functional.pad(maps, border), (0, 0)
+
+
+class _Normed(torch.autograd.Function):
+    """Maps (B, C, H, W), filters (D, C, 1, 1) or depthwise (C, 1, k, k), gain and offset of the norm (D,)."""
 
     @staticmethod
     def forward(
-        ctx: Any, maps: torch.Tensor, weight: torch.Tensor, stride: Any, padding: int
+        ctx: Any,
+        maps: torch.Tensor,
+        filters: torch.Tensor,
+        gain: torch.Tensor,
+        offset: torch.Tensor,
+        fixed: _Fixed,
     ) -> torch.Tensor:
-        ctx.save_for_backward(maps, weight)
-        ctx.stride, ctx.padding = stride, padding
-        return functional.conv2d(maps, weight, stride=stride, padding=padding, groups=len(weight))
+        scale = gain * fixed.rate
+        folded = (filters * scale[:, None, None, None]).to(maps.dtype)
+        shift = (offset - fixed.mean * scale).to(maps.dtype)
+        if fixed.flat:
+            found = _flat_product(maps, folded.flatten(1).t(), shift)
+        else:
+            found = functional.conv2d(maps, folded, shift, fixed.stride, fixed.padding, groups=len(folded))
+        if fixed.bounds:
+            found.clamp_(*fixed.bounds)
+        ctx.fixed = fixed
+        ctx.save_for_backward(maps, filters, folded, scale, found if fixed.bounds else None)
+        return found
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> Any:
-        maps, weight = ctx.saved_tensors
-        of_maps = of_weight = None
-        if ctx.needs_input_grad[0]:
-            of_maps = _gradient(gradient, maps, weight, ctx.stride, ctx.padding, of_weight=False)
-        if ctx.needs_input_grad[1]:
-            reach = ctx.padding
-            padded = functional.pad(maps, (reach, reach, reach, reach)) if reach else maps
-            of_weight = _from_corners(gradient, padded, weight, ctx.stride)
-        return of_maps, of_weight, None, None
+        maps, filters, folded, scale, found = ctx.saved_tensors
+        fixed: _Fixed = ctx.fixed
+        if fixed.bounds:
+            gradient = torch.ops.aten.hardtanh_backward(gradient, found, *fixed.bounds)
+        if fixed.flat:
+            of_maps, of_folded = _flat_gradients(gradient, maps, folded, of_maps=ctx.needs_input_grad[0])
+        else:
+            of_maps, of_folded = depthwise_gradients(gradient, maps, folded, fixed.stride, fixed.padding)
+        of_shift = gradient.sum((0, 2, 3), dtype=filters.dtype)
+        of_folded = of_folded.to(filters.dtype)
+        # scale = gain · rate and shift = offset - mean · scale.
+        of_gain = fixed.rate * ((of_folded * filters).sum((1, 2, 3)) - fixed.mean * of_shift)
+        return of_maps, of_folded * scale[:, None, None, None], of_gain, of_shift, None
 
 
-def _from_corners(
-    gradient: torch.Tensor, padded: torch.Tensor, weight: torch.Tensor, stride: tuple[int, int]
+def _flat(maps: torch.Tensor) -> torch.Tensor:
+    """(B, C, H, W) to (B · H · W, C): no copy of maps whose channels lie together."""
+    return maps.permute(0, 2, 3, 1).flatten(0, 2)
+
+
+def _flat_product(
+    maps: torch.Tensor, matrix: torch.Tensor, shift: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """The gradient of the filters, (C, 1, 5, 5)."""
-    found, small = torch.empty_like(weight), weight[:, :, :3, :3].contiguous()
-    height, width = ((n - 1) * step + 3 for n, step in zip(gradient.shape[2:], stride, strict=True))
-    for top in CORNERS:
-        for left in CORNERS:
-            window = padded[:, :, top : top + height, left : left + width]
-            corner = _gradient(gradient, window, small, stride, 0, of_weight=True)
-            found[:, :, top : top + 3, left : left + 3] = corner
+    """Maps (B, C, H, W) times a matrix (C, D), the shift (D,) added: (B, D, H, W)."""
+    shape = (len(maps), matrix.shape[1], *maps.shape[2:])
+    # No view of the product: activations that work in place could not change it.
+    found = torch.empty(shape, dtype=maps.dtype, memory_format=torch.channels_last)
+    if shift is None:
+        torch.mm(_flat(maps), matrix, out=_flat(found))
+    else:
+        torch.addmm(shift, _flat(maps), matrix, out=_flat(found))
     return found
 
 
-def _gradient(
-    gradient: torch.Tensor,
-    maps: torch.Tensor,
-    weight: torch.Tensor,
-    stride: tuple[int, int],
-    padding: int,
-    *,
-    of_weight: bool,
-) -> torch.Tensor:
-    """As torch has it, of a depthwise convolution: of its filters, or else of its maps."""
-    found = torch.ops.aten.convolution_backward(
-        gradient, maps, weight, None, stride, [padding] * 2, [1, 1], False, [0, 0], len(weight),
-        [not of_weight, of_weight, False],
-    )  # fmt: skip  # the operator's thirteen arguments in two rows
-    wanted: torch.Tensor = found[1 if of_weight else 0]
-    return wanted
+def _flat_gradients(
+    gradient: torch.Tensor, maps: torch.Tensor, filters: torch.Tensor, *, of_maps: bool
+) -> tuple[torch.Tensor | None, torch.Tensor]:
+    """Of the maps, if they are asked for, and of the filters (D, C, 1, 1)."""
+    left, right = _flat(gradient), _flat(maps)
+    # The smaller side first: twice as quick as the other way round.
+    narrows = len(filters) <= filters.shape[1]
+    of_filters = left.t() @ right if narrows else (right.t() @ left).t()
+    found = _flat_product(gradient, filters.flatten(1)) if of_maps else None
+    return found, of_filters.reshape(filters.shape)
