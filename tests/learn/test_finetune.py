@@ -21,6 +21,7 @@ from assay.learn.checkpoint import read_checkpoint  # noqa: E402  # the same
 from assay.learn.finetune import Lesson, Stage, fine_tune  # noqa: E402  # the same
 from assay.learn.loop import Material, Tuning, gradients_of, one_cycle  # noqa: E402  # the same
 from assay.learn.pixels import to_pixels  # noqa: E402  # the same
+from assay.learn.quick import QuickResidual  # noqa: E402  # the same
 from assay.learn.scoring import features_of, score  # noqa: E402  # the same
 from assay.learn.student import Student, copies_of, put  # noqa: E402  # the same
 
@@ -248,6 +249,9 @@ def test_a_quick_front_is_the_front(lesson, backbones):
         before = student(pixels)
         student.quicken(backbones[32].plan, 32)
         assert torch.allclose(student(pixels), before, rtol=1e-3, atol=1e-3)
+    # What fuses its layers knows no others.
+    assert not any(isinstance(module, QuickResidual) for module in student.front().modules())
+    assert sum(isinstance(module, QuickResidual) for module in student.modules()) > 1
     student.train()(pixels).sum().backward()
     assert all(number.grad is not None for number in student.learning())
 

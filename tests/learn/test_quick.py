@@ -1,4 +1,4 @@
-"""Quick blocks have torch's own answers and gradients."""
+"""Quick blocks and depthwise convolutions have torch's own answers and gradients."""
 
 from copy import deepcopy
 from functools import partial
@@ -12,6 +12,7 @@ from timm.layers import GroupNormAct, SqueezeExcite  # noqa: E402  # only where 
 from timm.models._efficientnet_blocks import InvertedResidual  # noqa: E402  # the same
 from torch import nn  # noqa: E402  # the same
 
+from assay.learn.depthwise import QuickDepthwise  # noqa: E402  # the same
 from assay.learn.quick import QuickResidual, hasten  # noqa: E402  # the same
 
 BLOCKS = {
@@ -87,6 +88,40 @@ def test_gradients_are_torchs(name, size):
         assert one.dtype == other.dtype
         assert one.shape == other.shape
         assert torch.allclose(one, other, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 3), (7, 8)])
+@pytest.mark.parametrize("told", [{}, {"bias": False}, {"stride": 2}], ids=str)
+def test_filters_five_wide_are_quick_on_their_own_too(told, size):
+    """In blocks of other families: their gradients are torch's."""
+    torch.manual_seed(0)
+    plain = nn.Conv2d(4, 4, 5, padding=2, groups=4, **told).double()
+    quick = hastened(plain)
+    assert type(quick) is QuickDepthwise
+    maps = torch.randn((3, 4, *size), dtype=torch.float64)
+    for one, other in zip(learned(plain, maps), learned(quick, maps), strict=True):
+        assert torch.allclose(one, other, rtol=1e-9, atol=1e-9)
+    assert torch.equal(plain.eval()(maps), quick.eval()(maps))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert quick.train()(maps.float()).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.Conv2d(4, 8, 5, padding=2, groups=4),
+        nn.Conv2d(4, 4, 5, padding=2),
+        nn.Conv2d(4, 4, 5, padding="same", groups=4),
+        nn.Conv2d(4, 4, 5, dilation=2, groups=4),
+        nn.Conv2d(4, 4, 5, stride=3, groups=4),
+        nn.Conv2d(4, 4, 3, groups=4),
+        nn.Conv2d(4, 4, 5, padding=2, padding_mode="reflect", groups=4),
+    ],
+    ids=str,
+)
+def test_other_convolutions_are_left_alone(layer):
+    """More channels out than in, not depthwise, padded by a word, holes, long steps, 3 x 3, mirrors."""
+    assert type(hastened(layer)) is nn.Conv2d
 
 
 def test_maps_that_need_no_gradient_get_none():

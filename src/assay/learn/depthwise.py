@@ -1,12 +1,15 @@
 """Gradients of depthwise convolutions, as they are quickest on a processor.
 
-oneDNN has quick kernels for the gradient of depthwise filters up to three wide, and takes ten to sixty times
-as long for wider ones. A filter five wide is therefore taken as its first three and its last three columns.
-The gradient of the maps is a convolution too, with the filters turned around, which takes half the time of
-what torch calls for it.
+oneDNN has quick kernels for the gradient of depthwise filters up to three wide, and takes ten times as long
+for wider ones in float32, and sixty times in bfloat16. A filter five wide is therefore taken as its first
+three and its last three columns. The gradient of the maps is a convolution too, with the filters turned
+around, which takes half the time of what torch calls for it.
 """
 
+from typing import Any
+
 import torch
+from torch import nn
 from torch.nn import functional
 
 Pair = tuple[int, int]
@@ -14,6 +17,43 @@ Pair = tuple[int, int]
 
 HALF = 3
 """Columns whose gradient is taken at a time; the middle one of five belongs to both halves."""
+
+
+def is_depthwise(layer: nn.Conv2d) -> bool:
+    """Whether each channel has filters of its own, of a kind whose gradients are taken here."""
+    channels = {layer.groups, layer.in_channels, layer.out_channels}
+    steps = layer.stride in ((1, 1), (2, 2)) and layer.dilation == (1, 1)
+    return len(channels) == 1 and layer.groups > 1 and steps and layer.padding_mode == "zeros"
+
+
+class QuickDepthwise(nn.Conv2d):
+    """A depthwise convolution on its own, outside the blocks that ``learn.quick`` knows."""
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        """Maps (B, C, H, W); under autocast in its dtype."""
+        kind = maps.device.type
+        if not self.training or kind != "cpu":
+            return super().forward(maps)
+        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else maps.dtype
+        apply: Any = _Depthwise.apply
+        found: torch.Tensor = apply(maps.to(dtype), self.weight.to(dtype), self.stride, self.padding)
+        return found if self.bias is None else found + self.bias.to(dtype)[:, None, None]
+
+
+class _Depthwise(torch.autograd.Function):
+    """Maps (B, C, H, W) and filters (C, 1, k, k), stride and padding, to maps."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, maps: torch.Tensor, filters: torch.Tensor, stride: Pair, padding: Pair
+    ) -> torch.Tensor:
+        ctx.save_for_backward(maps, filters)
+        ctx.places = stride, padding
+        return functional.conv2d(maps, filters, None, stride, padding, groups=len(filters))
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> Any:
+        return *depthwise_gradients(gradient, *ctx.saved_tensors, *ctx.places), None, None
 
 
 def depthwise_gradients(

@@ -35,7 +35,7 @@ def to_pixels(backbone: TimmBackbone) -> ToPixels:
         bounds = float(bounds[0][0]), float(bounds[1][0])
 
     def convert(images: Float[np.ndarray, "B S S 3"], windows: Windows | None = None) -> torch.Tensor:
-        # Normalised while they are small, which is the same: what resizes weighs pixels by one in all.
+        # Normalised before most are enlarged, which is the same: what resizes weighs pixels by one in all.
         pixels = torch.from_numpy(images) * factor - offset
         if windows is not None or pixels.shape[1] != backbone.size:
             pixels = resized(pixels, backbone.size, windows, sharp=sharp)

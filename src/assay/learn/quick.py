@@ -1,8 +1,8 @@
 """Blocks that learn quickly on a processor: convolution, batch norm and rectifier as one function.
 
 A batch norm that keeps its statistics is a factor and a sum for each channel, so it is folded into the
-filters at each step and costs no pass over the maps, neither forth nor back: the gradients of its numbers
-come from those of the folded filters. What is left is multiplication, done as it is quickest here:
+filters at each step and costs no pass of its own over the maps: the gradients of its numbers come from those
+of the folded filters. What is left is multiplication, done as it is quickest here:
 
 - 1 × 1 convolutions as products of matrices, which take half as long as oneDNN's convolutions and their
   gradients on a processor with AMX;
@@ -21,7 +21,7 @@ from timm.models._efficientnet_blocks import InvertedResidual
 from torch import nn
 from torch.nn import functional
 
-from assay.learn.depthwise import Pair, depthwise_gradients
+from assay.learn.depthwise import Pair, QuickDepthwise, depthwise_gradients, is_depthwise
 
 RECTIFIERS: dict[type[nn.Module], tuple[float, float]] = {
     nn.ReLU: (0.0, float("inf")),
@@ -31,13 +31,22 @@ RECTIFIERS: dict[type[nn.Module], tuple[float, float]] = {
 
 
 def hasten(network: nn.Module) -> None:
-    """Let the inverted residual blocks of ``network`` learn quickly, in place.
+    """Let inverted residual blocks of ``network`` learn quickly, and other 5 × 5 depthwise layers; in place.
 
     They hold the same layers, and where they do not learn they run as before.
     """
+    inside = set[nn.Module]()
     for module in network.modules():
         if type(module) is InvertedResidual and _is_plain(module):
             module.__class__ = QuickResidual
+            inside.update(module.modules())
+    for layer in network.modules():
+        if type(layer) is nn.Conv2d and layer not in inside and _is_wide(layer):
+            layer.__class__ = QuickDepthwise
+
+
+def _is_wide(layer: nn.Conv2d) -> bool:
+    return layer.kernel_size == (5, 5) and isinstance(layer.padding, tuple) and is_depthwise(layer)
 
 
 def _is_plain(block: Any) -> bool:
@@ -48,7 +57,7 @@ def _is_plain(block: Any) -> bool:
         and all(map(_is_plain_convolution, convolutions))
         and all(map(_is_plain_norm, (block.bn1, block.bn2, block.bn3)))
         and all(map(_is_flat, (block.conv_pw, block.conv_pwl)))
-        and _is_depthwise(block.conv_dw)
+        and is_depthwise(block.conv_dw)
     )
 
 
@@ -66,11 +75,6 @@ def _is_plain_norm(layer: Any) -> bool:
 def _is_flat(layer: nn.Conv2d) -> bool:
     told = layer.kernel_size, layer.stride, layer.padding, layer.groups
     return told == ((1, 1), (1, 1), (0, 0), 1)
-
-
-def _is_depthwise(layer: nn.Conv2d) -> bool:
-    channels = {layer.groups, layer.in_channels, layer.out_channels}
-    return len(channels) == 1 and layer.groups > 1 and layer.stride in ((1, 1), (2, 2))
 
 
 class QuickResidual(InvertedResidual):

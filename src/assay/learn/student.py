@@ -85,8 +85,10 @@ class Student(nn.Module):
         super().__init__()
         self.trunk = make_trunk(network, "stages", LEVELS)
         self.quick_front, self.learns_in = None, torch.float32
-        hasten(network)
         front = self.front()
+        # What does not learn is made quick by its own rules, for which it has to be what it was.
+        for part in list(self.network.blocks)[-LEARNING:] if front else [network]:
+            hasten(part)
         fixed = set[nn.Parameter](front.parameters() if front else ())
         needed = needed_tensors(self.trunk)
         # Layers that no feature comes from would have no gradient.
