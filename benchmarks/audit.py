@@ -8,17 +8,14 @@ RUN is a finished run on IMAGES whose features are in CACHE, such as ``cold`` of
 
 import argparse
 import json
-import os
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from _machine import machine
+from _process import run_assay
 from PIL import Image, ImageDraw
 
 from assay._types import UNKNOWN
@@ -30,7 +27,6 @@ from assay.recipes.stored import stored_features
 from assay.review.run import read_review_run
 
 RESULTS = Path(__file__).parent / "results" / "audit.json"
-ASSAY = Path(sys.executable).parent / "assay"
 SUBSET = 10_000
 PLANTED = 100
 
@@ -53,21 +49,14 @@ def main() -> None:
 
 def speed(place: argparse.Namespace) -> dict[str, Any]:
     """One ``assay audit`` as a process of its own, reading and hashing the images included."""
-    with tempfile.TemporaryDirectory() as out, tempfile.TemporaryFile("w+") as output:
-        command = [ASSAY, "audit", place.run, place.images, "--cache", place.cache, "-o", out, "--json", "-q"]
-        start = time.perf_counter()
-        process = subprocess.Popen([str(word) for word in command], stdout=output)
-        _, status, usage = os.wait4(process.pid, 0)
-        seconds = time.perf_counter() - start
-        if os.waitstatus_to_exitcode(status) != 0:
-            raise SystemExit(f"assay audit ended with {os.waitstatus_to_exitcode(status)}")
-        output.seek(0)
-        facts = json.load(output)
+    with tempfile.TemporaryDirectory() as out:
+        took = run_assay("audit", place.run, place.images, "-o", out, "--json", "-q", cache=place.cache)
+    facts = json.loads(took.printed)
     return {
         "images": facts["images"],
-        "seconds": round(seconds, 1),
-        "processor_seconds": round(usage.ru_utime + usage.ru_stime, 1),
-        "peak_memory_gib": round(usage.ru_maxrss / 2**20, 3),
+        "seconds": took.seconds,
+        "processor_seconds": took.processor_s,
+        "peak_memory_gib": took.peak_gib,
         "counts": facts["counts"],
         "redundant": facts["redundant"],
         "off_topic": facts["off_topic"],

@@ -9,19 +9,15 @@ benchmarks/results/course.json; the sealed holdout is the notebook's.
 
 import argparse
 import json
-import os
-import subprocess
-import sys
 import tempfile
-import time
 import zipfile
 from pathlib import Path
 from typing import Any
 
 from _machine import machine
+from _process import run_assay
 
 RESULTS = Path(__file__).parent / "results" / "course.json"
-ASSAY = Path(sys.executable).parent / "assay"
 NEW_IMAGES = 10_000
 
 
@@ -74,11 +70,9 @@ def predict(data: Path, place: Path) -> dict[str, Any]:
         for name in sorted(source.namelist())[-NEW_IMAGES:]:
             target.writestr(name, source.read(name))
     out = place / "predictions.csv"
-    seconds, memory, _ = _timed(
-        ["predict", str(place / "cold"), str(archive), "-o", str(out), "--quiet"], place / "cache"
-    )
+    took = run_assay("predict", place / "cold", archive, "-o", out, "--quiet", cache=place / "cache")
     rows = out.read_text().count("\n") - 1
-    return {"images": rows, "seconds": seconds, "peak_memory_gib": memory}
+    return {"images": rows, "seconds": took.seconds, "peak_memory_gib": took.peak_gib}
 
 
 MEASURES = {"cold": cold, "warm": warm, "small": small, "few": few, "predict": predict}
@@ -89,14 +83,15 @@ def _labels(data: Path) -> list[str]:
 
 
 def _run(images: Path, labels: list[str], out: Path, cache: Path, split: str) -> dict[str, Any]:
-    command = ["run", str(images), *labels, "-o", str(out), "--holdout-split", split, "--overwrite", "--json"]
-    seconds, memory, printed = _timed([*command, "--quiet"], cache)
-    found, record = json.loads(printed), json.loads((out / "run.json").read_text())
+    words = ["run", images, *labels, "-o", out, "--holdout-split", split, "--overwrite", "--json", "--quiet"]
+    took = run_assay(*words, cache=cache)
+    found, record = json.loads(took.printed), json.loads((out / "run.json").read_text())
     images_n = sum(found["labels"]["counts"].values())
     return {
         "images": images_n,
-        "seconds": seconds,
-        "peak_memory_gib": memory,
+        "seconds": took.seconds,
+        "processor_seconds": took.processor_s,
+        "peak_memory_gib": took.peak_gib,
         "stages_s": record["seconds"],
         "images_a_second": {
             name: images_n / spent for name, spent in record["seconds"].items() if spent > 0.01
@@ -110,20 +105,6 @@ def _run(images: Path, labels: list[str], out: Path, cache: Path, split: str) ->
         "mcnemar_p": found["recipes"]["assay"]["paired"]["p_value"],
         "warnings": found["warnings"],
     }
-
-
-def _timed(arguments: list[str], cache: Path) -> tuple[float, float, str]:
-    """Wall seconds, peak GiB and stdout of one assay process."""
-    with tempfile.TemporaryFile("w+") as output:
-        start = time.perf_counter()
-        environment = {**os.environ, "ASSAY_CACHE": str(cache), "ASSAY_OFFLINE": "1"}
-        process = subprocess.Popen([str(ASSAY), *arguments], stdout=output, env=environment)
-        _, status, usage = os.wait4(process.pid, 0)
-        seconds = time.perf_counter() - start
-        output.seek(0)
-        if os.waitstatus_to_exitcode(status) != 0:
-            raise SystemExit(f"assay {' '.join(arguments)} ended with {os.waitstatus_to_exitcode(status)}")
-        return round(seconds, 1), round(usage.ru_maxrss / 2**20, 3), output.read()
 
 
 def _every_tenth(data: Path, place: Path) -> tuple[Path, list[str]]:

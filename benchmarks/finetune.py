@@ -11,16 +11,13 @@ benchmarks/results/finetune.json, under effort, size and seed.
 
 import argparse
 import json
-import os
-import resource
-import subprocess
-import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from _machine import machine
+from _process import run_assay
 
 from assay.data.dataset import Dataset, ReadOptions
 from assay.data.read import read_dataset
@@ -35,7 +32,6 @@ from assay.recipes.sealing import Sealed, close_seal
 from assay.recipes.stored import stored_features
 
 RESULTS = Path(__file__).parent / "results" / "finetune.json"
-ASSAY = Path(sys.executable).parent / "assay"
 
 
 def main() -> None:
@@ -72,17 +68,13 @@ def run(asked: argparse.Namespace, out: Path, cache: Path) -> dict[str, Any]:
     more = ["--holdout-split", "notebook", "--effort", asked.effort, "--seed", asked.seed, "--json"]
     if asked.student_size:
         more += ["--student-size", asked.student_size]
-    environment = {**os.environ, "ASSAY_CACHE": str(cache), "ASSAY_OFFLINE": "1"}
-    command = [str(ASSAY), *map(str, (*words, *more))]
     begun = (out / "run.json").is_file()
-    printed = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True, text=True).stdout
-    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
-    found, record = json.loads(printed), json.loads((out / "run.json").read_text())
+    took = run_assay(*words, *more, cache=cache)
+    found, record = json.loads(took.printed), json.loads((out / "run.json").read_text())
     return {
         "stages_s": record["seconds"],
-        # Of all cores together: on a machine that others share, half of it is what two idle cores would take.
         # What an earlier process spent on the run is not known.
-        "processor_s": None if begun else round(spent.ru_utime + spent.ru_stime, 1),
+        "processor_s": None if begun else took.processor_s,
         "fine_tuning": record.get("fine_tuning"),
         "cost": found["cost"],
         "labels": found["labels"],

@@ -44,7 +44,7 @@ class Effort:
 
 
 EFFORTS = {
-    "balanced": Effort("tf_efficientnet_lite0", (Stage(64, 1), Stage(128, 5))),
+    "balanced": Effort("tf_efficientnet_lite0", (Stage(64, 1), Stage(128, 7))),
     "best": Effort("tf_efficientnet_lite2", (Stage(64, 1), Stage(128, 9))),
 }
 """Besides ``fast``, which fine-tunes nothing; chosen on the validation slice, see benchmarks/LOG.md."""
