@@ -18,11 +18,15 @@ PATIENCE_S = 15.0
 """A connection that begins no request for so long is closed, whether it is idle or sends drop by drop; so is
 one that takes nothing of what is left to send."""
 
-BACKLOG = 64
-"""Connections that are accepted in one go."""
+AT_ONCE = 16
+"""Connections that are accepted in one go. One too many is closed four turns of the loop later: it has a
+task, a transport, a refusal and an end of its own."""
 
-SPARE_FILES = 2 * BACKLOG
+SPARE_FILES = 4 * AT_ONCE + 64
 """For those, and for what else a process opens."""
+
+QUEUE = 128
+"""Connections that may wait to be accepted."""
 
 _HEADERS_BYTES = 32 * 1024
 
@@ -87,7 +91,7 @@ def answer_until_interrupted(
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        backlog=BACKLOG,
+        backlog=AT_ONCE,
         timeout_keep_alive=int(PATIENCE_S),
         timeout_graceful_shutdown=last_words_s,
         h11_max_incomplete_event_size=_HEADERS_BYTES,
@@ -108,4 +112,7 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to listen."""
         await super().startup(sockets)
+        for listener in sockets or ():
+            # asyncio lets as many wait as it accepts in one go.
+            listener.listen(QUEUE)
         self._ready()
