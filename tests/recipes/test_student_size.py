@@ -14,9 +14,10 @@ from assay._errors import UsageError
 from assay.data.dataset import ReadOptions
 from assay.learn.finetune import Stage
 from assay.predict.runtime import load_runtime
-from assay.recipes import run
+from assay.recipes import refine_run, run
 from assay.recipes.options import RunOptions
 from assay.recipes.plan_run import plan_run
+from assay.recipes.refine_run import load_networks
 from assay.recipes.schedule import EFFORTS, Effort
 
 pytestmark = [pytest.mark.train, pytest.mark.slow]
@@ -53,15 +54,20 @@ def told(asked, tmp_path_factory):
     return out
 
 
-@pytest.mark.parametrize(
-    "former",
-    [replace(TODAY, stages=(Stage(32, 1),)), replace(TODAY, student="tf_efficientnet_lite1")],
-    ids=["size", "network"],
-)
-def test_a_run_that_another_version_began_goes_on_as_todays(former, asked, told, tmp_path, monkeypatch):
-    """At another size or with another network it is planned anew, and ends as one that was asked for both."""
+def test_another_network_or_another_size_is_another_plan(asked, told):
+    """Both are in run.json, and both have to be today's."""
+    record, networks = json.loads((told / "run.json").read_text()), load_networks(asked[1])
+    planned = record["fine_tuning"]["student"]
+    assert refine_run._is_planned(record, networks)
+    for other in ({"network": "tf_efficientnet_lite1"}, {"milliseconds": {"32": {}}}):
+        assert not refine_run._is_planned({"fine_tuning": {"student": planned | other}}, networks)
+    assert not refine_run._is_planned({}, networks)
+
+
+def test_a_run_that_another_version_began_goes_on_as_todays(asked, told, tmp_path, monkeypatch):
+    """At another size it is planned anew, and ends as one that was asked for today's."""
     images, options = asked
-    monkeypatch.setitem(EFFORTS, "balanced", former)
+    monkeypatch.setitem(EFFORTS, "balanced", replace(TODAY, stages=(Stage(32, 1),)))
 
     def killing(line):
         if line.startswith("epoch 2 "):
