@@ -79,7 +79,7 @@ class Student(nn.Module):
     quick_front: nn.Module | None
     """The front as ``quicken`` made it."""
     learns_in: torch.dtype
-    """What is multiplied while it learns; sums, batch norms' numbers and all that is kept are float32."""
+    """What is multiplied while it learns, and what a batch norm adds; all that is kept is float32."""
 
     def __init__(self, network: nn.Module, head: Layers) -> None:
         super().__init__()
