@@ -13,7 +13,6 @@ import argparse
 import io
 import json
 import subprocess
-import sys
 import tempfile
 import time
 import zipfile
@@ -24,6 +23,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 from _machine import machine
+from _process import ASSAY
 from PIL import Image
 
 from assay.embed.tiny import TinyBackbone
@@ -33,7 +33,6 @@ from assay.predict.export import with_graph
 from assay.predict.runtime import load_runtime
 
 RESULTS = Path(__file__).parent / "results" / "predict.json"
-ASSAY = Path(sys.executable).parent / "assay"
 FILES = 10_000
 ROUNDS = 5
 BATCH = 32

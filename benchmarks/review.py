@@ -15,7 +15,6 @@ import http.client
 import json
 import os
 import subprocess
-import sys
 import tempfile
 import time
 import zipfile
@@ -26,6 +25,7 @@ from typing import Any
 
 import numpy as np
 from _machine import machine
+from _process import ASSAY, run_assay
 
 from assay._types import Labels
 from assay.data.split import seal_holdout
@@ -33,7 +33,6 @@ from assay.data.write_rows import write_rows
 from assay.review import STRATEGIES, ReviewRun, order_images, read_review_run
 
 RESULTS = Path(__file__).parent / "results" / "review.json"
-ASSAY = Path(sys.executable).parent / "assay"
 POINTS = (50, 100, 200, 500, 1_000)
 LOOPS = (("mixed", 200), ("random", 200), ("mixed", 1_000), ("random", 1_000))
 TRUSTED, TEST, RESAMPLES, LOOKS = 1_000, 2_000, 1_000, 300
@@ -119,8 +118,7 @@ class Trial:
 
     def assay(self, *words: str) -> None:
         """One command, with the cache of this trial."""
-        environment = {**os.environ, "ASSAY_CACHE": str(self.place / "cache"), "ASSAY_OFFLINE": "1"}
-        subprocess.run([str(ASSAY), *words], env=environment, check=True, stdout=subprocess.DEVNULL)
+        run_assay(*words, cache=self.place / "cache")
 
     def of(self, run: ReviewRun, part: str) -> tuple[Labels, Labels]:
         """Rows of ``run`` in a part of the data, and their true classes."""

@@ -10,16 +10,15 @@ import argparse
 import asyncio
 import json
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from _machine import machine
+from _process import ASSAY
 
 RESULTS = Path(__file__).parent / "results" / "serve.json"
-ASSAY = Path(sys.executable).parent / "assay"
 AT_ONCE = (1, 8, 32)
 
 

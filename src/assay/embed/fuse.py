@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from timm.layers.conv2d_same import Conv2dSame
+from timm.layers.padding import get_same_padding
 from torch import nn
 from torch.nn import functional
 
@@ -93,7 +94,5 @@ class Fused(nn.Module):
 
     def _reach(self, side: int, axis: int) -> tuple[int, int]:
         """How many pixels are added before and after."""
-        window = self.dilation[axis] * (self.weight.shape[2 + axis] - 1) + 1
-        step = self.stride[axis]
-        added = max((-(-side // step) - 1) * step + window - side, 0)
+        added = get_same_padding(side, self.weight.shape[2 + axis], self.stride[axis], self.dilation[axis])
         return added // 2, added - added // 2

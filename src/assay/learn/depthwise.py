@@ -6,7 +6,7 @@ three and its last three columns. The gradient of the maps is a convolution too,
 around, which takes half the time of what torch calls for it.
 """
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -23,7 +23,14 @@ def is_depthwise(layer: nn.Conv2d) -> bool:
     """Whether each channel has filters of its own, of a kind whose gradients are taken here."""
     channels = {layer.groups, layer.in_channels, layer.out_channels}
     steps = layer.stride in ((1, 1), (2, 2)) and layer.dilation == (1, 1)
-    return len(channels) == 1 and layer.groups > 1 and steps and layer.padding_mode == "zeros"
+    zeros = isinstance(layer.padding, tuple) and layer.padding_mode == "zeros"
+    return len(channels) == 1 and layer.groups > 1 and steps and zeros
+
+
+def as_multiplied(maps: torch.Tensor) -> torch.Tensor:
+    """The maps in the dtype of autocast, where it is on."""
+    kind = maps.device.type
+    return maps.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else maps
 
 
 class QuickDepthwise(nn.Conv2d):
@@ -31,13 +38,11 @@ class QuickDepthwise(nn.Conv2d):
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
         """Maps (B, C, H, W); under autocast in its dtype."""
-        kind = maps.device.type
-        if not self.training or kind != "cpu":
+        if not self.training or maps.device.type != "cpu":
             return super().forward(maps)
-        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else maps.dtype
-        apply: Any = _Depthwise.apply
-        found: torch.Tensor = apply(maps.to(dtype), self.weight.to(dtype), self.stride, self.padding)
-        return found if self.bias is None else found + self.bias.to(dtype)[:, None, None]
+        maps, apply = as_multiplied(maps), cast(Any, _Depthwise.apply)
+        found: torch.Tensor = apply(maps, self.weight.to(maps.dtype), self.stride, self.padding)
+        return found if self.bias is None else found + self.bias.to(maps.dtype)[:, None, None]
 
 
 class _Depthwise(torch.autograd.Function):

@@ -17,11 +17,12 @@ from typing import Any
 import torch
 from timm.layers.conv2d_same import Conv2dSame
 from timm.layers.norm_act import BatchNormAct2d
+from timm.layers.padding import get_same_padding, pad_same
 from timm.models._efficientnet_blocks import InvertedResidual
 from torch import nn
 from torch.nn import functional
 
-from assay.learn.depthwise import Pair, QuickDepthwise, depthwise_gradients, is_depthwise
+from assay.learn.depthwise import Pair, QuickDepthwise, as_multiplied, depthwise_gradients, is_depthwise
 
 RECTIFIERS: dict[type[nn.Module], tuple[float, float]] = {
     nn.ReLU: (0.0, float("inf")),
@@ -46,7 +47,7 @@ def hasten(network: nn.Module) -> None:
 
 
 def _is_wide(layer: nn.Conv2d) -> bool:
-    return layer.kernel_size == (5, 5) and isinstance(layer.padding, tuple) and is_depthwise(layer)
+    return layer.kernel_size == (5, 5) and is_depthwise(layer)
 
 
 def _is_plain(block: Any) -> bool:
@@ -62,8 +63,7 @@ def _is_plain(block: Any) -> bool:
 
 
 def _is_plain_convolution(layer: Any) -> bool:
-    told = layer.bias, layer.dilation, layer.padding_mode
-    return type(layer) in (nn.Conv2d, Conv2dSame) and told == (None, (1, 1), "zeros")
+    return type(layer) in (nn.Conv2d, Conv2dSame) and layer.bias is None
 
 
 def _is_plain_norm(layer: Any) -> bool:
@@ -83,11 +83,10 @@ class QuickResidual(InvertedResidual):
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
         """Maps (B, C, H, W); under autocast in its dtype."""
         me: Any = self
-        kind = maps.device.type
-        if not self.training or me.bn1.training or kind != "cpu":
+        if not self.training or me.bn1.training or maps.device.type != "cpu":
             plain: torch.Tensor = super().forward(maps)  # type: ignore[no-untyped-call]  # timm's
             return plain
-        maps = maps.to(torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else maps.dtype)
+        maps = as_multiplied(maps)
         seen = me.se(me.aa(_normed(_normed(maps, me.conv_pw, me.bn1), me.conv_dw, me.bn2)))
         found = _normed(seen.to(maps.dtype), me.conv_pwl, me.bn3)
         return me.drop_path(found) + maps if me.has_skip else found
@@ -124,11 +123,10 @@ def _padded(maps: torch.Tensor, convolution: Any) -> tuple[torch.Tensor, Pair]:
     if not isinstance(convolution, Conv2dSame):
         return maps, convolution.padding
     sides = zip(maps.shape[2:], convolution.kernel_size, convolution.stride, strict=True)
-    high, wide = (max((-(-side // step) - 1) * step + window - side, 0) for side, window, step in sides)
+    high, wide = (get_same_padding(*side, dilation=1) for side in sides)
     if high % 2 == wide % 2 == 0:
         return maps, (high // 2, wide // 2)
-    border = (wide // 2, wide - wide // 2, high // 2, high - high // 2)
-    return functional.pad(maps, border), (0, 0)
+    return pad_same(maps, [*convolution.kernel_size], [*convolution.stride]), (0, 0)
 
 
 class _Normed(torch.autograd.Function):

@@ -6,6 +6,9 @@ import socket
 
 from assay._errors import UsageError
 
+QUEUE = 128
+"""Connections that may wait to be accepted."""
+
 
 def new_token() -> str:
     """256 bits, for one run of a server."""
@@ -28,7 +31,7 @@ def listen(host: str, port: int, *, allow_remote: bool = False) -> socket.socket
         raise UsageError(f"--host {host}: expected one address or name, which browsers will ask for")
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        made = socket.create_server((address[0], port), family=family, backlog=128)
+        made = socket.create_server((address[0], port), family=family, backlog=QUEUE)
     except (OSError, OverflowError) as error:
         why = getattr(error, "strerror", None) or error
         raise UsageError(f"cannot listen on {host} port {port}: {why}; name another with --port") from error

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from assay._errors import MissingExtraError
+from assay.predict.listen import QUEUE
 
 try:
     import uvicorn
@@ -24,9 +25,6 @@ task, a transport, a refusal and an end of its own."""
 
 SPARE_FILES = 4 * AT_ONCE + 64
 """For those, and for what else a process opens."""
-
-QUEUE = 128
-"""Connections that may wait to be accepted."""
 
 _HEADERS_BYTES = 32 * 1024
 
