@@ -44,7 +44,7 @@ def validated(dataset: Dataset, learned: Learned) -> dict[str, Evaluation]:
 def held_out(
     dataset: Dataset, sealed: Sealed, learned: Learned, baseline: Baseline, n_skipped: int
 ) -> dict[str, Evaluation]:
-    """Both models on the holdout: here and in ``coverage`` a run reads its trusted labels.
+    """Both models on the holdout: here and in ``coverage`` its trusted labels are read to measure.
 
     Parameters
     ----------
