@@ -19,7 +19,7 @@ from assay.learn import loop  # noqa: E402  # the same
 from assay.learn.augment import Augment  # noqa: E402  # the same
 from assay.learn.checkpoint import read_checkpoint  # noqa: E402  # the same
 from assay.learn.finetune import Lesson, Stage, fine_tune  # noqa: E402  # the same
-from assay.learn.loop import Material, Tuning, gradients_of, one_cycle  # noqa: E402  # the same
+from assay.learn.loop import Material, Tuning, gradients_of  # noqa: E402  # the same
 from assay.learn.pixels import to_pixels  # noqa: E402  # the same
 from assay.learn.quick import QuickResidual  # noqa: E402  # the same
 from assay.learn.scoring import features_of, score  # noqa: E402  # the same
@@ -214,14 +214,6 @@ def test_nothing_is_left_to_chance_or_to_the_order_of_images(lesson, backbones):
     assert network.blocks[-1].training
 
 
-def test_lots_fit_the_cache():
-    """Up to 96 pixels 64 images go at once, at 128 in halves, at 160 in thirds; there is no empty lot."""
-    lots = [
-        loop._lots(torch.zeros(n, 3, side, side)) for n, side in ((64, 96), (64, 128), (64, 160), (2, 900))
-    ]
-    assert lots == [1, 2, 3, 2]
-
-
 def test_the_front_stays_as_it_is(lesson, backbones):
     """Stem, first three stages and layers that no feature needs do not learn; all others have a gradient."""
     student = Student(deepcopy(backbones[32].network), _head(lesson, backbones[32])).train()
@@ -271,17 +263,6 @@ def test_it_learns_in_the_dtype_of_the_plan_and_answers_in_float32(lesson, backb
     assert seen == [torch.bfloat16, torch.float32]
     assert {found.dtype for found in (logits, asked, *gradients)} == {torch.float32}
     assert all(found.isfinite().all() for found in gradients)
-
-
-def test_the_rate_rises_once_and_falls_to_nothing():
-    """From a twenty-fifth of the peak to the peak at the end of the warm-up, then down."""
-    rates = [one_cycle(share, 0.2) for share in np.linspace(0, 1, 101)]
-    assert rates[0] == pytest.approx(0.04)
-    assert rates[20] == pytest.approx(1)
-    assert rates[-1] == pytest.approx(0)
-    assert np.argmax(rates) == 20
-    assert all(np.diff(rates[:21]) > 0)
-    assert all(np.diff(rates[20:]) < 0)
 
 
 def _head(lesson, backbone):

@@ -24,13 +24,14 @@ from torch.nn import functional
 
 from assay._types import Batch, Probs, Progress, silent
 from assay.embed.speed import Plan
+from assay.embed.threads import cores
 from assay.learn.augment import Augment
 from assay.learn.pixels import ToPixels
 from assay.learn.student import Student, copies_of, put
 from assay.learn.threads import one_thread_each
 
-PARTS = 2
-"""Into which a batch is cut; the parts decide the order in which gradients are summed."""
+FEWEST_PARTS, MOST_PARTS = 2, 8
+"""Into which a batch is cut on a processor; summing the gradients of more would take too long."""
 
 AT_ONCE = 600_000
 """Pixels that go through a student together on a processor: their maps stay in its cache."""
@@ -71,11 +72,13 @@ MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 class Learner:
     """The student and all that changes with it: what a checkpoint holds.
 
-    ``average`` are the numbers to keep, ``step`` counts from the first epoch.
+    ``average`` are the numbers to keep, ``step`` counts from the first epoch. There is a copy of the student
+    for each part of a batch; the parts decide what chance draws and the order in which gradients are summed,
+    so on another number of cores something else is learned, no worse.
     """
 
     def __init__(self, student: Student, tuning: Tuning, epochs: int, seed: int) -> None:
-        self.students = copies_of(student, PARTS)
+        self.students = copies_of(student, _parts_on(student.device.type))
         self.tuning, self.epochs, self.seed = tuning, epochs, seed
         self.step = 0
         self.numbers = numbers = student.learning()
@@ -138,6 +141,11 @@ class Learner:
             torch._foreach_zero_(gradients)
 
 
+def _parts_on(device: str) -> int:
+    """A core works on a part of a batch, a graphics processor on a whole one."""
+    return min(max(cores(), FEWEST_PARTS), MOST_PARTS) if device == "cpu" else 1
+
+
 def gradients_of(student: Student) -> list[torch.Tensor]:
     """What a student has summed since the last step, in the order of ``learning``; empty if it never learned.
 
@@ -174,9 +182,10 @@ def learn_epoch(
     order = np.random.default_rng((learner.seed, epoch)).permutation(material.rows)
     for student in learner.students:
         student.train()
-    with one_thread_each(), ThreadPoolExecutor(PARTS, "learn") as pool:
+    n_parts = len(learner.students)
+    with one_thread_each(), ThreadPoolExecutor(n_parts, "learn") as pool:
         for number, rows in enumerate(_batches(order, tuning.batch)):
-            parts = np.array_split(rows, min(PARTS, len(rows)))
+            parts = np.array_split(rows, min(n_parts, len(rows)))
             works = [
                 pool.submit(
                     _learn_from,
