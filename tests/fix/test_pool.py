@@ -87,8 +87,18 @@ def test_few_trusted_labels_change_little():
     truth, given, beliefs = world(50)
     trusted = np.where(np.arange(50) < 5, truth, UNKNOWN)
     pool = fit_pool(beliefs, given, trusted, TRANSITION)
-    assert np.abs(pool.bias).max() < 2
-    assert max(pool.weights) < 3
+    assert np.abs(pool.bias).max() < 0.2
+    assert max(pool.weights) < 1
+
+
+def test_thirty_judges_are_nearly_as_good_as_a_thousand():
+    """What they cannot know they do not decide: neither a bias for each class nor a weight by chance."""
+    right = {30: [], 1_000: []}
+    for seed in range(20):
+        for n, found in right.items():
+            _, likely, rest = fitted(*world(3_000, seed), n)
+            found.append(accuracy(likely[-2_000:], rest[-2_000:]))
+    assert np.mean(right[30]) == pytest.approx(np.mean(right[1_000]), abs=0.009)
 
 
 @drawn(st.integers(0, 2**32 - 1), st.integers(1, 3))

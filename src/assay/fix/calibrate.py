@@ -17,6 +17,16 @@ Rows = Int[np.ndarray, "_"]
 BIAS_PENALTY = 1e-3
 """Holds the biases of classes that the data say nothing about near 0, per row."""
 
+BIAS_PRIOR = 8.0
+"""Holds biases near 0 where rows are few: a normal prior with a deviation of 1/4."""
+
+SHARPNESS_PRIOR = 0.5
+"""A standard normal prior of its logarithm: twenty rows that are all right do not make a classifier
+infinitely sure."""
+
+MOST_GIVEN = 50_000
+"""Rows of which noisy labels are looked at: more would say no more of so few numbers, and take memory."""
+
 FLOOR = 1e-3
 """Shared by all classes: the least that they have together. A classifier that counts votes says 0 where it
 means rarely; its sharpness would be judged by those zeros alone."""
@@ -62,9 +72,9 @@ def calibrate(probs: Probs, trusted: Labels, floor: float = FLOOR) -> Calibratio
 def by_halves(probs: Probs, trusted: Labels, floor: float = FLOOR, *, of: Probs | None = None) -> Probs:
     """Probabilities of rows that calibrate, each half of them by a calibration that was fitted to the other.
 
-    A calibration with a bias for each class knows the rows that it was fitted to: of 120 rows of 60 classes
-    seven points more seem right. Where ``probs`` are calibrated on these very rows already, fitting anew to
-    a half of them takes nearly all of that back, for one calibration after another is one.
+    A calibration with a bias for each class knows the rows that it was fitted to, however little its prior
+    leaves of that. Where ``probs`` are calibrated on these very rows already, fitting anew to a half of them
+    takes nearly all of it back, for one calibration after another is one.
 
     Parameters
     ----------
@@ -91,10 +101,11 @@ def calibrate_on_given(probs: Probs, given: Labels, transition: Transition) -> C
     Parameters
     ----------
     probs : P(class), from a classifier that did not learn from these rows' given labels
-    given : class index, or UNKNOWN
+    given : class index, or UNKNOWN; of more than ``MOST_GIVEN`` every second one counts, or fewer
     transition : P(given | true) at [true, given]
     """
-    rows = given != UNKNOWN
+    rows = np.flatnonzero(given != UNKNOWN)
+    rows = rows[:: -(-len(rows) // MOST_GIVEN) or 1]
     return _fit(_log(probs[rows], FLOOR), transition.T[given[rows]])
 
 
@@ -120,9 +131,8 @@ def _loss(
     # d loss / d score = P(class) − P(class | label): zero when both agree on average.
     gradient = (np.exp(log_p) - np.exp(log_p + evidence - total)) / n
     slope = np.concatenate([[sharpness * (gradient * scores).sum()], gradient.sum(axis=0)])
-    # A standard normal prior: twenty rows that are all right do not make a classifier infinitely sure.
-    penalty = np.full(len(parameters), 0.5 / n)
-    penalty[1:] += BIAS_PENALTY
+    penalty = np.full(len(parameters), BIAS_PRIOR / n + BIAS_PENALTY)
+    penalty[0] = SHARPNESS_PRIOR / n
     loss = -total.mean() + (penalty * np.square(parameters)).sum()
     return float(loss), slope + 2 * penalty * parameters
 
