@@ -54,6 +54,13 @@ def test_two_classes_in_all_swapped(pairs_of):
     )
 
 
+def test_of_two_classes_the_worse_one_is_named_as_soon_as_they_differ(pairs_of):
+    """One test was made, so its limit is that of the whole."""
+    noise = estimated(pairs_of(np.array([[80, 20], [10, 90]])), ("cat", "dog"))
+    assert 0.025 < noise.structure.same_rate.p_value < 0.05
+    assert "The share differs by class, from 10.0 % ('dog') to 20.0 % ('cat')." in describe(noise)
+
+
 def test_one_class_wholly_wrong_is_named(pairs_of):
     """Every image of one class is called another; the other classes are right."""
     counts = np.array([[0, 0, 90, 10], [0, 100, 0, 0], [0, 0, 100, 0], [0, 0, 0, 100]])

@@ -73,6 +73,21 @@ def test_two_held_out_copies_are_no_leak(subject):
     assert audit(replace(subject, holdout=holdout)).leaks == ()
 
 
+def test_of_a_picture_many_times_the_nearest_copies_are_named(subject):
+    """A held-out one of forty names ten others, and the group names all."""
+    features = subject.views[0].astype(np.float32)
+    spread = np.random.default_rng(1).normal(size=(40, 30)).astype(np.float32)
+    features[100:140] = features[100] + 0.01 * np.arange(40)[:, None] * spread
+    holdout = subject.holdout.copy()
+    holdout[100] = True
+    found = audit(replace(subject, views=(features,), holdout=holdout))
+    (leak,) = [leak for leak in found.leaks if leak.row == 100]
+    assert len(leak.others) == 10
+    assert np.mean(leak.others) < 115
+    (group,) = [group for group in found.copies if 100 in group.rows]
+    assert {*leak.others} < {*group.rows}
+
+
 def test_skipped_images_change_nothing(subject):
     """Whatever their features are, nothing is said of them or of others because of them."""
     wild = subject.views[0].copy()

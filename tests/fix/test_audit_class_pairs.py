@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from scipy.stats import binom
 
-from assay.fix.class_pairs import ClassPair, confused_labels, look_alikes, votes
+from assay.fix.class_pairs import LEVEL, ClassPair, confused_labels, look_alikes, votes
 
 
 def test_even_noise_is_nothing_unusual():
@@ -49,3 +50,20 @@ def test_a_class_without_images_is_in_no_pair():
     pairs = confused_labels(np.array([0, 0]), np.array([0, 0]), 3)
     assert [(pair.one, pair.other, pair.share) for pair in pairs] == [(0, 1, 0), (0, 2, 0)]
     assert confused_labels(np.zeros(0, int), np.zeros(0, int), 1) == ()
+
+
+def test_pairs_are_those_of_each_count():
+    """Each pair as by itself, whatever the number of classes; of one class there is none."""
+    counts = np.random.default_rng(0).integers(0, 9, (12, 12)) * (
+        np.random.default_rng(1).random((12, 12)) < 0.5
+    )
+    trusted, given = (np.repeat(axis.ravel(), counts.ravel()) for axis in np.indices(counts.shape))
+    found = {(pair.one, pair.other): pair for pair in confused_labels(given, trusted, 12)}
+    totals, wrong = counts.sum(axis=1), counts.sum(axis=1) - np.diag(counts)
+    for (one, other), pair in found.items():
+        n, taken = totals[one] + totals[other], counts[one, other] + counts[other, one]
+        chance = (wrong[one] + wrong[other]) / 11 / n
+        unusual = taken > n * chance and binom.sf(taken - 1, n, chance) < LEVEL / 66
+        assert pair == ClassPair(one, other, taken / n, chance, bool(unusual))
+    assert len(found) == 66
+    assert confused_labels(np.zeros(3, dtype=int), np.zeros(3, dtype=int), 1) == ()

@@ -84,3 +84,9 @@ def test_more_features_than_images_will_do():
         "false_alarm_share": 0.001,
         "calibrated_on": 0,
     }
+
+
+def test_where_all_images_are_alike_none_is_far_out():
+    """There is no spread to measure by."""
+    found = find_off_topic(np.ones((400, D), dtype=np.float32), np.zeros(400, dtype=bool))
+    assert found is None or (not found.rows.size and np.isfinite(found.score).all())

@@ -67,6 +67,14 @@ def test_all_right_stays_right():
     assert one.gain.low <= 0 < one.gain.high < 0.1
 
 
+def test_a_size_at_which_all_were_right_is_not_the_only_one():
+    """Sixty of sixty at one size and fifty-four at the next are 95 %, not what the luckier one says."""
+    right = np.ones((2, 60), dtype=bool)
+    right[1, :6] = False
+    (one,) = LearningCurve(np.array([20, 40]), right).expect(40, [120])
+    assert one.accuracy.estimate == pytest.approx(0.95, abs=0.01)
+
+
 def test_one_size_is_no_curve():
     """Nor is one without images."""
     for sizes, right in ((SIZES[:1], np.ones((1, 9), dtype=bool)), (SIZES, np.ones((4, 0), dtype=bool))):

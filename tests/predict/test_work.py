@@ -87,6 +87,24 @@ def test_who_went_away_is_not_computed_for(batches):
     assert sum(sizes) <= 32 + 10
 
 
+def test_who_went_away_keeps_nobody_out(batches):
+    """While the model is at work, images of clients that gave up are not counted among those that wait."""
+    asked, _ = batches
+
+    async def ask():
+        first = asyncio.create_task(asked.probabilities(IMAGES[:10]))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        gone = asyncio.create_task(asked.probabilities(IMAGES))
+        await asyncio.sleep(0)
+        gone.cancel()
+        await asyncio.sleep(0)
+        later = await asked.probabilities(IMAGES[:50])
+        return len(await first), len(later)
+
+    assert asyncio.run(ask()) == (10, 50)
+
+
 def test_a_failure_reaches_all_who_wait(runtime, batches, monkeypatch):
     """Also one before the model is asked, such as a full memory; the next request is answered."""
     asked, _ = batches

@@ -13,6 +13,7 @@ from assay.measure.learning_curve import LearningCurve
 from assay.recipes import more_labels
 from assay.recipes.assay import Labelled
 from assay.recipes.more_labels import FOLDS, Worth, _right, measure_worth
+from assay.recipes.options import MOST_SEED
 
 N, SIZE = 300, 40
 
@@ -77,6 +78,23 @@ def test_labels_of_one_class_are_refused_with_their_reason(data):
     one = replace(data, trusted=np.where(np.arange(N) < 2, 1, 0))
     with pytest.raises(LabelError, match=r"expected two classes or more among .*, got nearly all 300 of one"):
         measure_worth(one, 0)
+
+
+def test_the_largest_seed_that_a_run_takes_is_taken(data, monkeypatch):
+    """Each third has a seed of its own, none beyond what generators take."""
+    seeds = []
+
+    def listen(evidence, learn, make, options):
+        seeds.append(options.seed)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(more_labels, "fit_joint", listen)
+    for left_out in range(FOLDS):
+        with pytest.raises(KeyboardInterrupt):
+            more_labels._believe(replace(data, seed=MOST_SEED), left_out, SIZE, np.arange(3))
+    assert len({*seeds}) == FOLDS
+    assert max(seeds) < 2**32 - 1
+    assert min(seeds) >= 0
 
 
 def half_width(share: float, n: int) -> float:

@@ -48,7 +48,7 @@ def _renamed(noise: Noise) -> Iterable[str]:
 def _uneven(noise: Noise) -> Iterable[str]:
     if noise.form == "symmetric":
         return
-    limit = noise.structure.false_alarm / 2
+    limit = noise.structure.limit
     if noise.structure.same_rate.p_value < limit:
         yield _rates(noise)
     if noise.structure.same_spread.p_value < limit and not renamed(noise.counts):

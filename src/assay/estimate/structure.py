@@ -38,10 +38,17 @@ class Symmetry:
     @property
     def p_value(self) -> float:
         """P(the smaller of two p-values is this small); the halves are independent under the null."""
-        halves = (self.same_rate, self.same_spread)
-        # Two classes leave nothing to spread over: an empty half must not cost power.
-        n_tests = sum(half.degrees > 0 for half in halves)
-        return 1 - (1 - min(half.p_value for half in halves)) ** max(n_tests, 1)
+        return 1 - (1 - min(self.same_rate.p_value, self.same_spread.p_value)) ** self._n_tests
+
+    @property
+    def limit(self) -> float:
+        """The p-value below which one half alone rejects."""
+        return float(1 - (1 - self.false_alarm) ** (1 / self._n_tests))
+
+    @property
+    def _n_tests(self) -> int:
+        """Two classes leave nothing to spread over: an empty half must not cost power."""
+        return max(sum(half.degrees > 0 for half in (self.same_rate, self.same_spread)), 1)
 
     @property
     def rejected(self) -> bool:

@@ -79,7 +79,16 @@ def _auc(first: Values, second: Values, level: float) -> tuple[Interval, float]:
     # Mann & Whitney: the spread of the area when both sets are alike.
     null_error = np.sqrt((n_first + n_second + 1) / (12 * n_first * n_second))
     p_value = float(ndtr((0.5 - area) / null_error))
+    reach = float(ndtri((1 + level) / 2)) * _spread(area, n_first, n_second)
+    return Interval(area, max(area - reach, 0.0), min(area + reach, 1.0), level), p_value
+
+
+def _spread(area: float, n_first: int, n_second: int) -> float:
+    """Standard error of the area (Hanley & McNeil 1982), as if half a row of the smaller set lay on the other
+    side: that a few rows were told apart without a mistake does not make it certain.
+    """
+    least = 0.5 / (min(n_first, n_second) + 1)
+    area = min(max(area, least), 1 - least)
     both_first, both_second = area / (2 - area) - area**2, 2 * area**2 / (1 + area) - area**2
     variance = area * (1 - area) + (n_first - 1) * both_first + (n_second - 1) * both_second
-    reach = float(ndtri((1 + level) / 2) * np.sqrt(max(variance, 0.0) / (n_first * n_second)))
-    return Interval(area, max(area - reach, 0.0), min(area + reach, 1.0), level), p_value
+    return float(np.sqrt(max(variance, 0.0) / (n_first * n_second)))

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 
 from assay._types import UNKNOWN, Labels, Mask, Matrix, same_length
 from assay.fix.class_pairs import ClassPair, confused_labels, look_alikes, votes
-from assay.fix.copies import Copies, find_copies
+from assay.fix.copies import Copies, digest_of, find_copies
 from assay.fix.off_topic import SHARE, OffTopic, find_off_topic
 from assay.fix.surroundings import Surroundings, standardise, surround
 
@@ -20,6 +20,9 @@ BLANK_FLAG = "low_information"
 
 MANY = 10
 """From so many different files with the very same features on, those features say nothing of any of them."""
+
+NAMED = 10
+"""Copies that are named beside a held-out image: all of a picture a thousand times were a million names."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ class Leak:
 
     row: int
     others: tuple[int, ...]
-    """Its copies outside the holdout."""
+    """Its copies outside the holdout: the nearest, at most ``NAMED``; all are in the group of copies."""
     similarity: float
     """Greatest cosine with one of them."""
 
@@ -149,8 +152,10 @@ def _leaks(
         known = directions[places[list(others)]]
         for row in group.rows:
             if holdout[row] and others:
-                closest = float((known @ directions[places[row]]).max())
-                found.append(Leak(row, others, min(closest, 1.0)))
+                cosines = known @ directions[places[row]]
+                nearest = np.sort(np.argsort(-cosines, kind="stable")[:NAMED])
+                named = tuple(others[at] for at in nearest.tolist())
+                found.append(Leak(row, named, min(float(cosines.max()), 1.0)))
     return tuple(sorted(found, key=lambda leak: (-leak.similarity, leak.row)))
 
 
@@ -180,7 +185,7 @@ def _indistinct(features: Matrix, contents: Sequence[bytes | None]) -> list[int]
     """Images whose features many files of other bytes have too."""
     alike: dict[bytes, list[int]] = {}
     for row, values in enumerate(features):
-        alike.setdefault(values.tobytes(), []).append(row)
+        alike.setdefault(digest_of(values), []).append(row)
     return [row for same in alike.values() if len({contents[row] for row in same}) >= MANY for row in same]
 
 

@@ -79,14 +79,13 @@ def _pairs(counts: Float[np.ndarray, "K K"]) -> Iterator[ClassPair]:
     k = len(counts)
     totals = counts.sum(axis=1)
     wrong = totals - np.diag(counts)
-    level = LEVEL / max(k * (k - 1) / 2, 1)
-    for one in range(k):
-        for other in range(one + 1, k):
-            n = totals[one] + totals[other]
-            if n == 0:
-                continue
-            taken = counts[one, other] + counts[other, one]
-            expected = (wrong[one] + wrong[other]) / (k - 1) / n
-            p_value = float(binom.sf(np.floor(taken) - 1, round(float(n)), expected)) if taken > 0 else 1.0
-            unusual = bool(taken / n > expected and p_value < level)
-            yield ClassPair(one, other, float(taken / n), float(expected), unusual)
+    one, other = np.triu_indices(k, 1)
+    level, n = LEVEL / max(len(one), 1), totals[one] + totals[other]
+    one, other, n = one[n > 0], other[n > 0], n[n > 0]
+    taken = counts[one, other] + counts[other, one]
+    expected = (wrong[one] + wrong[other]) / max(k - 1, 1) / n
+    p_value = binom.sf(np.floor(taken) - 1, np.round(n), expected)
+    unusual = (taken > 0) & (taken / n > expected) & (p_value < level)
+    columns = (one, other, taken / n, expected, unusual)
+    for values in zip(*(column.tolist() for column in columns), strict=True):
+        yield ClassPair(*values)

@@ -84,7 +84,9 @@ def find_off_topic(
         cut = _tail_cut(scores, share)
     beyond = np.flatnonzero((scores > cut) & ~trusted)
     rows = beyond[np.argsort(-scores[beyond], kind="stable")]
-    return OffTopic(scores / cut, rows, share, calibrated_on, share * int(np.sum(~trusted)))
+    # Of images that are all alike nothing is far out, and there is no distance to divide by.
+    apart = scores / cut if cut > 0 else np.where(scores > cut, np.finfo(np.float64).max, 0.0)
+    return OffTopic(apart, rows, share, calibrated_on, share * int(np.sum(~trusted)))
 
 
 def _by_the_other_half(features: Matrix, generator: np.random.Generator) -> Weights:

@@ -61,7 +61,8 @@ class LearningCurve:
         The intervals hold the true curve's value, not the accuracy of a single model, which chance moves.
         """
         wanted = np.array([present, *numbers])
-        found = _extrapolate(self.sizes, 1 - np.vstack([self.accuracy, self._redrawn()]), wanted)
+        errors = 1 - np.vstack([self.accuracy, self._redrawn()])
+        found = _extrapolate(self.sizes, errors, wanted, _weights(self.sizes, errors, self.right.shape[1]))
         accuracy = 1 - found
         gain = accuracy - accuracy[:, :1]
         return [
@@ -82,13 +83,25 @@ class LearningCurve:
         return drawn
 
 
+def _weights(sizes: Int[np.ndarray, "S"], errors: Curves, n: int) -> Float[np.ndarray, "S"]:
+    """What the measured errors, the first ones, weigh: an error e of n images is known to a standard error of
+    sqrt(e (1 - e) / n).
+
+    Taken from the curve through them: a size at which by chance all of a few were right is not known best.
+    """
+    even = _extrapolate(sizes, errors[:1], sizes, np.ones(len(sizes)))[0]
+    share = np.clip(even, 0.5 / (n + 1), 1 - 0.5 / (n + 1))
+    weights: Float[np.ndarray, "S"] = 1 / (share * (1 - share))
+    return weights
+
+
 def _extrapolate(
-    sizes: Int[np.ndarray, "S"], errors: Curves, wanted: Int[np.ndarray, "W"]
+    sizes: Int[np.ndarray, "S"],
+    errors: Curves,
+    wanted: Int[np.ndarray, "W"],
+    weight: Float[np.ndarray, "S"],
 ) -> Float[np.ndarray, "B W"]:
     """The fitted error (B, W) of each curve; for each slope the best floor and scale, both 0 or more."""
-    # An error of n images that is known to a standard error of sqrt(e (1 - e) / n) weighs as much.
-    share = np.clip(errors[0], 0.002, 0.998)
-    weight = 1 / (share * (1 - share))
     best, found = np.full(len(errors), np.inf), np.zeros((len(errors), len(wanted)))
     for slope in SLOPES:
         base, ahead = sizes.astype(float) ** -slope, wanted.astype(float) ** -slope

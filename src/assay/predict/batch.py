@@ -82,8 +82,8 @@ class Predictions:
         """The labels that each image may have, the likeliest first; none where it could not be used."""
         order, inside = np.argsort(-self.probs, axis=1, kind="stable"), prediction_sets(self.probs, threshold)
         return [
-            tuple(self.labels[k] for k in ranks if held[k]) if status == "ok" else ()
-            for ranks, held, status in zip(order, inside, self.statuses, strict=True)
+            tuple(self.labels[k] for k in ranks[:size]) if status == "ok" else ()
+            for ranks, size, status in zip(order, inside.sum(axis=1), self.statuses, strict=True)
         ]
 
     @property

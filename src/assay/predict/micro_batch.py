@@ -40,6 +40,9 @@ class MicroBatches:
         FullError : with them more would wait than may; none of them does
         """
         if len(self._waiting) + len(squares) > self._most:
+            # Those who went away wait for nothing.
+            self._waiting = [one for one in self._waiting if not one[1].done()]
+        if len(self._waiting) + len(squares) > self._most:
             raise FullError
         loop = asyncio.get_running_loop()
         answers: list[asyncio.Future[np.ndarray]] = [loop.create_future() for _ in squares]

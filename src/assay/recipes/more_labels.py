@@ -23,6 +23,7 @@ from assay.learn.threads import one_thread_each
 from assay.measure import wilson
 from assay.measure.learning_curve import LearningCurve
 from assay.recipes.assay import Labelled, make_head
+from assay.recipes.options import MOST_SEED
 
 FOLDS = 3
 
@@ -163,7 +164,7 @@ def _believe(
     given = np.where(learn, data.given, UNKNOWN)
     transition = _transition(data, given, trusted)
     evidence = Evidence(data.features.views, given, trusted, transition)
-    head = fit_joint(evidence, learn, make_head, CrossFit(seed=data.seed + left_out))
+    head = fit_joint(evidence, learn, make_head, CrossFit(seed=(data.seed + left_out) % MOST_SEED))
     views = [view[tested] for view in data.features.views]
     found = [mean_belief(head, some, len(data.classes)) for some in (views[:1], views)]
     return np.array(found)

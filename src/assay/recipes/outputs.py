@@ -129,9 +129,9 @@ def holdout_columns(
     left_out : names of those that the figures leave out
     """
     words = np.array(dataset.classes, dtype=object)
-    names = [dataset.names[row] for row in holdout]
+    names, copies = [dataset.names[row] for row in holdout], {*left_out}
     reasons = [
-        dataset.skipped[row].reason if row in dataset.skipped else COPY if name in left_out else ""
+        dataset.skipped[row].reason if row in dataset.skipped else COPY if name in copies else ""
         for row, name in zip(holdout.tolist(), names, strict=True)
     ]
     seen = dataset.usable[holdout]
