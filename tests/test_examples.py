@@ -15,11 +15,12 @@ QUICK = Path(__file__).parent / "support" / "small_runs.py"
 
 @pytest.fixture
 def _quick_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`python -m assay` learns a head in a moment, in the processes that it starts too."""
+    """`python -m assay` learns a head in a moment, and a comparison's recipes in its own process."""
     python = tmp_path / "python"
     python.write_text(f'#!/bin/sh\nshift 2\nexec "{sys.executable}" "{QUICK}" "$@"\n')
     python.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(python))
+    monkeypatch.setenv("WORKING_HERE", "1")
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import planted
 import pytest
-from small_runs import SmallData
+from small_runs import SmallData, work_here
 
 from assay._types import silent
 from assay.data.dataset import ReadOptions
@@ -57,12 +57,9 @@ def compare_options(data: SmallData, cache: Path, **settings: object) -> Compare
 
 @contextmanager
 def working_here() -> Iterator[None]:
-    """Inside, recipes work in this very process, which takes less time; processes have tests of their own."""
+    """Inside, recipes work in this very process."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            "assay.recipes.compare.run_apart",
-            lambda work, entry, *, say, progress: work(entry, say, progress),
-        )
+        patch.setattr("assay.recipes.compare.run_apart", work_here)
         yield
 
 
