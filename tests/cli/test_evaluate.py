@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import pytest
 from small_runs import draw_data, write_labels
@@ -142,3 +143,13 @@ def test_images_that_were_learned_from_are_no_test(assay, finished, small_data):
     given = assay("evaluate", finished, small_data.images, "--labels", small_data.folder / "trusted.csv")
     assert given.code == 0
     assert f"warning: {small_data.images} are the images of the run {finished}, which learned" in given.err
+
+
+def test_all_models_on_images_of_their_own_run_are_warned_of(assay, lineup, unseen, tmp_path):
+    """As one model is; -q is without words."""
+    own = shutil.copytree(lineup, tmp_path / "own")
+    (own / "run.json").write_text(json.dumps({"images": str(unseen.images.resolve())}))
+    command = ["evaluate", own, unseen.images, "--labels", unseen.folder / "labels.csv", "--all-recipes"]
+    warning = "which learned from all but its holdout: the accuracy is higher than"
+    assert warning in assay(*command).err
+    assert warning not in assay(*command, "-q").err

@@ -83,6 +83,16 @@ def test_locked_images_are_left_alone(assay, run, tmp_path):
     assert "0.png" not in read_rows(run / "decisions.sqlite")
 
 
+def test_a_name_that_cannot_be_written_is_refused_before_anything_is_taken_over(assay, run, tmp_path):
+    """Decisions are for good."""
+    (tmp_path / "d.csv").write_text("file_name,label\n8.png,ash\n")
+    before = read_rows(run / "decisions.sqlite")
+    given = assay("review", run, "--import", tmp_path / "d.csv", "--export", tmp_path / "d.txt")
+    assert (given.code, given.out) == (2, "")
+    assert read_rows(run / "decisions.sqlite") == before
+    assert "8.png" not in before
+
+
 @pytest.mark.parametrize(
     ("flags", "code", "message"),
     [

@@ -57,6 +57,14 @@ def test_hostile_names_are_skipped_rows(tmp_path, kind):
     assert [path.name for path in tmp_path.rglob("*")] == ["deep", "er", "archive"]
 
 
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_no_name_breaks_the_files_that_hold_it(tmp_path, kind):
+    """A NUL in a name stands in no name of the listing: tables with one are refused when read."""
+    listing = scan_archive(packed(tmp_path, kind, {"a\0b.png": PNG, "ok.png": PNG}))
+    assert not [name for name in listing.names if "\0" in name]
+    assert listing.source.read(listing.names.index("ok.png")) == PNG
+
+
 @every_kind
 def test_folders_at_the_top_are_classes(tmp_path, kind):
     """Class folders work in an archive, and one without images is known."""

@@ -145,8 +145,10 @@ def test_tasks_that_label_studio_exported_are_read(tmp_path):
         },
         {"id": 2, "data": {"image": "b.png"}, "annotations": []},
     ]
-    (tmp_path / "x.json").write_text(json.dumps(tasks))
-    assert read_decisions(tmp_path / "x.json") == {"a.png": "cat"}
+    for encoding in ("utf-8", "utf-8-sig"):
+        (tmp_path / "x.json").write_text(json.dumps(tasks), encoding=encoding)
+        assert read_decisions(tmp_path / "x.json") == {"a.png": "cat"}
+        assert [row.name for row in read_any_decisions(tmp_path / "x.json")] == ["a.png"]
 
 
 BAD_TASK = "expected data.image and one choice for it"

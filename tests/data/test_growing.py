@@ -154,6 +154,14 @@ def test_one_writer_at_a_time(tmp_path):
     assert (tmp_path / "t").read_bytes() == whole(tmp_path / "other")
 
 
+def test_a_target_may_have_any_name(tmp_path):
+    """Also one that is not UTF-8."""
+    target = tmp_path / os.fsdecode(b"p\xff.csv")
+    with GrowingTable(target, HEADER) as table:
+        table.add(columns(ROWS))
+    assert target.read_bytes() == whole(tmp_path / "other")
+
+
 def test_a_place_that_cannot_be_written_to_is_refused(tmp_path):
     """Before any row is asked for."""
     with pytest.raises(UsageError, match=r"cannot write .*No such file or directory"):

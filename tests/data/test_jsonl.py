@@ -37,8 +37,10 @@ def test_objects_become_rows_of_strings(write_file):
         ('{"a":' * 100_000, "nested deeper than 32; expected one object a line"),
         ('{"a": ' + "9" * 5_000 + "}", "a number of 5,000 characters; expected one object a line"),
         ('{"a": NaN}', "NaN is not a JSON number; expected one object a line"),
+        ('{"a": "x\\u0000y"}', "a NUL character; expected one object a line"),
+        ('{"a": "x\\ud800"}', "half of a character in 'x\\ud800'; expected one object a line"),
     ],
-    ids=["cut", "list", "twice", "twice inside", "deep", "deep and cut", "huge", "nan"],
+    ids=["cut", "list", "twice", "twice inside", "deep", "deep and cut", "huge", "nan", "nul", "half"],
 )
 def test_broken_or_hostile_lines_are_refused(write_file, line, message):
     """Malformed, repeated, deep and huge values are ``bad_json``, without a crash."""

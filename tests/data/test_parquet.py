@@ -57,6 +57,22 @@ def test_images_inside_are_read_in_row_order(tmp_path, nested):
     assert listing.names == tuple(str(i + 1) for i in range(len(data)))
 
 
+def test_threads_that_come_to_a_window_together_read_it_once(tmp_path, monkeypatch):
+    """Sixteen threads through four windows read four."""
+    data = [str(i).encode() for i in range(4 * WINDOW)]
+    source = parquet_listing(stored(tmp_path / "a.parquet", data)).source
+    load, starts = source._load, []
+
+    def listen(start):
+        starts.append(start)
+        return load(start)
+
+    monkeypatch.setattr(source, "_load", listen)
+    with ThreadPoolExecutor(16) as threads:
+        assert list(threads.map(source.read, range(len(data)))) == data
+    assert sorted(starts) == [*range(0, len(data), WINDOW)]
+
+
 def test_paths_name_the_images_if_they_are_distinct(tmp_path):
     """A path is a name only if every row has one of its own."""
     distinct = [{"bytes": b"x", "path": "b.png"}, {"bytes": b"y", "path": "a.png"}]

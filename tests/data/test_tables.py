@@ -72,6 +72,7 @@ def test_blank_lines_of_a_table_are_ignored(write_file):
         ("label\na\nb\n", ("label",), 2),
         ("label\na\nlabel\n", None, 3),
         ("y\nn\ny\n", None, 3),
+        ("y\nn\nn\n", None, 3),
         ("label\n", None, 1),
         ("path\na\nb\n", None, 3),
     ],

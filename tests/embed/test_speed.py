@@ -10,6 +10,7 @@ torch = pytest.importorskip("torch", reason="needs the train extra")
 
 from torch import nn  # noqa: E402  # after torch is known to be there
 
+from assay.embed import speed  # noqa: E402  # the same
 from assay.embed.speed import CANDIDATES, DTYPES, LAYOUTS, Plan, fastest_plan, prepare  # noqa: E402  # the same
 
 pytestmark = [
@@ -73,6 +74,14 @@ def test_a_remembered_plan_needs_no_lock(tmp_path):
     (tmp_path / "speed.lock").unlink(missing_ok=True)
     (tmp_path / "speed.lock").mkdir()
     assert fastest_plan(Slow(torch.float32), "net", 8, tmp_path) == first
+
+
+def test_processors_that_share_a_cache_have_plans_of_their_own(tmp_path, monkeypatch):
+    """What one is quick at another may only imitate."""
+    first = fastest_plan(Slow(torch.bfloat16), "net", 8, tmp_path)
+    monkeypatch.setattr(speed, "_processor", lambda: "another")
+    assert fastest_plan(Slow(torch.float32), "net", 8, tmp_path) != first
+    assert len(remembered(tmp_path)) == 2
 
 
 def test_each_network_size_and_dtype_has_a_plan_of_its_own(tmp_path):

@@ -25,6 +25,7 @@ def runtime(model):
         ({"name": "a/b"}, "--name: expected 1 to 200 letters without '/'.*, got 'a/b'"),
         ({"name": ".."}, "--name: expected"),
         ({"name": "a" * 201}, "--name: expected"),
+        ({"name": "caf\udce9"}, "--name: expected Unicode text"),
         ({"labels": ("a", "b", "\ud800")}, "expected labels of Unicode text"),
     ],
 )

@@ -33,6 +33,15 @@ def test_a_name_that_is_no_recipe_is_refused(recipes, message):
         CompareOptions(recipes=tuple(recipes))
 
 
+def test_weights_need_a_network_that_they_are_of():
+    """The recipe assay has one, the others only what --backbone names."""
+    run = RunOptions(weights=Path("w.safetensors"))
+    with pytest.raises(UsageError, match=r"^--weights: expected --backbone .*, got neither: model-1"):
+        CompareOptions(run=run, recipes=("model-1", "model-2"))
+    CompareOptions(run=run, recipes=("model-1", "assay"))
+    CompareOptions(run=run, recipes=("model-1",), backbone="inception_v3")
+
+
 def test_figures_are_carried_over_only_where_nothing_is_held_out():
     """Models that are measured have figures of their own."""
     with pytest.raises(UsageError, match=r"--figures-from: .* give it with --holdout 0$"):

@@ -7,7 +7,7 @@ from small_datasets import dataset_of, drawn
 from assay._errors import ModelError
 from assay.learn.layers import Layers
 from assay.learn.model import Model
-from assay.report.pictures import read_history, write_pictures
+from assay.report.pictures import are_drawn, read_history, write_pictures
 
 N, HELD = 20, (1, 4, 6)
 
@@ -92,6 +92,18 @@ def test_the_layers_of_a_runs_model_are_drawn_too(compared, dataset):
     (compared / "models" / "cnn-1").rename(compared / "model")
     written = write_pictures(compared, dataset)
     assert compared / "models" / "assay" / "layers.svg" in written
+    assert are_drawn(compared)
+
+
+def test_what_was_not_drawn_is_seen_also_where_nothing_was_held_out(compared, dataset):
+    """A comparison that was killed while it drew draws the rest."""
+    for file in compared.glob("models/*/holdout.csv"):
+        file.unlink()
+    assert not are_drawn(compared)
+    write_pictures(compared, dataset)
+    assert are_drawn(compared)
+    next(compared.glob("models/*/layers.svg")).unlink()
+    assert not are_drawn(compared)
 
 
 def test_holdout_rows_of_labels_csv_stay_out_too(seen, compared, dataset):

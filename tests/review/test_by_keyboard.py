@@ -204,6 +204,25 @@ def test_keys_can_be_chosen_and_switched_off(run, visit):
         assert labels(run) == {first: "ash"}
 
 
+def test_keys_that_were_chosen_in_another_window_are_those_of_the_next_card(run, visit):
+    """A key does what the card that is seen says, not what the page said when it was opened."""
+    with serving(run) as server:
+        page = visit(server.address)
+        page.wait_for_url("**/item/*")
+        other = page.context.new_page()
+        other.goto(f"http://127.0.0.1:{server.port}/keys")
+        other.fill("input[name=accept]", "x")
+        other.fill("input[name=class-0]", "a")
+        with other.expect_navigation():
+            other.keyboard.press("Enter")
+        # The next card was fetched before.
+        for _ in range(3):
+            press(page, "ArrowRight")
+        assert page.get_attribute("#card .classes [data-label='0']", "data-key") == "a"
+        decided = press(page, "a")
+        assert labels(run) == {decided: "ash"}
+
+
 def test_letters_of_images_are_typed_as_they_are(tmp_path, images, visit):
     """Classes that are letters have them, small or with Shift; the action that had one goes to a sign."""
     run = write_run(tmp_path / "letters", labels=("A", "S", "U"), images=images)

@@ -3,17 +3,16 @@
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.main import get_current_context  # type: ignore[attr-defined]  # typer has it nowhere else
 
 from assay._errors import UsageError
 from assay.cli import flags
 from assay.cli.console import percent, progress_bar, say, show, table
 from assay.cli.endings import SKIPPED
+from assay.cli.typed import typed
 
 if TYPE_CHECKING:
     from assay._types import Progress
@@ -126,23 +125,12 @@ def audit_command(
 
 def _check_flags(run: Path) -> None:
     """UsageError for flags of images that the command was given beside a run."""
-    context = get_current_context()
     of_images = {field.name for group in (AuditLabels, LookFlags) for field in fields(group)} - OF_A_RUN
-    # The environment and assay.toml speak to many commands: what they say is no word to this one.
-    typed = [
-        parameter.opts[0]
-        for parameter in context.command.params
-        if parameter.name in of_images and _is_typed(context.get_parameter_source(parameter.name))
-    ]
-    if typed:
+    if wrong := typed(of_images):
         raise UsageError(
-            f"{', '.join(typed)}: expected with images, got the run {run}, which has its own labels and "
+            f"{', '.join(wrong)}: expected with images, got the run {run}, which has its own labels and "
             "features; audit it without, or the images themselves"
         )
-
-
-def _is_typed(source: Enum | None) -> bool:
-    return source is not None and source.name == "COMMANDLINE"
 
 
 def _audit_images(

@@ -38,6 +38,11 @@ def evaluate_command(
     from assay.predict.test_set import evaluate_model
 
     options = ReadOptions(trusted=labels, path_column=path_col, label_column=label_col)
+    if not quiet and _is_of_run(model, images):
+        say(
+            f"warning: {images} are the images of the run {model}, which learned from all but its holdout: "
+            "the accuracy is higher than that of new images; evaluation.json has the run's own figures"
+        )
     if all_recipes:
         return lineup.evaluate_all(
             model, images, options, workers=workers, strict=strict, as_json=as_json, quiet=quiet
@@ -45,11 +50,6 @@ def evaluate_command(
     with progress_bar(quiet) as progress:
         found = evaluate_model(
             model, images, options, workers=workers, say=None if quiet else say, progress=progress
-        )
-    if _is_of_run(model, images):
-        say(
-            f"warning: {images} are the images of the run {model}, which learned from all but its holdout: "
-            "the accuracy is higher than that of new images; evaluation.json has the run's own figures"
         )
     show(json.dumps(found.to_json(), indent=1) if as_json else _text(found))
     return SKIPPED if strict and found.skipped else 0

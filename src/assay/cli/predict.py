@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -14,6 +14,7 @@ from assay.cli import flags, lineup
 from assay.cli.console import progress_bar, say
 from assay.cli.endings import SKIPPED
 from assay.cli.targets import check_apart, check_file
+from assay.cli.typed import typed
 
 if TYPE_CHECKING:
     from assay.data.dataset import Dataset
@@ -76,6 +77,8 @@ class PlaceFlags:
         from assay.data.read import read_images
 
         if str(images) == "-":
+            if typed({"path_col"}):
+                raise UsageError("--path-col: expected with a Parquet file of images, got paths on stdin")
             return read_listed(sys.stdin.buffer.read())
         return read_images(images, path_column=self.path_col, follow_symlinks=self.follow_symlinks)
 
@@ -141,8 +144,8 @@ def predict_command(
         check_file(rows.target)
         check_apart(rows.target, model, images)
     if all_recipes:
-        if manner != MannerFlags():
-            raise UsageError("--min-confidence, --coverage: expected one model, got --all-recipes")
+        if wrong := typed({field.name for field in fields(MannerFlags)}):
+            raise UsageError(f"{', '.join(wrong)}: expected one model, got --all-recipes")
         return lineup.predict_all(
             model,
             place.read(images),
@@ -152,7 +155,7 @@ def predict_command(
             strict=strict,
             quiet=quiet,
         )
-    if columns is not None:
+    if typed({"columns"}):
         raise UsageError("--columns: it picks among the models of --all-recipes; give both or neither")
     n, n_skipped = _predict(model, images, place, rows, manner, workers=workers, quiet=quiet)
     if n_skipped and not quiet:

@@ -25,6 +25,9 @@ EXAMPLES = (
     "assay review out/ --export decisions.csv",
 )
 
+DECISIONS = (".csv", ".json")
+"""Endings of files of decisions."""
+
 
 @dataclass(frozen=True)
 class ReviewFlags:
@@ -94,6 +97,10 @@ def review_command(
     if files.export is not None:
         check_file(files.export, "--export")
         check_apart(files.export, run, *filter(None, (files.relabel, files.take, images)), flag="--export")
+        if files.relabel is None and files.export.suffix.lower() not in DECISIONS:
+            raise UsageError(
+                f"--export: expected a name ending in {' or '.join(DECISIONS)}, got {files.export}"
+            )
     desk = _open(run, images, review)
     try:
         if files.take is not None:
@@ -202,8 +209,6 @@ def _export(desk: "Desk", files: FileFlags) -> None:
         )
         show(f"{changed:,} labels changed")
         return
-    writers = {".csv": write_csv, ".json": write_label_studio}
-    if files.export.suffix.lower() not in writers:
-        raise UsageError(f"--export: expected a name ending in {' or '.join(writers)}, got {files.export}")
-    writers[files.export.suffix.lower()](files.export, desk.store.states)
+    write = write_csv if files.export.suffix.lower() == ".csv" else write_label_studio
+    write(files.export, desk.store.states)
     show(f"{len(standing(desk.store.states)):,} images were looked at")

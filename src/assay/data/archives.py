@@ -69,7 +69,9 @@ def scan_archive(path: Path) -> Listing:
         elif _is_row(name, place, store, census):
             checked = _checked(name, place)
             members.append(NOWHERE if isinstance(checked, Skipped) else checked)
-            census.add(name, checked if isinstance(checked, Skipped) else None)
+            # No file of rows could be read again with such a name in it.
+            shown = name.replace("\0", "\ufffd")
+            census.add(shown, checked if isinstance(checked, Skipped) else None)
     rows = census.rows()
     _refuse_duplicates(path, rows.names)
     source = ArchiveSource(store, members.take(rows.order), rows.skipped, tuple(sorted(census.folders)))

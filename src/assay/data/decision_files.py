@@ -4,6 +4,7 @@ CSV has a row for each image (``file_name``, ``label``…), so that it is a file
 stands; a skipped image has an empty label. Label Studio's JSON has a task for each image.
 """
 
+import codecs
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -53,7 +54,11 @@ def read_any_decisions(path: Path) -> list[Decision]:
         raise TableError(f"cannot read {path}: {error.strerror}") from None
     if head == _SQLITE:
         return standing(read_rows(path))
-    return _from_json(path) if head.lstrip()[:1] in (b"[", b"{") else _from_csv(path)
+    return (
+        _from_json(path)
+        if head.removeprefix(codecs.BOM_UTF8).lstrip()[:1] in (b"[", b"{")
+        else _from_csv(path)
+    )
 
 
 def standing(states: Mapping[str, State]) -> list[Decision]:

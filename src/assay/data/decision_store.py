@@ -78,13 +78,15 @@ class DecisionStore:
     def decide_all(self, wishes: Sequence[Wish], *, who: str, client: str) -> list[Decision | Stale]:
         """``decide`` for several images at once: what is not stale is written, or nothing at all."""
         found: list[Decision | Stale] = []
+        seen: set[str] = set()
         with self._writing():
             for wish in wishes:
                 state = self.states.get(wish.name, State())
                 # An image that comes twice: the second one has not seen the first.
-                if state.revision != wish.revision or any(wish.name == other.name for other in found):
+                if state.revision != wish.revision or wish.name in seen:
                     found.append(Stale(wish.name, state))
                     continue
+                seen.add(wish.name)
                 before = wish.given if state.last is None else state.last.after
                 kind = SKIP if wish.label is None else LABEL
                 row = Decision(wish.name, wish.revision + 1, kind, before, wish.label, who, _now(), client)

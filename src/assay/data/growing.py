@@ -35,7 +35,7 @@ class _Part:
     def __init__(self, target: Path) -> None:
         self.target = target
         # A name may have 255 bytes.
-        self.path = target.with_name(f".{hashlib.sha256(target.name.encode()).hexdigest()[:16]}.part")
+        self.path = target.with_name(f".{hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]}.part")
         self.state, self.lock = (self.path.with_suffix(ending) for ending in (".json", ".lock"))
 
     def open(self, identity: str) -> tuple[int, int]:

@@ -70,6 +70,9 @@ def _distinct(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     for key, value in pairs:
         if key in record:
             raise ValueError(f"the key {shown(key)} comes twice")
+        for text in (key, value):
+            if isinstance(text, str):
+                _check_text(text)
         record[key] = value
     return record
 
@@ -88,3 +91,10 @@ def _cell(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return "" if value is None else str(value)
+
+
+def _check_text(text: str) -> None:
+    if "\0" in text:
+        raise ValueError("a NUL character")
+    if any("\ud800" <= character <= "\udfff" and not "\udc80" <= character <= "\udcff" for character in text):
+        raise ValueError(f"half of a character in {shown(text)}")

@@ -1,8 +1,10 @@
 """Parquet: a table of labels, and images that are stored inside it. Imported only when one is read."""
 
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import polars as pl
@@ -49,6 +51,11 @@ class ParquetImages:
     nested: bool
     """True for struct{bytes, path}, False for plain binary."""
     _windows: tuple[tuple[int, list[bytes | None]], ...] = field(default=(), repr=False)
+    _loading: AbstractContextManager[Any] = field(default_factory=Lock, repr=False, compare=False)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Another process reads its own windows."""
+        return ParquetImages, (self.path, self.column, self.nested)
 
     def read(self, index: int) -> bytes | Skipped:
         """The bytes of image ``index``."""
@@ -59,13 +66,16 @@ class ParquetImages:
         )
 
     def _window(self, start: int) -> list[bytes | None]:
-        for first, images in self._windows:
-            if first == start:
-                return images
-        # Threads may read one window twice; replacing the whole tuple means that none sees half of one.
-        images = self._load(start)
-        self._windows = ((start, images), *self._windows[: _WINDOWS_KEPT - 1])
-        return images
+        found = dict(self._windows).get(start)
+        if found is not None:
+            return found
+        # Threads come to a new window together: one reads it, the others wait for it.
+        with self._loading:
+            found = dict(self._windows).get(start)
+            if found is None:
+                found = self._load(start)
+                self._windows = ((start, found), *self._windows[: _WINDOWS_KEPT - 1])
+        return found
 
     def _load(self, start: int) -> list[bytes | None]:
         image = pl.col(self.column)

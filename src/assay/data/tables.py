@@ -174,11 +174,15 @@ def _named(cells: tuple[str, ...], wanted: tuple[str, ...]) -> int:
 
 
 def _is_lone_header(rows: list[tuple[str, ...]], wanted: tuple[str, ...]) -> bool:
-    """Whether a single column begins with its name: a name that never comes again is not a class."""
+    """Whether a single column begins with its name: a name that never comes again is not a class.
+
+    One letter alone is a label unless it was asked for: of yes and no, the only yes may come first.
+    """
     if len(rows) < 2 or len(rows[0]) != 1:
         return False
     name = rows[0][0]
-    return name in wanted or (bool(known_columns(rows[0], LABEL_COLUMNS)) and rows.count(rows[0]) == 1)
+    known = len(name) > 1 and bool(known_columns(rows[0], LABEL_COLUMNS))
+    return name in wanted or (known and rows.count(rows[0]) == 1)
 
 
 def _records(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:

@@ -5,6 +5,7 @@ without; which layout wins depends on the version of torch. Features differ a li
 plans, so the plan is part of the cache key and stays fixed once chosen.
 """
 
+import hashlib
 import json
 import platform
 import time
@@ -70,9 +71,20 @@ def fastest_plan(network: nn.Module, name: str, size: int, cache: Path, dtype: s
     if torch.cuda.is_available():
         return Plan("bfloat16" if dtype == "auto" else dtype, "channels_last", 256, "cuda")
     file = cache / "speed.json"
-    key = f"{name}-{size}-{dtype}-{torch.__version__}-{platform.machine()}"
+    key = f"{name}-{size}-{dtype}-{torch.__version__}-{platform.machine()}-{_processor()}"
     # Without the lock first: a cache that may only be read is of use too.
     return _remembered(file).get(key) or _timed(network, size, dtype, file, key)
+
+
+def _processor() -> str:
+    """Tells processors apart that may share a cache: one may be quick at what another can only imitate."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    known = {line.split(":")[0].strip(): line for line in lines if ":" in line}
+    told = [known.get(what, "") for what in ("model name", "flags", "Features")]
+    return hashlib.sha256("\n".join([platform.processor(), *told]).encode()).hexdigest()[:8]
 
 
 def _timed(network: nn.Module, size: int, dtype: str, file: Path, key: str) -> Plan:

@@ -46,8 +46,10 @@ class Service:
                 f"--name: expected 1 to {LONGEST_NAME} letters without '/' that are not '.' or '..', "
                 f"got {self.name[:LONGEST_NAME]!r}"
             )
+        if _is_torn(self.name):
+            raise UsageError(f"--name: expected Unicode text, got {self.name!r}; give the model another name")
         for label in (*self.runtime.labels, *self.runtime.titles):
-            if any("\ud800" <= character <= "\udfff" for character in label):
+            if _is_torn(label):
                 raise UsageError(f"expected labels of Unicode text, got {label!r}; rename that class")
         size = self.runtime.size
         self.runtime.probabilities(np.zeros((1, size, size, 3), np.uint8))
@@ -56,6 +58,11 @@ class Service:
     def version(self) -> str:
         """Tells one model from another."""
         return self.runtime.digest[:12]
+
+
+def _is_torn(text: str) -> bool:
+    """Whether it has bytes that were no text, or halves of characters: JSON cannot hold them."""
+    return any("\ud800" <= character <= "\udfff" for character in text)
 
 
 class Work:

@@ -37,6 +37,11 @@ class CompareOptions:
                 "--figures-from: models that are measured on a holdout have figures of their own; "
                 "give it with --holdout 0"
             )
+        if self.run.weights is not None and self.backbone is None and "assay" not in self.recipes:
+            raise UsageError(
+                "--weights: expected --backbone with the name of their network, or the recipe assay, got "
+                f"neither: {', '.join(self.recipes)} have networks of their own"
+            )
 
     def settings(self) -> dict[str, Any]:
         """What changes a row besides the data; kept in compare.json to be compared."""

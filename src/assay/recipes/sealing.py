@@ -117,7 +117,7 @@ def _merged(groups: list[Group]) -> list[Group]:
     for group in groups:
         whole = frozenset(group.tolist()).union(*(together.get(row, frozenset()) for row in group.tolist()))
         together |= dict.fromkeys(whole, whole)
-    several = {tuple(sorted(whole)) for whole in together.values() if len(whole) > 1}
+    several = [tuple(sorted(whole)) for whole in {*together.values()} if len(whole) > 1]
     return [np.array(rows) for rows in sorted(several, key=lambda rows: (-len(rows), rows))]
 
 

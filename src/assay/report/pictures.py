@@ -55,9 +55,9 @@ def write_pictures(folder: Path, dataset: Dataset, held: Int[np.ndarray, "H"] | 
 
 
 def are_drawn(folder: Path) -> bool:
-    """Whether all pictures are there: the layers of each model that was measured come last."""
-    measured = _files(folder, "holdout.csv")
-    return (folder / "pictures").is_dir() and all((one.parent / "layers.svg").is_file() for one in measured)
+    """Whether all pictures are there: the layers of each model come last."""
+    places = [folder / "models" / recipe / "layers.svg" for recipe in _models(folder)]
+    return (folder / "pictures").is_dir() and all(place.is_file() for place in places)
 
 
 Predicted = dict[str, str]
@@ -141,11 +141,16 @@ def _write_histories(folder: Path) -> Iterator[Path]:
             yield _write(file.with_name("history.svg"), draw_history(epochs, title=title))
 
 
-def _write_layers(folder: Path) -> Iterator[Path]:
+def _models(folder: Path) -> dict[str, Path]:
+    """Recipe -> the folder of its model; that of assay is the run's."""
     models = {file.parent.name: file.parent for file in _files(folder, MANIFEST)}
     if (folder / "models" / "assay").is_dir() and (folder / "model" / MANIFEST).is_file():
         models["assay"] = folder / "model"
-    for recipe, place in models.items():
+    return models
+
+
+def _write_layers(folder: Path) -> Iterator[Path]:
+    for recipe, place in _models(folder).items():
         drawn = draw_layers(load_model(place), title=f"{_title(recipe)}: layers")
         yield _write(folder / "models" / recipe / "layers.svg", drawn)
 

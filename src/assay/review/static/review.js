@@ -257,6 +257,9 @@ function isTyping(target) {
 }
 
 function actionOf(key) {
+  // The card that is seen has the keys of now, also where they were chosen anew in another window.
+  const seen = [...document.querySelectorAll("#card [data-action]")];
+  if (seen.length) return seen.find((one) => one.dataset.key === key)?.dataset.action;
   return Object.keys(ACTIONS).find((name) => body.getAttribute(`data-key-${name}`) === key);
 }
 
