@@ -73,5 +73,13 @@ def test_figures_are_put_into_a_model_that_stays_the_same(place, small_data):
     assert (predict(place, small_data.images).probs == before.probs).all()
 
 
+def test_figures_that_are_there_already_are_not_written_again(place):
+    """A folder that is not touched cannot be left half written."""
+    write_figures(place, load_model(place), ROW)
+    before = {file: file.stat().st_mtime_ns for file in place.iterdir()}
+    write_figures(place, load_model(place), ROW)
+    assert {file: file.stat().st_mtime_ns for file in place.iterdir()} == before
+
+
 def none_yet(place):
     return "not measured" in (place / "README.md").read_text()

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from assay.data.write import write_json, write_text_atomic
+from assay.data.write import write_bytes_atomic, write_json
 from assay.learn.model import Model
 from assay.learn.package import read_object, seal
 from assay.recipes.card import limits
@@ -57,7 +57,11 @@ def write_figures(folder: Path, model: Model, row: Row) -> None:
         "source": row["source"],
     }
     config = read_object(folder / "config.json", (folder / "config.json").read_bytes())
-    config["assay"]["figures"] = {str(model.facts["recipe"]): figures}
+    said, place = {str(model.facts["recipe"]): figures}, folder / "README.md"
+    card = comparison_card(model, row).encode("utf-8", "surrogateescape")
+    if config["assay"].get("figures") == said and place.read_bytes() == card:
+        return  # a folder that is not touched cannot be left half written
+    config["assay"]["figures"] = said
     write_json(folder / "config.json", config)
-    write_text_atomic(folder / "README.md", comparison_card(model, row))
+    write_bytes_atomic(place, card)
     seal(folder)
