@@ -82,7 +82,7 @@ def test_without_any_file_there_are_no_classes():
             ["owl", "Owl"],
             {"allow_new_classes": True},
             "clean.csv line 1: 'Owl' and 'owl' differ only in case, spaces or Unicode form; write 'Owl' "
-            "everywhere, or pass --normalize-labels",
+            "everywhere, or pass --normalize-labels; two classes stand apart in --classes",
         ),
     ],
 )
@@ -126,6 +126,18 @@ def test_spellings_of_one_class_are_refused_or_merged_on_request(variant):
     assert classes.names == ("cat", "dog")
     assert classes.given[variant] == classes.given["cat"] == 0
     assert classes.trusted == {variant: 0, "DOG": 1, " ": UNKNOWN, "": UNKNOWN}
+
+
+def test_classes_that_differ_in_case_alone_are_kept_apart_by_a_classes_file(tmp_path):
+    """Letters, say: named side by side they are two, whether spellings are merged or not."""
+    (tmp_path / "classes.txt").write_text("A\na\nB\n")
+    for merged in (False, True):
+        classes = decide(
+            ["A", "a", "B"], ["a", "A"], classes=tmp_path / "classes.txt", normalize_labels=merged
+        )
+        assert classes.names == ("A", "B", "a")
+        assert classes.given == {"A": 0, "B": 1, "a": 2, "": UNKNOWN}
+        assert classes.trusted == {"a": 2, "A": 0, "": UNKNOWN}
 
 
 def test_a_label_of_white_space_is_refused_or_missing():

@@ -67,7 +67,7 @@ def decide_classes(
     meant = options.class_map if noisy is None else {}
     counts = Counter(meant.get(label, label) for label in source.labels)
     titles = _classes_file(options.classes, counts)
-    spelled = _one_spelling(counts, (*declared, *titles), source, options)
+    spelled = _one_spelling(counts, (*declared, *titles), source, options, apart=titles)
     if options.classes is not None:
         _check_listed(source, meant, spelled, titles, options.classes.name)
     names = set(spelled.values()) - {""}
@@ -120,11 +120,25 @@ def _classes_file(path: Path | None, observed: Collection[str]) -> dict[str, str
 
 
 def _one_spelling(
-    counts: Mapping[str, int], declared: Collection[str], source: LabelFile, options: ReadOptions
+    counts: Mapping[str, int],
+    declared: Collection[str],
+    source: LabelFile,
+    options: ReadOptions,
+    *,
+    apart: Collection[str] = (),
 ) -> dict[str, str]:
-    """The class name of every label; several spellings of one name are merged only when asked."""
+    """The class name of every label; several spellings of one name are merged only when asked.
+
+    Parameters
+    ----------
+    apart : names that a person wrote down side by side: letters, say, that differ in case alone, and both
+        occur
+    """
     spelled: dict[str, str] = {"": ""}
     for form, spellings in by_form({*counts, *declared} - {""}).items():
+        if len(spellings) > 1 and {*spellings} <= {*apart} & {*counts}:
+            spelled |= {label: label for label in spellings}
+            continue
         keep = chosen_spelling(spellings, counts, declared) if form else ""
         if not options.normalize_labels and (len(spellings) > 1 or not form):
             raise LabelError(_unclear(source, spellings, keep))
@@ -141,7 +155,7 @@ def _unclear(source: LabelFile, spellings: Sequence[str], keep: str) -> str:
     both = " and ".join(shown(label) for label in spellings[:3])
     return (
         f"{where}: {both} differ only in case, spaces or Unicode form; "
-        f"write {shown(keep)} everywhere, or pass --normalize-labels"
+        f"write {shown(keep)} everywhere, or pass --normalize-labels; two classes stand apart in --classes"
     )
 
 
