@@ -52,7 +52,8 @@ def test_the_gradient_is_the_slope_of_the_loss(seed):
     rng = np.random.default_rng(seed)
     scores, evidence = np.log(rng.dirichlet(np.ones(3), 20)), np.log(rng.dirichlet(np.ones(3), 20))
     start = rng.normal(size=4) / 2
-    off = check_grad(lambda x: _loss(x, scores, evidence)[0], lambda x: _loss(x, scores, evidence)[1], start)
+    case = (scores, evidence, 2.0)
+    off = check_grad(lambda x: _loss(x, *case)[0], lambda x: _loss(x, *case)[1], start)
     assert off < 1e-4
 
 
@@ -86,11 +87,11 @@ def test_the_sharpness_is_found_from_noisy_labels_alone():
 
 
 def test_labels_without_noise_count_like_trusted_ones():
-    """Through the identity, given labels calibrate as trusted ones do."""
-    probs, labels = draw_case(3, n=500)
+    """Through the identity, given labels calibrate as trusted ones do, but for the prior of a few rows."""
+    probs, labels = draw_case(3, n=50_000)
     one, other = calibrate(probs, labels), calibrate_on_given(probs, labels, np.eye(4))
-    assert one.sharpness == pytest.approx(other.sharpness, rel=1e-6)
-    np.testing.assert_allclose(one.bias, other.bias, atol=1e-6)
+    assert one.sharpness == pytest.approx(other.sharpness, rel=1e-3)
+    np.testing.assert_allclose(one.bias, other.bias, atol=1e-2)
 
 
 def test_labels_that_say_nothing_change_nothing():

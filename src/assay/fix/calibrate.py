@@ -18,11 +18,11 @@ BIAS_PENALTY = 1e-3
 """Holds the biases of classes that the data say nothing about near 0, per row."""
 
 BIAS_PRIOR = 8.0
-"""Holds biases near 0 where rows are few: a normal prior with a deviation of 1/4."""
+"""Holds biases near 0 where trusted rows are few: a normal prior with a deviation of 1/4."""
 
-SHARPNESS_PRIOR = 0.5
-"""A standard normal prior of its logarithm: twenty rows that are all right do not make a classifier
-infinitely sure."""
+WIDE_PRIOR = 0.5
+"""A standard normal one. Of the sharpness's logarithm: twenty rows that are all right do not make a
+classifier infinitely sure. Of biases by noisy labels, which are many: who learned from few rows leans."""
 
 MOST_GIVEN = 50_000
 """Rows of which noisy labels are looked at: more would say no more of so few numbers, and take memory."""
@@ -65,7 +65,7 @@ def calibrate(probs: Probs, trusted: Labels, floor: float = FLOOR) -> Calibratio
     floor : see ``Calibration``
     """
     rows = trusted != UNKNOWN
-    found = _fit(_log(probs[rows], floor), np.eye(probs.shape[1])[trusted[rows]])
+    found = _fit(_log(probs[rows], floor), np.eye(probs.shape[1])[trusted[rows]], BIAS_PRIOR)
     return replace(found, floor=floor)
 
 
@@ -106,10 +106,12 @@ def calibrate_on_given(probs: Probs, given: Labels, transition: Transition) -> C
     """
     rows = np.flatnonzero(given != UNKNOWN)
     rows = rows[:: -(-len(rows) // MOST_GIVEN) or 1]
-    return _fit(_log(probs[rows], FLOOR), transition.T[given[rows]])
+    return _fit(_log(probs[rows], FLOOR), transition.T[given[rows]], WIDE_PRIOR)
 
 
-def _fit(scores: Float[np.ndarray, "N K"], likelihood: Float[np.ndarray, "N K"]) -> Calibration:
+def _fit(
+    scores: Float[np.ndarray, "N K"], likelihood: Float[np.ndarray, "N K"], bias_prior: float
+) -> Calibration:
     """Maximise Σ log Σ_y p_y · likelihood[:, y] over sharpness and bias, by L-BFGS."""
     n, k = scores.shape
     if n == 0:
@@ -117,12 +119,17 @@ def _fit(scores: Float[np.ndarray, "N K"], likelihood: Float[np.ndarray, "N K"])
     evidence = np.log(np.maximum(likelihood, 1e-30))
     bounds = [(np.log(0.05), np.log(20))] + [(-5.0, 5.0)] * k
     # The search starts from no change and never goes uphill: the result is at least as likely.
-    best = minimize(_loss, np.zeros(k + 1), (scores, evidence), "L-BFGS-B", jac=True, bounds=bounds).x
+    best = minimize(
+        _loss, np.zeros(k + 1), (scores, evidence, bias_prior), "L-BFGS-B", jac=True, bounds=bounds
+    ).x
     return Calibration(float(np.exp(best[0])), best[1:] - best[1:].mean())
 
 
 def _loss(
-    parameters: Float[np.ndarray, "P"], scores: Float[np.ndarray, "N K"], evidence: Float[np.ndarray, "N K"]
+    parameters: Float[np.ndarray, "P"],
+    scores: Float[np.ndarray, "N K"],
+    evidence: Float[np.ndarray, "N K"],
+    bias_prior: float,
 ) -> tuple[float, Float[np.ndarray, "P"]]:
     """Penalised mean negative log-likelihood and its gradient at (log sharpness, bias of each class)."""
     sharpness, bias, n = np.exp(parameters[0]), parameters[1:], len(scores)
@@ -131,8 +138,8 @@ def _loss(
     # d loss / d score = P(class) − P(class | label): zero when both agree on average.
     gradient = (np.exp(log_p) - np.exp(log_p + evidence - total)) / n
     slope = np.concatenate([[sharpness * (gradient * scores).sum()], gradient.sum(axis=0)])
-    penalty = np.full(len(parameters), BIAS_PRIOR / n + BIAS_PENALTY)
-    penalty[0] = SHARPNESS_PRIOR / n
+    penalty = np.full(len(parameters), bias_prior / n + BIAS_PENALTY)
+    penalty[0] = WIDE_PRIOR / n
     loss = -total.mean() + (penalty * np.square(parameters)).sum()
     return float(loss), slope + 2 * penalty * parameters
 
