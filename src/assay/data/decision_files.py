@@ -54,11 +54,8 @@ def read_any_decisions(path: Path) -> list[Decision]:
         raise TableError(f"cannot read {path}: {error.strerror}") from None
     if head == _SQLITE:
         return standing(read_rows(path))
-    return (
-        _from_json(path)
-        if head.removeprefix(codecs.BOM_UTF8).lstrip()[:1] in (b"[", b"{")
-        else _from_csv(path)
-    )
+    start = head.removeprefix(codecs.BOM_UTF8).lstrip()[:1]
+    return _from_json(path) if start in (b"[", b"{") else _from_csv(path)
 
 
 def standing(states: Mapping[str, State]) -> list[Decision]:
