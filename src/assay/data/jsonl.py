@@ -19,6 +19,10 @@ _STRING = re.compile(r'"(?:[^"\\]|\\[\s\S]?)*(?:"|\Z)')
 """To the quote that closes it or to the end: a search that could fail would begin again at each quote."""
 
 
+_STRANGE = re.compile("[\0\ud800-\udc7f\udd00-\udfff]")
+"""A NUL, and halves of characters; those between stand for bytes that are not UTF-8, which others refuse."""
+
+
 def read_jsonl(path: Path) -> Table:
     """One object a line; its keys are the columns, and a missing key is an empty cell.
 
@@ -94,7 +98,6 @@ def _cell(value: object) -> str:
 
 
 def _check_text(text: str) -> None:
-    if "\0" in text:
-        raise ValueError("a NUL character")
-    if any("\ud800" <= character <= "\udfff" and not "\udc80" <= character <= "\udcff" for character in text):
-        raise ValueError(f"half of a character in {shown(text)}")
+    found = _STRANGE.search(text)
+    if found:
+        raise ValueError("a NUL character" if "\0" in text else f"half of a character in {shown(text)}")

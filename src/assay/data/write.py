@@ -65,6 +65,11 @@ def plain_value(value: Any) -> Any:
     raise TypeError(f"expected text, numbers, lists and dicts, got {type(value).__name__}")
 
 
+def is_unicode(text: str) -> bool:
+    """Whether it has no half surrogates, such as bytes that are not UTF-8."""
+    return _SURROGATE.search(text) is None
+
+
 def escape_surrogates(text: str) -> str:
     r"""JSON text in which half surrogates, such as bytes that are not UTF-8, are ``\udcxx`` escapes."""
     return _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)

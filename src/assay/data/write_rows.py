@@ -11,7 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from assay._errors import UsageError
-from assay.data.write import escape_surrogates, plain_value, write_bytes_atomic
+from assay.data.write import escape_surrogates, is_unicode, plain_value, write_bytes_atomic
 
 Column = Sequence[Any] | np.ndarray
 """Text, numbers, bools or None."""
@@ -152,7 +152,7 @@ def check_unicode(header: Sequence[str], columns: Sequence[Column], rows_before:
     """
     for name, column in zip(header, columns, strict=True):
         for row, value in enumerate(column, rows_before + 1):
-            if isinstance(value, str) and escape_surrogates(value) != value:
+            if isinstance(value, str) and not is_unicode(value):
                 raise UsageError(
                     f"row {row} of {name!r} is {value!r}, which is not Unicode as Parquet wants it; "
                     "write csv or jsonl instead"

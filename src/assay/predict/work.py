@@ -10,6 +10,7 @@ from assay._errors import UsageError
 from assay.data.dataset import Skipped
 from assay.data.images import Limits
 from assay.data.resize import Square
+from assay.data.write import is_unicode
 from assay.predict.batch import Predictions, answered
 from assay.predict.gauges import Gauges
 from assay.predict.micro_batch import MicroBatches
@@ -46,10 +47,10 @@ class Service:
                 f"--name: expected 1 to {LONGEST_NAME} letters without '/' that are not '.' or '..', "
                 f"got {self.name[:LONGEST_NAME]!r}"
             )
-        if _is_torn(self.name):
+        if not is_unicode(self.name):
             raise UsageError(f"--name: expected Unicode text, got {self.name!r}; give the model another name")
         for label in (*self.runtime.labels, *self.runtime.titles):
-            if _is_torn(label):
+            if not is_unicode(label):
                 raise UsageError(f"expected labels of Unicode text, got {label!r}; rename that class")
         size = self.runtime.size
         self.runtime.probabilities(np.zeros((1, size, size, 3), np.uint8))
@@ -58,11 +59,6 @@ class Service:
     def version(self) -> str:
         """Tells one model from another."""
         return self.runtime.digest[:12]
-
-
-def _is_torn(text: str) -> bool:
-    """Whether it has bytes that were no text, or halves of characters: JSON cannot hold them."""
-    return any("\ud800" <= character <= "\udfff" for character in text)
 
 
 class Work:
