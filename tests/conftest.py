@@ -14,6 +14,9 @@ from shape_checks import check_quickly
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# What is tested is what any machine does; of a graphics processor, the choices that do not need it.
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+
 # Before any test file imports assay: the hook rewrites modules as they are first imported.
 check_quickly()
 install_import_hook("assay", "shape_checks.checked")

@@ -15,6 +15,7 @@ from small_runs import run_assay, start_assay
 
 from assay import __version__, _errors
 from assay.cli import app as application
+from assay.cli import endings
 from assay.cli.app import main
 from assay.cli.endings import SKIPPED
 
@@ -59,7 +60,8 @@ def ending_with(assay, monkeypatch):
     return give
 
 
-FULL = "assay: out of memory; end other programs, or try fewer --workers\n"
+FULL = f"assay: {endings.OUT_OF_MEMORY}\n"
+GRAPHICS_FULL = f"assay: {endings.OUT_OF_GRAPHICS_MEMORY}\n"
 
 
 def while_importing(error):
@@ -81,6 +83,9 @@ def while_importing(error):
         (SystemExit("words"), 1, ""),
         (MemoryError(), 6, FULL),
         (RuntimeError("can't start new thread"), 6, FULL),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"), 6, FULL),
+        (RuntimeError("CUDA out of memory. Tried to allocate 20.00 MiB."), 6, GRAPHICS_FULL),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling"), 6, GRAPHICS_FULL),
         (while_importing(KeyboardInterrupt()), 130, "assay: interrupted\n"),
         (
             OSError(errno.ENOSPC, "No space left on device"),

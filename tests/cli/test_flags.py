@@ -44,7 +44,9 @@ def test_the_defaults_are_those_of_the_options(tmp_path):
 
 def test_every_option_has_its_flag():
     """What a reader or a run can be told can be told on the command line."""
-    renamed = {"path_col": "path_column", "label_col": "label_column"}
+    renamed = {
+        name: name.replace("_col", "_column") for name in ("path_col", "label_col", "trusted_label_col")
+    }
     label_flags = {renamed.get(field.name, field.name) for field in dataclasses.fields(LabelFlags)}
     label_flags.add("decisions")  # a flag of run alone
     assert label_flags == {field.name for field in dataclasses.fields(ReadOptions)}

@@ -115,7 +115,7 @@ def test_links_are_followed_inside_only(linked):
     assert listing.notes == (
         "did not follow 1 link: missing",
         "did not follow 1 link: not_regular",
-        "did not follow 2 links: outside_root",
+        "did not follow 2 links: outside_root (links that leave the folder: --follow-symlinks)",
     )
 
 
@@ -238,7 +238,8 @@ def test_an_empty_class_is_refused_unless_allowed(tmp_path):
     """A folder without images is an error, or a class without images; hidden folders are neither."""
     listing = scan_folder(fill(tmp_path, "cat/1.png", "dog/readme.txt", ".git/x", content=b"text"))
     message = (
-        "expected images in every class folder, got none in 'dog'; remove the folder or allow empty classes"
+        "expected images in every class folder, got none in 'dog'; "
+        "remove the folder, or pass --allow-empty-classes"
     )
     with pytest.raises(LabelError, match=f"^{message}$"):
         class_folders(listing, allow_empty=False)

@@ -6,7 +6,7 @@ from pictures import decoded, difference, picture, reason, saved
 from PIL import Image
 
 from assay.data.dataset import Skipped
-from assay.data.images import Limits, decode
+from assay.data.images import FLAGS, WORDS, Limits, decode, remarks_on
 from assay.data.resize import to_square
 
 FORMATS = ["PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF"]
@@ -161,3 +161,13 @@ def test_small_images_decode_fast():
     for _ in range(500):
         decode(data)
     assert (time.process_time() - start) / 500 < 1e-3  # some ten times the usual; shape checks are on
+
+
+def test_remarks_are_counted_in_words():
+    """A line for each kind, in the order in which they are stored; every kind has its words."""
+    assert remarks_on({0: ("low_information", "animated"), 5: ("animated",)}) == (
+        "2 images animated: the first picture is used",
+        "1 image of one colour",
+    )
+    assert remarks_on({}) == ()
+    assert WORDS.keys() == {*FLAGS}

@@ -91,3 +91,11 @@ def test_a_label_that_is_not_utf_8_is_refused_with_its_line(write_file):
     path = write_file("a.csv", b"path,label\n1.png,cat\n2.png,k\xf6ter\n")
     with pytest.raises(TableError, match=r"a\.csv line 3: byte 0xF6 of 'k\\udcf6ter' is not UTF-8"):
         read_label_file(path)
+
+
+def test_json_of_another_form_is_told_apart(write_file):
+    """Lines are read; a whole file of COCO's or Label Studio's is not taken for CSV."""
+    assert read_label_file(write_file("a.json", '{"path": "1.png", "label": 3}\n')).labels == ("3",)
+    for text in ('[\n {"image": "1.png"}\n]\n', '{"images": [], "annotations": []}\n{'):
+        with pytest.raises(TableError, match="of JSON only lines are read"):
+            read_label_file(write_file("b.json", text))

@@ -230,3 +230,20 @@ def test_remarks_on_what_little_can_be_learned():
     assert remarks(names, np.array([0, 0, 1, 1]), np.full(4, -1)) == ()
     many = tuple(map(str, range(20)))
     assert remarks(many, np.repeat(np.arange(20), 2), np.repeat([0, -1], 20))[0].endswith("'10' and 9 more")
+
+
+@pytest.mark.parametrize(("n", "said_so"), [(29, False), (30, True)])
+def test_trusted_labels_that_all_equal_the_given_ones_are_doubted(n, said_so):
+    """By chance few may, many rather by the wrong column; the flag that names another is told."""
+    labels = np.arange(n) % 2
+    told = [note for note in remarks(["a", "b"], labels, labels) if "--trusted-label-col" in note]
+    assert bool(told) is said_so
+    assert not any("--trusted" in note for note in remarks(["a", "b"], labels, np.zeros_like(labels)))
+
+
+def test_classes_that_stand_apart_may_differ_in_case():
+    """Those of a model are classes each, as those of a classes file are."""
+    files = None, said("A", "a", "b", name="clean.csv")
+    assert decide_classes(*files, ReadOptions(), apart={"A", "a"}).names == ("A", "a", "b")
+    with pytest.raises(LabelError, match="differ only in case"):
+        decide_classes(*files, ReadOptions(), apart={"a"})

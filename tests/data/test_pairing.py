@@ -238,7 +238,10 @@ def test_a_vote_takes_the_most_frequent_then_the_first():
     """Majority decides, and among equals the label that came first in the file."""
     labels, notes = merge(["x", "x", "x", "y", "y"], ["a", "b", "b", "b", "a"], vote=True)
     assert labels.tolist() == [1, 1]
-    assert notes[1] == "a.csv: images with different labels, the most frequent taken: 2"
+    assert (
+        notes[1]
+        == "a.csv: images with different labels, the most frequent taken: 2, of equally many the first: 1"
+    )
 
 
 @given_examples(st.lists(st.tuples(st.integers(0, 5), st.integers(UNKNOWN, 2))))

@@ -103,3 +103,23 @@ def test_labels_without_names_are_those_of_the_images_in_order(tmp_path):
 def test_an_empty_file_stays_empty(tmp_path):
     """There is nothing to replace."""
     assert relabelled(tmp_path, "labels.csv", b"") == b""
+
+
+def test_an_image_is_known_by_any_spelling_of_its_path(tmp_path):
+    """A run knows it by one of them; all its rows get its label."""
+    name = "caf\u00e9/b.png"
+    text = f"file,label\n./{name},1\ncafe\u0301/b.png,1\ncaf\u00e9\\b.png,1\nother.png,1\n"
+    new = relabelled(tmp_path, "labels.csv", text.encode(), {name: "new"}).decode()
+    assert new == text.replace("b.png,1", "b.png,new")
+
+
+def test_a_spreadsheets_table_stays_as_it_is(tmp_path):
+    """Its first lines, empty rows and empty cells too."""
+    text = b"sep=;\r\nfile;label\r\na.png;1;\r\n;;\r\nb.png;1;\r\n"
+    assert relabelled(tmp_path, "labels.csv", text) == text.replace(b"b.png;1", b"b.png;new")
+
+
+def test_lines_of_json_may_be_named_json(tmp_path):
+    """As they are read, so they are written."""
+    text = b'{"file_name": "b.png", "label": "1"}\n'
+    assert relabelled(tmp_path, "labels.json", text) == text.replace(b'"1"', b'"new"')

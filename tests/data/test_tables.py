@@ -191,10 +191,43 @@ cells = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]
 @settings(max_examples=50)
 @given(st.lists(st.tuples(cells, cells), min_size=1))
 def test_any_text_survives_quoting(tmp_path_factory, rows):
-    """Whatever is written in quotes is read back the same."""
+    """Whatever is written in quotes is read back the same, but for rows that say nothing."""
     path = tmp_path_factory.mktemp("t") / "a.csv"
     quoted = [
         ",".join('"' + cell.replace('"', '""') + '"' for cell in row) for row in [("path", "label"), *rows]
     ]
     path.write_bytes("\n".join(quoted).encode())
-    assert read_table(path).rows == tuple(rows)
+    assert read_table(path).rows == tuple(row for row in rows if any(row))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "sep=;\r\nfile;label\r\n1.png;a\r\n2.png;b\r\n",
+        "\n\nfile;label\n1.png;a\n2.png;b\n",
+        "file;label\n1.png;a;\n2.png;b;;\n",
+        "file;label;\n1.png;a\n2.png;b;\n",
+        "file;label\n1.png;a\n;\n2.png;b\n;;;\n",
+    ],
+    ids=["sep", "blank before", "more cells", "fewer cells", "empty rows"],
+)
+def test_what_spreadsheets_add_is_no_row_and_no_cell(write_file, text):
+    """Rows and columns are the same, and each row knows its line."""
+    path = write_file("a.csv", text)
+    table = read_table(path)
+    assert [row[:2] for row in table.rows] == [("1.png", "a"), ("2.png", "b")]
+    assert {len(row) for row in table.rows} == {len(table.columns)}
+    lines = path.read_text().splitlines()
+    assert [lines[number - 1][:5] for number in table.line_numbers] == ["1.png", "2.png"]
+
+
+@pytest.mark.parametrize("text", ["file;label\n1.png;a;b\n", "file;label;note\n1.png;a\n"])
+def test_cells_that_say_something_are_not_dropped(write_file, text):
+    """Nor is a cell made up for a column that has a name."""
+    with pytest.raises(TableError, match=r"line 2: expected \d cells as in the header"):
+        read_table(write_file("a.csv", text))
+
+
+def test_blank_lines_before_labels_without_names_are_labels(write_file):
+    """There each line is an image's."""
+    assert read_table(write_file("a.csv", "\na\nb\n")).rows == (("",), ("a",), ("b",))

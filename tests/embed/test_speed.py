@@ -13,10 +13,7 @@ from torch import nn  # noqa: E402  # after torch is known to be there
 from assay.embed import speed  # noqa: E402  # the same
 from assay.embed.speed import CANDIDATES, DTYPES, LAYOUTS, Plan, fastest_plan, prepare  # noqa: E402  # the same
 
-pytestmark = [
-    pytest.mark.train,
-    pytest.mark.skipif(torch.cuda.is_available(), reason="with a GPU there is nothing to choose"),
-]
+pytestmark = pytest.mark.train
 
 
 class Slow(nn.Module):
@@ -55,6 +52,25 @@ def test_the_faster_layout_is_taken(tmp_path):
     """Both layouts are tried in float32."""
     plan = fastest_plan(Slow(layout=torch.channels_last), "net", 8, tmp_path, "float32")
     assert plan == Plan("float32", "contiguous", 16)
+
+
+@pytest.mark.parametrize(
+    ("knows", "size", "dtype", "plan"),
+    [
+        (True, 128, "auto", ("bfloat16", 256)),
+        (False, 128, "auto", ("float32", 256)),
+        (False, 448, "bfloat16", ("bfloat16", 64)),
+        (True, 1024, "float32", ("float32", 12)),
+    ],
+)
+def test_a_graphics_processor_is_given_what_it_knows_and_has_room_for(
+    monkeypatch, tmp_path, knows, size, dtype, plan
+):
+    """bfloat16 unless it would only imitate that; of large images fewer at a time."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: knows)
+    found = fastest_plan(Slow(), "net", size, tmp_path, dtype)
+    assert (found.dtype, found.batch, found.device) == (*plan, "cuda")
 
 
 def test_a_plan_is_timed_once_and_remembered(tmp_path):

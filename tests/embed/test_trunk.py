@@ -146,6 +146,20 @@ def test_a_map_with_channels_last_is_turned():
     assert torch.equal(found.view(1, 48, 28, 28), maps.permute(0, 3, 1, 2))
 
 
+def test_stages_with_channels_last_are_pooled_over_places():
+    """Networks whose maps are (B, H, W, C) give a feature for each channel, as others do."""
+    network = timm.create_model(
+        "mambaout_femto", num_classes=0, depths=(1, 1, 1, 1), dims=(8, 16, 24, 32)
+    ).eval()
+    seen = []
+    hook = network.stages[-1].register_forward_hook(lambda _, __, out: seen.append(out))
+    with torch.inference_mode():
+        found = make_trunk(network, "stages", 4)(normalised(2, 64))
+    hook.remove()
+    assert found.shape == (2, 8 + 16 + 24 + 32)
+    assert torch.equal(found[:, -32:], seen[0].mean(dim=(1, 2)))
+
+
 def test_tokens_are_no_map():
     """A transformer's tokens are refused in words, before any image is embedded."""
     network = build_network("test_vit", random_weights("test_vit"))

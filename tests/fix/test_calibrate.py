@@ -210,3 +210,11 @@ def test_halves_can_be_asked_of_other_probabilities():
     found = by_halves(probs[:120], truth[:120], NO_FLOOR, of=other)
     wanted = calibrate(probs[1:120:2], truth[1:120:2], NO_FLOOR).apply(other[::2])
     np.testing.assert_allclose(found[::2], wanted)
+
+
+def test_a_sure_mistake_makes_less_sure():
+    """Also where the true class was given no probability at all: such a loss has no floor."""
+    probs = np.tile([1 - 1e-9, 1e-9], (100, 1))
+    probs[-1] = [1.0, 0.0]
+    trusted = np.repeat([0, 1], [99, 1])
+    assert calibrate(probs, trusted, NO_FLOOR).sharpness < 0.5

@@ -140,3 +140,19 @@ def test_a_classifier_that_met_all_classes_is_taken_at_its_word(case):
     X, targets = case
     classifier = GaussianNB().fit(X, targets.argmax(axis=1))
     np.testing.assert_allclose(predict_all(classifier, X, 3), classifier.predict_proba(X), rtol=1e-12)
+
+
+@pytest.mark.parametrize("row", [[np.nan, np.nan], [0.0, 0.0], [np.inf, 0.0]])
+def test_what_is_no_probability_is_refused(row):
+    """A classifier that overflows is not believed to be sure of its first class."""
+
+    class Broken:
+        classes_ = np.arange(2)
+
+        def predict_proba(self, _):
+            return np.array([[0.5, 0.5], row])
+
+    with pytest.raises(
+        ValueError, match=r"expected probabilities of Broken, got \[.*\] for row 1 and 0 more"
+    ):
+        predict_all(Broken(), np.zeros((2, 3)), 2)

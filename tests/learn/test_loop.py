@@ -5,7 +5,10 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from assay.embed.backbone import load_backbone  # noqa: E402  # only where torch is
+from networks import random_weights  # noqa: E402  # only where torch is
+from safetensors.torch import save_file  # noqa: E402  # the same
+
+from assay.embed.backbone import load_backbone  # noqa: E402  # the same
 from assay.learn import loop  # noqa: E402  # the same
 from assay.learn.augment import Augment  # noqa: E402  # the same
 from assay.learn.loop import Material, Tuning, one_cycle  # noqa: E402  # the same
@@ -37,12 +40,37 @@ def test_a_batch_is_parted_among_all_cores(monkeypatch, tmp_path):
     assert loop._parts_on("cuda") == 1
 
 
+@pytest.mark.train
+def test_layers_that_no_feature_needs_stop_no_checkpoint(tmp_path):
+    """A network that is run whole may have some after its last stage: they keep their numbers."""
+    weights = tmp_path / "convnext.safetensors"
+    save_file(random_weights("test_convnext").tensors, weights)
+    backbone = load_backbone("test_convnext", tmp_path, size=32, weights=weights, dtype="float32")
+    squares = np.random.default_rng(0).integers(0, 256, (8, 24, 24, 3), dtype=np.uint8)
+    material = Material(squares, np.arange(8), np.eye(2)[np.arange(8) % 2])
+    first, second = (blank_learner(backbone, 2, Tuning(batch=8), 2) for _ in range(2))
+    loop.learn_epoch(first, material, 0, to_pixels(backbone))
+    without = [place for place, number in enumerate(first.numbers) if number.grad is None]
+    assert without
+    held = first.tensors()
+    assert not any(f"step.{place}" in held for place in without)
+    second.restore(held)
+    for learner in (first, second):
+        loop.learn_epoch(learner, material, 1, to_pixels(backbone))
+    ends = [learner.tensors() for learner in (first, second)]
+    assert ends[0].keys() == ends[1].keys()
+    assert all(np.array_equal(ends[0][name], ends[1][name]) for name in ends[0])
+
+
 def test_lots_fit_the_cache():
     """Up to 96 pixels 64 images go at once, at 128 in halves, at 160 in thirds; there is no empty lot."""
     lots = [
-        loop._lots(torch.zeros(n, 3, side, side)) for n, side in ((64, 96), (64, 128), (64, 160), (2, 900))
+        loop._lots(torch.zeros(n, 3, side, side), "cpu")
+        for n, side in ((64, 96), (64, 128), (64, 160), (2, 900))
     ]
     assert lots == [1, 2, 3, 2]
+    assert loop._lots(torch.zeros(128, 3, 160, 160), "cuda") == 1
+    assert loop._lots(torch.zeros(128, 3, 224, 224), "cuda") == 2
 
 
 def test_the_rate_rises_once_and_falls_to_nothing():

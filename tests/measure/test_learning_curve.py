@@ -80,3 +80,10 @@ def test_one_size_is_no_curve():
     for sizes, right in ((SIZES[:1], np.ones((1, 9), dtype=bool)), (SIZES, np.ones((4, 0), dtype=bool))):
         with pytest.raises(ValueError, match="expected two sizes or more"):
             LearningCurve(sizes, right)
+
+
+def test_two_sizes_promise_what_is_usual():
+    """They fit many slopes exactly; the flattest, which promises most, is not believed."""
+    curve = LearningCurve(np.array([33, 66]), np.arange(100) < np.array([[70], [75]]))
+    gain = curve.expect(100, [1_600])[0].gain.estimate
+    assert gain == pytest.approx(0.074, abs=0.002)

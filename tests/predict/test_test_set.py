@@ -74,10 +74,38 @@ def test_the_order_of_the_labels_is_not_that_of_the_model(model, new_images, lab
 
 
 def test_labels_without_a_usable_image_are_refused(model, new_images, labels_of):
-    """If every labelled image is damaged there is nothing to measure."""
+    """If every labelled image is damaged there is nothing to measure, and it is said how they are."""
     options = labels_of("file,label\nempty.png,ash\ncut.png,birch\n")
-    with pytest.raises(DataError, match=r"expected images whose true class is known, got none among 7"):
+    message = (
+        r"^expected images that have a label and can be used, got none: of 2 with a label 2 skipped: "
+        r"1 (empty_file, 1 truncated|truncated, 1 empty_file)$"
+    )
+    with pytest.raises(DataError, match=message):
         evaluate_model(model, new_images, options)
+
+
+def test_links_that_are_not_followed_are_said_to_be(model, new_images, labels_of, tmp_path):
+    """A test set of links into a store asks for the flag that follows them."""
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links/6.png").symlink_to(new_images / "6.png")
+    options = labels_of("file,label\n6.png,ash\n")
+    with pytest.raises(
+        DataError, match=r"1 outside_root \(links that leave the folder: --follow-symlinks\)$"
+    ):
+        evaluate_model(model, tmp_path / "links", options)
+    assert evaluate_model(model, tmp_path / "links", replace(options, follow_symlinks=True)).n == 1
+
+
+def test_labels_in_another_form_are_asked_about(model, new_images, labels_of):
+    """Ash is ash if one says so; a model's own classes may differ in case alone."""
+    options = labels_of("file,label\n5.png,cedar\n6.png,ASH\n")
+    message = "'ash' is one: they differ only in case, spaces or Unicode form; pass --normalize-labels"
+    with pytest.raises(LabelError, match=message):
+        evaluate_model(model, new_images, options)
+    assert evaluate_model(model, new_images, replace(options, normalize_labels=True)).n == 2
+    both = replace(model, labels=("ash", "Ash", "cedar"))
+    options = labels_of("file,label\n5.png,Ash\n6.png,ash\n7.png,cedar\n")
+    assert evaluate_model(both, new_images, options).n == 3
 
 
 def test_folders_of_the_test_set_are_no_labels(model, new_images, labels_of, tmp_path):

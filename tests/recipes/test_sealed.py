@@ -10,6 +10,8 @@ from small_runs import CLASSES, write_labels
 
 from assay._errors import LabelError, UsageError
 from assay._types import UNKNOWN
+from assay.data.arrange import PickedSource
+from assay.data.dataset import Dataset, Skipped
 from assay.data.read import read_dataset
 from assay.data.split import seal_holdout
 from assay.embed.backbone import load_backbone
@@ -17,7 +19,7 @@ from assay.embed.images import embed_images
 from assay.recipes import run
 from assay.recipes.mirrors import mirrors_for
 from assay.recipes.options import looks_twice
-from assay.recipes.sealing import _together, close_seal
+from assay.recipes.sealing import _together, check_learnable, close_seal
 
 MODEL = "model/model.safetensors"
 
@@ -223,3 +225,46 @@ def test_a_holdout_of_copies_alone_is_said(own_data, read_of, options, sealed_of
 def small_classes(data, fit, holdout):
     """For each held-out row the place of a fit row of its class, whose trusted label cannot contradict."""
     return [int(np.flatnonzero(data.truth[fit] == data.truth[row])[0]) for row in holdout]
+
+
+@pytest.mark.parametrize(
+    ("given", "trusted", "message"),
+    [
+        (
+            [-1, -1, -1],
+            [0, 1, -1],
+            r"expected noisy labels, got none of 3 images; give them with --noisy FILE",
+        ),
+        ([-1, -1, 0], [0, 1, -1], r"both a given and a trusted label, got none among the 2 trusted ones"),
+        ([0, 1, 1], [1, 1, -1], r"expected trusted labels of two classes or more .* got 'b' alone"),
+        (
+            [0, 1, 1],
+            [-1, -1, 0],
+            r"images that can be used, got none of 1 labels; 1 skipped: 1 outside_root \(.*--follow",
+        ),
+    ],
+    ids=["no noisy", "no pairs", "one class", "none usable"],
+)
+def test_labels_that_teach_nothing_are_refused_before_any_image_is_read(given, trusted, message):
+    """Each in words that say what is missing."""
+    dataset = Dataset(
+        names=("1.png", "2.png", "3.png"),
+        source=PickedSource(None, (None,) * 3),
+        classes=("a", "b"),
+        given=np.array(given),
+        trusted=np.array(trusted),
+        skipped={2: Skipped("outside_root")},
+    )
+    fit = np.flatnonzero((dataset.trusted != UNKNOWN) & dataset.usable)
+    with pytest.raises(LabelError, match=message):
+        check_learnable(dataset, fit)
+
+
+def test_a_run_without_noisy_labels_ends_before_it_begins(assay, own_data, tmp_path):
+    """A file that was forgotten is asked for, and nothing is written."""
+    found = assay(
+        "run", own_data.images, "--trusted", own_data.folder / "trusted.csv", "-o", tmp_path / "out"
+    )
+    assert found.code == 3
+    assert "assay: expected noisy labels, got none of 240 images; give them with --noisy FILE" in found.err
+    assert not (tmp_path / "out").exists()

@@ -174,8 +174,10 @@ def _text(facts: dict[str, Any], folder: Path | None) -> str:
 
     counts = facts["counts"]
     rows = [(words, f"{counts[kind]:,}", _best(facts["findings"][kind])) for kind, words in KINDS.items()]
+    why = ", ".join(f"{n:,} {reason}" for reason, n in facts["skipped_because"].items())
+    skipped = f"{facts['skipped']:,} skipped" + (f": {why}" if why else "")
     lines = [
-        f"{facts['images'] - facts['skipped']:,} images looked at, {facts['skipped']:,} skipped.",
+        f"{facts['images'] - facts['skipped']:,} images looked at, {skipped}.",
         "",
         table(("found", "", "first"), rows),
         "",

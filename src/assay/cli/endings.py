@@ -1,6 +1,5 @@
 """How a command can end other than by finishing: what is said of it, and the exit code."""
 
-import errno
 import os
 import sys
 import traceback
@@ -9,6 +8,7 @@ from dataclasses import dataclass
 import typer
 
 from assay._errors import AssayError, ResourceError, UsageError
+from assay._shortage import is_disk_full, is_on_graphics_processor, is_out_of_memory
 from assay.cli.console import say
 
 SKIPPED = 4
@@ -17,7 +17,11 @@ SKIPPED = 4
 INTERRUPTED, TERMINATED = 130, 143
 """128 and the number of the signal, as shells have it."""
 
-_FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+OUT_OF_MEMORY = "out of memory; end other programs, or try fewer --workers"
+OUT_OF_GRAPHICS_MEMORY = (
+    "out of memory of the graphics processor; end other programs on it, try a smaller --size or "
+    "--student-size, or set CUDA_VISIBLE_DEVICES= to work without it"
+)
 
 
 @dataclass(frozen=True)
@@ -78,9 +82,10 @@ def _while_importing(error: BaseException) -> bool:
 
 
 def _shortage(error: BaseException) -> Ending | None:
-    if isinstance(error, MemoryError) or "can't start new thread" in str(error):
-        words = "out of memory; end other programs, or try fewer --workers"
-        return Ending(ResourceError.exit_code, words, resumes=True)
-    if isinstance(error, OSError) and error.errno in _FULL:
+    if is_out_of_memory(error):
+        there = is_on_graphics_processor(error)
+        words = OUT_OF_GRAPHICS_MEMORY if there else OUT_OF_MEMORY
+        return Ending(ResourceError.exit_code, words, resumes=not there)
+    if isinstance(error, OSError) and is_disk_full(error):
         return Ending(ResourceError.exit_code, f"no room to write: {error.strerror}", resumes=True)
     return None

@@ -27,6 +27,9 @@ def evaluate_command(
     ],
     path_col: flags.PathColumn = None,
     label_col: flags.LabelColumn = None,
+    class_map: flags.ClassMap = None,
+    normalize_labels: flags.NormalizeLabels = False,
+    follow_symlinks: flags.FollowSymlinks = False,
     all_recipes: lineup.AllRecipes = False,
     workers: flags.Workers = 2,
     strict: flags.Strict = False,
@@ -37,7 +40,14 @@ def evaluate_command(
     from assay.data.dataset import ReadOptions
     from assay.predict.test_set import evaluate_model
 
-    options = ReadOptions(trusted=labels, path_column=path_col, label_column=label_col)
+    options = ReadOptions(
+        trusted=labels,
+        path_column=path_col,
+        label_column=label_col,
+        class_map=flags.class_pairs(class_map),
+        normalize_labels=normalize_labels,
+        follow_symlinks=follow_symlinks,
+    )
     if not quiet and _is_of_run(model, images):
         say(
             f"warning: {images} are the images of the run {model}, which learned from all but its holdout: "

@@ -6,6 +6,7 @@ flag may also come from the environment, ``--path-col`` as ``ASSAY_PATH_COL``, o
 
 import functools
 import inspect
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
@@ -48,6 +49,13 @@ FollowSymlinks = Annotated[
     bool, flag("--follow-symlinks", help="Symbolic links may leave the folder of images.")
 ]
 LabelColumn = Annotated[str | None, flag("--label-col", metavar="NAME", help="The column of labels.")]
+ClassMap = Annotated[
+    list[str] | None,
+    flag("--class-map", metavar="FROM=TO", help="Read a trusted label as another class; repeatable."),
+]
+NormalizeLabels = Annotated[
+    bool, flag("--normalize-labels", help="Labels that differ in case, space or Unicode form are one.")
+]
 Backbone = Annotated[
     str,
     flag(
@@ -121,19 +129,18 @@ class LabelFlags:
     ] = None
     path_col: PathColumn = None
     label_col: LabelColumn = None
+    trusted_label_col: Annotated[
+        str | None,
+        flag("--trusted-label-col", metavar="NAME", help="The same of the trusted file, if it differs."),
+    ] = None
     duplicates: Annotated[
         Literal["refuse", "vote"], flag("--duplicates", help="When one image has several noisy labels.")
     ] = "refuse"
-    class_map: Annotated[
-        list[str] | None,
-        flag("--class-map", metavar="FROM=TO", help="Read a trusted label as another class; repeatable."),
-    ] = None
+    class_map: ClassMap = None
     allow_new_classes: Annotated[
         bool, flag("--allow-new-classes", help="Trusted labels may be of classes that no noisy label has.")
     ] = False
-    normalize_labels: Annotated[
-        bool, flag("--normalize-labels", help="Labels that differ in case, space or Unicode form are one.")
-    ] = False
+    normalize_labels: NormalizeLabels = False
     follow_symlinks: FollowSymlinks = False
     allow_empty_classes: Annotated[
         bool, flag("--allow-empty-classes", help="Class folders may be empty.")
@@ -152,16 +159,21 @@ class LabelFlags:
         """The same for a command that needs no label."""
         from assay.data.dataset import ReadOptions
 
-        named = {"path_column": self.path_col, "label_column": self.label_col}
-        same = {name: value for name, value in vars(self).items() if name not in ("path_col", "label_col")}
-        return ReadOptions(**(same | named | {"class_map": _pairs(self.class_map or ())}))
+        named = {re.sub("_col$", "_column", name): value for name, value in vars(self).items()}
+        return ReadOptions(**(named | {"class_map": class_pairs(self.class_map)}))
 
 
-def _pairs(texts: list[str] | tuple[()]) -> dict[str, str]:
-    for text in texts:
+def class_pairs(texts: list[str] | None) -> dict[str, str]:
+    """``FROM=TO`` as one to the other.
+
+    Raises
+    ------
+    UsageError : no ``=``
+    """
+    for text in texts or ():
         if "=" not in text:
             raise UsageError(f"--class-map: expected FROM=TO, got {text!r}")
-    return dict(text.split("=", 1) for text in texts)
+    return dict(text.split("=", 1) for text in texts or ())
 
 
 @dataclass(frozen=True)

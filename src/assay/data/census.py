@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int
 
-from assay.data.dataset import Skipped
+from assay.data.dataset import ADVICE, Skipped
 from assay.data.paths import natural_key
 
 _HIDDEN = frozenset(("__MACOSX", "Thumbs.db", "desktop.ini"))
@@ -64,7 +64,9 @@ class Census:
             what = f"named *{ending}" if ending else "without an extension"
             lines.append(f"ignored {_count(number, 'file', 'files')} {what}: no images")
         for reason, number in sorted(self.links.items()):
-            lines.append(f"did not follow {_count(number, 'link', 'links')}: {reason}")
+            lines.append(
+                f"did not follow {_count(number, 'link', 'links')}: {reason}{ADVICE.get(reason, '')}"
+            )
         if self.unlisted:
             lines.append(f"could not list {_some(self.unlisted)}: the images there are missing")
         same = _equal_but_for_case(self.names)

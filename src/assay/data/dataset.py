@@ -5,7 +5,8 @@ which images cannot be used and why. N never changes after reading: a bad image 
 """
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -23,6 +24,17 @@ class Skipped:
     """A code from faults: ``truncated``, ``bad_path``, ``missing_image``…"""
     detail: str = ""
     """What was found, for a person to read."""
+
+
+ADVICE = {"outside_root": " (links that leave the folder: --follow-symlinks)"}
+"""What to do about a reason to skip images, where a flag helps."""
+
+
+def counted_reasons(reasons: Iterable[str]) -> str:
+    """How many images cannot be used, and why: ``300 skipped: 298 outside_root (…), 2 truncated``."""
+    found = Counter(reasons).most_common()
+    words = ", ".join(f"{n:,} {reason}{ADVICE.get(reason, '')}" for reason, n in found)
+    return f"{sum(n for _, n in found):,} skipped{': ' if words else ''}{words}"
 
 
 @runtime_checkable
@@ -119,10 +131,6 @@ class Dataset:
         return hashlib.sha256(repr(sorted(self.decided.items())).encode()).hexdigest()
 
 
-Reader = Callable[[Path, "ReadOptions"], Dataset]
-"""A way to read a Dataset; ``READERS`` in ``data/__init__.py`` names them."""
-
-
 @dataclass(frozen=True)
 class ReadOptions:
     """Everything a reader may need to know; each field is a flag of the command line."""
@@ -135,6 +143,8 @@ class ReadOptions:
     """A file of class names, one a line, for labels that are integers."""
     path_column: str | None = None
     label_column: str | None = None
+    trusted_label_column: str | None = None
+    """Of the trusted file, where it differs from that of the noisy one."""
     duplicates: str = "refuse"
     """``refuse`` or ``vote``: what to do with different noisy labels for one image."""
     class_map: Mapping[str, str] = field(default_factory=dict)

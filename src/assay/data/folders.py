@@ -1,6 +1,7 @@
 """A folder of images, read where it lies."""
 
 import os
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Protocol, runtime_checkable
 from assay._errors import DataError, LabelError
 from assay.data.census import Census, is_hidden
 from assay.data.dataset import Listing, Skipped
-from assay.data.formats import IMAGE_EXTENSIONS, SNIFF_BYTES, allowed_format, extension
+from assay.data.formats import IMAGE_EXTENSIONS, SNIFF_BYTES, allowed_format, extension, foreign_format
 from assay.data.images import Limits
 from assay.data.paths import check_entry, open_regular, peek_regular, resolve_below
 
@@ -66,6 +67,19 @@ def scan_folder(root: Path, *, follow_symlinks: bool = False) -> Listing:
     return Listing(rows.names, source, skipped=rows.skipped, notes=census.notes())
 
 
+def one_image(file: Path) -> Listing | None:
+    """An image as the only one of its place; None if the first bytes are not those of an image."""
+    try:
+        with file.open("rb") as opened:
+            head = opened.read(SNIFF_BYTES)
+    except OSError:
+        return None
+    # An archive may begin with a picture.
+    if not (allowed_format(head) or foreign_format(head)) or zipfile.is_zipfile(file):
+        return None
+    return Listing((file.name,), FolderSource(file.parent, (file.name,), follow_symlinks=True))
+
+
 def class_folders(listing: Listing, *, allow_empty: bool) -> tuple[tuple[str, ...], list[int]]:
     """(classes, label of each name) of a listing whose names all are ``class/…/image``.
 
@@ -81,7 +95,7 @@ def class_folders(listing: Listing, *, allow_empty: bool) -> tuple[tuple[str, ..
     if empty and not allow_empty:
         raise LabelError(
             f"expected images in every class folder, got none in {', '.join(map(repr, empty))}; "
-            "remove the folder or allow empty classes"
+            "remove the folder, or pass --allow-empty-classes"
         )
     classes = tuple(sorted({*first, *empty}))
     index = {name: place for place, name in enumerate(classes)}

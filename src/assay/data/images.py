@@ -4,7 +4,8 @@ Of the bytes of a file only those of an allowed format are handed to a parser, a
 of that format. ``decode`` changes nothing that is shared, so it may run in any number of threads.
 """
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from typing import TypeVar
@@ -54,6 +55,29 @@ _TRANSPOSITIONS = {
 
 FLAGS = ("animated", "truncated", "bad_exif", "icc_ignored", "rescaled", "low_information")
 """All remarks there are; a stored remark is a bit, so the order stays and new ones go to the end."""
+
+WORDS = {
+    "animated": "animated: the first picture is used",
+    "truncated": "cut off: what there is is used",
+    "bad_exif": "with damaged EXIF: not turned",
+    "icc_ignored": "with a colour profile that could not be used",
+    "rescaled": "with values of no fixed range: stretched to that of 8 bits",
+    "low_information": "of one colour",
+}
+"""What each of ``FLAGS`` says of images, for a person."""
+
+
+def remarks_on(flags: Mapping[int, Sequence[str]]) -> tuple[str, ...]:
+    """How many images each remark was made of, a line each: ``3 images animated: the first picture is used``.
+
+    Parameters
+    ----------
+    flags : row -> its remarks
+    """
+    counts = Counter(flag for found in flags.values() for flag in found)
+    return tuple(
+        f"{n:,} {'image' if n == 1 else 'images'} {WORDS[flag]}" for flag in FLAGS if (n := counts[flag])
+    )
 
 
 @dataclass(frozen=True)

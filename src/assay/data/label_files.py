@@ -17,6 +17,9 @@ from assay.data.tables import (
     shown,
 )
 
+SHOWN = 5
+"""Columns named in a note."""
+
 
 @dataclass(frozen=True)
 class LabelFile:
@@ -54,9 +57,26 @@ def read_any_table(path: Path, *, path_column: str | None = None, label_column: 
         from assay.data.parquet import read_parquet  # polars is slow to import
 
         return read_parquet(path)
-    if path.suffix.lower() in {".jsonl", ".ndjson"}:
-        return read_jsonl(path)
+    if is_json(path):
+        return _read_json(path)
     return read_table(path, path_column=path_column, label_column=label_column)
+
+
+def is_json(path: Path) -> bool:
+    """Whether the name says JSON, of which lines with an object each are read."""
+    return path.suffix.lower() in {".jsonl", ".ndjson", ".json"}
+
+
+def _read_json(path: Path) -> Table:
+    try:
+        return read_jsonl(path)
+    except TableError as error:
+        if path.suffix.lower() != ".json":
+            raise
+        raise TableError(
+            f"{error}; of JSON only lines are read: write others, such as COCO's or Label Studio's, as a CSV "
+            "with the columns path and label"
+        ) from None
 
 
 def is_parquet(path: Path) -> bool:
@@ -65,13 +85,18 @@ def is_parquet(path: Path) -> bool:
 
 
 def pick_columns(
-    table: Table, *, path_column: str | None = None, label_column: str | None = None
+    table: Table,
+    *,
+    path_column: str | None = None,
+    label_column: str | None = None,
+    label_flag: str = "--label-col",
 ) -> LabelFile:
     """The label column of a table, and its path column unless it has only one column.
 
     Parameters
     ----------
     path_column, label_column : names to use instead of the known ones
+    label_flag : what names the label column, for a message
 
     Raises
     ------
@@ -85,17 +110,35 @@ def pick_columns(
     places = path_columns(columns, path_column)
     place = _only(table, places, "path", path_column, PATH_COLUMNS, "--path-col")
     entries = tuple(row[place] for row in table.rows)
-    return LabelFile(table.path, pick_labels(table, label_column), entries, table.line_numbers, table.unit)
+    labels = pick_labels(table, label_column, label_flag)
+    return LabelFile(table.path, labels, entries, table.line_numbers, table.unit)
 
 
-def pick_labels(table: Table, label_column: str | None = None) -> tuple[str, ...]:
+def pick_labels(table: Table, label_column: str | None = None, flag: str = "--label-col") -> tuple[str, ...]:
     """The label column of a table alone; raises as ``pick_columns`` does."""
     columns = table.columns or ()
+    place = _only(table, _label_places(columns, label_column), "label", label_column, LABEL_COLUMNS, flag)
+    return _decoded(table, place)
+
+
+def unread_columns(table: Table, path_column: str | None, label_column: str | None) -> str:
+    """Which column the labels were read from, where others might hold them too; else empty."""
+    columns = table.columns or ()
+    labels, paths = _label_places(columns, label_column), path_columns(columns, path_column)
+    unread = [shown(name) for place, name in enumerate(columns) if place not in (*labels, *paths)]
+    if not (labels and unread):
+        return ""
+    more = f" and {len(unread) - SHOWN:,} more" if len(unread) > SHOWN else ""
+    return (
+        f"{table.path.name}: the labels are those of column {shown(columns[labels[0]])}; "
+        f"not read: {', '.join(unread[:SHOWN])}{more}"
+    )
+
+
+def _label_places(columns: tuple[str, ...], label_column: str | None) -> list[int]:
     if label_column is None:
-        places = known_columns(columns, LABEL_COLUMNS)
-    else:
-        places = [place for place, name in enumerate(columns) if name == label_column]
-    return _decoded(table, _only(table, places, "label", label_column, LABEL_COLUMNS, "--label-col"))
+        return known_columns(columns, LABEL_COLUMNS)
+    return [place for place, name in enumerate(columns) if name == label_column]
 
 
 def _only(

@@ -25,6 +25,9 @@ from assay.data.tables import check_decoded, read_lines, shown
 _INTEGER = re.compile(r"0|[1-9][0-9]*")
 _SHOWN_CLASSES = 10
 
+MANY_EQUAL = 30
+"""Trusted labels that all equal the given ones: more rarely so by chance than by the wrong column."""
+
 
 @dataclass(frozen=True)
 class Classes:
@@ -47,6 +50,7 @@ def decide_classes(
     *,
     declared: Sequence[str] = (),
     least: int = 2,
+    apart: Collection[str] = (),
 ) -> Classes:
     """The classes that the labels speak of: the distinct noisy ones, or trusted ones if there are no noisy.
 
@@ -54,6 +58,7 @@ def decide_classes(
     ----------
     declared : classes that may have no image, such as empty class folders; a classes file adds its own
     least : how many classes there must be
+    apart : labels that are classes each, as those of a classes file are, even if they differ in case alone
 
     Raises
     ------
@@ -67,7 +72,7 @@ def decide_classes(
     meant = options.class_map if noisy is None else {}
     counts = Counter(meant.get(label, label) for label in source.labels)
     titles = _classes_file(options.classes, counts)
-    spelled = _one_spelling(counts, (*declared, *titles), source, options, apart=titles)
+    spelled = _one_spelling(counts, (*declared, *titles), source, options, apart={*titles, *apart})
     if options.classes is not None:
         _check_listed(source, meant, spelled, titles, options.classes.name)
     names = set(spelled.values()) - {""}
@@ -97,6 +102,11 @@ def remarks(
     both = (given != UNKNOWN) & (trusted != UNKNOWN)
     if both.any() and not (given[both] == trusted[both]).any():
         notes.append(f"warning: none of {both.sum():,} given labels equals its trusted one")
+    if both.sum() >= MANY_EQUAL and (given[both] == trusted[both]).all():
+        notes.append(
+            f"all {both.sum():,} trusted labels equal the given ones; if that cannot be, name the column "
+            "with what was found on checking: --trusted-label-col"
+        )
     return tuple(notes)
 
 

@@ -109,18 +109,21 @@ def one_label_each(
         if index != UNKNOWN:
             voters.setdefault(image, []).append(row)
     labels = np.full(n_images, UNKNOWN, dtype=np.int64)
-    repeated = divided = 0
+    repeated = divided = tied = 0
     for image, its_rows in voters.items():
         ballot = Counter(indices[row] for row in its_rows)
         if len(ballot) > 1 and not vote:
             raise LabelError(_contradiction(file, its_rows, indices, votable=vote is not None))
-        labels[image] = ballot.most_common(1)[0][0]  # of equals, the one that came first
+        (most, votes), *others = ballot.most_common(2)  # of equals, the one that came first
+        labels[image] = most
+        tied += bool(others) and others[0][1] == votes
         repeated += len(its_rows) - 1
         divided += len(ballot) > 1
     name = file.path.name
     notes = [f"{name}: rows that repeat an image, merged: {repeated:,}"] if repeated else []
     if divided:
-        notes.append(f"{name}: images with different labels, the most frequent taken: {divided:,}")
+        of_tied = f", of equally many the first: {tied:,}" if tied else ""
+        notes.append(f"{name}: images with different labels, the most frequent taken: {divided:,}{of_tied}")
     return labels, tuple(notes)
 
 

@@ -4,6 +4,7 @@ Rows come in the order of the noisy table, then of the trusted one, then the ima
 natural order. Labels without names, class folders and Parquet keep the order of the images.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,13 +16,14 @@ from assay.data.archives import scan_archive
 from assay.data.arrange import arrange
 from assay.data.dataset import Dataset, Listing, ReadOptions, Skipped
 from assay.data.decided import with_decisions
-from assay.data.folders import class_folders, scan_folder
+from assay.data.folders import class_folders, one_image, scan_folder
 from assay.data.label_files import (
     LabelFile,
     is_parquet,
     pick_columns,
     pick_labels,
     read_any_table,
+    unread_columns,
 )
 from assay.data.labels import decide_classes
 from assay.data.pairing import Pairing, pair_by_name, pair_by_order
@@ -29,6 +31,8 @@ from assay.data.tables import LABEL_COLUMNS, Table, known_columns, shown
 
 METADATA_NAMES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 """Label files that may lie among the images, as in a Hugging Face image folder."""
+
+TRUSTED_FLAG = "--trusted-label-col"
 
 _SPLITS = {"train", "training", "test", "val", "valid", "validation", "dev"}
 
@@ -100,33 +104,46 @@ def read_dataset(images: Path, options: ReadOptions) -> Dataset:
     return _with_labels(images, listing, _noisy(images, listing, options), options)
 
 
-def read_trusted(images: Path, options: ReadOptions) -> Dataset:
+def read_trusted(images: Path, options: ReadOptions, apart: Collection[str] = ()) -> Dataset:
     """The images of a place with their trusted labels alone: whatever else is said of them is not read.
 
-    Parameters, errors
-        As of ``read_dataset``.
+    Parameters
+    ----------
+    apart : labels that are classes each, even if they differ in case alone
+
+    Raises
+    ------
+    AssayError : as ``read_dataset``
     """
     # What is judged may well be of one class alone.
-    return _with_labels(images, list_images(images, options), _Found(), options, least=1)
+    return _with_labels(images, list_images(images, options), _Found(), options, least=1, apart=apart)
 
 
 def _with_labels(
-    images: Path, listing: Listing, found: _Found, options: ReadOptions, *, least: int = 2
+    images: Path,
+    listing: Listing,
+    found: _Found,
+    options: ReadOptions,
+    *,
+    least: int = 2,
+    apart: Collection[str] = (),
 ) -> Dataset:
-    trusted = _Found() if options.trusted is None else _named(options.trusted, images, options)
+    trusted = _trusted(images, options, alone=found.file is None)
     lacking = found.lacks or trusted.lacks
     if lacking is not None and not (found.has_column or trusted.has_column):
         pick_labels(lacking, options.label_column)  # says that no file has it
     noisy_pairing = _pair(found, listing, images, complete=True)
     trusted_pairing = _pair(trusted, listing, images, complete=False)
-    classes = decide_classes(found.file, trusted.file, options, declared=found.declared, least=least)
-    listing = replace(listing, notes=(*listing.notes, *found.notes))
+    classes = decide_classes(
+        found.file, trusted.file, options, declared=found.declared, least=least, apart=apart
+    )
+    listing = replace(listing, notes=(*listing.notes, *found.notes, *trusted.notes))
     dataset = arrange(listing, noisy_pairing, trusted_pairing, classes, vote=options.duplicates == "vote")
     return dataset if options.decisions is None else with_decisions(dataset, options.decisions)
 
 
 def list_images(images: Path, options: ReadOptions) -> Listing:
-    """The images of a folder, a zip, a tar or a Parquet file, in natural order (Parquet: its rows).
+    """The images of a folder, a zip, a tar or a Parquet file, in natural order (Parquet: its rows), or one.
 
     Raises
     ------
@@ -145,14 +162,27 @@ def list_images(images: Path, options: ReadOptions) -> Listing:
 
         listing = parquet_listing(images, image_column=options.path_column)
     else:
-        listing = scan_archive(images)
+        listing = one_image(images) or scan_archive(images)
     if not listing.names:
         ignored = f" ({'; '.join(listing.notes)})" if listing.notes else ""
         raise DataError(f"expected images in {images}, got none{ignored}")
     return listing
 
 
-def _named(file: Path, images: Path, options: ReadOptions) -> _Found:
+def _trusted(images: Path, options: ReadOptions, *, alone: bool) -> _Found:
+    """The trusted labels; ``alone`` where no others are read, so that one flag is theirs."""
+    file, own = options.trusted, options.trusted_label_column
+    if file is None:
+        return _Found()
+    if own is None:
+        return _named(file, images, options, flag="--label-col" if alone else TRUSTED_FLAG)
+    found = _named(file, images, replace(options, label_column=own), flag=TRUSTED_FLAG)
+    if not found.has_column:
+        pick_labels(read_any_table(file), own, TRUSTED_FLAG)  # says that it lacks it
+    return replace(found, lacks=None, has_column=False)
+
+
+def _named(file: Path, images: Path, options: ReadOptions, *, flag: str = "--label-col") -> _Found:
     """The labels of a file; of the Parquet file that holds the images, row by row."""
     if is_parquet(images) and file.resolve() == images.resolve():
         return _by_row(read_any_table(file), options)
@@ -161,8 +191,14 @@ def _named(file: Path, images: Path, options: ReadOptions) -> _Found:
     # One flag serves two files: the label column of one may have a known name.
     lacks = options.label_column not in (None, *columns) and bool(known_columns(columns, LABEL_COLUMNS))
     label_column = None if lacks else options.label_column
-    labels = pick_columns(table, path_column=options.path_column, label_column=label_column)
-    return _Found(labels, lacks=table if lacks else None, has_column=options.label_column in columns)
+    labels = pick_columns(table, path_column=options.path_column, label_column=label_column, label_flag=flag)
+    note = unread_columns(table, options.path_column, label_column)
+    return _Found(
+        labels,
+        notes=(note,) if note else (),
+        lacks=table if lacks else None,
+        has_column=options.label_column in columns,
+    )
 
 
 def _pair(found: _Found, listing: Listing, images: Path, *, complete: bool) -> Pairing | None:

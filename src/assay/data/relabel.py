@@ -4,12 +4,13 @@ import csv
 import io
 import json
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from assay._errors import UsageError
-from assay.data.label_files import LabelFile, is_parquet, pick_columns, read_any_table
-from assay.data.tables import DELIMITERS, LABEL_COLUMNS, Table, known_columns, read_lines
+from assay.data.label_files import LabelFile, is_json, is_parquet, pick_columns, read_any_table
+from assay.data.tables import LABEL_COLUMNS, Table, known_columns, read_lines
 from assay.data.write import escape_surrogates, write_bytes_atomic
 
 _UTF8_MARK = b"\xef\xbb\xbf"
@@ -46,7 +47,10 @@ def relabel(
     UsageError : Parquet, ``target`` is the file itself, or more labels without names than images
     """
     if is_parquet(source):
-        raise UsageError(f"{source.name}: expected CSV or JSON lines, got Parquet; export to .csv instead")
+        raise UsageError(
+            f"{source.name}: expected CSV or JSON lines, got Parquet, which cannot be changed in place; all "
+            "corrected labels are in /export/corrected.csv of the review's page, and in labels.csv of the run"
+        )
     if target.exists() and target.samefile(source):
         raise UsageError(f"{target}: expected another file than the labels themselves; name another")
     table = read_any_table(source, path_column=path_column, label_column=label_column)
@@ -54,7 +58,7 @@ def relabel(
     lines, new = list(read_lines(source)), _new_labels(file, labels, names)
     if new:
         place = _place(table.columns or ("label",), label_column)
-        replace = _replace_json if source.suffix.lower() in {".jsonl", ".ndjson"} else _replace_cells
+        replace = _replace_json if is_json(source) else _replace_cells
         replace(lines, table, new, place)
     mark = _UTF8_MARK if source.read_bytes().startswith(_UTF8_MARK) else b""
     write_bytes_atomic(target, mark + "".join(lines).encode("utf-8", "surrogateescape"))
@@ -72,16 +76,19 @@ def _new_labels(file: LabelFile, labels: Mapping[str, str], names: Sequence[str]
                 f"natural order, got {n:,}; name the file that the run was made from"
             )
         entries = tuple(names)
-    rows = zip(entries, file.labels, strict=False)
-    return {
-        row: labels[name]
-        for row, (name, label) in enumerate(rows)
-        if name in labels and labels[name] != label
-    }
+    alike = {_plain(name): label for name, label in labels.items()}
+    found = [labels.get(name, alike.get(_plain(name))) for name in entries]
+    rows = zip(found, file.labels, strict=False)
+    return {row: label for row, (label, before) in enumerate(rows) if label not in (None, before)}
+
+
+def _plain(name: str) -> str:
+    """What the spellings of one path share: a run knows an image by the first of them alone."""
+    return unicodedata.normalize("NFC", name.replace("\\", "/").removeprefix("./"))
 
 
 def _replace_cells(lines: list[str], table: Table, new: Mapping[int, str], place: int) -> None:
-    delimiter, numbers = _delimiter(lines[0], table.columns), table.line_numbers
+    delimiter, numbers = table.delimiter, table.line_numbers
     for row, label in new.items():
         first = numbers[row] - 1
         last = numbers[row + 1] - 1 if row + 1 < len(numbers) else len(lines)
@@ -97,12 +104,6 @@ def _record(cells: Sequence[str], delimiter: str) -> str:
     text = io.StringIO(newline="")
     csv.writer(text, delimiter=delimiter, lineterminator="").writerow(cells)
     return text.getvalue()
-
-
-def _delimiter(header: str, columns: tuple[str, ...] | None) -> str:
-    """The one that splits the header into the columns that were read."""
-    split = {sign: tuple(next(csv.reader([header], delimiter=sign), ())) for sign in DELIMITERS}
-    return next((sign for sign, cells in split.items() if cells == columns), ",")
 
 
 def _place(columns: Sequence[str], label_column: str | None) -> int:

@@ -6,8 +6,10 @@ Reads comma, semicolon, tab or bar separated text with or without a header. Cell
 
 import codecs
 import csv
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from assay._errors import TableError
@@ -22,6 +24,9 @@ DELIMITERS = ",;\t|"
 
 LINE_LIMIT = 2**20
 """Characters in a line; a longer one is refused before it is read to its end."""
+
+_SEPARATOR = re.compile(r"sep=.[\r\n]*", re.IGNORECASE)
+"""A first line by which a spreadsheet is told the delimiter."""
 
 _MARKS = {
     codecs.BOM_UTF8: "utf-8-sig",
@@ -45,6 +50,8 @@ class Table:
     """Where each row begins, counted from 1, the header included."""
     unit: str = "line"
     """What ``line_numbers`` count: ``line``, or ``row`` in a file that has no lines."""
+    delimiter: str = ","
+    """Between the cells of delimited text."""
 
     def where(self, row: int) -> str:
         """The place of a row, for a message: ``labels.csv line 17``."""
@@ -56,7 +63,8 @@ def read_table(path: Path, *, path_column: str | None = None, label_column: str 
 
     A first line that names a known path or label column (or one of the two given here) is a header,
     and the delimiter is the one that makes it so. Otherwise the file must be one label a line: a blank
-    line is then an empty label, while a file with a header has blank lines ignored.
+    line is then an empty label. A file with a header of several columns may have what spreadsheets add:
+    blank lines, rows of empty cells, empty cells at the ends of rows, a first line ``sep=;``.
 
     Raises
     ------
@@ -64,11 +72,11 @@ def read_table(path: Path, *, path_column: str | None = None, label_column: str 
         LINE_LIMIT; a quote that does not close; rows of unequal width; several columns and no header
     """
     wanted = tuple(name for name in (path_column, label_column) if name is not None)
-    first = next(read_lines(path), "")
+    first, before = _first_line(path, wanted)
     delimiter, columns = _header(first, wanted)
     numbers: list[int] = []
     rows: list[tuple[str, ...]] = []
-    for number, cells in _records(path, delimiter):
+    for number, cells in islice(_records(path, delimiter), before, None):
         numbers.append(number)
         rows.append(tuple(cells))
     if columns is None and _is_lone_header(rows, wanted):
@@ -151,6 +159,16 @@ def _encoding(path: Path) -> str:
     return next((name for mark, name in _MARKS.items() if head.startswith(mark)), "utf-8")
 
 
+def _first_line(path: Path, wanted: tuple[str, ...]) -> tuple[str, int]:
+    """The first line, or the header after lines that say nothing, and how many lines come before it."""
+    first = ""
+    for before, line in enumerate(read_lines(path)):
+        first = first if before else line
+        if line.strip() and not _SEPARATOR.fullmatch(line):
+            return (line, before) if _header(line, wanted)[1] is not None else (first, 0)
+    return first, 0
+
+
 def _header(line: str, wanted: tuple[str, ...]) -> tuple[str, tuple[str, ...] | None]:
     """The delimiter of the file, and its columns if ``line`` is a header of several."""
     splits = {delimiter: _split(line, delimiter) for delimiter in DELIMITERS}
@@ -206,16 +224,24 @@ def _rectangular(
     numbers: list[int],
     delimiter: str,
 ) -> Table:
-    width = 1 if columns is None else len(columns)
-    if width > 1:
-        numbers = [number for number, cells in zip(numbers, rows, strict=True) if cells]
-        rows = [cells for cells in rows if cells]
+    if columns is not None and len(columns) > 1:
+        numbers = [number for number, cells in zip(numbers, rows, strict=True) if any(cells)]
+        rows = [_as_wide_as(columns, cells) for cells in rows if any(cells)]
     else:
         rows = [cells or ("",) for cells in rows]
+    width = 1 if columns is None else len(columns)
     for number, cells in zip(numbers, rows, strict=True):
         if len(cells) != width:
             raise TableError(f"{path.name} line {number}: {_ragged(columns, cells, delimiter)}")
-    return Table(path, columns, tuple(rows), tuple(numbers))
+    return Table(path, columns, tuple(rows), tuple(numbers), delimiter=delimiter)
+
+
+def _as_wide_as(columns: tuple[str, ...], cells: tuple[str, ...]) -> tuple[str, ...]:
+    """The cells without empty ones beyond the columns, and with empty ones where columns have no name."""
+    width = len(columns)
+    if any(cells[width:]) or any(columns[len(cells) :]):
+        return cells
+    return cells[:width] + ("",) * (width - len(cells))
 
 
 def _ragged(columns: tuple[str, ...] | None, cells: tuple[str, ...], delimiter: str) -> str:

@@ -5,7 +5,6 @@ the new one. What is no regular file (``/dev/stdout``, a pipe) is written straig
 """
 
 import contextlib
-import errno
 import json
 import os
 import re
@@ -15,9 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from assay._errors import ResourceError, UsageError
-
-DISK_FULL = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
-"""What the operating system says when the disk, a limit on file size or a quota is reached."""
+from assay._shortage import is_disk_full
 
 HALF = re.compile(r"\.[0-9a-f]{16}\.tmp")
 """The name of a file until it is whole; other hidden files are the user's."""
@@ -133,7 +130,7 @@ def refused(path: Path, needed: int) -> Iterator[None]:
     except BrokenPipeError:
         raise
     except OSError as error:
-        if error.errno in DISK_FULL:
+        if is_disk_full(error):
             raise ResourceError(
                 f"cannot write {path}: {error.strerror}; it needs {needed:,} bytes: "
                 "make room and run it again"

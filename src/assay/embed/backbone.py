@@ -13,6 +13,7 @@ from jaxtyping import Float
 from assay._errors import MissingExtraError, UsageError
 from assay._types import Backbone, Batch
 from assay.data.resize import FILTERS
+from assay.embed.graphics import steady
 from assay.embed.preprocessing import Preprocessing, preprocessing_of
 from assay.embed.threads import cores, one_torch_thread
 from assay.embed.tiny import TinyBackbone
@@ -56,7 +57,8 @@ class TimmBackbone:
         features = np.zeros((len(images), self.width), dtype=np.float32)
         # One iterator for all: whoever is done takes the next batch, so a slow core holds nobody up.
         starts = iter(range(0, len(images), self.plan.batch))
-        with one_torch_thread(), ThreadPoolExecutor(len(self.prepared), "embed") as pool:
+        kind, several = self.plan.device, ThreadPoolExecutor(len(self.prepared), "embed")
+        with one_torch_thread(), steady(kind), several as pool:
             workers = [
                 pool.submit(self._embed_some, network, images, features, starts) for network in self.prepared
             ]

@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from assay._errors import ModelError, UsageError
+from assay._shortage import is_out_of_memory
 from assay.embed.weights import Weights, check_name
 
 
@@ -66,6 +67,8 @@ def feature_width(network: nn.Module, name: str, size: int) -> int:
         with torch.inference_mode():
             return int(network(torch.zeros(1, 3, size, size)).shape[1])
     except (AssertionError, RuntimeError, ValueError) as error:
+        if is_out_of_memory(error):
+            raise
         raise UsageError(
             f"--size: expected a size that {name} can take, got {size}: it says {str(error).strip()!r}"
         ) from error

@@ -46,6 +46,9 @@ class Plan:
         return f"{self.dtype}-{self.layout}-{self.batch}-{self.device}"
 
 
+AT_ONCE, USUAL_SIZE = 256, 224
+"""Images that a graphics processor takes at a time up to such a size; of larger ones fewer."""
+
 CANDIDATES = (
     Plan("bfloat16", "channels_last", 8),
     Plan("bfloat16", "channels_last", 16),
@@ -69,11 +72,18 @@ def fastest_plan(network: nn.Module, name: str, size: int, cache: Path, dtype: s
     if dtype not in ("auto", *DTYPES):
         raise UsageError(f"--dtype: expected auto, {' or '.join(DTYPES)}, got {dtype!r}")
     if torch.cuda.is_available():
-        return Plan("bfloat16" if dtype == "auto" else dtype, "channels_last", 256, "cuda")
+        return _graphics_plan(size, dtype)
     file = cache / "speed.json"
     key = f"{name}-{size}-{dtype}-{torch.__version__}-{platform.machine()}-{_processor()}"
     # Without the lock first: a cache that may only be read is of use too.
     return _remembered(file).get(key) or _timed(network, size, dtype, file, key)
+
+
+def _graphics_plan(size: int, dtype: str) -> Plan:
+    """For a graphics processor: bfloat16 where it knows that itself, as many images as it has room for."""
+    quick = "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    batch = max(AT_ONCE * USUAL_SIZE**2 // max(size, USUAL_SIZE) ** 2, 1)
+    return Plan(quick if dtype == "auto" else dtype, "channels_last", batch, "cuda")
 
 
 def _processor() -> str:

@@ -32,6 +32,7 @@ class Levels(nn.Module):
         self.in_a_row = _runs_in_a_row(network)
         stages = getattr(network, "blocks", None) or getattr(network, "stages", None)
         self.stages = list(stages)[-levels:] if isinstance(stages, nn.Sequential) else []
+        self.places = (1, 2) if _ends_in_channels(network) else (2, 3)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """(B, 3, S, S) normalised images to (B, D) float32 features."""
@@ -53,13 +54,13 @@ class Levels(nn.Module):
         for stage in stages:
             maps = stage(maps)
             found.append(maps)
-        return [_pooled(output) for output in found[-self.levels :]]
+        return [_pooled(output, self.places) for output in found[-self.levels :]]
 
     def _hooked(self, images: torch.Tensor) -> list[torch.Tensor]:
         """The whole network as its own code runs it, listened to where its stages end."""
         found: list[torch.Tensor] = []
         hooks = [
-            stage.register_forward_hook(lambda _, __, out: found.append(_pooled(out)))
+            stage.register_forward_hook(lambda _, __, out: found.append(_pooled(out, self.places)))
             for stage in self.stages
         ]
         try:
@@ -95,7 +96,7 @@ class LastMap(nn.Module):
                 f"{type(network).__name__}, which ends in {tuple(found.shape)}; choose another backbone, "
                 "or the features 'stages'"
             )
-        if getattr(network, "output_fmt", "NCHW") == "NHWC":
+        if _ends_in_channels(network):
             found = found.permute(0, 3, 1, 2)
         return found.float().flatten(1)
 
@@ -107,9 +108,14 @@ def _runs_in_a_row(network: nn.Module) -> bool:
     return isinstance(network, EfficientNet | MobileNetV3)
 
 
-def _pooled(output: torch.Tensor) -> torch.Tensor:
-    """The mean over positions: of maps (B, C, H, W), or of tokens (B, T, C)."""
-    return output.float().mean(dim=(2, 3) if output.ndim == 4 else 1)
+def _ends_in_channels(network: nn.Module) -> bool:
+    """Whether its maps are (B, H, W, C)."""
+    return getattr(network, "output_fmt", "NCHW") == "NHWC"
+
+
+def _pooled(output: torch.Tensor, places: tuple[int, int]) -> torch.Tensor:
+    """The mean over ``places``, height and width, of maps, or over the tokens of (B, T, C)."""
+    return output.float().mean(dim=places if output.ndim == 4 else 1)
 
 
 def make_trunk(network: nn.Module, features: str, levels: int) -> nn.Module:

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from assay._errors import ResourceError, UsageError
-from assay.data.write import DISK_FULL
+from assay._shortage import is_disk_full
 
 
 @contextmanager
@@ -21,7 +21,7 @@ def explained(folder: Path, needed: int = 0) -> Iterator[None]:
         yield
     except OSError as error:
         why = error.strerror or str(error)
-        if error.errno in DISK_FULL:
+        if is_disk_full(error):
             raise ResourceError(
                 f"cannot write to the cache {folder}: {why}; it needs {needed:,} bytes more: "
                 "make room, or name another cache with ASSAY_CACHE, and run it again"

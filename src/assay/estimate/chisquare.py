@@ -52,9 +52,9 @@ def same_share(hits: Table, of: Table, *, seed: int = 0) -> ChiSquare:
     """
     hits, of = hits[of > 0], of[of > 0]
     total, pooled = int(hits.sum()), hits.sum() / max(of.sum(), 1)
-    degrees = max(len(of) - 1, 0)
-    if degrees == 0 or pooled in (0, 1):
-        return ChiSquare(0.0, degrees, 1.0, "asymptotic")
+    degrees = max(len(of) - 1, 0) if 0 < pooled < 1 else 0
+    if degrees == 0:
+        return ChiSquare(0.0, 0, 1.0, "asymptotic")
 
     def statistic(drawn: Table) -> Table:
         return np.asarray(((drawn - of * pooled) ** 2 / of).sum(axis=-1) / (pooled * (1 - pooled)))

@@ -65,8 +65,11 @@ def _rates(noise: Noise) -> str:
     seen = np.flatnonzero(per_class >= THIN_CLASS)
     if len(seen) < 2:
         return "The share differs by class."
-    shares = 1 - np.diag(noise.counts)[seen] / per_class[seen]
+    # As the transition has them: the greatest of many raw shares is that of a class with few pairs.
+    shares = 1 - np.diag(noise.transition)[seen]
     least, most = int(shares.argmin()), int(shares.argmax())
+    if least == most:
+        return "The share differs by class."
     ends = [f"{percent(float(shares[i]))} ({noise.classes[seen[i]]!r})" for i in (least, most)]
     return f"The share differs by class, from {ends[0]} to {ends[1]}."
 

@@ -65,7 +65,8 @@ def calibrate(probs: Probs, trusted: Labels, floor: float = FLOOR) -> Calibratio
     floor : see ``Calibration``
     """
     rows = trusted != UNKNOWN
-    found = _fit(_log(probs[rows], floor), np.eye(probs.shape[1])[trusted[rows]], BIAS_PRIOR)
+    certain = np.eye(probs.shape[1], dtype=bool)[trusted[rows]]
+    found = _fit(_log(probs[rows], floor), np.where(certain, 0.0, -np.inf), BIAS_PRIOR)
     return replace(found, floor=floor)
 
 
@@ -74,7 +75,8 @@ def by_halves(probs: Probs, trusted: Labels, floor: float = FLOOR, *, of: Probs 
 
     A calibration with a bias for each class knows the rows that it was fitted to, however little its prior
     leaves of that. Where ``probs`` are calibrated on these very rows already, fitting anew to a half of them
-    takes nearly all of it back, for one calibration after another is one.
+    takes that back, for one calibration after another is one: of a thousand rows most of it, of a few only a
+    part, for the prior holds the second as it held the first.
 
     Parameters
     ----------
@@ -106,17 +108,17 @@ def calibrate_on_given(probs: Probs, given: Labels, transition: Transition) -> C
     """
     rows = np.flatnonzero(given != UNKNOWN)
     rows = rows[:: -(-len(rows) // MOST_GIVEN) or 1]
-    return _fit(_log(probs[rows], FLOOR), transition.T[given[rows]], WIDE_PRIOR)
+    says = np.log(np.maximum(transition.T[given[rows]], 1e-30))
+    return _fit(_log(probs[rows], FLOOR), says, WIDE_PRIOR)
 
 
 def _fit(
-    scores: Float[np.ndarray, "N K"], likelihood: Float[np.ndarray, "N K"], bias_prior: float
+    scores: Float[np.ndarray, "N K"], evidence: Float[np.ndarray, "N K"], bias_prior: float
 ) -> Calibration:
-    """Maximise Σ log Σ_y p_y · likelihood[:, y] over sharpness and bias, by L-BFGS."""
+    """Maximise Σ log Σ_y p_y · exp(evidence[:, y]) over sharpness and bias, by L-BFGS."""
     n, k = scores.shape
     if n == 0:
         return Calibration(1.0, np.zeros(k))
-    evidence = np.log(np.maximum(likelihood, 1e-30))
     bounds = [(np.log(0.05), np.log(20))] + [(-5.0, 5.0)] * k
     # The search starts from no change and never goes uphill: the result is at least as likely.
     best = minimize(

@@ -66,8 +66,20 @@ def weight_name(classifier: Any) -> str | None:
 
 
 def predict_all(classifier: Any, X: Matrix, n_classes: int) -> Probs:
-    """P(class) (N, K) for all K classes, also those that the classifier never met."""
+    """P(class) (N, K) for all K classes, also those that the classifier never met.
+
+    Raises
+    ------
+    ValueError : the classifier gives NaN, infinity or no probability at all, as some do of numbers that are
+        far apart
+    """
     found = np.asarray(classifier.predict_proba(X), dtype=np.float64)
+    bad = np.flatnonzero(~(np.isfinite(found).all(axis=1) & (found.sum(axis=1) > 0)))
+    if bad.size:
+        raise ValueError(
+            f"expected probabilities of {type(classifier).__name__}, got {found[bad[0]].tolist()} for row "
+            f"{bad[0]} and {len(bad) - 1:,} more; scale the features, or take another classifier"
+        )
     met = np.asarray(classifier.classes_, dtype=np.int64)
     probs = np.zeros((len(found), n_classes))
     probs[:, met] = found

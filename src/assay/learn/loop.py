@@ -23,6 +23,7 @@ from jaxtyping import Int
 from torch.nn import functional
 
 from assay._types import Batch, Probs, Progress, silent
+from assay.embed.graphics import steady
 from assay.embed.speed import Plan
 from assay.embed.threads import cores
 from assay.learn.augment import Augment
@@ -33,8 +34,8 @@ from assay.learn.threads import one_thread_each
 FEWEST_PARTS, MOST_PARTS = 2, 8
 """Into which a batch is cut on a processor; summing the gradients of more would take too long."""
 
-AT_ONCE = 600_000
-"""Pixels that go through a student together on a processor: their maps stay in its cache."""
+AT_ONCE = {"cpu": 600_000, "cuda": 4_000_000}
+"""Pixels that go through a student together: their maps stay in a processor's cache, or a card's memory."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,9 @@ class Material:
     """(N, K)."""
 
 
-MOMENTS = ("exp_avg", "exp_avg_sq", "step")
-"""What AdamW remembers of each number."""
+STEPS = "step"
+MOMENTS = ("exp_avg", "exp_avg_sq", STEPS)
+"""What AdamW remembers of each number that has a gradient."""
 
 
 class Learner:
@@ -99,9 +101,9 @@ class Learner:
         """All that changes, as arrays, once a step was made."""
         student, found = self.students[0], dict[str, torch.Tensor]()
         for place, (number, mean) in enumerate(zip(self.numbers, self.average, strict=True)):
-            moments = self.optimiser.state[number]
+            moments = self.optimiser.state.get(number, {})
             found |= {f"student.{place}": number.detach(), f"average.{place}": mean}
-            found |= {f"{name}.{place}": moments[name] for name in MOMENTS}
+            found |= {f"{name}.{place}": moment for name, moment in moments.items()}
         arrays = {name: tensor.cpu().numpy().copy() for name, tensor in found.items()}
         return arrays | student.head.layers().tensors()
 
@@ -110,13 +112,15 @@ class Learner:
         put(self.students[0], [_held(tensors, "student", place) for place in range(len(self.numbers))])
         for place, number in enumerate(self.numbers):
             self.average[place].copy_(_held(tensors, "average", place))
+            if f"{STEPS}.{place}" not in tensors:
+                continue
             state = {name: _held(tensors, name, place) for name in MOMENTS}
             # On the number's device, and in its own order of memory.
             self.optimiser.state[number] = {
                 name: torch.empty_like(number).copy_(value) if value.ndim else value.to(number.device)
                 for name, value in state.items()
             }
-        self.step = int(tensors["step.0"])
+        self.step = max(int(value) for name, value in tensors.items() if name.split(".")[0] == STEPS)
 
     def advance(self, n: int, share: float) -> None:
         """One step along the mean gradient of ``n`` images, which the students have summed, and the average
@@ -183,7 +187,8 @@ def learn_epoch(
     for student in learner.students:
         student.train()
     n_parts = len(learner.students)
-    with one_thread_each(), ThreadPoolExecutor(n_parts, "learn") as pool:
+    kind, several = learner.students[0].device.type, ThreadPoolExecutor(n_parts, "learn")
+    with one_thread_each(), steady(kind), several as pool:
         for number, rows in enumerate(_batches(order, tuning.batch)):
             parts = np.array_split(rows, min(n_parts, len(rows)))
             works = [
@@ -222,7 +227,7 @@ def _learn_from(
     rng = np.random.default_rng(seed)
     pixels = to_pixels(augment(material.squares[rows], rng), augment.windows(len(rows), rng))
     targets = torch.from_numpy(material.targets[rows].astype(np.float32)).to(student.device)
-    lots, total = torch.tensor_split(pixels, _lots(pixels) if student.device.type == "cpu" else 1), 0.0
+    lots, total = torch.tensor_split(pixels, _lots(pixels, student.device.type)), 0.0
     for few, wanted in zip(lots, torch.tensor_split(targets, len(lots)), strict=True):
         loss = -(wanted * functional.log_softmax(student(few), dim=1)).sum()
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
@@ -230,7 +235,7 @@ def _learn_from(
     return total
 
 
-def _lots(pixels: torch.Tensor) -> int:
-    """Into how many lots a processor's cache asks to cut them."""
+def _lots(pixels: torch.Tensor, device: str) -> int:
+    """Into how many lots the device's memory asks to cut them."""
     n, _, height, width = pixels.shape
-    return min(n, -(-n * height * width // AT_ONCE))
+    return min(n, -(-n * height * width // AT_ONCE[device]))

@@ -8,6 +8,7 @@ import numpy as np
 
 from assay._types import Batch
 from assay.embed.backbone import TimmBackbone
+from assay.embed.graphics import wait_for
 from assay.learn.layers import Layers
 from assay.learn.loop import Learner, Material, Tuning, learn_epoch
 from assay.learn.pixels import to_pixels
@@ -36,16 +37,19 @@ def measure_pace(backbone: TimmBackbone, squares: Batch, n_classes: int, tuning:
     targets = np.full((len(some), n_classes), 1 / n_classes)
     learner = blank_learner(backbone, n_classes, tuning, STEPS)
     material, convert = Material(some, np.arange(len(some)), targets), to_pixels(backbone)
-    seen = np.zeros((len(some), backbone.size, backbone.size, 3), dtype=np.uint8)
+    # A short batch would be padded to a whole one.
+    n_seen = max(len(some), backbone.plan.batch)
+    seen = np.zeros((n_seen, backbone.size, backbone.size, 3), dtype=np.uint8)
     learned, looked = [], []
     for step in range(STEPS):
         start = time.perf_counter()
         learn_epoch(learner, material, step, convert)
+        wait_for(backbone.plan.device)
         middle = time.perf_counter()
         backbone.embed(seen)
         learned.append(middle - start)
         looked.append(time.perf_counter() - middle)
-    return Pace(1000 * min(learned) / len(some), 1000 * min(looked) / len(some))
+    return Pace(1000 * min(learned) / len(some), 1000 * min(looked) / n_seen)
 
 
 def blank_learner(backbone: TimmBackbone, n_classes: int, tuning: Tuning, epochs: int) -> Learner:

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int
 
 from assay.estimate.intervals import Interval
 
-SLOPES = np.linspace(0.1, 1.5, 57)
+SLOPES = np.array(sorted(np.linspace(0.1, 1.5, 57).tolist(), key=lambda slope: abs(slope - 0.5)))
 """Of the fall, from hardly to three times as steep as ``1 / sqrt(n)``."""
 
 DRAWS = 1_000
@@ -101,7 +101,10 @@ def _extrapolate(
     wanted: Int[np.ndarray, "W"],
     weight: Float[np.ndarray, "S"],
 ) -> Float[np.ndarray, "B W"]:
-    """The fitted error (B, W) of each curve; for each slope the best floor and scale, both 0 or more."""
+    """The fitted error (B, W) of each curve; for each slope the best floor and scale, both 0 or more.
+
+    Two sizes fit many slopes exactly: the first of ``SLOPES`` among them is taken.
+    """
     best, found = np.full(len(errors), np.inf), np.zeros((len(errors), len(wanted)))
     for slope in SLOPES:
         base, ahead = sizes.astype(float) ** -slope, wanted.astype(float) ** -slope

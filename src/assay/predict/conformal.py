@@ -2,8 +2,11 @@
 
 Split conformal prediction: on images that the model did not learn from, how improbable was the true class?
 A set holds every class that is no more improbable than the true one was in that share of the images. For
-images like those it holds the true class in at least that share, whatever the model is
-(Vovk et al. 2005; least ambiguous sets, Sadinle et al. 2019, doi:10.1080/01621459.2017.1395341).
+images like those it holds the true class in at least that share, whatever the model is, if the very model
+said so of both (Vovk et al. 2005; least ambiguous sets, Sadinle et al. 2019,
+doi:10.1080/01621459.2017.1395341). Here the thresholds come from calibrations of a half of the images or of
+the other folds, close to the model's own but not it: about that share, then, and it is counted anew on
+images that nothing was fitted to.
 """
 
 import math

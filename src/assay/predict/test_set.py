@@ -1,16 +1,16 @@
 """A model on a labelled test set."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from assay._errors import LabelError
+from assay._errors import DataError, LabelError
 from assay._types import UNKNOWN, Labels, Progress, silent
-from assay.data.dataset import Dataset, ReadOptions
+from assay.data.dataset import Dataset, ReadOptions, counted_reasons
 from assay.data.read import read_trusted
-from assay.data.spelling import closest
+from assay.data.spelling import closest, plain_form
 from assay.data.tables import shown
 from assay.learn.model import Model
 from assay.measure import Evaluation, evaluate
@@ -40,41 +40,85 @@ def evaluate_model(
     ------
     ModelError : no model, a damaged one, or one without a graph
     LabelError : a label that the model does not know
-    DataError : no image has a label
+    DataError : no image that can be used has a label
     """
     runtime = load_runtime(model)
-    dataset = read_trusted(images, replace(options, allow_new_classes=True))
+    dataset = read_test_set(images, options, [runtime])
     if say is not None:
         for note in dataset.notes:
             say(note)
-    truth = as_model_labels(dataset, runtime)
+    truth = as_model_labels(dataset, runtime, any_form=options.normalize_labels)
     found = predict_dataset(runtime, dataset, workers=workers, progress=progress)
+    check_measurable(truth, found.statuses)
     usable = np.array([status == "ok" for status in found.statuses])
     names = runtime.titles or runtime.labels
     return evaluate(truth[usable], found.probs[usable], names, source="test set", skipped=found.n_skipped)
 
 
-def as_model_labels(dataset: Dataset, runtime: Runtime) -> Labels:
+def read_test_set(images: Path, options: ReadOptions, models: Iterable[Runtime]) -> Dataset:
+    """The images with ``options.trusted`` as their labels; classes of a model may differ in case alone."""
+    known = {name for model in models for name in (*model.titles, *model.labels)}
+    return read_trusted(images, replace(options, allow_new_classes=True), apart=known)
+
+
+def check_measurable(truth: Labels, statuses: Sequence[str]) -> None:
+    """DataError, with the reasons, if no image can be used that has a label.
+
+    Parameters
+    ----------
+    statuses : of each image: ``ok``, or why it cannot be used
+    """
+    labelled = [status for status, label in zip(statuses, truth.tolist(), strict=True) if label != UNKNOWN]
+    if "ok" not in labelled:
+        raise DataError(
+            f"expected images that have a label and can be used, got none: of {len(labelled):,} with a label "
+            f"{counted_reasons(labelled)}"
+        )
+
+
+def as_model_labels(dataset: Dataset, runtime: Runtime, *, any_form: bool = False) -> Labels:
     """The trusted labels as indices into the model's, written as its labels or as their names for people.
+
+    Parameters
+    ----------
+    any_form : a label may differ from the model's in case, spaces or Unicode form
 
     Raises
     ------
     LabelError : a label that the model does not know
     """
-    index = {name: i for names in (runtime.titles, runtime.labels) for i, name in enumerate(names)}
+    names = {name: i for names in (runtime.titles, runtime.labels) for i, name in enumerate(names)}
     used = sorted({int(label) for label in dataset.trusted} - {UNKNOWN})
+    index = {name: place for name in dataset.classes if (place := _place(name, names, any_form)) is not None}
     unknown = [dataset.classes[label] for label in used if dataset.classes[label] not in index]
     if unknown:
-        near = closest(unknown[0], runtime.labels)
-        hint = f"did you mean {shown(near)}?" if near else f"it knows {_some(runtime.labels)}"
         raise LabelError(
-            f"the label {shown(unknown[0])} is not a class of the model; {hint} "
+            f"the label {shown(unknown[0])} is not a class of the model; {_hint(unknown[0], runtime)} "
             f"Correct or leave out {_images(dataset, unknown)}"
         )
     # The last entry is what UNKNOWN, -1, picks.
     lookup = np.array([*(index.get(name, UNKNOWN) for name in dataset.classes), UNKNOWN])
     truth: Labels = lookup[dataset.trusted]
     return truth
+
+
+def _place(label: str, places: Mapping[str, int], any_form: bool) -> int | None:
+    """The index of what the label means; None if that is no class, or not the only one."""
+    if label in places or not any_form:
+        return places.get(label)
+    same = {place for name, place in places.items() if plain_form(name) == plain_form(label)}
+    return same.pop() if len(same) == 1 else None
+
+
+def _hint(label: str, runtime: Runtime) -> str:
+    names = (*runtime.titles, *runtime.labels)
+    near = closest(label, names)
+    if near is None:
+        return f"it knows {_some(runtime.titles or runtime.labels)}"
+    if plain_form(near) == plain_form(label):
+        how = "they differ only in case, spaces or Unicode form; pass --normalize-labels"
+        return f"{shown(near)} is one: {how}."
+    return f"did you mean {shown(near)}?"
 
 
 def _some(labels: Sequence[str]) -> str:

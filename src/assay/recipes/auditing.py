@@ -1,5 +1,6 @@
 """An audit of a data set, and the files that it leaves."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from assay.embed.images import Features
 from assay.fix.audit import Audit, Subject, audit
 from assay.fix.findings import audit_to_json, findings
 from assay.fix.off_topic import SHARE
+from assay.recipes.outputs import SKIPPED_COLUMNS, skipped_columns
 
 COLUMNS = ("name", "kind", "others", "score")
 
@@ -35,7 +37,12 @@ class Audited:
     def to_json(self) -> dict[str, Any]:
         """What audit.json holds."""
         titles = self.dataset.titles or self.dataset.classes
-        about: dict[str, Any] = {"images": len(self.dataset), "skipped": len(self.dataset.skipped)}
+        why = Counter(skipped.reason for skipped in self.dataset.skipped.values())
+        about: dict[str, Any] = {
+            "images": len(self.dataset),
+            "skipped": len(self.dataset.skipped),
+            "skipped_because": dict(why.most_common()),
+        }
         if self.run is not None:
             about["run"] = dict(self.run)
         return about | audit_to_json(self.found, self.dataset.names, titles)
@@ -85,7 +92,7 @@ def audit_dataset(
 
 
 def write_audit(audited: Audited, folder: Path) -> None:
-    """Write audit.csv, a row a finding, and audit.json."""
+    """Write audit.csv, a row a finding, and audit.json; of images alone skipped.csv too, which a run has."""
     rows = list(findings(audited.found, audited.dataset.names))
     columns: list[Column] = [
         [row.name for row in rows],
@@ -95,3 +102,5 @@ def write_audit(audited: Audited, folder: Path) -> None:
     ]
     write_rows(folder / "audit.csv", COLUMNS, columns)
     write_json(folder / "audit.json", audited.to_json())
+    if audited.run is None:
+        write_rows(folder / "skipped.csv", SKIPPED_COLUMNS, skipped_columns(audited.dataset))

@@ -1,6 +1,5 @@
 """Who works in a folder: one at a time, and only where the files are our own."""
 
-import errno
 import json
 import os
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from assay._errors import BusyError, OtherRunError, ResourceError, UsageError
+from assay._shortage import is_disk_full
 from assay.data.write import HALF, write_text_atomic
 
 LOCKS = {"run": (".lock", ".pid"), "comparison": (".compare.lock", ".compare.pid")}
@@ -89,6 +89,6 @@ def _explained(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         why = f"cannot write to {path}: {error.strerror or error}"
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if is_disk_full(error):
             raise ResourceError(f"{why}; make room, then give the same command again") from error
         raise UsageError(f"{why}; name another folder with --out") from error

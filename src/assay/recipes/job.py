@@ -14,6 +14,7 @@ import numpy as np
 from assay._errors import OtherRunError
 from assay._types import UNKNOWN, Backbone, Progress
 from assay.data.dataset import Dataset
+from assay.data.images import remarks_on
 from assay.data.split import Split
 from assay.embed.backbone import load_backbone
 from assay.embed.images import embed_images
@@ -113,6 +114,8 @@ def _learn(job: Job, record: dict[str, Any]) -> _Found:
             workers=options.workers,
             progress=job.progress,
         )
+    for line in remarks_on(features.flags):
+        job.say(line)
     contents = contents_digest(features.contents)
     job.check_contents(record, contents)
     record["data"]["contents"] = contents

@@ -1,7 +1,7 @@
 """All models of a folder on the same images: the notebook's table of predictions, and its last cell."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -9,12 +9,12 @@ import numpy as np
 from assay._errors import ModelError, UsageError
 from assay._types import Progress, silent
 from assay.data.dataset import Dataset, ReadOptions
-from assay.data.read import read_images, read_trusted
+from assay.data.read import read_images
 from assay.learn.package import MANIFEST
 from assay.measure import Evaluation, evaluate
 from assay.predict.batch import Predictions
 from assay.predict.runtime import Runtime, load_runtime
-from assay.predict.test_set import as_model_labels
+from assay.predict.test_set import as_model_labels, check_measurable, read_test_set
 from assay.predict.together import predict_together
 from assay.recipes.compare_folder import CompareFolder
 from assay.recipes.listing import TITLES
@@ -147,14 +147,19 @@ def evaluate_lineup(
     runtimes: dict[str, Runtime] = {
         recipe: load_runtime(place) for recipe, place in models_in(folder).items()
     }
-    dataset = read_trusted(images, replace(options, allow_new_classes=True))
+    dataset = read_test_set(images, options, runtimes.values())
     for note in dataset.notes:
         say(note)
-    truth = {recipe: as_model_labels(dataset, runtime) for recipe, runtime in runtimes.items()}
+    truth = {
+        recipe: as_model_labels(dataset, runtime, any_form=options.normalize_labels)
+        for recipe, runtime in runtimes.items()
+    }
     found = predict_together(runtimes, dataset, workers=workers, progress=progress)
     # Models of different size may refuse different images; the figures are of those that all could use.
-    statuses = zip(*(said.statuses for said in found.values()), strict=True)
-    usable = np.array([all(status == "ok" for status in row) for row in statuses], dtype=bool)
+    each = zip(*(said.statuses for said in found.values()), strict=True)
+    statuses = [next((status for status in row if status != "ok"), "ok") for row in each]
+    check_measurable(next(iter(truth.values())), statuses)
+    usable = np.array([status == "ok" for status in statuses])
     return {
         recipe: evaluate(
             truth[recipe][usable],

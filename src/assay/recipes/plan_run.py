@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from assay._types import Backbone
-from assay.embed.backbone import load_backbone
+from assay.embed.backbone import TimmBackbone, load_backbone
 from assay.recipes.job import Job
 from assay.recipes.options import RunOptions, Say, looks_twice, unheard
 from assay.recipes.run import prepare
@@ -100,8 +100,10 @@ def _fine_tuning(job: Job, fast_s: float) -> tuple[str, float]:
 
 
 def _embed_s(backbone: Backbone) -> float:
-    blank = np.zeros((TIMED_IMAGES, backbone.size, backbone.size, 3), dtype=np.uint8)
+    # A short batch would be padded to a whole one.
+    n = max(TIMED_IMAGES, backbone.plan.batch if isinstance(backbone, TimmBackbone) else 0)
+    blank = np.zeros((n, backbone.size, backbone.size, 3), dtype=np.uint8)
     backbone.embed(blank)  # warms up
     start = time.perf_counter()
     backbone.embed(blank)
-    return (time.perf_counter() - start) / TIMED_IMAGES
+    return (time.perf_counter() - start) / n

@@ -3,7 +3,6 @@
 The two sides talk through a pipe, in JSON: the child says how far it is, then what it found or why not.
 """
 
-import errno
 import json
 import os
 import signal
@@ -19,6 +18,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from assay._errors import AssayError, ResourceError
+from assay._shortage import is_disk_full, is_out_of_memory
 from assay._types import Progress, silent
 from assay.recipes.options import Say, unheard
 
@@ -29,8 +29,6 @@ GRACE_S = 5.0
 """From asking a child to end until it is killed; nothing that it leaves on disk is half a file."""
 
 BUG = 1
-
-_FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 
 
 @dataclass(frozen=True)
@@ -167,10 +165,9 @@ def _end_with_parent() -> None:
 def _explained(error: BaseException) -> Failure:
     if isinstance(error, AssayError):
         return Failure(str(error), error.exit_code)
-    # torch says it in a RuntimeError.
-    if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+    if is_out_of_memory(error):
         return Failure("out of memory", ResourceError.exit_code)
-    if isinstance(error, OSError) and error.errno in _FULL:
+    if isinstance(error, OSError) and is_disk_full(error):
         return Failure(f"no room to write: {error.strerror}", ResourceError.exit_code)
     traceback.print_exception(error)
     return Failure(f"a bug in assay: {type(error).__name__}: {error}", BUG)

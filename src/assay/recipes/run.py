@@ -22,6 +22,7 @@ from assay.recipes.record import (
     read_contents,
 )
 from assay.recipes.result import RunResult
+from assay.recipes.sealing import check_learnable
 
 
 def run(
@@ -103,15 +104,16 @@ def _ask(
         raise UsageError(f"{out}: expected a folder outside {images}, where results would count as images")
     with watch.stage("read"):
         dataset = read_dataset(images, options.read)
-        split = options.split(dataset)
+    for note in dataset.notes:
+        say(note)
+    split = options.split(dataset)
+    check_learnable(dataset, split.fit)
     if options.effort != "fast":
         check_enough(len(split.fit))
     settings, data = options.settings(), data_facts(dataset)
     if options.figures_from is not None:
         check_apart_from(options.figures_from, out)
         partial_run(options.figures_from, settings, data)
-    for note in dataset.notes:
-        say(note)
     return Job(
         folder=folder,
         images=images,

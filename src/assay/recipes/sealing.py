@@ -5,11 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int
 
-from assay._errors import UsageError
+from assay._errors import LabelError, UsageError
 from assay._types import UNKNOWN, Labels, Mask
 from assay.data.contents import check_conflicting_trusted
-from assay.data.dataset import Dataset
+from assay.data.dataset import Dataset, counted_reasons
 from assay.data.split import Split, folds
+from assay.data.tables import shown
 from assay.embed.images import Features
 from assay.fix.copies import find_copies
 from assay.fix.surroundings import standardise, surround, unit_rows
@@ -39,6 +40,44 @@ class Sealed:
         return np.setdiff1d(self.holdout, self.leaked)
 
 
+def check_learnable(dataset: Dataset, fit: Int[np.ndarray, "F"]) -> None:
+    """Refuse labels from which nothing can be learned, before any image is read.
+
+    Parameters
+    ----------
+    fit : trusted rows that may be learned from
+
+    Raises
+    ------
+    LabelError : no noisy label, no trusted image that can be used, none with a noisy label, or trusted
+        labels of one class alone
+    """
+    if (dataset.given == UNKNOWN).all():
+        raise LabelError(
+            f"expected noisy labels, got none of {len(dataset):,} images; give them with --noisy FILE, or "
+            "sort the images into a folder for each class, with none beside these folders"
+        )
+    if not len(fit):
+        trusted = np.flatnonzero(dataset.trusted != UNKNOWN).tolist()
+        unusable = [dataset.skipped[row].reason for row in trusted if row in dataset.skipped]
+        raise LabelError(
+            f"expected trusted labels of images that can be used, got none of {len(trusted):,} labels; "
+            f"{counted_reasons(unusable)}"
+        )
+    if (dataset.given[fit] == UNKNOWN).all():
+        raise LabelError(
+            f"expected images with both a given and a trusted label, got none among the {len(fit):,} trusted "
+            "ones that may be learned from: check 200 to 500 of the images with noisy labels, picked at "
+            "random, and give their labels as trusted"
+        )
+    classes = np.unique(dataset.trusted[fit])
+    if len(classes) < 2:
+        raise LabelError(
+            f"expected trusted labels of two classes or more besides the holdout's, got "
+            f"{shown(dataset.classes[classes[0]])} alone; add trusted labels of the others"
+        )
+
+
 def close_seal(
     dataset: Dataset, split: Split, features: Features, options: RunOptions, mirrors: Mirrors | None = None
 ) -> Sealed:
@@ -64,7 +103,8 @@ def close_seal(
     fit_rows, holdout = np.flatnonzero(usable & ~held), split.holdout[usable[split.holdout]]
     if len(fit_rows) < options.folds:
         raise UsageError(
-            f"expected at least {options.folds} usable images to learn from, got {len(fit_rows)}"
+            f"expected at least {options.folds} usable images to learn from, got {len(fit_rows)}; "
+            f"{counted_reasons(why.reason for why in dataset.skipped.values())}"
         )
     trusted, fold_of = np.where(usable & ~held, dataset.trusted, UNKNOWN), np.full(len(dataset), UNKNOWN)
     mirrored = None
