@@ -44,13 +44,14 @@ from assay.fix.calibrate import calibrate
 from assay.fix.crossfit import CrossFit, Evidence, cross_fit
 from assay.fix.result import FixedLabels
 from assay.learn.augment import compress
-from assay.learn.finetune import Lesson, Told, fine_tune
+from assay.learn.finetune import Told, TuningData, fine_tune
+from assay.learn.heads import make_head
 from assay.measure import mcnemar, wilson
 from assay.recipes.aside import Aside, set_aside
-from assay.recipes.assay import Labelled, Learned, learn, make_head
+from assay.recipes.assay import Labelled, Learned, learn
 from assay.recipes.looks import Looks
 from assay.recipes.options import RunOptions
-from assay.recipes.refine import Way, refine
+from assay.recipes.refine import TuningPlan, refine
 from assay.recipes.refine_run import load_networks
 from assay.recipes.schedule import EFFORTS, tuning_for
 from assay.recipes.sealing import Sealed, close_seal
@@ -163,19 +164,19 @@ class Reduced:
 
     def _tuned(self, rows: Labels, targets: Probs, taught: Labels, squares: Batch | None = None) -> Labels:
         squares, known = self.squares if squares is None else squares, taught.copy()
-        known[np.concatenate([self.aside.audit, self.aside.watched])] = UNKNOWN
-        audit = np.intersect1d(self.aside.audit, rows)
-        if len(rows) < len(self.aside.learn):  # trusted labels alone: those of the audit teach too
-            known, audit = taught, audit[:0]
-        lesson = Lesson(squares, rows, known, targets, audit, self.aside.watched)
+        known[np.concatenate([self.aside.spies, self.aside.watched])] = UNKNOWN
+        spies = np.intersect1d(self.aside.spies, rows)
+        if len(rows) < len(self.aside.learn):  # trusted labels alone: those of the spies teach too
+            known, spies = taught, spies[:0]
+        tuning_data = TuningData(squares, rows, known, targets, spies, self.aside.watched)
 
         def unchanged(told: Told) -> Probs:
             return targets[told.rows]
 
-        way = self._way(len(rows))
+        way = self._plan(len(rows))
         tuned = fine_tune(
-            lesson,
-            way.stages,
+            tuning_data,
+            way.phases,
             way.backbones,
             unchanged,
             way.tuning,
@@ -190,18 +191,18 @@ class Reduced:
         return found
 
     def _refined(self, data: Labelled, learned: Learned, network: str | None = None) -> Learned:
-        way = self._way(len(self.aside.learn), network)
+        way = self._plan(len(self.aside.learn), network)
         return refine(data, learned, self.squares, self.aside, way, say=print).learned
 
     def _said(self, learned: Learned) -> Labels:
         found: Labels = learned.says(self.judged).argmax(axis=1)
         return found
 
-    def _way(self, n: int, name: str | None = None) -> Way:
+    def _plan(self, n: int, name: str | None = None) -> TuningPlan:
         (network,) = load_networks(replace(self.options, student=name))
         kept = self.scratch / "state"
         kept.unlink(missing_ok=True)
-        return Way(EFFORTS[EFFORT].stages_for(n), network.backbones, kept, "ablation", tuning_for(n))
+        return TuningPlan(EFFORTS[EFFORT].phases_for(n), network.backbones, kept, "ablation", tuning_for(n))
 
 
 def main() -> None:
@@ -315,7 +316,7 @@ def sealed_course(asked: argparse.Namespace, cache: Path, seed: int) -> tuple[Se
 def squares_of(asked: argparse.Namespace, scratch: Path) -> Iterator[Batch]:
     """All images as they are learned from."""
     dataset = read_dataset(asked.data / "images.zip", ReadOptions())
-    largest = max(stage.size for stage in EFFORTS[EFFORT].stages)
+    largest = max(phase.size for phase in EFFORTS[EFFORT].phases)
     with held_squares(dataset, largest, scratch) as squares:
         yield squares
 

@@ -47,9 +47,9 @@ def main() -> None:
 def paces(effort: str, squares: np.ndarray, cache: Path) -> dict[str, dict[str, float]]:
     """Of the student of an effort at each size of its schedule."""
     chosen, found = EFFORTS[effort], {}
-    for stage in chosen.stages:
-        pace = measure_pace(loaded(chosen.student, stage.size, cache), squares, CLASSES, TUNING)
-        found[f"{chosen.student}, {stage.size} px"] = {
+    for phase in chosen.phases:
+        pace = measure_pace(loaded(chosen.student, phase.size, cache), squares, CLASSES, TUNING)
+        found[f"{chosen.student}, {phase.size} px"] = {
             name: round(value, 2) for name, value in vars(pace).items()
         }
     return found
@@ -57,7 +57,7 @@ def paces(effort: str, squares: np.ndarray, cache: Path) -> dict[str, dict[str, 
 
 def epochs(squares: np.ndarray, cache: Path) -> list[dict[str, float]]:
     """Seconds of one epoch at the first size of ``balanced``, of ever more images."""
-    backbone = loaded(EFFORTS["balanced"].student, EFFORTS["balanced"].stages[0].size, cache)
+    backbone = loaded(EFFORTS["balanced"].student, EFFORTS["balanced"].phases[0].size, cache)
     targets, found, n = np.full((len(squares), CLASSES), 1 / CLASSES), [], FEWEST
     learn_epoch(
         blank_learner(backbone, CLASSES, TUNING, 1),

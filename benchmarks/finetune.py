@@ -23,7 +23,7 @@ from assay.data.dataset import Dataset, ReadOptions
 from assay.data.read import read_dataset
 from assay.data.split import seal_holdout
 from assay.embed.backbone import load_backbone
-from assay.learn.model import load_model
+from assay.learn.model import read_model
 from assay.recipes.finished import read_finished_run
 from assay.recipes.mirrors import mirrors_for
 from assay.recipes.options import RunOptions
@@ -90,7 +90,7 @@ def damaged(asked: argparse.Namespace, out: Path, cache: Path) -> dict[str, Any]
     if asked.open_seal:
         dataset, sealed = reseal(asked, out, cache)
         rows = sealed.judges
-        measured = measure_robustness(load_model(out), dataset, rows, dataset.trusted[rows])
+        measured = measure_robustness(read_model(out), dataset, rows, dataset.trusted[rows])
         found["holdout"] = measured.to_json() if measured else None
     return found
 

@@ -1,11 +1,11 @@
-"""Array types with their shapes, the one-method protocols, and UNKNOWN.
+"""Array types with their shapes, protocols, and UNKNOWN.
 
 Sizes: N images, K classes, D features, B images in a batch, S pixels a side. Probabilities lie in
 [0, 1], logarithms are natural, times are seconds. The shapes are checked while the tests run.
 """
 
-from collections.abc import Sized
-from typing import Any, Protocol, Self, runtime_checkable
+from collections.abc import Callable, Sized
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
@@ -16,8 +16,13 @@ UNKNOWN = -1
 Labels = Int[np.ndarray, "N"]
 """Class index of each image, or UNKNOWN."""
 
+Rows = Int[np.ndarray, "_"]
+"""Indices of some images."""
+
 Mask = Bool[np.ndarray, "N"]
-Weights = Float[np.ndarray, "N"]
+"""True or False for each image."""
+
+PerImage = Float[np.ndarray, "N"]
 """A number for each image."""
 
 Probs = Float[np.ndarray, "N K"]
@@ -26,8 +31,11 @@ Probs = Float[np.ndarray, "N K"]
 Matrix = Float[np.ndarray, "N D"]
 """One row of features for each image."""
 
+PerClass = Float[np.ndarray, "K"]
+"""A number for each class."""
+
 Prior = Float[np.ndarray, "K"]
-"""A number for each class; as a prior it sums to 1."""
+"""P(true) of each class; sums to 1."""
 
 Transition = Float[np.ndarray, "K K"]
 """P(given | true) at [true, given]; rows sum to 1."""
@@ -46,19 +54,6 @@ def unmasked(labels: Any) -> Labels:
     """Labels as a plain array, UNKNOWN where they are masked."""
     found: Labels = np.ma.filled(np.asanyarray(labels), UNKNOWN)
     return found
-
-
-@runtime_checkable
-class Classifier(Protocol):
-    """scikit-learn's contract, as far as it is used here."""
-
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Learn from X (N, D) and class indices y (N,)."""
-        ...
-
-    def predict_proba(self, X: Any) -> Any:
-        """P(class) of each row of X, in the order of ``classes_``."""
-        ...
 
 
 @runtime_checkable
@@ -106,6 +101,14 @@ class Progress(Protocol):
 
 def silent(stage: str, done: int, total: int) -> None:
     """The progress that shows nothing."""
+
+
+Say = Callable[[str], None]
+"""What is called with a line that a person should read now."""
+
+
+def unheard(line: str) -> None:
+    """The ``Say`` that nobody hears."""
 
 
 def same_length(**named: Sized) -> int:

@@ -105,10 +105,10 @@ def test_a_flag_is_one_thing_everywhere():
 
 def test_choices_are_those_that_the_rooms_know():
     """The words that a flag accepts are refused nowhere later."""
-    from assay.recipes.options import EFFORTS
+    from assay.recipes.options import EFFORT_NAMES
 
     hints = {field.name: field.type for field in dataclasses.fields(TrainingFlags)}
-    assert get_args(get_args(hints["effort"])[0]) == EFFORTS
+    assert get_args(get_args(hints["effort"])[0]) == EFFORT_NAMES
 
 
 @pytest.mark.parametrize(

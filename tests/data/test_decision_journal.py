@@ -10,8 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from assay._errors import BusyError, DataError
-from assay.data import decision_store
+from assay._errors import DataError
 from assay.data.decision_files import read_decisions
 from assay.data.decision_store import open_decisions, read_rows
 from assay.data.decisions import Decision
@@ -26,14 +25,6 @@ def store(tmp_path):
     found.decide("a.png", "cat", given="dog", revision=0, **ME)
     yield found
     found.close()
-
-
-@pytest.fixture
-def logged(store):
-    """The same as former versions kept it: with a log, in which the newest row is."""
-    store.connection.execute("PRAGMA journal_mode = WAL")
-    store.decide("b.png", "ape", given="dog", revision=0, **ME)
-    return store
 
 
 @contextmanager
@@ -115,36 +106,6 @@ def test_what_a_killed_process_left_half_written_is_taken_back(tmp_path, reads_f
     assert isinstance(store.decide("b.png", "cat", given="dog", revision=0, **ME), Decision)
     store.close()
     assert list(tmp_path.iterdir()) == [path]
-
-
-def test_a_log_of_a_former_version_is_taken_into_the_file(logged, tmp_path):
-    """Killed or not, its rows are read, and from the first opening on they are in the file itself."""
-    assert read_rows(alone(logged.path, tmp_path / "lone")).keys() == {"a.png"}
-    old = tmp_path / "old"
-    old.mkdir()
-    for file in [*tmp_path.glob("decisions.sqlite*")]:
-        shutil.copy(file, old / file.name)
-    shutil.copytree(old, tmp_path / "read")
-    assert read_decisions(tmp_path / "read" / logged.path.name) == {"a.png": "cat", "b.png": "ape"}
-    store = open_decisions(old / logged.path.name)
-    assert list(old.iterdir()) == [store.path]
-    assert read_rows(alone(store.path, tmp_path / "copy")) == logged.states
-    assert isinstance(store.decide("c.png", "cat", given="dog", revision=0, **ME), Decision)
-    store.close()
-
-
-def test_who_opens_a_former_file_waits_for_others_to_close_it(logged, monkeypatch):
-    """Until then it cannot be changed over; after some time the message says what to do."""
-    waiting = later(logged.close)
-    store = open_decisions(logged.path)
-    waiting.join()
-    assert store.states == logged.states
-    store.connection.execute("PRAGMA journal_mode = WAL")
-    store.decide("c.png", "cat", given="dog", revision=0, **ME)
-    monkeypatch.setattr(decision_store, "_WAIT_S", 0.1)
-    with pytest.raises(BusyError, match="another process holds this file; end it and try again"):
-        open_decisions(logged.path)
-    store.close()
 
 
 @pytest.mark.parametrize("mode", ["DELETE", "WAL"])

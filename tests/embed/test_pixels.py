@@ -6,7 +6,7 @@ from small_datasets import dataset_of, noise
 
 from assay._types import Backbone
 from assay.embed import chunks
-from assay.embed.images import embed_images, stream_features
+from assay.embed.images import embed_images
 from assay.embed.pixels import PixelBackbone
 
 
@@ -40,15 +40,15 @@ def test_images_come_back_from_the_cache(tmp_path, size):
 
 
 def test_squares_are_made_as_the_backbone_asks(tmp_path):
-    """Through the cache and past it, a picture of 32 pixels at 128 is each of its pixels 16 times."""
+    """A picture of 32 pixels at 128 is each of its pixels 16 times, or smooth."""
     pictures = [noise(seed, 32, 32) for seed in range(6)]
     dataset = dataset_of([saved(picture) for picture in pictures])
     wanted = pixels_of(pictures).repeat(4, axis=1).repeat(4, axis=2).reshape(6, -1)
-    cached = embed_images(dataset, Enlarged(128), tmp_path, mirrored=False).views[0]
-    streamed = np.concatenate([part.features for part in stream_features(dataset, Enlarged(128))])
-    assert np.array_equal(cached, wanted)
-    assert np.array_equal(streamed, wanted)
-    smooth = np.concatenate([part.features for part in stream_features(dataset, PixelBackbone(128))])
+    blocks, smooth = (
+        embed_images(dataset, backbone, tmp_path / str(number), mirrored=False).views[0]
+        for number, backbone in enumerate((Enlarged(128), PixelBackbone(128)))
+    )
+    assert np.array_equal(blocks, wanted)
     assert not np.array_equal(smooth, wanted)
 
 

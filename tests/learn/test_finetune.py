@@ -18,7 +18,7 @@ from assay.embed.speed import Plan  # noqa: E402  # the same
 from assay.learn import loop  # noqa: E402  # the same
 from assay.learn.augment import Augment  # noqa: E402  # the same
 from assay.learn.checkpoint import read_checkpoint  # noqa: E402  # the same
-from assay.learn.finetune import Lesson, Stage, fine_tune  # noqa: E402  # the same
+from assay.learn.finetune import Phase, TuningData, fine_tune  # noqa: E402  # the same
 from assay.learn.loop import Material, Tuning, gradients_of  # noqa: E402  # the same
 from assay.learn.pixels import to_pixels  # noqa: E402  # the same
 from assay.learn.quick import QuickResidual  # noqa: E402  # the same
@@ -28,7 +28,7 @@ from assay.learn.student import Student, copies_of, put  # noqa: E402  # the sam
 pytestmark = [pytest.mark.train, pytest.mark.slow]
 
 SIDES = (32, 40)
-STAGES = (Stage(32, 2), Stage(40, 1))
+PHASES = (Phase(32, 2), Phase(40, 1))
 TUNING = Tuning(batch=16, augment=Augment(compressed=0.2, hidden=0.2))
 
 
@@ -46,7 +46,7 @@ def backbones(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def lesson() -> Lesson:
+def lesson() -> TuningData:
     """120 images of stripes, flat or upright; a third of the targets are wrong, a quarter is trusted."""
     rng = np.random.default_rng(0)
     truth = np.arange(120) % 2
@@ -57,18 +57,20 @@ def lesson() -> Lesson:
     said = np.where(rng.random(120) < 1 / 3, 1 - truth, truth)
     targets = np.where(np.eye(2)[said] == 1, 0.82, 0.18)
     taught = np.where(rng.random(120) < 1 / 4, truth, UNKNOWN)
-    return Lesson(squares, np.arange(100), taught, targets, audit=np.arange(3), watched=np.arange(100, 120))
+    return TuningData(
+        squares, np.arange(100), taught, targets, spies=np.arange(3), watched=np.arange(100, 120)
+    )
 
 
 def tune(lesson, backbones, file, hear=None, targets=None):
-    """Fine-tune by the stages above; after each epoch ``hear`` is told, and ``targets`` are the next."""
+    """Fine-tune by the phases above; after each epoch ``hear`` is told, and ``targets`` are the next."""
 
     def judge(told):
         if hear:
             hear(told)
         return (lesson.targets if targets is None else targets)[told.rows]
 
-    return fine_tune(lesson, STAGES, backbones, judge, TUNING, seed=0, workers=1, kept=file, identity="this")
+    return fine_tune(lesson, PHASES, backbones, judge, TUNING, seed=0, workers=1, kept=file, identity="this")
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +87,7 @@ def test_it_learns_more_than_the_targets_say(lesson, backbones, whole):
     new = np.arange(100, 120)
     probs = score(tuned.backbone, tuned.head, lesson.squares, new)
     assert (probs.argmax(axis=1) == new % 2).mean() > 0.9
-    asked = np.union1d(np.flatnonzero(lesson.taught[:100] == UNKNOWN), lesson.audit)
+    asked = np.union1d(np.flatnonzero(lesson.taught[:100] == UNKNOWN), lesson.spies)
     assert [said.rows.tolist() for said in told] == [asked.tolist(), asked.tolist(), []]
     assert told[0].probs.shape == (len(asked), 2)
     assert np.allclose(told[0].probs.sum(axis=1), 1, atol=1e-5)
@@ -128,7 +130,7 @@ def test_the_judge_decides_what_is_learned_next(lesson, backbones, whole, tmp_pa
 
 
 def test_a_settled_target_stays_also_where_it_is_judged(lesson, backbones, tmp_path):
-    """The audit is asked about however sure its targets are, and learned from as any other image is."""
+    """Spies are asked about however sure their targets are, and learned from as any other image is."""
     sure = lesson.targets.copy()
     sure[0] = [0.99, 0.01]
     tune(replace(lesson, targets=sure), backbones, tmp_path / "state", targets=1 - sure)
@@ -215,7 +217,7 @@ def test_nothing_is_left_to_chance_or_to_the_order_of_images(lesson, backbones):
 
 
 def test_the_front_stays_as_it_is(lesson, backbones):
-    """Stem, first three stages and layers that no feature needs do not learn; all others have a gradient."""
+    """Stem, first three phases and layers that no feature needs do not learn; all others have a gradient."""
     student = Student(deepcopy(backbones[32].network), _head(lesson, backbones[32])).train()
     names = {name for name, number in student.network.named_parameters() if not number.requires_grad}
     assert {name.rsplit(".", 1)[0] for name in names if "blocks" not in name} == {
@@ -234,7 +236,7 @@ def test_the_front_stays_as_it_is(lesson, backbones):
 
 
 def test_a_quick_front_is_the_front(lesson, backbones):
-    """Folded, it gives what the network's own stages give; the stages after it learn as before."""
+    """Folded, it gives what the network's own phases give; the phases after it learn as before."""
     student = Student(deepcopy(backbones[32].network), _head(lesson, backbones[32])).eval()
     pixels = to_pixels(backbones[32])(lesson.squares[:4].astype(np.float32))
     with torch.no_grad():

@@ -15,7 +15,10 @@ from assay.learn.layers import ROWS, Layers, gelu, moments
 SEEDS = st.integers(0, 2**32 - 1)
 
 
-BENDS = {"gelu": lambda v: 0.5 * v * (1 + math.erf(v / math.sqrt(2))), "relu": lambda v: v if v > 0 else 0.0}
+ACTIVATIONS = {
+    "gelu": lambda v: 0.5 * v * (1 + math.erf(v / math.sqrt(2))),
+    "relu": lambda v: v if v > 0 else 0.0,
+}
 
 
 def slow_scores(layers, X):
@@ -25,16 +28,16 @@ def slow_scores(layers, X):
         values = (row - layers.mean) / layers.scale
         for number, (weight, bias) in enumerate(zip(layers.weights[::2], layers.weights[1::2], strict=True)):
             if number:
-                values = np.array([BENDS[layers.activation](v) for v in values])
+                values = np.array([ACTIVATIONS[layers.activation](v) for v in values])
             values = values @ weight.astype(np.float64) + bias
         rows.append(values)
     return np.array(rows)
 
 
-@pytest.mark.parametrize("activation", BENDS)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("widths", [(4, 3), (4, 6, 3), (4, 6, 5, 3)])
 def test_scores_are_the_slow_loop(draw_layers, widths, activation):
-    """Standardise, multiply, bend, multiply: as defined, in float32."""
+    """Standardise, multiply, activate, multiply: as defined, in float32."""
     layers = replace(draw_layers(*widths), activation=activation)
     X = np.random.default_rng(1).normal(size=(20, 4))
     assert layers.n_classes == 3
@@ -55,11 +58,11 @@ def test_rounded_scores_are_whole_and_near():
     np.testing.assert_allclose(layers.probabilities(X), softmax(np.array(scores, float), axis=1), atol=1e-6)
 
 
-def test_the_bends_differ(draw_layers):
-    """A head of one layer has no bend; deeper ones do what they say."""
+def test_the_activations_differ(draw_layers):
+    """A head of one layer has no activation; deeper ones do what they say."""
     X = np.random.default_rng(1).normal(size=(20, 4))
     for widths, same in (((4, 3), True), ((4, 6, 3), False)):
-        one, other = (replace(draw_layers(*widths), activation=name) for name in BENDS)
+        one, other = (replace(draw_layers(*widths), activation=name) for name in ACTIVATIONS)
         assert np.array_equal(one.scores(X), other.scores(X)) == same
 
 
@@ -94,7 +97,7 @@ def test_calibration_is_absorbed(draw_layers):
 
 
 def test_calibration_keeps_bend_and_rounding(draw_layers):
-    """The calibrated head bends as before, and what it rounds are the calibrated scores."""
+    """The calibrated head is as before, and what it rounds are the calibrated scores."""
     layers, X = replace(draw_layers(4, 6, 3), activation="relu"), np.random.default_rng(1).normal(size=(9, 4))
     smooth = layers.calibrated(1.3, np.array([0.5, -0.7, 0.2]))
     rounded = replace(layers, rounded=True).calibrated(1.3, np.array([0.5, -0.7, 0.2]))
@@ -148,7 +151,7 @@ def test_tensors_that_do_not_fit_are_refused(draw_layers, changes, message):
 
 
 def test_bend_and_rounding_are_given_beside_the_tensors(draw_layers):
-    """They are no tensors; without a word the bend is the GELU and nothing is rounded."""
+    """They are no tensors; without a word the activation is the GELU and nothing is rounded."""
     tensors = draw_layers(4, 6, 3).tensors()
     for given, wanted in (((), ("gelu", False)), (("relu", True), ("relu", True))):
         layers = Layers.from_tensors(tensors, *given)

@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 
 from assay._errors import ModelError
-from assay.learn.model import load_model
-from assay.learn.package import FILES, GRAPH, MANIFEST, seal
+from assay.learn.model import read_model
+from assay.learn.package import FILES, GRAPH, MANIFEST
 
 
 def test_what_is_saved_is_loaded(model, folder):
     """Every field comes back, and the same probabilities to the last bit."""
-    again, X = load_model(str(folder)), np.random.default_rng(0).normal(size=(20, 8))
+    again, X = read_model(str(folder)), np.random.default_rng(0).normal(size=(20, 8))
     for name in ("architecture", "size", "labels", "titles", "mean", "std", "facts"):
         assert getattr(again, name) == getattr(model, name)
     assert {k: (v.dtype, v.shape, v.tolist()) for k, v in again.backbone.items()} == {
@@ -22,13 +22,13 @@ def test_what_is_saved_is_loaded(model, folder):
 
 def test_a_run_folder_is_taken_for_the_model_in_it(folder):
     """The folder of a run is enough."""
-    assert load_model(folder.parent).labels == load_model(folder).labels
+    assert read_model(folder.parent).labels == read_model(folder).labels
 
 
 def test_saving_twice_gives_the_same_bytes(model, folder, tmp_path):
     """Into another folder, or over the first one."""
     first = {name: (folder / name).read_bytes() for name in (*FILES, MANIFEST)}
-    load_model(folder).save(tmp_path / "other", card="# A card\n")
+    read_model(folder).save(tmp_path / "other", card="# A card\n")
     model.save(folder, card="# A card\n")
     for place in (folder, tmp_path / "other"):
         assert {name: (place / name).read_bytes() for name in (*FILES, MANIFEST)} == first
@@ -39,12 +39,12 @@ def test_a_model_without_titles_or_backbone(model, tmp_path):
     """A backbone that has no weights is saved by its name."""
     small = replace(model, architecture="tiny", titles=(), mean=(), std=(), backbone={}, facts={})
     small.save(tmp_path)
-    again = load_model(tmp_path)
+    again = read_model(tmp_path)
     assert (again.titles, again.mean, dict(again.backbone), dict(again.facts)) == ((), (), {}, {})
 
 
 def test_every_choice_comes_back(model, tmp_path):
-    """Bend, rounding, squares and features of another kind, and the graph to the last byte."""
+    """Activation, rounding, squares and features of another kind, and the graph to the last byte."""
     chosen = replace(
         model,
         head=replace(model.head, activation="relu", rounded=True),
@@ -53,7 +53,7 @@ def test_every_choice_comes_back(model, tmp_path):
         graph=bytes(range(256)),
     )
     chosen.save(tmp_path)
-    again, X = load_model(tmp_path), np.random.default_rng(0).normal(size=(20, 8))
+    again, X = read_model(tmp_path), np.random.default_rng(0).normal(size=(20, 8))
     assert (again.interpolation, again.features, again.graph) == ("nearest", "map", bytes(range(256)))
     assert (again.head.activation, again.head.rounded) == ("relu", True)
     assert again.probabilities(X).tobytes() == chosen.probabilities(X).tobytes()
@@ -67,36 +67,24 @@ def test_timm_reads_the_name_of_a_filter_that_it_knows(model, tmp_path):
     replace(model, interpolation="sharp").save(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     assert config["pretrained_cfg"]["interpolation"] == "bicubic"
-    assert load_model(tmp_path).interpolation == "sharp"
-
-
-def test_a_model_from_before_the_choices_is_loaded(folder):
-    """A folder that names neither bend nor features, and has no graph, is one with the defaults."""
-    config = json.loads((folder / "config.json").read_text())
-    for name in ("features", "activation", "rounded", "interpolation"):
-        del config["assay"][name]
-    (folder / "config.json").write_text(json.dumps(config))
-    seal(folder)
-    again = load_model(folder)
-    assert (again.head.activation, again.head.rounded, again.features) == ("gelu", False, "stages")
-    assert (again.interpolation, again.graph) == ("bicubic", b"")
+    assert read_model(tmp_path).interpolation == "sharp"
 
 
 def test_a_graph_of_an_older_model_does_not_stay(model, tmp_path):
     """Saved over a model with a graph, one without it leaves none behind."""
     replace(model, graph=b"old").save(tmp_path)
     model.save(tmp_path)
-    assert load_model(tmp_path).graph == b""
+    assert read_model(tmp_path).graph == b""
     assert not (tmp_path / GRAPH).exists()
 
 
 def test_the_convolutions_of_a_network_of_our_own_are_kept(model, tmp_path):
     """``conv`` names no network of timm; its tensors are kept like any other's, and must be there."""
     replace(model, architecture="conv", mean=(), std=()).save(tmp_path)
-    assert load_model(tmp_path).backbone.keys() == model.backbone.keys()
+    assert read_model(tmp_path).backbone.keys() == model.backbone.keys()
     replace(model, architecture="conv", backbone={}).save(tmp_path)
     with pytest.raises(ModelError, match="expected the tensors of the backbone 'conv', got none"):
-        load_model(tmp_path)
+        read_model(tmp_path)
 
 
 def test_the_config_is_what_timm_expects(folder):
@@ -131,7 +119,7 @@ def test_a_fact_cannot_pose_as_ours(model, tmp_path):
     """Whatever the facts are called, the schema and the choices are ours."""
     posing = {"schema": 99, "features": "map", "activation": "relu", "rounded": True}
     replace(model, facts=posing).save(tmp_path)
-    again = load_model(tmp_path)
+    again = read_model(tmp_path)
     assert dict(again.facts) == {}
     assert (again.features, again.head.activation, again.head.rounded) == ("stages", "gelu", False)
 
@@ -145,7 +133,7 @@ def test_a_flipped_bit_is_refused(model, folder, name):
     (folder / name).write_bytes(data)
     for place in (folder, folder.parent):
         with pytest.raises(ModelError, match=f"{name}: its sha256 is not the one in manifest.json"):
-            load_model(place)
+            read_model(place)
 
 
 @pytest.mark.parametrize("written", range(len(FILES) + 1))
@@ -160,21 +148,10 @@ def test_a_save_that_was_cut_short_is_refused(model, folder, tmp_path, written):
         for place in (folder, fresh):
             (place / name).write_bytes((tmp_path / "whole" / name).read_bytes())
     with pytest.raises(ModelError, match=r"found no manifest\.json"):
-        load_model(fresh)
+        read_model(fresh)
     if written:  # the tensors are the same in both
         with pytest.raises(ModelError, match="its sha256 is not the one"):
-            load_model(folder)
-
-
-def test_a_model_of_a_former_version_is_read(model, tmp_path):
-    """One whose graph has both views in it, and that names no second look."""
-    replace(model, features="both views", graph=b"").save(tmp_path)
-    config = json.loads((tmp_path / "config.json").read_text())
-    del config["assay"]["second_look_below"]
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    seal(tmp_path)
-    found = load_model(tmp_path)
-    assert (found.features, found.second_look_below) == ("both views", 0.0)
+            read_model(folder)
 
 
 def test_one_output_for_each_label(model):
@@ -190,7 +167,7 @@ def test_one_output_for_each_label(model):
             {"interpolation": "bilinear"},
             "interpolation: expected sharp or bicubic or nearest, got 'bilinear'",
         ),
-        ({"features": "pooled"}, "features: expected stages or map or both views, got 'pooled'"),
+        ({"features": "pooled"}, "features: expected stages or map, got 'pooled'"),
     ],
 )
 def test_a_choice_that_there_is_not_is_refused(model, choice, message):

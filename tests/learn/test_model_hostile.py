@@ -10,8 +10,8 @@ import pytest
 from safetensors.numpy import save
 
 from assay._errors import ModelError
-from assay.learn.model import MOST_PIXELS, load_model
-from assay.learn.package import FILES, GRAPH, seal
+from assay.learn.model import MOST_PIXELS, read_model
+from assay.learn.package import FILES, GRAPH, write_manifest
 
 
 def change_json(folder, name, change):
@@ -19,7 +19,7 @@ def change_json(folder, name, change):
     content = json.loads((folder / name).read_text())
     change(content)
     (folder / name).write_text(json.dumps(content))
-    seal(folder)
+    write_manifest(folder)
 
 
 def change_tensors(folder, model, changes):
@@ -27,7 +27,7 @@ def change_tensors(folder, model, changes):
     tensors = {f"backbone.{name}": tensor for name, tensor in model.backbone.items()}
     tensors = {**tensors, **model.head.tensors(), **changes}
     (folder / "model.safetensors").write_bytes(save({k: v for k, v in tensors.items() if v is not None}))
-    seal(folder)
+    write_manifest(folder)
 
 
 class Canary:
@@ -44,14 +44,14 @@ def test_a_pickle_never_runs(folder, tmp_path, name):
     """As a file, as an extra file of a model, or as its tensors: it is refused or ignored, never opened."""
     (tmp_path / name).write_bytes(pickle.dumps(Canary()))
     with pytest.raises(ModelError, match="are never opened"):
-        load_model(tmp_path / name)
+        read_model(tmp_path / name)
     (folder / name).write_bytes(pickle.dumps(Canary()))
     if name not in FILES:
-        assert load_model(folder).size == 160
+        assert read_model(folder).size == 160
         return
-    seal(folder)
+    write_manifest(folder)
     with pytest.raises(ModelError, match=r"model\.safetensors: expected safetensors, got something else"):
-        load_model(folder)
+        read_model(folder)
 
 
 ABSENT = object()
@@ -110,8 +110,8 @@ ABSENT = object()
         ),
         (("assay", "interpolation"), ["nearest"], r"got others \(TypeError"),
         (("pretrained_cfg", "interpolation"), ABSENT, r"got others \(KeyError: 'interpolation'\)"),
-        (("assay", "features"), "pooled", "features: expected stages or map or both views, got 'pooled'"),
-        (("assay", "features"), None, "features: expected stages or map or both views, got None"),
+        (("assay", "features"), "pooled", "features: expected stages or map, got 'pooled'"),
+        (("assay", "features"), None, "features: expected stages or map, got None"),
         (("assay", "second_look_below"), 1.5, "second_look_below: expected from 0 to 1, got 1.5"),
         (("assay", "second_look_below"), float("nan"), "second_look_below: expected from 0 to 1, got nan"),
         (("assay", "second_look_below"), "often", r"got others \(ValueError"),
@@ -135,7 +135,7 @@ def test_a_config_that_cannot_be_is_refused(folder, place, value, message):
 
     change_json(folder, "config.json", change)
     with pytest.raises(ModelError, match=message):
-        load_model(folder)
+        read_model(folder)
 
 
 @pytest.mark.parametrize(
@@ -154,13 +154,13 @@ def test_labels_that_cannot_be_are_refused(folder, change, message):
     """As many as outputs, each once, with a title each or none."""
     change_json(folder, "labels.json", lambda content: content.update(change))
     with pytest.raises(ModelError, match=message):
-        load_model(folder)
+        read_model(folder)
 
 
 def test_keys_that_are_not_known_are_ignored(folder):
     """A later version may say more; nothing is done with it."""
     change_json(folder, "config.json", lambda content: content.update(auto_map={"AutoModel": "evil.Model"}))
-    assert load_model(folder).size == 160
+    assert read_model(folder).size == 160
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ def test_tensors_that_cannot_be_are_refused(model, folder, changes, message):
     """NaN, other shapes, too few or too many."""
     change_tensors(folder, model, changes)
     with pytest.raises(ModelError, match=message):
-        load_model(folder)
+        read_model(folder)
 
 
 def overlapping():
@@ -211,9 +211,9 @@ def header(content):
 def test_a_file_that_is_no_safetensors_is_refused(folder, data):
     """Truncated, overlapping, or of a type that NumPy does not have."""
     (folder / "model.safetensors").write_bytes(data)
-    seal(folder)
+    write_manifest(folder)
     with pytest.raises(ModelError, match=r"expected (safetensors|files as assay writes them), got"):
-        load_model(folder)
+        read_model(folder)
 
 
 def test_a_graph_that_was_taken_away_is_missed(model, folder):
@@ -221,24 +221,24 @@ def test_a_graph_that_was_taken_away_is_missed(model, folder):
     replace(model, graph=b"a graph").save(folder)
     (folder / GRAPH).unlink()
     with pytest.raises(ModelError, match=r"expected model\.onnx, which is not there; copy the whole folder"):
-        load_model(folder)
+        read_model(folder)
 
 
 def test_a_graph_that_was_slipped_in_is_refused(folder):
     """A model that was saved without one gets none from a stranger, be it a file or a folder."""
     (folder / GRAPH).write_bytes(b"evil")
     with pytest.raises(ModelError, match=r"model\.onnx: its sha256 is not the one in manifest\.json"):
-        load_model(folder)
+        read_model(folder)
     (folder / GRAPH).unlink()
     (folder / GRAPH).mkdir()
     with pytest.raises(ModelError, match=r"expected model\.onnx, which is not there"):
-        load_model(folder)
+        read_model(folder)
 
 
 def test_a_truncated_file_is_refused(folder):
     """Half of the tensors, sealed as if it were right."""
     data = (folder / "model.safetensors").read_bytes()
     (folder / "model.safetensors").write_bytes(data[: len(data) // 2])
-    seal(folder)
+    write_manifest(folder)
     with pytest.raises(ModelError, match=r"model\.safetensors: expected safetensors, got something else"):
-        load_model(folder)
+        read_model(folder)

@@ -12,7 +12,7 @@ from assay.learn.package import (
     make_folder,
     read_files,
     read_object,
-    seal,
+    write_manifest,
 )
 
 
@@ -21,7 +21,7 @@ def package(tmp_path):
     """A sealed folder of small files."""
     for name in FILES:
         (tmp_path / name).write_text(f"this is {name}")
-    seal(tmp_path)
+    write_manifest(tmp_path)
     return tmp_path
 
 
@@ -34,7 +34,7 @@ def test_sealed_files_are_read_back(package):
 def exported(package):
     """The same folder with a graph."""
     (package / GRAPH).write_text(f"this is {GRAPH}")
-    seal(package)
+    write_manifest(package)
     return package
 
 

@@ -138,7 +138,7 @@ def test_a_model_without_a_graph_says_what_to_do(model, tmp_path):
     replace(model, graph=b"").save(tmp_path / "model")
     message = (
         r"^expected a model with model.onnx, which is what predicts, got one without: "
-        r"an earlier assay made it; give the command that made it again, with --overwrite$"
+        r"make it again with --overwrite$"
     )
     with pytest.raises(ModelError, match=message):
         load_runtime(tmp_path / "model")

@@ -56,7 +56,7 @@ def test_the_saved_head_is_calibrated(labelled, learned):
     """The mean confidence out of fold is close to the accuracy on trusted rows."""
     data, truth = labelled
     known = data.trusted != UNKNOWN
-    probs = learned.out_of_fold[known]
+    probs = learned.unseen[known]
     hits = (probs.argmax(axis=1) == truth[known]).mean()
     assert probs.max(axis=1).mean() == pytest.approx(hits, abs=0.1)
 

@@ -6,7 +6,7 @@ import re
 import numpy as np
 
 from assay.embed.tiny import TinyBackbone
-from assay.learn.model import load_model
+from assay.learn.model import read_model
 
 CARD = """# Image classifier: 3 classes
 
@@ -70,7 +70,7 @@ def test_the_card_says_what_was_measured(finished):
 
 def test_the_model_that_was_saved_is_the_one_that_was_measured(finished, small_data):
     """The loaded head gives the probabilities of the run's head, to the last bit."""
-    model = load_model(finished.out)
+    model = read_model(finished.out)
     assert model.labels == ("ash", "birch", "cedar")
     images = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), np.uint8)
     features = TinyBackbone().embed(images)

@@ -7,7 +7,7 @@ import pytest
 from small_tasks import small_task, squares_of
 
 from assay._types import UNKNOWN
-from assay.learn.model import load_model
+from assay.learn.model import read_model
 from assay.predict.runtime import load_runtime
 from assay.recipes.cnn import Cnn, cnn_1, cnn_2, compiled
 from assay.recipes.teaching import Lesson
@@ -125,5 +125,5 @@ def test_the_saved_model_loads_again(two, tmp_path, small_data):
     """From its folder, with the same predictions."""
     two.model.save(tmp_path / "model")
     squares = squares_of(small_data)[:20]
-    again = load_runtime(load_model(tmp_path / "model")).probabilities(squares)
+    again = load_runtime(read_model(tmp_path / "model")).probabilities(squares)
     assert (again == load_runtime(two.model).probabilities(squares)).all()

@@ -6,7 +6,7 @@ import pytest
 from planted import quick
 from small_compare import save_models
 
-from assay.learn.model import load_model
+from assay.learn.model import read_model
 from assay.predict.batch import predict
 from assay.recipes.carried import CARRIED
 from assay.recipes.compare_card import comparison_card, write_figures
@@ -47,12 +47,12 @@ def place(small_data, tmp_path):
 
 def test_the_card_is_this(place):
     """What it is, what was measured, where it ends."""
-    assert comparison_card(load_model(place), ROW) == CARD
+    assert comparison_card(read_model(place), ROW) == CARD
 
 
 def test_the_card_says_where_figures_are_missing_or_anothers(place):
     """A model that was not measured has its partial twin's figures, marked, or none."""
-    model = load_model(place)
+    model = read_model(place)
     none = "No image was held out: the accuracy of this very model is not measured."
     assert none in comparison_card(model, None)
     assert none in comparison_card(model, NOT_MEASURED)
@@ -65,8 +65,8 @@ def test_figures_are_put_into_a_model_that_stays_the_same(place, small_data):
     weights = (place / "model.safetensors").read_bytes()
     before = predict(place, small_data.images)
     assert none_yet(place)
-    write_figures(place, load_model(place), ROW | {"other": 1})
-    assert load_model(place).facts["figures"] == {"cnn-1": ROW}
+    write_figures(place, read_model(place), ROW | {"other": 1})
+    assert read_model(place).facts["figures"] == {"cnn-1": ROW}
     assert json.loads((place / "config.json").read_text())["assay"]["recipe"] == "cnn-1"
     assert (place / "README.md").read_text() == CARD
     assert (place / "model.safetensors").read_bytes() == weights
@@ -75,9 +75,9 @@ def test_figures_are_put_into_a_model_that_stays_the_same(place, small_data):
 
 def test_figures_that_are_there_already_are_not_written_again(place):
     """A folder that is not touched cannot be left half written."""
-    write_figures(place, load_model(place), ROW)
+    write_figures(place, read_model(place), ROW)
     before = {file: file.stat().st_mtime_ns for file in place.iterdir()}
-    write_figures(place, load_model(place), ROW)
+    write_figures(place, read_model(place), ROW)
     assert {file: file.stat().st_mtime_ns for file in place.iterdir()} == before
 
 

@@ -10,13 +10,12 @@ from small_compare import HELD, compare_options, entry_of
 from small_runs import write_labels
 
 from assay._errors import OtherRunError
-from assay._types import UNKNOWN, silent
+from assay._types import UNKNOWN, silent, unheard
 from assay.data.read import read_dataset
 from assay.data.split import seal_holdout
-from assay.learn.model import load_model
+from assay.learn.model import read_model
 from assay.recipes.compare_entry import make_task, train
 from assay.recipes.compare_measure import measure
-from assay.recipes.options import unheard
 
 
 @pytest.fixture
@@ -67,7 +66,7 @@ def test_training_leaves_a_whole_model_and_what_it_took(entry):
     """A package that loads, history.csv, and row.json with times, memory and facts."""
     row = work_on(entry)
     place = entry.folder.beside("cnn-1")
-    model = load_model(place)
+    model = read_model(place)
     assert (model.facts["recipe"], model.facts["published"]) == ("cnn-1", False)
     history = (place / "history.csv").read_text()
     assert history == ("stage,epoch,loss,accuracy,seconds\nnoisy,1,1.0,0.25,0.5\nnoisy,2,0.5,0.5,0.5\n")

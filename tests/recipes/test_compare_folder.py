@@ -8,11 +8,10 @@ from filelock import FileLock
 from small_compare import compare_options, entry_of
 
 from assay._errors import BusyError, OtherRunError, UsageError
-from assay._types import silent
+from assay._types import silent, unheard
 from assay.recipes import compare_folder
 from assay.recipes.compare_entry import train
 from assay.recipes.compare_folder import CompareFolder
-from assay.recipes.options import unheard
 from assay.recipes.record import SCHEMA
 
 

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from assay._errors import OtherRunError, UsageError
-from assay.recipes.demo import DIGITS, N_NEW, _claim, draw_digits, run_demo
+from assay.recipes.demo import DIGITS, N_NEW, draw_digits, run_demo
 from assay.recipes.options import RunOptions
 
 
@@ -77,11 +77,8 @@ def test_a_demo_with_another_seed_is_refused(tmp_path):
 
 
 def test_another_network_is_another_demo(tmp_path):
-    """In a folder of its own; a file, or what nobody can read, is no demo; that of a former version is."""
+    """In a folder of its own; a file, or what nobody can read, is no demo."""
     options = RunOptions(backbone="tiny", size=32)
-    (tmp_path / "former").mkdir()
-    (tmp_path / "former" / "demo.json").write_text('{"digits": 1797, "seed": 0}')
-    _claim(tmp_path / "former", options)
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match=r"expected a folder for the demo, got a file"):
         run_demo(tmp_path / "file", options)

@@ -11,11 +11,11 @@ pytest.importorskip("torch")
 
 from assay._errors import UsageError
 from assay.data.dataset import Dataset
-from assay.learn.model import load_model
+from assay.data.squares import read_squares
+from assay.learn.model import read_model
 from assay.predict.batch import predict
 from assay.predict.graph_check import read_metadata
 from assay.predict.runtime import load_runtime
-from assay.predict.squares import read_squares
 from assay.recipes.export_card import export_card
 from assay.recipes.export_run import PRECISIONS, export_run
 from assay.recipes.finished import open_images, read_finished_run
@@ -63,7 +63,7 @@ def test_figures_are_counted_on_trusted_images_that_are_not_sealed(run, images, 
     assert plain.n == small.n == len(rows)
     assert plain.accuracy[0] == pytest.approx(np.mean([says[row] == run.trusted[row] for row in rows]))
     assert (plain.same_class, plain.largest_difference) == (1.0, 0.0)
-    assert plain.bytes == len(load_model(run.folder).graph)
+    assert plain.bytes == len(read_model(run.folder).graph)
     assert min(plain.milliseconds_one, small.milliseconds_batch) > 0
     assert found.learned_from
     assert len(found.to_json()["tried"]) == 5
@@ -114,14 +114,14 @@ def test_what_calibrated_the_model_is_judged_by_halves(run, images, monkeypatch)
 
 def test_a_second_look_is_told(run, images, monkeypatch):
     """How many images it is taken at and what it is worth; the figures are those of both looks."""
-    plain = load_model(run.folder)
+    plain = read_model(run.folder)
     rows = np.flatnonzero((run.trusted >= 0) & (np.array(run.reasons) != "holdout"))
     dataset = Dataset(run.names, images, run.labels, run.given, run.trusted)
     squares = read_squares(dataset, rows, plain.size, plain.interpolation).images
     first = load_runtime(plain).probabilities(squares)
     model = replace(plain, second_look_below=float(np.median(first.max(axis=1))))
     once = export_run(run, images, "float32")
-    monkeypatch.setattr("assay.recipes.export_run.load_model", Mock(return_value=model))
+    monkeypatch.setattr("assay.recipes.export_run.read_model", Mock(return_value=model))
     twice = export_run(run, images, "float32")
     assert (once.second_look_below, twice.second_look_below) == (0.0, model.second_look_below)
     (before,), (after,) = once.figures, twice.figures

@@ -7,7 +7,8 @@ import pytest
 from platformdirs import user_cache_path
 
 from assay._errors import UsageError
-from assay.recipes.options import RunOptions, RunSettings, default_cache, unheard
+from assay._types import unheard
+from assay.recipes.options import RunOptions, RunSettings, default_cache
 
 FINE_TUNED = (
     r"^--student, --student-size, --teacher, --time-limit: expected with --effort balanced or best, got fast$"

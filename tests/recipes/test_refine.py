@@ -18,19 +18,19 @@ from assay._errors import LabelError, UsageError
 from assay.data.dataset import ReadOptions
 from assay.data.read import read_dataset
 from assay.data.split import seal_holdout
+from assay.data.squares import read_squares
 from assay.fix.calibrate import NO_FLOOR, by_halves
-from assay.learn.finetune import Stage
-from assay.learn.model import load_model
+from assay.learn.finetune import Phase
+from assay.learn.model import read_model
 from assay.learn.second_look import SECOND_LOOK_BELOW
 from assay.measure import wilson
 from assay.predict.batch import predict_dataset
 from assay.predict.runtime import load_runtime
-from assay.predict.squares import read_squares
 from assay.recipes import RunResult, run
+from assay.recipes.dry_run import dry_run
 from assay.recipes.finished import open_images, read_finished_run
 from assay.recipes.options import RunOptions
 from assay.recipes.outputs import read_facts
-from assay.recipes.plan_run import plan_run
 from assay.recipes.refine import beside_before
 from assay.recipes.robustness import DAMAGE
 from assay.recipes.schedule import EFFORTS, Effort
@@ -39,7 +39,7 @@ from assay.report import write_report
 
 pytestmark = [pytest.mark.train, pytest.mark.slow]
 
-SMALL = Effort("tf_efficientnet_lite0", (Stage(32, 1),))
+SMALL = Effort("tf_efficientnet_lite0", (Phase(32, 1),))
 SAME = ("labels.csv", "noise.json", "model/model.safetensors")
 
 
@@ -99,9 +99,9 @@ def test_whether_it_was_worth_it_is_said(fine):
     """How right the frozen features and the fine-tuned network are of the same images; less is a warning."""
     said = next(line for line in fine.said if "before fine-tuning" in line)
     learned = fine.result.learned
-    before = replace(learned, out_of_fold=1 - learned.out_of_fold)
+    before = replace(learned, unseen=1 - learned.unseen)
     truth, watched = learned.fixed.trusted, learned.watched
-    right = (learned.out_of_fold[watched].argmax(axis=1) == truth[watched]).mean()
+    right = (learned.unseen[watched].argmax(axis=1) == truth[watched]).mean()
     assert f"{100 * right:.1f} % after" in said
     assert beside_before(before, learned, watched, truth).startswith("right of ")
     assert beside_before(learned, before, watched, truth).startswith("warning: right of ")
@@ -137,7 +137,7 @@ def test_figures_come_from_images_kept_aside(fine):
 
 def test_the_model_looks_again_where_it_is_unsure(fine):
     """As its figures were measured; the network is one that looks once."""
-    model = load_model(fine.out)
+    model = read_model(fine.out)
     assert (model.features, model.second_look_below) == ("stages", SECOND_LOOK_BELOW)
     runtime, dataset = load_runtime(fine.out), fine.result.dataset
     squares = read_squares(dataset, np.arange(len(dataset)), model.size, model.interpolation).images
@@ -239,9 +239,9 @@ def test_a_time_limit_leaves_what_fast_found(fine, tmp_path):
 
 def test_a_plan_tells_of_fine_tuning(fine, tmp_path):
     """Its network, epochs and time, without writing anything."""
-    plan = plan_run(fine.images, tmp_path / "out", fine.options)
+    plan = dry_run(fine.images, tmp_path / "out", fine.options)
     assert plan.fine_tuning.startswith("fine-tuning tf_efficientnet_lite0 on 240 images, epochs: 2 at 32 px")
-    fast = plan_run(fine.images, tmp_path / "out", replace(fine.options, effort="fast"))
+    fast = dry_run(fine.images, tmp_path / "out", replace(fine.options, effort="fast"))
     assert (fast.fine_tuning, plan.seconds > fast.seconds) == ("", True)
     assert not (tmp_path / "out").exists()
 

@@ -12,17 +12,17 @@ from small_runs import draw_data, quick_learning
 
 from assay._errors import UsageError
 from assay.data.dataset import ReadOptions
-from assay.learn.finetune import Stage
+from assay.learn.finetune import Phase
 from assay.predict.runtime import load_runtime
 from assay.recipes import refine_run, run
+from assay.recipes.dry_run import dry_run
 from assay.recipes.options import RunOptions
-from assay.recipes.plan_run import plan_run
 from assay.recipes.refine_run import load_networks
 from assay.recipes.schedule import EFFORTS, Effort
 
 pytestmark = [pytest.mark.train, pytest.mark.slow]
 
-TODAY = Effort("tf_efficientnet_lite0", (Stage(40, 1),))
+TODAY = Effort("tf_efficientnet_lite0", (Phase(40, 1),))
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -49,7 +49,7 @@ def told(asked, tmp_path_factory):
     images, options = asked
     out = tmp_path_factory.mktemp("told") / "out"
     options = replace(options, student_size=40, student=TODAY.student)
-    assert "epochs: 2 at 40 px;" in plan_run(images, out, options).fine_tuning
+    assert "epochs: 2 at 40 px;" in dry_run(images, out, options).fine_tuning
     run(images, out, options)
     return out
 
@@ -67,7 +67,7 @@ def test_another_network_or_another_size_is_another_plan(asked, told):
 def test_a_run_that_another_version_began_goes_on_as_todays(asked, told, tmp_path, monkeypatch):
     """At another size it is planned anew, and ends as one that was asked for today's."""
     images, options = asked
-    monkeypatch.setitem(EFFORTS, "balanced", replace(TODAY, stages=(Stage(32, 1),)))
+    monkeypatch.setitem(EFFORTS, "balanced", replace(TODAY, phases=(Phase(32, 1),)))
 
     def killing(line):
         if line.startswith("epoch 2 "):

@@ -230,18 +230,6 @@ def test_a_runs_own_files_are_never_written_over(own_run, tmp_path):
     write_report(own_run, tmp_path / "r.html")
 
 
-def test_a_run_of_an_earlier_version_has_no_curves(own_run):
-    """Its files do not have them: the page says so, and the rest is there."""
-    file = own_run / "evaluation.json"
-    found = json.loads(file.read_text())
-    for recipe in found["recipes"].values():
-        del recipe["reliability"], recipe["risk_coverage"]
-    file.write_text(json.dumps(found))
-    page = Page(write_report(own_run).page.read_text())
-    assert "The curves of calibration and of risk by coverage are not in this run's files" in page.words()
-    assert page.table("Accuracy of this run")
-
-
 def test_a_model_without_a_holdout_is_said_to_be_unmeasured(own_run):
     """Then its classes are told by cross-validation."""
     file = own_run / "evaluation.json"

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 
 import pytest
 import timm
@@ -10,7 +9,7 @@ import torch
 from onnx import ModelProto, numpy_helper
 
 from assay.embed.weights import Weights
-from assay.learn.heads import MLPHead
+from assay.learn.heads import MLPHead, make_head
 from assay.predict import trunks
 
 SIZE = 64
@@ -33,11 +32,16 @@ def random_weights(name: str, origin: str = "file") -> Weights:
     return Weights(tensors, "0" * 64, origin)
 
 
+def few_steps(seed: int) -> MLPHead:
+    """The head as it is, after a few steps."""
+    return make_head(seed).set_params(min_steps=60)
+
+
 @contextmanager
 def quick_probe() -> Iterator[None]:
     """Inside, fine-tuning begins with a head that took a few steps."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("assay.learn.finetune.MLPHead", partial(MLPHead, min_steps=60))
+        patch.setattr("assay.learn.finetune.make_head", few_steps)
         yield
 
 

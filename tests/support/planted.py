@@ -37,7 +37,7 @@ def quick(task: Task) -> Trained:
     model = Model("tiny", 32, task.dataset.classes, head, titles=task.dataset.titles, facts=facts)
     model = with_graph(model, None, lesson.sample(backbone))
     epochs = tuple(Epoch("noisy", number, 1 / number, number / 4, 0.5) for number in (1, 2))
-    return Trained(model, epochs, facts, {"train": 1.0})
+    return Trained(model, epochs, {"train": 1.0})
 
 
 def stubborn(task: Task) -> Trained:

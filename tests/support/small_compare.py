@@ -10,13 +10,13 @@ import planted
 import pytest
 from small_runs import SmallData, work_here
 
-from assay._types import silent
+from assay._types import silent, unheard
 from assay.data.dataset import ReadOptions
 from assay.data.read import read_dataset
 from assay.recipes.compare_entry import Entry, train
 from assay.recipes.compare_options import CompareOptions
 from assay.recipes.compare_result import Compared
-from assay.recipes.options import RunOptions, unheard
+from assay.recipes.options import RunOptions
 from assay.recipes.record import data_facts
 from assay.recipes.task import Recipe
 

@@ -99,7 +99,7 @@ def audit_command(
     quiet: flags.Quiet = False,
 ) -> int:
     """Find copies, leaks, conflicting labels, off-topic and empty images."""
-    from assay.learn.package import make_folder
+    from assay.data.write import make_folder
     from assay.recipes.auditing import write_audit
 
     is_run = (place / "run.json").is_file()

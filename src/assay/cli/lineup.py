@@ -64,9 +64,9 @@ def evaluate_all(
     quiet: bool,
 ) -> int:
     """Print how good each model is on a labelled test set; the exit code."""
+    from assay._types import unheard
     from assay.recipes.lineup import evaluate_lineup
     from assay.recipes.listing import TITLES
-    from assay.recipes.options import unheard
 
     with progress_bar(quiet) as progress:
         found = evaluate_lineup(

@@ -49,7 +49,7 @@ def plan_command(
     """Say what more trusted labels would be worth, and which images to label."""
     more = _numbers(plan.more)
 
-    from assay.learn.package import make_folder
+    from assay.data.write import make_folder
     from assay.recipes.options import default_cache
     from assay.review.plan import check_numbers, plan_labels
     from assay.review.run import read_review_run

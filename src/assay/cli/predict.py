@@ -84,7 +84,7 @@ class PlaceFlags:
 
     def whereabouts(self, images: Path, names: Sequence[str]) -> str:
         """Tells images from others of the same names: where they are, and the files as they are now."""
-        from assay.data.stamps import stamps_digest
+        from assay.data.digests import stamps_digest
 
         if str(images) == "-":
             return f"{Path.cwd()} {stamps_digest(names)}"

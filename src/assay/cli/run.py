@@ -86,8 +86,8 @@ def run_command(
 
 def _plan(images: Path, out: Path, options: "RunOptions", manner: Manner) -> int:
     from assay.cli.summary import plan_text
-    from assay.recipes.plan_run import plan_run
+    from assay.recipes.dry_run import dry_run
 
-    plan = plan_run(images, out, options, overwrite=manner.overwrite, say=manner.say)
+    plan = dry_run(images, out, options, overwrite=manner.overwrite, say=manner.say)
     show(json.dumps(plan.to_json(), indent=1) if manner.as_json else plan_text(plan, str(out)))
     return 0

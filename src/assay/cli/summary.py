@@ -5,8 +5,8 @@ from typing import Any
 
 from assay.cli.console import percent, percent_range, table
 from assay.fix.result import ACTIONS
+from assay.recipes.dry_run import DryRun
 from assay.recipes.measuring import TITLES
-from assay.recipes.plan_run import RunPlan
 from assay.recipes.result import why_not_measured
 
 Facts = Mapping[str, Any]
@@ -66,7 +66,7 @@ def _costs(facts: Facts) -> str:
     )
 
 
-def plan_text(plan: RunPlan, out: str) -> str:
+def plan_text(plan: DryRun, out: str) -> str:
     """What ``assay run --dry-run`` prints."""
     begun = f"{out} holds this run already, so less of it is left to do\n" if plan.resumes else ""
     return (

@@ -43,14 +43,14 @@ class Census:
         if fault is not None:
             self.skipped[name] = fault
 
-    def rows(self) -> "Rows":
+    def rows(self) -> "Listed":
         """What was added, in natural order."""
         in_order = all(one <= other for one, other in pairwise(map(natural_key, self.names)))
         # Most places list their images in order, and keys take more memory than names.
         places = np.arange(len(self.names)) if in_order else np.array(self._sorted(), dtype=np.int64)
         names = tuple(self.names if in_order else (self.names[place] for place in places.tolist()))
         faults = {index: self.skipped[name] for index, name in enumerate(names) if name in self.skipped}
-        return Rows(names, faults, places)
+        return Listed(names, faults, places)
 
     def _sorted(self) -> list[int]:
         return sorted(range(len(self.names)), key=lambda place: natural_key(self.names[place]))
@@ -73,14 +73,14 @@ class Census:
         return (*lines, *(f"names that differ only in case: {_some(names)}" for names in same))
 
 
-class Rows(NamedTuple):
+class Listed(NamedTuple):
     """Images in natural order of their names."""
 
     names: tuple[str, ...]
     skipped: dict[int, Skipped]
     """The fault of each index that has one."""
     order: Int[np.ndarray, "N"]
-    """Of each: as the how-manieth it was added, from 0."""
+    """For each row, its position in the order of adding, from 0."""
 
 
 def _count(number: int, one: str, many: str) -> str:

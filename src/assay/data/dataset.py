@@ -111,6 +111,10 @@ class Dataset:
         labels[[*self.decided]] = [*self.decided.values()]
         return labels
 
+    def read(self, row: int) -> bytes | Skipped:
+        """The bytes of image ``row``, or why it cannot be used."""
+        return self.skipped.get(row) or self.source.read(row)
+
     def with_skipped(self, skipped: Mapping[int, Skipped]) -> "Dataset":
         """The same images with more of them known to be unusable."""
         return replace(self, skipped={**self.skipped, **skipped})

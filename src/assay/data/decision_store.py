@@ -3,7 +3,6 @@
 import contextlib
 import sqlite3
 import threading
-import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -172,7 +171,10 @@ class DecisionStore:
         self.connection.execute(_INSERT, values)
 
     def _newest_of(self, client: str, told: Collection[str]) -> Decision | None:
-        """The newest row of a client that was not taken back, by anybody; of what it was told, that holds."""
+        """The client's newest row that nobody took back.
+
+        One that others have replaced since is passed over if the client was told so.
+        """
         found = self.connection.execute(
             f"{_SELECT} WHERE client = ? AND kind != 'undo' ORDER BY id DESC", [client]
         )
@@ -202,7 +204,6 @@ def open_decisions(path: Path) -> DecisionStore:
             # removal of the journal, which is the commit, may be undone by one.
             connection.execute("PRAGMA synchronous = EXTRA")
             _make(path, connection)
-            _keep_in_one_file(connection)
         except BaseException:
             connection.close()
             raise
@@ -244,23 +245,6 @@ def _make(path: Path, connection: sqlite3.Connection) -> None:
     connection.execute("COMMIT")
     if (version or SCHEMA) != SCHEMA or (tables and not version):
         raise DataError(_OTHER.format(path=path))
-
-
-def _keep_in_one_file(connection: sqlite3.Connection) -> None:
-    """With a rollback journal; a write-ahead log, which former versions kept, holds the newest rows itself.
-
-    A file that is copied while a review runs, or after it was killed, would lack them.
-    """
-    give_up = time.monotonic() + _WAIT_S
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode = DELETE")
-            return
-        except sqlite3.OperationalError as error:
-            # SQLite waits for locks by itself, but not for others to close a file that has such a log.
-            if error.sqlite_errorname != "SQLITE_BUSY" or time.monotonic() > give_up:
-                raise
-            time.sleep(0.02)
 
 
 def _now() -> str:

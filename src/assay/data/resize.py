@@ -42,12 +42,12 @@ def to_square(pixels: Pixels, size: int, interpolation: str = "bicubic") -> Squa
 
 
 def sharpness(factor: float) -> float:
-    """How much of it a pixel gets where the side grows by ``factor``: nothing up to 1, all from 2 on."""
+    """Strength of the sharpening where the side grows by ``factor``: 0 up to 1, 1 from 2 on."""
     return min(max(factor - 1, 0.0), 1.0)
 
 
 def reach(factor: float) -> float:
-    """How far a pixel's surroundings reach, in pixels each way: they were two pixels wide before."""
+    """Radius in pixels of the box whose mean is taken: it covers two pixels of the small picture."""
     return factor - 0.5
 
 

@@ -16,10 +16,23 @@ from typing import Any
 from assay._errors import ResourceError, UsageError
 from assay._shortage import is_disk_full
 
-HALF = re.compile(r"\.[0-9a-f]{16}\.tmp")
+UNFINISHED_NAME = re.compile(r"\.[0-9a-f]{16}\.tmp")
 """The name of a file until it is whole; other hidden files are the user's."""
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def make_folder(folder: Path) -> None:
+    """Make ``folder``, and those above it.
+
+    Raises
+    ------
+    UsageError : it cannot be made
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot write {folder}: {error.strerror}; choose another place") from error
 
 
 def write_bytes_atomic(path: Path, data: bytes) -> None:

@@ -129,7 +129,7 @@ def _see(dataset: Dataset, size: int, interpolation: str, row: int, stored: Sequ
 
 
 def _look(dataset: Dataset, size: int, interpolation: str, row: int, stored: Sequence[Snapshot]) -> Seen:
-    data = dataset.skipped.get(row) or dataset.source.read(row)
+    data = dataset.read(row)
     if isinstance(data, Skipped):
         return Seen(skipped=data)
     content = hashlib.sha256(data).digest()

@@ -6,7 +6,7 @@ the same features.
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -69,28 +69,6 @@ def embed_images(
         found.add(chunk, time.perf_counter() - start)
         progress("embed", chunk.rows.stop, len(dataset))
     return found.features(stores)
-
-
-@dataclass(frozen=True)
-class Streamed:
-    """The features of some consecutive images, computed and not stored."""
-
-    rows: range
-    features: Matrix
-    """(len(rows), D) float32; zeros where skipped."""
-    skipped: Mapping[int, Skipped]
-    flags: Mapping[int, tuple[str, ...]]
-
-
-def stream_features(dataset: Dataset, backbone: Backbone, *, workers: int = 2) -> Iterator[Streamed]:
-    """Features chunk by chunk, in order, past the cache: for new images, however many."""
-    for chunk in read_chunks(dataset, backbone.size, (), workers, backbone.interpolation):
-        features = np.zeros((len(chunk.rows), backbone.width), dtype=np.float32)
-        decoded = chunk.decoded
-        if decoded:
-            places = [row - chunk.rows.start for row in decoded]
-            features[places] = backbone.embed(np.stack(list(decoded.values())))
-        yield Streamed(chunk.rows, features, chunk.skipped, chunk.flags)
 
 
 def _compute(chunk: Chunk, backbone: Backbone, stores: Sequence[FeatureStore]) -> None:

@@ -103,12 +103,6 @@ def _from_hub(name: str) -> Weights:
     return Weights(tensors, tensors_digest(tensors), "hub")
 
 
-def file_digest(path: Path) -> str:
-    """sha256 of a file, read in blocks."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def tensors_digest(tensors: Mapping[str, Any]) -> str:
     """sha256 over names, shapes and values, in order."""
     import torch

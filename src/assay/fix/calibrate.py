@@ -6,13 +6,11 @@ Models fitted to noisy labels are under-confident, so the sharpness is usually a
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from scipy.optimize import minimize
 from scipy.special import log_softmax, logsumexp, softmax
 
-from assay._types import UNKNOWN, Labels, Prior, Probs, Transition
-
-Rows = Int[np.ndarray, "_"]
+from assay._types import UNKNOWN, Labels, PerClass, Probs, Rows, Transition
 
 BIAS_PENALTY = 1e-3
 """Holds the biases of classes that the data say nothing about near 0, per row."""
@@ -44,7 +42,7 @@ class Calibration:
 
     sharpness: float
     """Inverse temperature; 1 changes nothing."""
-    bias: Prior
+    bias: PerClass
     """Added to each class's score; sums to 0."""
     floor: float = FLOOR
     """``NO_FLOOR`` for the head of a network, which can absorb the rest: see ``Layers.calibrated``."""

@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from scipy.stats import binom
 
 from assay._types import UNKNOWN, Labels, Probs
+from assay.estimate import count_pairs
 
 LEVEL = 0.05
 """Chance that one pair or more is called unusual if wrong labels fall on all classes alike."""
@@ -32,10 +33,7 @@ def confused_labels(given: Labels, trusted: Labels, n_classes: int) -> tuple[Cla
 
     Unusual pairs are told from chance by a binomial test of each, corrected for their number (Bonferroni).
     """
-    both = (given != UNKNOWN) & (trusted != UNKNOWN)
-    counts = np.zeros((n_classes, n_classes))
-    np.add.at(counts, (trusted[both], given[both]), 1)
-    return _ranked(counts)
+    return _ranked(count_pairs(given, trusted, n_classes).astype(float))
 
 
 def look_alikes(labels: Labels, belief: Probs) -> tuple[ClassPair, ...]:

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import minimum_spanning_tree
 
-from assay._types import Matrix, Weights
+from assay._types import Matrix, PerImage
 
 DIMENSIONS = 128
 """On the course data 64 and 192 took longer: more candidates to check, or more to multiply."""
@@ -37,7 +37,7 @@ class Pairs:
     cosine: Float[np.ndarray, "P"]
 
 
-def close_pairs(directions: Matrix, limit: Weights) -> Pairs:
+def close_pairs(directions: Matrix, limit: PerImage) -> Pairs:
     """Every pair whose cosine reaches the limits of both.
 
     Parameters
@@ -85,7 +85,7 @@ def _shadows(directions: Matrix) -> Float[np.ndarray, "N d"]:
 
 
 def _compare(
-    directions: Matrix, limit: Weights, one: Int[np.ndarray, "C"], other: Int[np.ndarray, "C"]
+    directions: Matrix, limit: PerImage, one: Int[np.ndarray, "C"], other: Int[np.ndarray, "C"]
 ) -> Pairs:
     """Those of the candidates that are close in all dimensions."""
     cosine = np.empty(len(one), np.float32)

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from assay._types import Labels, Matrix, Weights
+from assay._types import Labels, Matrix, PerImage
 from assay.fix.close_pairs import Pairs, close_pairs, spanning_forest
 
 CLOSER = 0.6
@@ -62,7 +62,7 @@ def closer_of(dimension: float) -> float:
 
 
 def find_copies(
-    directions: Matrix, contents: Sequence[bytes | None], spacing: Weights, dimension: float
+    directions: Matrix, contents: Sequence[bytes | None], spacing: PerImage, dimension: float
 ) -> tuple[Copies, ...]:
     """All groups of copies, the largest first, then by their first image.
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from assay._types import Mask, Matrix, Weights
+from assay._types import Mask, Matrix, PerImage
 
 SHARE = 0.001
 """Of the images that belong, how many may be flagged."""
@@ -33,7 +33,7 @@ CORE = 0.95
 class OffTopic:
     """How far each image is from those that belong."""
 
-    score: Weights
+    score: PerImage
     """Distance divided by the cut: above 1 is off topic."""
     rows: Int[np.ndarray, "F"]
     """The images above the cut, the farthest first."""
@@ -89,7 +89,7 @@ def find_off_topic(
     return OffTopic(apart, rows, share, calibrated_on, share * int(np.sum(~trusted)))
 
 
-def _by_the_other_half(features: Matrix, generator: np.random.Generator) -> Weights:
+def _by_the_other_half(features: Matrix, generator: np.random.Generator) -> PerImage:
     """Each image's distance from a core that it is no part of: inside, everything looks close."""
     halves = np.array_split(generator.permutation(len(features)), 2)
     scores = np.empty(len(features))
@@ -107,7 +107,7 @@ def _core(features: Matrix) -> Float[np.ndarray, "R D"]:
     return core
 
 
-def _distances(features: Matrix, reference: Float[np.ndarray, "R D"]) -> Weights:
+def _distances(features: Matrix, reference: Float[np.ndarray, "R D"]) -> PerImage:
     """Mahalanobis distance of each row from the reference."""
     n, d = reference.shape
     mean = reference.mean(axis=0)

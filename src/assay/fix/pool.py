@@ -14,7 +14,7 @@ from jaxtyping import Float
 from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 
-from assay._types import UNKNOWN, Labels, Prior, Probs, Transition
+from assay._types import UNKNOWN, Labels, PerClass, Probs, Transition
 from assay.fix.posterior import MAX_STRENGTH, log_evidence
 
 LOWEST = 1e-4
@@ -34,7 +34,7 @@ class Pool:
 
     weights: tuple[float, ...]
     """Of each belief; at least 0."""
-    bias: Prior
+    bias: PerClass
     """Added to each class's score; sums to 0."""
     strength: float
     """λ, the power of the given label's evidence: small where the beliefs have learned from it already."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Int, Shaped
 
-from assay._types import UNKNOWN, Labels, Mask, Probs, Weights, same_length
+from assay._types import UNKNOWN, Labels, Mask, PerImage, Probs, same_length
 from assay.fix.suspects import rank_suspects
 
 THRESHOLD = 0.8
@@ -74,13 +74,13 @@ class FixedLabels:
         return np.where(self.usable, best, UNKNOWN)
 
     @property
-    def confidence(self) -> Weights:
+    def confidence(self) -> PerImage:
         """P(fixed is right): 1 for trusted, 0 for skipped."""
         sure = np.where(self.trusted != UNKNOWN, 1.0, self.posterior.max(axis=1))
         return np.where(self.usable, sure, 0.0)
 
     @property
-    def p_given(self) -> Weights:
+    def p_given(self) -> PerImage:
         """P(the given label is right); 0 where there is none."""
         rows = np.arange(len(self.given))
         likely = np.where(

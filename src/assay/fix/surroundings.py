@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from assay._types import Matrix, Weights
+from assay._types import Matrix, PerImage
 
 SAMPLE = 4096
 """Images that all others are compared with, or a twelfth of them if that is more."""
@@ -29,7 +29,7 @@ class Surroundings:
     """(N, D) float32 unit vectors of standardised features; zero for an image that is the mean of all."""
     nearest: Int[np.ndarray, "N k"]
     """The sampled images most like each one, itself aside, the most alike first."""
-    spacing: Weights
+    spacing: PerImage
     """Distance, in [0, 2], to about the 20th nearest of all images: what is close here."""
     dimension: float
     """Of the images around each one, at the median: the number of ways in which they vary, above 0. The

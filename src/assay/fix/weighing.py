@@ -10,14 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Int
 
-from assay._types import UNKNOWN, Labels, Probs, Transition
+from assay._types import UNKNOWN, Labels, Probs, Rows, Transition
 from assay.estimate import count_pairs, transition_of
 from assay.fix.calibrate import Calibration, calibrate
 from assay.fix.posterior import combine, fit_strength, log_evidence, posterior
-
-Rows = Int[np.ndarray, "_"]
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from assay.fix.crossfit import CrossFit, Evidence, cross_fit
 from assay.fix.result import FixedLabels
 from assay.fix.soft import predict_all
 from assay.fix.weighing import weigh
-from assay.learn.heads import DTYPES, MLPHead
+from assay.learn.heads import ROW_TYPES, MLPHead
 from assay.learn.trusted import encode_trusted
 
 
@@ -146,7 +146,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
     def _accepts(self) -> dict[str, Any]:
         """How X is checked: as ``estimator`` would."""
         if self.estimator is None:
-            return {"dtype": DTYPES}
+            return {"dtype": ROW_TYPES}
         allow_nan = get_tags(self.estimator).input_tags.allow_nan
         return {"dtype": (np.float64, np.float32), "ensure_all_finite": "allow-nan" if allow_nan else True}
 

@@ -10,7 +10,8 @@
         the posterior is the next epoch's target
 
 A label must not confirm itself: the student has seen the given label of every image it scores. Some trusted
-images are therefore treated exactly as noisy ones are, their trusted label unseen (the audit). What the
+images are therefore treated exactly as noisy ones are, their trusted label unseen: spies among them, as in
+learning from positive and unlabelled images (Liu et al. 2002). What the
 student says of them, after it learned from their given labels, is what it says of any image; how much it and
 the given label count is fitted there, and so allows for all that was memorised. How right the student is of
 new images is told by other images, of which it saw neither label (watched).
@@ -27,7 +28,7 @@ from jaxtyping import Bool, Float, Int
 from assay._types import UNKNOWN, Batch, Labels, Probs, Progress, silent
 from assay.embed.backbone import TimmBackbone
 from assay.learn.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from assay.learn.heads import MLPHead
+from assay.learn.heads import make_head
 from assay.learn.layers import Layers
 from assay.learn.loop import Learner, Material, Tuning, learn_epoch
 from assay.learn.pixels import to_pixels
@@ -49,8 +50,8 @@ SETTLED = 0.98
 
 
 @dataclass(frozen=True)
-class Stage:
-    """Epochs at one size."""
+class Phase:
+    """Some epochs at one image size."""
 
     size: int
     """Side in pixels."""
@@ -58,18 +59,18 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class Lesson:
-    """What is known, the seal closed."""
+class TuningData:
+    """The images and labels that fine-tuning learns from; none of the holdout's labels is among them."""
 
     squares: Batch
     """(N, s, s, 3)."""
     rows: Int[np.ndarray, "R"]
     """Images that may be learned from, ascending."""
     taught: Labels
-    """(N,) trusted labels that are learned from, else UNKNOWN: those of the audit are."""
+    """(N,) trusted labels that are learned from, else UNKNOWN: those of the spies are."""
     targets: Probs
     """(N, K) the first posterior."""
-    audit: Int[np.ndarray, "A"]
+    spies: Int[np.ndarray, "A"]
     """Among the rows: those that the caller judges answers by; asked about however sure their targets are."""
     watched: Int[np.ndarray, "W"]
     """Images that are not learned from, and asked about after each epoch."""
@@ -87,8 +88,8 @@ class Told:
     watched: Float[np.ndarray, "W K"]
     """P(class) (W, K) of the images that are not learned from."""
     rows: Int[np.ndarray, "R"]
-    """The images of the lesson that are not settled, and the audit's, ascending; none after the last epoch,
-    when nothing more is learned."""
+    """The images that are not settled, and the spies, ascending; none after the last epoch, when nothing more
+    is learned."""
     probs: Float[np.ndarray, "R K"]
     """P(class) of them."""
 
@@ -102,14 +103,14 @@ class Tuned:
     """The fine-tuned network and head, as they stand after the last epoch."""
 
     backbone: TimmBackbone
-    """Of the last stage's size."""
+    """Of the last phase's size."""
     head: Layers
     """Not calibrated."""
 
 
 def fine_tune(
-    lesson: Lesson,
-    stages: Sequence[Stage],
+    data: TuningData,
+    phases: Sequence[Phase],
     backbones: Mapping[int, TimmBackbone],
     judge: Judge,
     tuning: Tuning,
@@ -120,11 +121,11 @@ def fine_tune(
     identity: str,
     progress: Progress = silent,
 ) -> Tuned:
-    """Learn all stages, going on from the checkpoint at ``kept`` if it has this identity.
+    """Learn all phases, going on from the checkpoint at ``kept`` if it has this identity.
 
     Parameters
     ----------
-    backbones : the pretrained network at each stage's size
+    backbones : the pretrained network at each phase's size
     judge : called after each epoch; a resumed run hears only of those that are left
     kept : file of the checkpoint
     identity : see ``write_checkpoint``
@@ -133,22 +134,22 @@ def fine_tune(
     ------
     ResourceError : the disk is full; the same call goes on from the last epoch that was kept
     """
-    sizes = [stage.size for stage in stages for _ in range(stage.epochs)]
+    sizes = [phase.size for phase in phases for _ in range(phase.epochs)]
     state = read_checkpoint(kept, identity)
-    learner = _begin(lesson, backbones[sizes[0]], state, len(sizes), tuning, seed, workers)
-    targets, begun, tuned = _hardened(lesson.targets, lesson.taught), 0, None
+    learner = _begin(data, backbones[sizes[0]], state, len(sizes), tuning, seed, workers)
+    targets, begun, tuned = _hardened(data.targets, data.taught), 0, None
     if state:
         targets, begun = state.tensors["targets"], int(state.facts["epoch"]) + 1
     for epoch in range(begun, len(sizes)):
         backbone = backbones[sizes[epoch]]
         learner.quicken(backbone.plan, backbone.size)
-        material = Material(lesson.squares, lesson.rows, targets)
+        material = Material(data.squares, data.rows, targets)
         loss = learn_epoch(learner, material, epoch, to_pixels(backbone), progress)
         tuned = _average(learner, backbone)
-        rows = lesson.rows[:0] if epoch + 1 == len(sizes) else _asked(lesson, targets)
-        watched, probs = _ask(tuned, lesson, rows, workers, progress, epoch)
+        rows = data.rows[:0] if epoch + 1 == len(sizes) else _asked(data, targets)
+        watched, probs = _ask(tuned, data, rows, workers, progress, epoch)
         likely = judge(Told(epoch, sizes[epoch], loss, watched, rows, probs))
-        # Those of the audit too stay as they are once they are settled, as those of any image do.
+        # Those of spies too stay as they are once they are settled, as those of any image do.
         corrected = ~_settled(targets[rows])
         targets[rows[corrected]] = likely[corrected]
         tensors = learner.tensors() | {"targets": targets}
@@ -158,7 +159,7 @@ def fine_tune(
 
 
 def _begin(
-    lesson: Lesson,
+    data: TuningData,
     backbone: TimmBackbone,
     state: Checkpoint | None,
     epochs: int,
@@ -167,7 +168,7 @@ def _begin(
     workers: int,
 ) -> Learner:
     """A learner at its start, or as the checkpoint holds it."""
-    head = Layers.from_tensors(state.tensors) if state else _probe(lesson, backbone, seed, workers)
+    head = Layers.from_tensors(state.tensors) if state else _probe(data, backbone, seed, workers)
     student = Student(deepcopy(backbone.network), head).to(backbone.plan.device)
     learner = Learner(student, tuning, epochs, seed)
     if state:
@@ -175,14 +176,14 @@ def _begin(
     return learner
 
 
-def _probe(lesson: Lesson, backbone: TimmBackbone, seed: int, workers: int) -> Layers:
+def _probe(data: TuningData, backbone: TimmBackbone, seed: int, workers: int) -> Layers:
     """A head on frozen features of some images whose class is sure."""
-    targets = _hardened(lesson.targets, lesson.taught)
-    drawn = np.random.default_rng(seed).permutation(_sure(lesson.rows, targets))[:PROBED]
+    targets = _hardened(data.targets, data.taught)
+    drawn = np.random.default_rng(seed).permutation(_sure(data.rows, targets))[:PROBED]
     some = np.sort(drawn)
-    features = features_of(backbone, lesson.squares, some, workers=workers)
+    features = features_of(backbone, data.squares, some, workers=workers)
     with one_thread_each():
-        head = MLPHead(epochs=8, input_dropout=0.2, random_state=seed).fit_soft(features, targets[some])
+        head = make_head(seed).fit_soft(features, targets[some])
     return head.layers_
 
 
@@ -193,24 +194,24 @@ def _sure(rows: Int[np.ndarray, "R"], targets: Probs) -> Int[np.ndarray, "S"]:
 
 
 def _ask(
-    tuned: Tuned, lesson: Lesson, rows: Int[np.ndarray, "R"], workers: int, progress: Progress, epoch: int
+    tuned: Tuned, data: TuningData, rows: Int[np.ndarray, "R"], workers: int, progress: Progress, epoch: int
 ) -> tuple[Float[np.ndarray, "W K"], Float[np.ndarray, "R K"]]:
     """P(class) of the images that are watched, and of ``rows``."""
     probs = score(
         tuned.backbone,
         tuned.head,
-        lesson.squares,
-        np.concatenate([lesson.watched, rows]),
+        data.squares,
+        np.concatenate([data.watched, rows]),
         workers=workers,
         progress=progress,
         stage=f"ask, epoch {epoch + 1}",
     )
-    return probs[: len(lesson.watched)], probs[len(lesson.watched) :]
+    return probs[: len(data.watched)], probs[len(data.watched) :]
 
 
-def _asked(lesson: Lesson, targets: Probs) -> Int[np.ndarray, "R"]:
+def _asked(data: TuningData, targets: Probs) -> Int[np.ndarray, "R"]:
     """The rows whose targets may still be corrected, and those by which answers are judged."""
-    return np.union1d(lesson.rows[~_settled(targets[lesson.rows])], lesson.audit)
+    return np.union1d(data.rows[~_settled(targets[data.rows])], data.spies)
 
 
 def _settled(targets: Probs) -> Bool[np.ndarray, "R"]:

@@ -17,7 +17,7 @@ from assay._types import Matrix, Probs
 from assay.embed.threads import one_torch_thread
 from assay.learn.layers import Layers, moments
 
-DTYPES = (np.float32, np.float16)
+ROW_TYPES = (np.float32, np.float16)
 """Kept as they come, memory maps too; all else becomes float32."""
 
 
@@ -81,7 +81,7 @@ class MLPHead(ClassifierMixin, BaseEstimator):
         ValueError : X, y, the weights or a parameter are not what was asked for
         MissingExtraError : torch is not installed
         """
-        X, y = validate_data(self, X, y, dtype=DTYPES)
+        X, y = validate_data(self, X, y, dtype=ROW_TYPES)
         check_classification_targets(y)
         self.classes_, index = np.unique(y, return_inverse=True)
         return self._fit(X, np.eye(len(self.classes_), dtype=np.float32)[index], sample_weight)
@@ -93,7 +93,7 @@ class MLPHead(ClassifierMixin, BaseEstimator):
         ------
         ValueError, MissingExtraError : as in ``fit``
         """
-        X = validate_data(self, X, dtype=DTYPES)
+        X = validate_data(self, X, dtype=ROW_TYPES)
         targets = np.asarray(targets, dtype=np.float32)
         if targets.shape[:1] != (len(X),) or targets.ndim != 2:
             raise ValueError(f"targets: expected shape ({len(X)}, K), got {targets.shape}")
@@ -133,7 +133,7 @@ class MLPHead(ClassifierMixin, BaseEstimator):
     def decision_scores(self, X: Any) -> Float[np.ndarray, "N K"]:
         """Logits (N, K), float32, before the softmax; memory does not grow with N but for the result."""
         check_is_fitted(self)
-        return self.layers_.scores(validate_data(self, X, dtype=DTYPES, reset=False))
+        return self.layers_.scores(validate_data(self, X, dtype=ROW_TYPES, reset=False))
 
     def predict_proba(self, X: Any) -> Probs:
         """P(class) (N, K) in the order of ``classes_``."""
@@ -150,3 +150,8 @@ class MLPHead(ClassifierMixin, BaseEstimator):
         best = self.decision_scores(X).argmax(axis=1)
         labels: np.ndarray = self.classes_[best]
         return labels
+
+
+def make_head(seed: int) -> MLPHead:
+    """The head that won on the course data: see benchmarks/LOG.md."""
+    return MLPHead(epochs=8, input_dropout=0.2, random_state=seed)

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from assay._errors import ModelError
-from assay._types import Matrix, Prior, Probs, Weights
+from assay._types import Matrix, PerClass, PerImage, Probs
 
 ROWS = 4096
 """Rows worked on at a time: memory does not grow with N."""
@@ -15,7 +15,7 @@ ROWS = 4096
 
 @dataclass(frozen=True)
 class Layers:
-    """Standardise, then linear layers with a bend between them; all float32."""
+    """Standardise, then linear layers with an activation between them; all float32."""
 
     mean: Float[np.ndarray, "D"]
     """Subtracted from each feature."""
@@ -24,7 +24,7 @@ class Layers:
     weights: tuple[np.ndarray, ...]
     """Weight (in, out) and bias (out,) of each layer in turn."""
     activation: str = "gelu"
-    """The bend: ``gelu`` or ``relu``."""
+    """``gelu`` or ``relu``."""
     rounded: bool = False
     """Whether scores are rounded to whole numbers, halves to even, before the softmax."""
 
@@ -80,7 +80,7 @@ class Layers:
         probs: Probs = softmax(self.scores(X), axis=1)
         return probs
 
-    def calibrated(self, sharpness: float, bias: Prior) -> "Layers":
+    def calibrated(self, sharpness: float, bias: PerClass) -> "Layers":
         """The head that gives ``softmax(sharpness · log p + bias)``: the last layer absorbs both.
 
         Rounding stays the last step.
@@ -136,11 +136,11 @@ def relu(values: np.ndarray) -> np.ndarray:
 
 
 ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {"gelu": gelu, "relu": relu}
-"""The bends that there are between layers."""
+"""The activations that there are."""
 
 
 def moments(
-    X: Matrix, weight: Weights | None = None
+    X: Matrix, weight: PerImage | None = None
 ) -> tuple[Float[np.ndarray, "D"], Float[np.ndarray, "D"]]:
     """Weighted mean and standard deviation of each feature, float32, block by block.
 

@@ -26,13 +26,17 @@ from safetensors.numpy import load, save
 from assay._errors import ModelError
 from assay._types import Matrix, Probs
 from assay.data.resize import FILTERS
-from assay.data.write import write_bytes_atomic, write_json, write_text_atomic
+from assay.data.write import make_folder, write_bytes_atomic, write_json, write_text_atomic
 from assay.embed.backbone import FEATURES
 from assay.learn.layers import Layers
-from assay.learn.package import GRAPH, SCHEMA, find_folder, make_folder, read_files, read_object, seal
-
-FORMER_FEATURES = ("both views",)
-"""Of models that former versions made: the mean over the image and its mirror, in the graph."""
+from assay.learn.package import (
+    GRAPH,
+    SCHEMA,
+    find_folder,
+    read_files,
+    read_object,
+    write_manifest,
+)
 
 WEIGHTLESS = ("tiny", "histogram")
 """Backbones that have no tensors."""
@@ -86,7 +90,7 @@ class Model:
         _check_range("size", self.size, 1, MOST_PIXELS, " pixels")
         _check_range("second_look_below", self.second_look_below, 0, 1)
         _check_choice("interpolation", self.interpolation, FILTERS)
-        _check_choice("features", self.features, (*FEATURES, *FORMER_FEATURES))
+        _check_choice("features", self.features, FEATURES)
         if len(self.mean) != len(self.std) or len(self.mean) not in (0, 3):
             raise ModelError(f"expected mean and std of three channels, got {self.mean} and {self.std}")
         numbers: dict[str, Any] = {"mean": self.mean, "std": self.std, **self.backbone}
@@ -124,7 +128,7 @@ class Model:
             write_bytes_atomic(folder / GRAPH, self.graph)
         else:
             (folder / GRAPH).unlink(missing_ok=True)
-        seal(folder)
+        write_manifest(folder)
 
     def _config(self) -> dict[str, Any]:
         head = {"activation": self.head.activation, "rounded": self.head.rounded}
@@ -158,7 +162,7 @@ def _check_range(name: str, value: int | float, least: int, most: int, unit: str
         raise ModelError(f"{name}: expected from {least} to {most}{unit}, got {value}")
 
 
-def load_model(path: Path | str) -> Model:
+def read_model(path: Path | str) -> Model:
     """The model of a model folder, or of a run folder.
 
     Raises
@@ -189,11 +193,10 @@ def _assemble(
     facts, pretrained = dict(config["assay"]), config["pretrained_cfg"]
     if facts.pop("schema", None) != SCHEMA:
         raise ModelError(f"expected a model of schema {SCHEMA}, got a newer or unknown one; update assay")
-    # Models from before these could be chosen do not name them.
-    activation, rounded = facts.pop("activation", "gelu"), facts.pop("rounded", False)
-    features = facts.pop("features", "stages")
-    interpolation = facts.pop("interpolation", pretrained["interpolation"])
-    second_look_below = float(facts.pop("second_look_below", 0))
+    activation, rounded, features, interpolation = (
+        facts.pop(name) for name in ("activation", "rounded", "features", "interpolation")
+    )
+    second_look_below = float(facts.pop("second_look_below"))
     model = Model(
         architecture=str(config["architecture"]),
         size=int(pretrained["input_size"][1]),

@@ -22,8 +22,8 @@ STEPS = 3
 class Pace:
     """Milliseconds an image at one size."""
 
-    learn: float
-    look: float
+    learn_ms: float
+    look_ms: float
 
 
 def measure_pace(backbone: TimmBackbone, squares: Batch, n_classes: int, tuning: Tuning) -> Pace:

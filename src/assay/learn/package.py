@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from assay._errors import ModelError, UsageError
+from assay._errors import ModelError
 from assay.data.dataset import Skipped
+from assay.data.digests import file_digest
 from assay.data.listed import read_named
 from assay.data.write import write_json
-from assay.embed.weights import file_digest
 
 SCHEMA = 1
 """Raised when a reader of the old form would misread the new one."""
@@ -30,20 +30,7 @@ GRAPH = "model.onnx"
 """What a model has that was exported."""
 
 
-def make_folder(folder: Path) -> None:
-    """Make ``folder``, and those above it.
-
-    Raises
-    ------
-    UsageError : it cannot be made
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"cannot write {folder}: {error.strerror}; choose another place") from error
-
-
-def seal(folder: Path) -> None:
+def write_manifest(folder: Path) -> None:
     """Write the manifest over the files of ``folder``; the last step of writing them."""
     names = (*FILES, GRAPH) if (folder / GRAPH).is_file() else FILES
     hashes = {name: file_digest(folder / name) for name in names}

@@ -97,13 +97,13 @@ class _Fixed:
     """What does not learn of a convolution and the norm after it."""
 
     flat: bool
-    """Filters of one place, that see all channels; else depthwise ones."""
+    """True for a 1 x 1 convolution over all channels, False for a depthwise one."""
     stride: Pair
     padding: Pair
     mean: torch.Tensor
     """(C,)"""
-    rate: torch.Tensor
-    """(C,) one over the deviation."""
+    inverse_std: torch.Tensor
+    """(C,) 1 / sqrt(variance + eps)."""
     bounds: tuple[float, float] | None
     """Of the rectifier; None if there is none."""
 
@@ -111,8 +111,10 @@ class _Fixed:
 def _normed(maps: torch.Tensor, convolution: Any, norm: Any) -> torch.Tensor:
     """Maps after both layers and the norm's activation."""
     maps, padding = _padded(maps, convolution)
-    rate, bounds = torch.rsqrt(norm.running_var + norm.eps), RECTIFIERS.get(type(norm.act))
-    fixed = _Fixed(convolution.groups == 1, convolution.stride, padding, norm.running_mean, rate, bounds)
+    inverse_std, bounds = torch.rsqrt(norm.running_var + norm.eps), RECTIFIERS.get(type(norm.act))
+    fixed = _Fixed(
+        convolution.groups == 1, convolution.stride, padding, norm.running_mean, inverse_std, bounds
+    )
     apply: Any = _Normed.apply
     found: torch.Tensor = apply(maps, convolution.weight, norm.weight, norm.bias, fixed)
     return found if bounds else norm.act(found)
@@ -141,7 +143,7 @@ class _Normed(torch.autograd.Function):
         offset: torch.Tensor,
         fixed: _Fixed,
     ) -> torch.Tensor:
-        scale = gain * fixed.rate
+        scale = gain * fixed.inverse_std
         folded = (filters * scale[:, None, None, None]).to(maps.dtype)
         shift = (offset - fixed.mean * scale).to(maps.dtype)
         if fixed.flat:
@@ -166,8 +168,8 @@ class _Normed(torch.autograd.Function):
             of_maps, of_folded = depthwise_gradients(gradient, maps, folded, fixed.stride, fixed.padding)
         of_shift = gradient.sum((0, 2, 3), dtype=filters.dtype)
         of_folded = of_folded.to(filters.dtype)
-        # scale = gain · rate and shift = offset - mean · scale.
-        of_gain = fixed.rate * ((of_folded * filters).sum((1, 2, 3)) - fixed.mean * of_shift)
+        # scale = gain · inverse_std and shift = offset - mean · scale.
+        of_gain = fixed.inverse_std * ((of_folded * filters).sum((1, 2, 3)) - fixed.mean * of_shift)
         return of_maps, of_folded * scale[:, None, None, None], of_gain, of_shift, None
 
 

@@ -19,10 +19,8 @@ from sklearn.utils.validation import check_is_fitted, check_random_state, valida
 from assay._errors import MissingExtraError, UsageError
 from assay._types import Probs, Progress, silent
 from assay.embed.threads import one_torch_thread
+from assay.learn.heads import ROW_TYPES
 from assay.learn.layers import moments
-
-ROW_TYPES = (np.float32, np.float16)
-"""Kept as they come, memory maps too; all else becomes float32."""
 
 DTYPES = ("auto", "float32", "bfloat16")
 

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import nn
 from torch.nn import functional
 
-from assay._types import Labels, Matrix, Probs, Weights
+from assay._types import Labels, Matrix, PerImage, Probs
 
 WARM_UP = 0.2
 """Share of the steps on which the learning rate rises."""
@@ -22,7 +22,7 @@ FEWEST = 10
 def train_head(
     X: Matrix,
     targets: Probs,
-    weight: Weights,
+    weight: PerImage,
     mean: Float[np.ndarray, "D"],
     scale: Float[np.ndarray, "D"],
     settings: Mapping[str, Any],

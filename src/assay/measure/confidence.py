@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from assay._types import Labels, Probs, Weights
+from assay._types import Labels, PerImage, Probs
 
 FLOOR = 1e-12
 """A smaller P(true class) counts as this, so that one sure mistake leaves the mean finite."""
@@ -28,7 +28,7 @@ def expected_calibration_error(probs: Probs, truth: Labels, bins: int = 15) -> f
     return float(np.abs(gaps).sum() / len(truth))
 
 
-def bin_of(confidence: Weights, bins: int) -> Labels:
+def bin_of(confidence: PerImage, bins: int) -> Labels:
     """Which of ``bins`` equally wide bins each confidence lies in, from 0."""
     # A bin is open below: a confidence of exactly 1/3 lies in the last of three thirds up to 1/3.
     found: Labels = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
@@ -50,7 +50,7 @@ def brier(probs: Probs, truth: Labels) -> float:
     return float((squares - 2 * _of_truth(probs, truth) + 1).mean())
 
 
-def risk_coverage(probs: Probs, truth: Labels) -> Weights:
+def risk_coverage(probs: Probs, truth: Labels) -> PerImage:
     """Share of mistakes among the n most confident images, at [n - 1], for n from 1 to N.
 
     Images of one confidence share their mistakes evenly, so the order of the rows does not matter.
@@ -61,11 +61,11 @@ def risk_coverage(probs: Probs, truth: Labels) -> Weights:
     _, group = np.unique(-probs.max(axis=1), return_inverse=True)
     size = np.bincount(group)
     share = np.bincount(group, weights=mistake) / size
-    risk: Weights = np.cumsum(np.repeat(share, size)) / np.arange(1, len(truth) + 1)
+    risk: PerImage = np.cumsum(np.repeat(share, size)) / np.arange(1, len(truth) + 1)
     return risk
 
 
-def _of_truth(probs: Probs, truth: Labels) -> Weights:
+def _of_truth(probs: Probs, truth: Labels) -> PerImage:
     """P(true class) of each image, float64."""
-    picked: Weights = probs[np.arange(len(truth)), truth].astype(float)
+    picked: PerImage = probs[np.arange(len(truth)), truth].astype(float)
     return picked

@@ -73,8 +73,8 @@ class Evaluation:
             "accuracy": Interval(**found["accuracy"]),
             "report": Report.from_json(found["report"]),
             "paired": Paired.from_json(paired) if paired else None,
-            "reliability": tuple(Bin.from_json(one) for one in found.get("reliability", ())),
-            "risk_coverage": tuple(Covered(**one) for one in found.get("risk_coverage", ())),
+            "reliability": tuple(Bin.from_json(one) for one in found["reliability"]),
+            "risk_coverage": tuple(Covered(**one) for one in found["risk_coverage"]),
         }
         return Evaluation(**{**found, **parts})
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from assay._errors import LabelError
-from assay._types import Counts, Labels, Prior
+from assay._types import Counts, Labels, PerClass
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ def _present(confusion: Counts) -> list[int]:
     return present
 
 
-def _divide(hits: np.ndarray, of: np.ndarray) -> Prior:
+def _divide(hits: np.ndarray, of: np.ndarray) -> PerClass:
     return np.where(of > 0, hits / np.maximum(of, 1), 0.0)
 
 

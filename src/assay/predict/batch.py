@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from assay._types import Probs, Progress, Weights, same_length, silent
+from assay._types import PerImage, Probs, Progress, same_length, silent
 from assay.data.dataset import Dataset, Skipped
 from assay.data.growing import GrowingTable
 from assay.data.read import read_images
@@ -93,9 +93,9 @@ class Predictions:
         return tuple(self.labels[k] if status == "ok" else None for k, status in usable)
 
     @property
-    def confidence(self) -> Weights:
+    def confidence(self) -> PerImage:
         """P(that label) (N,); 0 where the image could not be used."""
-        top: Weights = self.probs.max(axis=1, initial=0).astype(np.float64)
+        top: PerImage = self.probs.max(axis=1, initial=0).astype(np.float64)
         return top
 
     @property

@@ -71,7 +71,7 @@ def _add_head(nodes: Nodes, model: Model, features: str) -> None:
     values = nodes.apply("Div", values, nodes.hold(head.scale))
     for layer in range(0, len(head.weights), 2):
         if layer:
-            values = _add_bend(nodes, values, head.activation)
+            values = _add_activation(nodes, values, head.activation)
         weight, bias = head.weights[layer : layer + 2]
         values = nodes.apply("Gemm", values, nodes.hold(weight), nodes.hold(bias))
     if head.rounded:
@@ -79,7 +79,7 @@ def _add_head(nodes: Nodes, model: Model, features: str) -> None:
     nodes.apply("Softmax", values, name=OUTPUT, axis=1)
 
 
-def _add_bend(nodes: Nodes, values: str, activation: str) -> str:
+def _add_activation(nodes: Nodes, values: str, activation: str) -> str:
     if activation == "relu":
         return nodes.apply("Relu", values)
     # The exact GELU: this opset has no operator for it, and onnxruntime knows this form.

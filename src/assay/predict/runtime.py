@@ -22,7 +22,7 @@ from assay.data.dataset import Skipped
 from assay.data.images import Limits, decode
 from assay.data.resize import FILTERS, Square, to_square
 from assay.embed.threads import cores
-from assay.learn.model import MOST_PIXELS, Model, load_model
+from assay.learn.model import MOST_PIXELS, Model, read_model
 from assay.learn.package import read_model_file
 from assay.learn.second_look import look_again
 from assay.predict.graph_check import INPUT, OUTPUT, SHA256, check_graph, digest_of, read_metadata
@@ -138,11 +138,11 @@ def load_runtime(model: Model | Path | str, threads: int | None = None) -> Runti
     if not isinstance(model, Model):
         if Path(model).suffix.lower() == ".onnx":
             return _load_file(Path(model), threads)
-        model = load_model(model)
+        model = read_model(model)
     if not model.graph:
         raise ModelError(
-            "expected a model with model.onnx, which is what predicts, got one without: an earlier assay "
-            "made it; give the command that made it again, with --overwrite"
+            "expected a model with model.onnx, which is what predicts, got one without; make it "
+            "again with --overwrite"
         )
     check_graph(model.graph, model.size, len(model.labels))
     thresholds = _thresholds(model.facts.get("conformal", {}))
@@ -160,7 +160,7 @@ def _load_file(file: Path, threads: int | None) -> Runtime:
         labels, titles = (_names(told[name]) for name in ("labels", "titles"))
         size, interpolation = int(told["size"]), told["interpolation"]
         thresholds = _thresholds(json.loads(told.get("conformal", "{}")))
-        # Files of former versions have none.
+        # A file that looks once does not say so.
         second_look_below = float(told.get("second_look_below", 0))
         if not (1 <= size <= MOST_PIXELS and interpolation in FILTERS and len(titles) in (0, len(labels))):
             raise ValueError(f"size {size}, {interpolation}, {len(labels)} labels, {len(titles)} titles")

@@ -14,8 +14,8 @@ from assay.recipes.assay import Labelled
 Group = Int[np.ndarray, "_"]
 """Rows that show one picture, ascending; groups differ in length."""
 
-SHARE = 10
-"""One trusted image in so many is watched, one the audit's."""
+ONE_IN = 10
+"""One trusted image in so many is watched, one is a spy."""
 
 MOST = 1_000
 """Of each; more would tell little that these do not."""
@@ -29,8 +29,8 @@ class Aside:
     """Which images are for what; rows, ascending."""
 
     learn: Int[np.ndarray, "R"]
-    """Learned from: all that may be, the audit too, with its given labels alone."""
-    audit: Int[np.ndarray, "A"]
+    """Learned from: all that may be, the spies too, with their given labels alone."""
+    spies: Int[np.ndarray, "A"]
     """Trusted images among them whose trusted label is not learned from."""
     watched: Int[np.ndarray, "W"]
     """Trusted images that the student learns nothing from; the first labels of others rest on theirs too."""
@@ -48,8 +48,8 @@ def check_enough(n: int) -> None:
 def draw_judges(
     labels: Labels, trusted: Int[np.ndarray, "M"], seed: int
 ) -> tuple[Int[np.ndarray, "W"], Int[np.ndarray, "A"]]:
-    """Watched and audit rows, ascending: of the trusted ones a tenth for each, from all classes alike."""
-    order, n = in_proportion(labels, trusted, seed), min(round(len(trusted) / SHARE), MOST)
+    """Watched rows and spies, ascending: of the trusted ones a tenth for each, from all classes alike."""
+    order, n = in_proportion(labels, trusted, seed), min(round(len(trusted) / ONE_IN), MOST)
     return np.sort(order[:n]), np.sort(order[n : 2 * n])
 
 
@@ -59,7 +59,7 @@ def set_aside(data: Labelled, copies: Sequence[Group]) -> Aside:
     Parameters
     ----------
     copies : rows that show one picture; a copy of a watched picture is not learned from either, and a
-        picture whose label a copy tells is none for the audit
+        picture whose label a copy tells is no spy
 
     Raises
     ------
@@ -67,15 +67,15 @@ def set_aside(data: Labelled, copies: Sequence[Group]) -> Aside:
     """
     trusted = np.flatnonzero((data.trusted != UNKNOWN) & (data.fold_of != UNKNOWN))
     check_enough(len(trusted))
-    watched, audit = draw_judges(data.trusted, trusted, data.seed)
+    watched, spies = draw_judges(data.trusted, trusted, data.seed)
     known = data.trusted if data.known is None else data.known
     shown = [group for group in copies if np.isin(group, watched).any()]
     told = [group for group in copies if np.sum(known[group] != UNKNOWN) > 1]
     learn = np.setdiff1d(np.flatnonzero(data.fold_of != UNKNOWN), np.concatenate([watched, *shown]))
-    audit = np.setdiff1d(np.intersect1d(audit, learn), np.concatenate([watched, *told]))
-    if not len(audit):
+    spies = np.setdiff1d(np.intersect1d(spies, learn), np.concatenate([watched, *told]))
+    if not len(spies):
         raise LabelError(
             f"expected trusted images without copies to fine-tune by, got none among {len(trusted)} that "
             "were drawn from; add trusted labels, or take --effort fast"
         )
-    return Aside(learn, audit, watched)
+    return Aside(learn, spies, watched)

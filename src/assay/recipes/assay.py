@@ -8,20 +8,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Int
 
-from assay._types import UNKNOWN, Labels, Mask, Matrix, Probs, Progress, silent
+from assay._types import UNKNOWN, Labels, Mask, Matrix, Probs, Progress, Rows, silent
 from assay.embed.images import Features
 from assay.estimate import Noise, Representative, check_representative, estimate_noise
 from assay.fix.calibrate import NO_FLOOR, calibrate
 from assay.fix.crossfit import CrossFit, Evidence, cross_fit
 from assay.fix.result import FixedLabels
 from assay.fix.weighing import by_the_others, weigh
-from assay.learn.heads import MLPHead
+from assay.learn.heads import make_head
 from assay.learn.layers import Layers
 from assay.learn.threads import one_thread_each
-
-Rows = Int[np.ndarray, "_"]
 
 
 @dataclass(frozen=True)
@@ -57,7 +54,7 @@ class Learned:
     noise: Noise
     representative: Representative
     fixed: FixedLabels
-    out_of_fold: Probs
+    unseen: Probs
     """P(class | image) (N, K) as the head gives it, calibrated, from heads that never saw the image: what
     cross-validated figures rest on. With ``watched`` from this very model, and honest of those rows alone,
     each half of them calibrated on the other."""
@@ -84,9 +81,9 @@ def learn(data: Labelled, *, progress: Progress = silent) -> Learned:
     plain = fitted.views[0]
     calibration = calibrate(plain, data.trusted, NO_FLOOR)
     head: Layers = fitted.classifier.layers_.calibrated(calibration.sharpness, calibration.bias)
-    out_of_fold = calibration.apply(plain)
+    unseen = calibration.apply(plain)
     for told, others in by_the_others(data.trusted, data.fold_of):
-        out_of_fold[told] = calibrate(plain, others, NO_FLOOR).apply(plain[told])
+        unseen[told] = calibrate(plain, others, NO_FLOOR).apply(plain[told])
     return Learned(
         head=head,
         noise=noise,
@@ -94,7 +91,7 @@ def learn(data: Labelled, *, progress: Progress = silent) -> Learned:
             views[0], given, data.trusted, rows=fit, classes=data.classes, seed=data.seed
         ),
         fixed=fix(data, fitted.belief, noise),
-        out_of_fold=out_of_fold,
+        unseen=unseen,
         says=lambda rows: head.probabilities(views[0][rows]),
     )
 
@@ -106,11 +103,6 @@ def fix(data: Labelled, raw: Probs, noise: Noise) -> FixedLabels:
         data.given, data.trusted, found.belief, found.posterior, data.usable, found.strength, data.threshold
     )
     return fixed if data.known is None else fixed.relying_on(data.known)
-
-
-def make_head(seed: int) -> MLPHead:
-    """The head that won on the course data: see benchmarks/LOG.md."""
-    return MLPHead(epochs=8, input_dropout=0.2, random_state=seed)
 
 
 def noisy_only(views: tuple[Matrix, ...], given: Labels, n_classes: int, seed: int) -> Layers:

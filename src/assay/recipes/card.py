@@ -8,13 +8,13 @@ from jaxtyping import Int
 
 from assay._types import UNKNOWN, Backbone
 from assay.data.dataset import Dataset
+from assay.data.squares import read_squares, spread
 from assay.embed.backbone import TimmBackbone
 from assay.estimate import describe
 from assay.fix.result import FixedLabels
 from assay.learn.model import Model
 from assay.measure import Evaluation, format_report
 from assay.predict.export import with_graph
-from assay.predict.squares import read_squares, spread
 from assay.recipes.assay import Learned
 from assay.recipes.carried import CARRIED
 from assay.recipes.coverage import Coverage, coverage_lines, thresholds_of

@@ -48,10 +48,6 @@ def check_twin(
     """UsageError if ``record`` has other settings or data, the holdout aside, or held nothing out."""
     ours = {**settings, **FREE}
     differing = differences({**record, "settings": {**record["settings"], **FREE}}, ours, data)
-    if not differing and record["data"].get("contents", "") != data.get(
-        "contents", record["data"]["contents"]
-    ):
-        differing = ["images whose files were changed since"]
     if differing:
         raise UsageError(
             f"--figures-from {place}: expected the same settings and data but for the holdout, "

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from assay._errors import OtherRunError, UsageError
-from assay._types import UNKNOWN, Labels, Progress, silent
+from assay._errors import OtherRunError
+from assay._types import UNKNOWN, Labels, Progress, Say, silent, unheard
 from assay.data.dataset import Dataset
 from assay.data.read import read_dataset
 from assay.embed.weights import check_name
@@ -28,8 +28,8 @@ from assay.recipes.compare_measure import measure
 from assay.recipes.compare_options import CompareOptions
 from assay.recipes.compare_result import Compared, conclude, finished
 from assay.recipes.compare_twin import assay_options, twin_rows
+from assay.recipes.holding import check_outside
 from assay.recipes.listing import RECIPES, TITLES
-from assay.recipes.options import Say, unheard
 from assay.recipes.process import Failure, run_apart
 from assay.recipes.record import (
     SCHEMA,
@@ -121,23 +121,13 @@ class _Job:
         """
         record = self.folder.record()
         if overwrite:
-            same = is_interrupted(record, self.settings, self.data) and not self._differing(
-                record, self.settings
-            )
-            return record if same else {}
+            return record if is_interrupted(record, self.settings, self.data) else {}
         if record:
-            self._refuse("comparison", self._differing(record, self.settings))
+            self._refuse("comparison", differences(record, self.settings, self.data))
         run = self.folder.run.record() if "assay" in self.options.recipes else {}
         if run:
-            self._refuse("run", self._differing(run, assay_options(self.options).run.settings()))
+            self._refuse("run", differences(run, assay_options(self.options).run.settings(), self.data))
         return record
-
-    def _differing(self, record: Mapping[str, Any], settings: Mapping[str, Any]) -> list[str]:
-        contents = self.data["contents"]
-        found = differences(record, settings, self.data)
-        if not found and record["data"].get("contents", contents) != contents:
-            return ["images whose files were changed since"]
-        return found
 
     def _refuse(self, what: str, differing: Sequence[str]) -> None:
         if differing:
@@ -207,8 +197,7 @@ def _ask(images: Path, out: Path, options: CompareOptions, say: Say) -> _Job:
     """All that can be refused before anything is written."""
     folder = CompareFolder(out)
     folder.check()
-    if images.is_dir() and out.resolve().is_relative_to(images.resolve()):
-        raise UsageError(f"{out}: expected a folder outside {images}, where results would count as images")
+    check_outside(out, images)
     check_can_export()
     if options.figures_from is not None:
         check_apart_from(options.figures_from, out)

@@ -6,7 +6,7 @@ from typing import Any
 
 from assay.data.write import write_bytes_atomic, write_json
 from assay.learn.model import Model
-from assay.learn.package import read_object, seal
+from assay.learn.package import read_object, write_manifest
 from assay.recipes.card import limits
 from assay.recipes.carried import CARRIED
 from assay.recipes.listing import TITLES
@@ -64,4 +64,4 @@ def write_figures(folder: Path, model: Model, row: Row) -> None:
     config["assay"]["figures"] = said
     write_json(folder / "config.json", config)
     write_bytes_atomic(place, card)
-    seal(folder)
+    write_manifest(folder)

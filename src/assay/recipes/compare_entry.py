@@ -12,17 +12,16 @@ from typing import Any
 import numpy as np
 
 from assay._errors import OtherRunError
-from assay._types import UNKNOWN, Progress
+from assay._types import UNKNOWN, Progress, Say
 from assay.data.dataset import Dataset
+from assay.data.digests import file_digest
 from assay.data.read import read_dataset
 from assay.data.write_rows import write_rows
-from assay.embed.weights import file_digest
 from assay.measure import Stopwatch, peak_memory_bytes
 from assay.recipes.compare_card import comparison_card
 from assay.recipes.compare_folder import CompareFolder
 from assay.recipes.compare_options import CompareOptions
 from assay.recipes.folder import RunFolder
-from assay.recipes.options import Say
 from assay.recipes.outputs import read_facts
 from assay.recipes.record import data_facts, versions
 from assay.recipes.run import ensure_run
@@ -135,7 +134,7 @@ def _learn(entry: Entry, say: Say, progress: Progress) -> dict[str, Any]:
         "train_seconds": sum(watch.seconds.values()),
         "stages_s": {"read": stages["read"], **trained.seconds, "write": stages["write"]},
         "peak_memory_bytes": peak_memory_bytes(),
-        "facts": dict(trained.facts),
+        "facts": dict(trained.model.facts),
     }
 
 

@@ -18,8 +18,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from assay._errors import BusyError, ModelError, OtherRunError, UsageError
+from assay.data.digests import file_digest
 from assay.data.write import write_json
-from assay.embed.weights import file_digest
 from assay.learn.package import FILES, GRAPH, MANIFEST, read_files
 from assay.recipes.folder import RunFolder
 from assay.recipes.holding import LOCKS, held, read_record, sweep

@@ -3,41 +3,28 @@
 import statistics
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from jaxtyping import Int
 
-from assay._types import Progress
-from assay.data.dataset import Dataset, ImageSource, Skipped
-from assay.data.images import decode
-from assay.data.resize import to_square
+from assay._types import Progress, Say
+from assay.data.arrange import PickedSource
+from assay.data.dataset import Dataset, Skipped
+from assay.data.digests import file_digest
 from assay.data.write_rows import write_rows
-from assay.embed.weights import file_digest
 from assay.measure import peak_memory_bytes
 from assay.predict.batch import Predictions
 from assay.predict.runtime import BATCH, Runtime, load_runtime
 from assay.predict.together import predict_together
 from assay.recipes.compare_entry import Entry, held_rows, read_again
-from assay.recipes.options import Say
 
 ALONE = 100
 """Images predicted one at a time; the median of their times is reported."""
 
 TIMED = 512
 """Images predicted in batches where none was held out."""
-
-
-@dataclass(frozen=True)
-class _Part:
-    """Some images of a source."""
-
-    source: ImageSource
-    rows: tuple[int, ...]
-
-    def read(self, index: int) -> bytes | Skipped:
-        return self.source.read(self.rows[index])
 
 
 def measure(entry: Entry, say: Say, progress: Progress) -> dict[str, Any]:
@@ -75,7 +62,7 @@ def rows_of(dataset: Dataset, rows: Int[np.ndarray, "R"]) -> Dataset:
     return replace(
         dataset,
         names=tuple(dataset.names[row] for row in chosen),
-        source=_Part(dataset.source, chosen),
+        source=PickedSource(dataset.source, chosen),
         given=dataset.given[rows],
         trusted=dataset.trusted[rows],
         skipped={i: dataset.skipped[row] for i, row in enumerate(chosen) if row in dataset.skipped},
@@ -92,14 +79,12 @@ def _alone_s(runtime: Runtime, part: Dataset) -> Iterator[float]:
     """Seconds from the bytes of one image to its probabilities, for each of the first few."""
     left = ALONE
     for row in range(len(part)):
-        data = part.skipped.get(row) or part.source.read(row)
-        if isinstance(data, Skipped):
-            continue
+        data = part.read(row)
         start = time.perf_counter()
-        image = decode(data, at_least=runtime.size)
-        if isinstance(image, Skipped):
+        square = runtime.see(data)
+        if isinstance(square, Skipped):
             continue
-        runtime.probabilities(to_square(image.pixels, runtime.size, runtime.interpolation)[None])
+        runtime.probabilities(square[None])
         yield time.perf_counter() - start
         left -= 1
         if not left:

@@ -9,7 +9,7 @@ from assay._types import Labels
 from assay.data.dataset import Dataset
 from assay.data.write import write_text_atomic
 from assay.data.write_rows import write_rows
-from assay.learn.model import load_model
+from assay.learn.model import read_model
 from assay.recipes.compare_card import write_figures
 from assay.recipes.compare_entry import Entry
 from assay.recipes.compare_folder import TABLES, CompareFolder
@@ -93,7 +93,7 @@ def conclude(
         place = folder.model(row["recipe"])
         # The run wrote its own.
         if row["status"] == "done" and row["recipe"] != "assay":
-            write_figures(place, load_model(place), row)
+            write_figures(place, read_model(place), row)
     skipped = (row["facts"].get("skipped", 0) for row in rows)
     record["skipped"] = max(record["skipped"], *skipped)
     record |= {"rows": rows, "seal_opened_by_run": _opened(folder, done)}

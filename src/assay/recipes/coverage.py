@@ -40,7 +40,7 @@ class Coverage:
 def thresholds_of(learned: Learned) -> dict[str, float]:
     """Share -> least probability of a class in a set, from trusted images that the model did not see."""
     rows = learned.fixed.sample if learned.watched is None else learned.watched
-    return conformal_thresholds(learned.out_of_fold[rows], learned.fixed.trusted[rows])
+    return conformal_thresholds(learned.unseen[rows], learned.fixed.trusted[rows])
 
 
 def held_out_coverage(

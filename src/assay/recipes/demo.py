@@ -96,8 +96,7 @@ def _claim(out: Path, options: RunOptions) -> None:
             found = json.loads(file.read_text(encoding="utf-8"))
         except ValueError:
             found = "something else"
-        # A former version did not say which network it was.
-        if not isinstance(found, dict) or found != {name: asked.get(name) for name in found}:
+        if found != asked:
             raise OtherRunError(
                 f"{out}: holds the demo {found}, asked for is {asked}; name another with --out"
             )

@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import Int
 
-from assay._types import Backbone
+from assay._types import Backbone, Rows
 from assay.data.dataset import Dataset
+from assay.data.squares import read_squares
 from assay.embed.backbone import TimmBackbone
-from assay.predict.squares import read_squares
-from assay.recipes.assay import Learned, Rows
+from assay.recipes.assay import Learned
 
 AT_ONCE = 256
 """Images that are held decoded at a time."""

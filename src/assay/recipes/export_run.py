@@ -10,20 +10,19 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int
 
 from assay._errors import MissingExtraError, UsageError
-from assay._types import UNKNOWN, Batch, Labels, Probs, Progress, silent
+from assay._types import UNKNOWN, Batch, Labels, Probs, Progress, Rows, silent
 from assay.data.dataset import Dataset, ImageSource
+from assay.data.squares import Squares, read_squares, spread
 from assay.fix.calibrate import NO_FLOOR, by_halves
-from assay.learn.model import Model, load_model
+from assay.learn.model import Model, read_model
 from assay.measure import Report, classification_report, wilson
 from assay.predict.conformal import conformal_thresholds
 from assay.predict.gate import Quantised, Trial, quantise
 from assay.predict.graph_check import SHA256, digest_of
 from assay.predict.precision import to_float16
 from assay.predict.runtime import BATCH, Runtime, load_runtime
-from assay.predict.squares import Squares, read_squares, spread
 from assay.recipes.finished import FinishedRun
 from assay.recipes.outputs import DECIDED, WATCHED
 
@@ -31,8 +30,6 @@ try:
     import onnx
 except ImportError as error:
     raise MissingExtraError(error.name or "onnx", "train") from None
-
-Rows = Int[np.ndarray, "_"]
 
 PRECISIONS = ("float32", "float16", "int8")
 
@@ -127,7 +124,7 @@ def export_run(
     """
     if precision not in PRECISIONS:
         raise UsageError(f"--precision: expected {', '.join(PRECISIONS)}, got {precision!r}")
-    model = load_model(run.folder)
+    model = read_model(run.folder)
     dataset = Dataset(run.names, images, run.labels, run.given, run.trusted, run.titles)
 
     def see(rows: Rows) -> Squares:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from assay._errors import DataError
-from assay._types import UNKNOWN, Labels, Mask, Weights
+from assay._types import UNKNOWN, Labels, Mask, PerImage
 from assay.data.arrange import PickedSource
 from assay.data.dataset import ImageSource, ReadOptions
 from assay.data.label_files import LabelFile
@@ -37,9 +37,9 @@ class FinishedRun:
     """UNKNOWN for the holdout, whose labels labels.csv does not have; also what a person decided."""
     proposed: Labels
     """The most probable class; UNKNOWN where skipped."""
-    confidence: Weights
+    confidence: PerImage
     """P(proposed is right)."""
-    p_given: Weights
+    p_given: PerImage
     """P(the given label is right)."""
     actions: tuple[str, ...]
     reasons: tuple[str, ...]
@@ -182,7 +182,7 @@ def _indices(table: Table, cells: Sequence[str], index: Mapping[str, int]) -> La
         raise DataError(f"{table.path}: {error} is no class of the run's model; run it again") from None
 
 
-def _numbers(table: Table, cells: Sequence[str]) -> Weights:
+def _numbers(table: Table, cells: Sequence[str]) -> PerImage:
     try:
         return np.array([float(cell) for cell in cells])
     except ValueError as error:

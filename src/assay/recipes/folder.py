@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from assay._errors import OtherRunError, UsageError
+from assay.data.digests import file_digest
 from assay.data.write import write_json
-from assay.embed.weights import file_digest
 from assay.learn.package import FILES, GRAPH, MANIFEST
 from assay.recipes.holding import held, read_record, sweep
 from assay.recipes.record import SCHEMA

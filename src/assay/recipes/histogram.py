@@ -70,7 +70,7 @@ def histogram(task: Task) -> Trained:
     facts = facts_of(lesson, recipe="histogram", **found)
     with lesson.watch.stage("export"):
         model = with_graph(_model(task.dataset, backbone, head, facts), None, lesson.sample(backbone))
-    return Trained(model, facts=model.facts, seconds=lesson.watch.seconds)
+    return Trained(model, seconds=lesson.watch.seconds)
 
 
 def _as_intended(lesson: Lesson) -> tuple[Layers, dict[str, Any]]:

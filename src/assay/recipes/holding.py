@@ -11,7 +11,7 @@ from filelock import FileLock, Timeout
 
 from assay._errors import BusyError, OtherRunError, ResourceError, UsageError
 from assay._shortage import is_disk_full
-from assay.data.write import HALF, write_text_atomic
+from assay.data.write import UNFINISHED_NAME, write_text_atomic
 
 LOCKS = {"run": (".lock", ".pid"), "comparison": (".compare.lock", ".compare.pid")}
 """What holds a folder -> its lock, and the file that names its process. A comparison holds the folder
@@ -50,6 +50,12 @@ def held(path: Path, what: str) -> Iterator[None]:
         lock.release()
 
 
+def check_outside(folder: Path, images: Path) -> None:
+    """UsageError if the results would lie among the images, and count as such."""
+    if images.is_dir() and folder.resolve().is_relative_to(images.resolve()):
+        raise UsageError(f"{folder}: expected a folder outside {images}, where results would count as images")
+
+
 def read_record(file: Path, schema: int) -> dict[str, Any]:
     """The JSON object in ``file`` that says what was done in its folder; empty when there is none.
 
@@ -74,7 +80,7 @@ def read_record(file: Path, schema: int) -> dict[str, Any]:
 def sweep(folder: Path) -> None:
     """Delete the half files of something that was killed while it wrote; nobody may be writing there now."""
     for file in folder.glob(".*.tmp"):
-        if HALF.fullmatch(file.name):
+        if UNFINISHED_NAME.fullmatch(file.name):
             file.unlink()
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from assay._errors import OtherRunError
-from assay._types import UNKNOWN, Backbone, Progress
+from assay._types import UNKNOWN, Backbone, Progress, Say
 from assay.data.dataset import Dataset
 from assay.data.images import remarks_on
 from assay.data.split import Split
@@ -29,9 +29,10 @@ from assay.recipes.folder import RunFolder
 from assay.recipes.histogram import Baseline, train_histogram
 from assay.recipes.measuring import held_out, validated
 from assay.recipes.mirrors import mirrors_for
-from assay.recipes.options import RunOptions, Say, looks_twice
+from assay.recipes.options import RunOptions, looks_twice
 from assay.recipes.outputs import write_outputs
 from assay.recipes.record import (
+    CHANGED_FILES,
     backbone_facts,
     changed_versions,
     contents_digest,
@@ -74,7 +75,7 @@ class Job:
     def check_contents(self, record: Mapping[str, Any], digest: str) -> None:
         """OtherRunError if the images have other bytes than those that the run began with."""
         if record["data"].get("contents", digest) != digest:
-            self.refuse(["images whose files were changed since"])
+            self.refuse([CHANGED_FILES])
 
 
 @dataclass(frozen=True)
@@ -151,10 +152,10 @@ def _refined(
     """What the effort makes of what ``fast`` found, or that itself."""
     if job.options.effort == "fast":
         return _exactly(job, dataset, learned, backbone), backbone
-    from assay.recipes.refine_run import Place, refine_run  # with torch, which fast does without
+    from assay.recipes.refine_run import RunContext, refine_run  # with torch, which fast does without
 
     spent = sum(job.watch.seconds.values())
-    place = Place(job.folder, job.options, job.say, job.progress, spent)
+    place = RunContext(job.folder, job.options, job.say, job.progress, spent)
     with job.watch.stage("fine-tune"):
         refined = refine_run(place, record, dataset, sealed, learned)
     if refined:

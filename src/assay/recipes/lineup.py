@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from assay._errors import ModelError, UsageError
-from assay._types import Progress, silent
+from assay._types import Progress, Say, silent, unheard
 from assay.data.dataset import Dataset, ReadOptions
 from assay.data.read import read_images
 from assay.learn.package import MANIFEST
@@ -18,7 +18,6 @@ from assay.predict.test_set import as_model_labels, check_measurable, read_test_
 from assay.predict.together import predict_together
 from assay.recipes.compare_folder import CompareFolder
 from assay.recipes.listing import TITLES
-from assay.recipes.options import Say, unheard
 
 INDEX = "Index"
 

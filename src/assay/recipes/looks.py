@@ -7,16 +7,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
-from assay._types import Batch, Mask, Probs, Progress, silent
+from assay._types import Batch, Mask, Probs, Progress, Rows, silent
 from assay.embed.backbone import TimmBackbone
 from assay.fix.calibrate import Calibration
 from assay.learn.finetune import Tuned
 from assay.learn.scoring import score
 from assay.learn.second_look import SECOND_LOOK_BELOW, look_again
-
-Rows = Int[np.ndarray, "_"]
 
 
 @dataclass
@@ -47,8 +45,8 @@ class Looks:
         return self.tuned.backbone.exact()
 
     def again(self, calibration: Calibration | None = None, rows: Rows | None = None) -> Probs:
-        """P(class) (R, K) after a second look where the first is unsure; both calibrated, if asked. Evenly
-        unsure of images that were skipped.
+        """P(class) (R, K) after a second look where the first is unsure; both calibrated, if asked. Uniform
+        for skipped images.
 
         Parameters
         ----------

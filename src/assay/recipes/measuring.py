@@ -34,7 +34,7 @@ def validated(dataset: Dataset, learned: Learned) -> dict[str, Evaluation]:
         if learned.watched is None
         else (learned.watched, "validated", ASIDE)
     )
-    said = {"assay": (head, learned.out_of_fold), "labels": (labels, learned.fixed.posterior)}
+    said = {"assay": (head, learned.unseen), "labels": (labels, learned.fixed.posterior)}
     return {
         f"{name}_{suffix}": evaluate(known[rows], probs[rows], names, source=source)
         for name, (rows, probs) in said.items()

@@ -9,7 +9,7 @@ from jaxtyping import Int
 
 from assay._types import Backbone, Matrix
 from assay.data.dataset import Dataset
-from assay.predict.squares import read_squares
+from assay.data.squares import read_squares
 from assay.recipes.options import RunOptions, looks_twice
 
 AT_ONCE = 512

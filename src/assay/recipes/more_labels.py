@@ -19,10 +19,11 @@ from assay.data.split import HOLDOUT_MOST, in_proportion
 from assay.estimate import estimate_noise
 from assay.fix.crossfit import CrossFit, Evidence, fit_joint, mean_belief
 from assay.fix.weighing import transition_from, weigh
+from assay.learn.heads import make_head
 from assay.learn.threads import one_thread_each
 from assay.measure import wilson
 from assay.measure.learning_curve import LearningCurve
-from assay.recipes.assay import Labelled, make_head
+from assay.recipes.assay import Labelled
 from assay.recipes.options import MOST_SEED
 
 FOLDS = 3

@@ -1,7 +1,6 @@
 """What a run is told; every field is a flag of ``assay run``."""
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict
@@ -10,11 +9,11 @@ from platformdirs import user_cache_path
 
 from assay._errors import UsageError
 from assay.data.dataset import Dataset, ReadOptions
+from assay.data.digests import file_digest
 from assay.data.split import VERSION, Split, seal_holdout
 from assay.embed.backbone import DEFAULT_BACKBONE, DEFAULT_SIZE
-from assay.embed.weights import file_digest
 
-EFFORTS = ("fast", "balanced", "best")
+EFFORT_NAMES = ("fast", "balanced", "best")
 """``fast``: frozen features and a head; the others fine-tune a network, see ``recipes.schedule``."""
 
 
@@ -30,14 +29,6 @@ def looks_twice(effort: str) -> bool:
     alone, where no network corrects the labels afterwards.
     """
     return effort == "fast"
-
-
-Say = Callable[[str], None]
-"""What a run calls with a line that a person should read now."""
-
-
-def unheard(line: str) -> None:
-    """The ``Say`` that nobody hears."""
 
 
 def default_cache() -> Path:
@@ -68,7 +59,7 @@ class RunOptions:
     """Confidence from which a fixed label may be relied on, in [0, 1]."""
     seed: int = 0
     effort: str = "fast"
-    """One of ``EFFORTS``."""
+    """One of ``EFFORT_NAMES``."""
     student: str | None = None
     """The network that is fine-tuned; None: that of the effort."""
     student_size: int | None = None
@@ -89,7 +80,7 @@ class RunOptions:
         size, limit, effort = self.student_size, self.time_limit, self.effort
         alone = {self.student, size, self.teacher, limit} == {None}
         for holds, message in (
-            (effort in EFFORTS, f"--effort: expected {', '.join(EFFORTS)}, got {effort!r}"),
+            (effort in EFFORT_NAMES, f"--effort: expected {', '.join(EFFORT_NAMES)}, got {effort!r}"),
             (
                 0 <= self.threshold <= 1,
                 f"--threshold: expected a probability from 0 to 1, got {self.threshold}",

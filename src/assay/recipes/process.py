@@ -19,8 +19,7 @@ from typing import Any
 
 from assay._errors import AssayError, ResourceError
 from assay._shortage import is_disk_full, is_out_of_memory
-from assay._types import Progress, silent
-from assay.recipes.options import Say, unheard
+from assay._types import Progress, Say, silent, unheard
 
 Work = Callable[[Any, Say, Progress], Mapping[str, Any]]
 """A function of a module, with an argument that can be sent; what it gives back must be plain JSON."""

@@ -1,7 +1,6 @@
 """run.json: what was asked for, on what data, with what, and how far it went."""
 
 import hashlib
-import os
 import platform
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,6 +14,7 @@ from assay._types import UNKNOWN, Backbone
 from assay.data.dataset import Dataset, ReadOptions, Skipped
 from assay.data.split import Split
 from assay.embed.backbone import TimmBackbone
+from assay.embed.threads import cores
 
 SCHEMA = 1
 """Raised when runs of the old form can no longer be resumed."""
@@ -33,6 +33,9 @@ def new_record(settings: Mapping[str, Any], data: Mapping[str, Any], split: Spli
     }
 
 
+CHANGED_FILES = "images whose files were changed since"
+
+
 def differences(record: Mapping[str, Any], settings: Mapping[str, Any], data: Mapping[str, Any]) -> list[str]:
     """What was asked for otherwise when ``record`` was begun, in words; empty if nothing was."""
     there = record["settings"]
@@ -46,7 +49,12 @@ def differences(record: Mapping[str, Any], settings: Mapping[str, Any], data: Ma
         "titles": "other class names",
         "decisions": "other decisions",
     }
-    return found + [words[name] for name in words if record["data"].get(name) != data.get(name)]
+    found += [words[name] for name in words if record["data"].get(name) != data.get(name)]
+    # Known of both only once the images were read.
+    before, now = (facts.get("contents") for facts in (record["data"], data))
+    if not found and None not in (before, now) and before != now:
+        return [CHANGED_FILES]
+    return found
 
 
 def is_interrupted(record: Mapping[str, Any], settings: Mapping[str, Any], data: Mapping[str, Any]) -> bool:
@@ -92,7 +100,7 @@ def read_contents(dataset: Dataset, workers: int) -> Iterator[bytes | None]:
     """sha256 of each image's bytes, as ``embed`` finds it, without decoding any."""
 
     def content(row: int) -> bytes | None:
-        data = dataset.skipped.get(row) or dataset.source.read(row)
+        data = dataset.read(row)
         return None if isinstance(data, Skipped) else hashlib.sha256(data).digest()
 
     with ThreadPoolExecutor(max(workers, 1)) as pool:
@@ -121,7 +129,7 @@ def versions() -> dict[str, str]:
 def machine() -> dict[str, Any]:
     """Where it ran; ``threads`` are torch's once torch is loaded."""
     torch = sys.modules.get("torch")
-    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cpus = cores()
     return {
         "platform": platform.platform(),
         "processor": platform.machine(),

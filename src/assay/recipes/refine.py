@@ -1,7 +1,7 @@
 """assay at efforts ``balanced`` and ``best``: a network is fine-tuned on the posterior and corrects it.
 
 What the frozen features said of an image, out of fold, is never thrown away: after each epoch it is weighed
-against what the student says (``fix.pool``), by the audit's trusted labels, which neither of them knows.
+against what the student says (``fix.pool``), by the trusted labels of spies, which neither of them knows.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,25 +10,22 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
-from assay._types import UNKNOWN, Batch, Labels, Probs, Progress, Transition, silent
+from assay._types import UNKNOWN, Batch, Labels, Probs, Progress, Rows, Say, Transition, silent, unheard
 from assay.embed.backbone import TimmBackbone
 from assay.fix.calibrate import NO_FLOOR, calibrate, halves
 from assay.fix.pool import Pool, fit_pool
 from assay.fix.posterior import posterior
 from assay.fix.result import FixedLabels
 from assay.fix.weighing import transition_from
-from assay.learn.finetune import Lesson, Stage, Told, fine_tune
+from assay.learn.finetune import Phase, Told, TuningData, fine_tune
 from assay.learn.loop import Tuning
 from assay.learn.second_look import SECOND_LOOK_BELOW
 from assay.measure import mcnemar, wilson
 from assay.recipes.aside import Aside
 from assay.recipes.assay import Labelled, Learned
 from assay.recipes.looks import Looks
-from assay.recipes.options import Say, unheard
-
-Rows = Int[np.ndarray, "_"]
 
 
 @dataclass(frozen=True)
@@ -41,12 +38,12 @@ class Refined:
 
 
 @dataclass(frozen=True)
-class Way:
-    """How to fine-tune."""
+class TuningPlan:
+    """Phases, networks, checkpoint and settings of one fine-tuning."""
 
-    stages: Sequence[Stage]
+    phases: Sequence[Phase]
     backbones: Mapping[int, TimmBackbone]
-    """The pretrained network at each stage's size."""
+    """The pretrained network at each phase's size."""
     kept: Path
     """File of the checkpoint."""
     identity: str
@@ -59,7 +56,7 @@ def refine(
     learned: Learned,
     squares: Batch,
     aside: Aside,
-    way: Way,
+    plan: TuningPlan,
     *,
     say: Say = unheard,
     progress: Progress = silent,
@@ -72,24 +69,26 @@ def refine(
     say : is told the running figures
     """
     bench = _Bench(data, learned, aside)
-    epochs = sum(stage.epochs for stage in way.stages)
+    epochs = sum(phase.epochs for phase in plan.phases)
 
     def judge(told: Told) -> Float[np.ndarray, "R K"]:
         likely = bench.corrected(told) if len(told.rows) else told.probs
         say(bench.words(told, likely, epochs))
         return likely
 
-    lesson = Lesson(squares, aside.learn, bench.taught, learned.fixed.posterior, aside.audit, aside.watched)
+    tuning_data = TuningData(
+        squares, aside.learn, bench.taught, learned.fixed.posterior, aside.spies, aside.watched
+    )
     tuned = fine_tune(
-        lesson,
-        way.stages,
-        way.backbones,
+        tuning_data,
+        plan.phases,
+        plan.backbones,
         judge,
-        way.tuning,
+        plan.tuning,
         seed=data.seed,
         workers=data.workers,
-        kept=way.kept,
-        identity=way.identity,
+        kept=plan.kept,
+        identity=plan.identity,
         progress=progress,
     )
     learned_from = np.isin(np.arange(len(data.given)), aside.learn)
@@ -101,7 +100,7 @@ def beside_before(before: Learned, after: Learned, watched: Rows, trusted: Label
     """How right both are of images that neither learned from; a warning where fine-tuning made it worse, if
     that can be told from chance.
     """
-    truth, said = trusted[watched], [one.out_of_fold[watched].argmax(axis=1) for one in (before, after)]
+    truth, said = trusted[watched], [one.unseen[watched].argmax(axis=1) for one in (before, after)]
     earlier, now = (100 * (one == truth).mean() for one in said)
     words = (
         f"of {len(watched):,} images not learned from: {earlier:.1f} % before fine-tuning, {now:.1f} % after"
@@ -127,7 +126,7 @@ class _Bench:
     def taught(self) -> Labels:
         """Trusted and decided labels that the student learns."""
         taught = (self.data.trusted if self.data.known is None else self.data.known).copy()
-        taught[self.aside.audit] = taught[self.aside.watched] = UNKNOWN
+        taught[self.aside.spies] = taught[self.aside.watched] = UNKNOWN
         return taught
 
     def opinions(self, says: Float[np.ndarray, "R K"], rows: Rows) -> list[Float[np.ndarray, "R K"]]:
@@ -144,22 +143,22 @@ class _Bench:
     def transition(self) -> Transition:
         """P(given | true), from pairs of images that judge nothing: none tells its own label."""
         trusted, noise = self.data.trusted.copy(), self.learned.noise
-        trusted[self.aside.audit] = trusted[self.aside.watched] = UNKNOWN
+        trusted[self.aside.spies] = trusted[self.aside.watched] = UNKNOWN
         given = np.where(self.data.fold_of == UNKNOWN, UNKNOWN, self.data.given)
         return transition_from(given, trusted, noise.transition, self.data.seed)
 
     def corrected(self, told: Told) -> Float[np.ndarray, "R K"]:
         """The posterior of the rows that the student was asked about.
 
-        Each half of the audit by what the other half weighs: a target that knew its own trusted label would
-        be learned, and the audit be taken for better than other images are.
+        Each half of the spies by what the other half weighs: a target that knew its own trusted label would
+        be learned, and spies be taken for better than other images are.
         """
-        judges, audit = np.flatnonzero(np.isin(told.rows, self.aside.audit)), self.aside.audit
+        judges, spies = np.flatnonzero(np.isin(told.rows, self.aside.spies)), self.aside.spies
         says = told.probs[judges]
-        likely = self.weighed(self.pool(says, audit), told.probs, told.rows)[1]
-        for weighing, weighed in halves(np.arange(len(audit))):
-            pool = self.pool(says[weighing], audit[weighing])
-            likely[judges[weighed]] = self.weighed(pool, says[weighed], audit[weighed])[1]
+        likely = self.weighed(self.pool(says, spies), told.probs, told.rows)[1]
+        for weighing, weighed in halves(np.arange(len(spies))):
+            pool = self.pool(says[weighing], spies[weighing])
+            likely[judges[weighed]] = self.weighed(pool, says[weighed], spies[weighed])[1]
         return likely
 
     def weighed(self, pool: Pool, says: Float[np.ndarray, "R K"], rows: Rows) -> tuple[Probs, Probs]:
@@ -179,7 +178,7 @@ class _Bench:
         )
         if not len(told.rows):
             return line
-        fixed = likely[np.isin(told.rows, self.aside.audit)].argmax(axis=1) == truth[self.aside.audit]
+        fixed = likely[np.isin(told.rows, self.aside.spies)].argmax(axis=1) == truth[self.aside.spies]
         return f"{line}, {100 * fixed.mean():.1f} % of the fixed labels"
 
 
@@ -191,7 +190,7 @@ def _conclude(bench: _Bench, looks: Looks) -> Learned:
     data, aside = bench.data, bench.aside
     belief, likely, strength = bench.learned.fixed.belief.copy(), bench.learned.fixed.posterior.copy(), 1.0
     plain, new = looks.again(), np.setdiff1d(np.flatnonzero(data.usable), aside.learn)
-    for judges, rows in ((aside.watched, new), (aside.audit, aside.learn)):
+    for judges, rows in ((aside.watched, new), (aside.spies, aside.learn)):
         for fitted_on, told in [*halves(judges), (judges, np.setdiff1d(rows, judges))]:
             pool = bench.pool(plain[fitted_on], fitted_on)
             belief[told], likely[told] = bench.weighed(pool, plain[told], told)
@@ -213,14 +212,14 @@ def _conclude(bench: _Bench, looks: Looks) -> Learned:
         data.usable,
         strength,
         data.threshold,
-        checked=np.isin(np.arange(len(plain)), aside.audit),
+        checked=np.isin(np.arange(len(plain)), aside.spies),
     )
     return replace(
         bench.learned,
         head=looks.tuned.head.calibrated(calibration.sharpness, calibration.bias),
         fixed=fixed if data.known is None else fixed.relying_on(data.known),
         says=lambda rows: says[rows],
-        out_of_fold=unseen,
+        unseen=unseen,
         watched=aside.watched,
         second_look_below=SECOND_LOOK_BELOW,
     )

@@ -10,20 +10,20 @@ from typing import Any
 import numpy as np
 
 from assay._errors import UsageError
-from assay._types import Batch, Progress
+from assay._types import Batch, Progress, Say
 from assay.data.dataset import Dataset
 from assay.embed.backbone import TimmBackbone, load_backbone
 from assay.embed.squares import held_squares
 from assay.learn.checkpoint import is_of
-from assay.learn.finetune import METHOD, SETTLED, Stage
+from assay.learn.finetune import METHOD, SETTLED, Phase
 from assay.learn.loop import Tuning
 from assay.learn.pace import Pace, measure_pace
 from assay.recipes.aside import Aside, set_aside
 from assay.recipes.assay import Learned
 from assay.recipes.folder import RunFolder
-from assay.recipes.options import RunOptions, Say
-from assay.recipes.refine import Refined, Way, beside_before, refine
-from assay.recipes.schedule import Crowd, Schedule, chosen_effort, fit_schedules, tuning_for
+from assay.recipes.options import RunOptions
+from assay.recipes.refine import Refined, TuningPlan, beside_before, refine
+from assay.recipes.schedule import ImageCounts, Schedule, chosen_effort, fit_schedules, tuning_for
 from assay.recipes.sealing import Sealed
 
 Backbones = Mapping[int, TimmBackbone]
@@ -31,8 +31,8 @@ Backbones = Mapping[int, TimmBackbone]
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a run is, and whom it talks to."""
+class RunContext:
+    """A run's folder, options, listeners and time spent."""
 
     folder: RunFolder
     options: RunOptions
@@ -71,19 +71,19 @@ def load_networks(options: RunOptions) -> list[Network]:
 
 def _load(name: str, role: str, options: RunOptions) -> Backbones:
     found = {}
-    for stage in chosen_effort(options).stages:
+    for phase in chosen_effort(options).phases:
         # What learns from enlarged pictures learns to see them as they are: sharpened ones gain it nothing.
         backbone = load_backbone(
-            name, options.cache, size=stage.size, dtype=options.dtype, interpolation="bicubic"
+            name, options.cache, size=phase.size, dtype=options.dtype, interpolation="bicubic"
         )
         if not isinstance(backbone, TimmBackbone):
             raise UsageError(f"--{role}: expected a network that can be fine-tuned, got {name!r}")
-        found[stage.size] = backbone
+        found[phase.size] = backbone
     return found
 
 
 def refine_run(
-    place: Place, record: dict[str, Any], dataset: Dataset, sealed: Sealed, learned: Learned
+    context: RunContext, record: dict[str, Any], dataset: Dataset, sealed: Sealed, learned: Learned
 ) -> Refined | None:
     """Fine-tune as the run's effort says; None if the time is up before one epoch could end.
 
@@ -94,35 +94,39 @@ def refine_run(
     ----------
     record : run.json, in which the schedules are kept: a resumed run keeps to them
     """
-    begun, options, effort = perf_counter(), place.options, chosen_effort(place.options)
+    begun, options, effort = perf_counter(), context.options, chosen_effort(context.options)
     networks = load_networks(options)
     aside = set_aside(sealed.data, sealed.copies)
-    folder = place.folder.checkpoints
+    folder = context.folder.checkpoints
     folder.mkdir(exist_ok=True)
-    largest = max(stage.size for stage in effort.stages)
-    with held_squares(dataset, largest, folder, workers=options.workers, progress=place.progress) as squares:
+    largest = max(phase.size for phase in effort.phases)
+    with held_squares(
+        dataset, largest, folder, workers=options.workers, progress=context.progress
+    ) as squares:
         tuning = tuning_for(len(aside.learn))
         if not _is_planned(record, networks):
             classes = len(dataset.classes)
             paced = {network.role: paces(network.backbones, squares, classes, tuning) for network in networks}
-            left = time_left(options, place.spent_s + perf_counter() - begun)
-            crowd = _crowd(dataset, aside, learned)
-            record["fine_tuning"] = _planned(place, networks, paced, left, crowd)
-            place.folder.write(record)
+            left = time_left(options, context.spent_s + perf_counter() - begun)
+            counts = _image_counts(dataset, aside, learned)
+            record["fine_tuning"] = _planned(context, networks, paced, left, counts)
+            context.folder.write(record)
         refined: Refined | None = None
         for network in networks:
-            stages = Schedule.from_json(record["fine_tuning"][network.role]["stages"])
-            if not stages:
+            phases = Schedule.from_json(record["fine_tuning"][network.role]["stages"])
+            if not phases:
                 continue
             kept = folder / f"{network.role}.safetensors"
             identity = _identity(record, network.backbones, tuning)
             if kept.is_file() and not is_of(kept, identity):
-                place.say(f"warning: {kept.name} was kept by another way to learn: fine-tuning begins anew")
-            way = Way(stages, network.backbones, kept, identity, tuning)
+                context.say(f"warning: {kept.name} was kept by another way to learn: fine-tuning begins anew")
+            plan = TuningPlan(phases, network.backbones, kept, identity, tuning)
             before = refined.learned if refined else learned
-            refined = refine(sealed.data, before, squares, aside, way, say=place.say, progress=place.progress)
+            refined = refine(
+                sealed.data, before, squares, aside, plan, say=context.say, progress=context.progress
+            )
     if refined:
-        place.say(beside_before(learned, refined.learned, aside.watched, sealed.data.trusted))
+        context.say(beside_before(learned, refined.learned, aside.watched, sealed.data.trusted))
     return refined
 
 
@@ -135,28 +139,28 @@ def _is_planned(record: Mapping[str, Any], networks: Sequence[Network]) -> bool:
     return planned == {one.role: (one.name, {*map(str, one.backbones)}) for one in networks}
 
 
-def _crowd(dataset: Dataset, aside: Aside, learned: Learned) -> Crowd:
+def _image_counts(dataset: Dataset, aside: Aside, learned: Learned) -> ImageCounts:
     """How many images there are; those that are asked about after the first epoch."""
     sure = learned.fixed.posterior[aside.learn].max(axis=1) >= SETTLED
-    return Crowd(len(dataset), len(aside.learn), int((~sure).sum()) + len(aside.watched))
+    return ImageCounts(len(dataset), len(aside.learn), int((~sure).sum()) + len(aside.watched))
 
 
 def _planned(
-    place: Place,
+    context: RunContext,
     networks: Sequence[Network],
     paced: Mapping[str, Mapping[int, Pace]],
     left: float | None,
-    crowd: Crowd,
+    counts: ImageCounts,
 ) -> dict[str, Any]:
     """The schedules that fit the time, said and as JSON."""
-    schedules = fit_schedules(chosen_effort(place.options), paced, left, crowd)
+    schedules = fit_schedules(chosen_effort(context.options), paced, left, counts)
     for network in networks:
         schedule = schedules[network.role]
-        if schedule.stages:
-            place.say(schedule.words(network.name, crowd.learned_from))
+        if schedule.phases:
+            context.say(schedule.words(network.name, counts.learned_from))
         else:
             so = {"teacher": "the student learns without it", "student": "the model is that of effort fast"}
-            place.say(f"warning: no epoch of {network.name} fits into the time limit: {so[network.role]}")
+            context.say(f"warning: no epoch of {network.name} fits into the time limit: {so[network.role]}")
     return {
         network.role: {
             "network": network.name,
@@ -178,9 +182,9 @@ def paces(backbones: Backbones, squares: Batch, n_classes: int, tuning: Tuning) 
     return {size: measure_pace(backbone, squares, n_classes, tuning) for size, backbone in backbones.items()}
 
 
-def blank_squares(stages: Sequence[Stage], n: int) -> Batch:
+def blank_squares(phases: Sequence[Phase], n: int) -> Batch:
     """Images to time with before any was read."""
-    side = max(stage.size for stage in stages)
+    side = max(phase.size for phase in phases)
     return np.zeros((n, side, side, 3), dtype=np.uint8)
 
 

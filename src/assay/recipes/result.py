@@ -24,8 +24,8 @@ class RunResult:
     evaluations: Mapping[str, Evaluation]
     """``assay`` and ``histogram`` on the holdout, and with ``_leaks_included`` if it had leaks, or those
     of the partial model, whose ``source`` says so;
-    ``assay_cross_validated`` and ``labels_cross_validated`` on the trusted images of the fit part, out of
-    fold."""
+    ``assay_`` and ``labels_`` with ``cross_validated`` on trusted images of the fit part, out of fold, or
+    with ``validated`` on images kept aside from fine-tuning."""
     cost: Cost
     warnings: tuple[str, ...]
     """What the user should know before relying on it."""

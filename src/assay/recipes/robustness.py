@@ -17,12 +17,12 @@ from PIL import Image
 from assay._types import Labels, Pixels, Probs
 from assay.data.dataset import Dataset
 from assay.data.resize import to_square
+from assay.data.squares import read_image
 from assay.fix.calibrate import NO_FLOOR, by_halves
 from assay.learn.augment import compress, soften
 from assay.learn.model import Model
 from assay.measure import Paired, mcnemar, wilson
 from assay.predict.runtime import Runtime, load_runtime
-from assay.predict.squares import read_image
 
 DAMAGE: dict[str, Callable[[Pixels], Pixels]] = {
     "JPEG, quality 75": lambda image: compress(image, 75),

@@ -5,15 +5,16 @@ from pathlib import Path
 from typing import Any
 
 from assay._errors import DataError, UsageError
-from assay._types import Progress, silent
+from assay._types import Progress, Say, silent, unheard
 from assay.data.read import read_dataset
 from assay.measure import Stopwatch
 from assay.predict.export import check_can_export
 from assay.recipes.aside import check_enough
 from assay.recipes.carried import check_apart_from, partial_run
 from assay.recipes.folder import RunFolder
+from assay.recipes.holding import check_outside
 from assay.recipes.job import Job, work
-from assay.recipes.options import RunOptions, Say, unheard
+from assay.recipes.options import RunOptions
 from assay.recipes.record import (
     contents_digest,
     data_facts,
@@ -100,8 +101,7 @@ def _ask(
     folder, watch = RunFolder(out), Stopwatch()
     folder.check()
     check_can_export()
-    if images.is_dir() and out.resolve().is_relative_to(images.resolve()):
-        raise UsageError(f"{out}: expected a folder outside {images}, where results would count as images")
+    check_outside(out, images)
     with watch.stage("read"):
         dataset = read_dataset(images, options.read)
     for note in dataset.notes:

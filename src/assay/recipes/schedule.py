@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from assay.learn.finetune import Stage
+from assay.learn.finetune import Phase
 from assay.learn.loop import Tuning
 from assay.learn.pace import Pace
 from assay.recipes.options import RunOptions
@@ -25,27 +25,27 @@ class Effort:
 
     student: str
     """A network of timm."""
-    stages: tuple[Stage, ...]
+    phases: tuple[Phase, ...]
     """For ``MANY`` images or more."""
 
     def at(self, size: int | None) -> "Effort":
         """The same with images that end at ``size`` pixels, as many epochs in all; None leaves them be."""
         if size is None:
             return self
-        epochs = sum(stage.epochs for stage in self.stages)
-        smaller = tuple(stage for stage in self.stages[:-1] if stage.size < size)
-        left = epochs - sum(stage.epochs for stage in smaller)
-        return replace(self, stages=(*smaller, Stage(size, left)))
+        epochs = sum(phase.epochs for phase in self.phases)
+        smaller = tuple(phase for phase in self.phases[:-1] if phase.size < size)
+        left = epochs - sum(phase.epochs for phase in smaller)
+        return replace(self, phases=(*smaller, Phase(size, left)))
 
-    def stages_for(self, n: int) -> tuple[Stage, ...]:
-        """The stages for ``n`` images: more epochs where these are few, for a network learns by steps."""
+    def phases_for(self, n: int) -> tuple[Phase, ...]:
+        """The phases for ``n`` images: more epochs where these are few, for a network learns by steps."""
         times = min(max(round(MANY / max(n, 1)), 1), MOST_TIMES)
-        return tuple(replace(stage, epochs=times * stage.epochs) for stage in self.stages)
+        return tuple(replace(phase, epochs=times * phase.epochs) for phase in self.phases)
 
 
 EFFORTS = {
-    "balanced": Effort("tf_efficientnet_lite0", (Stage(64, 1), Stage(128, 7))),
-    "best": Effort("tf_efficientnet_lite2", (Stage(64, 1), Stage(128, 11))),
+    "balanced": Effort("tf_efficientnet_lite0", (Phase(64, 1), Phase(128, 7))),
+    "best": Effort("tf_efficientnet_lite2", (Phase(64, 1), Phase(128, 11))),
 }
 """Besides ``fast``, which fine-tunes nothing; chosen on the validation slice, see benchmarks/LOG.md."""
 
@@ -65,8 +65,8 @@ def tuning_for(n: int) -> Tuning:
 
 
 @dataclass(frozen=True)
-class Crowd:
-    """How many images there are to do what with."""
+class ImageCounts:
+    """Numbers of images that decide how long fine-tuning takes."""
 
     images: int
     learned_from: int
@@ -79,56 +79,56 @@ class Crowd:
 class Schedule:
     """What will be done, and about how long it takes."""
 
-    stages: tuple[Stage, ...]
+    phases: tuple[Phase, ...]
     """Empty if there is no time for any."""
     seconds: float
 
     def words(self, student: str, n: int) -> str:
         """For a person, before it begins."""
-        epochs = ", ".join(f"{stage.epochs} at {stage.size} px" for stage in self.stages)
+        epochs = ", ".join(f"{phase.epochs} at {phase.size} px" for phase in self.phases)
         return f"fine-tuning {student} on {n:,} images, epochs: {epochs}; about {self.seconds / 60:.0f} min"
 
     def to_json(self) -> list[list[int]]:
-        """Size and epochs of each stage."""
-        return [[stage.size, stage.epochs] for stage in self.stages]
+        """Size and epochs of each phase."""
+        return [[phase.size, phase.epochs] for phase in self.phases]
 
     @staticmethod
-    def from_json(found: Sequence[Sequence[Any]]) -> tuple[Stage, ...]:
-        """The stages that ``to_json`` gave."""
-        return tuple(Stage(int(size), int(epochs)) for size, epochs in found)
+    def from_json(found: Sequence[Sequence[Any]]) -> tuple[Phase, ...]:
+        """The phases that ``to_json`` gave."""
+        return tuple(Phase(int(size), int(epochs)) for size, epochs in found)
 
 
 def fit_schedule(
-    stages: Sequence[Stage],
+    phases: Sequence[Phase],
     pace: Mapping[int, Pace],
-    crowd: Crowd,
+    counts: ImageCounts,
     limit_s: float | None,
 ) -> Schedule:
-    """As many of the epochs as the time allows; the longest stage gives way first, the last epoch last.
+    """As many of the epochs as the time allows; the longest phase gives way first, the last epoch last.
 
     Parameters
     ----------
-    pace : at each stage's size
+    pace : at each phase's size
     limit_s : seconds there are; None for as many as it takes
     """
-    kept = tuple(stages)
-    while kept and limit_s is not None and _seconds(kept, pace, crowd) > limit_s:
-        # The later of two equally long stages, whose epochs cost more.
+    kept = tuple(phases)
+    while kept and limit_s is not None and _seconds(kept, pace, counts) > limit_s:
+        # The later of two equally long phases, whose epochs cost more.
         at = max(range(len(kept)), key=lambda i: (kept[i].epochs, i))
         shorter = replace(kept[at], epochs=kept[at].epochs - 1)
-        kept = tuple(stage for stage in (*kept[:at], shorter, *kept[at + 1 :]) if stage.epochs)
-    return Schedule(kept, _seconds(kept, pace, crowd))
+        kept = tuple(phase for phase in (*kept[:at], shorter, *kept[at + 1 :]) if phase.epochs)
+    return Schedule(kept, _seconds(kept, pace, counts))
 
 
-def _seconds(stages: Sequence[Stage], pace: Mapping[int, Pace], crowd: Crowd) -> float:
-    learn = sum(stage.epochs * crowd.learned_from * pace[stage.size].learn for stage in stages)
-    look = sum(stage.epochs * crowd.asked * pace[stage.size].look for stage in stages)
-    last = LAST_LOOKS * crowd.images * pace[stages[-1].size].look if stages else 0.0
+def _seconds(phases: Sequence[Phase], pace: Mapping[int, Pace], counts: ImageCounts) -> float:
+    learn = sum(phase.epochs * counts.learned_from * pace[phase.size].learn_ms for phase in phases)
+    look = sum(phase.epochs * counts.asked * pace[phase.size].look_ms for phase in phases)
+    last = LAST_LOOKS * counts.images * pace[phases[-1].size].look_ms if phases else 0.0
     return (learn + look + last) / 1000
 
 
 def fit_schedules(
-    effort: Effort, paced: Mapping[str, Mapping[int, Pace]], left_s: float | None, crowd: Crowd
+    effort: Effort, paced: Mapping[str, Mapping[int, Pace]], left_s: float | None, counts: ImageCounts
 ) -> dict[str, Schedule]:
     """A schedule for each network, by role; of a limit the student may have half, the teacher what is left.
 
@@ -139,15 +139,15 @@ def fit_schedules(
     paced : role -> size -> pace
     left_s : seconds there are
     """
-    stages = effort.stages_for(crowd.learned_from)
+    phases = effort.phases_for(counts.learned_from)
 
     def fitted(role: str, limit_s: float | None) -> Schedule:
-        return fit_schedule(stages, paced[role], crowd, limit_s)
+        return fit_schedule(phases, paced[role], counts, limit_s)
 
     if left_s is None or "teacher" not in paced:
         return {role: fitted(role, left_s) for role in paced}
     student = fitted("student", left_s / 2)
     teacher = fitted("teacher", left_s - student.seconds)
-    if not (student.stages and teacher.stages):
+    if not (student.phases and teacher.phases):
         student, teacher = fitted("student", left_s), Schedule((), 0.0)
     return {"teacher": teacher, "student": student}

@@ -8,7 +8,7 @@ from typing import Unpack
 import numpy as np
 
 from assay._errors import LabelError
-from assay._types import UNKNOWN, Backbone, Labels, Matrix, Progress, silent, unmasked
+from assay._types import UNKNOWN, Backbone, Labels, Matrix, Progress, Say, silent, unheard, unmasked
 from assay.data.dataset import Dataset, ReadOptions
 from assay.data.read import read_dataset as read_place
 from assay.data.split import folds as deal_folds
@@ -17,7 +17,7 @@ from assay.embed.backbone import DEFAULT_BACKBONE, DEFAULT_SIZE, load_backbone
 from assay.embed.images import Features
 from assay.fix.result import THRESHOLD, FixedLabels
 from assay.recipes.assay import Labelled, learn
-from assay.recipes.options import RunOptions, RunSettings, Say, default_cache, unheard
+from assay.recipes.options import RunOptions, RunSettings, default_cache
 from assay.recipes.result import RunResult
 from assay.recipes.run import run as run_folder
 

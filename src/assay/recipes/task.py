@@ -3,13 +3,12 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from assay._types import Labels, Mask, Progress, silent
+from assay._types import Labels, Mask, Progress, Say, silent, unheard
 from assay.data.dataset import Dataset
 from assay.learn.model import Model
 from assay.learn.sequential import Epoch
-from assay.recipes.options import RunOptions, Say, unheard
+from assay.recipes.options import RunOptions
 
 
 @dataclass(frozen=True)
@@ -57,8 +56,6 @@ class Trained:
     """Its graph included."""
     history: tuple[Epoch, ...] = ()
     """Loss and accuracy by epoch; empty where nothing is trained by epochs."""
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    """What a person may want to know, such as ``kept`` or ``backbone``; JSON can hold it."""
     seconds: Mapping[str, float] = field(default_factory=dict)
     """Wall time of each stage, such as ``embed`` and ``train``."""
 

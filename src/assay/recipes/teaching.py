@@ -9,10 +9,10 @@ from sklearn.base import clone
 
 from assay._errors import LabelError
 from assay._types import UNKNOWN, Backbone, Batch, Labels, Matrix
+from assay.data.squares import read_squares, spread
 from assay.embed.images import embed_images
 from assay.learn.sequential import Epoch, SequentialClassifier
 from assay.measure import Stopwatch
-from assay.predict.squares import read_squares, spread
 from assay.recipes.task import Task
 
 COMPARED = 128

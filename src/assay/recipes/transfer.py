@@ -132,4 +132,4 @@ def _trained(
     )
     with lesson.watch.stage("export"):
         model = with_graph(model, trunk, lesson.sample(backbone))
-    return Trained(model, tuple(lesson.history), model.facts, lesson.watch.seconds)
+    return Trained(model, tuple(lesson.history), lesson.watch.seconds)

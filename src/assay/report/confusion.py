@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from assay._types import Counts, Transition
-from assay.report.svg import PAPER, percent, printable, short, svg
+from assay.recipes.compare_table import percent
+from assay.report.svg import PAPER, printable, short, svg
 from assay.report.words import counted
 
 if TYPE_CHECKING:

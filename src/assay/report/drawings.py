@@ -5,7 +5,6 @@ trusted labels are sealed again.
 """
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from html import unescape
 from pathlib import Path
@@ -30,11 +29,7 @@ class Drawing:
 
 def read_drawings(folder: Path) -> tuple[Drawing, ...]:
     """The confusion of each recipe in their order, but ``assay``, whose own counts the report has."""
-    return tuple(_drawings(folder))
-
-
-def _drawings(folder: Path) -> Iterator[Drawing]:
-    left = MOST_BYTES
+    left, drawings = MOST_BYTES, list[Drawing]()
     for recipe in RECIPES:
         file = folder / "pictures" / f"confusion_{recipe}.svg"
         if not file.is_file() or file.stat().st_size > left:
@@ -43,7 +38,8 @@ def _drawings(folder: Path) -> Iterator[Drawing]:
         left -= len(content)
         text = content.decode("utf-8", "replace")
         title, description = (_inside(text, name) for name in ("title", "desc"))
-        yield Drawing(title or file.name, description, data_url(content, "image/svg+xml"))
+        drawings.append(Drawing(title or file.name, description, data_url(content, "image/svg+xml")))
+    return tuple(drawings)
 
 
 def _inside(text: str, name: str) -> str:

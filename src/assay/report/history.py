@@ -5,7 +5,8 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from assay.learn.sequential import Epoch
-from assay.report.svg import COLOURS, FAINT, percent, printable, short, svg
+from assay.recipes.compare_table import percent
+from assay.report.svg import COLOURS, FAINT, printable, short, svg
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

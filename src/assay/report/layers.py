@@ -20,7 +20,6 @@ MOST_GROUPS = 20
 FEATURES = {
     "stages": "mean of the last stages",
     "map": "last map, flattened",
-    "both views": "mean of the last stages, image and mirror",
 }
 """``Model.features`` in words."""
 
@@ -76,15 +75,15 @@ def describe_layers(model: Model) -> list[Layer]:
     depth = len(head.weights) // 2
     for i in range(depth):
         weight, bias = head.weights[2 * i], head.weights[2 * i + 1]
-        curve = f", {_CURVES[head.activation]}" if i < depth - 1 else ""
-        layers.append(Layer(f"dense{curve}", f"{len(bias):,}", weight.size + bias.size, "head"))
+        activation = f", {_ACTIVATIONS[head.activation]}" if i < depth - 1 else ""
+        layers.append(Layer(f"dense{activation}", f"{len(bias):,}", weight.size + bias.size, "head"))
     if head.rounded:
         layers.append(Layer("round to whole numbers", f"{head.n_classes:,}"))
     layers.append(Layer("softmax", f"P(class), {head.n_classes:,}"))
     return layers
 
 
-_CURVES = {"gelu": "GELU", "relu": "ReLU"}
+_ACTIVATIONS = {"gelu": "GELU", "relu": "ReLU"}
 
 
 def _backbone_layers(model: Model) -> Iterator[Layer]:

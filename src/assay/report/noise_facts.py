@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from assay.report.svg import percent
+from assay.recipes.compare_table import percent
 from assay.report.words import p_words
 
 Facts = dict[str, Any]

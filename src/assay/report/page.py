@@ -7,14 +7,13 @@ from functools import partial
 from pathlib import Path
 
 from assay._errors import MissingExtraError
-from assay.recipes.compare_table import COST, QUALITY, cells, p_value
+from assay.recipes.compare_table import COST, QUALITY, cells, p_value, percent
 from assay.report import words
 from assay.report.charts import accuracy_chart, coverage_chart, reliability_chart
 from assay.report.drawings import Drawing
 from assay.report.galleries import Picture
 from assay.report.heat import MOST_IN_TABLE, heat_picture, level, shares
 from assay.report.noise_facts import Facts
-from assay.report.svg import percent
 
 try:
     import jinja2

@@ -17,11 +17,12 @@ from jaxtyping import Int
 from assay._types import UNKNOWN, Labels
 from assay.data.dataset import Dataset
 from assay.data.write import write_text_atomic
-from assay.learn.model import load_model
+from assay.learn.model import read_model
 from assay.learn.package import MANIFEST
 from assay.learn.sequential import Epoch
 from assay.measure.scores import confusion_matrix
 from assay.recipes.listing import TITLES
+from assay.recipes.outputs import HOLDOUT
 from assay.report.confusion import draw_confusion
 from assay.report.history import draw_history
 from assay.report.layers import draw_layers
@@ -96,7 +97,7 @@ def _held_in_labels(file: Path) -> set[str]:
     if not file.is_file():
         return set()
     with file.open(encoding="utf-8", errors="surrogateescape", newline="") as opened:
-        return {row["name"] for row in csv.DictReader(opened) if row["reason"] == "holdout"}
+        return {row["name"] for row in csv.DictReader(opened) if row["reason"] == HOLDOUT}
 
 
 def _write_data_pictures(place: Path, dataset: Dataset, rows: Int[np.ndarray, "R"]) -> Iterator[Path]:
@@ -151,7 +152,7 @@ def _models(folder: Path) -> dict[str, Path]:
 
 def _write_layers(folder: Path) -> Iterator[Path]:
     for recipe, place in _models(folder).items():
-        drawn = draw_layers(load_model(place), title=f"{_title(recipe)}: layers")
+        drawn = draw_layers(read_model(place), title=f"{_title(recipe)}: layers")
         yield _write(folder / "models" / recipe / "layers.svg", drawn)
 
 

@@ -25,9 +25,11 @@ STAGES = {
     "embed": "turn images into features",
     "seal": "set the holdout aside, find copies",
     "learn": "estimate the noise, fix the labels, fit the model",
+    "fine-tune": "fine-tune the network, correct the labels",
     "baseline": "train the baseline",
     "measure": "measure",
     "export": "export the model and check it",
+    "damage": "measure the model on damaged images",
     "write": "write the results",
 }
 """The stages of a run in their order, in words."""
@@ -49,7 +51,7 @@ def data_facts(run: FinishedRun, evaluation: Json) -> Facts:
     places = list(zip(run.actions, run.reasons, strict=True))
     usable = sum(action == "trusted" and reason != DECIDED for action, reason in places)
     judged = sum(reason == WATCHED for reason in run.reasons)
-    # Nothing in labels.csv marks the audit; the fixed labels are judged by it.
+    # Nothing in labels.csv marks the spies, by which the fixed labels are judged.
     judged += evaluation["recipes"].get("labels_validated", {"n": 0})["n"]
     return {
         "images": len(run),

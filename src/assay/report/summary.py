@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from assay.estimate.describe import alike
+from assay.recipes.compare_table import percent
 from assay.recipes.result import why_not_measured
-from assay.report.svg import percent
 from assay.report.words import counted, interval
 
 Facts = Mapping[str, Any]

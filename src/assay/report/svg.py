@@ -104,8 +104,3 @@ def short(text: str, most: int = 16) -> str:
     """``printable``, cut to ``most`` signs: a label may be as long as a stranger likes."""
     line = printable(text)
     return line if len(line) <= most else line[: most - 1].rstrip() + "…"
-
-
-def percent(share: float) -> str:
-    """``0.396`` as ``39.6 %``."""
-    return f"{100 * share:.1f} %"

@@ -5,8 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from assay.data.visible import visible
-from assay.recipes.compare_table import p_value
-from assay.report.svg import percent
+from assay.recipes.compare_table import p_value, percent
 
 FigureRange = Mapping[str, Any]
 """An interval as JSON has it: ``estimate``, ``low``, ``high``, ``level``."""

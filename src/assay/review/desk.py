@@ -8,14 +8,14 @@ import numpy as np
 from jaxtyping import Int
 
 from assay._errors import DataError, UsageError
-from assay._types import UNKNOWN
+from assay._types import UNKNOWN, Rows
 from assay.data.decision_store import DecisionStore
 from assay.data.decisions import Decision, Stale, State, Wish
 from assay.data.tables import shown
 from assay.review.keys import read_keys
 from assay.review.neighbours import Neighbour, Neighbours
 from assay.review.progress import Progress, progress_of
-from assay.review.queue import Order, Rows
+from assay.review.queue import Order
 from assay.review.run import ReviewRun
 from assay.review.why import locked, reasons
 

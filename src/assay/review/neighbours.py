@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 from assay._types import UNKNOWN, Matrix
 from assay.data.dataset import Skipped
 from assay.embed.cache import FeatureStore, Snapshot, find_store
+from assay.fix.surroundings import unit_rows
 from assay.review.run import ReviewRun
 
 MOST = 20_000
@@ -103,7 +104,4 @@ def _find(run: ReviewRun, snapshot: Snapshot, row: int) -> int:
 
 
 def _directions(values: Matrix, mean: Float[np.ndarray, "D"], spread: Float[np.ndarray, "D"]) -> Matrix:
-    centred = (values - mean) / spread
-    length = np.linalg.norm(centred, axis=1, keepdims=True)
-    directions: Matrix = centred / np.where(length < 1e-6, 1.0, length)
-    return directions
+    return unit_rows((values - mean) / spread)

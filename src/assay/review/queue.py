@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Int
 
 from assay._errors import UsageError
-from assay._types import UNKNOWN, Labels, Mask, Weights, same_length
+from assay._types import UNKNOWN, Labels, Mask, PerImage, Rows, same_length
 
 STRATEGIES = ("mixed", "doubtful", "confident", "random")
 """``mixed``: of ten, seven doubtful, one confident error, two random; ``doubtful``: the least sure first;
@@ -23,8 +23,6 @@ _PATTERN = (
     *("doubtful", "doubtful", "random", "doubtful", "doubtful"),
     *("confident", "doubtful", "doubtful", "random", "doubtful"),
 )
-
-Rows = Int[np.ndarray, "R"]
 
 
 @dataclass(frozen=True)
@@ -38,7 +36,7 @@ class Order:
 
 
 def order_images(
-    given: Labels, proposed: Labels, confidence: Weights, open_rows: Mask, *, strategy: str, seed: int = 0
+    given: Labels, proposed: Labels, confidence: PerImage, open_rows: Mask, *, strategy: str, seed: int = 0
 ) -> Order:
     """The order of a strategy; the same for the same seed, whatever was decided so far.
 

@@ -109,8 +109,6 @@ def read_review_run(
 
 def _held_out_labels(run: FinishedRun) -> dict[int, int]:
     file = run.folder / "holdout.csv"
-    if not file.is_file():  # a run of a former version
-        return {}
     rows = {name: row for row, name in enumerate(run.names)}
     index = {label: i for i, label in enumerate(run.labels)}
     table = read_table(file, path_column="name", label_column="trusted")

@@ -6,7 +6,7 @@ import pytest
 from assay.data.images import decode
 from assay.data.read import read_images
 from assay.data.resize import to_square
-from assay.predict.squares import read_squares, spread
+from assay.data.squares import read_squares, spread
 
 
 @pytest.mark.parametrize("interpolation", ["bicubic", "nearest"])

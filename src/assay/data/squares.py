@@ -1,4 +1,4 @@
-"""A few images of a dataset as a model would see them: what an exported graph is tried on."""
+"""Some images of a dataset, decoded, as squares in memory."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -47,6 +47,6 @@ def _square(dataset: Dataset, row: int, size: int, interpolation: str) -> Square
 
 def read_image(dataset: Dataset, row: int, at_least: int) -> Decoded | None:
     """The image at a row; None if it cannot be used. ``at_least``: see ``decode``."""
-    data = dataset.skipped.get(row) or dataset.source.read(row)
+    data = dataset.read(row)
     image = decode(data, at_least=at_least) if isinstance(data, bytes) else data
     return image if isinstance(image, Decoded) else None

@@ -1,8 +1,14 @@
-"""Whether files are still those that they were: by size and time of change, without reading them."""
+"""Digests of files: of their bytes, or of size and time of change without reading them."""
 
 import hashlib
 from collections.abc import Iterable
 from pathlib import Path
+
+
+def file_digest(path: Path) -> str:
+    """sha256 of a file, read in blocks."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def stamps_digest(paths: Iterable[str]) -> str:

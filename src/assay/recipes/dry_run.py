@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from assay._types import Backbone
+from assay._types import Backbone, Say, unheard
 from assay.embed.backbone import TimmBackbone, load_backbone
 from assay.recipes.job import Job
-from assay.recipes.options import RunOptions, Say, looks_twice, unheard
+from assay.recipes.options import RunOptions, looks_twice
 from assay.recipes.run import prepare
 
 TIMED_IMAGES = 64
@@ -23,7 +23,7 @@ LEARN_S_AT_LEAST = 15.0
 
 
 @dataclass(frozen=True)
-class RunPlan:
+class DryRun:
     """What a run was asked to do, and about what it takes if nothing is cached."""
 
     images: int
@@ -52,9 +52,9 @@ class RunPlan:
         return asdict(self)
 
 
-def plan_run(
+def dry_run(
     images: Path, out: Path, options: RunOptions, *, overwrite: bool = False, say: Say = unheard
-) -> RunPlan:
+) -> DryRun:
     """Read the labels, time the backbone, refuse what the run would refuse; ``out`` is left alone.
 
     Raises
@@ -69,7 +69,7 @@ def plan_run(
     views = n * (2 if mirrored else 1)
     fast_s = views * each_s + max(views * LEARN_S_PER_VIEW, LEARN_S_AT_LEAST)
     words, tuning_s = ("", 0.0) if options.effort == "fast" else _fine_tuning(job, fast_s)
-    return RunPlan(
+    return DryRun(
         images=n,
         classes=len(job.dataset.classes),
         trusted=len(job.split.fit) + len(job.split.holdout),
@@ -87,15 +87,15 @@ def plan_run(
 
 def _fine_tuning(job: Job, fast_s: float) -> tuple[str, float]:
     from assay.recipes.refine_run import blank_squares, load_networks, paces, time_left
-    from assay.recipes.schedule import Crowd, chosen_effort, fit_schedules, tuning_for
+    from assay.recipes.schedule import ImageCounts, chosen_effort, fit_schedules, tuning_for
 
     options, n = job.options, len(job.dataset)
     tuning, networks, classes = tuning_for(n), load_networks(options), len(job.dataset.classes)
     effort = chosen_effort(options)
-    blank = blank_squares(effort.stages_for(n), tuning.batch)
+    blank = blank_squares(effort.phases_for(n), tuning.batch)
     paced = {one.role: paces(one.backbones, blank, classes, tuning) for one in networks}
-    schedules = fit_schedules(effort, paced, time_left(options, fast_s), Crowd(n, n, n))
-    words = [schedules[one.role].words(one.name, n) for one in networks if schedules[one.role].stages]
+    schedules = fit_schedules(effort, paced, time_left(options, fast_s), ImageCounts(n, n, n))
+    words = [schedules[one.role].words(one.name, n) for one in networks if schedules[one.role].phases]
     return "; then ".join(words), sum(schedule.seconds for schedule in schedules.values())
 
 
