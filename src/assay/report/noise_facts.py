@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from assay.estimate.intervals import share_bounds
 from assay.recipes.compare_table import percent
 from assay.report.words import p_words
 
@@ -44,17 +45,28 @@ def largest_cells(counts: np.ndarray) -> list[tuple[int, int]]:
 
 
 def _largest(noise: Mapping[str, Any], titles: Sequence[str]) -> list[Facts]:
-    """The most frequent mistakes, each with its probability and interval."""
-    level, ends = noise["rate"]["level"], {"estimate": "transition", "low": "low", "high": "high"}
+    """The most frequent mistakes, each with its probability and interval.
+
+    They are picked as the greatest: their intervals hold for all pairs of classes at once (Bonferroni).
+    """
+    counts, level = np.array(noise["counts"]), noise["rate"]["level"]
+    pairs = len(counts) * (len(counts) - 1)
+    low, high = share_bounds(counts, counts.sum(axis=1, keepdims=True), 1 - (1 - level) / pairs)
     return [
         {
             "true": titles[row],
             "given": titles[column],
-            "count": noise["counts"][row][column],
-            "probability": {"level": level} | {end: noise[key][row][column] for end, key in ends.items()},
+            "count": int(counts[row, column]),
+            "probability": {"level": level}
+            | _around(noise["transition"][row][column], float(low[row, column]), float(high[row, column])),
         }
-        for row, column in largest_cells(np.array(noise["counts"]))
+        for row, column in largest_cells(counts)
     ]
+
+
+def _around(estimate: float, low: float, high: float) -> Facts:
+    """An interval of a share as counted, stretched to hold the estimate, which leans on other classes."""
+    return {"estimate": estimate, "low": min(low, estimate), "high": max(high, estimate)}
 
 
 def _test_words(test: Mapping[str, Any]) -> str:
