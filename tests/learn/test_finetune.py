@@ -2,6 +2,7 @@
 
 from copy import deepcopy
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -177,9 +178,10 @@ def test_what_is_learned_depends_on_no_lot_and_no_statistics(lesson, backbones, 
     look, rows = to_pixels(backbones[32]), np.arange(5)
     before = {name: held.clone() for name, held in student.network.named_buffers()}
     losses, gradients = [], []
-    for at_once in (loop.AT_ONCE, 1):
-        monkeypatch.setattr(loop, "AT_ONCE", at_once)
-        losses.append(loop._learn_from(student, material, rows, TUNING.augment, look, (0,)))
+    see = partial(loop._see, material, rows, TUNING.augment, look, (0,))
+    for at_once in (loop.AT_ONCE["cpu"], 1):
+        monkeypatch.setitem(loop.AT_ONCE, "cpu", at_once)
+        losses.append(loop._learn_from(student, see))
         gradients.append(gradients_of(student))
         student.zero_grad()
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
@@ -200,7 +202,8 @@ def test_each_image_is_seen_through_a_window_of_its_own(lesson, backbones):
         return look(images, windows)
 
     for seed in (0, 0, 1):
-        loop._learn_from(student, material, np.arange(5), TUNING.augment, watching, (seed,))
+        see = partial(loop._see, material, np.arange(5), TUNING.augment, watching, (seed,))
+        loop._learn_from(student, see)
     assert [len(np.unique(extent)) for extent in drawn] == [10, 10, 10]
     assert np.array_equal(drawn[0], drawn[1])
     assert not np.array_equal(drawn[0], drawn[2])

@@ -41,6 +41,22 @@ def test_a_batch_is_parted_among_all_cores(monkeypatch, tmp_path):
 
 
 @pytest.mark.train
+def test_batches_that_are_made_ahead_teach_the_same(monkeypatch, tmp_path):
+    """As a card has them: to the last byte what is learned from batches made when they are asked for."""
+    backbone = load_backbone("tf_efficientnet_lite0", tmp_path, size=32, dtype="float32")
+    rng = np.random.default_rng(0)
+    squares = rng.integers(0, 256, (24, 24, 24, 3), dtype=np.uint8)
+    material, found = Material(squares, np.arange(24), np.eye(3)[rng.integers(0, 3, 24)]), []
+    for depth in (0, 3):
+        monkeypatch.setitem(loop.AHEAD, "cpu", depth)
+        learner = blank_learner(backbone, 3, Tuning(batch=6), 1)
+        loss = loop.learn_epoch(learner, material, 0, to_pixels(backbone))
+        found.append((loss, [number.detach().clone() for number in learner.numbers]))
+    assert found[0][0] == found[1][0]
+    assert all(map(torch.equal, found[0][1], found[1][1]))
+
+
+@pytest.mark.train
 def test_layers_that_no_feature_needs_stop_no_checkpoint(tmp_path):
     """A network that is run whole may have some after its last stage: they keep their numbers."""
     weights = tmp_path / "convnext.safetensors"

@@ -13,9 +13,11 @@ as if it had never stopped.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
@@ -26,6 +28,7 @@ from assay._types import Batch, Probs, Progress, silent
 from assay.embed.graphics import steady
 from assay.embed.speed import Plan
 from assay.embed.threads import cores
+from assay.learn.ahead import ahead
 from assay.learn.augment import Augment
 from assay.learn.pixels import ToPixels
 from assay.learn.student import Student, copies_of, put
@@ -33,6 +36,9 @@ from assay.learn.threads import one_thread_each
 
 FEWEST_PARTS, MOST_PARTS = 2, 8
 """Into which a batch is cut on a processor; summing the gradients of more would take too long."""
+
+AHEAD = {"cpu": 0, "cuda": 16}
+"""Batches that threads make ready while a card learns; a core that learns makes its own."""
 
 AT_ONCE = {"cpu": 600_000, "cuda": 4_000_000}
 """Pixels that go through a student together: their maps stay in a processor's cache, or a card's memory."""
@@ -52,6 +58,10 @@ class Tuning:
     averaged: float = 0.998
     """How much of the average of the numbers stays in a step, once there were many steps."""
     augment: Augment = field(default_factory=Augment)
+
+
+Seen = tuple[torch.Tensor, torch.Tensor]
+"""Normalised pixels (B, 3, S, S) and targets (B, K)."""
 
 
 @dataclass(frozen=True)
@@ -186,26 +196,24 @@ def learn_epoch(
     order = np.random.default_rng((learner.seed, epoch)).permutation(material.rows)
     for student in learner.students:
         student.train()
-    n_parts = len(learner.students)
-    kind, several = learner.students[0].device.type, ThreadPoolExecutor(n_parts, "learn")
-    with one_thread_each(), steady(kind), several as pool:
-        for number, rows in enumerate(_batches(order, tuning.batch)):
-            parts = np.array_split(rows, min(n_parts, len(rows)))
+    kind, n_parts = learner.students[0].device.type, len(learner.students)
+    batches = [np.array_split(rows, min(n_parts, len(rows))) for rows in _batches(order, tuning.batch)]
+    looks = (
+        partial(_see, material, rows, tuning.augment, to_pixels, (learner.seed, epoch, number, place))
+        for number, parts in enumerate(batches)
+        for place, rows in enumerate(parts)
+    )
+    several = ThreadPoolExecutor(n_parts, "learn")
+    with one_thread_each(), steady(kind), several as pool, closing(ahead(looks, AHEAD[kind])) as seen:
+        for parts in batches:
             works = [
-                pool.submit(
-                    _learn_from,
-                    learner.students[place],
-                    material,
-                    part,
-                    tuning.augment,
-                    to_pixels,
-                    (learner.seed, epoch, number, place),
-                )
-                for place, part in enumerate(parts)
+                pool.submit(_learn_from, student, next(seen))
+                for student, _ in zip(learner.students, parts, strict=False)
             ]
             total += sum(work.result() for work in works)
-            learner.advance(len(rows), (epoch + done / len(order)) / learner.epochs)
-            done += len(rows)
+            n = sum(map(len, parts))
+            learner.advance(n, (epoch + done / len(order)) / learner.epochs)
+            done += n
             progress(f"learn, epoch {epoch + 1}", done, len(order))
     return total / max(done, 1)
 
@@ -215,18 +223,27 @@ def _batches(order: Int[np.ndarray, "R"], size: int) -> list[Int[np.ndarray, "B"
     return np.array_split(order, -(-len(order) // size)) if len(order) else []
 
 
-def _learn_from(
-    student: Student,
+def _see(
     material: Material,
     rows: Int[np.ndarray, "B"],
     augment: Augment,
     to_pixels: ToPixels,
     seed: Sequence[int],
-) -> float:
-    """The loss summed over ``rows``; its gradients are added to the student's."""
+) -> Seen:
+    """Some images as chance has them."""
     rng = np.random.default_rng(seed)
     pixels = to_pixels(augment(material.squares[rows], rng), augment.windows(len(rows), rng))
-    targets = torch.from_numpy(material.targets[rows].astype(np.float32)).to(student.device)
+    return pixels, torch.from_numpy(material.targets[rows].astype(np.float32))
+
+
+def _learn_from(student: Student, see: Callable[[], Seen]) -> float:
+    """The loss summed over some images; its gradients are added to the student's."""
+    pixels, targets = see()
+    if student.device.type != "cpu":
+        # Only from pinned memory a copy goes on while the next work is given.
+        pixels, targets = (
+            part.pin_memory().to(student.device, non_blocking=True) for part in (pixels, targets)
+        )
     lots, total = torch.tensor_split(pixels, _lots(pixels, student.device.type)), 0.0
     for few, wanted in zip(lots, torch.tensor_split(targets, len(lots)), strict=True):
         loss = -(wanted * functional.log_softmax(student(few), dim=1)).sum()
