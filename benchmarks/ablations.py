@@ -173,17 +173,17 @@ class Reduced:
         def unchanged(told: Told) -> Probs:
             return targets[told.rows]
 
-        way = self._plan(len(rows))
+        plan = self._plan(len(rows))
         tuned = fine_tune(
             tuning_data,
-            way.phases,
-            way.backbones,
+            plan.phases,
+            plan.backbones,
             unchanged,
-            way.tuning,
+            plan.tuning,
             seed=self.data.seed,
             workers=2,
-            kept=way.kept,
-            identity=way.identity,
+            kept=plan.kept,
+            identity=plan.identity,
         )
         learned_from = np.isin(np.arange(len(self.data.given)), rows)
         looks = Looks(tuned, squares, learned_from, self.data.usable, workers=2)
@@ -191,8 +191,8 @@ class Reduced:
         return found
 
     def _refined(self, data: Labelled, learned: Learned, network: str | None = None) -> Learned:
-        way = self._plan(len(self.aside.learn), network)
-        return refine(data, learned, self.squares, self.aside, way, say=print).learned
+        plan = self._plan(len(self.aside.learn), network)
+        return refine(data, learned, self.squares, self.aside, plan, say=print).learned
 
     def _said(self, learned: Learned) -> Labels:
         found: Labels = learned.says(self.judged).argmax(axis=1)

@@ -26,7 +26,7 @@ TUNING = tuning_for(50_000)
 
 
 def main() -> None:
-    """Pace by stage of each effort, then epochs that double."""
+    """Pace by phase of each effort, then epochs that double."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", type=Path, help="not needed: every benchmark takes it")
     parser.add_argument("--cache", type=Path, help="of weights and speeds; default: a temporary one")
@@ -50,7 +50,7 @@ def paces(effort: str, squares: np.ndarray, cache: Path) -> dict[str, dict[str, 
     for phase in chosen.phases:
         pace = measure_pace(loaded(chosen.student, phase.size, cache), squares, CLASSES, TUNING)
         found[f"{chosen.student}, {phase.size} px"] = {
-            name: round(value, 2) for name, value in vars(pace).items()
+            name: round(value, 2) for name, value in pace.to_json().items()
         }
     return found
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from assay.learn.model import Model
     from assay.measure import evaluate
     from assay.predict.batch import predict
-    from assay.predict.predictor import read_model
+    from assay.predict.predictor import load_model
     from assay.recipes.shortcuts import embed_images, fix_labels, read_dataset, run
     from assay.report import write_report
 
@@ -45,9 +45,9 @@ __all__ = [
     "estimate_noise",
     "evaluate",
     "fix_labels",
+    "load_model",
     "predict",
     "read_dataset",
-    "read_model",
     "run",
     "write_report",
 ]
@@ -60,7 +60,7 @@ _HOMES = {
     "assay.learn.model": ("Model",),
     "assay.measure": ("evaluate",),
     "assay.predict.batch": ("predict",),
-    "assay.predict.predictor": ("read_model",),
+    "assay.predict.predictor": ("load_model",),
     "assay.recipes.shortcuts": ("embed_images", "fix_labels", "read_dataset", "run"),
     "assay.report": ("write_report",),
 }

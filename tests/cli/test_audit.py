@@ -175,12 +175,12 @@ def test_nothing_there_ends_with_3(assay, tmp_path):
 
 
 def test_skipped_images_end_with_4_when_strict(assay, cloned, tmp_path):
-    """A damaged image is counted with its reason, and skipped.csv names it."""
+    """A damaged image is counted with its reason, and audit_skipped.csv names it."""
     (cloned.images / "9.png").write_bytes(b"")
     command = ["audit", cloned.images, "--backbone", "tiny", "--cache", tmp_path / "cache"]
     given = assay(*command, "--strict", "-o", tmp_path / "found")
     assert given.code == 4
     assert given.out.startswith("239 images looked at, 1 skipped: 1 empty_file.")
-    with (tmp_path / "found/skipped.csv").open() as file:
+    with (tmp_path / "found/audit_skipped.csv").open() as file:
         assert [(row["name"], row["reason"]) for row in csv.DictReader(file)] == [("9.png", "empty_file")]
     assert json.loads((tmp_path / "found/audit.json").read_text())["skipped_because"] == {"empty_file": 1}

@@ -225,3 +225,13 @@ def test_strict_comes_first(assay, own_data, tmp_path, monkeypatch):
     command = own_data.command(tmp_path / "out", "-q")
     assert assay(*command).code == 5
     assert assay(*command, "--strict").code == 4
+
+
+def test_a_run_without_noisy_labels_ends_before_it_begins(assay, own_data, tmp_path):
+    """A file that was forgotten is asked for, and nothing is written."""
+    found = assay(
+        "run", own_data.images, "--trusted", own_data.folder / "trusted.csv", "-o", tmp_path / "out"
+    )
+    assert found.code == 3
+    assert "assay: expected noisy labels, got none of 240 images; give them with --noisy FILE" in found.err
+    assert not (tmp_path / "out").exists()

@@ -1,3 +1,6 @@
+import os
+import tarfile
+
 import polars as pl
 import pytest
 
@@ -187,3 +190,51 @@ def test_the_only_column_that_can_hold_images_does(tmp_path, make_folder, write_
     for column in (None, "img"):
         data = read(path, trusted=trusted, path_column=column)
         assert words(data, data.trusted) == [None, "cat"]
+
+
+def test_the_trusted_file_may_have_a_column_of_its_own(make_folder, write_file):
+    """A copy of the noisy table with a column of what was found: that one holds the trusted labels."""
+    images = make_folder("1.png", "2.png")
+    noisy = write_file("n.csv", "file,label\n1.png,cat\n2.png,dog\n")
+    trusted = write_file("t.csv", "file,label,checked\n1.png,cat,dog\n")
+    data = read(images, noisy=noisy, trusted=trusted, trusted_label_column="checked")
+    assert words(data, data.trusted) == ["dog", None]
+    assert "t.csv: the labels are those of column 'checked'; not read: 'label'" in data.notes
+    both = {"noisy": noisy, "trusted": trusted, "label_column": "label"}
+    assert words(data, read(images, **both, trusted_label_column="checked").trusted) == ["dog", None]
+    assert "t.csv: the labels are those of column 'label'; not read: 'checked'" in read(images, **both).notes
+
+
+def test_a_trusted_column_that_is_not_there_is_refused(make_folder, write_file):
+    """Neither another column nor a file without columns takes its place, and the flag is named."""
+    images = make_folder("1.png", "2.png")
+    noisy = write_file("n.csv", "file,label\n1.png,cat\n2.png,dog\n")
+    for text in ("file,label\n1.png,cat\n", "cat\n"):
+        trusted = write_file("t.csv", text)
+        with pytest.raises(TableError, match=r"t\.csv: expected one label column \('checked'\), got none"):
+            read(images, noisy=noisy, trusted=trusted, trusted_label_column="checked")
+    trusted = write_file("t.csv", "file,gefunden\n1.png,cat\n")
+    with pytest.raises(TableError, match=r"name it with --trusted-label-col$"):
+        read(images, noisy=noisy, trusted=trusted)
+    with pytest.raises(TableError, match=r"name it with --label-col$"):
+        read_trusted(images, ReadOptions(trusted=trusted))
+
+
+def test_one_image_is_a_place_too(make_folder, write_file):
+    """A file that is an image is the only one of its listing, also one that cannot be read here."""
+    images = make_folder("1.png", "2.png")
+    alone = read_images(images / "2.png")
+    assert alone.names == ("2.png",)
+    assert alone.source.read(0) == (images / "2.png").read_bytes()
+    assert read_images(write_file("a.heic", b"\0\0\0\x18ftypheic" + bytes(20))).names == ("a.heic",)
+
+
+def test_what_begins_like_an_image_may_be_something_else(tmp_path, make_folder):
+    """A tar whose first name looks like a format is a tar, and a pipe is not waited for."""
+    images = make_folder("1.png", "2.png")
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        archive.add(images / "1.png", "P1 photos/1.png")
+    assert read_images(tmp_path / "a.tar").names == ("P1 photos/1.png",)
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(DataError, match=r"expected a zip or tar file, got .*pipe\.png', which is no file"):
+        read_images(tmp_path / "pipe.png")

@@ -115,7 +115,7 @@ def test_an_image_is_known_by_any_spelling_of_its_path(tmp_path):
 
 def test_a_spreadsheets_table_stays_as_it_is(tmp_path):
     """Its first lines, empty rows and empty cells too."""
-    text = b"sep=;\r\nfile;label\r\na.png;1;\r\n;;\r\nb.png;1;\r\n"
+    text = b"sep=;\r\nfile;label\r\na.png;1;\r\n;;\r\nb.png;1;\r\n;;\r\n\r\n"
     assert relabelled(tmp_path, "labels.csv", text) == text.replace(b"b.png;1", b"b.png;new")
 
 

@@ -159,3 +159,11 @@ def test_a_closed_pipe_is_left_to_the_caller(tmp_path):
     with pytest.raises(BrokenPipeError):
         write_bytes_atomic(Path(f"/proc/self/fd/{writer}"), b"x")
     os.close(writer)
+
+
+def test_a_folder_is_not_made_where_a_file_is(tmp_path):
+    """It is refused in words; one that is there already is left as it is."""
+    (tmp_path / "taken").touch()
+    with pytest.raises(UsageError, match=r"cannot write .*taken: .*; choose another place"):
+        make_folder(tmp_path / "taken")
+    make_folder(tmp_path)

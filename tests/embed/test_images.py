@@ -1,11 +1,14 @@
 import hashlib
+import re
+import shutil
 
 import numpy as np
 import pytest
 from pictures import saved
-from PIL import ImageOps
+from PIL import Image, ImageOps
 from small_datasets import dataset_of, drawn, noise
 
+from assay._errors import ResourceError
 from assay.data.dataset import Skipped
 from assay.data.images import decode
 from assay.data.resize import to_square
@@ -89,6 +92,122 @@ def test_bad_images_stay_rows(tmp_path):
         assert np.array_equal(features.views[0][[0, 2]], one_by_one(good[:2]))
         assert [row for row, content in enumerate(features.contents) if content is None] == [4, 5]
         assert features.computed == computed
+
+
+@pytest.mark.parametrize(
+    "files", [[], [BROKEN] * 6, [Skipped("missing")] * 6], ids=["none", "bad", "missing"]
+)
+def test_no_usable_image_is_no_error(tmp_path, files):
+    """An empty dataset, or one of bad images alone, gives zeros of the right shape and no cache."""
+    features = embed_images(dataset_of(files), TINY, tmp_path)
+    assert [view.shape for view in features.views] == [(len(files), TINY.width)] * 2
+    assert not any(view.any() for view in features.views)
+    assert len(features.skipped) == len(features.contents) == len(files)
+    assert features.computed == 0
+    assert not (tmp_path / "features").exists()
+
+
+def test_the_same_image_may_come_again(tmp_path):
+    """Repeated images, within a chunk and beyond it, have equal rows, cold and warm."""
+    a, b, c = drawn(3)
+    files = [a, b, a, a, c, b, a]
+    for _ in range(2):
+        features = embed_images(dataset_of(files), TINY, tmp_path)
+        assert np.array_equal(features.views[0], one_by_one(files))
+
+
+def test_remarks_survive_the_cache(tmp_path):
+    """What was remarked on an image when it was decoded is said again when it is not."""
+    plain = Image.new("RGB", (40, 40), "red")
+    files = [saved(noise(0)), saved(plain), saved(noise(1), "GIF", save_all=True, append_images=[noise(2)])]
+    cold, warm = (embed_images(dataset_of(files), TINY, tmp_path) for _ in range(2))
+    assert cold.flags == warm.flags == {1: ("low_information",), 2: ("animated",)}
+    assert (cold.computed, warm.computed) == (3, 0)
+
+
+def test_order_and_company_do_not_matter(tmp_path):
+    """The features of an image are the same in another order, and found in the cache whatever its name."""
+    files = drawn(9)
+    order = np.random.default_rng(0).permutation(9)
+    first = embed_images(dataset_of(files), TINY, tmp_path)
+    other = embed_images(dataset_of([files[row] for row in order]), TINY, tmp_path)
+    assert other.computed == 0
+    assert all(np.array_equal(a[order], b) for a, b in zip(first.views, other.views, strict=True))
+
+
+def test_new_images_among_known_ones_are_computed_with_their_chunk(tmp_path):
+    """Images that are added later cost their own chunks, no more."""
+    files = drawn(12)
+    embed_images(dataset_of(files[:6]), TINY, tmp_path)
+    features = embed_images(dataset_of(files), TINY, tmp_path)
+    assert features.computed == 8
+    assert np.array_equal(features.views[0], one_by_one(files))
+
+
+@pytest.mark.parametrize("view", ["plain", "mirror"])
+def test_a_damaged_row_is_computed_again(tmp_path, view):
+    """One flipped bit costs the chunk of its image, and changes no feature."""
+    files = drawn(10)
+    before = embed_images(dataset_of(files), TINY, tmp_path / "good")
+    embed_images(dataset_of(files), TINY, tmp_path / "bad")
+    damage_row(tmp_path / "bad", view, 5)
+    for computed in (4, 0):
+        healed = embed_images(dataset_of(files), TINY, tmp_path / "bad")
+        assert healed.computed == computed
+        assert all(np.array_equal(*pair) for pair in zip(before.views, healed.views, strict=True))
+
+
+def test_a_view_that_lacks_its_last_rows_is_completed(tmp_path):
+    """A run that was interrupted between the two views of a chunk is healed by the next."""
+    files = drawn(10)
+    before = embed_images(dataset_of(files), TINY, tmp_path / "good")
+    embed_images(dataset_of(files), TINY, tmp_path / "cut")
+    index = folder_of(tmp_path / "cut", "mirror") / "index"
+    index.write_bytes(index.read_bytes()[: 40 * 8])
+    healed = embed_images(dataset_of(files), TINY, tmp_path / "cut")
+    assert healed.computed == 2
+    assert all(np.array_equal(*pair) for pair in zip(before.views, healed.views, strict=True))
+
+
+def test_features_that_vanish_while_they_are_collected_are_missed(tmp_path):
+    """A cache that is emptied during the run is an error, not a row of zeros."""
+
+    def emptied(stage, done, total):
+        if done == total:
+            shutil.rmtree(folder_of(tmp_path, "mirror"))
+
+    message = re.escape(
+        f"{folder_of(tmp_path, 'mirror')}: the features of 5 images were stored and are gone or damaged; "
+        "if nothing else writes there, the disk is failing: name another cache with ASSAY_CACHE"
+    )
+    files = [*drawn(5), BROKEN]
+    with pytest.raises(ResourceError, match=f"^{message}$"):
+        embed_images(dataset_of(files), TINY, tmp_path, progress=emptied)
+
+
+def test_two_backbones_share_a_cache_without_meeting(tmp_path):
+    """Features are kept apart by what the backbone is."""
+    files, other = drawn(3), TinyBackbone(size=16)
+    embed_images(dataset_of(files), TINY, tmp_path)
+    features = embed_images(dataset_of(files), other, tmp_path)
+    assert features.computed == 3
+    assert features.views[0].shape == (3, other.width)
+
+
+def test_progress_is_told_after_each_chunk(tmp_path):
+    """The images done so far are told in order, those that were skipped or known included."""
+    told = []
+    dataset = dataset_of([*drawn(8), BROKEN, BROKEN])
+    for _ in range(2):
+        embed_images(dataset, TINY, tmp_path, progress=lambda *step: told.append(step))
+    assert told == [("embed", 4, 10), ("embed", 8, 10), ("embed", 10, 10)] * 2
+
+
+def test_time_is_told_by_stage(tmp_path):
+    """Both stages of a cold run take some time."""
+    features = embed_images(dataset_of(drawn(3)), TINY, tmp_path)
+    assert set(features.seconds) == {"decode", "embed"}
+    assert all(0 < seconds < 60 for seconds in features.seconds.values())
 
 
 def test_memory_does_not_grow_with_the_number_of_images(tmp_path, process):

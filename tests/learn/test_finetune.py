@@ -220,7 +220,7 @@ def test_nothing_is_left_to_chance_or_to_the_order_of_images(lesson, backbones):
 
 
 def test_the_front_stays_as_it_is(lesson, backbones):
-    """Stem, first three phases and layers that no feature needs do not learn; all others have a gradient."""
+    """Stem, first three stages and layers that no feature needs do not learn; all others have a gradient."""
     student = Student(deepcopy(backbones[32].network), _head(lesson, backbones[32])).train()
     names = {name for name, number in student.network.named_parameters() if not number.requires_grad}
     assert {name.rsplit(".", 1)[0] for name in names if "blocks" not in name} == {
@@ -239,7 +239,7 @@ def test_the_front_stays_as_it_is(lesson, backbones):
 
 
 def test_a_quick_front_is_the_front(lesson, backbones):
-    """Folded, it gives what the network's own phases give; the phases after it learn as before."""
+    """Folded, it gives what the network's own stages give; the stages after it learn as before."""
     student = Student(deepcopy(backbones[32].network), _head(lesson, backbones[32])).eval()
     pixels = to_pixels(backbones[32])(lesson.squares[:4].astype(np.float32))
     with torch.no_grad():

@@ -96,7 +96,7 @@ def test_calibration_is_absorbed(draw_layers):
     np.testing.assert_array_equal(layers.calibrated(1.0, np.zeros(3)).scores(X), layers.scores(X))
 
 
-def test_calibration_keeps_bend_and_rounding(draw_layers):
+def test_calibration_keeps_activation_and_rounding(draw_layers):
     """The calibrated head is as before, and what it rounds are the calibrated scores."""
     layers, X = replace(draw_layers(4, 6, 3), activation="relu"), np.random.default_rng(1).normal(size=(9, 4))
     smooth = layers.calibrated(1.3, np.array([0.5, -0.7, 0.2]))
@@ -150,7 +150,7 @@ def test_tensors_that_do_not_fit_are_refused(draw_layers, changes, message):
         Layers.from_tensors(tensors)
 
 
-def test_bend_and_rounding_are_given_beside_the_tensors(draw_layers):
+def test_activation_and_rounding_are_given_beside_the_tensors(draw_layers):
     """They are no tensors; without a word the activation is the GELU and nothing is rounded."""
     tensors = draw_layers(4, 6, 3).tensors()
     for given, wanted in (((), ("gelu", False)), (("relu", True), ("relu", True))):

@@ -109,7 +109,7 @@ ABSENT = object()
             "interpolation: expected sharp or bicubic or nearest, got 'lanczos'",
         ),
         (("assay", "interpolation"), ["nearest"], r"got others \(TypeError"),
-        (("pretrained_cfg", "interpolation"), ABSENT, r"got others \(KeyError: 'interpolation'\)"),
+        (("assay", "interpolation"), ABSENT, r"got others \(KeyError: 'interpolation'\)"),
         (("assay", "features"), "pooled", "features: expected stages or map, got 'pooled'"),
         (("assay", "features"), None, "features: expected stages or map, got None"),
         (("assay", "second_look_below"), 1.5, "second_look_below: expected from 0 to 1, got 1.5"),

@@ -3,13 +3,12 @@ import os
 
 import pytest
 
-from assay._errors import ModelError, UsageError
+from assay._errors import ModelError
 from assay.learn.package import (
     FILES,
     GRAPH,
     MANIFEST,
     find_folder,
-    make_folder,
     read_files,
     read_object,
     write_manifest,
@@ -137,12 +136,6 @@ def test_the_manifest_is_plain(package):
     manifest = json.loads((package / MANIFEST).read_text())
     assert manifest["schema"] == 1
     assert sorted(manifest["sha256"]) == sorted(FILES)
-
-
-def test_a_place_that_is_taken_is_refused(package):
-    """A folder cannot be made where a file is."""
-    with pytest.raises(UsageError, match=r"cannot write .*config\.json: .*; choose another place"):
-        make_folder(package / "config.json")
 
 
 def test_a_pipe_is_no_manifest(package, monkeypatch):

@@ -137,7 +137,7 @@ def test_a_model_without_a_graph_says_what_to_do(model, tmp_path):
     """A model folder of an assay before graphs is a model that must be made again."""
     replace(model, graph=b"").save(tmp_path / "model")
     message = (
-        r"^expected a model with model.onnx, which is what predicts, got one without: "
+        r"^expected a model with model.onnx, which is what predicts, got one without; "
         r"make it again with --overwrite$"
     )
     with pytest.raises(ModelError, match=message):

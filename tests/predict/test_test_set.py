@@ -77,7 +77,7 @@ def test_labels_without_a_usable_image_are_refused(model, new_images, labels_of)
     """If every labelled image is damaged there is nothing to measure, and it is said how they are."""
     options = labels_of("file,label\nempty.png,ash\ncut.png,birch\n")
     message = (
-        r"^expected images that have a label and can be used, got none: of 2 with a label 2 skipped: "
+        r"^expected images that have a label and can be used, got none among 2; 2 skipped: "
         r"1 (empty_file, 1 truncated|truncated, 1 empty_file)$"
     )
     with pytest.raises(DataError, match=message):

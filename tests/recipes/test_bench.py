@@ -13,7 +13,7 @@ N = 600
 
 
 def bench(truth: np.ndarray, given: np.ndarray) -> _Bench:
-    """400 trusted images, of which 40 are watched and 40 the audit's."""
+    """400 trusted images, of which 40 are watched and 40 spies."""
     trusted = np.where(np.arange(N) < 400, truth, UNKNOWN)
     features = Features((np.zeros((N, 1), dtype=np.float32),), (None,) * N, {}, {}, 0)
     fold_of = np.arange(N) % 5
@@ -24,12 +24,12 @@ def bench(truth: np.ndarray, given: np.ndarray) -> _Bench:
 
 
 def test_the_transition_comes_from_images_that_judge_nothing():
-    """Whatever the audit's and the watched images' pairs are."""
+    """Whatever the spies' and the watched images' pairs are."""
     rng = np.random.default_rng(0)
     truth = rng.integers(0, 4, N)
     given = np.where(rng.random(N) < 0.3, (truth + 1) % 4, truth)
     before = bench(truth, given)
-    for judges in (before.aside.audit, before.aside.watched):
+    for judges in (before.aside.spies, before.aside.watched):
         other = given.copy()
         other[judges] = (other[judges] + 2) % 4
         assert (bench(truth, other).transition == before.transition).all()

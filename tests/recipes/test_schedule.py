@@ -38,7 +38,7 @@ def test_without_a_limit_all_epochs_are_done():
 
 
 @pytest.mark.parametrize(
-    ("limit_s", "stages"),
+    ("limit_s", "phases"),
     [
         (380.0, PHASES),
         (379.0, (Phase(64, 2), Phase(96, 2))),
@@ -65,7 +65,7 @@ def test_few_images_are_seen_more_often():
 
 
 @pytest.mark.parametrize(
-    ("size", "stages"),
+    ("size", "phases"),
     [
         (None, PHASES),
         (96, PHASES),

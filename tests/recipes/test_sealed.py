@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,8 +13,9 @@ from assay._errors import LabelError, UsageError
 from assay._types import UNKNOWN
 from assay.data.arrange import PickedSource
 from assay.data.dataset import Dataset, Skipped
+from assay.data.folders import FolderSource
 from assay.data.read import read_dataset
-from assay.data.split import seal_holdout
+from assay.data.split import Split, seal_holdout
 from assay.embed.backbone import load_backbone
 from assay.embed.images import embed_images
 from assay.recipes import run
@@ -240,7 +242,7 @@ def small_classes(data, fit, holdout):
         (
             [0, 1, 1],
             [-1, -1, 0],
-            r"images that can be used, got none of 1 labels; 1 skipped: 1 outside_root \(.*--follow",
+            r"images that can be used, got none among 1; 1 skipped: 1 outside_root \(.*--follow",
         ),
     ],
     ids=["no noisy", "no pairs", "one class", "none usable"],
@@ -249,7 +251,7 @@ def test_labels_that_teach_nothing_are_refused_before_any_image_is_read(given, t
     """Each in words that say what is missing."""
     dataset = Dataset(
         names=("1.png", "2.png", "3.png"),
-        source=PickedSource(None, (None,) * 3),
+        source=PickedSource(FolderSource(Path(), ()), (None,) * 3),
         classes=("a", "b"),
         given=np.array(given),
         trusted=np.array(trusted),
@@ -257,14 +259,17 @@ def test_labels_that_teach_nothing_are_refused_before_any_image_is_read(given, t
     )
     fit = np.flatnonzero((dataset.trusted != UNKNOWN) & dataset.usable)
     with pytest.raises(LabelError, match=message):
-        check_learnable(dataset, fit)
+        check_learnable(dataset, Split(fit, np.array([], dtype=np.int64)))
 
 
-def test_a_run_without_noisy_labels_ends_before_it_begins(assay, own_data, tmp_path):
-    """A file that was forgotten is asked for, and nothing is written."""
-    found = assay(
-        "run", own_data.images, "--trusted", own_data.folder / "trusted.csv", "-o", tmp_path / "out"
+def test_what_was_decided_is_learned_from_too():
+    """Trusted labels of one class and decisions on another are two."""
+    dataset = Dataset(
+        names=("1.png", "2.png", "3.png"),
+        source=PickedSource(FolderSource(Path(), ()), (None,) * 3),
+        classes=("a", "b"),
+        given=np.array([0, 1, 1]),
+        trusted=np.array([1, 1, UNKNOWN]),
+        decided={2: 0},
     )
-    assert found.code == 3
-    assert "assay: expected noisy labels, got none of 240 images; give them with --noisy FILE" in found.err
-    assert not (tmp_path / "out").exists()
+    check_learnable(dataset, Split(np.array([0, 1]), np.array([], dtype=np.int64)))

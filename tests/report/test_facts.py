@@ -1,9 +1,6 @@
 """Facts beside those of a plain run: a comparison, an audit, noise with a structure, many classes."""
 
-import inspect
 import json
-import re
-import sys
 
 import numpy as np
 import pytest
@@ -15,13 +12,11 @@ from assay.estimate import describe, estimate_noise
 from assay.estimate.intervals import share_interval
 from assay.fix.findings import KINDS
 from assay.measure import mcnemar
-from assay.recipes import job
 from assay.recipes.auditing import run_digests
 from assay.recipes.record import SCHEMA
 from assay.report.confusion import draw_confusion
 from assay.report.facts import MOST_CLASSES, to_json
 from assay.report.noise_facts import noise_facts
-from assay.report.run_facts import STAGES
 from assay.report.write import write_report
 
 NAMES = ("ash", "birch", "cedar")
@@ -292,15 +287,3 @@ def test_few_classes_keep_their_matrices():
     """Up to fifty, report.json has everything."""
     facts = {"classes": ["a"] * MOST_CLASSES, "noise": {"transition": [[1.0]]}}
     assert to_json(facts) is facts
-
-
-def test_every_stage_of_a_run_has_its_words():
-    """What a run times is told in words, in the order of the work."""
-    timed = re.findall(
-        r'watch\.stage\("([^"]+)"\)',
-        inspect.getsource(sys.modules["assay.recipes.run"]) + inspect.getsource(job),
-    )
-    assert len(timed) > 8
-    assert {*timed} == STAGES.keys()
-    order = [*STAGES]
-    assert order.index("learn") < order.index("fine-tune") < order.index("measure") < order.index("write")

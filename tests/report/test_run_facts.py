@@ -46,7 +46,7 @@ def test_all_that_were_not_held_out_taught(own_run):
 
 
 def test_who_judged_did_not_teach(own_run, trusted_rows):
-    """What a fine-tuned model is judged by, watched or as the audit, did not teach its trusted label."""
+    """What a fine-tuned model is judged by, watched or a spy, did not teach its trusted label."""
     trusted_rows(*[{"reason": "watched"}] * 5)
     file = own_run / "evaluation.json"
     found = json.loads(file.read_text())
@@ -76,3 +76,15 @@ def test_given_labels_are_counted_against_all_that_were_not_held_out(own_run):
     facts = json.loads(write_report(own_run).facts.read_text())
     assert facts["confusions"][0]["source"] == "trusted images that were not held out"
     assert facts["confusions"][0]["n"] == 48
+
+
+def test_every_stage_of_a_run_has_its_words():
+    """What a run times is told in words, in the order of the work."""
+    timed = re.findall(
+        r'watch\.stage\("([^"]+)"\)',
+        inspect.getsource(sys.modules["assay.recipes.run"]) + inspect.getsource(job),
+    )
+    assert len(timed) > 8
+    assert {*timed} == STAGES.keys()
+    order = [*STAGES]
+    assert order.index("learn") < order.index("fine-tune") < order.index("measure") < order.index("write")

@@ -1,11 +1,10 @@
 import sys
 
 import matplotlib as mpl
-import numpy as np
 import pytest
 
 from assay._errors import MissingExtraError
-from assay.report.svg import percent, printable, short, svg
+from assay.report.svg import printable, short, svg
 
 
 def draw(figure):
@@ -81,8 +80,3 @@ def test_what_xml_cannot_hold_is_replaced(seen):
 def test_a_long_label_is_cut(text, line):
     """A label keeps sixteen signs, the last of them an ellipsis if there were more."""
     assert short(text) == line
-
-
-def test_a_share_is_written_in_percent():
-    """Shares are written as people write them."""
-    assert percent(np.float64(0.3956)) == "39.6 %"

@@ -91,7 +91,10 @@ def audit_command(
     out: Annotated[
         Path | None,
         flags.flag(
-            "--out", "-o", metavar="FOLDER", help="For audit.csv and audit.json; by default the run's folder."
+            "--out",
+            "-o",
+            metavar="FOLDER",
+            help="For audit.csv, audit.json, audit_skipped.csv; default: the run's.",
         ),
     ] = None,
     strict: flags.Strict = False,

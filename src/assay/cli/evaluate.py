@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from assay.cli import flags, lineup
 from assay.cli.console import percent, percent_range, progress_bar, say, show
 from assay.cli.endings import SKIPPED
+from assay.cli.values import class_pairs
 
 if TYPE_CHECKING:
     from assay.measure import Evaluation
@@ -44,7 +45,7 @@ def evaluate_command(
         trusted=labels,
         path_column=path_col,
         label_column=label_col,
-        class_map=flags.class_pairs(class_map),
+        class_map=class_pairs(class_map),
         normalize_labels=normalize_labels,
         follow_symlinks=follow_symlinks,
     )

@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from assay._errors import UsageError
+from assay.cli.values import class_pairs, seconds_of
 
 if TYPE_CHECKING:
     from assay.data.dataset import ReadOptions
     from assay.recipes.options import RunOptions
-
-UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
 def flag(name: str, *more: str, help: str, metavar: str | None = None, **limits: Any) -> Any:  # noqa: A002  # typer's word
@@ -30,7 +29,7 @@ def flag(name: str, *more: str, help: str, metavar: str | None = None, **limits:
 
 
 Images = Annotated[
-    Path, typer.Argument(metavar="IMAGES", help="A folder, zip, tar or Parquet file of images.")
+    Path, typer.Argument(metavar="IMAGES", help="A folder, zip, tar or Parquet file of images, or an image.")
 ]
 ModelPlace = Annotated[
     Path,
@@ -163,19 +162,6 @@ class LabelFlags:
         return ReadOptions(**(named | {"class_map": class_pairs(self.class_map)}))
 
 
-def class_pairs(texts: list[str] | None) -> dict[str, str]:
-    """``FROM=TO`` as one to the other.
-
-    Raises
-    ------
-    UsageError : no ``=``
-    """
-    for text in texts or ():
-        if "=" not in text:
-            raise UsageError(f"--class-map: expected FROM=TO, got {text!r}")
-    return dict(text.split("=", 1) for text in texts or ())
-
-
 @dataclass(frozen=True)
 class TrainingFlags:
     """How to learn and how to measure."""
@@ -255,23 +241,6 @@ class TrainingFlags:
 
         limit = None if self.time_limit is None else seconds_of(self.time_limit)
         return vars(self) | {"cache": self.cache or default_cache(), "time_limit": limit}
-
-
-def seconds_of(words: str) -> float:
-    """``20m`` as 1200.0; a bare number is seconds.
-
-    Raises
-    ------
-    UsageError : no time
-    """
-    number, unit = (words[:-1], words[-1]) if words[-1:] in UNITS else (words, "s")
-    try:
-        seconds = float(number) * UNITS[unit]
-    except ValueError:
-        raise UsageError(f"--time-limit: expected a time such as 90s, 20m or 1.5h, got {words!r}") from None
-    if not 0 < seconds < float("inf"):
-        raise UsageError(f"--time-limit: expected more than nothing, got {words!r}")
-    return seconds
 
 
 def with_flags(command: Callable[..., int]) -> Callable[..., int]:

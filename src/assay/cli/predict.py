@@ -127,7 +127,7 @@ def predict_command(
         Path,
         typer.Argument(
             metavar="IMAGES",
-            help="A folder, zip, tar or Parquet file of images; or -: paths on stdin, one a line.",
+            help="A folder, zip, tar or Parquet file of images, or an image; -: paths on stdin, one a line.",
         ),
     ],
     place: PlaceFlags,

@@ -30,11 +30,11 @@ ADVICE = {"outside_root": " (links that leave the folder: --follow-symlinks)"}
 """What to do about a reason to skip images, where a flag helps."""
 
 
-def counted_reasons(reasons: Iterable[str]) -> str:
-    """How many images cannot be used, and why: ``300 skipped: 298 outside_root (…), 2 truncated``."""
+def and_skipped(reasons: Iterable[str]) -> str:
+    """The end of a message: ``; 300 skipped: 298 outside_root (…), 2 truncated``; empty if none was."""
     found = Counter(reasons).most_common()
     words = ", ".join(f"{n:,} {reason}{ADVICE.get(reason, '')}" for reason, n in found)
-    return f"{sum(n for _, n in found):,} skipped{': ' if words else ''}{words}"
+    return f"; {sum(n for _, n in found):,} skipped: {words}" if found else ""
 
 
 @runtime_checkable

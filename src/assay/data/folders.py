@@ -14,6 +14,9 @@ from assay.data.formats import IMAGE_EXTENSIONS, SNIFF_BYTES, allowed_format, ex
 from assay.data.images import Limits
 from assay.data.paths import check_entry, open_regular, peek_regular, resolve_below
 
+TAR_MARK = slice(257, 262)
+"""Where a tar says that it is one."""
+
 
 @runtime_checkable
 class HasFolders(Protocol):
@@ -69,13 +72,16 @@ def scan_folder(root: Path, *, follow_symlinks: bool = False) -> Listing:
 
 def one_image(file: Path) -> Listing | None:
     """An image as the only one of its place; None if the first bytes are not those of an image."""
+    if not file.is_file():  # a pipe would be waited for
+        return None
     try:
         with file.open("rb") as opened:
             head = opened.read(SNIFF_BYTES)
     except OSError:
         return None
-    # An archive may begin with a picture.
-    if not (allowed_format(head) or foreign_format(head)) or zipfile.is_zipfile(file):
+    # A zip may begin with a picture, a tar with a name that looks like one.
+    is_archive = head[TAR_MARK] == b"ustar" or zipfile.is_zipfile(file)
+    if is_archive or not (allowed_format(head) or foreign_format(head)):
         return None
     return Listing((file.name,), FolderSource(file.parent, (file.name,), follow_symlinks=True))
 

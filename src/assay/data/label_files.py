@@ -125,7 +125,8 @@ def unread_columns(table: Table, path_column: str | None, label_column: str | No
     """Which column the labels were read from, where others might hold them too; else empty."""
     columns = table.columns or ()
     labels, paths = _label_places(columns, label_column), path_columns(columns, path_column)
-    unread = [shown(name) for place, name in enumerate(columns) if place not in (*labels, *paths)]
+    others = (name for place, name in enumerate(columns) if place not in (*labels, *paths))
+    unread = [shown(name) for name in others if name.strip()]
     if not (labels and unread):
         return ""
     more = f" and {len(unread) - SHOWN:,} more" if len(unread) > SHOWN else ""

@@ -53,7 +53,7 @@ class _Found:
 
 
 def read_images(images: Path, *, path_column: str | None = None, follow_symlinks: bool = False) -> Dataset:
-    """The images of a folder, a zip, a tar or a Parquet file, without labels and without classes.
+    """The images of a folder, a zip, a tar or a Parquet file, or one, without labels and without classes.
 
     Parameters
     ----------
@@ -185,7 +185,7 @@ def _trusted(images: Path, options: ReadOptions, *, alone: bool) -> _Found:
 def _named(file: Path, images: Path, options: ReadOptions, *, flag: str = "--label-col") -> _Found:
     """The labels of a file; of the Parquet file that holds the images, row by row."""
     if is_parquet(images) and file.resolve() == images.resolve():
-        return _by_row(read_any_table(file), options)
+        return _by_row(read_any_table(file), options, flag)
     table = read_any_table(file, path_column=options.path_column, label_column=options.label_column)
     columns = table.columns or ()
     # One flag serves two files: the label column of one may have a known name.
@@ -230,8 +230,8 @@ def _inside_parquet(table: Table, options: ReadOptions) -> _Found:
     return _by_row(table, options)
 
 
-def _by_row(table: Table, options: ReadOptions) -> _Found:
-    labels = pick_labels(table, options.label_column)
+def _by_row(table: Table, options: ReadOptions, flag: str = "--label-col") -> _Found:
+    labels = pick_labels(table, options.label_column, flag)
     file = LabelFile(table.path, labels, None, table.line_numbers, table.unit)
     return _Found(file, paired=True, has_column=options.label_column is not None)
 

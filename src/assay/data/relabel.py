@@ -6,6 +6,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 
 from assay._errors import UsageError
@@ -91,11 +92,12 @@ def _replace_cells(lines: list[str], table: Table, new: Mapping[int, str], place
     delimiter, numbers = table.delimiter, table.line_numbers
     for row, label in new.items():
         first = numbers[row] - 1
-        last = numbers[row + 1] - 1 if row + 1 < len(numbers) else len(lines)
-        record = "".join(lines[first:last])
-        end = record[len(record.rstrip("\r\n")) :]
-        # A record may have quoted line breaks; blank lines after it stay with it.
-        cells = next(csv.reader(io.StringIO(record, newline=""), delimiter=delimiter), [""]) or [""]
+        # A record may have quoted line breaks.
+        reader = csv.reader(islice(lines, first, None), delimiter=delimiter)
+        cells = next(reader, [""]) or [""]
+        last = first + max(reader.line_num, 1)
+        written = "".join(lines[first:last])
+        end = written[len(written.rstrip("\r\n")) :]
         cells[place] = label
         lines[first:last] = [_record(cells, delimiter) + end, *[""] * (last - first - 1)]
 

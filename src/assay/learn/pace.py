@@ -25,6 +25,10 @@ class Pace:
     learn_ms: float
     look_ms: float
 
+    def to_json(self) -> dict[str, float]:
+        """The same by what is done."""
+        return {"learn": self.learn_ms, "look": self.look_ms}
+
 
 def measure_pace(backbone: TimmBackbone, squares: Batch, n_classes: int, tuning: Tuning) -> Pace:
     """Learn and look for a moment, and forget it.

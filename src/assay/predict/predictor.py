@@ -1,4 +1,4 @@
-"""read_model: a trained model that answers for arrays, pictures, files and places, one or many."""
+"""load_model: a trained model that answers for arrays, pictures, files and places, one or many."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -92,7 +92,7 @@ class Predictor:
         return self.runtime.see(picture if isinstance(picture, bytes) else read_named(Path(picture)))
 
 
-def read_model(path: Path | str | Model, *, threads: int | None = None) -> Predictor:
+def load_model(path: Path | str | Model, *, threads: int | None = None) -> Predictor:
     """The model of a run folder, a model folder or a file of ``assay export``, ready to predict.
 
     Parameters

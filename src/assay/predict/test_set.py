@@ -8,7 +8,7 @@ import numpy as np
 
 from assay._errors import DataError, LabelError
 from assay._types import UNKNOWN, Labels, Progress, silent
-from assay.data.dataset import Dataset, ReadOptions, counted_reasons
+from assay.data.dataset import Dataset, ReadOptions, and_skipped
 from assay.data.read import read_trusted
 from assay.data.spelling import closest, plain_form
 from assay.data.tables import shown
@@ -71,8 +71,8 @@ def check_measurable(truth: Labels, statuses: Sequence[str]) -> None:
     labelled = [status for status, label in zip(statuses, truth.tolist(), strict=True) if label != UNKNOWN]
     if "ok" not in labelled:
         raise DataError(
-            f"expected images that have a label and can be used, got none: of {len(labelled):,} with a label "
-            f"{counted_reasons(labelled)}"
+            f"expected images that have a label and can be used, got none among {len(labelled):,}"
+            f"{and_skipped(labelled)}"
         )
 
 

@@ -92,7 +92,7 @@ def audit_dataset(
 
 
 def write_audit(audited: Audited, folder: Path) -> None:
-    """Write audit.csv, a row a finding, and audit.json; of images alone skipped.csv too, which a run has."""
+    """Write audit.csv, a row a finding, and audit.json; of images alone audit_skipped.csv too."""
     rows = list(findings(audited.found, audited.dataset.names))
     columns: list[Column] = [
         [row.name for row in rows],
@@ -103,4 +103,4 @@ def write_audit(audited: Audited, folder: Path) -> None:
     write_rows(folder / "audit.csv", COLUMNS, columns)
     write_json(folder / "audit.json", audited.to_json())
     if audited.run is None:
-        write_rows(folder / "skipped.csv", SKIPPED_COLUMNS, skipped_columns(audited.dataset))
+        write_rows(folder / "audit_skipped.csv", SKIPPED_COLUMNS, skipped_columns(audited.dataset))

@@ -155,9 +155,9 @@ def _refined(
     from assay.recipes.refine_run import RunContext, refine_run  # with torch, which fast does without
 
     spent = sum(job.watch.seconds.values())
-    place = RunContext(job.folder, job.options, job.say, job.progress, spent)
+    context = RunContext(job.folder, job.options, job.say, job.progress, spent)
     with job.watch.stage("fine-tune"):
-        refined = refine_run(place, record, dataset, sealed, learned)
+        refined = refine_run(context, record, dataset, sealed, learned)
     if refined:
         return refined.learned, refined.backbone
     return _exactly(job, dataset, learned, backbone), backbone

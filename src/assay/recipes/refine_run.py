@@ -166,7 +166,7 @@ def _planned(
             "network": network.name,
             "stages": schedules[network.role].to_json(),
             "seconds_expected": round(schedules[network.role].seconds),
-            "milliseconds": {str(size): vars(one) for size, one in paced[network.role].items()},
+            "milliseconds": {str(size): one.to_json() for size, one in paced[network.role].items()},
         }
         for network in networks
     }

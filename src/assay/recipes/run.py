@@ -107,7 +107,7 @@ def _ask(
     for note in dataset.notes:
         say(note)
     split = options.split(dataset)
-    check_learnable(dataset, split.fit)
+    check_learnable(dataset, split)
     if options.effort != "fast":
         check_enough(len(split.fit))
     settings, data = options.settings(), data_facts(dataset)

@@ -8,7 +8,7 @@ from jaxtyping import Int
 from assay._errors import LabelError, UsageError
 from assay._types import UNKNOWN, Labels, Mask
 from assay.data.contents import check_conflicting_trusted
-from assay.data.dataset import Dataset, counted_reasons
+from assay.data.dataset import Dataset, and_skipped
 from assay.data.split import Split, folds
 from assay.data.tables import shown
 from assay.embed.images import Features
@@ -40,12 +40,8 @@ class Sealed:
         return np.setdiff1d(self.holdout, self.leaked)
 
 
-def check_learnable(dataset: Dataset, fit: Int[np.ndarray, "F"]) -> None:
+def check_learnable(dataset: Dataset, split: Split) -> None:
     """Refuse labels from which nothing can be learned, before any image is read.
-
-    Parameters
-    ----------
-    fit : trusted rows that may be learned from
 
     Raises
     ------
@@ -57,12 +53,13 @@ def check_learnable(dataset: Dataset, fit: Int[np.ndarray, "F"]) -> None:
             f"expected noisy labels, got none of {len(dataset):,} images; give them with --noisy FILE, or "
             "sort the images into a folder for each class, with none beside these folders"
         )
+    fit, decided = split.fit, np.array([*dataset.decided], dtype=np.int64)
     if not len(fit):
         trusted = np.flatnonzero(dataset.trusted != UNKNOWN).tolist()
         unusable = [dataset.skipped[row].reason for row in trusted if row in dataset.skipped]
         raise LabelError(
-            f"expected trusted labels of images that can be used, got none of {len(trusted):,} labels; "
-            f"{counted_reasons(unusable)}"
+            f"expected trusted labels of images that can be used, got none among {len(trusted):,}"
+            f"{and_skipped(unusable)}"
         )
     if (dataset.given[fit] == UNKNOWN).all():
         raise LabelError(
@@ -70,7 +67,9 @@ def check_learnable(dataset: Dataset, fit: Int[np.ndarray, "F"]) -> None:
             "ones that may be learned from: check 200 to 500 of the images with noisy labels, picked at "
             "random, and give their labels as trusted"
         )
-    classes = np.unique(dataset.trusted[fit])
+    # What was decided in a review teaches too.
+    taught = np.setdiff1d(np.union1d(fit, decided[dataset.usable[decided]]), split.holdout)
+    classes = np.setdiff1d(dataset.known[taught], [UNKNOWN])
     if len(classes) < 2:
         raise LabelError(
             f"expected trusted labels of two classes or more besides the holdout's, got "
@@ -103,8 +102,8 @@ def close_seal(
     fit_rows, holdout = np.flatnonzero(usable & ~held), split.holdout[usable[split.holdout]]
     if len(fit_rows) < options.folds:
         raise UsageError(
-            f"expected at least {options.folds} usable images to learn from, got {len(fit_rows)}; "
-            f"{counted_reasons(why.reason for why in dataset.skipped.values())}"
+            f"expected at least {options.folds} usable images to learn from, got {len(fit_rows)}"
+            f"{and_skipped(why.reason for why in dataset.skipped.values())}"
         )
     trusted, fold_of = np.where(usable & ~held, dataset.trusted, UNKNOWN), np.full(len(dataset), UNKNOWN)
     mirrored = None
