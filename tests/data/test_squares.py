@@ -2,11 +2,18 @@
 
 import numpy as np
 import pytest
+from new_images import draw_new_images
 
 from assay.data.images import decode
 from assay.data.read import read_images
 from assay.data.resize import to_square
 from assay.data.squares import read_squares, spread
+
+
+@pytest.fixture
+def new_images(tmp_path):
+    """Seven images and four files that are none."""
+    return draw_new_images(tmp_path / "new")
 
 
 @pytest.mark.parametrize("interpolation", ["bicubic", "nearest"])

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from assay._errors import ResourceError, UsageError
-from assay.data.write import write_bytes_atomic, write_json, write_text_atomic
+from assay.data.write import make_folder, write_bytes_atomic, write_json, write_text_atomic
 
 
 def names_in(folder):

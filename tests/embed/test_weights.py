@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from assay._errors import MissingExtraError, ModelError, UsageError
+from assay.data.digests import file_digest
 
 torch = pytest.importorskip("torch", reason="needs the train extra")
 pytest.importorskip("timm", reason="needs the train extra")
@@ -16,7 +17,7 @@ from safetensors.torch import load_file, save_file  # noqa: E402  # after torch 
 
 from assay.embed import packaged  # noqa: E402  # the same
 from assay.embed.packaged import PACKAGED, PackagedWeights, read_packaged  # noqa: E402  # the same
-from assay.embed.weights import file_digest, find_weights, tensors_digest  # noqa: E402  # the same
+from assay.embed.weights import find_weights, tensors_digest  # noqa: E402  # the same
 
 pytestmark = pytest.mark.train
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from browser import TOKEN, Browser, Echo
-from PIL import Image
+from new_images import draw_new_images
 from small_runs import CLASSES, draw_image
 
 from assay.embed.tiny import TinyBackbone
@@ -57,18 +57,7 @@ def conv_model(conv_images) -> Model:
 @pytest.fixture
 def new_images(tmp_path):
     """Six good images in an order of their own, then one of one colour, and four that are none."""
-    folder = tmp_path / "new"
-    folder.mkdir()
-    generator = np.random.default_rng(2)
-    for row, label in enumerate((2, 0, 1, 1, 0, 2)):
-        Image.fromarray(draw_image(label, generator)).save(folder / f"{row + 5}.png")
-    Image.new("RGB", (32, 32), (77, 77, 77)).save(folder / "100.png")
-    (folder / "empty.png").write_bytes(b"")
-    (folder / "page.jpg").write_text("<html>")
-    whole = (folder / "5.png").read_bytes()
-    (folder / "cut.png").write_bytes(whole[: len(whole) // 2])
-    (folder / "gone.png").symlink_to(folder / "nowhere.png")
-    return folder
+    return draw_new_images(tmp_path / "new")
 
 
 NAMES = [f"{row}.png" for row in range(5, 11)] + ["100.png", "cut.png", "empty.png", "gone.png", "page.jpg"]

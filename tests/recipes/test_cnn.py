@@ -76,11 +76,11 @@ def test_the_settings_are_the_notebooks(task):
 def test_cnn_1_learns_noisy_labels_of_all_that_is_not_held_out(one, task):
     """Trusted labels change nothing; each epoch is in the history; the facts say what was computed."""
     assert [(epoch.stage, epoch.epoch) for epoch in one.history] == [("noisy", n) for n in range(1, 11)]
-    assert one.facts["features_computed"] == 240
+    assert one.model.facts["features_computed"] == 240
     assert {"embed", "train", "export"} <= one.seconds.keys()
     blind = cnn_1(replace(task, dataset=replace(task.dataset, trusted=np.full(240, UNKNOWN))))
     assert blind.model.head.weights[0].tobytes() == one.model.head.weights[0].tobytes()
-    assert blind.facts["features_computed"] == 0
+    assert blind.model.facts["features_computed"] == 0
 
 
 def test_the_model_is_the_network_that_was_trained(two, networks, task, small_data):
@@ -98,8 +98,8 @@ def test_cnn_2_keeps_the_labels_it_agrees_with(two, task):
     """First the trusted labels, then those and the agreed ones; how many is said."""
     assert [epoch.stage for epoch in two.history] == ["trusted"] * 10 + ["trusted and kept"] * 10
     noisy = (task.dataset.trusted == UNKNOWN) & ~task.held
-    assert two.facts["kept_of"] == noisy.sum() == 240 - 120
-    assert 0 < two.facts["kept"] < two.facts["kept_of"]
+    assert two.model.facts["kept_of"] == noisy.sum() == 240 - 120
+    assert 0 < two.model.facts["kept"] < two.model.facts["kept_of"]
 
 
 def test_it_learns_what_is_drawn(two, task, small_data):
@@ -115,7 +115,7 @@ def test_as_published_scores_are_rounded(two, task, small_data):
     assert published.model.head.rounded
     assert not two.model.head.rounded
     assert not cnn_1(replace(task, published=True)).model.head.rounded
-    assert published.facts["published"]
+    assert published.model.facts["published"]
     said = load_runtime(published.model).probabilities(squares_of(small_data))
     logs = np.log(said[:, 0]) - np.log(said[:, 1])
     assert logs == pytest.approx(np.round(logs), abs=1e-3)

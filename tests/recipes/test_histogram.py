@@ -64,7 +64,7 @@ def test_only_chosen_rows_with_a_label_are_learned_from(dataset, tmp_path):
     given[100:] = (given[100:] + 1) % 3
     other = train_histogram(replace(dataset, given=given), learn, tmp_path).model
     assert all((a == b).all() for a, b in zip(one.head.weights, other.head.weights, strict=True))
-    assert one.facts["rows"] == 90
+    assert one.model.facts["rows"] == 90
     assert (one.architecture, one.size, one.labels) == ("histogram", 32, dataset.classes)
 
 
@@ -85,7 +85,7 @@ def test_the_recipe_is_the_runs_baseline(task):
     trained = histogram(task)
     same = train_histogram(task.dataset, ~task.held, task.options.cache).model
     assert all((a == b).all() for a, b in zip(trained.model.head.weights, same.head.weights, strict=True))
-    assert (trained.history, trained.facts["rows"]) == ((), 200)
+    assert (trained.history, trained.model.facts["rows"]) == ((), 200)
 
 
 def test_as_published_it_is_scikit_learns_default_on_counts(task, small_data):
@@ -99,14 +99,14 @@ def test_as_published_it_is_scikit_learns_default_on_counts(task, small_data):
     assert load_runtime(trained.model).probabilities(squares) == pytest.approx(
         simple.predict_proba(counts), abs=1e-4
     )
-    assert (trained.facts["rows"], trained.facts["saw_holdout"]) == (240, True)
-    assert trained.facts["converged"] == bool((simple.n_iter_ < 100).all())
+    assert (trained.model.facts["rows"], trained.model.facts["saw_holdout"]) == (240, True)
+    assert trained.model.facts["converged"] == bool((simple.n_iter_ < 100).all())
 
 
 def test_the_strength_may_be_searched(task):
     """The best C of the grid is learned with."""
     trained = histogram(replace(task, search=True, folder=task.options.cache / "models"))
-    best = trained.facts["search"]["best"]["logisticregression__C"]
+    best = trained.model.facts["search"]["best"]["logisticregression__C"]
     rows = np.flatnonzero(task.dataset.given != UNKNOWN)
     features = HistogramBackbone().embed(squares_of_rows(task, rows)).astype(np.float16)
     expected = fit_logistic(features, task.dataset.given[rows], 3, C=best)

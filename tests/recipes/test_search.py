@@ -93,7 +93,7 @@ def test_a_cnn_learns_with_what_was_found(task, monkeypatch):
     """The best combination is used, and the facts say so."""
     monkeypatch.setattr(cnn, "GRID", {"epochs": [10, 2], "build__dense": [64]})
     trained = cnn_1(task)
-    found = trained.facts["search"]
+    found = trained.model.facts["search"]
     assert len(trained.history) == found["best"]["epochs"]
     assert found["notebook"] == {"build__dense": 64, "epochs": 10}
     assert trained.seconds["search"] > 0
@@ -107,7 +107,7 @@ def test_a_head_is_searched_by_its_layers(task, monkeypatch):
     trained = model_1(task)
     rows = list(csv.DictReader((task.folder / "search.csv").read_text().splitlines()))
     assert [row["build__hidden"] for row in rows] == ["(1024, 512, 128)", "(16, 8, 4)"]
-    assert trained.facts["search"]["combinations"] == 2
+    assert trained.model.facts["search"]["combinations"] == 2
 
 
 @pytest.mark.parametrize("grid", [cnn.GRID, transfer.GRID])

@@ -52,22 +52,26 @@ def test_the_settings_are_the_notebooks(task):
 def test_model_1_learns_noisy_labels(one, task):
     """Trusted labels change nothing, and the features are computed once."""
     assert [epoch.stage for epoch in one.history] == ["noisy"] * 6
-    assert one.facts["features_computed"] == 240
+    assert one.model.facts["features_computed"] == 240
     blind = model_1(replace(task, dataset=replace(task.dataset, trusted=np.full(240, UNKNOWN))))
     assert blind.model.head.weights[0].tobytes() == one.model.head.weights[0].tobytes()
-    assert blind.facts["features_computed"] == 0
+    assert blind.model.facts["features_computed"] == 0
 
 
 def test_the_backbone_is_named(one):
     """Its name, size and where its weights came from."""
-    assert (one.facts["backbone"], one.facts["size"], one.facts["weights"]) == ("tiny", 32, "built in")
+    assert (one.model.facts["backbone"], one.model.facts["size"], one.model.facts["weights"]) == (
+        "tiny",
+        32,
+        "built in",
+    )
     assert one.model.architecture == "tiny"
 
 
 def test_model_2_keeps_the_labels_it_agrees_with(two, task):
     """First the trusted labels, then those and the agreed ones; how many is said."""
     assert [epoch.stage for epoch in two.history] == ["trusted"] * 6 + ["trusted and kept"] * 6
-    assert 0 < two.facts["kept"] < two.facts["kept_of"] == 120
+    assert 0 < two.model.facts["kept"] < two.model.facts["kept_of"] == 120
 
 
 def test_the_graph_says_what_the_head_says(two, task, small_data):
@@ -132,7 +136,7 @@ def test_a_pretrained_network_works_both_ways(small_data, tmp_path, published):
     """With the packaged weights the saved graph predicts, and what was chosen is in the model."""
     trained = model_2(small_task(small_data, tmp_path, size=32, published=published))
     model = trained.model
-    assert trained.facts["weights"] == "package"
+    assert trained.model.facts["weights"] == "package"
     assert (model.features, model.interpolation) == (
         ("map", "nearest") if published else ("stages", "bicubic")
     )

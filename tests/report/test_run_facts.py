@@ -1,14 +1,19 @@
 """Which trusted images taught, and which judged."""
 
 import csv
+import inspect
 import json
+import re
+import sys
 
 import pytest
 from report_pages import Page
 
 from assay.data.write import write_json
 from assay.data.write_rows import write_rows
+from assay.recipes import job
 from assay.recipes.outputs import LABEL_COLUMNS
+from assay.report.run_facts import STAGES
 from assay.report.write import write_report
 
 

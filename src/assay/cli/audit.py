@@ -90,12 +90,7 @@ def audit_command(
     ] = None,
     out: Annotated[
         Path | None,
-        flags.flag(
-            "--out",
-            "-o",
-            metavar="FOLDER",
-            help="For audit.csv, audit.json, audit_skipped.csv; default: the run's.",
-        ),
+        flags.flag("--out", "-o", metavar="FOLDER", help="For the files; by default the run's folder."),
     ] = None,
     strict: flags.Strict = False,
     as_json: flags.Json = False,

@@ -1,6 +1,7 @@
 """assay evaluate: a model on labelled images that it never saw."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +11,7 @@ from assay.cli.endings import SKIPPED
 from assay.cli.values import class_pairs
 
 if TYPE_CHECKING:
+    from assay.data.dataset import ReadOptions
     from assay.measure import Evaluation
 
 EXAMPLES = (
@@ -18,19 +20,39 @@ EXAMPLES = (
 )
 
 
+@dataclass(frozen=True)
+class TestFlags:
+    """What the labels are and how to read them."""
+
+    labels: Annotated[
+        Path,
+        flags.flag("--labels", metavar="FILE", help="True labels, in any form that run's --trusted takes."),
+    ]
+    path_col: flags.PathColumn = None
+    label_col: flags.LabelColumn = None
+    class_map: flags.ClassMap = None
+    normalize_labels: flags.NormalizeLabels = False
+    follow_symlinks: flags.FollowSymlinks = False
+
+    def options(self) -> "ReadOptions":
+        """The same for ``data``."""
+        from assay.data.dataset import ReadOptions
+
+        return ReadOptions(
+            trusted=self.labels,
+            path_column=self.path_col,
+            label_column=self.label_col,
+            class_map=class_pairs(self.class_map),
+            normalize_labels=self.normalize_labels,
+            follow_symlinks=self.follow_symlinks,
+        )
+
+
 @flags.with_flags
 def evaluate_command(
     model: flags.ModelPlace,
     images: flags.Images,
-    labels: Annotated[
-        Path,
-        flags.flag("--labels", metavar="FILE", help="True labels, in any form that run's --trusted takes."),
-    ],
-    path_col: flags.PathColumn = None,
-    label_col: flags.LabelColumn = None,
-    class_map: flags.ClassMap = None,
-    normalize_labels: flags.NormalizeLabels = False,
-    follow_symlinks: flags.FollowSymlinks = False,
+    labels: TestFlags,
     all_recipes: lineup.AllRecipes = False,
     workers: flags.Workers = 2,
     strict: flags.Strict = False,
@@ -38,17 +60,9 @@ def evaluate_command(
     quiet: flags.Quiet = False,
 ) -> int:
     """Measure a model on labelled images that it never saw."""
-    from assay.data.dataset import ReadOptions
     from assay.predict.test_set import evaluate_model
 
-    options = ReadOptions(
-        trusted=labels,
-        path_column=path_col,
-        label_column=label_col,
-        class_map=class_pairs(class_map),
-        normalize_labels=normalize_labels,
-        follow_symlinks=follow_symlinks,
-    )
+    options = labels.options()
     if not quiet and _is_of_run(model, images):
         say(
             f"warning: {images} are the images of the run {model}, which learned from all but its holdout: "

@@ -17,7 +17,7 @@ from assay.data.dataset import Dataset
 from assay.data.images import remarks_on
 from assay.data.split import Split
 from assay.embed.backbone import load_backbone
-from assay.embed.images import embed_images
+from assay.embed.images import Features, embed_images
 from assay.learn.model import Model
 from assay.measure import Cost, Evaluation, Stopwatch, folder_bytes, peak_memory_bytes
 from assay.recipes.assay import Learned, learn
@@ -106,17 +106,7 @@ def _learn(job: Job, record: dict[str, Any]) -> _Found:
             options.backbone, options.cache, size=options.size, weights=options.weights, dtype=options.dtype
         )
     _start(job, record, backbone_facts(backbone), replacing=replacing)
-    with watch.stage("embed"):
-        features = embed_images(
-            job.dataset,
-            backbone,
-            options.cache,
-            mirrored=looks_twice(options.effort),
-            workers=options.workers,
-            progress=job.progress,
-        )
-    for line in remarks_on(features.flags):
-        job.say(line)
+    features = _embed(job, backbone)
     contents = contents_digest(features.contents)
     job.check_contents(record, contents)
     record["data"]["contents"] = contents
@@ -139,6 +129,22 @@ def _learn(job: Job, record: dict[str, Any]) -> _Found:
         fit = sealed.data.fold_of != UNKNOWN
         baseline = train_histogram(dataset, fit, options.cache, workers=options.workers)
     return _Found(dataset, backbone, sealed, learned, baseline)
+
+
+def _embed(job: Job, backbone: Backbone) -> Features:
+    options = job.options
+    with job.watch.stage("embed"):
+        features = embed_images(
+            job.dataset,
+            backbone,
+            options.cache,
+            mirrored=looks_twice(options.effort),
+            workers=options.workers,
+            progress=job.progress,
+        )
+    for line in remarks_on(features.flags):
+        job.say(line)
+    return features
 
 
 def _refined(

@@ -91,13 +91,8 @@ def close_seal(
     LabelError : equal images with different trusted labels
     UsageError : fewer usable images than folds
     """
+    _check_equal_images(dataset, features)
     usable, held = dataset.usable, np.zeros(len(dataset), dtype=bool)
-    # Files that are no images may be equal, such as empty ones, and yet be of different classes.
-    hashes = [
-        content.hex() if content is not None and usable[row] else ""
-        for row, content in enumerate(features.contents)
-    ]
-    check_conflicting_trusted(hashes, dataset.known, dataset.names, dataset.classes)
     held[split.holdout] = True
     fit_rows, holdout = np.flatnonzero(usable & ~held), split.holdout[usable[split.holdout]]
     if len(fit_rows) < options.folds:
@@ -129,6 +124,15 @@ def close_seal(
         leaked=_leaked(holdout, fold_of != UNKNOWN, copies),
         copies=copies,
     )
+
+
+def _check_equal_images(dataset: Dataset, features: Features) -> None:
+    # Files that are no images may be equal, such as empty ones, and yet be of different classes.
+    hashes = [
+        content.hex() if content is not None and usable else ""
+        for content, usable in zip(features.contents, dataset.usable.tolist(), strict=True)
+    ]
+    check_conflicting_trusted(hashes, dataset.known, dataset.names, dataset.classes)
 
 
 def _copies(features: Features, usable: Mask, seed: int, mirrored: Mirrored | None) -> list[Group]:
