@@ -64,7 +64,7 @@ def test_only_chosen_rows_with_a_label_are_learned_from(dataset, tmp_path):
     given[100:] = (given[100:] + 1) % 3
     other = train_histogram(replace(dataset, given=given), learn, tmp_path).model
     assert all((a == b).all() for a, b in zip(one.head.weights, other.head.weights, strict=True))
-    assert one.model.facts["rows"] == 90
+    assert one.facts["rows"] == 90
     assert (one.architecture, one.size, one.labels) == ("histogram", 32, dataset.classes)
 
 

@@ -141,7 +141,7 @@ def test_a_run_that_is_not_finished_is_refused(run, status):
     [
         ("labels.csv", "name,given", "name,giving", "expected the columns name, given, trusted"),
         ("labels.csv", "5.png,cedar", "5.png,larch", "'larch' is no class of the run's model; run it again"),
-        ("labels.csv", "unsure", "unsure,x", "expected 8 cells"),
+        ("labels.csv", "unsure", "unsure,x,y", "expected 8 cells"),
         ("labels.csv", ",0.1,", ",many,", "expected probabilities"),
         ("model/labels.json", "labels", "lables", "expected the labels of the run's model"),
     ],
