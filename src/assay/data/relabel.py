@@ -6,7 +6,6 @@ import json
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
-from itertools import islice
 from pathlib import Path
 
 from assay._errors import UsageError
@@ -92,8 +91,9 @@ def _replace_cells(lines: list[str], table: Table, new: Mapping[int, str], place
     delimiter, numbers = table.delimiter, table.line_numbers
     for row, label in new.items():
         first = numbers[row] - 1
-        # A record may have quoted line breaks.
-        reader = csv.reader(islice(lines, first, None), delimiter=delimiter)
+        following = numbers[row + 1] - 1 if row + 1 < len(numbers) else len(lines)
+        # A record may have quoted line breaks; lines that say nothing may come after it.
+        reader = csv.reader(lines[first:following], delimiter=delimiter)
         cells = next(reader, [""]) or [""]
         last = first + max(reader.line_num, 1)
         written = "".join(lines[first:last])
