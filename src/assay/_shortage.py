@@ -1,6 +1,7 @@
 """What a machine says when it has no room left, on disk or in memory."""
 
 import errno
+from typing import TypeGuard
 
 DISK_FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 """Of an OSError: the disk, a limit on file size or a quota is reached."""
@@ -13,7 +14,7 @@ _MEMORY_FULL = (
 )
 
 
-def is_disk_full(error: BaseException) -> bool:
+def is_disk_full(error: BaseException) -> TypeGuard[OSError]:
     """Whether the disk is full, or a limit on file size or a quota is reached."""
     return isinstance(error, OSError) and error.errno in DISK_FULL
 

@@ -86,6 +86,6 @@ def _shortage(error: BaseException) -> Ending | None:
         there = is_on_graphics_processor(error)
         words = OUT_OF_GRAPHICS_MEMORY if there else OUT_OF_MEMORY
         return Ending(ResourceError.exit_code, words, resumes=not there)
-    if isinstance(error, OSError) and is_disk_full(error):
+    if is_disk_full(error):
         return Ending(ResourceError.exit_code, f"no room to write: {error.strerror}", resumes=True)
     return None

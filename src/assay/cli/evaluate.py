@@ -60,6 +60,7 @@ def evaluate_command(
     quiet: flags.Quiet = False,
 ) -> int:
     """Measure a model on labelled images that it never saw."""
+    from assay._types import unheard
     from assay.predict.test_set import evaluate_model
 
     options = labels.options()
@@ -74,7 +75,7 @@ def evaluate_command(
         )
     with progress_bar(quiet) as progress:
         found = evaluate_model(
-            model, images, options, workers=workers, say=None if quiet else say, progress=progress
+            model, images, options, workers=workers, say=unheard if quiet else say, progress=progress
         )
     show(json.dumps(found.to_json(), indent=1) if as_json else _text(found))
     return SKIPPED if strict and found.skipped else 0

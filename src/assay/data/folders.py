@@ -1,6 +1,7 @@
 """A folder of images, read where it lies."""
 
 import os
+import tarfile
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,9 +14,6 @@ from assay.data.dataset import Listing, Skipped
 from assay.data.formats import IMAGE_EXTENSIONS, SNIFF_BYTES, allowed_format, extension, foreign_format
 from assay.data.images import Limits
 from assay.data.paths import check_entry, open_regular, peek_regular, resolve_below
-
-TAR_MARK = slice(257, 262)
-"""Where a tar says that it is one."""
 
 
 @runtime_checkable
@@ -79,9 +77,10 @@ def one_image(file: Path) -> Listing | None:
             head = opened.read(SNIFF_BYTES)
     except OSError:
         return None
+    if not (allowed_format(head) or foreign_format(head)):
+        return None
     # A zip may begin with a picture, a tar with a name that looks like one.
-    is_archive = head[TAR_MARK] == b"ustar" or zipfile.is_zipfile(file)
-    if is_archive or not (allowed_format(head) or foreign_format(head)):
+    if zipfile.is_zipfile(file) or tarfile.is_tarfile(file):
         return None
     return Listing((file.name,), FolderSource(file.parent, (file.name,), follow_symlinks=True))
 

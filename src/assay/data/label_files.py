@@ -15,6 +15,7 @@ from assay.data.tables import (
     path_columns,
     read_table,
     shown,
+    some,
 )
 
 SHOWN = 5
@@ -126,13 +127,12 @@ def unread_columns(table: Table, path_column: str | None, label_column: str | No
     columns = table.columns or ()
     labels, paths = _label_places(columns, label_column), path_columns(columns, path_column)
     others = (name for place, name in enumerate(columns) if place not in (*labels, *paths))
-    unread = [shown(name) for name in others if name.strip()]
+    unread = [name for name in others if name.strip()]
     if not (labels and unread):
         return ""
-    more = f" and {len(unread) - SHOWN:,} more" if len(unread) > SHOWN else ""
     return (
         f"{table.path.name}: the labels are those of column {shown(columns[labels[0]])}; "
-        f"not read: {', '.join(unread[:SHOWN])}{more}"
+        f"not read: {some(unread, SHOWN)}"
     )
 
 

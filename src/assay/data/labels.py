@@ -20,7 +20,7 @@ from assay.data.dataset import ReadOptions
 from assay.data.label_files import LabelFile
 from assay.data.paths import natural_key
 from assay.data.spelling import by_form, chosen_spelling, closest, plain_form
-from assay.data.tables import check_decoded, read_lines, shown
+from assay.data.tables import check_decoded, read_lines, shown, some
 
 _INTEGER = re.compile(r"0|[1-9][0-9]*")
 _SHOWN_CLASSES = 10
@@ -256,6 +256,4 @@ def _first_place(file: LabelFile, label: str) -> str:
 
 
 def _some(places: Int[np.ndarray, "_"], names: Sequence[str]) -> str:
-    words = [shown(names[place]) for place in places[:_SHOWN_CLASSES]]
-    more = len(places) - len(words)
-    return ", ".join(words) + (f" and {more:,} more" if more else "")
+    return some([names[place] for place in places], _SHOWN_CLASSES)

@@ -7,7 +7,7 @@ Reads comma, semicolon, tab or bar separated text with or without a header. Cell
 import codecs
 import csv
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -136,6 +136,12 @@ def check_decoded(text: str, where: str) -> None:
 def shown(text: str, limit: int = 60) -> str:
     """``text`` quoted for a message: control characters escaped, its end cut off if it is long."""
     return repr(text) if len(text) <= limit else f"{text[:limit]!r}… ({len(text):,} characters)"
+
+
+def some(names: Sequence[str], most: int) -> str:
+    """The first ``most`` names for a message, and how many more there are: ``'a', 'b' and 3 more``."""
+    more = len(names) - most
+    return ", ".join(map(shown, names[:most])) + (f" and {more:,} more" if more > 0 else "")
 
 
 def known_columns(columns: tuple[str, ...], known: tuple[str, ...]) -> list[int]:

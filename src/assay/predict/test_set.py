@@ -1,17 +1,17 @@
 """A model on a labelled test set."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from assay._errors import DataError, LabelError
-from assay._types import UNKNOWN, Labels, Progress, silent
+from assay._types import UNKNOWN, Labels, Progress, Say, silent, unheard
 from assay.data.dataset import Dataset, ReadOptions, and_skipped
 from assay.data.read import read_trusted
-from assay.data.spelling import closest, plain_form
-from assay.data.tables import shown
+from assay.data.spelling import by_form, closest, plain_form
+from assay.data.tables import shown, some
 from assay.learn.model import Model
 from assay.measure import Evaluation, evaluate
 from assay.predict.batch import predict_dataset
@@ -27,14 +27,14 @@ def evaluate_model(
     options: ReadOptions,
     *,
     workers: int = 2,
-    say: Callable[[str], None] | None = None,
+    say: Say = unheard,
     progress: Progress = silent,
 ) -> Evaluation:
     """Predict ``images`` and compare with ``options.trusted``; parameters as those of ``batch.predict``.
 
     Parameters
     ----------
-    say : is told how the labels were read; by default nobody is
+    say : is told how the labels were read
 
     Raises
     ------
@@ -44,9 +44,8 @@ def evaluate_model(
     """
     runtime = load_runtime(model)
     dataset = read_test_set(images, options, [runtime])
-    if say is not None:
-        for note in dataset.notes:
-            say(note)
+    for note in dataset.notes:
+        say(note)
     truth = as_model_labels(dataset, runtime, any_form=options.normalize_labels)
     found = predict_dataset(runtime, dataset, workers=workers, progress=progress)
     check_measurable(truth, found.statuses)
@@ -89,7 +88,8 @@ def as_model_labels(dataset: Dataset, runtime: Runtime, *, any_form: bool = Fals
     """
     names = {name: i for names in (runtime.titles, runtime.labels) for i, name in enumerate(names)}
     used = sorted({int(label) for label in dataset.trusted} - {UNKNOWN})
-    index = {name: place for name in dataset.classes if (place := _place(name, names, any_form)) is not None}
+    forms = by_form(names) if any_form else {}
+    index = {name: place for name in dataset.classes if (place := _place(name, names, forms)) is not None}
     unknown = [dataset.classes[label] for label in used if dataset.classes[label] not in index]
     if unknown:
         raise LabelError(
@@ -102,11 +102,16 @@ def as_model_labels(dataset: Dataset, runtime: Runtime, *, any_form: bool = Fals
     return truth
 
 
-def _place(label: str, places: Mapping[str, int], any_form: bool) -> int | None:
-    """The index of what the label means; None if that is no class, or not the only one."""
-    if label in places or not any_form:
-        return places.get(label)
-    same = {place for name, place in places.items() if plain_form(name) == plain_form(label)}
+def _place(label: str, places: Mapping[str, int], forms: Mapping[str, Sequence[str]]) -> int | None:
+    """The index of what the label means; None if that is no class, or not the only one.
+
+    Parameters
+    ----------
+    forms : names of each plain form that a label may have another spelling of; may be empty
+    """
+    if label in places:
+        return places[label]
+    same = {places[name] for name in forms.get(plain_form(label), ())}
     return same.pop() if len(same) == 1 else None
 
 
@@ -114,16 +119,11 @@ def _hint(label: str, runtime: Runtime) -> str:
     names = (*runtime.titles, *runtime.labels)
     near = closest(label, names)
     if near is None:
-        return f"it knows {_some(runtime.titles or runtime.labels)}"
+        return f"it knows {some(runtime.titles or runtime.labels, SHOWN)}."
     if plain_form(near) == plain_form(label):
         how = "they differ only in case, spaces or Unicode form; pass --normalize-labels"
         return f"{shown(near)} is one: {how}."
     return f"did you mean {shown(near)}?"
-
-
-def _some(labels: Sequence[str]) -> str:
-    more = len(labels) - SHOWN
-    return ", ".join(shown(label) for label in labels[:SHOWN]) + (f" and {more:,} more." if more > 0 else ".")
 
 
 def _images(dataset: Dataset, unknown: Sequence[str]) -> str:

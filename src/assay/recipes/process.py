@@ -166,7 +166,7 @@ def _explained(error: BaseException) -> Failure:
         return Failure(str(error), error.exit_code)
     if is_out_of_memory(error):
         return Failure("out of memory", ResourceError.exit_code)
-    if isinstance(error, OSError) and is_disk_full(error):
+    if is_disk_full(error):
         return Failure(f"no room to write: {error.strerror}", ResourceError.exit_code)
     traceback.print_exception(error)
     return Failure(f"a bug in assay: {type(error).__name__}: {error}", BUG)
