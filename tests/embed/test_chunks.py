@@ -179,6 +179,22 @@ def test_remarks_survive_as_bits(store):
     files = drawn(len(FLAGS))
     for file, flag in zip(files, FLAGS, strict=True):
         keep(store, file, flags=bits([flag]))
-    found = read_chunks(dataset_of(files), SIZE, [store.snapshot()])
+    dataset = replace(dataset_of(files), accept_truncated=True)
+    found = read_chunks(dataset, SIZE, [store.snapshot()])
     assert [flags for chunk in found for flags in chunk.flags.values()] == [(flag,) for flag in FLAGS]
     assert bits(FLAGS) == 2 ** len(FLAGS) - 1
+
+
+def test_what_was_stored_of_a_cut_image_is_for_those_who_accept_it(store):
+    """Others decode the file, and skip it with the reason."""
+    whole = drawn(1)[0]
+    cut = whole[: len(whole) // 2]
+    keep(store, cut, flags=bits(["truncated"]))
+    dataset = dataset_of([cut])
+    (strict,) = read_chunks(dataset, SIZE, [store.snapshot()])
+    (lenient,) = read_chunks(replace(dataset, accept_truncated=True), SIZE, [store.snapshot()])
+    (anew,) = read_chunks(replace(dataset, accept_truncated=True), SIZE)
+    assert strict.skipped[0].reason == "truncated"
+    assert (lenient.skipped, lenient.decoded) == ({}, {})
+    assert lenient.flags == anew.flags == {0: ("truncated",)}
+    assert anew.decoded[0].shape == (SIZE, SIZE, 3)

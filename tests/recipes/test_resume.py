@@ -7,7 +7,9 @@ from dataclasses import replace
 import pytest
 from small_runs import write_labels
 
-from assay._errors import LabelError, OtherRunError
+from assay._errors import DataError, LabelError, OtherRunError
+from assay.data.dataset import Skipped
+from assay.data.folders import FolderSource
 from assay.recipes import ensure_run, run
 
 SAME = ("labels.csv", "noise.json", "model/model.safetensors")
@@ -67,6 +69,24 @@ def test_an_unfinished_run_goes_on_to_the_same_bytes(finished, small_data, own_r
     assert ensure_run(small_data.images, own_run, finished.options, say=said.append) is True
     assert said[0] == f"{own_run}: going on with the run that was begun here"
     assert bytes_of(own_run) == before
+
+
+@pytest.mark.parametrize("now", [Skipped("missing"), b"other bytes"])
+def test_images_that_change_during_a_run_end_it(finished, small_data, tmp_path, monkeypatch, now):
+    """What one step read is what the next one must find: no picture of zeros is learned from."""
+    seen, read = set(), FolderSource.read
+
+    def once(self, index):
+        again = index in seen
+        seen.add(index)
+        return now if again and index == 5 else read(self, index)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FolderSource, "read", once)
+        with pytest.raises(DataError, match=r"^'5\.png' was read before, and (is not there|has other)"):
+            run(small_data.images, tmp_path / "out", finished.options)
+    run(small_data.images, tmp_path / "out", finished.options)
+    assert bytes_of(tmp_path / "out") == bytes_of(finished.out)
 
 
 def test_a_fresh_cache_changes_nothing(finished, small_data, tmp_path):

@@ -33,6 +33,7 @@ class TestFlags:
     class_map: flags.ClassMap = None
     normalize_labels: flags.NormalizeLabels = False
     follow_symlinks: flags.FollowSymlinks = False
+    truncated: flags.Truncated = "skip"
 
     def options(self) -> "ReadOptions":
         """The same for ``data``."""
@@ -45,6 +46,7 @@ class TestFlags:
             class_map=class_pairs(self.class_map),
             normalize_labels=self.normalize_labels,
             follow_symlinks=self.follow_symlinks,
+            truncated=self.truncated,
         )
 
 

@@ -47,6 +47,10 @@ PathColumn = Annotated[
 FollowSymlinks = Annotated[
     bool, flag("--follow-symlinks", help="Symbolic links may leave the folder of images.")
 ]
+Truncated = Annotated[
+    Literal["skip", "accept"],
+    flag("--truncated", help="Images whose file is cut: skip them, or use what there is."),
+]
 LabelColumn = Annotated[str | None, flag("--label-col", metavar="NAME", help="The column of labels.")]
 ClassMap = Annotated[
     list[str] | None,
@@ -141,6 +145,7 @@ class LabelFlags:
     ] = False
     normalize_labels: NormalizeLabels = False
     follow_symlinks: FollowSymlinks = False
+    truncated: Truncated = "skip"
     allow_empty_classes: Annotated[
         bool, flag("--allow-empty-classes", help="Class folders may be empty.")
     ] = False

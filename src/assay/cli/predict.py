@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -70,30 +70,37 @@ class PlaceFlags:
 
     path_col: flags.PathColumn = None
     follow_symlinks: flags.FollowSymlinks = False
+    truncated: flags.Truncated = "skip"
 
     def read(self, images: Path) -> "Dataset":
         """The images of a place, or of paths on stdin."""
+        from assay.data.dataset import ReadOptions
         from assay.data.listed import read_listed
         from assay.data.read import read_images
 
         if str(images) == "-":
             if typed({"path_col"}):
                 raise UsageError("--path-col: expected with a Parquet file of images, got paths on stdin")
-            return read_listed(sys.stdin.buffer.read())
-        return read_images(images, path_column=self.path_col, follow_symlinks=self.follow_symlinks)
+            listed = read_listed(sys.stdin.buffer.read())
+            return replace(listed, accept_truncated=self.truncated == "accept")
+        options = ReadOptions(
+            path_column=self.path_col, follow_symlinks=self.follow_symlinks, truncated=self.truncated
+        )
+        return read_images(images, options)
 
     def whereabouts(self, images: Path, names: Sequence[str]) -> str:
         """Tells images from others of the same names: where they are, and the files as they are now."""
         from assay.data.digests import stamps_digest
 
+        cut = " truncated" if self.truncated == "accept" else ""
         if str(images) == "-":
-            return f"{Path.cwd()} {stamps_digest(names)}"
+            return f"{Path.cwd()}{cut} {stamps_digest(names)}"
         place = str(images.resolve())
         if not images.is_file():
             followed = " followed" if self.follow_symlinks else ""
-            return f"{place}{followed} {stamps_digest(f'{place}/{name}' for name in names)}"
+            return f"{place}{followed}{cut} {stamps_digest(f'{place}/{name}' for name in names)}"
         column = "" if self.path_col is None else f" {self.path_col}"
-        return f"{place} {stamps_digest([place])}{column}"
+        return f"{place}{cut} {stamps_digest([place])}{column}"
 
 
 @dataclass(frozen=True)

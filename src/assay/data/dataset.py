@@ -6,14 +6,16 @@ which images cannot be used and why. N never changes after reading: a bad image 
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from assay._errors import DataError
 from assay._types import UNKNOWN, Labels, Mask, same_length
+from assay.data.tables import shown
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,10 @@ class Skipped:
     """What was found, for a person to read."""
 
 
-ADVICE = {"outside_root": " (links that leave the folder: --follow-symlinks)"}
+ADVICE = {
+    "outside_root": " (links that leave the folder: --follow-symlinks)",
+    "truncated": " (what there is of cut files: --truncated accept)",
+}
 """What to do about a reason to skip images, where a flag helps."""
 
 
@@ -85,6 +90,10 @@ class Dataset:
     """Remarks on rows that are usable: ``unicode_normalised``…"""
     notes: tuple[str, ...] = ()
     """Lines for the user: the pairing that was assumed, what was ignored, warnings."""
+    accept_truncated: bool = False
+    """Whether an image whose file is cut is used as far as it goes."""
+    contents: Sequence[bytes | None] = ()
+    """sha256 of each image's bytes when they were read first, None where they could not be; empty before."""
 
     def __post_init__(self) -> None:
         same_length(names=self.names, given=self.given, trusted=self.trusted)
@@ -112,12 +121,32 @@ class Dataset:
         return labels
 
     def read(self, row: int) -> bytes | Skipped:
-        """The bytes of image ``row``, or why it cannot be used."""
-        return self.skipped.get(row) or self.source.read(row)
+        """The bytes of image ``row``, or why it cannot be used.
 
-    def with_skipped(self, skipped: Mapping[int, Skipped]) -> "Dataset":
-        """The same images with more of them known to be unusable."""
-        return replace(self, skipped={**self.skipped, **skipped})
+        Raises
+        ------
+        DataError : it was read before, and is not there any more or has other bytes
+        """
+        found = self.skipped.get(row) or self.source.read(row)
+        if self.contents and row not in self.skipped:
+            self._check_unchanged(row, found)
+        return found
+
+    def _check_unchanged(self, row: int, found: bytes | Skipped) -> None:
+        if isinstance(found, Skipped):
+            now = f"is not there any more: {found.reason}"
+        elif hashlib.sha256(found).digest() != self.contents[row]:
+            now = "has other bytes now"
+        else:
+            return
+        raise DataError(
+            f"{shown(self.names[row])} was read before, and {now}; leave the images as they were until the "
+            "command ends, and give it again"
+        )
+
+    def as_seen(self, skipped: Mapping[int, Skipped], contents: Sequence[bytes | None]) -> "Dataset":
+        """The same images after each was read once: those that cannot be used, and the sha256 of all."""
+        return replace(self, skipped={**self.skipped, **skipped}, contents=contents)
 
     def fingerprint(self) -> str:
         """sha256 over names, classes and labels: two runs with one fingerprint had the same labels."""
@@ -156,4 +185,11 @@ class ReadOptions:
     allow_new_classes: bool = False
     normalize_labels: bool = False
     follow_symlinks: bool = False
+    truncated: str = "skip"
+    """``skip`` or ``accept``: what to do with an image whose file is cut."""
     allow_empty_classes: bool = False
+
+    @property
+    def accept_truncated(self) -> bool:
+        """Whether an image whose file is cut is used as far as it goes."""
+        return self.truncated == "accept"

@@ -52,19 +52,20 @@ class _Found:
     """Whether it has the column of the name that was given."""
 
 
-def read_images(images: Path, *, path_column: str | None = None, follow_symlinks: bool = False) -> Dataset:
+def read_images(images: Path, options: ReadOptions | None = None) -> Dataset:
     """The images of a folder, a zip, a tar or a Parquet file, or one, without labels and without classes.
 
     Parameters
     ----------
-    path_column, follow_symlinks : see ``ReadOptions``
+    options : how to find the images; what is said of labels is not read
 
     Raises
     ------
     DataError : no such place, or no image in it
     TableError : a Parquet file without a column of images, or with several and none is named
     """
-    listing = list_images(images, ReadOptions(path_column=path_column, follow_symlinks=follow_symlinks))
+    options = options or ReadOptions()
+    listing = list_images(images, options)
     # One number, seen as many: there may be millions of images.
     unknown = np.broadcast_to(np.int64(UNKNOWN), len(listing.names))
     return Dataset(
@@ -76,6 +77,7 @@ def read_images(images: Path, *, path_column: str | None = None, follow_symlinks
         skipped=listing.skipped,
         flags=listing.flags,
         notes=listing.notes,
+        accept_truncated=options.accept_truncated,
     )
 
 
@@ -139,6 +141,7 @@ def _with_labels(
     )
     listing = replace(listing, notes=(*listing.notes, *found.notes, *trusted.notes))
     dataset = arrange(listing, noisy_pairing, trusted_pairing, classes, vote=options.duplicates == "vote")
+    dataset = replace(dataset, accept_truncated=options.accept_truncated)
     return dataset if options.decisions is None else with_decisions(dataset, options.decisions)
 
 

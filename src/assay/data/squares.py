@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Int
 
 from assay._types import Batch
-from assay.data.dataset import Dataset
+from assay.data.dataset import Dataset, Skipped
 from assay.data.images import Decoded, decode
 from assay.data.resize import Square, to_square
 
@@ -48,5 +48,7 @@ def _square(dataset: Dataset, row: int, size: int, interpolation: str) -> Square
 def read_image(dataset: Dataset, row: int, at_least: int) -> Decoded | None:
     """The image at a row; None if it cannot be used. ``at_least``: see ``decode``."""
     data = dataset.read(row)
-    image = decode(data, at_least=at_least) if isinstance(data, bytes) else data
-    return image if isinstance(image, Decoded) else None
+    if isinstance(data, Skipped):
+        return None
+    image = decode(data, at_least=at_least, accept_truncated=dataset.accept_truncated)
+    return None if isinstance(image, Skipped) else image

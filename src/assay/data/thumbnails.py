@@ -22,7 +22,7 @@ def draw_thumbnail(images: ImageSource, row: int, side: int) -> bytes | Skipped:
     data = images.read(row)
     if isinstance(data, Skipped):
         return data
-    found = decode(data, at_least=side)
+    found = decode(data, at_least=side, accept_truncated=True)
     if isinstance(found, Skipped):
         return found
     image = Image.fromarray(found.pixels)

@@ -135,8 +135,11 @@ def _look(dataset: Dataset, size: int, interpolation: str, row: int, stored: Seq
     content = hashlib.sha256(data).digest()
     places = [snapshot.find(content) for snapshot in stored]
     if places and min(places) >= 0:
-        return Seen(content, flags=_words(stored[0].flags(places[0])))
-    image = decode(data, at_least=size)
+        flags = _words(stored[0].flags(places[0]))
+        # What was stored of a cut file is for runs that accept one: others decode it, and say what is wrong.
+        if dataset.accept_truncated or "truncated" not in flags:
+            return Seen(content, flags=flags)
+    image = decode(data, at_least=size, accept_truncated=dataset.accept_truncated)
     if isinstance(image, Skipped):
         return Seen(content, skipped=image)
     return Seen(content, square=to_square(image.pixels, size, interpolation), flags=image.flags)

@@ -13,7 +13,7 @@ import numpy as np
 from assay._errors import ResourceError, UsageError
 from assay._types import Batch, Progress, silent
 from assay.data.dataset import Dataset
-from assay.data.images import Decoded, decode
+from assay.data.squares import read_image, spread
 from assay.embed.chunks import read_chunks
 
 ZEROS = bytes(1 << 20)
@@ -79,8 +79,7 @@ def _longest_side(dataset: Dataset, size: int) -> int:
     if not len(rows):
         raise UsageError("expected images to learn from, got none that can be used")
     sides = [1]
-    for row in rows[np.linspace(0, len(rows) - 1, min(TRIED, len(rows))).astype(int)]:
-        data = dataset.source.read(int(row))
-        image = decode(data, at_least=size) if isinstance(data, bytes) else data
-        sides += [max(image.pixels.shape[:2])] if isinstance(image, Decoded) else []
+    for row in spread(rows, TRIED):
+        image = read_image(dataset, int(row), size)
+        sides += [] if image is None else [max(image.pixels.shape[:2])]
     return max(sides)

@@ -76,7 +76,7 @@ def audit_dataset(
     run : ``run_digests``, if it is the data set of a run
     share : of the images that belong, how many may be called off topic
     """
-    dataset = dataset.with_skipped(features.skipped)
+    dataset = dataset.as_seen(features.skipped, features.contents)
     subject = Subject(
         views=features.views,
         contents=features.contents,

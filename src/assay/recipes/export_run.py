@@ -125,7 +125,15 @@ def export_run(
     if precision not in PRECISIONS:
         raise UsageError(f"--precision: expected {', '.join(PRECISIONS)}, got {precision!r}")
     model = read_model(run.folder)
-    dataset = Dataset(run.names, images, run.labels, run.given, run.trusted, run.titles)
+    dataset = Dataset(
+        run.names,
+        images,
+        run.labels,
+        run.given,
+        run.trusted,
+        run.titles,
+        accept_truncated=run.reading.accept_truncated,
+    )
 
     def see(rows: Rows) -> Squares:
         return read_squares(dataset, rows, model.size, model.interpolation, workers=workers)

@@ -86,6 +86,7 @@ class FinishedRun:
             path_column=stored.get("path_column"),
             label_column=stored.get("label_column"),
             follow_symlinks=stored.get("follow_symlinks", False),
+            truncated=stored.get("truncated", "skip"),
         )
 
 

@@ -116,7 +116,7 @@ def _learn(job: Job, record: dict[str, Any]) -> _Found:
     record["features_computed"] = record.get("features_computed", 0) + features.computed
     if not replacing:
         job.folder.write(record)
-    dataset = job.dataset.with_skipped(features.skipped)
+    dataset = job.dataset.as_seen(features.skipped, features.contents)
     with watch.stage("seal"):
         sealed = close_seal(dataset, job.split, features, options, mirrors_for(dataset, backbone, options))
     if replacing:

@@ -48,6 +48,7 @@ def differences(record: Mapping[str, Any], settings: Mapping[str, Any], data: Ma
         "labels": "other images or labels",
         "titles": "other class names",
         "decisions": "other decisions",
+        "accept_truncated": "another --truncated",
     }
     found += [words[name] for name in words if record["data"].get(name) != data.get(name)]
     # Known of both only once the images were read.
@@ -76,6 +77,7 @@ def data_facts(dataset: Dataset) -> dict[str, Any]:
         "titles": list(dataset.titles),
         "decided": len(dataset.decided),
         "decisions": dataset.decisions_digest(),
+        **({"accept_truncated": True} if dataset.accept_truncated else {}),
     }
 
 
@@ -85,6 +87,7 @@ def reading_facts(read: ReadOptions) -> dict[str, Any]:
         "path_column": read.path_column,
         "label_column": read.label_column,
         "follow_symlinks": read.follow_symlinks,
+        "truncated": read.truncated,
     }
 
 

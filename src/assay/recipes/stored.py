@@ -48,7 +48,16 @@ def stored_features(
     """
     trusted, decided = run.trusted.copy(), run.decided
     trusted[[*decided]] = UNKNOWN
-    dataset = Dataset(run.names, images, run.labels, run.given, trusted, run.titles, decided)
+    dataset = Dataset(
+        run.names,
+        images,
+        run.labels,
+        run.given,
+        trusted,
+        run.titles,
+        decided,
+        accept_truncated=run.reading.accept_truncated,
+    )
     backbone = run.record["backbone"]
     store = find_store(cache, backbone["digest"])
     if store is None:
@@ -67,7 +76,7 @@ def stored_features(
             f"expected the images that {run.folder} was made from, got files that were changed since; "
             "name the place of the former, or run again"
         )
-    return dataset.with_skipped(features.skipped), features
+    return dataset.as_seen(features.skipped, features.contents), features
 
 
 def _missing(cache: Path, what: str) -> UsageError:

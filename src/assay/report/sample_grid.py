@@ -9,9 +9,9 @@ import numpy as np
 from jaxtyping import Int
 
 from assay._types import UNKNOWN, Pixels
-from assay.data.dataset import Dataset, Skipped
-from assay.data.images import decode
+from assay.data.dataset import Dataset
 from assay.data.resize import to_square
+from assay.data.squares import read_image
 from assay.report.svg import COLOURS, INK, printable, short, svg
 
 if TYPE_CHECKING:
@@ -72,11 +72,8 @@ def draw_samples(dataset: Dataset, rows: Int[np.ndarray, "R"] | None = None, *, 
 def _samples(dataset: Dataset, rows: Sequence[int] | np.ndarray) -> Iterator[_Sample]:
     words = (*(dataset.titles or dataset.classes), "")  # UNKNOWN, -1, has the empty name
     for row in rows:
-        if int(row) in dataset.skipped:
-            continue
-        data = dataset.source.read(int(row))
-        found = data if isinstance(data, Skipped) else decode(data, at_least=SIDE)
-        if isinstance(found, Skipped):
+        found = read_image(dataset, int(row), SIDE)
+        if found is None:
             continue
         side = min(SIDE, max(found.pixels.shape[:2]))
         yield _Sample(

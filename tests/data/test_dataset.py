@@ -1,0 +1,38 @@
+"""What a dataset knows of images that were read once."""
+
+import hashlib
+
+import pytest
+from small_datasets import dataset_of
+
+from assay._errors import DataError
+from assay.data.dataset import Skipped
+
+FILES = (b"one", b"two", Skipped("missing"), b"four")
+
+
+def contents_of(files) -> list[bytes | None]:
+    return [None if isinstance(file, Skipped) else hashlib.sha256(file).digest() for file in files]
+
+
+def test_images_that_stay_as_they_were_are_read():
+    """Each as often as it is asked for, and each that was skipped stays so, whatever it is now."""
+    seen = dataset_of(FILES).as_seen({2: Skipped("missing"), 3: Skipped("not_an_image")}, contents_of(FILES))
+    assert [seen.read(row) for row in (0, 1, 1)] == [b"one", b"two", b"two"]
+    assert [seen.read(row).reason for row in (2, 3)] == ["missing", "not_an_image"]
+    assert seen.usable.tolist() == [True, True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("now", "message"),
+    [
+        (b"three", "'1.png' was read before, and has other bytes now; "),
+        (Skipped("permission"), "'1.png' was read before, and is not there any more: permission; "),
+    ],
+)
+def test_an_image_that_changed_since_is_an_error(now, message):
+    """A row of zeros, or another picture under the same label, would be worse."""
+    seen = dataset_of((b"one", now)).as_seen({}, contents_of((b"one", b"two")))
+    assert seen.read(0) == b"one"
+    with pytest.raises(DataError, match=message):
+        seen.read(1)
