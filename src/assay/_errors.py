@@ -32,10 +32,14 @@ class UsageError(AssayError):
 
 
 class MissingExtraError(UsageError):
-    """A package is missing that an extra would install; the message is the install line."""
+    """A package is missing that an extra would install; the message is the install line.
+
+    It names the folder: under the name ``assay`` the package index has another project.
+    """
 
     def __init__(self, package: str, extra: str) -> None:
-        super().__init__(f"this needs {package}, which is not installed: pip install 'assay[{extra}]'")
+        line = f"pip install '.[{extra}]'"
+        super().__init__(f"this needs {package}, which is not installed: in assay's folder, {line}")
 
 
 class OtherRunError(UsageError):

@@ -1,6 +1,7 @@
 """assay export: a run's model as one file."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -10,6 +11,7 @@ pytest.importorskip("torch")
 
 from small_runs import CLASSES
 
+from assay.learn.package import write_manifest
 from assay.predict import gate
 
 
@@ -41,6 +43,17 @@ def test_a_changed_byte_is_noticed(assay, finished, small_data):
         assert "expected a file of assay export" in given.err
 
 
+def test_a_class_whose_name_is_not_utf_8_has_a_card(assay, finished, tmp_path):
+    """As a folder of another time may be called: its bytes stay as they are."""
+    shutil.copytree(finished, tmp_path / "out")
+    card = tmp_path / "out" / "model" / "README.md"
+    card.write_bytes(card.read_bytes().replace(b"ash", b"L\xf6we"))
+    write_manifest(card.parent)
+    given = assay("export", tmp_path / "out", "--precision", "float32", "-o", "small.onnx", "-q")
+    assert given.code == 0
+    assert b"L\xf6we" in Path("small.onnx.md").read_bytes()
+
+
 def test_what_it_needs_is_said(assay, finished, monkeypatch):
     """Who predicts alone has no onnx."""
     for name in [name for name in sys.modules if name.startswith(("assay.recipes.export", "onnx."))]:
@@ -48,7 +61,7 @@ def test_what_it_needs_is_said(assay, finished, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
     given = assay("export", finished, "-o", "small.onnx", "-q")
     assert given.code == 2
-    assert "pip install 'assay[train]'" in given.err
+    assert "in assay's folder, pip install '.[train]'" in given.err
 
 
 def test_json_says_all(assay, finished, small_data):

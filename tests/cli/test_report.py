@@ -107,4 +107,4 @@ def test_without_jinja_the_message_is_the_install_line(assay, run, monkeypatch):
     monkeypatch.delitem(sys.modules, "assay.report.page", raising=False)
     given = assay("report", run)
     assert given.code == 2
-    assert "pip install 'assay[report]'" in given.err
+    assert "in assay's folder, pip install '.[report]'" in given.err

@@ -80,7 +80,8 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(assay, small_data, tmp_pat
     assert text == (
         "240 images, 3 classes, 120 trusted labels\n"
         "would hold out 24 of them, estimate the noise from 96, embed every image and its mirror with\n"
-        f"tiny at 32 px (T ms each), fix the labels, train, measure, and write {tmp_path / 'out'}/\n"
+        "tiny at 32 px (T ms each, T ms to decode), fix the labels, train, measure, and write "
+        f"{tmp_path / 'out'}/\n"
         "about 15 s and 0 MB of cache if nothing is cached\n"
     )
     assert {file.name for file in tmp_path.iterdir()} == {"here"}

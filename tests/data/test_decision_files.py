@@ -160,6 +160,7 @@ BAD_TASK = "expected data.image and one choice for it"
         ("[" * 100_000, "bad_json: x.json is not JSON that can be read"),
         ("[1,", "bad_json: x.json is not JSON that can be read"),
         ("[" + "1" * 5000 + "]", "bad_json: x.json is not JSON that can be read"),
+        ('[{"id": 1, "id": 2}]', "bad_json: x.json is not JSON that can be read: the key 'id' comes twice"),
         ("{}", "bad_json: x.json: expected a list of Label Studio's tasks, got one object"),
         ("[1]", f"bad_json: x.json task 1: {BAD_TASK}"),
         ('[{"data": {}, "annotations": [{"result": []}]}]', f"bad_json: x.json task 1: {BAD_TASK}"),

@@ -22,7 +22,7 @@ def test_tiny_needs_no_torch(tmp_path, monkeypatch):
 def test_a_network_needs_the_extra(tmp_path, monkeypatch):
     """Without timm the message is the install line."""
     monkeypatch.setitem(sys.modules, "timm", None)
-    message = "this needs timm, which is not installed: pip install 'assay[train]'"
+    message = "this needs timm, which is not installed: in assay's folder, pip install '.[train]'"
     with pytest.raises(MissingExtraError, match=f"^{re.escape(message)}$"):
         load_backbone(LITE0, tmp_path)
 

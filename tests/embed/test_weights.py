@@ -138,7 +138,8 @@ def test_a_damaged_conversion_is_made_again(fake, tmp_path):
 def test_a_missing_package_says_what_to_install(tmp_path):
     """Without the package the message is the install line."""
     missing = PackagedWeights("assay_no_such_package", "net.pth", "0" * 64)
-    message = "this needs assay-no-such-package, which is not installed: pip install 'assay[train]'"
+    package, line = "assay-no-such-package", "pip install '.[train]'"
+    message = f"this needs {package}, which is not installed: in assay's folder, {line}"
     with pytest.raises(MissingExtraError, match=f"^{re.escape(message)}$"):
         read_packaged(missing, tmp_path)
 

@@ -18,6 +18,8 @@ def test_the_plan_counts_and_times(small_data, options, tmp_path):
     assert plan.cache_bytes == 240 * 2 * 384 * 2
     assert plan.seconds > 0
     assert plan.milliseconds_per_image > 0
+    assert plan.milliseconds_to_decode > 0
+    assert plan.seconds > 0.24 * plan.milliseconds_to_decode
     assert plan.resumes is False
     assert plan.to_json()["images"] == 240
 

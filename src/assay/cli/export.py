@@ -65,7 +65,7 @@ def export_command(
             found, found.images, export.precision, workers=export.workers, progress=progress
         )
     write_bytes_atomic(export.out, exported.graph)
-    of_run = (run / "model" / "README.md").read_text(encoding="utf-8")
+    of_run = (run / "model" / "README.md").read_text(encoding="utf-8", errors="surrogateescape")
     write_text_atomic(card, export_card(export.out.name, of_run, exported))
     facts = {"file": str(export.out), "card": str(card), **exported.to_json()}
     show(json.dumps(facts, indent=1) if as_json else _text(exported))

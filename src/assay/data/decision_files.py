@@ -14,6 +14,7 @@ from typing import Any
 from assay._errors import TableError
 from assay.data.decision_store import read_rows
 from assay.data.decisions import LABEL, SKIP, Decision, State
+from assay.data.jsonl import distinct
 from assay.data.tables import read_table, shown
 from assay.data.write import escape_surrogates, write_text_atomic
 from assay.data.write_rows import write_rows
@@ -126,7 +127,7 @@ def _from_json(path: Path) -> list[Decision]:
     try:
         if path.stat().st_size > _JSON_LIMIT:
             raise TableError(f"{path.name}: expected at most {_JSON_LIMIT:,} bytes; split the file")
-        tasks = json.loads(path.read_bytes())
+        tasks = json.loads(path.read_bytes(), object_pairs_hook=distinct)
     except (ValueError, RecursionError) as error:
         raise TableError(f"bad_json: {path.name} is not JSON that can be read: {error}") from None
     if not isinstance(tasks, list):

@@ -50,7 +50,7 @@ def _record(line: str, where: str) -> dict[str, Any]:
     try:
         _check_depth(line)
         record = json.loads(
-            line, object_pairs_hook=_distinct, parse_int=_number, parse_float=_number, parse_constant=_refuse
+            line, object_pairs_hook=distinct, parse_int=_number, parse_float=_number, parse_constant=_refuse
         )
     except ValueError as error:
         raise TableError(f"{where}: bad_json: {error}; expected one object a line") from None
@@ -69,7 +69,8 @@ def _check_depth(line: str) -> None:
             raise ValueError(f"nested deeper than {DEPTH_LIMIT}")
 
 
-def _distinct(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+def distinct(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object, as a hook of ``json.loads``; ValueError for a key that comes twice, and for bad text."""
     record: dict[str, Any] = {}
     for key, value in pairs:
         if key in record:

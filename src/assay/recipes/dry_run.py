@@ -8,12 +8,16 @@ from typing import Any
 import numpy as np
 
 from assay._types import Backbone, Say, unheard
+from assay.data.squares import read_squares, spread
 from assay.embed.backbone import TimmBackbone, load_backbone
 from assay.recipes.job import Job
 from assay.recipes.options import RunOptions, looks_twice
 from assay.recipes.run import prepare
 
 TIMED_IMAGES = 64
+
+DECODED_IMAGES = 32
+"""Images that are read to see how long it takes; spread evenly over the dataset."""
 
 LEARN_S_PER_VIEW = 0.75e-3
 """Of an image: five heads and one more; measured on two cores."""
@@ -38,6 +42,8 @@ class DryRun:
     """Whether the mirror of each image is embedded too."""
     milliseconds_per_image: float
     """To embed one, timed now."""
+    milliseconds_to_decode: float
+    """To read and decode one, timed now."""
     seconds: float
     """Of the whole run."""
     fine_tuning: str
@@ -65,9 +71,10 @@ def dry_run(
     backbone = load_backbone(
         options.backbone, options.cache, size=options.size, weights=options.weights, dtype=options.dtype
     )
-    n, each_s, mirrored = len(job.dataset), _embed_s(backbone), looks_twice(options.effort)
-    views = n * (2 if mirrored else 1)
-    fast_s = views * each_s + max(views * LEARN_S_PER_VIEW, LEARN_S_AT_LEAST)
+    n, mirrored = len(job.dataset), looks_twice(options.effort)
+    views, each_s, decode_s = n * (2 if mirrored else 1), _embed_s(backbone), _decode_s(job, backbone)
+    # One after the other: the network takes the cores that the threads decode on.
+    fast_s = n * decode_s + views * each_s + max(views * LEARN_S_PER_VIEW, LEARN_S_AT_LEAST)
     words, tuning_s = ("", 0.0) if options.effort == "fast" else _fine_tuning(job, fast_s)
     return DryRun(
         images=n,
@@ -78,6 +85,7 @@ def dry_run(
         size=backbone.size,
         mirrored=mirrored,
         milliseconds_per_image=1000 * each_s,
+        milliseconds_to_decode=1000 * decode_s,
         seconds=fast_s + tuning_s,
         fine_tuning=words,
         cache_bytes=views * backbone.width * np.dtype(np.float16).itemsize,
@@ -97,6 +105,13 @@ def _fine_tuning(job: Job, fast_s: float) -> tuple[str, float]:
     schedules = fit_schedules(effort, paced, time_left(options, fast_s), ImageCounts(n, n, n))
     words = [schedules[one.role].words(one.name, n) for one in networks if schedules[one.role].phases]
     return "; then ".join(words), sum(schedule.seconds for schedule in schedules.values())
+
+
+def _decode_s(job: Job, backbone: Backbone) -> float:
+    rows = spread(np.flatnonzero(job.dataset.usable), DECODED_IMAGES)
+    start = time.perf_counter()
+    read_squares(job.dataset, rows, backbone.size, backbone.interpolation, workers=job.options.workers)
+    return (time.perf_counter() - start) / max(len(rows), 1)
 
 
 def _embed_s(backbone: Backbone) -> float:
