@@ -31,11 +31,13 @@ from typing import Any
 import numpy as np
 from _machine import machine
 
-from assay._types import UNKNOWN, Batch, Labels, Probs
+from assay._types import UNKNOWN, Batch, Labels, Probs, Rows
 from assay.data.dataset import ReadOptions
 from assay.data.read import read_dataset
+from assay.data.resize import to_square
 from assay.data.simulate import spoil
 from assay.data.split import seal_holdout
+from assay.data.squares import Squares
 from assay.embed.backbone import load_backbone
 from assay.embed.images import embed_images
 from assay.embed.squares import held_squares
@@ -49,6 +51,7 @@ from assay.learn.heads import make_head
 from assay.measure import mcnemar, wilson
 from assay.recipes.aside import Aside, set_aside
 from assay.recipes.assay import Labelled, Learned, learn
+from assay.recipes.exact import See
 from assay.recipes.looks import Looks
 from assay.recipes.options import RunOptions
 from assay.recipes.refine import TuningPlan, refine
@@ -186,13 +189,14 @@ class Reduced:
             identity=plan.identity,
         )
         learned_from = np.isin(np.arange(len(self.data.given)), rows)
-        looks = Looks(tuned, squares, learned_from, self.data.usable, workers=2)
+        looks = Looks(tuned, squares, seen_in(squares), learned_from, self.data.usable, workers=2)
         found: Labels = looks.again(rows=self.judged).argmax(axis=1)
         return found
 
     def _refined(self, data: Labelled, learned: Learned, network: str | None = None) -> Learned:
         plan = self._plan(len(self.aside.learn), network)
-        return refine(data, learned, self.squares, self.aside, plan, say=print).learned
+        see = seen_in(self.squares)
+        return refine(data, learned, self.squares, see, self.aside, plan, say=print).learned
 
     def _said(self, learned: Learned) -> Labels:
         found: Labels = learned.says(self.judged).argmax(axis=1)
@@ -310,6 +314,15 @@ def sealed_course(asked: argparse.Namespace, cache: Path, seed: int) -> tuple[Se
     features = embed_images(dataset, backbone, cache, mirrored=False)
     split = seal_holdout(dataset.trusted, how="notebook", seed=seed)
     return close_seal(dataset, split, features, options), options
+
+
+def seen_in(squares: Batch) -> See:
+    """Images as they are held: none of these is larger than its square."""
+
+    def see(rows: Rows, size: int, interpolation: str) -> Squares:
+        return Squares(rows, np.stack([to_square(squares[row], size, interpolation) for row in rows]))
+
+    return see
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Scoring: P(class) of every image as a student gives it, on the very pixels that predicting sees."""
+"""Scoring: P(class) of every image as a student gives it, of images that are held as squares."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor

@@ -1,18 +1,40 @@
-"""What a saved model says, where its features were computed in less exact numbers than it computes in."""
+"""What a saved model says of image files, where it was asked in less exact numbers, or about copies."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from jaxtyping import Int
 
-from assay._types import Backbone, Rows
+from assay._types import Backbone, Probs, Rows
 from assay.data.dataset import Dataset
-from assay.data.squares import read_squares
+from assay.data.squares import Squares, read_squares
 from assay.embed.backbone import TimmBackbone
+from assay.learn.layers import Layers
 from assay.recipes.assay import Learned
 
 AT_ONCE = 256
 """Images that are held decoded at a time."""
+
+See = Callable[[Rows, int, str], Squares]
+"""Images at some rows, as squares of a size by an interpolation: ``read_squares`` of a dataset."""
+
+
+def exactly(
+    see: See, rows: Rows, backbone: Backbone, head: Layers, *, mirrored: bool = False
+) -> Iterator[tuple[Rows, Probs]]:
+    """Rows and P(class), as predicting from their files gives it, a part of the images at a time.
+
+    Parameters
+    ----------
+    backbone : one that computes in float32
+    mirrored : of the images' mirrors
+    """
+    for start in range(0, len(rows), AT_ONCE):
+        found = see(rows[start : start + AT_ONCE], backbone.size, backbone.interpolation)
+        images = found.images[:, :, ::-1] if mirrored else found.images
+        yield found.rows, head.probabilities(backbone.embed(np.ascontiguousarray(images)))
 
 
 def says_exactly(
@@ -30,11 +52,9 @@ def says_exactly(
     if exact is backbone:
         return learned
     probs = learned.says(rows).copy()
-    for start in range(0, len(rows), AT_ONCE):
-        some = rows[start : start + AT_ONCE]
-        found = read_squares(dataset, some, exact.size, exact.interpolation, workers=workers)
-        # What cannot be read any more is answered for as it was.
-        probs[np.searchsorted(rows, found.rows)] = learned.head.probabilities(exact.embed(found.images))
+    for some, said in exactly(partial(read_squares, dataset, workers=workers), rows, exact, learned.head):
+        # What cannot be used is answered for as it was.
+        probs[np.searchsorted(rows, some)] = said
 
     def says(asked: Rows) -> np.ndarray:
         places = np.searchsorted(rows, asked)

@@ -1,6 +1,7 @@
 """Looks: what a finished student says of every image, and of the mirrors of those that it is unsure of.
 
-Of images that were not learned from it says what the saved model will, in float32: they give the figures.
+Of images that were not learned from it says what the saved model will, of their files and in float32: they
+give the figures.
 """
 
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from assay.fix.calibrate import Calibration
 from assay.learn.finetune import Tuned
 from assay.learn.scoring import score
 from assay.learn.second_look import SECOND_LOOK_BELOW, look_again
+from assay.recipes.exact import See, exactly
 
 
 @dataclass
@@ -24,8 +26,10 @@ class Looks:
     tuned: Tuned
     squares: Batch
     """(N, s, s, 3), of all images."""
+    see: See
+    """The images themselves, which may be larger, or were made squares in another way."""
     learned_from: Mask
-    """(N,) Images that were learned from: they are asked about in the dtype that is fastest here."""
+    """(N,) Images that were learned from: they are asked about as they were, in the dtype that is fastest."""
     usable: Mask
     """(N,) False where the image was skipped."""
     workers: int = 1
@@ -56,22 +60,24 @@ class Looks:
         seen = np.flatnonzero(self.usable[rows])
         says = np.full((len(rows), self.tuned.head.n_classes), 1 / self.tuned.head.n_classes)
 
-        def told(answers: Probs, some: Rows, squares: Batch) -> Float[np.ndarray, "A K"]:
-            self._ask(answers, some[~answers[some].any(axis=1)], squares)
+        def told(some: Rows, *, mirrored: bool) -> Float[np.ndarray, "A K"]:
+            answers = self._mirrors if mirrored else self._looks
+            self._ask(answers, some[~answers[some].any(axis=1)], mirrored)
             return calibration.apply(answers[some]) if calibration else answers[some]
 
-        def mirrored(unsure: Rows) -> Probs:
-            return told(self._mirrors, rows[seen[unsure]], self.squares[:, :, ::-1])
+        def of_mirrors(unsure: Rows) -> Probs:
+            return told(rows[seen[unsure]], mirrored=True)
 
-        says[seen] = look_again(told(self._looks, rows[seen], self.squares), mirrored, SECOND_LOOK_BELOW)
+        says[seen] = look_again(told(rows[seen], mirrored=False), of_mirrors, SECOND_LOOK_BELOW)
         return says
 
-    def _ask(self, answers: Probs, rows: Rows, squares: Batch) -> None:
-        """Fill some rows of ``answers`` with what the student says of these ``squares``."""
-        known = self.learned_from[rows]
-        for some, exact in ((rows[known], False), (rows[~known], True)):
-            if len(some):
-                network = self._exact if exact else self.tuned.backbone
-                answers[some] = score(
-                    network, self.tuned.head, squares, some, workers=self.workers, progress=self.progress
-                )
+    def _ask(self, answers: Probs, rows: Rows, mirrored: bool) -> None:
+        """Fill some rows of ``answers`` with what the student says of these images, or of their mirrors."""
+        tuned, learned = self.tuned, self.learned_from[rows]
+        if learned.any():
+            squares, some = self.squares[:, :, ::-1] if mirrored else self.squares, rows[learned]
+            answers[some] = score(
+                tuned.backbone, tuned.head, squares, some, workers=self.workers, progress=self.progress
+            )
+        for some, said in exactly(self.see, rows[~learned], self._exact, tuned.head, mirrored=mirrored):
+            answers[some] = said

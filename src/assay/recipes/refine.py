@@ -25,6 +25,7 @@ from assay.learn.second_look import SECOND_LOOK_BELOW
 from assay.measure import mcnemar, wilson
 from assay.recipes.aside import Aside
 from assay.recipes.assay import Labelled, Learned
+from assay.recipes.exact import See
 from assay.recipes.looks import Looks
 
 
@@ -55,6 +56,7 @@ def refine(
     data: Labelled,
     learned: Learned,
     squares: Batch,
+    see: See,
     aside: Aside,
     plan: TuningPlan,
     *,
@@ -66,6 +68,7 @@ def refine(
     Parameters
     ----------
     squares : of all images, see ``embed.squares``
+    see : the images themselves, for what is said of those that were not learned from
     say : is told the running figures
     """
     bench = _Bench(data, learned, aside)
@@ -92,7 +95,7 @@ def refine(
         progress=progress,
     )
     learned_from = np.isin(np.arange(len(data.given)), aside.learn)
-    looks = Looks(tuned, squares, learned_from, data.usable, data.workers, progress)
+    looks = Looks(tuned, squares, see, learned_from, data.usable, data.workers, progress)
     return Refined(_conclude(bench, looks), tuned.backbone)
 
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 from assay._errors import UsageError
 from assay._types import Batch, Progress, Say
 from assay.data.dataset import Dataset
+from assay.data.squares import read_squares
 from assay.embed.backbone import TimmBackbone, load_backbone
 from assay.embed.squares import held_squares
 from assay.learn.checkpoint import is_of
@@ -100,6 +102,7 @@ def refine_run(
     folder = context.folder.checkpoints
     folder.mkdir(exist_ok=True)
     largest = max(phase.size for phase in effort.phases)
+    see = partial(read_squares, dataset, workers=options.workers)
     with held_squares(
         dataset, largest, folder, workers=options.workers, progress=context.progress
     ) as squares:
@@ -123,7 +126,7 @@ def refine_run(
             plan = TuningPlan(phases, network.backbones, kept, identity, tuning)
             before = refined.learned if refined else learned
             refined = refine(
-                sealed.data, before, squares, aside, plan, say=context.say, progress=context.progress
+                sealed.data, before, squares, see, aside, plan, say=context.say, progress=context.progress
             )
     if refined:
         context.say(beside_before(learned, refined.learned, aside.watched, sealed.data.trusted))
