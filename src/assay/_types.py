@@ -10,6 +10,8 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
+from assay._errors import LabelError
+
 UNKNOWN = -1
 """The label of an image whose class is not known."""
 
@@ -51,9 +53,17 @@ Batch = UInt8[np.ndarray, "B S S 3"]
 
 
 def unmasked(labels: Any) -> Labels:
-    """Labels as a plain array, UNKNOWN where they are masked."""
-    found: Labels = np.ma.filled(np.asanyarray(labels), UNKNOWN)
-    return found
+    """Class indices of any integer type as a plain array, UNKNOWN where they are masked.
+
+    Raises
+    ------
+    LabelError : labels that are no whole numbers
+    """
+    found = np.asanyarray(labels)
+    if found.size and found.dtype.kind not in "iu":
+        raise LabelError(f"expected class indices, whole numbers from 0, got an array of {found.dtype}")
+    filled: Labels = np.ma.filled(found.astype(np.int64), UNKNOWN)
+    return filled
 
 
 @runtime_checkable

@@ -239,6 +239,17 @@ def test_a_reader_that_has_enough_is_no_error(finished, small_data):
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_work_goes_on_though_nobody_hears_of_it(finished, small_data, tmp_path):
+    """``assay run … 2> >(head -1)`` ends as it would with somebody who reads its words."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as pipe:
+        done = run_assay(small_data.command(tmp_path / "out"), stderr=pipe)
+    assert done.returncode == 0
+    assert "accuracy of" in done.stdout
+    assert (tmp_path / "out" / "labels.csv").read_bytes() == (finished / "labels.csv").read_bytes()
+
+
 def test_a_pipe_has_no_colours(finished, small_data):
     """Without a terminal no escape sequence is written, to either stream."""
     done = run_assay(small_data.command(finished), env={"FORCE_COLOR": "1", "TERM": "xterm-256color"})

@@ -83,7 +83,11 @@ def test_the_run_goes_on_as_before(assay, run, small_data):
     [
         (["-o", "found.pdf"], 2, "--out: expected a name ending in .html, got found.pdf"),
         (["--images", "nowhere"], 3, "no such folder or file of images: nowhere"),
-        (["-o", "no/such/folder.html"], 2, "cannot write no/such/folder.html"),
+        (
+            ["-o", "no/a.html"],
+            2,
+            "--out: expected a file in a folder that is there, got no/a.html",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused(assay, run, flags, code, message):

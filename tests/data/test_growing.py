@@ -83,6 +83,30 @@ def test_what_is_not_ours_or_not_whole_is_begun_anew(tmp_path):
         assert [file.name for file in tmp_path.iterdir()] == ["t"]
 
 
+def test_rows_of_another_table_are_not_taken_for_ours(tmp_path):
+    """It was killed before it saved any, and left as many bytes as ours had."""
+    with pytest.raises(KeyboardInterrupt):
+        grow(tmp_path / "t", stop_after=2, identity="this")
+    other = GrowingTable(tmp_path / "t", HEADER, identity="other")
+    other.__enter__()
+    other.add(columns([("x" * 99, 1)]))
+    other._part._file.close()  # with its lock, as the death of its process does
+    other._part._held.release()
+    assert grow(tmp_path / "t", identity="this") == 0
+    assert (tmp_path / "t").read_bytes() == whole(tmp_path / "whole")
+
+
+def test_a_link_leads_to_what_is_written(tmp_path):
+    """It stays a link; rows so far wait beside the file that it names."""
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "t").symlink_to(tmp_path / "disk" / "t")
+    with pytest.raises(KeyboardInterrupt):
+        grow(tmp_path / "t", stop_after=2)
+    assert grow(tmp_path / "t") == 2
+    assert (tmp_path / "t").is_symlink()
+    assert (tmp_path / "disk" / "t").read_bytes() == whole(tmp_path / "whole")
+
+
 def test_a_few_rows_leave_nothing_behind(tmp_path):
     """Interrupted before anything was brought to disk, there is nothing to go on with."""
     with pytest.raises(KeyboardInterrupt):

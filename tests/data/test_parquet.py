@@ -1,10 +1,12 @@
 import copy
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import polars as pl
 import pytest
 
 from assay._errors import TableError
+from assay.data import parquet
 from assay.data.dataset import Skipped
 from assay.data.label_files import pick_columns
 from assay.data.parquet import WINDOW, parquet_listing, read_parquet
@@ -130,3 +132,21 @@ def test_a_damaged_file_is_refused(tmp_path):
     path.write_bytes(whole[:4] + bytes(200) + whole[204:])
     with pytest.raises(TableError, match=r"a\.parquet is (damaged|not a Parquet file): "):
         read_parquet(path)
+
+
+def test_of_large_images_few_are_read_at_once(tmp_path, monkeypatch):
+    """What is held is bounded in bytes."""
+    monkeypatch.setattr(parquet, "WINDOW_BYTES", 5_000)
+    data = [bytes([i]) + np.random.default_rng(i).bytes(999) for i in range(40)]
+    source = parquet_listing(stored(tmp_path / "a.parquet", data)).source
+    assert 1 <= source.window <= 5
+    assert [source.read(i) for i in range(40)] == data
+    assert sum(len(window) for _, window in source._windows) <= 20
+
+
+def test_a_file_that_became_shorter_is_no_error(tmp_path):
+    """A row that is not there any more is skipped."""
+    source = parquet_listing(stored(tmp_path / "a.parquet", [b"1", b"2", b"3"])).source
+    stored(tmp_path / "a.parquet", [b"1"])
+    assert source.read(0) == b"1"
+    assert source.read(2).reason == "changed"

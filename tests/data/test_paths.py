@@ -190,6 +190,13 @@ def test_a_long_file_is_not_read(root):
     )
 
 
+def test_a_file_that_comes_in_parts_is_read_whole(root, monkeypatch):
+    """As some network disks give it."""
+    read = os.read
+    monkeypatch.setattr(os, "read", lambda descriptor, n: read(descriptor, min(n, 2)))
+    assert open_regular(root, "a.png", max_bytes=LIMIT) == b"inside"
+
+
 def test_a_file_that_grows_is_changed(root, monkeypatch):
     """A file that is being written has no content yet."""
     monkeypatch.setattr(os, "read", lambda *_: b"inside and more")

@@ -135,3 +135,9 @@ def test_a_damaged_bzip2_is_refused(tmp_path):
     (tmp_path / "x.tar.bz2").write_bytes(data)
     with pytest.raises(DataError, match="expected a whole tar file, got a damaged one"):
         scan_archive(tmp_path / "x.tar.bz2")
+
+
+def test_a_tar_of_the_folder_itself_is_read(tmp_path):
+    """As ``tar cf images.tar images/.`` makes it: the dot is no hidden folder."""
+    (tmp_path / "x.tar").write_bytes(tarred({"images/./1.png": PNG, "images/./a/2.png": PNG}))
+    assert scan_archive(tmp_path / "x.tar").names == ("images/1.png", "images/a/2.png")

@@ -167,3 +167,13 @@ def test_a_folder_is_not_made_where_a_file_is(tmp_path):
     with pytest.raises(UsageError, match=r"cannot write .*taken: .*; choose another place"):
         make_folder(tmp_path / "taken")
     make_folder(tmp_path)
+
+
+def test_a_link_stays_one(tmp_path):
+    """What it names is written, or made."""
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    for data in (b"one", b"two"):
+        write_bytes_atomic(tmp_path / "link", data)
+        assert (tmp_path / "file").read_bytes() == data
+    assert (tmp_path / "link").is_symlink()
+    assert names_in(tmp_path) == ["file", "link"]

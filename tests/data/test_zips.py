@@ -107,8 +107,8 @@ def test_names_that_are_utf_8_need_no_flag(tmp_path, name, expected):
 
 
 def test_a_zip_of_the_folder_itself_is_read(tmp_path):
-    """As some programs pack ``./images``: the dot is no hidden folder."""
-    names = {"./": b"", "./cat/1.png": PNG, "./dog/2.png": PNG}
+    """As some programs pack ``./images`` or ``images/.``: the dot is no hidden folder."""
+    names = {"./": b"", "./cat/1.png": PNG, "./dog/./2.png": PNG}
     listing = scan_archive(zipped(tmp_path / "x.zip", names))
     assert listing.names == ("cat/1.png", "dog/2.png")
     assert class_folders(listing, allow_empty=False) == (("cat", "dog"), [0, 1])

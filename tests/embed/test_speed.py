@@ -130,6 +130,7 @@ def test_an_unknown_dtype_is_refused(tmp_path):
         "[]",
         '{"KEY": 3}',
         '{"KEY": {"dtype": "float32"}}',
+        '{"KEY": {"dtype": ["float32"], "layout": "contiguous", "batch": 16}}',
         '{"KEY": {"dtype": "float16", "layout": "contiguous", "batch": 16}}',
         '{"KEY": {"dtype": "float32", "layout": "contiguous", "batch": 0}}',
         '{"KEY": {"dtype": "float32", "layout": "contiguous", "batch": "16"}}',

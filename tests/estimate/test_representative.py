@@ -199,3 +199,12 @@ def test_many_columns_are_told_apart_as_few_are():
     quick = _discriminant(rows, gap)
     whole = np.linalg.solve(rows.T @ rows / 40 + 90 / 40 * np.eye(90), gap)
     assert np.allclose(quick, whole)
+
+
+def test_a_constant_column_says_nothing():
+    """Though its mean cannot be exact in the numbers that features have."""
+    features, given, trusted = images()
+    wanted = check_representative(features, given, trusted)
+    constant = np.full((len(features), 1), 0.1, np.float32)
+    found = check_representative(np.hstack([features, constant]), given, trusted)
+    assert found.features_auc.estimate == pytest.approx(wanted.features_auc.estimate, abs=1e-9)

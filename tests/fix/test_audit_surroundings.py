@@ -21,6 +21,8 @@ def test_features_have_mean_0_and_variance_1(features):
     np.testing.assert_allclose(found.mean(axis=0), 0, atol=1e-4)
     np.testing.assert_allclose(found[:, :12].std(axis=0)[4:], 1, atol=1e-3)
     assert not found[:, 12].any()
+    tenth = np.column_stack([features, np.full(900, 0.1, np.float32)])  # which has no exact mean
+    assert not standardise([tenth])[:, 12].any()
 
 
 def test_a_mirrored_image_has_the_same_features(features):

@@ -31,5 +31,5 @@ def test_one_class_is_always_predicted():
 
 def test_no_label_is_refused():
     """There is nothing to learn from."""
-    with pytest.raises(LabelError, match="expected labels of two classes or more, got 0 of 0"):
+    with pytest.raises(LabelError, match=r"^expected labels to learn from, got none$"):
         fit_logistic(np.zeros((0, 2)), np.zeros(0, int), 3)

@@ -4,11 +4,8 @@ import sys
 import time
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from assay._errors import DataError
-from assay.measure.cost import Cost, Stopwatch, folder_bytes, peak_memory_bytes
+from assay.measure.cost import Cost, Stopwatch, peak_memory_bytes
 
 
 def ticking(*times):
@@ -85,40 +82,6 @@ def test_peak_memory_is_in_bytes_and_never_falls():
 def test_peak_memory_is_above_what_is_held_now():
     """The interpreter alone takes some megabytes."""
     assert peak_memory_bytes() > 5_000_000
-
-
-@given(st.lists(st.binary(max_size=50), max_size=5))
-def test_a_folder_weighs_what_its_files_do(tmp_path_factory, contents):
-    """Files at any depth count; folders themselves do not."""
-    folder = tmp_path_factory.mktemp("model")
-    for depth, content in enumerate(contents):
-        place = folder.joinpath(*["deep"] * depth)
-        place.mkdir(exist_ok=True)
-        (place / "file").write_bytes(content)
-    assert folder_bytes(folder) == sum(map(len, contents))
-
-
-def test_a_file_weighs_its_bytes(tmp_path):
-    """A model that is one file may be asked for too."""
-    (tmp_path / "model.onnx").write_bytes(b"12345")
-    assert folder_bytes(tmp_path / "model.onnx") == 5
-
-
-def test_links_are_not_followed(tmp_path):
-    """What a link inside the folder points to is no part of it."""
-    (tmp_path / "big").write_bytes(b"x" * 1000)
-    model = tmp_path / "model"
-    model.mkdir()
-    (model / "small").write_bytes(b"abc")
-    (model / "link").symlink_to(tmp_path / "big")
-    assert folder_bytes(model) == 3
-
-
-def test_a_folder_that_is_not_there_is_refused(tmp_path):
-    """The message names the path."""
-    missing = tmp_path / "gone"
-    with pytest.raises(DataError, match=rf"^{missing}: expected a file or folder to measure, found nothing$"):
-        folder_bytes(missing)
 
 
 def test_the_plain_dict():

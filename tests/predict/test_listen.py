@@ -57,3 +57,15 @@ def test_what_loopback_is():
     assert all(map(is_loopback, ("127.0.0.1", "127.1.2.3", "::1", "[::1]", "localhost")))
     assert not any(map(is_loopback, ("0.0.0.0", "10.0.0.1", "localhost.evil.example", "")))
     assert [url_host(host) for host in ("::1", "[::1]", "127.0.0.1")] == ["[::1]", "[::1]", "127.0.0.1"]
+
+
+def test_brackets_of_an_address_are_no_part_of_it():
+    """As browsers write IPv6."""
+    if not socket.has_ipv6:
+        pytest.skip("this system has no IPv6")
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("this machine has no ::1")
+    with listen("[::1]", 0) as listener:
+        assert listener.getsockname()[0] == "::1"

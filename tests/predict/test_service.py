@@ -1,5 +1,6 @@
 """assay serve: image files and tensors over HTTP."""
 
+import asyncio
 import json
 from dataclasses import replace
 
@@ -8,7 +9,7 @@ import pytest
 
 pytest.importorskip("fastapi")
 
-from browser import HOST, Browser
+from browser import HOST, Browser, send
 from PIL import Image
 from small_runs import CLASSES
 
@@ -289,3 +290,28 @@ def test_too_many_waiting_images_are_refused_at_once(runtime, new_images):
     browser.close()
     assert (found.status, found.header("retry-after")) == (503, "1")
     assert later.status == 200
+
+
+def test_metrics_count_what_nobody_answered(runtime, new_images):
+    """A bug is a 500, and what took too long a 503: a server in trouble shows it."""
+    app = make_service(Service(runtime, "trees"))
+
+    async def broken():
+        raise RuntimeError("a bug")
+
+    async def slow():
+        await asyncio.sleep(60)
+
+    app.add_api_route("/broken", broken)
+    app.add_api_route("/slow", slow)
+    browser = Browser(app)
+    with pytest.raises(RuntimeError, match="a bug"):
+        browser.get("/broken")
+    with pytest.raises(TimeoutError):
+        browser.loop.run_until_complete(
+            asyncio.wait_for(send(app, "GET", "/slow", [("host", HOST)], [b""]), 0.2)
+        )
+    text = browser.get("/metrics").text
+    browser.close()
+    assert 'assay_requests_total{path="/broken",status="500"} 1.0' in text
+    assert 'assay_requests_total{path="/slow",status="503"} 1.0' in text

@@ -53,8 +53,8 @@ def test_the_card_is_this(place):
 def test_the_card_says_where_figures_are_missing_or_anothers(place):
     """A model that was not measured has its partial twin's figures, marked, or none."""
     model = read_model(place)
-    none = "No image was held out: the accuracy of this very model is not measured."
-    assert none in comparison_card(model, None)
+    none = "No held-out image could judge it: the accuracy of this very model is not measured."
+    assert "Not measured yet: the comparison" in comparison_card(model, None)
     assert none in comparison_card(model, NOT_MEASURED)
     carried = comparison_card(model, ROW | {"source": CARRIED})
     assert "macro F1 0.4466; holdout of the partial model. This very model learned from the held" in carried

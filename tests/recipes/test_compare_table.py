@@ -119,6 +119,6 @@ def test_the_notes_say_what_the_accuracy_is_of():
         "models learned from all images and were not measured."
     ]
     alone = MEASURED | NOT_MEASURED | {"facts": {}}
-    assert notes(record_of(alone)) == ["Accuracy is not measured: no image was held out."]
+    assert notes(record_of(alone)) == ["Accuracy is not measured: no held-out image could judge the models."]
     published = notes(record_of(alone, settings={"as_published": True}))
     assert published[1] == "As published: with the notebook's defects that change results."

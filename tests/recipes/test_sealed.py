@@ -238,14 +238,15 @@ def small_classes(data, fit, holdout):
             r"expected noisy labels, got none of 3 images; give them with --noisy FILE",
         ),
         ([-1, -1, 0], [0, 1, -1], r"both a given and a trusted label, got none among the 2 trusted ones"),
-        ([0, 1, 1], [1, 1, -1], r"expected trusted labels of two classes or more .* got 'b' alone"),
+        ([0, 1, 1], [1, 1, -1], r"not of the most frequent class, got 0 and 2 of 'b'; add trusted labels"),
+        ([0, 1, 1], [1, 0, -1], r"not of the most frequent class, got 1 and 1 of 'a'; add trusted labels"),
         (
             [0, 1, 1],
             [-1, -1, 0],
             r"images that can be used, got none among 1; 1 skipped: 1 outside_root \(.*--follow",
         ),
     ],
-    ids=["no noisy", "no pairs", "one class", "none usable"],
+    ids=["no noisy", "no pairs", "one class", "one of the other", "none usable"],
 )
 def test_labels_that_teach_nothing_are_refused_before_any_image_is_read(given, trusted, message):
     """Each in words that say what is missing."""
@@ -265,11 +266,11 @@ def test_labels_that_teach_nothing_are_refused_before_any_image_is_read(given, t
 def test_what_was_decided_is_learned_from_too():
     """Trusted labels of one class and decisions on another are two."""
     dataset = Dataset(
-        names=("1.png", "2.png", "3.png"),
-        source=PickedSource(FolderSource(Path(), ()), (None,) * 3),
+        names=("1.png", "2.png", "3.png", "4.png"),
+        source=PickedSource(FolderSource(Path(), ()), (None,) * 4),
         classes=("a", "b"),
-        given=np.array([0, 1, 1]),
-        trusted=np.array([1, 1, UNKNOWN]),
-        decided={2: 0},
+        given=np.array([0, 1, 1, 1]),
+        trusted=np.array([1, 1, UNKNOWN, UNKNOWN]),
+        decided={2: 0, 3: 0},
     )
     check_learnable(dataset, Split(np.array([0, 1]), np.array([], dtype=np.int64)))

@@ -5,7 +5,7 @@ import pytest
 from small_runs import CLASSES
 
 import assay
-from assay._errors import LabelError
+from assay._errors import AssayError, LabelError
 from assay._types import UNKNOWN
 
 
@@ -112,3 +112,19 @@ def test_masked_labels_are_not_known():
     wanted = assay.fix_labels(features, given, plain)
     assert assay.fix_labels(features, given, masked).fixed.tolist() == wanted.fixed.tolist()
     assert assay.estimate_noise(given, masked, 2).n_pairs == 60
+
+
+@pytest.mark.usefixtures("without_shape_checks")
+def test_labels_are_whole_numbers_of_any_kind():
+    """Bytes, as data sets of digits have them, masked too; no numbers with fractions, and none at all."""
+    X, truth = points()
+    given = np.where(np.arange(90) % 4 == 0, (truth + 1) % 3, truth)
+    hidden = np.arange(90) >= 45
+    wanted = assay.fix_labels(X, given, np.where(hidden, UNKNOWN, truth)).fixed.tolist()
+    small = np.ma.masked_array(truth.astype(np.uint8), hidden)
+    assert assay.fix_labels(X, given.astype(np.uint8), small).fixed.tolist() == wanted
+    assert assay.estimate_noise(given.astype(np.uint16), small, 3).n_pairs == 45
+    with pytest.raises(LabelError, match=r"^expected class indices, .* got an array of float64$"):
+        assay.fix_labels(X, given, truth / 2)
+    with pytest.raises(AssayError):
+        assay.fix_labels(X[:0], given[:0], truth[:0])

@@ -6,6 +6,8 @@ import pytest
 from chromium import need_chromium, serving
 from review_runs import draw_images, write_run
 
+from assay.review.run import read_review_run
+
 pytestmark = pytest.mark.slow
 
 PAGES = ("item/5", "grid/1", "keys")
@@ -171,3 +173,16 @@ def test_nothing_can_be_decided_of_a_locked_image(run, visit):
                 page.wait_for_function("() => document.querySelector('#alert').textContent != ''")
                 assert page.text_content("#alert") == "This image cannot be decided."
         assert "0 of 36 decided" in page.text_content("#progress")
+
+
+def test_what_a_window_did_is_of_the_run_that_it_did_it_in(run, visit):
+    """Another run at the same address finds nothing of it: no undo takes back what was decided there."""
+    with serving(run) as server:
+        page = opened(server, visit, "item/5")
+        page.keyboard.press("2")
+        page.wait_for_function("() => document.querySelector('#status').textContent.startsWith('Saved')")
+        of_run = page.get_attribute("body", "data-run")
+        assert of_run == read_review_run(run).key
+        assert {*page.evaluate("Object.keys(sessionStorage)")} == {
+            f"{name} {of_run}" for name in ("client", "counts", "marked")
+        }

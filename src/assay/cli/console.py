@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from assay._types import Progress
@@ -25,8 +25,16 @@ def show(text: str) -> None:
 
 
 def say(text: str) -> None:
-    """A line on stderr."""
-    print(_harmless(text), file=sys.stderr, flush=True)
+    """A line on stderr; if nobody reads it any more, the work goes on in silence."""
+    try:
+        print(_harmless(text), file=sys.stderr, flush=True)
+    except BrokenPipeError:
+        hush(sys.stderr)
+
+
+def hush(stream: TextIO) -> None:
+    """Nothing more is written to a stream that nobody reads, not even at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _harmless(text: str) -> str:

@@ -1,6 +1,5 @@
 """How a command can end other than by finishing: what is said of it, and the exit code."""
 
-import os
 import sys
 import traceback
 from dataclasses import dataclass
@@ -9,7 +8,7 @@ import typer
 
 from assay._errors import AssayError, ResourceError, UsageError
 from assay._shortage import is_disk_full, is_on_graphics_processor, is_out_of_memory
-from assay.cli.console import say
+from assay.cli.console import hush, say
 
 SKIPPED = 4
 """Done, but images had to be skipped, under ``--strict``."""
@@ -69,8 +68,7 @@ def _interruption(error: BaseException) -> Ending | None:
         code = error.exit_code if isinstance(error, typer.Exit) else error.code
         return Ending(code if isinstance(code, int) else int(code is not None))
     if isinstance(error, BrokenPipeError):
-        # The reader has what it wanted; nothing more may be written, not even at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        hush(sys.stdout)  # the reader has what it wanted
         return Ending(0)
     return None
 

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from assay.cli import flags
 from assay.cli.console import say, show
+from assay.cli.targets import check_file
 
 EXAMPLES = (
     "assay report out/",
@@ -35,6 +36,8 @@ def report_command(
     """Write what a run found as one HTML file that needs nothing beside it, and as JSON."""
     from assay.report import write_report
 
+    if out is not None:
+        check_file(out)
     written = write_report(run, out, images=images, follow_symlinks=follow_symlinks)
     show(str(written.page))
     if not quiet:

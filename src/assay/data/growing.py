@@ -22,7 +22,7 @@ from typing import Self
 from filelock import FileLock, Timeout
 
 from assay._errors import BusyError
-from assay.data.write import refused, sync_folder, write_bytes_atomic, write_json
+from assay.data.write import followed, refused, sync_folder, write_bytes_atomic, write_json
 from assay.data.write_rows import ByteStream, Column, check_unicode, encode_rows, parquet_of_jsonl
 
 SAVED_EVERY = 4_096
@@ -33,7 +33,7 @@ class _Part:
     """The file beside the target."""
 
     def __init__(self, target: Path) -> None:
-        self.target = target
+        self.target = target = followed(target)
         # A name may have 255 bytes.
         self.path = target.with_name(f".{hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]}.part")
         self.state, self.lock = (self.path.with_suffix(ending) for ending in (".json", ".lock"))
@@ -48,6 +48,8 @@ class _Part:
             except Timeout:
                 raise BusyError(f"{self.target}: another process writes there; wait for it to end") from None
             rows, tally, n_bytes = self._found(identity)
+            if not rows:  # or a kill before the next save would leave other rows under the old identity
+                self.state.unlink(missing_ok=True)
             self._file = self.path.open("r+b" if rows else "w+b")
             self._file.truncate(n_bytes)
             self._file.seek(n_bytes)
@@ -126,7 +128,7 @@ class GrowingTable:
             self._stream = self.target
         elif self.target.exists() and not self.target.is_file():
             with refused(self.target, 0):
-                self._stream = self.target.open("wb", buffering=0)
+                self._stream = self.target.open("wb")
         else:
             self._part = _Part(self.target)
             self.n_rows, self.tally = self._part.open(self.identity)
@@ -169,7 +171,8 @@ class GrowingTable:
             if self._part:
                 self._part.close(forget=finished or self._saved == 0)
             if self._stream is not None and isinstance(self.target, Path):
-                self._stream.close()  # type: ignore[attr-defined]  # it was opened here
+                with contextlib.suppress(OSError):  # what could not be written was said before
+                    self._stream.close()  # type: ignore[attr-defined]  # it was opened here
 
     def _finish(self) -> None:
         if self.format == "parquet":

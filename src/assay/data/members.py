@@ -72,6 +72,11 @@ class Entry(NamedTuple):
     """Where it lies, or why it cannot be read; None for a folder."""
 
 
+def without_dots(name: str) -> str:
+    """The name of a member without parts that lead nowhere, as ``tar cf images.tar images/.`` writes them."""
+    return "/".join(part for part in name.split("/") if part != ".")
+
+
 @runtime_checkable
 class ByteStore(Protocol):
     """Bytes that can be read at any place, by several threads at once."""

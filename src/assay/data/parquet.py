@@ -16,6 +16,9 @@ from assay.data.tables import PATH_COLUMNS, Table, known_columns
 WINDOW = 256
 """Images that are read from the file at once; neighbours are nearly always wanted together."""
 
+WINDOW_BYTES = 2**27
+"""About what these may weigh: of large images fewer are read at once."""
+
 _WINDOWS_KEPT = 4
 
 
@@ -50,17 +53,22 @@ class ParquetImages:
     column: str
     nested: bool
     """True for struct{bytes, path}, False for plain binary."""
+    window: int = WINDOW
+    """Images that are read at once."""
     _windows: tuple[tuple[int, list[bytes | None]], ...] = field(default=(), repr=False)
     _loading: AbstractContextManager[Any] = field(default_factory=Lock, repr=False, compare=False)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Another process reads its own windows."""
-        return ParquetImages, (self.path, self.column, self.nested)
+        return ParquetImages, (self.path, self.column, self.nested, self.window)
 
     def read(self, index: int) -> bytes | Skipped:
         """The bytes of image ``index``."""
-        start = index - index % WINDOW
-        data = self._window(start)[index - start]
+        start = index - index % self.window
+        found = self._window(start)
+        if index - start >= len(found):
+            return Skipped("changed", f"{self.path.name} has no row {index + 1} any more")
+        data = found[index - start]
         return (
             Skipped("missing_image", f"row {index + 1} of {self.path.name} is null") if data is None else data
         )
@@ -79,7 +87,7 @@ class ParquetImages:
 
     def _load(self, start: int) -> list[bytes | None]:
         image = pl.col(self.column)
-        window = _scan(self.path).slice(start, WINDOW)
+        window = _scan(self.path).slice(start, self.window)
         return _collect(self.path, window.select(image.struct.field("bytes") if self.nested else image))
 
 
@@ -102,7 +110,9 @@ def parquet_listing(path: Path, *, image_column: str | None = None) -> Listing:
         )
     table = read_parquet(path)
     names = _names(table, column if kind == "struct" else None)
-    return Listing(names, ParquetImages(path, column, nested=kind == "struct"))
+    fitting = WINDOW_BYTES * len(names) // max(path.stat().st_size, 1)
+    window = min(max(fitting, 1), WINDOW)
+    return Listing(names, ParquetImages(path, column, kind == "struct", window))
 
 
 def _names(table: Table, column: str | None) -> tuple[str, ...]:

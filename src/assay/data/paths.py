@@ -118,6 +118,8 @@ def resolve_below(root: Path, entry: str, *, follow_symlinks: bool = False) -> s
         resolved = os.path.realpath(f"{base}/{entry}", strict=True)
     except OSError as error:
         return _skipped_by(error, entry)
+    except ValueError as error:  # a NUL in the name of a folder
+        return Skipped("bad_path", f"{str(root)!r}: {error}")
     # Both are real paths, so comparing with the separator compares whole parts; /a/bc is not below /a/b.
     if follow_symlinks or resolved.startswith(base.rstrip("/") + "/"):
         return resolved
@@ -150,6 +152,9 @@ def _read_all(descriptor: int, entry: str, max_bytes: int) -> bytes | Skipped:
     if size > max_bytes:
         return Skipped("too_large", f"{entry!r} has {size:,} bytes, the limit is {max_bytes:,}")
     data = os.read(descriptor, size + 1)
+    # One call may give a part: of 2 GiB and more, and on network disks.
+    while len(data) < size and (more := os.read(descriptor, size + 1 - len(data))):
+        data += more
     if len(data) != size:
         return Skipped("changed", f"{entry!r} changed its size while it was being read")
     return data

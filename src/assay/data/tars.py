@@ -15,7 +15,7 @@ from typing import IO, NoReturn
 
 from assay._errors import DataError, ResourceError
 from assay.data.dataset import Skipped
-from assay.data.members import Entry, Member
+from assay.data.members import Entry, Member, without_dots
 
 _OPENERS: dict[bytes, Callable[[Path], io.BufferedIOBase]] = {
     b"\x1f\x8b": gzip.GzipFile,
@@ -73,7 +73,7 @@ def tar_entries(path: Path, file: IO[bytes]) -> Iterator[Entry]:
                 archive.members.clear()  # type: ignore[attr-defined]  # typeshed lacks it; it would keep them all
                 if info.size < 0:
                     raise _damaged(path, f"a member of {info.size:,} bytes")
-                name = info.name.removeprefix("./")
+                name = without_dots(info.name)
                 place = _place(info, places)
                 if isinstance(place, Member):
                     places[info.name] = place

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from assay._errors import DataError
 from assay.data.dataset import Skipped
-from assay.data.members import ByteStore, Entry, Member
+from assay.data.members import ByteStore, Entry, Member, without_dots
 from assay.data.zip_directory import read_directory
 
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
@@ -38,7 +38,7 @@ def zip_entries(path: Path, store: ByteStore) -> Iterator[Entry]:
         for info in read_directory(path):
             name = _name(info).replace("\\", "/")
             place = None if name.endswith("/") else _fault(info) or _locate(info, store)
-            yield Entry(name.removeprefix("./"), place)
+            yield Entry(without_dots(name), place)
     except _DAMAGED as error:
         raise DataError(
             f"{path}: expected a whole zip file, got a damaged one ({error}); copy or download it again"

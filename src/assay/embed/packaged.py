@@ -60,7 +60,7 @@ def read_packaged(packaged: PackagedWeights, cache: Path) -> dict[str, Any]:
     converted = cache / "weights" / f"{packaged.sha256}.safetensors"
     try:
         tensors = load_file(converted)
-    except (FileNotFoundError, SafetensorError):  # not converted yet, or damaged since
+    except (FileNotFoundError, SafetensorError):  # not converted yet, or not to its end
         _convert(_locate(packaged), packaged.sha256, converted)
         tensors = load_file(converted)
     return _in_order(tensors)

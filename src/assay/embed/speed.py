@@ -114,9 +114,9 @@ def _remembered(file: Path) -> dict[str, Plan]:
     """The plans in ``speed.json``; what is damaged, or not of our making, is timed again."""
     try:
         plans = {key: Plan(**plan) for key, plan in json.loads(file.read_bytes()).items()}
+        return {key: plan for key, plan in plans.items() if _can_run(plan)}
     except (OSError, ValueError, TypeError, AttributeError):
         return {}
-    return {key: plan for key, plan in plans.items() if _can_run(plan)}
 
 
 def _can_run(plan: Plan) -> bool:

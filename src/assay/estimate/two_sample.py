@@ -48,9 +48,10 @@ def told_apart(
 
 def _standardised(rows: Values) -> Values:
     """Columns of mean 0 and variance 1, constant ones left out; the last is the distance from the centre."""
-    rows = rows - rows.mean(axis=0)
-    spread = rows.std(axis=0)
-    rows = rows[:, spread > 0] / spread[spread > 0]
+    # Rounded means would leave a constant column a spread of its own.
+    rows = rows[:, np.ptp(rows, axis=0) > 0].astype(np.float64)
+    rows -= rows.mean(axis=0)
+    rows /= rows.std(axis=0)
     distance = (rows**2).sum(axis=1)
     return np.column_stack([rows, (distance - distance.mean()) / (distance.std() or 1.0)])
 

@@ -82,10 +82,12 @@ def standardise(
     for view in views:
         total += view
     mean, spread = total.mean(axis=0), total.std(axis=0)
+    # The rounded mean of a constant feature leaves it a spread, the wider the more rows there are.
+    spread[(spread < 1e-6) | (total.min(axis=0) == total.max(axis=0))] = np.inf
     if more is not None:
         total = np.concatenate([total, len(views) * more], dtype=np.float32)
     total -= mean
-    total /= np.where(spread < 1e-6, np.inf, spread)
+    total /= spread
     return total
 
 

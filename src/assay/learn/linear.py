@@ -27,9 +27,10 @@ def fit_logistic(X: Matrix, labels: Labels, n_classes: int, *, C: float = 1.0) -
     ------
     LabelError : no label
     """
+    if not len(labels):
+        raise LabelError("expected labels to learn from, got none")
     if len(np.unique(labels)) == 1:
         return _always(int(labels[0]), n_classes, *moments(X))
-    check_two_classes(labels)
     mean, scale = moments(X)
     fitted = LogisticRegression(max_iter=2000, C=C).fit((X.astype(np.float64) - mean) / scale, labels)
     return logistic_layers(fitted, n_classes, mean, scale)

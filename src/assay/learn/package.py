@@ -29,6 +29,15 @@ FILES = ("config.json", "model.safetensors", "labels.json", "README.md")
 GRAPH = "model.onnx"
 """What a model has that was exported."""
 
+PACKAGE = (*FILES, GRAPH, MANIFEST)
+"""All of a model's folder; other files may lie beside."""
+
+
+def package_bytes(folder: Path) -> int:
+    """What the model in ``folder`` weighs on disk."""
+    files = (folder / name for name in PACKAGE)
+    return sum(file.stat().st_size for file in files if file.is_file())
+
 
 def write_manifest(folder: Path) -> None:
     """Write the manifest over the files of ``folder``; the last step of writing them."""

@@ -1,7 +1,7 @@
 """How good, how sure, at what cost? Fits nothing."""
 
 from assay.measure.compare import Paired, mcnemar
-from assay.measure.cost import Cost, Stopwatch, folder_bytes, peak_memory_bytes
+from assay.measure.cost import Cost, Stopwatch, peak_memory_bytes
 from assay.measure.evaluate import Evaluation, evaluate
 from assay.measure.intervals import wilson
 from assay.measure.scores import ClassScores, Report, classification_report, format_report
@@ -15,7 +15,6 @@ __all__ = [
     "Stopwatch",
     "classification_report",
     "evaluate",
-    "folder_bytes",
     "format_report",
     "mcnemar",
     "peak_memory_bytes",

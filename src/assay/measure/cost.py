@@ -7,8 +7,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from assay._errors import DataError
-
 
 @dataclass(frozen=True)
 class Cost:
@@ -76,17 +74,3 @@ def peak_memory_bytes() -> int:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     # macOS counts bytes, Linux and the BSDs kibibytes.
     return peak if sys.platform == "darwin" else peak * 1024
-
-
-def folder_bytes(path: Path) -> int:
-    """Bytes of all files below ``path``, or of the file that it is; links below it are not followed.
-
-    Raises
-    ------
-    DataError : nothing is there
-    """
-    if not path.exists():
-        raise DataError(f"{path}: expected a file or folder to measure, found nothing")
-    if path.is_file():
-        return path.stat().st_size
-    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file() and not file.is_symlink())

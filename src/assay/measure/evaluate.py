@@ -43,10 +43,10 @@ class Evaluation:
     """Images left out because their true class is not known."""
     skipped: int
     """Images left out because they could not be used; each is in ``skipped.csv``."""
-    reliability: tuple[Bin, ...] = ()
-    """How often predictions of each confidence were right; empty in figures of a version that kept none."""
-    risk_coverage: tuple[Covered, ...] = ()
-    """What is wrong among the surest images; empty as ``reliability`` is."""
+    reliability: tuple[Bin, ...]
+    """How often predictions of each confidence were right."""
+    risk_coverage: tuple[Covered, ...]
+    """What is wrong among the surest images."""
 
     def to_json(self) -> dict[str, Any]:
         """The same as plain dicts, lists and numbers."""

@@ -30,7 +30,8 @@ def listen(host: str, port: int, *, allow_remote: bool = False) -> socket.socket
     if host in ("", "0.0.0.0", "::"):  # noqa: S104  # compared, not bound
         raise UsageError(f"--host {host}: expected one address or name, which browsers will ask for")
     try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        name = host.strip("[]")
+        family, _, _, _, address = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)[0]
         made = socket.create_server((address[0], port), family=family, backlog=QUEUE)
     except (OSError, OverflowError) as error:
         why = getattr(error, "strerror", None) or error

@@ -59,13 +59,19 @@ def make_service(service: Service) -> FastAPI:
 
     @app.middleware("http")
     async def count(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-        start = time.perf_counter()
-        with work.gauges.in_progress.track_inprogress():
-            response = await call_next(request)
-        # The address as it is declared: what strangers ask for must not make counters without end.
-        path = getattr(request.scope.get("route"), "path", "other")
-        work.gauges.requests.labels(path, response.status_code).inc()
-        work.gauges.seconds.labels(path).observe(time.perf_counter() - start)
+        start, status = time.perf_counter(), 500
+        try:
+            with work.gauges.in_progress.track_inprogress():
+                response = await call_next(request)
+            status = response.status_code
+        except asyncio.CancelledError:  # it took too long: the guard answers
+            status = 503
+            raise
+        finally:
+            # The address as it is declared: what strangers ask for must not make counters without end.
+            path = getattr(request.scope.get("route"), "path", "other")
+            work.gauges.requests.labels(path, status).inc()
+            work.gauges.seconds.labels(path).observe(time.perf_counter() - start)
         return response
 
     app.add_exception_handler(RequestValidationError, _not_understood)

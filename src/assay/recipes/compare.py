@@ -12,10 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from assay._errors import OtherRunError
-from assay._types import UNKNOWN, Labels, Progress, Say, silent, unheard
+from assay._types import Labels, Progress, Say, silent, unheard
 from assay.data.dataset import Dataset
 from assay.data.read import read_dataset
 from assay.embed.weights import check_name
@@ -204,7 +202,7 @@ def _ask(images: Path, out: Path, options: CompareOptions, say: Say) -> _Job:
     dataset = read_dataset(images, options.run.read)
     held = held_rows(options, dataset)
     if "assay" in options.recipes and options.run.effort != "fast":
-        check_enough(int(np.sum(dataset.trusted != UNKNOWN)) - len(held))
+        check_enough(len(options.run.split(dataset).fit))
     settings, data = options.settings(), data_facts(dataset)
     twin_rows(options, settings, data)  # asked again once the bytes of the images are known
     for note in dataset.notes:

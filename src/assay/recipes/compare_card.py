@@ -35,8 +35,10 @@ def comparison_card(model: Model, row: Row | None) -> str:
 
 
 def _measured(row: Row | None) -> str:
-    if row is None or row["accuracy"] is None:
-        return "No image was held out: the accuracy of this very model is not measured."
+    if row is None:
+        return "Not measured yet: the comparison that it is of was not finished."
+    if row["accuracy"] is None:
+        return "No held-out image could judge it: the accuracy of this very model is not measured."
     text = (
         f"Accuracy {row['accuracy']:.4f} ({row['accuracy_low']:.4f} to {row['accuracy_high']:.4f}, "
         f"95 % interval, n = {row['n']:,}), macro F1 {row['macro_f1']:.4f}; {row['source']}."

@@ -20,16 +20,13 @@ from filelock import FileLock, Timeout
 from assay._errors import BusyError, ModelError, OtherRunError, UsageError
 from assay.data.digests import file_digest
 from assay.data.write import write_json
-from assay.learn.package import FILES, GRAPH, MANIFEST, read_files
+from assay.learn.package import MANIFEST, PACKAGE, package_bytes, read_files
 from assay.recipes.folder import RunFolder
 from assay.recipes.holding import LOCKS, held, read_record, sweep
 from assay.recipes.listing import TITLES
 from assay.recipes.record import SCHEMA
 
 TABLES = ("compare.csv", "compare.md")
-
-PACKAGE = (*FILES, GRAPH, MANIFEST)
-"""The files of a saved model."""
 
 BESIDE = (
     "row.json",
@@ -173,8 +170,7 @@ class CompareFolder:
 
     def model_bytes(self, recipe: str) -> int:
         """What a recipe's model weighs on disk."""
-        files = (self.model(recipe) / name for name in PACKAGE)
-        return sum(file.stat().st_size for file in files if file.is_file())
+        return package_bytes(self.model(recipe))
 
     def clear(self) -> None:
         """Delete what a comparison wrote, the run aside; compare.json goes last, for it owns the others."""

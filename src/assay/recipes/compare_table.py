@@ -142,7 +142,7 @@ def notes(record: Mapping[str, Any]) -> list[str]:
 def _basis(record: Mapping[str, Any]) -> str:
     measured = [row for row in record["rows"] if row["n"]]
     if not measured:
-        return "Accuracy is not measured: no image was held out."
+        return "Accuracy is not measured: no held-out image could judge the models."
     n, left_out = measured[0]["n"], len(record["left_out"])
     if measured[0]["source"] != "holdout":
         return (

@@ -19,7 +19,8 @@ from assay.data.split import Split
 from assay.embed.backbone import load_backbone
 from assay.embed.images import Features, embed_images
 from assay.learn.model import Model
-from assay.measure import Cost, Evaluation, Stopwatch, folder_bytes, peak_memory_bytes
+from assay.learn.package import package_bytes
+from assay.measure import Cost, Evaluation, Stopwatch, peak_memory_bytes
 from assay.recipes.assay import Learned, learn
 from assay.recipes.card import assemble_model, model_card
 from assay.recipes.carried import carried_figures, partial_run
@@ -201,7 +202,7 @@ def _write(
         n_held_out = len(job.split.holdout)
         card = model_card(model, found.learned, evaluations, robustness, coverage, n_held_out=n_held_out)
         model.save(model_folder, card)
-        cost = Cost(sum(job.watch.seconds.values()), peak_memory_bytes(), folder_bytes(model_folder))
+        cost = Cost(sum(job.watch.seconds.values()), peak_memory_bytes(), package_bytes(model_folder))
         warnings = _warnings(job, found, evaluations)
         result = RunResult(
             job.folder.path,

@@ -69,11 +69,14 @@ def check_learnable(dataset: Dataset, split: Split) -> None:
         )
     # What was decided in a review teaches too.
     taught = np.setdiff1d(np.union1d(fit, decided[dataset.usable[decided]]), split.holdout)
-    classes = np.setdiff1d(dataset.known[taught], [UNKNOWN])
-    if len(classes) < 2:
+    labels = dataset.known[taught]
+    counts = np.bincount(labels[labels != UNKNOWN], minlength=len(dataset.classes))
+    others = int(counts.sum() - counts.max())
+    if others < 2:  # or a part to learn from, which leaves some out, would have one class alone
         raise LabelError(
-            f"expected trusted labels of two classes or more besides the holdout's, got "
-            f"{shown(dataset.classes[classes[0]])} alone; add trusted labels of the others"
+            "expected two or more trusted labels besides the holdout's that are not of the most frequent "
+            f"class, got {others} and {counts.max():,} of {shown(dataset.classes[counts.argmax()])}; add "
+            "trusted labels of the other classes"
         )
 
 

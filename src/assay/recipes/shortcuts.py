@@ -128,7 +128,9 @@ def fix_labels(
 
     Raises
     ------
-    LabelError : lengths that differ, a label out of range, no image with both labels
+    LabelError : lengths that differ, labels that are no class indices, no image with both labels
+    UsageError : fewer rows than folds
+    ValueError : features that are no finite numbers
     """
     features, given, trusted = np.asarray(features), unmasked(given), unmasked(trusted)
     if not len(features) == len(given) == len(trusted):
@@ -136,7 +138,8 @@ def fix_labels(
             f"expected a given and a trusted label for each of {len(features):,} rows, {UNKNOWN} where "
             f"unknown, got {len(given):,} and {len(trusted):,}"
         )
-    names = tuple(classes) or tuple(str(i) for i in range(max(given.max(), trusted.max()) + 1))
+    largest = np.concatenate([given, trusted]).max(initial=UNKNOWN)
+    names = tuple(classes) or tuple(map(str, range(largest + 1)))
     found = Features((features,), (None,) * len(given), {}, {}, 0)
     fold_of, usable = deal_folds(trusted, folds, seed), np.ones(len(given), dtype=bool)
     return learn(Labelled(found, given, trusted, usable, fold_of, names, seed, threshold)).fixed

@@ -3,6 +3,7 @@
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from assay._types import UNKNOWN
 from assay.data.decision_files import write_csv, write_label_studio
 from assay.data.write_rows import write_rows
 from assay.review.desk import Desk
@@ -30,15 +31,16 @@ def export(desk: Desk, name: str) -> tuple[bytes, str] | None:
 
 
 def corrected_columns(desk: Desk) -> list[list[str]]:
-    """A label for every image and where it is from: a person, the trusted labels, or the run's fix.
+    """A label for every image and where it is from: the trusted labels, a person, or the run's fix.
 
-    Held-out images have their trusted label too. Where the run is unsure the given label stays, with the
-    source ``unsure``; skipped images have none.
+    Held-out images have their trusted label too, and what was decided before an image had one is past. Where
+    the run is unsure the given label stays, with the source ``unsure``; skipped images have none.
     """
-    labels, sources = [], []
+    labels, sources, learned = [], [], desk.run.decided
     for row, action in enumerate(desk.run.actions):
         decided = desk.state(row).label
-        if decided is not None:
+        has_trusted = desk.run.trusted[row] != UNKNOWN and row not in learned
+        if decided is not None and not has_trusted and row not in desk.run.held_out_labels:
             label, source = decided, "decided"
         elif action != "skipped" and row in desk.run.held_out_labels:
             label, source = desk.run.labels[desk.run.held_out_labels[row]], "trusted"

@@ -72,7 +72,7 @@ class Pages:
             keys=desk.keys,
             actions=[(name, ACTION_WORDS[name], desk.keys.get(name, "")) for name in ACTIONS],
             files=list(FILES),
-            version=desk.run.key,
+            run_key=desk.run.key,
             run_name=desk.run.folder.resolve().name,
             **facts,
         )

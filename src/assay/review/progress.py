@@ -31,8 +31,10 @@ class Progress:
     """Decided images whose given label was another one."""
     proposed_wrong: int
     """Decided images whose proposed label was another one: right labels gained."""
+    ahead: int
+    """The next looks that are left, 50 at most."""
     expected_gain: float
-    """Right labels that the next 50 looks would probably add, by the run's own confidence."""
+    """Right labels that these would probably add, by the run's own confidence."""
     sample_size: int
     """Decided images of the random part that was looked at without a gap."""
     sample_right: int
@@ -43,8 +45,8 @@ class Progress:
         seen = f"{self.decided:,} of {self.total:,} decided"
         skipped = f", {self.skipped:,} skipped" if self.skipped else ""
         found = f"; {self.given_wrong:,} given labels were wrong, {self.proposed_wrong:,} proposed ones"
-        gain = f" The next {AHEAD} would probably correct {self.expected_gain:.0f} proposed labels."
-        return f"{seen}{skipped}{found if self.decided else ''}.{gain}"
+        gain = f" The next {self.ahead} would probably correct {self.expected_gain:.0f} proposed labels."
+        return f"{seen}{skipped}{found if self.decided else ''}.{gain if self.ahead else ''}"
 
     def estimate(self) -> str:
         """How right all proposed labels are, from the random part; empty where too little of it was seen."""
@@ -77,6 +79,7 @@ def progress_of(run: ReviewRun, order: Order, states: Mapping[int, State]) -> Pr
         total=int(run.is_open.sum()),
         given_wrong=int(np.sum((run.given[rows] != labels) & (run.given[rows] != UNKNOWN))),
         proposed_wrong=int(np.sum(run.proposed[rows] != labels)),
+        ahead=len(ahead),
         expected_gain=float(np.sum(1 - run.confidence[ahead])),
         sample_size=len(sample),
         sample_right=sum(int(run.proposed[row]) == decided[row] for row in sample),

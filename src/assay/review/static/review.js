@@ -6,9 +6,14 @@ const find = (selector, root = document) => root.querySelector(selector);
 const body = document.body;
 const memory = window.sessionStorage;
 
+// What this window did belongs to the run that it was done in: another one may have this address tomorrow.
+const ofRun = (name) => `${name} ${body.dataset.run}`;
+const recall = (name) => memory.getItem(ofRun(name));
+const keep = (name, value) => memory.setItem(ofRun(name), value);
+
 // One window, one client: undo takes back what this window did, also after a reload.
-const client = memory.getItem("client") || newClient();
-memory.setItem("client", client);
+const client = recall("client") || newClient();
+keep("client", client);
 
 function newClient() {
   // Not randomUUID, which a page has only on this machine or over https.
@@ -106,19 +111,19 @@ async function showItem(wanted, fresh = false) {
   prefetch(number(card().dataset.next));
 }
 
-function marked() { return JSON.parse(memory.getItem("marked") || "[]"); }
+function marked() { return JSON.parse(recall("marked") || "[]"); }
 
 function remember(count) {
   // How many images each decision was for: one undo takes back a whole page of the grid.
-  memory.setItem("counts", JSON.stringify([...counts(), count]));
+  keep("counts", JSON.stringify([...counts(), count]));
 }
 
-function counts() { return JSON.parse(memory.getItem("counts") || "[]"); }
+function counts() { return JSON.parse(recall("counts") || "[]"); }
 
 function nextItem(suggested) {
   // Those marked in the grid come first.
   const [first, ...rest] = marked().filter((other) => other !== item());
-  memory.setItem("marked", JSON.stringify(rest));
+  keep("marked", JSON.stringify(rest));
   return first === undefined ? suggested : first;
 }
 
@@ -148,7 +153,7 @@ async function decide(label) {
 async function undo() {
   const done = counts();
   const found = await ask("/undo", { client, count: done.pop() || 1 });
-  if (found.results) memory.setItem("counts", JSON.stringify(done));
+  if (found.results) keep("counts", JSON.stringify(done));
   showProgress(found);
   if (found.status === 404) return warn(found.error);
   const [result] = found.results || [];
@@ -240,7 +245,7 @@ async function acceptGrid() {
   }
   if (wrong.length) {
     const [first, ...rest] = wrong;
-    memory.setItem("marked", JSON.stringify(rest));
+    keep("marked", JSON.stringify(rest));
     location.assign(`/item/${first}`);
   } else {
     location.reload();
@@ -303,7 +308,6 @@ function gridKey(event) {
 async function saveKeys(keys) {
   const found = await ask("/keys", { keys });
   if (!found.ok) return warn(problem(found));
-  memory.setItem("warning", "");
   location.reload();
   return undefined;
 }
