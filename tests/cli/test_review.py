@@ -54,12 +54,15 @@ def test_what_was_taken_back_was_not_looked_at(assay, run, tmp_path):
 def test_the_labels_come_back_in_their_own_format(assay, run, tmp_path):
     """The very file that the labels were in, with the corrected ones: here by order and without a header."""
     (tmp_path / "noisy.csv").write_text("".join(f"{'ash'}\r\n" for _ in range(40)))
+    (run / "noise.json").write_text("{}")
+    (run / "evaluation.json").write_text('{"warnings": ["no better than before"]}')
     given = assay("review", run, "--export", "fixed.csv", "--relabel", tmp_path / "noisy.csv")
     assert given.code == 0
     lines = (tmp_path / "here" / "fixed.csv").read_bytes().split(b"\r\n")
     assert (len(lines), lines[4], lines[5]) == (41, b"ash", b"cedar")
     changed = sum(line not in (b"ash", b"") for line in lines)
     assert given.out == f"{changed} labels changed\n"
+    assert "warning of the run: no better than before\n" in given.err
 
 
 def test_imported_decisions_are_those_of_this_run(assay, run):

@@ -9,7 +9,7 @@ from small_datasets import InMemory
 from assay._types import UNKNOWN
 from assay.data.dataset import Dataset, Skipped
 from assay.fix.result import FixedLabels
-from assay.measure import wilson
+from assay.measure import mcnemar, wilson
 from assay.recipes.outputs import fixed_figures, holdout_columns, label_columns, skipped_columns
 
 NAMES = ("a.png", "b.png", "c.png", "d.png", "e,\n.png")
@@ -86,6 +86,8 @@ def test_the_figures_of_the_labels_are_counted_on_trusted_images():
         sure_right += int(confident and best == trusted[i])
         right_given += int(given[i] == trusted[i])
         alarms += int(given[i] == trusted[i] and confident and best != given[i])
+    rows = [i for i in fixed.sample if given[i] != UNKNOWN]
+    pairs = trusted[rows], given[rows], posterior[rows].argmax(axis=1)
     assert fixed_figures(fixed) == {
         "counts": dict(fixed.counts),
         "threshold": 0.8,
@@ -94,6 +96,7 @@ def test_the_figures_of_the_labels_are_counted_on_trusted_images():
         "accuracy_where_sure": wilson(sure_right, sure).to_json(),
         "share_sure": pytest.approx(sure / known),
         "false_alarm_rate": wilson(alarms, right_given).to_json(),
+        "against_given": mcnemar(*pairs).to_json(),
     }
 
 
@@ -104,3 +107,4 @@ def test_figures_of_nothing_are_none():
     found = fixed_figures(FixedLabels(none, none, probs, probs, np.ones(2, dtype=bool), 1.0, 0.8))
     assert (found["accuracy"], found["accuracy_where_sure"], found["false_alarm_rate"]) == (None, None, None)
     assert found["share_sure"] == 0.0
+    assert found["against_given"] is None

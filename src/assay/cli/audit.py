@@ -34,7 +34,7 @@ class AuditLabels(flags.LabelFlags):
 
     trusted: Annotated[
         Path | None,
-        flags.flag("--trusted", metavar="FILE", help="Labels that were checked, of a few images, if any."),
+        flags.flag("--trusted", metavar="FILE", help="Checked labels of a few images, if there are any."),
     ] = None
 
 
@@ -54,7 +54,7 @@ class LookFlags:
             metavar="P",
             min=0.00001,
             max=0.5,
-            help="Of the images that belong, how many may be called off topic.",
+            help="Share of the good images that may be called off topic by mistake.",
         ),
     ] = 0.001
     seed: flags.Seed = 0
@@ -90,7 +90,7 @@ def audit_command(
     ] = None,
     out: Annotated[
         Path | None,
-        flags.flag("--out", "-o", metavar="FOLDER", help="For the files; by default the run's folder."),
+        flags.flag("--out", "-o", metavar="FOLDER", help="Folder for the files; by default the run's."),
     ] = None,
     strict: flags.Strict = False,
     as_json: flags.Json = False,

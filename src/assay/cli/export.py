@@ -31,7 +31,7 @@ class ExportFlags:
     ]
     precision: Annotated[
         Literal["int8", "float16", "float32"],
-        flags.flag("--precision", help="Of the numbers; int8 is the smallest and the fastest."),
+        flags.flag("--precision", help="Of the numbers; int8 is smallest and fastest."),
     ] = "int8"
     workers: flags.Workers = 2
 

@@ -42,7 +42,7 @@ RunImages = Annotated[
 ]
 PathColumn = Annotated[
     str | None,
-    flag("--path-col", metavar="NAME", help="The column of image names; in Parquet also of the images."),
+    flag("--path-col", metavar="NAME", help="Column of image names (in Parquet: of the images)."),
 ]
 FollowSymlinks = Annotated[
     bool, flag("--follow-symlinks", help="Symbolic links may leave the folder of images.")
@@ -51,7 +51,7 @@ Truncated = Annotated[
     Literal["skip", "accept"],
     flag("--truncated", help="Images whose file is cut: skip them, or use what there is."),
 ]
-LabelColumn = Annotated[str | None, flag("--label-col", metavar="NAME", help="The column of labels.")]
+LabelColumn = Annotated[str | None, flag("--label-col", metavar="NAME", help="Column of labels.")]
 ClassMap = Annotated[
     list[str] | None,
     flag("--class-map", metavar="FROM=TO", help="Read a trusted label as another class; repeatable."),
@@ -76,14 +76,16 @@ Dtype = Annotated[
     Literal["auto", "float32", "bfloat16"],
     flag("--dtype", help="Of the backbone; auto takes what is faster here, timed once a machine."),
 ]
-Seed = Annotated[int, flag("--seed", metavar="N", min=0, help="Same seed, machine and versions: same bytes.")]
+Seed = Annotated[
+    int, flag("--seed", metavar="N", min=0, help="Same seed, machine, versions and cache: same bytes.")
+]
 Workers = Annotated[
     int,
     flag(
         "--workers",
         metavar="N",
         min=1,
-        help="Images decoded and heads fitted at once; best the number of cores.",
+        help="Threads that decode images and fit heads; best: the number of cores.",
     ),
 ]
 Cache = Annotated[
@@ -94,20 +96,23 @@ Cache = Annotated[
         help="Features, converted weights and measured speeds; by default the user's cache folder.",
     ),
 ]
-Host = Annotated[str, flag("--host", metavar="ADDRESS", help="To listen on; of this machine.")]
-Port = Annotated[int, flag("--port", metavar="N", min=0, max=65535, help="To listen on; 0 takes a free one.")]
+Host = Annotated[str, flag("--host", metavar="ADDRESS", help="Address of this machine to listen on.")]
+Port = Annotated[
+    int, flag("--port", metavar="N", min=0, max=65535, help="Port to listen on; 0 takes a free one.")
+]
 AllowRemote = Annotated[
     bool, flag("--allow-remote", help="Other machines may reach it; what is sent is not encrypted.")
 ]
 ResultsFolder = Annotated[
-    Path, flag("--out", "-o", metavar="FOLDER", help="For all results; the same command resumes there.")
+    Path,
+    flag("--out", "-o", metavar="FOLDER", help="Folder for all results; the same command resumes there."),
 ]
 Overwrite = Annotated[
-    bool, flag("--overwrite", help="Delete the results in the folder; after an interrupt, goes on.")
+    bool, flag("--overwrite", help="Replace the results in the folder; after an interrupt, go on.")
 ]
 Strict = Annotated[bool, flag("--strict", help="Exit with 4 if an image had to be skipped.")]
 Json = Annotated[bool, flag("--json", help="Print JSON instead of a table.")]
-Quiet = Annotated[bool, flag("--quiet", "-q", help="No words and no progress on stderr, only errors.")]
+Quiet = Annotated[bool, flag("--quiet", "-q", help="Nothing on stderr but errors.")]
 
 
 @dataclass(frozen=True)
@@ -119,12 +124,13 @@ class LabelFlags:
         flag(
             "--noisy",
             metavar="FILE",
-            help="Noisy labels of all images: CSV, JSON lines or Parquet. Without: class folders.",
+            help="Noisy labels of all images: CSV, JSON lines or Parquet. Without it: a metadata file in the "
+            "folder, a label column beside the images in Parquet, or class folders.",
         ),
     ] = None
     trusted: Annotated[
         Path | None,
-        flag("--trusted", metavar="FILE", help="Labels that were checked, of a few images; needed."),
+        flag("--trusted", metavar="FILE", help="Checked labels of a few images; required."),
     ] = None
     classes: Annotated[
         Path | None,
@@ -134,10 +140,13 @@ class LabelFlags:
     label_col: LabelColumn = None
     trusted_label_col: Annotated[
         str | None,
-        flag("--trusted-label-col", metavar="NAME", help="The same of the trusted file, if it differs."),
+        flag(
+            "--trusted-label-col", metavar="NAME", help="Column of labels in the trusted file, if it differs."
+        ),
     ] = None
     duplicates: Annotated[
-        Literal["refuse", "vote"], flag("--duplicates", help="When one image has several noisy labels.")
+        Literal["refuse", "vote"],
+        flag("--duplicates", help="What to do when one image has different noisy labels."),
     ] = "refuse"
     class_map: ClassMap = None
     allow_new_classes: Annotated[
@@ -203,7 +212,12 @@ class TrainingFlags:
         flag("--effort", help="fast: frozen features and a head; the others: a network is fine-tuned."),
     ] = "fast"
     student: Annotated[
-        str | None, flag("--student", metavar="NAME", help="The network that is fine-tuned, of timm.")
+        str | None,
+        flag(
+            "--student",
+            metavar="NAME",
+            help="With balanced or best: the network to fine-tune, by timm's name.",
+        ),
     ] = None
     student_size: Annotated[
         int | None,
@@ -212,16 +226,24 @@ class TrainingFlags:
             metavar="PIXELS",
             min=32,
             max=1024,
-            help="Side of the images that it takes; smaller is quicker, larger more often right.",
+            help="With balanced or best: side of its images; smaller is quicker, larger more often right.",
         ),
     ] = None
     teacher: Annotated[
         str | None,
-        flag("--teacher", metavar="NAME", help="A larger one, fine-tuned before it to correct its labels."),
+        flag(
+            "--teacher",
+            metavar="NAME",
+            help="With balanced or best: a larger network, fine-tuned first to correct the student's labels.",
+        ),
     ] = None
     time_limit: Annotated[
         str | None,
-        flag("--time-limit", metavar="TIME", help="For the run, as 90s, 20m or 1.5h: as many epochs as fit."),
+        flag(
+            "--time-limit",
+            metavar="TIME",
+            help="With balanced or best: as many epochs as fit into 90s, 20m or 1.5h.",
+        ),
     ] = None
     workers: Workers = 2
     cache: Cache = None
@@ -230,7 +252,7 @@ class TrainingFlags:
         flag(
             "--figures-from",
             metavar="FOLDER",
-            help="With --holdout 0: the same with a holdout, whose figures are carried over.",
+            help="With --holdout 0: a run that differs in that alone; its figures are copied.",
         ),
     ] = None
 

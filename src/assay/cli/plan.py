@@ -23,15 +23,18 @@ class PlanFlags:
     """What to weigh, and how many images to name."""
 
     more: Annotated[
-        str, flags.flag("--more", metavar="N,N", help="Numbers of further trusted labels to weigh.")
+        str, flags.flag("--more", metavar="N,N", help="Numbers of further trusted labels to forecast.")
     ] = "100,500,2000"
     label: Annotated[
-        int, flags.flag("--label", metavar="N", min=1, help="Images to choose, at random and by doubt.")
+        int,
+        flags.flag(
+            "--label", metavar="N", min=1, help="How many random and how many doubtful images to name."
+        ),
     ] = 100
     out: Annotated[
         Path | None,
         flags.flag(
-            "--out", "-o", metavar="FOLDER", help="For plan.csv and plan.json; by default the run's folder."
+            "--out", "-o", metavar="FOLDER", help="Folder for plan.csv and plan.json; by default the run's."
         ),
     ] = None
     cache: flags.Cache = None

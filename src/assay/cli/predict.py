@@ -36,7 +36,7 @@ class RowFlags:
 
     out: Annotated[
         Path | None,
-        flags.flag("--out", "-o", metavar="FILE", help="For the rows; - or nothing: stdout."),
+        flags.flag("--out", "-o", metavar="FILE", help="File for the rows; - or nothing: stdout."),
     ] = None
     format_name: Annotated[
         Literal["csv", "jsonl", "parquet"] | None,
@@ -122,7 +122,7 @@ class MannerFlags:
         flags.flag(
             "--coverage",
             metavar="SHARE",
-            help="Also a column 'set': labels of which one is right in this share of the images.",
+            help="Add a column 'set': enough labels to contain the right one for this share of images.",
         ),
     ] = None
 

@@ -39,7 +39,7 @@ class ReviewFlags:
             "--strategy", help="What comes first; mixed: doubtful images, likely errors, random ones."
         ),
     ] = "mixed"
-    seed: Annotated[int, flags.flag("--seed", metavar="N", min=0, help="Of the random part.")] = 0
+    seed: Annotated[int, flags.flag("--seed", metavar="N", min=0, help="Draws the random part.")] = 0
     who: Annotated[
         str | None, flags.flag("--who", metavar="NAME", help="Who decides; by default the user's name.")
     ] = None
@@ -191,6 +191,15 @@ def _import(desk: "Desk", file: Path) -> None:
     )
 
 
+def _warnings_of(run: Path) -> list[str]:
+    from assay.recipes.outputs import read_facts
+
+    try:
+        return list(read_facts(run)["warnings"])
+    except DataError:  # the run may have been copied without its figures
+        return []
+
+
 def _export(desk: "Desk", files: FileFlags) -> None:
     from assay.data.decision_files import standing, write_csv, write_label_studio
     from assay.data.relabel import relabel
@@ -208,6 +217,8 @@ def _export(desk: "Desk", files: FileFlags) -> None:
             label_column=files.label_col or reading.label_column,
         )
         show(f"{changed:,} labels changed")
+        for warning in _warnings_of(desk.run.folder):
+            say(f"warning of the run: {warning}")
         return
     write = write_csv if files.export.suffix.lower() == ".csv" else write_label_studio
     write(files.export, desk.store.states)

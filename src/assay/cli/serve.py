@@ -24,14 +24,19 @@ class ServiceFlags:
     allow_remote: flags.AllowRemote = False
     name: Annotated[
         str | None,
-        flags.flag("--name", metavar="NAME", help="Of the model; by default the file's or folder's."),
+        flags.flag("--name", metavar="NAME", help="Name of the model; by default the file's or folder's."),
     ] = None
-    max_mb: Annotated[int, flags.flag("--max-mb", metavar="N", min=1, help="Megabytes of one request.")] = 16
+    max_mb: Annotated[
+        int, flags.flag("--max-mb", metavar="N", min=1, help="Largest request, in megabytes.")
+    ] = 16
     max_pixels: Annotated[
-        int, flags.flag("--max-pixels", metavar="N", min=1, help="Of one image: width times height.")
+        int, flags.flag("--max-pixels", metavar="N", min=1, help="Largest image, width times height.")
     ] = 25_000_000
     timeout_s: Annotated[
-        int, flags.flag("--timeout", metavar="SECONDS", min=1, help="For a request to come and be answered.")
+        int,
+        flags.flag(
+            "--timeout", metavar="SECONDS", min=1, help="Time for a request to arrive and be answered."
+        ),
     ] = 30
     workers: flags.Workers = 2
 

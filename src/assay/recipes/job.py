@@ -28,7 +28,7 @@ from assay.recipes.coverage import held_out_coverage
 from assay.recipes.exact import says_exactly
 from assay.recipes.folder import RunFolder
 from assay.recipes.histogram import Baseline, train_histogram
-from assay.recipes.measuring import held_out, validated
+from assay.recipes.measuring import against_given, held_out, validated
 from assay.recipes.mirrors import mirrors_for
 from assay.recipes.options import RunOptions, looks_twice
 from assay.recipes.outputs import write_outputs
@@ -285,6 +285,12 @@ def _warnings(job: Job, found: _Found, evaluations: Mapping[str, Evaluation]) ->
     if len(job.split.holdout) and "assay" not in evaluations:
         why = why_not_measured(evaluations, len(job.split.holdout))
         warnings.append(f"{why[0].lower()}{why[1:]}: this model's accuracy is not measured")
+    paired = against_given(found.learned.fixed)
+    if paired and paired.difference.low <= 0:
+        warnings.append(
+            f"on {paired.n:,} trusted images the fixed labels are not measurably better than the given ones: "
+            "add trusted labels, or go on with the given ones"
+        )
     if better_than_baseline(evaluations) is False:
         warnings.append("on the holdout the model is not measurably better than the histogram baseline")
     for warning in warnings:

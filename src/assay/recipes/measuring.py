@@ -1,7 +1,9 @@
 """The figures of a run: validated on the part that may be learned from, then on the sealed holdout."""
 
+from assay._types import UNKNOWN
 from assay.data.dataset import Dataset
-from assay.measure import Evaluation, evaluate
+from assay.fix.result import FixedLabels
+from assay.measure import Evaluation, Paired, evaluate, mcnemar
 from assay.measure.evaluate import Source
 from assay.recipes.assay import Learned
 from assay.recipes.histogram import Baseline
@@ -39,6 +41,14 @@ def validated(dataset: Dataset, learned: Learned) -> dict[str, Evaluation]:
         f"{name}_{suffix}": evaluate(known[rows], probs[rows], names, source=source)
         for name, (rows, probs) in said.items()
     }
+
+
+def against_given(fixed: FixedLabels) -> Paired | None:
+    """The given labels and the fixed ones on the same trusted images; None where none has a given label."""
+    rows = fixed.sample[fixed.given[fixed.sample] != UNKNOWN]
+    if not len(rows):
+        return None
+    return mcnemar(fixed.trusted[rows], fixed.given[rows], fixed.posterior[rows].argmax(axis=1))
 
 
 def held_out(

@@ -15,6 +15,7 @@ from assay.data.write_rows import write_rows
 from assay.estimate import describe
 from assay.fix.result import FixedLabels
 from assay.measure import wilson
+from assay.recipes.measuring import against_given
 from assay.recipes.result import RunResult
 
 LABEL_COLUMNS = ("name", "given", "trusted", "fixed", "confidence", "p_given", "action", "reason")
@@ -163,7 +164,7 @@ def fixed_figures(fixed: FixedLabels) -> dict[str, Any]:
     truth, given, likely = fixed.trusted[rows], fixed.given[rows], fixed.posterior[rows]
     predicted, sure = likely.argmax(axis=1), likely.max(axis=1) >= fixed.threshold
     right, right_given = predicted == truth, given == truth
-    alarms = right_given & sure & (predicted != given)
+    alarms, paired = right_given & sure & (predicted != given), against_given(fixed)
     return {
         "counts": dict(fixed.counts),
         "threshold": fixed.threshold,
@@ -172,6 +173,7 @@ def fixed_figures(fixed: FixedLabels) -> dict[str, Any]:
         "accuracy_where_sure": _share(right[sure]),
         "share_sure": float(sure.mean()) if len(rows) else 0.0,
         "false_alarm_rate": _share(alarms[right_given]),
+        "against_given": paired.to_json() if paired else None,
     }
 
 
