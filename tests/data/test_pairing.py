@@ -141,10 +141,10 @@ def test_a_folder_that_is_not_common_is_never_left_out():
 
 @pytest.mark.parametrize(("written", "on_disk"), [("é.png", "e\u0301.png"), ("e\u0301.png", "é.png")])
 def test_names_match_after_normalisation(written, on_disk):
-    """NFC and NFD name one image, and the row is flagged."""
+    """NFC and NFD name one image, and the row is counted."""
     pairing = paired(written, names=["a.png", on_disk])
-    assert (pairing.images, pairing.flags) == ((1,), {0: ("unicode_normalised",)})
-    assert paired(on_disk, names=["a.png", on_disk]).flags == {}
+    assert (pairing.images, pairing.normalised) == ((1,), 1)
+    assert paired(on_disk, names=["a.png", on_disk]).normalised == 0
 
 
 @pytest.mark.parametrize("written", ["é.png", "e\u0301.png"])

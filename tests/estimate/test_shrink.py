@@ -5,14 +5,15 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import dirichlet_multinomial
 
-from assay.estimate.shrink import dirichlet_strength, shrunk_prior, shrunk_transition, symmetric_transition
+from assay.data.simulate import symmetric
+from assay.estimate.shrink import dirichlet_strength, shrunk_prior, shrunk_transition
 
 TABLES = st.integers(2, 6).flatmap(lambda k: arrays(np.int64, (k, k), elements=st.integers(0, 60)))
 
 
 def test_the_symmetric_matrix_has_one_rate():
     """The diagonal is right, the rest is shared."""
-    assert symmetric_transition(0.6, 3) == pytest.approx(np.array([[4, 3, 3], [3, 4, 3], [3, 3, 4]]) / 10)
+    assert symmetric(3, 0.6) == pytest.approx(np.array([[4, 3, 3], [3, 4, 3], [3, 3, 4]]) / 10)
 
 
 @arbitrary(TABLES, st.floats(0.01, 0.99))

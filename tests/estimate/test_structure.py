@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from assay.data.simulate import symmetric
 from assay.estimate.chisquare import ChiSquare
-from assay.estimate.shrink import symmetric_transition
 from assay.estimate.structure import (
     Symmetry,
     is_pair_flip,
@@ -27,7 +27,7 @@ def test_off_diagonal_keeps_the_rows():
 @pytest.mark.parametrize("n", [150, 3000])
 def test_symmetric_noise_is_rarely_rejected(draw_pairs, n):
     """Of 120 sets of symmetric noise, thin or not, about 5 % are called something else."""
-    transition = symmetric_transition(0.5, 8)
+    transition = symmetric(8, 0.5)
     found = [symmetry_test(counts_of(draw_pairs, transition, n, seed), seed=seed) for seed in range(120)]
     assert np.mean([one.rejected for one in found]) < 0.1
     assert {one.kind for one in found} == {"monte-carlo" if n == 150 else "asymptotic"}
@@ -36,7 +36,7 @@ def test_symmetric_noise_is_rarely_rejected(draw_pairs, n):
 def test_rates_that_differ_are_found_in_their_half(draw_pairs):
     """Noise rates from 20 % to 60 % are rejected by the rates, not by the spread."""
     rates = np.linspace(0.2, 0.6, 10)
-    transition = np.array([symmetric_transition(rate, 10)[i] for i, rate in enumerate(rates)])
+    transition = np.array([symmetric(10, rate)[i] for i, rate in enumerate(rates)])
     found = symmetry_test(counts_of(draw_pairs, transition, 1000))
     assert found.rejected
     assert found.same_rate.p_value < 1e-3

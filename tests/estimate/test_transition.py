@@ -8,8 +8,8 @@ from hypothesis.extra.numpy import arrays
 
 from assay._errors import LabelError
 from assay._types import UNKNOWN
+from assay.data.simulate import symmetric
 from assay.estimate import count_pairs, estimate_noise
-from assay.estimate.shrink import symmetric_transition
 
 TABLES = st.integers(2, 5).flatmap(lambda k: arrays(np.int64, (k, k), elements=st.integers(0, 40)))
 
@@ -123,7 +123,7 @@ def test_more_data_narrow_every_interval(pairs_of):
 
 def test_symmetric_noise_gets_one_parameter(draw_pairs):
     """When symmetry is not rejected, all off-diagonal cells are equal; a class is known by its own pairs."""
-    noise = estimate_noise(*draw_pairs(symmetric_transition(0.6, 10), 5000, seed=1), 10)
+    noise = estimate_noise(*draw_pairs(symmetric(10, 0.6), 5000, seed=1), 10)
     assert noise.form == "symmetric"
     assert len(np.unique(noise.transition)) == 2
     assert noise.transition[0, 0] == pytest.approx(0.4, abs=0.02)
@@ -134,7 +134,7 @@ def test_symmetric_noise_gets_one_parameter(draw_pairs):
 
 def test_a_class_unlike_the_others_is_within_its_interval(draw_pairs):
     """Few pairs do not tell it apart, and then its interval is as wide as that says."""
-    truth = np.array([symmetric_transition(0.5 if i == 0 else 0.25, 10)[i] for i in range(10)])
+    truth = np.array([symmetric(10, 0.5 if i == 0 else 0.25)[i] for i in range(10)])
     found = [estimate_noise(*draw_pairs(truth, 200, seed), 10, seed=seed) for seed in range(60)]
     assert sum(noise.form == "symmetric" for noise in found) > 20
     held = [noise.wrong_share_by_class[0].low <= 0.5 <= noise.wrong_share_by_class[0].high for noise in found]
@@ -142,9 +142,9 @@ def test_a_class_unlike_the_others_is_within_its_interval(draw_pairs):
 
 
 TRUTHS = {
-    "symmetric": symmetric_transition(0.6, 5),
-    "two look alike": symmetric_transition(0.1, 5) + np.outer([0, 0, 0, 0.3, 0], [0, 0, 0, -1, 1]),
-    "own rates": np.array([symmetric_transition(0.1 + 0.15 * i, 5)[i] for i in range(5)]),
+    "symmetric": symmetric(5, 0.6),
+    "two look alike": symmetric(5, 0.1) + np.outer([0, 0, 0, 0.3, 0], [0, 0, 0, -1, 1]),
+    "own rates": np.array([symmetric(5, 0.1 + 0.15 * i)[i] for i in range(5)]),
 }
 
 
@@ -194,14 +194,14 @@ def test_json_is_plain_and_complete(pairs_of):
 
 def test_the_same_seed_gives_the_same_bytes(draw_pairs):
     """Thin counts are judged by drawn tables, and those are repeatable."""
-    pairs = draw_pairs(symmetric_transition(0.5, 6), 60)
+    pairs = draw_pairs(symmetric(6, 0.5), 60)
     first, second = (json.dumps(estimate_noise(*pairs, 6, seed=4).to_json()) for _ in range(2))
     assert first == second
 
 
 def test_a_thousand_classes_of_a_few_pairs(draw_pairs):
     """Thin classes give a finite, possible answer near the truth."""
-    noise = estimate_noise(*draw_pairs(symmetric_transition(0.4, 1000), 3000), 1000)
+    noise = estimate_noise(*draw_pairs(symmetric(1000, 0.4), 3000), 1000)
     assert noise.rate.low < 0.4 < noise.rate.high
     assert noise.transition.min() > 0
     assert noise.transition.sum(axis=1) == pytest.approx(1)

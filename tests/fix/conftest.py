@@ -9,8 +9,9 @@ from sklearn.linear_model import LogisticRegression
 from assay._types import UNKNOWN
 from assay.data.split import folds
 from assay.estimate import estimate_noise
-from assay.fix import CrossFit, FixedLabels, cross_fit, weigh
-from assay.fix.crossfit import Evidence
+from assay.fix.crossfit import CrossFit, Evidence, cross_fit
+from assay.fix.result import FixedLabels
+from assay.fix.weighing import weigh
 
 
 @pytest.fixture(scope="session")

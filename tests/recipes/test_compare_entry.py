@@ -35,7 +35,7 @@ def work_on(entry):
 def test_a_recipe_sees_no_label_of_the_holdout(entry):
     """Given and trusted are UNKNOWN there; what the published baseline may see is apart."""
     dataset = read_dataset(entry.images, entry.options.run.read)
-    task = make_task(entry, dataset, unheard, silent)
+    task = make_task(entry, dataset, silent)
     split = seal_holdout(dataset.trusted)
     assert np.flatnonzero(task.held).tolist() == split.holdout.tolist()
     assert len(split.holdout) == HELD

@@ -93,7 +93,7 @@ def _names_of_flags(group: Any) -> dict[str, dict[str, str]]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and exit with its code; what each code means is in ``_errors.py``."""
+    """Run the command line and exit with its code, which ``_errors`` and ``cli.endings`` name."""
     for number in (signal.SIGINT, signal.SIGTERM):
         # What a shell has set to be ignored, for a job in the background, stays so.
         if signal.getsignal(number) is not signal.SIG_IGN:

@@ -64,7 +64,6 @@ def arrange(
         trusted=sure,
         titles=classes.titles,
         skipped=_skipped(listing, pairings, row_of),
-        flags=_flags(listing, pairings, row_of),
         notes=(
             *listing.notes,
             *given_notes,
@@ -114,6 +113,7 @@ def _labels(
     counted = {
         "rows that name no image": len(pairing.skipped),
         "empty labels, taken as unknown": indices.count(UNKNOWN),
+        "names in another Unicode form than the images'": pairing.normalised,
     }
     name = pairing.file.path.name
     said = tuple(f"{name}: {what}: {count:,}" for what, count in counted.items() if count)
@@ -126,18 +126,6 @@ def _skipped(listing: Listing, pairings: Sequence[Pairing], row_of: Mapping[Key,
         keys = _keys(pairing)
         skipped |= {row_of[keys[row]]: why for row, why in pairing.skipped.items()}
     return dict(sorted(skipped.items()))
-
-
-def _flags(
-    listing: Listing, pairings: Sequence[Pairing], row_of: Mapping[Key, int]
-) -> dict[int, tuple[str, ...]]:
-    flags = {row_of[image]: words for image, words in listing.flags.items()}
-    for pairing in pairings:
-        keys = _keys(pairing)
-        for row, words in pairing.flags.items():
-            place = row_of[keys[row]]
-            flags[place] = tuple(dict.fromkeys((*flags.get(place, ()), *words)))
-    return dict(sorted(flags.items()))
 
 
 def _unlabeled(listing: Listing, noisy: Pairing | None) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from jaxtyping import Int
 
 from assay.data.dataset import ADVICE, Skipped
 from assay.data.paths import natural_key
+from assay.data.tables import some
 
 _HIDDEN = frozenset(("__MACOSX", "Thumbs.db", "desktop.ini"))
 _SHOWN = 3
@@ -68,9 +69,9 @@ class Census:
                 f"did not follow {_count(number, 'link', 'links')}: {reason}{ADVICE.get(reason, '')}"
             )
         if self.unlisted:
-            lines.append(f"could not list {_some(self.unlisted)}: the images there are missing")
+            lines.append(f"could not list {some(self.unlisted, _SHOWN)}: the images there are missing")
         same = _equal_but_for_case(self.names)
-        return (*lines, *(f"names that differ only in case: {_some(names)}" for names in same))
+        return (*lines, *(f"names that differ only in case: {some(names, _SHOWN)}" for names in same))
 
 
 class Listed(NamedTuple):
@@ -85,11 +86,6 @@ class Listed(NamedTuple):
 
 def _count(number: int, one: str, many: str) -> str:
     return f"{number:,} {one if number == 1 else many}"
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(map(repr, names[:_SHOWN])) + more
 
 
 def _equal_but_for_case(names: Sequence[str]) -> list[list[str]]:

@@ -61,7 +61,6 @@ class Listing:
     """Reads image i of ``names``."""
     skipped: Mapping[int, Skipped] = field(default_factory=dict)
     """Entries that were seen and cannot be used: a symlink that leaves the root, a FIFO…"""
-    flags: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     """What was ignored, counted: ``ignored 3 hidden entries``."""
 
@@ -86,8 +85,6 @@ class Dataset:
     were picked, the most doubtful first, so they may teach and must not be counted."""
     skipped: Mapping[int, Skipped] = field(default_factory=dict)
     """Rows that are known to be unusable before any image was opened."""
-    flags: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
-    """Remarks on rows that are usable: ``unicode_normalised``…"""
     notes: tuple[str, ...] = ()
     """Lines for the user: the pairing that was assumed, what was ignored, warnings."""
     accept_truncated: bool = False

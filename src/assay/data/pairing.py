@@ -31,8 +31,8 @@ class Pairing:
     """Index into the listing for each row; None where no image was found."""
     skipped: Mapping[int, Skipped] = field(default_factory=dict)
     """Why a row has no image: ``bad_path`` or ``missing_image``."""
-    flags: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
-    """``unicode_normalised`` for a row whose name matched only after NFC."""
+    normalised: int = 0
+    """Rows whose name matched only after NFC."""
     notes: tuple[str, ...] = ()
     """The first and last pairs, where rows and images were paired by order."""
 
@@ -73,19 +73,18 @@ def pair_by_name(file: LabelFile, listing: Listing, images: Path) -> Pairing:
     finder = make_finder(listing, images, file.path)
     found: list[int | None] = []
     skipped: dict[int, Skipped] = {}
-    flags: dict[int, tuple[str, ...]] = {}
+    normalised = 0
     for row, entry in enumerate(file.entries or ()):
         below = finder.below(entry)
         bad = check_entry(below)
         match = None if bad else finder.find(below)
         if match is None:
             skipped[row] = bad or _missing(file, row, entry)
-        elif not match.exact:
-            flags[row] = ("unicode_normalised",)
+        normalised += match is not None and not match.exact
         found.append(match.image if match else None)
     if found and not any(image is not None for image in found):
         _refuse_all(file, skipped, listing, images)
-    return Pairing(file, tuple(found), skipped, flags)
+    return Pairing(file, tuple(found), skipped, normalised)
 
 
 def one_label_each(

@@ -75,7 +75,6 @@ def read_images(images: Path, options: ReadOptions | None = None) -> Dataset:
         given=unknown,
         trusted=unknown,
         skipped=listing.skipped,
-        flags=listing.flags,
         notes=listing.notes,
         accept_truncated=options.accept_truncated,
     )

@@ -117,7 +117,7 @@ class _Found:
         for row, content in enumerate(self.contents):
             if content is not None and row not in self.skipped:
                 rows[row] = snapshot.find(content)
-        lost = sum(rows < 0) - len(self.skipped)
+        lost = np.count_nonzero(rows < 0) - len(self.skipped)
         if lost:
             raise ResourceError(
                 f"{store.folder}: the features of {lost:,} images were stored and are gone or damaged; "

@@ -5,7 +5,7 @@ the expected counts are large that law is the chi-square; elsewhere tables are d
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -35,12 +35,7 @@ class ChiSquare:
 
     def to_json(self) -> dict[str, Any]:
         """The same as a plain dict."""
-        return {
-            "statistic": self.statistic,
-            "degrees": self.degrees,
-            "p_value": self.p_value,
-            "kind": self.kind,
-        }
+        return asdict(self)
 
 
 def same_share(hits: Table, of: Table, *, seed: int = 0) -> ChiSquare:

@@ -1,9 +1,9 @@
 """How far a counted share may be from the true one."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
-from scipy.special import betaincinv
+from scipy.special import betaincinv, ndtri
 
 Numbers = np.ndarray
 """An array of any shape; counts in, bounds out."""
@@ -21,7 +21,7 @@ class Interval:
 
     def to_json(self) -> dict[str, float]:
         """The same as a plain dict."""
-        return {"estimate": self.estimate, "low": self.low, "high": self.high, "level": self.level}
+        return asdict(self)
 
 
 def share_interval(hits: int, of: int, level: float = 0.95) -> Interval:
@@ -53,3 +53,15 @@ def share_bounds(hits: Numbers, of: Numbers, level: float = 0.95) -> tuple[Numbe
     low = np.where(hits == 0, 0.0, np.where(miss == 0, exact, low))
     high = np.where(miss == 0, 1.0, np.where(hits == 0, 1 - exact, high))
     return low, high
+
+
+def normal_quantile(level: float) -> float:
+    """Half the width, in standard errors, of a two-sided interval: 1.96 at 0.95.
+
+    Raises
+    ------
+    ValueError : a level outside (0, 1)
+    """
+    if not 0 < level < 1:
+        raise ValueError(f"level must lie in (0, 1), got {level}")
+    return float(ndtri((1 + level) / 2))

@@ -28,13 +28,6 @@ class Shrinkage:
     """For the spread of the wrong labels of a class over the others."""
 
 
-def symmetric_transition(rate: float, n_classes: int) -> Transition:
-    """The (K, K) matrix of a label that is wrong with ``rate``, evenly over the other classes."""
-    matrix = np.full((n_classes, n_classes), rate / (n_classes - 1))
-    np.fill_diagonal(matrix, 1 - rate)
-    return matrix
-
-
 def shrunk_transition(counts: Counts, rate: float) -> tuple[Transition, Shrinkage]:
     """Posterior mean of the transition, rows drawn towards the symmetric matrix of ``rate``.
 

@@ -6,10 +6,11 @@ import numpy as np
 
 from assay._errors import LabelError
 from assay._types import UNKNOWN, Counts, Labels, Transition, same_length, unmasked
+from assay.data.simulate import symmetric
 from assay.estimate.intervals import share_bounds, share_interval
 from assay.estimate.noise import Noise
 from assay.estimate.notes import notes_on
-from assay.estimate.shrink import Shrinkage, shrunk_prior, shrunk_transition, symmetric_transition
+from assay.estimate.shrink import Shrinkage, shrunk_prior, shrunk_transition
 from assay.estimate.structure import Symmetry, symmetry_test
 
 
@@ -95,7 +96,7 @@ def _fitted(counts: Counts, seed: int) -> tuple[Transition, Symmetry, Shrinkage]
     mean_rate = (n_wrong + 0.5) / (n_pairs + 1)
     full, shrinkage = shrunk_transition(counts, mean_rate)
     symmetry = symmetry_test(counts, seed=seed)
-    return full if symmetry.rejected else symmetric_transition(mean_rate, len(counts)), symmetry, shrinkage
+    return full if symmetry.rejected else symmetric(len(counts), mean_rate), symmetry, shrinkage
 
 
 def _noise(counts: Counts, classes: tuple[str, ...], level: float, seed: int) -> Noise:

@@ -3,11 +3,11 @@
 import numpy as np
 from jaxtyping import Float
 from scipy.linalg import solve
-from scipy.special import ndtr, ndtri
+from scipy.special import ndtr
 from scipy.stats import rankdata
 
 from assay._types import Matrix
-from assay.estimate.intervals import Interval
+from assay.estimate.intervals import Interval, normal_quantile
 
 OtherMatrix = Float[np.ndarray, "M D"]
 """Rows of another set: as wide, not as many."""
@@ -80,7 +80,7 @@ def _auc(first: Values, second: Values, level: float) -> tuple[Interval, float]:
     # Mann & Whitney: the spread of the area when both sets are alike.
     null_error = np.sqrt((n_first + n_second + 1) / (12 * n_first * n_second))
     p_value = float(ndtr((0.5 - area) / null_error))
-    reach = float(ndtri((1 + level) / 2)) * _spread(area, n_first, n_second)
+    reach = normal_quantile(level) * _spread(area, n_first, n_second)
     return Interval(area, max(area - reach, 0.0), min(area + reach, 1.0), level), p_value
 
 

@@ -3,6 +3,7 @@
 Models fitted to noisy labels are under-confident, so the sharpness is usually above 1.
 """
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,6 +12,7 @@ from scipy.optimize import minimize
 from scipy.special import log_softmax, logsumexp, softmax
 
 from assay._types import UNKNOWN, Labels, PerClass, Probs, Rows, Transition
+from assay.fix.posterior import log_evidence
 
 BIAS_PENALTY = 1e-3
 """Holds the biases of classes that the data say nothing about near 0, per row."""
@@ -105,9 +107,9 @@ def calibrate_on_given(probs: Probs, given: Labels, transition: Transition) -> C
     transition : P(given | true) at [true, given]
     """
     rows = np.flatnonzero(given != UNKNOWN)
-    rows = rows[:: -(-len(rows) // MOST_GIVEN) or 1]
-    says = np.log(np.maximum(transition.T[given[rows]], 1e-30))
-    return _fit(_log(probs[rows], FLOOR), says, WIDE_PRIOR)
+    step = max(math.ceil(len(rows) / MOST_GIVEN), 1)
+    rows = rows[::step]
+    return _fit(_log(probs[rows], FLOOR), log_evidence(given[rows], transition), WIDE_PRIOR)
 
 
 def _fit(

@@ -83,8 +83,6 @@ class Told:
     epoch: int
     """From 0."""
     size: int
-    loss: float
-    """Mean over the epoch."""
     watched: Float[np.ndarray, "W K"]
     """P(class) (W, K) of the images that are not learned from."""
     rows: Int[np.ndarray, "R"]
@@ -144,11 +142,11 @@ def fine_tune(
         backbone = backbones[sizes[epoch]]
         learner.quicken(backbone.plan, backbone.size)
         material = Material(data.squares, data.rows, targets)
-        loss = learn_epoch(learner, material, epoch, to_pixels(backbone), progress)
+        learn_epoch(learner, material, epoch, to_pixels(backbone), progress)
         tuned = _average(learner, backbone)
         rows = data.rows[:0] if epoch + 1 == len(sizes) else _asked(data, targets)
         watched, probs = _ask(tuned, data, rows, workers, progress, epoch)
-        likely = judge(Told(epoch, sizes[epoch], loss, watched, rows, probs))
+        likely = judge(Told(epoch, sizes[epoch], watched, rows, probs))
         # Those of spies too stay as they are once they are settled, as those of any image do.
         corrected = ~_settled(targets[rows])
         targets[rows[corrected]] = likely[corrected]

@@ -192,7 +192,8 @@ def learn_epoch(
     ----------
     to_pixels : augmented squares to what the network takes at this epoch's size
     """
-    tuning, total, done = learner.tuning, 0.0, 0
+    tuning, done = learner.tuning, 0
+    total: torch.Tensor | int = 0
     order = np.random.default_rng((learner.seed, epoch)).permutation(material.rows)
     for student in learner.students:
         student.train()
@@ -210,12 +211,13 @@ def learn_epoch(
                 pool.submit(_learn_from, student, next(seen))
                 for student, _ in zip(learner.students, parts, strict=False)
             ]
-            total += sum(work.result() for work in works)
+            # On a card a number that is asked for waits for all the work before it: once an epoch will do.
+            total = total + sum(work.result() for work in works)
             n = sum(map(len, parts))
             learner.advance(n, (epoch + done / len(order)) / learner.epochs)
             done += n
             progress(f"learn, epoch {epoch + 1}", done, len(order))
-    return total / max(done, 1)
+    return float(total) / max(done, 1)
 
 
 def _batches(order: Int[np.ndarray, "R"], size: int) -> list[Int[np.ndarray, "B"]]:
@@ -236,7 +238,7 @@ def _see(
     return pixels, torch.from_numpy(material.targets[rows].astype(np.float32))
 
 
-def _learn_from(student: Student, see: Callable[[], Seen]) -> float:
+def _learn_from(student: Student, see: Callable[[], Seen]) -> torch.Tensor:
     """The loss summed over some images; its gradients are added to the student's."""
     pixels, targets = see()
     if student.device.type != "cpu":
@@ -244,11 +246,12 @@ def _learn_from(student: Student, see: Callable[[], Seen]) -> float:
         pixels, targets = (
             part.pin_memory().to(student.device, non_blocking=True) for part in (pixels, targets)
         )
-    lots, total = torch.tensor_split(pixels, _lots(pixels, student.device.type)), 0.0
+    lots = torch.tensor_split(pixels, _lots(pixels, student.device.type))
+    total = torch.zeros((), dtype=torch.float64, device=student.device)
     for few, wanted in zip(lots, torch.tensor_split(targets, len(lots)), strict=True):
         loss = -(wanted * functional.log_softmax(student(few), dim=1)).sum()
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        total += float(loss.detach())
+        total += loss.detach()
     return total
 
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -10,8 +10,7 @@ from scipy.special import bdtr
 
 from assay._errors import DataError
 from assay._types import Labels
-from assay.estimate.intervals import Interval
-from assay.measure.intervals import normal_quantile
+from assay.estimate.intervals import Interval, normal_quantile
 
 
 @dataclass(frozen=True)
@@ -35,14 +34,7 @@ class Paired:
 
     def to_json(self) -> dict[str, Any]:
         """The same as a plain dict."""
-        return {
-            "both_right": self.both_right,
-            "only_first": self.only_first,
-            "only_second": self.only_second,
-            "neither": self.neither,
-            "p_value": self.p_value,
-            "difference": self.difference.to_json(),
-        }
+        return asdict(self)
 
     @staticmethod
     def from_json(found: Mapping[str, Any]) -> "Paired":

@@ -4,7 +4,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 
@@ -21,11 +21,7 @@ class Cost:
 
     def to_json(self) -> dict[str, float | int | None]:
         """The same as a plain dict."""
-        return {
-            "seconds": self.seconds,
-            "peak_memory_bytes": self.peak_memory_bytes,
-            "model_bytes": self.model_bytes,
-        }
+        return asdict(self)
 
 
 @dataclass

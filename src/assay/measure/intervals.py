@@ -2,9 +2,7 @@
 
 import math
 
-from scipy.special import ndtri
-
-from assay.estimate.intervals import Interval
+from assay.estimate.intervals import Interval, normal_quantile
 
 
 def wilson(successes: int, n: int, level: float = 0.95) -> Interval:
@@ -32,15 +30,3 @@ def wilson(successes: int, n: int, level: float = 0.95) -> Interval:
     half = z * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
     # At 0 and n one bound is the share itself; rounding must not put it on the wrong side.
     return Interval(share, max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half)), level)
-
-
-def normal_quantile(level: float) -> float:
-    """Half the width, in standard errors, of a two-sided interval: 1.96 at 0.95.
-
-    Raises
-    ------
-    ValueError : a level outside (0, 1)
-    """
-    if not 0 < level < 1:
-        raise ValueError(f"level must lie in (0, 1), got {level}")
-    return float(ndtri((1 + level) / 2))

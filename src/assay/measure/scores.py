@@ -1,7 +1,7 @@
 """The classification report: precision, recall and F1 of each class, and how classes are confused."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -26,13 +26,7 @@ class ClassScores:
 
     def to_json(self) -> dict[str, Any]:
         """The same as a plain dict."""
-        return {
-            "name": self.name,
-            "precision": self.precision,
-            "recall": self.recall,
-            "f1": self.f1,
-            "support": self.support,
-        }
+        return asdict(self)
 
 
 # An array has no one truth value, so two reports are compared by their ``to_json``.

@@ -100,7 +100,7 @@ class Predictions:
 
     @property
     def n_skipped(self) -> int:
-        """Images without a label."""
+        """Images that could not be used."""
         return sum(status != "ok" for status in self.statuses)
 
 

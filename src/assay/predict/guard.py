@@ -16,11 +16,18 @@ from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import parse_qs
 
-from assay.predict.messages import Bodies, RefusedError, let_pass, read_body, refuse, with_headers
+from assay.predict.messages import (
+    Bodies,
+    Receive,
+    RefusedError,
+    Send,
+    let_pass,
+    read_body,
+    refuse,
+    with_headers,
+)
 
 Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 SAFE_METHODS = ("GET", "HEAD")

@@ -81,7 +81,7 @@ def train(entry: Entry, say: Say, progress: Progress) -> dict[str, Any]:
     """Learn and save the model; row.json says what it took. The work of a process."""
     with entry.folder.held_by_child():
         entry.folder.forget(entry.recipe)
-        found = _run_assay(entry, say, progress) if entry.learn is None else _learn(entry, say, progress)
+        found = _run_assay(entry, say, progress) if entry.learn is None else _learn(entry, progress)
         row = {
             "recipe": entry.recipe,
             "settings": dict(entry.settings),
@@ -119,20 +119,20 @@ def _run_assay(entry: Entry, say: Say, progress: Progress) -> dict[str, Any]:
     }
 
 
-def _learn(entry: Entry, say: Say, progress: Progress) -> dict[str, Any]:
+def _learn(entry: Entry, progress: Progress) -> dict[str, Any]:
     assert entry.learn is not None
     watch, place = Stopwatch(), entry.folder.beside(entry.recipe)
     with watch.stage("read"):
-        task = make_task(entry, read_again(entry), say, progress)
+        task = make_task(entry, read_again(entry), progress)
         place.mkdir(parents=True, exist_ok=True)
     with watch.stage("learn"):
         trained = entry.learn(task)
     with watch.stage("write"):
         _save(entry, trained)
-    stages = {name: s for name, s in watch.seconds.items() if name != "learn"}
+    spent = watch.seconds
     return {
-        "train_seconds": sum(watch.seconds.values()),
-        "stages_s": {"read": stages["read"], **trained.seconds, "write": stages["write"]},
+        "train_seconds": sum(spent.values()),
+        "stages_s": {"read": spent["read"], **trained.seconds, "write": spent["write"]},
         "peak_memory_bytes": peak_memory_bytes(),
         "facts": dict(trained.model.facts),
     }
@@ -151,7 +151,7 @@ def read_again(entry: Entry) -> Dataset:
     return dataset
 
 
-def make_task(entry: Entry, dataset: Dataset, say: Say, progress: Progress) -> Task:
+def make_task(entry: Entry, dataset: Dataset, progress: Progress) -> Task:
     """What the recipe may know: of the holdout no label at all, but for what the notebook let it see."""
     held, options = np.zeros(len(dataset), dtype=bool), entry.options
     held[held_rows(options, dataset)] = True
@@ -171,7 +171,6 @@ def make_task(entry: Entry, dataset: Dataset, say: Say, progress: Progress) -> T
         search=options.search,
         folder=entry.folder.beside(entry.recipe),
         progress=progress,
-        say=say,
     )
 
 

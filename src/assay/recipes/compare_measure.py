@@ -66,7 +66,8 @@ def rows_of(dataset: Dataset, rows: Int[np.ndarray, "R"]) -> Dataset:
         given=dataset.given[rows],
         trusted=dataset.trusted[rows],
         skipped={i: dataset.skipped[row] for i, row in enumerate(chosen) if row in dataset.skipped},
-        flags={i: dataset.flags[row] for i, row in enumerate(chosen) if row in dataset.flags},
+        decided={i: dataset.decided[row] for i, row in enumerate(chosen) if row in dataset.decided},
+        contents=[dataset.contents[row] for row in chosen] if dataset.contents else (),
     )
 
 

@@ -3,6 +3,9 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from assay.estimate.words import percent
+from assay.recipes.compare_judge import RIVALS
+
 Row = Mapping[str, Any]
 """A row of compare.json."""
 
@@ -44,18 +47,13 @@ def csv_columns(rows: Sequence[Row]) -> list[list[Any]]:
 
 def _flat(row: Row) -> dict[str, Any]:
     flat = dict(row)
-    for column in ("against_baseline", "against_model_2"):
+    for column in RIVALS:
         paired = row[column]
         difference = paired["difference"] if paired else {}
         flat[column] = difference.get("estimate")
         flat[f"{column}_low"], flat[f"{column}_high"] = difference.get("low"), difference.get("high")
         flat[f"{column}_p"] = paired["p_value"] if paired else None
     return flat
-
-
-def percent(share: float) -> str:
-    """``0.4563`` as ``45.6 %``."""
-    return f"{100 * share:.1f} %"
 
 
 def p_value(p: float) -> str:

@@ -51,7 +51,7 @@ class Lineup:
     def columns(self) -> list[list[object]]:
         """The columns of ``header``: labels as they came in, None where the image could not be used."""
         index = [_stem(name) for name in self.names] if self.has_stems else self.names
-        labels = {TITLES[recipe]: said.columns()[1] for recipe, said in self.found.items()}
+        labels = {TITLES[recipe]: list[object](said.predicted) for recipe, said in self.found.items()}
         return [list(index) if title == INDEX else labels[title] for title in self.header]
 
 

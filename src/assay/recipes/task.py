@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from assay._types import Labels, Mask, Progress, Say, silent, unheard
+from assay._types import Labels, Mask, Progress, silent
 from assay.data.dataset import Dataset
 from assay.learn.model import Model
 from assay.learn.sequential import Epoch
@@ -34,7 +34,6 @@ class Task:
     folder: Path | None = None
     """Where a search keeps its scores; None to keep none."""
     progress: Progress = silent
-    say: Say = unheard
 
     @property
     def learnable(self) -> Mask:

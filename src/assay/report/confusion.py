@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from assay._types import Counts, Transition
-from assay.recipes.compare_table import percent
+from assay.estimate.words import percent
 from assay.report.svg import PAPER, printable, short, svg
 from assay.report.words import counted
 

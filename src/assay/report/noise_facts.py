@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from assay.estimate.intervals import share_bounds
-from assay.recipes.compare_table import percent
+from assay.estimate.words import percent
 from assay.report.words import p_words
 
 Facts = dict[str, Any]

@@ -16,7 +16,7 @@ from jaxtyping import Int
 
 from assay._types import UNKNOWN, Labels
 from assay.data.dataset import Dataset
-from assay.data.write import write_text_atomic
+from assay.data.write import make_folder, write_text_atomic
 from assay.learn.model import read_model
 from assay.learn.package import MANIFEST
 from assay.learn.sequential import Epoch
@@ -172,6 +172,6 @@ def read_history(file: Path) -> tuple[Epoch, ...]:
 
 
 def _write(file: Path, drawn: str) -> Path:
-    file.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(file.parent)
     write_text_atomic(file, drawn)
     return file

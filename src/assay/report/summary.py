@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from assay.estimate.describe import alike
-from assay.recipes.compare_table import percent
+from assay.estimate.words import percent
 from assay.recipes.result import why_not_measured
 from assay.report.words import counted, interval
 
