@@ -165,7 +165,7 @@ def _serve(desk: "Desk", server: ServerFlags, quiet: bool) -> None:
     with contextlib.suppress(KeyboardInterrupt):
         serve(desk, listener, token=token, hosts=(host,), ready=ready)
     if not quiet:
-        say(f"{desk.progress().words().split('.')[0]}; they are in {desk.store.path}")
+        say(f"{desk.progress().found()}; they are in {desk.store.path}")
 
 
 def _import(desk: "Desk", file: Path) -> None:

@@ -177,9 +177,8 @@ class Desk:
 
     def progress(self) -> Progress:
         """How far it is."""
-        seen = {self._row_of[n]: s for n, s in self.store.states.items() if n in self._row_of}
         # What the run was told, by these very decisions perhaps, is open no more.
-        states = {row: state for row, state in seen.items() if self.run.is_open[row]}
+        states = {row: state for row, state in self._states().items() if self.run.is_open[row]}
         return progress_of(self.run, self.order, states)
 
     def classes_waiting(self) -> list[int]:
@@ -191,16 +190,15 @@ class Desk:
     def _waiting(self, place: int) -> Rows:
         """Rows that nobody looked at, from a place in the order on, then from its beginning."""
         seen = np.zeros(len(self.run), dtype=bool)
-        seen[
-            [
-                self._row_of[name]
-                for name, s in self.store.states.items()
-                if s.history and name in self._row_of
-            ]
-        ] = True
+        seen[[row for row, state in self._states().items() if state.history]] = True
         rows = np.roll(self.order.rows, -place)
         waiting: Rows = rows[~seen[rows]]
         return waiting
+
+    def _states(self) -> dict[int, State]:
+        """Of each row of this run that was ever decided or skipped."""
+        states = self.store.states.items()
+        return {self._row_of[name]: state for name, state in states if name in self._row_of}
 
     def _wish(self, row: int, label: int | None, revision: int) -> Wish:
         name = self.run.names[row]

@@ -42,11 +42,15 @@ class Progress:
 
     def words(self) -> str:
         """For a person, in one or two sentences."""
+        gain = f" The next {self.ahead} would probably correct {self.expected_gain:.0f} proposed labels."
+        return f"{self.found()}.{gain if self.ahead else ''}"
+
+    def found(self) -> str:
+        """What was looked at, and how many labels were wrong."""
         seen = f"{self.decided:,} of {self.total:,} decided"
         skipped = f", {self.skipped:,} skipped" if self.skipped else ""
-        found = f"; {self.given_wrong:,} given labels were wrong, {self.proposed_wrong:,} proposed ones"
-        gain = f" The next {self.ahead} would probably correct {self.expected_gain:.0f} proposed labels."
-        return f"{seen}{skipped}{found if self.decided else ''}.{gain if self.ahead else ''}"
+        wrong = f"; {self.given_wrong:,} given labels were wrong, {self.proposed_wrong:,} proposed ones"
+        return f"{seen}{skipped}{wrong if self.decided else ''}"
 
     def estimate(self) -> str:
         """How right all proposed labels are, from the random part; empty where too little of it was seen."""
