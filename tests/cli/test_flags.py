@@ -10,7 +10,8 @@ import typer
 from assay._errors import UsageError
 from assay.cli.app import app
 from assay.cli.compare import CompareFlags
-from assay.cli.flags import LabelFlags, TrainingFlags, with_flags
+from assay.cli.flags import LabelFlags, TrainingFlags
+from assay.cli.groups import with_flags
 from assay.cli.values import seconds_of
 from assay.data.dataset import ReadOptions
 from assay.recipes.options import RunOptions

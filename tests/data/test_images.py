@@ -6,7 +6,8 @@ from pictures import decoded, difference, picture, reason, saved
 from PIL import Image
 
 from assay.data.dataset import Skipped
-from assay.data.images import FLAGS, WORDS, Limits, decode, remarks_on
+from assay.data.images import FLAGS, WORDS, decode, remarks_on
+from assay.data.limits import Limits
 from assay.data.resize import to_square
 
 FORMATS = ["PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF"]

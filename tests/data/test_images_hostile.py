@@ -14,7 +14,8 @@ from pictures import chunk, decoded, difference, picture, png, reason, saved
 from PIL import Image, ImageFile, MpoImagePlugin
 
 from assay.data.dataset import Skipped
-from assay.data.images import Decoded, Limits, decode
+from assay.data.images import Decoded, decode
+from assay.data.limits import Limits
 
 FORMATS = ["PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF"]
 

@@ -5,6 +5,7 @@ from review_runs import write_run
 from small_datasets import InMemory, drawn, noise
 
 from assay.data.dataset import Skipped
+from assay.data.limits import USUAL
 from assay.recipes.finished import read_finished_run
 from assay.report import galleries
 from assay.report.galleries import SHOWN, SIDE, TOO_LARGE, choose_galleries, draw_pictures
@@ -45,7 +46,7 @@ def test_pictures_are_small_and_inside_the_page():
     """A large image is drawn small, a small one as it is, each once; what cannot be opened says why."""
     files = [saved(noise(0, 300, 600)), saved(noise(1, 20, 10)), b"", Skipped("missing_image")]
     source = InMemory(files)
-    found = draw_pictures(source, [0, 1, 2, 3, 1, 0])
+    found = draw_pictures(source, [0, 1, 2, 3, 1, 0], USUAL)
     assert (found[0].width, found[0].height) == (SIDE, SIDE // 2)
     assert (found[1].width, found[1].height) == (10, 20)
     assert found[0].address.startswith("data:image/webp;base64,")
@@ -56,19 +57,19 @@ def test_pictures_are_small_and_inside_the_page():
 def test_the_page_does_not_grow_beyond_its_limit(monkeypatch):
     """When the room for images is used up, the next ones are left out and say so; smaller ones still fit."""
     files = [*drawn(3), saved(noise(9, 2, 2))]
-    one = len(draw_pictures(InMemory(files), [0])[0].address) * 3 // 4
+    one = len(draw_pictures(InMemory(files), [0], USUAL)[0].address) * 3 // 4
     monkeypatch.setattr(galleries, "MOST_BYTES", 2 * one + 200)
-    found = draw_pictures(InMemory(files), range(4))
+    found = draw_pictures(InMemory(files), range(4), USUAL)
     assert [isinstance(found[row], str) for row in range(4)] == [False, False, True, False]
     assert found[2] == TOO_LARGE
     # What is shown twice weighs twice.
-    assert draw_pictures(InMemory(files), [0, 0, 1])[1] == TOO_LARGE
+    assert draw_pictures(InMemory(files), [0, 0, 1], USUAL)[1] == TOO_LARGE
 
 
 def test_even_noise_fits():
     """All galleries of the least compressible images leave room for the rest of 5 MB."""
     source = InMemory([saved(noise(seed, SIDE, SIDE), compress_level=1) for seed in range(8)] * 9)
-    found = draw_pictures(source, range(72))
+    found = draw_pictures(source, range(72), USUAL)
     weight = sum(len(one.address) for one in found.values() if not isinstance(one, str))
     assert weight < 2_500_000
     assert np.mean([isinstance(one, str) for one in found.values()]) < 0.5

@@ -6,6 +6,7 @@ import pytest
 from pictures import saved
 from small_datasets import InMemory, noise
 
+from assay.data.limits import USUAL
 from assay.recipes.finished import read_finished_run
 from assay.report.drawings import MOST_BYTES, Drawing
 from assay.report.facts import gather
@@ -42,7 +43,7 @@ def test_the_heaviest_page_is_below_5_mb(facts, finished):
     run = read_finished_run(finished)
     files = InMemory([saved(noise(seed, SIDE, SIDE), compress_level=1) for seed in range(8)] * 15)
     galleries = [replace(one, rows=tuple(range(SHOWN))) for one in choose_galleries(run, 0)[:1] * 3]
-    pictures = draw_pictures(files, [row for one in galleries for row in one.rows])
+    pictures = draw_pictures(files, [row for one in galleries for row in one.rows], USUAL)
     drawing = Drawing(LONG, LONG, data_url(bytes(MOST_BYTES), "image/svg+xml"))
     whole = gather(run, galleries, pictures, (drawing,), (LONG,))
     matrix = np.random.default_rng(0).random((k, k))

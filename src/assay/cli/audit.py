@@ -12,6 +12,7 @@ from assay._errors import UsageError
 from assay.cli import flags
 from assay.cli.console import percent, progress_bar, say, show, table
 from assay.cli.endings import SKIPPED
+from assay.cli.groups import with_flags
 from assay.cli.typed import typed
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ OF_A_RUN = {"follow_symlinks", "workers", "cache", "share", "seed"}
 """Parameters of the groups that a run may be audited with; its labels and features are its own."""
 
 
-@flags.with_flags
+@with_flags
 def audit_command(
     place: Place,
     labels: AuditLabels,

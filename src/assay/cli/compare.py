@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from assay.cli import flags
 from assay.cli.console import progress_bar, say, show, table
 from assay.cli.endings import SKIPPED
+from assay.cli.groups import with_flags
 
 if TYPE_CHECKING:
     from assay.data.dataset import ReadOptions
@@ -99,7 +100,7 @@ class Manner:
             say(line)
 
 
-@flags.with_flags
+@with_flags
 def compare_command(
     images: flags.Images,
     out: flags.ResultsFolder,

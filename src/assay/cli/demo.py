@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from assay.cli import flags
 from assay.cli.console import percent, percent_range, progress_bar, say, show, table
+from assay.cli.groups import with_flags
 
 if TYPE_CHECKING:
     from assay.estimate import Interval
@@ -23,7 +24,7 @@ TITLES = {
 }
 
 
-@flags.with_flags
+@with_flags
 def demo_command(
     out: Annotated[Path, flags.flag("--out", "-o", metavar="FOLDER", help="For images and results.")] = Path(
         "out/demo"

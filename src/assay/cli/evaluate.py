@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from assay.cli import flags, lineup
 from assay.cli.console import percent, percent_range, progress_bar, say, show
 from assay.cli.endings import SKIPPED
+from assay.cli.groups import with_flags
 from assay.cli.values import class_pairs
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class TestFlags:
     normalize_labels: flags.NormalizeLabels = False
     follow_symlinks: flags.FollowSymlinks = False
     truncated: flags.Truncated = "skip"
+    max_pixels: flags.MaxPixels = 50_000_000
 
     def options(self) -> "ReadOptions":
         """The same for ``data``."""
@@ -47,10 +49,11 @@ class TestFlags:
             normalize_labels=self.normalize_labels,
             follow_symlinks=self.follow_symlinks,
             truncated=self.truncated,
+            max_pixels=self.max_pixels,
         )
 
 
-@flags.with_flags
+@with_flags
 def evaluate_command(
     model: flags.ModelPlace,
     images: flags.Images,

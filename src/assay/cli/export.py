@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from assay._errors import UsageError
 from assay.cli import flags
 from assay.cli.console import percent, percent_range, progress_bar, say, show, table
+from assay.cli.groups import with_flags
 from assay.cli.targets import check_apart, check_file
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class ExportFlags:
     workers: flags.Workers = 2
 
 
-@flags.with_flags
+@with_flags
 def export_command(
     run: flags.FinishedRun,
     export: ExportFlags,

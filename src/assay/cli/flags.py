@@ -1,14 +1,11 @@
 """Flags that several commands share, each with its help text, once.
 
-A group of flags is a frozen dataclass; ``with_flags`` spreads its fields over the command line. Every
+A group of flags is a frozen dataclass, which ``groups.with_flags`` spreads over the command line. Every
 flag may also come from the environment, ``--path-col`` as ``ASSAY_PATH_COL``, or from ``assay.toml``.
 """
 
-import functools
-import inspect
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -50,6 +47,9 @@ FollowSymlinks = Annotated[
 Truncated = Annotated[
     Literal["skip", "accept"],
     flag("--truncated", help="Images whose file is cut: skip them, or use what there is."),
+]
+MaxPixels = Annotated[
+    int, flag("--max-pixels", metavar="N", min=1, help="Largest image that is used, width times height.")
 ]
 LabelColumn = Annotated[str | None, flag("--label-col", metavar="NAME", help="Column of labels.")]
 ClassMap = Annotated[
@@ -155,6 +155,7 @@ class LabelFlags:
     normalize_labels: NormalizeLabels = False
     follow_symlinks: FollowSymlinks = False
     truncated: Truncated = "skip"
+    max_pixels: MaxPixels = 50_000_000
     allow_empty_classes: Annotated[
         bool, flag("--allow-empty-classes", help="Class folders may be empty.")
     ] = False
@@ -268,37 +269,3 @@ class TrainingFlags:
 
         limit = None if self.time_limit is None else seconds_of(self.time_limit)
         return vars(self) | {"cache": self.cache or default_cache(), "time_limit": limit}
-
-
-def with_flags(command: Callable[..., int]) -> Callable[..., int]:
-    """The command with the fields of each group among its parameters as parameters of their own."""
-    groups: dict[str, Any] = {
-        name: parameter.annotation
-        for name, parameter in inspect.signature(command).parameters.items()
-        if is_dataclass(parameter.annotation)
-    }
-
-    @functools.wraps(command)
-    def spread(**values: Any) -> int:
-        gathered = {
-            name: group(**{field.name: values.pop(field.name) for field in fields(group)})
-            for name, group in groups.items()
-        }
-        return command(**values, **gathered)
-
-    parameters = list(_parameters(command))
-    spread.__signature__ = inspect.Signature(parameters, return_annotation=int)  # type: ignore[attr-defined]  # typer reads it
-    spread.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    return spread
-
-
-def _parameters(command: Callable[..., int]) -> Iterator[inspect.Parameter]:
-    for parameter in inspect.signature(command).parameters.values():
-        if not is_dataclass(parameter.annotation):
-            yield parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
-            continue
-        for field in fields(parameter.annotation):
-            default = inspect.Parameter.empty if field.default is MISSING else field.default
-            yield inspect.Parameter(
-                field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=field.type
-            )

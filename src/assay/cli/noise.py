@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from assay.cli import flags
 from assay.cli.console import percent, percent_range, say, show, table
+from assay.cli.groups import with_flags
 
 if TYPE_CHECKING:
     from assay.estimate import Noise
@@ -16,7 +17,7 @@ EXAMPLES = (
 )
 
 
-@flags.with_flags
+@with_flags
 def noise_command(
     images: flags.Images,
     labels: flags.LabelFlags,

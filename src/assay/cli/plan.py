@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from assay._errors import UsageError
 from assay.cli import flags
 from assay.cli.console import percent, progress_bar, show, table
+from assay.cli.groups import with_flags
 
 EXAMPLES = (
     "assay plan out/",
@@ -41,7 +42,7 @@ class PlanFlags:
     workers: flags.Workers = 2
 
 
-@flags.with_flags
+@with_flags
 def plan_command(
     run: flags.FinishedRun,
     plan: PlanFlags,

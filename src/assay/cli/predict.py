@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -13,11 +13,12 @@ from assay._errors import UsageError
 from assay.cli import flags, lineup
 from assay.cli.console import progress_bar, say
 from assay.cli.endings import SKIPPED
+from assay.cli.groups import with_flags
 from assay.cli.targets import check_apart, check_file
 from assay.cli.typed import typed
 
 if TYPE_CHECKING:
-    from assay.data.dataset import Dataset
+    from assay.data.dataset import Dataset, ReadOptions
 
 EXAMPLES = (
     "assay predict out/ new_images/ -o predictions.csv",
@@ -71,36 +72,43 @@ class PlaceFlags:
     path_col: flags.PathColumn = None
     follow_symlinks: flags.FollowSymlinks = False
     truncated: flags.Truncated = "skip"
+    max_pixels: flags.MaxPixels = 50_000_000
 
     def read(self, images: Path) -> "Dataset":
         """The images of a place, or of paths on stdin."""
-        from assay.data.dataset import ReadOptions
         from assay.data.listed import read_listed
         from assay.data.read import read_images
 
         if str(images) == "-":
             if typed({"path_col"}):
                 raise UsageError("--path-col: expected with a Parquet file of images, got paths on stdin")
-            listed = read_listed(sys.stdin.buffer.read())
-            return replace(listed, accept_truncated=self.truncated == "accept")
-        options = ReadOptions(
-            path_column=self.path_col, follow_symlinks=self.follow_symlinks, truncated=self.truncated
+            return read_listed(sys.stdin.buffer.read(), self.options())
+        return read_images(images, self.options())
+
+    def options(self) -> "ReadOptions":
+        """The same for ``data``."""
+        from assay.data.dataset import ReadOptions
+
+        return ReadOptions(
+            path_column=self.path_col,
+            follow_symlinks=self.follow_symlinks,
+            truncated=self.truncated,
+            max_pixels=self.max_pixels,
         )
-        return read_images(images, options)
 
     def whereabouts(self, images: Path, names: Sequence[str]) -> str:
         """Tells images from others of the same names: where they are, and the files as they are now."""
         from assay.data.digests import stamps_digest
 
-        cut = " truncated" if self.truncated == "accept" else ""
+        used = f" {self.truncated} {self.max_pixels}"
         if str(images) == "-":
-            return f"{Path.cwd()}{cut} {stamps_digest(names)}"
+            return f"{Path.cwd()}{used} {stamps_digest(names)}"
         place = str(images.resolve())
         if not images.is_file():
             followed = " followed" if self.follow_symlinks else ""
-            return f"{place}{followed}{cut} {stamps_digest(f'{place}/{name}' for name in names)}"
+            return f"{place}{followed}{used} {stamps_digest(f'{place}/{name}' for name in names)}"
         column = "" if self.path_col is None else f" {self.path_col}"
-        return f"{place}{cut} {stamps_digest([place])}{column}"
+        return f"{place}{used} {stamps_digest([place])}{column}"
 
 
 @dataclass(frozen=True)
@@ -127,7 +135,7 @@ class MannerFlags:
     ] = None
 
 
-@flags.with_flags
+@with_flags
 def predict_command(
     model: flags.ModelPlace,
     images: Annotated[

@@ -14,6 +14,7 @@ import typer
 from assay._errors import DataError, UsageError
 from assay.cli import flags
 from assay.cli.console import say, show
+from assay.cli.groups import with_flags
 from assay.cli.targets import check_apart, check_file
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ class FileFlags:
     label_col: flags.LabelColumn = None
 
 
-@flags.with_flags
+@with_flags
 def review_command(
     run: flags.FinishedRun,
     review: ReviewFlags,

@@ -10,6 +10,7 @@ from assay._errors import GateError
 from assay.cli import flags
 from assay.cli.console import progress_bar, say, show
 from assay.cli.endings import SKIPPED
+from assay.cli.groups import with_flags
 
 if TYPE_CHECKING:
     from assay.recipes.options import RunOptions
@@ -49,7 +50,7 @@ class Manner:
             say(line)
 
 
-@flags.with_flags
+@with_flags
 def run_command(
     images: flags.Images,
     out: flags.ResultsFolder,

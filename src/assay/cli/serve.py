@@ -7,6 +7,7 @@ from typing import Annotated
 
 from assay.cli import flags
 from assay.cli.console import say, show
+from assay.cli.groups import with_flags
 
 EXAMPLES = (
     "assay serve out/",
@@ -29,9 +30,7 @@ class ServiceFlags:
     max_mb: Annotated[
         int, flags.flag("--max-mb", metavar="N", min=1, help="Largest request, in megabytes.")
     ] = 16
-    max_pixels: Annotated[
-        int, flags.flag("--max-pixels", metavar="N", min=1, help="Largest image, width times height.")
-    ] = 25_000_000
+    max_pixels: flags.MaxPixels = 25_000_000
     timeout_s: Annotated[
         int,
         flags.flag(
@@ -41,7 +40,7 @@ class ServiceFlags:
     workers: flags.Workers = 2
 
 
-@flags.with_flags
+@with_flags
 def serve_command(model: flags.ModelPlace, service: ServiceFlags, quiet: flags.Quiet = False) -> int:
     """Answer requests for predictions: image files, and the Open Inference Protocol."""
     from assay.predict.guard import Guard

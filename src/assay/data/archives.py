@@ -11,7 +11,7 @@ from assay._errors import DataError
 from assay.data.census import Census, is_hidden
 from assay.data.dataset import Listing, Skipped
 from assay.data.formats import IMAGE_EXTENSIONS, SNIFF_BYTES, allowed_format, extension
-from assay.data.images import Limits
+from assay.data.limits import USUAL, Limits
 from assay.data.members import (
     NOWHERE,
     ByteStore,
@@ -40,7 +40,7 @@ class ArchiveSource:
     skipped: Mapping[int, Skipped]
     """Why image i cannot be read."""
     top_folders: tuple[str, ...] = ()
-    max_bytes: int = Limits().max_bytes
+    max_bytes: int = USUAL.max_bytes
 
     def read(self, index: int) -> bytes | Skipped:
         """The bytes of image ``index``, or why they cannot be had."""
@@ -48,7 +48,7 @@ class ArchiveSource:
         return fault or read_member(self.store, self.members[index], self.max_bytes)
 
 
-def scan_archive(path: Path) -> Listing:
+def scan_archive(path: Path, limits: Limits = USUAL) -> Listing:
     """All images in a zip or tar (plain, gzip, bzip2 or xz), told apart by content.
 
     A member with the extension of an image is a row whatever it holds; one without any extension is one
@@ -56,25 +56,30 @@ def scan_archive(path: Path) -> Listing:
     encrypted or a too large member is a skipped row. A compressed tar takes room for its unpacked size
     among the temporary files.
 
+    Parameters
+    ----------
+    limits : a member of more bytes is skipped
+
     Raises
     ------
     DataError : no zip or tar, a damaged one, or two members of one name
     ResourceError : no room to unpack a compressed tar
     """
     store, entries = _open(path)
-    census, members = Census(), Members()
+    census, members, most = Census(), Members(), limits.max_bytes
     for name, place in entries:
         if place is None:
             _note_folder(name.rstrip("/") + "/", census)
         elif _is_row(name, place, store, census):
-            checked = _checked(name, place)
+            checked = _checked(name, place, most)
             members.append(NOWHERE if isinstance(checked, Skipped) else checked)
             # No file of rows could be read again with such a name in it.
             shown = name.replace("\0", "\ufffd")
             census.add(shown, checked if isinstance(checked, Skipped) else None)
     rows = census.rows()
     _refuse_duplicates(path, rows.names)
-    source = ArchiveSource(store, members.take(rows.order), rows.skipped, tuple(sorted(census.folders)))
+    folders = tuple(sorted(census.folders))
+    source = ArchiveSource(store, members.take(rows.order), rows.skipped, folders, most)
     return Listing(rows.names, source, skipped=rows.skipped, notes=census.notes())
 
 
@@ -128,10 +133,10 @@ def _note_folder(name: str, census: Census) -> None:
         census.folders.add(top)
 
 
-def _checked(name: str, place: Member | Skipped) -> Member | Skipped:
+def _checked(name: str, place: Member | Skipped, max_bytes: int) -> Member | Skipped:
     fault = check_entry(name)
     if fault is None and isinstance(place, Member):
-        fault = too_large(place, Limits().max_bytes)
+        fault = too_large(place, max_bytes)
     return place if fault is None else fault
 
 

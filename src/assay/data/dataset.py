@@ -15,6 +15,7 @@ import numpy as np
 
 from assay._errors import DataError
 from assay._types import UNKNOWN, Labels, Mask, same_length
+from assay.data.limits import USUAL, Limits
 from assay.data.tables import shown
 
 
@@ -30,6 +31,8 @@ class Skipped:
 
 ADVICE = {
     "outside_root": " (links that leave the folder: --follow-symlinks)",
+    "too_large": " (larger images: --max-pixels)",
+    "too_many_pixels": " (larger images: --max-pixels)",
     "truncated": " (what there is of cut files: --truncated accept)",
 }
 """What to do about a reason to skip images, where a flag helps."""
@@ -89,6 +92,8 @@ class Dataset:
     """Lines for the user: the pairing that was assumed, what was ignored, warnings."""
     accept_truncated: bool = False
     """Whether an image whose file is cut is used as far as it goes."""
+    limits: Limits = USUAL
+    """What an image file may ask for."""
     contents: Sequence[bytes | None] = ()
     """sha256 of each image's bytes when they were read first, None where they could not be; empty before."""
 
@@ -184,9 +189,16 @@ class ReadOptions:
     follow_symlinks: bool = False
     truncated: str = "skip"
     """``skip`` or ``accept``: what to do with an image whose file is cut."""
+    max_pixels: int = USUAL.max_pixels
+    """Width times height of the largest image that is used."""
     allow_empty_classes: bool = False
 
     @property
     def accept_truncated(self) -> bool:
         """Whether an image whose file is cut is used as far as it goes."""
         return self.truncated == "accept"
+
+    @property
+    def limits(self) -> Limits:
+        """What an image file may ask for."""
+        return Limits.of(self.max_pixels)

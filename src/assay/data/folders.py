@@ -12,7 +12,7 @@ from assay._errors import DataError, LabelError
 from assay.data.census import Census, is_hidden
 from assay.data.dataset import Listing, Skipped
 from assay.data.formats import IMAGE_EXTENSIONS, SNIFF_BYTES, allowed_format, extension, foreign_format
-from assay.data.images import Limits
+from assay.data.limits import USUAL, Limits
 from assay.data.paths import check_entry, open_regular, peek_regular, resolve_below
 
 
@@ -35,7 +35,7 @@ class FolderSource:
     """Paths below ``root``, ``/`` between parts; bytes that are no UTF-8 are surrogate-escaped."""
     top_folders: tuple[str, ...] = ()
     follow_symlinks: bool = False
-    max_bytes: int = Limits().max_bytes
+    max_bytes: int = USUAL.max_bytes
 
     def read(self, index: int) -> bytes | Skipped:
         """The bytes of image ``index``, or why they cannot be had."""
@@ -43,7 +43,7 @@ class FolderSource:
         return open_regular(self.root, name, follow_symlinks=self.follow_symlinks, max_bytes=self.max_bytes)
 
 
-def scan_folder(root: Path, *, follow_symlinks: bool = False) -> Listing:
+def scan_folder(root: Path, *, follow_symlinks: bool = False, limits: Limits = USUAL) -> Listing:
     """All images below ``root``, in natural order of their names.
 
     A file with the extension of an image is a row whatever it holds; any other file is one if its first
@@ -52,6 +52,7 @@ def scan_folder(root: Path, *, follow_symlinks: bool = False) -> Listing:
     Parameters
     ----------
     follow_symlinks : follow links to folders, and links that leave ``root``
+    limits : a file of more bytes is skipped
 
     Raises
     ------
@@ -64,11 +65,12 @@ def scan_folder(root: Path, *, follow_symlinks: bool = False) -> Listing:
         for entry in entries:
             _take(root, directory + entry.name, entry, census, follow_symlinks)
     rows = census.rows()
-    source = FolderSource(root, rows.names, tuple(sorted(census.folders)), follow_symlinks)
+    folders = tuple(sorted(census.folders))
+    source = FolderSource(root, rows.names, folders, follow_symlinks, limits.max_bytes)
     return Listing(rows.names, source, skipped=rows.skipped, notes=census.notes())
 
 
-def one_image(file: Path) -> Listing | None:
+def one_image(file: Path, limits: Limits = USUAL) -> Listing | None:
     """An image as the only one of its place; None if the first bytes are not those of an image."""
     if not file.is_file():  # a pipe would be waited for
         return None
@@ -82,7 +84,8 @@ def one_image(file: Path) -> Listing | None:
     # A zip may begin with a picture, a tar with a name that looks like one.
     if zipfile.is_zipfile(file) or tarfile.is_tarfile(file):
         return None
-    return Listing((file.name,), FolderSource(file.parent, (file.name,), follow_symlinks=True))
+    source = FolderSource(file.parent, (file.name,), follow_symlinks=True, max_bytes=limits.max_bytes)
+    return Listing((file.name,), source)
 
 
 def class_folders(listing: Listing, *, allow_empty: bool) -> tuple[tuple[str, ...], list[int]]:

@@ -26,6 +26,7 @@ from assay.data.exif import orientation
 from assay.data.formats import allowed_format, foreign_format
 from assay.data.headers import BadImageError, check_png, declared_size
 from assay.data.jpeg import split_jpeg
+from assay.data.limits import USUAL, Limits
 
 Seen = TypeVar("Seen")
 
@@ -81,17 +82,6 @@ def remarks_on(flags: Mapping[int, Sequence[str]]) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
-class Limits:
-    """What a file may ask for; a file that asks for more is skipped."""
-
-    max_bytes: int = 64 * 1024 * 1024
-    max_pixels: int = 50_000_000
-    """Width times height, as the header declares them."""
-    background: tuple[int, int, int] = (255, 255, 255)
-    """RGB of what shows behind transparent pixels."""
-
-
-@dataclass(frozen=True)
 class Decoded:
     """One image, ready to be resized."""
 
@@ -103,7 +93,7 @@ class Decoded:
 
 
 def decode(
-    data: bytes, *, at_least: int | None = None, limits: Limits = Limits(), accept_truncated: bool = False
+    data: bytes, *, at_least: int | None = None, limits: Limits = USUAL, accept_truncated: bool = False
 ) -> Decoded | Skipped:
     """The first frame of an image file as upright sRGB pixels, or why there is none.
 
@@ -122,7 +112,7 @@ def decode(
     return found
 
 
-def see_picture(picture: Image.Image, limits: Limits = Limits()) -> Pixels | Skipped:
+def see_picture(picture: Image.Image, limits: Limits = USUAL) -> Pixels | Skipped:
     """(H, W, 3) upright sRGB of a Pillow image, or why there are none: an opened one may not be read yet."""
 
     def see() -> Pixels:

@@ -8,12 +8,12 @@ import numpy as np
 
 from assay._errors import DataError
 from assay._types import UNKNOWN
-from assay.data.dataset import Dataset, Skipped
-from assay.data.images import Limits
+from assay.data.dataset import Dataset, ReadOptions, Skipped
+from assay.data.limits import USUAL
 from assay.data.paths import open_regular
 
 
-def read_named(path: Path, max_bytes: int = Limits().max_bytes) -> bytes | Skipped:
+def read_named(path: Path, max_bytes: int = USUAL.max_bytes) -> bytes | Skipped:
     """The bytes of the file at ``path``, or why they cannot be had: see ``open_regular``."""
     return open_regular(path.parent, path.name, follow_symlinks=True, max_bytes=max_bytes)
 
@@ -23,19 +23,20 @@ class ListedSource:
     """Reads files wherever they are: who names a file may mean one behind a link."""
 
     paths: tuple[str, ...]
-    max_bytes: int = Limits().max_bytes
+    max_bytes: int = USUAL.max_bytes
 
     def read(self, index: int) -> bytes | Skipped:
         """The bytes of image ``index``, or why they cannot be had."""
         return read_named(Path(self.paths[index]), self.max_bytes)
 
 
-def read_listed(listing: bytes) -> Dataset:
+def read_listed(listing: bytes, options: ReadOptions | None = None) -> Dataset:
     """The images at these paths, in this order, without labels.
 
     Parameters
     ----------
     listing : paths, one a line, or with NUL between them, as ``find -print0`` writes them
+    options : which files may be used
 
     Raises
     ------
@@ -45,5 +46,13 @@ def read_listed(listing: bytes) -> Dataset:
     paths = tuple(os.fsdecode(part) for part in parts if part)
     if not paths:
         raise DataError("expected paths of images on stdin, one a line, got none")
-    unknown = np.full(len(paths), UNKNOWN, dtype=np.int64)
-    return Dataset(paths, ListedSource(paths), (), unknown, unknown.copy())
+    unknown, options = np.full(len(paths), UNKNOWN, dtype=np.int64), options or ReadOptions()
+    return Dataset(
+        paths,
+        ListedSource(paths, options.limits.max_bytes),
+        (),
+        unknown,
+        unknown.copy(),
+        accept_truncated=options.accept_truncated,
+        limits=options.limits,
+    )

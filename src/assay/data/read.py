@@ -69,14 +69,15 @@ def read_images(images: Path, options: ReadOptions | None = None) -> Dataset:
     # One number, seen as many: there may be millions of images.
     unknown = np.broadcast_to(np.int64(UNKNOWN), len(listing.names))
     return Dataset(
-        names=listing.names,
-        source=listing.source,
-        classes=(),
-        given=unknown,
-        trusted=unknown,
+        listing.names,
+        listing.source,
+        (),
+        unknown,
+        unknown,
         skipped=listing.skipped,
         notes=listing.notes,
         accept_truncated=options.accept_truncated,
+        limits=options.limits,
     )
 
 
@@ -85,10 +86,6 @@ def read_dataset(images: Path, options: ReadOptions) -> Dataset:
 
     Without a noisy file the noisy labels are those of a metadata file in the folder, of the Parquet file
     that holds the images, or the names of class folders; failing all, every given label is UNKNOWN.
-
-    Parameters
-    ----------
-    images : a folder, zip, tar or Parquet file
 
     Raises
     ------
@@ -140,7 +137,7 @@ def _with_labels(
     )
     listing = replace(listing, notes=(*listing.notes, *found.notes, *trusted.notes))
     dataset = arrange(listing, noisy_pairing, trusted_pairing, classes, vote=options.duplicates == "vote")
-    dataset = replace(dataset, accept_truncated=options.accept_truncated)
+    dataset = replace(dataset, accept_truncated=options.accept_truncated, limits=options.limits)
     return dataset if options.decisions is None else with_decisions(dataset, options.decisions)
 
 
@@ -156,7 +153,7 @@ def list_images(images: Path, options: ReadOptions) -> Listing:
     except OSError as error:  # a folder above may not be looked into, or the path is too long
         raise DataError(f"cannot read {images}: {error.strerror}; check the path and its rights") from error
     if is_folder:
-        listing = scan_folder(images, follow_symlinks=options.follow_symlinks)
+        listing = scan_folder(images, follow_symlinks=options.follow_symlinks, limits=options.limits)
     elif not is_there:
         raise DataError(f"no such folder or file of images: {images}")
     elif is_parquet(images):
@@ -164,7 +161,7 @@ def list_images(images: Path, options: ReadOptions) -> Listing:
 
         listing = parquet_listing(images, image_column=options.path_column)
     else:
-        listing = one_image(images) or scan_archive(images)
+        listing = one_image(images, options.limits) or scan_archive(images, options.limits)
     if not listing.names:
         ignored = f" ({'; '.join(listing.notes)})" if listing.notes else ""
         raise DataError(f"expected images in {images}, got none{ignored}")

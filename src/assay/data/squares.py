@@ -50,5 +50,5 @@ def read_image(dataset: Dataset, row: int, at_least: int) -> Decoded | None:
     data = dataset.read(row)
     if isinstance(data, Skipped):
         return None
-    image = decode(data, at_least=at_least, accept_truncated=dataset.accept_truncated)
+    image = decode(data, at_least=at_least, limits=dataset.limits, accept_truncated=dataset.accept_truncated)
     return None if isinstance(image, Skipped) else image

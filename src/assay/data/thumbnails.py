@@ -10,6 +10,7 @@ from PIL import Image
 
 from assay.data.dataset import ImageSource, Skipped
 from assay.data.images import decode
+from assay.data.limits import USUAL, Limits
 
 MEDIA_TYPE = "image/webp"
 
@@ -17,12 +18,12 @@ _LOSSLESS_BELOW = 96
 """Pixels a side: tiny images are shown enlarged, and then one sees what WebP loses."""
 
 
-def draw_thumbnail(images: ImageSource, row: int, side: int) -> bytes | Skipped:
+def draw_thumbnail(images: ImageSource, row: int, side: int, limits: Limits = USUAL) -> bytes | Skipped:
     """Decode one image and encode it as WebP of at most ``side`` pixels a side, without metadata."""
     data = images.read(row)
     if isinstance(data, Skipped):
         return data
-    found = decode(data, at_least=side, accept_truncated=True)
+    found = decode(data, at_least=side, limits=limits, accept_truncated=True)
     if isinstance(found, Skipped):
         return found
     image = Image.fromarray(found.pixels)

@@ -139,7 +139,7 @@ def _look(dataset: Dataset, size: int, interpolation: str, row: int, stored: Seq
         # What was stored of a cut file is for runs that accept one: others decode it, and say what is wrong.
         if dataset.accept_truncated or "truncated" not in flags:
             return Seen(content, flags=flags)
-    image = decode(data, at_least=size, accept_truncated=dataset.accept_truncated)
+    image = decode(data, at_least=size, limits=dataset.limits, accept_truncated=dataset.accept_truncated)
     if isinstance(image, Skipped):
         return Seen(content, skipped=image)
     return Seen(content, square=to_square(image.pixels, size, interpolation), flags=image.flags)

@@ -19,7 +19,8 @@ import numpy as np
 from assay._errors import ModelError
 from assay._types import Batch, Pixels, Probs
 from assay.data.dataset import Skipped
-from assay.data.images import Limits, decode
+from assay.data.images import decode
+from assay.data.limits import USUAL, Limits
 from assay.data.resize import FILTERS, Square, to_square
 from assay.embed.threads import cores
 from assay.learn.model import MOST_PIXELS, Model, read_model
@@ -68,11 +69,9 @@ class Runtime(Facts):
     pool: ThreadPoolExecutor
     """Of so many threads, which begin when they are needed."""
 
-    def see(self, data: bytes | Skipped, limits: Limits | None = None) -> Square | Skipped:
+    def see(self, data: bytes | Skipped, limits: Limits = USUAL) -> Square | Skipped:
         """An image file as the model sees it, or why it cannot be used."""
-        found = (
-            decode(data, at_least=self.size, limits=limits or Limits()) if isinstance(data, bytes) else data
-        )
+        found = decode(data, at_least=self.size, limits=limits) if isinstance(data, bytes) else data
         return found if isinstance(found, Skipped) else self.square(found.pixels)
 
     def square(self, pixels: Pixels) -> Square:

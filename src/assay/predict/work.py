@@ -8,7 +8,7 @@ import numpy as np
 
 from assay._errors import UsageError
 from assay.data.dataset import Skipped
-from assay.data.images import Limits
+from assay.data.limits import Limits
 from assay.data.resize import Square
 from assay.data.write import is_unicode
 from assay.predict.batch import Predictions, answered

@@ -133,6 +133,7 @@ def export_run(
         run.trusted,
         run.titles,
         accept_truncated=run.reading.accept_truncated,
+        limits=run.reading.limits,
     )
 
     def see(rows: Rows) -> Squares:

@@ -13,6 +13,7 @@ from assay._types import UNKNOWN, Labels, Mask, PerImage
 from assay.data.arrange import PickedSource
 from assay.data.dataset import ImageSource, ReadOptions
 from assay.data.label_files import LabelFile
+from assay.data.limits import USUAL
 from assay.data.pairing import pair_by_name
 from assay.data.read import list_images
 from assay.data.tables import Table, read_table, shown
@@ -87,6 +88,7 @@ class FinishedRun:
             label_column=stored.get("label_column"),
             follow_symlinks=stored.get("follow_symlinks", False),
             truncated=stored.get("truncated", "skip"),
+            max_pixels=stored.get("max_pixels", USUAL.max_pixels),
         )
 
 

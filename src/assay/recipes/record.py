@@ -12,6 +12,7 @@ import numpy as np
 
 from assay._types import UNKNOWN, Backbone
 from assay.data.dataset import Dataset, ReadOptions, Skipped
+from assay.data.limits import USUAL
 from assay.data.split import Split
 from assay.embed.backbone import TimmBackbone
 from assay.embed.threads import cores
@@ -49,6 +50,7 @@ def differences(record: Mapping[str, Any], settings: Mapping[str, Any], data: Ma
         "titles": "other class names",
         "decisions": "other decisions",
         "accept_truncated": "another --truncated",
+        "max_pixels": "another --max-pixels",
     }
     found += [words[name] for name in words if record["data"].get(name) != data.get(name)]
     # Known of both only once the images were read.
@@ -78,6 +80,7 @@ def data_facts(dataset: Dataset) -> dict[str, Any]:
         "decided": len(dataset.decided),
         "decisions": dataset.decisions_digest(),
         **({"accept_truncated": True} if dataset.accept_truncated else {}),
+        **({"max_pixels": dataset.limits.max_pixels} if dataset.limits != USUAL else {}),
     }
 
 
@@ -88,6 +91,7 @@ def reading_facts(read: ReadOptions) -> dict[str, Any]:
         "label_column": read.label_column,
         "follow_symlinks": read.follow_symlinks,
         "truncated": read.truncated,
+        "max_pixels": read.max_pixels,
     }
 
 

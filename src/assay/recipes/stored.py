@@ -57,6 +57,7 @@ def stored_features(
         run.titles,
         decided,
         accept_truncated=run.reading.accept_truncated,
+        limits=run.reading.limits,
     )
     backbone = run.record["backbone"]
     store = find_store(cache, backbone["digest"])

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from assay.data.dataset import ImageSource
+from assay.data.limits import Limits
 from assay.data.thumbnails import MEDIA_TYPE, draw_thumbnail
 from assay.recipes.finished import FinishedRun
 
@@ -75,17 +76,18 @@ def choose_galleries(run: FinishedRun, seed: int) -> tuple[Gallery, ...]:
     )
 
 
-def draw_pictures(images: ImageSource, rows: Iterable[int]) -> Mapping[int, Picture | str]:
+def draw_pictures(images: ImageSource, rows: Iterable[int], limits: Limits) -> Mapping[int, Picture | str]:
     """Row -> its thumbnail, or why there is none.
 
     Parameters
     ----------
     rows : in the order of showing; one that comes twice is in the page twice
+    limits : what an image file may ask for
     """
     found: dict[int, Picture | str] = {}
     left = MOST_BYTES
     for row, times in Counter(rows).items():
-        drawn = draw_thumbnail(images, row, SIDE)
+        drawn = draw_thumbnail(images, row, SIDE, limits)
         if not isinstance(drawn, bytes):
             found[row] = drawn.reason
         elif times * len(drawn) > left:

@@ -95,7 +95,8 @@ def _galleries(
     if source is None:
         return (), {}, notes
     galleries = choose_galleries(run, int(run.record["settings"]["seed"]))
-    return galleries, draw_pictures(source, (row for one in galleries for row in one.rows)), notes
+    rows = [row for one in galleries for row in one.rows]
+    return galleries, draw_pictures(source, rows, run.reading.limits), notes
 
 
 def _open(

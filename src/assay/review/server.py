@@ -28,7 +28,7 @@ def serve(
     hosts : names of this machine besides loopback
     ready : called once requests are answered
     """
-    thumbnails = Thumbnails(desk.run.images)
+    thumbnails = Thumbnails(desk.run.images, desk.run.reading.limits)
     app = guarded_app(desk, thumbnails, port=listener.getsockname()[1], token=token, hosts=hosts)
     try:
         answer_until_interrupted(app, listener, ready=ready)

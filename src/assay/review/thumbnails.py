@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from assay.data.dataset import ImageSource, Skipped
+from assay.data.limits import USUAL, Limits
 from assay.data.thumbnails import draw_thumbnail
 
 SIZES: Mapping[str, int] = MappingProxyType({"small": 160, "large": 1024})
@@ -23,6 +24,8 @@ class Thumbnails:
     """Draws at most two at a time, lets some wait, and remembers the latest."""
 
     images: ImageSource
+    limits: Limits = USUAL
+    """What an image file may ask for."""
     waiting_limit: int = 200
     """Requests that may wait; more are refused at once."""
     memory_bytes: int = 64 * 1024 * 1024
@@ -47,7 +50,7 @@ class Thumbnails:
             if len(self._running) >= self.waiting_limit:
                 raise BusyThumbnailsError
             task = asyncio.get_running_loop().run_in_executor(
-                self._pool, draw_thumbnail, self.images, row, SIZES[size]
+                self._pool, draw_thumbnail, self.images, row, SIZES[size], self.limits
             )
             self._running[key] = task
             task.add_done_callback(lambda done: self._remember(key, done))

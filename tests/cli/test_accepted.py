@@ -1,12 +1,15 @@
-"""Images whose file is cut: skipped, or used as far as they go."""
+"""Images whose file is cut, or larger than usual: skipped, or used if the command says so."""
 
 import csv
 import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from assay.cli.predict import PlaceFlags
+from assay.data.limits import Limits
+from assay.recipes.finished import read_finished_run
 
 
 @pytest.fixture
@@ -63,6 +66,40 @@ def test_a_test_set_has_its_cut_images_too_if_told_to(assay, finished, cut_data)
 
 def test_which_images_are_cut_belongs_to_the_command():
     """Rows that were written without them are not gone on with."""
-    plain, accepting = PlaceFlags(), PlaceFlags(truncated="accept")
+    plain = PlaceFlags()
+    others = PlaceFlags(truncated="accept"), PlaceFlags(max_pixels=9)
     for place in (Path("-"), Path(__file__), Path(__file__).parent):
-        assert plain.whereabouts(place, []) != accepting.whereabouts(place, [])
+        assert len({one.whereabouts(place, []) for one in (plain, *others)}) == 3
+
+
+@pytest.fixture
+def large_data(own_data):
+    """The same, of images of which one is larger than the others."""
+    for row in range(240):
+        file = own_data.images / f"{row}.png"
+        with Image.open(file) as image:
+            image.resize((33, 33) if row == 2 else (24, 24)).save(file)
+    return own_data
+
+
+def test_larger_images_are_used_if_told_to(assay, large_data, tmp_path):
+    """The flag is named where one was skipped; later commands know what the run was told."""
+    out = tmp_path / "out"
+    given = assay(*large_data.command(out, "--max-pixels", "800"))
+    assert given.code == 0
+    assert action_of(out, "2.png") == "skipped"
+    assert "another --max-pixels" in assay(*large_data.command(out, "--max-pixels", "2000")).err
+    assert assay(*large_data.command(out, "--max-pixels", "2000", "--overwrite")).code == 0
+    assert action_of(out, "2.png") != "skipped"
+    assert read_finished_run(out).reading.limits.max_pixels == 2000
+    assert assay("audit", out, "-q").code == 0
+    for pixels, status in ((800, "too_many_pixels"), (2000, "ok")):
+        rows = assay("predict", out, large_data.images, "-q", "--max-pixels", pixels).out.splitlines()
+        assert next(row for row in rows if row.startswith("2.png,")).endswith(f",{status}")
+
+
+def test_files_of_larger_images_may_be_larger():
+    """Four bytes a pixel, but never less than usual."""
+    assert Limits.of(10) == Limits(max_pixels=10)
+    assert Limits.of(50_000_000) == Limits()
+    assert Limits.of(200_000_000) == Limits(800_000_000, 200_000_000)
