@@ -10,6 +10,7 @@ from pictures import picture, saved
 from assay._errors import DataError, LabelError
 from assay.data.dataset import Skipped
 from assay.data.folders import class_folders, scan_folder
+from assay.data.images import decode
 
 PNG = saved(picture(4, 4))
 
@@ -263,3 +264,14 @@ def test_of_a_folder_and_a_link_to_it_the_folder_is_visited(tmp_path):
     root = fill(tmp_path / "root", "kitten/a.png")
     (root / "cat").symlink_to("kitten")
     assert scan_folder(root, follow_symlinks=True).names == ("kitten/a.png",)
+
+
+def test_photos_of_a_format_that_is_not_read_are_rows(tmp_path):
+    """A phone's without an ending, a scanner's by its own: each is skipped later, with its format's name."""
+    fill(tmp_path, "2.ppm", content=b"P6\n1 1\n255\nabc")
+    fill(tmp_path, "photo", content=b"\0\0\0\x18ftypheic" + bytes(20))
+    fill(tmp_path, "leaflet.pdf", content=b"%PDF-1.7")
+    listing = scan_folder(tmp_path)
+    assert listing.names == ("2.ppm", "photo")
+    assert [decode(listing.source.read(row)).reason for row in range(2)] == ["unsupported_format"] * 2
+    assert listing.notes == ("ignored 1 file named *.pdf: no images",)

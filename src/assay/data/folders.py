@@ -187,4 +187,7 @@ def _fault(root: Path, name: str, entry: "os.DirEntry[str]", follow_symlinks: bo
 
 def _looks_like_image(root: Path, name: str, follow_symlinks: bool) -> bool:
     head = peek_regular(root, name, SNIFF_BYTES, follow_symlinks=follow_symlinks)
-    return isinstance(head, bytes) and allowed_format(head) is not None
+    if isinstance(head, Skipped):
+        return False
+    # By another ending, such as .pdf, a foreign file says itself that it is no photo.
+    return bool(allowed_format(head) or (not extension(name) and foreign_format(head)))

@@ -33,7 +33,10 @@ ALLOWED_EXTENSIONS = frozenset(
     (".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".dib", ".gif", ".tif", ".tiff")
 )
 _FOREIGN_EXTENSIONS = frozenset(
-    (".heic", ".heif", ".avif", ".jp2", ".j2k", ".jxl", ".mpo", ".psd", ".eps", ".fits", ".svg")
+    (
+        *(".heic", ".heif", ".avif", ".jp2", ".j2k", ".jxl", ".mpo", ".psd", ".eps", ".fits", ".svg"),
+        *(".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".ico", ".dds", ".qoi", ".exr", ".hdr"),
+    )
 )
 IMAGE_EXTENSIONS = ALLOWED_EXTENSIONS | _FOREIGN_EXTENSIONS
 """Endings that promise an image. Those outside the allow-list count too: a photo that cannot be read
