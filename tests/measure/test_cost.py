@@ -56,6 +56,17 @@ def test_the_clock_of_the_machine_is_used():
     assert 0.02 <= watch.seconds["sleep"] < 5
 
 
+def test_a_stage_that_goes_on_is_told_too():
+    """Up to now; and what a process before this one took is added."""
+    watch = Stopwatch(clock=ticking(0.0, 1.0, 5.0, 6.0, 8.0))
+    with watch.stage("read"):
+        pass
+    watch.go_on_from({"read": 10.0, "embed": 20.0})
+    with watch.stage("fit"):
+        assert watch.so_far() == {"read": 11.0, "embed": 20.0, "fit": 1.0}
+    assert watch.seconds == {"read": 11.0, "embed": 20.0, "fit": 3.0}
+
+
 def test_two_stopwatches_share_nothing():
     """A new stopwatch begins empty."""
     with Stopwatch().stage("fit"):

@@ -65,10 +65,12 @@ def test_an_unfinished_run_goes_on_to_the_same_bytes(finished, small_data, own_r
     """A run that was killed before it wrote its results ends as if it had not been."""
     before, said = bytes_of(own_run), []
     (own_run / "labels.csv").unlink()
-    change_record(own_run, status="running")
+    change_record(own_run, status="running", seconds={"embed": 5000.0})
     assert ensure_run(small_data.images, own_run, finished.options, say=said.append) is True
     assert said[0] == f"{own_run}: going on with the run that was begun here"
     assert bytes_of(own_run) == before
+    record = record_of(own_run)  # the seconds of both processes
+    assert 5000 < record["seconds"]["embed"] < record["cost"]["seconds"] < 5060
 
 
 @pytest.mark.parametrize("now", [Skipped("missing"), b"other bytes"])

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -40,16 +40,28 @@ class Stopwatch:
     """Wall time of each stage so far; a stage that is entered again adds to its time."""
     clock: Callable[[], float] = time.perf_counter
     """Seconds since any moment; must not run backwards."""
+    _begun: dict[str, float] = field(default_factory=dict)
+    """When the stages that are going on began."""
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Time what is inside; it counts even if it fails. A stage inside a stage counts for both."""
         self.seconds.setdefault(name, 0.0)
-        start = self.clock()
+        self._begun[name] = self.clock()
         try:
             yield
         finally:
-            self.seconds[name] += self.clock() - start
+            self.seconds[name] += self.clock() - self._begun.pop(name)
+
+    def so_far(self) -> dict[str, float]:
+        """Wall time of each stage, of those that are going on up to now."""
+        going_on = {name: self.seconds[name] + self.clock() - begun for name, begun in self._begun.items()}
+        return self.seconds | going_on
+
+    def go_on_from(self, seconds: Mapping[str, float]) -> None:
+        """Add what was timed before, by a process that was killed."""
+        for name, before in seconds.items():
+            self.seconds[name] = self.seconds.get(name, 0.0) + before
 
 
 def peak_memory_bytes() -> int:

@@ -28,7 +28,7 @@ from assay.recipes.coverage import held_out_coverage
 from assay.recipes.exact import says_exactly
 from assay.recipes.folder import RunFolder
 from assay.recipes.histogram import Baseline, train_histogram
-from assay.recipes.measuring import against_given, held_out, validated
+from assay.recipes.measuring import held_out, validated
 from assay.recipes.mirrors import mirrors_for
 from assay.recipes.options import RunOptions, looks_twice
 from assay.recipes.outputs import write_outputs
@@ -42,8 +42,9 @@ from assay.recipes.record import (
     reading_facts,
     versions,
 )
-from assay.recipes.result import RunResult, better_than_baseline, why_not_measured
+from assay.recipes.result import RunResult
 from assay.recipes.robustness import Robustness, measure_robustness
+from assay.recipes.run_warnings import early_warnings, late_warnings
 from assay.recipes.sealing import Sealed, close_seal
 
 
@@ -77,6 +78,11 @@ class Job:
         """OtherRunError if the images have other bytes than those that the run began with."""
         if record["data"].get("contents", digest) != digest:
             self.refuse([CHANGED_FILES])
+
+    def keep(self, record: dict[str, Any]) -> None:
+        """Write run.json, with the seconds so far: a killed run goes on from them."""
+        record["seconds"] = self.watch.so_far()
+        self.folder.write(record)
 
 
 @dataclass(frozen=True)
@@ -116,13 +122,13 @@ def _learn(job: Job, record: dict[str, Any]) -> _Found:
         partial_run(options.figures_from, job.settings, record["data"])
     record["features_computed"] = record.get("features_computed", 0) + features.computed
     if not replacing:
-        job.folder.write(record)
+        job.keep(record)
     dataset = job.dataset.as_seen(features.skipped, features.contents)
     with watch.stage("seal"):
         sealed = close_seal(dataset, job.split, features, options, mirrors_for(dataset, backbone, options))
     if replacing:
         job.folder.clear()
-        job.folder.write(record)
+        job.keep(record)
     with watch.stage("learn"):
         learned = learn(sealed.data, progress=job.progress)
     learned, backbone = _refined(job, record, dataset, sealed, learned, backbone)
@@ -162,7 +168,7 @@ def _refined(
     from assay.recipes.refine_run import RunContext, refine_run  # with torch, which fast does without
 
     spent = sum(job.watch.seconds.values())
-    context = RunContext(job.folder, job.options, job.say, job.progress, spent)
+    context = RunContext(job.folder, job.options, job.say, job.progress, spent, job.keep)
     with job.watch.stage("fine-tune"):
         refined = refine_run(context, record, dataset, sealed, learned)
     if refined:
@@ -179,7 +185,7 @@ def _measure(job: Job, record: dict[str, Any], found: _Found) -> dict[str, Evalu
     n_skipped = len(job.split.holdout) - len(found.sealed.holdout)
     # Before the labels are read: a run that is killed while it reads them has read them.
     record["seal_opened"] += int(len(found.sealed.holdout) > 0)
-    job.folder.write(record)
+    job.keep(record)
     with job.watch.stage("measure"):
         return {
             **held_out(found.dataset, found.sealed, found.learned, found.baseline, n_skipped),
@@ -203,7 +209,15 @@ def _write(
         card = model_card(model, found.learned, evaluations, robustness, coverage, n_held_out=n_held_out)
         model.save(model_folder, card)
         cost = Cost(sum(job.watch.seconds.values()), peak_memory_bytes(), package_bytes(model_folder))
-        warnings = _warnings(job, found, evaluations)
+        late = late_warnings(
+            found.dataset,
+            found.learned,
+            evaluations,
+            n_held_out=n_held_out,
+            n_leaked=len(found.sealed.leaked),
+        )
+        for warning in late:
+            job.say(f"warning: {warning}")
         result = RunResult(
             job.folder.path,
             found.dataset,
@@ -211,7 +225,7 @@ def _write(
             model,
             evaluations,
             cost,
-            warnings,
+            (*early_warnings(found.dataset), *late),
             left_out=tuple(found.dataset.names[row] for row in found.sealed.leaked),
             robustness=robustness,
             coverage=coverage,
@@ -259,6 +273,8 @@ def _start(job: Job, record: dict[str, Any], backbone: dict[str, Any], *, replac
         job.say(f"{job.folder.path}: going on with the run that was begun here")
         for change in changed_versions(record):
             job.say(f"warning: {change}: the bytes may differ from those of an unbroken run")
+        if record["status"] == "running":
+            job.watch.go_on_from(record.get("seconds", {}))
     record |= {
         "status": "running",
         "command": list(job.command),
@@ -271,30 +287,3 @@ def _start(job: Job, record: dict[str, Any], backbone: dict[str, Any], *, replac
     }
     if "contents" not in record["data"] and not replacing:
         job.folder.write(record)
-
-
-def _warnings(job: Job, found: _Found, evaluations: Mapping[str, Evaluation]) -> tuple[str, ...]:
-    dataset, leaked = found.dataset, len(found.sealed.leaked)
-    warnings = [*found.learned.noise.notes, *found.learned.representative.warnings]
-    if dataset.skipped:
-        warnings.append(f"{len(dataset.skipped):,} images could not be used; skipped.csv says why")
-    if leaked:
-        warnings.append(
-            f"{leaked:,} holdout images show a picture that was learned from: left out of the evaluation"
-        )
-    if len(job.split.holdout) and "assay" not in evaluations:
-        why = why_not_measured(evaluations, len(job.split.holdout))
-        warnings.append(f"{why[0].lower()}{why[1:]}: this model's accuracy is not measured")
-    paired = against_given(found.learned.fixed)
-    if paired and paired.difference.low <= 0:
-        warnings.append(
-            f"on {paired.n:,} trusted images the fixed labels are not measurably better than the given ones: "
-            "add trusted labels, or go on with the given ones"
-        )
-    if better_than_baseline(evaluations) is False:
-        warnings.append("on the holdout the model is not measurably better than the histogram baseline")
-    for warning in warnings:
-        job.say(f"warning: {warning}")
-    # Those of the data were said before the work began.
-    early = [note.removeprefix("warning: ") for note in dataset.notes if note.startswith("warning: ")]
-    return (*early, *warnings)

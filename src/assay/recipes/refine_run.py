@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from time import perf_counter
@@ -42,6 +42,8 @@ class RunContext:
     progress: Progress
     spent_s: float
     """What the run took so far."""
+    keep: Callable[[dict[str, Any]], None]
+    """Writes run.json, with the seconds so far."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ def refine_run(
             left = time_left(options, context.spent_s + perf_counter() - begun)
             counts = _image_counts(dataset, aside, learned)
             record["fine_tuning"] = _planned(context, networks, paced, left, counts)
-            context.folder.write(record)
+            context.keep(record)
         refined: Refined | None = None
         for network in networks:
             phases = Schedule.from_json(record["fine_tuning"][network.role]["stages"])
@@ -125,8 +127,13 @@ def refine_run(
                 context.say(f"warning: {kept.name} was kept by another way to learn: fine-tuning begins anew")
             plan = TuningPlan(phases, network.backbones, kept, identity, tuning)
             before = refined.learned if refined else learned
+
+            def told(line: str) -> None:
+                context.keep(record)
+                context.say(line)
+
             refined = refine(
-                sealed.data, before, squares, see, aside, plan, say=context.say, progress=context.progress
+                sealed.data, before, squares, see, aside, plan, say=told, progress=context.progress
             )
     if refined:
         context.say(beside_before(learned, refined.learned, aside.watched, sealed.data.trusted))
