@@ -96,17 +96,6 @@ def test_rows_of_another_table_are_not_taken_for_ours(tmp_path):
     assert (tmp_path / "t").read_bytes() == whole(tmp_path / "whole")
 
 
-def test_a_link_leads_to_what_is_written(tmp_path):
-    """It stays a link; rows so far wait beside the file that it names."""
-    (tmp_path / "disk").mkdir()
-    (tmp_path / "t").symlink_to(tmp_path / "disk" / "t")
-    with pytest.raises(KeyboardInterrupt):
-        grow(tmp_path / "t", stop_after=2)
-    assert grow(tmp_path / "t") == 2
-    assert (tmp_path / "t").is_symlink()
-    assert (tmp_path / "disk" / "t").read_bytes() == whole(tmp_path / "whole")
-
-
 def test_a_few_rows_leave_nothing_behind(tmp_path):
     """Interrupted before anything was brought to disk, there is nothing to go on with."""
     with pytest.raises(KeyboardInterrupt):

@@ -169,11 +169,10 @@ def test_a_folder_is_not_made_where_a_file_is(tmp_path):
     make_folder(tmp_path)
 
 
-def test_a_link_stays_one(tmp_path):
-    """What it names is written, or made."""
-    (tmp_path / "link").symlink_to(tmp_path / "file")
-    for data in (b"one", b"two"):
-        write_bytes_atomic(tmp_path / "link", data)
-        assert (tmp_path / "file").read_bytes() == data
-    assert (tmp_path / "link").is_symlink()
-    assert names_in(tmp_path) == ["file", "link"]
+def test_a_link_is_replaced(tmp_path):
+    """What it named stays as it was: it may be an image."""
+    (tmp_path / "image.png").write_bytes(b"pixels")
+    (tmp_path / "link").symlink_to(tmp_path / "image.png")
+    write_bytes_atomic(tmp_path / "link", b"rows")
+    assert (tmp_path / "image.png").read_bytes() == b"pixels"
+    assert ((tmp_path / "link").read_bytes(), (tmp_path / "link").is_symlink()) == (b"rows", False)

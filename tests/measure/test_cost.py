@@ -61,10 +61,11 @@ def test_a_stage_that_goes_on_is_told_too():
     watch = Stopwatch(clock=ticking(0.0, 1.0, 5.0, 6.0, 8.0))
     with watch.stage("read"):
         pass
-    watch.go_on_from({"read": 10.0, "embed": 20.0})
+    watch.earlier = {"read": 10.0, "embed": 20.0}
     with watch.stage("fit"):
         assert watch.so_far() == {"read": 11.0, "embed": 20.0, "fit": 1.0}
-    assert watch.seconds == {"read": 11.0, "embed": 20.0, "fit": 3.0}
+    assert watch.so_far() == {"read": 11.0, "embed": 20.0, "fit": 3.0}
+    assert watch.seconds == {"read": 1.0, "fit": 3.0}
 
 
 def test_two_stopwatches_share_nothing():

@@ -26,7 +26,7 @@ def test_the_socket_is_for_this_machine_alone():
     for host in ("192.0.2.1", "example.org", "0.0.0.0", "::"):
         with pytest.raises(UsageError, match="pass --allow-remote if that is what you want"):
             listen(host, 0)
-    for host in ("0.0.0.0", "::", ""):
+    for host in ("0.0.0.0", "::", "[::]", ""):
         with pytest.raises(UsageError, match="expected one address or name"):
             listen(host, 0, allow_remote=True)
 

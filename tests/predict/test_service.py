@@ -1,6 +1,5 @@
 """assay serve: image files and tensors over HTTP."""
 
-import asyncio
 import json
 from dataclasses import replace
 
@@ -9,7 +8,7 @@ import pytest
 
 pytest.importorskip("fastapi")
 
-from browser import HOST, Browser, send
+from browser import HOST, Browser
 from PIL import Image
 from small_runs import CLASSES
 
@@ -231,19 +230,6 @@ def test_the_protocol_tells_of_server_and_model(client):
     assert {"/predict", "/v2/models/{name}/infer", "/metrics"} < {*client.get("/openapi.json").json["paths"]}
 
 
-def test_metrics_count_what_was_done(client, new_images):
-    """Requests by address and status, images by what became of them, how many were answered together."""
-    body, headers = form(*((name, (new_images / name).read_bytes()) for name in ("5.png", "empty.png")))
-    post(client, "/predict", body, **headers)
-    client.get("/nothing")
-    text = client.get("/metrics").text
-    assert 'assay_requests_total{path="/predict",status="200"} 1.0' in text
-    assert 'assay_requests_total{path="other",status="404"} 1.0' in text
-    assert 'assay_images_total{status="ok"} 1.0' in text
-    assert 'assay_images_total{status="empty_file"} 1.0' in text
-    assert "assay_batch_images_count 1.0" in text
-
-
 def test_a_model_that_cannot_be_run_is_no_silent_answer(runtime, new_images):
     """What goes wrong in the model is a 500 with its words, and the next request is answered."""
 
@@ -290,28 +276,3 @@ def test_too_many_waiting_images_are_refused_at_once(runtime, new_images):
     browser.close()
     assert (found.status, found.header("retry-after")) == (503, "1")
     assert later.status == 200
-
-
-def test_metrics_count_what_nobody_answered(runtime, new_images):
-    """A bug is a 500, and what took too long a 503: a server in trouble shows it."""
-    app = make_service(Service(runtime, "trees"))
-
-    async def broken():
-        raise RuntimeError("a bug")
-
-    async def slow():
-        await asyncio.sleep(60)
-
-    app.add_api_route("/broken", broken)
-    app.add_api_route("/slow", slow)
-    browser = Browser(app)
-    with pytest.raises(RuntimeError, match="a bug"):
-        browser.get("/broken")
-    with pytest.raises(TimeoutError):
-        browser.loop.run_until_complete(
-            asyncio.wait_for(send(app, "GET", "/slow", [("host", HOST)], [b""]), 0.2)
-        )
-    text = browser.get("/metrics").text
-    browser.close()
-    assert 'assay_requests_total{path="/broken",status="500"} 1.0' in text
-    assert 'assay_requests_total{path="/slow",status="503"} 1.0' in text

@@ -151,9 +151,7 @@ def test_the_model_looks_again_where_it_is_unsure(fine):
 
 
 def test_figures_are_those_of_the_saved_model(fine, tmp_path):
-    """Though it learns in bfloat16, and from squares of images that are none, what is measured is what the
-    file says of the images themselves.
-    """
+    """Though it learns in bfloat16, from squares of images that are none: of these the file says the same."""
     shutil.copytree(fine.images, tmp_path / "images")
     for file in (tmp_path / "images").iterdir():
         with Image.open(file) as image:
@@ -276,9 +274,7 @@ def test_its_report_can_be_written(fine, tmp_path):
 
 
 def test_a_teacher_goes_first(fine, tmp_path):
-    """It corrects the labels that the student learns; the model is the student's; a kill in between costs
-    nothing.
-    """
+    """It corrects the labels that the student learns, whose model it is; a kill in between costs nothing."""
     options = replace(fine.options, teacher="tf_efficientnet_lite1")
     said: list[str] = []
 

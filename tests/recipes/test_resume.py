@@ -70,7 +70,21 @@ def test_an_unfinished_run_goes_on_to_the_same_bytes(finished, small_data, own_r
     assert said[0] == f"{own_run}: going on with the run that was begun here"
     assert bytes_of(own_run) == before
     record = record_of(own_run)  # the seconds of both processes
-    assert 5000 < record["seconds"]["embed"] < record["cost"]["seconds"] < 5060
+    assert 5000 < record["seconds"]["embed"] < record["cost"]["seconds"] < 6000
+    run(small_data.images, own_run, finished.options)  # anew: no part of it was done before
+    assert record_of(own_run)["cost"]["seconds"] < 1000
+
+
+def test_a_killed_run_has_kept_its_seconds(finished, small_data, tmp_path, monkeypatch):
+    """Those of what was done before it was killed."""
+    monkeypatch.setattr("assay.recipes.job.learn", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(small_data.images, tmp_path / "out", finished.options)
+    assert record_of(tmp_path / "out")["seconds"]["embed"] > 0
+
+
+def interrupted(*_, **__):
+    raise KeyboardInterrupt
 
 
 @pytest.mark.parametrize("now", [Skipped("missing"), b"other bytes"])

@@ -8,9 +8,7 @@ from review_runs import write_run
 
 from assay._errors import DataError, UsageError
 from assay.data.decisions import Stale
-from assay.recipes.outputs import DECIDED
 from assay.review.desk import Desk
-from assay.review.exports import corrected_columns, corrected_labels
 from assay.review.neighbours import Neighbour
 from assay.review.run import read_review_run
 from assay.review.why import locked, reasons
@@ -233,40 +231,6 @@ def test_nothing_is_called_certain(desk, share, words):
     """A run's files are rounded, so 0 and 1 are almost 0 and almost 1."""
     run = replace(desk.run, p_given=np.full(40, share), confidence=np.full(40, 0.5))
     assert reasons(run, 4, [])[0] == f"The label cedar is right with {words}, birch would be with 50.0 %."
-
-
-def test_a_trusted_label_goes_before_an_older_decision(desk):
-    """It came later, and was checked; what the run learned from as a decision stays one."""
-    for row in (4, 5, 6):
-        decide(desk, row, 0)
-    trusted, held = desk.run.trusted.copy(), {**desk.run.held_out_labels, 6: 2}
-    trusted[[4, 5]] = 1
-    reasons = tuple(DECIDED if row == 5 else reason for row, reason in enumerate(desk.run.reasons))
-    proposed = np.where(np.isin(np.arange(40), (4, 5)), 1, desk.run.proposed)
-    actions = tuple("trusted" if row in (4, 5) else action for row, action in enumerate(desk.run.actions))
-    run = replace(
-        desk.run, trusted=trusted, held_out_labels=held, reasons=reasons, proposed=proposed, actions=actions
-    )
-    _, labels, sources = corrected_columns(replace(desk, run=run))
-    assert [(labels[row], sources[row]) for row in (4, 5, 6)] == [
-        ("birch", "trusted"),
-        ("ash", "decided"),
-        ("cedar", "trusted"),
-    ]
-
-
-def test_corrected_labels_have_their_source(desk):
-    """A person's word before the run's; where the run is unsure the given label stays."""
-    decide(desk, 4, 0)
-    names, labels, sources = corrected_columns(desk)
-    assert names == list(desk.run.names)
-    assert (labels[4], sources[4]) == ("ash", "decided")
-    assert (labels[0], sources[0]) == ("ash", "trusted")
-    assert (labels[2], sources[2]) == ("cedar", "trusted")
-    assert (labels[3], sources[3]) == ("", "skipped")
-    unsure = desk.run.actions.index("unsure")
-    assert labels[unsure] == desk.run.label(int(desk.run.given[unsure])) or unsure == 4
-    assert "3.png" not in corrected_labels(desk)
 
 
 def test_held_out_labels_of_another_run_are_refused(tmp_path, images):

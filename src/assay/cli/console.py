@@ -34,7 +34,9 @@ def say(text: str) -> None:
 
 def hush(stream: TextIO) -> None:
     """Nothing more is written to a stream that nobody reads, not even at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 def _harmless(text: str) -> str:

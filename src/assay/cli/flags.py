@@ -112,7 +112,7 @@ Overwrite = Annotated[
 ]
 Strict = Annotated[bool, flag("--strict", help="Exit with 4 if an image had to be skipped.")]
 Json = Annotated[bool, flag("--json", help="Print JSON instead of a table.")]
-Quiet = Annotated[bool, flag("--quiet", "-q", help="Nothing on stderr but errors.")]
+Quiet = Annotated[bool, flag("--quiet", "-q", help="Nothing on stderr but errors and warnings of safety.")]
 
 
 @dataclass(frozen=True)

@@ -107,7 +107,7 @@ def review_command(
         if files.take is not None:
             _import(desk, files.take)
         if files.export is not None:
-            _export(desk, files)
+            _export(desk, files, quiet)
         if files.take is None and files.export is None:
             _serve(desk, server, quiet)
     finally:
@@ -201,7 +201,7 @@ def _warnings_of(run: Path) -> list[str]:
         return []
 
 
-def _export(desk: "Desk", files: FileFlags) -> None:
+def _export(desk: "Desk", files: FileFlags, quiet: bool) -> None:
     from assay.data.decision_files import standing, write_csv, write_label_studio
     from assay.data.relabel import relabel
     from assay.review.exports import corrected_labels
@@ -218,7 +218,7 @@ def _export(desk: "Desk", files: FileFlags) -> None:
             label_column=files.label_col or reading.label_column,
         )
         show(f"{changed:,} labels changed")
-        for warning in _warnings_of(desk.run.folder):
+        for warning in () if quiet else _warnings_of(desk.run.folder):
             say(f"warning of the run: {warning}")
         return
     write = write_csv if files.export.suffix.lower() == ".csv" else write_label_studio

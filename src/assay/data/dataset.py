@@ -31,7 +31,7 @@ class Skipped:
 
 ADVICE = {
     "outside_root": " (links that leave the folder: --follow-symlinks)",
-    "too_large": " (larger images: --max-pixels)",
+    "too_large": f" (larger files: --max-pixels of more than {USUAL.max_pixels:,})",
     "too_many_pixels": " (larger images: --max-pixels)",
     "truncated": " (what there is of cut files: --truncated accept)",
 }

@@ -47,7 +47,8 @@ def scan_folder(root: Path, *, follow_symlinks: bool = False, limits: Limits = U
     """All images below ``root``, in natural order of their names.
 
     A file with the extension of an image is a row whatever it holds; any other file is one if its first
-    bytes are those of an allowed format. Hidden entries and other files are left out and counted.
+    bytes are those of an allowed format, or, without an extension, of any that is known. Hidden entries and
+    other files are left out and counted.
 
     Parameters
     ----------

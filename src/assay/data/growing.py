@@ -22,7 +22,7 @@ from typing import Self
 from filelock import FileLock, Timeout
 
 from assay._errors import BusyError
-from assay.data.write import followed, refused, sync_folder, write_bytes_atomic, write_json
+from assay.data.write import refused, sync_folder, write_bytes_atomic, write_json
 from assay.data.write_rows import ByteStream, Column, check_unicode, encode_rows, parquet_of_jsonl
 
 SAVED_EVERY = 4_096
@@ -33,7 +33,7 @@ class _Part:
     """The file beside the target."""
 
     def __init__(self, target: Path) -> None:
-        self.target = target = followed(target)
+        self.target = target
         # A name may have 255 bytes.
         self.path = target.with_name(f".{hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]}.part")
         self.state, self.lock = (self.path.with_suffix(ending) for ending in (".json", ".lock"))

@@ -54,7 +54,7 @@ _TRANSPOSITIONS = {
 }
 
 
-FLAGS = ("animated", "truncated", "bad_exif", "icc_ignored", "rescaled", "low_information")
+FLAGS = ("animated", "truncated", "bad_exif", "icc_ignored", "rescaled", "low_information", "large")
 """All remarks there are; a stored remark is a bit, so the order stays and new ones go to the end."""
 
 WORDS = {
@@ -64,6 +64,7 @@ WORDS = {
     "icc_ignored": "with a colour profile that could not be used",
     "rescaled": "with values of no fixed range: stretched to that of 8 bits",
     "low_information": "of one colour",
+    "large": f"of more than {USUAL.max_pixels:,} pixels",
 }
 """What each of ``FLAGS`` says of images, for a person."""
 
@@ -89,7 +90,7 @@ class Decoded:
     """(H, W, 3) upright sRGB; read-only."""
     flags: tuple[str, ...] = ()
     """Remarks: ``animated`` (the first frame is shown), ``truncated``, ``bad_exif``, ``icc_ignored``,
-    ``rescaled`` (values of no fixed range), ``low_information`` (one colour)."""
+    ``rescaled`` (values of no fixed range), ``low_information`` (one colour), ``large`` (see ``Limits``)."""
 
 
 def decode(
@@ -138,7 +139,13 @@ def _guarded(see: Callable[[], Seen], data: bytes) -> Seen | Skipped:
         return _fault(error, data)
 
 
-def _decode(data: bytes, at_least: int | None, limits: Limits, keep_part: bool) -> Decoded:
+def fits(data: bytes, limits: Limits) -> bool:
+    """Whether an image file asks for no more than ``limits``, by its header."""
+    return not isinstance(_guarded(lambda: _open(data, limits, keep_part=True), data), Skipped)
+
+
+def _open(data: bytes, limits: Limits, keep_part: bool) -> tuple[str, ImageFile.ImageFile, bytes]:
+    """Format, image of which nothing is decoded yet, and EXIF of a JPEG."""
     kind = _allowed_kind(data, limits)
     exif = b""
     if kind == "JPEG":
@@ -148,7 +155,14 @@ def _decode(data: bytes, at_least: int | None, limits: Limits, keep_part: bool) 
     _check_size(declared_size(data, kind), limits)
     image = _PARSERS[kind](BytesIO(data))
     _check_size(image.size, limits)
+    return kind, image, exif
+
+
+def _decode(data: bytes, at_least: int | None, limits: Limits, keep_part: bool) -> Decoded:
+    kind, image, exif = _open(data, limits, keep_part)
     flags = ["truncated"] if keep_part else []
+    if image.width * image.height > USUAL.max_pixels:
+        flags.append("large")
     if getattr(image, "is_animated", False):
         if kind == "TIFF":
             raise BadImageError("unsupported_format", "TIFF of several pages")

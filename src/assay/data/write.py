@@ -90,13 +90,8 @@ def _write_through(path: Path, data: bytes) -> None:
         _write_all(file.fileno(), data)
 
 
-def followed(path: Path) -> Path:
-    """The file that ``path`` leads to: a link stays one, and what it names is written."""
-    return Path(os.path.realpath(path)) if path.is_symlink() else path
-
-
 def _replace(path: Path, data: bytes) -> None:
-    path = followed(path)
+    # A link at ``path`` is replaced, not followed: who plants one must not choose what is overwritten.
     # The name does not grow with that of the file, which may have the longest name there can be.
     beside = path.parent / f".{secrets.token_hex(8)}.tmp"
     with _removed_on_failure(beside):

@@ -13,7 +13,8 @@ from functools import partial
 from itertools import islice
 
 from assay.data.dataset import Dataset, Skipped
-from assay.data.images import FLAGS, decode
+from assay.data.images import FLAGS, decode, fits
+from assay.data.limits import USUAL
 from assay.data.resize import Square, to_square
 from assay.embed.cache import Snapshot
 
@@ -136,13 +137,21 @@ def _look(dataset: Dataset, size: int, interpolation: str, row: int, stored: Seq
     places = [snapshot.find(content) for snapshot in stored]
     if places and min(places) >= 0:
         flags = _words(stored[0].flags(places[0]))
-        # What was stored of a cut file is for runs that accept one: others decode it, and say what is wrong.
-        if dataset.accept_truncated or "truncated" not in flags:
+        # Another run may have accepted more: this one decodes the image, and says what is wrong with it.
+        if _is_accepted(dataset, data, flags):
             return Seen(content, flags=flags)
     image = decode(data, at_least=size, limits=dataset.limits, accept_truncated=dataset.accept_truncated)
     if isinstance(image, Skipped):
         return Seen(content, skipped=image)
     return Seen(content, square=to_square(image.pixels, size, interpolation), flags=image.flags)
+
+
+def _is_accepted(dataset: Dataset, data: bytes, flags: Sequence[str]) -> bool:
+    """Whether an image with these remarks, which a run has used, may be used in this one too."""
+    if "truncated" in flags and not dataset.accept_truncated:
+        return False
+    may_be_large = "large" in flags or dataset.limits.max_pixels < USUAL.max_pixels
+    return not may_be_large or fits(data, dataset.limits)
 
 
 def bits(flags: Sequence[str]) -> int:

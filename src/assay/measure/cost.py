@@ -40,6 +40,8 @@ class Stopwatch:
     """Wall time of each stage so far; a stage that is entered again adds to its time."""
     clock: Callable[[], float] = time.perf_counter
     """Seconds since any moment; must not run backwards."""
+    earlier: Mapping[str, float] = field(default_factory=dict)
+    """What processes before this one took, which were killed."""
     _begun: dict[str, float] = field(default_factory=dict)
     """When the stages that are going on began."""
 
@@ -47,21 +49,19 @@ class Stopwatch:
     def stage(self, name: str) -> Iterator[None]:
         """Time what is inside; it counts even if it fails. A stage inside a stage counts for both."""
         self.seconds.setdefault(name, 0.0)
-        self._begun[name] = self.clock()
+        self._begun[name] = start = self.clock()
         try:
             yield
         finally:
-            self.seconds[name] += self.clock() - self._begun.pop(name)
+            self.seconds[name] += self.clock() - start
+            self._begun.pop(name, None)
 
     def so_far(self) -> dict[str, float]:
-        """Wall time of each stage, of those that are going on up to now."""
-        going_on = {name: self.seconds[name] + self.clock() - begun for name, begun in self._begun.items()}
-        return self.seconds | going_on
-
-    def go_on_from(self, seconds: Mapping[str, float]) -> None:
-        """Add what was timed before, by a process that was killed."""
-        for name, before in seconds.items():
-            self.seconds[name] = self.seconds.get(name, 0.0) + before
+        """Wall time of each stage, of those that are going on up to now; and what ``earlier`` took."""
+        now = {name: self.clock() - begun for name, begun in self._begun.items()}
+        names = dict.fromkeys((*self.earlier, *self.seconds))
+        parts = (self.earlier, self.seconds, now)
+        return {name: sum(part.get(name, 0.0) for part in parts) for name in names}
 
 
 def peak_memory_bytes() -> int:

@@ -27,10 +27,10 @@ def listen(host: str, port: int, *, allow_remote: bool = False) -> socket.socket
             f"--host {host}: expected an address of this machine alone, such as 127.0.0.1: others could "
             "reach this page; pass --allow-remote if that is what you want"
         )
-    if host in ("", "0.0.0.0", "::"):  # noqa: S104  # compared, not bound
+    name = host.strip("[]")
+    if name in ("", "0.0.0.0", "::"):  # noqa: S104  # compared, not bound
         raise UsageError(f"--host {host}: expected one address or name, which browsers will ask for")
     try:
-        name = host.strip("[]")
         family, _, _, _, address = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)[0]
         made = socket.create_server((address[0], port), family=family, backlog=QUEUE)
     except (OSError, OverflowError) as error:

@@ -68,7 +68,7 @@ class Work:
         self.service, self.gauges = service, Gauges()
         self.batches = MicroBatches(service.runtime, service.most_waiting, self.gauges.batches.observe)
         self.pool = ThreadPoolExecutor(max(service.workers, 1), "decode")
-        self.limits = Limits(max_pixels=service.max_pixels)
+        self.limits = Limits.of(service.max_pixels)
 
     async def predictions(self, names: list[str], files: list[bytes]) -> Predictions:
         """Of image files; a bad one is a row with its reason."""

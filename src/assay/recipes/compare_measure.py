@@ -82,7 +82,7 @@ def _alone_s(runtime: Runtime, part: Dataset) -> Iterator[float]:
     for row in range(len(part)):
         data = part.read(row)
         start = time.perf_counter()
-        square = runtime.see(data)
+        square = runtime.see(data, part.limits)
         if isinstance(square, Skipped):
             continue
         runtime.probabilities(square[None])

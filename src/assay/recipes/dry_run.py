@@ -73,8 +73,10 @@ def dry_run(
     )
     n, mirrored = len(job.dataset), looks_twice(options.effort)
     views, each_s, decode_s = n * (2 if mirrored else 1), _embed_s(backbone), _decode_s(job, backbone)
-    # One after the other: the network takes the cores that the threads decode on.
-    fast_s = n * decode_s + views * each_s + max(views * LEARN_S_PER_VIEW, LEARN_S_AT_LEAST)
+    # For the network, for the baseline, and to hold what is fine-tuned; never beside the network, which
+    # takes the cores that the threads decode on.
+    passes = 2 if options.effort == "fast" else 3
+    fast_s = passes * n * decode_s + views * each_s + max(views * LEARN_S_PER_VIEW, LEARN_S_AT_LEAST)
     words, tuning_s = ("", 0.0) if options.effort == "fast" else _fine_tuning(job, fast_s)
     return DryRun(
         images=n,

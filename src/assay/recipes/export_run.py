@@ -13,7 +13,7 @@ import numpy as np
 
 from assay._errors import MissingExtraError, UsageError
 from assay._types import UNKNOWN, Batch, Labels, Probs, Progress, Rows, silent
-from assay.data.dataset import Dataset, ImageSource
+from assay.data.dataset import ImageSource
 from assay.data.squares import Squares, read_squares, spread
 from assay.fix.calibrate import NO_FLOOR, by_halves
 from assay.learn.model import Model, read_model
@@ -125,16 +125,7 @@ def export_run(
     if precision not in PRECISIONS:
         raise UsageError(f"--precision: expected {', '.join(PRECISIONS)}, got {precision!r}")
     model = read_model(run.folder)
-    dataset = Dataset(
-        run.names,
-        images,
-        run.labels,
-        run.given,
-        run.trusted,
-        run.titles,
-        accept_truncated=run.reading.accept_truncated,
-        limits=run.reading.limits,
-    )
+    dataset = run.dataset(images)
 
     def see(rows: Rows) -> Squares:
         return read_squares(dataset, rows, model.size, model.interpolation, workers=workers)

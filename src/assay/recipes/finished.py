@@ -11,7 +11,7 @@ import numpy as np
 from assay._errors import DataError
 from assay._types import UNKNOWN, Labels, Mask, PerImage
 from assay.data.arrange import PickedSource
-from assay.data.dataset import ImageSource, ReadOptions
+from assay.data.dataset import Dataset, ImageSource, ReadOptions
 from assay.data.label_files import LabelFile
 from assay.data.limits import USUAL
 from assay.data.pairing import pair_by_name
@@ -78,6 +78,19 @@ class FinishedRun:
             if all(one[:length] == above and len(one) > length for one in parts):
                 return tuple("/".join(one[length:]) for one in parts)
         return None
+
+    def dataset(self, images: ImageSource) -> Dataset:
+        """Its images, in the order of labels.csv, with its labels; decided ones count as trusted."""
+        return Dataset(
+            self.names,
+            images,
+            self.labels,
+            self.given,
+            self.trusted,
+            self.titles,
+            accept_truncated=self.reading.accept_truncated,
+            limits=self.reading.limits,
+        )
 
     @property
     def reading(self) -> ReadOptions:

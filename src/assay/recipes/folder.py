@@ -9,7 +9,7 @@ from typing import Any
 from assay._errors import OtherRunError, UsageError
 from assay.data.digests import file_digest
 from assay.data.write import write_json
-from assay.learn.package import FILES, GRAPH, MANIFEST
+from assay.learn.package import PACKAGE
 from assay.recipes.holding import held, read_record, sweep
 from assay.recipes.record import SCHEMA
 
@@ -19,7 +19,7 @@ RESULTS = (
     "holdout.csv",
     "evaluation.json",
     "skipped.csv",
-    *(f"model/{name}" for name in (*FILES, GRAPH, MANIFEST)),
+    *(f"model/{name}" for name in PACKAGE),
 )
 """All that a run writes besides run.json."""
 

@@ -208,16 +208,7 @@ def _write(
         n_held_out = len(job.split.holdout)
         card = model_card(model, found.learned, evaluations, robustness, coverage, n_held_out=n_held_out)
         model.save(model_folder, card)
-        cost = Cost(sum(job.watch.seconds.values()), peak_memory_bytes(), package_bytes(model_folder))
-        late = late_warnings(
-            found.dataset,
-            found.learned,
-            evaluations,
-            n_held_out=n_held_out,
-            n_leaked=len(found.sealed.leaked),
-        )
-        for warning in late:
-            job.say(f"warning: {warning}")
+        cost = Cost(sum(job.watch.so_far().values()), peak_memory_bytes(), package_bytes(model_folder))
         result = RunResult(
             job.folder.path,
             found.dataset,
@@ -225,7 +216,7 @@ def _write(
             model,
             evaluations,
             cost,
-            (*early_warnings(found.dataset), *late),
+            _warned(job, found, evaluations),
             left_out=tuple(found.dataset.names[row] for row in found.sealed.leaked),
             robustness=robustness,
             coverage=coverage,
@@ -234,7 +225,7 @@ def _write(
     record |= {
         "status": "done",
         "machine": machine(),
-        "seconds": job.watch.seconds,
+        "seconds": job.watch.so_far(),
         "cost": cost.to_json(),
         "outputs": job.folder.outputs(),
     }
@@ -258,6 +249,19 @@ def _robustness(found: _Found, model: Model, workers: int) -> Robustness | None:
     )
 
 
+def _warned(job: Job, found: _Found, evaluations: Mapping[str, Evaluation]) -> tuple[str, ...]:
+    late = late_warnings(
+        found.dataset,
+        found.learned,
+        evaluations,
+        n_held_out=len(job.split.holdout),
+        n_leaked=len(found.sealed.leaked),
+    )
+    for warning in late:
+        job.say(f"warning: {warning}")
+    return (*early_warnings(found.dataset), *late)
+
+
 def _start(job: Job, record: dict[str, Any], backbone: dict[str, Any], *, replacing: bool) -> None:
     """Begin run.json, or go on with it; a run whose images are known is as it was until they are compared.
 
@@ -274,7 +278,7 @@ def _start(job: Job, record: dict[str, Any], backbone: dict[str, Any], *, replac
         for change in changed_versions(record):
             job.say(f"warning: {change}: the bytes may differ from those of an unbroken run")
         if record["status"] == "running":
-            job.watch.go_on_from(record.get("seconds", {}))
+            job.watch.earlier = record.get("seconds", {})
     record |= {
         "status": "running",
         "command": list(job.command),

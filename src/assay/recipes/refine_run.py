@@ -45,6 +45,11 @@ class RunContext:
     keep: Callable[[dict[str, Any]], None]
     """Writes run.json, with the seconds so far."""
 
+    def told(self, record: dict[str, Any], line: str) -> None:
+        """Say how an epoch ended, and keep what it took."""
+        self.keep(record)
+        self.say(line)
+
 
 @dataclass(frozen=True)
 class Network:
@@ -127,11 +132,7 @@ def refine_run(
                 context.say(f"warning: {kept.name} was kept by another way to learn: fine-tuning begins anew")
             plan = TuningPlan(phases, network.backbones, kept, identity, tuning)
             before = refined.learned if refined else learned
-
-            def told(line: str) -> None:
-                context.keep(record)
-                context.say(line)
-
+            told = partial(context.told, record)
             refined = refine(
                 sealed.data, before, squares, see, aside, plan, say=told, progress=context.progress
             )

@@ -153,7 +153,8 @@ def _work(job: Job, record: dict[str, Any]) -> RunResult:
         return work(job, record)
     except (DataError, UsageError):
         # Refused: as if it had never begun, so that the corrected command is not another run. What took
-        # an hour to learn stays, whatever was refused after it.
-        if new and record and "fine_tuning" not in record and job.folder.record() == record:
+        # an hour to learn stays, whatever was refused after it, and so does the count of opened seals.
+        dear = "fine_tuning" in record or record.get("seal_opened")
+        if new and record and not dear and job.folder.record() == record:
             job.folder.clear()
         raise

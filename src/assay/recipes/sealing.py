@@ -46,7 +46,7 @@ def check_learnable(dataset: Dataset, split: Split) -> None:
     Raises
     ------
     LabelError : no noisy label, no trusted image that can be used, none with a noisy label, or trusted
-        labels of one class alone
+        labels of which fewer than two are not of the most frequent class
     """
     if (dataset.given == UNKNOWN).all():
         raise LabelError(

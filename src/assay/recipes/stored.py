@@ -1,6 +1,6 @@
 """A finished run's data set and features, looked up again; no network is loaded."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -48,17 +48,7 @@ def stored_features(
     """
     trusted, decided = run.trusted.copy(), run.decided
     trusted[[*decided]] = UNKNOWN
-    dataset = Dataset(
-        run.names,
-        images,
-        run.labels,
-        run.given,
-        trusted,
-        run.titles,
-        decided,
-        accept_truncated=run.reading.accept_truncated,
-        limits=run.reading.limits,
-    )
+    dataset = replace(run.dataset(images), trusted=trusted, decided=decided)
     backbone = run.record["backbone"]
     store = find_store(cache, backbone["digest"])
     if store is None:

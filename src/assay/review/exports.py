@@ -3,6 +3,8 @@
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
+
 from assay._types import UNKNOWN
 from assay.data.decision_files import write_csv, write_label_studio
 from assay.data.write_rows import write_rows
@@ -36,11 +38,12 @@ def corrected_columns(desk: Desk) -> list[list[str]]:
     Held-out images have their trusted label too, and what was decided before an image had one is past. Where
     the run is unsure the given label stays, with the source ``unsure``; skipped images have none.
     """
-    labels, sources, learned = [], [], desk.run.decided
+    labels, sources = [], []
+    trusted = {*np.flatnonzero(desk.run.trusted != UNKNOWN).tolist(), *desk.run.held_out_labels}
+    trusted -= {*desk.run.decided}
     for row, action in enumerate(desk.run.actions):
         decided = desk.state(row).label
-        has_trusted = desk.run.trusted[row] != UNKNOWN and row not in learned
-        if decided is not None and not has_trusted and row not in desk.run.held_out_labels:
+        if decided is not None and row not in trusted:
             label, source = decided, "decided"
         elif action != "skipped" and row in desk.run.held_out_labels:
             label, source = desk.run.labels[desk.run.held_out_labels[row]], "trusted"
