@@ -19,7 +19,8 @@ COLOURS = np.array([(40, 90, 200), (60, 180, 60), (230, 120, 40)])
 
 
 def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+    found = re.findall(r"^```(\w*)\n(.*?)^```$", README, flags=re.DOTALL | re.MULTILINE)
+    return [text for name, text in found if name == language]
 
 
 def draw(folder: Path, truth: np.ndarray, seed: int) -> list[str]:

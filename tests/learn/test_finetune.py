@@ -181,7 +181,7 @@ def test_what_is_learned_depends_on_no_lot_and_no_statistics(lesson, backbones, 
     see = partial(loop._see, material, rows, TUNING.augment, look, (0,))
     for at_once in (loop.AT_ONCE["cpu"], 1):
         monkeypatch.setitem(loop.AT_ONCE, "cpu", at_once)
-        losses.append(loop._learn_from(student, see))
+        losses.append(float(loop._learn_from(student, see)))
         gradients.append(gradients_of(student))
         student.zero_grad()
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)

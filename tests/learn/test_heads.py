@@ -242,7 +242,7 @@ def test_without_torch_the_install_line_is_told(clouds, monkeypatch):
     """Who lacks the extra learns its name."""
     monkeypatch.setitem(sys.modules, "torch", None)
     monkeypatch.delitem(sys.modules, "assay.learn.train_head", raising=False)
-    with pytest.raises(MissingExtraError, match=r"this needs torch, .*: pip install 'assay\[train\]'"):
+    with pytest.raises(MissingExtraError, match=r"this needs torch, .* pip install '\.\[train\]'"):
         clone(FAST).fit(*clouds)
 
 

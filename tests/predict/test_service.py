@@ -230,6 +230,19 @@ def test_the_protocol_tells_of_server_and_model(client):
     assert {"/predict", "/v2/models/{name}/infer", "/metrics"} < {*client.get("/openapi.json").json["paths"]}
 
 
+def test_metrics_count_what_was_done(client, new_images):
+    """Requests by address and status, images by what became of them, how many were answered together."""
+    body, headers = form(*((name, (new_images / name).read_bytes()) for name in ("5.png", "empty.png")))
+    post(client, "/predict", body, **headers)
+    client.get("/nothing")
+    text = client.get("/metrics").text
+    assert 'assay_requests_total{path="/predict",status="200"} 1.0' in text
+    assert 'assay_requests_total{path="other",status="404"} 1.0' in text
+    assert 'assay_images_total{status="ok"} 1.0' in text
+    assert 'assay_images_total{status="empty_file"} 1.0' in text
+    assert "assay_batch_images_count 1.0" in text
+
+
 def test_a_model_that_cannot_be_run_is_no_silent_answer(runtime, new_images):
     """What goes wrong in the model is a 500 with its words, and the next request is answered."""
 

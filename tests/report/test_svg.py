@@ -65,7 +65,7 @@ def test_the_users_settings_are_neither_used_nor_changed():
 def test_without_matplotlib_the_message_is_the_install_line(monkeypatch):
     """A missing package is named with what would install it."""
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(MissingExtraError, match=r"this needs matplotlib.*pip install 'assay\[report\]'"):
+    with pytest.raises(MissingExtraError, match=r"this needs matplotlib.*pip install '\.\[report\]'"):
         made()
 
 
