@@ -93,6 +93,8 @@ def test_larger_images_are_used_if_told_to(assay, large_data, tmp_path):
     assert action_of(out, "2.png") != "skipped"
     assert read_finished_run(out).reading.limits.max_pixels == 2000
     assert assay("audit", out, "-q").code == 0
+    assert assay(*large_data.command(tmp_path / "again", "--max-pixels", "800")).code == 0
+    assert action_of(tmp_path / "again", "2.png") == "skipped"  # though its features are stored by now
     for pixels, status in ((800, "too_many_pixels"), (2000, "ok")):
         rows = assay("predict", out, large_data.images, "-q", "--max-pixels", pixels).out.splitlines()
         assert next(row for row in rows if row.startswith("2.png,")).endswith(f",{status}")

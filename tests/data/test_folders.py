@@ -1,6 +1,7 @@
 import os
 import sys
 import threading
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,9 +9,11 @@ import pytest
 from pictures import picture, saved
 
 from assay._errors import DataError, LabelError
+from assay.data.archives import scan_archive
 from assay.data.dataset import Skipped
-from assay.data.folders import class_folders, scan_folder
+from assay.data.folders import class_folders, one_image, scan_folder
 from assay.data.images import decode
+from assay.data.limits import Limits
 
 PNG = saved(picture(4, 4))
 
@@ -275,3 +278,16 @@ def test_photos_of_a_format_that_is_not_read_are_rows(tmp_path):
     assert listing.names == ("2.ppm", "photo")
     assert [decode(listing.source.read(row)).reason for row in range(2)] == ["unsupported_format"] * 2
     assert listing.notes == ("ignored 1 file named *.pdf: no images",)
+
+
+def test_a_file_of_more_bytes_than_the_limit_is_skipped(tmp_path):
+    """In a folder, alone, and in an archive."""
+    fill(tmp_path, "1.png", content=saved(picture()))
+    (tmp_path / "x.zip").write_bytes(b"")
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as packed:
+        packed.write(tmp_path / "1.png", "1.png")
+    few = Limits(max_bytes=9)
+    assert scan_folder(tmp_path, limits=few).source.read(0).reason == "too_large"
+    assert one_image(tmp_path / "1.png", few).source.read(0).reason == "too_large"
+    assert scan_archive(tmp_path / "x.zip", few).source.read(0).reason == "too_large"
+    assert isinstance(scan_folder(tmp_path).source.read(0), bytes)
