@@ -10,6 +10,7 @@ from assay.cli.console import percent, percent_range, progress_bar, say, show
 from assay.cli.endings import SKIPPED
 from assay.cli.groups import with_flags
 from assay.cli.values import class_pairs
+from assay.data.limits import USUAL
 
 if TYPE_CHECKING:
     from assay.data.dataset import ReadOptions
@@ -35,7 +36,7 @@ class TestFlags:
     normalize_labels: flags.NormalizeLabels = False
     follow_symlinks: flags.FollowSymlinks = False
     truncated: flags.Truncated = "skip"
-    max_pixels: flags.MaxPixels = 50_000_000
+    max_pixels: flags.MaxPixels = USUAL.max_pixels
 
     def options(self) -> "ReadOptions":
         """The same for ``data``."""

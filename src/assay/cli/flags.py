@@ -13,6 +13,7 @@ import typer
 
 from assay._errors import UsageError
 from assay.cli.values import class_pairs, seconds_of
+from assay.data.limits import USUAL
 
 if TYPE_CHECKING:
     from assay.data.dataset import ReadOptions
@@ -155,7 +156,7 @@ class LabelFlags:
     normalize_labels: NormalizeLabels = False
     follow_symlinks: FollowSymlinks = False
     truncated: Truncated = "skip"
-    max_pixels: MaxPixels = 50_000_000
+    max_pixels: MaxPixels = USUAL.max_pixels
     allow_empty_classes: Annotated[
         bool, flag("--allow-empty-classes", help="Class folders may be empty.")
     ] = False

@@ -16,6 +16,7 @@ from assay.cli.endings import SKIPPED
 from assay.cli.groups import with_flags
 from assay.cli.targets import check_apart, check_file
 from assay.cli.typed import typed
+from assay.data.limits import USUAL
 
 if TYPE_CHECKING:
     from assay.data.dataset import Dataset, ReadOptions
@@ -72,7 +73,7 @@ class PlaceFlags:
     path_col: flags.PathColumn = None
     follow_symlinks: flags.FollowSymlinks = False
     truncated: flags.Truncated = "skip"
-    max_pixels: flags.MaxPixels = 50_000_000
+    max_pixels: flags.MaxPixels = USUAL.max_pixels
 
     def read(self, images: Path) -> "Dataset":
         """The images of a place, or of paths on stdin."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from assay._errors import DataError
 from assay.data.census import Census, is_hidden
 from assay.data.dataset import Listing, Skipped
-from assay.data.formats import IMAGE_EXTENSIONS, SNIFF_BYTES, allowed_format, extension, foreign_format
+from assay.data.formats import IMAGE_EXTENSIONS, SNIFF_BYTES, extension, known_format
 from assay.data.limits import USUAL, Limits
 from assay.data.members import (
     NOWHERE,
@@ -124,10 +124,7 @@ def _is_row(name: str, place: Member | Skipped, store: ByteStore, census: Census
 
 
 def _looks_like_image(place: Member | Skipped, store: ByteStore) -> bool:
-    if isinstance(place, Skipped):
-        return False
-    head = peek_member(store, place, SNIFF_BYTES)
-    return bool(allowed_format(head) or foreign_format(head))
+    return isinstance(place, Member) and known_format(peek_member(store, place, SNIFF_BYTES)) is not None
 
 
 def _note_folder(name: str, census: Census) -> None:

@@ -11,7 +11,7 @@ from typing import Protocol, runtime_checkable
 from assay._errors import DataError, LabelError
 from assay.data.census import Census, is_hidden
 from assay.data.dataset import Listing, Skipped
-from assay.data.formats import IMAGE_EXTENSIONS, SNIFF_BYTES, allowed_format, extension, foreign_format
+from assay.data.formats import IMAGE_EXTENSIONS, SNIFF_BYTES, allowed_format, extension, known_format
 from assay.data.limits import USUAL, Limits
 from assay.data.paths import check_entry, open_regular, peek_regular, resolve_below
 
@@ -80,7 +80,7 @@ def one_image(file: Path, limits: Limits = USUAL) -> Listing | None:
             head = opened.read(SNIFF_BYTES)
     except OSError:
         return None
-    if not (allowed_format(head) or foreign_format(head)):
+    if not known_format(head):
         return None
     # A zip may begin with a picture, a tar with a name that looks like one.
     if zipfile.is_zipfile(file) or tarfile.is_tarfile(file):
@@ -191,4 +191,4 @@ def _looks_like_image(root: Path, name: str, follow_symlinks: bool) -> bool:
     if isinstance(head, Skipped):
         return False
     # By another ending, such as .pdf, a foreign file says itself that it is no photo.
-    return bool(allowed_format(head) or (not extension(name) and foreign_format(head)))
+    return bool(allowed_format(head) if extension(name) else known_format(head))

@@ -62,6 +62,11 @@ def allowed_format(head: bytes) -> str | None:
     return None
 
 
+def known_format(head: bytes) -> str | None:
+    """The image format, allowed or foreign, that the first bytes belong to, if any."""
+    return allowed_format(head) or foreign_format(head)
+
+
 def foreign_format(head: bytes) -> str | None:
     """The image format outside the allow-list that the first bytes belong to, if one is known."""
     for name, starts in _FOREIGN_STARTS.items():

@@ -21,7 +21,7 @@ class Limits:
         """For images of up to so many pixels; if that is more than usual, of as many bytes as they need."""
         if max_pixels <= USUAL.max_pixels:
             return Limits(max_pixels=max_pixels)
-        return Limits(max(USUAL.max_bytes, BYTES_A_PIXEL * max_pixels), max_pixels)
+        return Limits(BYTES_A_PIXEL * max_pixels, max_pixels)
 
 
 USUAL = Limits()

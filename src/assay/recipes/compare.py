@@ -20,7 +20,7 @@ from assay.embed.weights import check_name
 from assay.predict.export import check_can_export
 from assay.recipes.aside import check_enough
 from assay.recipes.carried import check_apart_from
-from assay.recipes.compare_entry import Entry, held_rows, train
+from assay.recipes.compare_entry import Entry, train
 from assay.recipes.compare_folder import CompareFolder
 from assay.recipes.compare_measure import measure
 from assay.recipes.compare_options import CompareOptions
@@ -200,14 +200,14 @@ def _ask(images: Path, out: Path, options: CompareOptions, say: Say) -> _Job:
     if options.figures_from is not None:
         check_apart_from(options.figures_from, out)
     dataset = read_dataset(images, options.run.read)
-    held = held_rows(options, dataset)
+    split = options.run.split(dataset)
     if "assay" in options.recipes and options.run.effort != "fast":
-        check_enough(len(options.run.split(dataset).fit))
+        check_enough(len(split.fit))
     settings, data = options.settings(), data_facts(dataset)
     twin_rows(options, settings, data)  # asked again once the bytes of the images are known
     for note in dataset.notes:
         say(note)
-    return _Job(images, folder, options, dataset, held, settings, data, say)
+    return _Job(images, folder, options, dataset, split.holdout, settings, data, say)
 
 
 def _once(say: Say) -> Say:

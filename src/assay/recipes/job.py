@@ -225,11 +225,10 @@ def _write(
     record |= {
         "status": "done",
         "machine": machine(),
-        "seconds": job.watch.so_far(),
         "cost": cost.to_json(),
         "outputs": job.folder.outputs(),
     }
-    job.folder.write(record)
+    job.keep(record)
     job.folder.drop_checkpoints()
     return result
 
