@@ -1,7 +1,7 @@
 """What each step adds, at a size that can be repeated: 12,000 images, two seeds, the same images for all.
 
     python benchmarks/ablations.py --data FOLDER [--cache CACHE] [--only ABF]
-        [--seeds 0 1] [--redraw]
+        [--seeds 0 1] [--answers ANSWERS] [--redraw]
 
 FOLDER is that of course.py. Judged on the trusted images of the notebook's fit part that are not among the
 12,000; the sealed ones are not looked at.
@@ -12,6 +12,9 @@ FOLDER is that of course.py. Judged on the trusted images of the notebook's fit 
     D  trusted labels only, fine-tuned             H  noisy labels taken as true, trusted ones as they are
     J  as E, but of JPEGs of quality 30 alone, learned from and judged on: what is left to recognise in them
     L  as F, with a larger network (Lite2)         T  as F, its labels corrected by L before: a teacher
+
+Letters may be done one after another: results are kept beside those that are there, and ANSWERS, a folder,
+holds what each letter said, so that one done later is compared with F too.
 
 --redraw draws the noise anew, from the trusted labels and the measured transition, and fine-tunes (F) on two
 such draws; only trusted images take part. Results go to benchmarks/results/ablations.json.
@@ -217,6 +220,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=12_000)
     parser.add_argument("--only", default=LETTERS, help="letters")
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
+    parser.add_argument("--answers", type=Path, help="folder of the predicted classes")
     parser.add_argument("--redraw", action="store_true", help="redrawn noise instead")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
@@ -227,32 +231,48 @@ def main() -> None:
             ablated(asked, cache, Path(scratch))
 
 
+def results() -> dict[str, Any]:
+    """What was found before."""
+    found: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
+    return found
+
+
 def keep(what: str, found: dict[str, Any]) -> None:
     """Put a part into the results, beside what is there."""
-    kept = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
-    kept |= {"machine": machine(), what: found}
+    kept = results() | {"machine": machine(), what: found}
     RESULTS.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n")
 
 
 def ablated(asked: argparse.Namespace, cache: Path, scratch: Path) -> None:
     """Accuracy of each letter by seed, and each beside F; kept after each letter."""
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = results().get("ablations", {})
     for seed in asked.seeds:
-        said: dict[str, Labels] = {}
+        answers = (asked.answers or scratch) / f"seed{seed}"
+        answers.mkdir(parents=True, exist_ok=True)
         with reduced(asked, cache, scratch, seed) as part:
             for letter in asked.only:
                 start = time.perf_counter()
-                said[letter] = part.ways[letter]()
-                right = wilson(int((said[letter] == part.truth).sum()), len(part.truth))
+                said = part.ways[letter]()
+                np.save(answers / f"{letter}.npy", said)
+                right = wilson(int((said == part.truth).sum()), len(part.truth))
                 seconds = round(time.perf_counter() - start)
                 row = {**right.to_json(), "n": len(part.truth), "seconds": seconds}
                 found.setdefault(letter, {})[str(seed)] = row
                 print(f"seed {seed}, {letter}: {right.estimate:.4f}, {seconds} s", flush=True)
-                for other in said if "F" in said else ():
-                    paired = mcnemar(part.truth, said[other], said["F"]).to_json()
-                    gains = {name: paired[name] for name in ("difference", "p_value")}
+                for other, gains in beside_f(part.truth, answers).items():
                     found[other][str(seed)]["f_gains"] = gains
                 keep("ablations", found)
+
+
+def beside_f(truth: Labels, answers: Path) -> dict[str, Any]:
+    """Letter -> what F gains over it, where F was done."""
+    said = {path.stem: np.load(path) for path in answers.glob("?.npy")}
+    if "F" not in said:
+        return {}
+    paired = {letter: mcnemar(truth, found, said["F"]).to_json() for letter, found in said.items()}
+    return {
+        letter: {name: test[name] for name in ("difference", "p_value")} for letter, test in paired.items()
+    }
 
 
 @contextmanager
