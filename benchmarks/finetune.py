@@ -101,7 +101,7 @@ def reseal(asked: argparse.Namespace, out: Path, cache: Path) -> tuple[Dataset, 
     dataset = read_dataset(asked.data / "images.zip", options(asked, cache).read)
     _, features = stored_features(finished, dataset.source, cache)
     split = seal_holdout(dataset.trusted, how="notebook", seed=asked.seed)
-    dataset, told = dataset.as_seen(features.skipped, features.contents), options(asked, cache)
+    dataset, told = features.seen(dataset), options(asked, cache)
     backbone = load_backbone(told.backbone, cache, size=told.size)
     mirrors = mirrors_for(dataset, backbone, replace(told, effort=asked.effort))
     return dataset, close_seal(dataset, split, features, told, mirrors)

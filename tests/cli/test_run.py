@@ -4,7 +4,10 @@ import json
 import re
 
 import pytest
+from PIL import Image
 from small_datasets import noise
+
+from assay.cli import console
 
 TABLE = """\
 NN % of the labels are wrong (NN % to NN %), with no sign that classes differ.
@@ -34,8 +37,9 @@ def without_figures(text: str, out: object) -> list[str]:
     return squeezed(re.sub(r"\d+ s,", "N s,", text))
 
 
-def test_the_printed_table_is_this(assay, small_data, tmp_path):
+def test_the_printed_table_is_this(assay, small_data, tmp_path, monkeypatch):
     """A run says how wrong the labels are, what was done to them, how good the model is and what it cost."""
+    monkeypatch.setattr(console, "SHOW_EVERY_S", float("inf"))  # progress is told by a slow machine alone
     given = assay(*small_data.command(tmp_path / "out"))
     assert given.code == 0
     assert without_figures(given.out, tmp_path / "out") == squeezed(TABLE)
@@ -135,6 +139,17 @@ def test_skipped_images_end_with_4_when_strict(assay, own_data, tmp_path, strict
     assert (tmp_path / "out" / "skipped.csv").read_text() == (
         "name,reason,detail\n1.png,empty_file,0 bytes\n"
     )
+
+
+def test_unusual_images_are_counted_and_named(assay, own_data, tmp_path):
+    """They are used; remarks.csv says which, also where their features were stored before."""
+    Image.new("RGB", (32, 32), "red").save(own_data.images / "1.png")
+    for place in ("one", "two"):
+        given = assay(*own_data.command(tmp_path / place))
+        assert "1 image of one colour (remarks.csv)" in given.err
+        assert (tmp_path / place / "remarks.csv").read_text() == (
+            "name,remark,meaning\n1.png,low_information,of one colour\n"
+        )
 
 
 def test_a_model_no_better_than_the_baseline_ends_with_5(assay, own_data, tmp_path):

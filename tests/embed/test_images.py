@@ -13,6 +13,7 @@ from assay.data.dataset import Skipped
 from assay.data.images import decode
 from assay.data.resize import to_square
 from assay.embed import chunks
+from assay.embed.histogram import HistogramBackbone
 from assay.embed.images import embed_images
 from assay.embed.tiny import TinyBackbone
 
@@ -183,6 +184,55 @@ def test_features_that_vanish_while_they_are_collected_are_missed(tmp_path):
     files = [*drawn(5), BROKEN]
     with pytest.raises(ResourceError, match=f"^{message}$"):
         embed_images(dataset_of(files), TINY, tmp_path, progress=emptied)
+
+
+def test_others_see_the_images_in_the_same_pass(tmp_path):
+    """Their features are those that they compute alone; each image is read and decoded once for all."""
+    other, files = HistogramBackbone(), [*drawn(6), BROKEN]
+    dataset = dataset_of(files)
+    for computed in (6, 0):
+        dataset.source.reads.clear()
+        features = embed_images(dataset, TINY, tmp_path / "both", beside=[other])
+        assert sorted(dataset.source.reads) == [*range(7)]
+        assert features.computed == computed
+        alone = embed_images(dataset, other, tmp_path / "alone", mirrored=False)
+        assert np.array_equal(features.beside[0], alone.views[0])
+        assert np.array_equal(features.views[0][:6], one_by_one(files[:6]))
+
+
+def test_others_see_a_photo_as_large_as_it_was_decoded(tmp_path):
+    """So their features are kept apart from those that they have of a smaller or larger decoding."""
+    photo, other = saved(noise(0, 640, 480), "JPEG"), HistogramBackbone()
+    for size in (16, 64, 320):
+        network = TinyBackbone(size=size)
+        features = embed_images(dataset_of([photo]), network, tmp_path, beside=[other])
+        square = to_square(decode(photo, at_least=size).pixels, other.size)
+        assert np.array_equal(features.beside[0], other.embed(square[None]).astype(np.float16))
+
+
+def test_what_one_of_them_lacks_is_computed_by_it_alone(tmp_path):
+    """Features of the network that are stored are not computed again for those beside it."""
+    files, other = drawn(10), HistogramBackbone()
+    first = embed_images(dataset_of(files), TINY, tmp_path)
+    stored = (folder_of(tmp_path, "plain") / "rows").read_bytes()
+    features = embed_images(dataset_of(files), TINY, tmp_path, beside=[other])
+    assert features.computed == 10
+    assert (folder_of(tmp_path, "plain") / "rows").read_bytes() == stored
+    assert np.array_equal(features.views[0], first.views[0])
+    assert features.beside[0].any(axis=1).all()
+
+
+def test_squares_are_filled_in_the_same_pass(tmp_path):
+    """Whether the features are stored or not, every usable image becomes a square."""
+    files = [*drawn(5), BROKEN]
+    for _ in range(2):
+        squares = np.zeros((6, 20, 20, 3), np.uint8)
+        features = embed_images(dataset_of(files), TINY, tmp_path, squares=squares)
+        assert np.array_equal(features.views[0][:5], one_by_one(files[:5]))
+        assert not squares[5].any()
+        for row in range(5):
+            assert np.array_equal(squares[row], to_square(decode(files[row]).pixels, 20))
+    assert features.computed == 0
 
 
 def test_two_backbones_share_a_cache_without_meeting(tmp_path):

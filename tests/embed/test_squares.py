@@ -8,10 +8,9 @@ import pytest
 from pictures import saved
 from small_datasets import dataset_of, noise
 
-from assay._errors import ResourceError, UsageError
-from assay.data.dataset import Skipped
+from assay._errors import ResourceError
 from assay.data.resize import to_square
-from assay.embed.squares import held_squares
+from assay.embed.squares import held_squares, room_for_squares
 
 
 def test_squares_are_what_a_network_would_see(tmp_path):
@@ -54,14 +53,13 @@ def test_a_full_disk_is_known_before_the_work(tmp_path, monkeypatch):
         pass
 
 
-def test_without_images_there_is_nothing_to_learn_from(tmp_path):
-    """All skipped is refused in words."""
-    dataset = dataset_of([b"x"], skipped={0: Skipped("not_an_image", "")})
-    with (
-        pytest.raises(UsageError, match="expected images to learn from, got none that can be used"),
-        held_squares(dataset, 16, tmp_path),
-    ):
-        pass
+def test_the_side_is_read_from_headers(tmp_path):
+    """Nothing is decoded for it: a cut image counts as large as it would be, no image counts as nothing."""
+    cut = saved(noise(0, 30, 90))[:2000]
+    for files, side in ([cut], 64), ([cut, saved(noise(1, 9, 9))], 64), ([b"x"], 1), ([], 1):
+        with room_for_squares(dataset_of(files), 64, tmp_path) as squares:
+            assert squares.shape == (len(files), side, side, 3)
+            assert not squares.any()
 
 
 def test_room_is_claimed_where_the_system_has_no_call_for_it(tmp_path, monkeypatch):

@@ -14,6 +14,7 @@ from small_tasks import small_task, squares_of
 from assay._types import UNKNOWN
 from assay.data.read import read_dataset
 from assay.embed.histogram import HistogramBackbone
+from assay.embed.images import embed_images
 from assay.learn.linear import fit_logistic
 from assay.predict.runtime import load_runtime
 from assay.recipes.histogram import histogram, train_histogram
@@ -22,6 +23,10 @@ from assay.recipes.histogram import histogram, train_histogram
 @pytest.fixture(scope="module")
 def dataset(small_data, options):
     return read_dataset(small_data.images, options.read)
+
+
+def histograms(dataset, cache):
+    return embed_images(dataset, HistogramBackbone(), cache, mirrored=False).views[0]
 
 
 def notebook_features(images: np.ndarray) -> np.ndarray:
@@ -38,7 +43,7 @@ def notebook_features(images: np.ndarray) -> np.ndarray:
 def test_the_baseline_is_the_notebooks(dataset, tmp_path):
     """Features are the notebook's histograms, the head scikit-learn's logistic regression on noisy labels."""
     learn = np.arange(240) < 200
-    baseline = train_histogram(dataset, learn, tmp_path)
+    baseline = train_histogram(dataset, learn, histograms(dataset, tmp_path))
     pixels = [np.asarray(read_pixels(dataset, row)) for row in range(240)]
     assert baseline.features == pytest.approx(notebook_features(np.array(pixels)), abs=1e-3)
     X = StandardScaler().fit(baseline.features[:200].astype(float))
@@ -46,7 +51,7 @@ def test_the_baseline_is_the_notebooks(dataset, tmp_path):
         X.transform(baseline.features[:200].astype(float)), dataset.given[:200]
     )
     expected = simple.predict_proba(X.transform(baseline.features[200:].astype(float)))
-    assert baseline.model.probabilities(baseline.features[200:]) == pytest.approx(expected, abs=1e-3)
+    assert baseline.says(np.arange(200, 240)) == pytest.approx(expected, abs=1e-3)
 
 
 def read_pixels(dataset, row):
@@ -60,9 +65,10 @@ def test_only_chosen_rows_with_a_label_are_learned_from(dataset, tmp_path):
     given = dataset.given.copy()
     given[:10] = UNKNOWN
     learn = np.arange(240) < 100
-    one = train_histogram(replace(dataset, given=given), learn, tmp_path).model
+    features = histograms(dataset, tmp_path)
+    one = train_histogram(replace(dataset, given=given), learn, features).model
     given[100:] = (given[100:] + 1) % 3
-    other = train_histogram(replace(dataset, given=given), learn, tmp_path).model
+    other = train_histogram(replace(dataset, given=given), learn, features).model
     assert all((a == b).all() for a, b in zip(one.head.weights, other.head.weights, strict=True))
     assert one.facts["rows"] == 90
     assert (one.architecture, one.size, one.labels) == ("histogram", 32, dataset.classes)
@@ -83,7 +89,8 @@ def task(small_data, tmp_path):
 def test_the_recipe_is_the_runs_baseline(task):
     """As intended it learns what ``train_histogram`` learns from all that is not held out."""
     trained = histogram(task)
-    same = train_histogram(task.dataset, ~task.held, task.options.cache).model
+    features = histograms(task.dataset, task.options.cache)
+    same = train_histogram(task.dataset, ~task.held, features).model
     assert all((a == b).all() for a, b in zip(trained.model.head.weights, same.head.weights, strict=True))
     assert (trained.history, trained.model.facts["rows"]) == ((), 200)
 

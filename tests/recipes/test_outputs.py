@@ -10,7 +10,13 @@ from assay._types import UNKNOWN
 from assay.data.dataset import Dataset, Skipped
 from assay.fix.result import FixedLabels
 from assay.measure import mcnemar, wilson
-from assay.recipes.outputs import fixed_figures, holdout_columns, label_columns, skipped_columns
+from assay.recipes.outputs import (
+    fixed_figures,
+    holdout_columns,
+    label_columns,
+    remark_columns,
+    skipped_columns,
+)
 
 NAMES = ("a.png", "b.png", "c.png", "d.png", "e,\n.png")
 GIVEN = np.array([0, 1, UNKNOWN, 1, 0])
@@ -63,6 +69,16 @@ def test_what_the_model_is_judged_by_is_listed(dataset):
 def test_skipped_images_are_listed_with_their_reason(dataset):
     """skipped.csv has name, code and detail."""
     assert skipped_columns(dataset) == [["e,\n.png"], ["truncated"], ["no end"]]
+
+
+def test_remarks_are_listed_a_row_each(dataset):
+    """remarks.csv has name, code and meaning, in input order."""
+    seen = replace(dataset, remarks={2: ("animated", "low_information"), 0: ("truncated",)})
+    assert remark_columns(seen) == [
+        ["a.png", "c.png", "c.png"],
+        ["truncated", "animated", "low_information"],
+        ["cut off: what there is is used", "animated: the first picture is used", "of one colour"],
+    ]
 
 
 def test_the_figures_of_the_labels_are_counted_on_trusted_images():

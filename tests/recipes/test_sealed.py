@@ -79,7 +79,7 @@ def sealed_of(options, tmp_path):
         dataset, backbone = read_dataset(data.images, read), load_backbone("tiny", tmp_path)
         both = looks_twice(asked.effort)
         features = embed_images(dataset, backbone, tmp_path / "own", mirrored=both)
-        dataset, split = dataset.as_seen(features.skipped, features.contents), seal_holdout(dataset.trusted)
+        dataset, split = features.seen(dataset), seal_holdout(dataset.trusted)
         return close_seal(dataset, split, features, asked, mirrors_for(dataset, backbone, asked)), split
 
     return close

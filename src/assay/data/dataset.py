@@ -94,6 +94,8 @@ class Dataset:
     """Whether an image whose file is cut is used as far as it goes."""
     limits: Limits = USUAL
     """What an image file may ask for."""
+    remarks: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    """Row -> what was remarked on an image that is used, once it was decoded: see ``data.images.FLAGS``."""
     contents: Sequence[bytes | None] = ()
     """sha256 of each image's bytes when they were read first, None where they could not be; empty before."""
 
@@ -146,9 +148,14 @@ class Dataset:
             "command ends, and give it again"
         )
 
-    def as_seen(self, skipped: Mapping[int, Skipped], contents: Sequence[bytes | None]) -> "Dataset":
-        """The same images after each was read once: those that cannot be used, and the sha256 of all."""
-        return replace(self, skipped={**self.skipped, **skipped}, contents=contents)
+    def as_seen(
+        self,
+        skipped: Mapping[int, Skipped],
+        contents: Sequence[bytes | None],
+        remarks: Mapping[int, tuple[str, ...]],
+    ) -> "Dataset":
+        """The same images after each was read once: those that cannot be used, the sha256 of all, remarks."""
+        return replace(self, skipped={**self.skipped, **skipped}, contents=contents, remarks=remarks)
 
     def fingerprint(self) -> str:
         """sha256 over names, classes and labels: two runs with one fingerprint had the same labels."""

@@ -141,7 +141,13 @@ def _guarded(see: Callable[[], Seen], data: bytes) -> Seen | Skipped:
 
 def fits(data: bytes, limits: Limits) -> bool:
     """Whether an image file asks for no more than ``limits``, by its header."""
-    return not isinstance(_guarded(lambda: _open(data, limits, keep_part=True), data), Skipped)
+    return declared(data, limits) is not None
+
+
+def declared(data: bytes, limits: Limits) -> tuple[int, int] | None:
+    """(width, height) of an image file by its header; None if it is none, or larger than ``limits``."""
+    found = _guarded(lambda: _open(data, limits, keep_part=True), data)
+    return None if isinstance(found, Skipped) else found[1].size
 
 
 def _open(data: bytes, limits: Limits, keep_part: bool) -> tuple[str, ImageFile.ImageFile, bytes]:

@@ -1,6 +1,6 @@
 """Images in chunks of the dataset's order, read, hashed and decoded by threads ahead of the network.
 
-Of every image only its small square waits in memory, and only a few chunks of them.
+Of every image only its small squares wait in memory, and only a few chunks of them.
 """
 
 import hashlib
@@ -11,18 +11,38 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import UInt8
 
 from assay.data.dataset import Dataset, Skipped
 from assay.data.images import FLAGS, decode, fits
 from assay.data.limits import USUAL
 from assay.data.resize import Square, to_square
-from assay.embed.cache import Snapshot
 
 CHUNK = 256
 """Images that are computed and stored together."""
 
 AHEAD = 3
 """Chunks that may be decoded before the network needs them."""
+
+
+class Form(NamedTuple):
+    """What squares are made of images."""
+
+    size: int
+    """Their side in pixels."""
+    interpolation: str = "bicubic"
+    """A key of ``data.resize.FILTERS``."""
+
+
+Known = Callable[[bytes], tuple[str, ...] | None]
+"""sha256 of an image's bytes -> the remarks on it, if it need not be decoded; else None."""
+
+
+def nothing(content: bytes) -> None:
+    """Every image is decoded."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +52,8 @@ class Seen:
     content: bytes | None = None
     """sha256 of its bytes; None where they could not be read."""
     skipped: Skipped | None = None
-    square: Square | None = None
+    squares: tuple[UInt8[np.ndarray, "_ _ 3"], ...] = ()
+    """In each form that was asked for; of one side in each."""
     flags: tuple[str, ...] = ()
     """Remarks on an image that is not skipped."""
     seconds: float = 0.0
@@ -53,8 +74,8 @@ class Chunk:
 
     @property
     def decoded(self) -> dict[int, Square]:
-        """Row -> square."""
-        return {row: image.square for row, image in self.each() if image.square is not None}
+        """Row -> square in the first form."""
+        return self.seen_as(0)
 
     @property
     def skipped(self) -> dict[int, Skipped]:
@@ -66,6 +87,10 @@ class Chunk:
         """Row -> remarks, where there are any."""
         return {row: image.flags for row, image in self.each() if image.flags}
 
+    def seen_as(self, place: int) -> dict[int, Square]:
+        """Row -> square in the form at this place."""
+        return {row: image.squares[place] for row, image in self.each() if image.squares}
+
     def each(self) -> Iterator[tuple[int, Seen]]:
         """Row and image, in order."""
         return zip(self.rows, self.images, strict=True)
@@ -73,28 +98,26 @@ class Chunk:
 
 def read_chunks(
     dataset: Dataset,
-    size: int,
-    stored: Sequence[Snapshot] = (),
+    *forms: Form,
+    known: Known = nothing,
     workers: int = 2,
-    interpolation: str = "bicubic",
     first: int = 0,
 ) -> Iterator[Chunk]:
-    """The dataset's images in chunks, in order.
+    """The dataset's images in chunks, in order; each is decoded once, whatever the number of forms.
 
     Parameters
     ----------
-    size : side in pixels of the squares
-    stored : an image whose features are in all of these need not be decoded
+    forms : the first decides how large a JPEG is decoded; the others are made from the same pixels
+    known : which images need not be decoded
     workers : threads
-    interpolation : how images become squares, a key of ``data.resize.FILTERS``
     first : row to begin at
     """
-    see = partial(_see, dataset, size, interpolation)
+    see = partial(_see, dataset, forms)
     pool = ThreadPoolExecutor(max(workers, 1), thread_name_prefix="decode")
     every = range(len(dataset))
     parts = (every[start : start + CHUNK] for start in every[first::CHUNK])
     try:
-        tasks = ((rows, [pool.submit(see, row, stored) for row in rows]) for rows in parts)
+        tasks = ((rows, [pool.submit(see, row, known) for row in rows]) for rows in parts)
         waiting = deque(islice(tasks, AHEAD))
         while waiting:
             rows, futures = waiting.popleft()
@@ -115,37 +138,36 @@ def _completed(pool: ThreadPoolExecutor, chunk: Chunk, see: Callable[..., Seen])
     if not chunk.decoded:
         return chunk
     again = {
-        row: pool.submit(see, row, ())
+        row: pool.submit(see, row, nothing)
         for row, image in chunk.each()
-        if image.square is None and image.skipped is None
+        if not image.squares and image.skipped is None
     }
     images = (again[row].result() if row in again else image for row, image in chunk.each())
     return Chunk(chunk.rows, tuple(images))
 
 
-def _see(dataset: Dataset, size: int, interpolation: str, row: int, stored: Sequence[Snapshot]) -> Seen:
+def _see(dataset: Dataset, forms: Sequence[Form], row: int, known: Known) -> Seen:
     start = time.perf_counter()
-    seen = _look(dataset, size, interpolation, row, stored)
+    seen = _look(dataset, forms, row, known)
     return replace(seen, seconds=time.perf_counter() - start)
 
 
-def _look(dataset: Dataset, size: int, interpolation: str, row: int, stored: Sequence[Snapshot]) -> Seen:
+def _look(dataset: Dataset, forms: Sequence[Form], row: int, known: Known) -> Seen:
     data = dataset.read(row)
     if isinstance(data, Skipped):
         return Seen(skipped=data)
     # Where the data set knows it, reading has compared it already.
-    known = dataset.contents[row] if dataset.contents else None
-    content = known or hashlib.sha256(data).digest()
-    places = [snapshot.find(content) for snapshot in stored]
-    if places and min(places) >= 0:
-        flags = _words(stored[0].flags(places[0]))
-        # Another run may have accepted more: this one decodes the image, and says what is wrong with it.
-        if _is_accepted(dataset, data, flags):
-            return Seen(content, flags=flags)
-    image = decode(data, at_least=size, limits=dataset.limits, accept_truncated=dataset.accept_truncated)
+    content = (dataset.contents[row] if dataset.contents else None) or hashlib.sha256(data).digest()
+    flags = known(content)
+    # Another run may have accepted more: this one decodes the image, and says what is wrong with it.
+    if flags is not None and _is_accepted(dataset, data, flags):
+        return Seen(content, flags=flags)
+    image = decode(
+        data, at_least=forms[0].size, limits=dataset.limits, accept_truncated=dataset.accept_truncated
+    )
     if isinstance(image, Skipped):
         return Seen(content, skipped=image)
-    return Seen(content, square=to_square(image.pixels, size, interpolation), flags=image.flags)
+    return Seen(content, squares=tuple(to_square(image.pixels, *form) for form in forms), flags=image.flags)
 
 
 def _is_accepted(dataset: Dataset, data: bytes, flags: Sequence[str]) -> bool:
@@ -161,5 +183,6 @@ def bits(flags: Sequence[str]) -> int:
     return sum(1 << FLAGS.index(flag) for flag in flags)
 
 
-def _words(stored: int) -> tuple[str, ...]:
+def words(stored: int) -> tuple[str, ...]:
+    """The remarks that a store keeps as bits."""
     return tuple(flag for place, flag in enumerate(FLAGS) if stored >> place & 1)

@@ -6,17 +6,19 @@ the same features.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float
 
 from assay._errors import ResourceError
-from assay._types import Backbone, Matrix, Progress, silent
+from assay._types import Backbone, Batch, Matrix, Progress, silent
 from assay.data.dataset import Dataset, Skipped
-from assay.embed.cache import FeatureStore, store_folder
-from assay.embed.chunks import Chunk, bits, read_chunks
+from assay.embed.cache import FeatureStore, Snapshot, store_folder
+from assay.embed.chunks import Chunk, Form, bits, read_chunks, words
+from assay.embed.squares import form_of
 
 
 @dataclass(frozen=True)
@@ -32,9 +34,15 @@ class Features:
     flags: Mapping[int, tuple[str, ...]]
     """Remarks on images that were used."""
     computed: int
-    """Images that the network had to see: those that were not in the cache, and the rest of their chunks."""
+    """Images that a network had to see: those that were not in the cache, and the rest of their chunks."""
     seconds: Mapping[str, float] = field(default_factory=dict)
     """``decode`` (all threads together) and ``embed`` (the network, and storing its features)."""
+    beside: tuple[Float[np.ndarray, "N _"], ...] = ()
+    """(N, D) by each of the backbones beside, of the images as they are; zeros where skipped."""
+
+    def seen(self, dataset: Dataset) -> Dataset:
+        """The dataset that they are of, with what was found out about its images."""
+        return dataset.as_seen(self.skipped, self.contents, self.flags)
 
 
 def embed_images(
@@ -43,6 +51,8 @@ def embed_images(
     cache: Path,
     *,
     mirrored: bool = True,
+    beside: Sequence[Backbone] = (),
+    squares: Batch | None = None,
     workers: int = 2,
     progress: Progress = silent,
 ) -> Features:
@@ -52,6 +62,8 @@ def embed_images(
     ----------
     cache : folder that may be shared by any number of runs at once
     mirrored : also embed each image's mirror, as a second view
+    beside : others that see each image while it is decoded, as large as ``backbone`` has it decoded
+    squares : (N, s, s, 3), to be filled with the images likewise: every one is decoded then
     workers : threads that read and decode
 
     Raises
@@ -59,31 +71,69 @@ def embed_images(
     ResourceError : the disk is full; what was stored stays, and the same call goes on from there
     UsageError : the cache cannot be written to
     """
-    views = ("plain", "mirror") if mirrored else ("plain",)
-    stores = [FeatureStore(store_folder(cache, backbone.digest, view), backbone.width) for view in views]
+    views = list(_views(backbone, cache, mirrored, beside))
+    forms = [_form(one) for one in (backbone, *beside)] + ([] if squares is None else [form_of(squares)])
     found = _Found()
-    snapshots = [store.snapshot() for store in stores]
-    for chunk in read_chunks(dataset, backbone.size, snapshots, workers, backbone.interpolation):
+
+    def known(content: bytes) -> tuple[str, ...] | None:
+        return None if squares is not None else _remarks(views, content)
+
+    for chunk in read_chunks(dataset, *forms, known=known, workers=workers):
         start = time.perf_counter()
-        _compute(chunk, backbone, stores)
-        found.add(chunk, time.perf_counter() - start)
+        computed = [view.compute(chunk) for view in views]
+        if squares is not None:
+            for row, square in chunk.seen_as(len(forms) - 1).items():
+                squares[row] = square
+        found.add(chunk, any(computed), time.perf_counter() - start)
         progress("embed", chunk.rows.stop, len(dataset))
-    return found.features(stores)
+    return found.features(views, n_beside=len(beside))
 
 
-def _compute(chunk: Chunk, backbone: Backbone, stores: Sequence[FeatureStore]) -> None:
-    """Store the features of a chunk, unless they are stored already.
+def _form(backbone: Backbone) -> Form:
+    return Form(backbone.size, backbone.interpolation)
 
-    A run that is killed between two stores leaves the chunk in one of them. It will not be found in
-    both, and so be computed again.
-    """
-    decoded, contents, flags = chunk.decoded, chunk.contents, chunk.flags
-    if not decoded:
-        return
-    keys, remarks = [contents[row] for row in decoded], [bits(flags.get(row, ())) for row in decoded]
-    images = np.stack(list(decoded.values()))
-    for store, view in zip(stores, (images, images[:, :, ::-1]), strict=False):
-        store.append(keys, remarks, backbone.embed(np.ascontiguousarray(view)))
+
+@dataclass(frozen=True)
+class _View:
+    """One kind of features: what computes them, of which squares, and where they are stored."""
+
+    backbone: Backbone
+    place: int
+    """Of its form."""
+    mirrored: bool
+    store: FeatureStore
+    before: Snapshot
+    """What was stored at the start."""
+
+    def compute(self, chunk: Chunk) -> bool:
+        """Store the features of a chunk, unless they are stored already; whether they were not.
+
+        A run that is killed between two views leaves the chunk in one of them; the other is computed.
+        """
+        decoded, contents, flags = chunk.seen_as(self.place), chunk.contents, chunk.flags
+        keys = [contents[row] for row in decoded]
+        if all(self.before.find(key) >= 0 for key in keys):
+            return False
+        images = np.stack(list(decoded.values()))
+        seen = np.ascontiguousarray(images[:, :, ::-1]) if self.mirrored else images
+        self.store.append(keys, [bits(flags.get(row, ())) for row in decoded], self.backbone.embed(seen))
+        return True
+
+
+def _views(backbone: Backbone, cache: Path, mirrored: bool, beside: Sequence[Backbone]) -> Iterator[_View]:
+    """Those of the images as they are come first, then the mirrors', then those beside."""
+    kinds = [(backbone, 0, False, "plain"), *([(backbone, 0, True, "mirror")] if mirrored else [])]
+    # Kept with the backbone: how large it has a JPEG decoded changes what the others see.
+    kinds += [(one, place, False, one.digest[:24]) for place, one in enumerate(beside, start=1)]
+    for one, place, turned, name in kinds:
+        store = FeatureStore(store_folder(cache, backbone.digest, name), one.width)
+        yield _View(one, place, turned, store, store.snapshot())
+
+
+def _remarks(views: Sequence[_View], content: bytes) -> tuple[str, ...] | None:
+    """Those on an image whose features are all stored; else None."""
+    rows = [view.before.find(content) for view in views]
+    return words(views[0].before.flags(rows[0])) if min(rows) >= 0 else None
 
 
 @dataclass
@@ -97,18 +147,26 @@ class _Found:
     decode_s: float = 0.0
     embed_s: float = 0.0
 
-    def add(self, chunk: Chunk, embed_s: float) -> None:
+    def add(self, chunk: Chunk, computed: bool, embed_s: float) -> None:
         self.contents += [image.content for image in chunk.images]
         self.skipped |= chunk.skipped
         self.flags |= chunk.flags
-        self.computed += len(chunk.decoded)
+        self.computed += len(chunk.decoded) if computed else 0
         self.decode_s += sum(image.seconds for image in chunk.images)
         self.embed_s += embed_s
 
-    def features(self, stores: Sequence[FeatureStore]) -> Features:
-        views = tuple(store.gather(self._rows(store)) for store in stores)
-        seconds = {"decode": self.decode_s, "embed": self.embed_s}
-        return Features(views, tuple(self.contents), self.skipped, self.flags, self.computed, seconds)
+    def features(self, views: Sequence[_View], n_beside: int) -> Features:
+        found = tuple(view.store.gather(self._rows(view.store)) for view in views)
+        own = len(found) - n_beside
+        return Features(
+            found[:own],
+            tuple(self.contents),
+            self.skipped,
+            self.flags,
+            self.computed,
+            seconds={"decode": self.decode_s, "embed": self.embed_s},
+            beside=found[own:],
+        )
 
     def _rows(self, store: FeatureStore) -> np.ndarray:
         """Where the features of each image lie; -1 for those that were skipped."""

@@ -1,4 +1,7 @@
-"""Squares: all images of a dataset as small pictures of one side, held outside memory, to learn from."""
+"""Squares: all images of a dataset as small pictures of one side, held outside memory, to learn from.
+
+They are read in a pass of their own, or in that which embeds the images.
+"""
 
 import contextlib
 import os
@@ -10,11 +13,12 @@ from typing import IO
 
 import numpy as np
 
-from assay._errors import ResourceError, UsageError
+from assay._errors import ResourceError
 from assay._types import Batch, Progress, silent
-from assay.data.dataset import Dataset
-from assay.data.squares import read_image, spread
-from assay.embed.chunks import read_chunks
+from assay.data.dataset import Dataset, Skipped
+from assay.data.images import declared
+from assay.data.squares import spread
+from assay.embed.chunks import Form, read_chunks
 
 ZEROS = bytes(1 << 20)
 
@@ -28,6 +32,24 @@ def held_squares(
 ) -> Iterator[Batch]:
     """(N, s, s, 3) uint8, as ``to_square`` makes them; zeros where skipped.
 
+    Parameters
+    ----------
+    size, place : as for ``room_for_squares``
+    workers : threads that read and decode
+
+    Raises
+    ------
+    ResourceError : the disk is full
+    """
+    with room_for_squares(dataset, size, place) as squares:
+        fill_squares(squares, dataset, workers=workers, progress=progress)
+        yield squares
+
+
+@contextmanager
+def room_for_squares(dataset: Dataset, size: int, place: Path) -> Iterator[Batch]:
+    """(N, s, s, 3) uint8 of zeros, to be filled.
+
     s is ``size``, or the longest side among the images if all are smaller: enlarging holds nothing that
     was not there, and costs memory. The file behind it has no name and goes with the process.
 
@@ -35,20 +57,27 @@ def held_squares(
     ----------
     size : the largest side that the images will be seen at
     place : an existing folder, with room for N · s · s · 3 bytes
-    workers : threads that read and decode
 
     Raises
     ------
     ResourceError : the disk is full
     """
-    side = min(size, _longest_side(dataset, size))
+    side = min(size, _longest_side(dataset))
     with _nameless(place, len(dataset) * side * side * 3) as file:
-        squares = np.memmap(file, np.uint8, "r+", shape=(len(dataset), side, side, 3))  # type: ignore[call-overload]  # takes open files too
-        for chunk in read_chunks(dataset, side, (), workers):
-            for row, square in chunk.decoded.items():
-                squares[row] = square
-            progress("read", chunk.rows.stop, len(dataset))
-        yield squares
+        yield np.memmap(file, np.uint8, "r+", shape=(len(dataset), side, side, 3))  # type: ignore[call-overload]  # takes open files too
+
+
+def form_of(squares: Batch) -> Form:
+    """How images are held there."""
+    return Form(squares.shape[1])
+
+
+def fill_squares(squares: Batch, dataset: Dataset, *, workers: int = 2, progress: Progress = silent) -> None:
+    """Put every usable image into its place."""
+    for chunk in read_chunks(dataset, form_of(squares), workers=workers):
+        for row, square in chunk.decoded.items():
+            squares[row] = square
+        progress("read", chunk.rows.stop, len(dataset))
 
 
 @contextmanager
@@ -74,12 +103,8 @@ def _claim(file: IO[bytes], length: int) -> None:
     file.flush()
 
 
-def _longest_side(dataset: Dataset, size: int) -> int:
-    rows = np.flatnonzero(dataset.usable)
-    if not len(rows):
-        raise UsageError("expected images to learn from, got none that can be used")
-    sides = [1]
-    for row in spread(rows, TRIED):
-        image = read_image(dataset, int(row), size)
-        sides += [] if image is None else [max(image.pixels.shape[:2])]
-    return max(sides)
+def _longest_side(dataset: Dataset) -> int:
+    """Of the images that are looked at, as their headers say; 1 if there are none."""
+    found = (dataset.read(int(row)) for row in spread(np.flatnonzero(dataset.usable), TRIED))
+    sizes = (declared(data, dataset.limits) for data in found if not isinstance(data, Skipped))
+    return max((max(size) for size in sizes if size), default=1)

@@ -36,7 +36,7 @@ from assay.learn.scoring import features_of, score
 from assay.learn.student import Student, put
 from assay.learn.threads import one_thread_each
 
-METHOD = "9"
+METHOD = "10"
 """A part of a checkpoint's identity: another one wherever it would be learned on otherwise than it began."""
 
 PROBED = 12_000

@@ -11,7 +11,7 @@ from assay._types import PerImage, Probs, Progress, same_length, silent
 from assay.data.dataset import Dataset, Skipped
 from assay.data.growing import GrowingTable
 from assay.data.read import read_images
-from assay.embed.chunks import read_chunks
+from assay.embed.chunks import Form, read_chunks
 from assay.learn.model import Model
 from assay.predict.conformal import prediction_sets
 from assay.predict.runtime import Runtime, load_runtime
@@ -164,10 +164,8 @@ def predict_parts(
     ----------
     first : row to begin at
     """
-    chunks = read_chunks(
-        dataset, runtime.size, workers=workers, interpolation=runtime.interpolation, first=first
-    )
-    for chunk in chunks:
+    form = Form(runtime.size, runtime.interpolation)
+    for chunk in read_chunks(dataset, form, workers=workers, first=first):
         rows, decoded = chunk.rows, chunk.decoded
         probs = np.zeros((len(rows), len(runtime.labels)), dtype=np.float32)
         if decoded:

@@ -6,7 +6,7 @@ import numpy as np
 
 from assay._types import Progress, silent
 from assay.data.dataset import Dataset
-from assay.embed.chunks import Chunk, read_chunks
+from assay.embed.chunks import Chunk, Form, read_chunks
 from assay.predict.batch import Predictions
 from assay.predict.runtime import Runtime
 
@@ -21,11 +21,11 @@ def predict_together(
     workers : threads that read and decode
     """
     found = {name: _Saying(runtime, len(dataset)) for name, runtime in runtimes.items()}
-    forms = list(dict.fromkeys((runtime.size, runtime.interpolation) for runtime in runtimes.values()))
+    forms = list(dict.fromkeys(saying.form for saying in found.values()))
+    # Each in a pass of its own: how large a JPEG is decoded depends on the form, as when a model is alone.
     for number, form in enumerate(forms):
-        size, interpolation = form
         takers = [saying for saying in found.values() if saying.form == form]
-        for chunk in read_chunks(dataset, size, workers=workers, interpolation=interpolation):
+        for chunk in read_chunks(dataset, form, workers=workers):
             for saying in takers:
                 saying.add(chunk)
             progress("predict", number * len(dataset) + chunk.rows.stop, len(forms) * len(dataset))
@@ -37,7 +37,7 @@ class _Saying:
 
     def __init__(self, runtime: Runtime, n: int) -> None:
         self.runtime = runtime
-        self.form = (runtime.size, runtime.interpolation)
+        self.form = Form(runtime.size, runtime.interpolation)
         self.probs = np.zeros((n, len(runtime.labels)), dtype=np.float32)
         self.statuses = ["ok"] * n
 

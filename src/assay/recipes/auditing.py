@@ -76,7 +76,7 @@ def audit_dataset(
     run : ``run_digests``, if it is the data set of a run
     share : of the images that belong, how many may be called off topic
     """
-    dataset = dataset.as_seen(features.skipped, features.contents)
+    dataset = features.seen(dataset)
     subject = Subject(
         views=features.views,
         contents=features.contents,

@@ -138,9 +138,11 @@ def _write_labels(file: Path, names: Sequence[str], labels: Labels) -> None:
 
 
 def _histogram(result: RunResult, options: RunOptions) -> Model:
-    learn = result.dataset.given != UNKNOWN
-    model = train_histogram(result.dataset, learn, options.cache).model
-    return export(model, HistogramBackbone(), result.dataset, np.flatnonzero(learn))
+    dataset, simple = result.dataset, HistogramBackbone()
+    learn = dataset.given != UNKNOWN
+    features = embed_images(dataset, simple, options.cache, mirrored=False, workers=options.workers).views[0]
+    model = train_histogram(dataset, learn, features).model
+    return export(model, simple, dataset, np.flatnonzero(learn))
 
 
 def _noisy_only(result: RunResult, options: RunOptions) -> Model:

@@ -73,10 +73,12 @@ def dry_run(
     )
     n, mirrored = len(job.dataset), looks_twice(options.effort)
     views, each_s, decode_s = n * (2 if mirrored else 1), _embed_s(backbone), _decode_s(job, backbone)
-    # For the network, for the baseline, and to hold what is fine-tuned; never beside the network, which
-    # takes the cores that the threads decode on.
-    passes = 2 if options.effort == "fast" else 3
-    fast_s = passes * n * decode_s + views * each_s + max(views * LEARN_S_PER_VIEW, LEARN_S_AT_LEAST)
+    # Not beside the network, which takes the cores that the threads decode on.
+    fast_s = (
+        _passes(options, backbone.size) * n * decode_s
+        + views * each_s
+        + max(views * LEARN_S_PER_VIEW, LEARN_S_AT_LEAST)
+    )
     words, tuning_s = ("", 0.0) if options.effort == "fast" else _fine_tuning(job, fast_s)
     return DryRun(
         images=n,
@@ -93,6 +95,15 @@ def dry_run(
         cache_bytes=views * backbone.width * np.dtype(np.float16).itemsize,
         resumes=bool(record),
     )
+
+
+def _passes(options: RunOptions, size: int) -> int:
+    """Times that each image is decoded: twice where it is fine-tuned on larger than it is embedded."""
+    if options.effort == "fast":
+        return 1
+    from assay.recipes.schedule import chosen_effort
+
+    return 1 + (chosen_effort(options).largest > size)
 
 
 def _fine_tuning(job: Job, fast_s: float) -> tuple[str, float]:

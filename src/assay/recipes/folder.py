@@ -19,6 +19,7 @@ RESULTS = (
     "holdout.csv",
     "evaluation.json",
     "skipped.csv",
+    "remarks.csv",
     *(f"model/{name}" for name in PACKAGE),
 )
 """All that a run writes besides run.json."""

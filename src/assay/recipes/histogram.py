@@ -3,7 +3,6 @@
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,10 +11,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from assay._types import UNKNOWN, Labels, Mask, Matrix, Progress, silent
+from assay._types import UNKNOWN, Labels, Mask, Matrix, Probs, Rows
 from assay.data.dataset import Dataset
 from assay.embed.histogram import HistogramBackbone
-from assay.embed.images import embed_images
 from assay.learn.layers import Layers
 from assay.learn.linear import check_two_classes, fit_logistic, logistic_layers
 from assay.learn.model import Model
@@ -30,29 +28,27 @@ GRID = {"logisticregression__C": [0.01, 0.1, 1.0, 10.0, 100.0]}
 
 @dataclass(frozen=True)
 class Baseline:
-    """The trained baseline and the features that it was trained on."""
+    """The trained baseline and the features of all images."""
 
     model: Model
     features: Matrix
 
+    def says(self, rows: Rows) -> Probs:
+        """P(class) of the images at ``rows``."""
+        return self.model.probabilities(self.features[rows])
 
-def train_histogram(
-    dataset: Dataset,
-    learn: Mask,
-    cache: Path,
-    *,
-    workers: int = 2,
-    progress: Progress = silent,
-) -> Baseline:
-    """Fit on the given labels of the rows where ``learn``; the notebook let it see the holdout too."""
-    backbone = HistogramBackbone()
-    features = embed_images(
-        dataset, backbone, cache, mirrored=False, workers=workers, progress=progress
-    ).views[0]
+
+def train_histogram(dataset: Dataset, learn: Mask, features: Matrix) -> Baseline:
+    """Fit on the given labels of the rows where ``learn``; the notebook let it see the holdout too.
+
+    Parameters
+    ----------
+    features : (N, 15), by a ``HistogramBackbone``
+    """
     rows = np.flatnonzero(learn & (dataset.given != UNKNOWN))
     head = fit_logistic(features[rows], dataset.given[rows], len(dataset.classes))
     facts = {"recipe": "histogram", "rows": len(rows)}
-    return Baseline(_model(dataset, backbone, head, facts), features)
+    return Baseline(_model(dataset, HistogramBackbone(), head, facts), features)
 
 
 def histogram(task: Task) -> Trained:

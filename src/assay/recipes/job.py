@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from assay._errors import OtherRunError
-from assay._types import UNKNOWN, Backbone, Progress, Say
+from assay._types import UNKNOWN, Backbone, Batch, Progress, Say
 from assay.data.dataset import Dataset
 from assay.data.images import remarks_on
 from assay.data.split import Split
 from assay.embed.backbone import load_backbone
-from assay.embed.images import Features, embed_images
+from assay.embed.images import Features
 from assay.learn.model import Model
 from assay.learn.package import package_bytes
 from assay.measure import Cost, Evaluation, Stopwatch, peak_memory_bytes
@@ -30,7 +30,8 @@ from assay.recipes.folder import RunFolder
 from assay.recipes.histogram import Baseline, train_histogram
 from assay.recipes.measuring import held_out, validated
 from assay.recipes.mirrors import mirrors_for
-from assay.recipes.options import RunOptions, looks_twice
+from assay.recipes.one_pass import embed_all, room_to_learn
+from assay.recipes.options import RunOptions
 from assay.recipes.outputs import write_outputs
 from assay.recipes.record import (
     CHANGED_FILES,
@@ -113,45 +114,38 @@ def _learn(job: Job, record: dict[str, Any]) -> _Found:
             options.backbone, options.cache, size=options.size, weights=options.weights, dtype=options.dtype
         )
     _start(job, record, backbone_facts(backbone), replacing=replacing)
-    features = _embed(job, backbone)
-    contents = contents_digest(features.contents)
-    job.check_contents(record, contents)
-    record["data"]["contents"] = contents
-    if options.figures_from is not None:
-        # Asked again, and before anything is learned: only now the bytes of the images are known.
-        partial_run(options.figures_from, job.settings, record["data"])
-    record["features_computed"] = record.get("features_computed", 0) + features.computed
-    if not replacing:
-        job.keep(record)
-    dataset = job.dataset.as_seen(features.skipped, features.contents)
-    with watch.stage("seal"):
-        sealed = close_seal(dataset, job.split, features, options, mirrors_for(dataset, backbone, options))
-    if replacing:
-        job.folder.clear()
-        job.keep(record)
-    with watch.stage("learn"):
-        learned = learn(sealed.data, progress=job.progress)
-    learned, backbone = _refined(job, record, dataset, sealed, learned, backbone)
+    with room_to_learn(job.dataset, options, job.folder.path) as squares:
+        with watch.stage("embed"):
+            features = embed_all(job.dataset, backbone, options, squares, job.progress)
+        for line in remarks_on(features.flags):
+            job.say(f"{line} (remarks.csv)")
+        _check_images(job, record, features)
+        if not replacing:
+            job.keep(record)
+        dataset = features.seen(job.dataset)
+        with watch.stage("seal"):
+            mirrors = mirrors_for(dataset, backbone, options)
+            sealed = close_seal(dataset, job.split, features, options, mirrors)
+        if replacing:
+            job.folder.clear()
+            job.keep(record)
+        with watch.stage("learn"):
+            learned = learn(sealed.data, progress=job.progress)
+        learned, backbone = _refined(job, record, dataset, sealed, learned, backbone, squares)
     with watch.stage("baseline"):
-        fit = sealed.data.fold_of != UNKNOWN
-        baseline = train_histogram(dataset, fit, options.cache, workers=options.workers)
+        baseline = train_histogram(dataset, sealed.data.fold_of != UNKNOWN, features.beside[0])
     return _Found(dataset, backbone, sealed, learned, baseline)
 
 
-def _embed(job: Job, backbone: Backbone) -> Features:
-    options = job.options
-    with job.watch.stage("embed"):
-        features = embed_images(
-            job.dataset,
-            backbone,
-            options.cache,
-            mirrored=looks_twice(options.effort),
-            workers=options.workers,
-            progress=job.progress,
-        )
-    for line in remarks_on(features.flags):
-        job.say(line)
-    return features
+def _check_images(job: Job, record: dict[str, Any], features: Features) -> None:
+    """OtherRunError if they have other bytes than those that the run, or that of its figures, began with."""
+    contents = contents_digest(features.contents)
+    job.check_contents(record, contents)
+    record["data"]["contents"] = contents
+    if job.options.figures_from is not None:
+        # Asked again, and before anything is learned: only now the bytes of the images are known.
+        partial_run(job.options.figures_from, job.settings, record["data"])
+    record["features_computed"] = record.get("features_computed", 0) + features.computed
 
 
 def _refined(
@@ -161,16 +155,17 @@ def _refined(
     sealed: Sealed,
     learned: Learned,
     backbone: Backbone,
+    squares: Batch | None,
 ) -> tuple[Learned, Backbone]:
     """What the effort makes of what ``fast`` found, or that itself."""
-    if job.options.effort == "fast":
+    if squares is None:
         return _exactly(job, dataset, learned, backbone), backbone
     from assay.recipes.refine_run import RunContext, refine_run  # with torch, which fast does without
 
     spent = sum(job.watch.seconds.values())
     context = RunContext(job.folder, job.options, job.say, job.progress, spent, job.keep)
     with job.watch.stage("fine-tune"):
-        refined = refine_run(context, record, dataset, sealed, learned)
+        refined = refine_run(context, record, dataset, squares, sealed, learned)
     if refined:
         return refined.learned, refined.backbone
     return _exactly(job, dataset, learned, backbone), backbone

@@ -69,7 +69,7 @@ def held_out(
         if not len(rows):
             continue
         truth = dataset.trusted[rows]
-        simple = baseline.model.probabilities(baseline.features[rows])
+        simple = baseline.says(rows)
         ours = learned.says(rows)
         found[f"histogram{suffix}"] = evaluate(truth, simple, names, source="holdout", skipped=n_skipped)
         found[f"assay{suffix}"] = evaluate(

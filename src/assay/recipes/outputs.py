@@ -10,6 +10,7 @@ import numpy as np
 from assay._errors import DataError
 from assay._types import UNKNOWN, Labels, Probs
 from assay.data.dataset import Dataset
+from assay.data.images import WORDS
 from assay.data.write import write_json
 from assay.data.write_rows import write_rows
 from assay.estimate import describe
@@ -31,6 +32,8 @@ WATCHED = "watched"
 
 SKIPPED_COLUMNS = ("name", "reason", "detail")
 
+REMARK_COLUMNS = ("name", "remark", "meaning")
+
 HOLDOUT_COLUMNS = ("name", "trusted", "predicted", "confidence", "reason")
 
 COPY = "copy"
@@ -38,7 +41,7 @@ COPY = "copy"
 
 
 def write_outputs(result: RunResult, holdout: Labels) -> None:
-    """Write noise.json, labels.csv, holdout.csv, skipped.csv and evaluation.json.
+    """Write noise.json, labels.csv, holdout.csv, skipped.csv, remarks.csv and evaluation.json.
 
     Parameters
     ----------
@@ -59,6 +62,7 @@ def write_outputs(result: RunResult, holdout: Labels) -> None:
         folder / "holdout.csv", HOLDOUT_COLUMNS, holdout_columns(dataset, says, holdout, result.left_out)
     )
     write_rows(folder / "skipped.csv", SKIPPED_COLUMNS, skipped_columns(dataset))
+    write_rows(folder / "remarks.csv", REMARK_COLUMNS, remark_columns(dataset))
     write_json(folder / "evaluation.json", {**_evaluation(result), "held_out": len(holdout)})
 
 
@@ -153,6 +157,12 @@ def skipped_columns(dataset: Dataset) -> list[list[str]]:
         [why.reason for _, why in skipped],
         [why.detail for _, why in skipped],
     ]
+
+
+def remark_columns(dataset: Dataset) -> list[list[str]]:
+    """The columns of remarks.csv, in input order: a row a remark."""
+    found = [(dataset.names[row], flag) for row, flags in sorted(dataset.remarks.items()) for flag in flags]
+    return [[name for name, _ in found], [flag for _, flag in found], [WORDS[flag] for _, flag in found]]
 
 
 def fixed_figures(fixed: FixedLabels) -> dict[str, Any]:

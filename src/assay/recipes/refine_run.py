@@ -15,7 +15,6 @@ from assay._types import Batch, Progress, Say
 from assay.data.dataset import Dataset
 from assay.data.squares import read_squares
 from assay.embed.backbone import TimmBackbone, load_backbone
-from assay.embed.squares import held_squares
 from assay.learn.checkpoint import is_of
 from assay.learn.finetune import METHOD, SETTLED, Phase
 from assay.learn.loop import Tuning
@@ -92,7 +91,12 @@ def _load(name: str, role: str, options: RunOptions) -> Backbones:
 
 
 def refine_run(
-    context: RunContext, record: dict[str, Any], dataset: Dataset, sealed: Sealed, learned: Learned
+    context: RunContext,
+    record: dict[str, Any],
+    dataset: Dataset,
+    squares: Batch,
+    sealed: Sealed,
+    learned: Learned,
 ) -> Refined | None:
     """Fine-tune as the run's effort says; None if the time is up before one epoch could end.
 
@@ -102,40 +106,35 @@ def refine_run(
     Parameters
     ----------
     record : run.json, in which the schedules are kept: a resumed run keeps to them
+    squares : of all images, see ``embed.squares``
     """
-    begun, options, effort = perf_counter(), context.options, chosen_effort(context.options)
+    begun, options = perf_counter(), context.options
     networks = load_networks(options)
     aside = set_aside(sealed.data, sealed.copies)
     folder = context.folder.checkpoints
     folder.mkdir(exist_ok=True)
-    largest = max(phase.size for phase in effort.phases)
     see = partial(read_squares, dataset, workers=options.workers)
-    with held_squares(
-        dataset, largest, folder, workers=options.workers, progress=context.progress
-    ) as squares:
-        tuning = tuning_for(len(aside.learn))
-        if not _is_planned(record, networks):
-            classes = len(dataset.classes)
-            paced = {network.role: paces(network.backbones, squares, classes, tuning) for network in networks}
-            left = time_left(options, context.spent_s + perf_counter() - begun)
-            counts = _image_counts(dataset, aside, learned)
-            record["fine_tuning"] = _planned(context, networks, paced, left, counts)
-            context.keep(record)
-        refined: Refined | None = None
-        for network in networks:
-            phases = Schedule.from_json(record["fine_tuning"][network.role]["stages"])
-            if not phases:
-                continue
-            kept = folder / f"{network.role}.safetensors"
-            identity = _identity(record, network.backbones, tuning)
-            if kept.is_file() and not is_of(kept, identity):
-                context.say(f"warning: {kept.name} was kept by another way to learn: fine-tuning begins anew")
-            plan = TuningPlan(phases, network.backbones, kept, identity, tuning)
-            before = refined.learned if refined else learned
-            told = partial(context.told, record)
-            refined = refine(
-                sealed.data, before, squares, see, aside, plan, say=told, progress=context.progress
-            )
+    tuning = tuning_for(len(aside.learn))
+    if not _is_planned(record, networks):
+        classes = len(dataset.classes)
+        paced = {network.role: paces(network.backbones, squares, classes, tuning) for network in networks}
+        left = time_left(options, context.spent_s + perf_counter() - begun)
+        counts = _image_counts(dataset, aside, learned)
+        record["fine_tuning"] = _planned(context, networks, paced, left, counts)
+        context.keep(record)
+    refined: Refined | None = None
+    for network in networks:
+        phases = Schedule.from_json(record["fine_tuning"][network.role]["stages"])
+        if not phases:
+            continue
+        kept = folder / f"{network.role}.safetensors"
+        identity = _identity(record, network.backbones, tuning)
+        if kept.is_file() and not is_of(kept, identity):
+            context.say(f"warning: {kept.name} was kept by another way to learn: fine-tuning begins anew")
+        plan = TuningPlan(phases, network.backbones, kept, identity, tuning)
+        before = refined.learned if refined else learned
+        told = partial(context.told, record)
+        refined = refine(sealed.data, before, squares, see, aside, plan, say=told, progress=context.progress)
     if refined:
         context.say(beside_before(learned, refined.learned, aside.watched, sealed.data.trusted))
     return refined

@@ -28,6 +28,11 @@ class Effort:
     phases: tuple[Phase, ...]
     """For ``MANY`` images or more."""
 
+    @property
+    def largest(self) -> int:
+        """Side in pixels of the largest images that are learned from."""
+        return max(phase.size for phase in self.phases)
+
     def at(self, size: int | None) -> "Effort":
         """The same with images that end at ``size`` pixels, as many epochs in all; None leaves them be."""
         if size is None:

@@ -67,7 +67,7 @@ def stored_features(
             f"expected the images that {run.folder} was made from, got files that were changed since; "
             "name the place of the former, or run again"
         )
-    return dataset.as_seen(features.skipped, features.contents), features
+    return features.seen(dataset), features
 
 
 def _missing(cache: Path, what: str) -> UsageError:

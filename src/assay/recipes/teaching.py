@@ -85,7 +85,7 @@ def prepare_lesson(task: Task, backbone: Backbone) -> Lesson:
             workers=task.options.workers,
             progress=task.progress,
         )
-    dataset = task.dataset.as_seen(features.skipped, features.contents)
+    dataset = features.seen(task.dataset)
     learnable = dataset.usable & ~task.held
     return Lesson(
         task=replace(task, dataset=dataset),

@@ -1,0 +1,60 @@
+"""A run's one pass over its images: they are decoded once for all that is made of them."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from assay._types import Backbone, Batch, Progress
+from assay.data.dataset import Dataset
+from assay.embed.histogram import HistogramBackbone
+from assay.embed.images import Features, embed_images
+from assay.embed.squares import fill_squares, room_for_squares
+from assay.recipes.options import RunOptions, looks_twice
+
+
+@contextmanager
+def room_to_learn(dataset: Dataset, options: RunOptions, place: Path) -> Iterator[Batch | None]:
+    """Squares to be filled with the images that fine-tuning learns from; None at effort ``fast``.
+
+    Parameters
+    ----------
+    place : an existing folder
+
+    Raises
+    ------
+    ResourceError : the disk is full
+    """
+    if options.effort == "fast":
+        yield None
+        return
+    from assay.recipes.schedule import chosen_effort  # with torch, which fast does without
+
+    with room_for_squares(dataset, chosen_effort(options).largest, place) as squares:
+        yield squares
+
+
+def embed_all(
+    dataset: Dataset, backbone: Backbone, options: RunOptions, squares: Batch | None, progress: Progress
+) -> Features:
+    """Features of all images, the baseline's among them, and ``squares`` filled.
+
+    Where fine-tuning sees images larger than ``backbone`` does, they are decoded a second time.
+
+    Raises
+    ------
+    AssayError : as ``embed_images``
+    """
+    in_passing = squares is not None and squares.shape[1] <= backbone.size
+    features = embed_images(
+        dataset,
+        backbone,
+        options.cache,
+        mirrored=looks_twice(options.effort),
+        beside=[HistogramBackbone()],
+        squares=squares if in_passing else None,
+        workers=options.workers,
+        progress=progress,
+    )
+    if squares is not None and not in_passing:
+        fill_squares(squares, features.seen(dataset), workers=options.workers, progress=progress)
+    return features
