@@ -43,7 +43,7 @@ from assay.data.split import seal_holdout
 from assay.data.squares import Squares
 from assay.embed.backbone import load_backbone
 from assay.embed.images import embed_images
-from assay.embed.squares import held_squares
+from assay.embed.squares import fill_squares, room_for_squares
 from assay.estimate import estimate_noise
 from assay.fix.calibrate import calibrate
 from assay.fix.crossfit import CrossFit, Evidence, cross_fit
@@ -349,8 +349,8 @@ def seen_in(squares: Batch) -> See:
 def squares_of(asked: argparse.Namespace, scratch: Path) -> Iterator[Batch]:
     """All images as they are learned from."""
     dataset = read_dataset(asked.data / "images.zip", ReadOptions())
-    largest = max(phase.size for phase in EFFORTS[EFFORT].phases)
-    with held_squares(dataset, largest, scratch) as squares:
+    with room_for_squares(dataset, EFFORTS[EFFORT].largest, scratch) as squares:
+        fill_squares(squares, dataset)
         yield squares
 
 

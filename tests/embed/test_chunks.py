@@ -1,5 +1,6 @@
 import hashlib
 import time
+from contextlib import contextmanager
 from dataclasses import replace
 from io import BytesIO
 
@@ -10,11 +11,13 @@ from PIL import Image
 from small_datasets import InMemory, dataset_of, drawn
 
 from assay.data.dataset import Skipped
+from assay.data.decoders import decoders
+from assay.data.forms import Form
 from assay.data.images import FLAGS, decode
 from assay.data.resize import to_square
 from assay.embed import chunks
 from assay.embed.cache import FeatureStore
-from assay.embed.chunks import Form, Known, bits, read_chunks, words
+from assay.embed.chunks import Known, bits, read_chunks, words
 
 SIZE = 8
 FORM = Form(SIZE)
@@ -50,7 +53,7 @@ def test_chunks_cover_all_images_in_order(workers):
     """Every image is in one chunk, in order, whatever the number of threads."""
     files = drawn(10, height=SIZE, width=SIZE)
     found = list(read_chunks(dataset_of(files), FORM, workers=workers))
-    squares = {row: square for chunk in found for row, square in chunk.decoded.items()}
+    squares = {row: square for chunk in found for row, square in chunk.squares(FORM).items()}
     assert [chunk.rows for chunk in found] == [range(4), range(4, 8), range(8, 10)]
     assert list(squares) == list(range(10))
     for row, file in enumerate(files):
@@ -74,7 +77,7 @@ def test_what_cannot_be_used_is_skipped_with_its_reason():
         2: "not_an_image",
     }
     assert chunk.contents == {2: hashlib.sha256(broken).digest(), 3: hashlib.sha256(good).digest()}
-    assert list(chunk.decoded) == [3]
+    assert list(chunk.squares(FORM)) == [3]
 
 
 def test_an_image_known_to_be_unusable_is_not_read():
@@ -89,7 +92,7 @@ def test_stored_images_are_not_decoded(store):
     files = drawn(4)
     keep(store, *files, flags=0b101)
     (chunk,) = read_chunks(dataset_of(files), FORM, known=stored_in(store))
-    assert chunk.decoded == {}
+    assert chunk.squares(FORM) == {}
     assert chunk.contents == {row: hashlib.sha256(file).digest() for row, file in enumerate(files)}
     assert chunk.flags == dict.fromkeys(range(4), (FLAGS[0], FLAGS[2]))
 
@@ -99,7 +102,7 @@ def test_a_broken_image_among_stored_ones_does_not_wake_its_chunk(store):
     files = [*drawn(3), b"no image at all"]
     keep(store, *files[:3])
     (chunk,) = read_chunks(dataset_of(files), FORM, known=stored_in(store))
-    assert chunk.decoded == {}
+    assert chunk.squares(FORM) == {}
     assert list(chunk.skipped) == [3]
 
 
@@ -110,9 +113,9 @@ def test_a_chunk_is_decoded_whole_or_not_at_all(store, missing):
     keep(store, *(file for row, file in enumerate(files) if row != missing))
     first, second = read_chunks(dataset_of(files), FORM, known=stored_in(store))
     (unknown,) = read_chunks(dataset_of(files[:4]), FORM)
-    assert first.decoded.keys() == unknown.decoded.keys() == set(range(4))
-    assert all(np.array_equal(first.decoded[row], unknown.decoded[row]) for row in range(4))
-    assert second.decoded == {}
+    assert first.squares(FORM).keys() == unknown.squares(FORM).keys() == set(range(4))
+    assert all(np.array_equal(first.squares(FORM)[row], unknown.squares(FORM)[row]) for row in range(4))
+    assert second.squares(FORM) == {}
 
 
 def test_an_image_that_is_gone_when_it_is_needed_again_is_skipped(store):
@@ -129,7 +132,11 @@ def test_an_image_that_is_gone_when_it_is_needed_again_is_skipped(store):
 
     dataset = replace(dataset_of(files), source=Vanishing())
     (chunk,) = read_chunks(dataset, FORM, known=stored_in(store))
-    assert (list(chunk.skipped), list(chunk.decoded), list(chunk.contents)) == ([0], [1, 2, 3], [1, 2, 3])
+    assert (list(chunk.skipped), list(chunk.squares(FORM)), list(chunk.contents)) == (
+        [0],
+        [1, 2, 3],
+        [1, 2, 3],
+    )
 
 
 def test_reading_stays_a_few_chunks_ahead():
@@ -173,7 +180,7 @@ def test_a_large_photo_is_a_small_square():
     """Squares have the size that was asked for, whatever the picture's shape."""
     photo = saved(Image.effect_noise((640, 360), 64).convert("RGB"), "JPEG")
     (chunk,) = read_chunks(dataset_of([photo]), FORM)
-    assert chunk.decoded[0].shape == (SIZE, SIZE, 3)
+    assert chunk.squares(FORM)[0].shape == (SIZE, SIZE, 3)
 
 
 def test_several_forms_are_made_of_one_decoding():
@@ -183,8 +190,31 @@ def test_several_forms_are_made_of_one_decoding():
     (chunk,) = read_chunks(dataset_of([photo, drawn(1)[0]]), *forms)
     for row, file in enumerate((photo, drawn(1)[0])):
         pixels = decode(file, at_least=32).pixels
-        for place, form in enumerate(forms):
-            assert np.array_equal(chunk.seen_as(place)[row], to_square(pixels, *form))
+        for form in forms:
+            assert np.array_equal(chunk.squares(form)[row], to_square(pixels, *form))
+
+
+def test_many_images_are_decoded_by_processes(monkeypatch):
+    """What they find is what a thread finds; a few images are not worth a process."""
+    files = [*drawn(6), b"no image at all"]
+    (few, more), asked = read_chunks(dataset_of(files), FORM), []
+
+    @contextmanager
+    def noted(number):
+        asked.append(number)
+        with decoders(number) as make:
+            yield make
+
+    monkeypatch.setattr(chunks, "decoders", noted)
+    monkeypatch.setattr(chunks, "FEW", 6)
+    found = list(read_chunks(dataset_of(files), FORM, workers=2))
+    list(read_chunks(dataset_of(files[:6]), FORM))
+    assert asked == [2]
+    for one, other in zip(found, (few, more), strict=True):
+        assert one.skipped == other.skipped
+        assert all(
+            np.array_equal(one.squares(FORM)[row], square) for row, square in other.squares(FORM).items()
+        )
 
 
 def test_remarks_survive_as_bits(store):
@@ -208,6 +238,6 @@ def test_what_was_stored_of_a_cut_image_is_for_those_who_accept_it(store):
     (lenient,) = read_chunks(replace(dataset, accept_truncated=True), FORM, known=stored_in(store))
     (anew,) = read_chunks(replace(dataset, accept_truncated=True), FORM)
     assert strict.skipped[0].reason == "truncated"
-    assert (lenient.skipped, lenient.decoded) == ({}, {})
+    assert (lenient.skipped, lenient.squares(FORM)) == ({}, {})
     assert lenient.flags == anew.flags == {0: ("truncated",)}
-    assert anew.decoded[0].shape == (SIZE, SIZE, 3)
+    assert anew.squares(FORM)[0].shape == (SIZE, SIZE, 3)

@@ -2,6 +2,7 @@
 
 import errno
 import os
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -10,7 +11,14 @@ from small_datasets import dataset_of, noise
 
 from assay._errors import ResourceError
 from assay.data.resize import to_square
-from assay.embed.squares import held_squares, room_for_squares
+from assay.embed.squares import fill_squares, room_for_squares
+
+
+@contextmanager
+def held_squares(dataset, size, place, **how):
+    with room_for_squares(dataset, size, place) as squares:
+        fill_squares(squares, dataset, **how)
+        yield squares
 
 
 def test_squares_are_what_a_network_would_see(tmp_path):
@@ -53,10 +61,10 @@ def test_a_full_disk_is_known_before_the_work(tmp_path, monkeypatch):
         pass
 
 
-def test_the_side_is_read_from_headers(tmp_path):
-    """Nothing is decoded for it: a cut image counts as large as it would be, no image counts as nothing."""
-    cut = saved(noise(0, 30, 90))[:2000]
-    for files, side in ([cut], 64), ([cut, saved(noise(1, 9, 9))], 64), ([b"x"], 1), ([], 1):
+def test_the_side_is_that_of_the_largest_image_that_can_be_used(tmp_path):
+    """One that is cut would have all be held enlarged; where there is none, squares have one pixel."""
+    cut, small = saved(noise(0, 30, 90))[:2000], saved(noise(1, 9, 9))
+    for files, side in ([cut, small], 9), ([small, saved(noise(2, 12, 70))], 64), ([b"x"], 1), ([], 1):
         with room_for_squares(dataset_of(files), 64, tmp_path) as squares:
             assert squares.shape == (len(files), side, side, 3)
             assert not squares.any()

@@ -6,11 +6,16 @@ import pytest
 from small_compare import GOOD, KNOWN
 from small_runs import write_labels
 
-from assay._errors import BusyError, OtherRunError
+from assay._errors import BusyError, OtherRunError, UsageError
 from assay.recipes.compare import compare
 from assay.recipes.compare_folder import CompareFolder
 
 pytestmark = pytest.mark.slow
+
+
+def times_of(folder):
+    """When each file was written."""
+    return {file: file.stat().st_mtime_ns for file in folder.rglob("[!.]*") if file.is_file()}
 
 
 def test_what_is_done_is_not_done_again(partly, compared):
@@ -23,7 +28,7 @@ def test_what_is_done_is_not_done_again(partly, compared):
 
 def test_a_finished_comparison_is_left_as_it_is(compared, own_comparison, small_data):
     """The command given again says so, opens no seal and writes nothing."""
-    before = {file: file.stat().st_mtime_ns for file in own_comparison.rglob("[!.]*") if file.is_file()}
+    before = times_of(own_comparison)
     said = []
     found = compare(small_data.images, own_comparison, compared.options, known=KNOWN, say=said.append)
     assert (found.computed, found.rows) == (False, compared.found.rows)
@@ -111,3 +116,14 @@ def test_overwrite_starts_anew(compared, own_comparison, small_data):
     assert found.rows[0]["facts"]["training"] != compared.rows()["model-2"]["facts"]["training"]
     # The run is another matter: assay was not asked for.
     assert (own_comparison / "run.json").exists()
+
+
+@pytest.mark.parametrize("role", ["backbone", "student", "teacher"])
+def test_overwriting_waits_for_what_can_be_refused(compared, own_comparison, small_data, role):
+    """A network that does not exist leaves the models as they were."""
+    told = replace(compared.options.run, effort="balanced", **{role: "no-such-network"})
+    asked = replace(compared.options, run=told)
+    before = times_of(own_comparison)
+    with pytest.raises(UsageError, match="no-such-network"):
+        compare(small_data.images, own_comparison, asked, known=KNOWN, overwrite=True)
+    assert times_of(own_comparison) == before

@@ -1,17 +1,23 @@
 """One pass over the images of a run."""
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from pictures import saved
 from small_datasets import dataset_of, noise
 
+from assay._types import silent
+from assay.data.forms import make_squares
 from assay.data.images import decode
 from assay.data.resize import to_square
 from assay.embed.histogram import HistogramBackbone
 from assay.embed.images import embed_images
 from assay.embed.tiny import TinyBackbone
-from assay.recipes.one_pass import embed_all, room_to_learn
+from assay.recipes.one_pass import embed_all, fill_rest, room_to_learn
 from assay.recipes.options import RunOptions
+from assay.recipes.run import run
 
 BROKEN = b"no image at all"
 
@@ -25,7 +31,9 @@ def passed(files, effort, place):
     dataset, options = dataset_of(files), RunOptions(effort=effort, cache=place / effort)
     with room_to_learn(dataset, options, place) as squares:
         dataset.source.reads.clear()
-        features = embed_all(dataset, TinyBackbone(), options, squares, lambda *_: None)
+        features = embed_all(dataset, TinyBackbone(), options, squares, silent)
+        if squares is not None:
+            fill_rest(squares, features.seen(dataset), TinyBackbone(), options, silent)
         return dataset, features, None if squares is None else squares.copy()
 
 
@@ -51,3 +59,17 @@ def test_squares_to_learn_from_are_read_in_passing(tmp_path, side, reads):
     assert not squares[5].any()
     for row in range(5):
         assert np.array_equal(squares[row], to_square(decode(files[row]).pixels, side))
+
+
+def test_a_run_decodes_each_image_once(small_data, options, tmp_path, monkeypatch):
+    """The baseline sees them while the network does."""
+    made = []
+
+    def noted(data, asked):
+        made.append(data)
+        return make_squares(data, asked)
+
+    monkeypatch.setattr("assay.embed.chunks.make_squares", noted)
+    result = run(small_data.images, tmp_path / "out", replace(options, cache=tmp_path / "cache"))
+    assert len(made) == len(result.dataset) == 240
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["features_computed"] == 240

@@ -77,7 +77,7 @@ def test_an_unfinished_run_goes_on_to_the_same_bytes(finished, small_data, own_r
 
 def test_a_killed_run_has_kept_its_seconds(finished, small_data, tmp_path, monkeypatch):
     """Those of what was done before it was killed."""
-    monkeypatch.setattr("assay.recipes.job.learn", interrupted)
+    monkeypatch.setattr("assay.recipes.work.learn", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(small_data.images, tmp_path / "out", finished.options)
     assert record_of(tmp_path / "out")["seconds"]["embed"] > 0
@@ -227,13 +227,20 @@ def test_overwriting_spares_what_no_run_wrote(small_data, options, tmp_path):
     assert (tmp_path / "labels.csv").read_text() == "mine"
 
 
-def test_overwriting_waits_for_what_can_be_refused(finished, small_data, own_run):
-    """A backbone that does not exist leaves the old run as it was."""
+@pytest.mark.parametrize(
+    "slip",
+    [
+        {"backbone": "no-such-network"},
+        {"effort": "balanced", "student": "no-such-network"},
+        {"effort": "balanced", "teacher": "no-such-network"},
+    ],
+    ids=lambda slip: [*slip][-1],
+)
+def test_overwriting_waits_for_what_can_be_refused(finished, small_data, own_run, slip):
+    """A network that does not exist leaves the old run as it was."""
     before = bytes_of(own_run)
     with pytest.raises(Exception, match=r"no-such-network"):
-        ensure_run(
-            small_data.images, own_run, replace(finished.options, backbone="no-such-network"), overwrite=True
-        )
+        ensure_run(small_data.images, own_run, replace(finished.options, **slip), overwrite=True)
     assert bytes_of(own_run) == before
     assert record_of(own_run)["status"] == "done"
 
@@ -245,7 +252,7 @@ def test_overwriting_waits_until_the_images_were_looked_at(finished, small_data,
     def refusing(*_):
         raise LabelError("one picture, two labels")
 
-    monkeypatch.setattr("assay.recipes.job.close_seal", refusing)
+    monkeypatch.setattr("assay.recipes.work.close_seal", refusing)
     with pytest.raises(LabelError, match="two labels"):
         ensure_run(small_data.images, own_run, replace(finished.options, seed=7), overwrite=True)
     assert (bytes_of(own_run), record_of(own_run)) == (before, record)

@@ -97,7 +97,7 @@ def test_what_is_refused_after_learning_is_kept(asked, told, tmp_path, monkeypat
     images, options = asked
     options = replace(options, student_size=40, student=TODAY.student)
     with monkeypatch.context() as patch:
-        patch.setattr("assay.recipes.job.assemble_model", refusing)
+        patch.setattr("assay.recipes.work.assemble_model", refusing)
         with pytest.raises(UsageError, match="planted"):
             run(images, tmp_path / "out", options)
     said: list[str] = []

@@ -8,18 +8,20 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
-from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
 
 from assay.data.dataset import Dataset, Skipped
-from assay.data.images import FLAGS, decode, fits
+from assay.data.decoders import decoders
+from assay.data.forms import Asked, Form, Make, make_squares
+from assay.data.images import FLAGS, fits
 from assay.data.limits import USUAL
-from assay.data.resize import Square, to_square
+from assay.data.resize import Square
 
 CHUNK = 256
 """Images that are computed and stored together."""
@@ -27,14 +29,8 @@ CHUNK = 256
 AHEAD = 3
 """Chunks that may be decoded before the network needs them."""
 
-
-class Form(NamedTuple):
-    """What squares are made of images."""
-
-    size: int
-    """Their side in pixels."""
-    interpolation: str = "bicubic"
-    """A key of ``data.resize.FILTERS``."""
+FEW = 500
+"""Images for which no process is begun."""
 
 
 Known = Callable[[bytes], tuple[str, ...] | None]
@@ -66,16 +62,12 @@ class Chunk:
 
     rows: range
     images: tuple[Seen, ...]
+    forms: tuple[Form, ...]
 
     @property
     def contents(self) -> dict[int, bytes]:
         """Row -> sha256, where the image could be read."""
         return {row: image.content for row, image in self.each() if image.content is not None}
-
-    @property
-    def decoded(self) -> dict[int, Square]:
-        """Row -> square in the first form."""
-        return self.seen_as(0)
 
     @property
     def skipped(self) -> dict[int, Skipped]:
@@ -87,8 +79,9 @@ class Chunk:
         """Row -> remarks, where there are any."""
         return {row: image.flags for row, image in self.each() if image.flags}
 
-    def seen_as(self, place: int) -> dict[int, Square]:
-        """Row -> square in the form at this place."""
+    def squares(self, form: Form) -> dict[int, Square]:
+        """Row -> square, of those that are decoded."""
+        place = self.forms.index(form)
         return {row: image.squares[place] for row, image in self.each() if image.squares}
 
     def each(self) -> Iterator[tuple[int, Seen]]:
@@ -109,24 +102,26 @@ def read_chunks(
     ----------
     forms : the first decides how large a JPEG is decoded; the others are made from the same pixels
     known : which images need not be decoded
-    workers : threads
+    workers : threads, and processes that decode for them where there are more images than ``FEW``
     first : row to begin at
     """
-    see = partial(_see, dataset, forms)
-    pool = ThreadPoolExecutor(max(workers, 1), thread_name_prefix="decode")
+    asked = Asked(forms, dataset.limits, dataset.accept_truncated)
     every = range(len(dataset))
     parts = (every[start : start + CHUNK] for start in every[first::CHUNK])
-    try:
+    with ExitStack() as stack:
+        many = len(every[first:]) > FEW
+        make = stack.enter_context(decoders(workers)) if many else make_squares
+        see = partial(_see, dataset, asked, make)
+        pool = ThreadPoolExecutor(max(workers, 1), thread_name_prefix="decode")
+        # After Ctrl-C, or an error in the network, nobody needs the images that nobody has begun.
+        stack.callback(pool.shutdown, cancel_futures=True)
         tasks = ((rows, [pool.submit(see, row, known) for row in rows]) for rows in parts)
         waiting = deque(islice(tasks, AHEAD))
         while waiting:
             rows, futures = waiting.popleft()
-            chunk = Chunk(rows, tuple(future.result() for future in futures))
+            chunk = Chunk(rows, tuple(future.result() for future in futures), forms)
             waiting.extend(islice(tasks, 1))
             yield _completed(pool, chunk, see)
-    finally:
-        # After Ctrl-C, or an error in the network, nobody needs the images that nobody has begun.
-        pool.shutdown(cancel_futures=True)
 
 
 def _completed(pool: ThreadPoolExecutor, chunk: Chunk, see: Callable[..., Seen]) -> Chunk:
@@ -135,7 +130,7 @@ def _completed(pool: ThreadPoolExecutor, chunk: Chunk, see: Callable[..., Seen])
     A killed run may have stored a part of the chunk. It is computed whole all the same, in the very
     batches of an unbroken run, whose results in the last bits are the network's own affair.
     """
-    if not chunk.decoded:
+    if not any(image.squares for image in chunk.images):
         return chunk
     again = {
         row: pool.submit(see, row, nothing)
@@ -143,16 +138,16 @@ def _completed(pool: ThreadPoolExecutor, chunk: Chunk, see: Callable[..., Seen])
         if not image.squares and image.skipped is None
     }
     images = (again[row].result() if row in again else image for row, image in chunk.each())
-    return Chunk(chunk.rows, tuple(images))
+    return replace(chunk, images=tuple(images))
 
 
-def _see(dataset: Dataset, forms: Sequence[Form], row: int, known: Known) -> Seen:
+def _see(dataset: Dataset, asked: Asked, make: Make, row: int, known: Known) -> Seen:
     start = time.perf_counter()
-    seen = _look(dataset, forms, row, known)
+    seen = _look(dataset, asked, make, row, known)
     return replace(seen, seconds=time.perf_counter() - start)
 
 
-def _look(dataset: Dataset, forms: Sequence[Form], row: int, known: Known) -> Seen:
+def _look(dataset: Dataset, asked: Asked, make: Make, row: int, known: Known) -> Seen:
     data = dataset.read(row)
     if isinstance(data, Skipped):
         return Seen(skipped=data)
@@ -162,12 +157,8 @@ def _look(dataset: Dataset, forms: Sequence[Form], row: int, known: Known) -> Se
     # Another run may have accepted more: this one decodes the image, and says what is wrong with it.
     if flags is not None and _is_accepted(dataset, data, flags):
         return Seen(content, flags=flags)
-    image = decode(
-        data, at_least=forms[0].size, limits=dataset.limits, accept_truncated=dataset.accept_truncated
-    )
-    if isinstance(image, Skipped):
-        return Seen(content, skipped=image)
-    return Seen(content, squares=tuple(to_square(image.pixels, *form) for form in forms), flags=image.flags)
+    made = make(data, asked)
+    return Seen(content, made) if isinstance(made, Skipped) else Seen(content, None, made.squares, made.flags)
 
 
 def _is_accepted(dataset: Dataset, data: bytes, flags: Sequence[str]) -> bool:

@@ -8,6 +8,7 @@ the same features.
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,9 @@ from jaxtyping import Float
 from assay._errors import ResourceError
 from assay._types import Backbone, Batch, Matrix, Progress, silent
 from assay.data.dataset import Dataset, Skipped
+from assay.data.forms import Form
 from assay.embed.cache import FeatureStore, Snapshot, store_folder
-from assay.embed.chunks import Chunk, Form, bits, read_chunks, words
+from assay.embed.chunks import Chunk, bits, nothing, read_chunks, words
 from assay.embed.squares import form_of
 
 
@@ -34,7 +36,7 @@ class Features:
     flags: Mapping[int, tuple[str, ...]]
     """Remarks on images that were used."""
     computed: int
-    """Images that a network had to see: those that were not in the cache, and the rest of their chunks."""
+    """Images that the network had to see: those that were not in the cache, and the rest of their chunks."""
     seconds: Mapping[str, float] = field(default_factory=dict)
     """``decode`` (all threads together) and ``embed`` (the network, and storing its features)."""
     beside: tuple[Float[np.ndarray, "N _"], ...] = ()
@@ -63,7 +65,8 @@ def embed_images(
     cache : folder that may be shared by any number of runs at once
     mirrored : also embed each image's mirror, as a second view
     beside : others that see each image while it is decoded, as large as ``backbone`` has it decoded
-    squares : (N, s, s, 3), to be filled with the images likewise: every one is decoded then
+    squares : (N, s, s, 3), to be filled with the images likewise: every one is decoded then; of JPEGs they
+        are coarse if s is more than the backbone's size
     workers : threads that read and decode
 
     Raises
@@ -72,21 +75,20 @@ def embed_images(
     UsageError : the cache cannot be written to
     """
     views = list(_views(backbone, cache, mirrored, beside))
-    forms = [_form(one) for one in (backbone, *beside)] + ([] if squares is None else [form_of(squares)])
+    own = len(views) - len(beside)
+    forms = [_form(one) for one in (backbone, *beside)]
+    held = [] if squares is None else [form_of(squares)]
+    known = partial(_remarks, views) if squares is None else nothing
     found = _Found()
-
-    def known(content: bytes) -> tuple[str, ...] | None:
-        return None if squares is not None else _remarks(views, content)
-
-    for chunk in read_chunks(dataset, *forms, known=known, workers=workers):
+    for chunk in read_chunks(dataset, *forms, *held, known=known, workers=workers):
         start = time.perf_counter()
         computed = [view.compute(chunk) for view in views]
         if squares is not None:
-            for row, square in chunk.seen_as(len(forms) - 1).items():
+            for row, square in chunk.squares(form_of(squares)).items():
                 squares[row] = square
-        found.add(chunk, any(computed), time.perf_counter() - start)
+        found.add(chunk, any(computed[:own]), time.perf_counter() - start)
         progress("embed", chunk.rows.stop, len(dataset))
-    return found.features(views, n_beside=len(beside))
+    return found.features(views, own)
 
 
 def _form(backbone: Backbone) -> Form:
@@ -98,19 +100,17 @@ class _View:
     """One kind of features: what computes them, of which squares, and where they are stored."""
 
     backbone: Backbone
-    place: int
-    """Of its form."""
     mirrored: bool
     store: FeatureStore
     before: Snapshot
     """What was stored at the start."""
 
     def compute(self, chunk: Chunk) -> bool:
-        """Store the features of a chunk, unless they are stored already; whether they were not.
+        """Store the features of a chunk; False if they are stored already.
 
         A run that is killed between two views leaves the chunk in one of them; the other is computed.
         """
-        decoded, contents, flags = chunk.seen_as(self.place), chunk.contents, chunk.flags
+        decoded, contents, flags = chunk.squares(_form(self.backbone)), chunk.contents, chunk.flags
         keys = [contents[row] for row in decoded]
         if all(self.before.find(key) >= 0 for key in keys):
             return False
@@ -122,12 +122,12 @@ class _View:
 
 def _views(backbone: Backbone, cache: Path, mirrored: bool, beside: Sequence[Backbone]) -> Iterator[_View]:
     """Those of the images as they are come first, then the mirrors', then those beside."""
-    kinds = [(backbone, 0, False, "plain"), *([(backbone, 0, True, "mirror")] if mirrored else [])]
+    kinds = [(backbone, False, "plain"), *([(backbone, True, "mirror")] if mirrored else [])]
     # Kept with the backbone: how large it has a JPEG decoded changes what the others see.
-    kinds += [(one, place, False, one.digest[:24]) for place, one in enumerate(beside, start=1)]
-    for one, place, turned, name in kinds:
+    kinds += [(one, False, one.digest[:24]) for one in beside]
+    for one, turned, name in kinds:
         store = FeatureStore(store_folder(cache, backbone.digest, name), one.width)
-        yield _View(one, place, turned, store, store.snapshot())
+        yield _View(one, turned, store, store.snapshot())
 
 
 def _remarks(views: Sequence[_View], content: bytes) -> tuple[str, ...] | None:
@@ -151,13 +151,12 @@ class _Found:
         self.contents += [image.content for image in chunk.images]
         self.skipped |= chunk.skipped
         self.flags |= chunk.flags
-        self.computed += len(chunk.decoded) if computed else 0
+        self.computed += sum(bool(image.squares) for image in chunk.images) if computed else 0
         self.decode_s += sum(image.seconds for image in chunk.images)
         self.embed_s += embed_s
 
-    def features(self, views: Sequence[_View], n_beside: int) -> Features:
+    def features(self, views: Sequence[_View], own: int) -> Features:
         found = tuple(view.store.gather(self._rows(view.store)) for view in views)
-        own = len(found) - n_beside
         return Features(
             found[:own],
             tuple(self.contents),

@@ -16,9 +16,10 @@ import numpy as np
 from assay._errors import ResourceError
 from assay._types import Batch, Progress, silent
 from assay.data.dataset import Dataset, Skipped
+from assay.data.forms import Form
 from assay.data.images import declared
-from assay.data.squares import spread
-from assay.embed.chunks import Form, read_chunks
+from assay.data.squares import read_image, spread
+from assay.embed.chunks import read_chunks
 
 ZEROS = bytes(1 << 20)
 
@@ -27,28 +28,8 @@ TRIED = 256
 
 
 @contextmanager
-def held_squares(
-    dataset: Dataset, size: int, place: Path, *, workers: int = 2, progress: Progress = silent
-) -> Iterator[Batch]:
-    """(N, s, s, 3) uint8, as ``to_square`` makes them; zeros where skipped.
-
-    Parameters
-    ----------
-    size, place : as for ``room_for_squares``
-    workers : threads that read and decode
-
-    Raises
-    ------
-    ResourceError : the disk is full
-    """
-    with room_for_squares(dataset, size, place) as squares:
-        fill_squares(squares, dataset, workers=workers, progress=progress)
-        yield squares
-
-
-@contextmanager
 def room_for_squares(dataset: Dataset, size: int, place: Path) -> Iterator[Batch]:
-    """(N, s, s, 3) uint8 of zeros, to be filled.
+    """(N, s, s, 3) uint8, zeros until they are filled with what ``to_square`` makes; skipped images stay so.
 
     s is ``size``, or the longest side among the images if all are smaller: enlarging holds nothing that
     was not there, and costs memory. The file behind it has no name and goes with the process.
@@ -62,7 +43,7 @@ def room_for_squares(dataset: Dataset, size: int, place: Path) -> Iterator[Batch
     ------
     ResourceError : the disk is full
     """
-    side = min(size, _longest_side(dataset))
+    side = min(size, _longest_side(dataset, size))
     with _nameless(place, len(dataset) * side * side * 3) as file:
         yield np.memmap(file, np.uint8, "r+", shape=(len(dataset), side, side, 3))  # type: ignore[call-overload]  # takes open files too
 
@@ -74,8 +55,9 @@ def form_of(squares: Batch) -> Form:
 
 def fill_squares(squares: Batch, dataset: Dataset, *, workers: int = 2, progress: Progress = silent) -> None:
     """Put every usable image into its place."""
-    for chunk in read_chunks(dataset, form_of(squares), workers=workers):
-        for row, square in chunk.decoded.items():
+    form = form_of(squares)
+    for chunk in read_chunks(dataset, form, workers=workers):
+        for row, square in chunk.squares(form).items():
             squares[row] = square
         progress("read", chunk.rows.stop, len(dataset))
 
@@ -103,8 +85,14 @@ def _claim(file: IO[bytes], length: int) -> None:
     file.flush()
 
 
-def _longest_side(dataset: Dataset) -> int:
-    """Of the images that are looked at, as their headers say; 1 if there are none."""
-    found = (dataset.read(int(row)) for row in spread(np.flatnonzero(dataset.usable), TRIED))
-    sizes = (declared(data, dataset.limits) for data in found if not isinstance(data, Skipped))
-    return max((max(size) for size in sizes if size), default=1)
+def _longest_side(dataset: Dataset, size: int) -> int:
+    """Of the images that are looked at: the longest that a header declares, if that image can be used."""
+    declared_of = {}
+    for row in spread(np.flatnonzero(dataset.usable), TRIED).tolist():
+        data = dataset.read(row)
+        found = None if isinstance(data, Skipped) else declared(data, dataset.limits)
+        declared_of[row] = max(found) if found else 0
+    for row in sorted(declared_of, key=lambda row: -declared_of[row]):
+        if read_image(dataset, row, size) is not None:
+            return declared_of[row]
+    return 1

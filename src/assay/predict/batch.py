@@ -9,9 +9,10 @@ import numpy as np
 
 from assay._types import PerImage, Probs, Progress, same_length, silent
 from assay.data.dataset import Dataset, Skipped
+from assay.data.forms import Form
 from assay.data.growing import GrowingTable
 from assay.data.read import read_images
-from assay.embed.chunks import Form, read_chunks
+from assay.embed.chunks import read_chunks
 from assay.learn.model import Model
 from assay.predict.conformal import prediction_sets
 from assay.predict.runtime import Runtime, load_runtime
@@ -166,7 +167,7 @@ def predict_parts(
     """
     form = Form(runtime.size, runtime.interpolation)
     for chunk in read_chunks(dataset, form, workers=workers, first=first):
-        rows, decoded = chunk.rows, chunk.decoded
+        rows, decoded = chunk.rows, chunk.squares(form)
         probs = np.zeros((len(rows), len(runtime.labels)), dtype=np.float32)
         if decoded:
             places = [row - rows.start for row in decoded]

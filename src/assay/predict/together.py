@@ -6,7 +6,8 @@ import numpy as np
 
 from assay._types import Progress, silent
 from assay.data.dataset import Dataset
-from assay.embed.chunks import Chunk, Form, read_chunks
+from assay.data.forms import Form
+from assay.embed.chunks import Chunk, read_chunks
 from assay.predict.batch import Predictions
 from assay.predict.runtime import Runtime
 
@@ -42,7 +43,7 @@ class _Saying:
         self.statuses = ["ok"] * n
 
     def add(self, chunk: Chunk) -> None:
-        decoded = chunk.decoded
+        decoded = chunk.squares(self.form)
         if decoded:
             self.probs[list(decoded)] = self.runtime.probabilities(np.stack(list(decoded.values())))
         for row, why in chunk.skipped.items():

@@ -155,7 +155,9 @@ class _Job:
     def start(self, record: dict[str, Any], overwrite: bool, command: Sequence[str]) -> dict[str, Any]:
         """Begin compare.json, or go on with it."""
         if overwrite and not record:
-            for name in {self.options.backbone, self.options.run.backbone} - {"tiny", None}:
+            run = self.options.run
+            named = {self.options.backbone, run.backbone, run.student, run.teacher}
+            for name in named - {"tiny", None}:
                 check_name(str(name))  # or all models that are there would be deleted for a slip of the pen
             self.folder.clear()
         if record and record["status"] == "running":

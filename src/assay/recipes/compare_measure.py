@@ -67,6 +67,7 @@ def rows_of(dataset: Dataset, rows: Int[np.ndarray, "R"]) -> Dataset:
         trusted=dataset.trusted[rows],
         skipped={i: dataset.skipped[row] for i, row in enumerate(chosen) if row in dataset.skipped},
         decided={i: dataset.decided[row] for i, row in enumerate(chosen) if row in dataset.decided},
+        remarks={i: dataset.remarks[row] for i, row in enumerate(chosen) if row in dataset.remarks},
         contents=[dataset.contents[row] for row in chosen] if dataset.contents else (),
     )
 

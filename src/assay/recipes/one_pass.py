@@ -36,25 +36,32 @@ def room_to_learn(dataset: Dataset, options: RunOptions, place: Path) -> Iterato
 def embed_all(
     dataset: Dataset, backbone: Backbone, options: RunOptions, squares: Batch | None, progress: Progress
 ) -> Features:
-    """Features of all images, the baseline's among them, and ``squares`` filled.
-
-    Where fine-tuning sees images larger than ``backbone`` does, they are decoded a second time.
+    """Features of all images, the baseline's beside them; ``squares`` are filled if they can be in passing.
 
     Raises
     ------
     AssayError : as ``embed_images``
     """
-    in_passing = squares is not None and squares.shape[1] <= backbone.size
-    features = embed_images(
+    return embed_images(
         dataset,
         backbone,
         options.cache,
         mirrored=looks_twice(options.effort),
         beside=[HistogramBackbone()],
-        squares=squares if in_passing else None,
+        squares=squares if squares is not None and _in_passing(squares, backbone) else None,
         workers=options.workers,
         progress=progress,
     )
-    if squares is not None and not in_passing:
-        fill_squares(squares, features.seen(dataset), workers=options.workers, progress=progress)
-    return features
+
+
+def fill_rest(
+    squares: Batch, dataset: Dataset, backbone: Backbone, options: RunOptions, progress: Progress
+) -> None:
+    """Fill them in a pass of its own, if they were not in passing."""
+    if not _in_passing(squares, backbone):
+        fill_squares(squares, dataset, workers=options.workers, progress=progress)
+
+
+def _in_passing(squares: Batch, backbone: Backbone) -> bool:
+    """Whether images that are decoded for ``backbone`` are large enough."""
+    return bool(squares.shape[1] <= backbone.size)

@@ -97,6 +97,7 @@ def refine_run(
     squares: Batch,
     sealed: Sealed,
     learned: Learned,
+    networks: Sequence[Network],
 ) -> Refined | None:
     """Fine-tune as the run's effort says; None if the time is up before one epoch could end.
 
@@ -107,9 +108,9 @@ def refine_run(
     ----------
     record : run.json, in which the schedules are kept: a resumed run keeps to them
     squares : of all images, see ``embed.squares``
+    networks : see ``load_networks``
     """
     begun, options = perf_counter(), context.options
-    networks = load_networks(options)
     aside = set_aside(sealed.data, sealed.copies)
     folder = context.folder.checkpoints
     folder.mkdir(exist_ok=True)

@@ -13,7 +13,7 @@ from assay.recipes.aside import check_enough
 from assay.recipes.carried import check_apart_from, partial_run
 from assay.recipes.folder import RunFolder
 from assay.recipes.holding import check_outside
-from assay.recipes.job import Job, work
+from assay.recipes.job import Job
 from assay.recipes.options import RunOptions
 from assay.recipes.record import (
     contents_digest,
@@ -24,6 +24,7 @@ from assay.recipes.record import (
 )
 from assay.recipes.result import RunResult
 from assay.recipes.sealing import check_learnable
+from assay.recipes.work import work
 
 
 def run(

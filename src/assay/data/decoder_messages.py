@@ -1,0 +1,91 @@
+"""What a process that decodes is asked, and what it answers: a line of JSON, then bytes."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from assay.data.dataset import Skipped
+from assay.data.forms import Asked, Form, Made
+from assay.data.limits import Limits
+
+GREETING = f"{Path(__file__).resolve()} 1\n".encode()
+"""What such a process says first: it runs these very files."""
+
+
+@runtime_checkable
+class Stream(Protocol):
+    """A pipe that is read from."""
+
+    def read(self, size: int, /) -> bytes:
+        """So many bytes, or what there is to the end."""
+        ...
+
+    def readline(self) -> bytes:
+        """Up to the next newline, or to the end."""
+        ...
+
+
+def pack_request(data: bytes, asked: Asked) -> bytes:
+    """The bytes of an image file, and what is to be made of them."""
+    head = {
+        "bytes": len(data),
+        "forms": asked.forms,
+        "limits": asdict(asked.limits),
+        "accept_truncated": asked.accept_truncated,
+    }
+    return _line(head) + data
+
+
+def read_request(stream: Stream) -> tuple[bytes, Asked] | None:
+    """The next one; None if nobody asks any more."""
+    line = stream.readline()
+    if not line.endswith(b"\n"):
+        return None
+    head = json.loads(line)
+    limits = Limits(**{**head["limits"], "background": tuple(head["limits"]["background"])})
+    forms = [Form(size, interpolation) for size, interpolation in head["forms"]]
+    data = stream.read(head["bytes"])
+    return (data, Asked(forms, limits, head["accept_truncated"])) if len(data) == head["bytes"] else None
+
+
+def pack_answer(found: Made | Skipped | MemoryError) -> bytes:
+    """What was made, why nothing was, or that memory is full."""
+    if isinstance(found, MemoryError):
+        return _line({"memory": True})
+    if isinstance(found, Skipped):
+        return _line({"skipped": [found.reason, found.detail]})
+    return _line({"flags": found.flags}) + b"".join(square.tobytes() for square in found.squares)
+
+
+def read_answer(stream: Stream, asked: Asked) -> Made | Skipped:
+    """The answer to a request.
+
+    Raises
+    ------
+    EOFError : it ends too early
+    MemoryError : the process had none left
+    """
+    line = stream.readline()
+    if not line.endswith(b"\n"):
+        raise EOFError
+    head = json.loads(line)
+    if "memory" in head:
+        raise MemoryError
+    if "skipped" in head:
+        return Skipped(*head["skipped"])
+    squares = tuple(_square(stream, form.size) for form in asked.forms)
+    return Made(squares, tuple(head["flags"]))
+
+
+def _square(stream: Stream, size: int) -> np.ndarray:
+    data = stream.read(size * size * 3)
+    if len(data) < size * size * 3:
+        raise EOFError
+    return np.frombuffer(data, np.uint8).reshape(size, size, 3)
+
+
+def _line(head: dict[str, Any]) -> bytes:
+    return json.dumps(head).encode() + b"\n"

@@ -1,0 +1,56 @@
+"""Squares of image files: what networks see, made of bytes in one step."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import UInt8
+
+from assay.data.dataset import Skipped
+from assay.data.images import decode
+from assay.data.limits import USUAL, Limits
+from assay.data.resize import to_square
+
+
+class Form(NamedTuple):
+    """What squares are made of images."""
+
+    size: int
+    """Their side in pixels."""
+    interpolation: str = "bicubic"
+    """A key of ``data.resize.FILTERS``."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """Of one image file."""
+
+    squares: tuple[UInt8[np.ndarray, "_ _ 3"], ...]
+    """In each form that was asked for; of one side in each."""
+    flags: tuple[str, ...] = ()
+    """Remarks: see ``data.images.FLAGS``."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is to be made of image files, and which may be used."""
+
+    forms: Sequence[Form]
+    """The first decides how large a JPEG is decoded; the others are made of the same pixels."""
+    limits: Limits = USUAL
+    accept_truncated: bool = False
+
+
+Make = Callable[[bytes, Asked], Made | Skipped]
+"""What makes squares of an image file, or says why it cannot."""
+
+
+def make_squares(data: bytes, asked: Asked) -> Made | Skipped:
+    """The first picture of an image file in each form; or why there is none, as ``decode`` says it."""
+    image = decode(
+        data, at_least=asked.forms[0].size, limits=asked.limits, accept_truncated=asked.accept_truncated
+    )
+    if isinstance(image, Skipped):
+        return image
+    return Made(tuple(to_square(image.pixels, *form) for form in asked.forms), image.flags)
