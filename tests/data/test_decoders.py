@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from pictures import picture, saved
 from small_datasets import noise
@@ -25,34 +26,52 @@ ASKED = Asked((Form(24, "sharp"), Form(8)))
 GOOD = saved(noise(0, 40, 60))
 
 FAULTY = """
-import os, time
+import json, os, sys, time
+sys.path[:] = json.loads(sys.argv[2])
 from pathlib import Path
 from assay.data import decoder_process
 from assay.data.dataset import Skipped
 real = decoder_process.make_squares
-def faulty(data, asked):
-    if data == b"hang":
-        time.sleep(600)
-    if data == b"crash":
+
+def crash_once(place):
+    if not place.exists():
+        place.touch()
         os.abort()
-    if data == b"full":
-        raise MemoryError
-    if data == b"killed":
-        os.kill(os.getpid(), 9)
+    return Skipped("second")
+
+def loop():
+    while True:
+        pass
+
+def write():
+    os.write(1, b"what is printed is no answer")
+    print("neither is this")
+    return Skipped("pid", str(os.getpid()))
+
+def fail(error):
+    raise error
+
+WAYS = {
+    b"loop": loop,
+    b"sleep": lambda: time.sleep(600),
+    b"crash": os.abort,
+    b"full": lambda: fail(MemoryError()),
+    b"bug": lambda: fail(LookupError("planted")),
+    b"killed": lambda: os.kill(os.getpid(), 9),
+    b"ended": lambda: os._exit(3),
+    b"pid": write,
+}
+
+def faulty(data, asked):
     if data.startswith(b"crash once"):
-        once = Path(os.fsdecode(data.split(b":")[1]))
-        if not once.exists():
-            once.touch()
-            os.abort()
-        return Skipped("second", "")
-    if data == b"pid":
-        print("what is printed is no answer")
-        return Skipped("pid", str(os.getpid()))
-    return real(data, asked)
+        return crash_once(Path(os.fsdecode(data.split(b":")[1])))
+    return WAYS[data]() if data in WAYS else real(data, asked)
+
 decoder_process.make_squares = faulty
-decoder_process.main()
+decoder_process.main(float(sys.argv[1]))
 """
-COMMAND = (sys.executable, "-P", "-c", FAULTY)
+LONG_S = 600.0
+"""No test waits for it."""
 
 
 def same(one, other) -> bool:
@@ -87,92 +106,133 @@ def test_a_process_makes_what_a_thread_makes():
 
 
 @pytest.mark.usefixtures("no_help")
-def test_an_image_that_hangs_is_skipped_in_time():
-    """It is tried twice; those after it are decoded by a new process."""
-    with decoders(1, COMMAND, limit_s=2.0) as make:
-        assert make(b"hang", ASKED) == Skipped("timeout", "not decoded in 2 seconds")
+@pytest.mark.parametrize(("way", "limit_s"), [(b"loop", 0.5), (b"sleep", 0.2)])
+def test_an_image_that_hangs_is_skipped_in_time(way, limit_s):
+    """By the processor's time, or by the clock; those after it are decoded by a new process."""
+    with decoders(1, limit_s, FAULTY) as make:
+        assert make(way, ASKED) == Skipped("timeout", f"not decoded in {limit_s:g} seconds")
         assert same(make(GOOD, ASKED), make_squares(GOOD, ASKED))
 
 
 @pytest.mark.usefixtures("no_help")
 def test_an_image_that_crashes_its_decoder_is_skipped(tmp_path):
     """After a second try, which another image may pass."""
-    with decoders(1, COMMAND) as make:
-        assert make(b"crash", ASKED) == Skipped("crash", "its decoder ended with status -6")
-        assert make(b"crash once:" + os.fsencode(tmp_path / "once"), ASKED) == Skipped("second", "")
+    with decoders(1, LONG_S, FAULTY) as make:
+        assert make(b"crash", ASKED) == Skipped("crash", "its decoder ended with SIGABRT")
+        assert make(b"crash once:" + os.fsencode(tmp_path / "once"), ASKED) == Skipped("second")
         assert same(make(GOOD, ASKED), make_squares(GOOD, ASKED))
+    assert not list(Path.cwd().glob("core*"))
 
 
-def test_memory_that_is_full_is_no_fault_of_the_image():
-    """Neither where the decoder notices nor where the system ends it; the next image is decoded."""
-    with decoders(1, COMMAND) as make:
-        with pytest.raises(MemoryError):
-            make(b"full", ASKED)
-        with pytest.raises(ResourceError, match=r"was killed from outside"):
-            make(b"killed", ASKED)
+@pytest.mark.usefixtures("no_help")
+def test_what_has_crashed_a_process_is_not_tried_by_a_thread(monkeypatch):
+    """Not even where no other process can be started then; those after it are."""
+    with decoders(1, LONG_S, FAULTY) as make:
+        make(GOOD, ASKED)
+        with monkeypatch.context() as patch:
+            patch.setattr(room._Decoder, "_start", lambda _: None)
+            assert make(b"crash", ASKED).reason == "crash"
         assert same(make(GOOD, ASKED), make_squares(GOOD, ASKED))
 
 
 @pytest.mark.parametrize(
-    "command",
-    [("/no/such/python",), ("",), (sys.executable, "-c", "print('hello')"), (sys.executable, "-c", "")],
-    ids=["missing", "unknown", "stranger", "silent"],
+    ("way", "error", "words"),
+    [
+        (b"full", MemoryError, "no memory left"),
+        (b"killed", ResourceError, r"was ended from outside \(SIGKILL\), as systems do when memory is full"),
+        (b"bug", RuntimeError, r"(?s)failed:.*LookupError: planted"),
+        (b"ended", RuntimeError, "ended with status 3"),
+    ],
+    ids=str,
 )
-def test_where_no_process_can_be_had_the_threads_decode(command):
-    """A program that does not greet as these very files do is not asked."""
-    with decoders(1, command) as make:
+def test_what_is_no_fault_of_the_image_is_raised(way, error, words):
+    """As it is where a thread decodes; the next image is decoded."""
+    with decoders(1, LONG_S, FAULTY) as make:
+        with pytest.raises(error, match=words):
+            make(way, ASKED)
+        assert same(make(GOOD, ASKED), make_squares(GOOD, ASKED))
+
+
+@pytest.mark.parametrize("begin", ["print('hello')", "import time; print('a' * 5000)", ""])
+def test_a_program_that_does_not_greet_is_not_asked(begin):
+    """The threads decode."""
+    with decoders(1, LONG_S, begin) as make:
+        assert same(make(GOOD, ASKED), make_squares(GOOD, ASKED))
+
+
+@pytest.mark.parametrize("python", ["", "/no/such/python"])
+def test_where_there_is_no_python_to_start_the_threads_decode(monkeypatch, python):
+    """As in programs that bring their own."""
+    monkeypatch.setattr(sys, "executable", python)
+    with decoders(1) as make:
         assert same(make(GOOD, ASKED), make_squares(GOOD, ASKED))
 
 
 @pytest.mark.usefixtures("no_help")
 def test_files_of_the_current_folder_are_not_run(tmp_path, monkeypatch):
     """Whatever they are called: the user may be among strangers' images."""
-    for name in ("json.py", "numpy.py", "assay.py"):
+    for name in ("json.py", "numpy.py", "assay.py", "sitecustomize.py"):
         (tmp_path / name).write_text("raise SystemExit")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend("")
     with decoders(1) as make:
         assert same(make(GOOD, ASKED), make_squares(GOOD, ASKED))
 
 
-def is_there(pid: int) -> bool:
-    return Path(f"/proc/{pid}").exists()
+def lives(pid: int) -> bool:
+    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
 
 def test_processes_are_gone_when_nobody_needs_them():
     """Each is started when it is needed: for one thread one is enough."""
-    with decoders(3, COMMAND) as make:
+    with decoders(3, LONG_S, FAULTY) as make:
         (pid,) = {int(make(b"pid", ASKED).detail) for _ in range(5)}
-        assert is_there(pid)
-    assert not is_there(pid)
+        assert lives(pid)
+    assert not lives(pid)
+    with pytest.raises(RuntimeError, match="not wanted any more"):
+        make(GOOD, ASKED)
 
 
-def test_processes_end_with_the_one_that_began_them():
-    """However it ends."""
-    script = """
-import os, sys
+def test_nobody_waits_for_an_image_that_hangs_when_it_is_over():
+    """The thread that asked gets no answer, and the process is gone."""
+    with ThreadPoolExecutor(1) as pool:
+        with decoders(1, LONG_S, FAULTY) as make:
+            pid = int(make(b"pid", ASKED).detail)
+            slow = pool.submit(make, b"loop", ASKED)
+            while psutil.Process(pid).cpu_times().user < 0.2 and not slow.done():
+                time.sleep(0.01)
+        with pytest.raises(RuntimeError, match="not wanted any more"):
+            slow.result()
+    assert not lives(pid)
+
+
+@pytest.mark.parametrize("way", [b"", b"loop"], ids=["idle", "hanging"])
+def test_processes_end_after_the_one_that_began_them(way):
+    """However that one ends, and whatever they do."""
+    script = f"""
+import os, sys, threading, time
 from assay.data.decoders import decoders
 from assay.data.forms import Asked, Form
-with decoders(1, sys.argv[1:]) as make:
-    print(make(b"pid", Asked((Form(8),))).detail, flush=True)
+with decoders(1, 2.0, sys.argv[1]) as make:
+    asked = Asked((Form(8),))
+    print(make(b"pid", asked).detail, flush=True)
+    threading.Thread(target=make, args=({way!r}, asked)).start()
+    time.sleep(0.2)
     os.kill(os.getpid(), 9)
 """
-    done = subprocess.run(
-        [sys.executable, "-c", script, *COMMAND], capture_output=True, text=True, check=False
-    )
+    command = [sys.executable, "-c", script, FAULTY]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == -9
-    deadline = time.monotonic() + 60
-    while is_there(int(done.stdout)) and time.monotonic() < deadline:
+    while lives(int(done.stdout)):
         time.sleep(0.05)
-    assert not is_there(int(done.stdout))
 
 
 def test_several_threads_are_served_at_once():
     """A picture that hangs keeps no other waiting."""
-    with decoders(2, COMMAND, limit_s=2.0) as make, ThreadPoolExecutor(2) as pool:
-        slow = pool.submit(make, b"hang", ASKED)
+    with decoders(2, 0.3, FAULTY) as make, ThreadPoolExecutor(2) as pool:
+        slow = pool.submit(make, b"sleep", ASKED)
         for _ in range(3):
             assert same(pool.submit(make, GOOD, ASKED).result(), make_squares(GOOD, ASKED))
-        assert not slow.done()
         assert slow.result().reason == "timeout"
 
 
@@ -195,7 +255,7 @@ def test_an_answer_that_is_cut_is_none(found):
 def test_a_request_that_is_cut_is_the_end():
     """Whoever asks is gone."""
     asked = Asked([Form(24, "sharp"), Form(8)], Limits(5, 7, (1, 2, 3)), accept_truncated=True)
-    whole = pack_request(b"\n{}\n", asked)
+    whole = b"".join(pack_request(b"\n{}\n", asked))
     assert read_request(io.BytesIO(whole)) == (b"\n{}\n", asked)
     for length in {0, 1, len(whole) // 2, len(whole) - 1}:
         assert read_request(io.BytesIO(whole[:length])) is None

@@ -1,18 +1,23 @@
 """What a process that decodes is asked, and what it answers: a line of JSON, then bytes."""
 
 import json
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+import PIL
 
 from assay.data.dataset import Skipped
 from assay.data.forms import Asked, Form, Made
 from assay.data.limits import Limits
 
-GREETING = f"{Path(__file__).resolve()} 1\n".encode()
-"""What such a process says first: it runs these very files."""
+GREETING = os.fsencode(f"{Path(__file__).resolve()} numpy {np.__version__} Pillow {PIL.__version__}\n")
+"""What such a process says first: with these files and packages it does what this one would."""
+
+NO_MEMORY = 77
+"""Its exit status where memory is full."""
 
 
 @runtime_checkable
@@ -28,15 +33,15 @@ class Stream(Protocol):
         ...
 
 
-def pack_request(data: bytes, asked: Asked) -> bytes:
-    """The bytes of an image file, and what is to be made of them."""
+def pack_request(data: bytes, asked: Asked) -> tuple[bytes, bytes]:
+    """What is to be made of an image file, and its bytes."""
     head = {
         "bytes": len(data),
         "forms": asked.forms,
         "limits": asdict(asked.limits),
         "accept_truncated": asked.accept_truncated,
     }
-    return _line(head) + data
+    return _line(head), data
 
 
 def read_request(stream: Stream) -> tuple[bytes, Asked] | None:
@@ -51,10 +56,13 @@ def read_request(stream: Stream) -> tuple[bytes, Asked] | None:
     return (data, Asked(forms, limits, head["accept_truncated"])) if len(data) == head["bytes"] else None
 
 
-def pack_answer(found: Made | Skipped | MemoryError) -> bytes:
-    """What was made, why nothing was, or that memory is full."""
-    if isinstance(found, MemoryError):
-        return _line({"memory": True})
+def pack_bug(traceback: str) -> bytes:
+    """That it failed in a way that nobody has foreseen."""
+    return _line({"bug": traceback})
+
+
+def pack_answer(found: Made | Skipped) -> bytes:
+    """What was made, or why nothing was."""
     if isinstance(found, Skipped):
         return _line({"skipped": [found.reason, found.detail]})
     return _line({"flags": found.flags}) + b"".join(square.tobytes() for square in found.squares)
@@ -66,14 +74,14 @@ def read_answer(stream: Stream, asked: Asked) -> Made | Skipped:
     Raises
     ------
     EOFError : it ends too early
-    MemoryError : the process had none left
+    RuntimeError : a bug, with its traceback
     """
     line = stream.readline()
     if not line.endswith(b"\n"):
         raise EOFError
     head = json.loads(line)
-    if "memory" in head:
-        raise MemoryError
+    if "bug" in head:
+        raise RuntimeError(f"a process that decodes images failed:\n{head['bug']}")
     if "skipped" in head:
         return Skipped(*head["skipped"])
     squares = tuple(_square(stream, form.size) for form in asked.forms)

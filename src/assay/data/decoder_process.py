@@ -1,21 +1,59 @@
 """What a process that decodes does: requests from stdin, answers to stdout, until nobody asks any more."""
 
+import contextlib
+import os
+import signal
 import sys
+import traceback
+from collections.abc import Iterator
 
-from assay.data.decoder_messages import GREETING, pack_answer, read_request
+from assay.data.decoder_messages import GREETING, NO_MEMORY, pack_answer, pack_bug, read_request
 from assay.data.forms import make_squares
 
+REAL_TIMES = 10
+"""Times the limit that an image may take by the clock: a machine may have much else to do."""
 
-def main() -> None:
-    """Answer until stdin ends."""
-    asked, answers = sys.stdin.buffer, sys.stdout.buffer
-    sys.stdout = sys.stderr  # whatever else is printed is no answer
+
+def main(limit_s: float) -> None:
+    """Answer until stdin ends, or an image takes more than ``limit_s`` seconds of the processor."""
+    with contextlib.suppress(ImportError, ValueError, OSError):
+        import resource  # not on Windows
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash leaves no file among the user's
+    for name in {"SIGPROF", "SIGALRM"} & set(dir(signal)):
+        signal.signal(getattr(signal, name), signal.SIG_DFL)  # whoever began it may have had other plans
+    asked = sys.stdin.buffer
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever else is printed is no answer
     answers.write(GREETING)
     answers.flush()
-    while (request := read_request(asked)) is not None:
-        try:
-            answer = pack_answer(make_squares(*request))
-        except MemoryError as error:
-            answer = pack_answer(error)
-        answers.write(answer)
-        answers.flush()
+    try:
+        while (request := read_request(asked)) is not None:
+            with _limited(limit_s):
+                answer = _answer(*request)
+            answers.write(answer)
+            answers.flush()
+    except MemoryError:
+        os._exit(NO_MEMORY)
+
+
+def _answer(*request: object) -> bytes:
+    try:
+        return pack_answer(make_squares(*request))  # type: ignore[arg-type]  # as they were asked
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001  # a bug, which the asking process raises
+        return pack_bug(traceback.format_exc())
+
+
+@contextlib.contextmanager
+def _limited(limit_s: float) -> Iterator[None]:
+    """What takes longer ends the process: the signals' usual effect, which no decoder can delay."""
+    if not hasattr(signal, "setitimer"):  # Windows
+        yield
+        return
+    signal.setitimer(signal.ITIMER_PROF, limit_s)
+    signal.setitimer(signal.ITIMER_REAL, REAL_TIMES * limit_s)
+    yield
+    signal.setitimer(signal.ITIMER_PROF, 0)
+    signal.setitimer(signal.ITIMER_REAL, 0)

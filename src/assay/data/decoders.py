@@ -1,54 +1,65 @@
 """Processes that decode: an image that hangs a decoder, or crashes it, costs that image and not the run.
 
-Each reads requests from its stdin and answers on its stdout (``data.decoder_process``). It ends with the
-process that began it, however that ends, for its stdin is closed then.
+Each reads requests from its stdin and answers on its stdout (``data.decoder_process``). It counts the time
+that an image takes itself, so it ends even where the process that began it was killed meanwhile.
 """
 
 import contextlib
+import json
+import os
+import select
+import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from math import inf
+from pathlib import Path
 from queue import LifoQueue
-from subprocess import DEVNULL, PIPE
-from threading import Event, Lock, Thread
 from typing import IO
 
 from assay._errors import ResourceError
 from assay.data.dataset import Skipped
-from assay.data.decoder_messages import GREETING, pack_request, read_answer
+from assay.data.decoder_messages import GREETING, NO_MEMORY, pack_request, read_answer
 from assay.data.forms import Asked, Made, Make, make_squares
 
 LIMIT_S = 60.0
-"""For one image: the largest usual ones, of 50 megapixels, take about two."""
+"""For one image, of processor time: the largest usual ones, of 50 megapixels, take about two."""
 
 START_S = 60.0
 """Until a process must have greeted."""
 
-# Without the folder that the user is in, where anybody may have put a numpy.py.
-COMMAND = (sys.executable, "-P", "-c", "from assay.data.decoder_process import main; main()")
+# Found as this process finds it, whatever the user's folder holds: anybody may have put a numpy.py there.
+BEGIN = """
+import json, sys
+sys.path[:] = json.loads(sys.argv[2])
+from assay.data.decoder_process import main
+main(float(sys.argv[1]))
+"""
 
 TRIES = 2
-"""Of an image that a decoder did not survive, or not in time."""
+"""Of an image that crashed its decoder."""
 
-KILLED = -9
-"""Status of a process that was killed."""
-
-PATIENCE_S = 5.0
-"""Until one that nobody asks any more is killed."""
+TOO_LONG = ("SIGPROF", "SIGALRM")
+CRASHES = ("SIGSEGV", "SIGBUS", "SIGABRT", "SIGILL", "SIGFPE", "SIGSYS", "SIGTRAP")
+"""Signals by which a decoder ends by its own fault, or that of the image."""
 
 
 @contextlib.contextmanager
-def decoders(number: int, command: Sequence[str] = COMMAND, limit_s: float = LIMIT_S) -> Iterator[Make]:
+def decoders(number: int, limit_s: float = LIMIT_S, begin: str = BEGIN) -> Iterator[Make]:
     """``make_squares``, done by up to ``number`` processes for as many threads; each starts when needed.
 
     What they do not survive is Skipped as ``crash`` or ``timeout``. Where no process can be started, the
-    threads decode themselves. What is given raises MemoryError if a decoder has no memory left, and
-    ResourceError if it was killed from outside, as systems do then.
+    threads decode themselves.
+
+    What is given raises
+    --------------------
+    MemoryError : a decoder has none left
+    ResourceError : a decoder was ended from outside, as systems do when memory is full
+    RuntimeError : what would be a bug anywhere; or it is too late, those who asked are gone
     """
-    every = [_Decoder(command, limit_s) for _ in range(max(number, 1))]
+    python = [sys.executable, "-P", "-c", begin, str(limit_s), json.dumps(_import_path())]
+    can_start = bool(sys.executable) and not getattr(sys, "frozen", False)
+    every = [_Decoder(python, limit_s, possible=can_start) for _ in range(max(number, 1))]
     free: LifoQueue[_Decoder] = LifoQueue()
     for decoder in every:
         free.put(decoder)
@@ -60,23 +71,20 @@ def decoders(number: int, command: Sequence[str] = COMMAND, limit_s: float = LIM
         finally:
             free.put(decoder)
 
-    over = Event()
-    watch = Thread(target=_watch, args=(every, over, limit_s / 8), name="watch decoders", daemon=True)
-    watch.start()
     try:
         yield make
     finally:
-        over.set()
-        watch.join()
+        # Killed first: who waits for an answer, perhaps of an image that hangs, waits no longer.
         for decoder in every:
+            decoder.close()
+        for decoder in [free.get() for _ in every]:
             decoder.end()
+            free.put(decoder)
 
 
-def _watch(every: "Sequence[_Decoder]", over: Event, pause_s: float) -> None:
-    """Kill those that are late, until it is over."""
-    while not over.wait(pause_s):
-        for decoder in every:
-            decoder.kill_if_late()
+def _import_path() -> list[str]:
+    """Where this process finds modules, but for the folder that it happens to be in."""
+    return [entry for entry in sys.path if Path(entry).is_absolute()]
 
 
 @dataclass(frozen=True)
@@ -92,113 +100,113 @@ class _Process:
 class _Decoder:
     """A place for one process, used by one thread at a time."""
 
-    command: Sequence[str]
+    python: Sequence[str]
     limit_s: float
+    possible: bool
+    """Whether a process can be started here, as far as is known."""
     process: _Process | None = field(default=None, init=False)
-    impossible: bool = field(default=False, init=False)
-    """Whether none can be started here."""
-    deadline: float = field(default=inf, init=False)
-    """When what it was asked must be answered, by the monotonic clock."""
-    late: bool = field(default=False, init=False)
-    """Whether it was killed for that."""
-    lock: Lock = field(default_factory=Lock, init=False)
-    """Of the deadline: nothing is killed that has just answered."""
+    closed: bool = field(default=False, init=False)
 
     def make(self, data: bytes, asked: Asked) -> Made | Skipped:
         """See ``decoders``."""
-        request, died = pack_request(data, asked), Skipped("crash")
+        died: Skipped | None = None
         for _ in range(TRIES):
+            if self.closed:
+                raise RuntimeError("the images are not wanted any more")
             process = self._running()
             if process is None:
-                return make_squares(data, asked)
-            answer = self._answer(process, request, asked)
-            if answer is None or self.late:
-                died = self._died()
+                # What has ended another process must not end this one.
+                return died or make_squares(data, asked)
+            answer = self._answer(process, data, asked)
             if answer is not None:
                 return answer
-        return died
+            died = self._why(self.end())
+            if died.reason == "timeout":
+                break
+        return died or Skipped("crash")
 
-    def _answer(self, process: _Process, request: bytes, asked: Asked) -> Made | Skipped | None:
-        """None if the process did not survive it, or not in time."""
-        with self._in_time(self.limit_s), contextlib.suppress(OSError, EOFError):
-            process.requests.write(request)
+    def _answer(self, process: _Process, data: bytes, asked: Asked) -> Made | Skipped | None:
+        """None if the process did not survive it."""
+        try:
+            for part in pack_request(data, asked):
+                process.requests.write(part)
             process.requests.flush()
             return read_answer(process.answers, asked)
-        return None
+        except (OSError, EOFError):
+            return None
+        except BaseException:
+            self.end(kill=True)  # the next one who asks must not read the rest of this answer
+            raise
+
+    def _why(self, status: int) -> Skipped:
+        """What is told of an image that its decoder did not survive.
+
+        MemoryError, ResourceError, RuntimeError : it is not the image's fault
+        """
+        if self.closed:
+            raise RuntimeError("the images are not wanted any more")
+        if status == NO_MEMORY:
+            raise MemoryError("a process that decodes images has no memory left")
+        name = signal.Signals(-status).name if -status in set(signal.Signals) else f"status {status}"
+        if name in TOO_LONG:
+            return Skipped("timeout", f"not decoded in {self.limit_s:g} seconds")
+        if name in CRASHES or sys.platform == "win32":
+            return Skipped("crash", f"its decoder ended with {name}")
+        if status >= 0:
+            raise RuntimeError(f"a process that decodes images ended with {name}")
+        raise ResourceError(
+            f"a process that decodes images was ended from outside ({name}), as systems do when memory is "
+            "full; close other programs or use fewer --workers, then give the same command again"
+        )
 
     def _running(self) -> _Process | None:
         """A process that waits for requests; None if none can be had."""
-        if self.process is None and not self.impossible:
+        if self.process is None and self.possible:
             self.process = self._start()
-            self.impossible = self.process is None
+            if self.process and (self.closed or not _has_greeted(self.process)):
+                self.end(kill=True)
+                self.possible = False
         return self.process
 
     def _start(self) -> _Process | None:
-        if not self.command[0] or getattr(sys, "frozen", False):
-            return None  # what runs here is no Python that could be started again
-        try:
-            # In a session of its own: Ctrl-C is for the process that began it.
+        # One thread for each; numpy would begin one for each core.
+        environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+        with contextlib.suppress(OSError):  # for now there may be too many processes
             popen = subprocess.Popen(  # noqa: S603  # this Python, and code that is written here
-                self.command, stdin=PIPE, stdout=PIPE, stderr=DEVNULL, start_new_session=True
+                self.python,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env=environment,
+                start_new_session=True,  # Ctrl-C is for the process that began it
             )
-        except OSError:
-            return None
-        assert popen.stdin is not None
-        assert popen.stdout is not None
-        self.process = _Process(popen, popen.stdin, popen.stdout)
-        with self._in_time(START_S):
-            greeting = popen.stdout.readline()
-        if greeting == GREETING:
-            return self.process
-        self.end()
-        self.late = False
+            assert popen.stdin is not None
+            assert popen.stdout is not None
+            return _Process(popen, popen.stdin, popen.stdout)
         return None
 
-    def _died(self) -> Skipped:
-        """Why it is gone.
+    def close(self) -> None:
+        """Nobody may ask any more; who waits for an answer gets none."""
+        self.closed = True
+        process = self.process
+        if process is not None:
+            process.popen.kill()
 
-        ResourceError : it was killed from outside
-        """
-        late, self.late, status = self.late, False, self.end()
-        if late:
-            return Skipped("timeout", f"not decoded in {self.limit_s:g} seconds")
-        if status == KILLED:
-            raise ResourceError(
-                "a process that decodes images was killed from outside, as systems do when memory is full; "
-                "close other programs or use fewer --workers, then give the same command again"
-            )
-        return Skipped("crash", f"its decoder ended with status {status}")
-
-    @contextlib.contextmanager
-    def _in_time(self, limit_s: float) -> Iterator[None]:
-        """What the process does inside, it must have done in time."""
-        self._expect(time.monotonic() + limit_s)
-        try:
-            yield
-        finally:
-            self._expect(inf)
-
-    def _expect(self, deadline: float) -> None:
-        with self.lock:
-            self.deadline = deadline
-
-    def kill_if_late(self) -> None:
-        """Kill the process if its deadline is over."""
-        with self.lock:
-            if time.monotonic() > self.deadline and self.process is not None:
-                self.late, self.deadline = True, inf
-                self.process.popen.kill()
-
-    def end(self) -> int | None:
-        """End the process, if there is one; its exit status."""
+    def end(self, *, kill: bool = False) -> int:
+        """See that the process is gone, if there is one; its exit status."""
         process, self.process = self.process, None
         if process is None:
-            return None
+            return 0
+        if kill:
+            process.popen.kill()
         for pipe in (process.requests, process.answers):
             with contextlib.suppress(OSError):
                 pipe.close()
-        try:
-            return process.popen.wait(PATIENCE_S)
-        except subprocess.TimeoutExpired:
-            process.popen.kill()
-            return process.popen.wait()
+        return process.popen.wait()
+
+
+def _has_greeted(process: _Process) -> bool:
+    """Whether it is one of ours: with the same files, it answers in the same way."""
+    if sys.platform != "win32" and not select.select([process.answers], [], [], START_S)[0]:
+        return False
+    return process.answers.readline(len(GREETING) + 1) == GREETING

@@ -156,9 +156,10 @@ class _Job:
         """Begin compare.json, or go on with it."""
         if overwrite and not record:
             run = self.options.run
-            named = {self.options.backbone, run.backbone, run.student, run.teacher}
-            for name in named - {"tiny", None}:
-                check_name(str(name))  # or all models that are there would be deleted for a slip of the pen
+            # Or all models that are there would be deleted for a slip of the pen.
+            for name in ({self.options.backbone, run.backbone} - {"tiny"}) | {run.student, run.teacher}:
+                if name is not None:
+                    check_name(name)
             self.folder.clear()
         if record and record["status"] == "running":
             self.say(f"{self.folder.path}: going on with the comparison that was begun here")
