@@ -31,6 +31,7 @@ def test_a_run_uses_what_there_is_of_a_cut_image_if_told_to(assay, cut_data, tmp
     given = assay(*cut_data.command(out))
     assert given.code == 0
     assert action_of(out, "2.png") == "skipped"
+    assert "1 truncated (what there is of cut files: --truncated accept)" in given.err
     refused = assay(*cut_data.command(out, "--truncated", "accept"))
     assert refused.code == 2
     assert "another --truncated" in refused.err
@@ -88,6 +89,7 @@ def test_larger_images_are_used_if_told_to(assay, large_data, tmp_path):
     given = assay(*large_data.command(out, "--max-pixels", "800"))
     assert given.code == 0
     assert action_of(out, "2.png") == "skipped"
+    assert "1 too_many_pixels (larger images: --max-pixels)" in given.err
     assert "another --max-pixels" in assay(*large_data.command(out, "--max-pixels", "2000")).err
     assert assay(*large_data.command(out, "--max-pixels", "2000", "--overwrite")).code == 0
     assert action_of(out, "2.png") != "skipped"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from PIL import Image
 from small_runs import CLASSES, draw_data
 
 from assay.cli.app import run_app
@@ -41,13 +42,30 @@ def test_rows_go_to_a_file(assay, finished, new, tmp_path, small_data):
     """One row an image, in order, and a line that says how many have no label."""
     given = assay("predict", finished, new, "-o", tmp_path / "rows.csv")
     assert (given.code, given.out) == (0, "")
-    assert given.err == "1 of 6 images could not be used; their status says why\n"
+    assert given.err == "1 of 6 images could not be used, see their status: 1 empty_file\n"
     rows = list(csv.reader((tmp_path / "rows.csv").read_text().splitlines()))
     assert ",".join(rows[0]) == HEADER
     assert [row[0] for row in rows[1:]] == ["0.png", "1.png", "2.png", "3.png", "4.png", "=cmd().png"]
     classes = ("ash", "birch", "cedar")
     assert [row[1] for row in rows[1:]] == [classes[i] for i in small_data.truth[:5]] + [""]
     assert [row[3] for row in rows[1:]] == ["ok"] * 5 + ["empty_file"]
+
+
+def test_what_is_unusual_about_new_images_is_said(assay, finished, new, tmp_path):
+    """Folders that could not be looked into, images of one colour, and what helps where one was skipped."""
+    (tmp_path / "elsewhere").mkdir()
+    (new / "linked").symlink_to(tmp_path / "elsewhere")
+    Image.new("RGB", (32, 32), "red").save(new / "0.png")
+    (new / "1.png").write_bytes((new / "1.png").read_bytes()[:100])
+    command = ("predict", finished, new, "-o", tmp_path / "rows.csv")
+    given = assay(*command)
+    assert given.err.splitlines() == [
+        "did not follow 1 link: outside_root (links that leave the folder: --follow-symlinks)",
+        "1 image of one colour",
+        "2 of 6 images could not be used, see their status: "
+        "1 truncated (what there is of cut files: --truncated accept), 1 empty_file",
+    ]
+    assert assay(*command, "--quiet").err == ""
 
 
 @pytest.mark.parametrize("out", [[], ["-o", "-"]])

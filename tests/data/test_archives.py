@@ -28,16 +28,16 @@ def test_members_are_read_in_natural_order(tmp_path, kind):
 
 @every_kind
 def test_only_images_are_rows(tmp_path, kind):
-    """Hidden members and other files are counted; a name without an extension is judged by content."""
-    members = {"a.PNG": PNG, "b": PNG, "c": b"text", "d.csv": b"x", "e.dat": PNG, "__MACOSX/._a.png": PNG,
-               ".x/y.png": PNG, "f/Thumbs.db": b"", "photo.heic": b"x"}  # fmt: skip  # pairs
+    """Hidden members and other files are counted; a name without an image's ending is judged by content."""
+    members = {"a.PNG": PNG, "b": PNG, "c": b"text", "d.csv": b"x", "e.png?w=9": PNG, "__MACOSX/._a.png": PNG,
+               ".x/y.png": PNG, "f/Thumbs.db": b"", "photo.heic": b"x", "raw.ARW": PNG}  # fmt: skip  # pairs
     listing = scan_archive(packed(tmp_path, kind, members))
-    assert listing.names == ("a.PNG", "b", "photo.heic")
+    assert listing.names == ("a.PNG", "b", "e.png?w=9", "photo.heic", "raw.ARW")
+    assert [(row, why.reason) for row, why in listing.skipped.items()] == [(4, "unsupported_format")]
     assert listing.notes == (
         "ignored 3 hidden entries",
         "ignored 1 file without an extension: no images",
         "ignored 1 file named *.csv: no images",
-        "ignored 1 file named *.dat: no images",
     )
 
 

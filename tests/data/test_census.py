@@ -35,9 +35,9 @@ def test_notes_count_everything():
         "ignored 1 file named *.txt: no images",
         "did not follow 1 link: missing",
         "did not follow 2 links: outside_root (links that leave the folder: --follow-symlinks)",
-        "could not list 'a/', 'b/', 'c/' and 2 more: the images there are missing",
-        "names that differ only in case: 'A.png', 'a.png'",
-        "names that differ only in case: 'B.png', 'b.png'",
+        "warning: could not list 'a/', 'b/', 'c/' and 2 more: the images there are missing",
+        "warning: names that differ only in case: 'A.png', 'a.png'",
+        "warning: names that differ only in case: 'B.png', 'b.png'",
     )
 
 

@@ -29,6 +29,13 @@ def test_both_byte_orders_are_read(order):
     assert orientation(block(struct.pack(order + "HHIHH", 0x0112, 3, 1, 6, 0), order, start=20)) == 6
 
 
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_what_is_usual_though_wrong_is_read(order):
+    """A long number, as other readers take it; 0 of a program that does not know."""
+    assert orientation(block(struct.pack(order + "HHII", 0x0112, 4, 1, 6), order, start=20)) == 6
+    assert orientation(block(struct.pack(order + "HHIHH", 0x0112, 3, 1, 0, 0), order, start=20)) == 1
+
+
 def test_no_orientation_means_upright():
     """A block that says nothing of the orientation leaves the picture as it is."""
     assert orientation(block(struct.pack("<HHII", 0x0128, 3, 1, 2))) == 1

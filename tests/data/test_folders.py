@@ -63,6 +63,16 @@ def test_images_are_accepted_by_content(tmp_path):
     )
 
 
+def test_raw_files_of_cameras_are_skipped_by_name(tmp_path):
+    """They begin as a TIFF does, and their first picture is a thumbnail: a row beside its JPEG."""
+    fill(tmp_path, "DSC_1.JPG", "DSC_1.NEF", "x/IMG_2.dng", content=saved(picture(), "TIFF"))
+    listing = scan_folder(tmp_path)
+    assert listing.names == ("DSC_1.JPG", "DSC_1.NEF", "x/IMG_2.dng")
+    assert {row: why.reason for row, why in listing.skipped.items()} == dict.fromkeys(
+        (1, 2), "unsupported_format"
+    )
+
+
 def test_files_named_like_images_are_not_opened(tmp_path, monkeypatch):
     """A scan of many images reads no file."""
     fill(tmp_path, "a.png", "b/c.jpg", content=b"")
@@ -174,7 +184,7 @@ def test_names_that_differ_in_case_are_noted(tmp_path):
         pytest.skip("this file system does not tell the names apart")
     listing = scan_folder(tmp_path)
     assert listing.names == ("A.png", "a.png", "b.png")
-    assert listing.notes == ("names that differ only in case: 'A.png', 'a.png'",)
+    assert listing.notes == ("warning: names that differ only in case: 'A.png', 'a.png'",)
 
 
 def test_a_folder_that_cannot_be_listed_is_told(tmp_path, monkeypatch):
@@ -192,7 +202,7 @@ def test_a_folder_that_cannot_be_listed_is_told(tmp_path, monkeypatch):
     listing = scan_folder(tmp_path)
     assert (listing.names, listing.notes) == (
         ("b/2.png",),
-        ("could not list 'a/': the images there are missing",),
+        ("warning: could not list 'a/': the images there are missing",),
     )
     closed = tmp_path.name
     with pytest.raises(

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pictures import chunk, decoded, difference, picture, png, reason, saved
+from pictures import chunk, decoded, difference, mpf, picture, png, reason, saved, with_segment
 from PIL import Image, ImageFile, MpoImagePlugin
 
 from assay.data.dataset import Skipped
@@ -165,7 +165,7 @@ def test_bombs_take_no_memory(tmp_path):
 
 FOREIGN = {
     "tiff of two pages": saved(picture(), "TIFF", save_all=True, append_images=[picture()]),
-    "mpo": saved(picture(), "MPO", save_all=True, append_images=[picture()]),
+    "mpo": with_segment(saved(picture(), "JPEG"), 0xE2, mpf(0x030000, 0x020002)),
     "heic": b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(40),
     "avif": b"\0\0\0\x18ftypavif\0\0\0\0mif1avif" + bytes(40),
     "jp2": b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(40),

@@ -147,6 +147,22 @@ def test_names_match_after_normalisation(written, on_disk):
     assert paired(on_disk, names=["a.png", on_disk]).normalised == 0
 
 
+@pytest.mark.parametrize(
+    ("written", "on_disk"), [("a/b.jpg", "a/B.JPG"), ("images/b", "b.png"), ("./c.png", "C.jpeg")]
+)
+def test_names_that_are_nearly_right_are_no_pair_but_said(written, on_disk):
+    """Whether two names mean one image cannot be known, so the row stays without; one pair is shown."""
+    pairing = paired("a.png", written, "z.png", names=["a.png", on_disk, "y.png"])
+    assert pairing.images == (0, None, None)
+    assert pairing.notes == (
+        f"warning: a.csv: 1 of the names that are no image's differ from one in case or ending alone, as "
+        f"'{written}' and '{on_disk}'; write them as the files are called",
+    )
+    assert paired("a.png", "z.png", names=["a.png", on_disk]).notes == ()
+    with pytest.raises(DataError, match=r"differ in case or ending; write the paths as the files are called"):
+        paired(written, names=["a.png", on_disk])
+
+
 @pytest.mark.parametrize("written", ["é.png", "e\u0301.png"])
 def test_names_that_differ_only_in_form_are_refused(written):
     """When both forms are on disk, neither is guessed."""

@@ -115,6 +115,11 @@ def test_named_columns_make_a_header(write_file):
             "a.csv line 2: ',' expected after '\"'; is there a quote (\") that does not close, or "
             "one inside a cell?",
         ),
+        (b"PK\x03\x04\x14\0", "a.csv: expected text, got a spreadsheet; save it as CSV (UTF-8)"),
+        (
+            b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1\0",
+            "a.csv: expected text, got a spreadsheet; save it as CSV (UTF-8)",
+        ),
         ("a\nb\0\n", "a.csv line 2: a NUL character; save the file as UTF-8 text"),
         ("a\nb\n".encode("utf-16-le"), "a.csv line 1: a NUL character; save the file as UTF-8 text"),
         (codecs.BOM_UTF16_LE + b"a\0\n\0b", "a.csv after line 1: not utf-16-le (truncated data)"),
@@ -123,7 +128,18 @@ def test_named_columns_make_a_header(write_file):
             "a.csv line 2: expected at most 1,048,576 characters in a line",
         ),
     ],
-    ids=["no-header", "ragged", "open-quote", "inner-quote", "nul", "utf-16-unmarked", "utf-16-cut", "long"],
+    ids=[
+        "no-header",
+        "ragged",
+        "open-quote",
+        "inner-quote",
+        "xlsx",
+        "xls",
+        "nul",
+        "utf-16-unmarked",
+        "utf-16-cut",
+        "long",
+    ],
 )
 def test_a_table_that_needs_a_guess_is_refused_with_its_line(write_file, content, message):
     """The message says where the fault is, what was expected and what to do."""

@@ -36,6 +36,19 @@ def png(width: int, height: int, *chunks: bytes, bits: int = 8) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + header + b"".join(chunks) + chunk(b"IEND", b"")
 
 
+def with_segment(data: bytes, marker: int, body: bytes) -> bytes:
+    """A JPEG with one more segment at its beginning."""
+    return data[:2] + struct.pack(">BBH", 0xFF, marker, len(body) + 2) + body + data[2:]
+
+
+def mpf(*codes: int, order: str = "<") -> bytes:
+    """An MPF segment that lists one picture for each type code."""
+    entries = b"".join(struct.pack(order + "IIIHH", code, 1000, 0, 0, 0) for code in codes)
+    magic = b"II*\0" if order == "<" else b"MM\0*"
+    index = struct.pack(order + "IHHHIII", 8, 1, 0xB002, 7, len(entries), 26, 0)
+    return b"MPF\0" + magic + index + entries
+
+
 def decoded(data: bytes, **options: object) -> Decoded:
     """What ``decode`` makes of a file that it must not skip."""
     found = decode(data, **options)

@@ -42,6 +42,8 @@ def predict_all(
     """Write the label that each model gives each image; the exit code."""
     from assay.recipes.lineup import predict_lineup
 
+    for note in () if quiet else images.notes:
+        say(note)
     wanted = None if columns is None else [name.strip() for name in columns.split(",")]
     with progress_bar(quiet) as progress:
         found = predict_lineup(folder, images, wanted, workers=workers, progress=progress)

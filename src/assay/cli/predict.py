@@ -20,6 +20,7 @@ from assay.data.limits import USUAL
 
 if TYPE_CHECKING:
     from assay.data.dataset import Dataset, ReadOptions
+    from assay.predict.batch import Written
 
 EXAMPLES = (
     "assay predict out/ new_images/ -o predictions.csv",
@@ -173,10 +174,22 @@ def predict_command(
         )
     if typed({"columns"}):
         raise UsageError("--columns: it picks among the models of --all-recipes; give both or neither")
-    n, n_skipped = _predict(model, images, place, rows, manner, workers=workers, quiet=quiet)
-    if n_skipped and not quiet:
-        say(f"{n_skipped:,} of {n:,} images could not be used; their status says why")
-    return SKIPPED if strict and n_skipped else 0
+    n, written = _predict(model, images, place, rows, manner, workers=workers, quiet=quiet)
+    if not quiet:
+        _tell(n, written)
+    return SKIPPED if strict and written.n_skipped else 0
+
+
+def _tell(n: int, written: "Written") -> None:
+    """What is unusual about the images, and how many could not be used."""
+    from assay.data.dataset import why_skipped
+    from assay.data.images import remark_lines
+
+    for line in remark_lines(written.remarks):
+        say(line)
+    if written.n_skipped:
+        more = f": {why_skipped(written.reasons)}" if written.reasons.total() == written.n_skipped else ""
+        say(f"{written.n_skipped:,} of {n:,} images could not be used, see their status{more}")
 
 
 def _predict(
@@ -188,8 +201,8 @@ def _predict(
     *,
     workers: int,
     quiet: bool,
-) -> tuple[int, int]:
-    """Write the rows; how many images there are, and how many of them could not be used."""
+) -> tuple[int, "Written"]:
+    """Write the rows; how many images there are, and what was told of them."""
     kind = rows.kind
 
     from assay.data.growing import GrowingTable
@@ -199,6 +212,8 @@ def _predict(
 
     runtime = load_runtime(model)
     dataset = place.read(images)
+    for note in () if quiet else dataset.notes:
+        say(note)
     least = None if manner.coverage is None else threshold_for(manner.coverage, runtime.thresholds)
     asked = Manner(manner.min_confidence, least)
     sink, identity = rows.target or sys.stdout.buffer, ""
@@ -211,8 +226,8 @@ def _predict(
     ):
         if table.n_rows and not quiet:
             say(f"{rows.target}: going on after {table.n_rows:,} rows of the same command")
-        skipped = write_predictions(runtime, dataset, table, asked, workers=workers, progress=progress)
-    return len(dataset), skipped
+        written = write_predictions(runtime, dataset, table, asked, workers=workers, progress=progress)
+    return len(dataset), written
 
 
 def _format_of(target: Path | None) -> str:

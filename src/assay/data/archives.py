@@ -10,7 +10,7 @@ from pathlib import Path
 from assay._errors import DataError
 from assay.data.census import Census, is_hidden
 from assay.data.dataset import Listing, Skipped
-from assay.data.formats import IMAGE_EXTENSIONS, SNIFF_BYTES, extension, known_format
+from assay.data.formats import IMAGE_EXTENSIONS, SNIFF_BYTES, extension, promises_image, raw_fault
 from assay.data.limits import USUAL, Limits
 from assay.data.members import (
     NOWHERE,
@@ -117,14 +117,14 @@ def _is_row(name: str, place: Member | Skipped, store: ByteStore, census: Census
         return False
     _note_folder(name, census)
     ending = extension(name)
-    if ending in IMAGE_EXTENSIONS or (not ending and _looks_like_image(place, store)):
+    if ending in IMAGE_EXTENSIONS or _looks_like_image(name, place, store):
         return True
     census.ignored[ending] += 1
     return False
 
 
-def _looks_like_image(place: Member | Skipped, store: ByteStore) -> bool:
-    return isinstance(place, Member) and known_format(peek_member(store, place, SNIFF_BYTES)) is not None
+def _looks_like_image(name: str, place: Member | Skipped, store: ByteStore) -> bool:
+    return isinstance(place, Member) and promises_image(name, peek_member(store, place, SNIFF_BYTES))
 
 
 def _note_folder(name: str, census: Census) -> None:
@@ -134,7 +134,7 @@ def _note_folder(name: str, census: Census) -> None:
 
 
 def _checked(name: str, place: Member | Skipped, max_bytes: int) -> Member | Skipped:
-    fault = check_entry(name)
+    fault = check_entry(name) or raw_fault(name)
     if fault is None and isinstance(place, Member):
         fault = too_large(place, max_bytes)
     return place if fault is None else fault

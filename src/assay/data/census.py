@@ -13,7 +13,12 @@ from assay.data.dataset import ADVICE, Skipped
 from assay.data.paths import natural_key
 from assay.data.tables import some
 
-_HIDDEN = frozenset(("__MACOSX", "Thumbs.db", "desktop.ini"))
+_HIDDEN = frozenset(
+    (
+        *("__MACOSX", "Thumbs.db", "desktop.ini", "$RECYCLE.BIN", "System Volume Information", "lost+found"),
+        *("@eaDir", "#recycle", "#snapshot"),  # of network storage
+    )
+)
 _SHOWN = 3
 
 
@@ -69,9 +74,10 @@ class Census:
                 f"did not follow {_count(number, 'link', 'links')}: {reason}{ADVICE.get(reason, '')}"
             )
         if self.unlisted:
-            lines.append(f"could not list {some(self.unlisted, _SHOWN)}: the images there are missing")
-        same = _equal_but_for_case(self.names)
-        return (*lines, *(f"names that differ only in case: {some(names, _SHOWN)}" for names in same))
+            where = some(self.unlisted, _SHOWN)
+            lines.append(f"warning: could not list {where}: the images there are missing")
+        twins = (some(names, _SHOWN) for names in _equal_but_for_case(self.names))
+        return (*lines, *(f"warning: names that differ only in case: {names}" for names in twins))
 
 
 class Listed(NamedTuple):

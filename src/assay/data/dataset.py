@@ -34,15 +34,21 @@ ADVICE = {
     "too_large": f" (larger files: --max-pixels of more than {USUAL.max_pixels:,})",
     "too_many_pixels": " (larger images: --max-pixels)",
     "truncated": " (what there is of cut files: --truncated accept)",
+    "unsupported_format": " (HEIC, raw files and the like: convert them to JPEG or PNG)",
 }
 """What to do about a reason to skip images, where a flag helps."""
 
 
 def and_skipped(reasons: Iterable[str]) -> str:
     """The end of a message: ``; 300 skipped: 298 outside_root (…), 2 truncated``; empty if none was."""
-    found = Counter(reasons).most_common()
-    words = ", ".join(f"{n:,} {reason}{ADVICE.get(reason, '')}" for reason, n in found)
-    return f"; {sum(n for _, n in found):,} skipped: {words}" if found else ""
+    counts = Counter(reasons)
+    return f"; {counts.total():,} skipped: {why_skipped(counts)}" if counts else ""
+
+
+def why_skipped(counts: Mapping[str, int]) -> str:
+    """``298 outside_root (…), 2 truncated``: the most frequent reason first, with what helps against it."""
+    found = Counter(counts).most_common()
+    return ", ".join(f"{n:,} {reason}{ADVICE.get(reason, '')}" for reason, n in found)
 
 
 @runtime_checkable

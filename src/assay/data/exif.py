@@ -6,7 +6,7 @@ Read here and not by Pillow, for the reason that ``jpeg.py`` gives.
 import struct
 
 _ORIENTATION = 0x0112
-_SHORT = 3
+_SHORT, _LONG = 3, 4
 
 
 def orientation(exif: bytes) -> int:
@@ -37,7 +37,9 @@ def _first_directory(block: bytes, order: str) -> int:
     for place in range(start + 2, start + 2 + 12 * n_entries, 12):
         tag, kind, count, value = struct.unpack_from(order + "HHIH", block, place)
         if tag == _ORIENTATION:
-            if (kind, count) != (_SHORT, 1) or not 1 <= value <= 8:
+            if kind == _LONG:  # against the standard, and as other readers take it
+                (value,) = struct.unpack_from(order + "I", block, place + 8)
+            if kind not in (_SHORT, _LONG) or count != 1 or not 0 <= value <= 8:
                 raise ValueError(f"EXIF orientation is {value} (type {kind}, count {count}), not 1 to 8")
-            return int(value)
+            return int(value) or 1  # 0: a program that does not know
     return 1

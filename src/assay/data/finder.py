@@ -7,12 +7,13 @@ exactly, then by NFC.
 
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from assay._errors import DataError
 from assay.data.dataset import Listing
+from assay.data.formats import IMAGE_EXTENSIONS, extension
 from assay.data.tables import shown
 
 _ARCHIVE_ENDING = re.compile(r"\.(zip|tar|t[gbx]z|tar\.\w+)\Z", re.IGNORECASE)
@@ -64,12 +65,30 @@ class Finder:
             )
         return Match(twins[0], exact=equal is not None) if twins else None
 
+    def lookalikes(self, entries: Iterable[str]) -> list[tuple[str, str]]:
+        """(entry, name of an image) where the two differ only in case or in the ending: nobody can know."""
+        alike: dict[str, str] = {}
+        for name in self.listing.names:
+            alike.setdefault(_plain(name), name)
+        found = []
+        for entry in entries:
+            forms = map(_plain, self._candidates(self.below(entry)))
+            near = next((alike[form] for form in forms if form in alike), None)
+            found += [(entry, near)] if near is not None else []
+        return found
+
     def _candidates(self, entry: str) -> Iterator[str]:
         clean = "/".join(part for part in re.split(r"[\\/]", entry) if part not in ("", "."))
         for form in dict.fromkeys((entry, clean)):
             for off, on in self.routes:
                 if form.startswith(off):
                     yield on + form[len(off) :]
+
+
+def _plain(name: str) -> str:
+    form = unicodedata.normalize("NFC", name).casefold()
+    ending = extension(form)
+    return form.removesuffix(ending) if ending in IMAGE_EXTENSIONS else form
 
 
 def make_finder(listing: Listing, images: Path, table: Path) -> Finder:

@@ -11,7 +11,14 @@ from typing import Protocol, runtime_checkable
 from assay._errors import DataError, LabelError
 from assay.data.census import Census, is_hidden
 from assay.data.dataset import Listing, Skipped
-from assay.data.formats import IMAGE_EXTENSIONS, SNIFF_BYTES, allowed_format, extension, known_format
+from assay.data.formats import (
+    IMAGE_EXTENSIONS,
+    SNIFF_BYTES,
+    extension,
+    known_format,
+    promises_image,
+    raw_fault,
+)
 from assay.data.limits import USUAL, Limits
 from assay.data.paths import check_entry, open_regular, peek_regular, resolve_below
 
@@ -183,12 +190,11 @@ def _fault(root: Path, name: str, entry: "os.DirEntry[str]", follow_symlinks: bo
         regular = Path(resolved).is_file()
     else:
         regular = entry.is_file()
-    return check_entry(name) if regular else Skipped("not_regular", f"{name!r} is not a regular file")
+    if not regular:
+        return Skipped("not_regular", f"{name!r} is not a regular file")
+    return check_entry(name) or raw_fault(name)
 
 
 def _looks_like_image(root: Path, name: str, follow_symlinks: bool) -> bool:
     head = peek_regular(root, name, SNIFF_BYTES, follow_symlinks=follow_symlinks)
-    if isinstance(head, Skipped):
-        return False
-    # By another ending, such as .pdf, a foreign file says itself that it is no photo.
-    return bool(allowed_format(head) if extension(name) else known_format(head))
+    return not isinstance(head, Skipped) and promises_image(name, head)

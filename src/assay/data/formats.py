@@ -1,5 +1,7 @@
 """Which files are images: judged by the first bytes, and by the end of the name."""
 
+from assay.data.dataset import Skipped
+
 SNIFF_BYTES = 512
 """As many first bytes as ``allowed_format`` and ``foreign_format`` look at."""
 
@@ -38,7 +40,13 @@ _FOREIGN_EXTENSIONS = frozenset(
         *(".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".ico", ".dds", ".qoi", ".exr", ".hdr"),
     )
 )
-IMAGE_EXTENSIONS = ALLOWED_EXTENSIONS | _FOREIGN_EXTENSIONS
+_RAW_EXTENSIONS = frozenset(
+    (
+        *(".nef", ".nrw", ".dng", ".cr2", ".cr3", ".crw", ".arw", ".srf", ".sr2", ".orf", ".rw2", ".raf"),
+        *(".pef", ".srw", ".x3f", ".3fr", ".iiq", ".erf", ".kdc", ".dcr", ".mrw"),
+    )
+)
+IMAGE_EXTENSIONS = ALLOWED_EXTENSIONS | _FOREIGN_EXTENSIONS | _RAW_EXTENSIONS
 """Endings that promise an image. Those outside the allow-list count too: a photo that cannot be read
 has to show up as a skipped row, not be missing."""
 
@@ -47,6 +55,13 @@ def extension(name: str) -> str:
     """The ending of ``name`` in lower case with its dot; empty if there is none."""
     stem, dot, ending = name.rpartition("/")[2].rpartition(".")
     return f".{ending.lower()}" if stem and dot and ending else ""
+
+
+def raw_fault(name: str) -> Skipped | None:
+    """Why a camera's raw file is not used: it begins as a TIFF does, whose first picture is a thumbnail."""
+    if extension(name) not in _RAW_EXTENSIONS:
+        return None
+    return Skipped("unsupported_format", "a camera's raw file")
 
 
 def allowed_format(head: bytes) -> str | None:
@@ -65,6 +80,12 @@ def allowed_format(head: bytes) -> str | None:
 def known_format(head: bytes) -> str | None:
     """The image format, allowed or foreign, that the first bytes belong to, if any."""
     return allowed_format(head) or foreign_format(head)
+
+
+def promises_image(name: str, head: bytes) -> bool:
+    """Whether the first bytes of a file with no image's ending are those of an image."""
+    # By another ending, such as .pdf, a foreign file says itself that it is no photo.
+    return bool(allowed_format(head) if extension(name) else known_format(head))
 
 
 def foreign_format(head: bytes) -> str | None:

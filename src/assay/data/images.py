@@ -76,10 +76,13 @@ def remarks_on(flags: Mapping[int, Sequence[str]]) -> tuple[str, ...]:
     ----------
     flags : row -> its remarks
     """
-    counts = Counter(flag for found in flags.values() for flag in found)
-    return tuple(
-        f"{n:,} {'image' if n == 1 else 'images'} {WORDS[flag]}" for flag in FLAGS if (n := counts[flag])
-    )
+    return remark_lines(Counter(flag for found in flags.values() for flag in found))
+
+
+def remark_lines(counts: Mapping[str, int]) -> tuple[str, ...]:
+    """The same of how many images each remark was made of."""
+    found = ((counts.get(flag, 0), WORDS[flag]) for flag in FLAGS)
+    return tuple(f"{n:,} {'image' if n == 1 else 'images'} {words}" for n, words in found if n)
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from assay.data.headers import BadImageError
 
 _MPF_ENTRIES = 0xB002
 _ENTRY_BYTES = 16
-_PREVIEW = 1
-_GAIN_MAP_MARKS = (b"hdrgm:Version", b":aux:hdrgainmap")
+_VIEWS = 2
+"""The class of pictures that are as good as the first: panorama, stereo, several angles."""
 
 
 class Jpeg(NamedTuple):
@@ -39,15 +39,15 @@ def split_jpeg(data: bytes) -> Jpeg:
             kept.append(data[kept_to:start])
             kept_to = end
         elif marker == 0xE2 and data.startswith(b"MPF\0", start + 4):
-            _refuse_pictures(data[start + 8 : end], data)
+            _refuse_views(data[start + 8 : end])
     if not exif:
         return Jpeg(data, b"")
     return Jpeg(b"".join((*kept, data[kept_to:])), exif[0])
 
 
-def _refuse_pictures(mpf: bytes, data: bytes) -> None:
-    # Phones list the gain map of an HDR photo as a second picture; to everyone else that is a plain JPEG.
-    if _lists_pictures(mpf) and not any(mark in data for mark in _GAIN_MAP_MARKS):
+def _refuse_views(mpf: bytes) -> None:
+    # Phones list previews, gain maps and depth maps beside a photo; to everyone else that is a plain JPEG.
+    if _lists_views(mpf):
         raise BadImageError("unsupported_format", "MPO (several pictures in one JPEG)")
 
 
@@ -66,8 +66,8 @@ def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
         place = end
 
 
-def _lists_pictures(mpf: bytes) -> bool:
-    """Whether an MPF index lists a second picture that is no mere preview.
+def _lists_views(mpf: bytes) -> bool:
+    """Whether an MPF index lists a second picture that is another view, not something about the first.
 
     Source : CIPA DC-007-2009, sections 5.2.3 (index) and 5.2.3.3.1 (type code)
     """
@@ -81,4 +81,4 @@ def _lists_pictures(mpf: bytes) -> bool:
         codes = [struct.unpack_from(order + "I", mpf, place)[0] for place in places]
     except struct.error:
         return False
-    return any(code >> 16 & 0xFF != _PREVIEW for code in codes[1:])
+    return any(code >> 16 & 0xFF == _VIEWS for code in codes[1:])

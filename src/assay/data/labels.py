@@ -88,6 +88,10 @@ def decide_classes(
     )
 
 
+MANY_CLASSES = 5_000
+"""More than these are refused where they have fewer than two images each."""
+
+
 def remarks(
     names: Sequence[str], given: Int[np.ndarray, "N"], trusted: Int[np.ndarray, "N"]
 ) -> tuple[str, ...]:
@@ -248,6 +252,13 @@ def _enough(names: Sequence[str], source: LabelFile, least: int) -> tuple[str, .
         got = f"only {shown(names[0])}" if names else "no label at all"
         many = "two classes" if least > 1 else "one class"
         raise LabelError(f"{source.path.name}: expected labels of {many} or more, got {got}")
+    labelled = sum(map(bool, source.labels))
+    if least > 1 and len(names) > MANY_CLASSES and 2 * len(names) > labelled:
+        raise LabelError(
+            f"{source.path.name}: expected classes that images share, got {len(names):,} different labels of "
+            f"{labelled:,} images, such as {shown(names[0])} and {shown(names[-1])}; if that is another "
+            "column, name that of the labels with --label-col"
+        )
     return tuple(names)
 
 

@@ -34,7 +34,7 @@ class Pairing:
     normalised: int = 0
     """Rows whose name matched only after NFC."""
     notes: tuple[str, ...] = ()
-    """The first and last pairs, where rows and images were paired by order."""
+    """The first and last pairs, where rows and images were paired by order; names that are nearly right."""
 
 
 def pair_by_order(file: LabelFile, listing: Listing, images: Path, *, complete: bool) -> Pairing:
@@ -82,9 +82,11 @@ def pair_by_name(file: LabelFile, listing: Listing, images: Path) -> Pairing:
             skipped[row] = bad or _missing(file, row, entry)
         normalised += match is not None and not match.exact
         found.append(match.image if match else None)
+    missing = [row for row, why in skipped.items() if why.reason == "missing_image"]
+    near = finder.lookalikes((file.entries or ())[row] for row in missing) if missing else []
     if found and not any(image is not None for image in found):
-        _refuse_all(file, skipped, listing, images)
-    return Pairing(file, tuple(found), skipped, normalised)
+        _refuse_all(file, skipped, listing, images, near)
+    return Pairing(file, tuple(found), skipped, normalised, _alike(file, near))
 
 
 def one_label_each(
@@ -144,8 +146,32 @@ def _missing(file: LabelFile, row: int, entry: str) -> Skipped:
     return Skipped("missing_image", f"{file.where(row)} names {shown(entry)}, which is not there")
 
 
-def _refuse_all(file: LabelFile, skipped: Mapping[int, Skipped], listing: Listing, images: Path) -> None:
+def _alike(file: LabelFile, near: Sequence[tuple[str, str]]) -> tuple[str, ...]:
+    """A warning of names that are nearly those of images."""
+    if not near:
+        return ()
+    entry, name = near[0]
+    return (
+        f"warning: {file.path.name}: {len(near):,} of the names that are no image's differ from one in case "
+        f"or ending alone, as {shown(entry)} and {shown(name)}; write them as the files are called",
+    )
+
+
+def _refuse_all(
+    file: LabelFile,
+    skipped: Mapping[int, Skipped],
+    listing: Listing,
+    images: Path,
+    near: Sequence[tuple[str, str]],
+) -> None:
     """Nothing fits: all paths are written otherwise than they are looked for."""
+    if near:
+        entry, name = near[0]
+        raise DataError(
+            f"{file.path.name}: none of its {len(skipped):,} paths names an image of {images.name}: "
+            f"{shown(entry)} and {shown(name)} differ in case or ending; write the paths as the files are "
+            "called"
+        )
     if listing.names:
         first = next((row for row, why in skipped.items() if why.reason == "missing_image"), min(skipped))
         raise DataError(

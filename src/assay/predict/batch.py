@@ -1,8 +1,10 @@
 """New images to rows: one for each image, in order, with a status."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +56,8 @@ class Predictions:
     """The K labels that the columns of ``probs`` stand for."""
     statuses: tuple[str, ...]
     """``ok``, or why an image has no label."""
+    remarks: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    """Place -> what is unusual about an image that was used: see ``data.images.FLAGS``."""
 
     def __post_init__(self) -> None:
         same_length(names=self.names, probs=self.probs, statuses=self.statuses)
@@ -149,11 +153,16 @@ def predict_dataset(
 ) -> Predictions:
     """Predict the images of a dataset, whatever labels it has."""
     parts = list(predict_parts(runtime, dataset, workers=workers, progress=progress))
+    begins = accumulate((len(part.names) for part in parts), initial=0)
+    remarks = {
+        begin + place: flags
+        for begin, part in zip(begins, parts, strict=False)
+        for place, flags in part.remarks.items()
+    }
     none = np.zeros((0, len(runtime.labels)), dtype=np.float32)
     probs = np.concatenate([none, *(part.probs for part in parts)])
-    return Predictions(
-        dataset.names, probs, runtime.labels, tuple(status for part in parts for status in part.statuses)
-    )
+    statuses = tuple(status for part in parts for status in part.statuses)
+    return Predictions(dataset.names, probs, runtime.labels, statuses, remarks)
 
 
 def predict_parts(
@@ -174,7 +183,21 @@ def predict_parts(
             probs[places] = runtime.probabilities(np.stack(list(decoded.values())))
         statuses = [chunk.skipped[row].reason if row in chunk.skipped else "ok" for row in rows]
         progress("predict", rows.stop, len(dataset))
-        yield Predictions(dataset.names[rows.start : rows.stop], probs, runtime.labels, tuple(statuses))
+        remarks = {row - rows.start: flags for row, flags in chunk.flags.items()}
+        names = dataset.names[rows.start : rows.stop]
+        yield Predictions(names, probs, runtime.labels, tuple(statuses), remarks)
+
+
+@dataclass
+class Written:
+    """What was told of images while their rows were written."""
+
+    n_skipped: int = 0
+    """Images that could not be used, those included whose rows were there already."""
+    reasons: Counter[str] = field(default_factory=Counter)
+    """Of those that were looked at now, why they could not be used."""
+    remarks: Counter[str] = field(default_factory=Counter)
+    """Of those that were looked at now and used, what is unusual about them."""
 
 
 def write_predictions(
@@ -185,13 +208,17 @@ def write_predictions(
     *,
     workers: int = 2,
     progress: Progress = silent,
-) -> int:
-    """Add a row for each image that ``table`` does not have yet; how many images could not be used."""
+) -> Written:
+    """Add a row for each image that ``table`` does not have yet."""
+    written = Written()
     for part in predict_parts(runtime, dataset, first=table.n_rows, workers=workers, progress=progress):
         table.tally += part.n_skipped
+        written.reasons.update(status for status in part.statuses if status != "ok")
+        written.remarks.update(flag for flags in part.remarks.values() for flag in flags)
         # Hundreds in a row: their place is gone for a while, such as a disk of the network.
         table.add(part.columns(manner), lasting=not PASSING.issuperset(part.statuses))
-    return table.tally
+    written.n_skipped = table.tally
+    return written
 
 
 def identity_of(runtime: Runtime, dataset: Dataset, *more: object) -> str:

@@ -1,8 +1,9 @@
 """What a user should know before relying on a run."""
 
+from collections import Counter
 from collections.abc import Mapping
 
-from assay.data.dataset import Dataset
+from assay.data.dataset import Dataset, why_skipped
 from assay.measure import Evaluation
 from assay.recipes.assay import Learned
 from assay.recipes.measuring import against_given
@@ -25,7 +26,10 @@ def late_warnings(
     """Those of what was found: the noise, the trusted images, the holdout, the labels, the model."""
     found = [*learned.noise.notes, *learned.representative.warnings]
     if dataset.skipped:
-        found.append(f"{len(dataset.skipped):,} images could not be used; skipped.csv says why")
+        reasons = Counter(why.reason for why in dataset.skipped.values())
+        found.append(
+            f"{len(dataset.skipped):,} images could not be used, see skipped.csv: {why_skipped(reasons)}"
+        )
     if n_leaked:
         found.append(
             f"{n_leaked:,} holdout images show a picture that was learned from: left out of the evaluation"
