@@ -114,6 +114,22 @@ def test_a_mirrored_copy_of_a_held_out_image_is_found(sealed_of, own_data, read_
     assert len({*sealed.data.fold_of[others[:3]].tolist()}) == 1
 
 
+@pytest.mark.parametrize(("effort", "leaks"), [("fast", False), ("balanced", True)])
+def test_a_copy_without_any_label_teaches_a_network_and_no_head(sealed_of, own_data, read_of, effort, leaks):
+    """So at effort fast it says nothing about the held-out picture."""
+    _, split = sealed_of(own_data, read_of(own_data))
+    held = int(split.holdout[0])
+    (twin, *_) = np.setdiff1d(np.arange(240), own_data.trusted_rows).tolist()
+    (own_data.images / f"{twin}.png").write_bytes((own_data.images / f"{held}.png").read_bytes())
+    noisy = own_data.folder / "noisy.csv"
+    lines = noisy.read_text().splitlines()
+    lines[1 + twin] = f"{twin}.png,"
+    noisy.write_text("\n".join(lines) + "\n")
+    sealed, _ = sealed_of(own_data, read_of(own_data), effort=effort)
+    assert sealed.leaked.tolist() == ([held] if leaks else [])
+    assert [rows.tolist() for rows in sealed.copies] == [sorted([held, twin])]
+
+
 def test_a_held_out_image_that_is_also_learned_from_is_left_out(
     sealed_of, own_data, read_of, options, tmp_path
 ):

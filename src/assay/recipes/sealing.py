@@ -110,6 +110,9 @@ def close_seal(
         mirrored = mirrors(np.sort(np.concatenate([holdout, *drawn])))
     copies = _copies(features, usable, options.seed, mirrored)
     fold_of[fit_rows] = folds(trusted[fit_rows], options.folds, options.seed)
+    learned = fold_of != UNKNOWN
+    if options.effort == "fast":  # images without any label teach a network that is fine-tuned, and no head
+        learned &= (dataset.given != UNKNOWN) | (dataset.known != UNKNOWN)
     return Sealed(
         data=Labelled(
             features,
@@ -124,7 +127,7 @@ def close_seal(
             known=np.where(usable & ~held, dataset.known, UNKNOWN) if dataset.decided else None,
         ),
         holdout=holdout,
-        leaked=_leaked(holdout, fold_of != UNKNOWN, copies),
+        leaked=_leaked(holdout, learned, copies),
         copies=copies,
     )
 
@@ -180,6 +183,6 @@ def _together(fold_of: Labels, copies: list[Group]) -> Labels:
     return moved
 
 
-def _leaked(holdout: Int[np.ndarray, "H"], fit: Mask, copies: list[Group]) -> Int[np.ndarray, "L"]:
-    shown = [group for group in copies if fit[group].any()]
+def _leaked(holdout: Int[np.ndarray, "H"], learned: Mask, copies: list[Group]) -> Int[np.ndarray, "L"]:
+    shown = [group for group in copies if learned[group].any()]
     return np.intersect1d(holdout, np.concatenate([*shown, holdout[:0]]))
