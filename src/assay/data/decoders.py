@@ -39,6 +39,9 @@ main(float(sys.argv[1]))
 TRIES = 2
 """Of an image that crashed its decoder."""
 
+ENDED = ("timeout", "crash")
+"""Reasons to skip images that ended their decoders."""
+
 TOO_LONG = ("SIGPROF", "SIGALRM")
 CRASHES = ("SIGSEGV", "SIGBUS", "SIGABRT", "SIGILL", "SIGFPE", "SIGSYS", "SIGTRAP")
 """Signals by which a decoder ends by its own fault, or that of the image."""

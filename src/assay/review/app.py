@@ -5,6 +5,7 @@ from typing import Any
 
 from assay._errors import AssayError, BusyError, MissingExtraError, ResourceError, UsageError
 from assay.data.decisions import Decision, Stale
+from assay.data.decoders import ENDED
 from assay.data.thumbnails import MEDIA_TYPE
 from assay.review.desk import Desk
 from assay.review.exports import export
@@ -82,6 +83,8 @@ def _add_images(app: FastAPI, desk: Desk, thumbnails: Thumbnails) -> None:
         row = _row(desk, item)
         if size not in SIZES:
             raise HTTPException(404, "there is no such size")
+        if desk.run.reasons[row] in ENDED:  # and would end this server as it ended its decoder
+            raise HTTPException(404, f"this image cannot be shown: {desk.run.reasons[row]}")
         try:
             found = await thumbnails.get(row, size)
         except BusyThumbnailsError:
