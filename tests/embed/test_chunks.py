@@ -205,8 +205,8 @@ def test_many_images_are_decoded_by_processes(monkeypatch):
         with decoders(number) as make:
             yield make
 
-    monkeypatch.setattr(chunks, "decoders", noted)
-    monkeypatch.setattr(chunks, "FEW", 6)
+    monkeypatch.setattr("assay.data.decoders.decoders", noted)
+    monkeypatch.setattr("assay.data.decoders.FEW", 6)
     found = list(read_chunks(dataset_of(files), FORM, workers=2))
     list(read_chunks(dataset_of(files[:6]), FORM))
     assert asked == [2]

@@ -69,7 +69,7 @@ def test_a_run_decodes_each_image_once(small_data, options, tmp_path, monkeypatc
         made.append(data)
         return make_squares(data, asked)
 
-    monkeypatch.setattr("assay.embed.chunks.make_squares", noted)
+    monkeypatch.setattr("assay.data.decoders.make_squares", noted)
     result = run(small_data.images, tmp_path / "out", replace(options, cache=tmp_path / "cache"))
     assert len(made) == len(result.dataset) == 240
     assert json.loads((tmp_path / "out" / "run.json").read_text())["features_computed"] == 240

@@ -22,6 +22,9 @@ from assay.data.dataset import Skipped
 from assay.data.decoder_messages import GREETING, NO_MEMORY, pack_request, read_answer
 from assay.data.forms import Asked, Made, Make, make_squares
 
+FEW = 2000
+"""Images for which no process is begun: small ones take no longer than that."""
+
 LIMIT_S = 60.0
 """For one image, of processor time: the largest usual ones, of 50 megapixels, take about two."""
 
@@ -45,6 +48,16 @@ ENDED = ("timeout", "crash")
 TOO_LONG = ("SIGPROF", "SIGALRM")
 CRASHES = ("SIGSEGV", "SIGBUS", "SIGABRT", "SIGILL", "SIGFPE", "SIGSYS", "SIGTRAP")
 """Signals by which a decoder ends by its own fault, or that of the image."""
+
+
+@contextlib.contextmanager
+def decoders_for(n_images: int, number: int) -> Iterator[Make]:
+    """``decoders`` where there are many images, else the threads themselves."""
+    if n_images <= FEW:
+        yield make_squares
+        return
+    with decoders(number) as make:
+        yield make
 
 
 @contextlib.contextmanager

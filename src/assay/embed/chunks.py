@@ -17,8 +17,8 @@ import numpy as np
 from jaxtyping import UInt8
 
 from assay.data.dataset import Dataset, Skipped
-from assay.data.decoders import decoders
-from assay.data.forms import Asked, Form, Make, make_squares
+from assay.data.decoders import decoders_for
+from assay.data.forms import Asked, Form, Make
 from assay.data.images import FLAGS, fits
 from assay.data.limits import USUAL
 from assay.data.resize import Square
@@ -28,9 +28,6 @@ CHUNK = 256
 
 AHEAD = 3
 """Chunks that may be decoded before the network needs them."""
-
-FEW = 2000
-"""Images for which no process is begun: small ones take no longer than that."""
 
 
 Known = Callable[[bytes], tuple[str, ...] | None]
@@ -102,7 +99,7 @@ def read_chunks(
     ----------
     forms : the first decides how large a JPEG is decoded; the others are made from the same pixels
     known : which images need not be decoded
-    workers : threads, and processes that decode for them where there are more images than ``FEW``
+    workers : threads, and processes that decode for them, see ``decoders_for``
     first : row to begin at
     """
     asked = Asked(forms, dataset.limits, dataset.accept_truncated)
@@ -110,7 +107,7 @@ def read_chunks(
     parts = (every[start : start + CHUNK] for start in every[first::CHUNK])
     with ExitStack() as stack:
         pool = stack.enter_context(ThreadPoolExecutor(max(workers, 1), thread_name_prefix="decode"))
-        make = stack.enter_context(decoders(workers)) if len(dataset) > FEW else make_squares
+        make = stack.enter_context(decoders_for(len(dataset), workers))
         # After Ctrl-C, or an error in the network, nobody needs the images that nobody has begun.
         stack.callback(pool.shutdown, wait=False, cancel_futures=True)
         see = partial(_see, dataset, asked, make)

@@ -16,9 +16,10 @@ import numpy as np
 from assay._errors import ResourceError
 from assay._types import Batch, Progress, silent
 from assay.data.dataset import Dataset, Skipped
-from assay.data.forms import Form
+from assay.data.decoders import decoders_for
+from assay.data.forms import Asked, Form, Made
 from assay.data.images import declared
-from assay.data.squares import read_image, spread
+from assay.data.squares import spread
 from assay.embed.chunks import read_chunks
 
 ZEROS = bytes(1 << 20)
@@ -92,7 +93,10 @@ def _longest_side(dataset: Dataset, size: int) -> int:
         data = dataset.read(row)
         found = None if isinstance(data, Skipped) else declared(data, dataset.limits)
         declared_of[row] = max(found) if found else 0
-    for row in sorted(declared_of, key=lambda row: -declared_of[row]):
-        if read_image(dataset, row, size) is not None:
-            return declared_of[row]
+    asked = Asked((Form(size),), dataset.limits, dataset.accept_truncated)
+    with decoders_for(len(dataset), 1) as make:
+        for row in sorted(declared_of, key=lambda row: -declared_of[row]):
+            data = dataset.read(row)
+            if not isinstance(data, Skipped) and isinstance(make(data, asked), Made):
+                return declared_of[row]
     return 1
