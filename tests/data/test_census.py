@@ -36,9 +36,18 @@ def test_notes_count_everything():
         "did not follow 1 link: missing",
         "did not follow 2 links: outside_root (links that leave the folder: --follow-symlinks)",
         "warning: could not list 'a/', 'b/', 'c/' and 2 more: the images there are missing",
-        "warning: names that differ only in case: 'A.png', 'a.png'",
-        "warning: names that differ only in case: 'B.png', 'b.png'",
+        "warning: names that differ only in case: 'A.png', 'a.png', and 1 more groups of such names",
     )
+
+
+def test_many_endings_are_counted_together():
+    """Numbered ones, as medical pictures have; the most frequent are named."""
+    census = Census()
+    census.ignored.update([".txt"] * 5 + [f".{number:03d}" for number in range(100)])
+    notes = census.notes()
+    assert len(notes) == 11
+    assert "ignored 5 files named *.txt: no images" in notes
+    assert notes[-1] == "ignored 91 files of other endings: no images"
 
 
 def test_nothing_found_means_no_notes():

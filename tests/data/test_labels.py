@@ -163,12 +163,14 @@ def test_many_classes_and_lone_images_are_fine():
     assert len(decide([str(i) for i in range(1_200)], ["7"]).names) == 1_200
 
 
-def test_labels_that_no_images_share_are_another_column():
+def test_labels_that_no_images_share_are_another_column(write_file):
     """Captions, or numbers of images: refused before anything is computed for each pair of classes."""
     labels = [f"image {i}" for i in range(6_000)]
-    with pytest.raises(LabelError, match=r"got 6,000 different labels of 6,000 images, .* --label-col"):
+    with pytest.raises(LabelError, match=r"got 6,000 different labels in 6,000 rows, .*--label-col"):
         decide(labels, ["image 1"])
     assert len(decide(labels * 2, ["image 1"]).names) == 6_000
+    listed = write_file("classes.txt", "\n".join(labels))
+    assert len(decide(labels, ["image 1"], classes=listed).names) == 6_000
 
 
 def test_a_classes_file_gives_integers_titles(write_file):

@@ -159,6 +159,9 @@ def test_names_that_are_nearly_right_are_no_pair_but_said(written, on_disk):
         f"'{written}' and '{on_disk}'; write them as the files are called",
     )
     assert paired("a.png", "z.png", names=["a.png", on_disk]).notes == ()
+    entries = ("a.png", written)
+    file = said(*entries, entries=entries)
+    assert pair_by_name(file, listing("a.png", on_disk), IMAGES, quiet=True).notes == ()
     with pytest.raises(DataError, match=r"differ in case or ending; write the paths as the files are called"):
         paired(written, names=["a.png", on_disk])
 

@@ -115,7 +115,10 @@ def test_named_columns_make_a_header(write_file):
             "a.csv line 2: ',' expected after '\"'; is there a quote (\") that does not close, or "
             "one inside a cell?",
         ),
-        (b"PK\x03\x04\x14\0", "a.csv: expected text, got a spreadsheet; save it as CSV (UTF-8)"),
+        (
+            b"PK\x03\x04\x14\0",
+            "a.csv: expected text, got a zip or a spreadsheet; unpack it, or save it as CSV (UTF-8)",
+        ),
         (
             b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1\0",
             "a.csv: expected text, got a spreadsheet; save it as CSV (UTF-8)",

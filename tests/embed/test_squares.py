@@ -10,6 +10,7 @@ from pictures import saved
 from small_datasets import dataset_of, noise
 
 from assay._errors import ResourceError
+from assay.data.dataset import Skipped
 from assay.data.resize import to_square
 from assay.embed.squares import fill_squares, room_for_squares
 
@@ -37,6 +38,20 @@ def test_small_images_are_not_enlarged(tmp_path):
     dataset = dataset_of([saved(noise(0, 20, 24)), saved(noise(1, 16, 16))])
     with held_squares(dataset, 96, tmp_path) as squares:
         assert squares.shape == (2, 24, 24, 3)
+
+
+def test_that_image_is_decoded_as_all_are(tmp_path, monkeypatch):
+    """Where there are many, by a process: it may be one that hangs or crashes."""
+    asked = []
+
+    @contextmanager
+    def noted(n_images, number):
+        asked.append((n_images, number))
+        yield lambda *_: Skipped("crash")
+
+    monkeypatch.setattr("assay.embed.squares.decoders_for", noted)
+    with room_for_squares(dataset_of([saved(noise(row)) for row in range(3)]), 64, tmp_path) as squares:
+        assert (asked, squares.shape) == ([(3, 1)], (3, 1, 1, 3))
 
 
 def test_progress_counts_images(tmp_path):

@@ -185,8 +185,9 @@ def _tell(n: int, written: "Written") -> None:
     from assay.data.dataset import why_skipped
     from assay.data.images import remark_lines
 
+    now = f"of the {n - written.first:,} images predicted now: " if written.first else ""
     for line in remark_lines(written.remarks):
-        say(line)
+        say(f"{now}{line}")
     if written.n_skipped:
         more = f": {why_skipped(written.reasons)}" if written.reasons.total() == written.n_skipped else ""
         say(f"{written.n_skipped:,} of {n:,} images could not be used, see their status{more}")

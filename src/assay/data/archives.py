@@ -51,10 +51,9 @@ class ArchiveSource:
 def scan_archive(path: Path, limits: Limits = USUAL) -> Listing:
     """All images in a zip or tar (plain, gzip, bzip2 or xz), told apart by content.
 
-    A member with the extension of an image is a row whatever it holds; one without any extension is one
-    if its first bytes are those of an allowed format; no other member is looked into. A hostile name, an
-    encrypted or a too large member is a skipped row. A compressed tar takes room for its unpacked size
-    among the temporary files.
+    A member with the extension of an image is a row whatever it holds, any other if its first bytes are
+    those of an allowed format. A hostile name, an encrypted or a too large member is a skipped row. A
+    compressed tar takes room for its unpacked size among the temporary files.
 
     Parameters
     ----------

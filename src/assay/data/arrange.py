@@ -64,13 +64,17 @@ def arrange(
         trusted=sure,
         titles=classes.titles,
         skipped=_skipped(listing, pairings, row_of),
-        notes=(
-            *listing.notes,
-            *given_notes,
-            *sure_notes,
-            *_unlabeled(listing, noisy),
-            *remarks(classes.names, given, sure),
-            *(_shifted(images, given, sure) if by_order else ()),
+        notes=tuple(
+            dict.fromkeys(
+                (  # one table may give both labels
+                    *listing.notes,
+                    *given_notes,
+                    *sure_notes,
+                    *_unlabeled(listing, noisy),
+                    *remarks(classes.names, given, sure),
+                    *(_shifted(images, given, sure) if by_order else ()),
+                )
+            )
         ),
     )
 

@@ -1,7 +1,7 @@
 """Counting what is found while a folder or an archive is walked."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import NamedTuple
@@ -19,7 +19,7 @@ _HIDDEN = frozenset(
         *("@eaDir", "#recycle", "#snapshot"),  # of network storage
     )
 )
-_SHOWN = 3
+_SHOWN, _SHOWN_ENDINGS = 3, 10
 
 
 def is_hidden(name: str) -> bool:
@@ -66,9 +66,7 @@ class Census:
         lines = []
         if self.hidden:
             lines.append(f"ignored {_count(self.hidden, 'hidden entry', 'hidden entries')}")
-        for ending, number in sorted(self.ignored.items()):
-            what = f"named *{ending}" if ending else "without an extension"
-            lines.append(f"ignored {_count(number, 'file', 'files')} {what}: no images")
+        lines += self._ignored()
         for reason, number in sorted(self.links.items()):
             lines.append(
                 f"did not follow {_count(number, 'link', 'links')}: {reason}{ADVICE.get(reason, '')}"
@@ -76,8 +74,21 @@ class Census:
         if self.unlisted:
             where = some(self.unlisted, _SHOWN)
             lines.append(f"warning: could not list {where}: the images there are missing")
-        twins = (some(names, _SHOWN) for names in _equal_but_for_case(self.names))
-        return (*lines, *(f"warning: names that differ only in case: {names}" for names in twins))
+        twins = _equal_but_for_case(self.names)
+        if twins:
+            more = f", and {len(twins) - 1:,} more groups of such names" if len(twins) > 1 else ""
+            lines.append(f"warning: names that differ only in case: {some(twins[0], _SHOWN)}{more}")
+        return tuple(lines)
+
+    def _ignored(self) -> Iterator[str]:
+        """A line for each of the most frequent endings, in their order, and one for the others."""
+        most = dict(self.ignored.most_common(_SHOWN_ENDINGS))
+        for ending, number in sorted(most.items()):
+            what = f"named *{ending}" if ending else "without an extension"
+            yield f"ignored {_count(number, 'file', 'files')} {what}: no images"
+        others = self.ignored.total() - sum(most.values())
+        if others:
+            yield f"ignored {_count(others, 'file', 'files')} of other endings: no images"
 
 
 class Listed(NamedTuple):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -15,6 +16,9 @@ from assay.data.limits import Limits
 
 GREETING = os.fsencode(f"{Path(__file__).resolve()} numpy {np.__version__} Pillow {PIL.__version__}\n")
 """What such a process says first: with these files and packages it does what this one would."""
+
+REAL_TIMES = 10
+"""Times its limit that an image may take by the clock: a machine may have much else to do."""
 
 NO_MEMORY = 77
 """Its exit status where memory is full."""
@@ -85,7 +89,7 @@ def read_answer(stream: Stream, asked: Asked) -> Made | Skipped:
     if "skipped" in head:
         return Skipped(*head["skipped"])
     squares = tuple(_square(stream, form.size) for form in asked.forms)
-    return Made(squares, tuple(head["flags"]))
+    return Made(squares, tuple(map(sys.intern, head["flags"])))
 
 
 def _square(stream: Stream, size: int) -> np.ndarray:

@@ -7,7 +7,7 @@ that an image takes itself, so it ends even where the process that began it was 
 import contextlib
 import json
 import os
-import select
+import selectors
 import signal
 import subprocess
 import sys
@@ -19,7 +19,7 @@ from typing import IO
 
 from assay._errors import ResourceError
 from assay.data.dataset import Skipped
-from assay.data.decoder_messages import GREETING, NO_MEMORY, pack_request, read_answer
+from assay.data.decoder_messages import GREETING, NO_MEMORY, REAL_TIMES, pack_request, read_answer
 from assay.data.forms import Asked, Made, Make, make_squares
 
 FEW = 2000
@@ -40,12 +40,15 @@ main(float(sys.argv[1]))
 """
 
 TRIES = 2
-"""Of an image that crashed its decoder."""
+"""Of an image that its decoder did not survive."""
 
 ENDED = ("timeout", "crash")
 """Reasons to skip images that ended their decoders."""
 
-TOO_LONG = ("SIGPROF", "SIGALRM")
+TOO_LONG = -getattr(signal, "SIGPROF", 0) or None
+"""Status of a decoder whose image took too much of the processor, as it would again; by the clock it may not,
+for the whole machine may have stood still."""
+
 CRASHES = ("SIGSEGV", "SIGBUS", "SIGABRT", "SIGILL", "SIGFPE", "SIGSYS", "SIGTRAP")
 """Signals by which a decoder ends by its own fault, or that of the image."""
 
@@ -127,17 +130,18 @@ class _Decoder:
         """See ``decoders``."""
         died: Skipped | None = None
         for _ in range(TRIES):
-            if self.closed:
-                raise RuntimeError("the images are not wanted any more")
+            self._check_open()
             process = self._running()
+            self._check_open()  # closed while it started
             if process is None:
                 # What has ended another process must not end this one.
                 return died or make_squares(data, asked)
             answer = self._answer(process, data, asked)
             if answer is not None:
                 return answer
-            died = self._why(self.end())
-            if died.reason == "timeout":
+            status = self.end()
+            died = self._why(status)
+            if status == TOO_LONG:
                 break
         return died or Skipped("crash")
 
@@ -159,13 +163,14 @@ class _Decoder:
 
         MemoryError, ResourceError, RuntimeError : it is not the image's fault
         """
-        if self.closed:
-            raise RuntimeError("the images are not wanted any more")
+        self._check_open()
         if status == NO_MEMORY:
             raise MemoryError("a process that decodes images has no memory left")
         name = signal.Signals(-status).name if -status in set(signal.Signals) else f"status {status}"
-        if name in TOO_LONG:
-            return Skipped("timeout", f"not decoded in {self.limit_s:g} seconds")
+        if status == TOO_LONG:
+            return Skipped("timeout", f"not decoded in {self.limit_s:g} seconds of the processor")
+        if name == "SIGALRM":
+            return Skipped("timeout", f"not decoded in {REAL_TIMES * self.limit_s:g} seconds, twice")
         if name in CRASHES or sys.platform == "win32":
             return Skipped("crash", f"its decoder ended with {name}")
         if status >= 0:
@@ -179,7 +184,7 @@ class _Decoder:
         """A process that waits for requests; None if none can be had."""
         if self.process is None and self.possible:
             self.process = self._start()
-            if self.process and (self.closed or not _has_greeted(self.process)):
+            if self.process and not _has_greeted(self.process):
                 self.end(kill=True)
                 self.possible = False
         return self.process
@@ -200,6 +205,10 @@ class _Decoder:
             assert popen.stdout is not None
             return _Process(popen, popen.stdin, popen.stdout)
         return None
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise RuntimeError("the images are not wanted any more")
 
     def close(self) -> None:
         """Nobody may ask any more; who waits for an answer gets none."""
@@ -223,6 +232,9 @@ class _Decoder:
 
 def _has_greeted(process: _Process) -> bool:
     """Whether it is one of ours: with the same files, it answers in the same way."""
-    if sys.platform != "win32" and not select.select([process.answers], [], [], START_S)[0]:
-        return False
+    if sys.platform != "win32":
+        with selectors.DefaultSelector() as pipes:
+            pipes.register(process.answers, selectors.EVENT_READ)
+            if not pipes.select(START_S):
+                return False
     return process.answers.readline(len(GREETING) + 1) == GREETING

@@ -18,7 +18,7 @@ def orientation(exif: bytes) -> int:
 
     Raises
     ------
-    ValueError : the block is cut short, is no TIFF, or says a number outside 1..8
+    ValueError : the block is cut short, is no TIFF, or says a number outside 0..8; 0 counts as 1
     Source : Exif 2.32, CIPA DC-008-2019, section 4.6.4
     """
     block = exif.removeprefix(b"Exif\0\0")

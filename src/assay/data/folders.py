@@ -93,7 +93,8 @@ def one_image(file: Path, limits: Limits = USUAL) -> Listing | None:
     if zipfile.is_zipfile(file) or tarfile.is_tarfile(file):
         return None
     source = FolderSource(file.parent, (file.name,), follow_symlinks=True, max_bytes=limits.max_bytes)
-    return Listing((file.name,), source)
+    fault = raw_fault(file.name)
+    return Listing((file.name,), source, skipped={} if fault is None else {0: fault})
 
 
 def class_folders(listing: Listing, *, allow_empty: bool) -> tuple[tuple[str, ...], list[int]]:

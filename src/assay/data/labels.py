@@ -75,6 +75,8 @@ def decide_classes(
     spelled = _one_spelling(counts, (*declared, *titles), source, options, apart={*titles, *apart})
     if options.classes is not None:
         _check_listed(source, meant, spelled, titles, options.classes.name)
+    if options.classes is None and not declared and least > 1:
+        _check_shared(source, {spelled[label] for label in counts} - {""})
     names = set(spelled.values()) - {""}
     trusted_names = {} if trusted is None else _trusted_names(trusted, source, names, options)
     names |= set(trusted_names.values()) - {""}
@@ -89,7 +91,7 @@ def decide_classes(
 
 
 MANY_CLASSES = 5_000
-"""More than these are refused where they have fewer than two images each."""
+"""More than these are refused where they have fewer than two rows each, and nobody has listed them."""
 
 
 def remarks(
@@ -252,14 +254,18 @@ def _enough(names: Sequence[str], source: LabelFile, least: int) -> tuple[str, .
         got = f"only {shown(names[0])}" if names else "no label at all"
         many = "two classes" if least > 1 else "one class"
         raise LabelError(f"{source.path.name}: expected labels of {many} or more, got {got}")
-    labelled = sum(map(bool, source.labels))
-    if least > 1 and len(names) > MANY_CLASSES and 2 * len(names) > labelled:
-        raise LabelError(
-            f"{source.path.name}: expected classes that images share, got {len(names):,} different labels of "
-            f"{labelled:,} images, such as {shown(names[0])} and {shown(names[-1])}; if that is another "
-            "column, name that of the labels with --label-col"
-        )
     return tuple(names)
+
+
+def _check_shared(source: LabelFile, found: Collection[str]) -> None:
+    labelled = sum(map(bool, source.labels))
+    if len(found) > MANY_CLASSES and 2 * len(found) > labelled:
+        first, *_, last = sorted(found, key=natural_key)
+        raise LabelError(
+            f"{source.path.name}: expected classes that images share, got {len(found):,} different labels in "
+            f"{labelled:,} rows, such as {shown(first)} and {shown(last)}; if that is another column, name "
+            "that of the labels (--label-col, --trusted-label-col); if they are classes, list them: --classes"
+        )
 
 
 def _first_place(file: LabelFile, label: str) -> str:

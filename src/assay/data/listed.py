@@ -9,6 +9,7 @@ import numpy as np
 from assay._errors import DataError
 from assay._types import UNKNOWN
 from assay.data.dataset import Dataset, ReadOptions, Skipped
+from assay.data.formats import raw_fault
 from assay.data.limits import USUAL
 from assay.data.paths import open_regular
 
@@ -53,6 +54,7 @@ def read_listed(listing: bytes, options: ReadOptions | None = None) -> Dataset:
         (),
         unknown,
         unknown.copy(),
+        skipped={row: fault for row, path in enumerate(paths) if (fault := raw_fault(path)) is not None},
         accept_truncated=options.accept_truncated,
         limits=options.limits,
     )

@@ -62,8 +62,12 @@ def pair_by_order(file: LabelFile, listing: Listing, images: Path, *, complete: 
     return Pairing(file, tuple(range(found)), notes=_first_and_last(file, listing.names[:found]))
 
 
-def pair_by_name(file: LabelFile, listing: Listing, images: Path) -> Pairing:
+def pair_by_name(file: LabelFile, listing: Listing, images: Path, *, quiet: bool = False) -> Pairing:
     """Each row belongs to the image that its path names; see ``finder`` for where a path may begin.
+
+    Parameters
+    ----------
+    quiet : nobody reads the notes
 
     Raises
     ------
@@ -83,7 +87,7 @@ def pair_by_name(file: LabelFile, listing: Listing, images: Path) -> Pairing:
         normalised += match is not None and not match.exact
         found.append(match.image if match else None)
     missing = [row for row, why in skipped.items() if why.reason == "missing_image"]
-    near = finder.lookalikes((file.entries or ())[row] for row in missing) if missing else []
+    near = finder.lookalikes((file.entries or ())[row] for row in missing) if missing and not quiet else []
     if found and not any(image is not None for image in found):
         _refuse_all(file, skipped, listing, images, near)
     return Pairing(file, tuple(found), skipped, normalised, _alike(file, near))

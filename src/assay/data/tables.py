@@ -25,8 +25,12 @@ DELIMITERS = ",;\t|"
 LINE_LIMIT = 2**20
 """Characters in a line; a longer one is refused before it is read to its end."""
 
-_SPREADSHEETS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")
-"""First bytes of .xlsx and .ods, and of .xls."""
+_OTHER_FILES = {
+    b"PK\x03\x04": "a zip or a spreadsheet; unpack it, or save it as CSV (UTF-8)",
+    b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1": "a spreadsheet; save it as CSV (UTF-8)",
+    b"\x1f\x8b": "a gzip; unpack it",
+}
+"""First bytes of files that are often taken for text -> what they are, and what to do."""
 
 _SEPARATOR = re.compile(r"sep=.[\r\n]*", re.IGNORECASE)
 """A first line by which a spreadsheet is told the delimiter."""
@@ -104,7 +108,7 @@ def read_lines(path: Path) -> Iterator[str]:
             raise TableError(
                 f"cannot read {path}: expected a file, got a pipe or a device; write it to a file first"
             )
-        _refuse_spreadsheet(path)
+        _refuse_other_files(path)
         encoding = _encoding(path)
         errors = "surrogateescape" if encoding.startswith("utf-8") else "strict"
         with path.open(encoding=encoding, errors=errors, newline="") as file:
@@ -122,10 +126,12 @@ def read_lines(path: Path) -> Iterator[str]:
         raise TableError(f"cannot read {path}: {error.strerror}") from None
 
 
-def _refuse_spreadsheet(path: Path) -> None:
+def _refuse_other_files(path: Path) -> None:
     with path.open("rb") as file:
-        if file.read(8).startswith(_SPREADSHEETS):
-            raise TableError(f"{path.name}: expected text, got a spreadsheet; save it as CSV (UTF-8)")
+        head = file.read(8)
+    for start, words in _OTHER_FILES.items():
+        if head.startswith(start):
+            raise TableError(f"{path.name}: expected text, got {words}")
 
 
 def check_decoded(text: str, where: str) -> None:

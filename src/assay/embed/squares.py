@@ -87,7 +87,10 @@ def _claim(file: IO[bytes], length: int) -> None:
 
 
 def _longest_side(dataset: Dataset, size: int) -> int:
-    """Of the images that are looked at: the longest that a header declares, if that image can be used."""
+    """Of the images that are looked at: the longest that a header declares, if that image can be used.
+
+    Headers are read here, by the parsers; what is decoded is decoded as all images are.
+    """
     declared_of = {}
     for row in spread(np.flatnonzero(dataset.usable), TRIED).tolist():
         data = dataset.read(row)

@@ -192,6 +192,8 @@ def predict_parts(
 class Written:
     """What was told of images while their rows were written."""
 
+    first: int = 0
+    """Row that they began at: a command that goes on has rows already."""
     n_skipped: int = 0
     """Images that could not be used, those included whose rows were there already."""
     reasons: Counter[str] = field(default_factory=Counter)
@@ -210,7 +212,7 @@ def write_predictions(
     progress: Progress = silent,
 ) -> Written:
     """Add a row for each image that ``table`` does not have yet."""
-    written = Written()
+    written = Written(table.n_rows)
     for part in predict_parts(runtime, dataset, first=table.n_rows, workers=workers, progress=progress):
         table.tally += part.n_skipped
         written.reasons.update(status for status in part.statuses if status != "ok")

@@ -41,16 +41,13 @@ class _Saying:
         self.form = Form(runtime.size, runtime.interpolation)
         self.probs = np.zeros((n, len(runtime.labels)), dtype=np.float32)
         self.statuses = ["ok"] * n
-        self.remarks: dict[int, tuple[str, ...]] = {}
 
     def add(self, chunk: Chunk) -> None:
         decoded = chunk.squares(self.form)
         if decoded:
             self.probs[list(decoded)] = self.runtime.probabilities(np.stack(list(decoded.values())))
-        self.remarks |= chunk.flags
         for row, why in chunk.skipped.items():
             self.statuses[row] = why.reason
 
     def predictions(self, dataset: Dataset) -> Predictions:
-        labels = self.runtime.labels
-        return Predictions(dataset.names, self.probs, labels, tuple(self.statuses), self.remarks)
+        return Predictions(dataset.names, self.probs, self.runtime.labels, tuple(self.statuses))

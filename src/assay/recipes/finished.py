@@ -161,7 +161,7 @@ def open_images(run: FinishedRun, place: Path, *, follow_symlinks: bool = False)
     for above, names in tried:
         file = LabelFile(above / "labels.csv", names, names, lines)
         try:
-            found.append(pair_by_name(file, listing, place).images)
+            found.append(pair_by_name(file, listing, place, quiet=True).images)
         except DataError:
             continue
         if None not in found[-1]:

@@ -29,7 +29,8 @@ class Sealed:
     holdout: Int[np.ndarray, "H"]
     """Usable held-out rows, ascending: nothing learns from them."""
     leaked: Int[np.ndarray, "L"]
-    """Those of them whose picture is also in the fit part, byte for byte or re-saved, cropped, recoloured:
+    """Those of them whose picture is also in the fit part, byte for byte or re-saved, cropped, recoloured
+    (at effort ``fast`` only images with a label are learned from):
     their figures would measure memory, so the evaluation leaves them out and says so."""
     copies: list[Group]
     """Images that show one picture, in groups of two or more."""
