@@ -14,7 +14,6 @@ from assay.data.dataset import Skipped
 from assay.data.folders import class_folders, one_image, scan_folder
 from assay.data.images import decode
 from assay.data.limits import Limits
-from assay.data.listed import read_listed
 
 PNG = saved(picture(4, 4))
 
@@ -62,18 +61,6 @@ def test_images_are_accepted_by_content(tmp_path):
         "ignored 1 file named *.csv: no images",
         "ignored 2 files named *.txt: no images",
     )
-
-
-def test_raw_files_of_cameras_are_skipped_by_name(tmp_path):
-    """They begin as a TIFF does, and their first picture is a thumbnail: a row beside its JPEG."""
-    fill(tmp_path, "DSC_1.JPG", "DSC_1.NEF", "x/IMG_2.dng", content=saved(picture(), "TIFF"))
-    listing = scan_folder(tmp_path)
-    assert listing.names == ("DSC_1.JPG", "DSC_1.NEF", "x/IMG_2.dng")
-    reasons = [(row, why.reason) for row, why in listing.skipped.items()]
-    assert reasons == [(1, "unsupported_format"), (2, "unsupported_format")]
-    assert one_image(tmp_path / "DSC_1.NEF").skipped[0].reason == "unsupported_format"
-    named = read_listed(f"{tmp_path}/DSC_1.JPG\n{tmp_path}/DSC_1.NEF\n".encode())
-    assert [*named.skipped] == [1]
 
 
 def test_files_named_like_images_are_not_opened(tmp_path, monkeypatch):

@@ -1,11 +1,13 @@
-"""Images that are named one by one."""
+"""Images that are named one by one, and raw files of cameras, wherever they are named."""
 
 import os
 
 import pytest
+from pictures import picture, saved
 
 from assay._errors import DataError
 from assay.data.dataset import Skipped
+from assay.data.folders import one_image, scan_folder
 from assay.data.listed import read_listed
 
 
@@ -47,3 +49,17 @@ def test_no_path_is_refused(listing):
     """With what was expected."""
     with pytest.raises(DataError, match="expected paths of images on stdin, one a line, got none"):
         read_listed(listing)
+
+
+def test_raw_files_of_cameras_are_skipped_by_name(tmp_path):
+    """They begin as a TIFF does, and their first picture is a thumbnail: a row beside its JPEG."""
+    (tmp_path / "x").mkdir()
+    for name in ("DSC_1.JPG", "DSC_1.NEF", "x/IMG_2.dng"):
+        (tmp_path / name).write_bytes(saved(picture(), "TIFF"))
+    listing = scan_folder(tmp_path)
+    assert listing.names == ("DSC_1.JPG", "DSC_1.NEF", "x/IMG_2.dng")
+    reasons = [(row, why.reason) for row, why in listing.skipped.items()]
+    assert reasons == [(1, "unsupported_format"), (2, "unsupported_format")]
+    assert one_image(tmp_path / "DSC_1.NEF").skipped[0].reason == "unsupported_format"
+    named = read_listed(f"{tmp_path}/DSC_1.JPG\n{tmp_path}/DSC_1.NEF\n".encode())
+    assert [*named.skipped] == [1]
