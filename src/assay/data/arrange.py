@@ -56,6 +56,14 @@ def arrange(
     images = tuple(key if isinstance(key, int) else None for key in names)
     in_order = images == tuple(range(len(listing.names)))
     by_order = any(pairing.file.entries is None for pairing in pairings)
+    notes = (
+        *listing.notes,
+        *given_notes,
+        *sure_notes,
+        *_unlabeled(listing, noisy),
+        *remarks(classes.names, given, sure),
+        *(_shifted(images, given, sure) if by_order else ()),
+    )
     return Dataset(
         names=_distinct(tuple(names.values())),
         source=listing.source if in_order else PickedSource(listing.source, images),
@@ -64,18 +72,7 @@ def arrange(
         trusted=sure,
         titles=classes.titles,
         skipped=_skipped(listing, pairings, row_of),
-        notes=tuple(
-            dict.fromkeys(
-                (  # one table may give both labels
-                    *listing.notes,
-                    *given_notes,
-                    *sure_notes,
-                    *_unlabeled(listing, noisy),
-                    *remarks(classes.names, given, sure),
-                    *(_shifted(images, given, sure) if by_order else ()),
-                )
-            )
-        ),
+        notes=tuple(dict.fromkeys(notes)),  # one table may give both labels
     )
 
 
