@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import UInt8
 
-from assay.data.dataset import Skipped
+from assay.data.dataset import Dataset, Skipped
 from assay.data.images import decode
 from assay.data.limits import USUAL, Limits
 from assay.data.resize import to_square
@@ -40,6 +40,11 @@ class Asked:
     """The first decides how large a JPEG is decoded; the others are made of the same pixels."""
     limits: Limits = USUAL
     accept_truncated: bool = False
+
+    @staticmethod
+    def of(dataset: Dataset, *forms: Form) -> "Asked":
+        """As the images of a dataset may be used."""
+        return Asked(forms, dataset.limits, dataset.accept_truncated)
 
 
 Make = Callable[[bytes, Asked], Made | Skipped]

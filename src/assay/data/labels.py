@@ -75,7 +75,7 @@ def decide_classes(
     spelled = _one_spelling(counts, (*declared, *titles), source, options, apart={*titles, *apart})
     if options.classes is not None:
         _check_listed(source, meant, spelled, titles, options.classes.name)
-    if options.classes is None and not declared and least > 1:
+    elif not declared and least > 1:
         _check_shared(source, {spelled[label] for label in counts} - {""})
     names = set(spelled.values()) - {""}
     trusted_names = {} if trusted is None else _trusted_names(trusted, source, names, options)

@@ -169,18 +169,17 @@ def _refuse_all(
     near: Sequence[tuple[str, str]],
 ) -> None:
     """Nothing fits: all paths are written otherwise than they are looked for."""
+    none = f"{file.path.name}: none of its {len(skipped):,} paths names an image of {images.name}"
     if near:
         entry, name = near[0]
         raise DataError(
-            f"{file.path.name}: none of its {len(skipped):,} paths names an image of {images.name}: "
-            f"{shown(entry)} and {shown(name)} differ in case or ending; write the paths as the files are "
-            "called"
+            f"{none}: {shown(entry)} and {shown(name)} differ in case or ending; write the paths as the "
+            "files are called"
         )
     if listing.names:
         first = next((row for row, why in skipped.items() if why.reason == "missing_image"), min(skipped))
         raise DataError(
-            f"{file.path.name}: none of its {len(skipped):,} paths names an image of {images.name}: "
-            f"the first is {shown((file.entries or ())[first])}, an image is called "
+            f"{none}: the first is {shown((file.entries or ())[first])}, an image is called "
             f"{shown(listing.names[0])}; write the paths relative to the label file or to the images"
         )
 

@@ -8,8 +8,9 @@ from jaxtyping import Int
 
 from assay._types import Batch
 from assay.data.dataset import Dataset, Skipped
+from assay.data.forms import Asked, Form, make_squares
 from assay.data.images import Decoded, decode
-from assay.data.resize import Square, to_square
+from assay.data.resize import Square
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,13 @@ def spread(rows: Int[np.ndarray, "R"], most: int) -> Int[np.ndarray, "M"]:
 
 
 def _square(dataset: Dataset, row: int, size: int, interpolation: str) -> Square | None:
-    image = read_image(dataset, row, size)
-    return None if image is None else to_square(image.pixels, size, interpolation)
+    data = dataset.read(row)
+    made = (
+        data
+        if isinstance(data, Skipped)
+        else make_squares(data, Asked.of(dataset, Form(size, interpolation)))
+    )
+    return None if isinstance(made, Skipped) else made.squares[0]
 
 
 def read_image(dataset: Dataset, row: int, at_least: int) -> Decoded | None:

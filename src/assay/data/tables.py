@@ -108,7 +108,6 @@ def read_lines(path: Path) -> Iterator[str]:
             raise TableError(
                 f"cannot read {path}: expected a file, got a pipe or a device; write it to a file first"
             )
-        _refuse_other_files(path)
         encoding = _encoding(path)
         errors = "surrogateescape" if encoding.startswith("utf-8") else "strict"
         with path.open(encoding=encoding, errors=errors, newline="") as file:
@@ -124,14 +123,6 @@ def read_lines(path: Path) -> Iterator[str]:
         raise TableError(f"{path.name} after line {number}: not {error.encoding} ({error.reason})") from None
     except OSError as error:
         raise TableError(f"cannot read {path}: {error.strerror}") from None
-
-
-def _refuse_other_files(path: Path) -> None:
-    with path.open("rb") as file:
-        head = file.read(8)
-    for start, words in _OTHER_FILES.items():
-        if head.startswith(start):
-            raise TableError(f"{path.name}: expected text, got {words}")
 
 
 def check_decoded(text: str, where: str) -> None:
@@ -176,8 +167,12 @@ def path_columns(columns: tuple[str, ...], wanted: str | None = None) -> list[in
 
 
 def _encoding(path: Path) -> str:
+    """By its mark; TableError if it is known to be no text."""
     with path.open("rb") as file:
-        head = file.read(4)
+        head = file.read(8)
+    for start, words in _OTHER_FILES.items():
+        if head.startswith(start):
+            raise TableError(f"{path.name}: expected text, got {words}")
     return next((name for mark, name in _MARKS.items() if head.startswith(mark)), "utf-8")
 
 

@@ -102,7 +102,7 @@ def read_chunks(
     workers : threads, and processes that decode for them, see ``decoders_for``
     first : row to begin at
     """
-    asked = Asked(forms, dataset.limits, dataset.accept_truncated)
+    asked = Asked.of(dataset, *forms)
     every = range(len(dataset))
     parts = (every[start : start + CHUNK] for start in every[first::CHUNK])
     with ExitStack() as stack:

@@ -96,7 +96,7 @@ def _longest_side(dataset: Dataset, size: int) -> int:
         data = dataset.read(row)
         found = None if isinstance(data, Skipped) else declared(data, dataset.limits)
         declared_of[row] = max(found) if found else 0
-    asked = Asked((Form(size),), dataset.limits, dataset.accept_truncated)
+    asked = Asked.of(dataset, Form(size))
     with decoders_for(len(dataset), 1) as make:
         for row in sorted(declared_of, key=lambda row: -declared_of[row]):
             data = dataset.read(row)
