@@ -34,7 +34,9 @@ from typing import Any
 import numpy as np
 from _machine import machine
 
-from assay._types import UNKNOWN, Batch, Labels, Probs, Rows
+from assay.correct.calibrate import calibrate
+from assay.correct.crossfit import CrossFit, Evidence, cross_fit
+from assay.correct.result import FixedLabels
 from assay.data.dataset import ReadOptions
 from assay.data.read import read_dataset
 from assay.data.resize import to_square
@@ -44,23 +46,21 @@ from assay.data.squares import Squares
 from assay.embed.backbone import load_backbone
 from assay.embed.images import embed_images
 from assay.embed.squares import fill_squares, room_for_squares
-from assay.estimate import estimate_noise
-from assay.fix.calibrate import calibrate
-from assay.fix.crossfit import CrossFit, Evidence, cross_fit
-from assay.fix.result import FixedLabels
-from assay.learn.augment import compress
-from assay.learn.finetune import Told, TuningData, fine_tune
-from assay.learn.heads import make_head
-from assay.measure import mcnemar, wilson
-from assay.recipes.aside import Aside, set_aside
-from assay.recipes.assay import Labelled, Learned, learn
-from assay.recipes.exact import See
-from assay.recipes.looks import Looks
-from assay.recipes.options import RunOptions
-from assay.recipes.refine import TuningPlan, refine
-from assay.recipes.refine_run import load_networks
-from assay.recipes.schedule import EFFORTS, tuning_for
-from assay.recipes.sealing import Sealed, close_seal
+from assay.evaluate import mcnemar, wilson
+from assay.noise import estimate_noise
+from assay.pipeline.assay import Labelled, Learned, learn
+from assay.pipeline.exact import See
+from assay.pipeline.finetune_split import Aside, set_aside
+from assay.pipeline.holdout import Sealed, close_seal
+from assay.pipeline.options import RunOptions
+from assay.pipeline.presets import EFFORTS, tuning_for
+from assay.pipeline.refine import TuningPlan, refine
+from assay.pipeline.refine_run import load_networks
+from assay.pipeline.tta import Looks
+from assay.train.augment import compress
+from assay.train.finetune import Told, TuningData, fine_tune
+from assay.train.heads import make_head
+from assay.types import UNKNOWN, Batch, Labels, Probs, Rows
 
 RESULTS = Path(__file__).parent / "results" / "ablations.json"
 SEEDS = (0, 1)

@@ -18,13 +18,13 @@ from _machine import machine
 from _process import run_assay
 from PIL import Image, ImageDraw
 
-from assay._types import UNKNOWN
+from assay.correct.close_pairs import close_pairs
+from assay.correct.density import standardise, surround
+from assay.correct.outliers import find_off_topic
 from assay.embed.backbone import load_backbone
-from assay.fix.close_pairs import close_pairs
-from assay.fix.off_topic import find_off_topic
-from assay.fix.surroundings import standardise, surround
-from assay.recipes.stored import stored_features
+from assay.pipeline.stored import stored_features
 from assay.review.run import read_review_run
+from assay.types import UNKNOWN
 
 RESULTS = Path(__file__).parent / "results" / "audit.json"
 SUBSET = 10_000

@@ -15,10 +15,10 @@ import numpy as np
 from _machine import machine
 
 from assay.embed.backbone import TimmBackbone, load_backbone
-from assay.learn.loop import Material, learn_epoch
-from assay.learn.pace import blank_learner, measure_pace
-from assay.learn.pixels import to_pixels
-from assay.recipes.schedule import EFFORTS, tuning_for
+from assay.pipeline.presets import EFFORTS, tuning_for
+from assay.train.loop import Material, learn_epoch
+from assay.train.pace import blank_learner, measure_pace
+from assay.train.pixels import to_pixels
 
 RESULTS = Path(__file__).parent / "results" / "epochs.json"
 SIDE, CLASSES, FEWEST = 32, 10, 2_000

@@ -23,13 +23,13 @@ from assay.data.dataset import Dataset, ReadOptions
 from assay.data.read import read_dataset
 from assay.data.split import seal_holdout
 from assay.embed.backbone import load_backbone
-from assay.learn.model import read_model
-from assay.recipes.finished import read_finished_run
-from assay.recipes.mirrors import mirrors_for
-from assay.recipes.options import RunOptions
-from assay.recipes.robustness import measure_robustness
-from assay.recipes.sealing import Sealed, close_seal
-from assay.recipes.stored import stored_features
+from assay.pipeline.finished import read_finished_run
+from assay.pipeline.holdout import Sealed, close_seal
+from assay.pipeline.mirrors import mirrors_for
+from assay.pipeline.options import RunOptions
+from assay.pipeline.robustness import measure_robustness
+from assay.pipeline.stored import stored_features
+from assay.predict.model import read_model
 
 RESULTS = Path(__file__).parent / "results" / "finetune.json"
 

@@ -24,7 +24,6 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
-from assay._types import UNKNOWN, Backbone, Labels, Mask
 from assay.data.dataset import Dataset, ReadOptions
 from assay.data.images import Decoded, decode
 from assay.data.read import read_dataset
@@ -35,14 +34,15 @@ from assay.embed.histogram import HistogramBackbone
 from assay.embed.images import embed_images
 from assay.embed.pixels import PixelBackbone
 from assay.embed.preprocessing import FROM_ZERO_TO_ONE
-from assay.fix.agreement import agreed_labels
-from assay.learn.linear import fit_logistic
-from assay.learn.sequential import SequentialClassifier
-from assay.recipes import cnn, transfer
-from assay.recipes.compare_measure import rows_of
-from assay.recipes.options import RunOptions
-from assay.recipes.task import Task
-from assay.recipes.teaching import Lesson, prepare_lesson
+from assay.notebook import cnn, transfer
+from assay.notebook.agreement import agreed_labels
+from assay.notebook.compare_measure import rows_of
+from assay.notebook.sequential import SequentialClassifier
+from assay.notebook.task import Task
+from assay.notebook.teaching import Lesson, prepare_lesson
+from assay.pipeline.options import RunOptions
+from assay.train.linear import fit_logistic
+from assay.types import UNKNOWN, Backbone, Labels, Mask
 
 RESULTS = Path(__file__).parent / "results" / "notebook.json"
 VALID = 1_600
@@ -299,7 +299,7 @@ def _timed(work: Any) -> float:
 
 def _every_epoch(task: Task, network: Backbone, squares: np.ndarray) -> Lesson:
     """A lesson whose features are to be computed again and again; the images are in memory already."""
-    from assay.measure import Stopwatch
+    from assay.evaluate import Stopwatch
 
     features = network.embed(squares)
     return Lesson(task, features, task.dataset.given, task.dataset.trusted, 0, Stopwatch())

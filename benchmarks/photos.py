@@ -26,7 +26,7 @@ from PIL import Image
 
 from assay.data.read import read_images
 from assay.embed import DEFAULT_BACKBONE, DEFAULT_SIZE, embed_images, load_backbone
-from assay.measure.cost import peak_memory_bytes
+from assay.evaluate.cost import peak_memory_bytes
 
 RESULTS = Path(__file__).parent / "results" / "photos.json"
 PICTURES = 6

@@ -17,15 +17,15 @@ from typing import Any
 import numpy as np
 from _machine import machine
 
-from assay._types import UNKNOWN
 from assay.data.split import Split
-from assay.measure.learning_curve import LearningCurve
-from assay.recipes.finished import HOLDOUT
-from assay.recipes.more_labels import FOLDS, measure_worth
-from assay.recipes.options import RunOptions
-from assay.recipes.sealing import close_seal
-from assay.recipes.stored import stored_features
+from assay.evaluate.learning_curve import LearningCurve
+from assay.pipeline.finished import HOLDOUT
+from assay.pipeline.holdout import close_seal
+from assay.pipeline.more_labels import FOLDS, measure_worth
+from assay.pipeline.options import RunOptions
+from assay.pipeline.stored import stored_features
 from assay.review.run import read_review_run
+from assay.types import UNKNOWN
 
 RESULTS = Path(__file__).parent / "results" / "plan.json"
 SHARES = (1 / 32, 1 / 16, 0.125, 0.25, 0.5, 1.0)

@@ -27,10 +27,10 @@ from _process import ASSAY
 from PIL import Image
 
 from assay.embed.tiny import TinyBackbone
-from assay.learn.linear import fit_logistic
-from assay.learn.model import Model
-from assay.predict.export import with_graph
+from assay.export.export import with_graph
+from assay.predict.model import Model
 from assay.predict.runtime import load_runtime
+from assay.train.linear import fit_logistic
 
 RESULTS = Path(__file__).parent / "results" / "predict.json"
 FILES = 10_000

@@ -27,10 +27,10 @@ import numpy as np
 from _machine import machine
 from _process import ASSAY, run_assay
 
-from assay._types import Labels
 from assay.data.split import seal_holdout
 from assay.data.write_rows import write_rows
 from assay.review import STRATEGIES, ReviewRun, order_images, read_review_run
+from assay.types import Labels
 
 RESULTS = Path(__file__).parent / "results" / "review.json"
 POINTS = (50, 100, 200, 500, 1_000)

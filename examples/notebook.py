@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 
 from assay import estimate_noise, read_dataset
-from assay.recipes.demo import draw_digits
+from assay.pipeline.demo import draw_digits
 
 OUT = Path("out/notebook")
 BACKBONE = "tiny"  # fast and weak; leave the flag out for the pretrained networks

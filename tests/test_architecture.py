@@ -124,20 +124,24 @@ def test_the_package_itself_loads_its_rooms_late():
     assert [name for name in found if not name.startswith("_")] == []
 
 
-DOWN = "imports assay.fix.suspects; fix is not above data in the listing"
+DOWN = "imports assay.correct.label_issues; fix is not above data in the listing"
 
 
 @pytest.mark.parametrize(
     ("importer", "statement", "message"),
     [
-        ("data.tables", "from assay.fix import suspects", f"data.tables:1 {DOWN}"),
-        ("data.tables", "import assay.fix.suspects", f"data.tables:1 {DOWN}"),
-        ("data.tables", "def late():\n    from assay.fix.suspects import rank", f"data.tables:2 {DOWN}"),
+        ("data.tables", "from assay.correct import suspects", f"data.tables:1 {DOWN}"),
+        ("data.tables", "import assay.correct.label_issues", f"data.tables:1 {DOWN}"),
+        (
+            "data.tables",
+            "def late():\n    from assay.correct.label_issues import rank",
+            f"data.tables:2 {DOWN}",
+        ),
         ("data.tables", "from ..fix.suspects import rank", f"data.tables:1 {DOWN}"),
         (
             "_errors",
-            "from assay._types import UNKNOWN",
-            "_errors:1 imports assay._types; _types is not above _errors in the listing",
+            "from assay.types import UNKNOWN",
+            "_errors:1 imports assay.types; _types is not above _errors in the listing",
         ),
         (
             "fix.suspects",
@@ -154,9 +158,9 @@ DOWN = "imports assay.fix.suspects; fix is not above data in the listing"
 def test_an_import_against_the_order_is_named(importer, statement, message):
     """An import down the listing is found wherever and however it is written."""
     known = dict.fromkeys(
-        ("assay.__init__", "assay._errors", "assay._types", "assay.cli.app", "assay.data.tables"), ""
+        ("assay.__init__", "assay.errors", "assay.types", "assay.cli.app", "assay.data.tables"), ""
     )
-    assert violations(known | {"assay.fix.suspects": ""} | {f"assay.{importer}": statement}) == [
+    assert violations(known | {"assay.correct.label_issues": ""} | {f"assay.{importer}": statement}) == [
         f"assay.{message}"
     ]
 
@@ -164,26 +168,26 @@ def test_an_import_against_the_order_is_named(importer, statement, message):
 @pytest.mark.parametrize(
     ("importer", "statement"),
     [
-        ("assay.fix.suspects", "from assay.data.tables import read"),
-        ("assay.fix.suspects", "from assay import __version__"),
-        ("assay.fix.suspects", "from assay import data"),
-        ("assay.fix.suspects", "import numpy as np"),
-        ("assay.cli.app", "from assay.fix import suspects"),
+        ("assay.correct.label_issues", "from assay.data.tables import read"),
+        ("assay.correct.label_issues", "from assay import __version__"),
+        ("assay.correct.label_issues", "from assay import data"),
+        ("assay.correct.label_issues", "import numpy as np"),
+        ("assay.cli.app", "from assay.correct import suspects"),
         ("assay.__main__", "from assay.cli.app import main"),
-        ("assay.__init__", "from assay.fix import suspects"),
+        ("assay.__init__", "from assay.correct import suspects"),
     ],
 )
 def test_an_import_in_order_is_left_alone(importer, statement):
     """Imports up the listing, and those of the exempt, are not reported."""
     known = dict.fromkeys(("assay.__init__", "assay.cli.app", "assay.data.__init__", "assay.data.tables"), "")
-    assert violations(known | {"assay.fix.suspects": ""} | {importer: statement}) == []
+    assert violations(known | {"assay.correct.label_issues": ""} | {importer: statement}) == []
 
 
 def test_a_circle_is_named():
     """Two modules of a folder that import each other are reported with the way around."""
     sources = {
-        "assay.fix.a": "from assay.fix.b import x",
-        "assay.fix.b": "def late():\n    import assay.fix.a",
-        "assay.fix.c": "from assay.fix.a import x",
+        "assay.correct.a": "from assay.correct.b import x",
+        "assay.correct.b": "def late():\n    import assay.correct.a",
+        "assay.correct.c": "from assay.correct.a import x",
     }
-    assert circles(sources) == ["assay.fix.a -> assay.fix.b -> assay.fix.a"]
+    assert circles(sources) == ["assay.correct.a -> assay.correct.b -> assay.correct.a"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from assay.recipes.listing import TITLES
+from assay.pipeline.listing import TITLES
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 QUICK = Path(__file__).parent / "support" / "small_runs.py"
@@ -32,7 +32,7 @@ def test_the_notebook_retold_runs_from_top_to_bottom(
     """The cells compare all systems, draw them, label 500 new images and measure the labels."""
     monkeypatch.chdir(tmp_path)
     # 200 to learn from instead of 1,297: it is the cells that are tried here.
-    monkeypatch.setattr("assay.recipes.demo.DIGITS", 700)
+    monkeypatch.setattr("assay.pipeline.demo.DIGITS", 700)
     runpy.run_path(str(EXAMPLES / "notebook.py"))
     printed = capsys.readouterr().out
     out = tmp_path / "out" / "notebook"

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from jaxtyping import TypeCheckError
 
+from assay.correct.posterior import posterior
 from assay.data.jsonl import read_jsonl
-from assay.fix.posterior import posterior
 
 GIVEN, TRANSITION = np.array([0, 1]), np.eye(2)
 

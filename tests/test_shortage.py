@@ -4,7 +4,7 @@ import errno
 
 import pytest
 
-from assay._shortage import is_disk_full, is_on_graphics_processor, is_out_of_memory
+from assay.shortage import is_disk_full, is_on_graphics_processor, is_out_of_memory
 
 
 @pytest.mark.parametrize(

@@ -18,16 +18,16 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from assay._errors import AssayError
     from assay.data.dataset import ReadOptions
-    from assay.estimate import estimate_noise
-    from assay.learn.estimator import NoisyLabelClassifier
-    from assay.learn.model import Model
-    from assay.measure import evaluate
+    from assay.errors import AssayError
+    from assay.evaluate import evaluate
+    from assay.noise import estimate_noise
+    from assay.pipeline.shortcuts import embed_images, fix_labels, read_dataset, run
     from assay.predict.batch import predict
+    from assay.predict.model import Model
     from assay.predict.predictor import load_model
-    from assay.recipes.shortcuts import embed_images, fix_labels, read_dataset, run
     from assay.report import write_report
+    from assay.train.estimator import NoisyLabelClassifier
 
 # From 1.29 on onnxruntime tells its maker what it runs, and keeps an identifier of this machine in the home
 # folder, unless one of these was set before it is first imported; its own call comes too late.
@@ -53,15 +53,15 @@ __all__ = [
 ]
 
 _HOMES = {
-    "assay._errors": ("AssayError",),
+    "assay.errors": ("AssayError",),
     "assay.data.dataset": ("ReadOptions",),
-    "assay.estimate": ("estimate_noise",),
-    "assay.learn.estimator": ("NoisyLabelClassifier",),
-    "assay.learn.model": ("Model",),
-    "assay.measure": ("evaluate",),
+    "assay.noise": ("estimate_noise",),
+    "assay.train.estimator": ("NoisyLabelClassifier",),
+    "assay.predict.model": ("Model",),
+    "assay.evaluate": ("evaluate",),
     "assay.predict.batch": ("predict",),
     "assay.predict.predictor": ("load_model",),
-    "assay.recipes.shortcuts": ("embed_images", "fix_labels", "read_dataset", "run"),
+    "assay.pipeline.shortcuts": ("embed_images", "fix_labels", "read_dataset", "run"),
     "assay.report": ("write_report",),
 }
 """Module -> the public names that it holds."""

@@ -11,8 +11,8 @@ from small_compare import save_models
 from small_runs import SmallData, draw_data, quick_learning
 
 from assay.cli.app import run_app
-from assay.recipes.histogram import histogram
-from assay.recipes.listing import TITLES
+from assay.pipeline.histogram import histogram
+from assay.pipeline.listing import TITLES
 
 
 @dataclass(frozen=True)

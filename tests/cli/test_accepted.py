@@ -9,7 +9,7 @@ from PIL import Image
 
 from assay.cli.predict import PlaceFlags
 from assay.data.limits import Limits
-from assay.recipes.finished import read_finished_run
+from assay.pipeline.finished import read_finished_run
 
 
 @pytest.fixture

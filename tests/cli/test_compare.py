@@ -20,10 +20,10 @@ from small_compare import working_here
 from small_runs import SmallData, quick_learning, run_assay, start_assay, write_labels
 
 from assay.cli.app import run_app
-from assay.recipes.compare_folder import CompareFolder
-from assay.recipes.listing import RECIPES
-from assay.recipes.process import Failure
-from assay.recipes.task import Recipe
+from assay.notebook.compare_folder import CompareFolder
+from assay.notebook.task import Recipe
+from assay.pipeline.listing import RECIPES
+from assay.pipeline.process import Failure
 
 ASKED = ("histogram", "cnn-1", "assay")
 
@@ -213,7 +213,7 @@ def test_a_failed_recipe_is_a_row_and_an_exit_code(assay, small_data, tmp_path, 
     def one_fails(work, entry, *, say, progress):
         return failure if entry.recipe == "cnn-1" else work(entry, say, progress)
 
-    monkeypatch.setattr("assay.recipes.compare.run_apart", one_fails)
+    monkeypatch.setattr("assay.notebook.compare.run_apart", one_fails)
     monkeypatch.setitem(RECIPES, "model-2", quick)
     given = assay(*command(small_data, tmp_path, recipes="cnn-1,model-2"))
     assert given.code == 6

@@ -11,8 +11,8 @@ pytest.importorskip("torch")
 
 from small_runs import CLASSES
 
-from assay.learn.package import write_manifest
-from assay.predict import gate
+from assay.export import gate
+from assay.predict.package import write_manifest
 
 
 def test_a_run_becomes_one_file_that_predicts(assay, finished, small_data):
@@ -56,7 +56,7 @@ def test_a_class_whose_name_is_not_utf_8_has_a_card(assay, finished, tmp_path):
 
 def test_what_it_needs_is_said(assay, finished, monkeypatch):
     """Who predicts alone has no onnx."""
-    for name in [name for name in sys.modules if name.startswith(("assay.recipes.export", "onnx."))]:
+    for name in [name for name in sys.modules if name.startswith(("assay.pipeline.export", "onnx."))]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "onnx", None)
     given = assay("export", finished, "-o", "small.onnx", "-q")

@@ -7,14 +7,14 @@ from typing import get_args
 import pytest
 import typer
 
-from assay._errors import UsageError
 from assay.cli.app import app
 from assay.cli.compare import CompareFlags
 from assay.cli.flags import LabelFlags, TrainingFlags
 from assay.cli.groups import with_flags
 from assay.cli.values import seconds_of
 from assay.data.dataset import ReadOptions
-from assay.recipes.options import RunOptions
+from assay.errors import UsageError
+from assay.pipeline.options import RunOptions
 
 
 def test_a_group_is_spread_over_the_command_line():
@@ -107,7 +107,7 @@ def test_a_flag_is_one_thing_everywhere():
 
 def test_choices_are_those_that_the_rooms_know():
     """The words that a flag accepts are refused nowhere later."""
-    from assay.recipes.options import EFFORT_NAMES
+    from assay.pipeline.options import EFFORT_NAMES
 
     hints = {field.name: field.type for field in dataclasses.fields(TrainingFlags)}
     assert get_args(get_args(hints["effort"])[0]) == EFFORT_NAMES

@@ -116,7 +116,7 @@ def test_what_cannot_be_is_refused(assay, run, flags, code, message):
 
 def test_a_port_that_is_taken_is_named(assay, run):
     """The message names the flag that helps."""
-    from assay.predict.listen import listen
+    from assay.web.listen import listen
 
     with listen("127.0.0.1", 0) as taken:
         given = assay("review", run, "--port", taken.getsockname()[1])

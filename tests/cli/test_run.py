@@ -236,7 +236,7 @@ def test_the_pairing_is_said_before_the_work(assay, own_data, tmp_path):
 def test_strict_comes_first(assay, own_data, tmp_path, monkeypatch):
     """An image that had to be skipped is what was asked for, whatever the baseline has."""
     (own_data.images / "5.png").write_bytes(b"no image")
-    monkeypatch.setattr("assay.recipes.outputs.RunResult.better_than_baseline", False)
+    monkeypatch.setattr("assay.pipeline.outputs.RunResult.better_than_baseline", False)
     command = own_data.command(tmp_path / "out", "-q")
     assert assay(*command).code == 5
     assert assay(*command, "--strict").code == 4

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from assay._errors import UsageError
 from assay.cli.settings import read_settings
+from assay.errors import UsageError
 
 FLAGS = {"run": {"seed": "seed", "json": "as_json", "path-col": "path_col"}, "noise": {"seed": "seed"}}
 

@@ -3,8 +3,8 @@ import re
 import numpy as np
 import pytest
 
-from assay._types import UNKNOWN
 from assay.data.alignment import misalignment
+from assay.types import UNKNOWN
 
 
 def pairs(agreement, n=2_000, k=10, seed=0):

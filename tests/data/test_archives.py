@@ -7,10 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from packing import KINDS, PNG, packed, reasons, tarred, zipped
 
-from assay._errors import DataError
 from assay.data.archives import scan_archive
 from assay.data.dataset import Skipped
 from assay.data.folders import class_folders
+from assay.errors import DataError
 
 every_kind = pytest.mark.parametrize("kind", KINDS)
 

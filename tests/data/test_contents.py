@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from assay._errors import LabelError
-from assay._types import UNKNOWN
 from assay.data.contents import check_conflicting_trusted, leaks
+from assay.errors import LabelError
+from assay.types import UNKNOWN
 
 
 def test_equal_images_with_different_trusted_labels_are_refused():

@@ -5,8 +5,8 @@ import hashlib
 import pytest
 from small_datasets import dataset_of
 
-from assay._errors import DataError
 from assay.data.dataset import Skipped
+from assay.errors import DataError
 
 FILES = (b"one", b"two", Skipped("missing"), b"four")
 

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from assay._errors import DataError, LabelError, TableError
-from assay._types import UNKNOWN
 from assay.data.dataset import Dataset, Skipped
 from assay.data.decided import with_decisions
 from assay.data.decision_store import open_decisions
+from assay.errors import DataError, LabelError, TableError
+from assay.types import UNKNOWN
 
 NAMES = ("a.png", "b.png", "c.png", "d.png")
 

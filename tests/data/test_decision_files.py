@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assay._errors import TableError
 from assay.data.decision_files import (
     read_any_decisions,
     read_decisions,
@@ -17,6 +16,7 @@ from assay.data.decision_files import (
 )
 from assay.data.decision_store import open_decisions
 from assay.data.decisions import State
+from assay.errors import TableError
 
 WRITERS = {"decisions.csv": write_csv, "decisions.json": write_label_studio}
 LABELS = ("cat", "NA", "007", "=cmd()", "<script>", 'a"b, c', "two\nlines", "é", None)

@@ -10,10 +10,10 @@ from contextlib import contextmanager
 
 import pytest
 
-from assay._errors import DataError
 from assay.data.decision_files import read_decisions
 from assay.data.decision_store import open_decisions, read_rows
 from assay.data.decisions import Decision
+from assay.errors import DataError
 
 ME = {"who": "mia", "client": "one"}
 

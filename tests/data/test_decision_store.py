@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assay._errors import BusyError, DataError, ResourceError, UsageError
 from assay.data.decision_store import open_decisions, read_rows
 from assay.data.decisions import LABEL, SKIP, UNDO, Decision, Stale, State
+from assay.errors import BusyError, DataError, ResourceError, UsageError
 
 ME = {"who": "mia", "client": "one"}
 

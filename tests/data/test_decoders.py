@@ -15,13 +15,13 @@ import pytest
 from pictures import picture, saved
 from small_datasets import noise
 
-from assay._errors import ResourceError
 from assay.data import decoders as room
 from assay.data.dataset import Skipped
 from assay.data.decoder_messages import pack_answer, pack_request, read_answer, read_request
 from assay.data.decoders import decoders
 from assay.data.forms import Asked, Form, Made, make_squares
 from assay.data.limits import Limits
+from assay.errors import ResourceError
 
 ASKED = Asked((Form(24, "sharp"), Form(8)))
 GOOD = saved(noise(0, 40, 60))

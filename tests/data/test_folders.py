@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from pictures import picture, saved
 
-from assay._errors import DataError, LabelError
 from assay.data.archives import scan_archive
 from assay.data.dataset import Skipped
 from assay.data.folders import class_folders, one_image, scan_folder
 from assay.data.images import decode
 from assay.data.limits import Limits
+from assay.errors import DataError, LabelError
 
 PNG = saved(picture(4, 4))
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from assay._errors import BusyError, ResourceError, UsageError
 from assay.data import growing
 from assay.data.growing import GrowingTable
 from assay.data.write_rows import write_rows
+from assay.errors import BusyError, ResourceError, UsageError
 
 HEADER = ("name", "n")
 ROWS = [('a,"b"', 1), ("line\nbreak", None), ("é", 3), ("=x", 4), ("last", 5)]

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assay._errors import TableError
 from assay.data.jsonl import read_jsonl
+from assay.errors import TableError
 
 
 def test_objects_become_rows_of_strings(write_file):

@@ -3,8 +3,8 @@ import json
 import polars as pl
 import pytest
 
-from assay._errors import TableError
 from assay.data.label_files import LabelFile, read_label_file
+from assay.errors import TableError
 
 ROWS = [("b/1.png", "NA"), ("a.png", "007"), ("c.png", "")]
 

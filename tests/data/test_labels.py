@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given as given_examples
 from hypothesis import strategies as st
 
-from assay._errors import LabelError, UsageError
-from assay._types import UNKNOWN
 from assay.data.dataset import ReadOptions
 from assay.data.label_files import LabelFile
 from assay.data.labels import decide_classes, remarks
+from assay.errors import LabelError, UsageError
+from assay.types import UNKNOWN
 
 
 def said(*labels, name="noisy.csv"):

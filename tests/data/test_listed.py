@@ -5,10 +5,10 @@ import os
 import pytest
 from pictures import picture, saved
 
-from assay._errors import DataError
 from assay.data.dataset import Skipped
 from assay.data.folders import one_image, scan_folder
 from assay.data.listed import read_listed
+from assay.errors import DataError
 
 
 @pytest.fixture

@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given as given_examples
 from hypothesis import strategies as st
 
-from assay._errors import DataError, LabelError, TableError
-from assay._types import UNKNOWN
 from assay.data.dataset import Listing, Skipped
 from assay.data.label_files import LabelFile
 from assay.data.pairing import one_label_each, pair_by_name, pair_by_order
+from assay.errors import DataError, LabelError, TableError
+from assay.types import UNKNOWN
 
 IMAGES = Path("images")
 

@@ -5,11 +5,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from assay._errors import TableError
 from assay.data import parquet
 from assay.data.dataset import Skipped
 from assay.data.label_files import pick_columns
 from assay.data.parquet import WINDOW, parquet_listing, read_parquet
+from assay.errors import TableError
 
 
 def stored(path, images, **columns):

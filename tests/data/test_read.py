@@ -4,10 +4,10 @@ import sys
 import numpy as np
 import pytest
 
-from assay._errors import AssayError, DataError, LabelError, TableError, UsageError
-from assay._types import UNKNOWN
 from assay.data.dataset import ReadOptions, Skipped
 from assay.data.read import read_dataset, read_images
+from assay.errors import AssayError, DataError, LabelError, TableError, UsageError
+from assay.types import UNKNOWN
 
 
 def words(dataset, labels):

@@ -4,11 +4,11 @@ import tarfile
 import polars as pl
 import pytest
 
-from assay._errors import DataError, LabelError, TableError, UsageError
-from assay._types import UNKNOWN
 from assay.data.dataset import ReadOptions
 from assay.data.label_files import read_label_file
 from assay.data.read import read_dataset, read_images, read_trusted
+from assay.errors import DataError, LabelError, TableError, UsageError
+from assay.types import UNKNOWN
 
 
 def words(dataset, labels):

@@ -2,9 +2,9 @@
 
 import pytest
 
-from assay._errors import UsageError
 from assay.data.label_files import read_label_file
 from assay.data.relabel import relabel
+from assay.errors import UsageError
 
 NAMES = ["a.png", "b.png", "c.png"]
 NEW = {"b.png": "new", "nowhere.png": "x"}

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given as given_examples
 from hypothesis import strategies as st
 
-from assay._errors import UsageError
-from assay._types import UNKNOWN
 from assay.data.simulate import class_dependent, pair_flip, spoil, symmetric
+from assay.errors import UsageError
+from assay.types import UNKNOWN
 
 rates = st.floats(0, 1)
 sizes = st.integers(2, 12)

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given as given_examples
 from hypothesis import strategies as st
 
-from assay._errors import UsageError
-from assay._types import UNKNOWN
 from assay.data.split import Split, folds, seal_holdout, validation_slice
+from assay.errors import UsageError
+from assay.types import UNKNOWN
 
 trusted_labels = st.lists(st.integers(UNKNOWN, 4), max_size=200).map(
     lambda labels: np.array(labels, dtype=np.int64)

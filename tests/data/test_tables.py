@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assay._errors import TableError
 from assay.data.tables import LINE_LIMIT, check_decoded, read_lines, read_table, shown
+from assay.errors import TableError
 
 LABELS = ["NA", "None", "null", "nan", "007", "1.0", "true", " x", "x ", "=cmd()", "<script>", "a" * 10_000]
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from packing import LIMIT, PNG, packed, reasons, tarred, zipped
 
-from assay._errors import DataError, ResourceError
 from assay.data.archives import scan_archive
+from assay.errors import DataError, ResourceError
 
 
 def test_a_damaged_header_inside_a_tar_is_refused(tmp_path):

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from assay._errors import ResourceError, UsageError
 from assay.data.write import make_folder, write_bytes_atomic, write_json, write_text_atomic
+from assay.errors import ResourceError, UsageError
 
 
 def names_in(folder):
@@ -79,7 +79,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path):
     path.write_bytes(b"good")
     script = (
         "import sys, pathlib\n"
-        "from assay._errors import ResourceError\n"
+        "from assay.errors import ResourceError\n"
         "from assay.data.write import write_bytes_atomic\n"
         "try: write_bytes_atomic(pathlib.Path(sys.argv[1]), bytes(100_000))\n"
         "except ResourceError as error: print(error)"

@@ -9,10 +9,10 @@ from hypothesis import given as given_examples
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from assay._errors import UsageError
 from assay.data.jsonl import read_jsonl
 from assay.data.tables import read_table
 from assay.data.write_rows import write_rows
+from assay.errors import UsageError
 
 HEADER = ["path", "label"]
 NAMES = [

@@ -20,11 +20,11 @@ import numpy as np
 from pictures import saved
 from small_datasets import InMemory, dataset_of, drawn, noise
 
-from assay._errors import AssayError
 from assay.embed import cache, chunks
 from assay.embed.cache import FeatureStore
 from assay.embed.images import Features, embed_images
 from assay.embed.tiny import TinyBackbone
+from assay.errors import AssayError
 
 
 def forked(work: Callable[[], None]) -> int:

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from assay._errors import MissingExtraError, UsageError
 from assay.embed import load_backbone
 from assay.embed.tiny import TinyBackbone
+from assay.errors import MissingExtraError, UsageError
 
 LITE0 = "tf_efficientnet_lite0"
 

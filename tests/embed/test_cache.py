@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from assay._errors import UsageError
 from assay.embed import cache
 from assay.embed.cache import ENTRY, FeatureStore, find_store, store_folder
+from assay.errors import UsageError
 
 WIDTH = 5
 

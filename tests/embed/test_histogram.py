@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from assay._types import Backbone
 from assay.embed.histogram import HistogramBackbone
+from assay.types import Backbone
 
 
 def by_numpy(image: np.ndarray, bins: int) -> np.ndarray:

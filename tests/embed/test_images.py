@@ -8,7 +8,6 @@ from pictures import saved
 from PIL import Image, ImageOps
 from small_datasets import dataset_of, drawn, noise
 
-from assay._errors import ResourceError
 from assay.data.dataset import Skipped
 from assay.data.images import decode
 from assay.data.resize import to_square
@@ -16,6 +15,7 @@ from assay.embed import chunks
 from assay.embed.histogram import HistogramBackbone
 from assay.embed.images import embed_images
 from assay.embed.tiny import TinyBackbone
+from assay.errors import ResourceError
 
 TINY = TinyBackbone()
 BROKEN = b"no image at all"

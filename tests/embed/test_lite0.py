@@ -3,9 +3,9 @@ import hashlib
 import numpy as np
 import pytest
 
-from assay._errors import ModelError, UsageError
-from assay._types import Backbone
 from assay.embed import load_backbone
+from assay.errors import ModelError, UsageError
+from assay.types import Backbone
 
 torch = pytest.importorskip("torch", reason="needs the train extra")
 pytest.importorskip("timm", reason="needs the train extra")

@@ -3,7 +3,7 @@ import re
 import numpy as np
 import pytest
 
-from assay._errors import ModelError, UsageError
+from assay.errors import ModelError, UsageError
 
 torch = pytest.importorskip("torch", reason="needs the train extra")
 pytest.importorskip("timm", reason="needs the train extra")

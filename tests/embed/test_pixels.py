@@ -4,10 +4,10 @@ from pictures import saved
 from PIL import Image
 from small_datasets import dataset_of, noise
 
-from assay._types import Backbone
 from assay.embed import chunks
 from assay.embed.images import embed_images
 from assay.embed.pixels import PixelBackbone
+from assay.types import Backbone
 
 
 class Enlarged(PixelBackbone):

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from assay._errors import UsageError
+from assay.errors import UsageError
 
 torch = pytest.importorskip("torch", reason="needs the train extra")
 

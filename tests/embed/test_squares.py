@@ -9,10 +9,10 @@ import pytest
 from pictures import saved
 from small_datasets import dataset_of, noise
 
-from assay._errors import ResourceError
 from assay.data.dataset import Skipped
 from assay.data.resize import to_square
 from assay.embed.squares import fill_squares, room_for_squares
+from assay.errors import ResourceError
 
 
 @contextmanager

@@ -3,9 +3,9 @@ import re
 import numpy as np
 import pytest
 
-from assay._errors import UsageError
-from assay._types import Backbone
 from assay.embed.tiny import TinyBackbone
+from assay.errors import UsageError
+from assay.types import Backbone
 
 
 def images(number: int, size: int) -> np.ndarray:

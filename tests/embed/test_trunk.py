@@ -2,7 +2,7 @@ from itertools import chain
 
 import pytest
 
-from assay._errors import UsageError
+from assay.errors import UsageError
 
 torch = pytest.importorskip("torch", reason="needs the train extra")
 timm = pytest.importorskip("timm", reason="needs the train extra")

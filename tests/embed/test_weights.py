@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from assay._errors import MissingExtraError, ModelError, UsageError
 from assay.data.digests import file_digest
+from assay.errors import MissingExtraError, ModelError, UsageError
 
 torch = pytest.importorskip("torch", reason="needs the train extra")
 pytest.importorskip("timm", reason="needs the train extra")

@@ -3,8 +3,8 @@ import re
 
 import pytest
 
-from assay._errors import ResourceError, UsageError
 from assay.embed.writing import explained
+from assay.errors import ResourceError, UsageError
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EFBIG, errno.EDQUOT])

@@ -7,10 +7,10 @@ from new_images import draw_new_images
 from small_runs import CLASSES, draw_image
 
 from assay.embed.tiny import TinyBackbone
-from assay.learn.linear import fit_logistic
-from assay.learn.model import Model
-from assay.predict.export import with_graph
-from assay.predict.guard import Guard
+from assay.export.export import with_graph
+from assay.predict.model import Model
+from assay.train.linear import fit_logistic
+from assay.web.guard import Guard
 
 
 @pytest.fixture(scope="session")

@@ -8,10 +8,10 @@ import pytest
 from PIL import Image
 from small_runs import CLASSES
 
-from assay._errors import DataError, ModelError
 from assay.data.images import decode
 from assay.data.resize import to_square
 from assay.embed.tiny import TinyBackbone
+from assay.errors import DataError, ModelError
 from assay.predict.batch import COLUMNS, Manner, Predictions, predict
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assay._errors import UsageError
+from assay.errors import UsageError
 from assay.predict.conformal import COVERAGES, conformal_thresholds, prediction_sets, threshold_for
 
 

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from small_runs import CLASSES, draw_image
 
-from assay._errors import GateError, MissingExtraError, ModelError
 from assay.embed.histogram import HistogramBackbone
 from assay.embed.tiny import TinyBackbone
-from assay.learn.layers import Layers
-from assay.learn.model import Model
-from assay.predict.export import Parity, check_parity, with_graph
+from assay.errors import GateError, MissingExtraError, ModelError
+from assay.export.export import Parity, check_parity, with_graph
+from assay.predict.layers import Layers
+from assay.predict.model import Model
 from assay.predict.runtime import load_runtime
 
 BACKBONES = {"tiny": TinyBackbone, "histogram": HistogramBackbone}
@@ -134,7 +134,7 @@ def test_a_head_for_other_features_is_refused(images):
 
 def test_without_onnx_the_install_line_is_said(images, monkeypatch):
     """Exporting needs the train extra; predicting does not."""
-    for name in [name for name in sys.modules if name.startswith("assay.predict.graph")]:
+    for name in [name for name in sys.modules if name.startswith("assay.export.graph")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(

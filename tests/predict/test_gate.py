@@ -9,9 +9,9 @@ from onnx import numpy_helper
 
 pytest.importorskip("torch")
 
-from assay._errors import GateError
-from assay.predict import gate
-from assay.predict.gate import Trial, quantise
+from assay.errors import GateError
+from assay.export import gate
+from assay.export.gate import Trial, quantise
 from assay.predict.runtime import load_runtime
 
 

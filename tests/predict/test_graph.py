@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 from assay import __version__
-from assay.predict.graph import build_graph
+from assay.export.graph import build_graph
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import StringStringEntryProto, TensorProto, helper
 
-from assay._errors import ModelError
+from assay.errors import ModelError
 from assay.predict import runtime
 from assay.predict.graph_check import check_graph
 from assay.predict.runtime import load_runtime

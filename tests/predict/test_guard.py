@@ -3,7 +3,7 @@
 import pytest
 from browser import HOST, TOKEN, Browser, send
 
-from assay.predict.guard import Guard
+from assay.web.guard import Guard
 
 OWN = f"http://{HOST}"
 BEARER = {"authorization": f"Bearer {TOKEN}"}

@@ -5,8 +5,8 @@ import socket
 
 import pytest
 
-from assay._errors import UsageError
-from assay.predict.listen import is_loopback, listen, new_token, url_host
+from assay.errors import UsageError
+from assay.web.listen import is_loopback, listen, new_token, url_host
 
 
 def test_a_secret_is_long_and_new():

@@ -8,7 +8,7 @@ import onnx
 import pytest
 from onnx import helper
 
-from assay._errors import ModelError
+from assay.errors import ModelError
 from assay.predict.runtime import load_runtime
 
 

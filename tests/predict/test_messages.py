@@ -4,7 +4,7 @@ import asyncio
 
 from browser import HOST, TOKEN, converse, send
 
-from assay.predict.messages import SECURITY_HEADERS
+from assay.web.messages import SECURITY_HEADERS
 
 BEARER = {"authorization": f"Bearer {TOKEN}"}
 

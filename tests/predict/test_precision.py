@@ -8,8 +8,8 @@ import pytest
 
 pytest.importorskip("torch")
 
+from assay.export.precision import Quantisation, count_convolutions, to_float16, to_int8
 from assay.predict.graph_check import read_metadata
-from assay.predict.precision import Quantisation, count_convolutions, to_float16, to_int8
 from assay.predict.runtime import load_runtime
 
 WAYS = [Quantisation(channels, method) for channels in (True, False) for method in ("minmax", "percentile")]

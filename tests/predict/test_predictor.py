@@ -8,7 +8,7 @@ from PIL import Image
 from small_runs import CLASSES
 
 import assay
-from assay._errors import DataError
+from assay.errors import DataError
 from assay.predict import predictor as module
 from assay.predict.batch import predict
 

@@ -15,10 +15,10 @@ import pytest
 from onnx import helper
 from small_runs import draw_image
 
-from assay._errors import ModelError
 from assay.embed.tiny import TinyBackbone
+from assay.errors import ModelError
+from assay.export.graph import build_graph
 from assay.predict import runtime
-from assay.predict.graph import build_graph
 from assay.predict.runtime import load_runtime
 
 SOURCE = Path(__file__).parents[2] / "src"

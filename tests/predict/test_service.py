@@ -13,11 +13,11 @@ from PIL import Image
 from small_runs import CLASSES
 
 from assay.predict.batch import predict
-from assay.predict.guard import Guard
-from assay.predict.image_requests import MOST_FILES
 from assay.predict.runtime import load_runtime
-from assay.predict.service import make_service
-from assay.predict.work import Service
+from assay.serve.image_requests import MOST_FILES
+from assay.serve.service import make_service
+from assay.serve.work import Service
+from assay.web.guard import Guard
 
 THRESHOLDS = {"0.9": 0.2, "0.95": 0.0}
 

@@ -9,8 +9,8 @@ import schemathesis
 from hypothesis import HealthCheck, given, settings
 
 from assay.predict.runtime import load_runtime
-from assay.predict.service import make_service
-from assay.predict.work import Service
+from assay.serve.service import make_service
+from assay.serve.work import Service
 
 pytestmark = pytest.mark.slow
 

@@ -9,7 +9,7 @@ from onnx import numpy_helper
 
 pytest.importorskip("torch")
 
-from assay.predict.precision import Quantisation, to_int8
+from assay.export.precision import Quantisation, to_int8
 from assay.predict.runtime import load_runtime
 
 COARSE = Quantisation(per_channel=False, method="minmax")

@@ -6,9 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from assay._errors import DataError, LabelError
 from assay.data.dataset import ReadOptions
-from assay.predict.export import with_graph
+from assay.errors import DataError, LabelError
+from assay.export.export import with_graph
 from assay.predict.test_set import evaluate_model
 
 LABELS = "file,label\n5.png,cedar\n6.png,ash\n7.png,birch\n8.png,ash\nempty.png,ash\n"

@@ -10,10 +10,10 @@ import numpy as np
 import onnx
 import pytest
 
-from assay._errors import GateError
-from assay.learn.layers import Layers
-from assay.learn.model import Model
-from assay.predict.export import with_graph
+from assay.errors import GateError
+from assay.export.export import with_graph
+from assay.predict.layers import Layers
+from assay.predict.model import Model
 from assay.predict.runtime import load_runtime
 
 pytestmark = pytest.mark.train

@@ -8,10 +8,10 @@ import pytest
 
 pytest.importorskip("fastapi")
 
-from assay._errors import UsageError
-from assay.predict.micro_batch import FullError, MicroBatches
+from assay.errors import UsageError
 from assay.predict.runtime import load_runtime
-from assay.predict.work import Service
+from assay.serve.micro_batch import FullError, MicroBatches
+from assay.serve.work import Service
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from chromium import chromium
 from small_runs import SmallData, draw_data, quick_learning
 
 from assay.data.dataset import ReadOptions
-from assay.recipes import RunOptions, run
+from assay.pipeline import RunOptions, run
 
 NAMES = "{http://www.w3.org/2000/svg}"
 

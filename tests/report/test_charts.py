@@ -3,7 +3,7 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pytest
 
-from assay.measure.evaluate import evaluate
+from assay.evaluate.evaluate import evaluate
 from assay.report.charts import WIDTH, accuracy_chart, coverage_chart, reliability_chart, tag
 from assay.report.heat import heat_picture, level, shares
 

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from report_pages import Page
 
-from assay._errors import DataError
+from assay.correct.findings import KINDS
 from assay.data.write import write_json
-from assay.estimate import describe, estimate_noise
-from assay.estimate.intervals import share_interval
-from assay.fix.findings import KINDS
-from assay.measure import mcnemar
-from assay.recipes.auditing import run_digests
-from assay.recipes.record import SCHEMA
+from assay.errors import DataError
+from assay.evaluate import mcnemar
+from assay.noise import describe, estimate_noise
+from assay.noise.intervals import share_interval
+from assay.pipeline.auditing import run_digests
+from assay.pipeline.record import SCHEMA
 from assay.report.confusion import draw_confusion
 from assay.report.facts import MOST_CLASSES, to_json
 from assay.report.noise_facts import noise_facts

@@ -6,7 +6,7 @@ from small_datasets import InMemory, drawn, noise
 
 from assay.data.dataset import Skipped
 from assay.data.limits import USUAL
-from assay.recipes.finished import read_finished_run
+from assay.pipeline.finished import read_finished_run
 from assay.report import galleries
 from assay.report.galleries import SHOWN, SIDE, TOO_LARGE, choose_galleries, draw_pictures
 

@@ -1,6 +1,6 @@
 import pytest
 
-from assay.learn.sequential import Epoch
+from assay.notebook.sequential import Epoch
 from assay.report.history import draw_history
 
 TRUSTED = [Epoch("trusted", i, 1.6 - 0.1 * i, 0.4 + 0.05 * i, 3.0) for i in range(1, 11)]

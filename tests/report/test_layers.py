@@ -4,8 +4,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from assay.learn.layers import Layers
-from assay.learn.model import Model
+from assay.predict.layers import Layers
+from assay.predict.model import Model
 from assay.report.layers import MOST_GROUPS, describe_layers, draw_layers
 
 

@@ -7,7 +7,7 @@ from pictures import saved
 from small_datasets import InMemory, noise
 
 from assay.data.limits import USUAL
-from assay.recipes.finished import read_finished_run
+from assay.pipeline.finished import read_finished_run
 from assay.report.drawings import MOST_BYTES, Drawing
 from assay.report.facts import gather
 from assay.report.galleries import SHOWN, SIDE, choose_galleries, data_url, draw_pictures

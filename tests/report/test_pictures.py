@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from small_datasets import dataset_of, drawn
 
-from assay._errors import ModelError
-from assay.learn.layers import Layers
-from assay.learn.model import Model
+from assay.errors import ModelError
+from assay.predict.layers import Layers
+from assay.predict.model import Model
 from assay.report.pictures import are_drawn, read_history, write_pictures
 
 N, HELD = 20, (1, 4, 6)

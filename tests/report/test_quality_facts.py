@@ -6,7 +6,7 @@ import pytest
 from report_pages import Page
 
 from assay.data.write import write_json
-from assay.recipes.finished import read_finished_run
+from assay.pipeline.finished import read_finished_run
 from assay.report import quality_facts
 from assay.report.quality_facts import class_facts
 from assay.report.write import write_report

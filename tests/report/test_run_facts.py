@@ -11,8 +11,8 @@ from report_pages import Page
 
 from assay.data.write import write_json
 from assay.data.write_rows import write_rows
-from assay.recipes import work
-from assay.recipes.outputs import LABEL_COLUMNS
+from assay.pipeline import work
+from assay.pipeline.outputs import LABEL_COLUMNS
 from assay.report.run_facts import STAGES
 from assay.report.write import write_report
 
@@ -87,7 +87,7 @@ def test_every_stage_of_a_run_has_its_words():
     """What a run times is told in words, in the order of the work."""
     timed = re.findall(
         r'watch\.stage\("([^"]+)"\)',
-        inspect.getsource(sys.modules["assay.recipes.run"]) + inspect.getsource(work),
+        inspect.getsource(sys.modules["assay.pipeline.run"]) + inspect.getsource(work),
     )
     assert len(timed) > 8
     assert {*timed} == STAGES.keys()

@@ -3,7 +3,7 @@ import sys
 import matplotlib as mpl
 import pytest
 
-from assay._errors import MissingExtraError
+from assay.errors import MissingExtraError
 from assay.report.svg import printable, short, svg
 
 

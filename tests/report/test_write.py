@@ -7,8 +7,8 @@ import shutil
 import pytest
 from report_pages import HOSTILE_LABELS, HOSTILE_NAMES, Page, rename
 
-from assay._errors import DataError, UsageError
-from assay.recipes.measuring import TITLES
+from assay.errors import DataError, UsageError
+from assay.pipeline.measuring import TITLES
 from assay.report.words import interval, range_of, seconds
 from assay.report.write import write_report
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from review_runs import write_run
 
-from assay._errors import DataError, UsageError
 from assay.data.decisions import Stale
+from assay.errors import DataError, UsageError
 from assay.review.desk import Desk
 from assay.review.neighbours import Neighbour
 from assay.review.run import read_review_run

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from assay.recipes.outputs import DECIDED
+from assay.pipeline.outputs import DECIDED
 from assay.review.exports import corrected_columns, corrected_labels
 
 

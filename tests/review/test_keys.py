@@ -5,7 +5,7 @@ import string
 
 import pytest
 
-from assay._errors import DataError, UsageError
+from assay.errors import DataError, UsageError
 from assay.review.keys import ACTIONS, CLASS_KEYS, FILE, checked_keys, default_keys, read_keys, write_keys
 
 

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from small_runs import draw_data, quick_learning
 
-from assay._types import UNKNOWN
 from assay.data.dataset import ReadOptions
-from assay.recipes import RunOptions
-from assay.recipes.run import run as run_assay
+from assay.pipeline import RunOptions
+from assay.pipeline.run import run as run_assay
 from assay.review import neighbours
 from assay.review.neighbours import Neighbours
 from assay.review.run import read_review_run
+from assay.types import UNKNOWN
 
 
 @pytest.fixture(scope="module")

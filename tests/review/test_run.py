@@ -9,12 +9,12 @@ import pytest
 from review_runs import TITLES, draw_images, write_run
 from small_runs import draw_data, quick_learning
 
-from assay._errors import DataError, UsageError
 from assay.data.dataset import ReadOptions, Skipped
 from assay.data.decision_store import FILE, open_decisions
 from assay.data.images import decode
-from assay.recipes import RunOptions
-from assay.recipes.run import run as run_assay
+from assay.errors import DataError, UsageError
+from assay.pipeline import RunOptions
+from assay.pipeline.run import run as run_assay
 from assay.review.run import read_review_run
 
 

@@ -11,10 +11,10 @@ import uvicorn
 from chromium import serving
 from review_runs import write_run
 
-from assay.predict import patience
-from assay.predict.listen import listen
 from assay.review.server import guarded_app
 from assay.review.thumbnails import Thumbnails
+from assay.web import patience
+from assay.web.listen import listen
 
 PROGRESS = b"GET /progress HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nAuthorization: Bearer t\r\n\r\n"
 

@@ -9,8 +9,8 @@ import torch
 from onnx import ModelProto, numpy_helper
 
 from assay.embed.weights import Weights
-from assay.learn.heads import MLPHead, make_head
-from assay.predict import trunks
+from assay.export import trunks
+from assay.train.heads import MLPHead, make_head
 
 SIZE = 64
 
@@ -41,7 +41,7 @@ def few_steps(seed: int) -> MLPHead:
 def quick_probe() -> Iterator[None]:
     """Inside, fine-tuning begins with a head that took a few steps."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("assay.learn.finetune.make_head", few_steps)
+        patch.setattr("assay.train.finetune.make_head", few_steps)
         yield
 
 

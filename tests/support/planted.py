@@ -9,15 +9,15 @@ from uuid import uuid4
 import numpy as np
 from planted_works import HUNGER_BYTES, wait
 
-from assay._types import UNKNOWN
 from assay.embed.tiny import TinyBackbone
-from assay.learn.linear import fit_logistic
-from assay.learn.model import Model
-from assay.learn.sequential import Epoch
-from assay.predict.export import with_graph
-from assay.recipes.listing import RECIPES
-from assay.recipes.task import Task, Trained
-from assay.recipes.teaching import facts_of, prepare_lesson
+from assay.export.export import with_graph
+from assay.notebook.sequential import Epoch
+from assay.notebook.task import Task, Trained
+from assay.notebook.teaching import facts_of, prepare_lesson
+from assay.pipeline.listing import RECIPES
+from assay.predict.model import Model
+from assay.train.linear import fit_logistic
+from assay.types import UNKNOWN
 
 
 def quick(task: Task) -> Trained:

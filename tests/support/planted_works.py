@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from multiprocessing import current_process
 from pathlib import Path
 
-from assay._errors import DataError
-from assay.measure import peak_memory_bytes
+from assay.errors import DataError
+from assay.evaluate import peak_memory_bytes
 
 HUNGER_BYTES = 400_000_000
 """More than a quick recipe takes."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from assay.data.write import write_json
 from assay.data.write_rows import write_rows
-from assay.recipes.outputs import LABEL_COLUMNS
+from assay.pipeline.outputs import LABEL_COLUMNS
 
 HOSTILE_LABELS = (
     "<img src=x onerror=alert(1)>",

@@ -14,8 +14,8 @@ from small_runs import draw_image
 
 from assay.data.write import write_json
 from assay.data.write_rows import write_rows
-from assay.recipes.outputs import HOLDOUT_COLUMNS, LABEL_COLUMNS
-from assay.recipes.record import SCHEMA
+from assay.pipeline.outputs import HOLDOUT_COLUMNS, LABEL_COLUMNS
+from assay.pipeline.record import SCHEMA
 
 N = 40
 

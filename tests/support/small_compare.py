@@ -10,15 +10,15 @@ import planted
 import pytest
 from small_runs import SmallData, work_here
 
-from assay._types import silent, unheard
 from assay.data.dataset import ReadOptions
 from assay.data.read import read_dataset
-from assay.recipes.compare_entry import Entry, train
-from assay.recipes.compare_options import CompareOptions
-from assay.recipes.compare_result import Compared
-from assay.recipes.options import RunOptions
-from assay.recipes.record import data_facts
-from assay.recipes.task import Recipe
+from assay.notebook.compare_entry import Entry, train
+from assay.notebook.compare_options import CompareOptions
+from assay.notebook.compare_result import Compared
+from assay.notebook.task import Recipe
+from assay.pipeline.options import RunOptions
+from assay.pipeline.record import data_facts
+from assay.types import silent, unheard
 
 HELD = 24
 """Images that a comparison of ``draw_data``'s 120 trusted ones holds out."""
@@ -59,7 +59,7 @@ def compare_options(data: SmallData, cache: Path, **settings: object) -> Compare
 def working_here() -> Iterator[None]:
     """Inside, recipes work in this very process."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("assay.recipes.compare.run_apart", work_here)
+        patch.setattr("assay.notebook.compare.run_apart", work_here)
         yield
 
 

@@ -7,8 +7,8 @@ import numpy as np
 from pictures import saved
 from PIL import Image
 
-from assay._types import UNKNOWN
 from assay.data.dataset import Dataset, Skipped
+from assay.types import UNKNOWN
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from assay.learn.heads import MLPHead
+from assay.train.heads import MLPHead
 
 CLASSES = ("ash", "birch", "cedar")
 
@@ -91,7 +91,7 @@ def quick_head(seed: int) -> MLPHead:
 def quick_learning() -> Iterator[None]:
     """Inside, runs learn the quick head."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("assay.recipes.assay.make_head", quick_head)
+        patch.setattr("assay.pipeline.assay.make_head", quick_head)
         yield
 
 
@@ -130,9 +130,9 @@ def die_at_rename(number: int) -> None:
 
 
 if __name__ in ("__main__", "__mp_main__"):  # the second is this script in a process that it started
-    import assay.recipes.assay
+    import assay.pipeline.assay
 
-    assay.recipes.assay.make_head = quick_head
+    assay.pipeline.assay.make_head = quick_head
 
 if __name__ == "__main__":
     from planted import plant
@@ -143,9 +143,9 @@ if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)
     plant(os.environ.get("PLANTED", ""))
     if "WORKING_HERE" in os.environ:
-        import assay.recipes.compare
+        import assay.notebook.compare
 
-        assay.recipes.compare.run_apart = work_here
+        assay.notebook.compare.run_apart = work_here
     if "DIE_AT_RENAME" in os.environ:
         die_at_rename(int(os.environ["DIE_AT_RENAME"]))
     main()

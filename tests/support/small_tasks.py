@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 from small_runs import SmallData
 
-from assay._types import UNKNOWN
 from assay.data.dataset import ReadOptions
 from assay.data.read import read_dataset
-from assay.recipes.options import RunOptions
-from assay.recipes.task import Task
+from assay.notebook.task import Task
+from assay.pipeline.options import RunOptions
+from assay.types import UNKNOWN
 
 HELD = 40
 """The trusted images that are held out: the first ones."""

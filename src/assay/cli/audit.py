@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from assay._errors import UsageError
 from assay.cli import flags
 from assay.cli.console import percent, progress_bar, say, show, table
 from assay.cli.endings import SKIPPED
 from assay.cli.groups import with_flags
 from assay.cli.typed import typed
+from assay.errors import UsageError
 
 if TYPE_CHECKING:
-    from assay._types import Progress
-    from assay.recipes.auditing import Audited
+    from assay.pipeline.auditing import Audited
+    from assay.types import Progress
 
 EXAMPLES = (
     "assay audit out/",
@@ -63,7 +63,7 @@ class LookFlags:
     @property
     def place(self) -> Path:
         """The cache."""
-        from assay.recipes.options import default_cache
+        from assay.pipeline.options import default_cache
 
         return self.cache or default_cache()
 
@@ -99,7 +99,7 @@ def audit_command(
 ) -> int:
     """Find copies, leaks, conflicting labels, off-topic and empty images."""
     from assay.data.write import make_folder
-    from assay.recipes.auditing import write_audit
+    from assay.pipeline.auditing import write_audit
 
     is_run = (place / "run.json").is_file()
     if is_run:
@@ -138,7 +138,7 @@ def _audit_images(
     from assay.data.read import read_dataset
     from assay.embed.backbone import load_backbone
     from assay.embed.images import embed_images
-    from assay.recipes.auditing import audit_dataset
+    from assay.pipeline.auditing import audit_dataset
 
     dataset = read_dataset(place, labels.reading())
     for note in () if quiet else dataset.notes:
@@ -151,8 +151,8 @@ def _audit_images(
 def _audit_run(
     place: Path, images: Path | None, look: LookFlags, progress: "Progress", *, follow_symlinks: bool
 ) -> "Audited":
-    from assay.recipes.auditing import audit_dataset, run_digests
-    from assay.recipes.stored import stored_features
+    from assay.pipeline.auditing import audit_dataset, run_digests
+    from assay.pipeline.stored import stored_features
     from assay.review.run import read_review_run
 
     run = read_review_run(place, images, follow_symlinks=follow_symlinks, command="audit")
@@ -169,7 +169,7 @@ def _audit_run(
 
 
 def _text(facts: dict[str, Any], folder: Path | None) -> str:
-    from assay.fix.findings import KINDS
+    from assay.correct.findings import KINDS
 
     counts = facts["counts"]
     rows = [(words, f"{counts[kind]:,}", _best(facts["findings"][kind])) for kind, words in KINDS.items()]

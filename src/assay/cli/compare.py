@@ -13,8 +13,8 @@ from assay.cli.groups import with_flags
 
 if TYPE_CHECKING:
     from assay.data.dataset import ReadOptions
-    from assay.recipes.compare_options import CompareOptions
-    from assay.recipes.compare_result import Compared
+    from assay.notebook.compare_options import CompareOptions
+    from assay.notebook.compare_result import Compared
 
 EXAMPLES = (
     "assay compare images/ --noisy noisy.csv --trusted trusted.csv -o out/",
@@ -66,9 +66,9 @@ class CompareFlags(flags.TrainingFlags):
     def compare_options(self, read: "ReadOptions") -> "CompareOptions":
         """The same for ``recipes``."""
         from assay.embed.backbone import DEFAULT_BACKBONE, DEFAULT_SIZE
-        from assay.recipes.compare_options import CompareOptions
-        from assay.recipes.listing import TITLES
-        from assay.recipes.options import RunOptions
+        from assay.notebook.compare_options import CompareOptions
+        from assay.pipeline.listing import TITLES
+        from assay.pipeline.options import RunOptions
 
         own = ("recipes", "as_published", "search", "figures_from")
         shared = {name: value for name, value in self.settled().items() if name not in own}
@@ -114,7 +114,7 @@ def compare_command(
     """
     options = training.compare_options(labels.options())
 
-    from assay.recipes.compare import compare
+    from assay.notebook.compare import compare
 
     with progress_bar(manner.quiet) as progress:
         found = compare(
@@ -133,8 +133,8 @@ def compare_command(
 
 def _draw(found: "Compared", options: "CompareOptions", manner: Manner) -> None:
     """Pictures are a help, not a result: without their package the table stands alone."""
-    from assay._errors import MissingExtraError
-    from assay.recipes.compare_entry import held_rows
+    from assay.errors import MissingExtraError
+    from assay.notebook.compare_entry import held_rows
     from assay.report.pictures import are_drawn, write_pictures
 
     # A comparison that was killed while it drew is finished, but for its pictures.
@@ -149,7 +149,7 @@ def _draw(found: "Compared", options: "CompareOptions", manner: Manner) -> None:
 
 def compare_text(record: Mapping[str, Any]) -> str:
     """What ``assay compare`` prints: how good, at what cost, and what a reader must know of it."""
-    from assay.recipes.compare_table import COST, QUALITY, cells, notes
+    from assay.notebook.compare_table import COST, QUALITY, cells, notes
 
     parts = [
         table(

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
-    from assay._types import Progress
+    from assay.types import Progress
 
 SHOW_EVERY_S = 10.0
 """Without a terminal a long step says a line this often, so that a log shows it lives."""
@@ -50,7 +50,7 @@ def _harmless(text: str) -> str:
 def progress_bar(quiet: bool) -> "Iterator[Progress]":
     """A Progress: a bar with rate and time left on a terminal, a line now and then elsewhere."""
     if quiet:
-        from assay._types import silent  # NumPy comes with it, and help does without
+        from assay.types import silent  # NumPy comes with it, and help does without
 
         yield silent
     elif sys.stderr.isatty() and os.environ.get("TERM") != "dumb":

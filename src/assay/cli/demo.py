@@ -10,8 +10,8 @@ from assay.cli.console import percent, percent_range, progress_bar, say, show, t
 from assay.cli.groups import with_flags
 
 if TYPE_CHECKING:
-    from assay.estimate import Interval
-    from assay.recipes.demo import DemoResult
+    from assay.noise import Interval
+    from assay.pipeline.demo import DemoResult
 
 EXAMPLES = ("assay demo", "assay demo --backbone tiny -o digits/")
 
@@ -37,8 +37,8 @@ def demo_command(
     quiet: flags.Quiet = False,
 ) -> int:
     """Spoil the labels of 1,797 digits and run the whole job, offline."""
-    from assay.recipes.demo import DIGITS, N_NEW, NOISE, TRUSTED_SHARE, run_demo
-    from assay.recipes.options import RunOptions, default_cache
+    from assay.pipeline.demo import DIGITS, N_NEW, NOISE, TRUSTED_SHARE, run_demo
+    from assay.pipeline.options import RunOptions, default_cache
 
     if not quiet:
         known = DIGITS - N_NEW
@@ -54,7 +54,7 @@ def demo_command(
 
 
 def _as_text(found: "DemoResult", out: Path) -> str:
-    from assay.estimate import describe
+    from assay.noise import describe
 
     counts = " · ".join(f"{action} {n:,}" for action, n in found.run.learned.fixed.counts.items())
     return "\n".join(

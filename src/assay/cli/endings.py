@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import typer
 
-from assay._errors import AssayError, ResourceError, UsageError
-from assay._shortage import is_disk_full, is_on_graphics_processor, is_out_of_memory
 from assay.cli.console import hush, say
+from assay.errors import AssayError, ResourceError, UsageError
+from assay.shortage import is_disk_full, is_on_graphics_processor, is_out_of_memory
 
 SKIPPED = 4
 """Done, but images had to be skipped, under ``--strict``."""

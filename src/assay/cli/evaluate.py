@@ -14,7 +14,7 @@ from assay.data.limits import USUAL
 
 if TYPE_CHECKING:
     from assay.data.dataset import ReadOptions
-    from assay.measure import Evaluation
+    from assay.evaluate import Evaluation
 
 EXAMPLES = (
     "assay evaluate out/ test_images/ --labels test_labels.csv",
@@ -66,8 +66,8 @@ def evaluate_command(
     quiet: flags.Quiet = False,
 ) -> int:
     """Measure a model on labelled images that it never saw."""
-    from assay._types import unheard
     from assay.predict.test_set import evaluate_model
+    from assay.types import unheard
 
     options = labels.options()
     if not quiet and _is_of_run(model, images):
@@ -97,7 +97,7 @@ def _is_of_run(place: Path, images: Path) -> bool:
 
 
 def _text(found: "Evaluation") -> str:
-    from assay.measure import format_report
+    from assay.evaluate import format_report
 
     accuracy = found.accuracy
     return (

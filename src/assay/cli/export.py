@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from assay._errors import UsageError
 from assay.cli import flags
 from assay.cli.console import percent, percent_range, progress_bar, say, show, table
 from assay.cli.groups import with_flags
 from assay.cli.targets import check_apart, check_file
+from assay.errors import UsageError
 
 if TYPE_CHECKING:
-    from assay.recipes.export_run import Exported
+    from assay.pipeline.export_run import Exported
 
 EXAMPLES = (
     "assay export out/ -o classifier.onnx",
@@ -56,8 +56,8 @@ def export_command(
         )
 
     from assay.data.write import write_bytes_atomic, write_text_atomic
-    from assay.recipes.export_card import export_card
-    from assay.recipes.export_run import export_run
+    from assay.pipeline.export_card import export_card
+    from assay.pipeline.export_run import export_run
     from assay.review.run import read_review_run
 
     found = read_review_run(run, images, command="export")

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from assay._errors import UsageError
 from assay.cli.values import class_pairs, seconds_of
 from assay.data.limits import USUAL
+from assay.errors import UsageError
 
 if TYPE_CHECKING:
     from assay.data.dataset import ReadOptions
-    from assay.recipes.options import RunOptions
+    from assay.pipeline.options import RunOptions
 
 
 def flag(name: str, *more: str, help: str, metavar: str | None = None, **limits: Any) -> Any:  # noqa: A002  # typer's word
@@ -260,13 +260,13 @@ class TrainingFlags:
 
     def options(self, read: "ReadOptions") -> "RunOptions":
         """The same for ``recipes``."""
-        from assay.recipes.options import RunOptions
+        from assay.pipeline.options import RunOptions
 
         return RunOptions(read=read, **self.settled())
 
     def settled(self) -> dict[str, Any]:
         """All flags, the cache where none was named, the time limit in seconds."""
-        from assay.recipes.options import default_cache
+        from assay.pipeline.options import default_cache
 
         limit = None if self.time_limit is None else seconds_of(self.time_limit)
         return vars(self) | {"cache": self.cache or default_cache(), "time_limit": limit}

@@ -11,7 +11,7 @@ from assay.cli.endings import SKIPPED
 
 if TYPE_CHECKING:
     from assay.data.dataset import Dataset, ReadOptions
-    from assay.measure import Evaluation
+    from assay.evaluate import Evaluation
 
 AllRecipes = Annotated[
     bool, flags.flag("--all-recipes", help="With every model of the folder that assay compare made.")
@@ -40,7 +40,7 @@ def predict_all(
     quiet: bool,
 ) -> int:
     """Write the label that each model gives each image; the exit code."""
-    from assay.recipes.lineup import predict_lineup
+    from assay.notebook.systems import predict_lineup
 
     for note in () if quiet else images.notes:
         say(note)
@@ -66,9 +66,9 @@ def evaluate_all(
     quiet: bool,
 ) -> int:
     """Print how good each model is on a labelled test set; the exit code."""
-    from assay._types import unheard
-    from assay.recipes.lineup import evaluate_lineup
-    from assay.recipes.listing import TITLES
+    from assay.notebook.systems import evaluate_lineup
+    from assay.pipeline.listing import TITLES
+    from assay.types import unheard
 
     with progress_bar(quiet) as progress:
         found = evaluate_lineup(

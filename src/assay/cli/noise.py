@@ -9,7 +9,7 @@ from assay.cli.console import percent, percent_range, say, show, table
 from assay.cli.groups import with_flags
 
 if TYPE_CHECKING:
-    from assay.estimate import Noise
+    from assay.noise import Noise
 
 EXAMPLES = (
     "assay noise images/ --noisy noisy.csv --trusted trusted.csv",
@@ -29,7 +29,7 @@ def noise_command(
     options = labels.options()
 
     from assay.data.read import read_dataset
-    from assay.estimate import check_representative, describe, estimate_noise
+    from assay.noise import check_representative, describe, estimate_noise
 
     dataset = read_dataset(images, options)
     for note in () if quiet else dataset.notes:  # before a refusal, which they may explain

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from assay._errors import UsageError
 from assay.cli import flags
 from assay.cli.console import percent, progress_bar, show, table
 from assay.cli.groups import with_flags
+from assay.errors import UsageError
 
 EXAMPLES = (
     "assay plan out/",
@@ -54,7 +54,7 @@ def plan_command(
     more = _numbers(plan.more)
 
     from assay.data.write import make_folder
-    from assay.recipes.options import default_cache
+    from assay.pipeline.options import default_cache
     from assay.review.plan import check_numbers, plan_labels
     from assay.review.run import read_review_run
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from assay._errors import UsageError
 from assay.cli import flags, lineup
 from assay.cli.console import progress_bar, say
 from assay.cli.endings import SKIPPED
@@ -17,6 +16,7 @@ from assay.cli.groups import with_flags
 from assay.cli.targets import check_apart, check_file
 from assay.cli.typed import typed
 from assay.data.limits import USUAL
+from assay.errors import UsageError
 
 if TYPE_CHECKING:
     from assay.data.dataset import Dataset, ReadOptions

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from assay._errors import DataError, UsageError
 from assay.cli import flags
 from assay.cli.console import say, show
 from assay.cli.groups import with_flags
 from assay.cli.targets import check_apart, check_file
+from assay.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from assay.review.desk import Desk
@@ -117,7 +117,7 @@ def review_command(
 
 def _open(run: Path, images: Path | None, review: ReviewFlags) -> "Desk":
     from assay.data.decision_store import FILE, open_decisions
-    from assay.recipes.options import default_cache
+    from assay.pipeline.options import default_cache
     from assay.review.desk import Desk
     from assay.review.neighbours import Neighbours
     from assay.review.queue import order_images
@@ -144,8 +144,8 @@ def _user() -> str:
 
 
 def _serve(desk: "Desk", server: ServerFlags, quiet: bool) -> None:
-    from assay.predict.listen import is_loopback, listen, new_token, url_host
     from assay.review.server import serve
+    from assay.web.listen import is_loopback, listen, new_token, url_host
 
     listener, token = listen(server.host, server.port, allow_remote=server.allow_remote), new_token()
     host = url_host(server.host)
@@ -193,7 +193,7 @@ def _import(desk: "Desk", file: Path) -> None:
 
 
 def _warnings_of(run: Path) -> list[str]:
-    from assay.recipes.outputs import read_facts
+    from assay.pipeline.outputs import read_facts
 
     try:
         return list(read_facts(run)["warnings"])

@@ -6,14 +6,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from assay._errors import GateError
 from assay.cli import flags
 from assay.cli.console import progress_bar, say, show
 from assay.cli.endings import SKIPPED
 from assay.cli.groups import with_flags
+from assay.errors import GateError
 
 if TYPE_CHECKING:
-    from assay.recipes.options import RunOptions
+    from assay.pipeline.options import RunOptions
 
 EXAMPLES = (
     "assay run images/ --noisy noisy.csv --trusted trusted.csv -o out/",
@@ -65,8 +65,8 @@ def run_command(
         return _plan(images, out, options, manner)
 
     from assay.cli.summary import run_text
-    from assay.recipes.outputs import read_facts
-    from assay.recipes.run import ensure_run
+    from assay.pipeline.outputs import read_facts
+    from assay.pipeline.run import ensure_run
 
     with progress_bar(manner.quiet) as progress:
         ensure_run(
@@ -87,7 +87,7 @@ def run_command(
 
 def _plan(images: Path, out: Path, options: "RunOptions", manner: Manner) -> int:
     from assay.cli.summary import plan_text
-    from assay.recipes.dry_run import dry_run
+    from assay.pipeline.dry_run import dry_run
 
     plan = dry_run(images, out, options, overwrite=manner.overwrite, say=manner.say)
     show(json.dumps(plan.to_json(), indent=1) if manner.as_json else plan_text(plan, str(out)))

@@ -43,12 +43,12 @@ class ServiceFlags:
 @with_flags
 def serve_command(model: flags.ModelPlace, service: ServiceFlags, quiet: flags.Quiet = False) -> int:
     """Answer requests for predictions: image files, and the Open Inference Protocol."""
-    from assay.predict.guard import Guard
-    from assay.predict.listen import is_loopback, listen, url_host
-    from assay.predict.patience import answer_until_interrupted
     from assay.predict.runtime import load_runtime
-    from assay.predict.service import make_service
-    from assay.predict.work import Service
+    from assay.serve.service import make_service
+    from assay.serve.work import Service
+    from assay.web.guard import Guard
+    from assay.web.listen import is_loopback, listen, url_host
+    from assay.web.patience import answer_until_interrupted
 
     runtime = load_runtime(model)
     served = Service(runtime, service.name or _name_of(model), service.workers, service.max_pixels)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from assay._errors import UsageError
+from assay.errors import UsageError
 
 
 def read_settings(file: Path, flags: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, Any]]:

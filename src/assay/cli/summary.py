@@ -4,10 +4,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from assay.cli.console import percent, percent_range, table
-from assay.fix.result import ACTIONS
-from assay.recipes.dry_run import DryRun
-from assay.recipes.measuring import TITLES
-from assay.recipes.result import why_not_measured
+from assay.correct.result import ACTIONS
+from assay.pipeline.dry_run import DryRun
+from assay.pipeline.measuring import TITLES
+from assay.pipeline.result import why_not_measured
 
 Facts = Mapping[str, Any]
 """See ``recipes.outputs.read_facts``."""

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from assay._errors import UsageError
+from assay.errors import UsageError
 
 RUNS = ("run.json", "compare.json")
 """A folder with one of these is a run's or a comparison's."""

@@ -1,6 +1,6 @@
 """Values that flags hold, from the words that stand for them."""
 
-from assay._errors import UsageError
+from assay.errors import UsageError
 
 UNITS = {"s": 1, "m": 60, "h": 3600}
 

@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Int
 
-from assay._types import UNKNOWN, Labels
+from assay.types import UNKNOWN, Labels
 
 
 def misalignment(given: Labels, trusted: Labels) -> str | None:

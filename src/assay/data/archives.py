@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from assay._errors import DataError
 from assay.data.census import Census, is_hidden
 from assay.data.dataset import Listing, Skipped
 from assay.data.formats import IMAGE_EXTENSIONS, SNIFF_BYTES, extension, promises_image, raw_fault
@@ -26,6 +25,7 @@ from assay.data.members import (
 from assay.data.paths import check_entry
 from assay.data.tars import UnpackedStore, is_compressed, tar_entries
 from assay.data.zips import zip_entries
+from assay.errors import DataError
 
 _ZIP_STARTS = (b"PK\3\4", b"PK\5\6")
 

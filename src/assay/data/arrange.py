@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from assay._errors import DataError
-from assay._types import UNKNOWN, Labels
 from assay.data.alignment import misalignment
 from assay.data.dataset import Dataset, ImageSource, Listing, Skipped
 from assay.data.labels import Classes, remarks
 from assay.data.pairing import Pairing, one_label_each
 from assay.data.tables import shown
+from assay.errors import DataError
+from assay.types import UNKNOWN, Labels
 
 Key = int | str
 """What makes a row one: the index of its image in the listing, or the path that names no image."""

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Int
 
-from assay._errors import LabelError
-from assay._types import UNKNOWN, Labels, same_length
 from assay.data.tables import shown
+from assay.errors import LabelError
+from assay.types import UNKNOWN, Labels, same_length
 
 _SHOWN_CONFLICTS = 3
 

@@ -13,10 +13,10 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from assay._errors import DataError
-from assay._types import UNKNOWN, Labels, Mask, same_length
 from assay.data.limits import USUAL, Limits
 from assay.data.tables import shown
+from assay.errors import DataError
+from assay.types import UNKNOWN, Labels, Mask, same_length
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from assay._errors import DataError, LabelError
-from assay._types import UNKNOWN
 from assay.data.dataset import Dataset
 from assay.data.decision_files import read_decisions
 from assay.data.tables import shown
+from assay.errors import DataError, LabelError
+from assay.types import UNKNOWN
 
 
 def with_decisions(dataset: Dataset, path: Path) -> Dataset:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from assay._errors import BusyError, DataError, ResourceError, UsageError
 from assay.data.decisions import LABEL, SKIP, UNDO, Decision, Stale, State, Wish
+from assay.errors import BusyError, DataError, ResourceError, UsageError
 
 FILE = "decisions.sqlite"
 """Its name in the folder of a run; ``assay run --decisions`` reads it."""

@@ -17,10 +17,10 @@ from pathlib import Path
 from queue import LifoQueue
 from typing import IO
 
-from assay._errors import ResourceError
 from assay.data.dataset import Skipped
 from assay.data.decoder_messages import GREETING, NO_MEMORY, REAL_TIMES, pack_request, read_answer
 from assay.data.forms import Asked, Made, Make, make_squares
+from assay.errors import ResourceError
 
 FEW = 2000
 """Images for which no process is begun: small ones take no longer than that."""

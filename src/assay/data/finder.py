@@ -11,10 +11,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from assay._errors import DataError
 from assay.data.dataset import Listing
 from assay.data.formats import IMAGE_EXTENSIONS, extension
 from assay.data.tables import shown
+from assay.errors import DataError
 
 _ARCHIVE_ENDING = re.compile(r"\.(zip|tar|t[gbx]z|tar\.\w+)\Z", re.IGNORECASE)
 

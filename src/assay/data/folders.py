@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from assay._errors import DataError, LabelError
 from assay.data.census import Census, is_hidden
 from assay.data.dataset import Listing, Skipped
 from assay.data.formats import (
@@ -21,6 +20,7 @@ from assay.data.formats import (
 )
 from assay.data.limits import USUAL, Limits
 from assay.data.paths import check_entry, open_regular, peek_regular, resolve_below
+from assay.errors import DataError, LabelError
 
 
 @runtime_checkable

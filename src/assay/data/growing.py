@@ -21,9 +21,9 @@ from typing import Self
 
 from filelock import FileLock, Timeout
 
-from assay._errors import BusyError
 from assay.data.write import refused, sync_folder, write_bytes_atomic, write_json
 from assay.data.write_rows import ByteStream, Column, check_unicode, encode_rows, parquet_of_jsonl
+from assay.errors import BusyError
 
 SAVED_EVERY = 4_096
 """Rows after which those so far are brought to disk; a kill costs no more."""

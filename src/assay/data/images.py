@@ -19,7 +19,6 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from assay._types import Pixels
 from assay.data.colour import to_rgb
 from assay.data.dataset import Skipped
 from assay.data.exif import orientation
@@ -27,6 +26,7 @@ from assay.data.formats import allowed_format, foreign_format
 from assay.data.headers import BadImageError, check_png, declared_size
 from assay.data.jpeg import split_jpeg
 from assay.data.limits import USUAL, Limits
+from assay.types import Pixels
 
 Seen = TypeVar("Seen")
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from assay._errors import TableError
 from assay.data.tables import Table, read_lines, shown
+from assay.errors import TableError
 
 DEPTH_LIMIT = 32
 """Brackets within brackets; Python's own parser would run out of stack near 1,000."""

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from assay._errors import TableError
 from assay.data.jsonl import read_jsonl
 from assay.data.tables import (
     LABEL_COLUMNS,
@@ -17,6 +16,7 @@ from assay.data.tables import (
     shown,
     some,
 )
+from assay.errors import TableError
 
 SHOWN = 5
 """Columns named in a note."""

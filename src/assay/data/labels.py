@@ -14,13 +14,13 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int
 
-from assay._errors import LabelError, UsageError
-from assay._types import UNKNOWN
 from assay.data.dataset import ReadOptions
 from assay.data.label_files import LabelFile
 from assay.data.paths import natural_key
 from assay.data.spelling import by_form, chosen_spelling, closest, plain_form
 from assay.data.tables import check_decoded, read_lines, shown, some
+from assay.errors import LabelError, UsageError
+from assay.types import UNKNOWN
 
 _INTEGER = re.compile(r"0|[1-9][0-9]*")
 _SHOWN_CLASSES = 10

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from assay._errors import DataError
-from assay._types import UNKNOWN
 from assay.data.dataset import Dataset, ReadOptions, Skipped
 from assay.data.formats import raw_fault
 from assay.data.limits import USUAL
 from assay.data.paths import open_regular
+from assay.errors import DataError
+from assay.types import UNKNOWN
 
 
 def read_named(path: Path, max_bytes: int = USUAL.max_bytes) -> bytes | Skipped:

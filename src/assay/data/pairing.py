@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
-from assay._errors import DataError, LabelError
-from assay._types import UNKNOWN, Labels
 from assay.data.dataset import Listing, Skipped
 from assay.data.finder import make_finder
 from assay.data.label_files import LabelFile
 from assay.data.paths import check_entry
 from assay.data.tables import check_decoded, shown
+from assay.errors import DataError, LabelError
+from assay.types import UNKNOWN, Labels
 
 _SHOWN_PAIRS = 3
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import polars as pl
 
-from assay._errors import TableError
 from assay.data.dataset import Listing, Skipped
 from assay.data.tables import PATH_COLUMNS, Table, known_columns
+from assay.errors import TableError
 
 WINDOW = 256
 """Images that are read from the file at once; neighbours are nearly always wanted together."""

@@ -10,8 +10,6 @@ from pathlib import Path
 
 import numpy as np
 
-from assay._errors import DataError, LabelError, UsageError
-from assay._types import UNKNOWN
 from assay.data.archives import scan_archive
 from assay.data.arrange import arrange
 from assay.data.dataset import Dataset, Listing, ReadOptions, Skipped
@@ -28,6 +26,8 @@ from assay.data.label_files import (
 from assay.data.labels import decide_classes
 from assay.data.pairing import Pairing, pair_by_name, pair_by_order
 from assay.data.tables import LABEL_COLUMNS, Table, known_columns, shown
+from assay.errors import DataError, LabelError, UsageError
+from assay.types import UNKNOWN
 
 METADATA_NAMES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 """Label files that may lie among the images, as in a Hugging Face image folder."""

@@ -8,10 +8,10 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from assay._errors import UsageError
 from assay.data.label_files import LabelFile, is_json, is_parquet, pick_columns, read_any_table
 from assay.data.tables import LABEL_COLUMNS, Table, known_columns, read_lines
 from assay.data.write import escape_surrogates, write_bytes_atomic
+from assay.errors import UsageError
 
 _UTF8_MARK = b"\xef\xbb\xbf"
 

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageFilter
 
-from assay._types import Pixels
+from assay.types import Pixels
 
 Square = UInt8[np.ndarray, "S S 3"]
 """One RGB image of S by S pixels."""

@@ -7,8 +7,8 @@ all K classes; a redraw hits the true class once in K times, so their r is a rat
 import numpy as np
 from jaxtyping import Float
 
-from assay._errors import UsageError
-from assay._types import UNKNOWN, Labels, Transition
+from assay.errors import UsageError
+from assay.types import UNKNOWN, Labels, Transition
 
 
 def symmetric(n_classes: int, rate: float) -> Transition:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int
 
-from assay._errors import UsageError
-from assay._types import UNKNOWN, Labels, Mask
+from assay.errors import UsageError
+from assay.types import UNKNOWN, Labels, Mask
 
 HOLDOUT_SHARE = 0.2
 HOLDOUT_MOST = 2_000

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int
 
-from assay._types import Batch
 from assay.data.dataset import Dataset, Skipped
 from assay.data.forms import Asked, Form, make_squares
 from assay.data.images import Decoded, decode
 from assay.data.resize import Square
+from assay.types import Batch
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from assay._errors import TableError
+from assay.errors import TableError
 
 PATH_COLUMNS = ("path", "file_name", "filename", "filepath", "image", "image_path", "file")
 """Column names that are taken for the path of an image, whatever their case."""

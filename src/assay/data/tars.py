@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, NoReturn
 
-from assay._errors import DataError, ResourceError
 from assay.data.dataset import Skipped
 from assay.data.members import Entry, Member, without_dots
+from assay.errors import DataError, ResourceError
 
 _OPENERS: dict[bytes, Callable[[Path], io.BufferedIOBase]] = {
     b"\x1f\x8b": gzip.GzipFile,

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from assay._errors import ResourceError, UsageError
-from assay._shortage import is_disk_full
+from assay.errors import ResourceError, UsageError
+from assay.shortage import is_disk_full
 
 UNFINISHED_NAME = re.compile(r"\.[0-9a-f]{16}\.tmp")
 """The name of a file until it is whole; other hidden files are the user's."""

@@ -10,8 +10,8 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from assay._errors import UsageError
 from assay.data.write import escape_surrogates, is_unicode, plain_value, write_bytes_atomic
+from assay.errors import UsageError
 
 Column = Sequence[Any] | np.ndarray
 """Text, numbers, bools or None."""

@@ -6,10 +6,10 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from assay._errors import DataError
 from assay.data.dataset import Skipped
 from assay.data.members import ByteStore, Entry, Member, without_dots
 from assay.data.zip_directory import read_directory
+from assay.errors import DataError
 
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
 _ENCRYPTED = 1

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from assay._errors import MissingExtraError, UsageError
-from assay._types import Backbone, Batch
 from assay.data.resize import FILTERS
 from assay.embed.graphics import steady
 from assay.embed.preprocessing import Preprocessing, preprocessing_of
 from assay.embed.threads import cores, one_torch_thread
 from assay.embed.tiny import TinyBackbone
 from assay.embed.weights import Weights, find_weights
+from assay.errors import MissingExtraError, UsageError
+from assay.types import Backbone, Batch
 
 DEFAULT_BACKBONE = "tf_efficientnet_lite2"
 DEFAULT_SIZE = 160

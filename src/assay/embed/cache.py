@@ -20,8 +20,8 @@ import numpy as np
 from filelock import FileLock
 from jaxtyping import Float, Int
 
-from assay._types import Matrix
 from assay.embed.writing import explained
+from assay.types import Matrix
 
 # Void, not bytes: NumPy's bytes would lose the zeros at the end of a digest.
 ENTRY = np.dtype([("content", "V32"), ("flags", "<u4"), ("crc", "<u4")])

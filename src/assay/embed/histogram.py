@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from assay._types import Batch
+from assay.types import Batch
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,13 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from assay._errors import ResourceError
-from assay._types import Backbone, Batch, Matrix, Progress, silent
 from assay.data.dataset import Dataset, Skipped
 from assay.data.forms import Form
 from assay.embed.cache import FeatureStore, Snapshot, store_folder
 from assay.embed.chunks import Chunk, bits, nothing, read_chunks, words
 from assay.embed.squares import form_of
+from assay.errors import ResourceError
+from assay.types import Backbone, Batch, Matrix, Progress, silent
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from assay._errors import ModelError, UsageError
-from assay._shortage import is_out_of_memory
 from assay.embed.weights import Weights, check_name
+from assay.errors import ModelError, UsageError
+from assay.shortage import is_out_of_memory
 
 
 def build_network(name: str, weights: Weights) -> nn.Module:

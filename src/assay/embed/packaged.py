@@ -12,9 +12,9 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from assay._errors import MissingExtraError, ModelError
 from assay.data.write import write_bytes_atomic
 from assay.embed.writing import explained
+from assay.errors import MissingExtraError, ModelError
 
 
 @dataclass(frozen=True)

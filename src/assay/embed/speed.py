@@ -17,11 +17,11 @@ import torch
 from filelock import FileLock
 from torch import nn
 
-from assay._errors import UsageError
 from assay.data.write import write_json
 from assay.embed.fuse import fuse
 from assay.embed.threads import one_torch_thread
 from assay.embed.writing import explained
+from assay.errors import UsageError
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 LAYOUTS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}

@@ -13,14 +13,14 @@ from typing import IO
 
 import numpy as np
 
-from assay._errors import ResourceError
-from assay._types import Batch, Progress, silent
 from assay.data.dataset import Dataset, Skipped
 from assay.data.decoders import decoders_for
 from assay.data.forms import Asked, Form, Made
 from assay.data.images import declared
 from assay.data.squares import spread
 from assay.embed.chunks import read_chunks
+from assay.errors import ResourceError
+from assay.types import Batch, Progress, silent
 
 ZEROS = bytes(1 << 20)
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from assay._errors import UsageError
-from assay._types import Batch
+from assay.errors import UsageError
+from assay.types import Batch
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from assay._errors import UsageError
+from assay.errors import UsageError
 
 IN_A_ROW = ("conv_stem", "bn1", "blocks")
 """The parts of timm's EfficientNets and MobileNets up to the last stage, in the order in which they run."""

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from assay._errors import ModelError, UsageError
 from assay.data.spelling import closest
 from assay.embed.packaged import PACKAGED, read_bytes, read_packaged
+from assay.errors import ModelError, UsageError
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from assay._errors import ResourceError, UsageError
-from assay._shortage import is_disk_full
+from assay.errors import ResourceError, UsageError
+from assay.shortage import is_disk_full
 
 
 @contextmanager

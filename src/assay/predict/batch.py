@@ -9,15 +9,15 @@ from pathlib import Path
 
 import numpy as np
 
-from assay._types import PerImage, Probs, Progress, same_length, silent
 from assay.data.dataset import Dataset, Skipped
 from assay.data.forms import Form
 from assay.data.growing import GrowingTable
 from assay.data.read import read_images
 from assay.embed.chunks import read_chunks
-from assay.learn.model import Model
 from assay.predict.conformal import prediction_sets
+from assay.predict.model import Model
 from assay.predict.runtime import Runtime, load_runtime
+from assay.types import PerImage, Probs, Progress, same_length, silent
 
 COLUMNS = ("name", "label", "probability", "status")
 

@@ -15,8 +15,8 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import Bool
 
-from assay._errors import UsageError
-from assay._types import Labels, Probs
+from assay.errors import UsageError
+from assay.types import Labels, Probs
 
 COVERAGES = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.925, 0.95, 0.96, 0.97, 0.98, 0.99, 0.995, 0.999)
 """The shares that thresholds are kept for."""

@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from math import prod
 
-from assay._errors import ModelError
+from assay.errors import ModelError
 from assay.predict.protobuf import Message
 
 OPSET = 18

@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from assay._types import Progress, silent
 from assay.data.dataset import Skipped
 from assay.data.images import see_picture
 from assay.data.listed import read_named
 from assay.data.read import read_images
 from assay.data.resize import Square
-from assay.learn.model import Model
 from assay.predict.batch import Predictions, answered, predict_dataset
+from assay.predict.model import Model
 from assay.predict.runtime import Runtime, load_runtime
+from assay.types import Progress, silent
 
 AT_ONCE = 256
 """Pictures of a list that are held decoded at a time."""

@@ -16,17 +16,17 @@ from typing import Any
 
 import numpy as np
 
-from assay._errors import ModelError
-from assay._types import Batch, Pixels, Probs
 from assay.data.dataset import Skipped
 from assay.data.images import decode
 from assay.data.limits import USUAL, Limits
 from assay.data.resize import FILTERS, Square, to_square
 from assay.embed.threads import cores
-from assay.learn.model import MOST_PIXELS, Model, read_model
-from assay.learn.package import read_model_file
-from assay.learn.second_look import look_again
+from assay.errors import ModelError
+from assay.predict.flip_tta import look_again
 from assay.predict.graph_check import INPUT, OUTPUT, SHA256, check_graph, digest_of, read_metadata
+from assay.predict.model import MOST_PIXELS, Model, read_model
+from assay.predict.package import read_model_file
+from assay.types import Batch, Pixels, Probs
 
 BATCH = 32
 """Images that are handed over together where there are many, and that figures of batches are of."""

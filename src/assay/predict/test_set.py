@@ -6,16 +6,16 @@ from pathlib import Path
 
 import numpy as np
 
-from assay._errors import DataError, LabelError
-from assay._types import UNKNOWN, Labels, Progress, Say, silent, unheard
 from assay.data.dataset import Dataset, ReadOptions, and_skipped
 from assay.data.read import read_trusted
 from assay.data.spelling import by_form, closest, plain_form
 from assay.data.tables import shown, some
-from assay.learn.model import Model
-from assay.measure import Evaluation, evaluate
+from assay.errors import DataError, LabelError
+from assay.evaluate import Evaluation, evaluate
 from assay.predict.batch import predict_dataset
+from assay.predict.model import Model
 from assay.predict.runtime import Runtime, load_runtime
+from assay.types import UNKNOWN, Labels, Progress, Say, silent, unheard
 
 SHOWN = 10
 """Classes named in a message."""

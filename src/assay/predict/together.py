@@ -4,12 +4,12 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from assay._types import Progress, silent
 from assay.data.dataset import Dataset
 from assay.data.forms import Form
 from assay.embed.chunks import Chunk, read_chunks
 from assay.predict.batch import Predictions
 from assay.predict.runtime import Runtime
+from assay.types import Progress, silent
 
 
 def predict_together(

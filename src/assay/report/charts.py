@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
-from assay.estimate.words import percent
+from assay.noise.words import percent
 from assay.report.words import cut, interval
 
 Facts = Mapping[str, Any]

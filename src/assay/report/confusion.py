@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from assay._types import Counts, Transition
-from assay.estimate.words import percent
+from assay.noise.words import percent
 from assay.report.svg import PAPER, printable, short, svg
 from assay.report.words import counted
+from assay.types import Counts, Transition
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

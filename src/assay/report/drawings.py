@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from html import unescape
 from pathlib import Path
 
-from assay.recipes.listing import RECIPES
+from assay.pipeline.listing import RECIPES
 from assay.report.galleries import data_url
 
 MOST_BYTES = 750_000

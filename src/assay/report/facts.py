@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 
 from assay import __version__
-from assay.recipes.compare_folder import CompareFolder
-from assay.recipes.finished import FinishedRun
-from assay.recipes.outputs import read_facts
+from assay.notebook.compare_folder import CompareFolder
+from assay.pipeline.finished import FinishedRun
+from assay.pipeline.outputs import read_facts
 from assay.report.drawings import Drawing
 from assay.report.galleries import Gallery, Picture
 from assay.report.noise_facts import Facts, noise_facts

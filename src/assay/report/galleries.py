@@ -12,7 +12,7 @@ from PIL import Image
 from assay.data.dataset import ImageSource
 from assay.data.limits import Limits
 from assay.data.thumbnails import MEDIA_TYPE, draw_thumbnail
-from assay.recipes.finished import FinishedRun
+from assay.pipeline.finished import FinishedRun
 
 SHOWN = 24
 """Images of a gallery."""

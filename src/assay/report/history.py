@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from assay.estimate.words import percent
-from assay.learn.sequential import Epoch
+from assay.noise.words import percent
+from assay.notebook.sequential import Epoch
 from assay.report.svg import COLOURS, FAINT, printable, short, svg
 
 if TYPE_CHECKING:

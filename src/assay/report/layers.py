@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from assay.learn.model import Model
+from assay.predict.model import Model
 from assay.report.svg import COLOURS, INK, short, svg
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from assay.estimate.intervals import share_bounds
-from assay.estimate.words import percent
+from assay.noise.intervals import share_bounds
+from assay.noise.words import percent
 from assay.report.words import p_words
 
 Facts = dict[str, Any]

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from assay._errors import MissingExtraError
-from assay.estimate.words import percent
-from assay.recipes.compare_table import COST, QUALITY, cells, p_value
+from assay.errors import MissingExtraError
+from assay.noise.words import percent
+from assay.notebook.compare_table import COST, QUALITY, cells, p_value
 from assay.report import words
 from assay.report.charts import accuracy_chart, coverage_chart, reliability_chart
 from assay.report.drawings import Drawing

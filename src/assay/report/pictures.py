@@ -14,19 +14,19 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int
 
-from assay._types import UNKNOWN, Labels
 from assay.data.dataset import Dataset
 from assay.data.write import make_folder, write_text_atomic
-from assay.learn.model import read_model
-from assay.learn.package import MANIFEST
-from assay.learn.sequential import Epoch
-from assay.measure.scores import confusion_matrix
-from assay.recipes.listing import TITLES
-from assay.recipes.outputs import HOLDOUT
+from assay.evaluate.scores import confusion_matrix
+from assay.notebook.sequential import Epoch
+from assay.pipeline.listing import TITLES
+from assay.pipeline.outputs import HOLDOUT
+from assay.predict.model import read_model
+from assay.predict.package import MANIFEST
 from assay.report.confusion import draw_confusion
 from assay.report.history import draw_history
 from assay.report.layers import draw_layers
 from assay.report.sample_grid import draw_samples
+from assay.types import UNKNOWN, Labels
 
 
 def write_pictures(folder: Path, dataset: Dataset, held: Int[np.ndarray, "H"] | None = None) -> list[Path]:

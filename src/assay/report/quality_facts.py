@@ -5,14 +5,14 @@ from typing import Any
 
 import numpy as np
 
-from assay._types import UNKNOWN
-from assay.recipes.compare_table import notes
-from assay.recipes.finished import FinishedRun
-from assay.recipes.measuring import TITLES
-from assay.recipes.record import differences
+from assay.notebook.compare_table import notes
+from assay.pipeline.finished import FinishedRun
+from assay.pipeline.measuring import TITLES
+from assay.pipeline.record import differences
 from assay.report.confusion import describe_confusion
 from assay.report.noise_facts import Facts, largest_cells
 from assay.report.words import cut
+from assay.types import UNKNOWN
 
 MOST_ROWS = 1_000
 """Rows of the table of classes; of more those that are found worst, the last ones those not measured."""

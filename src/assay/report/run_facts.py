@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from assay._errors import DataError
-from assay.fix.findings import KINDS
-from assay.fix.result import ACTIONS
-from assay.recipes.auditing import run_digests
-from assay.recipes.finished import FinishedRun
-from assay.recipes.outputs import DECIDED, WATCHED
+from assay.correct.findings import KINDS
+from assay.correct.result import ACTIONS
+from assay.errors import DataError
+from assay.pipeline.auditing import run_digests
+from assay.pipeline.finished import FinishedRun
+from assay.pipeline.outputs import DECIDED, WATCHED
 from assay.report.galleries import Gallery, Picture
 from assay.report.noise_facts import Facts
 

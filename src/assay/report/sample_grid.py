@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Int
 
-from assay._types import UNKNOWN, Pixels
 from assay.data.dataset import Dataset
 from assay.data.resize import to_square
 from assay.data.squares import read_image
 from assay.report.svg import COLOURS, INK, printable, short, svg
+from assay.types import UNKNOWN, Pixels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

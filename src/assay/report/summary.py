@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from assay.estimate.describe import alike
-from assay.estimate.words import percent
-from assay.recipes.result import why_not_measured
+from assay.noise.describe import alike
+from assay.noise.words import percent
+from assay.pipeline.result import why_not_measured
 from assay.report.words import counted, interval
 
 Facts = Mapping[str, Any]

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import escape
 
-from assay._errors import MissingExtraError
+from assay.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

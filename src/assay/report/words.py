@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from assay.data.visible import visible
-from assay.estimate.words import percent
-from assay.recipes.compare_table import p_value
+from assay.noise.words import percent
+from assay.notebook.compare_table import p_value
 
 FigureRange = Mapping[str, Any]
 """An interval as JSON has it: ``estimate``, ``low``, ``high``, ``level``."""

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from assay._errors import DataError, UsageError
 from assay.data.dataset import ImageSource
 from assay.data.write import write_json, write_text_atomic
-from assay.recipes.finished import FinishedRun, open_images, read_finished_run
+from assay.errors import DataError, UsageError
+from assay.pipeline.finished import FinishedRun, open_images, read_finished_run
 from assay.report.drawings import read_drawings
 from assay.report.facts import KIND, gather, to_json
 from assay.report.galleries import Gallery, Picture, choose_galleries, draw_pictures

@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from assay._errors import AssayError, BusyError, MissingExtraError, ResourceError, UsageError
 from assay.data.decisions import Decision, Stale
 from assay.data.decoders import ENDED
 from assay.data.thumbnails import MEDIA_TYPE
+from assay.errors import AssayError, BusyError, MissingExtraError, ResourceError, UsageError
 from assay.review.desk import Desk
 from assay.review.exports import export
 from assay.review.keys import default_keys, write_keys

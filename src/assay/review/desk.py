@@ -7,17 +7,17 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int
 
-from assay._errors import DataError, UsageError
-from assay._types import UNKNOWN, Rows
 from assay.data.decision_store import DecisionStore
 from assay.data.decisions import Decision, Stale, State, Wish
 from assay.data.tables import shown
+from assay.errors import DataError, UsageError
 from assay.review.keys import read_keys
 from assay.review.neighbours import Neighbour, Neighbours
 from assay.review.progress import Progress, progress_of
 from assay.review.queue import Order
 from assay.review.run import ReviewRun
 from assay.review.why import locked, reasons
+from assay.types import UNKNOWN, Rows
 
 GRID = 50
 """Images on one page of the grid."""

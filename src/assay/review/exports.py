@@ -5,10 +5,10 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from assay._types import UNKNOWN
 from assay.data.decision_files import write_csv, write_label_studio
 from assay.data.write_rows import write_rows
 from assay.review.desk import Desk
+from assay.types import UNKNOWN
 
 FILES = {
     "decisions.csv": "text/csv; charset=utf-8",

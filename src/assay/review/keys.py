@@ -8,8 +8,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from assay._errors import DataError, UsageError
 from assay.data.write import write_json
+from assay.errors import DataError, UsageError
 
 ACTIONS: Mapping[str, str] = MappingProxyType(
     {

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Int
 
-from assay._types import UNKNOWN, Matrix
+from assay.correct.density import unit_rows
 from assay.data.dataset import Skipped
 from assay.embed.cache import FeatureStore, Snapshot, find_store
-from assay.fix.surroundings import unit_rows
 from assay.review.run import ReviewRun
+from assay.types import UNKNOWN, Matrix
 
 MOST = 20_000
 """Trusted images that are compared with, picked at random from more."""

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from assay._errors import MissingExtraError
 from assay.data.visible import visible
+from assay.errors import MissingExtraError
 from assay.review.desk import Desk
 from assay.review.exports import FILES
 from assay.review.keys import ACTIONS

@@ -7,17 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from assay._errors import UsageError
-from assay._types import Progress, Rows, silent
 from assay.data.split import Split
 from assay.data.write import write_json
 from assay.data.write_rows import Column, write_rows
-from assay.recipes.more_labels import FOLDS, Worth, measure_worth
-from assay.recipes.options import RunOptions
-from assay.recipes.sealing import close_seal
-from assay.recipes.stored import stored_features
+from assay.errors import UsageError
+from assay.pipeline.holdout import close_seal
+from assay.pipeline.more_labels import FOLDS, Worth, measure_worth
+from assay.pipeline.options import RunOptions
+from assay.pipeline.stored import stored_features
 from assay.review.queue import order_images
 from assay.review.run import ReviewRun
+from assay.types import Progress, Rows, silent
 
 COLUMNS = ("name", "part", "fixed", "confidence")
 

@@ -6,11 +6,11 @@ from itertools import islice, takewhile
 
 import numpy as np
 
-from assay._types import UNKNOWN
 from assay.data.decisions import State
-from assay.measure import wilson
+from assay.evaluate import wilson
 from assay.review.queue import Order
 from assay.review.run import ReviewRun
+from assay.types import UNKNOWN
 
 AHEAD = 50
 """Looks for which the gain is estimated."""

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int
 
-from assay._errors import UsageError
-from assay._types import UNKNOWN, Labels, Mask, PerImage, Rows, same_length
+from assay.errors import UsageError
+from assay.types import UNKNOWN, Labels, Mask, PerImage, Rows, same_length
 
 STRATEGIES = ("mixed", "doubtful", "confident", "random")
 """``mixed``: of ten, seven doubtful, one confident error, two random; ``doubtful``: the least sure first;

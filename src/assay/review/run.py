@@ -9,14 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from assay._errors import DataError, UsageError
-from assay._types import UNKNOWN, Mask, Transition
 from assay.data.arrange import PickedSource
 from assay.data.dataset import ImageSource
 from assay.data.decision_files import read_any_decisions
 from assay.data.decision_store import FILE
 from assay.data.tables import read_table
-from assay.recipes.finished import FinishedRun, open_images, read_finished_run
+from assay.errors import DataError, UsageError
+from assay.pipeline.finished import FinishedRun, open_images, read_finished_run
+from assay.types import UNKNOWN, Mask, Transition
 
 
 @dataclass(frozen=True)

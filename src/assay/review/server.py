@@ -3,11 +3,11 @@
 import socket
 from collections.abc import Callable
 
-from assay.predict.guard import Guard
-from assay.predict.patience import answer_until_interrupted
 from assay.review.app import make_app
 from assay.review.desk import Desk
 from assay.review.thumbnails import Thumbnails
+from assay.web.guard import Guard
+from assay.web.patience import answer_until_interrupted
 
 
 def guarded_app(

@@ -3,9 +3,9 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from assay._types import UNKNOWN
 from assay.review.neighbours import Neighbour
 from assay.review.run import ReviewRun
+from assay.types import UNKNOWN
 
 _LOCKED = {
     "trusted": "This image has a trusted label already.",

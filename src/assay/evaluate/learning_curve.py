@@ -1,0 +1,137 @@
+"""A learning curve: accuracy by the number of labels that were learned from, and where it leads.
+
+The error is taken to fall as ``floor + scale · n ** -slope``, the usual shape (Hestness et al. 2017,
+arXiv:1712.00409). What lies beyond the curve is an extrapolation: its interval comes from fitting the shape
+again to redrawn images, so it is wide where the curve is short or bent, but it does not allow for another
+shape.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from assay.noise.intervals import Interval
+
+SLOPES = np.array(sorted(np.linspace(0.1, 1.5, 57).tolist(), key=lambda slope: abs(slope - 0.5)))
+"""Of the fall, from hardly to three times as steep as ``1 / sqrt(n)``."""
+
+DRAWS = 1_000
+"""Times that the images are drawn anew."""
+
+Curves = Float[np.ndarray, "B S"]
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a number of labels would probably give."""
+
+    n: int
+    accuracy: Interval
+    gain: Interval
+    """Over what the present number gives; never negative."""
+
+
+@dataclass(frozen=True)
+class LearningCurve:
+    """What was measured."""
+
+    sizes: Int[np.ndarray, "S"]
+    """Labels that were learned from, at least two sizes, ascending."""
+    right: Bool[np.ndarray, "S T"]
+    """Whether each of T images, none of them learned from, was right."""
+
+    def __post_init__(self) -> None:
+        if len(self.sizes) < 2 or len(self.sizes) != len(self.right) or not self.right.shape[1]:
+            raise ValueError(
+                f"expected two sizes or more with a row of images each, got {len(self.sizes)} sizes and "
+                f"right of shape {self.right.shape}"
+            )
+
+    @property
+    def accuracy(self) -> Float[np.ndarray, "S"]:
+        """The share that was right at each size."""
+        shares: Float[np.ndarray, "S"] = self.right.mean(axis=1)
+        return shares
+
+    def expect(self, present: int, numbers: Sequence[int], *, level: float = 0.95) -> list[Expected]:
+        """What each of ``numbers`` labels would give, beside ``present`` ones.
+
+        The intervals hold the true curve's value, not the accuracy of a single model, which chance moves.
+        """
+        wanted = np.array([present, *numbers])
+        errors = 1 - np.vstack([self.accuracy, self._redrawn()])
+        found = _extrapolate(self.sizes, errors, wanted, _weights(self.sizes, errors, self.right.shape[1]))
+        accuracy = 1 - found
+        gain = accuracy - accuracy[:, :1]
+        return [
+            Expected(int(n), _interval(accuracy[:, at], level), _interval(gain[:, at], level))
+            for at, n in enumerate(wanted.tolist())
+        ][1:]
+
+    def _redrawn(self) -> Curves:
+        """Curves from other images; each size has its own, which also stands for chance in learning.
+
+        The share that would be right of all images is drawn first (Jeffreys' prior): that all of a few were
+        right does not make it certain.
+        """
+        n, generator, drawn_as = self.right.shape[1], np.random.default_rng(0), (DRAWS, len(self.sizes))
+        right = self.right.sum(axis=1)
+        hits = generator.binomial(n, generator.beta(right + 0.5, n - right + 0.5, drawn_as))
+        drawn: Curves = hits / n
+        return drawn
+
+
+def _weights(sizes: Int[np.ndarray, "S"], errors: Curves, n: int) -> Float[np.ndarray, "S"]:
+    """What the measured errors, the first ones, weigh: an error e of n images is known to a standard error of
+    sqrt(e (1 - e) / n).
+
+    Taken from the curve through them: a size at which by chance all of a few were right is not known best.
+    """
+    even = _extrapolate(sizes, errors[:1], sizes, np.ones(len(sizes)))[0]
+    share = np.clip(even, 0.5 / (n + 1), 1 - 0.5 / (n + 1))
+    weights: Float[np.ndarray, "S"] = 1 / (share * (1 - share))
+    return weights
+
+
+def _extrapolate(
+    sizes: Int[np.ndarray, "S"],
+    errors: Curves,
+    wanted: Int[np.ndarray, "W"],
+    weight: Float[np.ndarray, "S"],
+) -> Float[np.ndarray, "B W"]:
+    """The fitted error (B, W) of each curve; for each slope the best floor and scale, both 0 or more.
+
+    Two sizes fit many slopes exactly: the first of ``SLOPES`` among them is taken.
+    """
+    best, found = np.full(len(errors), np.inf), np.zeros((len(errors), len(wanted)))
+    for slope in SLOPES:
+        base, ahead = sizes.astype(float) ** -slope, wanted.astype(float) ** -slope
+        floor, scale = _line(base, errors, weight)
+        loss = (weight * np.square(floor[:, None] + scale[:, None] * base - errors)).sum(axis=1)
+        better = loss < best - 1e-12
+        best = np.where(better, loss, best)
+        fitted = floor[:, None] + scale[:, None] * ahead
+        found = np.where(better[:, None], fitted, found)
+    return found
+
+
+def _line(
+    base: Float[np.ndarray, "S"], errors: Curves, weight: Float[np.ndarray, "S"]
+) -> tuple[Float[np.ndarray, "B"], Float[np.ndarray, "B"]]:
+    """Weighted least squares of floor + scale · base, neither below 0."""
+    total = weight.sum()
+    middle, means = (weight * base).sum() / total, (weight * errors).sum(axis=1) / total
+    centred = base - middle
+    scale = np.maximum((weight * centred * errors).sum(axis=1) / (weight * centred**2).sum(), 0.0)
+    floor = means - scale * middle
+    through_zero = (weight * base * errors).sum(axis=1) / (weight * base**2).sum()
+    return np.maximum(floor, 0.0), np.where(floor < 0, through_zero, scale)
+
+
+def _interval(found: Float[np.ndarray, "B"], level: float) -> Interval:
+    """The first value, with the range of the redrawn ones."""
+    low, high = np.quantile(found[1:], [(1 - level) / 2, (1 + level) / 2])
+    estimate = float(found[0])
+    return Interval(estimate, min(float(low), estimate), max(float(high), estimate), level)

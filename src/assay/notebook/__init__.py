@@ -1,0 +1,1 @@
+"""The five systems of the notebook that this project began with, and their comparison."""

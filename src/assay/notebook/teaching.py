@@ -1,0 +1,108 @@
+"""What the notebook's networks share: rows to learn from, and a fit on the labels that are believed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from sklearn.base import clone
+
+from assay.data.squares import read_squares, spread
+from assay.embed.images import embed_images
+from assay.errors import LabelError
+from assay.evaluate import Stopwatch
+from assay.notebook.sequential import Epoch, SequentialClassifier
+from assay.notebook.task import Task
+from assay.types import UNKNOWN, Backbone, Batch, Labels, Matrix
+
+COMPARED = 128
+"""Images that a network and its graph are compared on; the notebook's networks are slow."""
+
+
+@dataclass
+class Lesson:
+    """The images of a task as rows of numbers, the labels that may be learned from, and what it took."""
+
+    task: Task
+    X: Matrix
+    """(N, D) memory map."""
+    given: Labels
+    """The noisy labels; UNKNOWN for images that are held out or cannot be used."""
+    trusted: Labels
+    """The trusted labels, likewise."""
+    computed: int
+    """Images whose features were not in the cache."""
+    watch: Stopwatch
+    history: list[Epoch] = field(default_factory=list)
+
+    def fit(self, network: SequentialClassifier, labels: Labels, stage: str) -> SequentialClassifier:
+        """A copy of ``network``, trained on the rows whose label is known.
+
+        Raises
+        ------
+        LabelError : labels of fewer than two classes
+        """
+        rows = np.flatnonzero(labels != UNKNOWN)
+        known = len(np.unique(labels[rows]))
+        if known < 2:
+            raise LabelError(f"{stage}: expected labels of two classes or more, got {len(rows)} of {known}")
+        every_class = np.arange(len(self.task.dataset.classes))
+        with self.watch.stage("train"):
+            fitted: SequentialClassifier = clone(network).fit(
+                self.X, labels, rows, every_class, self._progress(stage)
+            )
+        self.history += [replace(epoch, stage=stage) for epoch in fitted.history_]
+        return fitted
+
+    def scores(self, network: SequentialClassifier) -> Matrix:
+        """Logits (N, K) of all images."""
+        with self.watch.stage("predict"):
+            return network.decision_scores(self.X)
+
+    def count_kept(self, labels: Labels) -> dict[str, int]:
+        """How many noisy labels are among ``labels``, and of how many they were chosen."""
+        noisy = (self.trusted == UNKNOWN) & (self.given != UNKNOWN)
+        return {"kept": int((labels[noisy] != UNKNOWN).sum()), "kept_of": int(noisy.sum())}
+
+    def sample(self, backbone: Backbone) -> Batch:
+        """Some of the images that may be learned from, as ``backbone`` sees them: to compare a graph on."""
+        rows = spread(np.flatnonzero(self.task.learnable), COMPARED)
+        return read_squares(self.task.dataset, rows, backbone.size, backbone.interpolation).images
+
+    def _progress(self, stage: str) -> Any:
+        return lambda _, done, total: self.task.progress(f"train, {stage}", done, total)
+
+
+def prepare_lesson(task: Task, backbone: Backbone) -> Lesson:
+    """The features of every image, from the cache where they are known, and what may be learned."""
+    watch = Stopwatch()
+    with watch.stage("embed"):
+        features = embed_images(
+            task.dataset,
+            backbone,
+            task.options.cache,
+            mirrored=False,
+            workers=task.options.workers,
+            progress=task.progress,
+        )
+    dataset = features.seen(task.dataset)
+    learnable = dataset.usable & ~task.held
+    return Lesson(
+        task=replace(task, dataset=dataset),
+        X=features.views[0],
+        given=np.where(learnable, dataset.given, UNKNOWN),
+        trusted=np.where(learnable, dataset.trusted, UNKNOWN),
+        computed=features.computed,
+        watch=watch,
+    )
+
+
+def facts_of(lesson: Lesson, **more: Any) -> Mapping[str, Any]:
+    """What every recipe says of itself."""
+    return {
+        "seed": lesson.task.seed,
+        "published": lesson.task.published,
+        "features_computed": lesson.computed,
+        "skipped": len(lesson.task.dataset.skipped),
+        **more,
+    }

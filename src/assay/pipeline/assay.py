@@ -1,0 +1,113 @@
+"""assay at effort ``fast``: frozen features, a cross-fitted belief, the posterior, a head on it.
+
+The head learns from each image and its mirror. The belief that fixes the labels is the mean over both;
+the model that is saved looks at the image alone, at half the cost, and its figures are its own.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from assay.correct.calibrate import NO_FLOOR, calibrate
+from assay.correct.crossfit import CrossFit, Evidence, cross_fit
+from assay.correct.result import FixedLabels
+from assay.correct.weighing import by_the_others, weigh
+from assay.embed.images import Features
+from assay.noise import Noise, Representative, check_representative, estimate_noise
+from assay.predict.layers import Layers
+from assay.train.heads import make_head
+from assay.train.threads import one_thread_each
+from assay.types import UNKNOWN, Labels, Mask, Matrix, Probs, Progress, Rows, silent
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """What may be learned from: features and labels, the seal already closed."""
+
+    features: Features
+    given: Labels
+    """As it came in, the holdout's too: a posterior is computed from it, nothing is learned."""
+    trusted: Labels
+    """UNKNOWN for the holdout."""
+    usable: Mask
+    """False where the image was skipped."""
+    fold_of: Labels
+    """Fold of each image; UNKNOWN for the holdout and for skipped images."""
+    classes: tuple[str, ...]
+    """K names for people."""
+    seed: int
+    threshold: float
+    workers: int = 1
+    """Heads fitted at the same time; best one for each core."""
+    known: Labels | None = None
+    """``trusted`` with the decisions of a review, which teach; they are no random choice of images, so the
+    noise, the calibration and every figure rest on ``trusted`` alone. None if there are no decisions."""
+
+
+@dataclass(frozen=True)
+class Learned:
+    """The head, and everything that was found on the way to it."""
+
+    head: Layers
+    """Calibrated; for the features of an image as it is."""
+    noise: Noise
+    representative: Representative
+    fixed: FixedLabels
+    unseen: Probs
+    """P(class | image) (N, K) as the head gives it, calibrated, from heads that never saw the image: what
+    cross-validated figures rest on. With ``watched`` from this very model, and honest of those rows alone,
+    each half of them calibrated on the other."""
+    says: Callable[[Rows], Probs]
+    """P(class) of images that were not learned from, the holdout's at least, at some rows: as the saved model
+    gives it, after its second look."""
+    watched: Rows | None = None
+    """Trusted images that were kept aside to measure a fine-tuned model; None where folds do that."""
+    second_look_below: float = 0.0
+    """Of the saved model, see ``learn.second_look``; 0 for one that looks once."""
+
+
+def learn(data: Labelled, *, progress: Progress = silent) -> Learned:
+    """Estimate the noise, fix the labels, fit the head; nothing here sees the holdout's trusted labels."""
+    fit = data.fold_of != UNKNOWN
+    # A held-out image's noisy label counts as little for learning as its trusted one.
+    given, views = np.where(fit, data.given, UNKNOWN), data.features.views
+    noise = estimate_noise(given, data.trusted, len(data.classes), classes=data.classes, seed=data.seed)
+    known = data.trusted if data.known is None else data.known
+    evidence = Evidence(views, given, known, noise.transition)
+    with one_thread_each():
+        options = CrossFit(seed=data.seed, workers=data.workers)
+        fitted = cross_fit(evidence, data.fold_of, make_head, options, progress)
+    plain = fitted.views[0]
+    calibration = calibrate(plain, data.trusted, NO_FLOOR)
+    head: Layers = fitted.classifier.layers_.calibrated(calibration.sharpness, calibration.bias)
+    unseen = calibration.apply(plain)
+    for told, others in by_the_others(data.trusted, data.fold_of):
+        unseen[told] = calibrate(plain, others, NO_FLOOR).apply(plain[told])
+    return Learned(
+        head=head,
+        noise=noise,
+        representative=check_representative(
+            views[0], given, data.trusted, rows=fit, classes=data.classes, seed=data.seed
+        ),
+        fixed=fix(data, fitted.belief, noise),
+        unseen=unseen,
+        says=lambda rows: head.probabilities(views[0][rows]),
+    )
+
+
+def fix(data: Labelled, raw: Probs, noise: Noise) -> FixedLabels:
+    """The posterior of every image, the holdout's too, by what its trusted images weigh: see ``weigh``."""
+    found = weigh(raw, data.given, data.trusted, data.fold_of, noise.transition, data.seed)
+    fixed = FixedLabels(
+        data.given, data.trusted, found.belief, found.posterior, data.usable, found.strength, data.threshold
+    )
+    return fixed if data.known is None else fixed.relying_on(data.known)
+
+
+def noisy_only(views: tuple[Matrix, ...], given: Labels, n_classes: int, seed: int) -> Layers:
+    """The same head when the noisy labels are taken as true: what it would be without this package."""
+    rows = np.flatnonzero(given != UNKNOWN)
+    targets = np.eye(n_classes)[given[rows]]
+    X = np.concatenate([view[rows] for view in views])
+    return make_head(seed).fit_soft(X, np.tile(targets, (len(views), 1))).layers_

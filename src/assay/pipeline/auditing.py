@@ -1,0 +1,106 @@
+"""An audit of a data set, and the files that it leaves."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from assay.correct.audit import Audit, Subject, audit
+from assay.correct.findings import audit_to_json, findings
+from assay.correct.outliers import SHARE
+from assay.data.dataset import Dataset
+from assay.data.write import write_json
+from assay.data.write_rows import Column, write_rows
+from assay.embed.images import Features
+from assay.pipeline.outputs import SKIPPED_COLUMNS, skipped_columns
+from assay.types import Labels, Mask
+
+COLUMNS = ("name", "kind", "others", "score")
+
+BETWEEN = "|"
+"""Stands between the names in the column ``others``; audit.json has them apart."""
+
+
+@dataclass(frozen=True)
+class Audited:
+    """A data set and what was found in it."""
+
+    dataset: Dataset
+    """Its ``skipped`` has all images that could not be used."""
+    found: Audit
+    run: Mapping[str, str] | None = None
+    """``run_digests`` of the run whose data set it is; None of images alone."""
+
+    def to_json(self) -> dict[str, Any]:
+        """What audit.json holds."""
+        titles = self.dataset.titles or self.dataset.classes
+        why = Counter(skipped.reason for skipped in self.dataset.skipped.values())
+        about: dict[str, Any] = {
+            "images": len(self.dataset),
+            "skipped": len(self.dataset.skipped),
+            "skipped_because": dict(why.most_common()),
+        }
+        if self.run is not None:
+            about["run"] = dict(self.run)
+        return about | audit_to_json(self.found, self.dataset.names, titles)
+
+
+def run_digests(record: Mapping[str, Any]) -> dict[str, str]:
+    """What tells the run of a run.json from others that its folder may hold later: sha256 of its names and
+    labels, of its images, of its split, and of the labels that it fixed.
+    """
+    data, fixed = record["data"], record["outputs"]["labels.csv"]
+    split = record["split"]["digest"]
+    return {"labels": data["labels"], "contents": data["contents"], "split": split, "fixed": fixed}
+
+
+def audit_dataset(
+    dataset: Dataset,
+    features: Features,
+    *,
+    holdout: Mask | None = None,
+    fixed: Labels | None = None,
+    run: Mapping[str, str] | None = None,
+    share: float = SHARE,
+    seed: int = 0,
+) -> Audited:
+    """Audit a data set whose features are known.
+
+    Parameters
+    ----------
+    holdout : images that an evaluation keeps apart; their trusted labels must be UNKNOWN in ``dataset``
+    fixed : what each label should be, if that is known
+    run : ``run_digests``, if it is the data set of a run
+    share : of the images that belong, how many may be called off topic
+    """
+    dataset = features.seen(dataset)
+    subject = Subject(
+        views=features.views,
+        contents=features.contents,
+        given=dataset.given,
+        trusted=dataset.trusted,
+        usable=dataset.usable,
+        holdout=np.zeros(len(dataset), dtype=bool) if holdout is None else holdout,
+        n_classes=len(dataset.classes),
+        flags=features.flags,
+        fixed=fixed,
+    )
+    return Audited(dataset, audit(subject, share=share, seed=seed), run)
+
+
+def write_audit(audited: Audited, folder: Path) -> None:
+    """Write audit.csv, a row a finding, and audit.json; of images alone audit_skipped.csv too."""
+    rows = list(findings(audited.found, audited.dataset.names))
+    columns: list[Column] = [
+        [row.name for row in rows],
+        [row.kind for row in rows],
+        [BETWEEN.join(row.others) for row in rows],
+        [round(row.score, 4) for row in rows],
+    ]
+    write_rows(folder / "audit.csv", COLUMNS, columns)
+    write_json(folder / "audit.json", audited.to_json())
+    if audited.run is None:
+        write_rows(folder / "audit_skipped.csv", SKIPPED_COLUMNS, skipped_columns(audited.dataset))

@@ -1,0 +1,179 @@
+"""The saved model of a run, and README.md of its folder: what it is, what was measured, where it ends."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+
+from assay.correct.result import FixedLabels
+from assay.data.dataset import Dataset
+from assay.data.squares import read_squares, spread
+from assay.embed.backbone import TimmBackbone
+from assay.evaluate import Evaluation, format_report
+from assay.export.export import with_graph
+from assay.noise import describe
+from assay.pipeline.assay import Learned
+from assay.pipeline.carried import CARRIED
+from assay.pipeline.coverage import Coverage, coverage_lines, thresholds_of
+from assay.pipeline.measuring import TITLES
+from assay.pipeline.options import RunOptions
+from assay.pipeline.result import why_not_measured
+from assay.pipeline.robustness import Robustness
+from assay.predict.model import Model
+from assay.types import UNKNOWN, Backbone
+
+COMPARED = 2_048
+"""Images that the graph is compared with the model on."""
+
+
+def limits(*, measured: bool) -> str:
+    """Where the figures of a model end; ``measured``: whether it saw damaged images."""
+    unmeasured = "Another camera was" if measured else "Compression and blur were"
+    return f"""
+## Limits
+
+The figures hold for images like the trusted ones. {unmeasured} not measured.
+A class that the labels do not name is never predicted: such an image gets one of these labels, often
+with little confidence.
+"""
+
+
+def assemble_model(
+    dataset: Dataset,
+    backbone: Backbone,
+    learned: Learned,
+    evaluations: Mapping[str, Evaluation],
+    options: RunOptions,
+    fit: Int[np.ndarray, "M"],
+) -> Model:
+    """The backbone with the head, the graph of both, and the figures that belong to it.
+
+    Parameters
+    ----------
+    fit : rows that were learned from; on some of them the graph is compared with backbone and head
+
+    Raises
+    ------
+    GateError : the graph does not say what backbone and head say
+    """
+    figures = {
+        name: {"n": found.n, "accuracy": found.accuracy.to_json(), "source": found.source}
+        for name, found in evaluations.items()
+    }
+    network: dict[str, Any] = {}
+    if isinstance(backbone, TimmBackbone):
+        network = {
+            "mean": backbone.mean,
+            "std": backbone.std,
+            "backbone": backbone.tensors(),
+            "features": backbone.features,
+        }
+    model = Model(
+        backbone.name,
+        backbone.size,
+        dataset.classes,
+        learned.head,
+        titles=dataset.titles,
+        facts={
+            "recipe": "assay",
+            "effort": options.effort,
+            "seed": options.seed,
+            "figures": figures,
+            "conformal": thresholds_of(learned),
+        },
+        interpolation=backbone.interpolation,
+        second_look_below=learned.second_look_below,
+        **network,
+    )
+    return export(model, backbone, dataset, fit)
+
+
+def export(model: Model, backbone: Backbone, dataset: Dataset, rows: Int[np.ndarray, "M"]) -> Model:
+    """The model with the graph of its backbone and head, compared on images among ``rows``."""
+    trunk = backbone.trunk() if isinstance(backbone, TimmBackbone) else None
+    squares = read_squares(dataset, spread(rows, COMPARED), model.size, model.interpolation)
+    return with_graph(model, trunk, squares.images)
+
+
+def model_card(
+    model: Model,
+    learned: Learned,
+    evaluations: Mapping[str, Evaluation],
+    robustness: Robustness | None = None,
+    coverage: Sequence[Coverage] = (),
+    *,
+    n_held_out: int = 0,
+) -> str:
+    """README.md of a model: data, noise, figures, sets, damage, size, use, limits."""
+    lines = [
+        f"# Image classifier: {len(model.labels)} classes",
+        "",
+        f"Backbone `{model.architecture}` at {model.size} px, a head on its features. "
+        f"{describe(learned.noise)}",
+        "",
+        *_data(learned.fixed),
+        *_use(model),
+        "",
+        "## Measured",
+        "",
+        *(_line(TITLES[name], evaluations[name]) for name in TITLES if name in evaluations),
+        "",
+        *_report(evaluations, n_held_out),
+        *coverage_lines(coverage),
+        *(["", "On damaged images, kept aside:", "", *robustness.lines()] if robustness else []),
+        limits(measured=robustness is not None),
+    ]
+    return "\n".join(lines)
+
+
+def _data(fixed: FixedLabels) -> list[str]:
+    n = int((fixed.given != UNKNOWN).sum())
+    decided = 0 if fixed.decided is None else int(fixed.decided.sum())
+    trusted = int((fixed.trusted != UNKNOWN).sum()) - decided
+    return [
+        f"Data: {len(fixed.given):,} images, {n:,} with a noisy label, {trusted:,} with a trusted",
+        f"one besides those that were held out{f', {decided:,} that a person decided' if decided else ''}.",
+        "",
+    ]
+
+
+def _use(model: Model) -> list[str]:
+    size = model.size
+    return [
+        f"`model.onnx` has {len(model.graph) / 1e6:.1f} MB: uint8 pixels (N, {size}, {size}, 3) in,",
+        "probabilities out, for `assay predict`, `assay serve` or any ONNX runtime; `assay export` makes it",
+        "smaller.",
+        *([_second_look(model.second_look_below)] if model.second_look_below else []),
+    ]
+
+
+def _second_look(below: float) -> str:
+    return (
+        f"Where its likeliest class has less than {below:g}, assay asks about the mirrored image too, and\n"
+        "both answers count the same. Whoever runs the graph with something else does so around it\n"
+        "(`second_look` in its metadata), or goes without."
+    )
+
+
+def _line(title: str, found: Evaluation) -> str:
+    accuracy = found.accuracy
+    return (
+        f"- {title}: accuracy {accuracy.estimate:.4f} ({accuracy.low:.4f} to {accuracy.high:.4f}, "
+        f"{accuracy.level:.0%} interval, n = {found.n:,}, {found.source})"
+    )
+
+
+def _report(evaluations: Mapping[str, Evaluation], n_held_out: int) -> list[str]:
+    if "assay" not in evaluations:
+        why = why_not_measured(evaluations, n_held_out)
+        return [f"{why}: the accuracy of this very model is not measured."]
+    report = ["```", format_report(evaluations["assay"].report).rstrip(), "```"]
+    if evaluations["assay"].source == CARRIED:
+        return [
+            "Measured on the holdout of the partial model: the same run without those images. This very",
+            "model learned from them too and was not measured itself.",
+            "",
+            *report,
+        ]
+    return report

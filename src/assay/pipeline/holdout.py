@@ -1,0 +1,189 @@
+"""Closing the seal: what may be learned from, what is evaluated on, what is kept out of both."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Int
+
+from assay.correct.density import standardise, surround, unit_rows
+from assay.correct.near_duplicates import find_copies
+from assay.data.contents import check_conflicting_trusted
+from assay.data.dataset import Dataset, and_skipped
+from assay.data.split import Split, folds
+from assay.data.tables import shown
+from assay.embed.images import Features
+from assay.errors import LabelError, UsageError
+from assay.pipeline.assay import Labelled
+from assay.pipeline.finetune_split import Group, draw_judges
+from assay.pipeline.mirrors import Mirrored, Mirrors
+from assay.pipeline.options import RunOptions
+from assay.types import UNKNOWN, Labels, Mask
+
+
+@dataclass(frozen=True)
+class Sealed:
+    """A dataset, parted."""
+
+    data: Labelled
+    """What may be learned from; its holdout has no trusted label and no fold."""
+    holdout: Int[np.ndarray, "H"]
+    """Usable held-out rows, ascending: nothing learns from them."""
+    leaked: Int[np.ndarray, "L"]
+    """Those of them whose picture is also in the fit part, byte for byte or re-saved, cropped, recoloured
+    (at effort ``fast`` only images with a label are learned from):
+    their figures would measure memory, so the evaluation leaves them out and says so."""
+    copies: list[Group]
+    """Images that show one picture, in groups of two or more."""
+
+    @property
+    def judges(self) -> Int[np.ndarray, "J"]:
+        """Held-out rows that figures may come from: all but those that leaked."""
+        return np.setdiff1d(self.holdout, self.leaked)
+
+
+def check_learnable(dataset: Dataset, split: Split) -> None:
+    """Refuse labels from which nothing can be learned, before any image is read.
+
+    Raises
+    ------
+    LabelError : no noisy label, no trusted image that can be used, none with a noisy label, or trusted
+        labels of which fewer than two are not of the most frequent class
+    """
+    if (dataset.given == UNKNOWN).all():
+        raise LabelError(
+            f"expected noisy labels, got none of {len(dataset):,} images; give them with --noisy FILE, or "
+            "sort the images into a folder for each class, with none beside these folders"
+        )
+    fit, decided = split.fit, np.array([*dataset.decided], dtype=np.int64)
+    if not len(fit):
+        trusted = np.flatnonzero(dataset.trusted != UNKNOWN).tolist()
+        unusable = [dataset.skipped[row].reason for row in trusted if row in dataset.skipped]
+        raise LabelError(
+            f"expected trusted labels of images that can be used, got none among {len(trusted):,}"
+            f"{and_skipped(unusable)}"
+        )
+    if (dataset.given[fit] == UNKNOWN).all():
+        raise LabelError(
+            f"expected images with both a given and a trusted label, got none among the {len(fit):,} trusted "
+            "ones that may be learned from: check 200 to 500 of the images with noisy labels, picked at "
+            "random, and give their labels as trusted"
+        )
+    # What was decided in a review teaches too.
+    taught = np.setdiff1d(np.union1d(fit, decided[dataset.usable[decided]]), split.holdout)
+    labels = dataset.known[taught]
+    counts = np.bincount(labels[labels != UNKNOWN], minlength=len(dataset.classes))
+    others = int(counts.sum() - counts.max())
+    if others < 2:  # or a part to learn from, which leaves some out, would have one class alone
+        raise LabelError(
+            "expected two or more trusted labels besides the holdout's that are not of the most frequent "
+            f"class, got {others} and {counts.max():,} of {shown(dataset.classes[counts.argmax()])}; add "
+            "trusted labels of the other classes"
+        )
+
+
+def close_seal(
+    dataset: Dataset, split: Split, features: Features, options: RunOptions, mirrors: Mirrors | None = None
+) -> Sealed:
+    """Part ``dataset`` as ``split`` says, skipped images aside; copies of a picture share a fold.
+
+    Parameters
+    ----------
+    mirrors : by which mirrored copies of the images that judge are found, where ``features`` show one view
+
+    Raises
+    ------
+    LabelError : equal images with different trusted labels
+    UsageError : fewer usable images than folds
+    """
+    _check_equal_images(dataset, features)
+    usable, held = dataset.usable, np.zeros(len(dataset), dtype=bool)
+    held[split.holdout] = True
+    fit_rows, holdout = np.flatnonzero(usable & ~held), split.holdout[usable[split.holdout]]
+    if len(fit_rows) < options.folds:
+        raise UsageError(
+            f"expected at least {options.folds} usable images to learn from, got {len(fit_rows)}"
+            f"{and_skipped(why.reason for why in dataset.skipped.values())}"
+        )
+    trusted, fold_of = np.where(usable & ~held, dataset.trusted, UNKNOWN), np.full(len(dataset), UNKNOWN)
+    mirrored = None
+    if mirrors:
+        drawn = draw_judges(trusted, np.flatnonzero(trusted != UNKNOWN), options.seed)
+        mirrored = mirrors(np.sort(np.concatenate([holdout, *drawn])))
+    copies = _copies(features, usable, options.seed, mirrored)
+    fold_of[fit_rows] = folds(trusted[fit_rows], options.folds, options.seed)
+    learned = fold_of != UNKNOWN
+    if options.effort == "fast":  # images without any label teach a network that is fine-tuned, and no head
+        learned &= (dataset.given != UNKNOWN) | (dataset.known != UNKNOWN)
+    return Sealed(
+        data=Labelled(
+            features,
+            dataset.given,
+            trusted,
+            usable,
+            _together(fold_of, copies),
+            dataset.titles or dataset.classes,
+            options.seed,
+            options.threshold,
+            options.workers,
+            known=np.where(usable & ~held, dataset.known, UNKNOWN) if dataset.decided else None,
+        ),
+        holdout=holdout,
+        leaked=_leaked(holdout, learned, copies),
+        copies=copies,
+    )
+
+
+def _check_equal_images(dataset: Dataset, features: Features) -> None:
+    # Files that are no images may be equal, such as empty ones, and yet be of different classes.
+    hashes = [
+        content.hex() if content is not None and usable else ""
+        for content, usable in zip(features.contents, dataset.usable.tolist(), strict=True)
+    ]
+    check_conflicting_trusted(hashes, dataset.known, dataset.names, dataset.classes)
+
+
+def _copies(features: Features, usable: Mask, seed: int, mirrored: Mirrored | None) -> list[Group]:
+    rows = np.flatnonzero(usable)
+    if len(rows) < 2:
+        return []
+    contents: list[bytes | None] = [features.contents[row] for row in rows.tolist()]
+    views, more = [view[rows] for view in features.views], mirrored.features if mirrored else None
+    standard = standardise(views, more)
+    around = surround(standard[: len(rows)], seed)
+    if mirrored is None:
+        found = find_copies(around.directions, contents, around.spacing, around.dimension)
+        return [rows[list(copies.rows)] for copies in found]
+    # A mirror is a picture of its own, in the surroundings of its image.
+    directions = np.concatenate([around.directions, unit_rows(standard[len(rows) :])])
+    spacing = np.concatenate([around.spacing, around.spacing[np.searchsorted(rows, mirrored.rows)]])
+    shown, unknown = np.concatenate([rows, mirrored.rows]), [None] * len(mirrored.rows)
+    found = find_copies(directions, [*contents, *unknown], spacing, around.dimension)
+    return _merged([shown[list(copies.rows)] for copies in found])
+
+
+def _merged(groups: list[Group]) -> list[Group]:
+    """Of images that are in two groups, by themselves and by their mirrors, one group of all."""
+    together: dict[int, frozenset[int]] = {}
+    for group in groups:
+        whole = frozenset(group.tolist()).union(*(together.get(row, frozenset()) for row in group.tolist()))
+        together |= dict.fromkeys(whole, whole)
+    several = [tuple(sorted(whole)) for whole in {*together.values()} if len(whole) > 1]
+    return [np.array(rows) for rows in sorted(several, key=lambda rows: (-len(rows), rows))]
+
+
+def _together(fold_of: Labels, copies: list[Group]) -> Labels:
+    """The folds with each picture in one of them; a picture that would leave a fold empty stays apart."""
+    moved = fold_of.copy()
+    left = np.bincount(moved[moved != UNKNOWN])
+    for group in copies:
+        learned = group[moved[group] != UNKNOWN]
+        change = np.bincount(moved[learned[:1]].repeat(len(learned)), minlength=len(left))
+        change -= np.bincount(moved[learned], minlength=len(left))
+        if (left + change > 0).all():
+            moved[learned], left = moved[learned[:1]], left + change
+    return moved
+
+
+def _leaked(holdout: Int[np.ndarray, "H"], learned: Mask, copies: list[Group]) -> Int[np.ndarray, "L"]:
+    shown = [group for group in copies if learned[group].any()]
+    return np.intersect1d(holdout, np.concatenate([*shown, holdout[:0]]))

@@ -1,0 +1,154 @@
+"""What a run is told; every field is a flag of ``assay run``."""
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypedDict
+
+from platformdirs import user_cache_path
+
+from assay.data.dataset import Dataset, ReadOptions
+from assay.data.digests import file_digest
+from assay.data.split import VERSION, Split, seal_holdout
+from assay.embed.backbone import DEFAULT_BACKBONE, DEFAULT_SIZE
+from assay.errors import UsageError
+
+EFFORT_NAMES = ("fast", "balanced", "best")
+"""``fast``: frozen features and a head; the others fine-tune a network, see ``recipes.schedule``."""
+
+
+MOST_SEED = 2**32 - 2
+"""NumPy's and scikit-learn's generators take one more at most, and so does a second round of learning."""
+
+LEAST_SIZE = 32
+"""Side in pixels of the smallest images that a network is fine-tuned on."""
+
+
+def looks_twice(effort: str) -> bool:
+    """Whether features of the images' mirrors are learned from too: twice the time, worth it for ``fast``
+    alone, where no network corrects the labels afterwards.
+    """
+    return effort == "fast"
+
+
+def default_cache() -> Path:
+    """``$ASSAY_CACHE``, else the user's cache folder."""
+    named = os.environ.get("ASSAY_CACHE")
+    return Path(named) if named else user_cache_path("assay")
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Settings of a run. Two runs with equal settings and data write equal bytes."""
+
+    read: ReadOptions = field(default_factory=ReadOptions)
+    backbone: str = DEFAULT_BACKBONE
+    weights: Path | None = None
+    """A local safetensors file for the backbone."""
+    size: int = DEFAULT_SIZE
+    """Side in pixels that images are resized to."""
+    dtype: str = "auto"
+    """``auto``, ``float32`` or ``bfloat16``."""
+    holdout: int | None = None
+    """Trusted images sealed for the final figure; None: a fifth, at most 2,000."""
+    holdout_split: str = "stratified"
+    """``stratified`` or ``notebook``."""
+    folds: int = 5
+    """Parts of the cross-validation, 2 or more."""
+    threshold: float = 0.8
+    """Confidence from which a fixed label may be relied on, in [0, 1]."""
+    seed: int = 0
+    effort: str = "fast"
+    """One of ``EFFORT_NAMES``."""
+    student: str | None = None
+    """The network that is fine-tuned; None: that of the effort."""
+    student_size: int | None = None
+    """Side in pixels of the images that its model takes, and learns from in the end, as a teacher does; None:
+    the effort's."""
+    teacher: str | None = None
+    """A network, larger as a rule, that is fine-tuned before the student and corrects its labels."""
+    time_limit: float | None = None
+    """Seconds that the run may take, about: fewer epochs fit into less; None: as long as it takes."""
+    cache: Path = field(default_factory=default_cache)
+    """Of features, converted weights and measured speeds; shared by any number of runs."""
+    workers: int = 2
+    """Threads that decode images, and heads fitted at the same time: the number of cores."""
+    figures_from: Path | None = None
+    """With ``holdout=0``: the folder of the same run with a holdout, whose figures are carried over."""
+
+    def __post_init__(self) -> None:
+        size, limit, effort = self.student_size, self.time_limit, self.effort
+        alone = {self.student, size, self.teacher, limit} == {None}
+        for holds, message in (
+            (effort in EFFORT_NAMES, f"--effort: expected {', '.join(EFFORT_NAMES)}, got {effort!r}"),
+            (
+                0 <= self.threshold <= 1,
+                f"--threshold: expected a probability from 0 to 1, got {self.threshold}",
+            ),
+            (self.folds >= 2, f"--folds: expected 2 or more, got {self.folds}"),
+            (0 <= self.seed <= MOST_SEED, f"--seed: expected 0 to {MOST_SEED}, got {self.seed}"),
+            (self.workers >= 1, f"--workers: expected 1 or more, got {self.workers}"),
+            (
+                effort != "fast" or alone,
+                "--student, --student-size, --teacher, --time-limit: "
+                "expected with --effort balanced or best, got fast",
+            ),
+            (
+                size is None or size >= LEAST_SIZE,
+                f"--student-size: expected {LEAST_SIZE} pixels or more, got {size}: "
+                "networks of ImageNet halve an image five times",
+            ),
+            (
+                limit is None or limit > 0,
+                f"--time-limit: expected more than nothing, got {limit or 0:g} seconds",
+            ),
+            (
+                self.figures_from is None or self.holdout == 0,
+                "--figures-from: a model that is measured on a holdout has figures of its own; "
+                "give it with --holdout 0",
+            ),
+        ):
+            if not holds:
+                raise UsageError(message)
+
+    def split(self, dataset: Dataset) -> Split:
+        """Which trusted images are sealed, and which may be learned from.
+
+        Raises
+        ------
+        UsageError : too few trusted images for such a holdout
+        """
+        return seal_holdout(
+            dataset.trusted, dataset.usable, size=self.holdout, how=self.holdout_split, seed=self.seed
+        )
+
+    def settings(self) -> dict[str, Any]:
+        """What changes the result besides the labels, as JSON has it; kept in run.json to be compared."""
+        apart = ("read", "weights", "cache", "workers", "figures_from")
+        chosen = {name: value for name, value in vars(self).items() if name not in apart}
+        # By content: a file that was moved is the same, one that was replaced is not.
+        known = self.weights is not None and self.weights.is_file()
+        named = {"weights": file_digest(self.weights) if self.weights and known else None}
+        # What another version drew from the same seed are other images: some of them taught a run of it.
+        drawn = {"holdout_version": VERSION if self.holdout_split == "stratified" else None}
+        # Whose figures they are is no setting, for they are checked to be the same run's.
+        return chosen | named | drawn | {"figures_from": True if self.figures_from else None}
+
+
+class RunSettings(TypedDict, total=False):
+    """The fields of ``RunOptions`` as keywords of ``assay.run``, which has its own for places."""
+
+    backbone: str
+    size: int
+    dtype: str
+    holdout: int | None
+    holdout_split: str
+    folds: int
+    threshold: float
+    seed: int
+    effort: str
+    student: str | None
+    student_size: int | None
+    teacher: str | None
+    time_limit: float | None
+    workers: int

@@ -1,0 +1,150 @@
+"""How a model bears images as they arrive: compressed, blurred, small, dark.
+
+Measured on the images that fine-tuning watched, which the student did not learn from; as its probabilities
+were calibrated on them, each half is judged as the other half would have it calibrated. Each image is
+damaged at its own size, then predicted as any other, and compared with itself undamaged.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+from PIL import Image
+
+from assay.correct.calibrate import NO_FLOOR, by_halves
+from assay.data.dataset import Dataset
+from assay.data.resize import to_square
+from assay.data.squares import read_image
+from assay.evaluate import Paired, mcnemar, wilson
+from assay.predict.model import Model
+from assay.predict.runtime import Runtime, load_runtime
+from assay.train.augment import compress, soften
+from assay.types import Labels, Pixels, Probs
+
+DAMAGE: dict[str, Callable[[Pixels], Pixels]] = {
+    "JPEG, quality 75": lambda image: compress(image, 75),
+    "JPEG, quality 50": lambda image: compress(image, 50),
+    "JPEG, quality 30": lambda image: compress(image, 30),
+    "JPEG, quality 10": lambda image: compress(image, 10),
+    "blurred": lambda image: soften(image, 0.2),
+    "shrunk to three quarters and back": lambda image: soften(image, 0.75),
+    "brighter by 30 %": lambda image: np.clip(image * 1.3, 0, 255).astype(np.uint8),
+    "darker by 40 %": lambda image: (image * 0.6).astype(np.uint8),
+}
+
+LARGEST = 512
+"""Longer side in pixels to which larger images are shrunk before; the larger an image, the more it bears."""
+
+AT_ONCE = 32
+"""Images that are held at a time, each with all its damages."""
+
+
+@dataclass(frozen=True)
+class Robustness:
+    """What is left of the accuracy."""
+
+    n: int
+    """Images."""
+    right: int
+    """Of them as they are."""
+    damaged: dict[str, tuple[int, Paired]]
+    """Damage -> images that are still right, and the paired comparison with the images as they are."""
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain dicts and numbers."""
+        return {
+            "n": self.n,
+            "as they are": wilson(self.right, self.n).to_json(),
+            "damaged": {
+                name: {**wilson(right, self.n).to_json(), "change": paired.difference.to_json()}
+                for name, (right, paired) in self.damaged.items()
+            },
+        }
+
+    def lines(self) -> list[str]:
+        """A table for a model card."""
+        rows = [
+            f"| {name} | {100 * right / self.n:.1f} % | {100 * change.estimate:+.1f} "
+            f"({100 * change.low:+.1f} to {100 * change.high:+.1f}) |"
+            for name, right, change in (
+                (name, right, paired.difference) for name, (right, paired) in self.damaged.items()
+            )
+        ]
+        head = ["| | right | change, 95 % interval |", "|---|---|---|"]
+        return [*head, f"| as they are | {100 * self.right / self.n:.1f} % | |", *rows]
+
+
+def measure_robustness(
+    model: Model,
+    dataset: Dataset,
+    rows: Int[np.ndarray, "W"],
+    truth: Labels,
+    *,
+    calibrated: bool = False,
+    workers: int = 2,
+) -> Robustness | None:
+    """The model on damaged images; None if none of them can be used.
+
+    Parameters
+    ----------
+    model : with its graph
+    rows : images that were not learned from
+    truth : (W,) their trusted labels
+    calibrated : whether the model was calibrated on these; each half of them is then judged by the other
+    workers : threads that decode and damage
+    """
+    runtime, answers, labels = load_runtime(model), list[Probs](), list[int]()
+    with ThreadPoolExecutor(max(workers, 1), "damage") as pool:
+        for start in range(0, len(rows), AT_ONCE):
+            some = slice(start, start + AT_ONCE)
+            seen = list(pool.map(lambda row: _variants(dataset, int(row), runtime), rows[some]))
+            usable = [squares for squares in seen if squares is not None]
+            labels += [int(y) for y, squares in zip(truth[some], seen, strict=True) if squares is not None]
+            if usable:
+                answers.append(_answers(runtime, np.stack(usable, axis=1)))
+    return _compared(np.concatenate(answers, axis=1), np.array(labels), calibrated) if answers else None
+
+
+def _compared(probs: Float[np.ndarray, "V W K"], truth: Labels, calibrated: bool) -> Robustness:
+    """By what was said of the images as they are, and of each of their variants."""
+    as_they_are = probs[0]
+
+    def predicted(said: Probs) -> Labels:
+        judged = by_halves(as_they_are, truth, NO_FLOOR, of=said) if calibrated else said
+        likeliest: Labels = judged.argmax(axis=1)
+        return likeliest
+
+    plain, *damaged = (predicted(said) for said in probs)
+    return Robustness(
+        len(truth),
+        int((plain == truth).sum()),
+        {
+            name: (int((one == truth).sum()), mcnemar(truth, plain, one))
+            for name, one in zip(DAMAGE, damaged, strict=True)
+        },
+    )
+
+
+def _variants(dataset: Dataset, row: int, runtime: Runtime) -> UInt8[np.ndarray, "V S S 3"] | None:
+    """An image as the model sees it: as it is, and with each damage; None if it cannot be used."""
+    image = read_image(dataset, row, LARGEST)
+    if image is None:
+        return None
+    pixels = _shrunk(image.pixels)
+    variants = [pixels, *(damage(pixels) for damage in DAMAGE.values())]
+    return np.stack([to_square(one, runtime.size, runtime.interpolation) for one in variants])
+
+
+def _shrunk(pixels: Pixels) -> UInt8[np.ndarray, "h w 3"]:
+    longer = max(pixels.shape[:2])
+    if longer <= LARGEST:
+        return pixels
+    height, width = (max(round(side * LARGEST / longer), 1) for side in pixels.shape[:2])
+    return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC))
+
+
+def _answers(runtime: Runtime, squares: UInt8[np.ndarray, "V B S S 3"]) -> Float[np.ndarray, "V B K"]:
+    return np.stack([runtime.probabilities(variant) for variant in squares])

@@ -1,0 +1,1 @@
+"""What every local web page of this package shares."""

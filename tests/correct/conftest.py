@@ -1,0 +1,63 @@
+"""Classes that are clouds of points, and the whole way from labels to fixed labels."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+
+from assay.correct.crossfit import CrossFit, Evidence, cross_fit
+from assay.correct.result import FixedLabels
+from assay.correct.weighing import weigh
+from assay.data.split import folds
+from assay.noise import estimate_noise
+from assay.types import UNKNOWN
+
+
+@pytest.fixture(scope="session")
+def draw_clouds() -> Callable[..., tuple[np.ndarray, np.ndarray]]:
+    """(X, truth) of ``n`` points in ``k`` classes; neighbours overlap more the smaller ``distance`` is."""
+
+    def draw(n, k=3, distance=4.0, seed=0):
+        rng = np.random.default_rng(seed)
+        truth = rng.integers(k, size=n)
+        angle = 2 * np.pi * truth / k
+        centre = np.column_stack([np.cos(angle), np.sin(angle)]) * distance / 2
+        return centre + rng.normal(size=(n, 2)), truth
+
+    return draw
+
+
+@pytest.fixture(scope="session")
+def logistic() -> Callable[[int], LogisticRegression]:
+    """A way to make a classifier that is fast and has one optimum."""
+    return lambda seed: LogisticRegression(max_iter=500, random_state=seed)
+
+
+@pytest.fixture(scope="session")
+def mostly_unknown() -> Callable[..., np.ndarray]:
+    """``labels`` with each row but the first ``n`` of every class UNKNOWN."""
+
+    def hide(labels, n):
+        trusted = np.full(len(labels), UNKNOWN)
+        for label in np.unique(labels):
+            rows = np.flatnonzero(labels == label)[:n]
+            trusted[rows] = label
+        return trusted
+
+    return hide
+
+
+@pytest.fixture(scope="session")
+def fix_all(logistic) -> Callable[..., FixedLabels]:
+    """FixedLabels from features and labels, by the whole chain."""
+
+    def fix(X, given, trusted, k, seed=0):
+        transition = estimate_noise(given, trusted, k).transition
+        evidence = Evidence((X,), given, trusted, transition)
+        raw = cross_fit(evidence, folds(trusted, 5, seed), logistic, CrossFit(seed=seed)).belief
+        found = weigh(raw, given, trusted, folds(trusted, 5, seed), transition, seed)
+        every = np.ones(len(X), bool)
+        return FixedLabels(given, trusted, found.belief, found.posterior, every, found.strength)
+
+    return fix

@@ -1,0 +1,220 @@
+from importlib import import_module
+
+import numpy as np
+import pytest
+from hypothesis import given as arbitrary
+from hypothesis import strategies as st
+from scipy.optimize import check_grad
+from scipy.special import softmax
+
+from assay.correct.calibrate import (
+    NO_FLOOR,
+    Calibration,
+    _loss,
+    by_halves,
+    calibrate,
+    calibrate_on_given,
+)
+from assay.data.simulate import spoil
+from assay.types import UNKNOWN
+
+SEEDS = st.integers(0, 2**32 - 1)
+
+
+def draw_case(seed, n=40, k=4):
+    """P(class) of n rows, and a label drawn at random for each; some UNKNOWN."""
+    rng = np.random.default_rng(seed)
+    return rng.dirichlet(np.ones(k), n), rng.integers(UNKNOWN, k, n)
+
+
+def draw_labels(probs, seed):
+    rng = np.random.default_rng(seed)
+    return (probs.cumsum(axis=1) < rng.random((len(probs), 1))).sum(axis=1).clip(max=probs.shape[1] - 1)
+
+
+def log_likelihood(probs, labels):
+    known = labels != UNKNOWN
+    return np.log(probs[known, labels[known]]).sum()
+
+
+@pytest.mark.parametrize("fit", [calibrate, lambda p, y: calibrate_on_given(p, y, np.eye(4))])
+def test_without_a_label_nothing_changes(fit):
+    """No known label: sharpness 1, no bias, the same probabilities."""
+    probs, labels = draw_case(0)
+    found = fit(probs, np.full_like(labels, UNKNOWN))
+    assert (found.sharpness, found.bias.tolist()) == (1.0, [0, 0, 0, 0])
+    np.testing.assert_allclose(found.apply(np.array([[0.7, 0.1, 0.1, 0.1]])), [[0.7, 0.1, 0.1, 0.1]])
+
+
+@arbitrary(SEEDS)
+def test_the_gradient_is_the_slope_of_the_loss(seed):
+    """The gradient that the search follows agrees with finite differences."""
+    rng = np.random.default_rng(seed)
+    scores, evidence = np.log(rng.dirichlet(np.ones(3), 20)), np.log(rng.dirichlet(np.ones(3), 20))
+    start = rng.normal(size=4) / 2
+    case = (scores, evidence, 2.0)
+    off = check_grad(lambda x: _loss(x, *case)[0], lambda x: _loss(x, *case)[1], start)
+    assert off < 1e-4
+
+
+@arbitrary(SEEDS)
+def test_the_known_labels_never_become_less_likely(seed):
+    """Calibrated probabilities explain the labels at least as well as the raw ones."""
+    probs, labels = draw_case(seed)
+    before = Calibration(1.0, np.zeros(4)).apply(probs)
+    after = calibrate(probs, labels).apply(probs)
+    assert log_likelihood(after, labels) >= log_likelihood(before, labels) - 1e-9
+
+
+def test_a_known_sharpness_and_bias_are_found():
+    """Labels drawn from distorted probabilities give the distortion back."""
+    probs = np.random.default_rng(0).dirichlet(np.ones(3), 20_000)
+    bias = np.array([0.5, -0.3, -0.2])
+    found = calibrate(probs, draw_labels(Calibration(1.7, bias).apply(probs), seed=1))
+    assert found.sharpness == pytest.approx(1.7, rel=0.05)
+    np.testing.assert_allclose(found.bias, bias, atol=0.05)
+
+
+def test_the_sharpness_is_found_from_noisy_labels_alone():
+    """No true label is seen, only spoiled ones and how they were spoiled."""
+    probs = np.random.default_rng(0).dirichlet(np.ones(3), 40_000)
+    bias = np.array([0.4, 0.0, -0.4])
+    truth = draw_labels(Calibration(1.7, bias).apply(probs), seed=1)
+    transition = np.array([[0.7, 0.2, 0.1], [0.4, 0.6, 0.0], [0.3, 0.3, 0.4]])
+    found = calibrate_on_given(probs, spoil(truth, transition, seed=2), transition)
+    assert found.sharpness == pytest.approx(1.7, rel=0.1)
+    np.testing.assert_allclose(found.bias, bias, atol=0.1)
+
+
+def test_labels_without_noise_count_like_trusted_ones():
+    """Through the identity, given labels calibrate as trusted ones do, but for the prior of a few rows."""
+    probs, labels = draw_case(3, n=50_000)
+    one, other = calibrate(probs, labels), calibrate_on_given(probs, labels, np.eye(4))
+    assert one.sharpness == pytest.approx(other.sharpness, rel=1e-3)
+    np.testing.assert_allclose(one.bias, other.bias, atol=1e-2)
+
+
+def test_labels_that_say_nothing_change_nothing():
+    """Given labels that do not depend on the class leave the probabilities as they are."""
+    probs, labels = draw_case(4)
+    found = calibrate_on_given(probs, labels, np.full((4, 4), 0.25))
+    assert found.sharpness == pytest.approx(1.0, abs=1e-6)
+    np.testing.assert_allclose(found.bias, 0, atol=1e-6)
+
+
+@arbitrary(SEEDS)
+def test_permuting_classes_permutes_the_bias(seed):
+    """The order of the classes means nothing, and the biases sum to 0."""
+    probs, labels = draw_case(seed, n=200)
+    order = np.random.default_rng(seed).permutation(4)
+    place = np.array([*np.argsort(order), UNKNOWN])
+    one, other = calibrate(probs, labels), calibrate(probs[:, order], place[labels])
+    assert one.sharpness == pytest.approx(other.sharpness, rel=1e-3)
+    np.testing.assert_allclose(one.bias[order], other.bias, atol=2e-3)
+    assert one.bias.sum() == pytest.approx(0, abs=1e-9)
+
+
+def test_a_few_rows_that_are_right_do_not_make_it_sure():
+    """Ten right answers leave the doubt that ten answers leave, a thousand remove it."""
+    probs = np.tile([[0.6, 0.4], [0.4, 0.6]], (500, 1))
+    labels = probs.argmax(axis=1)
+    few, many = calibrate(probs[:10], labels[:10]).apply(probs), calibrate(probs, labels).apply(probs)
+    assert 0.6 < few.max() < 0.95
+    assert many.max() > 0.99
+
+
+def test_a_vote_of_zero_is_not_never():
+    """A classifier that votes 1 or 0 and is right in 95 % of its votes is believed to 95 %."""
+    votes = np.tile([1.0, 0.0, 0.0], (400, 1))
+    labels = np.repeat([0, 1, 2], [380, 10, 10])
+    found = calibrate(votes, labels).apply(votes[:1])
+    np.testing.assert_allclose(found, [[0.95, 0.025, 0.025]], atol=0.02)
+
+
+def test_a_few_zeros_do_not_silence_the_other_votes():
+    """Ten votes a row, now and then none for the class that is right: three in five still mean something."""
+    rng = np.random.default_rng(0)
+    probs = rng.dirichlet(np.full(3, 0.5), 3000)
+    votes = np.array([rng.multinomial(10, row) for row in probs]) / 10
+    labels = draw_labels(probs, seed=1)
+    assert (votes[np.arange(3000), labels] == 0).mean() > 0.01
+    found = calibrate(votes, labels)
+    assert found.sharpness > 0.4
+    assert log_likelihood(found.apply(votes), labels) / 3000 > -0.79
+
+
+@arbitrary(SEEDS, st.floats(0.1, 10))
+def test_applying_is_the_formula(seed, sharpness):
+    """The result is softmax(sharpness · log p + bias), with rows that sum to 1."""
+    rng = np.random.default_rng(seed)
+    probs, bias = rng.dirichlet(np.full(3, 5.0), 10), rng.normal(size=3)
+    found = Calibration(sharpness, bias).apply(probs)
+    np.testing.assert_allclose(found, softmax(sharpness * np.log(probs) + bias, axis=1), atol=1e-6)
+    np.testing.assert_allclose(found.sum(axis=1), 1)
+
+
+def test_a_network_is_calibrated_as_its_head_will_be():
+    """Without a least probability what is applied is what a head gives that absorbed it."""
+    rng = np.random.default_rng(0)
+    scores = rng.normal(scale=12, size=(200, 4))
+    labels = draw_labels(softmax(scores / 6, axis=1), 1)
+    probs = softmax(scores, axis=1)
+    found = calibrate(probs, labels, NO_FLOOR)
+    expected = softmax(found.sharpness * scores + found.bias, axis=1)
+    np.testing.assert_allclose(found.apply(probs), expected, atol=1e-9)
+    assert found.sharpness == pytest.approx(1 / 6, rel=0.3)
+    assert np.abs(calibrate(probs, labels).apply(probs) - expected).max() > 0.05
+
+
+def draw_many_classes(seed):
+    """(probs, truth) of 3,000 rows and 60 classes, and of the first 120 what calibrating on them gives."""
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(0, 60, 3_000)
+    probs = softmax(rng.normal(size=(3_000, 60)) + 2 * np.eye(60)[truth], axis=1)
+    return probs, truth, calibrate(probs[:120], truth[:120], NO_FLOOR).apply(probs)
+
+
+def test_few_rows_of_many_classes_are_not_known_by_heart():
+    """Two rows a class say little of its bias: they seem no righter than they were, and others stay so."""
+    shares = []
+    for seed in range(10):
+        probs, truth, says = draw_many_classes(seed)
+        halved = by_halves(says[:120], truth[:120], NO_FLOOR)
+        right = [p.argmax(axis=1) == truth[: len(p)] for p in (probs, says, halved)]
+        shares.append([right[0][:120].mean(), right[1][:120].mean(), right[2].mean()])
+        shares[-1] += [right[0][120:].mean(), right[1][120:].mean()]
+    before, on_itself, by_the_other_half, new_before, new = np.mean(shares, axis=0)
+    assert on_itself == pytest.approx(before, abs=0.015)
+    assert by_the_other_half == pytest.approx(before, abs=0.015)
+    assert new > new_before - 0.005
+
+
+def test_of_many_noisy_labels_some_are_enough(monkeypatch):
+    """Evenly spread ones: as if no other were known."""
+    probs, labels = draw_case(3, n=2_500)
+    transition, known = 0.6 * np.eye(4) + 0.1, np.flatnonzero(labels != UNKNOWN)
+    monkeypatch.setattr(import_module("assay.correct.calibrate"), "MOST_GIVEN", 1_000)
+    found = calibrate_on_given(probs, labels, transition)
+    assert 1_000 < len(known) <= 2_000
+    others = np.setdiff1d(known, known[::2])
+    labels[others] = UNKNOWN
+    again = calibrate_on_given(probs, labels, transition)
+    assert found.sharpness == again.sharpness
+    np.testing.assert_array_equal(found.bias, again.bias)
+
+
+def test_halves_can_be_asked_of_other_probabilities():
+    """Each half of them by the calibration that the other half of the first ones gave."""
+    probs, truth, _ = draw_many_classes(0)
+    other = np.roll(probs, 1, axis=1)[:120]
+    found = by_halves(probs[:120], truth[:120], NO_FLOOR, of=other)
+    wanted = calibrate(probs[1:120:2], truth[1:120:2], NO_FLOOR).apply(other[::2])
+    np.testing.assert_allclose(found[::2], wanted)
+
+
+def test_a_sure_mistake_makes_less_sure():
+    """Also where the true class was given no probability at all: such a loss has no floor."""
+    probs = np.tile([1 - 1e-9, 1e-9], (100, 1))
+    probs[-1] = [1.0, 0.0]
+    trusted = np.repeat([0, 1], [99, 1])
+    assert calibrate(probs, trusted, NO_FLOOR).sharpness < 0.5

@@ -1,0 +1,151 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binom
+
+from assay.errors import DataError
+from assay.evaluate.compare import mcnemar, mid_p, paired_difference
+from assay.types import UNKNOWN
+
+few = st.integers(0, 60)
+
+
+@st.composite
+def rivals(draw):
+    """Truth and the answers of two classifiers, over three classes."""
+    labels = st.integers(0, 2)
+    rows = draw(st.lists(st.tuples(labels, labels, labels), min_size=1, max_size=50))
+    return tuple(np.array(rows).T)
+
+
+@given(rivals())
+def test_swapping_the_two_mirrors_the_comparison(case):
+    """The p value stays, the counts change places, the difference changes sign."""
+    truth, first, second = case
+    one, other = mcnemar(truth, first, second), mcnemar(truth, second, first)
+    assert other.p_value == one.p_value
+    assert (other.only_first, other.only_second) == (one.only_second, one.only_first)
+    assert (other.both_right, other.neither) == (one.both_right, one.neither)
+    assert other.difference.estimate == -one.difference.estimate
+    assert other.difference.low == pytest.approx(-one.difference.high)
+
+
+@given(rivals())
+def test_the_counts_are_those_of_the_loop(case):
+    """Each image falls into one of four cells."""
+    cells = {(True, True): 0, (True, False): 0, (False, True): 0, (False, False): 0}
+    for true, a, b in zip(*case, strict=True):
+        cells[bool(a == true), bool(b == true)] += 1
+    paired = mcnemar(*case)
+    assert (paired.both_right, paired.only_first, paired.only_second, paired.neither) == tuple(cells.values())
+    assert paired.n == len(case[0])
+
+
+@given(rivals())
+def test_the_difference_is_that_of_the_accuracies(case):
+    """The estimate is accuracy of the second minus that of the first, and the interval holds it."""
+    truth, first, second = case
+    difference = mcnemar(truth, first, second).difference
+    assert difference.estimate == pytest.approx(np.mean(second == truth) - np.mean(first == truth))
+    assert -1 <= difference.low <= difference.estimate <= difference.high <= 1
+
+
+@given(rivals())
+def test_a_classifier_does_not_differ_from_itself(case):
+    """Against itself, p is 1 and the difference 0."""
+    paired = mcnemar(case[0], case[1], case[1])
+    assert (paired.p_value, paired.difference.estimate) == (1.0, 0.0)
+
+
+@given(few, few)
+def test_the_mid_p_value_is_its_definition(b, c):
+    """It is the exact two-sided p less the probability of the table itself."""
+    exact = 2 * binom.cdf(min(b, c), b + c, 0.5)
+    assert mid_p(b, c) == pytest.approx(min(1.0, exact - binom.pmf(min(b, c), b + c, 0.5)))
+
+
+@given(few, few)
+def test_a_more_lopsided_table_is_less_likely(b, c):
+    """With as many images that tell, a greater gap has a smaller p."""
+    fewer, more = min(b, c), max(b, c)
+    if fewer:
+        assert mid_p(fewer - 1, more + 1) < mid_p(fewer, more)
+
+
+@pytest.mark.parametrize(
+    ("b", "c", "expected"), [(1, 7, 10 / 256), (7, 1, 10 / 256), (0, 5, 1 / 32), (3, 3, 1.0), (0, 0, 1.0)]
+)
+def test_known_p_values(b, c, expected):
+    """One against seven, for example, is (1 + 8 + 1) / 256: both tails up to it and below it."""
+    assert mid_p(b, c) == pytest.approx(expected)
+
+
+def test_a_test_at_five_percent_errs_in_five_percent():
+    """Two equally good classifiers are told apart in about 5 % of draws, no more than 6 %."""
+    discordant = binom.pmf(np.arange(101), 100, 0.2)
+    error = 0.0
+    for m, weight in enumerate(discordant):
+        rejected = [binom.pmf(b, m, 0.5) for b in range(m + 1) if mid_p(b, m - b) <= 0.05]
+        error += weight * sum(rejected)
+    assert 0.035 < error < 0.06
+
+
+@pytest.mark.parametrize(("first", "second"), [(0.75, 0.8), (0.9, 0.9), (0.5, 0.95)])
+def test_the_interval_of_the_difference_holds_its_level(first, second):
+    """Over many draws about 95 % of the intervals hold the true difference."""
+    rng = np.random.default_rng(0)
+    n, draws = 100, 2000
+    right = rng.random((draws, n)) < first
+    other = rng.random((draws, n)) < second
+    counts = zip((right & ~other).sum(1).tolist(), (other & ~right).sum(1).tolist(), strict=True)
+    intervals = [paired_difference(b, c, n) for b, c in counts]
+    covered = np.mean([i.low <= second - first <= i.high for i in intervals])
+    assert covered == pytest.approx(0.95, abs=0.02)
+
+
+def test_a_known_interval():
+    """One image against seven of 21: 6 / 21, and the bounds worked out from Bonett and Price's formula."""
+    interval = paired_difference(1, 7, 21)
+    assert interval.estimate == pytest.approx(6 / 21)
+    assert (round(interval.low, 4), round(interval.high, 4)) == (0.0134, 0.5084)
+
+
+def test_a_wider_level_is_wider():
+    """The level is used and kept."""
+    narrow, wide = paired_difference(3, 9, 50, 0.8), paired_difference(3, 9, 50, 0.99)
+    assert wide.low < narrow.low < narrow.high < wide.high
+    assert (narrow.level, wide.level) == (0.8, 0.99)
+
+
+def test_no_answer_is_a_mistake():
+    """UNKNOWN from a classifier counts as wrong."""
+    paired = mcnemar(np.array([0, 1]), np.array([0, UNKNOWN]), np.array([0, 1]))
+    assert (paired.both_right, paired.only_second) == (1, 1)
+
+
+def test_the_plain_dict():
+    """All counts, the p value and the interval are written."""
+    paired = mcnemar(np.array([0, 1, 1, 0]), np.array([0, 0, 1, 1]), np.array([0, 1, 0, 1]))
+    assert paired.to_json() == {
+        "both_right": 1,
+        "only_first": 1,
+        "only_second": 1,
+        "neither": 1,
+        "p_value": 1.0,
+        "difference": paired.difference.to_json(),
+    }
+
+
+def test_nothing_to_compare_is_refused():
+    """No image is an error that says so."""
+    nothing = np.zeros(0, dtype=int)
+    with pytest.raises(DataError, match=r"^expected images that both classifiers were asked about, got none"):
+        mcnemar(nothing, nothing, nothing)
+
+
+@pytest.mark.usefixtures("without_shape_checks")
+def test_answers_for_other_images_are_refused():
+    """Answers of another number are refused with their name and both numbers."""
+    with pytest.raises(ValueError, match=r"^expected second to answer for 2 images, got 1 answers$"):
+        mcnemar(np.array([0, 1]), np.array([0, 1]), np.array([0]))

@@ -1,0 +1,210 @@
+import json
+
+import numpy as np
+import pytest
+
+from assay.noise import check_representative
+from assay.noise.representative import LabelGap
+from assay.noise.two_sample import _discriminant, told_apart
+from assay.types import UNKNOWN
+
+
+def images(n=600, n_trusted=200, seed=0):
+    """Features, given and trusted of images whose first ``n_trusted`` are like the rest."""
+    rng = np.random.default_rng(seed)
+    trusted = np.full(n, UNKNOWN)
+    trusted[:n_trusted] = rng.integers(3, size=n_trusted)
+    features = rng.normal(size=(n, 20)) @ rng.normal(size=(20, 20))
+    return features.astype(np.float32), rng.integers(3, size=n), trusted
+
+
+def test_images_picked_at_random_look_alike():
+    """Nothing to warn of, and the evidence is kept."""
+    found = check_representative(*images())
+    assert (found.n_trusted, found.n_rest) == (200, 400)
+    assert (found.looks_alike, found.warnings) == (True, ())
+    assert found.labels.p_value > 0.025
+    assert found.features_auc.low < 0.5 < found.features_auc.high
+
+
+def test_false_alarms_are_as_rare_as_said():
+    """Of 200 sets picked at random, about 5 % are called different."""
+    alarms = [not check_representative(*images(200, 80, seed), seed=seed).looks_alike for seed in range(200)]
+    assert np.mean(alarms) < 0.1
+
+
+def test_other_looking_images_are_warned_of():
+    """Trusted images whose features are shifted get a warning with size, meaning and advice."""
+    features, given, trusted = images()
+    features[:200] += 3
+    found = check_representative(features, given, trusted)
+    assert not found.looks_alike
+    assert found.features_p_value < 1e-6
+    share = f"{100 * found.features_auc.estimate:.1f} %"
+    assert found.warnings == (
+        "The trusted images differ from the rest in how they look: a simple classifier tells them apart in "
+        f"{share} of pairs; 50 % would be chance (p = {found.features_p_value:.2g}). Figures measured on the "
+        "trusted images may not hold for the others: check more images, picked at random.",
+    )
+
+
+def test_images_that_differ_in_spread_alone_are_found():
+    """Trusted images nearer to the centre have the same mean, and are told apart."""
+    features, given, trusted = images()
+    features[:200] *= 0.5
+    assert not check_representative(features, given, trusted).looks_alike
+
+
+def test_other_labels_are_warned_of():
+    """Trusted images with too many of one class name the class and both shares."""
+    features, given, trusted = images()
+    given[:200] = np.arange(200) % 2
+    given[200:] = np.arange(400) % 4 // 2 * 2
+    found = check_representative(features, given, trusted, classes=("cat", "dog", "fox"))
+    assert found.largest_gap in (LabelGap("dog", 0.5, 0.0), LabelGap("fox", 0.0, 0.5))
+    assert not found.looks_alike
+    assert found.warnings[0].startswith(
+        "The trusted images differ from the rest in their given labels: 50.0 % of the trusted images are "
+        "labelled 'dog', 0.0 % of the others (p = "
+    )
+
+
+def test_a_class_without_a_name_is_numbered():
+    """Without names the class with the largest gap is shown by its number."""
+    assert check_representative(*images()).largest_gap.name.startswith("class ")
+
+
+def test_too_few_images_are_not_judged():
+    """Below 30 on a side nothing is compared, and it says so."""
+    found = check_representative(*images(100, 12))
+    assert (found.labels, found.largest_gap, found.features_auc, found.features_p_value) == (None,) * 4
+    assert found.looks_alike
+    assert found.warnings == (
+        "Too few to tell whether the trusted images look like the rest: 12 trusted, 88 others, "
+        "30 of each are needed. Figures hold for the others only if the trusted were picked at random.",
+    )
+
+
+def test_all_images_trusted_leaves_none_to_compare():
+    """With every image trusted there is no rest."""
+    found = check_representative(*images(50, 50))
+    assert found.warnings == ("All 50 images are trusted: there are no others to compare them with.",)
+
+
+def test_rows_left_out_are_not_looked_at():
+    """Unusable images, however strange, change nothing."""
+    features, given, trusted = images()
+    rows = np.ones(600, dtype=bool)
+    rows[::3] = False
+    features[::3] = np.nan
+    strange = check_representative(features, given, trusted, rows=rows)
+    kept = check_representative(features[rows], given[rows], trusted[rows])
+    assert strange == kept
+
+
+def test_rows_that_are_not_finite_are_left_out():
+    """A broken feature row does not spoil the comparison."""
+    features, given, trusted = images()
+    features[::50] = np.inf
+    assert check_representative(features, given, trusted).features_auc is not None
+    features[:180] = np.nan
+    assert check_representative(features, given, trusted).features_auc is None
+
+
+def test_images_without_given_labels_are_compared_by_features():
+    """Too few given labels leave the label half out."""
+    features, _, trusted = images()
+    found = check_representative(features, np.full(600, UNKNOWN), trusted)
+    assert (found.labels, found.largest_gap) == (None, None)
+    assert found.features_auc is not None
+
+
+def test_labels_alone_can_be_compared():
+    """Without features only the labels are judged."""
+    _, given, trusted = images()
+    found = check_representative(None, given, trusted)
+    assert found.labels is not None
+    assert (found.features_auc, found.features_p_value, found.looks_alike) == (None, None, True)
+
+
+def test_a_memory_map_of_halves_gives_what_its_values_give(tmp_path):
+    """float16 on disk is as good as the same values in memory."""
+    features, given, trusted = images()
+    np.save(tmp_path / "features.npy", features.astype(np.float16))
+    mapped = np.load(tmp_path / "features.npy", mmap_mode="r")
+    assert check_representative(mapped, given, trusted) == check_representative(
+        np.asarray(mapped, dtype=np.float32), given, trusted
+    )
+
+
+def test_constant_features_tell_nothing():
+    """Features without any variance give an AUC of one half, not a division by zero."""
+    _, given, trusted = images()
+    found = check_representative(np.ones((600, 4), np.float32), given, trusted)
+    assert found.features_auc.estimate == 0.5
+    assert found.looks_alike
+
+
+@pytest.mark.usefixtures("without_shape_checks")
+@pytest.mark.parametrize(
+    ("features", "rows", "message"),
+    [
+        (np.zeros((9, 2)), None, r"expected one length for all, got \{'features': 9, 'given': 10\}"),
+        (
+            None,
+            np.ones(9, bool),
+            r"expected one length for all, got \{'given': 10, 'trusted': 10, 'rows': 9\}",
+        ),
+    ],
+)
+def test_arrays_of_different_length_are_refused(features, rows, message):
+    """The error names the lengths."""
+    with pytest.raises(ValueError, match=message):
+        check_representative(features, np.zeros(10, int), np.zeros(10, int), rows=rows)
+
+
+def test_json_is_plain():
+    """What is written is numbers, lists and words."""
+    written = check_representative(*images()).to_json()
+    assert json.loads(json.dumps(written)) == written
+    assert written["n_trusted"] == 200
+
+
+def test_the_auc_is_the_share_of_pairs_in_order():
+    """A shift of two standard deviations in one feature is found nearly as well as it can be: 0.92."""
+    rng = np.random.default_rng(0)
+    first, second = rng.normal(size=(800, 5)), rng.normal(size=(600, 5))
+    first[:, 0] += 2
+    auc, p_value = told_apart(first, second)
+    assert auc.estimate == pytest.approx(0.921, abs=0.03)
+    assert auc.low < 0.921 < auc.high
+    assert p_value < 1e-9
+
+
+def test_sets_far_apart_are_told_apart_surely():
+    """Without overlap the AUC is 1, and its interval as wide as the few rows leave it."""
+    rng = np.random.default_rng(0)
+    lows = []
+    for n in (40, 400):
+        auc, _ = told_apart(rng.normal(size=(n, 3)) + 50, rng.normal(size=(n, 3)))
+        assert (auc.estimate, auc.high) == (1.0, 1.0)
+        lows.append(auc.low)
+    assert 0.9 < lows[0] < 0.98 < lows[1] < 1
+
+
+def test_many_columns_are_told_apart_as_few_are():
+    """With more columns than rows the same direction comes from a system of one equation a row."""
+    rng = np.random.default_rng(0)
+    rows, gap = rng.normal(size=(40, 90)), rng.normal(size=90)
+    quick = _discriminant(rows, gap)
+    whole = np.linalg.solve(rows.T @ rows / 40 + 90 / 40 * np.eye(90), gap)
+    assert np.allclose(quick, whole)
+
+
+def test_a_constant_column_says_nothing():
+    """Though its mean cannot be exact in the numbers that features have."""
+    features, given, trusted = images()
+    wanted = check_representative(features, given, trusted)
+    constant = np.full((len(features), 1), 0.1, np.float32)
+    found = check_representative(np.hstack([features, constant]), given, trusted)
+    assert found.features_auc.estimate == pytest.approx(wanted.features_auc.estimate, abs=1e-9)

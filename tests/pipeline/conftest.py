@@ -1,0 +1,111 @@
+"""A finished run on a few drawn images, shared; and the quick head for runs of a test's own."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from small_compare import GOOD, KNOWN, FinishedComparison, working_here
+from small_runs import SmallData, draw_data, quick_learning
+
+from assay.data.dataset import ReadOptions
+from assay.notebook.compare import compare
+from assay.notebook.compare_options import CompareOptions
+from assay.pipeline import RunOptions, RunResult, run
+
+
+@dataclass(frozen=True)
+class Finished:
+    result: RunResult
+    options: RunOptions
+    said: list[str]
+
+    @property
+    def out(self) -> Path:
+        return self.result.folder
+
+
+@pytest.fixture(autouse=True)
+def _quick():
+    with quick_learning():
+        yield
+
+
+@pytest.fixture(scope="session")
+def small_data(tmp_path_factory) -> SmallData:
+    """240 images of three classes; not to be changed."""
+    return draw_data(tmp_path_factory.mktemp("small") / "data")
+
+
+@pytest.fixture(scope="session")
+def options(small_data, tmp_path_factory) -> RunOptions:
+    """How the shared run was made."""
+    read = ReadOptions(noisy=small_data.folder / "noisy.csv", trusted=small_data.folder / "trusted.csv")
+    return RunOptions(read=read, backbone="tiny", cache=tmp_path_factory.mktemp("features"))
+
+
+@pytest.fixture(scope="session")
+def finished(small_data, options, tmp_path_factory) -> Finished:
+    """A run that is not to be changed."""
+    said: list[str] = []
+    out = tmp_path_factory.mktemp("finished") / "out"
+    with quick_learning():
+        result = run(small_data.images, out, options, command=("assay", "run", "…"), say=said.append)
+    return Finished(result, options, said)
+
+
+@pytest.fixture
+def own_data(small_data, tmp_path) -> SmallData:
+    """A copy of the images and labels that a test may change."""
+    shutil.copytree(small_data.folder, tmp_path / "data")
+    return SmallData(tmp_path / "data", small_data.truth, small_data.given, small_data.trusted_rows)
+
+
+@pytest.fixture
+def own_run(finished, tmp_path) -> Path:
+    """A copy of the finished run that a test may change."""
+    shutil.copytree(finished.out, tmp_path / "out")
+    return tmp_path / "out"
+
+
+@pytest.fixture
+def read_of() -> Callable[[SmallData], ReadOptions]:
+    """The label files of some data."""
+    return lambda data: ReadOptions(noisy=data.folder / "noisy.csv", trusted=data.folder / "trusted.csv")
+
+
+@pytest.fixture(scope="session")
+def partly(small_data, options, finished, tmp_path_factory) -> FinishedComparison:
+    """A comparison in the folder of a finished run: two recipes fail; not to be changed."""
+    out = tmp_path_factory.mktemp("compared") / "out"
+    shutil.copytree(finished.out, out)
+    asked = CompareOptions(run=options, recipes=tuple(KNOWN), backbone="tiny")
+    said: list[str] = []
+    found = compare(small_data.images, out, asked, known=KNOWN, command=("assay", "…"), say=said.append)
+    return FinishedComparison(found, asked, said)
+
+
+@pytest.fixture(scope="session")
+def compared(small_data, partly, tmp_path_factory) -> FinishedComparison:
+    """The same with assay and without those that fail: no training is left to do; not to be changed."""
+    out = tmp_path_factory.mktemp("compared") / "out"
+    shutil.copytree(partly.out, out)
+    asked, said = replace(partly.options, recipes=GOOD), []
+    with working_here():
+        found = compare(small_data.images, out, asked, known=KNOWN, say=said.append)
+    return FinishedComparison(found, asked, said)
+
+
+@pytest.fixture
+def here():
+    """Recipes work in this very process."""
+    with working_here():
+        yield
+
+
+@pytest.fixture
+def own_comparison(compared, tmp_path) -> Path:
+    """A copy of the finished comparison that a test may change."""
+    shutil.copytree(compared.out, tmp_path / "own")
+    return tmp_path / "own"

@@ -1,0 +1,88 @@
+"""The model of a run and the page that goes with it."""
+
+import json
+import re
+
+import numpy as np
+
+from assay.embed.tiny import TinyBackbone
+from assay.predict.model import read_model
+
+CARD = """# Image classifier: 3 classes
+
+Backbone `tiny` at 32 px, a head on its features. \
+NN % of the labels are wrong (NN % to NN %), with no sign that classes differ.
+
+Data: 240 images, 240 with a noisy label, 96 with a trusted
+one besides those that were held out.
+
+`model.onnx` has NN MB: uint8 pixels (N, 32, 32, 3) in,
+probabilities out, for `assay predict`, `assay serve` or any ONNX runtime; `assay export` makes it
+smaller.
+
+## Measured
+
+- histogram baseline: accuracy N (N to N, 95% interval, n = 24, holdout)
+- assay: accuracy N (N to N, 95% interval, n = 24, holdout)
+- assay, cross-validated: accuracy N (N to N, 95% interval, n = 96, cross-validation)
+- fixed labels, cross-validated: accuracy N (N to N, 95% interval, n = 96, cross-validation)
+
+```
+              precision  recall  f1-score   support
+
+         ash       F       F       F         S
+       birch       F       F       F         S
+       cedar       F       F       F         S
+
+    accuracy                           F        24
+   macro avg       F       F       F        24
+weighted avg       F       F       F        24
+```
+
+Sets of labels (`--coverage`), on the holdout:
+
+| asked | sets that hold the right label | labels in a set |
+|---|---|---|
+| 90 % | NN % (NN to NN), n = 24 | F |
+| 95 % | NN % (NN to NN), n = 24 | F |
+
+## Limits
+
+The figures hold for images like the trusted ones. Compression and blur were not measured.
+A class that the labels do not name is never predicted: such an image gets one of these labels, often
+with little confidence.
+"""
+
+
+def without_figures(text: str) -> str:
+    text = re.sub(r"\b\d+\.\d\b", "NN", text)
+    text = re.sub(r"\b[01]\.\d{4}\b", "N", text)
+    text = re.sub(r"\b[01]\.\d\d\b", "F", text)
+    return re.sub(r"(F +)\d$", r"\1S", text, flags=re.MULTILINE)
+
+
+def test_the_card_says_what_was_measured(finished):
+    """README.md of the model names backbone, noise, figures with intervals, the report and the limits."""
+    card = (finished.out / "model" / "README.md").read_text()
+    squeezed = [re.sub(r" +", " ", line) for line in without_figures(card).splitlines()]
+    assert squeezed == [re.sub(r" +", " ", line) for line in CARD.splitlines()]
+
+
+def test_the_model_that_was_saved_is_the_one_that_was_measured(finished, small_data):
+    """The loaded head gives the probabilities of the run's head, to the last bit."""
+    model = read_model(finished.out)
+    assert model.labels == ("ash", "birch", "cedar")
+    images = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), np.uint8)
+    features = TinyBackbone().embed(images)
+    assert (model.probabilities(features) == finished.result.learned.head.probabilities(features)).all()
+
+
+def test_the_model_carries_its_figures(finished):
+    """config.json has recipe, seed and the accuracies with their n."""
+    facts = json.loads((finished.out / "model" / "config.json").read_text())["assay"]
+    assert (facts["recipe"], facts["effort"], facts["seed"]) == ("assay", "fast", 0)
+    assert facts["figures"]["assay"] == {
+        "n": 24,
+        "accuracy": finished.result.evaluations["assay"].accuracy.to_json(),
+        "source": "holdout",
+    }

@@ -1,0 +1,145 @@
+"""A finished run's model as one file, tried on the run's own trusted images."""
+
+import json
+from dataclasses import replace
+from unittest.mock import Mock
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+from assay.data.dataset import Dataset
+from assay.data.squares import read_squares
+from assay.errors import UsageError
+from assay.pipeline.export_card import export_card
+from assay.pipeline.export_run import PRECISIONS, export_run
+from assay.pipeline.finished import open_images, read_finished_run
+from assay.predict.batch import predict
+from assay.predict.graph_check import read_metadata
+from assay.predict.model import read_model
+from assay.predict.runtime import load_runtime
+
+
+@pytest.fixture
+def run(finished):
+    return read_finished_run(finished.out)
+
+
+@pytest.fixture
+def images(run, small_data):
+    return open_images(run, small_data.images)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_the_file_alone_predicts(run, images, small_data, precision, tmp_path):
+    """It knows its labels and its size, says what the model says, and holds its figures."""
+    found = export_run(run, images, precision)
+    file = tmp_path / "classifier.onnx"
+    file.write_bytes(found.graph)
+    expected, alone = predict(run.folder, small_data.images), predict(file, small_data.images)
+    assert alone.labels == expected.labels
+    assert np.abs(alone.probs - expected.probs).max() < 0.1
+    figures = json.loads(read_metadata(found.graph)["figures"])
+    assert figures["precision"] == precision
+    assert not {"milliseconds_one", "milliseconds_batch", "bytes"} & {*figures}
+    if precision == "float32":
+        assert np.array_equal(alone.probs, expected.probs)
+
+
+def test_figures_are_counted_on_trusted_images_that_are_not_sealed(run, images, small_data):
+    """As a loop counts them; no image of the holdout is read."""
+    read = []
+    watching = Watching(images, read)
+    found = export_run(run, watching, "int8")
+    held = {row for row, reason in enumerate(run.reasons) if reason == "holdout"}
+    assert held
+    assert not held & {*read}
+    rows = [row for row in range(len(run)) if run.trusted[row] >= 0 and run.reasons[row] != "holdout"]
+    says = predict(run.folder, small_data.images).probs.argmax(axis=1)
+    plain, half, small = found.figures
+    assert (plain.precision, half.precision, small.precision) == ("float32", "float16", "int8")
+    assert plain.bytes > half.bytes
+    assert plain.n == small.n == len(rows)
+    assert plain.accuracy[0] == pytest.approx(np.mean([says[row] == run.trusted[row] for row in rows]))
+    assert (plain.same_class, plain.largest_difference) == (1.0, 0.0)
+    assert plain.bytes == len(read_model(run.folder).graph)
+    assert min(plain.milliseconds_one, small.milliseconds_batch) > 0
+    assert found.learned_from
+    assert len(found.to_json()["tried"]) == 5
+
+
+class Watching:
+    """Images that note which of them are read."""
+
+    def __init__(self, images, read):
+        self.images, self.seen = images, read
+
+    def __len__(self):
+        return len(self.images)
+
+    def read(self, row):
+        self.seen.append(row)
+        return self.images.read(row)
+
+
+def test_watched_images_come_first(run, images):
+    """Where some were not learned from, the model is tried on them alone."""
+    rows = [row for row in range(len(run)) if run.trusted[row] >= 0][:30]
+    reasons = tuple("watched" if row in rows else reason for row, reason in enumerate(run.reasons))
+    found = export_run(replace(run, reasons=reasons), images, "float32")
+    assert found.figures[0].n == 30
+    assert len(found.figures) == 1
+    assert not found.learned_from
+
+
+def test_what_calibrated_the_model_is_judged_by_halves(run, images, monkeypatch):
+    """As the halves of float32 would have it in every precision: rounding is not calibrated away."""
+    asked: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def listen(probs, truth, floor, *, of):
+        asked.append((probs, of))
+        return of
+
+    monkeypatch.setattr("assay.pipeline.export_run.by_halves", listen)
+    export_run(run, images, "float16")
+    assert not asked  # learned from, so none of its figures is an accuracy
+    watched = tuple("watched" if run.trusted[row] >= 0 else "" for row in range(len(run)))
+    export_run(replace(run, reasons=watched), images, "float16")
+    (plain, same), (again, half), *first_looks = asked
+    assert plain is same is again
+    assert half is not plain
+    assert [judges is plain for judges, _ in first_looks] == [True, True]
+
+
+def test_a_second_look_is_told(run, images, monkeypatch):
+    """How many images it is taken at and what it is worth; the figures are those of both looks."""
+    plain = read_model(run.folder)
+    rows = np.flatnonzero((run.trusted >= 0) & (np.array(run.reasons) != "holdout"))
+    dataset = Dataset(run.names, images, run.labels, run.given, run.trusted)
+    squares = read_squares(dataset, rows, plain.size, plain.interpolation).images
+    first = load_runtime(plain).probabilities(squares)
+    model = replace(plain, second_look_below=float(np.median(first.max(axis=1))))
+    once = export_run(run, images, "float32")
+    monkeypatch.setattr("assay.pipeline.export_run.read_model", Mock(return_value=model))
+    twice = export_run(run, images, "float32")
+    assert (once.second_look_below, twice.second_look_below) == (0.0, model.second_look_below)
+    (before,), (after,) = once.figures, twice.figures
+    assert before.right_at_first == after.right_at_first == before.accuracy[0]
+    assert before.looked_twice == 0
+    assert after.looked_twice == (first.max(axis=1) < model.second_look_below).mean() > 0
+    says = load_runtime(model).probabilities(squares)
+    assert after.accuracy[0] == (says.argmax(axis=1) == run.trusted[rows]).mean()
+    assert "mirrored" not in export_card("a.onnx", "", once)
+    card = export_card("a.onnx", "", twice)
+    assert f"too: {100 * after.looked_twice:.0f} % of these images" in card
+    assert f"has {100 * after.right_at_first:.1f} % right" in card
+
+
+def test_nothing_to_try_on_is_said(run, images):
+    """No trusted image; a precision that there is not."""
+    none = replace(run, trusted=np.full(len(run), -1))
+    with pytest.raises(UsageError, match="expected a trusted image to try the model on, got none"):
+        export_run(none, images, "float32")
+    with pytest.raises(UsageError, match="expected float32, float16, int8, got 'int4'"):
+        export_run(run, images, "int4")

@@ -1,0 +1,156 @@
+"""One run holds a folder, and nothing is deleted that no run wrote."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from filelock import Timeout
+
+from assay.errors import BusyError, OtherRunError, UsageError
+from assay.pipeline.folder import RESULTS, RunFolder
+from assay.pipeline.lock import sweep
+from assay.pipeline.record import SCHEMA
+
+HOLD = """
+import sys
+from pathlib import Path
+from assay.pipeline.folder import RunFolder
+with RunFolder(Path(sys.argv[1])).held():
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """A process that holds ``tmp_path / "out"``."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", HOLD, str(tmp_path / "out")]
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+    )
+    assert process.stdout.readline() == "held\n"
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def test_a_held_folder_is_refused_with_the_pid_of_its_holder(holder, tmp_path):
+    """Another process that holds the folder is named."""
+    message = (
+        rf"out: another run \(process {holder.pid}\) holds this folder; wait for it, or name another folder "
+        r"with --out$"
+    )
+    with pytest.raises(BusyError, match=message), RunFolder(tmp_path / "out").held():
+        pass
+
+
+def test_the_lock_of_a_killed_run_falls_with_it(holder, tmp_path):
+    """After its holder was killed a folder can be held, and the next refusal names the new holder."""
+    holder.kill()
+    holder.wait()
+    assert (tmp_path / "out" / ".pid").read_text() == str(holder.pid)
+    folder = RunFolder(tmp_path / "out")
+    with folder.held(), pytest.raises(BusyError, match=rf"process {os.getpid()}\)"), folder.held():
+        pass
+    assert not (tmp_path / "out" / ".pid").exists()
+
+
+def test_a_timeout_inside_is_not_taken_for_a_held_folder(tmp_path):
+    """Only the folder's own lock makes a BusyError."""
+    with pytest.raises(Timeout), RunFolder(tmp_path / "out").held():
+        raise Timeout("another lock")
+    with RunFolder(tmp_path / "out").held():
+        pass
+
+
+def test_half_files_of_a_killed_run_are_swept_away(tmp_path):
+    """What a kill left beside its place is gone once the folder is held again; other files stay."""
+    (tmp_path / "model").mkdir()
+    for name in (".0123456789abcdef.tmp", "model/.0123456789abcdef.tmp", ".notes", "mine.tmp"):
+        (tmp_path / name).write_text("x")
+    with RunFolder(tmp_path).held():
+        left = {str(file.relative_to(tmp_path)) for file in tmp_path.rglob("*") if file.is_file()}
+    assert left == {".notes", "mine.tmp", ".lock", ".pid"}
+
+
+def test_a_folder_that_cannot_be_made_is_wrong_usage(tmp_path):
+    """A place below a file is refused with the system's reason."""
+    (tmp_path / "file").write_text("")
+    message = r"^cannot write to .*file/out: Not a directory; name another folder with --out$"
+    with pytest.raises(UsageError, match=message), RunFolder(tmp_path / "file" / "out").held():
+        pass
+
+
+def test_a_file_is_no_folder(tmp_path):
+    """A file where the results should go is refused and left alone."""
+    (tmp_path / "out").write_text("mine")
+    with pytest.raises(UsageError, match=r"expected a folder for the results, got a file; name a folder$"):
+        RunFolder(tmp_path / "out").check()
+    assert (tmp_path / "out").read_text() == "mine"
+
+
+def test_a_folder_with_other_files_is_refused_untouched(tmp_path):
+    """Where something else lies nothing is written, not even a lock; hidden files do not count."""
+    (tmp_path / "labels.csv").write_text("mine")
+    message = r"expected an empty folder or one that holds a run, found other files; name another with --out$"
+    with pytest.raises(OtherRunError, match=message):
+        RunFolder(tmp_path).check()
+    assert [file.name for file in tmp_path.iterdir()] == ["labels.csv"]
+    (tmp_path / "labels.csv").rename(tmp_path / ".hidden")
+    RunFolder(tmp_path).check()
+    RunFolder(tmp_path / "not there").check()
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", f'{{"schema": {SCHEMA + 1}}}', '{"schema": "1"}'])
+def test_a_strange_record_is_refused(tmp_path, text):
+    """A run.json of another program, or of a newer assay, is not taken for a run's."""
+    (tmp_path / "run.json").write_text(text)
+    message = r"run.json: expected what this version of assay writes, got something else; name another folder"
+    with pytest.raises(OtherRunError, match=message):
+        RunFolder(tmp_path).check()
+
+
+def test_a_record_reads_back(tmp_path):
+    """What was written is what is read."""
+    record = {"schema": SCHEMA, "status": "running", "seconds": {"read": 0.1}}
+    RunFolder(tmp_path).write(record)
+    assert RunFolder(tmp_path).record() == record
+    assert RunFolder(tmp_path / "empty").record() == {}
+
+
+def test_clearing_deletes_what_a_run_wrote_and_nothing_else(own_run):
+    """Files that a user put beside the results stay, also inside the model's folder."""
+    (own_run / "notes.txt").write_text("mine")
+    (own_run / "model" / "notes.txt").write_text("mine")
+    RunFolder(own_run).clear()
+    left = {str(file.relative_to(own_run)) for file in own_run.rglob("*") if file.is_file()}
+    assert left == {".lock", "notes.txt", "model/notes.txt"}
+
+
+def test_clearing_a_run_leaves_no_folder(own_run):
+    """The model's folder goes with the model."""
+    RunFolder(own_run).clear()
+    assert [file.name for file in own_run.iterdir()] == [".lock"]
+
+
+def test_all_that_a_run_writes_is_known(finished):
+    """RESULTS and run.json are all visible files of a finished run."""
+    visible = {
+        str(file.relative_to(finished.out))
+        for file in finished.out.rglob("*")
+        if file.is_file() and not file.name.startswith(".")
+    }
+    assert visible == {*RESULTS, "run.json"}
+    assert set(RunFolder(finished.out).outputs()) == set(RESULTS)
+
+
+def test_the_sweep_takes_half_files_of_ours_alone(tmp_path):
+    """Hidden files of other names are somebody's."""
+    ours, theirs = tmp_path / ".0123456789abcdef.tmp", tmp_path / ".session.tmp"
+    for file in (ours, theirs):
+        file.touch()
+    (tmp_path / ".x.tmp").mkdir()
+    sweep(tmp_path)
+    assert {file.name for file in tmp_path.iterdir()} == {".session.tmp", ".x.tmp"}

@@ -1,0 +1,130 @@
+"""The worth of more labels: what a size's labels weigh, they alone weigh, and none tells itself."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from assay.embed.images import Features
+from assay.errors import LabelError
+from assay.evaluate import wilson
+from assay.evaluate.learning_curve import LearningCurve
+from assay.pipeline import more_labels
+from assay.pipeline.assay import Labelled
+from assay.pipeline.more_labels import FOLDS, Worth, _right, measure_worth
+from assay.pipeline.options import MOST_SEED
+from assay.types import UNKNOWN
+
+N, SIZE = 300, 40
+
+
+@pytest.fixture
+def data() -> Labelled:
+    """Three classes, two labels of five wrong, all of them trusted, in three folds."""
+    generator = np.random.default_rng(0)
+    truth = generator.integers(0, 3, N)
+    given = np.where(generator.random(N) < 0.4, (truth + 1) % 3, truth)
+    fold_of = np.arange(N) % FOLDS
+    features = Features((np.zeros((N, 1), dtype=np.float32),), (None,) * N, {}, {}, 0)
+    return Labelled(features, given, truth, np.ones(N, dtype=bool), fold_of, ("a", "b", "c"), 0, 0.8)
+
+
+@pytest.fixture
+def said(data) -> np.ndarray:
+    """Beliefs (2, N, 3) that lean to the truth."""
+    raw = np.random.default_rng(1).random((N, 3)) + 0.5 * np.eye(3)[data.trusted]
+    return np.stack([raw / raw.sum(axis=1, keepdims=True)] * 2)
+
+
+def test_a_size_weighs_with_so_many_labels_of_the_other_folds(data, said, monkeypatch):
+    """Calibration, transition and λ of a third rest on ``size`` labels of the other thirds."""
+    judged: list[tuple[np.ndarray, np.ndarray]] = []
+    corrected = more_labels._corrected
+
+    def listen(data, rows, raw, known):
+        judged.append((rows[known == UNKNOWN], rows[known != UNKNOWN]))
+        return corrected(data, rows, raw, known)
+
+    monkeypatch.setattr(more_labels, "_corrected", listen)
+    right = _right(data, np.arange(N), said, SIZE)
+    assert right.shape == (2, N)
+    assert [len(judges) for _, judges in judged] == [SIZE] * FOLDS
+    assert not any(np.intersect1d(rows, judges).size for rows, judges in judged)
+    assert sorted(np.concatenate([rows for rows, _ in judged]).tolist()) == list(range(N))
+    assert right[1].mean() > right[0].mean()  # a given label helps
+
+
+def test_what_a_label_is_does_not_tell_itself(data, said, monkeypatch):
+    """Whatever one trusted label says, the posterior of its image stays to the last digits."""
+    told: list[np.ndarray] = []
+    corrected = more_labels._corrected
+
+    def listen(data, rows, raw, known):
+        found = corrected(data, rows, raw, known)
+        told.append(found[(rows == 4) & (known == UNKNOWN)])
+        return found
+
+    monkeypatch.setattr(more_labels, "_corrected", listen)
+    _right(data, np.arange(N), said, SIZE)
+    data.trusted[4] = (data.trusted[4] + 1) % 3
+    _right(data, np.arange(N), said, SIZE)
+    before, after = np.concatenate(told[:FOLDS]), np.concatenate(told[FOLDS:])
+    assert before.shape == (1, 3)
+    np.testing.assert_allclose(before, after, atol=1e-12)
+
+
+def test_labels_of_one_class_are_refused_with_their_reason(data):
+    """However many there are."""
+    one = replace(data, trusted=np.where(np.arange(N) < 2, 1, 0))
+    with pytest.raises(LabelError, match=r"expected two classes or more among .*, got nearly all 300 of one"):
+        measure_worth(one, 0)
+
+
+def test_the_largest_seed_that_a_run_takes_is_taken(data, monkeypatch):
+    """Each third has a seed of its own, none beyond what generators take."""
+    seeds = []
+
+    def listen(evidence, learn, make, options):
+        seeds.append(options.seed)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(more_labels, "fit_joint", listen)
+    for left_out in range(FOLDS):
+        with pytest.raises(KeyboardInterrupt):
+            more_labels._believe(replace(data, seed=MOST_SEED), left_out, SIZE, np.arange(3))
+    assert len({*seeds}) == FOLDS
+    assert max(seeds) < 2**32 - 1
+    assert min(seeds) >= 0
+
+
+def half_width(share: float, n: int) -> float:
+    found = wilson(round(share * n), n)
+    return (found.high - found.low) / 2
+
+
+@pytest.mark.parametrize(
+    ("trusted", "held_out", "more", "parted"),
+    [
+        (500, 500, 0, (500, 500)),  # --holdout 500, and not a fifth of 1,000
+        (500, 500, 101, (551, 550)),
+        (800, 200, 0, (800, 200)),
+        (800, 200, 100, (880, 220)),
+        (8_000, 2_000, 500, (8_500, 2_000)),  # a run holds out no more by itself
+        (9_000, 3_000, 500, (9_500, 3_000)),
+        (1_000, 0, 100, (1_100, 0)),
+    ],
+)
+def test_a_row_is_of_one_division_of_the_labels(trusted, held_out, more, parted):
+    """Gain, noise rate and accuracy of a row are all of as many labels that teach, and that are held out."""
+    right = np.arange(1_000) >= np.array([[300], [200], [150]])
+    curve = LearningCurve(np.array([100, 200, 400]), right)
+    worth = Worth(trusted=trusted, held_out=held_out, noise_rate=0.4, model=curve, labels=curve)
+    row = worth.to_json([more])["expected"][1]
+    teach, sealed = parted
+    assert (row["more"], row["trusted"], row["held_out"]) == (more, teach, sealed)
+    (expected,) = curve.expect(trusted, [teach])
+    for name in ("model", "labels"):
+        assert row[name] == {"accuracy": expected.accuracy.to_json(), "gain": expected.gain.to_json()}
+    assert row["noise_rate_known_to"] == pytest.approx(half_width(0.4, teach))
+    accuracy = half_width(expected.accuracy.estimate, sealed) if sealed else None
+    assert row.get("accuracy_known_to") == (accuracy if accuracy is None else pytest.approx(accuracy))

@@ -1,0 +1,75 @@
+"""One pass over the images of a run."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from pictures import saved
+from small_datasets import dataset_of, noise
+
+from assay.data.forms import make_squares
+from assay.data.images import decode
+from assay.data.resize import to_square
+from assay.embed.histogram import HistogramBackbone
+from assay.embed.images import embed_images
+from assay.embed.tiny import TinyBackbone
+from assay.pipeline.one_pass import embed_all, fill_rest, room_to_learn
+from assay.pipeline.options import RunOptions
+from assay.pipeline.run import run
+from assay.types import silent
+
+BROKEN = b"no image at all"
+
+
+def files_of(side: int) -> list[bytes]:
+    return [*(saved(noise(seed, side, side)) for seed in range(5)), BROKEN]
+
+
+def passed(files, effort, place):
+    """The data set, its features, and a copy of the squares."""
+    dataset, options = dataset_of(files), RunOptions(effort=effort, cache=place / effort)
+    with room_to_learn(dataset, options, place) as squares:
+        dataset.source.reads.clear()
+        features = embed_all(dataset, TinyBackbone(), options, squares, silent)
+        if squares is not None:
+            fill_rest(squares, features.seen(dataset), TinyBackbone(), options, silent)
+        return dataset, features, None if squares is None else squares.copy()
+
+
+def test_at_effort_fast_each_image_is_read_once(tmp_path):
+    """For both views and the baseline; there are no squares."""
+    dataset, features, squares = passed(files_of(48), "fast", tmp_path)
+    assert sorted(dataset.source.reads) == [*range(6)]
+    assert len(features.views) == 2
+    assert squares is None
+    alone = embed_images(dataset, HistogramBackbone(), tmp_path / "alone", mirrored=False).views[0]
+    assert np.array_equal(features.beside[0], alone)
+
+
+@pytest.mark.parametrize(("side", "reads"), [(32, 1), (20, 1), (48, 2)])
+def test_squares_to_learn_from_are_read_in_passing(tmp_path, side, reads):
+    """But where they are larger than what the network of the features sees: they would be too coarse."""
+    files = files_of(side)
+    dataset, features, squares = passed(files, "balanced", tmp_path)
+    # A second pass leaves out what the first could not use.
+    assert sorted(dataset.source.reads) == sorted([*range(6), *([*range(5)] * (reads - 1))])
+    assert len(features.views) == 1
+    assert squares.shape == (6, side, side, 3)
+    assert not squares[5].any()
+    for row in range(5):
+        assert np.array_equal(squares[row], to_square(decode(files[row]).pixels, side))
+
+
+def test_a_run_decodes_each_image_once(small_data, options, tmp_path, monkeypatch):
+    """The baseline sees them while the network does."""
+    made = []
+
+    def noted(data, asked):
+        made.append(data)
+        return make_squares(data, asked)
+
+    monkeypatch.setattr("assay.data.decoders.make_squares", noted)
+    result = run(small_data.images, tmp_path / "out", replace(options, cache=tmp_path / "cache"))
+    assert len(made) == len(result.dataset) == 240
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["features_computed"] == 240

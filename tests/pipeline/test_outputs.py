@@ -1,0 +1,126 @@
+"""The tables of a run folder, against the loops that define them."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from small_datasets import InMemory
+
+from assay.correct.result import FixedLabels
+from assay.data.dataset import Dataset, Skipped
+from assay.evaluate import mcnemar, wilson
+from assay.pipeline.outputs import (
+    fixed_figures,
+    holdout_columns,
+    label_columns,
+    remark_columns,
+    skipped_columns,
+)
+from assay.types import UNKNOWN
+
+NAMES = ("a.png", "b.png", "c.png", "d.png", "e,\n.png")
+GIVEN = np.array([0, 1, UNKNOWN, 1, 0])
+TRUSTED = np.array([1, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN])
+USABLE = np.array([True, True, True, True, False])
+POSTERIOR = np.array([[0.2, 0.8], [0.05, 0.95], [0.4, 0.6], [0.9, 0.1], [0.5, 0.5]])
+
+
+@pytest.fixture
+def dataset() -> Dataset:
+    skipped = {4: Skipped("truncated", "no end")}
+    return Dataset(NAMES, InMemory([]), ("no", "yes"), GIVEN, TRUSTED, skipped=skipped)
+
+
+@pytest.fixture
+def fixed() -> FixedLabels:
+    return FixedLabels(GIVEN, TRUSTED, POSTERIOR, POSTERIOR, USABLE, 1.0, 0.8)
+
+
+def test_each_image_has_its_row(dataset, fixed):
+    """Trusted, kept, unsure, changed and skipped images, each as it should be written."""
+    rows = list(
+        zip(*label_columns(dataset, fixed, {"watched": np.array([0]), "holdout": np.array([3])}), strict=True)
+    )
+    assert rows == [
+        ("a.png", "no", "yes", "yes", 1.0, 0.0, "trusted", "watched"),
+        ("b.png", "yes", "", "yes", 0.95, 0.95, "kept", ""),
+        ("c.png", "", "", "yes", 0.6, 0.0, "unsure", "no given label"),
+        ("d.png", "yes", "", "no", 0.9, 0.1, "changed", "holdout"),
+        ("e,\n.png", "no", "", "", 0.0, 0.0, "skipped", "truncated"),
+    ]
+
+
+def test_what_the_model_is_judged_by_is_listed(dataset):
+    """Its word on each held-out image, beside the trusted one; which of them no figure counts, and why."""
+    known = replace(dataset, trusted=np.array([1, UNKNOWN, 0, 0, 1]))
+    rows = np.array([0, 2, 3, 4])
+    says = POSTERIOR[rows].astype(np.float32)
+    says[1] = 0.49996, 0.50004  # as good as even, and not rounded before it is compared
+    found = holdout_columns(known, says, rows, ("c.png",))
+    assert [*zip(*found, strict=True)] == [
+        ("a.png", "yes", "yes", 0.8, ""),
+        ("c.png", "no", "yes", 0.5, "copy"),
+        ("d.png", "no", "no", 0.9, ""),
+        ("e,\n.png", "yes", "", 0.0, "truncated"),
+    ]
+    assert holdout_columns(known, POSTERIOR[:0], rows[:0], ()) == [[]] * 5
+
+
+def test_skipped_images_are_listed_with_their_reason(dataset):
+    """skipped.csv has name, code and detail."""
+    assert skipped_columns(dataset) == [["e,\n.png"], ["truncated"], ["no end"]]
+
+
+def test_remarks_are_listed_a_row_each(dataset):
+    """remarks.csv has name, code and meaning, in input order."""
+    seen = replace(dataset, remarks={2: ("animated", "low_information"), 0: ("truncated",)})
+    assert remark_columns(seen) == [
+        ["a.png", "c.png", "c.png"],
+        ["truncated", "animated", "low_information"],
+        ["cut off: what there is is used", "animated: the first picture is used", "of one colour"],
+    ]
+
+
+def test_the_figures_of_the_labels_are_counted_on_trusted_images():
+    """Accuracy, the share of sure ones and false alarms equal what a loop counts."""
+    generator = np.random.default_rng(0)
+    n = 300
+    trusted = np.where(generator.random(n) < 0.5, generator.integers(0, 3, n), UNKNOWN)
+    given = np.where(generator.random(n) < 0.9, generator.integers(0, 3, n), UNKNOWN)
+    posterior = generator.dirichlet([0.3, 0.3, 0.3], n)
+    usable = generator.random(n) < 0.95
+    fixed = FixedLabels(given, trusted, posterior, posterior, usable, 0.7, 0.8)
+    right = sure = sure_right = right_given = alarms = known = 0
+    for i in range(n):
+        if trusted[i] == UNKNOWN or not usable[i]:
+            continue
+        best = posterior[i].argmax()
+        confident = posterior[i].max() >= 0.8
+        known += 1
+        right += int(best == trusted[i])
+        sure += int(confident)
+        sure_right += int(confident and best == trusted[i])
+        right_given += int(given[i] == trusted[i])
+        alarms += int(given[i] == trusted[i] and confident and best != given[i])
+    rows = [i for i in fixed.sample if given[i] != UNKNOWN]
+    pairs = trusted[rows], given[rows], posterior[rows].argmax(axis=1)
+    assert fixed_figures(fixed) == {
+        "counts": dict(fixed.counts),
+        "threshold": 0.8,
+        "strength": 0.7,
+        "accuracy": wilson(right, known).to_json(),
+        "accuracy_where_sure": wilson(sure_right, sure).to_json(),
+        "share_sure": pytest.approx(sure / known),
+        "false_alarm_rate": wilson(alarms, right_given).to_json(),
+        "against_given": mcnemar(*pairs).to_json(),
+    }
+
+
+def test_figures_of_nothing_are_none():
+    """Without a trusted image there is no figure, and nothing is divided by zero."""
+    none = np.full(2, UNKNOWN)
+    probs = np.full((2, 2), 0.5)
+    found = fixed_figures(FixedLabels(none, none, probs, probs, np.ones(2, dtype=bool), 1.0, 0.8))
+    assert (found["accuracy"], found["accuracy_where_sure"], found["false_alarm_rate"]) == (None, None, None)
+    assert found["share_sure"] == 0.0
+    assert found["against_given"] is None

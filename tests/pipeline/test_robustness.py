@@ -1,0 +1,67 @@
+"""How a model bears damaged images; what a run makes of it is tested with fine-tuning."""
+
+import numpy as np
+import pytest
+from pictures import saved
+from small_datasets import dataset_of, noise
+
+from assay.data.resize import to_square
+from assay.pipeline import robustness
+from assay.pipeline.robustness import measure_robustness
+from assay.predict.runtime import load_runtime
+from assay.train.augment import compress
+
+
+@pytest.fixture
+def seen(monkeypatch):
+    """The images that are damaged, of which each comes out black."""
+    images: list[np.ndarray] = []
+
+    def blacken(image: np.ndarray) -> np.ndarray:
+        images.append(image)
+        return np.zeros_like(image)
+
+    monkeypatch.setattr(robustness, "DAMAGE", {"black": blacken})
+    return images
+
+
+def test_images_are_damaged_at_their_own_size(finished, seen):
+    """As they arrive: whatever the model's size is, and whatever shape they have; very large ones shrunk."""
+    dataset = dataset_of([saved(noise(0, 40, 60)), b"", saved(noise(1, 600, 900)), saved(noise(2, 20, 20))])
+    model = finished.result.model
+    found = measure_robustness(model, dataset, np.arange(4), np.array([0, 1, 2, 0]), workers=1)
+    assert [image.shape for image in seen] == [(40, 60, 3), (341, 512, 3), (20, 20, 3)]
+    assert found.n == 3
+    runtime = load_runtime(model)
+    squares = [to_square(image, runtime.size, runtime.interpolation) for image in seen]
+    said = runtime.probabilities(np.stack(squares)).argmax(axis=1)
+    assert found.right == (said == [0, 2, 0]).sum()
+    black = runtime.probabilities(np.zeros_like(squares[:1])).argmax(axis=1)
+    assert found.damaged["black"][0] == (black == [0, 2, 0]).sum()
+
+
+def test_the_same_in_lots_and_threads(finished, monkeypatch):
+    """Images are not mixed up, however many there are at a time."""
+    dataset = dataset_of([saved(noise(row, 30, 30)) if row % 5 else b"" for row in range(12)])
+    rows, truth = np.arange(12), np.arange(12) % 3
+    whole = measure_robustness(finished.result.model, dataset, rows, truth)
+    monkeypatch.setattr(robustness, "AT_ONCE", 5)
+    parts = measure_robustness(finished.result.model, dataset, rows, truth, workers=3)
+    assert whole.to_json() == parts.to_json()
+    assert whole.n == 9
+
+
+def test_without_an_image_nothing_is_measured(finished):
+    """None that could be used."""
+    assert (
+        measure_robustness(finished.result.model, dataset_of([b""]), np.arange(1), np.zeros(1, int)) is None
+    )
+
+
+def test_a_large_photo_bears_a_jpeg_better_than_its_thumbnail():
+    """Which is why it matters where the damage is done."""
+    photo = np.asarray(noise(3, 16, 16).resize((256, 256)))
+    first = to_square(compress(photo, 10), 64)
+    last = compress(to_square(photo, 64), 10)
+    plain = to_square(photo, 64).astype(float)
+    assert np.abs(first - plain).mean() < np.abs(last - plain).mean() / 2

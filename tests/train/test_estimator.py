@@ -1,0 +1,258 @@
+import doctest
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.sparse import csr_matrix
+from sklearn.base import clone
+from sklearn.decomposition import PCA
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression, RidgeClassifier
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.naive_bayes import GaussianNB
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils import get_tags
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from assay.errors import LabelError, UsageError
+from assay.train.estimator import NoisyLabelClassifier
+from assay.train.heads import MLPHead
+from assay.types import UNKNOWN
+
+LOGISTIC = LogisticRegression(max_iter=1000)
+
+ONLY_WITH_TRUSTED = ("calibration_", "fixed_", "noise_")
+
+CHECKED = [
+    NoisyLabelClassifier(LogisticRegression()),
+    NoisyLabelClassifier(RandomForestClassifier(5)),
+    NoisyLabelClassifier(KNeighborsClassifier()),
+    NoisyLabelClassifier(make_pipeline(SimpleImputer(), LogisticRegression())),
+]
+
+
+# Their checks put numbers of any type into parameters, as users do.
+@pytest.mark.usefixtures("without_shape_checks")
+@parametrize_with_checks(CHECKED)
+def test_it_keeps_scikit_learns_contract(estimator, check):
+    """Each of scikit-learn's own checks of an estimator passes, around every kind of classifier."""
+    check(estimator)
+
+
+@pytest.mark.train
+@pytest.mark.usefixtures("without_shape_checks")
+@parametrize_with_checks([NoisyLabelClassifier(MLPHead(hidden=64, min_steps=200))])
+def test_it_keeps_scikit_learns_contract_around_the_default_head(estimator, check):
+    """So do they around a smaller head of the default kind."""
+    check(estimator)
+
+
+@pytest.fixture(scope="module")
+def fitted(digits):
+    """Fitted to digits with logistic regression; a whole fit takes half a second."""
+    return NoisyLabelClassifier(LOGISTIC).fit(digits.X, digits.noisy, trusted=digits.trusted)
+
+
+@pytest.mark.parametrize(
+    ("estimator", "margin"),
+    [
+        (LOGISTIC, 0.0),
+        (RandomForestClassifier(50), 0.02),
+        (KNeighborsClassifier(10), 0.02),
+        (make_pipeline(PCA(30), KNeighborsClassifier(10)), 0.02),
+    ],
+    ids=["logistic", "forest", "neighbours", "pipeline"],
+)
+def test_it_beats_both_kinds_of_label_alone(digits, estimator, margin):
+    """With both kinds of label it is better than with the noisy ones, and than with the trusted ones."""
+    X_new, truth_new, known = digits.X_new, digits.truth_new, ~digits.trusted.mask
+    both = NoisyLabelClassifier(estimator).fit(digits.X, digits.noisy, trusted=digits.trusted)
+    noisy = NoisyLabelClassifier(estimator).fit(digits.X, digits.noisy)
+    trusted = NoisyLabelClassifier(estimator).fit(digits.X[known], digits.truth[known])
+    assert both.score(X_new, truth_new) > noisy.score(X_new, truth_new) + 0.1
+    assert both.score(X_new, truth_new) > trusted.score(X_new, truth_new) + margin
+    assert np.mean(both.labels_ == digits.truth) > 0.92
+
+
+@pytest.mark.train
+@pytest.mark.slow
+def test_the_default_head_fixes_labels(digits):
+    """Out of the box, most labels come out right and the head beats one that believes the noisy labels."""
+    both = NoisyLabelClassifier(folds=2).fit(digits.X, digits.noisy, trusted=digits.trusted)
+    noisy = NoisyLabelClassifier().fit(digits.X, digits.noisy)
+    assert isinstance(both.estimator_, MLPHead)
+    assert both.predict_proba(digits.X_new).dtype == np.float32
+    assert np.mean(both.labels_ == digits.truth) > 0.9
+    assert both.score(digits.X_new, digits.truth_new) > noisy.score(digits.X_new, digits.truth_new) + 0.05
+
+
+def test_what_was_found_is_kept(digits, fitted):
+    """Noise, calibration and fixed labels of each row, with the trusted ones among them."""
+    known = ~digits.trusted.mask
+    assert fitted.noise_.rate.low < 0.6 < fitted.noise_.rate.high
+    assert fitted.noise_.n_pairs == known.sum()
+    fixed = fitted.fixed_
+    assert fixed.given.tolist() == digits.noisy.tolist()
+    assert fixed.trusted.tolist() == digits.trusted.filled(UNKNOWN).tolist()
+    assert fitted.labels_[known].tolist() == digits.truth[known].tolist()
+    assert fixed.counts["trusted"] == known.sum()
+    assert fitted.posterior_.tolist() == fixed.posterior.tolist()
+    assert fitted.transition_.tolist() == fitted.noise_.transition.tolist()
+    assert np.mean(fitted.posterior_[~known].argmax(axis=1) == digits.truth[~known]) > 0.9
+    wrong = digits.noisy != digits.truth
+    assert wrong[fixed.suspects[:400]].mean() > 0.97
+
+
+def test_probabilities_are_honest(digits, fitted):
+    """On new rows the mean confidence is the share that is right."""
+    probs = fitted.predict_proba(digits.X_new)
+    right = fitted.predict(digits.X_new) == digits.truth_new
+    assert probs.max(axis=1).mean() == pytest.approx(right.mean(), abs=0.03)
+    np.testing.assert_allclose(probs.sum(axis=1), 1)
+
+
+def test_the_same_seed_gives_the_same_result(digits):
+    """Twice the same; the seed reaches the classifier, and steps of a pipeline too."""
+    inside = make_pipeline(StandardScaler(), RandomForestClassifier(5))
+    one, two, other = (
+        NoisyLabelClassifier(inside, random_state=seed)
+        .fit(digits.X[:300], digits.noisy[:300], trusted=digits.trusted[:300])
+        .predict_proba(digits.X_new)
+        for seed in (0, 0, 1)
+    )
+    assert one.tobytes() == two.tobytes() != other.tobytes()
+
+
+def test_without_trusted_labels_the_labels_are_taken_as_they_are(digits, fitted):
+    """The estimator alone is fitted, to y, and what only trusted labels could tell is None."""
+    plain = clone(LOGISTIC).fit(digits.X, digits.noisy)
+    again = clone(fitted).fit(digits.X, digits.noisy)
+    np.testing.assert_allclose(again.predict_proba(digits.X_new), plain.predict_proba(digits.X_new))
+    assert again.labels_.tolist() == digits.noisy.tolist()
+    assert again.transition_.tolist() == np.eye(10).tolist()
+    assert again.posterior_.argmax(axis=1).tolist() == digits.noisy.tolist()
+    assert all(getattr(again, name) is None for name in ONLY_WITH_TRUSTED)
+
+
+def test_a_second_fit_forgets_the_first(digits):
+    """Fitting without trusted labels leaves nothing of a fit with them."""
+    model = NoisyLabelClassifier(LOGISTIC)
+    model.fit(digits.X[:300], digits.noisy[:300], trusted=digits.trusted[:300])
+    model.fit(digits.X[:300], digits.noisy[:300])
+    assert all(getattr(model, name) is None for name in ONLY_WITH_TRUSTED)
+
+
+def test_trusted_labels_for_all_rows_make_the_noisy_ones_idle(digits):
+    """Then other noisy labels give the same classifier, and every label is the trusted one."""
+    X, truth, noisy = digits.X[:300], digits.truth[:300], digits.noisy[:300]
+    one = NoisyLabelClassifier(LOGISTIC).fit(X, noisy, trusted=truth)
+    other = NoisyLabelClassifier(LOGISTIC).fit(X, noisy[::-1], trusted=truth)
+    assert one.estimator_.coef_.tolist() == other.estimator_.coef_.tolist()
+    assert one.labels_.tolist() == truth.tolist()
+    assert set(one.fixed_.actions) == {"trusted"}
+
+
+@pytest.mark.parametrize("name", ["{}", "digit {}"])
+def test_labels_may_be_words(digits, fitted, name):
+    """Words give what numbers give, in words."""
+    words = np.array([name.format(i) for i in range(10)])
+    trusted = np.where(digits.trusted.mask, "", words[digits.truth])
+    model = NoisyLabelClassifier(LOGISTIC).fit(digits.X, words[digits.noisy], trusted=trusted)
+    assert model.classes_.tolist() == words.tolist()
+    assert model.labels_.tolist() == words[fitted.labels_].tolist()
+    assert model.predict(digits.X_new).tolist() == words[fitted.predict(digits.X_new)].tolist()
+    assert model.noise_.classes == tuple(words)
+
+
+def test_tables_keep_their_names(digits):
+    """A pandas table gives feature_names_in_, and one with other columns is refused."""
+    frame = pd.DataFrame(digits.X, columns=[f"pixel {i}" for i in range(64)])
+    trusted = pd.Series(digits.trusted.filled(0)).where(~digits.trusted.mask)
+    model = NoisyLabelClassifier(LOGISTIC).fit(frame, pd.Series(digits.noisy), trusted=trusted)
+    assert model.feature_names_in_.tolist() == list(frame.columns)
+    with pytest.raises(ValueError, match="feature names should match"):
+        model.predict(frame.rename(columns={"pixel 0": "other"}))
+
+
+def test_missing_values_pass_if_the_estimator_takes_them(digits):
+    """NaN in a table is for the estimator to judge."""
+    X = np.where(np.random.default_rng(0).random(digits.X.shape) < 0.05, np.nan, digits.X)
+    tolerant = NoisyLabelClassifier(HistGradientBoostingClassifier(max_iter=5), folds=2)
+    tolerant.fit(X, digits.noisy, trusted=digits.trusted)
+    assert np.mean(tolerant.labels_ == digits.truth) > 0.7
+    assert get_tags(tolerant).input_tags.allow_nan
+    assert not get_tags(NoisyLabelClassifier(LOGISTIC)).input_tags.allow_nan
+    with pytest.raises(ValueError, match="Input X contains NaN"):
+        NoisyLabelClassifier(LOGISTIC).fit(X, digits.noisy, trusted=digits.trusted)
+
+
+def test_it_ends_a_pipeline(digits):
+    """Trusted labels reach it by the usual double underscore."""
+    pipeline = make_pipeline(PCA(20), NoisyLabelClassifier(LOGISTIC))
+    pipeline.fit(digits.X, digits.noisy, noisylabelclassifier__trusted=digits.trusted)
+    assert pipeline.score(digits.X_new, digits.truth_new) > 0.85
+
+
+def test_it_can_be_searched_over(digits):
+    """A grid search splits the trusted labels as it splits the rows."""
+    X, noisy, trusted = digits.X[:600], digits.noisy[:600], digits.trusted[:600]
+    grid = {"rounds": [0, 1], "estimator__C": [0.1, 1.0]}
+    search = GridSearchCV(NoisyLabelClassifier(LOGISTIC, folds=3), grid, cv=2).fit(X, noisy, trusted=trusted)
+    assert search.best_estimator_.fixed_ is not None
+    scores = cross_val_score(search.best_estimator_, X, noisy, params={"trusted": trusted}, cv=2)
+    assert scores.shape == (2,)
+
+
+def test_a_seeded_estimator_is_not_changed(digits):
+    """The estimator that was given stays as it was, unfitted."""
+    mine = LogisticRegression(random_state=7)
+    NoisyLabelClassifier(mine).fit(digits.X[:200], digits.noisy[:200])
+    assert mine.random_state == 7
+    assert not hasattr(mine, "coef_")
+
+
+def test_an_estimator_without_probabilities_is_refused(digits):
+    """The error says what is missing and what gives it."""
+    message = (
+        "estimator: expected a classifier with predict_proba, got RidgeClassifier; "
+        "CalibratedClassifierCV gives it one"
+    )
+    with pytest.raises(UsageError, match=message):
+        NoisyLabelClassifier(RidgeClassifier()).fit(digits.X, digits.noisy)
+
+
+def test_trusted_labels_that_cannot_be_are_refused(digits):
+    """A label that no row has, labels of one class, and no label at all."""
+    X, noisy = digits.X, digits.noisy
+    with pytest.raises(LabelError, match="trusted: row 0 is 10, which no row has as its noisy label; they "):
+        NoisyLabelClassifier(LOGISTIC).fit(X, noisy, trusted=np.full(1200, 10))
+    with pytest.raises(LabelError, match="expected trusted labels of two classes or more in each part"):
+        NoisyLabelClassifier(LOGISTIC).fit(X, noisy, trusted=np.where(digits.truth == 3, 3.0, np.nan))
+    with pytest.raises(LabelError, match="expected at least one known label, got none"):
+        NoisyLabelClassifier(LOGISTIC).fit(X, noisy, trusted=np.full(1200, -1))
+    with pytest.raises(LabelError, match="expected at least 2 classes, got 1"):
+        NoisyLabelClassifier(LOGISTIC).fit(X, np.zeros(1200), trusted=np.zeros(1200))
+
+
+def test_impossible_folds_are_refused(digits):
+    """Cross-fitting needs two parts, and a row in each."""
+    few = digits.X[:20], digits.truth[:20]
+    for folds in (1, 21):
+        with pytest.raises(UsageError, match=f"expected from 2 to 20 folds, .* got {folds}"):
+            NoisyLabelClassifier(LOGISTIC, folds=folds).fit(*few, trusted=few[1])
+
+
+def test_sparse_features_are_refused(digits):
+    """The error says how to make them dense."""
+    with pytest.raises(TypeError, match="toarray"):
+        NoisyLabelClassifier(GaussianNB()).fit(csr_matrix(digits.X), digits.noisy)
+
+
+def test_the_example_is_true():
+    """What the docstring shows is what comes out."""
+    found = doctest.testmod(sys.modules[NoisyLabelClassifier.__module__])
+    assert (found.failed, found.attempted > 5) == (0, True)

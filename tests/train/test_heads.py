@@ -1,0 +1,261 @@
+import sys
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from assay.correct.crossfit import CrossFit, Evidence, cross_fit
+from assay.data.simulate import symmetric
+from assay.data.split import folds
+from assay.errors import MissingExtraError
+from assay.train import train_head
+from assay.train.heads import MLPHead
+from assay.types import UNKNOWN
+
+pytestmark = pytest.mark.train
+
+FAST = MLPHead(hidden=32, min_steps=200)
+
+
+def expected_failures(estimator):
+    """Weights change how batches are drawn, so weighted and repeated rows give near, not equal, networks."""
+    return {"check_sample_weight_equivalence_on_dense_data": expected_failures.__doc__}
+
+
+# Their checks put numbers of any type into parameters, as users do.
+@pytest.mark.usefixtures("without_shape_checks")
+@parametrize_with_checks([FAST], expected_failed_checks=expected_failures)
+def test_it_keeps_scikit_learns_contract(estimator, check):
+    """Each of scikit-learn's own checks of an estimator passes."""
+    check(estimator)
+
+
+@pytest.fixture(scope="module")
+def clouds():
+    """(X, labels): 300 rows of four features in three classes."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(3, size=300)
+    return (rng.normal(size=(300, 4)) + 2 * np.eye(3, 4)[labels]).astype(np.float32), labels
+
+
+def bytes_of(head):
+    return [part.tobytes() for part in head.layers_.tensors().values()]
+
+
+def test_certain_targets_are_labels(clouds):
+    """One-hot targets give the very bytes that labels give."""
+    X, labels = clouds
+    assert bytes_of(clone(FAST).fit_soft(X, np.eye(3)[labels])) == bytes_of(clone(FAST).fit(X, labels))
+
+
+def test_soft_targets_come_back(clouds):
+    """A head that learned probabilities which do not depend on X gives them back."""
+    X, _ = clouds
+    shares = np.tile([0.5, 0.3, 0.2, 0.0], (300, 1))
+    head = MLPHead(hidden=0, min_steps=500, learning_rate=5e-2).fit_soft(X, shares)
+    np.testing.assert_allclose(head.predict_proba(X), shares, atol=0.1)
+    np.testing.assert_allclose(head.predict_proba(X).mean(axis=0), shares[0], atol=0.02)
+    assert head.classes_.tolist() == [0, 1, 2, 3]
+
+
+def test_the_same_seed_gives_the_same_bytes(clouds):
+    """Twice the same; another seed, another head."""
+    one, two, other = (clone(FAST).set_params(random_state=seed).fit(*clouds) for seed in (1, 1, 2))
+    assert bytes_of(one) == bytes_of(two) != bytes_of(other)
+
+
+def test_heads_fitted_at_the_same_time_are_the_same(clouds):
+    """In three threads each head comes out byte for byte as in one."""
+    X, labels = clouds
+    evidence = Evidence((X,), labels, np.where(np.arange(300) % 3, UNKNOWN, labels), symmetric(3, 0.2))
+    one, other = (
+        cross_fit(evidence, folds(300, 2, 0), lambda _: clone(FAST), CrossFit(workers=workers))
+        for workers in (1, 3)
+    )
+    assert one.belief.tobytes() == other.belief.tobytes()
+    assert bytes_of(one.classifier) == bytes_of(other.classifier)
+
+
+def test_random_states_are_advanced(clouds):
+    """A generator gives another seed at each fit, as in scikit-learn."""
+    head = clone(FAST).set_params(random_state=np.random.RandomState(0))
+    assert bytes_of(head.fit(*clouds)) != bytes_of(head.fit(*clouds))
+
+
+def test_global_state_is_left_alone(clouds):
+    """Neither torch's nor NumPy's global generator is used, nor torch's default type."""
+    import torch
+
+    before = torch.get_rng_state().tolist(), np.random.get_state()[1].tolist()  # noqa: NPY002  # to compare
+    expected = bytes_of(clone(FAST).fit(*clouds))
+    after = torch.get_rng_state().tolist(), np.random.get_state()[1].tolist()  # noqa: NPY002  # to compare
+    assert before == after
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert bytes_of(clone(FAST).fit(*clouds)) == expected
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def test_a_memory_map_of_halves_is_taken_as_it_is(clouds, tmp_path):
+    """float16 on disk gives what the same numbers give in memory, and is not written to."""
+    X, labels = clouds
+    mapped = np.memmap(tmp_path / "X", dtype=np.float16, mode="w+", shape=X.shape)
+    mapped[:] = X
+    mapped.flush()
+    mapped = np.memmap(tmp_path / "X", dtype=np.float16, mode="r", shape=X.shape)
+    same = mapped.astype(np.float32)
+    one, other = clone(FAST).fit(mapped, labels), clone(FAST).fit(same, labels)
+    assert bytes_of(one) == bytes_of(other)
+    assert one.predict_proba(mapped).tobytes() == other.predict_proba(same).tobytes()
+
+
+def test_a_row_of_weight_zero_is_not_there(clouds):
+    """However far away, it changes no byte."""
+    X, labels = clouds
+    far = np.concatenate([X, np.full((5, 4), 1e6, np.float32)])
+    weight = np.repeat([1.0, 0.0], [300, 5])
+    with_far = clone(FAST).fit(far, np.append(labels, [0, 1, 2, 0, 1]), sample_weight=weight)
+    assert bytes_of(with_far) == bytes_of(clone(FAST).fit(X, labels))
+
+
+@pytest.mark.parametrize("factor", [1e-9, 1e9])
+def test_weights_are_relative(clouds, factor):
+    """However small or large all of them are."""
+    X, labels = clouds
+    weight = np.where(labels == 2, 2.0, 1.0)
+    one = clone(FAST).fit(X, labels, sample_weight=weight)
+    other = clone(FAST).fit(X, labels, sample_weight=factor * weight)
+    np.testing.assert_allclose(one.predict_proba(X), other.predict_proba(X), atol=1e-3)
+
+
+def test_a_weight_is_heeded(clouds):
+    """A class whose rows weigh more is predicted more."""
+    X, labels = clouds
+    weight = np.where(labels == 2, 20.0, 1.0)
+    plain, weighted = clone(FAST).fit(X, labels), clone(FAST).fit(X, labels, sample_weight=weight)
+    assert np.mean(weighted.predict(X) == 2) > np.mean(plain.predict(X) == 2) + 0.02
+
+
+def test_units_do_not_matter(clouds):
+    """Features in other units, however small, give the same probabilities."""
+    X, labels = clouds
+    scaled = X * np.float32(2**-40)
+    one, other = clone(FAST).fit(X, labels), clone(FAST).fit(scaled, labels)
+    np.testing.assert_allclose(one.predict_proba(X), other.predict_proba(scaled), atol=1e-5)
+
+
+def test_it_says_what_torch_would_say(clouds):
+    """The arrays, applied by NumPy, give the numbers that torch's own layers give."""
+    import torch
+
+    X, labels = clouds
+    head = clone(FAST).fit(X, labels)
+    mean, scale, *rest = map(torch.from_numpy, head.layers_.tensors().values())
+    weight, bias, second, last = rest
+    hidden = torch.nn.functional.gelu((torch.from_numpy(X) - mean) / scale @ weight + bias)
+    expected = (hidden @ second + last).numpy()
+    np.testing.assert_allclose(head.decision_scores(X), expected, atol=1e-4)
+    np.testing.assert_allclose(np.exp(head.predict_log_proba(X)), head.predict_proba(X), atol=1e-6)
+    assert head.predict(X).tolist() == expected.argmax(axis=1).tolist()
+
+
+def test_a_linear_head_is_nearly_logistic_regression(clouds):
+    """Without hidden units and dropout it comes close to the optimum."""
+    X, labels = clouds
+    head = MLPHead(hidden=0, min_steps=1500, learning_rate=1e-2, weight_decay=0.0).fit(X, labels)
+    theirs = LogisticRegression(C=1e6).fit(X, labels)
+    assert np.abs(head.predict_proba(X) - theirs.predict_proba(X)).mean() < 0.02
+
+
+def test_it_learns_digits(digits):
+    """On right labels of pixels it is right more than nine times in ten."""
+    head = MLPHead(hidden=128, min_steps=300).fit(digits.X, digits.truth)
+    assert head.score(digits.X_new, digits.truth_new) > 0.93
+
+
+@pytest.mark.parametrize("n", [2, 5, 6, 20, 25, 41])
+def test_the_shortest_training_works(clouds, n):
+    """One pass over a handful of rows, whatever their number of batches."""
+    X, labels = clouds[0][:n], np.arange(n) % 2
+    assert MLPHead(hidden=4, epochs=1, min_steps=0, batch_size=5).fit(X, labels).predict(X).shape == (n,)
+
+
+def test_labels_may_be_words(clouds):
+    """Classes come sorted, and predictions in the words of y."""
+    X, labels = clouds
+    words = np.array(["eel", "cat", "dog"])[labels]
+    head = clone(FAST).fit(X, words)
+    assert head.classes_.tolist() == ["cat", "dog", "eel"]
+    assert head.score(X, words) > 0.8
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("hidden", -1, "hidden: expected 0 or more, got -1"),
+        ("dropout", 1.0, r"dropout: expected a share in \[0, 1\), got 1\.0"),
+        ("input_dropout", -0.1, r"input_dropout: expected a share in \[0, 1\), got -0\.1"),
+        ("epochs", 0, "epochs: expected 1 or more, got 0"),
+        ("batch_size", 0, "batch_size: expected 1 or more, got 0"),
+        ("min_steps", -1, "min_steps: expected 0 or more, got -1"),
+        ("learning_rate", float("nan"), "learning_rate: expected 0 or more, got nan"),
+        ("weight_decay", -1e-3, r"weight_decay: expected 0 or more, got -0\.001"),
+    ],
+)
+def test_a_parameter_that_cannot_be_is_named(clouds, name, value, message):
+    """The error comes at fit, as scikit-learn wants it, and says what was expected."""
+    with pytest.raises(ValueError, match=message):
+        MLPHead(**{name: value}).fit(*clouds)
+
+
+@pytest.mark.parametrize(
+    ("targets", "message"),
+    [
+        (np.ones((299, 3)) / 3, r"targets: expected shape \(300, K\), got \(299, 3\)"),
+        (np.ones(300), r"targets: expected shape \(300, K\), got \(300,\)"),
+        (np.ones((300, 3)), "targets: expected probabilities in rows that sum to 1, got others"),
+        (np.tile([1.5, -0.5], (300, 1)), "targets: expected probabilities in rows that sum to 1, got others"),
+        (np.full((300, 2), np.nan), "targets: expected probabilities in rows that sum to 1, got others"),
+    ],
+)
+def test_targets_that_are_no_probabilities_are_refused(clouds, targets, message):
+    """Each row of targets is a distribution over the classes."""
+    with pytest.raises(ValueError, match=message):
+        clone(FAST).fit_soft(clouds[0], targets)
+
+
+@pytest.mark.parametrize(
+    ("weight", "message"),
+    [(0.0, "expected a weight above zero|at least one non-zero number"), (-1.0, "Negative values")],
+)
+def test_weights_that_leave_nothing_are_refused(clouds, weight, message):
+    """Some row must count, and none may count against."""
+    with pytest.raises(ValueError, match=message):
+        clone(FAST).fit(*clouds, sample_weight=np.full(300, weight))
+
+
+def test_without_torch_the_install_line_is_told(clouds, monkeypatch):
+    """Who lacks the extra learns its name."""
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.delitem(sys.modules, "assay.train.train_head", raising=False)
+    with pytest.raises(MissingExtraError, match=r"this needs torch, .* pip install '\.\[train\]'"):
+        clone(FAST).fit(*clouds)
+
+
+def test_it_learns_in_one_thread(clouds, monkeypatch):
+    """Whoever calls it: threads that wait for each other burn a processor; afterwards there are as many."""
+    seen, before = [], torch.get_num_threads()
+    plain = train_head.train_head
+    monkeypatch.setattr(
+        train_head, "train_head", lambda *given: seen.append(torch.get_num_threads()) or plain(*given)
+    )
+    torch.set_num_threads(2)
+    try:
+        MLPHead(hidden=8, epochs=1).fit(*clouds[:2])
+        assert (seen, torch.get_num_threads()) == ([1], 2)
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,35 @@
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from assay.errors import LabelError
+from assay.train.linear import fit_logistic
+
+
+@pytest.mark.parametrize("present", [range(10), (0, 1, 2), (3, 8), (1, 9), (0, 5, 9)])
+def test_it_is_scikit_learns_logistic_regression(present):
+    """Two classes, many, or some of ten: the same probabilities, and nothing for absent classes."""
+    X, labels = load_digits(return_X_y=True)
+    rows = np.isin(labels, list(present))
+    X, labels = X[rows][:400], labels[rows][:400].astype(np.int64)
+    theirs = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000)).fit(X, labels)
+    found = fit_logistic(X, labels, 10).probabilities(X)
+    np.testing.assert_allclose(found[:, list(present)], theirs.predict_proba(X), atol=1e-3)
+    assert found.argmax(axis=1).tolist() == theirs.predict(X).tolist()
+    absent = np.setdiff1d(np.arange(10), list(present))
+    assert found[:, absent].max(initial=0) < 1e-9
+
+
+def test_one_class_is_always_predicted():
+    """Labels that are all alike, as those of one search on the web."""
+    found = fit_logistic(np.random.default_rng(0).random((5, 2)), np.ones(5, int), 3)
+    assert (found.probabilities(np.zeros((4, 2))).argmax(axis=1) == 1).all()
+
+
+def test_no_label_is_refused():
+    """There is nothing to learn from."""
+    with pytest.raises(LabelError, match=r"^expected labels to learn from, got none$"):
+        fit_logistic(np.zeros((0, 2)), np.zeros(0, int), 3)

@@ -1,0 +1,242 @@
+"""Networks of listed layers, trained as Keras trains them."""
+
+import sys
+
+import numpy as np
+import pytest
+from scipy.special import softmax
+from sklearn.base import BaseEstimator, clone
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from assay.errors import MissingExtraError, UsageError
+from assay.notebook.sequential import Epoch, SequentialClassifier
+from assay.types import UNKNOWN
+
+pytestmark = pytest.mark.train
+
+
+class Small(BaseEstimator):
+    """A hidden layer, and whatever layers come before it."""
+
+    def __init__(self, hidden=16, dropout=0.0, norm=False):
+        self.hidden = hidden
+        self.dropout = dropout
+        self.norm = norm
+
+    def __call__(self, n_features, n_classes):
+        from torch import nn
+
+        return nn.Sequential(
+            *([nn.BatchNorm1d(n_features)] if self.norm else []),
+            nn.Linear(n_features, self.hidden),
+            nn.ReLU(),
+            nn.Dropout(self.dropout),
+            nn.Linear(self.hidden, n_classes),
+        )
+
+
+FAST = SequentialClassifier(Small(), epochs=20, learning_rate=0.01, standardise=True)
+
+
+@pytest.mark.usefixtures("without_shape_checks")
+@parametrize_with_checks([FAST])
+def test_it_keeps_scikit_learns_contract(estimator, check):
+    """Each of scikit-learn's own checks of an estimator passes."""
+    check(estimator)
+
+
+@pytest.fixture(scope="module")
+def clouds():
+    """(X, labels): 300 rows of four features in three classes."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(3, size=300)
+    return (rng.normal(size=(300, 4)) + 2 * np.eye(3, 4)[labels]).astype(np.float32), labels
+
+
+def bytes_of(classifier):
+    return [part.numpy().tobytes() for part in classifier.network_.state_dict().values()]
+
+
+def test_the_same_seed_gives_the_same_bytes(clouds):
+    """Weights, batches and dropout come from random_state alone, and the global generator is left alone."""
+    import torch
+
+    before = torch.get_rng_state()
+    network = clone(FAST).set_params(build__dropout=0.3, epochs=2)
+    first = clone(network).fit(*clouds)
+    torch.manual_seed(5)
+    moved = torch.get_rng_state()
+    second = clone(network).fit(*clouds)
+    assert bytes_of(first) == bytes_of(second)
+    assert torch.equal(torch.get_rng_state(), moved)
+    torch.set_rng_state(before)
+    assert bytes_of(network.set_params(random_state=1).fit(*clouds)) != bytes_of(first)
+
+
+def test_weights_start_as_keras_starts_them():
+    """Glorot-uniform: within ±√(6 / (inputs + outputs)), counted over a convolution's places; biases 0."""
+    import torch
+    from torch import nn
+
+    from assay.notebook.train_sequential import build_network
+
+    def build(n_features, n_classes):
+        return nn.Sequential(
+            nn.Conv2d(3, 32, 3), nn.BatchNorm2d(32), nn.Flatten(), nn.Linear(n_features, n_classes)
+        )
+
+    convolution, norm, _, dense = build_network(build, 500, 10, seed=0)
+    for layer, limit in ((convolution, (6 / (35 * 9)) ** 0.5), (dense, (6 / 510) ** 0.5)):
+        weight = layer.weight.detach()
+        assert 0.95 * limit < weight.abs().max() <= limit
+        assert weight.std() == pytest.approx(limit / 3**0.5, rel=0.1)
+        assert not layer.bias.any()
+    assert torch.equal(norm.weight, torch.ones(32))
+    assert torch.equal(norm.running_var, torch.ones(32))
+
+
+def test_one_step_is_adams(clouds):
+    """A single batch moves each weight by the learning rate, against the sign of its gradient."""
+    import torch
+    from torch.nn import functional
+
+    from assay.notebook.train_sequential import build_network
+
+    X, labels = clouds
+    network = SequentialClassifier(Small(), epochs=1, batch_size=300, learning_rate=0.01)
+    fitted = network.fit(X, labels)
+    seed = np.random.RandomState(0).randint(2**31 - 1)
+    start = build_network(Small(), 4, 3, seed)
+    loss = functional.cross_entropy(start(torch.from_numpy(X)), torch.from_numpy(labels))
+    gradient = torch.autograd.grad(loss, start[0].weight)[0]
+    moved = fitted.network_[0].weight.detach() - start[0].weight.detach()
+    clear = gradient.abs() > 1e-4
+    assert moved[clear].numpy() == pytest.approx((-0.01 * gradient.sign())[clear].numpy(), abs=1e-4)
+    assert fitted.history_[0].loss == pytest.approx(loss.item(), rel=1e-5)
+
+
+def test_the_history_is_what_was_seen(clouds):
+    """One entry an epoch, numbered from 1; the loss falls, and the accuracy is a share of the rows."""
+    history = clone(FAST).fit(*clouds).history_
+    assert [epoch.epoch for epoch in history] == list(range(1, 21))
+    assert history[-1].loss < history[0].loss
+    assert 0 < history[0].accuracy < history[-1].accuracy <= 1
+    assert (history[-1].accuracy * 300) == pytest.approx(round(history[-1].accuracy * 300))
+    assert all(isinstance(epoch, Epoch) and epoch.stage == "train" for epoch in history)
+    assert all(epoch.seconds > 0 for epoch in history)
+
+
+def test_only_the_rows_named_are_learned_from(clouds):
+    """Other rows and their labels change nothing; they need not have a label."""
+    X, labels = clouds
+    rows = np.arange(0, 300, 2)
+    alone = clone(FAST).fit(X[rows], labels[rows])
+    others = np.where(np.arange(300) % 2, UNKNOWN, labels)
+    noise = X + 100 * (np.arange(300) % 2)[:, None].astype(np.float32)
+    named = clone(FAST).fit(noise, others, rows)
+    assert bytes_of(alone) == bytes_of(named)
+    assert named.classes_.tolist() == [0, 1, 2]
+    assert (named.mean_ == alone.mean_).all()
+
+
+def test_half_precision_rows_are_read_a_batch_at_a_time(clouds, tmp_path):
+    """A memory map of float16 gives what the same numbers give as float32."""
+    X, labels = clouds
+    half = X.astype(np.float16)
+    half.tofile(tmp_path / "rows")
+    mapped = np.memmap(tmp_path / "rows", np.float16, "r", shape=half.shape)
+    network = SequentialClassifier(Small(), epochs=2)
+    assert bytes_of(clone(network).fit(mapped, labels)) == bytes_of(
+        clone(network).fit(half.astype(np.float32), labels)
+    )
+
+
+def test_classes_without_a_row_have_a_place(clouds):
+    """With ``classes`` the outputs are those of all classes, and a class never met is not predicted."""
+    X, labels = clouds
+    fitted = clone(FAST).fit(X, labels, classes=np.arange(5))
+    assert fitted.predict_proba(X).shape == (300, 5)
+    assert set(fitted.predict(X)) <= {0, 1, 2}
+    with pytest.raises(ValueError, match=r"y: expected labels among \[0, 1\], got others too"):
+        clone(FAST).fit(X, labels, classes=[0, 1])
+
+
+def test_probabilities_are_the_softmax_of_the_scores(clouds):
+    """Rows sum to 1, and the best class is the one predicted."""
+    fitted = clone(FAST).fit(*clouds)
+    scores = fitted.decision_scores(clouds[0])
+    assert fitted.predict_proba(clouds[0]) == pytest.approx(softmax(scores, axis=1))
+    assert (fitted.predict(clouds[0]) == scores.argmax(axis=1)).all()
+    assert fitted.score(*clouds) > 0.8
+
+
+def test_dropout_is_at_work_while_learning_only(clouds):
+    """Two predictions agree, and dropout changed what was learned."""
+    dropped = clone(FAST).set_params(build__dropout=0.5).fit(*clouds)
+    assert (dropped.decision_scores(clouds[0]) == dropped.decision_scores(clouds[0])).all()
+    assert bytes_of(dropped) != bytes_of(clone(FAST).fit(*clouds))
+    assert dropped.score(*clouds) > 0.8
+
+
+def test_bfloat16_learns_as_well(clouds):
+    """Products in bfloat16 change digits, not the result; the weights stay float32."""
+    fitted = clone(FAST).set_params(dtype="bfloat16").fit(*clouds)
+    assert abs(fitted.score(*clouds) - clone(FAST).fit(*clouds).score(*clouds)) < 0.03
+    assert {str(part.dtype) for part in fitted.network_.parameters()} == {"torch.float32"}
+    assert clone(FAST).set_params(dtype="auto").fit(*clouds).score(*clouds) > 0.8
+
+
+def test_progress_ends_at_the_end(clouds):
+    """The rows of all epochs are counted together."""
+    seen = []
+    clone(FAST).set_params(epochs=2).fit(*clouds, progress=lambda *step: seen.append(step))
+    assert seen[-1] == ("train", 600, 600)
+    assert [done for _, done, _ in seen] == sorted(done for _, done, _ in seen)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error", "message"),
+    [
+        ("epochs", 0, ValueError, "epochs: expected 1 or more, got 0"),
+        ("batch_size", 0, ValueError, "batch_size: expected 1 or more, got 0"),
+        ("learning_rate", -1.0, ValueError, r"learning_rate: expected 0 or more, got -1\.0"),
+        ("dtype", "float8", UsageError, "dtype: expected auto, float32, bfloat16, got 'float8'"),
+    ],
+)
+def test_a_parameter_that_cannot_be_is_named(clouds, name, value, error, message):
+    """The error comes at fit, as scikit-learn wants it, and says what was expected."""
+    with pytest.raises(error, match=message):
+        clone(FAST).set_params(**{name: value}).fit(*clouds)
+
+
+def test_a_layer_that_cannot_be_started_is_named(clouds):
+    """Weights that nothing would fill are refused, not trained from what lay in memory."""
+    from torch import nn
+
+    def build(n_features, n_classes):
+        return nn.Sequential(nn.Linear(n_features, n_classes), nn.LayerNorm(n_classes))
+
+    with pytest.raises(ValueError, match="expected Linear, Conv2d and batch norms, got weights of LayerNorm"):
+        SequentialClassifier(build).fit(*clouds)
+
+
+def test_without_torch_the_install_line_is_told(clouds, monkeypatch):
+    """Who lacks the extra learns its name."""
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.delitem(sys.modules, "assay.notebook.train_sequential", raising=False)
+    with pytest.raises(MissingExtraError, match=r"this needs torch, .* pip install '\.\[train\]'"):
+        clone(FAST).fit(*clouds)
+
+
+def test_a_lone_last_row_joins_a_batch_where_there_is_a_batch_norm(clouds):
+    """Alone it has no statistics; without a batch norm it stays a batch."""
+    import torch
+
+    from assay.notebook.train_sequential import _batches
+
+    X, labels = clouds
+    fitted = clone(FAST).set_params(build=Small(norm=True)).fit(X[:33], labels[:33])
+    assert fitted.score(X, labels) > 0.5
+    generator = torch.Generator()
+    lengths = [[len(rows) for rows in _batches(65, 32, generator, together)] for together in (True, False)]
+    assert lengths == [[32, 33], [32, 32, 1]]
