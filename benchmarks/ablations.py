@@ -36,12 +36,12 @@ from _machine import machine
 
 from assay.correct.calibrate import calibrate
 from assay.correct.crossfit import CrossFit, Evidence, cross_fit
-from assay.correct.result import FixedLabels
+from assay.correct.result import CorrectedLabels
 from assay.data.dataset import ReadOptions
 from assay.data.read import read_dataset
 from assay.data.resize import to_square
 from assay.data.simulate import spoil
-from assay.data.split import seal_holdout
+from assay.data.split import draw_holdout
 from assay.data.squares import Squares
 from assay.embed.backbone import load_backbone
 from assay.embed.images import embed_images
@@ -50,15 +50,15 @@ from assay.evaluate import mcnemar, wilson
 from assay.noise import estimate_noise
 from assay.pipeline.assay import Labelled, Learned, learn
 from assay.pipeline.exact import See
-from assay.pipeline.finetune_split import Aside, set_aside
-from assay.pipeline.holdout import Sealed, close_seal
+from assay.pipeline.finetune_split import FineTuneSplit, split_for_finetuning
+from assay.pipeline.holdout import Sealed, mask_holdout
 from assay.pipeline.options import RunOptions
-from assay.pipeline.presets import EFFORTS, tuning_for
+from assay.pipeline.presets import PRESETS, tuning_for
 from assay.pipeline.refine import TuningPlan, refine
 from assay.pipeline.refine_run import load_networks
-from assay.pipeline.tta import Looks
+from assay.pipeline.tta import FlipTTA
 from assay.train.augment import compress
-from assay.train.finetune import Told, TuningData, fine_tune
+from assay.train.finetune import EpochPredictions, TuningData, fine_tune
 from assay.train.heads import make_head
 from assay.types import UNKNOWN, Batch, Labels, Probs, Rows
 
@@ -79,13 +79,13 @@ class Reduced:
     """Rows of trusted images that were not drawn."""
     truth: Labels
     squares: Batch
-    aside: Aside
+    split: FineTuneSplit
     options: RunOptions
     scratch: Path
 
     @cached_property
     def learned(self) -> Learned:
-        """At effort ``fast``."""
+        """At preset ``fast``."""
         return learn(self.data)
 
     @cached_property
@@ -109,16 +109,16 @@ class Reduced:
 
     def way_c(self) -> Labels:
         """A head on the posterior of all images."""
-        return self._head(self.drawn, self.learned.fixed.posterior[self.drawn])
+        return self._head(self.drawn, self.learned.corrected.posterior[self.drawn])
 
     def way_d(self) -> Labels:
         """Fine-tuned on trusted labels alone."""
-        rows = np.setdiff1d(self.drawn[self.data.trusted[self.drawn] != UNKNOWN], self.aside.watched)
+        rows = np.setdiff1d(self.drawn[self.data.trusted[self.drawn] != UNKNOWN], self.split.validation)
         return self._tuned(rows, self._one_hot(self.data.trusted), self.data.trusted)
 
     def way_e(self) -> Labels:
         """Fine-tuned on the posterior as it is."""
-        return self._tuned(self.aside.learn, self.learned.fixed.posterior, self.data.trusted)
+        return self._tuned(self.split.learn, self.learned.corrected.posterior, self.data.trusted)
 
     def way_f(self) -> Labels:
         """All of it."""
@@ -126,23 +126,25 @@ class Reduced:
 
     def way_g(self) -> Labels:
         """Trusted labels and images without any label."""
-        data = replace(self.data, given=np.full(len(self.data.given), UNKNOWN))
-        evidence = Evidence(data.features.views, data.given, data.trusted, self.learned.noise.transition)
-        raw = cross_fit(evidence, data.fold_of, make_head, CrossFit(seed=data.seed, workers=2)).belief
-        belief = calibrate(raw, data.trusted).apply(raw)
-        fixed = FixedLabels(data.given, data.trusted, belief, belief, data.usable, 1.0, data.threshold)
-        return self._said(self._refined(data, replace(self.learned, fixed=fixed)))
+        data = replace(self.data, noisy=np.full(len(self.data.noisy), UNKNOWN))
+        evidence = Evidence(data.features.views, data.noisy, data.trusted, self.learned.noise.transition)
+        raw = cross_fit(evidence, data.fold_of, make_head, CrossFit(seed=data.seed, workers=2)).pred_probs
+        pred_probs = calibrate(raw, data.trusted).apply(raw)
+        corrected = CorrectedLabels(
+            data.noisy, data.trusted, pred_probs, pred_probs, data.usable, 1.0, data.threshold
+        )
+        return self._said(self._refined(data, replace(self.learned, corrected=corrected)))
 
     def way_h(self) -> Labels:
         """Noisy labels as if they were true."""
-        return self._tuned(self.aside.learn, self._one_hot(self.data.given), self.data.trusted)
+        return self._tuned(self.split.learn, self._one_hot(self.data.noisy), self.data.trusted)
 
     def way_j(self) -> Labels:
         """Nothing but strong JPEGs: no model that must know other images too can bear them better."""
         seen = np.union1d(self.drawn, self.judged)
         squares = np.array(self.squares)
         squares[seen] = np.stack([compress(square, 30) for square in squares[seen]])
-        return self._tuned(self.aside.learn, self.learned.fixed.posterior, self.data.trusted, squares)
+        return self._tuned(self.split.learn, self.learned.corrected.posterior, self.data.trusted, squares)
 
     def way_l(self) -> Labels:
         """A larger network."""
@@ -170,13 +172,13 @@ class Reduced:
 
     def _tuned(self, rows: Labels, targets: Probs, taught: Labels, squares: Batch | None = None) -> Labels:
         squares, known = self.squares if squares is None else squares, taught.copy()
-        known[np.concatenate([self.aside.spies, self.aside.watched])] = UNKNOWN
-        spies = np.intersect1d(self.aside.spies, rows)
-        if len(rows) < len(self.aside.learn):  # trusted labels alone: those of the spies teach too
-            known, spies = taught, spies[:0]
-        tuning_data = TuningData(squares, rows, known, targets, spies, self.aside.watched)
+        known[np.concatenate([self.split.calibration_rows, self.split.validation])] = UNKNOWN
+        calibration_rows = np.intersect1d(self.split.calibration_rows, rows)
+        if len(rows) < len(self.split.learn):  # trusted labels alone: those of the spies teach too
+            known, calibration_rows = taught, calibration_rows[:0]
+        tuning_data = TuningData(squares, rows, known, targets, calibration_rows, self.split.validation)
 
-        def unchanged(told: Told) -> Probs:
+        def unchanged(told: EpochPredictions) -> Probs:
             return targets[told.rows]
 
         plan = self._plan(len(rows))
@@ -191,15 +193,15 @@ class Reduced:
             kept=plan.kept,
             identity=plan.identity,
         )
-        learned_from = np.isin(np.arange(len(self.data.given)), rows)
-        looks = Looks(tuned, squares, seen_in(squares), learned_from, self.data.usable, workers=2)
+        learned_from = np.isin(np.arange(len(self.data.noisy)), rows)
+        looks = FlipTTA(tuned, squares, seen_in(squares), learned_from, self.data.usable, workers=2)
         found: Labels = looks.again(rows=self.judged).argmax(axis=1)
         return found
 
     def _refined(self, data: Labelled, learned: Learned, network: str | None = None) -> Learned:
-        plan = self._plan(len(self.aside.learn), network)
+        plan = self._plan(len(self.split.learn), network)
         see = seen_in(self.squares)
-        return refine(data, learned, self.squares, see, self.aside, plan, say=print).learned
+        return refine(data, learned, self.squares, see, self.split, plan, notify=print).learned
 
     def _said(self, learned: Learned) -> Labels:
         found: Labels = learned.says(self.judged).argmax(axis=1)
@@ -209,7 +211,7 @@ class Reduced:
         (network,) = load_networks(replace(self.options, student=name))
         kept = self.scratch / "state"
         kept.unlink(missing_ok=True)
-        return TuningPlan(EFFORTS[EFFORT].phases_for(n), network.backbones, kept, "ablation", tuning_for(n))
+        return TuningPlan(PRESETS[EFFORT].phases_for(n), network.backbones, kept, "ablation", tuning_for(n))
 
 
 def main() -> None:
@@ -288,7 +290,9 @@ def reduced(asked: argparse.Namespace, cache: Path, scratch: Path, seed: int) ->
     data = replace(only(whole.data, drawn), usable=usable)
     truth = whole.data.trusted[judged]
     with squares_of(asked, scratch) as squares:
-        yield Reduced(data, judged, truth, squares, set_aside(data, whole.copies), options, scratch)
+        yield Reduced(
+            data, judged, truth, squares, split_for_finetuning(data, whole.copies), options, scratch
+        )
 
 
 def redrawn(asked: argparse.Namespace, cache: Path, scratch: Path) -> dict[str, Any]:
@@ -301,16 +305,16 @@ def redrawn(asked: argparse.Namespace, cache: Path, scratch: Path) -> dict[str, 
     judged = np.setdiff1d(judged, np.concatenate([judged[:0], *shown]))
     hidden = np.random.default_rng(1).permutation(learn_rows)[len(learn_rows) // 5 :]
     truth = whole.data.trusted
-    transition = estimate_noise(whole.data.given, truth, len(whole.data.classes)).transition
+    transition = estimate_noise(whole.data.noisy, truth, len(whole.data.classes)).transition
     found: dict[str, Any] = {}
     with squares_of(asked, scratch) as squares:
         for draw in SEEDS:
             trusted = truth.copy()
             trusted[hidden] = UNKNOWN
-            given = spoil(truth, transition, draw)
-            data = only(replace(whole.data, given=given, trusted=trusted), learn_rows)
-            aside = set_aside(data, whole.copies)
-            part = Reduced(data, judged, truth[judged], squares, aside, options, scratch)
+            noisy = spoil(truth, transition, draw)
+            data = only(replace(whole.data, noisy=noisy, trusted=trusted), learn_rows)
+            split = split_for_finetuning(data, whole.copies)
+            part = Reduced(data, judged, truth[judged], squares, split, options, scratch)
             right = int((part.way_f() == part.truth).sum())
             found[str(draw)] = {**wilson(right, len(judged)).to_json(), "n": len(judged)}
             print(f"draw {draw}: {right / len(judged):.4f} of {len(judged):,}", flush=True)
@@ -319,21 +323,21 @@ def redrawn(asked: argparse.Namespace, cache: Path, scratch: Path) -> dict[str, 
 
 def only(data: Labelled, rows: Labels) -> Labelled:
     """The same images, of which only these have labels and a fold."""
-    kept = np.isin(np.arange(len(data.given)), rows)
-    labels = (data.given, data.trusted, data.fold_of)
-    given, trusted, fold_of = (np.where(kept, part, UNKNOWN) for part in labels)
-    return replace(data, given=given, trusted=trusted, fold_of=fold_of)
+    kept = np.isin(np.arange(len(data.noisy)), rows)
+    labels = (data.noisy, data.trusted, data.fold_of)
+    noisy, trusted, fold_of = (np.where(kept, part, UNKNOWN) for part in labels)
+    return replace(data, noisy=noisy, trusted=trusted, fold_of=fold_of)
 
 
 def sealed_course(asked: argparse.Namespace, cache: Path, seed: int) -> tuple[Sealed, RunOptions]:
     """The course data, its holdout sealed, with the features of one view."""
     read = ReadOptions(noisy=asked.data / "noisy_labels.csv", trusted=asked.data / "clean_labels.csv")
-    options = RunOptions(read=read, cache=cache, holdout_split="notebook", effort=EFFORT, seed=seed)
+    options = RunOptions(read=read, cache=cache, holdout_split="notebook", preset=EFFORT, seed=seed)
     dataset = read_dataset(asked.data / "images.zip", read)
     backbone = load_backbone(options.backbone, cache, size=options.size)
     features = embed_images(dataset, backbone, cache, mirrored=False)
-    split = seal_holdout(dataset.trusted, how="notebook", seed=seed)
-    return close_seal(dataset, split, features, options), options
+    split = draw_holdout(dataset.trusted, how="notebook", seed=seed)
+    return mask_holdout(dataset, split, features, options), options
 
 
 def seen_in(squares: Batch) -> See:
@@ -349,7 +353,7 @@ def seen_in(squares: Batch) -> See:
 def squares_of(asked: argparse.Namespace, scratch: Path) -> Iterator[Batch]:
     """All images as they are learned from."""
     dataset = read_dataset(asked.data / "images.zip", ReadOptions())
-    with room_for_squares(dataset, EFFORTS[EFFORT].largest, scratch) as squares:
+    with room_for_squares(dataset, PRESETS[EFFORT].largest, scratch) as squares:
         fill_squares(squares, dataset)
         yield squares
 

@@ -19,8 +19,8 @@ from _process import run_assay
 from PIL import Image, ImageDraw
 
 from assay.correct.close_pairs import close_pairs
-from assay.correct.density import standardise, surround
-from assay.correct.outliers import find_off_topic
+from assay.correct.density import local_density, standardise
+from assay.correct.outliers import find_outliers
 from assay.embed.backbone import load_backbone
 from assay.pipeline.stored import stored_features
 from assay.review.run import read_review_run
@@ -59,7 +59,7 @@ def speed(place: argparse.Namespace) -> dict[str, Any]:
         "peak_memory_gib": took.peak_gib,
         "counts": facts["counts"],
         "redundant": facts["redundant"],
-        "off_topic": facts["off_topic"],
+        "outliers": facts["outliers"],
     }
 
 
@@ -67,7 +67,7 @@ def recall(place: argparse.Namespace) -> dict[str, Any]:
     """Pairs that the bound lets through, against all pairs of a subset compared in full."""
     views, _, _ = _features(place)
     rows = np.sort(np.random.default_rng(0).choice(len(views[0]), SUBSET, replace=False))
-    around = surround(standardise([view[rows] for view in views]))
+    around = local_density(standardise([view[rows] for view in views]))
     limit = (1 - (0.75 * around.spacing) ** 2 / 2).astype(np.float32)
     fast = close_pairs(around.directions, limit)
     cosine = around.directions @ around.directions.T
@@ -92,11 +92,11 @@ def planted(place: argparse.Namespace) -> dict[str, Any]:
     found = {}
     for way, known in (("trusted", is_trusted), ("alone", np.zeros(len(is_trusted), bool))):
         for share in (0.001, 0.01):
-            off_topic = find_off_topic(features, known, share=share)
-            assert off_topic is not None
-            hits = np.bincount((off_topic.rows[off_topic.rows >= n] - n) // PLANTED, minlength=len(kinds))
+            outliers = find_outliers(features, known, share=share)
+            assert outliers is not None
+            hits = np.bincount((outliers.rows[outliers.rows >= n] - n) // PLANTED, minlength=len(kinds))
             found[f"{way} {share}"] = {
-                "false_alarms": float(np.sum(off_topic.rows < n) / np.sum(~known[:n])),
+                "false_alarms": float(np.sum(outliers.rows < n) / np.sum(~known[:n])),
                 "found": dict(zip(kinds, (hits / PLANTED).tolist(), strict=True)),
             }
     return found

@@ -100,22 +100,22 @@ def _run(images: Path, labels: list[str], out: Path, cache: Path, split: str) ->
         "noise_form": found["noise"]["form"],
         "labels": found["labels"],
         "accuracy": {
-            name: report["accuracy"] | {"n": report["n"]} for name, report in found["recipes"].items()
+            name: report["accuracy"] | {"n": report["n"]} for name, report in found["systems"].items()
         },
-        "mcnemar_p": found["recipes"]["assay"]["paired"]["p_value"],
+        "mcnemar_p": found["systems"]["assay"]["paired"]["p_value"],
         "warnings": found["warnings"],
     }
 
 
 def _every_tenth(data: Path, place: Path) -> tuple[Path, list[str]]:
-    given = (data / "noisy_labels.csv").read_text().split()
+    noisy = (data / "noisy_labels.csv").read_text().split()
     trusted = (data / "clean_labels.csv").read_text().split()
     archive = place / "small.zip"
     with zipfile.ZipFile(data / "images.zip") as source, zipfile.ZipFile(archive, "w") as target:
         names = sorted(name for name in source.namelist() if name.endswith(".png"))
         for name in names[::10]:
             target.writestr(name, source.read(name))
-    (place / "small-noisy.csv").write_text("\n".join(given[::10]) + "\n")
+    (place / "small-noisy.csv").write_text("\n".join(noisy[::10]) + "\n")
     (place / "small-trusted.csv").write_text("\n".join(trusted[::10]) + "\n")
     return archive, ["--noisy", str(place / "small-noisy.csv"), "--trusted", str(place / "small-trusted.csv")]
 

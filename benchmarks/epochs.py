@@ -15,7 +15,7 @@ import numpy as np
 from _machine import machine
 
 from assay.embed.backbone import TimmBackbone, load_backbone
-from assay.pipeline.presets import EFFORTS, tuning_for
+from assay.pipeline.presets import PRESETS, tuning_for
 from assay.train.loop import Material, learn_epoch
 from assay.train.pace import blank_learner, measure_pace
 from assay.train.pixels import to_pixels
@@ -37,16 +37,16 @@ def main() -> None:
         cache = asked.cache or Path(scratch)
         found = {
             "machine": machine(),
-            "milliseconds_an_image": {name: paces(name, squares, cache) for name in EFFORTS},
+            "milliseconds_an_image": {name: paces(name, squares, cache) for name in PRESETS},
             "epochs": epochs(squares, cache),
         }
     RESULTS.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
     print(json.dumps(found, indent=1))
 
 
-def paces(effort: str, squares: np.ndarray, cache: Path) -> dict[str, dict[str, float]]:
+def paces(preset: str, squares: np.ndarray, cache: Path) -> dict[str, dict[str, float]]:
     """Of the student of an effort at each size of its schedule."""
-    chosen, found = EFFORTS[effort], {}
+    chosen, found = PRESETS[preset], {}
     for phase in chosen.phases:
         pace = measure_pace(loaded(chosen.student, phase.size, cache), squares, CLASSES, TUNING)
         found[f"{chosen.student}, {phase.size} px"] = {
@@ -57,7 +57,7 @@ def paces(effort: str, squares: np.ndarray, cache: Path) -> dict[str, dict[str, 
 
 def epochs(squares: np.ndarray, cache: Path) -> list[dict[str, float]]:
     """Seconds of one epoch at the first size of ``balanced``, of ever more images."""
-    backbone = loaded(EFFORTS["balanced"].student, EFFORTS["balanced"].phases[0].size, cache)
+    backbone = loaded(PRESETS["balanced"].student, PRESETS["balanced"].phases[0].size, cache)
     targets, found, n = np.full((len(squares), CLASSES), 1 / CLASSES), [], FEWEST
     learn_epoch(
         blank_learner(backbone, CLASSES, TUNING, 1),

@@ -1,6 +1,6 @@
 """What an effort reaches, what it takes, and how its model bears damaged images.
 
-    python benchmarks/finetune.py --data FOLDER [--effort balanced] [--student-size 96] [--seed 0]
+    python benchmarks/finetune.py --data FOLDER [--preset balanced] [--student-size 96] [--seed 0]
         [--cache CACHE] [--keep OUT] [--open-seal]
 
 FOLDER is that of course.py; the holdout is the notebook's. One ``assay run`` as a process of its own, then
@@ -21,10 +21,10 @@ from _process import run_assay
 
 from assay.data.dataset import Dataset, ReadOptions
 from assay.data.read import read_dataset
-from assay.data.split import seal_holdout
+from assay.data.split import draw_holdout
 from assay.embed.backbone import load_backbone
 from assay.pipeline.finished import read_finished_run
-from assay.pipeline.holdout import Sealed, close_seal
+from assay.pipeline.holdout import Sealed, mask_holdout
 from assay.pipeline.mirrors import mirrors_for
 from assay.pipeline.options import RunOptions
 from assay.pipeline.robustness import measure_robustness
@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--cache", type=Path, help="of features; default: a temporary one")
     parser.add_argument("--keep", type=Path, help="folder for the run; default: a temporary one")
-    parser.add_argument("--effort", default="balanced")
+    parser.add_argument("--preset", default="balanced")
     parser.add_argument("--student-size", type=int)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--open-seal", action="store_true", help="damage the sealed images too")
@@ -50,7 +50,7 @@ def main() -> None:
         found = {"machine": machine(), **run(asked, out, cache), "damaged": damaged(asked, out, cache)}
     kept = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
     sized = f" at {asked.student_size} px" if asked.student_size else ""
-    kept[f"{asked.effort}{sized} {asked.seed}"] = found
+    kept[f"{asked.preset}{sized} {asked.seed}"] = found
     RESULTS.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n")
     print(json.dumps(found, indent=1))
 
@@ -65,7 +65,7 @@ def run(asked: argparse.Namespace, out: Path, cache: Path) -> dict[str, Any]:
     """One ``assay run``; a finished one in ``out`` is taken as it is."""
     read = options(asked, cache).read
     words = ["run", asked.data / "images.zip", "--noisy", read.noisy, "--trusted", read.trusted, "-o", out]
-    more = ["--holdout-split", "notebook", "--effort", asked.effort, "--seed", asked.seed, "--json"]
+    more = ["--holdout-split", "notebook", "--preset", asked.preset, "--seed", asked.seed, "--json"]
     if asked.student_size:
         more += ["--student-size", asked.student_size]
     begun = (out / "run.json").is_file()
@@ -79,7 +79,7 @@ def run(asked: argparse.Namespace, out: Path, cache: Path) -> dict[str, Any]:
         "cost": found["cost"],
         "labels": found["labels"],
         "accuracy": {
-            name: report["accuracy"] | {"n": report["n"]} for name, report in found["recipes"].items()
+            name: report["accuracy"] | {"n": report["n"]} for name, report in found["systems"].items()
         },
     }
 
@@ -100,11 +100,11 @@ def reseal(asked: argparse.Namespace, out: Path, cache: Path) -> tuple[Dataset, 
     finished = read_finished_run(out)
     dataset = read_dataset(asked.data / "images.zip", options(asked, cache).read)
     _, features = stored_features(finished, dataset.source, cache)
-    split = seal_holdout(dataset.trusted, how="notebook", seed=asked.seed)
+    split = draw_holdout(dataset.trusted, how="notebook", seed=asked.seed)
     dataset, told = features.seen(dataset), options(asked, cache)
     backbone = load_backbone(told.backbone, cache, size=told.size)
-    mirrors = mirrors_for(dataset, backbone, replace(told, effort=asked.effort))
-    return dataset, close_seal(dataset, split, features, told, mirrors)
+    mirrors = mirrors_for(dataset, backbone, replace(told, preset=asked.preset))
+    return dataset, mask_holdout(dataset, split, features, told, mirrors)
 
 
 if __name__ == "__main__":

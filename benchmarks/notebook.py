@@ -28,7 +28,7 @@ from assay.data.dataset import Dataset, ReadOptions
 from assay.data.images import Decoded, decode
 from assay.data.read import read_dataset
 from assay.data.resize import to_square
-from assay.data.split import seal_holdout, validation_slice
+from assay.data.split import draw_holdout, validation_slice
 from assay.embed.backbone import load_backbone
 from assay.embed.histogram import HistogramBackbone
 from assay.embed.images import embed_images
@@ -39,7 +39,7 @@ from assay.notebook.agreement import agreed_labels
 from assay.notebook.compare_measure import rows_of
 from assay.notebook.sequential import SequentialClassifier
 from assay.notebook.task import Task
-from assay.notebook.teaching import Lesson, prepare_lesson
+from assay.notebook.teaching import TrainingData, prepare_training_data
 from assay.pipeline.options import RunOptions
 from assay.train.linear import fit_logistic
 from assay.types import UNKNOWN, Backbone, Labels, Mask
@@ -62,20 +62,22 @@ class Course:
 
     def task(self, seed: int, *, published: bool = False) -> Task:
         """What a recipe is given."""
-        given, trusted = (
-            np.where(self.judges, UNKNOWN, labels) for labels in (self.dataset.given, self.dataset.trusted)
+        noisy, trusted = (
+            np.where(self.judges, UNKNOWN, labels) for labels in (self.dataset.noisy, self.dataset.trusted)
         )
-        dataset = replace(self.dataset, given=given, trusted=trusted)
+        dataset = replace(self.dataset, noisy=noisy, trusted=trusted)
         options = RunOptions(seed=seed, cache=self.cache)
-        return Task(dataset, self.judges, options, self.dataset.given, published=published)
+        return Task(dataset, self.judges, options, self.dataset.noisy, published=published)
 
     def only(self, rows: np.ndarray) -> "Course":
         """The same with these rows alone."""
         return replace(self, dataset=rows_of(self.dataset, rows), judges=self.judges[rows])
 
-    def right(self, lesson: Lesson, network: SequentialClassifier, *, rounded: bool = False) -> np.ndarray:
+    def right(
+        self, training_data: TrainingData, network: SequentialClassifier, *, rounded: bool = False
+    ) -> np.ndarray:
         """Which of the judging images the network gets right."""
-        scores = network.decision_scores(lesson.X[np.flatnonzero(self.judges)])
+        scores = network.decision_scores(training_data.X[np.flatnonzero(self.judges)])
         return (np.round(scores) if rounded else scores).argmax(axis=1) == self.dataset.trusted[self.judges]
 
 
@@ -83,7 +85,7 @@ def open_course(data: Path, cache: Path, seeds: Sequence[int]) -> Course:
     """The course data, without the images that the notebook held out."""
     options = ReadOptions(noisy=data / "noisy_labels.csv", trusted=data / "clean_labels.csv")
     dataset = read_dataset(data / "images.zip", options)
-    split = seal_holdout(dataset.trusted, how="notebook")
+    split = draw_holdout(dataset.trusted, how="notebook")
     _, judges = validation_slice(split.fit, VALID, 0)
     judging = np.zeros(len(dataset), dtype=bool)
     judging[judges] = True
@@ -94,20 +96,20 @@ def open_course(data: Path, cache: Path, seeds: Sequence[int]) -> Course:
 def baseline(course: Course) -> dict[str, Any]:
     """The histograms: the images that judge learned from too; counts unscaled, 100 iterations at most."""
     features = embed_images(course.dataset, HistogramBackbone(), course.cache, mirrored=False).views[0]
-    given, k = course.dataset.given, len(course.dataset.classes)
+    noisy, k = course.dataset.noisy, len(course.dataset.classes)
     rows, judges = np.flatnonzero(~course.judges), np.flatnonzero(course.judges)
     truth = course.dataset.trusted[judges]
-    heads = {"as intended": rows, "saw the images that judge": np.arange(len(given))}
+    heads = {"as intended": rows, "saw the images that judge": np.arange(len(noisy))}
     rights: Rights = {
-        name: [fit_logistic(features[some], given[some], k).scores(features[judges]).argmax(axis=1) == truth]
+        name: [fit_logistic(features[some], noisy[some], k).scores(features[judges]).argmax(axis=1) == truth]
         for name, some in heads.items()
     }
     counts, iterations = np.asarray(features, dtype=np.float64) * 1024, {}
-    changed = {"unscaled counts, at most 100 iterations": rows, "both: as published": np.arange(len(given))}
+    changed = {"unscaled counts, at most 100 iterations": rows, "both: as published": np.arange(len(noisy))}
     for name, some in changed.items():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # told by the iterations
-            raw = LogisticRegression(random_state=0).fit(counts[some], given[some])
+            raw = LogisticRegression(random_state=0).fit(counts[some], noisy[some])
         rights[name], iterations[name] = [raw.predict(counts[judges]) == truth], int(raw.n_iter_.max())
     return summary(rights) | {"iterations": iterations}
 
@@ -139,11 +141,11 @@ def backbone(course: Course) -> dict[str, Any]:
     for name, changed in CHANGES.items():
         network = frozen(course, **changed)
         published = "standardised" in name or "published" in name
-        lesson = prepare_lesson(course.task(0), network)
+        training_data = prepare_training_data(course.task(0), network)
         for seed in course.seeds:
             head = transfer.compiled(course.task(seed, published=published))
-            fitted = lesson.fit(head, lesson.trusted, "trusted")
-            rights.setdefault(name, []).append(course.right(lesson, fitted))
+            fitted = training_data.fit(head, training_data.trusted, "trusted")
+            rights.setdefault(name, []).append(course.right(training_data, fitted))
     return summary(rights)
 
 
@@ -160,15 +162,15 @@ class SoftmaxTwice(transfer.Head):
 def loss(course: Course) -> dict[str, Any]:
     """Softmax outputs taken for logits, had Keras done what it was asked: on trusted and on noisy labels."""
     found: dict[str, Any] = {}
-    lesson = prepare_lesson(course.task(0), frozen(course))
-    for stage, labels in (("trusted", lesson.trusted), ("noisy", lesson.given)):
+    training_data = prepare_training_data(course.task(0), frozen(course))
+    for stage, labels in (("trusted", training_data.trusted), ("noisy", training_data.noisy)):
         rights: Rights = {"as intended": [], "softmax of softmax": []}
         last: dict[str, list[float]] = {}
         for seed in course.seeds:
             for name, build in zip(rights, (transfer.Head(), SoftmaxTwice()), strict=True):
                 head = transfer.compiled(course.task(seed)).set_params(build=build)
-                fitted = lesson.fit(head, labels, stage)
-                rights[name].append(course.right(lesson, fitted))
+                fitted = training_data.fit(head, labels, stage)
+                rights[name].append(course.right(training_data, fitted))
                 last.setdefault(name, []).append(fitted.history_[-1].loss)
         found[stage] = summary(rights) | {"last_loss": last}
     return found
@@ -176,86 +178,88 @@ def loss(course: Course) -> dict[str, Any]:
 
 def rounding(course: Course) -> dict[str, Any]:
     """CNN 2: logits rounded to whole numbers, in the filter and in the prediction."""
-    lesson = prepare_lesson(course.task(0), PixelBackbone(cnn.SIZE))
+    training_data = prepare_training_data(course.task(0), PixelBackbone(cnn.SIZE))
     names = ("as intended", "rounded when predicting", "rounded in the filter", "rounded in both")
     rights: Rights = {"first stage": [], "first stage, rounded": []}
     rights |= {name: [] for name in names}
     kept: dict[str, list[dict[str, Any]]] = {"filter": [], "filter, rounded": []}
     for seed in course.seeds:
         layers = cnn.Cnn(batch_norm=True)
-        first = lesson.fit(cnn.compiled(course.task(seed), layers), lesson.trusted, "trusted")
-        scores = lesson.scores(first)
+        first = training_data.fit(cnn.compiled(course.task(seed), layers), training_data.trusted, "trusted")
+        scores = training_data.scores(first)
         for name, said in (("", scores), (", rounded", np.round(scores))):
             rights["first stage" + name].append(
                 said[course.judges].argmax(axis=1) == course.dataset.trusted[course.judges]
             )
-            labels, figures = filtered(course, lesson, said.argmax(axis=1))
+            labels, figures = filtered(course, training_data, said.argmax(axis=1))
             kept["filter" + name].append(figures)
-            second = lesson.fit(cnn.compiled(course.task(seed + 1), layers), labels, "trusted and kept")
+            second = training_data.fit(
+                cnn.compiled(course.task(seed + 1), layers), labels, "trusted and kept"
+            )
             for place, rounded in enumerate((False, True)):
                 which = names[place + 2 * bool(name)]
-                rights[which].append(course.right(lesson, second, rounded=rounded))
+                rights[which].append(course.right(training_data, second, rounded=rounded))
     first_stage = {name: rights.pop(name) for name in ("first stage", "first stage, rounded")}
     return summary(rights) | {"first_stage": summary(first_stage), "kept": kept}
 
 
-def filtered(course: Course, lesson: Lesson, predicted: Labels) -> tuple[Labels, dict[str, Any]]:
+def filtered(course: Course, training_data: TrainingData, predicted: Labels) -> tuple[Labels, dict[str, Any]]:
     """The labels that the filter leaves, how many it keeps, and how many of such are right.
 
     The last is counted on the images that judge, as if only their noisy label were known.
     """
-    labels = agreed_labels(lesson.given, lesson.trusted, predicted)
-    given, trusted = course.dataset.given[course.judges], course.dataset.trusted[course.judges]
-    agreed = given == predicted[course.judges]
-    right = float((given == trusted)[agreed].mean())
-    return labels, {**lesson.count_kept(labels), "right_among_kept": right}
+    labels = agreed_labels(training_data.noisy, training_data.trusted, predicted)
+    noisy, trusted = course.dataset.noisy[course.judges], course.dataset.trusted[course.judges]
+    agreed = noisy == predicted[course.judges]
+    right = float((noisy == trusted)[agreed].mean())
+    return labels, {**training_data.count_kept(labels), "right_among_kept": right}
 
 
 def model_2(course: Course) -> dict[str, Any]:
     """Model II's filter: what is kept, how right it is, and what the second stage gains."""
-    lesson = prepare_lesson(course.task(0), frozen(course))
+    training_data = prepare_training_data(course.task(0), frozen(course))
     rights: Rights = {"trusted and kept": [], "trusted alone": [], "all noisy labels (Model I)": []}
     rights |= {"all noisy labels, trusted ones in their place": []}
-    kept, mended = [], np.where(lesson.trusted == UNKNOWN, lesson.given, lesson.trusted)
+    kept, mended = [], np.where(training_data.trusted == UNKNOWN, training_data.noisy, training_data.trusted)
     for seed in course.seeds:
         head = transfer.compiled(course.task(seed))
-        first = lesson.fit(head, lesson.trusted, "trusted")
-        labels, figures = filtered(course, lesson, lesson.scores(first).argmax(axis=1))
+        first = training_data.fit(head, training_data.trusted, "trusted")
+        labels, figures = filtered(course, training_data, training_data.scores(first).argmax(axis=1))
         kept.append(figures)
         second = transfer.compiled(course.task(seed + 1))
         found = (
-            lesson.fit(second, labels, "trusted and kept"),
+            training_data.fit(second, labels, "trusted and kept"),
             first,
-            lesson.fit(head, lesson.given, "noisy"),
-            lesson.fit(head, mended, "noisy and trusted"),
+            training_data.fit(head, training_data.noisy, "noisy"),
+            training_data.fit(head, mended, "noisy and trusted"),
         )
         for name, fitted in zip(rights, found, strict=True):
-            rights[name].append(course.right(lesson, fitted))
+            rights[name].append(course.right(training_data, fitted))
     return summary(rights) | {"kept": kept}
 
 
 def trusted(course: Course) -> dict[str, Any]:
     """CNN 1 leaves the trusted labels unused that it has: the same with them in the noisy ones' place."""
-    lesson = prepare_lesson(course.task(0), PixelBackbone(cnn.SIZE))
-    mended = np.where(lesson.trusted == UNKNOWN, lesson.given, lesson.trusted)
+    training_data = prepare_training_data(course.task(0), PixelBackbone(cnn.SIZE))
+    mended = np.where(training_data.trusted == UNKNOWN, training_data.noisy, training_data.trusted)
     rights: Rights = {"noisy labels, as intended": [], "trusted labels in their place": []}
     for seed in course.seeds:
-        for name, labels in zip(rights, (lesson.given, mended), strict=True):
-            fitted = lesson.fit(cnn.compiled(course.task(seed), cnn.Cnn()), labels, "noisy")
-            rights[name].append(course.right(lesson, fitted))
+        for name, labels in zip(rights, (training_data.noisy, mended), strict=True):
+            fitted = training_data.fit(cnn.compiled(course.task(seed), cnn.Cnn()), labels, "noisy")
+            rights[name].append(course.right(training_data, fitted))
     return summary(rights)
 
 
 def epochs(course: Course) -> dict[str, Any]:
     """CNN 2's first stage stopped earlier: nobody watched how it does on other images."""
     course = course.only(np.flatnonzero(course.dataset.trusted != UNKNOWN))
-    lesson = prepare_lesson(course.task(0), PixelBackbone(cnn.SIZE))
+    training_data = prepare_training_data(course.task(0), PixelBackbone(cnn.SIZE))
     rights: Rights = {}
     for many in (10, 2, 3, 4, 5, 7):
         for seed in course.seeds:
             network = cnn.compiled(course.task(seed), cnn.Cnn(batch_norm=True)).set_params(epochs=many)
-            fitted = lesson.fit(network, lesson.trusted, "trusted")
-            rights.setdefault(f"{many} epochs", []).append(course.right(lesson, fitted))
+            fitted = training_data.fit(network, training_data.trusted, "trusted")
+            rights.setdefault(f"{many} epochs", []).append(course.right(training_data, fitted))
     return summary(rights)
 
 
@@ -275,8 +279,12 @@ def speed(course: Course, images: int) -> dict[str, Any]:
         for name, way in (("model_1", _model_1), ("model_2", _model_2)):
             every = _timed(lambda way=way: way(_every_epoch(task, network, squares), squares, network))
             options = replace(task.options, cache=Path(fresh) / name)
-            cold = _timed(lambda way=way, o=options: way(prepare_lesson(replace(task, options=o), network)))
-            warm = _timed(lambda way=way, o=options: way(prepare_lesson(replace(task, options=o), network)))
+            cold = _timed(
+                lambda way=way, o=options: way(prepare_training_data(replace(task, options=o), network))
+            )
+            warm = _timed(
+                lambda way=way, o=options: way(prepare_training_data(replace(task, options=o), network))
+            )
             found[name] = {"every_epoch_s": every, "cold_s": cold, "cached_s": warm}
             found[name] |= {"times_faster_cold": every / cold, "times_faster_cached": every / warm}
     plan = getattr(network, "plan", None)
@@ -297,29 +305,35 @@ def _timed(work: Any) -> float:
     return time.perf_counter() - start
 
 
-def _every_epoch(task: Task, network: Backbone, squares: np.ndarray) -> Lesson:
+def _every_epoch(task: Task, network: Backbone, squares: np.ndarray) -> TrainingData:
     """A lesson whose features are to be computed again and again; the images are in memory already."""
     from assay.evaluate import Stopwatch
 
     features = network.embed(squares)
-    return Lesson(task, features, task.dataset.given, task.dataset.trusted, 0, Stopwatch())
+    return TrainingData(task, features, task.dataset.noisy, task.dataset.trusted, 0, Stopwatch())
 
 
-def _model_1(lesson: Lesson, squares: np.ndarray | None = None, network: Backbone | None = None) -> None:
-    head = transfer.compiled(lesson.task)
+def _model_1(
+    training_data: TrainingData, squares: np.ndarray | None = None, network: Backbone | None = None
+) -> None:
+    head = transfer.compiled(training_data.task)
     # Of the passes, one more is in the lesson itself.
-    _again(lesson.given, squares, network, head.epochs - 1)
-    lesson.fit(head, lesson.given, "noisy")
+    _again(training_data.noisy, squares, network, head.epochs - 1)
+    training_data.fit(head, training_data.noisy, "noisy")
 
 
-def _model_2(lesson: Lesson, squares: np.ndarray | None = None, network: Backbone | None = None) -> None:
-    head = transfer.compiled(lesson.task)
+def _model_2(
+    training_data: TrainingData, squares: np.ndarray | None = None, network: Backbone | None = None
+) -> None:
+    head = transfer.compiled(training_data.task)
     # The pass in the lesson is one of the trusted rows and that of predicting the others.
-    _again(lesson.trusted, squares, network, head.epochs - 1)
-    first = lesson.fit(head, lesson.trusted, "trusted")
-    labels = agreed_labels(lesson.given, lesson.trusted, lesson.scores(first).argmax(axis=1))
+    _again(training_data.trusted, squares, network, head.epochs - 1)
+    first = training_data.fit(head, training_data.trusted, "trusted")
+    labels = agreed_labels(
+        training_data.noisy, training_data.trusted, training_data.scores(first).argmax(axis=1)
+    )
     _again(labels, squares, network, head.epochs)
-    lesson.fit(clone(head), labels, "trusted and kept")
+    training_data.fit(clone(head), labels, "trusted and kept")
 
 
 def _again(labels: Labels, squares: np.ndarray | None, network: Backbone | None, times: int) -> None:

@@ -20,7 +20,7 @@ from _machine import machine
 from assay.data.split import Split
 from assay.evaluate.learning_curve import LearningCurve
 from assay.pipeline.finished import HOLDOUT
-from assay.pipeline.holdout import close_seal
+from assay.pipeline.holdout import mask_holdout
 from assay.pipeline.more_labels import FOLDS, measure_worth
 from assay.pipeline.options import RunOptions
 from assay.pipeline.stored import stored_features
@@ -44,7 +44,7 @@ def main() -> None:
     dataset, features = stored_features(run, run.images, place.cache)
     held = np.flatnonzero([reason == HOLDOUT for reason in run.reasons])
     split = Split(np.flatnonzero(run.trusted != UNKNOWN), held)
-    sealed = close_seal(dataset, split, features, RunOptions(folds=FOLDS))
+    sealed = mask_holdout(dataset, split, features, RunOptions(folds=FOLDS))
     begun = time.perf_counter()
     worth = measure_worth(sealed.data, len(held), shares=SHARES)
     found: dict[str, Any] = {"seconds": round(time.perf_counter() - begun), "machine": machine()}

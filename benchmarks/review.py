@@ -27,7 +27,7 @@ import numpy as np
 from _machine import machine
 from _process import ASSAY, run_assay
 
-from assay.data.split import seal_holdout
+from assay.data.split import draw_holdout
 from assay.data.write_rows import write_rows
 from assay.review import STRATEGIES, ReviewRun, order_images, read_review_run
 from assay.types import Labels
@@ -67,7 +67,7 @@ class Trial:
     def parts(self) -> dict[str, Labels]:
         """Rows of the images: ``trusted``, ``pool`` and ``test``."""
         known = np.array([int(line) for line in self.truth])
-        fit = seal_holdout(known, how="notebook").fit
+        fit = draw_holdout(known, how="notebook").fit
         shuffled = np.random.default_rng(0).permutation(fit)
         ends = (TEST, TEST + TRUSTED)
         return {
@@ -82,7 +82,7 @@ class Trial:
         return (self.data / "clean_labels.csv").read_text().split()
 
     @cached_property
-    def given(self) -> list[str]:
+    def noisy(self) -> list[str]:
         """The noisy label of each image."""
         return (self.data / "noisy_labels.csv").read_text().split()
 
@@ -104,9 +104,9 @@ class Trial:
     def run(self, name: str, decisions: Path | None = None) -> Path:
         """A run on all images but the holdout and the test images, with 1,000 trusted labels."""
         out, trusted = self.place / name, self.parts["trusted"]
-        sealed = seal_holdout(np.array([int(line) for line in self.truth]), how="notebook").holdout
-        left = np.setdiff1d(np.arange(len(self.given)), np.union1d(sealed, self.parts["test"]))
-        files = {"noisy": (left, self.given), "trusted": (trusted, self.truth)}
+        sealed = draw_holdout(np.array([int(line) for line in self.truth]), how="notebook").holdout
+        left = np.setdiff1d(np.arange(len(self.noisy)), np.union1d(sealed, self.parts["test"]))
+        files = {"noisy": (left, self.noisy), "trusted": (trusted, self.truth)}
         for kind, (rows, labels) in files.items():
             columns = [[self.names[row] for row in rows], [labels[row] for row in rows]]
             write_rows(self.place / f"{kind}.csv", ("file_name", "label"), columns)
@@ -132,7 +132,7 @@ def orders(trial: Trial) -> dict[str, Any]:
     """Right labels in the pool after so many looks, by order; resampled images give the intervals."""
     run = read_review_run(trial.run("base"), trial.place / "learn.zip")
     rows, truth = trial.of(run, "pool")
-    given, proposed, sure = run.given[rows], run.proposed[rows], run.confidence[rows]
+    noisy, proposed, sure = run.noisy[rows], run.proposed[rows], run.confidence[rows]
     generator = np.random.default_rng(0)
     curves: dict[str, list[list[float]]] = {strategy: [] for strategy in STRATEGIES}
     for seed in range(RESAMPLES + 1):
@@ -142,14 +142,14 @@ def orders(trial: Trial) -> dict[str, Any]:
         is_open = np.ones(len(drawn), dtype=bool)
         for strategy, found in curves.items():
             order = order_images(
-                given[drawn], proposed[drawn], sure[drawn], is_open, strategy=strategy, seed=seed
+                noisy[drawn], proposed[drawn], sure[drawn], is_open, strategy=strategy, seed=seed
             ).rows
             corrected = np.cumsum(wrong[order])
             found.append([float(corrected[n - 1]) / len(drawn) for n in POINTS])
     before = float(np.mean(proposed == truth))
     return {
         "images": len(rows),
-        "labels_right": {"given": float(np.mean(given == truth)), "fixed": before},
+        "labels_right": {"noisy": float(np.mean(noisy == truth)), "corrected": before},
         "gain": {strategy: _summary(np.array(found)) for strategy, found in curves.items()},
         "more_than_random": {
             strategy: _summary(np.array(found) - np.array(curves["random"]))
@@ -188,7 +188,7 @@ def _decide(trial: Trial, run: ReviewRun, strategy: str, looks: int) -> tuple[La
     rows, truth = trial.of(run, "pool")
     is_open = np.zeros(len(run), dtype=bool)
     is_open[rows] = True
-    order = order_images(run.given, run.proposed, run.confidence, is_open, strategy=strategy)
+    order = order_images(run.noisy, run.proposed, run.confidence, is_open, strategy=strategy)
     reviewed, said = order.rows[:looks], dict(zip(rows.tolist(), truth.tolist(), strict=True))
     file = trial.place / f"{strategy}-{looks}.csv"
     columns = [[run.names[row] for row in reviewed], [run.labels[said[row]] for row in reviewed.tolist()]]

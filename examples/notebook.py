@@ -45,7 +45,7 @@ print(f"{len(dataset):,} images, {(dataset.trusted >= 0).sum():,} of them with a
 # The notebook looked at eight images. Counting says more, and how sure it is.
 
 # %%
-noise = estimate_noise(dataset.given, dataset.trusted, len(dataset.classes), classes=dataset.classes)
+noise = estimate_noise(dataset.noisy, dataset.trusted, len(dataset.classes), classes=dataset.classes)
 print(f"wrong labels: {noise.rate.estimate:.1%} ({noise.rate.low:.1%} to {noise.rate.high:.1%})")
 
 # %% [markdown]
@@ -76,7 +76,7 @@ for picture in sorted((OUT / "compared").rglob("*.svg")):
 
 # %%
 PREDICTED = OUT / "label_prediction.csv"
-assay("predict", OUT / "compared", OUT / "new", "--all-recipes", "-o", PREDICTED, "--quiet")
+assay("predict", OUT / "compared", OUT / "new", "--all-systems", "-o", PREDICTED, "--quiet")
 print("\n".join(PREDICTED.read_text(encoding="utf-8").splitlines()[:5]))
 
 # %% [markdown]
@@ -88,4 +88,4 @@ print("\n".join(PREDICTED.read_text(encoding="utf-8").splitlines()[:5]))
 lines = [f"{image:04d}.png,{label}" for image, label in enumerate(new_truth)]
 (OUT / "new_labels.csv").write_text("\n".join(["file,label", *lines]) + "\n", encoding="utf-8")
 NEW_LABELS = ("--labels", OUT / "new_labels.csv")
-print(assay("evaluate", OUT / "compared", OUT / "new", *NEW_LABELS, "--all-recipes", "--quiet"))
+print(assay("evaluate", OUT / "compared", OUT / "new", *NEW_LABELS, "--all-systems", "--quiet"))

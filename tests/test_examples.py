@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from assay.pipeline.listing import TITLES
+from assay.notebook.listing import TITLES
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 QUICK = Path(__file__).parent / "support" / "small_runs.py"
@@ -37,7 +37,7 @@ def test_the_notebook_retold_runs_from_top_to_bottom(
     printed = capsys.readouterr().out
     out = tmp_path / "out" / "notebook"
     compared = json.loads((out / "compared" / "compare.json").read_text())
-    assert {row["recipe"]: row["status"] for row in compared["rows"]} == dict.fromkeys(TITLES, "done")
+    assert {row["system"]: row["status"] for row in compared["rows"]} == dict.fromkeys(TITLES, "done")
     for title in TITLES.values():
         assert title in printed
     predicted = (out / "label_prediction.csv").read_text().splitlines()
@@ -47,9 +47,9 @@ def test_the_notebook_retold_runs_from_top_to_bottom(
     assert pictures == {
         "pictures/samples.svg",
         "pictures/confusion_given.svg",
-        *(f"pictures/confusion_{recipe}.svg" for recipe in TITLES),
-        *(f"models/{recipe}/layers.svg" for recipe in TITLES),
-        *(f"models/{recipe}/history.svg" for recipe in ("cnn-1", "cnn-2", "model-1", "model-2")),
+        *(f"pictures/confusion_{system}.svg" for system in TITLES),
+        *(f"models/{system}/layers.svg" for system in TITLES),
+        *(f"models/{system}/history.svg" for system in ("cnn-1", "cnn-2", "model-1", "model-2")),
     }
 
 

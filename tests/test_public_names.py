@@ -16,7 +16,7 @@ NAMES = (
     "embed_images",
     "estimate_noise",
     "evaluate",
-    "fix_labels",
+    "correct_labels",
     "load_model",
     "predict",
     "read_dataset",

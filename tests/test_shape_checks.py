@@ -13,7 +13,7 @@ GIVEN, TRANSITION = np.array([0, 1]), np.eye(2)
 def test_a_wrong_shape_is_found():
     """Two images cannot have three beliefs."""
     assert posterior(GIVEN, np.full((2, 2), 0.5), TRANSITION).shape == (2, 2)
-    with pytest.raises(TypeCheckError, match="belief"):
+    with pytest.raises(TypeCheckError, match="pred_probs"):
         posterior(GIVEN, np.full((3, 2), 0.5), TRANSITION)
 
 

@@ -4,7 +4,7 @@ import errno
 
 import pytest
 
-from assay.shortage import is_disk_full, is_on_graphics_processor, is_out_of_memory
+from assay.shortage import is_disk_full, is_on_gpu, is_out_of_memory
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ from assay.shortage import is_disk_full, is_on_graphics_processor, is_out_of_mem
 def test_memory_that_is_full_is_known_by_its_words(error, is_short, is_graphics):
     """Python has a class for it, torch only words, of which those of a graphics processor are told apart."""
     assert is_out_of_memory(error) is is_short
-    assert (is_short and is_on_graphics_processor(error)) is is_graphics
+    assert (is_short and is_on_gpu(error)) is is_graphics
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EFBIG, errno.EDQUOT])

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from assay.errors import AssayError
     from assay.evaluate import evaluate
     from assay.noise import estimate_noise
-    from assay.pipeline.shortcuts import embed_images, fix_labels, read_dataset, run
+    from assay.pipeline.shortcuts import correct_labels, embed_images, read_dataset, run
     from assay.predict.batch import predict
     from assay.predict.model import Model
     from assay.predict.predictor import load_model
@@ -41,10 +41,10 @@ __all__ = [
     "Model",
     "NoisyLabelClassifier",
     "ReadOptions",
+    "correct_labels",
     "embed_images",
     "estimate_noise",
     "evaluate",
-    "fix_labels",
     "load_model",
     "predict",
     "read_dataset",
@@ -61,7 +61,7 @@ _HOMES = {
     "assay.evaluate": ("evaluate",),
     "assay.predict.batch": ("predict",),
     "assay.predict.predictor": ("load_model",),
-    "assay.pipeline.shortcuts": ("embed_images", "fix_labels", "read_dataset", "run"),
+    "assay.pipeline.shortcuts": ("embed_images", "correct_labels", "read_dataset", "run"),
     "assay.report": ("write_report",),
 }
 """Module -> the public names that it holds."""

@@ -25,7 +25,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or any(what in words for what in _MEMORY_FULL)
 
 
-def is_on_graphics_processor(error: BaseException) -> bool:
+def is_on_gpu(error: BaseException) -> bool:
     """Whether an error that ``is_out_of_memory`` is one of a graphics processor."""
     words = str(error).lower()
     return any(name in words for name in ("cuda", "cublas", "cudnn", "hip"))

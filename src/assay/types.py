@@ -113,12 +113,12 @@ def silent(stage: str, done: int, total: int) -> None:
     """The progress that shows nothing."""
 
 
-Say = Callable[[str], None]
+Notify = Callable[[str], None]
 """What is called with a line that a person should read now."""
 
 
-def unheard(line: str) -> None:
-    """The ``Say`` that nobody hears."""
+def ignore_message(line: str) -> None:
+    """The ``Notify`` that nobody hears."""
 
 
 def same_length(**named: Sized) -> int:

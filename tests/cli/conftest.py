@@ -11,8 +11,8 @@ from small_compare import save_models
 from small_runs import SmallData, draw_data, quick_learning
 
 from assay.cli.app import run_app
-from assay.pipeline.histogram import histogram
-from assay.pipeline.listing import TITLES
+from assay.notebook.histogram import histogram
+from assay.notebook.listing import TITLES
 
 
 @dataclass(frozen=True)
@@ -83,4 +83,4 @@ def lineup(tmp_path_factory) -> Path:
 def own_data(small_data, tmp_path) -> SmallData:
     """A copy of the images and labels that a test may change."""
     shutil.copytree(small_data.folder, tmp_path / "data")
-    return SmallData(tmp_path / "data", small_data.truth, small_data.given, small_data.trusted_rows)
+    return SmallData(tmp_path / "data", small_data.truth, small_data.noisy, small_data.trusted_rows)

@@ -28,10 +28,10 @@ def action_of(folder, name: str) -> str:
 def test_a_run_uses_what_there_is_of_a_cut_image_if_told_to(assay, cut_data, tmp_path):
     """By default it is skipped, and it is said how to use it; what one run stored changes no other."""
     out = tmp_path / "out"
-    given = assay(*cut_data.command(out))
-    assert given.code == 0
+    noisy = assay(*cut_data.command(out))
+    assert noisy.code == 0
     assert action_of(out, "2.png") == "skipped"
-    assert "1 truncated (what there is of cut files: --truncated accept)" in given.err
+    assert "1 truncated (what there is of cut files: --truncated accept)" in noisy.err
     refused = assay(*cut_data.command(out, "--truncated", "accept"))
     assert refused.code == 2
     assert "another --truncated" in refused.err
@@ -86,10 +86,10 @@ def large_data(own_data):
 def test_larger_images_are_used_if_told_to(assay, large_data, tmp_path):
     """The flag is named where one was skipped; later commands know what the run was told."""
     out = tmp_path / "out"
-    given = assay(*large_data.command(out, "--max-pixels", "800"))
-    assert given.code == 0
+    noisy = assay(*large_data.command(out, "--max-pixels", "800"))
+    assert noisy.code == 0
     assert action_of(out, "2.png") == "skipped"
-    assert "1 too_many_pixels (larger images: --max-pixels)" in given.err
+    assert "1 too_many_pixels (larger images: --max-pixels)" in noisy.err
     assert "another --max-pixels" in assay(*large_data.command(out, "--max-pixels", "2000")).err
     assert assay(*large_data.command(out, "--max-pixels", "2000", "--overwrite")).code == 0
     assert action_of(out, "2.png") != "skipped"

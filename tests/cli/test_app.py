@@ -58,7 +58,7 @@ def ending_with(assay, monkeypatch):
     return give
 
 
-FULL, GRAPHICS = f"assay: {endings.OUT_OF_MEMORY}\n", f"assay: {endings.OUT_OF_GRAPHICS_MEMORY}\n"
+FULL, GRAPHICS = f"assay: {endings.OUT_OF_MEMORY}\n", f"assay: {endings.OUT_OF_GPU_MEMORY}\n"
 
 
 def while_importing(error):
@@ -90,23 +90,23 @@ def while_importing(error):
 )
 def test_each_end_has_its_code_and_its_words(ending_with, error, code, message):
     """What was expected to happen is said in one line, without a traceback."""
-    given = ending_with(error)
-    assert (given.code, given.err) == (code, message)
+    noisy = ending_with(error)
+    assert (noisy.code, noisy.err) == (code, message)
 
 
 @pytest.mark.parametrize("command", ["run", "run --overwrite", "demo", "predict out -o a.csv"])
 def test_a_command_that_resumes_says_so(ending_with, command):
     """After an interruption the same command goes on."""
-    given = ending_with(KeyboardInterrupt(), command)
-    assert given.err == "assay: interrupted; the same command resumes\n"
+    noisy = ending_with(KeyboardInterrupt(), command)
+    assert noisy.err == "assay: interrupted; the same command resumes\n"
 
 
 @pytest.mark.parametrize("error", [ValueError("surprise"), OSError(errno.EIO, "surprise")])
 def test_a_bug_is_shown_whole(ending_with, error):
     """What nobody expected ends with 1, its traceback and a line that asks to report it."""
-    given = ending_with(error)
-    assert given.code == 1
-    lines = given.err.splitlines()
+    noisy = ending_with(error)
+    assert noisy.code == 1
+    lines = noisy.err.splitlines()
     assert lines[0] == "Traceback (most recent call last):"
     assert "surprise" in lines[-2]
     assert lines[-1] == "assay: this is a bug in assay; please report it with the lines above"
@@ -114,23 +114,23 @@ def test_a_bug_is_shown_whole(ending_with, error):
 
 def test_a_wrong_command_is_refused_with_the_right_one(assay):
     """A slip is wrong usage, and what was probably meant is said."""
-    given = assay("nosie")
-    assert (given.code, given.out) == (2, "")
-    assert given.err == "assay: No such command 'nosie'. Did you mean 'noise'?; see assay -h\n"
+    noisy = assay("nosie")
+    assert (noisy.code, noisy.out) == (2, "")
+    assert noisy.err == "assay: No such command 'nosie'. Did you mean 'noise'?; see assay -h\n"
 
 
 def test_the_version_is_said(assay):
     """On stdout, with 0."""
-    given = assay("--version")
-    assert (given.code, given.out, given.err) == (0, f"assay {__version__}\n", "")
+    noisy = assay("--version")
+    assert (noisy.code, noisy.out, noisy.err) == (0, f"assay {__version__}\n", "")
 
 
 def test_without_a_command_the_help_is_shown(assay):
     """A newcomer who types the name alone is told what there is."""
-    given = assay()
-    assert given.code == 0
-    assert given.out == assay("-h").out
-    assert "Start with: assay demo" in given.out
+    noisy = assay()
+    assert noisy.code == 0
+    assert noisy.out == assay("-h").out
+    assert "Start with: assay demo" in noisy.out
 
 
 def test_main_exits_with_the_code(monkeypatch, small_data):
@@ -191,12 +191,12 @@ def test_a_held_folder_ends_with_7(assay, small_data, tmp_path):
     """A second run on the folder of a running one is refused with the number of its process."""
     process = learning(small_data, tmp_path, seconds=20)
     try:
-        given = assay(*small_data.command(tmp_path / "out", "--quiet"))
+        noisy = assay(*small_data.command(tmp_path / "out", "--quiet"))
     finally:
         process.kill()
         process.communicate()
-    assert given.code == 7
-    assert given.err == (
+    assert noisy.code == 7
+    assert noisy.err == (
         f"assay: {tmp_path / 'out'}: another run (process {process.pid}) holds this folder; "
         "wait for it, or name another folder with --out\n"
     )

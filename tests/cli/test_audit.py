@@ -24,24 +24,24 @@ def run_folder(assay, cloned, tmp_path):
 
 def test_images_alone_are_audited(assay, cloned, tmp_path):
     """No label and no run is needed; without -o nothing is written."""
-    given = assay("audit", cloned.images, "--backbone", "tiny", "--cache", tmp_path / "cache")
-    assert given.code == 0
-    assert "240 images looked at, 0 skipped." in given.out
-    row = next(line for line in given.out.splitlines() if line.startswith("groups of equal files"))
+    noisy = assay("audit", cloned.images, "--backbone", "tiny", "--cache", tmp_path / "cache")
+    assert noisy.code == 0
+    assert "240 images looked at, 0 skipped." in noisy.out
+    row = next(line for line in noisy.out.splitlines() if line.startswith("groups of equal files"))
     assert row.split() == ["groups", "of", "equal", "files", "1", "5.png", "=", "6.png"]
     assert not [*tmp_path.rglob("audit.csv")]
 
 
 def test_a_run_is_audited(assay, run_folder, cloned, tmp_path):
     """With its own labels and its own features, into its own folder, without a network."""
-    given = assay("audit", run_folder, cloned.images, "--cache", tmp_path / "cache", "--json", "-q")
-    assert (given.code, given.err) == (0, "")
-    facts = json.loads(given.out)
+    noisy = assay("audit", run_folder, cloned.images, "--cache", tmp_path / "cache", "--json", "-q")
+    assert (noisy.code, noisy.err) == (0, "")
+    facts = json.loads(noisy.out)
     assert facts == json.loads((run_folder / "audit.json").read_text())
-    assert facts["findings"]["exact_copies"] == [{"name": "5.png", "others": ["6.png"], "score": 1.0}]
+    assert facts["findings"]["duplicates"] == [{"name": "5.png", "others": ["6.png"], "score": 1.0}]
     with (run_folder / "audit.csv").open() as file:
         rows = [*csv.DictReader(file)]
-    assert rows[0] == {"name": "5.png", "kind": "exact_copies", "others": "6.png", "score": "1.0"}
+    assert rows[0] == {"name": "5.png", "kind": "duplicates", "others": "6.png", "score": "1.0"}
     assert len(rows) == sum(len(found) for found in facts["findings"].values())
 
 
@@ -53,10 +53,10 @@ def test_an_audit_says_of_which_run_it_is(assay, run_folder, cloned, tmp_path):
         "labels": run["data"]["labels"],
         "contents": run["data"]["contents"],
         "split": run["split"]["digest"],
-        "fixed": run["outputs"]["labels.csv"],
+        "corrected": run["outputs"]["labels.csv"],
     }
-    given = assay("audit", cloned.images, "--backbone", "tiny", "--cache", tmp_path / "cache", "--json", "-q")
-    assert "run" not in json.loads(given.out)
+    noisy = assay("audit", cloned.images, "--backbone", "tiny", "--cache", tmp_path / "cache", "--json", "-q")
+    assert "run" not in json.loads(noisy.out)
 
 
 @pytest.mark.parametrize(
@@ -71,10 +71,10 @@ def test_an_audit_says_of_which_run_it_is(assay, run_folder, cloned, tmp_path):
 )
 def test_flags_of_images_are_refused_for_a_run(assay, finished, tmp_path, words):
     """A run has its own labels and features; nothing is dropped in silence, and nothing written."""
-    given = assay("audit", finished, *words, "-o", tmp_path / "audit")
+    noisy = assay("audit", finished, *words, "-o", tmp_path / "audit")
     named = ", ".join(word for word in words if word.startswith("--"))
-    assert (given.code, given.out) == (2, "")
-    assert given.err == (
+    assert (noisy.code, noisy.out) == (2, "")
+    assert noisy.err == (
         f"assay: {named}: expected with images, got the run {finished}, which has its own labels and "
         "features; audit it without, or the images themselves\n"
     )
@@ -101,17 +101,17 @@ def test_links_may_lead_to_a_runs_images(assay, finished, small_data, tmp_path):
 def test_the_run_goes_on_as_before(assay, run_folder, cloned, tmp_path):
     """The files of an audit do not make the folder another run's."""
     assert assay("audit", run_folder, cloned.images, "--cache", tmp_path / "cache", "-q").code == 0
-    given = assay(*cloned.command(run_folder, "--cache", tmp_path / "cache"))
-    assert given.code == 0
-    assert "nothing was computed" in given.err
+    noisy = assay(*cloned.command(run_folder, "--cache", tmp_path / "cache"))
+    assert noisy.code == 0
+    assert "nothing was computed" in noisy.err
 
 
 def test_a_folder_can_be_named(assay, run_folder, cloned, tmp_path):
     """Then the run's own folder stays as it is."""
     where = tmp_path / "audit"
-    given = assay("audit", run_folder, cloned.images, "--cache", tmp_path / "cache", "-o", where, "-q")
-    assert given.code == 0
-    assert given.out.splitlines()[-1] == f"Every finding: {where}/audit.csv"
+    noisy = assay("audit", run_folder, cloned.images, "--cache", tmp_path / "cache", "-o", where, "-q")
+    assert noisy.code == 0
+    assert noisy.out.splitlines()[-1] == f"Every finding: {where}/audit.csv"
     assert {file.name for file in where.iterdir()} == {"audit.csv", "audit.json"}
     assert not (run_folder / "audit.csv").exists()
 
@@ -121,66 +121,66 @@ def test_images_that_moved_are_asked_for(assay, run_folder):
     file = run_folder / "run.json"
     record = json.loads(file.read_text())
     file.write_text(json.dumps(record | {"images": "/nowhere/at/all"}))
-    given = assay("audit", run_folder)
-    assert given.code == 2
-    assert given.err == (
+    noisy = assay("audit", run_folder)
+    assert noisy.code == 2
+    assert noisy.err == (
         f"assay: the images of {run_folder} were at /nowhere/at/all and are there no more; name their place "
         f"now: assay audit {run_folder} IMAGES\n"
     )
     record.pop("images", None)
     file.write_text(json.dumps(record))
-    given = assay("audit", run_folder)
-    assert (given.code, "does not say where its images are; name them: assay audit" in given.err) == (2, True)
+    noisy = assay("audit", run_folder)
+    assert (noisy.code, "does not say where its images are; name them: assay audit" in noisy.err) == (2, True)
 
 
 def test_a_missing_cache_is_asked_for(assay, run_folder, cloned, tmp_path):
     """Features are looked up, not computed again in silence."""
-    given = assay("audit", run_folder, cloned.images, "--cache", tmp_path / "other")
-    assert (given.code, given.out) == (2, "")
-    assert "expected the features that the run computed, but those are not there" in given.err
-    assert "--cache" in given.err
+    noisy = assay("audit", run_folder, cloned.images, "--cache", tmp_path / "other")
+    assert (noisy.code, noisy.out) == (2, "")
+    assert "expected the features that the run computed, but those are not there" in noisy.err
+    assert "--cache" in noisy.err
 
 
 def test_changed_images_are_refused(assay, run_folder, cloned, tmp_path):
     """An audit of other images than the run's would be put beside its labels."""
     shutil.copy(cloned.images / "7.png", cloned.images / "8.png")
-    given = assay("audit", run_folder, cloned.images, "--cache", tmp_path / "cache")
-    assert (given.code, given.out) == (3, "")
-    assert "got files that were changed since" in given.err
+    noisy = assay("audit", run_folder, cloned.images, "--cache", tmp_path / "cache")
+    assert (noisy.code, noisy.out) == (3, "")
+    assert "got files that were changed since" in noisy.err
 
 
 def test_an_unfinished_run_is_refused(assay, run_folder, cloned):
     """It has no labels to audit yet."""
     file = run_folder / "run.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"status": "running"}))
-    given = assay("audit", run_folder, cloned.images)
-    assert given.code == 3
-    assert "expected the folder of a finished run" in given.err
+    noisy = assay("audit", run_folder, cloned.images)
+    assert noisy.code == 3
+    assert "expected the folder of a finished run" in noisy.err
 
 
 def test_two_places_need_a_run(assay, cloned):
     """The second place says where a run's images are; without a run it means nothing."""
-    given = assay("audit", cloned.images, cloned.images)
-    assert given.code == 2
-    assert given.err == (
+    noisy = assay("audit", cloned.images, cloned.images)
+    assert noisy.code == 2
+    assert noisy.err == (
         f"assay: {cloned.images}: expected the folder of a run before IMAGES, got none; give one place only\n"
     )
 
 
 def test_nothing_there_ends_with_3(assay, tmp_path):
     """A place that does not exist."""
-    given = assay("audit", tmp_path / "none")
-    assert given.code == 3
-    assert given.err == f"assay: no such folder or file of images: {tmp_path / 'none'}\n"
+    noisy = assay("audit", tmp_path / "none")
+    assert noisy.code == 3
+    assert noisy.err == f"assay: no such folder or file of images: {tmp_path / 'none'}\n"
 
 
 def test_skipped_images_end_with_4_when_strict(assay, cloned, tmp_path):
     """A damaged image is counted with its reason, and audit_skipped.csv names it."""
     (cloned.images / "9.png").write_bytes(b"")
     command = ["audit", cloned.images, "--backbone", "tiny", "--cache", tmp_path / "cache"]
-    given = assay(*command, "--strict", "-o", tmp_path / "found")
-    assert given.code == 4
-    assert given.out.startswith("239 images looked at, 1 skipped: 1 empty_file.")
+    noisy = assay(*command, "--strict", "-o", tmp_path / "found")
+    assert noisy.code == 4
+    assert noisy.out.startswith("239 images looked at, 1 skipped: 1 empty_file.")
     with (tmp_path / "found/audit_skipped.csv").open() as file:
         assert [(row["name"], row["reason"]) for row in csv.DictReader(file)] == [("9.png", "empty_file")]
     assert json.loads((tmp_path / "found/audit.json").read_text())["skipped_because"] == {"empty_file": 1}

@@ -21,8 +21,8 @@ from small_runs import SmallData, quick_learning, run_assay, start_assay, write_
 
 from assay.cli.app import run_app
 from assay.notebook.compare_folder import CompareFolder
-from assay.notebook.task import Recipe
-from assay.pipeline.listing import RECIPES
+from assay.notebook.listing import SYSTEMS
+from assay.notebook.task import System
 from assay.pipeline.process import Failure
 
 ASKED = ("histogram", "cnn-1", "assay")
@@ -56,18 +56,18 @@ class Compared:
         return json.loads((self.out / "compare.json").read_text())
 
 
-def command(data: SmallData, place: Path, *more: str, recipes: str = ",".join(ASKED)) -> list[str]:
+def command(data: SmallData, place: Path, *more: str, systems: str = ",".join(ASKED)) -> list[str]:
     """``assay compare`` on all of it, with a cache of its own."""
     words = ["compare", data.images, *data.labels, "-o", place / "out", "--cache", place / "cache"]
-    return [str(word) for word in (*words, "--backbone", "tiny", "--recipes", recipes, *more)]
+    return [str(word) for word in (*words, "--backbone", "tiny", "--systems", systems, *more)]
 
 
 @contextmanager
-def planted_here(**recipes: Recipe) -> Iterator[None]:
+def planted_here(**systems: System) -> Iterator[None]:
     """Inside, recipes are planted ones and work in this very process."""
     with pytest.MonkeyPatch.context() as patch, working_here():
-        for name, recipe in recipes.items():
-            patch.setitem(RECIPES, name.replace("_", "-"), recipe)
+        for name, system in systems.items():
+            patch.setitem(SYSTEMS, name.replace("_", "-"), system)
         yield
 
 
@@ -115,13 +115,13 @@ def test_json_is_what_compare_json_holds(unbroken, assay, small_data):
     """``--json`` prints the record; a finished comparison is shown again: only lost pictures are drawn."""
     place = unbroken.out.parent
     shutil.rmtree(unbroken.out / "pictures")
-    given = assay(*command(small_data, place, "--json"))
-    assert given.code == 0
-    record = json.loads(given.out)
+    noisy = assay(*command(small_data, place, "--json"))
+    assert noisy.code == 0
+    record = json.loads(noisy.out)
     assert record == unbroken.record
-    assert [row["recipe"] for row in record["rows"]] == list(ASKED)
+    assert [row["system"] for row in record["rows"]] == list(ASKED)
     assert {row["status"] for row in record["rows"]} == {"done"}
-    assert "this very comparison is finished: nothing was computed" in given.err
+    assert "this very comparison is finished: nothing was computed" in noisy.err
     assert (unbroken.out / "pictures" / "samples.svg").is_file()
     last = unbroken.out / "models" / "assay" / "layers.svg"
     last.unlink()
@@ -137,19 +137,19 @@ def test_pictures_are_drawn(unbroken):
     """Of the data, of each recipe's answers, epochs and layers."""
     pictures = {file.name for file in (unbroken.out / "pictures").iterdir()}
     assert {"samples.svg", "confusion_given.svg"} <= pictures
-    assert {f"confusion_{recipe}.svg" for recipe in ASKED} <= pictures
+    assert {f"confusion_{system}.svg" for system in ASKED} <= pictures
     assert (unbroken.out / "models" / "cnn-1" / "history.svg").is_file()
     assert (unbroken.out / "models" / "assay" / "layers.svg").is_file()
 
 
 def test_its_models_predict_and_are_evaluated(unbroken, assay, small_data, tmp_path):
-    """The folder is what ``--all-recipes`` takes."""
+    """The folder is what ``--all-systems`` takes."""
     rows, labels = tmp_path / "rows.csv", write_labels(tmp_path / "l.csv", range(240), small_data.truth)
-    assert assay("predict", unbroken.out, small_data.images, "--all-recipes", "-o", rows).code == 0
+    assert assay("predict", unbroken.out, small_data.images, "--all-systems", "-o", rows).code == 0
     assert rows.read_text().splitlines()[0] == "Index,Baseline,CNN 1,Assay"
     assert len(rows.read_text().splitlines()) == 241
-    given = assay("evaluate", unbroken.out, small_data.images, "--labels", labels, "--all-recipes", "--json")
-    assert [row["title"] for row in json.loads(given.out)["rows"]] == ["Baseline", "CNN 1", "Assay"]
+    noisy = assay("evaluate", unbroken.out, small_data.images, "--labels", labels, "--all-systems", "--json")
+    assert [row["title"] for row in json.loads(noisy.out)["rows"]] == ["Baseline", "CNN 1", "Assay"]
 
 
 def test_a_killed_comparison_goes_on_to_the_same_end(unbroken, small_data, tmp_path):
@@ -168,11 +168,11 @@ def test_a_killed_comparison_goes_on_to_the_same_end(unbroken, small_data, tmp_p
     died = run_assay(words, env=PLANTED | {"DIE_AT_RENAME": "3"})
     assert died.returncode == -signal.SIGKILL, died.stderr
     assert f"{out}: going on with the comparison that was begun here" in died.stderr
-    rows = {recipe: (out / "models" / recipe / "row.json").read_bytes() for recipe in ASKED}
+    rows = {system: (out / "models" / system / "row.json").read_bytes() for system in ASKED}
 
     done = run_assay(words, env=PLANTED)
     assert done.returncode == 0, done.stderr
-    assert {recipe: (out / "models" / recipe / "row.json").read_bytes() for recipe in ASKED} == rows
+    assert {system: (out / "models" / system / "row.json").read_bytes() for system in ASKED} == rows
     found = Compared(out, done.stdout, done.stderr).record
     assert found["rows"][0]["facts"] == first["trained"]["facts"]
     assert without_times(found) == without_times(unbroken.record)
@@ -196,7 +196,7 @@ def without_times(record: dict) -> dict:
 
 def test_ctrl_c_ends_the_child_too(small_data, tmp_path):
     """Pressed in a terminal it reaches both; one line is said, and the exit code is 130."""
-    process = start_assay(command(small_data, tmp_path, recipes="cnn-1"), env=PLANTED, start_new_session=True)
+    process = start_assay(command(small_data, tmp_path, systems="cnn-1"), env=PLANTED, start_new_session=True)
     child = int(wait_for(began(tmp_path), process).read_text())
     os.killpg(process.pid, signal.SIGINT)
     out, err = process.communicate()
@@ -210,37 +210,37 @@ def test_a_failed_recipe_is_a_row_and_an_exit_code(assay, small_data, tmp_path, 
     """The others are there, the table says why it is not, and its failure ends the command."""
     failure = Failure("out of memory", 6)
 
-    def one_fails(work, entry, *, say, progress):
-        return failure if entry.recipe == "cnn-1" else work(entry, say, progress)
+    def one_fails(work, entry, *, notify, progress):
+        return failure if entry.system == "cnn-1" else work(entry, notify, progress)
 
     monkeypatch.setattr("assay.notebook.compare.run_apart", one_fails)
-    monkeypatch.setitem(RECIPES, "model-2", quick)
-    given = assay(*command(small_data, tmp_path, recipes="cnn-1,model-2"))
-    assert given.code == 6
-    assert "warning: CNN 1 failed: out of memory" in given.err
-    assert given.out.splitlines()[-1] == "CNN 1 failed: out of memory"
-    assert re.search(r"^CNN 1 +– +– +–", given.out, re.MULTILINE)
-    assert re.search(r"^Model II +\d+\.\d %", given.out, re.MULTILINE)
+    monkeypatch.setitem(SYSTEMS, "model-2", quick)
+    noisy = assay(*command(small_data, tmp_path, systems="cnn-1,model-2"))
+    assert noisy.code == 6
+    assert "warning: CNN 1 failed: out of memory" in noisy.err
+    assert noisy.out.splitlines()[-1] == "CNN 1 failed: out of memory"
+    assert re.search(r"^CNN 1 +– +– +–", noisy.out, re.MULTILINE)
+    assert re.search(r"^Model II +\d+\.\d %", noisy.out, re.MULTILINE)
     rows = tmp_path / "rows.csv"
-    assert assay("predict", tmp_path / "out", small_data.images, "--all-recipes", "-o", rows).code == 0
+    assert assay("predict", tmp_path / "out", small_data.images, "--all-systems", "-o", rows).code == 0
     assert rows.read_text().splitlines()[0] == "Index,Model II"
 
 
 def test_skipped_images_end_with_4_when_strict(assay, own_data, tmp_path):
     """The table is there all the same; without ``--strict`` they change no exit code."""
     (own_data.images / "3.png").write_bytes(b"")
-    words = command(own_data, tmp_path, recipes="cnn-1")
+    words = command(own_data, tmp_path, systems="cnn-1")
     with planted_here(cnn_1=quick):
         assert assay(*words).code == 0
-        given = assay(*words, "--strict")
-    assert given.code == 4
-    assert given.out.startswith("       accuracy")
+        noisy = assay(*words, "--strict")
+    assert noisy.code == 4
+    assert noisy.out.startswith("       accuracy")
 
 
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--recipes", "cnn1"], "--recipes: expected ids of recipes, got 'cnn1'; did you mean cnn-1?"),
+        (["--systems", "cnn1"], "--systems: expected ids of recipes, got 'cnn1'; did you mean cnn-1?"),
         (["--figures-from", "x"], "--figures-from: models that are measured on a holdout have figures of"),
         (["--holdout", "0", "--figures-from", "x"], "--figures-from x: expected the folder of a finished"),
         (["--holdout-split", "notebook"], "notebook"),
@@ -248,32 +248,32 @@ def test_skipped_images_end_with_4_when_strict(assay, own_data, tmp_path):
 )
 def test_what_cannot_be_is_refused_with_2(assay, small_data, tmp_path, more, message):
     """Before anything is written."""
-    given = assay(*command(small_data, tmp_path), *more)
-    assert (given.code, given.out) == (2, "")
-    assert message in given.err
+    noisy = assay(*command(small_data, tmp_path), *more)
+    assert (noisy.code, noisy.out) == (2, "")
+    assert message in noisy.err
     assert not (tmp_path / "out").exists()
 
 
 def test_other_settings_in_its_folder_are_refused_with_2(unbroken, assay, small_data):
     """What differs is named."""
-    given = assay(*command(small_data, unbroken.out.parent), "--seed", "1")
-    assert given.code == 2
-    assert "holds a comparison with seed 0 there, 1 now" in given.err
+    noisy = assay(*command(small_data, unbroken.out.parent), "--seed", "1")
+    assert noisy.code == 2
+    assert "holds a comparison with seed 0 there, 1 now" in noisy.err
 
 
 def test_a_busy_folder_ends_with_7(unbroken, assay, small_data):
     """The message names the process that holds it."""
     with CompareFolder(unbroken.out).held():
-        given = assay(*command(small_data, unbroken.out.parent))
-    assert given.code == 7
-    assert f"another comparison (process {os.getpid()}) holds this folder" in given.err
+        noisy = assay(*command(small_data, unbroken.out.parent))
+    assert noisy.code == 7
+    assert f"another comparison (process {os.getpid()}) holds this folder" in noisy.err
 
 
 def test_trusted_labels_are_needed(assay, small_data, tmp_path):
     """Everything rests on them."""
-    given = assay("compare", small_data.images, *small_data.labels[:2], "-o", tmp_path / "out")
-    assert given.code == 2
-    assert "expected --trusted" in given.err
+    noisy = assay("compare", small_data.images, *small_data.labels[:2], "-o", tmp_path / "out")
+    assert noisy.code == 2
+    assert "expected --trusted" in noisy.err
 
 
 def wait_for(file, process):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from assay.cli.console import Lines, percent, percent_range, progress_bar, say, show, table
+from assay.cli.console import Lines, notify, percent, percent_range, progress_bar, show, table
 
 
 def test_a_table_has_its_columns_under_their_names():
@@ -20,7 +20,7 @@ def test_numbers_are_written_as_people_write_them():
 def test_control_characters_are_shown_and_not_obeyed(capsys):
     """A name that would steer the terminal is escaped; line breaks and other scripts stay."""
     show("a\x1b[2Jb\r\nλ \u202e c")
-    say("d\x07e")
+    notify("d\x07e")
     out, err = capsys.readouterr()
     assert out == "a\\x1b[2Jb\\r\nλ \\u202e c\n"
     assert err == "d\\x07e\n"

@@ -17,12 +17,12 @@ from assay.predict.package import write_manifest
 
 def test_a_run_becomes_one_file_that_predicts(assay, finished, small_data):
     """The table compares it with the model; assay predict takes it in the model's place."""
-    given = assay("export", finished, "-o", "small.onnx")
-    assert given.code == 0
-    lines = given.out.splitlines()
+    noisy = assay("export", finished, "-o", "small.onnx")
+    assert noisy.code == 0
+    lines = noisy.out.splitlines()
     assert [line.split()[0] for line in lines] == ["MB", "float32", "float16", "int8", "n"]
     assert lines[-1].startswith("n = 96; int8 by ")
-    assert "learned from these images" in given.err
+    assert "learned from these images" in noisy.err
     for place, file in ((finished, "run.csv"), ("small.onnx", "small.csv")):
         assert assay("predict", place, small_data.images, "-o", file, "-q").code == 0
     run, small = (Path(file).read_text(encoding="utf-8").splitlines() for file in ("run.csv", "small.csv"))
@@ -38,9 +38,9 @@ def test_a_changed_byte_is_noticed(assay, finished, small_data):
         data = bytearray(whole)
         data[data.rindex(what) + len(what) - 1] ^= 1
         Path("small.onnx").write_bytes(data)
-        given = assay("predict", "small.onnx", small_data.images, "-q")
-        assert (given.code, given.out) == (3, ""), what
-        assert "expected a file of assay export" in given.err
+        noisy = assay("predict", "small.onnx", small_data.images, "-q")
+        assert (noisy.code, noisy.out) == (3, ""), what
+        assert "expected a file of assay export" in noisy.err
 
 
 def test_a_class_whose_name_is_not_utf_8_has_a_card(assay, finished, tmp_path):
@@ -49,8 +49,8 @@ def test_a_class_whose_name_is_not_utf_8_has_a_card(assay, finished, tmp_path):
     card = tmp_path / "out" / "model" / "README.md"
     card.write_bytes(card.read_bytes().replace(b"ash", b"L\xf6we"))
     write_manifest(card.parent)
-    given = assay("export", tmp_path / "out", "--precision", "float32", "-o", "small.onnx", "-q")
-    assert given.code == 0
+    noisy = assay("export", tmp_path / "out", "--precision", "float32", "-o", "small.onnx", "-q")
+    assert noisy.code == 0
     assert b"L\xf6we" in Path("small.onnx.md").read_bytes()
 
 
@@ -59,18 +59,18 @@ def test_what_it_needs_is_said(assay, finished, monkeypatch):
     for name in [name for name in sys.modules if name.startswith(("assay.pipeline.export", "onnx."))]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "onnx", None)
-    given = assay("export", finished, "-o", "small.onnx", "-q")
-    assert given.code == 2
-    assert "in assay's folder, pip install '.[train]'" in given.err
+    noisy = assay("export", finished, "-o", "small.onnx", "-q")
+    assert noisy.code == 2
+    assert "in assay's folder, pip install '.[train]'" in noisy.err
 
 
 def test_json_says_all(assay, finished, small_data):
     """The figures of both, the images named."""
-    given = assay(
+    noisy = assay(
         "export", finished, small_data.images, "--precision", "float16", "-o", "h.onnx", "--json", "-q"
     )
-    facts = json.loads(given.out)
-    assert given.err == ""
+    facts = json.loads(noisy.out)
+    assert noisy.err == ""
     assert [found["precision"] for found in facts["figures"]] == ["float32", "float16"]
     assert (facts["file"], facts["learned_from"], facts["tried"]) == ("h.onnx", True, [])
     assert facts["card"] == "h.onnx.md"
@@ -92,18 +92,18 @@ def test_the_file_has_a_card(assay, finished):
 
 def test_what_cannot_be_written_is_refused_before(assay, finished, tmp_path):
     """A folder, or a folder that is not there."""
-    given = assay("export", finished, "-o", tmp_path)
-    assert (given.code, "name a file in it" in given.err) == (2, True)
-    given = assay("export", finished, "-o", tmp_path / "no" / "a.onnx")
-    assert (given.code, "make its folder" in given.err) == (2, True)
-    given = assay("export", finished, "-o", finished / "model" / "model.onnx")
-    assert (given.code, "is a part of what is in" in given.err) == (2, True)
+    noisy = assay("export", finished, "-o", tmp_path)
+    assert (noisy.code, "name a file in it" in noisy.err) == (2, True)
+    noisy = assay("export", finished, "-o", tmp_path / "no" / "a.onnx")
+    assert (noisy.code, "make its folder" in noisy.err) == (2, True)
+    noisy = assay("export", finished, "-o", finished / "model" / "model.onnx")
+    assert (noisy.code, "is a part of what is in" in noisy.err) == (2, True)
 
 
 def test_the_gate_stops_it(assay, finished, tmp_path, monkeypatch):
     """Exit 5, and no file."""
     monkeypatch.setattr(gate, "MOST_LOST", -1.0)
-    given = assay("export", finished, "-o", tmp_path / "a.onnx", "-q")
-    assert given.code == 5
-    assert "nothing was written" in given.err
+    noisy = assay("export", finished, "-o", tmp_path / "a.onnx", "-q")
+    assert noisy.code == 5
+    assert "nothing was written" in noisy.err
     assert not [*tmp_path.glob("a.onnx*")]

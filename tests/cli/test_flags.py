@@ -107,10 +107,10 @@ def test_a_flag_is_one_thing_everywhere():
 
 def test_choices_are_those_that_the_rooms_know():
     """The words that a flag accepts are refused nowhere later."""
-    from assay.pipeline.options import EFFORT_NAMES
+    from assay.pipeline.options import PRESET_NAMES
 
     hints = {field.name: field.type for field in dataclasses.fields(TrainingFlags)}
-    assert get_args(get_args(hints["effort"])[0]) == EFFORT_NAMES
+    assert get_args(get_args(hints["preset"])[0]) == PRESET_NAMES
 
 
 @pytest.mark.parametrize(
@@ -131,6 +131,6 @@ def test_what_is_no_time_is_refused(words):
 def test_compare_reads_a_time_limit_as_run_does(tmp_path):
     """In seconds, for each of its recipes."""
     read = ReadOptions(noisy=tmp_path / "noisy.csv")
-    given = {"effort": "balanced", "time_limit": "20m"}
-    assert CompareFlags(**given).compare_options(read).run.time_limit == 1_200
-    assert TrainingFlags(**given).options(read).time_limit == 1_200
+    noisy = {"preset": "balanced", "time_limit": "20m"}
+    assert CompareFlags(**noisy).compare_options(read).run.time_limit == 1_200
+    assert TrainingFlags(**noisy).options(read).time_limit == 1_200

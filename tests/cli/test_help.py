@@ -57,9 +57,9 @@ def test_a_help_page_is_what_is_documented(assay, monkeypatch, words):
     monkeypatch.setenv("COLUMNS", "100")
     section = PAGE.partition(f"\n## {' '.join(('assay', *words))}\n\n```\n")[2].partition("\n```\n")[0]
     for flag in ("-h", "--help"):
-        given = assay(*words, flag)
-        assert (given.code, given.err) == (0, "")
-        assert given.out.strip() == section
+        noisy = assay(*words, flag)
+        assert (noisy.code, noisy.err) == (0, "")
+        assert noisy.out.strip() == section
 
 
 def test_every_command_has_examples_that_parse(assay, monkeypatch, tmp_path):
@@ -71,18 +71,18 @@ def test_every_command_has_examples_that_parse(assay, monkeypatch, tmp_path):
             words = line.partition("|")[0].split()
             assert words[:2] == ["assay", command]
             if command != "demo":
-                given = assay(*words[1:])
-                assert "No such option" not in given.err
-                assert given.code in (2, 3), line  # the files of the examples are not here
+                noisy = assay(*words[1:])
+                assert "No such option" not in noisy.err
+                assert noisy.code in (2, 3), line  # the files of the examples are not here
 
 
 def test_help_fits_a_narrow_terminal(assay, monkeypatch):
     """On 20 columns nothing breaks, and there is no escape sequence anywhere."""
     monkeypatch.setenv("COLUMNS", "20")
     for words in ((), ("run",)):
-        given = assay(*words, "-h")
-        assert given.code == 0
-        assert "\x1b" not in given.out
+        noisy = assay(*words, "-h")
+        assert noisy.code == 0
+        assert "\x1b" not in noisy.out
 
 
 def test_the_documented_exit_codes_are_the_ones_there_are():

@@ -21,19 +21,19 @@ def noise_command(data, *more):
 
 def test_the_printed_table_is_this(assay, small_data):
     """A sentence, and a row for each class."""
-    given = assay(*noise_command(small_data))
-    assert given.code == 0
-    text = re.sub(r"\b\d\d$", "PP", re.sub(r"\d+\.\d", "NN", given.out), flags=re.MULTILINE)
+    noisy = assay(*noise_command(small_data))
+    assert noisy.code == 0
+    text = re.sub(r"\b\d\d$", "PP", re.sub(r"\d+\.\d", "NN", noisy.out), flags=re.MULTILINE)
     squeezed = re.sub(r" +", " ", text)
     assert squeezed == re.sub(r" +", " ", TABLE)
-    assert given.err == ""
+    assert noisy.err == ""
 
 
 def test_json_has_all_of_it(assay, small_data):
     """Counts, transition, intervals, the comparison with the rest and the sentence, as one object."""
-    given = assay(*noise_command(small_data, "--json", "--quiet"))
-    facts = json.loads(given.out)
-    assert given.err == ""
+    noisy = assay(*noise_command(small_data, "--json", "--quiet"))
+    facts = json.loads(noisy.out)
+    assert noisy.err == ""
     assert np.array(facts["counts"]).sum() == facts["n_pairs"] == 120
     assert np.allclose(np.array(facts["transition"]).sum(axis=1), 1)
     assert facts["representative"]["n_rest"] == 120
@@ -52,17 +52,17 @@ def test_class_folders_are_noisy_labels(assay, own_data, tmp_path):
     """Without ``--noisy`` the folders say what the images are given as."""
     names = ("ash", "birch", "cedar")
     lines = ["file,label"]
-    for row, label in enumerate(own_data.given):
+    for row, label in enumerate(own_data.noisy):
         place = tmp_path / "folders" / names[label]
         place.mkdir(parents=True, exist_ok=True)
         (own_data.images / f"{row}.png").rename(place / f"{row}.png")
         if row % 2 == 0:
             lines.append(f"{names[label]}/{row}.png,{names[own_data.truth[row]]}")
     (tmp_path / "trusted.csv").write_text("\n".join(lines) + "\n")
-    given = assay("noise", tmp_path / "folders", "--trusted", tmp_path / "trusted.csv")
-    assert given.code == 0
-    assert "the noisy labels are the class folders" in given.err
-    assert given.out == assay(*noise_command(own_data_restored(own_data, tmp_path))).out
+    noisy = assay("noise", tmp_path / "folders", "--trusted", tmp_path / "trusted.csv")
+    assert noisy.code == 0
+    assert "the noisy labels are the class folders" in noisy.err
+    assert noisy.out == assay(*noise_command(own_data_restored(own_data, tmp_path))).out
 
 
 def own_data_restored(data, tmp_path):
@@ -77,15 +77,15 @@ def test_control_characters_do_not_reach_the_terminal(assay, own_data):
     for name in ("noisy.csv", "trusted.csv"):
         file = own_data.folder / name
         file.write_text(file.read_text().replace("ash", "a\x1b[31msh"))
-    given = assay(*noise_command(own_data))
-    assert given.code == 0
-    assert "\x1b" not in given.out + given.err
-    assert "a\\x1b[31msh" in given.out
+    noisy = assay(*noise_command(own_data))
+    assert noisy.code == 0
+    assert "\x1b" not in noisy.out + noisy.err
+    assert "a\\x1b[31msh" in noisy.out
 
 
 def test_without_pairs_it_is_refused(assay, own_data):
     """Labels of images that have no noisy label say nothing of the noise."""
     (own_data.folder / "noisy.csv").write_text("file,label\n1.png,ash\n3.png,birch\n5.png,cedar\n")
-    given = assay(*noise_command(own_data))
-    assert given.code == 3
-    assert "expected images with both a given and a trusted label, got none among 240" in given.err
+    noisy = assay(*noise_command(own_data))
+    assert noisy.code == 3
+    assert "expected images with both a given and a trusted label, got none among 240" in noisy.err

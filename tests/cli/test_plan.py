@@ -60,7 +60,7 @@ def test_images_to_label_are_named(planned, finished):
         known = {row["name"]: row for row in csv.DictReader(file)}
     assert all(not known[row["name"]]["trusted"] for row in rows)
     assert all(known[row["name"]]["reason"] != "holdout" for row in rows)
-    assert all(row["fixed"] == known[row["name"]]["fixed"] for row in rows)
+    assert all(row["corrected"] == known[row["name"]]["corrected"] for row in rows)
     doubtful = [float(row["confidence"]) for row in rows[7:]]
     open_rows = [row for row in known.values() if not row["trusted"] and row["reason"] != "holdout"]
     assert doubtful == sorted(float(row["confidence"]) for row in open_rows)[:7]
@@ -77,7 +77,7 @@ def test_what_was_looked_at_is_not_doubtful_any_more(assay, finished, planned, t
     before = rows_of(planned)
     store = open_decisions(own / FILE)
     for row in before[7:10]:
-        store.decide(row["name"], row["fixed"], given="", revision=0, who="me", client="here")
+        store.decide(row["name"], row["corrected"], noisy="", revision=0, who="me", client="here")
     store.close()
     assert assay("plan", own, "-o", tmp_path / "plan", "--label", "7", "-q").code == 0
     after = rows_of(tmp_path / "plan")
@@ -90,15 +90,15 @@ def test_the_text_says_all_of_it(assay, finished, planned, tmp_path, monkeypatch
     """A table to read; the run's own folder stays as it was."""
     monkeypatch.setattr("assay.pipeline.more_labels.make_head", quick_head)
     before = {file.name for file in finished.iterdir()}
-    given = assay("plan", finished, "-o", tmp_path, "--label", "7", "--more", "50,400", "-q")
-    assert (given.code, given.err) == (0, "")
-    assert "96 trusted labels teach, 24 are held out. With fewer:" in given.out
+    noisy = assay("plan", finished, "-o", tmp_path, "--label", "7", "--more", "50,400", "-q")
+    assert (noisy.code, noisy.err) == (0, "")
+    assert "96 trusted labels teach, 24 are held out. With fewer:" in noisy.out
     assert (
         "With more, the same share of them held out (2,000 at most), and how closely the noise rate and the "
         "accuracy would be known:\n"
-    ) in given.out
-    assert "400 more" in given.out
-    assert f"{tmp_path}/plan.csv names 7 images at random" in given.out
+    ) in noisy.out
+    assert "400 more" in noisy.out
+    assert f"{tmp_path}/plan.csv names 7 images at random" in noisy.out
     assert {file.name for file in finished.iterdir()} == before
     for name in ("plan.csv", "plan.json"):
         assert (tmp_path / name).read_bytes() == (planned / name).read_bytes()
@@ -114,8 +114,8 @@ def test_the_text_says_all_of_it(assay, finished, planned, tmp_path, monkeypatch
 )
 def test_strange_numbers_are_refused(assay, finished, tmp_path, words, message):
     """Before anything is learned."""
-    given = assay("plan", finished, "-o", tmp_path / "plan", *words)
-    assert (given.code, given.out, given.err) == (2, "", f"assay: {message}\n")
+    noisy = assay("plan", finished, "-o", tmp_path / "plan", *words)
+    assert (noisy.code, noisy.out, noisy.err) == (2, "", f"assay: {message}\n")
     assert not (tmp_path / "plan").exists()
 
 
@@ -123,9 +123,9 @@ def test_without_a_holdout_nothing_is_said_of_one(assay, small_data, tmp_path, m
     """All labels teach, and no accuracy is known."""
     monkeypatch.setattr("assay.pipeline.more_labels.make_head", quick_head)
     assert assay(*small_data.command(tmp_path / "out", "-q", "--holdout", "0")).code == 0
-    given = assay("plan", tmp_path / "out", "-q", "--more", "50", "--label", "7")
-    assert given.code == 0
-    assert "With more, and how closely the noise rate would be known:\n" in given.out
+    noisy = assay("plan", tmp_path / "out", "-q", "--more", "50", "--label", "7")
+    assert noisy.code == 0
+    assert "With more, and how closely the noise rate would be known:\n" in noisy.out
     facts = json.loads((tmp_path / "out" / "plan.json").read_text())
     assert [(row["trusted"], row["held_out"]) for row in facts["expected"]] == [(120, 0), (170, 0)]
     assert "accuracy_known_to" not in facts["expected"][0]
@@ -142,9 +142,9 @@ def test_too_few_trusted_labels_are_said(assay, small_data, tmp_path):
     ]
     with quick_learning():
         assert assay(*words).code in (0, 5)
-    given = assay("plan", tmp_path / "out", "-q")
-    assert (given.code, given.out) == (3, "")
-    assert given.err.startswith("assay: expected 60 trusted labels or more besides the holdout's")
+    noisy = assay("plan", tmp_path / "out", "-q")
+    assert (noisy.code, noisy.out) == (3, "")
+    assert noisy.err.startswith("assay: expected 60 trusted labels or more besides the holdout's")
 
 
 def test_no_finished_run_is_refused(assay, tmp_path):

@@ -40,9 +40,9 @@ def rows_on_stdout(capfdbinary):
 
 def test_rows_go_to_a_file(assay, finished, new, tmp_path, small_data):
     """One row an image, in order, and a line that says how many have no label."""
-    given = assay("predict", finished, new, "-o", tmp_path / "rows.csv")
-    assert (given.code, given.out) == (0, "")
-    assert given.err == "1 of 6 images could not be used, see their status: 1 empty_file\n"
+    noisy = assay("predict", finished, new, "-o", tmp_path / "rows.csv")
+    assert (noisy.code, noisy.out) == (0, "")
+    assert noisy.err == "1 of 6 images could not be used, see their status: 1 empty_file\n"
     rows = list(csv.reader((tmp_path / "rows.csv").read_text().splitlines()))
     assert ",".join(rows[0]) == HEADER
     assert [row[0] for row in rows[1:]] == ["0.png", "1.png", "2.png", "3.png", "4.png", "=cmd().png"]
@@ -58,8 +58,8 @@ def test_what_is_unusual_about_new_images_is_said(assay, finished, new, tmp_path
     Image.new("RGB", (32, 32), "red").save(new / "0.png")
     (new / "1.png").write_bytes((new / "1.png").read_bytes()[:100])
     command = ("predict", finished, new, "-o", tmp_path / "rows.csv")
-    given = assay(*command)
-    assert given.err.splitlines() == [
+    noisy = assay(*command)
+    assert noisy.err.splitlines() == [
         "did not follow 1 link: outside_root (links that leave the folder: --follow-symlinks)",
         "1 image of one colour",
         "2 of 6 images could not be used, see their status: "
@@ -118,9 +118,9 @@ def test_skipped_images_end_with_4_when_strict(assay, finished, new, tmp_path):
 )
 def test_a_place_that_cannot_be_is_refused_before_the_work(assay, finished, tmp_path, out, message):
     """The name is judged before any image is looked for."""
-    given = assay("predict", finished, tmp_path / "nowhere", "-o", out)
-    assert given.code == 2
-    assert message in given.err
+    noisy = assay("predict", finished, tmp_path / "nowhere", "-o", out)
+    assert noisy.code == 2
+    assert message in noisy.err
 
 
 def test_a_model_that_is_none_ends_with_3(assay, new, finished, tmp_path):
@@ -138,18 +138,18 @@ def test_a_model_that_is_none_ends_with_3(assay, new, finished, tmp_path):
         (tmp_path / "model.pkl", "never opened"),
         (tmp_path / "changed", "sha256"),
     ]:
-        given = assay("predict", place, new)
-        assert (given.code, given.out) == (3, "")
-        assert word in given.err
-        assert "Traceback" not in given.err
+        noisy = assay("predict", place, new)
+        assert (noisy.code, noisy.out) == (3, "")
+        assert word in noisy.err
+        assert "Traceback" not in noisy.err
 
 
 def test_an_empty_folder_ends_with_3(assay, finished, tmp_path):
     """Where no image is nothing can be predicted."""
     (tmp_path / "empty").mkdir()
-    given = assay("predict", finished, tmp_path / "empty")
-    assert given.code == 3
-    assert given.err == f"assay: expected images in {tmp_path / 'empty'}, got none\n"
+    noisy = assay("predict", finished, tmp_path / "empty")
+    assert noisy.code == 3
+    assert noisy.err == f"assay: expected images in {tmp_path / 'empty'}, got none\n"
 
 
 def test_a_model_folder_will_do(assay, finished, new, tmp_path):
@@ -173,8 +173,8 @@ def numbered(tmp_path):
 def test_all_recipes_write_the_notebooks_file(assay, lineup, numbered, tmp_path):
     """A column for each model, a row for each image in natural order, the labels as they came in."""
     images, truth = numbered
-    given = assay("predict", lineup, images, "--all-recipes", "-o", tmp_path / "label_prediction.csv")
-    assert (given.code, given.out, given.err) == (0, "", "")
+    noisy = assay("predict", lineup, images, "--all-systems", "-o", tmp_path / "label_prediction.csv")
+    assert (noisy.code, noisy.out, noisy.err) == (0, "", "")
     text = (tmp_path / "label_prediction.csv").read_text()
     assert text.splitlines()[0] == HEADER_OF_ALL
     rows = list(csv.DictReader(io.StringIO(text)))
@@ -188,7 +188,7 @@ def test_columns_of_all_recipes_are_chosen(rows_on_stdout, lineup, numbered):
     """The notebook's own four, by title or id, with blanks or without, also on stdout."""
     images, _ = numbered
     code, text = rows_on_stdout(
-        "predict", lineup, images, "--all-recipes", "--columns", "Index, Baseline,model-1, Model II", "-q"
+        "predict", lineup, images, "--all-systems", "--columns", "Index, Baseline,model-1, Model II", "-q"
     )
     assert code == 0
     lines = text.decode().splitlines()
@@ -199,9 +199,9 @@ def test_all_recipes_keep_the_row_of_a_skipped_image(assay, lineup, numbered, tm
     """Its cells are empty, a line says how many there are, and under ``--strict`` the command ends with 4."""
     images, _ = numbered
     (images / "3.png").write_bytes(b"")
-    command = ["predict", lineup, images, "--all-recipes", "-o", tmp_path / "rows.csv"]
-    given = assay(*command)
-    assert (given.code, given.err) == (0, "1 of 12 images could not be used; their cells are empty\n")
+    command = ["predict", lineup, images, "--all-systems", "-o", tmp_path / "rows.csv"]
+    noisy = assay(*command)
+    assert (noisy.code, noisy.err) == (0, "1 of 12 images could not be used; their cells are empty\n")
     assert (tmp_path / "rows.csv").read_text().splitlines()[4] == "3,,,,,,"
     assert assay(*command, "--strict").code == 4
 
@@ -211,8 +211,8 @@ def test_all_recipes_tell_images_of_one_stem_apart(assay, lineup, numbered, tmp_
     images, _ = numbered
     (images / "more").mkdir()
     shutil.copy(images / "1.png", images / "more" / "1.png")
-    given = assay("predict", lineup, images, "--all-recipes", "-o", tmp_path / "rows.csv")
-    assert given.err.startswith("Index has the whole names: without folder and ending some images would have")
+    noisy = assay("predict", lineup, images, "--all-systems", "-o", tmp_path / "rows.csv")
+    assert noisy.err.startswith("Index has the whole names: without folder and ending some images would have")
     index = [row["Index"] for row in csv.DictReader((tmp_path / "rows.csv").read_text().splitlines())]
     assert (len(index), len(set(index))) == (13, 13)
     assert {"1.png", "more/1.png"} <= set(index)
@@ -221,22 +221,22 @@ def test_all_recipes_tell_images_of_one_stem_apart(assay, lineup, numbered, tmp_
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--all-recipes", "--columns", "Index,Model 2"], f"out has {HEADER_OF_ALL.replace(',', ', ')}"),
-        (["--columns", "Index,Assay"], "--columns: it picks among the models of --all-recipes"),
+        (["--all-systems", "--columns", "Index,Model 2"], f"out has {HEADER_OF_ALL.replace(',', ', ')}"),
+        (["--columns", "Index,Assay"], "--columns: it picks among the models of --all-systems"),
     ],
 )
 def test_columns_that_cannot_be_end_with_2(assay, lineup, numbered, flags, message):
     """A name that is no column, or columns of one model alone."""
-    given = assay("predict", lineup, numbered[0], *flags)
-    assert (given.code, given.out) == (2, "")
-    assert message in given.err
+    noisy = assay("predict", lineup, numbered[0], *flags)
+    assert (noisy.code, noisy.out) == (2, "")
+    assert message in noisy.err
 
 
 def test_all_recipes_need_a_comparison(assay, numbered, tmp_path):
     """A folder without models is no comparison."""
-    given = assay("predict", tmp_path, numbered[0], "--all-recipes")
-    assert given.code == 3
-    assert "expected the folder of a comparison, with the models of its recipes" in given.err
+    noisy = assay("predict", tmp_path, numbered[0], "--all-systems")
+    assert noisy.code == 3
+    assert "expected the folder of a comparison, with the models of its recipes" in noisy.err
 
 
 def test_unsure_images_get_no_label(assay, finished, small_data):
@@ -246,8 +246,8 @@ def test_unsure_images_get_no_label(assay, finished, small_data):
     assert assay("predict", finished, small_data.images, "-o", "sure.csv", *asked).code == 0
     for row, found in zip(rows_of("all.csv"), rows_of("sure.csv"), strict=True):
         assert found in (row, row | {"label": "", "status": "unsure"})
-    given = assay("predict", finished, small_data.images, "--min-confidence", "1.1")
-    assert (given.code, "--min-confidence" in given.err) == (2, True)
+    noisy = assay("predict", finished, small_data.images, "--min-confidence", "1.1")
+    assert (noisy.code, "--min-confidence" in noisy.err) == (2, True)
 
 
 def rows_of(file):
@@ -266,9 +266,9 @@ def test_sets_hold_the_labels_that_may_be_right(assay, finished, new, small_data
     assay("predict", finished, new, "-o", "rows.jsonl", "--coverage", "0.9")
     lines = [json.loads(line) for line in Path("rows.jsonl").read_text().splitlines()]
     assert [line["set"] is None for line in lines] == [False] * 5 + [True]
-    given = assay("predict", finished, new, "--coverage", "0.9999")
-    assert given.code == 2
-    assert "--coverage: expected more than 0 and at most 0.98" in given.err
+    noisy = assay("predict", finished, new, "--coverage", "0.9999")
+    assert noisy.code == 2
+    assert "--coverage: expected more than 0 and at most 0.98" in noisy.err
 
 
 def test_paths_may_come_on_stdin(assay, finished, small_data, new, monkeypatch):

@@ -39,10 +39,10 @@ def interrupted(assay, finished, new, tmp_path, monkeypatch):
 def test_an_interrupted_prediction_goes_on(assay, finished, new, interrupted, tmp_path):
     """After the rows that were brought to disk, to the bytes of an unbroken one; skipped images count on."""
     assert assay("predict", finished, new, "-o", tmp_path / "whole.csv", "-q").code == 0
-    given = assay("predict", finished, new, "-o", interrupted, "--strict")
-    assert given.code == 4
-    assert "going on after 96 rows of the same command" in given.err
-    assert "1 of 240 images could not be used" in given.err
+    noisy = assay("predict", finished, new, "-o", interrupted, "--strict")
+    assert noisy.code == 4
+    assert "going on after 96 rows of the same command" in noisy.err
+    assert "1 of 240 images could not be used" in noisy.err
     assert interrupted.read_bytes() == (tmp_path / "whole.csv").read_bytes()
 
 
@@ -54,9 +54,9 @@ def test_rows_of_another_command_are_not_gone_on_with(assay, finished, new, inte
         shutil.copyfile(new / "5.png", new / "4.png")
     images = tmp_path / ("other" if change == "place" else "new")
     more = ["--min-confidence", "1"] if change == "flags" else []
-    given = assay("predict", finished, images, "-o", interrupted, *more)
-    assert given.code == 0
-    assert "going on" not in given.err
+    noisy = assay("predict", finished, images, "-o", interrupted, *more)
+    assert noisy.code == 0
+    assert "going on" not in noisy.err
     assert assay("predict", finished, images, "-o", tmp_path / "whole.csv", *more).code == 0
     assert interrupted.read_bytes() == (tmp_path / "whole.csv").read_bytes()
 
@@ -88,12 +88,12 @@ def test_a_place_that_was_gone_for_a_while_is_asked_again(
     with monkeypatch.context() as patch:
         patch.setattr(FolderSource, "read", gone)
         assert assay("predict", finished, new, "-o", interrupted, "-q").code == 130
-    given = assay("predict", finished, new, "-o", interrupted)
-    assert "going on after 128 rows of the same command" in given.err
-    assert "1 of 240 images could not be used" in given.err
+    noisy = assay("predict", finished, new, "-o", interrupted)
+    assert "going on after 128 rows of the same command" in noisy.err
+    assert "1 of 240 images could not be used" in noisy.err
 
 
-@pytest.mark.parametrize("flags", [[], ["-o", "a.csv", "--all-recipes"], ["--out=a.csv", "--all-recipes"]])
+@pytest.mark.parametrize("flags", [[], ["-o", "a.csv", "--all-systems"], ["--out=a.csv", "--all-systems"]])
 def test_rows_that_are_not_kept_are_not_gone_on_with(flags):
     """Those that went into a pipe are gone, and those of several models are written in the end."""
     assert _resumes(["predict", "out", "new", "-o", "a.csv"])

@@ -23,7 +23,7 @@ def run(tmp_path, images):
     out = write_run(tmp_path / "out", images=images)
     store = open_decisions(out / "decisions.sqlite")
     for name, label in (("4.png", "ash"), ("5.png", "cedar"), ("6.png", None)):
-        store.decide(name, label, given="birch", revision=0, **ME)
+        store.decide(name, label, noisy="birch", revision=0, **ME)
     store.close()
     return out
 
@@ -33,13 +33,13 @@ def test_decisions_go_out_and_come_back_unchanged(assay, run, images, tmp_path, 
     """Exported from one run and imported into another, they are the same file again."""
     assert assay("review", run, "--export", f"d.{kind}").out == "3 images were looked at\n"
     other = write_run(tmp_path / "other", images=images)
-    given = assay("review", other, "--import", f"d.{kind}", "--export", f"again.{kind}")
-    assert given.out == "3 of 3 decisions taken over\n3 images were looked at\n"
+    noisy = assay("review", other, "--import", f"d.{kind}", "--export", f"again.{kind}")
+    assert noisy.out == "3 of 3 decisions taken over\n3 images were looked at\n"
     assert (tmp_path / "here" / f"again.{kind}").read_bytes() == (
         tmp_path / "here" / f"d.{kind}"
     ).read_bytes()
-    given = assay("review", other, "--import", f"d.{kind}")
-    assert given.out == "0 of 3 decisions taken over; 3 of images that are decided here\n"
+    noisy = assay("review", other, "--import", f"d.{kind}")
+    assert noisy.out == "0 of 3 decisions taken over; 3 of images that are decided here\n"
 
 
 def test_what_was_taken_back_was_not_looked_at(assay, run, tmp_path):
@@ -56,13 +56,13 @@ def test_the_labels_come_back_in_their_own_format(assay, run, tmp_path):
     (tmp_path / "noisy.csv").write_text("".join(f"{'ash'}\r\n" for _ in range(40)))
     (run / "noise.json").write_text("{}")
     (run / "evaluation.json").write_text('{"warnings": ["no better than before"]}')
-    given = assay("review", run, "--export", "fixed.csv", "--relabel", tmp_path / "noisy.csv")
-    assert given.code == 0
+    noisy = assay("review", run, "--export", "fixed.csv", "--relabel", tmp_path / "noisy.csv")
+    assert noisy.code == 0
     lines = (tmp_path / "here" / "fixed.csv").read_bytes().split(b"\r\n")
     assert (len(lines), lines[4], lines[5]) == (41, b"ash", b"cedar")
     changed = sum(line not in (b"ash", b"") for line in lines)
-    assert given.out == f"{changed} labels changed\n"
-    assert "warning of the run: no better than before\n" in given.err
+    assert noisy.out == f"{changed} labels changed\n"
+    assert "warning of the run: no better than before\n" in noisy.err
 
 
 def test_imported_decisions_are_those_of_this_run(assay, run):
@@ -70,18 +70,18 @@ def test_imported_decisions_are_those_of_this_run(assay, run):
     for row, message in (("7.png,larch", "the label 'larch'"), ("x.png,ash", "the image 'x.png'")):
         with open("d.csv", "w") as file:  # noqa: PTH123  # in the folder that the test works in
             file.write(f"file_name,label\n8.png,ash\n{row}\n")
-        given = assay("review", run, "--import", "d.csv")
-        assert (given.code, given.out) == (3, "")
-        assert f"d.csv: {message} is not of this run; correct the row or leave it out" in given.err
+        noisy = assay("review", run, "--import", "d.csv")
+        assert (noisy.code, noisy.out) == (3, "")
+        assert f"d.csv: {message} is not of this run; correct the row or leave it out" in noisy.err
     assert len(read_rows(run / "decisions.sqlite")) == 3
 
 
 def test_locked_images_are_left_alone(assay, run, tmp_path):
     """A decision of a trusted image is counted as left out, and named; of others the run knows the label."""
     (tmp_path / "here" / "d.csv").write_text("file_name,label\n0.png,cedar\n8.png,ash\n")
-    given = assay("review", run, "--import", "d.csv", "--export", "e.csv")
+    noisy = assay("review", run, "--import", "d.csv", "--export", "e.csv")
     why = "1 of images that nobody may decide, as '0.png'"
-    assert given.out.splitlines()[0] == f"1 of 2 decisions taken over; {why}"
+    assert noisy.out.splitlines()[0] == f"1 of 2 decisions taken over; {why}"
     assert "8.png,ash,decided,ash," in (tmp_path / "here" / "e.csv").read_text()
     assert "0.png" not in read_rows(run / "decisions.sqlite")
 
@@ -90,8 +90,8 @@ def test_a_name_that_cannot_be_written_is_refused_before_anything_is_taken_over(
     """Decisions are for good."""
     (tmp_path / "d.csv").write_text("file_name,label\n8.png,ash\n")
     before = read_rows(run / "decisions.sqlite")
-    given = assay("review", run, "--import", tmp_path / "d.csv", "--export", tmp_path / "d.txt")
-    assert (given.code, given.out) == (2, "")
+    noisy = assay("review", run, "--import", tmp_path / "d.csv", "--export", tmp_path / "d.txt")
+    assert (noisy.code, noisy.out) == (2, "")
     assert read_rows(run / "decisions.sqlite") == before
     assert "8.png" not in before
 
@@ -109,9 +109,9 @@ def test_a_name_that_cannot_be_written_is_refused_before_anything_is_taken_over(
 )
 def test_what_cannot_be_is_refused(assay, run, flags, code, message):
     """With its flag and what to do."""
-    given = assay("review", run, *flags)
-    assert (given.code, given.out) == (code, "")
-    assert message in given.err
+    noisy = assay("review", run, *flags)
+    assert (noisy.code, noisy.out) == (code, "")
+    assert message in noisy.err
 
 
 def test_a_port_that_is_taken_is_named(assay, run):
@@ -119,14 +119,14 @@ def test_a_port_that_is_taken_is_named(assay, run):
     from assay.web.listen import listen
 
     with listen("127.0.0.1", 0) as taken:
-        given = assay("review", run, "--port", taken.getsockname()[1])
-    assert (given.code, "name another with --port" in given.err) == (2, True)
+        noisy = assay("review", run, "--port", taken.getsockname()[1])
+    assert (noisy.code, "name another with --port" in noisy.err) == (2, True)
 
 
 def test_a_run_that_is_not_finished_is_refused(assay, tmp_path):
     """An empty folder too."""
-    given = assay("review", tmp_path)
-    assert (given.code, "expected the folder of a finished run" in given.err) == (3, True)
+    noisy = assay("review", tmp_path)
+    assert (noisy.code, "expected the folder of a finished run" in noisy.err) == (3, True)
 
 
 def test_a_real_run_is_reviewed_and_learned_from(assay, own_data, tmp_path):
@@ -136,17 +136,17 @@ def test_a_real_run_is_reviewed_and_learned_from(assay, own_data, tmp_path):
     (tmp_path / "here" / "d.csv").write_text("file_name,label\n1.png,birch\n3.png,\n")
     assert assay("review", tmp_path / "out", "--import", "d.csv").out == "2 of 2 decisions taken over\n"
     decisions = ("--decisions", tmp_path / "out" / "decisions.sqlite")
-    given = assay(*own_data.command(tmp_path / "out", *cache, *decisions))
-    assert (given.code, "holds a run with other decisions" in given.err) == (2, True)
+    noisy = assay(*own_data.command(tmp_path / "out", *cache, *decisions))
+    assert (noisy.code, "holds a run with other decisions" in noisy.err) == (2, True)
     again = tmp_path / "again"
     assert assay(*own_data.command(again, *cache, *decisions)).code == 0
     with (again / "labels.csv").open() as file:
         rows = {row["name"]: row for row in csv.DictReader(file)}
-    assert (rows["1.png"]["fixed"], rows["1.png"]["reason"]) == ("birch", "decided")
+    assert (rows["1.png"]["corrected"], rows["1.png"]["reason"]) == ("birch", "decided")
     assert rows["3.png"]["reason"] == ""
     assert json.loads((again / "run.json").read_text())["data"]["decided"] == 1
-    given = assay(*own_data.command(again, *cache, *decisions))
-    assert given.code == 0
+    noisy = assay(*own_data.command(again, *cache, *decisions))
+    assert noisy.code == 0
 
 
 def test_labels_without_names_are_in_the_order_of_the_images(assay, run, images, tmp_path):
@@ -178,6 +178,6 @@ def test_no_export_overwrites_a_part_of_the_run(assay, run, file):
     """Without it the run would have to be computed again."""
     (run / file).touch()
     before = (run / file).read_bytes()
-    given = assay("review", run, "--export", run / file)
-    assert (given.code, (run / file).read_bytes()) == (2, before)
-    assert f"--export: {run / file} is a part of what is in {run}" in given.err
+    noisy = assay("review", run, "--export", run / file)
+    assert (noisy.code, (run / file).read_bytes()) == (2, before)
+    assert f"--export: {run / file} is a part of what is in {run}" in noisy.err

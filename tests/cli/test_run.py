@@ -40,10 +40,10 @@ def without_figures(text: str, out: object) -> list[str]:
 def test_the_printed_table_is_this(assay, small_data, tmp_path, monkeypatch):
     """A run says how wrong the labels are, what was done to them, how good the model is and what it cost."""
     monkeypatch.setattr(console, "SHOW_EVERY_S", float("inf"))  # progress is told by a slow machine alone
-    given = assay(*small_data.command(tmp_path / "out"))
-    assert given.code == 0
-    assert without_figures(given.out, tmp_path / "out") == squeezed(TABLE)
-    assert given.err == (
+    noisy = assay(*small_data.command(tmp_path / "out"))
+    assert noisy.code == 0
+    assert without_figures(noisy.out, tmp_path / "out") == squeezed(TABLE)
+    assert noisy.err == (
         "warning: Only 96 images carry both labels: all figures are rough. "
         "200 to 500 trusted labels would settle them.\n"
     )
@@ -51,36 +51,36 @@ def test_the_printed_table_is_this(assay, small_data, tmp_path, monkeypatch):
 
 def test_a_finished_run_prints_its_table_again(assay, small_data, finished):
     """The same command tells what the first one told, and that nothing was computed."""
-    given = assay(*small_data.command(finished))
-    assert given.code == 0
-    assert without_figures(given.out, finished) == squeezed(TABLE)
-    assert given.err == (
+    noisy = assay(*small_data.command(finished))
+    assert noisy.code == 0
+    assert without_figures(noisy.out, finished) == squeezed(TABLE)
+    assert noisy.err == (
         f"{finished}: this very run is finished: nothing was computed; --overwrite starts anew\n"
     )
 
 
 def test_json_is_all_that_is_on_stdout(assay, small_data, finished):
     """``--json`` prints the facts of noise.json and evaluation.json as one object, and nothing else."""
-    given = assay(*small_data.command(finished, "--json"))
-    facts = json.loads(given.out)
+    noisy = assay(*small_data.command(finished, "--json"))
+    facts = json.loads(noisy.out)
     noise = json.loads((finished / "noise.json").read_text())
     evaluation = json.loads((finished / "evaluation.json").read_text())
     assert facts == {"folder": str(finished), "noise": noise, **evaluation}
-    assert facts["recipes"]["assay"]["paired"]["p_value"] < 0.05
+    assert facts["systems"]["assay"]["paired"]["p_value"] < 0.05
 
 
 def test_quiet_is_quiet(assay, small_data, tmp_path):
     """``--quiet`` leaves the table alone on stdout and nothing on stderr."""
-    given = assay(*small_data.command(tmp_path / "out", "--quiet"))
-    assert given.err == ""
-    assert without_figures(given.out, tmp_path / "out") == squeezed(TABLE)
+    noisy = assay(*small_data.command(tmp_path / "out", "--quiet"))
+    assert noisy.err == ""
+    assert without_figures(noisy.out, tmp_path / "out") == squeezed(TABLE)
 
 
 def test_a_dry_run_prints_the_plan_and_writes_nothing(assay, small_data, tmp_path):
     """The plan counts, times and says how much room it takes; no folder and no cache come into being."""
-    given = assay(*small_data.command(tmp_path / "out", "--dry-run", "--cache", str(tmp_path / "cache")))
-    assert given.code == 0
-    text = re.sub(r"about \d+ s", "about T s", re.sub(r"\d+\.\d ms", "T ms", given.out))
+    noisy = assay(*small_data.command(tmp_path / "out", "--dry-run", "--cache", str(tmp_path / "cache")))
+    assert noisy.code == 0
+    text = re.sub(r"about \d+ s", "about T s", re.sub(r"\d+\.\d ms", "T ms", noisy.out))
     assert text == (
         "240 images, 3 classes, 120 trusted labels\n"
         "would hold out 24 of them, estimate the noise from 96, embed every image and its mirror with\n"
@@ -100,9 +100,9 @@ def test_a_dry_run_on_a_run_says_so(assay, small_data, finished):
 
 def test_other_settings_end_with_2(assay, small_data, finished):
     """The difference is named, and the way out."""
-    given = assay(*small_data.command(finished, "--seed", "1"))
-    assert (given.code, given.out) == (2, "")
-    assert given.err == (
+    noisy = assay(*small_data.command(finished, "--seed", "1"))
+    assert (noisy.code, noisy.out) == (2, "")
+    assert noisy.err == (
         f"assay: {finished} holds a run with seed 0 there, 1 now; "
         "name another folder with --out, or start anew with --overwrite\n"
     )
@@ -119,9 +119,9 @@ def test_overwrite_starts_anew(assay, small_data, tmp_path):
 
 def test_trusted_labels_are_asked_for(assay, small_data, tmp_path):
     """Without trusted labels there is nothing to rest on."""
-    given = assay("run", small_data.images, "-o", tmp_path / "out")
-    assert given.code == 2
-    assert given.err == (
+    noisy = assay("run", small_data.images, "-o", tmp_path / "out")
+    assert noisy.code == 2
+    assert noisy.err == (
         "assay: expected --trusted with labels that you checked, since everything rests on them; "
         "200 to 500, of images picked at random, will do\n"
     )
@@ -133,9 +133,9 @@ def test_skipped_images_end_with_4_when_strict(assay, own_data, tmp_path, strict
     (own_data.images / "1.png").write_bytes(b"")
     command = own_data.command(tmp_path / "out", *(["--strict"] if strict else []))
     for _ in range(2):
-        given = assay(*command)
-        assert given.code == (4 if strict else 0)
-        assert "skipped 1." in given.out
+        noisy = assay(*command)
+        assert noisy.code == (4 if strict else 0)
+        assert "skipped 1." in noisy.out
     assert (tmp_path / "out" / "skipped.csv").read_text() == (
         "name,reason,detail\n1.png,empty_file,0 bytes\n"
     )
@@ -144,8 +144,8 @@ def test_skipped_images_end_with_4_when_strict(assay, own_data, tmp_path, strict
 def test_unusual_images_are_counted_and_named(assay, own_data, tmp_path):
     """They are used, and remarks.csv says which."""
     Image.new("RGB", (32, 32), "red").save(own_data.images / "1.png")
-    given = assay(*own_data.command(tmp_path / "out"))
-    assert "1 image of one colour (remarks.csv)" in given.err
+    noisy = assay(*own_data.command(tmp_path / "out"))
+    assert "1 image of one colour (remarks.csv)" in noisy.err
     assert (tmp_path / "out" / "remarks.csv").read_text() == (
         "name,remark,meaning\n1.png,low_information,of one colour\n"
     )
@@ -156,8 +156,8 @@ def test_a_model_no_better_than_the_baseline_ends_with_5(assay, own_data, tmp_pa
     for row in range(240):
         noise(row, 32, 32).save(own_data.images / f"{row}.png")
     for _ in range(2):
-        given = assay(*own_data.command(tmp_path / "out"))
-        assert given.code == 5
+        noisy = assay(*own_data.command(tmp_path / "out"))
+        assert noisy.code == 5
         assert (tmp_path / "out" / "labels.csv").exists()
     facts = json.loads((tmp_path / "out" / "evaluation.json").read_text())
     assert facts["better_than_baseline"] is False
@@ -167,11 +167,11 @@ def test_a_model_no_better_than_the_baseline_ends_with_5(assay, own_data, tmp_pa
 
 def test_without_a_holdout_it_says_not_measured(assay, small_data, tmp_path):
     """``--holdout 0`` learns from everything, and says that the model's accuracy is not measured."""
-    given = assay(*small_data.command(tmp_path / "out", "--holdout", "0"))
-    assert given.code == 0
+    noisy = assay(*small_data.command(tmp_path / "out", "--holdout", "0"))
+    assert noisy.code == 0
     line = "No image was held out: the accuracy of this very model is not measured."
-    assert line in given.out.splitlines()
-    assert "histogram baseline" not in given.out
+    assert line in noisy.out.splitlines()
+    assert "histogram baseline" not in noisy.out
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ def test_without_a_holdout_it_says_not_measured(assay, small_data, tmp_path):
         (["--folds", "1"], "see assay run -h"),
         (["--size", "huge"], "see assay run -h"),
         (["--duplicates", "all"], "see assay run -h"),
-        (["--effort", "heroic"], "see assay run -h"),
+        (["--preset", "heroic"], "see assay run -h"),
         (["--class-map", "ash"], "--class-map: expected FROM=TO, got 'ash'"),
         (["--class-map", "a=b"], "--class-map a=b: 'b' is not a class"),
         (["--weights", "nowhere.safetensors"], "--weights: the backbone 'tiny' has none"),
@@ -192,10 +192,10 @@ def test_without_a_holdout_it_says_not_measured(assay, small_data, tmp_path):
 )
 def test_wrong_usage_ends_with_2(assay, small_data, tmp_path, flags, message):
     """What cannot be is refused in one line, and nothing is left behind that would be a run."""
-    given = assay(*small_data.command(tmp_path / "out", *flags))
-    assert given.code == 2
-    assert given.err.splitlines()[-1].startswith("assay: ")
-    assert message in given.err.splitlines()[-1]
+    noisy = assay(*small_data.command(tmp_path / "out", *flags))
+    assert noisy.code == 2
+    assert noisy.err.splitlines()[-1].startswith("assay: ")
+    assert message in noisy.err.splitlines()[-1]
     assert not (tmp_path / "out" / "run.json").exists()
 
 
@@ -215,11 +215,11 @@ def test_wrong_usage_ends_with_2(assay, small_data, tmp_path, flags, message):
 def test_refused_data_end_with_3(assay, own_data, tmp_path, break_it, message):
     """Labels that cannot be trusted to mean what they say are refused before anything is written."""
     break_it(own_data)
-    given = assay(*own_data.command(tmp_path / "out"))
-    assert given.code == 3
-    assert given.err.splitlines()[-1].startswith("assay: ")
-    assert message in given.err
-    assert "Traceback" not in given.err
+    noisy = assay(*own_data.command(tmp_path / "out"))
+    assert noisy.code == 3
+    assert noisy.err.splitlines()[-1].startswith("assay: ")
+    assert message in noisy.err
+    assert "Traceback" not in noisy.err
     assert not (tmp_path / "out" / "run.json").exists()
 
 
@@ -227,10 +227,10 @@ def test_the_pairing_is_said_before_the_work(assay, own_data, tmp_path):
     """Labels without names belong to the images in natural order, and the pairs are shown."""
     labels = [line.split(",")[1] for line in (own_data.folder / "noisy.csv").read_text().splitlines()[1:]]
     (own_data.folder / "noisy.csv").write_text("\n".join(labels) + "\n")
-    given = assay(*own_data.command(tmp_path / "out"))
-    assert given.code == 0
-    assert "0.png" in given.err
-    assert "239.png" in given.err
+    noisy = assay(*own_data.command(tmp_path / "out"))
+    assert noisy.code == 0
+    assert "0.png" in noisy.err
+    assert "239.png" in noisy.err
 
 
 def test_strict_comes_first(assay, own_data, tmp_path, monkeypatch):

@@ -80,7 +80,7 @@ def test_idle_connections_keep_nobody_out(server, small_data):
 
 def test_a_place_it_may_not_listen_on_is_refused(assay, finished):
     """Beyond this machine only if that was asked for."""
-    given = assay("serve", finished, "--host", "0.0.0.0")
-    assert given.code == 2
-    assert "--allow-remote" in given.err
+    noisy = assay("serve", finished, "--host", "0.0.0.0")
+    assert noisy.code == 2
+    assert "--allow-remote" in noisy.err
     assert assay("serve", finished / "nowhere").code == 3

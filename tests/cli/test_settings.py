@@ -56,9 +56,9 @@ def test_flag_environment_file_default(assay, small_data, tmp_path, monkeypatch)
     command = ["run", small_data.images, *small_data.labels, "-o", tmp_path / "out", "--dry-run", "--json"]
 
     def held(*more) -> str:
-        given = assay(*command, *more)
-        assert given.code == 0, given.err
-        return given.out.split('"holdout": ')[1].split(",")[0]
+        noisy = assay(*command, *more)
+        assert noisy.code == 0, noisy.err
+        return noisy.out.split('"holdout": ')[1].split(",")[0]
 
     Path("assay.toml").write_text('backbone = "tiny"\n')
     assert held() == "24"
@@ -78,17 +78,17 @@ def test_needed_flags_may_come_from_the_file(assay, small_data, tmp_path):
         f'noisy = "{small_data.folder / "noisy.csv"}"\nbackbone = "tiny"\nquiet = true\n'
         'class-map = ["ash=ash"]\n'
     )
-    given = assay("run", small_data.images)
-    assert (given.code, given.err) == (0, "")
+    noisy = assay("run", small_data.images)
+    assert (noisy.code, noisy.err) == (0, "")
     assert (tmp_path / "out" / "labels.csv").exists()
 
 
 def test_a_value_that_cannot_be_is_refused_as_the_flag_would_be(assay, small_data):
     """A word where a number belongs ends with 2 and names the flag."""
     Path("assay.toml").write_text('size = "huge"\n')
-    given = assay("run", small_data.images, "-o", "out")
-    assert given.code == 2
-    assert given.err.startswith("assay: Invalid value for '--size'")
+    noisy = assay("run", small_data.images, "-o", "out")
+    assert noisy.code == 2
+    assert noisy.err.startswith("assay: Invalid value for '--size'")
 
 
 def test_broken_settings_do_not_hide_the_help(assay):

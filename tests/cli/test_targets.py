@@ -21,9 +21,9 @@ def test_what_is_read_is_not_written_over(assay, finished, small_data, tmp_path,
     before = (tmp_path / place).read_bytes()
     model = tmp_path / (place if place.endswith("onnx") else "run")
     images = tmp_path / place if place.endswith("zip") else new
-    given = assay("predict", model, images, "-o", tmp_path / place, "--format", "csv")
-    assert given.code == 2
-    assert "--out: " in given.err
+    noisy = assay("predict", model, images, "-o", tmp_path / place, "--format", "csv")
+    assert noisy.code == 2
+    assert "--out: " in noisy.err
     assert (tmp_path / place).read_bytes() == before
 
 
@@ -39,20 +39,20 @@ def test_rows_may_lie_in_the_folder_of_a_run(assay, finished, small_data, tmp_pa
 def test_an_export_is_known_by_its_name(assay, finished, tmp_path, out):
     """What no command would take for a model is refused before the work; so is a card over a card."""
     shutil.copytree(finished, tmp_path / "run")
-    given = assay("export", finished, "-o", tmp_path / out)
-    assert given.code == 2
-    assert "--out: " in given.err
+    noisy = assay("export", finished, "-o", tmp_path / out)
+    assert noisy.code == 2
+    assert "--out: " in noisy.err
 
 
 def test_a_name_that_no_disk_holds_is_refused(assay, finished, small_data, tmp_path):
     """Of more letters than a file may have."""
-    given = assay("predict", finished, small_data.images, "-o", tmp_path / f"{'a' * 300}.csv")
-    assert given.code == 2
-    assert "File name too long; choose another place" in given.err
+    noisy = assay("predict", finished, small_data.images, "-o", tmp_path / f"{'a' * 300}.csv")
+    assert noisy.code == 2
+    assert "File name too long; choose another place" in noisy.err
 
 
 def test_a_folder_that_is_not_there_is_refused_with_a_format_too(assay, finished, small_data, tmp_path):
     """Before every model of a comparison is asked."""
-    given = assay("predict", finished, small_data.images, "--format", "csv", "-o", tmp_path / "no" / "x.csv")
-    assert given.code == 2
-    assert "make its folder" in given.err
+    noisy = assay("predict", finished, small_data.images, "--format", "csv", "-o", tmp_path / "no" / "x.csv")
+    assert noisy.code == 2
+    assert "make its folder" in noisy.err

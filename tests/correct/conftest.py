@@ -7,7 +7,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from assay.correct.crossfit import CrossFit, Evidence, cross_fit
-from assay.correct.result import FixedLabels
+from assay.correct.result import CorrectedLabels
 from assay.correct.weighing import weigh
 from assay.data.split import folds
 from assay.noise import estimate_noise
@@ -49,15 +49,15 @@ def mostly_unknown() -> Callable[..., np.ndarray]:
 
 
 @pytest.fixture(scope="session")
-def fix_all(logistic) -> Callable[..., FixedLabels]:
+def fix_all(logistic) -> Callable[..., CorrectedLabels]:
     """FixedLabels from features and labels, by the whole chain."""
 
-    def fix(X, given, trusted, k, seed=0):
-        transition = estimate_noise(given, trusted, k).transition
-        evidence = Evidence((X,), given, trusted, transition)
-        raw = cross_fit(evidence, folds(trusted, 5, seed), logistic, CrossFit(seed=seed)).belief
-        found = weigh(raw, given, trusted, folds(trusted, 5, seed), transition, seed)
+    def fix(X, noisy, trusted, k, seed=0):
+        transition = estimate_noise(noisy, trusted, k).transition
+        evidence = Evidence((X,), noisy, trusted, transition)
+        raw = cross_fit(evidence, folds(trusted, 5, seed), logistic, CrossFit(seed=seed)).pred_probs
+        found = weigh(raw, noisy, trusted, folds(trusted, 5, seed), transition, seed)
         every = np.ones(len(X), bool)
-        return FixedLabels(given, trusted, found.belief, found.posterior, every, found.strength)
+        return CorrectedLabels(noisy, trusted, found.pred_probs, found.posterior, every, found.strength)
 
     return fix

@@ -27,16 +27,16 @@ def subject():
     holdout = np.zeros(N, bool)
     holdout[[10, 11, 12]] = True
     trusted = np.where(np.arange(N) >= 600, truth, UNKNOWN)
-    given = truth.copy()
-    given[21] = (truth[20] + 1) % 3
-    given[20] = truth[20]
+    noisy = truth.copy()
+    noisy[21] = (truth[20] + 1) % 3
+    noisy[20] = truth[20]
     usable = np.ones(N, bool)
     usable[80] = False
     features[80] = 0
     return Subject(
         views=(features.astype(np.float16), features.astype(np.float16)),
         contents=contents,
-        given=given,
+        noisy=noisy,
         trusted=trusted,
         usable=usable,
         holdout=holdout,
@@ -48,14 +48,14 @@ def subject():
 def test_each_fault_is_found(subject):
     """Copies, the conflict and the leak that follow from them, the stranger, the blank ones, and no other."""
     found = audit(subject)
-    assert [group.rows for group in found.copies] == [tuple(range(40, 50)), (10, 700), (20, 21)]
-    assert [group.is_exact for group in found.copies] == [False, False, True]
+    assert [group.rows for group in found.near_duplicates] == [tuple(range(40, 50)), (10, 700), (20, 21)]
+    assert [group.is_exact for group in found.near_duplicates] == [False, False, True]
     assert found.n_redundant == 11
-    assert [group.rows for group in found.given_conflicts] == [tuple(range(40, 50)), (20, 21)]
+    assert [group.rows for group in found.noisy_conflicts] == [tuple(range(40, 50)), (20, 21)]
     assert found.trusted_conflicts == ()
     assert [(leak.row, leak.others) for leak in found.leaks] == [(10, (700,))]
     assert 0.98 < found.leaks[0].similarity <= 1
-    assert found.off_topic.rows.tolist() == [60]
+    assert found.outliers.rows.tolist() == [60]
     assert found.blank == (*range(40, 50), 90)
 
 
@@ -84,7 +84,7 @@ def test_of_a_picture_many_times_the_nearest_copies_are_named(subject):
     (leak,) = [leak for leak in found.leaks if leak.row == 100]
     assert len(leak.others) == 10
     assert np.mean(leak.others) < 115
-    (group,) = [group for group in found.copies if 100 in group.rows]
+    (group,) = [group for group in found.near_duplicates if 100 in group.rows]
     assert {*leak.others} < {*group.rows}
 
 
@@ -113,7 +113,7 @@ def test_a_few_images_are_audited_too(n):
     unknown = np.full(n, UNKNOWN)
     subject = Subject(views, [None] * n, unknown, unknown, np.ones(n, bool), np.zeros(n, bool), 0)
     found = audit(subject)
-    assert (found.copies, found.leaks, found.off_topic, found.blank) == ((), (), None, ())
+    assert (found.near_duplicates, found.leaks, found.outliers, found.blank) == ((), (), None, ())
 
 
 def test_lengths_must_agree(subject):
@@ -126,23 +126,23 @@ def test_findings_are_in_the_order_of_their_kinds(subject):
     """One row each, of copies the first name with the others beside it."""
     rows = list(findings(audit(subject), [f"{row}.png" for row in range(N)]))
     assert [row.kind for row in rows] == sorted((row.kind for row in rows), key=list(KINDS).index)
-    assert rows[0] == Finding("20.png", "exact_copies", ("21.png",), 1.0)
+    assert rows[0] == Finding("20.png", "duplicates", ("21.png",), 1.0)
     assert [row.name for row in rows if row.kind == "leak"] == ["10.png"]
-    assert [row.others for row in rows if row.kind == "off_topic"] == [()]
+    assert [row.others for row in rows if row.kind == "outliers"] == [()]
 
 
 def test_json_holds_everything(subject):
     """Counts, findings and pairs of classes, as plain values."""
     facts = audit_to_json(audit(subject), [f"{row}.png" for row in range(N)], ("ash", "birch", "cedar"))
     assert facts["counts"] == {
-        "exact_copies": 1,
-        "near_copies": 2,
+        "duplicates": 1,
+        "near_duplicates": 2,
         "trusted_conflict": 0,
-        "given_conflict": 2,
+        "noisy_conflict": 2,
         "leak": 1,
-        "off_topic": 1,
+        "outliers": 1,
         "no_information": 11,
-        "images_in_copies": 14,
+        "images_in_near_duplicates": 14,
     }
     assert facts["redundant"] == 11
     assert facts["findings"]["leak"] == [
@@ -155,13 +155,13 @@ def test_json_holds_everything(subject):
 def test_equal_files_are_told_whatever_group_they_are_in(subject):
     """A group of files that seem to show one picture may hold two that are equal byte for byte."""
     names = [f"{row}.png" for row in range(N)]
-    near = next(group for group in audit(subject).copies if not group.is_exact)
+    near = next(group for group in audit(subject).near_duplicates if not group.is_exact)
     contents = list(subject.contents)
     third = next(row for row in range(N) if row not in near.rows and row not in (20, 21))
     contents[near.rows[0]] = contents[third] = b"equal"
     found = audit(replace(subject, contents=contents))
     assert found.equal == tuple(sorted([(20, 21), tuple(sorted((near.rows[0], third)))]))
-    rows = [row for row in findings(found, names) if row.kind == "exact_copies"]
+    rows = [row for row in findings(found, names) if row.kind == "duplicates"]
     assert [(row.name, row.others) for row in rows] == [
         (names[one], (names[other],)) for one, other in found.equal
     ]

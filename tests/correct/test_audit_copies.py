@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 
-from assay.correct.density import standardise, surround
-from assay.correct.near_duplicates import CLOSER, closer_of, find_copies
+from assay.correct.density import local_density, standardise
+from assay.correct.near_duplicates import CLOSER, closer_of, find_near_duplicates
 
 
 def look(features, contents=None):
     """The groups of ``features``, by rows."""
-    around = surround(standardise([features.astype(np.float32)]))
+    around = local_density(standardise([features.astype(np.float32)]))
     unknown = [None] * len(features)
-    return find_copies(around.directions, contents or unknown, around.spacing, around.dimension)
+    return find_near_duplicates(around.directions, contents or unknown, around.spacing, around.dimension)
 
 
 def draw(n=600, d=40, seed=0):
@@ -83,9 +83,12 @@ def test_strangers_that_vary_in_few_ways_are_hardly_ever_copies(d):
     """As drawings of digits do: they come close to each other, by chance alone. A copy comes closer."""
     features = draw(1500, d, seed=d).astype(np.float32)
     features[3] = features[1000] + 0.05 * np.random.default_rng(1).normal(size=d)
-    around = surround(standardise([features]))
+    around = local_density(standardise([features]))
     as_photographs, as_they_are = (
-        [group.rows for group in find_copies(around.directions, [None] * 1500, around.spacing, dimension)]
+        [
+            group.rows
+            for group in find_near_duplicates(around.directions, [None] * 1500, around.spacing, dimension)
+        ]
         for dimension in (np.inf, around.dimension)
     )
     assert (3, 1000) in as_they_are

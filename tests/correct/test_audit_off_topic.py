@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from assay.correct.outliers import find_off_topic
+from assay.correct.outliers import find_outliers
 
 D = 20
 
@@ -28,7 +28,7 @@ def planted():
 def test_planted_images_are_found(planted, n_trusted):
     """Also such as are each other's neighbours; with enough trusted images the cut is measured on them."""
     trusted = np.arange(6060) < n_trusted
-    found = find_off_topic(planted, trusted)
+    found = find_outliers(planted, trusted)
     assert {*range(6000, 6060)} <= {*found.rows.tolist()}
     assert len(found.rows) < 60 + 6060 * 0.004
     assert found.calibrated_on == (1250 if n_trusted == 2500 else 0)
@@ -42,7 +42,7 @@ def test_the_false_alarms_are_as_many_as_it_says():
     shares = []
     for seed in range(20):
         features = draw(5000, seed)
-        found = find_off_topic(features, np.arange(5000) < 2400, share=0.01, seed=seed)
+        found = find_outliers(features, np.arange(5000) < 2400, share=0.01, seed=seed)
         shares.append(len(found.rows) / 2600)
         assert found.expected == pytest.approx(26)
     assert 0.007 < np.mean(shares) < 0.0115
@@ -51,16 +51,16 @@ def test_the_false_alarms_are_as_many_as_it_says():
 def test_a_share_that_no_trusted_image_can_tell_is_extrapolated():
     """The farthest of a thousand images would be one false alarm in a thousand, whatever was asked."""
     features, trusted = draw(6000, 3), np.arange(6000) < 2400
-    asked = find_off_topic(features, trusted, share=0.0001)
+    asked = find_outliers(features, trusted, share=0.0001)
     assert asked.calibrated_on == 0
-    assert find_off_topic(features, trusted, share=0.001).calibrated_on == 1200
+    assert find_outliers(features, trusted, share=0.001).calibrated_on == 1200
     assert len(asked.rows) <= 5
 
 
 def test_extrapolation_is_about_right():
     """Without trusted images about the stated share is flagged."""
     shares = [
-        len(find_off_topic(draw(5000, seed), np.zeros(5000, bool), share=0.01).rows) / 5000
+        len(find_outliers(draw(5000, seed), np.zeros(5000, bool), share=0.01).rows) / 5000
         for seed in range(10)
     ]
     assert 0.003 < np.mean(shares) < 0.02
@@ -68,15 +68,15 @@ def test_extrapolation_is_about_right():
 
 def test_few_images_say_nothing():
     """With fewer than 200 there is no telling."""
-    assert find_off_topic(draw(199, 0), np.zeros(199, bool)) is None
-    assert find_off_topic(draw(200, 0), np.zeros(200, bool)) is not None
+    assert find_outliers(draw(199, 0), np.zeros(199, bool)) is None
+    assert find_outliers(draw(200, 0), np.zeros(200, bool)) is not None
 
 
 def test_more_features_than_images_will_do():
     """Narrow directions that nobody has measured raise no alarm."""
     features = np.random.default_rng(0).normal(size=(300, 700)).astype(np.float32)
     features[5] *= 3
-    found = find_off_topic(features, np.zeros(300, bool))
+    found = find_outliers(features, np.zeros(300, bool))
     assert found.rows.tolist() == [5]
     assert found.to_json() == {
         "found": 1,
@@ -88,5 +88,5 @@ def test_more_features_than_images_will_do():
 
 def test_where_all_images_are_alike_none_is_far_out():
     """There is no spread to measure by."""
-    found = find_off_topic(np.ones((400, D), dtype=np.float32), np.zeros(400, dtype=bool))
+    found = find_outliers(np.ones((400, D), dtype=np.float32), np.zeros(400, dtype=bool))
     assert found is None or (not found.rows.size and np.isfinite(found.score).all())

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from assay.correct import density as module
-from assay.correct.density import distance, standardise, surround, unit_rows
+from assay.correct.density import distance, local_density, standardise, unit_rows
 
 
 @pytest.fixture
@@ -37,17 +37,17 @@ def test_neighbours_are_those_of_the_slow_loop(features):
     directions = unit_rows(standardise([features]))
     cosine = directions @ directions.T
     np.fill_diagonal(cosine, -2)
-    found = surround(standardise([features]))
+    found = local_density(standardise([features]))
     np.testing.assert_array_equal(found.nearest[:, :5], np.argsort(-cosine, axis=1)[:, :5])
     np.testing.assert_allclose(found.spacing, distance(-np.sort(-cosine, axis=1)[:, 19]), atol=1e-3)
 
 
 def test_a_sample_gives_about_the_same_spacing(features, monkeypatch):
     """A sixth of the images says of each how close others come."""
-    whole = surround(standardise([features])).spacing
+    whole = local_density(standardise([features])).spacing
     monkeypatch.setattr(module, "SAMPLE", 150)
     monkeypatch.setattr(module, "BLOCK", 100)
-    sampled = surround(standardise([features]), seed=3)
+    sampled = local_density(standardise([features]), seed=3)
     assert sampled.spacing.mean() == pytest.approx(whole.mean(), rel=0.1)
     assert len(np.unique(sampled.nearest)) == 150
     assert not (sampled.nearest == np.arange(900)[:, None]).any()
@@ -55,7 +55,7 @@ def test_a_sample_gives_about_the_same_spacing(features, monkeypatch):
 
 def test_two_images_have_each_other():
     """The smallest set that has neighbours."""
-    found = surround(np.array([[1.0, 0.0], [0.0, 1.0]], np.float32))
+    found = local_density(np.array([[1.0, 0.0], [0.0, 1.0]], np.float32))
     assert found.nearest.tolist() == [[1], [0]]
     assert found.spacing == pytest.approx(np.sqrt(2), abs=1e-6)
 
@@ -65,7 +65,7 @@ def test_the_dimension_is_that_of_the_images(d):
     """Of images that vary in d ways, whatever the number of their features."""
     generator = np.random.default_rng(d)
     features = generator.normal(size=(2000, d)) @ generator.normal(size=(d, 60))
-    found = surround(standardise([features.astype(np.float32)])).dimension
+    found = local_density(standardise([features.astype(np.float32)])).dimension
     # On a sphere one way is lost; with few images a high dimension looks lower.
     assert 0.6 * d < found < 1.1 * d
 
@@ -73,4 +73,4 @@ def test_the_dimension_is_that_of_the_images(d):
 @pytest.mark.parametrize("features", [np.eye(5, dtype=np.float32), np.ones((40, 3), np.float32)])
 def test_the_dimension_of_too_few_images_or_of_equal_ones_is_not_known(features):
     """No number is made up."""
-    assert surround(unit_rows(features)).dimension == np.inf
+    assert local_density(unit_rows(features)).dimension == np.inf

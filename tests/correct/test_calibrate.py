@@ -13,7 +13,7 @@ from assay.correct.calibrate import (
     _loss,
     by_halves,
     calibrate,
-    calibrate_on_given,
+    calibrate_on_noisy,
 )
 from assay.data.simulate import spoil
 from assay.types import UNKNOWN
@@ -37,12 +37,12 @@ def log_likelihood(probs, labels):
     return np.log(probs[known, labels[known]]).sum()
 
 
-@pytest.mark.parametrize("fit", [calibrate, lambda p, y: calibrate_on_given(p, y, np.eye(4))])
+@pytest.mark.parametrize("fit", [calibrate, lambda p, y: calibrate_on_noisy(p, y, np.eye(4))])
 def test_without_a_label_nothing_changes(fit):
     """No known label: sharpness 1, no bias, the same probabilities."""
     probs, labels = draw_case(0)
     found = fit(probs, np.full_like(labels, UNKNOWN))
-    assert (found.sharpness, found.bias.tolist()) == (1.0, [0, 0, 0, 0])
+    assert (found.inverse_temperature, found.bias.tolist()) == (1.0, [0, 0, 0, 0])
     np.testing.assert_allclose(found.apply(np.array([[0.7, 0.1, 0.1, 0.1]])), [[0.7, 0.1, 0.1, 0.1]])
 
 
@@ -71,7 +71,7 @@ def test_a_known_sharpness_and_bias_are_found():
     probs = np.random.default_rng(0).dirichlet(np.ones(3), 20_000)
     bias = np.array([0.5, -0.3, -0.2])
     found = calibrate(probs, draw_labels(Calibration(1.7, bias).apply(probs), seed=1))
-    assert found.sharpness == pytest.approx(1.7, rel=0.05)
+    assert found.inverse_temperature == pytest.approx(1.7, rel=0.05)
     np.testing.assert_allclose(found.bias, bias, atol=0.05)
 
 
@@ -81,24 +81,24 @@ def test_the_sharpness_is_found_from_noisy_labels_alone():
     bias = np.array([0.4, 0.0, -0.4])
     truth = draw_labels(Calibration(1.7, bias).apply(probs), seed=1)
     transition = np.array([[0.7, 0.2, 0.1], [0.4, 0.6, 0.0], [0.3, 0.3, 0.4]])
-    found = calibrate_on_given(probs, spoil(truth, transition, seed=2), transition)
-    assert found.sharpness == pytest.approx(1.7, rel=0.1)
+    found = calibrate_on_noisy(probs, spoil(truth, transition, seed=2), transition)
+    assert found.inverse_temperature == pytest.approx(1.7, rel=0.1)
     np.testing.assert_allclose(found.bias, bias, atol=0.1)
 
 
 def test_labels_without_noise_count_like_trusted_ones():
     """Through the identity, given labels calibrate as trusted ones do, but for the prior of a few rows."""
     probs, labels = draw_case(3, n=50_000)
-    one, other = calibrate(probs, labels), calibrate_on_given(probs, labels, np.eye(4))
-    assert one.sharpness == pytest.approx(other.sharpness, rel=1e-3)
+    one, other = calibrate(probs, labels), calibrate_on_noisy(probs, labels, np.eye(4))
+    assert one.inverse_temperature == pytest.approx(other.inverse_temperature, rel=1e-3)
     np.testing.assert_allclose(one.bias, other.bias, atol=1e-2)
 
 
 def test_labels_that_say_nothing_change_nothing():
     """Given labels that do not depend on the class leave the probabilities as they are."""
     probs, labels = draw_case(4)
-    found = calibrate_on_given(probs, labels, np.full((4, 4), 0.25))
-    assert found.sharpness == pytest.approx(1.0, abs=1e-6)
+    found = calibrate_on_noisy(probs, labels, np.full((4, 4), 0.25))
+    assert found.inverse_temperature == pytest.approx(1.0, abs=1e-6)
     np.testing.assert_allclose(found.bias, 0, atol=1e-6)
 
 
@@ -109,7 +109,7 @@ def test_permuting_classes_permutes_the_bias(seed):
     order = np.random.default_rng(seed).permutation(4)
     place = np.array([*np.argsort(order), UNKNOWN])
     one, other = calibrate(probs, labels), calibrate(probs[:, order], place[labels])
-    assert one.sharpness == pytest.approx(other.sharpness, rel=1e-3)
+    assert one.inverse_temperature == pytest.approx(other.inverse_temperature, rel=1e-3)
     np.testing.assert_allclose(one.bias[order], other.bias, atol=2e-3)
     assert one.bias.sum() == pytest.approx(0, abs=1e-9)
 
@@ -139,17 +139,17 @@ def test_a_few_zeros_do_not_silence_the_other_votes():
     labels = draw_labels(probs, seed=1)
     assert (votes[np.arange(3000), labels] == 0).mean() > 0.01
     found = calibrate(votes, labels)
-    assert found.sharpness > 0.4
+    assert found.inverse_temperature > 0.4
     assert log_likelihood(found.apply(votes), labels) / 3000 > -0.79
 
 
 @arbitrary(SEEDS, st.floats(0.1, 10))
-def test_applying_is_the_formula(seed, sharpness):
+def test_applying_is_the_formula(seed, inverse_temperature):
     """The result is softmax(sharpness · log p + bias), with rows that sum to 1."""
     rng = np.random.default_rng(seed)
     probs, bias = rng.dirichlet(np.full(3, 5.0), 10), rng.normal(size=3)
-    found = Calibration(sharpness, bias).apply(probs)
-    np.testing.assert_allclose(found, softmax(sharpness * np.log(probs) + bias, axis=1), atol=1e-6)
+    found = Calibration(inverse_temperature, bias).apply(probs)
+    np.testing.assert_allclose(found, softmax(inverse_temperature * np.log(probs) + bias, axis=1), atol=1e-6)
     np.testing.assert_allclose(found.sum(axis=1), 1)
 
 
@@ -160,9 +160,9 @@ def test_a_network_is_calibrated_as_its_head_will_be():
     labels = draw_labels(softmax(scores / 6, axis=1), 1)
     probs = softmax(scores, axis=1)
     found = calibrate(probs, labels, NO_FLOOR)
-    expected = softmax(found.sharpness * scores + found.bias, axis=1)
+    expected = softmax(found.inverse_temperature * scores + found.bias, axis=1)
     np.testing.assert_allclose(found.apply(probs), expected, atol=1e-9)
-    assert found.sharpness == pytest.approx(1 / 6, rel=0.3)
+    assert found.inverse_temperature == pytest.approx(1 / 6, rel=0.3)
     assert np.abs(calibrate(probs, labels).apply(probs) - expected).max() > 0.05
 
 
@@ -193,13 +193,13 @@ def test_of_many_noisy_labels_some_are_enough(monkeypatch):
     """Evenly spread ones: as if no other were known."""
     probs, labels = draw_case(3, n=2_500)
     transition, known = 0.6 * np.eye(4) + 0.1, np.flatnonzero(labels != UNKNOWN)
-    monkeypatch.setattr(import_module("assay.correct.calibrate"), "MOST_GIVEN", 1_000)
-    found = calibrate_on_given(probs, labels, transition)
+    monkeypatch.setattr(import_module("assay.correct.calibrate"), "MOST_NOISY", 1_000)
+    found = calibrate_on_noisy(probs, labels, transition)
     assert 1_000 < len(known) <= 2_000
     others = np.setdiff1d(known, known[::2])
     labels[others] = UNKNOWN
-    again = calibrate_on_given(probs, labels, transition)
-    assert found.sharpness == again.sharpness
+    again = calibrate_on_noisy(probs, labels, transition)
+    assert found.inverse_temperature == again.inverse_temperature
     np.testing.assert_array_equal(found.bias, again.bias)
 
 
@@ -217,4 +217,4 @@ def test_a_sure_mistake_makes_less_sure():
     probs = np.tile([1 - 1e-9, 1e-9], (100, 1))
     probs[-1] = [1.0, 0.0]
     trusted = np.repeat([0, 1], [99, 1])
-    assert calibrate(probs, trusted, NO_FLOOR).sharpness < 0.5
+    assert calibrate(probs, trusted, NO_FLOOR).inverse_temperature < 0.5

@@ -23,20 +23,20 @@ def scene(draw_clouds, mostly_unknown):
 
 def swap_label(evidence, row, label):
     """The same evidence with both labels of one row replaced."""
-    given, trusted = evidence.given.copy(), evidence.trusted.copy()
-    given[row] = label
+    noisy, trusted = evidence.noisy.copy(), evidence.trusted.copy()
+    noisy[row] = label
     trusted[row] = label if trusted[row] != UNKNOWN else UNKNOWN
-    return Evidence(evidence.views, given, trusted, evidence.transition)
+    return Evidence(evidence.views, noisy, trusted, evidence.transition)
 
 
 @pytest.mark.parametrize("row", [0, 299])
 def test_no_image_has_a_say_in_its_own_belief(scene, logistic, row):
     """Other labels for an image leave its own belief as it was, be it trusted or not."""
     evidence, _, fold_of = scene
-    before = cross_fit(evidence, fold_of, logistic).belief
+    before = cross_fit(evidence, fold_of, logistic).pred_probs
     for step in (1, 2):
-        other = swap_label(evidence, row, (evidence.given[row] + step) % 3)
-        after = cross_fit(other, fold_of, logistic).belief
+        other = swap_label(evidence, row, (evidence.noisy[row] + step) % 3)
+        after = cross_fit(other, fold_of, logistic).pred_probs
         assert after[row].tolist() == before[row].tolist()
         assert (after != before).any()
 
@@ -50,13 +50,13 @@ def test_images_without_a_fold_teach_nothing(scene, logistic):
     for row in sealed:
         evidence = swap_label(evidence, row, 0)
     after = cross_fit(evidence, fold_of, logistic)
-    assert after.belief.tolist() == before.belief.tolist()
+    assert after.pred_probs.tolist() == before.pred_probs.tolist()
     each = [
         fit_joint(evidence, (fold_of != fold) & (fold_of != UNKNOWN), logistic, CrossFit())
         for fold in range(5)
     ]
     mean = np.mean([predict_all(one, evidence.views[0][sealed], 3) for one in each], axis=0)
-    np.testing.assert_allclose(after.belief[sealed], mean)
+    np.testing.assert_allclose(after.pred_probs[sealed], mean)
 
 
 def test_the_classifier_that_is_kept_learned_from_all_folds(scene, logistic):
@@ -71,11 +71,11 @@ def test_what_is_said_of_an_image_is_the_mean_over_its_views(scene, logistic):
     """A view has a belief of its own, and the image has their mean."""
     evidence, _, fold_of = scene
     X = evidence.views[0]
-    both = Evidence((X, X + 0.5), evidence.given, evidence.trusted, evidence.transition)
+    both = Evidence((X, X + 0.5), evidence.noisy, evidence.trusted, evidence.transition)
     found = cross_fit(both, fold_of, logistic)
     assert [view.shape for view in found.views] == [(300, 3), (300, 3)]
     assert not np.array_equal(*found.views)
-    np.testing.assert_allclose(found.belief, (found.views[0] + found.views[1]) / 2)
+    np.testing.assert_allclose(found.pred_probs, (found.views[0] + found.views[1]) / 2)
 
 
 def test_without_rounds_the_noisy_labels_are_ignored(scene, logistic):
@@ -83,7 +83,7 @@ def test_without_rounds_the_noisy_labels_are_ignored(scene, logistic):
     evidence, _, fold_of = scene
     blank = Evidence(evidence.views, np.full(300, UNKNOWN), evidence.trusted, evidence.transition)
     one, other = (cross_fit(some, fold_of, logistic, CrossFit(rounds=0)) for some in (evidence, blank))
-    assert one.belief.tolist() == other.belief.tolist()
+    assert one.pred_probs.tolist() == other.pred_probs.tolist()
 
 
 def test_noisy_labels_help_where_trusted_ones_are_few(draw_clouds, mostly_unknown, logistic):
@@ -110,7 +110,7 @@ def test_the_same_seed_gives_the_same_bytes_with_any_number_of_workers(scene, ma
     """Threads change the time, not the result."""
     evidence, _, fold_of = scene
     one, other = (cross_fit(evidence, fold_of, make, CrossFit(workers=workers)) for workers in (1, 3))
-    assert one.belief.tobytes() == other.belief.tobytes()
+    assert one.pred_probs.tobytes() == other.pred_probs.tobytes()
 
 
 def test_a_forest_with_another_seed_gives_other_bytes(scene):
@@ -121,7 +121,7 @@ def test_a_forest_with_another_seed_gives_other_bytes(scene):
         return RandomForestClassifier(5, random_state=seed)
 
     one, other = (cross_fit(evidence, fold_of, make, CrossFit(seed=seed)) for seed in (0, 1))
-    assert one.belief.tobytes() != other.belief.tobytes()
+    assert one.pred_probs.tobytes() != other.pred_probs.tobytes()
 
 
 def test_each_round_has_a_seed_of_its_own(scene, logistic):
@@ -142,9 +142,9 @@ def test_permuting_classes_permutes_the_belief(scene, logistic):
     order = np.array([2, 0, 1])
     place = np.array([*np.argsort(order), UNKNOWN])
     permuted = Evidence(
-        evidence.views, place[evidence.given], place[evidence.trusted], NOISE[np.ix_(order, order)]
+        evidence.views, place[evidence.noisy], place[evidence.trusted], NOISE[np.ix_(order, order)]
     )
-    one, other = (cross_fit(some, fold_of, logistic).belief for some in (evidence, permuted))
+    one, other = (cross_fit(some, fold_of, logistic).pred_probs for some in (evidence, permuted))
     np.testing.assert_allclose(other, one[:, order], atol=5e-3)
 
 
@@ -160,15 +160,15 @@ def test_a_class_without_trusted_images_is_still_found(draw_clouds, mostly_unkno
     """Its noisy labels alone bring it back, though no trusted image shows it."""
     X, truth = draw_clouds(1500, distance=6.0)
     trusted = np.where(truth == 2, UNKNOWN, mostly_unknown(truth, 100))
-    fixed = fix_all(X, spoil(truth, symmetric(3, 0.3), 0), trusted, 3)
-    assert np.mean(fixed.fixed[truth == 2] == 2) > 0.6
+    corrected = fix_all(X, spoil(truth, symmetric(3, 0.3), 0), trusted, 3)
+    assert np.mean(corrected.corrected[truth == 2] == 2) > 0.6
 
 
 def test_trusted_labels_of_one_class_are_refused(scene, logistic):
     """Nothing can be learned from one class; the error counts what there was."""
     evidence, _, fold_of = scene
     trusted = np.where(evidence.trusted == 1, 1, UNKNOWN)
-    one = Evidence(evidence.views, evidence.given, trusted, NOISE)
+    one = Evidence(evidence.views, evidence.noisy, trusted, NOISE)
     message = (
         "expected trusted labels of two classes or more in each part to learn from, "
         "got 10 of 1; add trusted labels"
@@ -190,4 +190,4 @@ def test_evidence_of_different_length_is_refused(scene):
     evidence = scene[0]
     message = r"expected one length for all, got \{'given': 300, 'trusted': 300, 'views\[0\]': 299\}"
     with pytest.raises(ValueError, match=message):
-        Evidence((evidence.views[0][1:],), evidence.given, evidence.trusted, NOISE)
+        Evidence((evidence.views[0][1:],), evidence.noisy, evidence.trusted, NOISE)

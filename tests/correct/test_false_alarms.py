@@ -16,22 +16,24 @@ def digits():
     return X / 16, truth.astype(np.int64), np.where(chosen, truth, UNKNOWN).astype(np.int64)
 
 
-def false_alarm_rate(fixed):
+def false_alarm_rate(corrected):
     """Share of right given labels that would be changed, as the trusted rows, unseen, tell."""
-    checked = (fixed.trusted != UNKNOWN) & (fixed.given == fixed.trusted)
-    likely = fixed.posterior[checked]
-    changed = (likely.max(axis=1) >= fixed.threshold) & (likely.argmax(axis=1) != fixed.given[checked])
+    checked = (corrected.trusted != UNKNOWN) & (corrected.noisy == corrected.trusted)
+    likely = corrected.posterior[checked]
+    changed = (likely.max(axis=1) >= corrected.threshold) & (
+        likely.argmax(axis=1) != corrected.noisy[checked]
+    )
     return changed.mean()
 
 
 def test_labels_without_noise_are_left_alone(digits, fix_all):
     """Of right labels hardly any is changed: no more than the trusted rows let expect, and a chance error."""
     X, truth, trusted = digits
-    fixed = fix_all(X, truth, trusted, 10)
+    corrected = fix_all(X, truth, trusted, 10)
     rest = trusted == UNKNOWN
-    changed = np.mean(fixed.actions[rest] == "changed")
-    assert changed <= false_alarm_rate(fixed) + 0.005
-    assert np.mean(fixed.fixed[rest] != truth[rest]) < 0.005
+    changed = np.mean(corrected.actions[rest] == "changed")
+    assert changed <= false_alarm_rate(corrected) + 0.005
+    assert np.mean(corrected.corrected[rest] != truth[rest]) < 0.005
 
 
 def test_two_classes_that_were_swapped_are_swapped_back(digits, fix_all):
@@ -39,10 +41,10 @@ def test_two_classes_that_were_swapped_are_swapped_back(digits, fix_all):
     X, truth, trusted = digits
     swap = np.arange(10)
     swap[[3, 8]] = [8, 3]
-    fixed = fix_all(X, swap[truth], trusted, 10)
+    corrected = fix_all(X, swap[truth], trusted, 10)
     swapped = np.isin(truth, (3, 8)) & (trusted == UNKNOWN)
-    assert np.mean(fixed.fixed[swapped] == truth[swapped]) > 0.98
-    assert set(fixed.actions[swapped]) <= {"changed", "unsure"}
+    assert np.mean(corrected.corrected[swapped] == truth[swapped]) > 0.98
+    assert set(corrected.actions[swapped]) <= {"changed", "unsure"}
 
 
 def test_a_class_whose_labels_are_all_wrong_is_recovered(digits, fix_all):
@@ -50,16 +52,16 @@ def test_a_class_whose_labels_are_all_wrong_is_recovered(digits, fix_all):
     X, truth, trusted = digits
     transition = np.eye(10)
     transition[4] = np.where(np.arange(10) == 4, 0, 1 / 9)
-    fixed = fix_all(X, spoil(truth, transition, seed=1), trusted, 10)
+    corrected = fix_all(X, spoil(truth, transition, seed=1), trusted, 10)
     lost = (truth == 4) & (trusted == UNKNOWN)
-    assert np.mean(fixed.fixed[lost] == 4) > 0.8
+    assert np.mean(corrected.corrected[lost] == 4) > 0.8
 
 
 def test_half_wrong_labels_are_mostly_fixed(digits, fix_all):
     """Of labels that are wrong six times in ten, nine of ten come out right, and the posterior is honest."""
     X, truth, trusted = digits
-    fixed = fix_all(X, spoil(truth, symmetric(10, 0.6), seed=1), trusted, 10)
+    corrected = fix_all(X, spoil(truth, symmetric(10, 0.6), seed=1), trusted, 10)
     rest = trusted == UNKNOWN
-    right = fixed.fixed[rest] == truth[rest]
+    right = corrected.corrected[rest] == truth[rest]
     assert right.mean() > 0.9
-    assert fixed.confidence[rest].mean() == pytest.approx(right.mean(), abs=0.03)
+    assert corrected.confidence[rest].mean() == pytest.approx(right.mean(), abs=0.03)

@@ -18,8 +18,8 @@ def pairs(agreement, n=2_000, k=10, seed=0):
 @pytest.mark.parametrize("agreement", [0.3, 1.0])
 def test_labels_one_line_off_are_noticed(step, where, agreement):
     """A line too many or too few gives a warning that says which way, even among noisy labels."""
-    given, trusted = pairs(agreement)
-    warning = misalignment(given, np.roll(trusted, step))
+    noisy, trusted = pairs(agreement)
+    warning = misalignment(noisy, np.roll(trusted, step))
     assert re.match(
         r"warning: possible_misalignment: given and trusted labels agree on 0\.\d\d\d of the images", warning
     )
@@ -29,10 +29,10 @@ def test_labels_one_line_off_are_noticed(step, where, agreement):
 @pytest.mark.parametrize("agreement", [0.1, 0.3, 0.9, 1.0])
 def test_aligned_labels_are_not_suspected(agreement):
     """Noise is no misalignment, nor are labels that come in long runs."""
-    given, trusted = pairs(agreement)
-    assert misalignment(given, trusted) is None
+    noisy, trusted = pairs(agreement)
+    assert misalignment(noisy, trusted) is None
     order = np.argsort(trusted, kind="stable")
-    assert misalignment(given[order], trusted[order]) is None
+    assert misalignment(noisy[order], trusted[order]) is None
 
 
 def test_unrelated_labels_are_rarely_suspected():

@@ -1,6 +1,6 @@
 import pytest
 
-from assay.data.census import Census, is_hidden
+from assay.data.census import ScanReport, is_hidden
 from assay.data.dataset import Skipped
 
 
@@ -13,7 +13,7 @@ def test_what_systems_leave_behind_is_hidden(name):
 
 def test_rows_are_in_natural_order_with_their_faults():
     """The index of a fault is that of its name after sorting."""
-    census, fault = Census(), Skipped("missing", "gone")
+    census, fault = ScanReport(), Skipped("missing", "gone")
     census.add("10.png")
     census.add("9.png", fault)
     census.add("1.png")
@@ -23,7 +23,7 @@ def test_rows_are_in_natural_order_with_their_faults():
 
 def test_notes_count_everything():
     """One line for each kind of thing, in a fixed order, with no more than three names."""
-    census = Census(hidden=1200, unlisted=["a/", "b/", "c/", "d/", "e/"])
+    census = ScanReport(hidden=1200, unlisted=["a/", "b/", "c/", "d/", "e/"])
     census.ignored.update([".txt", ".csv", ".csv", ""])
     census.links.update(["outside_root", "outside_root", "missing"])
     for name in ("B.png", "b.png", "a.png", "A.png"):
@@ -42,7 +42,7 @@ def test_notes_count_everything():
 
 def test_many_endings_are_counted_together():
     """Numbered ones, as medical pictures have; the most frequent are named."""
-    census = Census()
+    census = ScanReport()
     census.ignored.update([".txt"] * 5 + [f".{number:03d}" for number in range(100)])
     notes = census.notes()
     assert len(notes) == 11
@@ -52,15 +52,15 @@ def test_many_endings_are_counted_together():
 
 def test_nothing_found_means_no_notes():
     """An empty place has nothing to say."""
-    names, skipped, order = Census().rows()
-    assert (Census().notes(), names, skipped, order.size) == ((), (), {}, 0)
+    names, skipped, order = ScanReport().rows()
+    assert (ScanReport().notes(), names, skipped, order.size) == ((), (), {}, 0)
 
 
 @pytest.mark.parametrize("added", [("1.png", "2.png", "10.png"), ("10.png", "2.png", "1.png")])
 def test_rows_that_come_in_order_are_not_sorted_again(added, monkeypatch):
     """A million keys are large, and zip files are in order as a rule."""
-    census, sorts = Census(), []
-    monkeypatch.setattr(Census, "_sorted", lambda _: sorts.append(1) or [2, 1, 0])
+    census, sorts = ScanReport(), []
+    monkeypatch.setattr(ScanReport, "_sorted", lambda _: sorts.append(1) or [2, 1, 0])
     for name in added:
         census.add(name)
     assert census.rows().names == ("1.png", "2.png", "10.png")

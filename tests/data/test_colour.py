@@ -23,7 +23,7 @@ def reopened(image: Image.Image, form: str, **options) -> Image.Image:
     return Image.open(buffer)
 
 
-def fixed(values) -> bytes:
+def corrected(values) -> bytes:
     return b"".join(struct.pack(">i", round(value * 65536)) for value in values)
 
 
@@ -31,7 +31,7 @@ def profile(red, green, blue, space: bytes = b"RGB ") -> bytes:
     """A small ICC profile: linear light, its three primaries given as XYZ at D50."""
     white = (0.9642, 1.0, 0.8249)
     points = {b"rXYZ": red, b"gXYZ": green, b"bXYZ": blue, b"wtpt": white}
-    xyz = [(tag, b"XYZ \0\0\0\0" + fixed(values)) for tag, values in points.items()]
+    xyz = [(tag, b"XYZ \0\0\0\0" + corrected(values)) for tag, values in points.items()]
     curves = [(tag, b"curv\0\0\0\0" + struct.pack(">I", 0)) for tag in (b"rTRC", b"gTRC", b"bTRC")]
     text = b"desc\0\0\0\0" + struct.pack(">I", 5) + b"test\0" + bytes(79)
     tags = [*xyz, *curves, (b"desc", text), (b"cprt", b"text\0\0\0\0none\0")]
@@ -43,7 +43,7 @@ def profile(red, green, blue, space: bytes = b"RGB ") -> bytes:
     header = struct.pack(
         ">I4sI4s4s4s12s4s", size, b"\0" * 4, 0x02100000, b"mntr", space, b"XYZ ", bytes(12), b"acsp"
     )
-    header += bytes(68 - len(header)) + fixed(white)
+    header += bytes(68 - len(header)) + corrected(white)
     return header.ljust(128, b"\0") + struct.pack(">I", len(tags)) + table + body
 
 

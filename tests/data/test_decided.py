@@ -20,8 +20,8 @@ class Nothing:
 @pytest.fixture
 def dataset():
     """Four images of two classes; the first is trusted."""
-    given, trusted = np.array([0, 1, 1, -1]), np.array([1, -1, -1, -1])
-    return Dataset(NAMES, Nothing(), ("cat", "dog"), given, trusted)
+    noisy, trusted = np.array([0, 1, 1, -1]), np.array([1, -1, -1, -1])
+    return Dataset(NAMES, Nothing(), ("cat", "dog"), noisy, trusted)
 
 
 def decisions(tmp_path, rows: str):
@@ -53,7 +53,7 @@ def test_a_database_will_do(dataset, tmp_path):
     """As the review page left it; what was undone is no decision."""
     store = open_decisions(tmp_path / "decisions.sqlite")
     for name in ("b.png", "c.png"):
-        store.decide(name, "dog", given=None, revision=0, who="mia", client="one")
+        store.decide(name, "dog", noisy=None, revision=0, who="mia", client="one")
     store.undo(who="mia", client="one")
     store.close()
     assert with_decisions(dataset, store.path).decided == {1: 1}

@@ -27,16 +27,16 @@ ME = {"who": "mia, the 1st", "client": "one"}
 def decided(folder, names, labels):
     store = open_decisions(folder / "decisions.sqlite")
     for name, label in zip(names, labels, strict=False):
-        store.decide(name, label, given="dog", revision=0, **ME)
+        store.decide(name, label, noisy="dog", revision=0, **ME)
     return store
 
 
 @pytest.fixture
 def store(tmp_path):
     found = decided(tmp_path, [f"{i}.png" for i in range(9)], LABELS)
-    found.decide("0.png", "ape", given="dog", revision=1, **ME)
+    found.decide("0.png", "ape", noisy="dog", revision=1, **ME)
     found.undo(**ME)
-    found.decide("gone.png", "cat", given=None, revision=0, **ME)
+    found.decide("gone.png", "cat", noisy=None, revision=0, **ME)
     found.undo(**ME)
     yield found
     found.close()
@@ -68,7 +68,7 @@ def test_a_file_comes_back_without_change(store, tmp_path, name):
 
 def test_the_given_label_is_the_one_that_came_with_the_image(store, tmp_path):
     """Of an image that was decided twice too, from whichever file; one undo takes the import back."""
-    store.decide("0.png", "bird", given="dog", revision=store.states["0.png"].revision, **ME)
+    store.decide("0.png", "bird", noisy="dog", revision=store.states["0.png"].revision, **ME)
     for name, write in WRITERS.items():
         write(tmp_path / name, store.states)
     for name in ("decisions.sqlite", *WRITERS):
@@ -106,7 +106,7 @@ def test_csv_is_a_file_of_trusted_labels(store, tmp_path):
     """It has the columns that a label file has, and an empty label for a skipped image."""
     write_csv(tmp_path / "decisions.csv", {"a.png": store.states["0.png"], "b.png": store.states["8.png"]})
     header, first, second = (tmp_path / "decisions.csv").read_text().splitlines()
-    assert header == "file_name,label,status,given,who,at"
+    assert header == "file_name,label,status,noisy,who,at"
     assert first.startswith('0.png,cat,decided,dog,"mia, the 1st",20')
     assert second.startswith('8.png,,skipped,dog,"mia, the 1st",20')
 
@@ -122,7 +122,7 @@ def test_json_is_as_label_studio_has_it(store, tmp_path):
     """One task an image, one annotation, one choice; a skip is a cancelled annotation."""
     write_label_studio(tmp_path / "x.json", {name: store.states[name] for name in ("0.png", "8.png")})
     first, second = json.loads((tmp_path / "x.json").read_text())
-    assert first["data"] == {"image": "0.png", "given": "dog"}
+    assert first["data"] == {"image": "0.png", "noisy": "dog"}
     (annotation,) = first["annotations"]
     assert annotation["result"] == [
         {"type": "choices", "from_name": "label", "to_name": "image", "value": {"choices": ["cat"]}}

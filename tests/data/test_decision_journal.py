@@ -22,7 +22,7 @@ ME = {"who": "mia", "client": "one"}
 def store(tmp_path):
     """A file of decisions with one in it, open."""
     found = open_decisions(tmp_path / "decisions.sqlite")
-    found.decide("a.png", "cat", given="dog", revision=0, **ME)
+    found.decide("a.png", "cat", noisy="dog", revision=0, **ME)
     yield found
     found.close()
 
@@ -68,7 +68,7 @@ def test_it_is_written_through_to_the_disk(store):
 def test_each_decision_is_in_the_file_itself(store, tmp_path):
     """While the review runs, a copy of the one file has them all, and nothing lies beside it."""
     for number in range(3):
-        store.decide(f"{number}.png", "cat", given="dog", revision=0, **ME)
+        store.decide(f"{number}.png", "cat", noisy="dog", revision=0, **ME)
         assert list(tmp_path.iterdir()) == [store.path]
         copied = read_rows(alone(store.path, tmp_path.parent / f"{tmp_path.name}-copy"))
         assert copied == store.states
@@ -77,13 +77,13 @@ def test_each_decision_is_in_the_file_itself(store, tmp_path):
 def test_each_decision_is_in_the_file_of_a_killed_review(tmp_path):
     """A process that ended without closing left nothing beside it."""
     path = tmp_path / "decisions.sqlite"
-    with killed(path, "store.decide('a.png', 'cat', given='dog', revision=0, who='mia', client='one')"):
+    with killed(path, "store.decide('a.png', 'cat', noisy='dog', revision=0, who='mia', client='one')"):
         pass
     assert read_decisions(alone(path, tmp_path / "copy")) == {"a.png": "cat"}
 
 
 HALF = """
-store.decide('a.png', 'cat', given='dog', revision=0, who='mia', client='one')
+store.decide('a.png', 'cat', noisy='dog', revision=0, who='mia', client='one')
 store.connection.execute('PRAGMA cache_size = 1')
 store.connection.execute('BEGIN IMMEDIATE')
 insert = "INSERT INTO decisions (name, revision, kind, who, at, client) VALUES (?, 1, 'skip', '', '', '')"
@@ -103,7 +103,7 @@ def test_what_a_killed_process_left_half_written_is_taken_back(tmp_path, reads_f
         assert read_decisions(path) == {"a.png": "cat"}
     store = open_decisions(path)
     assert [row.name for row in store.rows()] == ["a.png"]
-    assert isinstance(store.decide("b.png", "cat", given="dog", revision=0, **ME), Decision)
+    assert isinstance(store.decide("b.png", "cat", noisy="dog", revision=0, **ME), Decision)
     store.close()
     assert list(tmp_path.iterdir()) == [path]
 
@@ -138,7 +138,7 @@ QUICK = """
 import threading
 def write():
     for number in range(100000):
-        store.decide(f'{number}.png', 'cat', given='dog', revision=0, who='mia', client='one')
+        store.decide(f'{number}.png', 'cat', noisy='dog', revision=0, who='mia', client='one')
         time.sleep(0.01)
 threading.Thread(target=write, daemon=True).start()
 """
@@ -152,7 +152,7 @@ def test_readers_and_a_writer_get_on(tmp_path):
         for number in range(40):
             found = len(read_rows(path))
             assert found >= seen
-            row = open_one.decide(f"mine-{number}", "cat", given="dog", revision=0, **ME)
+            row = open_one.decide(f"mine-{number}", "cat", noisy="dog", revision=0, **ME)
             assert isinstance(row, Decision)
             seen = len(open_one.states)
             assert seen > found

@@ -19,11 +19,11 @@ from assay.data import decoders as room
 from assay.data.dataset import Skipped
 from assay.data.decoder_messages import pack_answer, pack_request, read_answer, read_request
 from assay.data.decoders import decoders
-from assay.data.forms import Asked, Form, Made, make_squares
+from assay.data.forms import DecodedImage, DecodeOptions, TargetSize, make_squares
 from assay.data.limits import Limits
 from assay.errors import ResourceError
 
-ASKED = Asked((Form(24, "sharp"), Form(8)))
+ASKED = DecodeOptions((TargetSize(24, "sharp"), TargetSize(8)))
 GOOD = saved(noise(0, 40, 60))
 
 FAULTY = """
@@ -98,8 +98,8 @@ def test_a_process_makes_what_a_thread_makes():
     photo = saved(picture(), "JPEG")
     animated = saved(noise(1), "GIF", save_all=True, append_images=[noise(2)])
     files = [GOOD, photo, animated, photo[: len(photo) // 2], b"", b"no image at all"]
-    lenient = Asked((Form(16),), accept_truncated=True)
-    strict = Asked((Form(16),), Limits(max_pixels=100, background=(1, 2, 3)))
+    lenient = DecodeOptions((TargetSize(16),), accept_truncated=True)
+    strict = DecodeOptions((TargetSize(16),), Limits(max_pixels=100, background=(1, 2, 3)))
     with decoders(1) as make:
         for asked in (ASKED, lenient, strict):
             for data in files:
@@ -271,7 +271,7 @@ def test_several_threads_are_served_at_once():
 
 
 MESSAGES = [
-    Made((np.zeros((24, 24, 3), np.uint8), np.ones((8, 8, 3), np.uint8)), ("animated",)),
+    DecodedImage((np.zeros((24, 24, 3), np.uint8), np.ones((8, 8, 3), np.uint8)), ("animated",)),
     Skipped("a", "ü\n"),
 ]
 
@@ -288,7 +288,9 @@ def test_an_answer_that_is_cut_is_none(found):
 
 def test_a_request_that_is_cut_is_the_end():
     """Whoever asks is gone."""
-    asked = Asked([Form(24, "sharp"), Form(8)], Limits(5, 7, (1, 2, 3)), accept_truncated=True)
+    asked = DecodeOptions(
+        [TargetSize(24, "sharp"), TargetSize(8)], Limits(5, 7, (1, 2, 3)), accept_truncated=True
+    )
     whole = b"".join(pack_request(b"\n{}\n", asked))
     assert read_request(io.BytesIO(whole)) == (b"\n{}\n", asked)
     for length in {0, 1, len(whole) // 2, len(whole) - 1}:

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from assay.data import growing
-from assay.data.growing import GrowingTable
+from assay.data.growing import ResumableWriter
 from assay.data.write_rows import write_rows
 from assay.errors import BusyError, ResourceError, UsageError
 
@@ -28,7 +28,7 @@ def columns(rows):
 
 def grow(target, rows=ROWS, stop_after=None, **options):
     """Add rows one by one; the rows that were there at the beginning."""
-    with GrowingTable(target, HEADER, **options) as table:
+    with ResumableWriter(target, HEADER, **options) as table:
         before = table.n_rows
         for number, row in enumerate(rows[before:], before):
             if number == stop_after:
@@ -87,7 +87,7 @@ def test_rows_of_another_table_are_not_taken_for_ours(tmp_path):
     """It was killed before it saved any, and left as many bytes as ours had."""
     with pytest.raises(KeyboardInterrupt):
         grow(tmp_path / "t", stop_after=2, identity="this")
-    other = GrowingTable(tmp_path / "t", HEADER, identity="other")
+    other = ResumableWriter(tmp_path / "t", HEADER, identity="other")
     other.__enter__()
     other.add(columns([("x" * 99, 1)]))
     other._part._file.close()  # with its lock, as the death of its process does
@@ -143,7 +143,7 @@ def test_a_stream_gets_parquet_at_the_end(tmp_path):
 def test_a_stream_gets_rows_as_they_come(tmp_path):
     """The header with the first, each at once; a pipe in the file system too."""
     stream = io.BytesIO()
-    with GrowingTable(stream, HEADER) as table:
+    with ResumableWriter(stream, HEADER) as table:
         table.add(columns(ROWS[:1]))
         assert stream.getvalue() == b'name,n\n"a,""b""",1\n'
         table.add(columns(ROWS[1:]))
@@ -157,10 +157,10 @@ def test_a_stream_gets_rows_as_they_come(tmp_path):
 
 def test_one_writer_at_a_time(tmp_path):
     """The second is told; the first goes on."""
-    with GrowingTable(tmp_path / "t", HEADER) as table:
+    with ResumableWriter(tmp_path / "t", HEADER) as table:
         with (
             pytest.raises(BusyError, match=r"t: another process writes there; wait for it to end$"),
-            GrowingTable(tmp_path / "t", HEADER),
+            ResumableWriter(tmp_path / "t", HEADER),
         ):
             pass
         table.add(columns(ROWS))
@@ -170,7 +170,7 @@ def test_one_writer_at_a_time(tmp_path):
 def test_a_target_may_have_any_name(tmp_path):
     """Also one that is not UTF-8."""
     target = tmp_path / os.fsdecode(b"p\xff.csv")
-    with GrowingTable(target, HEADER) as table:
+    with ResumableWriter(target, HEADER) as table:
         table.add(columns(ROWS))
     assert target.read_bytes() == whole(tmp_path / "other")
 
@@ -194,7 +194,7 @@ def test_rows_that_may_be_others_later_are_not_kept(tmp_path):
     """Whoever goes on begins before the first of them."""
 
     def write():
-        with GrowingTable(tmp_path / "t", HEADER) as table:
+        with ResumableWriter(tmp_path / "t", HEADER) as table:
             for number, row in enumerate(ROWS):
                 table.tally += 1
                 table.add(columns([row]), lasting=number != 2)

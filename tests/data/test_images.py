@@ -6,7 +6,7 @@ from pictures import decoded, difference, picture, reason, saved
 from PIL import Image
 
 from assay.data.dataset import Skipped
-from assay.data.images import FLAGS, WORDS, decode, remarks_on
+from assay.data.images import FLAGS, WORDS, decode, image_warnings_on
 from assay.data.limits import Limits
 from assay.data.resize import to_square
 
@@ -166,9 +166,9 @@ def test_small_images_decode_fast():
 
 def test_remarks_are_counted_in_words():
     """A line for each kind, in the order in which they are stored; every kind has its words."""
-    assert remarks_on({0: ("low_information", "animated"), 5: ("animated",)}) == (
+    assert image_warnings_on({0: ("low_information", "animated"), 5: ("animated",)}) == (
         "2 images animated: the first picture is used",
         "1 image of one colour",
     )
-    assert remarks_on({}) == ()
+    assert image_warnings_on({}) == ()
     assert WORDS.keys() == {*FLAGS}

@@ -30,8 +30,8 @@ def test_one_column_has_no_entries(write_file):
 
 def test_columns_can_be_named(write_file):
     """Given names win over known ones."""
-    path = write_file("a.csv", "path,label,name,fixed\np,l,n,f\n")
-    file = read_label_file(path, path_column="name", label_column="fixed")
+    path = write_file("a.csv", "path,label,name,corrected\np,l,n,f\n")
+    file = read_label_file(path, path_column="name", label_column="corrected")
     assert (file.entries, file.labels) == (("n",), ("f",))
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from assay.data.dataset import ReadOptions
 from assay.data.label_files import LabelFile
-from assay.data.labels import decide_classes, remarks
+from assay.data.labels import decide_classes, image_warnings
 from assay.errors import LabelError, UsageError
 from assay.types import UNKNOWN
 
@@ -28,7 +28,7 @@ def test_the_classes_are_the_noisy_labels_in_natural_order():
     """Distinct noisy labels are the classes, 2 before 10, and an empty label is none of them."""
     classes = decide(["10", "2", "", "10", "1"], ["2", ""])
     assert classes.names == ("1", "2", "10")
-    assert classes.given == {"10": 2, "2": 1, "1": 0, "": UNKNOWN}
+    assert classes.noisy == {"10": 2, "2": 1, "1": 0, "": UNKNOWN}
     assert classes.trusted == {"2": 1, "": UNKNOWN}
     assert classes.titles == ()
 
@@ -111,7 +111,7 @@ def test_new_classes_can_be_allowed():
     """A trusted label may add a class, which takes its place in natural order."""
     classes = decide(["cat", "dog"], ["cow"], allow_new_classes=True)
     assert classes.names == ("cat", "cow", "dog")
-    assert classes.given["dog"] == 2
+    assert classes.noisy["dog"] == 2
 
 
 @pytest.mark.parametrize("variant", ["Cat", "cat ", "ｃat", "CAT"])
@@ -124,7 +124,7 @@ def test_spellings_of_one_class_are_refused_or_merged_on_request(variant):
         decide(labels)
     classes = decide(labels, [variant, "DOG", " "], normalize_labels=True)
     assert classes.names == ("cat", "dog")
-    assert classes.given[variant] == classes.given["cat"] == 0
+    assert classes.noisy[variant] == classes.noisy["cat"] == 0
     assert classes.trusted == {variant: 0, "DOG": 1, " ": UNKNOWN, "": UNKNOWN}
 
 
@@ -136,7 +136,7 @@ def test_classes_that_differ_in_case_alone_are_kept_apart_by_a_classes_file(tmp_
             ["A", "a", "B"], ["a", "A"], classes=tmp_path / "classes.txt", normalize_labels=merged
         )
         assert classes.names == ("A", "B", "a")
-        assert classes.given == {"A": 0, "B": 1, "a": 2, "": UNKNOWN}
+        assert classes.noisy == {"A": 0, "B": 1, "a": 2, "": UNKNOWN}
         assert classes.trusted == {"a": 2, "A": 0, "": UNKNOWN}
 
 
@@ -146,7 +146,7 @@ def test_a_label_of_white_space_is_refused_or_missing():
         LabelError, match=r"noisy\.csv line 2: the label '  ' is only white space; leave it empty"
     ):
         decide(["a", "  ", "b"])
-    assert decide(["a", "  ", "b"], normalize_labels=True).given["  "] == UNKNOWN
+    assert decide(["a", "  ", "b"], normalize_labels=True).noisy["  "] == UNKNOWN
 
 
 @pytest.mark.parametrize(
@@ -232,23 +232,25 @@ def test_the_order_of_labels_does_not_matter(labels):
 def test_remarks_on_what_little_can_be_learned():
     """Classes that no trusted label has, lone images and total disagreement are said."""
     names = tuple("abcd")
-    assert remarks(names, np.array([0, 1, 1, -1]), np.array([1, 0, 3, -1])) == (
+    assert image_warnings(names, np.array([0, 1, 1, -1]), np.array([1, 0, 3, -1])) == (
         "no trusted label is 'c'",
         "only one image is given as 'a'",
         "warning: none of 3 given labels equals its trusted one",
     )
-    assert remarks(names, np.array([0, 0, 1, 1]), np.full(4, -1)) == ()
+    assert image_warnings(names, np.array([0, 0, 1, 1]), np.full(4, -1)) == ()
     many = tuple(map(str, range(20)))
-    assert remarks(many, np.repeat(np.arange(20), 2), np.repeat([0, -1], 20))[0].endswith("'10' and 9 more")
+    assert image_warnings(many, np.repeat(np.arange(20), 2), np.repeat([0, -1], 20))[0].endswith(
+        "'10' and 9 more"
+    )
 
 
 @pytest.mark.parametrize(("n", "said_so"), [(29, False), (30, True)])
 def test_trusted_labels_that_all_equal_the_given_ones_are_doubted(n, said_so):
     """By chance few may, many rather by the wrong column; the flag that names another is told."""
     labels = np.arange(n) % 2
-    told = [note for note in remarks(["a", "b"], labels, labels) if "--trusted-label-col" in note]
+    told = [note for note in image_warnings(["a", "b"], labels, labels) if "--trusted-label-col" in note]
     assert bool(told) is said_so
-    assert not any("--trusted" in note for note in remarks(["a", "b"], labels, np.zeros_like(labels)))
+    assert not any("--trusted" in note for note in image_warnings(["a", "b"], labels, np.zeros_like(labels)))
 
 
 def test_classes_that_stand_apart_may_differ_in_case():

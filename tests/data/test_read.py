@@ -25,7 +25,7 @@ def test_the_notebooks_form(make_folder, write_file):
     data = read(images, noisy=noisy, trusted=trusted)
     assert data.names == ("1.png", "2.png", "10.png")
     assert data.classes == ("a", "b")
-    assert words(data, data.given) == ["b", "a", "b"]
+    assert words(data, data.noisy) == ["b", "a", "b"]
     assert words(data, data.trusted) == ["b", "b", None]
     assert data.notes == (
         "noisy.csv: 3 labels by order of names: 1.png → b, 2.png → a, 10.png → b",
@@ -46,7 +46,7 @@ def test_a_table_comes_in_its_own_order(make_folder, write_file):
     )
     data = read(images, noisy=noisy, duplicates="vote")
     assert data.names == ("images/sub/3.png", "gone.png", "../../etc/passwd", "10.png", "2.png", "1.png")
-    assert words(data, data.given) == ["a", "b", "a", "b", None, None]
+    assert words(data, data.noisy) == ["a", "b", "a", "b", None, None]
     assert {row: why.reason for row, why in data.skipped.items()} == {1: "missing_image", 2: "bad_path"}
     assert data.usable.tolist() == [True, False, False, True, True, True]
     files = ["sub/3.png", None, None, "10.png", "2.png", "1.png"]
@@ -91,7 +91,7 @@ def test_noisy_and_trusted_may_differ_in_form(make_folder, write_file, noisy_by_
     options = {"noisy": table, "trusted": lines} if noisy_by_name else {"noisy": lines, "trusted": table}
     data = read(images, **options)
     assert data.names == (("3.png", "2.png", "1.png") if noisy_by_name else ("1.png", "2.png", "3.png"))
-    assert (data.given == data.trusted).all()
+    assert (data.noisy == data.trusted).all()
 
 
 def test_a_trusted_row_without_an_image_stays_a_row(make_folder, write_file):
@@ -118,7 +118,7 @@ def test_trusted_labels_alone(make_folder, write_file):
     """Without noisy labels the trusted ones give the classes."""
     data = read(make_folder("1.png", "2.png", "3.png"), trusted=write_file("t.csv", "b\na\n"))
     assert (data.classes, words(data, data.trusted)) == (("a", "b"), ["b", "a", None])
-    assert (data.given == UNKNOWN).all()
+    assert (data.noisy == UNKNOWN).all()
 
 
 def test_a_classes_file_names_the_integers(make_folder, write_file):
@@ -150,7 +150,7 @@ def test_odd_labels_and_names_come_through(make_folder, write_file):
     ]
     data = read(images, noisy=write_file("n.csv", b"path,label\n" + b"\n".join(quoted)))
     assert [os.fsencode(name) for name in data.names] == names
-    assert words(data, data.given) == labels
+    assert words(data, data.noisy) == labels
     assert not data.skipped
 
 
@@ -249,7 +249,7 @@ def test_images_alone(make_folder):
     data = read_images(make_folder("a/2.png", "a/1.png", "b/10.png"))
     assert data.names == ("a/1.png", "a/2.png", "b/10.png")
     assert data.classes == ()
-    assert (data.given == UNKNOWN).all()
+    assert (data.noisy == UNKNOWN).all()
 
 
 def test_the_same_input_gives_the_same_fingerprint(make_folder, make_zip, write_file):
@@ -267,7 +267,7 @@ def test_files_with_other_columns_are_read_with_one_flag(make_folder, write_file
     trusted = write_file("t.csv", "Datei;Klasse\n1.png;dog\n")
     options = ReadOptions(noisy=noisy, trusted=trusted, path_column="Datei", label_column="Klasse")
     data = read_dataset(images, options)
-    assert [data.classes[label] for label in data.given] == ["cat", "dog"]
+    assert [data.classes[label] for label in data.noisy] == ["cat", "dog"]
     assert data.classes[data.trusted[0]] == "dog"
 
 
@@ -277,9 +277,9 @@ def test_a_label_column_that_no_file_has_is_refused(make_folder, write_file):
     noisy = write_file("n.csv", "file,label,fine\n1.png,cat,a\n2.png,dog,b\n")
     trusted = write_file("t.csv", "file,label\n1.png,dog\n")
     message = r"n\.csv: expected one label column \('fein'\), got none in 'file', 'label', 'fine'"
-    for given in (None, trusted):
+    for other in (None, trusted):
         with pytest.raises(TableError, match=message):
-            read_dataset(images, ReadOptions(noisy=noisy, trusted=given, label_column="fein"))
+            read_dataset(images, ReadOptions(noisy=noisy, trusted=other, label_column="fein"))
     bare = write_file("bare.csv", "cat\ndog\n")
     with pytest.raises(TableError, match=r"t\.csv: expected one label column \('fein'\)"):
         read_dataset(images, ReadOptions(noisy=bare, trusted=trusted, label_column="fein"))

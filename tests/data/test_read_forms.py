@@ -23,7 +23,7 @@ def test_class_folders_are_the_noisy_labels(make_folder):
     """Without a noisy file the folder of an image is its label."""
     data = read(make_folder("dog/1.png", "cat/2.png", "cat/sub/1.png"))
     assert data.names == ("cat/2.png", "cat/sub/1.png", "dog/1.png")
-    assert words(data, data.given) == ["cat", "cat", "dog"]
+    assert words(data, data.noisy) == ["cat", "cat", "dog"]
     assert "the noisy labels are the class folders" in data.notes
 
 
@@ -40,7 +40,7 @@ def test_class_folders_and_a_trusted_table(make_folder, write_file):
 def test_class_folders_inside_one_folder_of_an_archive(make_zip):
     """The folder that all members share is not the class."""
     data = read(make_zip("animals/dog/1.png", "animals/cat/2.png"))
-    assert words(data, data.given) == ["cat", "dog"]
+    assert words(data, data.noisy) == ["cat", "dog"]
     assert isinstance(data.source.read(1), bytes)
 
 
@@ -60,7 +60,7 @@ def test_folders_that_are_no_classes(make_folder, names):
     """Loose images, one folder for all and a mixture say nothing about classes."""
     data = read(make_folder(*names))
     assert data.classes == ()
-    assert (data.given == UNKNOWN).all()
+    assert (data.noisy == UNKNOWN).all()
     assert (data.trusted == UNKNOWN).all()
 
 
@@ -81,7 +81,7 @@ def test_a_metadata_file_among_the_images(make_folder, file):
     writers = {"csv": frame.write_csv, "jsonl": frame.write_ndjson, "parquet": frame.write_parquet}
     writers[file.rpartition(".")[2]](images / file)
     data = read(images)
-    assert (data.names, words(data, data.given)) == (("b/2.png", "a/1.png"), ["x", "y"])
+    assert (data.names, words(data, data.noisy)) == (("b/2.png", "a/1.png"), ["x", "y"])
     assert f"the noisy labels are those of {file}" in data.notes
 
 
@@ -90,7 +90,7 @@ def test_metadata_without_labels_or_in_two_files(make_folder):
     images = make_folder("a/1.png", "b/2.png")
     (images / "metadata.csv").write_text("file_name,text\na/1.png,hello\n")
     data = read(images)
-    assert words(data, data.given) == ["a", "b"]
+    assert words(data, data.noisy) == ["a", "b"]
     assert "metadata.csv has no label column, so its rows were not read" in data.notes
     (images / "metadata.jsonl").write_text("{}")
     with pytest.raises(
@@ -115,7 +115,7 @@ def test_images_in_a_parquet_file(tmp_path, make_folder, write_file):
     pl.DataFrame({"image": images, "label": [7, None, 12]}).write_parquet(path)
     data = read(path, trusted=write_file("t.csv", "12\n7\n"))
     assert (data.names, data.classes) == (("10.png", "9.png", "2.png"), ("7", "12"))
-    assert words(data, data.given) == ["7", None, "12"]
+    assert words(data, data.noisy) == ["7", None, "12"]
     assert words(data, data.trusted) == ["12", "7", None]
     assert [data.source.read(i) for i in range(3)] == pictures
     named = read(path, trusted=write_file("t.csv", "path,label\n2.png,7\n"))
@@ -141,7 +141,7 @@ def test_a_parquet_file_without_labels(tmp_path):
 def test_an_image_beside_class_folders_is_said(make_folder):
     """Then folders are no classes, which would otherwise be noticed by its absence alone."""
     data = read_dataset(make_folder("cat/1.png", "dog/2.png", "cover.jpg"), ReadOptions())
-    assert (data.given == UNKNOWN).all()
+    assert (data.noisy == UNKNOWN).all()
     assert (
         "the 2 folders of images are not taken for classes: 1 of 3 images lie outside them, such as "
         "'cover.jpg'" in data.notes
@@ -155,7 +155,7 @@ def test_trusted_labels_alone_can_be_read(make_folder, write_file, names):
     trusted = write_file("t.csv", f"path,label\n{names[0]},cat\n{names[1]},dog\n")
     data = read_trusted(images, ReadOptions(trusted=trusted))
     assert data.classes == ("cat", "dog")
-    assert (data.given == UNKNOWN).all()
+    assert (data.noisy == UNKNOWN).all()
     assert words(data, data.trusted) == ["cat", "dog"]
 
 
@@ -178,7 +178,7 @@ def test_a_parquet_file_labels_its_own_rows(tmp_path, make_folder, paths):
     judged = read_trusted(path, ReadOptions(trusted=path))
     assert (judged.names, words(judged, judged.trusted)) == (("1", "2"), ["cat", "dog"])
     data = read(path, noisy=path)
-    assert words(data, data.given) == ["cat", "dog"]
+    assert words(data, data.noisy) == ["cat", "dog"]
 
 
 def test_the_only_column_that_can_hold_images_does(tmp_path, make_folder, write_file):

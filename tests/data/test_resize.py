@@ -3,7 +3,7 @@ import pytest
 from pictures import difference, picture
 from PIL import Image, ImageFilter
 
-from assay.data.resize import sharpness, to_square
+from assay.data.resize import inverse_temperature, to_square
 
 
 def test_to_square_is_pillows_bicubic():
@@ -50,4 +50,4 @@ def test_a_picture_that_is_shrunk_is_not_sharpened():
 @pytest.mark.parametrize(("factor", "share"), [(0.5, 0.0), (1.0, 0.0), (1.25, 0.25), (2.0, 1.0), (12.0, 1.0)])
 def test_how_much_is_sharpened_grows_with_the_factor(factor, share):
     """Nothing at the same size, all of it from twice the side on, and no step in between."""
-    assert sharpness(factor) == pytest.approx(share)
+    assert inverse_temperature(factor) == pytest.approx(share)

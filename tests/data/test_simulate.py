@@ -71,8 +71,8 @@ def test_the_frequencies_are_those_of_the_transition():
     generator = np.random.default_rng(0)
     transition = class_dependent(generator.dirichlet(np.ones(4), size=4))
     true = np.repeat(np.arange(4), 20_000)
-    given = spoil(true, transition, seed=1)
-    counts = np.array([np.bincount(given[true == k], minlength=4) for k in range(4)])
+    noisy = spoil(true, transition, seed=1)
+    counts = np.array([np.bincount(noisy[true == k], minlength=4) for k in range(4)])
     error = np.sqrt(transition * (1 - transition) / 20_000)
     assert (np.abs(counts / 20_000 - transition) < 5 * error + 1e-12).all()
 
@@ -80,12 +80,12 @@ def test_the_frequencies_are_those_of_the_transition():
 def test_the_same_seed_gives_the_same_labels_and_another_does_not():
     """Noise is reproducible, and a draw does not depend on the labels of the other images."""
     true = np.arange(1_000) % 5
-    given = spoil(true, symmetric(5, 0.5), seed=7)
-    assert (given == spoil(true, symmetric(5, 0.5), seed=7)).all()
-    assert (given != spoil(true, symmetric(5, 0.5), seed=8)).any()
+    noisy = spoil(true, symmetric(5, 0.5), seed=7)
+    assert (noisy == spoil(true, symmetric(5, 0.5), seed=7)).all()
+    assert (noisy != spoil(true, symmetric(5, 0.5), seed=8)).any()
     changed = true.copy()
     changed[:500] = 0
-    assert (spoil(changed, symmetric(5, 0.5), seed=7)[500:] == given[500:]).all()
+    assert (spoil(changed, symmetric(5, 0.5), seed=7)[500:] == noisy[500:]).all()
 
 
 def test_unknown_stays_unknown_and_no_noise_changes_nothing():
@@ -101,9 +101,9 @@ def test_impossible_labels_are_never_drawn(seed, labels):
     """A class with probability 0 does not occur."""
     transition = class_dependent(np.array([[0, 1, 0, 0], [0.5, 0, 0.5, 0], [0, 0, 1, 0], [0.1, 0.9, 0, 0]]))
     true = np.array(labels, dtype=np.int64)
-    given = spoil(true, transition, seed)
+    noisy = spoil(true, transition, seed)
     known = true != UNKNOWN
-    assert (transition[true[known], given[known]] > 0).all()
+    assert (transition[true[known], noisy[known]] > 0).all()
 
 
 @pytest.mark.parametrize("wrong", [3, -2])

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given as given_examples
 from hypothesis import strategies as st
 
-from assay.data.split import Split, folds, seal_holdout, validation_slice
+from assay.data.split import Split, draw_holdout, folds, validation_slice
 from assay.errors import UsageError
 from assay.types import UNKNOWN
 
@@ -21,7 +21,7 @@ def labels(n, k=10, seed=0):
 @given_examples(trusted_labels, st.integers(0, 99))
 def test_the_parts_are_the_trusted_rows(trusted, seed):
     """Every trusted row is in exactly one part, rows ascend, and two classes are left to fit."""
-    split = seal_holdout(trusted, seed=seed)
+    split = draw_holdout(trusted, seed=seed)
     rows = np.flatnonzero(trusted != UNKNOWN)
     assert sorted([*split.fit, *split.holdout]) == rows.tolist()
     assert (np.diff(split.fit) > 0).all()
@@ -36,15 +36,15 @@ def test_any_size_that_leaves_two_rows_is_met_exactly(trusted, data):
     rows = trusted[trusted != UNKNOWN]
     most = max(len(rows) - 2, 0)
     size = data.draw(st.integers(0, most))
-    assert len(seal_holdout(trusted, size=size).holdout) == size
+    assert len(draw_holdout(trusted, size=size).holdout) == size
     with pytest.raises(UsageError, match=f"expected --holdout from 0 to {most}, so that two trusted"):
-        seal_holdout(trusted, size=most + 1)
+        draw_holdout(trusted, size=most + 1)
 
 
 def test_each_class_is_held_out_in_proportion():
     """The share of a class in the holdout is its share among the trusted, to within one row."""
     trusted = np.repeat([0, 1, 2, UNKNOWN], [500, 300, 200, 1_000])
-    split = seal_holdout(trusted, size=100, seed=3)
+    split = draw_holdout(trusted, size=100, seed=3)
     assert np.abs(np.bincount(trusted[split.holdout]) - [50, 30, 20]).max() <= 1
 
 
@@ -53,7 +53,7 @@ def test_each_class_is_held_out_in_proportion():
 )
 def test_the_default_is_a_fifth_and_at_most_two_thousand(n, held):
     """Without a size, 20 % of the trusted rows are held out, and never more than 2,000."""
-    assert len(seal_holdout(labels(n, k=2)).holdout) == held
+    assert len(draw_holdout(labels(n, k=2)).holdout) == held
 
 
 def test_each_row_has_the_same_chance():
@@ -61,7 +61,7 @@ def test_each_row_has_the_same_chance():
     trusted = np.repeat(np.arange(43), [60, 20, *[2] * 10, *[1] * 31])
     held = np.zeros(len(trusted))
     for seed in range(400):
-        held[seal_holdout(trusted, size=40, seed=seed).holdout] += 1
+        held[draw_holdout(trusted, size=40, seed=seed).holdout] += 1
     chance = 40 / len(trusted)
     groups = [trusted == 0, trusted == 1, (trusted > 1) & (trusted < 12), trusted >= 12]
     for group in groups:
@@ -72,27 +72,27 @@ def test_each_row_has_the_same_chance():
 def test_the_only_other_class_stays():
     """Nothing is learned from one class, so its one row is never held out."""
     trusted = np.array([0] * 50 + [1])
-    assert all(50 in seal_holdout(trusted, size=40, seed=seed).fit for seed in range(30))
+    assert all(50 in draw_holdout(trusted, size=40, seed=seed).fit for seed in range(30))
 
 
 def test_the_seed_decides():
     """The same seed holds out the same rows with the same digest; another seed does not."""
     trusted = labels(1_000)
-    split = seal_holdout(trusted, seed=5)
-    assert split.digest == seal_holdout(trusted, seed=5).digest
-    assert split.digest != seal_holdout(trusted, seed=6).digest
+    split = draw_holdout(trusted, seed=5)
+    assert split.digest == draw_holdout(trusted, seed=5).digest
+    assert split.digest != draw_holdout(trusted, seed=6).digest
 
 
 def test_labels_without_an_image_are_neither_held_out_nor_counted():
     """Two in five trusted rows name a file that is not there; the notebook's rows are what they are."""
     trusted, usable = labels(3_000), np.arange(3_000) % 5 > 1
-    split = seal_holdout(trusted, usable)
+    split = draw_holdout(trusted, usable)
     assert len(split.holdout) == 360
     assert usable[split.holdout].all()
     assert usable[split.fit].all()
     assert len(split.fit) == 1_440
-    notebook = seal_holdout(trusted, usable, how="notebook")
-    assert notebook.digest == seal_holdout(trusted, how="notebook").digest
+    notebook = draw_holdout(trusted, usable, how="notebook")
+    assert notebook.digest == draw_holdout(trusted, how="notebook").digest
 
 
 def test_the_digest_tells_the_parts_apart():
@@ -106,7 +106,7 @@ def test_the_notebooks_holdout_is_reproduced():
     trusted = np.full(12_000, UNKNOWN)
     where = np.arange(10_000) + 1_000
     trusted[where] = labels(10_000)
-    split = seal_holdout(trusted, how="notebook", seed=77)
+    split = draw_holdout(trusted, how="notebook", seed=77)
     legacy = np.random.RandomState(1).choice(range(10_000), 8_000, replace=False)
     assert set(split.fit) == set(where[legacy])
     assert (split.holdout[:5] - 1_000).tolist() == [0, 2, 15, 18, 20]
@@ -137,7 +137,7 @@ def test_the_notebooks_holdout_is_reproduced():
 def test_what_cannot_be_held_out_is_refused(n, options, message):
     """Sizes and ways that cannot be are named together with what can."""
     with pytest.raises(UsageError, match=re.escape(message)):
-        seal_holdout(np.arange(n) % 10, **options)
+        draw_holdout(np.arange(n) % 10, **options)
 
 
 def test_a_validation_slice_is_taken_out_of_the_rows():

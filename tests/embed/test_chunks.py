@@ -12,7 +12,7 @@ from small_datasets import InMemory, dataset_of, drawn
 
 from assay.data.dataset import Skipped
 from assay.data.decoders import decoders
-from assay.data.forms import Form
+from assay.data.forms import TargetSize
 from assay.data.images import FLAGS, decode
 from assay.data.resize import to_square
 from assay.embed import chunks
@@ -20,7 +20,7 @@ from assay.embed.cache import FeatureStore
 from assay.embed.chunks import Known, bits, read_chunks, words
 
 SIZE = 8
-FORM = Form(SIZE)
+FORM = TargetSize(SIZE)
 
 
 @pytest.fixture(autouse=True)
@@ -186,7 +186,7 @@ def test_a_large_photo_is_a_small_square():
 def test_several_forms_are_made_of_one_decoding():
     """Each square is that of its form alone; of a photo they come from the pixels of the first form."""
     photo = saved(Image.effect_noise((640, 360), 64).convert("RGB"), "JPEG")
-    forms = (Form(32, "sharp"), Form(SIZE, "nearest"), Form(16))
+    forms = (TargetSize(32, "sharp"), TargetSize(SIZE, "nearest"), TargetSize(16))
     (chunk,) = read_chunks(dataset_of([photo, drawn(1)[0]]), *forms)
     for row, file in enumerate((photo, drawn(1)[0])):
         pixels = decode(file, at_least=32).pixels

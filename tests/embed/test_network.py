@@ -33,10 +33,10 @@ def small():
 
 def test_a_network_holds_its_weights_and_no_classifier(small):
     """Every tensor is the one given under its name; nothing learns and no batch statistic moves."""
-    given = random_weights("test_efficientnet").tensors
+    noisy = random_weights("test_efficientnet").tensors
     kept = small.state_dict()
-    assert set(given) - set(kept) == {"classifier.weight", "classifier.bias"}
-    assert all(torch.equal(kept[name], given[name]) for name in kept)
+    assert set(noisy) - set(kept) == {"classifier.weight", "classifier.bias"}
+    assert all(torch.equal(kept[name], noisy[name]) for name in kept)
     assert not small.training
     assert not any(parameter.requires_grad for parameter in small.parameters())
 
@@ -55,8 +55,8 @@ def test_the_tensors_of_a_package_are_those_of_timm_in_order(name, cache):
 
 def test_only_a_package_is_matched_by_order():
     """A local file with other names is refused, even if its shapes would fit."""
-    given = random_weights("test_efficientnet")
-    renamed = {f"other.{name}": tensor for name, tensor in given.tensors.items()}
+    noisy = random_weights("test_efficientnet")
+    renamed = {f"other.{name}": tensor for name, tensor in noisy.tensors.items()}
     assert build_network("test_efficientnet", Weights(renamed, "0" * 64, "package"))
     with pytest.raises(ModelError, match=f"^{re.escape(WANTED)} nothing$"):
         build_network("test_efficientnet", Weights(renamed, "0" * 64, "file"))
@@ -72,8 +72,8 @@ def test_only_a_package_is_matched_by_order():
 )
 def test_weights_that_do_not_fit_are_refused(spoil, came):
     """A tensor of another shape, or one that holds no numbers, is named."""
-    given = random_weights("test_efficientnet")
-    bad = Weights({**given.tensors, "conv_stem.weight": spoil(given.tensors["conv_stem.weight"])}, "", "file")
+    noisy = random_weights("test_efficientnet")
+    bad = Weights({**noisy.tensors, "conv_stem.weight": spoil(noisy.tensors["conv_stem.weight"])}, "", "file")
     with pytest.raises(ModelError, match=f"^{re.escape(f'{WANTED} {came}')}$"):
         build_network("test_efficientnet", bad)
 

@@ -13,8 +13,8 @@ def draw_pairs() -> Callable[..., tuple[np.ndarray, np.ndarray]]:
     def draw(transition, n, seed=0):
         rng = np.random.default_rng(seed)
         trusted = rng.integers(len(transition), size=n)
-        given = (transition.cumsum(axis=1)[trusted] < rng.random((n, 1))).sum(axis=1)
-        return np.minimum(given, len(transition) - 1), trusted
+        noisy = (transition.cumsum(axis=1)[trusted] < rng.random((n, 1))).sum(axis=1)
+        return np.minimum(noisy, len(transition) - 1), trusted
 
     return draw
 

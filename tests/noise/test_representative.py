@@ -35,9 +35,9 @@ def test_false_alarms_are_as_rare_as_said():
 
 def test_other_looking_images_are_warned_of():
     """Trusted images whose features are shifted get a warning with size, meaning and advice."""
-    features, given, trusted = images()
+    features, noisy, trusted = images()
     features[:200] += 3
-    found = check_representative(features, given, trusted)
+    found = check_representative(features, noisy, trusted)
     assert not found.looks_alike
     assert found.features_p_value < 1e-6
     share = f"{100 * found.features_auc.estimate:.1f} %"
@@ -50,17 +50,17 @@ def test_other_looking_images_are_warned_of():
 
 def test_images_that_differ_in_spread_alone_are_found():
     """Trusted images nearer to the centre have the same mean, and are told apart."""
-    features, given, trusted = images()
+    features, noisy, trusted = images()
     features[:200] *= 0.5
-    assert not check_representative(features, given, trusted).looks_alike
+    assert not check_representative(features, noisy, trusted).looks_alike
 
 
 def test_other_labels_are_warned_of():
     """Trusted images with too many of one class name the class and both shares."""
-    features, given, trusted = images()
-    given[:200] = np.arange(200) % 2
-    given[200:] = np.arange(400) % 4 // 2 * 2
-    found = check_representative(features, given, trusted, classes=("cat", "dog", "fox"))
+    features, noisy, trusted = images()
+    noisy[:200] = np.arange(200) % 2
+    noisy[200:] = np.arange(400) % 4 // 2 * 2
+    found = check_representative(features, noisy, trusted, classes=("cat", "dog", "fox"))
     assert found.largest_gap in (LabelGap("dog", 0.5, 0.0), LabelGap("fox", 0.0, 0.5))
     assert not found.looks_alike
     assert found.warnings[0].startswith(
@@ -93,22 +93,22 @@ def test_all_images_trusted_leaves_none_to_compare():
 
 def test_rows_left_out_are_not_looked_at():
     """Unusable images, however strange, change nothing."""
-    features, given, trusted = images()
+    features, noisy, trusted = images()
     rows = np.ones(600, dtype=bool)
     rows[::3] = False
     features[::3] = np.nan
-    strange = check_representative(features, given, trusted, rows=rows)
-    kept = check_representative(features[rows], given[rows], trusted[rows])
+    strange = check_representative(features, noisy, trusted, rows=rows)
+    kept = check_representative(features[rows], noisy[rows], trusted[rows])
     assert strange == kept
 
 
 def test_rows_that_are_not_finite_are_left_out():
     """A broken feature row does not spoil the comparison."""
-    features, given, trusted = images()
+    features, noisy, trusted = images()
     features[::50] = np.inf
-    assert check_representative(features, given, trusted).features_auc is not None
+    assert check_representative(features, noisy, trusted).features_auc is not None
     features[:180] = np.nan
-    assert check_representative(features, given, trusted).features_auc is None
+    assert check_representative(features, noisy, trusted).features_auc is None
 
 
 def test_images_without_given_labels_are_compared_by_features():
@@ -121,26 +121,26 @@ def test_images_without_given_labels_are_compared_by_features():
 
 def test_labels_alone_can_be_compared():
     """Without features only the labels are judged."""
-    _, given, trusted = images()
-    found = check_representative(None, given, trusted)
+    _, noisy, trusted = images()
+    found = check_representative(None, noisy, trusted)
     assert found.labels is not None
     assert (found.features_auc, found.features_p_value, found.looks_alike) == (None, None, True)
 
 
 def test_a_memory_map_of_halves_gives_what_its_values_give(tmp_path):
     """float16 on disk is as good as the same values in memory."""
-    features, given, trusted = images()
+    features, noisy, trusted = images()
     np.save(tmp_path / "features.npy", features.astype(np.float16))
     mapped = np.load(tmp_path / "features.npy", mmap_mode="r")
-    assert check_representative(mapped, given, trusted) == check_representative(
-        np.asarray(mapped, dtype=np.float32), given, trusted
+    assert check_representative(mapped, noisy, trusted) == check_representative(
+        np.asarray(mapped, dtype=np.float32), noisy, trusted
     )
 
 
 def test_constant_features_tell_nothing():
     """Features without any variance give an AUC of one half, not a division by zero."""
-    _, given, trusted = images()
-    found = check_representative(np.ones((600, 4), np.float32), given, trusted)
+    _, noisy, trusted = images()
+    found = check_representative(np.ones((600, 4), np.float32), noisy, trusted)
     assert found.features_auc.estimate == 0.5
     assert found.looks_alike
 
@@ -203,8 +203,8 @@ def test_many_columns_are_told_apart_as_few_are():
 
 def test_a_constant_column_says_nothing():
     """Though its mean cannot be exact in the numbers that features have."""
-    features, given, trusted = images()
-    wanted = check_representative(features, given, trusted)
+    features, noisy, trusted = images()
+    wanted = check_representative(features, noisy, trusted)
     constant = np.full((len(features), 1), 0.1, np.float32)
-    found = check_representative(np.hstack([features, constant]), given, trusted)
+    found = check_representative(np.hstack([features, constant]), noisy, trusted)
     assert found.features_auc.estimate == pytest.approx(wanted.features_auc.estimate, abs=1e-9)

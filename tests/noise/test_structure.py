@@ -15,8 +15,8 @@ from assay.noise.transition import count_pairs
 
 
 def counts_of(draw_pairs, transition, n, seed=0):
-    given, trusted = draw_pairs(transition, n, seed)
-    return count_pairs(given, trusted, len(transition))
+    noisy, trusted = draw_pairs(transition, n, seed)
+    return count_pairs(noisy, trusted, len(transition))
 
 
 def test_off_diagonal_keeps_the_rows():

@@ -16,23 +16,23 @@ TABLES = st.integers(2, 5).flatmap(lambda k: arrays(np.int64, (k, k), elements=s
 
 def test_pairs_are_counted_at_true_then_given():
     """Rows are the trusted label, columns the given one; an unknown label leaves the image out."""
-    given, trusted = np.array([1, 1, 0, UNKNOWN, 2]), np.array([0, 0, 2, 1, UNKNOWN])
-    assert count_pairs(given, trusted, 3).tolist() == [[0, 2, 0], [0, 0, 0], [1, 0, 0]]
+    noisy, trusted = np.array([1, 1, 0, UNKNOWN, 2]), np.array([0, 0, 2, 1, UNKNOWN])
+    assert count_pairs(noisy, trusted, 3).tolist() == [[0, 2, 0], [0, 0, 0], [1, 0, 0]]
 
 
 @arbitrary(st.lists(st.tuples(st.integers(-1, 3), st.integers(-1, 3)), max_size=30))
 def test_counting_is_the_plain_loop(rows):
     """The fast count equals the loop that defines it."""
     slow = np.zeros((4, 4), int)
-    for given, trusted in rows:
-        if UNKNOWN not in (given, trusted):
-            slow[trusted, given] += 1
+    for noisy, trusted in rows:
+        if UNKNOWN not in (noisy, trusted):
+            slow[trusted, noisy] += 1
     labels = np.array(rows, dtype=np.int64).reshape(-1, 2)
     assert count_pairs(labels[:, 0], labels[:, 1], 4).tolist() == slow.tolist()
 
 
 @pytest.mark.parametrize(
-    ("given", "trusted", "message"),
+    ("noisy", "trusted", "message"),
     [
         (
             [0, 3, 5],
@@ -46,10 +46,10 @@ def test_counting_is_the_plain_loop(rows):
         ),
     ],
 )
-def test_a_label_out_of_range_is_named(given, trusted, message):
+def test_a_label_out_of_range_is_named(noisy, trusted, message):
     """The error says which label of which row cannot be."""
     with pytest.raises(LabelError, match=message):
-        count_pairs(np.array(given), np.array(trusted), 3)
+        count_pairs(np.array(noisy), np.array(trusted), 3)
 
 
 @pytest.mark.usefixtures("without_shape_checks")

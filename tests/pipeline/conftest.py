@@ -51,7 +51,7 @@ def finished(small_data, options, tmp_path_factory) -> Finished:
     said: list[str] = []
     out = tmp_path_factory.mktemp("finished") / "out"
     with quick_learning():
-        result = run(small_data.images, out, options, command=("assay", "run", "…"), say=said.append)
+        result = run(small_data.images, out, options, command=("assay", "run", "…"), notify=said.append)
     return Finished(result, options, said)
 
 
@@ -59,7 +59,7 @@ def finished(small_data, options, tmp_path_factory) -> Finished:
 def own_data(small_data, tmp_path) -> SmallData:
     """A copy of the images and labels that a test may change."""
     shutil.copytree(small_data.folder, tmp_path / "data")
-    return SmallData(tmp_path / "data", small_data.truth, small_data.given, small_data.trusted_rows)
+    return SmallData(tmp_path / "data", small_data.truth, small_data.noisy, small_data.trusted_rows)
 
 
 @pytest.fixture
@@ -80,9 +80,9 @@ def partly(small_data, options, finished, tmp_path_factory) -> FinishedCompariso
     """A comparison in the folder of a finished run: two recipes fail; not to be changed."""
     out = tmp_path_factory.mktemp("compared") / "out"
     shutil.copytree(finished.out, out)
-    asked = CompareOptions(run=options, recipes=tuple(KNOWN), backbone="tiny")
+    asked = CompareOptions(run=options, systems=tuple(KNOWN), backbone="tiny")
     said: list[str] = []
-    found = compare(small_data.images, out, asked, known=KNOWN, command=("assay", "…"), say=said.append)
+    found = compare(small_data.images, out, asked, known=KNOWN, command=("assay", "…"), notify=said.append)
     return FinishedComparison(found, asked, said)
 
 
@@ -91,9 +91,9 @@ def compared(small_data, partly, tmp_path_factory) -> FinishedComparison:
     """The same with assay and without those that fail: no training is left to do; not to be changed."""
     out = tmp_path_factory.mktemp("compared") / "out"
     shutil.copytree(partly.out, out)
-    asked, said = replace(partly.options, recipes=GOOD), []
+    asked, said = replace(partly.options, systems=GOOD), []
     with working_here():
-        found = compare(small_data.images, out, asked, known=KNOWN, say=said.append)
+        found = compare(small_data.images, out, asked, known=KNOWN, notify=said.append)
     return FinishedComparison(found, asked, said)
 
 

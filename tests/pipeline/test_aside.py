@@ -8,7 +8,7 @@ import pytest
 from assay.embed.images import Features
 from assay.errors import LabelError
 from assay.pipeline.assay import Labelled
-from assay.pipeline.finetune_split import MOST, set_aside
+from assay.pipeline.finetune_split import MOST, split_for_finetuning
 from assay.types import UNKNOWN
 
 
@@ -25,14 +25,14 @@ def labelled(n=1_000, trusted=400, seed=0) -> Labelled:
 def test_a_tenth_of_the_trusted_images_each():
     """From each class in proportion; spies are learned from, the watched are not."""
     data = labelled()
-    found = set_aside(data, [])
-    assert len(found.spies) == len(found.watched) == 40
-    assert (data.trusted[found.spies] != UNKNOWN).all()
-    assert (data.trusted[found.watched] != UNKNOWN).all()
-    assert np.isin(found.spies, found.learn).all()
-    assert not np.isin(found.watched, found.learn).any()
+    found = split_for_finetuning(data, [])
+    assert len(found.calibration_rows) == len(found.validation) == 40
+    assert (data.trusted[found.calibration_rows] != UNKNOWN).all()
+    assert (data.trusted[found.validation] != UNKNOWN).all()
+    assert np.isin(found.calibration_rows, found.learn).all()
+    assert not np.isin(found.validation, found.learn).any()
     assert len(found.learn) == 900 - 40
-    counts = [np.bincount(data.trusted[rows]) for rows in (found.spies, found.watched)]
+    counts = [np.bincount(data.trusted[rows]) for rows in (found.calibration_rows, found.validation)]
     assert np.abs(counts[0] - counts[1]).max() <= 2
 
 
@@ -42,44 +42,53 @@ def test_a_seed_draws_which_classes_judge():
     known = np.arange(n) % classes
     seen = set()
     for seed in range(8):
-        data = replace(labelled(n, n, seed), trusted=known, given=known, fold_of=np.arange(n) % 5)
-        found = set_aside(replace(data, classes=tuple(map(str, range(classes)))), [])
-        assert len(found.watched) == len(found.spies) == 30
-        seen |= {*known[found.watched]}
+        data = replace(labelled(n, n, seed), trusted=known, noisy=known, fold_of=np.arange(n) % 5)
+        found = split_for_finetuning(replace(data, classes=tuple(map(str, range(classes)))), [])
+        assert len(found.validation) == len(found.calibration_rows) == 30
+        seen |= {*known[found.validation]}
     assert len(seen) > 50
 
 
 def test_copies_of_a_watched_picture_are_not_learned_from():
     """Or the figure would measure memory; a spy among them is no spy."""
     data = labelled()
-    plain = set_aside(data, [])
-    copies = [np.array([plain.watched[0], plain.spies[0], 899]), np.array([700, 701])]
-    found = set_aside(data, copies)
-    assert np.array_equal(found.watched, plain.watched)
-    assert np.array_equal(np.setdiff1d(plain.learn, found.learn), sorted([plain.spies[0], 899]))
-    assert np.array_equal(np.setdiff1d(plain.spies, found.spies), [plain.spies[0]])
+    plain = split_for_finetuning(data, [])
+    near_duplicates = [np.array([plain.validation[0], plain.calibration_rows[0], 899]), np.array([700, 701])]
+    found = split_for_finetuning(data, near_duplicates)
+    assert np.array_equal(found.validation, plain.validation)
+    assert np.array_equal(np.setdiff1d(plain.learn, found.learn), sorted([plain.calibration_rows[0], 899]))
+    assert np.array_equal(
+        np.setdiff1d(plain.calibration_rows, found.calibration_rows), [plain.calibration_rows[0]]
+    )
 
 
 def test_the_label_of_a_spy_is_not_told_by_a_copy():
     """A picture that is learned from with its trusted label judges nothing, under whatever name."""
     data = labelled()
-    plain = set_aside(data, [])
-    taught = np.setdiff1d(np.flatnonzero(data.trusted != UNKNOWN), [*plain.spies, *plain.watched])
-    copies = [np.array([plain.spies[0], taught[0]]), np.array([plain.spies[1], 800])]
-    found = set_aside(data, copies)
-    assert np.array_equal(np.setdiff1d(plain.spies, found.spies), [plain.spies[0]])
+    plain = split_for_finetuning(data, [])
+    taught = np.setdiff1d(
+        np.flatnonzero(data.trusted != UNKNOWN), [*plain.calibration_rows, *plain.validation]
+    )
+    near_duplicates = [
+        np.array([plain.calibration_rows[0], taught[0]]),
+        np.array([plain.calibration_rows[1], 800]),
+    ]
+    found = split_for_finetuning(data, near_duplicates)
+    assert np.array_equal(
+        np.setdiff1d(plain.calibration_rows, found.calibration_rows), [plain.calibration_rows[0]]
+    )
     assert np.array_equal(found.learn, plain.learn)
     with pytest.raises(LabelError, match=r"^expected trusted images without copies .* none among 400 "):
-        set_aside(data, [np.append(plain.spies, taught[0])])
+        split_for_finetuning(data, [np.append(plain.calibration_rows, taught[0])])
 
 
 def test_of_many_no_more_than_enough():
     """A thousand tell enough."""
-    found = set_aside(labelled(40_000, 30_000), [])
-    assert len(found.watched) == len(found.spies) <= MOST
+    found = split_for_finetuning(labelled(40_000, 30_000), [])
+    assert len(found.validation) == len(found.calibration_rows) <= MOST
 
 
 def test_too_few_are_refused():
     """Two images would judge nothing."""
     with pytest.raises(LabelError, match=r"^expected 20 trusted images or more .* got 19;"):
-        set_aside(labelled(trusted=19), [])
+        split_for_finetuning(labelled(trusted=19), [])

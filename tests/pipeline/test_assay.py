@@ -21,9 +21,9 @@ def labelled() -> tuple[Labelled, np.ndarray]:
     fold_of = np.full(300, UNKNOWN)
     fold_of[:270] = folds(trusted[:270], 5, 0)
     usable = np.ones(300, dtype=bool)
-    given = spoil(truth, symmetric(3, 0.4), 0)
+    noisy = spoil(truth, symmetric(3, 0.4), 0)
     features = Features(views, (None,) * 300, {}, {}, 0)
-    data = Labelled(features, given, trusted, usable, fold_of, ("a", "b", "c"), 0, 0.8)
+    data = Labelled(features, noisy, trusted, usable, fold_of, ("a", "b", "c"), 0, 0.8)
     return data, truth
 
 
@@ -39,16 +39,16 @@ def test_wrong_labels_are_mended(labelled, learned):
     """Most labels are right after, few were before; every row has a posterior that sums to 1."""
     data, truth = labelled
     open_rows = data.trusted == UNKNOWN
-    assert (data.given == truth)[open_rows].mean() < 0.7
-    assert (learned.fixed.fixed == truth)[open_rows].mean() > 0.9
-    assert learned.fixed.posterior.sum(axis=1) == pytest.approx(1)
+    assert (data.noisy == truth)[open_rows].mean() < 0.7
+    assert (learned.corrected.corrected == truth)[open_rows].mean() > 0.9
+    assert learned.corrected.posterior.sum(axis=1) == pytest.approx(1)
 
 
 def test_what_has_no_fold_is_labelled_too(labelled, learned):
     """The held-out rows are scored by classifiers that never saw them."""
     data, truth = labelled
     outside = data.fold_of == UNKNOWN
-    assert (learned.fixed.fixed == truth)[outside].mean() > 0.9
+    assert (learned.corrected.corrected == truth)[outside].mean() > 0.9
     assert (learned.head.probabilities(data.features.views[0]).argmax(axis=1) == truth)[outside].mean() > 0.9
 
 
@@ -67,13 +67,13 @@ def test_the_same_seed_gives_the_same_head(labelled, learned):
 
     for workers in (1, 2):
         again = learn(replace(labelled[0], workers=workers))
-        assert (again.fixed.posterior == learned.fixed.posterior).all()
+        assert (again.corrected.posterior == learned.corrected.posterior).all()
         assert all((a == b).all() for a, b in zip(again.head.weights, learned.head.weights, strict=True))
 
 
 def test_trusting_noisy_labels_uses_no_others(labelled):
     """The head for comparison learns from the given labels alone, in all views."""
     data, truth = labelled
-    head = noisy_only(data.features.views, data.given, 3, 0)
+    head = noisy_only(data.features.views, data.noisy, 3, 0)
     predicted = head.probabilities(data.features.views[0]).argmax(axis=1)
     assert (predicted == truth).mean() > 0.5

@@ -80,7 +80,7 @@ def test_the_model_that_was_saved_is_the_one_that_was_measured(finished, small_d
 def test_the_model_carries_its_figures(finished):
     """config.json has recipe, seed and the accuracies with their n."""
     facts = json.loads((finished.out / "model" / "config.json").read_text())["assay"]
-    assert (facts["recipe"], facts["effort"], facts["seed"]) == ("assay", "fast", 0)
+    assert (facts["system"], facts["preset"], facts["seed"]) == ("assay", "fast", 0)
     assert facts["figures"]["assay"] == {
         "n": 24,
         "accuracy": finished.result.evaluations["assay"].accuracy.to_json(),

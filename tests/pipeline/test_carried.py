@@ -32,11 +32,11 @@ def test_a_full_run_carries_the_partial_figures_over(full, finished, small_data,
     partial = finished.result.evaluations["assay"]
     assert result.evaluations["assay"].to_json() == partial.to_json() | {"source": CARRIED}
     assert {one.source for one in result.evaluations.values()} == {CARRIED, "cross-validation"}
-    figures = json.loads((tmp_path / "out" / "evaluation.json").read_text())["recipes"]["assay"]
+    figures = json.loads((tmp_path / "out" / "evaluation.json").read_text())["systems"]["assay"]
     assert (figures["source"], figures["n"]) == (CARRIED, partial.n)
     assert CARRIED in (tmp_path / "out" / "model" / "README.md").read_text()
     record = json.loads((tmp_path / "out" / "run.json").read_text())
-    assert (record["seal_opened"], record["split"]["holdout"]) == (0, 0)
+    assert (record["holdout_evaluations"], record["split"]["holdout"]) == (0, 0)
     weights = [out / "model" / "model.safetensors" for out in (tmp_path / "out", finished.out)]
     assert weights[0].read_bytes() != weights[1].read_bytes()
 
@@ -85,13 +85,13 @@ def twin(options, finished, data, tmp_path):
     place = tmp_path / "twin"
     place.mkdir()
     partial = CompareOptions(run=options, backbone="tiny")
-    row = {"recipe": "cnn-1", "status": "done"} | NOT_MEASURED | {"accuracy": 0.5, "n": 24}
+    row = {"system": "cnn-1", "status": "done"} | NOT_MEASURED | {"accuracy": 0.5, "n": 24}
     record = {
         "schema": 1,
         "status": "done",
         "settings": partial.settings(),
         "data": data,
-        "rows": [row | {"source": "holdout"}, row | {"recipe": "cnn-2"}],
+        "rows": [row | {"source": "holdout"}, row | {"system": "cnn-2"}],
     }
     full = replace(partial, run=replace(options, holdout=0), figures_from=place)
 

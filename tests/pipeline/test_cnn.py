@@ -7,7 +7,7 @@ import pytest
 from small_tasks import small_task, squares_of
 
 from assay.notebook.cnn import Cnn, cnn_1, cnn_2, compiled
-from assay.notebook.teaching import Lesson
+from assay.notebook.teaching import TrainingData
 from assay.predict.model import read_model
 from assay.predict.runtime import load_runtime
 from assay.types import UNKNOWN
@@ -33,9 +33,9 @@ def networks():
 
 @pytest.fixture(scope="module")
 def two(task, networks):
-    fit = Lesson.fit
+    fit = TrainingData.fit
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Lesson, "fit", lambda *given: networks.append(fit(*given)) or networks[-1])
+        patch.setattr(TrainingData, "fit", lambda *noisy: networks.append(fit(*noisy)) or networks[-1])
         return cnn_2(task)
 
 

@@ -11,7 +11,7 @@ import pytest
 from small_compare import GOOD, HELD, KNOWN, compare_options
 
 from assay.data.read import read_dataset
-from assay.data.split import seal_holdout
+from assay.data.split import draw_holdout
 from assay.errors import UsageError
 from assay.notebook.compare import compare
 from assay.notebook.compare_options import CompareOptions
@@ -22,25 +22,25 @@ pytestmark = pytest.mark.slow
 
 def test_one_recipes_failure_does_not_lose_the_others(partly):
     """Its row says why, in words; the exit code is that of the first that failed."""
-    failed = {row["recipe"]: row["error"] for row in partly.found.rows if row["status"] == "failed"}
+    failed = {row["system"]: row["error"] for row in partly.found.rows if row["status"] == "failed"}
     assert failed == {
         "cnn-1": "its process was killed (SIGKILL), as the system does when memory runs out",
         "model-1": failed["model-1"],
     }
     assert failed["model-1"].startswith("expected a model with model.onnx")
-    assert [row["recipe"] for row in partly.found.rows if row["status"] == "done"] == ["histogram", "model-2"]
+    assert [row["system"] for row in partly.found.rows if row["status"] == "done"] == ["histogram", "model-2"]
     assert partly.found.exit_code == 6
     assert f"warning: CNN 1 failed: {failed['cnn-1']}" in partly.said
     rows = partly.rows()
-    assert all(rows[recipe]["accuracy"] is None for recipe in failed)
-    assert all(rows[recipe]["train_seconds"] is None for recipe in failed)
+    assert all(rows[system]["accuracy"] is None for system in failed)
+    assert all(rows[system]["train_seconds"] is None for system in failed)
 
 
 def test_the_table_has_its_failures_in_all_forms(partly):
     """JSON, CSV and Markdown tell of the same rows; a comma in a message breaks no column."""
     with (partly.out / "compare.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert [row["recipe"] for row in rows] == [row["recipe"] for row in partly.found.rows]
+    assert [row["system"] for row in rows] == [row["system"] for row in partly.found.rows]
     assert [row["error"] for row in rows] == [row["error"] or "" for row in partly.found.rows]
     assert [row["accuracy"] for row in rows] == [
         "" if row["accuracy"] is None else str(row["accuracy"]) for row in partly.found.rows
@@ -62,14 +62,14 @@ def test_each_recipe_has_a_process_of_its_own(compared):
 
 def test_no_recipe_sees_the_holdout(compared, small_data):
     """Of its labels none reaches a recipe; all rows are of the same images, those that were sealed."""
-    for recipe in ("histogram", "model-2"):
-        facts = compared.rows()[recipe]["facts"]
+    for system in ("histogram", "model-2"):
+        facts = compared.rows()[system]["facts"]
         assert (facts["held"], facts["seen"]) == (HELD, 0)
     assert {row["n"] for row in compared.found.rows} == {HELD}
     dataset = read_dataset(small_data.images, compared.options.run.read)
-    held = [dataset.names[row] for row in seal_holdout(dataset.trusted).holdout]
-    for recipe in GOOD:
-        lines = (compared.out / "models" / recipe / "holdout.csv").read_text().splitlines()[1:]
+    held = [dataset.names[row] for row in draw_holdout(dataset.trusted).holdout]
+    for system in GOOD:
+        lines = (compared.out / "models" / system / "holdout.csv").read_text().splitlines()[1:]
         assert [line.partition(",")[0] for line in lines] == held
 
 
@@ -96,10 +96,10 @@ def test_the_figures_of_the_run_are_those_of_its_row(compared, finished):
 
 def test_the_seal_is_opened_once_a_comparison(partly, compared):
     """Counted before the labels are read; a second table, of other recipes, is a second look."""
-    assert partly.found.record["seal_opened"] == 1
-    assert compared.found.record["seal_opened"] == 2
+    assert partly.found.record["holdout_evaluations"] == 1
+    assert compared.found.record["holdout_evaluations"] == 2
     # The run was there and was not done again.
-    assert compared.found.record["seal_opened_by_run"] == 1
+    assert compared.found.record["holdout_evaluations_by_run"] == 1
     assert json.loads((compared.out / "run.json").read_text())["processes"] == 1
 
 
@@ -125,15 +125,15 @@ def test_results_among_the_images_are_refused(small_data, options):
 def test_full_models_carry_the_partial_figures(compared, small_data, tmp_path):
     """With nothing held out the rows have the partial rows' figures, marked; the models too."""
     out, full = tmp_path / "full", replace(compared.options.run, holdout=0)
-    asked = replace(compared.options, run=full, recipes=("model-2", "assay"), figures_from=compared.out)
+    asked = replace(compared.options, run=full, systems=("model-2", "assay"), figures_from=compared.out)
     found = compare(small_data.images, out, asked, known=KNOWN)
     for row in found.rows:
-        partial = compared.rows()[row["recipe"]]
+        partial = compared.rows()[row["system"]]
         assert row["source"] == CARRIED
         for name in ("accuracy", "n", "macro_f1", "against_baseline", "against_model_2"):
             assert row[name] == partial[name], name
     assert found.rows[0]["facts"]["held"] == 0
-    assert (found.record["seal_opened"], found.record["held_out"]) == (0, 0)
+    assert (found.record["holdout_evaluations"], found.record["held_out"]) == (0, 0)
     config = json.loads((out / "models" / "model-2" / "config.json").read_text())
     assert config["assay"]["figures"]["model-2"]["source"] == CARRIED
     assert "was not measured itself" in (out / "models" / "model-2" / "README.md").read_text()
@@ -155,9 +155,9 @@ def test_figures_of_another_comparison_are_refused_before_anything_is_written(co
 @pytest.mark.usefixtures("here")
 def test_what_cannot_be_used_counts_for_none(own_data, tmp_path):
     """A damaged held-out image is skipped, a copy of a learned one left out; the table says so."""
-    asked = compare_options(own_data, tmp_path / "cache", recipes=("model-2",))
+    asked = compare_options(own_data, tmp_path / "cache", systems=("model-2",))
     dataset = read_dataset(own_data.images, asked.run.read)
-    split = seal_holdout(dataset.trusted)
+    split = draw_holdout(dataset.trusted)
     broken, copied = split.holdout[:2]
     same = next(row for row in split.fit if dataset.trusted[row] == dataset.trusted[copied])
     (own_data.images / dataset.names[broken]).write_bytes(b"")

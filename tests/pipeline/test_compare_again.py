@@ -20,17 +20,17 @@ def times_of(folder):
 
 def test_what_is_done_is_not_done_again(partly, compared):
     """Recipes that another table needed are taken as they are: the same process trained them."""
-    for recipe in ("histogram", "model-2"):
-        assert compared.rows()[recipe] == partly.rows()[recipe]
+    for system in ("histogram", "model-2"):
+        assert compared.rows()[system] == partly.rows()[system]
     assert compared.found.exit_code == 0
-    assert compared.found.record["recipes"] == list(GOOD)
+    assert compared.found.record["systems"] == list(GOOD)
 
 
 def test_a_finished_comparison_is_left_as_it_is(compared, own_comparison, small_data):
     """The command given again says so, opens no seal and writes nothing."""
     before = times_of(own_comparison)
     said = []
-    found = compare(small_data.images, own_comparison, compared.options, known=KNOWN, say=said.append)
+    found = compare(small_data.images, own_comparison, compared.options, known=KNOWN, notify=said.append)
     assert (found.computed, found.rows) == (False, compared.found.rows)
     assert said == [
         f"{own_comparison}: this very comparison is finished: nothing was computed; --overwrite starts anew"
@@ -57,7 +57,7 @@ def test_changed_files_are_made_again(compared, own_comparison, small_data):
     whole = answers.read_bytes()
     answers.write_bytes(whole.replace(b"0", b"1", 1))
     found = compare(small_data.images, own_comparison, compared.options, known=KNOWN)
-    rows = {row["recipe"]: row for row in found.rows}
+    rows = {row["system"]: row for row in found.rows}
     assert rows["model-2"]["facts"]["training"] != compared.rows()["model-2"]["facts"]["training"]
     assert rows["histogram"]["facts"] == compared.rows()["histogram"]["facts"]
     assert answers.read_bytes() == whole
@@ -108,10 +108,10 @@ def test_a_busy_folder_is_refused(compared, own_comparison, small_data):
 @pytest.mark.usefixtures("here")
 def test_overwrite_starts_anew(compared, own_comparison, small_data):
     """With other settings, in the same folder: what was there is gone, the count of the seal too."""
-    asked = replace(compared.options, recipes=("model-2",), published=True)
+    asked = replace(compared.options, systems=("model-2",), published=True)
     found = compare(small_data.images, own_comparison, asked, known=KNOWN, overwrite=True)
     assert found.rows[0]["published"]
-    assert found.record["seal_opened"] == 1
+    assert found.record["holdout_evaluations"] == 1
     assert not (own_comparison / "models" / "histogram").exists()
     assert found.rows[0]["facts"]["training"] != compared.rows()["model-2"]["facts"]["training"]
     # The run is another matter: assay was not asked for.
@@ -121,7 +121,7 @@ def test_overwrite_starts_anew(compared, own_comparison, small_data):
 @pytest.mark.parametrize("role", ["backbone", "student", "teacher"])
 def test_overwriting_waits_for_what_can_be_refused(compared, own_comparison, small_data, role):
     """A network that does not exist leaves the models as they were."""
-    told = replace(compared.options.run, effort="balanced", **{role: "no-such-network"})
+    told = replace(compared.options.run, preset="balanced", **{role: "no-such-network"})
     asked = replace(compared.options, run=told)
     before = times_of(own_comparison)
     with pytest.raises(UsageError, match="no-such-network"):

@@ -67,7 +67,7 @@ def test_figures_are_put_into_a_model_that_stays_the_same(place, small_data):
     assert none_yet(place)
     write_figures(place, read_model(place), ROW | {"other": 1})
     assert read_model(place).facts["figures"] == {"cnn-1": ROW}
-    assert json.loads((place / "config.json").read_text())["assay"]["recipe"] == "cnn-1"
+    assert json.loads((place / "config.json").read_text())["assay"]["system"] == "cnn-1"
     assert (place / "README.md").read_text() == CARD
     assert (place / "model.safetensors").read_bytes() == weights
     assert (predict(place, small_data.images).probs == before.probs).all()

@@ -10,12 +10,12 @@ from small_compare import HELD, compare_options, entry_of
 from small_runs import write_labels
 
 from assay.data.read import read_dataset
-from assay.data.split import seal_holdout
+from assay.data.split import draw_holdout
 from assay.errors import OtherRunError
 from assay.notebook.compare_entry import make_task, train
 from assay.notebook.compare_measure import measure
 from assay.predict.model import read_model
-from assay.types import UNKNOWN, silent, unheard
+from assay.types import UNKNOWN, ignore_message, silent
 
 
 @pytest.fixture
@@ -27,28 +27,28 @@ def entry(own_data, tmp_path):
 
 def work_on(entry):
     """Train and measure here, in this process."""
-    train(entry, unheard, silent)
-    measure(entry, unheard, silent)
-    return entry.folder.row(entry.recipe)
+    train(entry, ignore_message, silent)
+    measure(entry, ignore_message, silent)
+    return entry.folder.row(entry.system)
 
 
 def test_a_recipe_sees_no_label_of_the_holdout(entry):
     """Given and trusted are UNKNOWN there; what the published baseline may see is apart."""
     dataset = read_dataset(entry.images, entry.options.run.read)
     task = make_task(entry, dataset, silent)
-    split = seal_holdout(dataset.trusted)
+    split = draw_holdout(dataset.trusted)
     assert np.flatnonzero(task.held).tolist() == split.holdout.tolist()
     assert len(split.holdout) == HELD
-    assert (task.dataset.given[task.held] == UNKNOWN).all()
+    assert (task.dataset.noisy[task.held] == UNKNOWN).all()
     assert (task.dataset.trusted[task.held] == UNKNOWN).all()
-    assert (task.dataset.given[~task.held] == dataset.given[~task.held]).all()
+    assert (task.dataset.noisy[~task.held] == dataset.noisy[~task.held]).all()
     assert (task.dataset.trusted[split.fit] == dataset.trusted[split.fit]).all()
-    assert (task.given_all == dataset.given).all()
+    assert (task.noisy_all == dataset.noisy).all()
 
 
 def test_labels_of_the_holdout_change_neither_model_nor_answers(entry, own_data, tmp_path, monkeypatch):
     """With its trusted labels all wrong, weights and holdout.csv are byte for byte the same."""
-    split = seal_holdout(read_dataset(entry.images, entry.options.run.read).trusted)
+    split = draw_holdout(read_dataset(entry.images, entry.options.run.read).trusted)
     monkeypatch.setattr("assay.pipeline.options.seal_holdout", lambda *_, **__: split)
     work_on(entry)
     truth = own_data.truth.copy()
@@ -67,7 +67,7 @@ def test_training_leaves_a_whole_model_and_what_it_took(entry):
     row = work_on(entry)
     place = entry.folder.beside("cnn-1")
     model = read_model(place)
-    assert (model.facts["recipe"], model.facts["published"]) == ("cnn-1", False)
+    assert (model.facts["system"], model.facts["published"]) == ("cnn-1", False)
     history = (place / "history.csv").read_text()
     assert history == ("stage,epoch,loss,accuracy,seconds\nnoisy,1,1.0,0.25,0.5\nnoisy,2,0.5,0.5,0.5\n")
     trained = row["trained"]
@@ -83,7 +83,7 @@ def test_a_history_of_an_earlier_training_goes(entry):
     """A recipe without epochs has no history.csv, also where another one had."""
     work_on(entry)
     without = replace(entry, learn=no_epochs)
-    train(without, unheard, silent)
+    train(without, ignore_message, silent)
     assert not (entry.folder.beside("cnn-1") / "history.csv").exists()
 
 
@@ -100,7 +100,7 @@ def test_measuring_leaves_the_answers_and_the_times(entry):
     with entry.folder.holdout("cnn-1").open() as file:
         header, *rows = csv.reader(file)
     dataset = read_dataset(entry.images, entry.options.run.read)
-    split = seal_holdout(dataset.trusted)
+    split = draw_holdout(dataset.trusted)
     assert header == ["name", "ash", "birch", "cedar"]
     assert [name for name, *_ in rows] == [dataset.names[row] for row in split.holdout]
     assert np.array([probs for _, *probs in rows], dtype=float).sum(axis=1) == pytest.approx(1)
@@ -113,9 +113,9 @@ def test_measuring_leaves_the_answers_and_the_times(entry):
 def test_it_is_done_until_something_differs(entry):
     """First neither trained nor measured, then both; other settings or data are not done."""
     assert (entry.is_trained(), entry.is_measured()) == (False, False)
-    train(entry, unheard, silent)
+    train(entry, ignore_message, silent)
     assert (entry.is_trained(), entry.is_measured()) == (True, False)
-    measure(entry, unheard, silent)
+    measure(entry, ignore_message, silent)
     assert (entry.is_trained(), entry.is_measured()) == (True, True)
     assert not replace(entry, settings={**entry.settings, "seed": 1}).is_trained()
     assert not replace(entry, data={**entry.data, "contents": "other"}).is_trained()
@@ -147,7 +147,7 @@ def test_what_is_trained_anew_has_no_model_meanwhile(entry):
     """A training that fails leaves no old model, no old answers and no old row behind."""
     work_on(entry)
     with pytest.raises(RuntimeError, match="planted"):
-        train(replace(entry, learn=fails), unheard, silent)
+        train(replace(entry, learn=fails), ignore_message, silent)
     place = entry.folder.beside("cnn-1")
     assert not any((place / name).exists() for name in ("row.json", "holdout.csv", "manifest.json"))
 
@@ -161,7 +161,7 @@ def test_labels_that_change_meanwhile_are_refused(entry, own_data):
     write_labels(own_data.folder / "noisy.csv", range(240), own_data.truth)
     for work in (train, measure):
         with pytest.raises(OtherRunError, match="images or labels were changed while the comparison ran"):
-            work(entry, unheard, silent)
+            work(entry, ignore_message, silent)
 
 
 def test_with_nothing_held_out_only_times_are_measured(own_data, tmp_path):
@@ -179,7 +179,7 @@ def test_with_nothing_held_out_only_times_are_measured(own_data, tmp_path):
 def test_images_that_cannot_be_used_have_no_answer(entry, own_data):
     """A held-out image without content is no row of holdout.csv and no part of the times."""
     dataset = read_dataset(entry.images, entry.options.run.read)
-    name = dataset.names[seal_holdout(dataset.trusted).holdout[0]]
+    name = dataset.names[draw_holdout(dataset.trusted).holdout[0]]
     (own_data.images / name).write_bytes(b"no image")
     row = work_on(entry)
     assert f"\n{name}," not in entry.folder.holdout("cnn-1").read_text()
@@ -196,4 +196,4 @@ def test_a_class_called_name_keeps_its_column(own_data, tmp_path):
     work_on(entry)
     first = entry.folder.holdout("cnn-1").read_text().splitlines()[0]
     assert first == "name of the image,birch,cedar,name"
-    assert json.loads((entry.folder.beside("cnn-1") / "row.json").read_text())["recipe"] == "cnn-1"
+    assert json.loads((entry.folder.beside("cnn-1") / "row.json").read_text())["system"] == "cnn-1"

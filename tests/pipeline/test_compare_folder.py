@@ -12,7 +12,7 @@ from assay.notebook import compare_folder
 from assay.notebook.compare_entry import train
 from assay.notebook.compare_folder import CompareFolder
 from assay.pipeline.record import SCHEMA
-from assay.types import silent, unheard
+from assay.types import ignore_message, silent
 
 
 @pytest.fixture
@@ -117,8 +117,8 @@ def test_clearing_deletes_what_a_comparison_wrote_and_nothing_else(small_data, o
     folder = CompareFolder(own_run)
     before = [path for path in own_run.rglob("*") if ".lock" not in path.name]
     options = compare_options(small_data, tmp_path / "cache")
-    for recipe in ("cnn-1", "cnn-2"):
-        train(entry_of(small_data, own_run, options, recipe), unheard, silent)
+    for system in ("cnn-1", "cnn-2"):
+        train(entry_of(small_data, own_run, options, system), ignore_message, silent)
     for name in ("compare.csv", "compare.md", "pictures/samples.svg", "models/cnn-1/history.svg"):
         (own_run / name).parent.mkdir(exist_ok=True)
         (own_run / name).write_text("")
@@ -144,6 +144,6 @@ def test_the_assay_model_is_that_of_the_run(folder, own_run):
 def test_rows_are_written_whole_with_their_schema(folder):
     """What is read is what was written; without a file there is no row."""
     assert folder.row("cnn-1") == {}
-    folder.write_row("cnn-1", {"recipe": "cnn-1"})
-    assert folder.row("cnn-1") == {"recipe": "cnn-1", "schema": SCHEMA}
+    folder.write_row("cnn-1", {"system": "cnn-1"})
+    assert folder.row("cnn-1") == {"system": "cnn-1", "schema": SCHEMA}
     assert json.loads((folder.path / "models" / "cnn-1" / "row.json").read_text()) == folder.row("cnn-1")

@@ -43,21 +43,21 @@ def said(dataset, tmp_path):
     """Three recipes, 30, 20 and 35 of 40 right, one with its labels in another order."""
     shares = {"histogram": 20, "cnn-1": 30, "model-2": 35}
     return {
-        recipe: write_holdout(
-            tmp_path / f"{recipe}.csv",
+        system: write_holdout(
+            tmp_path / f"{system}.csv",
             dataset,
             answers(dataset, right, seed),
-            order=(2, 0, 1) if recipe == "cnn-1" else (0, 1, 2),
+            order=(2, 0, 1) if system == "cnn-1" else (0, 1, 2),
         )
-        for seed, (recipe, right) in enumerate(shares.items())
+        for seed, (system, right) in enumerate(shares.items())
     }
 
 
 def test_accuracy_has_its_wilson_interval(dataset, said):
     """The share that is right, on all held-out images, whatever the order of a model's labels."""
     figures = judge(dataset, HELD, said, ()).figures
-    for recipe, right in {"histogram": 20, "cnn-1": 30, "model-2": 35}.items():
-        row, interval = figures[recipe], wilson(right, 40)
+    for system, right in {"histogram": 20, "cnn-1": 30, "model-2": 35}.items():
+        row, interval = figures[system], wilson(right, 40)
         assert (row["n"], row["source"]) == (40, "holdout")
         assert (row["accuracy"], row["accuracy_low"], row["accuracy_high"]) == pytest.approx(
             (interval.estimate, interval.low, interval.high)
@@ -69,8 +69,8 @@ def test_each_is_compared_with_its_rivals(dataset, said):
     """McNemar on the same images, first the rival; nobody is compared with itself."""
     figures = judge(dataset, HELD, said, ()).figures
     found = {
-        recipe: answers(dataset, right, seed)
-        for seed, (recipe, right) in enumerate({"histogram": 20, "cnn-1": 30, "model-2": 35}.items())
+        system: answers(dataset, right, seed)
+        for seed, (system, right) in enumerate({"histogram": 20, "cnn-1": 30, "model-2": 35}.items())
     }
     truth = dataset.trusted[HELD]
     expected = mcnemar(truth, found["histogram"], found["cnn-1"]).to_json()

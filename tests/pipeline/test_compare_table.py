@@ -17,7 +17,7 @@ from assay.notebook.compare_table import (
 PAIRED = {"p_value": 0.0312, "difference": {"estimate": 0.125, "low": -0.01, "high": 0.26, "level": 0.95}}
 
 MEASURED = {
-    "recipe": "cnn-1",
+    "system": "cnn-1",
     "title": "CNN 1",
     "status": "done",
     "published": False,
@@ -43,7 +43,7 @@ MEASURED = {
 FAILED = {
     **dict.fromkeys(MEASURED),
     **NOT_MEASURED,
-    "recipe": "model-2",
+    "system": "model-2",
     "title": "Model II",
     "status": "failed",
     "published": False,

@@ -41,7 +41,11 @@ def test_decisions_are_relied_on(small_data, decided, tmp_path):
     rows = rows_of(tmp_path / "out")
     for row in ROWS:
         right = CLASSES[small_data.truth[row]]
-        assert (rows[row]["trusted"], rows[row]["fixed"], rows[row]["confidence"]) == (right, right, "1.0")
+        assert (rows[row]["trusted"], rows[row]["corrected"], rows[row]["confidence"]) == (
+            right,
+            right,
+            "1.0",
+        )
         assert (rows[row]["action"], rows[row]["reason"]) == ("trusted", "decided")
     record = json.loads((tmp_path / "out" / "run.json").read_text())
     assert (record["data"]["decided"], len(record["data"]["decisions"])) == (6, 64)
@@ -52,7 +56,7 @@ def test_no_figure_counts_them(finished, small_data, decided, tmp_path):
     result = run(small_data.images, tmp_path / "out", decided)
     before = finished.result
     assert (tmp_path / "out" / "noise.json").read_bytes() == (finished.out / "noise.json").read_bytes()
-    assert result.learned.fixed.sample.tolist() == before.learned.fixed.sample.tolist()
+    assert result.learned.corrected.sample.tolist() == before.learned.corrected.sample.tolist()
     for name, found in result.evaluations.items():
         assert found.n == before.evaluations[name].n, name
     holdout = [row["name"] for row in rows_of(tmp_path / "out") if row["reason"] == "holdout"]
@@ -111,7 +115,7 @@ def test_other_decisions_are_another_run(small_data, decided, options, tmp_path)
         run(small_data.images, tmp_path / "out", decided)
     decided.read.decisions.write_text(text)
     again = run(small_data.images, tmp_path / "out", decided)
-    assert np.array_equal(again.learned.fixed.posterior, first.learned.fixed.posterior)
+    assert np.array_equal(again.learned.corrected.posterior, first.learned.corrected.posterior)
 
 
 def test_a_finished_run_still_tells_them_apart(small_data, decided, tmp_path):

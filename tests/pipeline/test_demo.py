@@ -25,8 +25,8 @@ def test_the_digits_are_files_and_most_labels_are_wrong(drawn):
     assert len(list((out / "new").iterdir())) == N_NEW
     with Image.open(out / "images" / "0000.png") as image:
         assert image.size == (32, 32)
-    given = [line.split(",")[1] for line in (out / "noisy.csv").read_text().splitlines()[1:]]
-    wrong = np.mean([label != str(true) for label, true in zip(given, truth, strict=True)])
+    noisy = [line.split(",")[1] for line in (out / "noisy.csv").read_text().splitlines()[1:]]
+    wrong = np.mean([label != str(true) for label, true in zip(noisy, truth, strict=True)])
     assert wrong == pytest.approx(0.6, abs=0.04)
     trusted = [line.split(",") for line in (out / "trusted.csv").read_text().splitlines()[1:]]
     assert len(trusted) == 259
@@ -52,8 +52,8 @@ def test_the_demo_shows_what_it_is_for(tmp_path):
     new = {name: interval.estimate for name, interval in found.new_images.items()}
     assert new["histogram"] < 0.5
     assert new["assay"] > max(0.8, new["noisy-only"])
-    assert found.labels["given"].estimate < 0.45
-    assert found.labels["fixed"].estimate > 0.8
+    assert found.labels["noisy"].estimate < 0.45
+    assert found.labels["corrected"].estimate > 0.8
 
 
 def test_nobodys_images_are_written_over(tmp_path):

@@ -51,7 +51,7 @@ def test_a_plan_refuses_what_the_run_would_refuse(finished, small_data, options,
 @pytest.mark.train
 def test_a_plan_of_fine_tuning_says_what_is_looked_at(small_data, options, tmp_path):
     """One view, and the network with its epochs."""
-    plan = dry_run(small_data.images, tmp_path / "out", replace(options, effort="balanced"))
+    plan = dry_run(small_data.images, tmp_path / "out", replace(options, preset="balanced"))
     assert plan.mirrored is False
     assert plan.cache_bytes == 240 * 384 * 2
     assert "tf_efficientnet_lite0 on 240 images, epochs: " in plan.fine_tuning

@@ -10,7 +10,7 @@ from small_datasets import dataset_of, noise
 from assay.data.resize import to_square
 from assay.embed.tiny import TinyBackbone
 from assay.pipeline import exact
-from assay.pipeline.exact import says_exactly
+from assay.pipeline.exact import predicts_exactly
 
 pytest.importorskip("torch")
 
@@ -52,7 +52,7 @@ def test_what_it_says_is_what_the_saved_model_says(images, squares, learned, mon
     monkeypatch.setattr(exact, "AT_ONCE", 2)
     quick, backbone = learned("bfloat16")
     rows = np.array([0, 2, 3, 5])
-    found = says_exactly(quick, images, backbone, rows)
+    found = predicts_exactly(quick, images, backbone, rows)
     wanted = quick.head.probabilities(backbone.exact().embed(squares[[0, 2, 4]]))
     assert np.allclose(found.says(np.array([0, 3, 5])), wanted, atol=1e-6)
     assert not np.allclose(quick.says(np.array([0, 3, 5])), wanted, atol=1e-6)
@@ -64,5 +64,5 @@ def test_what_it_says_is_what_the_saved_model_says(images, squares, learned, mon
 def test_what_is_exact_already_stays(images, learned):
     """Features in float32, and a backbone without a dtype."""
     plain, backbone = learned("float32")
-    assert says_exactly(plain, images, backbone, np.arange(6)) is plain
-    assert says_exactly(plain, images, TinyBackbone(), np.arange(6)) is plain
+    assert predicts_exactly(plain, images, backbone, np.arange(6)) is plain
+    assert predicts_exactly(plain, images, TinyBackbone(), np.arange(6)) is plain

@@ -86,7 +86,7 @@ class Watching:
 def test_watched_images_come_first(run, images):
     """Where some were not learned from, the model is tried on them alone."""
     rows = [row for row in range(len(run)) if run.trusted[row] >= 0][:30]
-    reasons = tuple("watched" if row in rows else reason for row, reason in enumerate(run.reasons))
+    reasons = tuple("validation" if row in rows else reason for row, reason in enumerate(run.reasons))
     found = export_run(replace(run, reasons=reasons), images, "float32")
     assert found.figures[0].n == 30
     assert len(found.figures) == 1
@@ -104,8 +104,8 @@ def test_what_calibrated_the_model_is_judged_by_halves(run, images, monkeypatch)
     monkeypatch.setattr("assay.pipeline.export_run.by_halves", listen)
     export_run(run, images, "float16")
     assert not asked  # learned from, so none of its figures is an accuracy
-    watched = tuple("watched" if run.trusted[row] >= 0 else "" for row in range(len(run)))
-    export_run(replace(run, reasons=watched), images, "float16")
+    validation = tuple("validation" if run.trusted[row] >= 0 else "" for row in range(len(run)))
+    export_run(replace(run, reasons=validation), images, "float16")
     (plain, same), (again, half), *first_looks = asked
     assert plain is same is again
     assert half is not plain
@@ -116,18 +116,18 @@ def test_a_second_look_is_told(run, images, monkeypatch):
     """How many images it is taken at and what it is worth; the figures are those of both looks."""
     plain = read_model(run.folder)
     rows = np.flatnonzero((run.trusted >= 0) & (np.array(run.reasons) != "holdout"))
-    dataset = Dataset(run.names, images, run.labels, run.given, run.trusted)
+    dataset = Dataset(run.names, images, run.labels, run.noisy, run.trusted)
     squares = read_squares(dataset, rows, plain.size, plain.interpolation).images
     first = load_runtime(plain).probabilities(squares)
-    model = replace(plain, second_look_below=float(np.median(first.max(axis=1))))
+    model = replace(plain, flip_tta_below=float(np.median(first.max(axis=1))))
     once = export_run(run, images, "float32")
     monkeypatch.setattr("assay.pipeline.export_run.read_model", Mock(return_value=model))
     twice = export_run(run, images, "float32")
-    assert (once.second_look_below, twice.second_look_below) == (0.0, model.second_look_below)
+    assert (once.flip_tta_below, twice.flip_tta_below) == (0.0, model.flip_tta_below)
     (before,), (after,) = once.figures, twice.figures
     assert before.right_at_first == after.right_at_first == before.accuracy[0]
     assert before.looked_twice == 0
-    assert after.looked_twice == (first.max(axis=1) < model.second_look_below).mean() > 0
+    assert after.looked_twice == (first.max(axis=1) < model.flip_tta_below).mean() > 0
     says = load_runtime(model).probabilities(squares)
     assert after.accuracy[0] == (says.argmax(axis=1) == run.trusted[rows]).mean()
     assert "mirrored" not in export_card("a.onnx", "", once)

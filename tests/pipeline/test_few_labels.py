@@ -15,12 +15,12 @@ from assay.pipeline import run
 def run_with(own_data, read_of, options, tmp_path):
     """A run in which only ``rows`` are trusted, with the given labels as they are, or changed."""
 
-    def start(rows=None, given=None, truth=None):
+    def start(rows=None, noisy=None, truth=None):
         if rows is not None:
             labels = own_data.truth if truth is None else truth
             write_labels(own_data.folder / "trusted.csv", rows, labels[rows])
-        if given is not None:
-            write_labels(own_data.folder / "noisy.csv", range(len(given)), given)
+        if noisy is not None:
+            write_labels(own_data.folder / "noisy.csv", range(len(noisy)), noisy)
         return run(own_data.images, tmp_path / "out", replace(options, read=read_of(own_data)))
 
     return start
@@ -54,33 +54,33 @@ def test_a_class_without_trusted_labels_is_still_fixed(run_with, own_data):
     rows = own_data.trusted_rows[own_data.truth[own_data.trusted_rows] != 2]
     result = run_with(rows=rows)
     assert "no trusted label is 'cedar'" in result.dataset.notes
-    fixed = result.learned.fixed.fixed
-    assert np.isfinite(result.learned.fixed.posterior).all()
-    assert (fixed[own_data.truth == 2] == 2).mean() > 0.3
+    corrected = result.learned.corrected.corrected
+    assert np.isfinite(result.learned.corrected.posterior).all()
+    assert (corrected[own_data.truth == 2] == 2).mean() > 0.3
 
 
 def test_trusted_labels_for_all_images_are_enough(run_with, own_data):
     """Without a single image that is only noisy the run learns from the trusted ones."""
     result = run_with(rows=np.arange(240))
     assert result.evaluations["assay"].accuracy.estimate > 0.9
-    assert result.learned.fixed.counts["trusted"] == 240 - 48
+    assert result.learned.corrected.counts["trusted"] == 240 - 48
 
 
 def test_labels_that_never_agree_are_reported(run_with, own_data):
     """Trusted labels that contradict every noisy one give a rate of 1 and a warning."""
-    given = (own_data.truth + 1) % 3
-    result = run_with(given=given)
+    noisy = (own_data.truth + 1) % 3
+    result = run_with(noisy=noisy)
     assert result.learned.noise.rate.estimate == 1
     assert "none of 120 given labels equals its trusted one" in " ".join(result.warnings)
-    assert (result.learned.fixed.fixed == own_data.truth).mean() > 0.9
+    assert (result.learned.corrected.corrected == own_data.truth).mean() > 0.9
 
 
 def test_right_labels_are_left_alone(run_with, own_data):
     """Where no label is wrong nothing is changed, and the rate is 0 with an interval."""
-    result = run_with(given=own_data.truth)
+    result = run_with(noisy=own_data.truth)
     assert result.learned.noise.rate.estimate == 0
     assert result.learned.noise.rate.high < 0.06
-    assert result.learned.fixed.counts["changed"] == 0
+    assert result.learned.corrected.counts["changed"] == 0
     assert "the fixed labels are not measurably better than the given ones" in " ".join(result.warnings)
 
 
@@ -90,7 +90,7 @@ def test_one_class_is_refused(run_with, own_data):
     with pytest.raises(
         LabelError, match=r"noisy.csv: expected labels of two classes or more, got only 'ash'"
     ):
-        run_with(rows=rows, given=np.zeros(240, dtype=int))
+        run_with(rows=rows, noisy=np.zeros(240, dtype=int))
 
 
 def test_an_image_of_one_colour_has_finite_probabilities(run_with, own_data, tmp_path):
@@ -98,8 +98,8 @@ def test_an_image_of_one_colour_has_finite_probabilities(run_with, own_data, tmp
     for row in (0, 1, 2, 3):
         Image.new("RGB", (32, 32), (60 * row,) * 3).save(own_data.images / f"{row}.png")
     result = run_with()
-    assert np.isfinite(result.learned.fixed.posterior).all()
-    assert result.learned.fixed.confidence[:4].min() > 0
+    assert np.isfinite(result.learned.corrected.posterior).all()
+    assert result.learned.corrected.confidence[:4].min() > 0
 
 
 def test_images_of_one_colour_alone_end_in_a_result_or_a_message(run_with, own_data):
@@ -107,7 +107,7 @@ def test_images_of_one_colour_alone_end_in_a_result_or_a_message(run_with, own_d
     for row in range(240):
         Image.new("RGB", (32, 32), (row, row, row)).save(own_data.images / f"{row}.png")
     result = run_with()
-    assert np.isfinite(result.learned.fixed.posterior).all()
+    assert np.isfinite(result.learned.corrected.posterior).all()
     assert result.better_than_baseline is not True
 
 

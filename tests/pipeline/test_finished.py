@@ -20,12 +20,12 @@ from assay.types import Labels
 def test_a_finished_run_is_read_without_its_images(finished):
     """Rows of labels.csv, in their order, as the run found them."""
     found = read_finished_run(finished.out)
-    fixed = finished.result.learned.fixed
+    corrected = finished.result.learned.corrected
     assert found.names == finished.result.dataset.names
     assert (len(found), found.labels) == (240, TITLES)
-    assert found.proposed.tolist() == fixed.fixed.tolist()
-    assert found.actions == tuple(fixed.actions.tolist())
-    assert np.abs(found.confidence - fixed.confidence).max() <= 0.00005
+    assert found.proposed.tolist() == corrected.corrected.tolist()
+    assert found.actions == tuple(corrected.actions.tolist())
+    assert np.abs(found.confidence - corrected.confidence).max() <= 0.00005
     assert found.reasons.count(HOLDOUT) == 24
     assert {found.trusted[row] for row, why in enumerate(found.reasons) if why == HOLDOUT} == {-1}
 
@@ -72,7 +72,7 @@ def test_a_column_that_the_run_was_told_is_known_again(own_data, options, tmp_pa
     stored = tmp_path / "images.parquet"
     photos = [(own_data.images / f"{row}.png").read_bytes() for row in range(240)]
     pl.DataFrame({"photo": photos}).write_parquet(stored)
-    noisy = write_file(tmp_path / "noisy.csv", own_data.given)
+    noisy = write_file(tmp_path / "noisy.csv", own_data.noisy)
     trusted = write_file(tmp_path / "trusted.csv", own_data.truth[:60])
     read = ReadOptions(noisy=noisy, trusted=trusted, path_column="photo")
     run(stored, tmp_path / "out", replace(options, read=read))

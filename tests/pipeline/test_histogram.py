@@ -14,7 +14,8 @@ from small_tasks import small_task, squares_of
 from assay.data.read import read_dataset
 from assay.embed.histogram import HistogramBackbone
 from assay.embed.images import embed_images
-from assay.pipeline.histogram import histogram, train_histogram
+from assay.notebook.histogram import histogram
+from assay.pipeline.histogram import train_histogram
 from assay.predict.runtime import load_runtime
 from assay.train.linear import fit_logistic
 from assay.types import UNKNOWN
@@ -48,7 +49,7 @@ def test_the_baseline_is_the_notebooks(dataset, tmp_path):
     assert baseline.features == pytest.approx(notebook_features(np.array(pixels)), abs=1e-3)
     X = StandardScaler().fit(baseline.features[:200].astype(float))
     simple = LogisticRegression(max_iter=2000).fit(
-        X.transform(baseline.features[:200].astype(float)), dataset.given[:200]
+        X.transform(baseline.features[:200].astype(float)), dataset.noisy[:200]
     )
     expected = simple.predict_proba(X.transform(baseline.features[200:].astype(float)))
     assert baseline.says(np.arange(200, 240)) == pytest.approx(expected, abs=1e-3)
@@ -62,13 +63,13 @@ def read_pixels(dataset, row):
 
 def test_only_chosen_rows_with_a_label_are_learned_from(dataset, tmp_path):
     """Labels of other rows change nothing, and a row without a label is no row."""
-    given = dataset.given.copy()
-    given[:10] = UNKNOWN
+    noisy = dataset.noisy.copy()
+    noisy[:10] = UNKNOWN
     learn = np.arange(240) < 100
     features = histograms(dataset, tmp_path)
-    one = train_histogram(replace(dataset, given=given), learn, features).model
-    given[100:] = (given[100:] + 1) % 3
-    other = train_histogram(replace(dataset, given=given), learn, features).model
+    one = train_histogram(replace(dataset, noisy=noisy), learn, features).model
+    noisy[100:] = (noisy[100:] + 1) % 3
+    other = train_histogram(replace(dataset, noisy=noisy), learn, features).model
     assert all((a == b).all() for a, b in zip(one.head.weights, other.head.weights, strict=True))
     assert one.facts["rows"] == 90
     assert (one.architecture, one.size, one.labels) == ("histogram", 32, dataset.classes)
@@ -102,7 +103,7 @@ def test_as_published_it_is_scikit_learns_default_on_counts(task, small_data):
     counts = np.round(notebook_features(squares) * 1024)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        simple = LogisticRegression(random_state=0).fit(counts, task.given_all)
+        simple = LogisticRegression(random_state=0).fit(counts, task.noisy_all)
     assert load_runtime(trained.model).probabilities(squares) == pytest.approx(
         simple.predict_proba(counts), abs=1e-4
     )
@@ -114,9 +115,9 @@ def test_the_strength_may_be_searched(task):
     """The best C of the grid is learned with."""
     trained = histogram(replace(task, search=True, folder=task.options.cache / "models"))
     best = trained.model.facts["search"]["best"]["logisticregression__C"]
-    rows = np.flatnonzero(task.dataset.given != UNKNOWN)
+    rows = np.flatnonzero(task.dataset.noisy != UNKNOWN)
     features = HistogramBackbone().embed(squares_of_rows(task, rows)).astype(np.float16)
-    expected = fit_logistic(features, task.dataset.given[rows], 3, C=best)
+    expected = fit_logistic(features, task.dataset.noisy[rows], 3, C=best)
     assert trained.model.head.weights[0] == pytest.approx(expected.weights[0], abs=1e-5)
     assert (task.options.cache / "models" / "search.csv").is_file()
 

@@ -65,4 +65,4 @@ def test_a_run_killed_while_it_writes_ends_in_the_same_bytes(small_data, unbroke
     assert {name: (tmp_path / "out" / name).read_bytes() for name in SAME} == unbroken
     assert not list((tmp_path / "out").rglob(".*.tmp"))
     record = json.loads((tmp_path / "out" / "run.json").read_text())
-    assert (record["processes"], record["seal_opened"]) == (3, 3)
+    assert (record["processes"], record["holdout_evaluations"]) == (3, 3)

@@ -12,8 +12,8 @@ from small_runs import draw_data, write_labels
 from assay.data.dataset import ReadOptions
 from assay.errors import DataError, LabelError, ModelError, UsageError
 from assay.notebook import systems as lineup
+from assay.notebook.histogram import histogram
 from assay.notebook.systems import evaluate_lineup, models_in, predict_lineup
-from assay.pipeline.histogram import histogram
 from assay.pipeline.record import SCHEMA
 from assay.predict.batch import predict
 
@@ -40,8 +40,8 @@ def test_each_model_says_what_it_says_alone(compared, new):
     assert found.header == ("Index", "Baseline", "Model II", "Assay")
     index, *columns = found.columns()
     assert index == [str(row) for row in range(12)]
-    for recipe, column in zip(LEARNED, columns, strict=True):
-        place = compared / ("model" if recipe == "assay" else f"models/{recipe}")
+    for system, column in zip(LEARNED, columns, strict=True):
+        place = compared / ("model" if system == "assay" else f"models/{system}")
         assert column == predict(place, new.images).columns()[1]
     assert columns[1] != columns[0]
 
@@ -95,7 +95,7 @@ def test_where_stems_are_not_unique_the_whole_names_tell(compared, new):
 def test_recipes_that_failed_are_absent(compared, new, tmp_path):
     """A model that the comparison does not stand for is no column, though its files are there."""
     shutil.copytree(compared, tmp_path / "out")
-    rows = [{"recipe": recipe, "status": "done"} for recipe in LEARNED]
+    rows = [{"system": system, "status": "done"} for system in LEARNED]
     rows[1]["status"] = "failed"
     (tmp_path / "out" / "compare.json").write_text(json.dumps({"schema": SCHEMA, "rows": rows}))
     (tmp_path / "out" / "models" / "histogram" / "manifest.json").unlink()
@@ -129,9 +129,9 @@ def test_each_model_is_evaluated(compared, new, labelled):
     found = evaluate_lineup(compared, new.images, labelled)
     rows = predict_lineup(compared, new.images)
     truth = np.array(["ash", "birch", "cedar"])[new.truth]
-    for recipe, column in zip(LEARNED, rows.columns()[1:], strict=True):
-        assert found[recipe].accuracy.estimate == pytest.approx(np.mean(np.array(column) == truth))
-        assert (found[recipe].n, found[recipe].skipped, found[recipe].source) == (12, 0, "test set")
+    for system, column in zip(LEARNED, rows.columns()[1:], strict=True):
+        assert found[system].accuracy.estimate == pytest.approx(np.mean(np.array(column) == truth))
+        assert (found[system].n, found[system].skipped, found[system].source) == (12, 0, "test set")
     assert found["assay"].accuracy.estimate > 0.9
 
 

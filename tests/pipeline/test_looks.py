@@ -9,8 +9,8 @@ pytest.importorskip("timm")
 
 from assay.correct.calibrate import NO_FLOOR, Calibration
 from assay.pipeline import tta as module
-from assay.pipeline.tta import Looks
-from assay.predict.flip_tta import SECOND_LOOK_BELOW
+from assay.pipeline.tta import FlipTTA
+from assay.predict.flip_tta import FLIP_TTA_BELOW
 
 N = 30
 SQUARES = np.random.default_rng(0).integers(0, 256, (N, 4, 4, 3), np.uint8)
@@ -25,7 +25,7 @@ def said(images):
 
 
 FIRST = said(SQUARES)
-UNSURE = USABLE & (FIRST.max(axis=1) < SECOND_LOOK_BELOW)
+UNSURE = USABLE & (FIRST.max(axis=1) < FLIP_TTA_BELOW)
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def looks(asked):
     """A student whose network is exact in float32."""
     quick = SimpleNamespace(dtype="quick", exact=lambda: SimpleNamespace(dtype="exact"))
     tuned = SimpleNamespace(backbone=quick, head=SimpleNamespace(n_classes=2))
-    return Looks(tuned, SQUARES, "files", LEARNED_FROM, USABLE)
+    return FlipTTA(tuned, SQUARES, "files", LEARNED_FROM, USABLE)
 
 
 @pytest.mark.usefixtures("without_shape_checks")
@@ -98,6 +98,6 @@ def test_mirrors_are_asked_about_where_it_is_unsure(looks, asked):
     assert more
     assert len({row for _, row in more} - {*rows}) == len(more)
     assert all(dtype == ("quick" if LEARNED_FROM[row] else "exact") for dtype, row in more)
-    unsure = USABLE & (softer.apply(FIRST).max(axis=1) < SECOND_LOOK_BELOW)
+    unsure = USABLE & (softer.apply(FIRST).max(axis=1) < FLIP_TTA_BELOW)
     assert calibrated[unsure] == pytest.approx(softer.apply(both)[unsure])
     assert (calibrated[USABLE & ~unsure] == softer.apply(FIRST)[USABLE & ~unsure]).all()

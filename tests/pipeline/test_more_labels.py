@@ -23,10 +23,10 @@ def data() -> Labelled:
     """Three classes, two labels of five wrong, all of them trusted, in three folds."""
     generator = np.random.default_rng(0)
     truth = generator.integers(0, 3, N)
-    given = np.where(generator.random(N) < 0.4, (truth + 1) % 3, truth)
+    noisy = np.where(generator.random(N) < 0.4, (truth + 1) % 3, truth)
     fold_of = np.arange(N) % FOLDS
     features = Features((np.zeros((N, 1), dtype=np.float32),), (None,) * N, {}, {}, 0)
-    return Labelled(features, given, truth, np.ones(N, dtype=bool), fold_of, ("a", "b", "c"), 0, 0.8)
+    return Labelled(features, noisy, truth, np.ones(N, dtype=bool), fold_of, ("a", "b", "c"), 0, 0.8)
 
 
 @pytest.fixture

@@ -26,9 +26,9 @@ def files_of(side: int) -> list[bytes]:
     return [*(saved(noise(seed, side, side)) for seed in range(5)), BROKEN]
 
 
-def passed(files, effort, place):
+def passed(files, preset, place):
     """The data set, its features, and a copy of the squares."""
-    dataset, options = dataset_of(files), RunOptions(effort=effort, cache=place / effort)
+    dataset, options = dataset_of(files), RunOptions(preset=preset, cache=place / preset)
     with room_to_learn(dataset, options, place) as squares:
         dataset.source.reads.clear()
         features = embed_all(dataset, TinyBackbone(), options, squares, silent)

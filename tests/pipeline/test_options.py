@@ -8,27 +8,27 @@ from platformdirs import user_cache_path
 
 from assay.errors import UsageError
 from assay.pipeline.options import RunOptions, RunSettings, default_cache
-from assay.types import unheard
+from assay.types import ignore_message
 
 FINE_TUNED = (
-    r"^--student, --student-size, --teacher, --time-limit: expected with --effort balanced or best, got fast$"
+    r"^--student, --student-size, --teacher, --time-limit: expected with --preset balanced or best, got fast$"
 )
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"effort": "careful"}, r"^--effort: expected fast, balanced, best, got 'careful'$"),
+        ({"preset": "careful"}, r"^--preset: expected fast, balanced, best, got 'careful'$"),
         ({"student": "x"}, FINE_TUNED),
         ({"student_size": 64}, FINE_TUNED),
         ({"teacher": "x"}, FINE_TUNED),
         (
-            {"effort": "best", "student_size": 16},
+            {"preset": "best", "student_size": 16},
             r"^--student-size: expected 32 pixels or more, got 16: networks of ImageNet halve an image five",
         ),
         ({"time_limit": 60.0}, FINE_TUNED),
         (
-            {"effort": "balanced", "time_limit": 0.0},
+            {"preset": "balanced", "time_limit": 0.0},
             r"^--time-limit: expected more than nothing, got 0 seconds$",
         ),
         ({"seed": -1}, r"^--seed: expected 0 to 4294967294, got -1$"),
@@ -80,5 +80,5 @@ def test_the_cache_is_where_the_environment_says(monkeypatch):
 
 def test_nobody_hears_what_is_not_listened_to(capsys):
     """Without a listener a run is silent."""
-    unheard("x")
+    ignore_message("x")
     assert capsys.readouterr() == ("", "")

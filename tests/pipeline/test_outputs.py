@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from small_datasets import InMemory
 
-from assay.correct.result import FixedLabels
+from assay.correct.result import CorrectedLabels
 from assay.data.dataset import Dataset, Skipped
 from assay.evaluate import mcnemar, wilson
 from assay.pipeline.outputs import (
-    fixed_figures,
+    corrected_figures,
     holdout_columns,
+    image_warning_columns,
     label_columns,
-    remark_columns,
     skipped_columns,
 )
 from assay.types import UNKNOWN
@@ -32,17 +32,20 @@ def dataset() -> Dataset:
 
 
 @pytest.fixture
-def fixed() -> FixedLabels:
-    return FixedLabels(GIVEN, TRUSTED, POSTERIOR, POSTERIOR, USABLE, 1.0, 0.8)
+def corrected() -> CorrectedLabels:
+    return CorrectedLabels(GIVEN, TRUSTED, POSTERIOR, POSTERIOR, USABLE, 1.0, 0.8)
 
 
-def test_each_image_has_its_row(dataset, fixed):
+def test_each_image_has_its_row(dataset, corrected):
     """Trusted, kept, unsure, changed and skipped images, each as it should be written."""
     rows = list(
-        zip(*label_columns(dataset, fixed, {"watched": np.array([0]), "holdout": np.array([3])}), strict=True)
+        zip(
+            *label_columns(dataset, corrected, {"validation": np.array([0]), "holdout": np.array([3])}),
+            strict=True,
+        )
     )
     assert rows == [
-        ("a.png", "no", "yes", "yes", 1.0, 0.0, "trusted", "watched"),
+        ("a.png", "no", "yes", "yes", 1.0, 0.0, "trusted", "validation"),
         ("b.png", "yes", "", "yes", 0.95, 0.95, "kept", ""),
         ("c.png", "", "", "yes", 0.6, 0.0, "unsure", "no given label"),
         ("d.png", "yes", "", "no", 0.9, 0.1, "changed", "holdout"),
@@ -73,8 +76,8 @@ def test_skipped_images_are_listed_with_their_reason(dataset):
 
 def test_remarks_are_listed_a_row_each(dataset):
     """remarks.csv has name, code and meaning, in input order."""
-    seen = replace(dataset, remarks={2: ("animated", "low_information"), 0: ("truncated",)})
-    assert remark_columns(seen) == [
+    seen = replace(dataset, image_warnings={2: ("animated", "low_information"), 0: ("truncated",)})
+    assert image_warning_columns(seen) == [
         ["a.png", "c.png", "c.png"],
         ["truncated", "animated", "low_information"],
         ["cut off: what there is is used", "animated: the first picture is used", "of one colour"],
@@ -86,11 +89,11 @@ def test_the_figures_of_the_labels_are_counted_on_trusted_images():
     generator = np.random.default_rng(0)
     n = 300
     trusted = np.where(generator.random(n) < 0.5, generator.integers(0, 3, n), UNKNOWN)
-    given = np.where(generator.random(n) < 0.9, generator.integers(0, 3, n), UNKNOWN)
+    noisy = np.where(generator.random(n) < 0.9, generator.integers(0, 3, n), UNKNOWN)
     posterior = generator.dirichlet([0.3, 0.3, 0.3], n)
     usable = generator.random(n) < 0.95
-    fixed = FixedLabels(given, trusted, posterior, posterior, usable, 0.7, 0.8)
-    right = sure = sure_right = right_given = alarms = known = 0
+    corrected = CorrectedLabels(noisy, trusted, posterior, posterior, usable, 0.7, 0.8)
+    right = sure = sure_right = right_noisy = alarms = known = 0
     for i in range(n):
         if trusted[i] == UNKNOWN or not usable[i]:
             continue
@@ -100,19 +103,19 @@ def test_the_figures_of_the_labels_are_counted_on_trusted_images():
         right += int(best == trusted[i])
         sure += int(confident)
         sure_right += int(confident and best == trusted[i])
-        right_given += int(given[i] == trusted[i])
-        alarms += int(given[i] == trusted[i] and confident and best != given[i])
-    rows = [i for i in fixed.sample if given[i] != UNKNOWN]
-    pairs = trusted[rows], given[rows], posterior[rows].argmax(axis=1)
-    assert fixed_figures(fixed) == {
-        "counts": dict(fixed.counts),
+        right_noisy += int(noisy[i] == trusted[i])
+        alarms += int(noisy[i] == trusted[i] and confident and best != noisy[i])
+    rows = [i for i in corrected.sample if noisy[i] != UNKNOWN]
+    pairs = trusted[rows], noisy[rows], posterior[rows].argmax(axis=1)
+    assert corrected_figures(corrected) == {
+        "counts": dict(corrected.counts),
         "threshold": 0.8,
         "strength": 0.7,
         "accuracy": wilson(right, known).to_json(),
         "accuracy_where_sure": wilson(sure_right, sure).to_json(),
         "share_sure": pytest.approx(sure / known),
-        "false_alarm_rate": wilson(alarms, right_given).to_json(),
-        "against_given": mcnemar(*pairs).to_json(),
+        "false_alarm_rate": wilson(alarms, right_noisy).to_json(),
+        "against_noisy": mcnemar(*pairs).to_json(),
     }
 
 
@@ -120,7 +123,7 @@ def test_figures_of_nothing_are_none():
     """Without a trusted image there is no figure, and nothing is divided by zero."""
     none = np.full(2, UNKNOWN)
     probs = np.full((2, 2), 0.5)
-    found = fixed_figures(FixedLabels(none, none, probs, probs, np.ones(2, dtype=bool), 1.0, 0.8))
+    found = corrected_figures(CorrectedLabels(none, none, probs, probs, np.ones(2, dtype=bool), 1.0, 0.8))
     assert (found["accuracy"], found["accuracy_where_sure"], found["false_alarm_rate"]) == (None, None, None)
     assert found["share_sure"] == 0.0
-    assert found["against_given"] is None
+    assert found["against_noisy"] is None

@@ -46,7 +46,7 @@ def test_a_child_is_another_process_and_is_heard(capfd):
     assert peak_memory_bytes() > planted_works.HUNGER_BYTES
     said, steps = [], []
     found = run_apart(
-        planted_works.answer, {"n": 1}, say=said.append, progress=lambda *step: steps.append(step)
+        planted_works.answer, {"n": 1}, notify=said.append, progress=lambda *step: steps.append(step)
     )
     assert len(held) == planted_works.HUNGER_BYTES
     assert found["argument"] == {"n": 1}
@@ -75,7 +75,7 @@ def test_whoever_leaves_takes_the_child_along():
         raise _EnoughError
 
     with pytest.raises(_EnoughError):
-        run_apart(planted_works.tell_and_wait, None, say=stop)
+        run_apart(planted_works.tell_and_wait, None, notify=stop)
     assert not is_alive(pids[0])
 
 

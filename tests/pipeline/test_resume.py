@@ -35,7 +35,7 @@ def change_record(out, **changes) -> None:
 def test_a_finished_run_is_left_as_it_is(finished, small_data, own_run):
     """The command given again says so, computes nothing and writes nothing, the lock aside."""
     before, said = stamps(own_run), []
-    computed = ensure_run(small_data.images, own_run, finished.options, say=said.append)
+    computed = ensure_run(small_data.images, own_run, finished.options, notify=said.append)
     assert computed is False
     assert said == [f"{own_run}: this very run is finished: nothing was computed; --overwrite starts anew"]
     after = stamps(own_run)
@@ -49,7 +49,7 @@ def test_a_finished_run_computed_again_gives_the_same_bytes(finished, small_data
     before = bytes_of(own_run)
     run(small_data.images, own_run, finished.options)
     assert bytes_of(own_run) == before
-    assert (record_of(own_run)["processes"], record_of(own_run)["seal_opened"]) == (2, 2)
+    assert (record_of(own_run)["processes"], record_of(own_run)["holdout_evaluations"]) == (2, 2)
 
 
 def test_damaged_results_are_computed_again(finished, small_data, own_run):
@@ -66,7 +66,7 @@ def test_an_unfinished_run_goes_on_to_the_same_bytes(finished, small_data, own_r
     before, said = bytes_of(own_run), []
     (own_run / "labels.csv").unlink()
     change_record(own_run, status="running", seconds={"embed": 5000.0})
-    assert ensure_run(small_data.images, own_run, finished.options, say=said.append) is True
+    assert ensure_run(small_data.images, own_run, finished.options, notify=said.append) is True
     assert said[0] == f"{own_run}: going on with the run that was begun here"
     assert bytes_of(own_run) == before
     record = record_of(own_run)  # the seconds of both processes
@@ -145,7 +145,7 @@ def test_moved_data_are_the_same_data(finished, own_data, read_of, own_run):
 
 def test_other_labels_are_refused(finished, own_data, read_of, own_run):
     """One label that was corrected makes another run."""
-    flipped = own_data.given.copy()
+    flipped = own_data.noisy.copy()
     flipped[0] = (flipped[0] + 1) % 3
     write_labels(own_data.folder / "noisy.csv", range(240), flipped)
     with pytest.raises(OtherRunError, match=r"holds a run with other images or labels; name another"):
@@ -201,7 +201,7 @@ def test_changed_packages_are_said(finished, small_data, own_run):
     versions = record_of(own_run)["versions"]
     change_record(own_run, status="running", versions=versions | {"numpy": "1.0"})
     said = []
-    ensure_run(small_data.images, own_run, finished.options, say=said.append)
+    ensure_run(small_data.images, own_run, finished.options, notify=said.append)
     now = versions["numpy"]
     assert said[1] == (
         f"warning: numpy 1.0 then, {now} now: the bytes may differ from those of an unbroken run"
@@ -231,8 +231,8 @@ def test_overwriting_spares_what_no_run_wrote(small_data, options, tmp_path):
     "slip",
     [
         {"backbone": "no-such-network"},
-        {"effort": "balanced", "student": "no-such-network"},
-        {"effort": "balanced", "teacher": "no-such-network"},
+        {"preset": "balanced", "student": "no-such-network"},
+        {"preset": "balanced", "teacher": "no-such-network"},
     ],
     ids=lambda slip: [*slip][-1],
 )
@@ -263,7 +263,9 @@ def test_an_interrupted_overwrite_goes_on(finished, small_data, own_run):
     before, said = bytes_of(own_run), []
     (own_run / "labels.csv").unlink()
     change_record(own_run, status="running")
-    assert ensure_run(small_data.images, own_run, finished.options, overwrite=True, say=said.append) is True
+    assert (
+        ensure_run(small_data.images, own_run, finished.options, overwrite=True, notify=said.append) is True
+    )
     assert said[0] == f"{own_run}: going on with the run that was begun here"
     assert record_of(own_run)["processes"] == 2
     assert bytes_of(own_run) == before
@@ -280,6 +282,6 @@ def test_overwrite_starts_anew_where_anything_is_other(finished, small_data, own
         "done": {},
     }[change]
     change_record(own_run, **changes, status="done" if change == "done" else "running")
-    ensure_run(small_data.images, own_run, finished.options, overwrite=True, say=said.append)
+    ensure_run(small_data.images, own_run, finished.options, overwrite=True, notify=said.append)
     assert not [line for line in said if "going on" in line]
     assert record_of(own_run)["processes"] == 1

@@ -25,8 +25,8 @@ def test_the_labels_are_right_and_say_what_they_are(finished, small_data):
     rows = rows_of(finished.out)
     assert tuple(rows[0]) == LABEL_COLUMNS
     assert [row["name"] for row in rows] == [f"{i}.png" for i in range(240)]
-    assert [row["given"] for row in rows] == [CLASSES[i] for i in small_data.given]
-    right = [row["fixed"] == CLASSES[i] for row, i in zip(rows, small_data.truth, strict=True)]
+    assert [row["noisy"] for row in rows] == [CLASSES[i] for i in small_data.noisy]
+    right = [row["corrected"] == CLASSES[i] for row, i in zip(rows, small_data.truth, strict=True)]
     assert np.mean(right) > 0.95
 
 
@@ -73,7 +73,7 @@ def test_each_image_behind_the_figure_is_listed(finished):
 def test_the_noise_is_found(finished, small_data):
     """noise.json holds the rate with an interval that contains the true one, and says it in words."""
     noise = json.loads((finished.out / "noise.json").read_text())
-    truth = np.mean(small_data.given != small_data.truth)
+    truth = np.mean(small_data.noisy != small_data.truth)
     assert noise["rate"]["low"] < truth < noise["rate"]["high"]
     assert noise["n_pairs"] == 96
     assert noise["summary"] == describe(finished.result.learned.noise)
@@ -95,7 +95,7 @@ def test_the_record_says_how_to_do_it_again(finished, small_data):
     assert list(record["seconds"]) == sorted(
         ["read", "load", "embed", "seal", "learn", "baseline", "measure", "export", "damage", "write"]
     )
-    assert (record["processes"], record["seal_opened"]) == (1, 1)
+    assert (record["processes"], record["holdout_evaluations"]) == (1, 1)
 
 
 def test_warnings_are_said_and_kept(finished):
@@ -115,8 +115,8 @@ def test_the_facts_are_read_back(finished):
     assert facts["folder"] == str(finished.out)
     assert facts["noise"]["rate"] == finished.result.learned.noise.rate.to_json()
     for name, found in finished.result.evaluations.items():
-        assert facts["recipes"][name] == found.to_json()
-    assert facts["labels"]["counts"] == dict(finished.result.learned.fixed.counts)
+        assert facts["systems"][name] == found.to_json()
+    assert facts["labels"]["counts"] == dict(finished.result.learned.corrected.counts)
     assert facts["better_than_baseline"] is True
 
 
@@ -134,7 +134,7 @@ def test_without_a_holdout_everything_is_learned_from(small_data, options, tmp_p
     assert result.evaluations["assay_cross_validated"].n == 120
     assert result.better_than_baseline is None
     record = json.loads((tmp_path / "out" / "run.json").read_text())
-    assert (record["split"]["holdout"], record["seal_opened"]) == (0, 0)
+    assert (record["split"]["holdout"], record["holdout_evaluations"]) == (0, 0)
     card = (tmp_path / "out" / "model" / "README.md").read_text()
     assert "No image was held out: the accuracy of this very model is not measured." in card
 
@@ -180,7 +180,7 @@ def test_class_names_for_people_are_used_in_figures_and_model(own_data, read_of,
     (tmp_path / "classes.txt").write_text("\n".join(CLASSES) + "\n")
     read = replace(read_of(own_data), classes=tmp_path / "classes.txt")
     result = run(own_data.images, tmp_path / "out", replace(options, read=read))
-    assert {row["fixed"] for row in rows_of(tmp_path / "out")} == {"0", "1", "2"}
+    assert {row["corrected"] for row in rows_of(tmp_path / "out")} == {"0", "1", "2"}
     assert [scores.name for scores in result.evaluations["assay"].report.classes] == list(CLASSES)
     assert (result.model.labels, result.model.titles) == (("0", "1", "2"), CLASSES)
     assert read_facts(tmp_path / "out")["noise"]["classes"] == list(CLASSES)
@@ -190,14 +190,14 @@ def test_class_names_for_people_are_used_in_figures_and_model(own_data, read_of,
 def test_without_some_given_labels_the_images_are_labelled_all_the_same(own_data, read_of, options, tmp_path):
     """An image without a noisy label gets a fixed one, and the reason says that it had none."""
     rows = range(200)
-    write_labels(own_data.folder / "noisy.csv", rows, own_data.given[:200])
+    write_labels(own_data.folder / "noisy.csv", rows, own_data.noisy[:200])
     result = run(own_data.images, tmp_path / "out", replace(options, read=read_of(own_data)))
     late = [row for row in rows_of(tmp_path / "out") if int(row["name"].removesuffix(".png")) >= 200]
     assert len(late) == 40
-    assert {row["given"] for row in late} == {""}
+    assert {row["noisy"] for row in late} == {""}
     assert {row["reason"] for row in late} == {"no given label", "holdout"}
-    assert all(row["fixed"] in CLASSES for row in late)
-    assert (result.dataset.given == UNKNOWN).sum() == 40
+    assert all(row["corrected"] in CLASSES for row in late)
+    assert (result.dataset.noisy == UNKNOWN).sum() == 40
 
 
 def test_trusted_labels_of_absent_images_are_not_held_out(own_data, read_of, options, tmp_path):

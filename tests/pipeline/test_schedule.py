@@ -4,12 +4,12 @@ import pytest
 
 pytest.importorskip("timm")
 
-from assay.pipeline.options import EFFORT_NAMES
+from assay.pipeline.options import PRESET_NAMES
 from assay.pipeline.presets import (
-    EFFORTS,
     LAST_LOOKS,
-    Effort,
+    PRESETS,
     ImageCounts,
+    Preset,
     Schedule,
     fit_schedule,
     fit_schedules,
@@ -22,7 +22,7 @@ PHASES = (Phase(64, 2), Phase(96, 3))
 PACE = {64: Pace(3.0, 1.0), 96: Pace(6.0, 2.0)}
 
 
-BALANCED = EFFORTS["balanced"]
+BALANCED = PRESETS["balanced"]
 MANY = ImageCounts(12_000, 12_000, 12_000)
 
 
@@ -58,10 +58,10 @@ def test_less_time_takes_fewer_epochs(limit_s, phases):
 
 def test_few_images_are_seen_more_often():
     """A network learns by steps; but not without end."""
-    effort = EFFORTS["balanced"]
-    assert effort.phases_for(50_000) == effort.phases_for(12_000) == effort.phases
-    assert [phase.epochs for phase in effort.phases_for(6_000)] == [2 * s.epochs for s in effort.phases]
-    assert effort.phases_for(100) == effort.phases_for(1)
+    preset = PRESETS["balanced"]
+    assert preset.phases_for(50_000) == preset.phases_for(12_000) == preset.phases
+    assert [phase.epochs for phase in preset.phases_for(6_000)] == [2 * s.epochs for s in preset.phases]
+    assert preset.phases_for(100) == preset.phases_for(1)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_few_images_are_seen_more_often():
 )
 def test_a_schedule_ends_at_the_size_that_was_asked_for(size, phases):
     """In as many epochs; a phase at images as large or larger gives its epochs to the last."""
-    assert Effort("x", PHASES).at(size).phases == phases
+    assert Preset("x", PHASES).at(size).phases == phases
 
 
 def test_a_schedule_is_read_back():
@@ -89,7 +89,7 @@ def test_a_schedule_is_read_back():
 
 def test_each_effort_has_its_schedule():
     """But for fast, which fine-tunes nothing."""
-    assert ("fast", *EFFORTS) == EFFORT_NAMES
+    assert ("fast", *PRESETS) == PRESET_NAMES
 
 
 def test_only_images_that_are_not_settled_are_asked_about():

@@ -13,14 +13,14 @@ from assay.data.arrange import PickedSource
 from assay.data.dataset import Dataset, Skipped
 from assay.data.folders import FolderSource
 from assay.data.read import read_dataset
-from assay.data.split import Split, seal_holdout
+from assay.data.split import Split, draw_holdout
 from assay.embed.backbone import load_backbone
 from assay.embed.images import embed_images
 from assay.errors import LabelError, UsageError
 from assay.pipeline import run
-from assay.pipeline.holdout import _together, check_learnable, close_seal
+from assay.pipeline.holdout import _together, check_learnable, mask_holdout
 from assay.pipeline.mirrors import mirrors_for
-from assay.pipeline.options import looks_twice
+from assay.pipeline.options import uses_flip_tta
 from assay.types import UNKNOWN
 
 MODEL = "model/model.safetensors"
@@ -34,7 +34,7 @@ def bytes_of(out, *names: str) -> list[bytes]:
 def same_split(finished, small_data, options, monkeypatch):
     """The split of the finished run for every run: the labels that it is stratified by may change."""
     dataset = read_dataset(small_data.images, options.read)
-    split = seal_holdout(dataset.trusted)
+    split = draw_holdout(dataset.trusted)
     monkeypatch.setattr("assay.pipeline.options.seal_holdout", lambda *_, **__: split)
     return split
 
@@ -58,9 +58,9 @@ def test_noisy_labels_of_the_holdout_teach_nothing(
     finished, same_split, own_data, read_of, options, tmp_path
 ):
     """With the held-out noisy labels all changed, noise, model and all other rows are the same."""
-    given = own_data.given.copy()
-    given[same_split.holdout] = (given[same_split.holdout] + 1) % 3
-    write_labels(own_data.folder / "noisy.csv", range(240), given)
+    noisy = own_data.noisy.copy()
+    noisy[same_split.holdout] = (noisy[same_split.holdout] + 1) % 3
+    write_labels(own_data.folder / "noisy.csv", range(240), noisy)
     result = run(own_data.images, tmp_path / "out", replace(options, read=read_of(own_data)))
     assert bytes_of(tmp_path / "out", "noise.json", MODEL) == bytes_of(finished.out, "noise.json", MODEL)
     lines = [(out / "labels.csv").read_text().splitlines()[1:] for out in (tmp_path / "out", finished.out)]
@@ -72,15 +72,15 @@ def test_noisy_labels_of_the_holdout_teach_nothing(
 
 @pytest.fixture
 def sealed_of(options, tmp_path):
-    """What ``close_seal`` makes of some data, at effort fast unless it is changed."""
+    """What ``mask_holdout`` makes of some data, at effort fast unless it is changed."""
 
     def close(data, read, **changes):
         asked = replace(options, read=read, **changes)
         dataset, backbone = read_dataset(data.images, read), load_backbone("tiny", tmp_path)
-        both = looks_twice(asked.effort)
+        both = uses_flip_tta(asked.preset)
         features = embed_images(dataset, backbone, tmp_path / "own", mirrored=both)
-        dataset, split = features.seen(dataset), seal_holdout(dataset.trusted)
-        return close_seal(dataset, split, features, asked, mirrors_for(dataset, backbone, asked)), split
+        dataset, split = features.seen(dataset), draw_holdout(dataset.trusted)
+        return mask_holdout(dataset, split, features, asked, mirrors_for(dataset, backbone, asked)), split
 
     return close
 
@@ -98,8 +98,8 @@ def test_every_usable_image_is_learned_from_or_held_out(sealed_of, own_data, rea
     assert sealed.holdout.tolist() == [row for row in split.holdout.tolist() if row != 0]
 
 
-@pytest.mark.parametrize("effort", ["fast", "balanced"])
-def test_a_mirrored_copy_of_a_held_out_image_is_found(sealed_of, own_data, read_of, effort):
+@pytest.mark.parametrize("preset", ["fast", "balanced"])
+def test_a_mirrored_copy_of_a_held_out_image_is_found(sealed_of, own_data, read_of, preset):
     """Whichever of the two is the mirror, and with a copy of each: one picture in four files."""
     _, split = sealed_of(own_data, read_of(own_data))
     held = int(split.holdout[0])
@@ -108,14 +108,14 @@ def test_a_mirrored_copy_of_a_held_out_image_is_found(sealed_of, own_data, read_
     for row, mirrored in ((others[0], True), (others[1], True), (others[2], False)):
         copy = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if mirrored else picture
         copy.save(own_data.images / f"{row}.png")
-    sealed, _ = sealed_of(own_data, read_of(own_data), effort=effort)
+    sealed, _ = sealed_of(own_data, read_of(own_data), preset=preset)
     assert sealed.leaked.tolist() == [held]
-    assert [rows.tolist() for rows in sealed.copies] == [sorted([held, *others[:3].tolist()])]
+    assert [rows.tolist() for rows in sealed.near_duplicates] == [sorted([held, *others[:3].tolist()])]
     assert len({*sealed.data.fold_of[others[:3]].tolist()}) == 1
 
 
-@pytest.mark.parametrize(("effort", "leaks"), [("fast", False), ("balanced", True)])
-def test_a_copy_without_any_label_teaches_a_network_and_no_head(sealed_of, own_data, read_of, effort, leaks):
+@pytest.mark.parametrize(("preset", "leaks"), [("fast", False), ("balanced", True)])
+def test_a_copy_without_any_label_teaches_a_network_and_no_head(sealed_of, own_data, read_of, preset, leaks):
     """So at effort fast it says nothing about the held-out picture."""
     _, split = sealed_of(own_data, read_of(own_data))
     held = int(split.holdout[0])
@@ -125,9 +125,9 @@ def test_a_copy_without_any_label_teaches_a_network_and_no_head(sealed_of, own_d
     lines = noisy.read_text().splitlines()
     lines[1 + twin] = f"{twin}.png,"
     noisy.write_text("\n".join(lines) + "\n")
-    sealed, _ = sealed_of(own_data, read_of(own_data), effort=effort)
+    sealed, _ = sealed_of(own_data, read_of(own_data), preset=preset)
     assert sealed.leaked.tolist() == ([held] if leaks else [])
-    assert [rows.tolist() for rows in sealed.copies] == [sorted([held, twin])]
+    assert [rows.tolist() for rows in sealed.near_duplicates] == [sorted([held, twin])]
 
 
 def test_a_held_out_image_that_is_also_learned_from_is_left_out(
@@ -246,7 +246,7 @@ def small_classes(data, fit, holdout):
 
 
 @pytest.mark.parametrize(
-    ("given", "trusted", "message"),
+    ("noisy", "trusted", "message"),
     [
         (
             [-1, -1, -1],
@@ -264,13 +264,13 @@ def small_classes(data, fit, holdout):
     ],
     ids=["no noisy", "no pairs", "one class", "one of the other", "none usable"],
 )
-def test_labels_that_teach_nothing_are_refused_before_any_image_is_read(given, trusted, message):
+def test_labels_that_teach_nothing_are_refused_before_any_image_is_read(noisy, trusted, message):
     """Each in words that say what is missing."""
     dataset = Dataset(
         names=("1.png", "2.png", "3.png"),
         source=PickedSource(FolderSource(Path(), ()), (None,) * 3),
         classes=("a", "b"),
-        given=np.array(given),
+        noisy=np.array(noisy),
         trusted=np.array(trusted),
         skipped={2: Skipped("outside_root")},
     )
@@ -285,7 +285,7 @@ def test_what_was_decided_is_learned_from_too():
         names=("1.png", "2.png", "3.png", "4.png"),
         source=PickedSource(FolderSource(Path(), ()), (None,) * 4),
         classes=("a", "b"),
-        given=np.array([0, 1, 1, 1]),
+        noisy=np.array([0, 1, 1, 1]),
         trusted=np.array([1, 1, UNKNOWN, UNKNOWN]),
         decided={2: 0, 3: 0},
     )

@@ -15,20 +15,20 @@ from assay.errors import UsageError
 from assay.pipeline import refine_run, run
 from assay.pipeline.dry_run import dry_run
 from assay.pipeline.options import RunOptions
-from assay.pipeline.presets import EFFORTS, Effort
+from assay.pipeline.presets import PRESETS, Preset
 from assay.pipeline.refine_run import load_networks
 from assay.predict.runtime import load_runtime
 from assay.train.finetune import Phase
 
 pytestmark = [pytest.mark.train, pytest.mark.slow]
 
-TODAY = Effort("tf_efficientnet_lite0", (Phase(40, 1),))
+TODAY = Preset("tf_efficientnet_lite0", (Phase(40, 1),))
 
 
 @pytest.fixture(autouse=True, scope="module")
 def _small():
     with quick_probe(), quick_export(), quick_learning(), pytest.MonkeyPatch.context() as patch:
-        patch.setitem(EFFORTS, "balanced", TODAY)
+        patch.setitem(PRESETS, "balanced", TODAY)
         patch.setattr("assay.pipeline.presets.MOST_TIMES", 2)
         yield
 
@@ -40,7 +40,7 @@ def asked(tmp_path_factory):
     data = draw_data(place / "data")
     read = ReadOptions(noisy=data.folder / "noisy.csv", trusted=data.folder / "trusted.csv")
     cache = place / "features"
-    return data.images, RunOptions(read=read, backbone="tiny", cache=cache, effort="balanced")
+    return data.images, RunOptions(read=read, backbone="tiny", cache=cache, preset="balanced")
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def test_another_network_or_another_size_is_another_plan(asked, told):
 def test_a_run_that_another_version_began_goes_on_as_todays(asked, told, tmp_path, monkeypatch):
     """At another size it is planned anew, and ends as one that was asked for today's."""
     images, options = asked
-    monkeypatch.setitem(EFFORTS, "balanced", replace(TODAY, phases=(Phase(32, 1),)))
+    monkeypatch.setitem(PRESETS, "balanced", replace(TODAY, phases=(Phase(32, 1),)))
 
     def killing(line):
         if line.startswith("epoch 2 "):
@@ -75,10 +75,10 @@ def test_a_run_that_another_version_began_goes_on_as_todays(asked, told, tmp_pat
 
     begun = tmp_path / "begun"
     with pytest.raises(KeyboardInterrupt):
-        run(images, begun, options, say=killing)
-    monkeypatch.setitem(EFFORTS, "balanced", TODAY)
+        run(images, begun, options, notify=killing)
+    monkeypatch.setitem(PRESETS, "balanced", TODAY)
     said: list[str] = []
-    run(images, begun, options, say=said.append)
+    run(images, begun, options, notify=said.append)
     assert "warning: student.safetensors was kept by another way to learn: fine-tuning begins anew" in said
     for out in (begun, told):
         planned = json.loads((out / "run.json").read_text())["fine_tuning"]["student"]
@@ -101,7 +101,7 @@ def test_what_is_refused_after_learning_is_kept(asked, told, tmp_path, monkeypat
         with pytest.raises(UsageError, match="planted"):
             run(images, tmp_path / "out", options)
     said: list[str] = []
-    run(images, tmp_path / "out", options, say=said.append)
+    run(images, tmp_path / "out", options, notify=said.append)
     assert not [line for line in said if line.startswith("epoch ")]
     weights = [(out / "model" / "model.safetensors").read_bytes() for out in (tmp_path / "out", told)]
     assert weights[0] == weights[1]

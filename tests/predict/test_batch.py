@@ -12,7 +12,7 @@ from assay.data.images import decode
 from assay.data.resize import to_square
 from assay.embed.tiny import TinyBackbone
 from assay.errors import DataError, ModelError
-from assay.predict.batch import COLUMNS, Manner, Predictions, predict
+from assay.predict.batch import COLUMNS, Options, Predictions, predict
 
 
 def test_each_image_has_its_row_in_order(model, new_images, names, tmp_path):
@@ -134,16 +134,16 @@ def test_sets_are_written_so_that_they_can_be_told_apart():
     probs = np.array([[0.5, 0.4, 0.1], [0.1, 0.2, 0.7]], dtype=np.float32)
     found = Predictions(("a", "b"), probs, ("x|y", "back\\slash", "z"), ("ok", "ok"))
     assert found.sets(0.3) == [("x|y", "back\\slash"), ("z",)]
-    assert found.columns(Manner(set_threshold=0.3))[-1] == [r"x\|y|back\\slash", "z"]
-    assert Manner().columns == COLUMNS
-    assert Manner(set_threshold=0.3).columns == (*COLUMNS, "set")
+    assert found.columns(Options(set_threshold=0.3))[-1] == [r"x\|y|back\\slash", "z"]
+    assert Options().columns == COLUMNS
+    assert Options(set_threshold=0.3).columns == (*COLUMNS, "set")
 
 
 def test_an_image_below_the_confidence_has_no_label():
     """It keeps its probability, and its status tells it from one that could not be used."""
     probs = np.array([[0.5, 0.5], [0.2, 0.8], [0, 0]], dtype=np.float32)
     found = Predictions(("a", "b", "c"), probs, ("x", "y"), ("ok", "ok", "truncated"))
-    _, label, probability, status = found.columns(Manner(min_confidence=0.6))
+    _, label, probability, status = found.columns(Options(min_confidence=0.6))
     assert label == [None, "y", None]
     assert probability == [0.5, 0.8, None]
     assert status == ["unsure", "ok", "truncated"]

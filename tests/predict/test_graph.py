@@ -69,11 +69,11 @@ def test_a_graph_says_how_to_look_again(named):
     """What it does not do itself; a model that looks once says nothing."""
     once, twice = (
         {entry.key: entry.value for entry in onnx.load_model_from_string(build_graph(model)).metadata_props}
-        for model in (named, replace(named, second_look_below=0.9))
+        for model in (named, replace(named, flip_tta_below=0.9))
     )
-    assert {*twice} - {*once} == {"second_look", "second_look_below"}
-    assert twice["second_look_below"] == "0.9"
-    assert "mirrored from left to right" in twice["second_look"]
+    assert {*twice} - {*once} == {"flip_tta", "flip_tta_below"}
+    assert twice["flip_tta_below"] == "0.9"
+    assert "mirrored from left to right" in twice["flip_tta"]
 
 
 def test_labels_that_are_not_utf8_are_kept(model):

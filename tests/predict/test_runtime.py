@@ -79,7 +79,7 @@ def test_it_looks_again_where_it_is_unsure(model, images, tmp_path, share):
     """Both looks count the same; alone, in a folder or as a lone file, an image gets the same answer."""
     first = load_runtime(model).probabilities(images)
     below = float(np.quantile(first.max(axis=1), share)) if share else 0.0
-    twice = replace(model, second_look_below=below)
+    twice = replace(model, flip_tta_below=below)
     twice = replace(twice, graph=build_graph(twice))
     twice.save(tmp_path / "model")
     loaded = load_runtime(twice)
@@ -92,7 +92,7 @@ def test_it_looks_again_where_it_is_unsure(model, images, tmp_path, share):
     assert found[again] == pytest.approx((both / both.sum(axis=1, keepdims=True))[again], abs=1e-6)
     for place in (tmp_path, tmp_path / "model" / "model.onnx"):
         one = load_runtime(place)
-        assert one.second_look_below == below
+        assert one.flip_tta_below == below
         assert one.probabilities(images[:1]) == pytest.approx(found[:1], abs=1e-6)
 
 
@@ -100,7 +100,7 @@ def test_the_guide_tells_how_to_look_again(model, images):
     """What docs/predict.md has those do who run the graph with something else."""
     guide = (SOURCE.parent / "docs" / "predict.md").read_text(encoding="utf-8")
     code = "probabilities = run" + guide.split("```python\nprobabilities = run")[1].split("```")[0]
-    loaded = load_runtime(replace(model, second_look_below=0.9))
+    loaded = load_runtime(replace(model, flip_tta_below=0.9))
     mixed = np.concatenate([images[:20], images[:20] // 2 + images[20:] // 2])
     unsure = loaded.first_look(mixed).max(axis=1) < 0.9
     assert 0 < unsure.sum() < len(mixed)
@@ -207,9 +207,9 @@ def test_as_many_calls_at_once_as_this_process_has_cores(model, images, monkeypa
     meeting = Barrier(3, timeout=30)
 
     class Meeting:
-        def run(self, wanted, given):
+        def run(self, wanted, noisy):
             meeting.wait()
-            return real.session.run(wanted, given)
+            return real.session.run(wanted, noisy)
 
     real = load_runtime(model)
     met = replace(real, session=Meeting()).probabilities(images[:30])

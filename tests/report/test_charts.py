@@ -103,7 +103,7 @@ def test_many_classes_become_a_small_picture(k):
     """However many there are: one picture with the names of some, that weighs little."""
     rng = np.random.default_rng(0)
     titles = [f"class {i} <&>" for i in range(k)]
-    words = {"title": "T", "description": "D", "columns": "given"}
+    words = {"title": "T", "description": "D", "columns": "noisy"}
     svg = heat_picture("heat", rng.random((k, k)), titles, **words)
     root = parsed(svg)
     assert root.find("image").attrib["href"].startswith("data:image/png;base64,")

@@ -16,8 +16,8 @@ def test_each_cell_says_its_count_and_share(seen):
 
 def test_the_sides_are_named_as_asked(seen):
     """Given against trusted says so on its sides."""
-    texts = seen(draw_confusion(COUNTS, NAMES, title="Three", columns="given")).texts
-    assert "given" in texts
+    texts = seen(draw_confusion(COUNTS, NAMES, title="Three", columns="noisy")).texts
+    assert "noisy" in texts
     assert "predicted" not in texts
 
 
@@ -32,10 +32,10 @@ def test_the_description_says_what_there_is_to_see(seen):
 def test_nothing_and_perfection_have_words_too():
     """No image at all, and no confusion at all, are described without a division by zero."""
     nothing, perfect = np.zeros((2, 2), dtype=int), np.eye(2, dtype=int)
-    assert describe_confusion(nothing, "ab", "trusted", "given") == (
+    assert describe_confusion(nothing, "ab", "trusted", "noisy") == (
         "No image has both a trusted and a given label."
     )
-    assert describe_confusion(perfect, "ab", "trusted", "given").endswith("equal for 100.0 %.")
+    assert describe_confusion(perfect, "ab", "trusted", "noisy").endswith("equal for 100.0 %.")
 
 
 @pytest.mark.parametrize("k", [2, 12, 13, 25, 26, 100])

@@ -22,14 +22,14 @@ from assay.report.write import write_report
 NAMES = ("ash", "birch", "cedar")
 
 
-def row(recipe, title, accuracy, **others):
+def row(system, title, accuracy, **others):
     """A row of compare.json; without an accuracy, of a recipe that failed."""
     truth = np.zeros(40, dtype=int)
     rival = mcnemar(truth, np.arange(40) % 3, np.arange(40) % 2).to_json()
     costs = ("milliseconds_alone", "milliseconds_in_batches", "peak_memory_bytes", "model_bytes")
     known = accuracy is not None
     return {
-        "recipe": recipe,
+        "system": system,
         "title": title,
         "status": "done" if known else "failed",
         "error": None if known else "it ran out of <memory>",
@@ -59,7 +59,7 @@ def compared(own_run):
         row("assay", "Assay", 0.9),
     ]
     record = {
-        "seal_opened": 1,
+        "holdout_evaluations": 1,
         "schema": SCHEMA,
         "status": "done",
         "rows": rows,
@@ -70,9 +70,9 @@ def compared(own_run):
     write_json(own_run / "compare.json", record)
     (own_run / "pictures").mkdir()
     counts = np.diag([5, 6, 7])
-    for recipe in ("cnn-1", "assay", "given"):
-        drawn = draw_confusion(counts, NAMES, title=f"{recipe}: predicted & trusted")
-        (own_run / "pictures" / f"confusion_{recipe}.svg").write_text(drawn)
+    for system in ("cnn-1", "assay", "noisy"):
+        drawn = draw_confusion(counts, NAMES, title=f"{system}: predicted & trusted")
+        (own_run / "pictures" / f"confusion_{system}.svg").write_text(drawn)
     return own_run
 
 
@@ -114,7 +114,7 @@ def test_a_comparison_of_other_images_is_left_out(compared, part, change):
 @pytest.mark.parametrize(
     ("part", "change", "words"),
     [
-        ("settings", {"effort": "balanced"}, "effort 'fast' there, 'balanced' now"),
+        ("settings", {"preset": "balanced"}, "effort 'fast' there, 'balanced' now"),
         ("data", {"decisions": "some"}, "other decisions"),
         ("backbone", {"name": "other"}, "backbone 'small' there, 'other' now"),
     ],
@@ -148,7 +148,7 @@ def test_a_comparison_of_another_run_alone_is_left_out(compared):
     """Nothing is left of it but the sentence."""
     file = compared / "compare.json"
     record = json.loads(file.read_text())
-    settings = record["settings"] | {"effort": "best"}
+    settings = record["settings"] | {"preset": "best"}
     file.write_text(json.dumps(record | {"rows": record["rows"][3:], "settings": settings}))
     facts = json.loads(write_report(compared).facts.read_text())
     assert (facts["comparison"], facts["drawings"], len(facts["notes"])) == (None, [], 1)
@@ -169,9 +169,9 @@ def audit_of(run, **findings):
         "images": 120,
         "skipped": 0,
         "run": run_digests(json.loads((run / "run.json").read_text())),
-        "counts": {kind: len(rows) for kind, rows in found.items()} | {"images_in_copies": 4},
+        "counts": {kind: len(rows) for kind, rows in found.items()} | {"images_in_near_duplicates": 4},
         "redundant": 2,
-        "off_topic": {"found": 1, "expected_if_all_belong": 0.12},
+        "outliers": {"found": 1, "expected_if_all_belong": 0.12},
         "confused_labels": [pair],
         "look_alikes": [pair | {"unusual": False}],
         "findings": found,
@@ -181,7 +181,7 @@ def audit_of(run, **findings):
 def test_an_audit_is_told_when_there_is_one(own_run):
     """How many of each kind, the first with their copies, classes that are confused."""
     copies = [{"name": "1.png", "others": ["2.png", "3.png"], "score": 1.0}] * 7
-    write_json(own_run / "audit.json", audit_of(own_run, exact_copies=copies))
+    write_json(own_run / "audit.json", audit_of(own_run, duplicates=copies))
     written = write_report(own_run)
     page, facts = Page(written.page.read_text()), json.loads(written.facts.read_text())
     _, *rows = page.table("What assay audit found")
@@ -193,7 +193,9 @@ def test_an_audit_is_told_when_there_is_one(own_run):
     assert facts["audit"]["kinds"][0]["first"] == copies[:5]
 
 
-@pytest.mark.parametrize("change", [{"labels": "x"}, {"contents": "x"}, {"split": "x"}, {"fixed": "x"}, None])
+@pytest.mark.parametrize(
+    "change", [{"labels": "x"}, {"contents": "x"}, {"split": "x"}, {"corrected": "x"}, None]
+)
 def test_an_audit_of_another_run_is_left_out(own_run, change):
     """What it found may be mended since; so it is of an audit that does not say of which run it is."""
     found = audit_of(own_run)
@@ -245,7 +247,7 @@ def test_noise_with_a_structure_lists_its_mistakes():
     assert even["test"]["words"].startswith("Nothing speaks against noise that is the same for all classes")
     assert uneven["test"]["words"].startswith("The noise has a structure")
     first = uneven["largest"][0]
-    assert (titles.index(first["given"]) - titles.index(first["true"])) % 4 == 1
+    assert (titles.index(first["noisy"]) - titles.index(first["true"])) % 4 == 1
     assert first["probability"]["low"] < first["count"] / 1_000 < first["probability"]["high"]
     # Of twelve pairs the greatest is picked: wider than an interval of one pair alone.
     alone = share_interval(
@@ -263,8 +265,8 @@ def many(run, k):
     write_json(run / "noise.json", estimated(k) | {"classes": titles})
     file = run / "evaluation.json"
     found = json.loads(file.read_text())
-    for recipe in found["recipes"].values():
-        report = recipe["report"]
+    for system in found["systems"].values():
+        report = system["report"]
         report["classes"] = [report["classes"][min(i, 2)] | {"name": name} for i, name in enumerate(titles)]
         report["confusion"] = np.pad(report["confusion"], ((0, k - 3), (0, k - 3))).tolist()
     write_json(file, found)

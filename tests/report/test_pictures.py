@@ -16,17 +16,17 @@ N, HELD = 20, (1, 4, 6)
 def dataset():
     """Twenty images of two classes, every given label of the first of them wrong."""
     trusted = np.arange(N) % 2
-    given = np.ones(N, dtype=np.int64)
-    return replace(dataset_of(drawn(N, height=8, width=8)), classes=("0", "1"), given=given, trusted=trusted)
+    noisy = np.ones(N, dtype=np.int64)
+    return replace(dataset_of(drawn(N, height=8, width=8)), classes=("0", "1"), noisy=noisy, trusted=trusted)
 
 
 @pytest.fixture
 def compared(tmp_path):
     """The folder of a comparison of two recipes, of which one was trained by epochs."""
     rows = "".join(f"{row}.png,{0.9 if row == 1 else 0.2},{0.1 if row == 1 else 0.8}\n" for row in HELD)
-    for recipe in ("cnn-1", "assay"):
-        (tmp_path / "models" / recipe).mkdir(parents=True)
-        (tmp_path / "models" / recipe / "holdout.csv").write_text("name,0,1\n" + rows)
+    for system in ("cnn-1", "assay"):
+        (tmp_path / "models" / system).mkdir(parents=True)
+        (tmp_path / "models" / system / "holdout.csv").write_text("name,0,1\n" + rows)
     history = "stage,epoch,loss,accuracy,seconds\nnoisy,1,2.5,0.2,1.0\nnoisy,2,2.0,0.4,1.0\n"
     (tmp_path / "models" / "cnn-1" / "history.csv").write_text(history)
     head = Layers(
@@ -55,8 +55,8 @@ def test_held_out_images_are_only_in_their_own_confusion(seen, compared, dataset
     shows them alone.
     """
     write_pictures(compared, dataset)
-    given = seen((compared / "pictures" / "confusion_given.svg").read_text())
-    assert given.title == "Given against trusted labels of 17 images"
+    noisy = seen((compared / "pictures" / "confusion_given.svg").read_text())
+    assert noisy.title == "Given against trusted labels of 17 images"
     shown = seen((compared / "pictures" / "samples.svg").read_text()).description
     names = [part.split(":")[0] for part in shown.split("; ")]
     assert names == [f"{row}.png" for row in (0, 2, 3, 5, 7, 8, 9, 10)]
@@ -83,8 +83,8 @@ def test_images_that_the_figures_leave_out_are_left_out(seen, compared, dataset)
     write_pictures(compared, dataset)
     found = seen((compared / "pictures" / "confusion_cnn-1.svg").read_text())
     assert found.title == "CNN 1: predicted against trusted labels of 2 held-out images"
-    given = seen((compared / "pictures" / "confusion_given.svg").read_text())
-    assert given.title == "Given against trusted labels of 17 images"
+    noisy = seen((compared / "pictures" / "confusion_given.svg").read_text())
+    assert noisy.title == "Given against trusted labels of 17 images"
 
 
 def test_the_layers_of_a_runs_model_are_drawn_too(compared, dataset):
@@ -112,8 +112,8 @@ def test_holdout_rows_of_labels_csv_stay_out_too(seen, compared, dataset):
         file.unlink()
     (compared / "labels.csv").write_text("name,trusted,reason\n0.png,,holdout\n2.png,0,\n")
     write_pictures(compared, dataset)
-    given = seen((compared / "pictures" / "confusion_given.svg").read_text())
-    assert given.title == "Given against trusted labels of 19 images"
+    noisy = seen((compared / "pictures" / "confusion_given.svg").read_text())
+    assert noisy.title == "Given against trusted labels of 19 images"
 
 
 def test_what_is_not_there_is_left_out(tmp_path, dataset):

@@ -17,7 +17,7 @@ def unmeasured(own_run):
     """The run as if the holdout had no image of birch, and no image were called ash."""
     file = own_run / "evaluation.json"
     found = json.loads(file.read_text())
-    report = found["recipes"]["assay"]["report"]
+    report = found["systems"]["assay"]["report"]
     report["confusion"] = [[0, 1, 2], [0, 0, 0], [0, 4, 5]]
     scores = [(0.0, 0.0, 0.0, 3), (0.0, 0.0, 0.0, 0), (5 / 7, 5 / 9, 0.625, 9)]
     keys = ("precision", "recall", "f1", "support")

@@ -52,12 +52,12 @@ def test_all_that_were_not_held_out_taught(own_run):
 
 def test_who_judged_did_not_teach(own_run, trusted_rows):
     """What a fine-tuned model is judged by, watched or a spy, did not teach its trusted label."""
-    trusted_rows(*[{"reason": "watched"}] * 5)
+    trusted_rows(*[{"reason": "validation"}] * 5)
     file = own_run / "evaluation.json"
     found = json.loads(file.read_text())
-    recipes = found["recipes"]
+    systems = found["systems"]
     for name, n in (("assay", 5), ("labels", 4)):
-        recipes[f"{name}_validated"] = recipes.pop(f"{name}_cross_validated") | {
+        systems[f"{name}_validated"] = systems.pop(f"{name}_cross_validated") | {
             "n": n,
             "source": "validation",
         }
@@ -71,7 +71,7 @@ def test_who_judged_did_not_teach(own_run, trusted_rows):
 
 def test_skipped_and_decided_images_are_no_trusted_ones(own_run, trusted_rows):
     """What could not be read taught nothing; what a review decided is told apart."""
-    skipped = {"action": "skipped", "reason": "truncated", "trusted": "", "fixed": ""}
+    skipped = {"action": "skipped", "reason": "truncated", "trusted": "", "corrected": ""}
     trusted_rows(skipped, skipped, {"reason": "decided"})
     assert told(own_run)[0] == [45, 0, 12]
 

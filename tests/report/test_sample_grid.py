@@ -13,8 +13,8 @@ from assay.report.sample_grid import draw_samples
 def dataset():
     """Twelve images in two classes; the given label of every third is wrong."""
     trusted = np.arange(12) % 2
-    given = np.where(np.arange(12) % 3 == 0, 1 - trusted, trusted)
-    return replace(dataset_of(drawn(12, height=8, width=8)), classes=("0", "1"), given=given, trusted=trusted)
+    noisy = np.where(np.arange(12) % 3 == 0, 1 - trusted, trusted)
+    return replace(dataset_of(drawn(12, height=8, width=8)), classes=("0", "1"), noisy=noisy, trusted=trusted)
 
 
 def test_eight_images_with_two_names_each(seen, dataset):
@@ -45,7 +45,7 @@ def test_rows_and_count_choose(seen, dataset):
 
 def test_unknown_labels_are_said_to_be_unknown(seen, dataset):
     """A row without labels is shown without a mark, and said to have none."""
-    unknown = replace(dataset, given=np.full(12, -1), trusted=np.full(12, -1))
+    unknown = replace(dataset, noisy=np.full(12, -1), trusted=np.full(12, -1))
     found = seen(draw_samples(unknown, np.array([0])))
     assert found.texts == ["given: none", "trusted: unknown"]
 

@@ -77,17 +77,17 @@ def test_the_summary_is_plain_words(facts, page):
 
 def test_accuracies_are_those_of_the_run(facts, page, finished):
     """Every figure of evaluation.json, the given labels first, in page and JSON alike."""
-    found = json.loads((finished / "evaluation.json").read_text())["recipes"]
-    assert [row["recipe"] for row in facts["figures"]] == [
-        "given",
+    found = json.loads((finished / "evaluation.json").read_text())["systems"]
+    assert [row["system"] for row in facts["figures"]] == [
+        "noisy",
         *(name for name in TITLES if name in found),
     ]
     header, *rows = page.table("Accuracy of this run")
     assert header[:3] == ["of", "accuracy", "95 % interval"]
     for shown, row in zip(rows, facts["figures"], strict=True):
         accuracy = row["accuracy"]
-        if row["recipe"] != "given":
-            assert accuracy == found[row["recipe"]]["accuracy"]
+        if row["system"] != "noisy":
+            assert accuracy == found[row["system"]]["accuracy"]
         expected = [row["title"], percent(accuracy["estimate"]), range_of(accuracy)]
         assert shown[:3] == expected
         assert shown[5:7] == [str(row["n"]), row["source"]]
@@ -110,7 +110,7 @@ def test_the_heat_map_shows_every_cell_with_its_interval(facts, page):
 def test_confusions_are_counted_once_each(facts, page, finished):
     """Given, fixed and predicted against trusted labels, each from the file that has it."""
     noise = json.loads((finished / "noise.json").read_text())
-    found = json.loads((finished / "evaluation.json").read_text())["recipes"]
+    found = json.loads((finished / "evaluation.json").read_text())["systems"]
     assert [one["counts"] for one in facts["confusions"]] == [
         noise["counts"],
         found["labels_cross_validated"]["report"]["confusion"],
@@ -127,9 +127,9 @@ def test_every_class_has_its_row(facts, page):
     for shown, row in zip(rows, facts["by_class"]["rows"], strict=True):
         scores = [f"{row[key]:.3f}" for key in ("precision", "recall", "f1")]
         wrong = row["wrong"]
-        counts = [str(row[key]) for key in ("support", "given", "fixed")]
+        counts = [str(row[key]) for key in ("support", "noisy", "corrected")]
         assert shown == [row["name"], percent(wrong["estimate"]), range_of(wrong), *scores, *counts]
-    assert sum(row["given"] for row in facts["by_class"]["rows"]) == 120
+    assert sum(row["noisy"] for row in facts["by_class"]["rows"]) == 120
 
 
 def test_what_was_changed_is_counted(facts, page, finished):
@@ -138,7 +138,7 @@ def test_what_was_changed_is_counted(facts, page, finished):
     assert facts["changes"]["counts"] == counts
     _, *rows = page.table("What was done to the labels")
     assert {row[0]: int(row[1]) for row in rows} == counts
-    moved = {(move["given"], move["fixed"]): move["count"] for move in facts["changes"]["moves"]}
+    moved = {(move["noisy"], move["corrected"]): move["count"] for move in facts["changes"]["moves"]}
     assert sum(moved.values()) == counts["changed"]
     _, *rows = page.table("Seconds of each stage")
     stages = facts["cost"]["stages"]
@@ -148,7 +148,7 @@ def test_what_was_changed_is_counted(facts, page, finished):
 
 def test_curves_are_drawn_of_what_was_kept(facts, page):
     """Model and fixed labels, each with its bins; the table has points of the same curve."""
-    assert [curve["recipe"] for curve in facts["curves"]] == ["assay", "labels_cross_validated"]
+    assert [curve["system"] for curve in facts["curves"]] == ["assay", "labels_cross_validated"]
     for curve in facts["curves"]:
         assert sum(one["n"] for one in curve["reliability"]) == curve["n"]
         _, *rows = page.table(f"Mistakes among the surest images: {curve['title']}")
@@ -180,7 +180,7 @@ def test_galleries_hold_no_sealed_image(facts, finished):
     shown = [image for gallery in facts["changes"]["galleries"] for image in gallery["images"]]
     assert shown
     assert not held & {image["name"] for image in shown}
-    assert {*shown[0]} == {"row", "name", "given", "fixed", "confidence", "not_shown"}
+    assert {*shown[0]} == {"row", "name", "noisy", "corrected", "confidence", "not_shown"}
 
 
 def test_the_same_run_gives_the_same_bytes(written, finished, tmp_path):
@@ -234,7 +234,7 @@ def test_a_model_without_a_holdout_is_said_to_be_unmeasured(own_run):
     """Then its classes are told by cross-validation."""
     file = own_run / "evaluation.json"
     found = json.loads(file.read_text())
-    del found["recipes"]["assay"], found["recipes"]["histogram"]
+    del found["systems"]["assay"], found["systems"]["histogram"]
     file.write_text(json.dumps(found | {"better_than_baseline": None}))
     written = write_report(own_run)
     facts = json.loads(written.facts.read_text())

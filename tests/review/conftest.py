@@ -12,11 +12,11 @@ from review_runs import draw_images, write_run
 pytest.importorskip("fastapi", reason="needs the web extra")
 
 from assay.data.decision_store import open_decisions
-from assay.review.desk import Desk
 from assay.review.neighbours import Neighbours
 from assay.review.queue import order_images
 from assay.review.run import read_review_run
 from assay.review.server import guarded_app
+from assay.review.session import ReviewSession
 from assay.review.thumbnails import Thumbnails
 
 TOKEN = "secret-of-this-run"
@@ -26,31 +26,31 @@ TOKEN = "secret-of-this-run"
 class Opened:
     """A desk, its guarded page and a window that has exchanged the token."""
 
-    desk: Desk
+    session: ReviewSession
     app: object
     browser: Browser
 
     @property
     def run_name(self) -> str:
         """What only a page that was let in says."""
-        return f"{self.desk.run.folder.resolve().name} · assay"
+        return f"{self.session.run.folder.resolve().name} · assay"
 
 
-def open_desk(run: Path, images: Path | None = None, **order) -> Desk:
+def open_desk(run: Path, images: Path | None = None, **order) -> ReviewSession:
     found = read_review_run(run, images)
     options = {"strategy": "doubtful", "seed": 0, **order}
-    ordered = order_images(found.given, found.proposed, found.confidence, found.is_open, **options)
+    ordered = order_images(found.noisy, found.proposed, found.confidence, found.is_open, **options)
     store = open_decisions(run / "decisions.sqlite")
     neighbours = Neighbours(found, None)
-    return Desk(found, store, ordered, neighbours, "mia")
+    return ReviewSession(found, store, ordered, neighbours, "mia")
 
 
 def open_page(run: Path, images: Path | None = None, **order) -> Opened:
-    desk = open_desk(run, images, **order)
-    app = guarded_app(desk, Thumbnails(desk.run.images), port=8765, token=TOKEN)
+    session = open_desk(run, images, **order)
+    app = guarded_app(session, Thumbnails(session.run.images), port=8765, token=TOKEN)
     browser = Browser(app)
     browser.cookie = browser.get(f"/?token={TOKEN}").header("set-cookie").partition(";")[0]
-    return Opened(desk, app, browser)
+    return Opened(session, app, browser)
 
 
 @pytest.fixture(scope="session")
@@ -73,7 +73,7 @@ def opened(run):
     found = open_page(run)
     yield found
     found.browser.close()
-    found.desk.store.close()
+    found.session.store.close()
 
 
 @pytest.fixture
@@ -88,11 +88,11 @@ def opener():
     yield give
     for found in every:
         found.browser.close()
-        found.desk.store.close()
+        found.session.store.close()
 
 
 @pytest.fixture
-def desk(run):
+def session(run):
     found = open_desk(run)
     yield found
     found.store.close()
@@ -125,19 +125,19 @@ def chrome():
 @pytest.fixture
 def visit(chrome):
     """Opens an address in a browser of its own; at the end nothing was said and nobody else was asked."""
-    watched = []
+    validation = []
 
     def give(address, **context) -> object:
         page = chrome.new_context(**context).new_page()
         page.set_default_timeout(120_000)  # a busy machine is slow, and not wrong
-        watched.append(Watched(page))
+        validation.append(Watched(page))
         page.goto(address)
         # The page says its image's address once its script runs: from then on keys are heard.
         page.wait_for_url("**/item/*")
         return page
 
     yield give
-    for one in watched:
+    for one in validation:
         one.page.context.close()
-    assert [one.errors for one in watched] == [[] for _ in watched]
-    assert [one.elsewhere for one in watched] == [[] for _ in watched]
+    assert [one.errors for one in validation] == [[] for _ in validation]
+    assert [one.elsewhere for one in validation] == [[] for _ in validation]

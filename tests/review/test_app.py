@@ -75,7 +75,7 @@ def test_every_route_refuses_strangers(opened):
             answer = opened.browser.ask(method, path, headers, b"{}")
             assert answer.status == status, (method, path, headers)
             assert opened.run_name not in answer.text
-    assert opened.desk.store.rows() == []
+    assert opened.session.store.rows() == []
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"])
@@ -83,7 +83,7 @@ def test_other_methods_change_nothing(opened, method):
     """Even for who has the token they are not there."""
     for _, path in routes(opened):
         assert opened.browser.ask(method, path, BEARER, b"{}").status in (404, 405)
-    assert opened.desk.store.rows() == []
+    assert opened.session.store.rows() == []
 
 
 def test_every_route_has_the_security_headers(opened):
@@ -99,7 +99,7 @@ def test_every_route_has_the_security_headers(opened):
 
 def test_the_pages_say_where_one_is(opened):
     """The first page shows the first image of the queue; a page of its own and its part say the same."""
-    item = opened.desk.first()
+    item = opened.session.first()
     page, one, card = (opened.browser.get(path).text for path in ("/", f"/item/{item}", f"/card/{item}"))
     assert page == one
     assert card.strip() in page
@@ -143,12 +143,12 @@ def test_what_there_is_not_is_not_found(opened, run, path):
 
 def test_a_decision_is_acknowledged_when_it_is_on_the_disk(opened):
     """The answer has the new revision, the next image and how far it is; the row is in the file by then."""
-    order = (opened.desk.order.rows + 1).tolist()
+    order = (opened.session.order.rows + 1).tolist()
     answer = decide(opened, choice(order[0], 2))
     assert answer.status == 200
     assert answer.json["results"] == [{"item": order[0], "stale": False, "revision": 1}]
     assert (answer.json["next"], answer.json["done"], answer.json["total"]) == (order[1], 1, 36)
-    (row,) = opened.desk.store.rows()
+    (row,) = opened.session.store.rows()
     assert (row.name, row.after, row.who, row.client) == (f"{order[0] - 1}.png", TITLES[2], "mia", "one")
 
 
@@ -161,7 +161,10 @@ def test_a_stale_decision_is_a_conflict(opened):
     answer = decide(opened, choice(10, 1), choice(11, None))
     assert answer.status == 200
     assert [result["stale"] for result in answer.json["results"]] == [True, False]
-    assert [(row.name, row.after) for row in opened.desk.store.rows()] == [("9.png", "ash"), ("10.png", None)]
+    assert [(row.name, row.after) for row in opened.session.store.rows()] == [
+        ("9.png", "ash"),
+        ("10.png", None),
+    ]
 
 
 def test_undo_takes_back_ones_own(opened):
@@ -181,12 +184,12 @@ def test_what_cannot_be_decided_is_refused_with_words(opened):
     assert "trusted label" in decide(opened, choice(1, 0)).json["error"]
     assert decide(opened, choice(10, 3)).status == 422
     assert decide(opened, choice(10, 0), choice(41, 0)).status == 404
-    assert opened.desk.store.rows() == []
+    assert opened.session.store.rows() == []
 
 
 def test_keys_are_kept(opened):
     """What was chosen is on the next page; an empty choice means the usual ones."""
-    usual = opened.desk.keys
+    usual = opened.session.keys
     answer = opened.browser.post("/keys", {"keys": {"class-0": "x", "accept": "a"}})
     assert answer.json == {"keys": {"class-0": "x", "accept": "a"}}
     assert 'name="class-0" value="x"' in opened.browser.get("/keys").text
@@ -201,7 +204,7 @@ def test_keys_are_kept_of_any_number_of_classes(tmp_path, images, opener):
     answer = opened.browser.post("/keys", {"keys": {**keys, "class-4999": "x", "accept": "a"}})
     assert (answer.status, answer.json) == (200, {"keys": {"class-4999": "x", "accept": "a"}})
     assert opened.browser.post("/keys", {"keys": {"class-5000": "y"}}).status == 422
-    assert opened.desk.keys == {"class-4999": "x", "accept": "a"}
+    assert opened.session.keys == {"class-4999": "x", "accept": "a"}
 
 
 def test_only_keys_that_there_are_are_shown(tmp_path, images, opener):
@@ -274,4 +277,4 @@ def test_a_body_that_is_no_request_is_refused(opened, body, kind):
         answer = opened.browser.ask("POST", path, {"content-type": kind, **BEARER}, body)
         assert answer.status in (400, 422)
         assert len(answer.body) < 300
-    assert opened.desk.store.rows() == []
+    assert opened.session.store.rows() == []

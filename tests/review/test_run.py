@@ -28,7 +28,7 @@ def test_rows_are_those_of_the_labels_file(run):
     found = read_review_run(run)
     assert found.names == tuple(f"{row}.png" for row in range(40))
     assert (found.labels, found.titles) == (TITLES, TITLES)
-    assert found.given[:6].tolist() == [1, 1, 2, 0, 2, 2]
+    assert found.noisy[:6].tolist() == [1, 1, 2, 0, 2, 2]
     assert found.trusted[:4].tolist() == [0, 1, -1, -1]
     assert found.proposed[:6].tolist() == [0, 1, 2, -1, 1, 2]
     assert np.flatnonzero(~found.is_open).tolist() == [0, 1, 2, 3]
@@ -53,7 +53,7 @@ def test_images_that_were_looked_at_are_known(run):
     assert not read_review_run(run).is_looked_at.any()
     store = open_decisions(run / FILE)
     for row, label in ((4, TITLES[2]), (5, None), (6, TITLES[2])):
-        store.decide(f"{row}.png", label, given=TITLES[0], revision=0, who="me", client="here")
+        store.decide(f"{row}.png", label, noisy=TITLES[0], revision=0, who="me", client="here")
     store.undo(who="me", client="here")
     store.close()
     assert np.flatnonzero(read_review_run(run).is_looked_at).tolist() == [4, 5]
@@ -69,7 +69,7 @@ def test_a_real_run_is_read(tmp_path):
     found = read_review_run(tmp_path / "out", data.images)
     assert found.names == result.dataset.names
     assert found.is_open.tolist() == (np.arange(120) % 2 == 1).tolist()
-    assert found.proposed.tolist() == result.learned.fixed.fixed.tolist()
+    assert found.proposed.tolist() == result.learned.corrected.corrected.tolist()
     assert found.images.read(7) == result.dataset.source.read(7)
 
 

@@ -118,7 +118,7 @@ def hasty(opened, monkeypatch):
     monkeypatch.setattr(patience, "PATIENCE_S", 0.2)
     listener = listen("127.0.0.1", 0)
     port = listener.getsockname()[1]
-    guard = guarded_app(opened.desk, Thumbnails(opened.desk.run.images), port=port, token="t")
+    guard = guarded_app(opened.session, Thumbnails(opened.session.run.images), port=port, token="t")
     config = uvicorn.Config(
         guard, http=patience.PatientProtocol, ws="none", lifespan="off", log_level="error"
     )

@@ -11,10 +11,10 @@ from planted_works import HUNGER_BYTES, wait
 
 from assay.embed.tiny import TinyBackbone
 from assay.export.export import with_graph
+from assay.notebook.listing import SYSTEMS
 from assay.notebook.sequential import Epoch
 from assay.notebook.task import Task, Trained
-from assay.notebook.teaching import facts_of, prepare_lesson
-from assay.pipeline.listing import RECIPES
+from assay.notebook.teaching import facts_of, prepare_training_data
 from assay.predict.model import Model
 from assay.train.linear import fit_logistic
 from assay.types import UNKNOWN
@@ -23,19 +23,19 @@ from assay.types import UNKNOWN
 def quick(task: Task) -> Trained:
     """Logistic regression on trusted labels; its facts tell the training from others, and what it saw."""
     backbone = TinyBackbone()
-    lesson = prepare_lesson(task, backbone)
-    rows = np.flatnonzero(lesson.trusted != UNKNOWN)
-    head = fit_logistic(lesson.X[rows], lesson.trusted[rows], len(task.dataset.classes))
-    labels = task.dataset.given[task.held], task.dataset.trusted[task.held]
+    training_data = prepare_training_data(task, backbone)
+    rows = np.flatnonzero(training_data.trusted != UNKNOWN)
+    head = fit_logistic(training_data.X[rows], training_data.trusted[rows], len(task.dataset.classes))
+    labels = task.dataset.noisy[task.held], task.dataset.trusted[task.held]
     facts = {
         "pid": os.getpid(),
         "training": uuid4().hex,
         "held": int(task.held.sum()),
         "seen": int(sum((part != UNKNOWN).sum() for part in labels)),
-        **facts_of(lesson),
+        **facts_of(training_data),
     }
     model = Model("tiny", 32, task.dataset.classes, head, titles=task.dataset.titles, facts=facts)
-    model = with_graph(model, None, lesson.sample(backbone))
+    model = with_graph(model, None, training_data.sample(backbone))
     epochs = tuple(Epoch("noisy", number, 1 / number, number / 4, 0.5) for number in (1, 2))
     return Trained(model, epochs, {"train": 1.0})
 
@@ -75,5 +75,5 @@ def waits_once(task: Task) -> Trained:
 def plant(named: str) -> None:
     """``cnn-1=quick model-2=killed`` puts recipes of this module in the place of those."""
     for pair in named.split():
-        recipe, name = pair.split("=")
-        RECIPES[recipe] = globals()[name]
+        system, name = pair.split("=")
+        SYSTEMS[system] = globals()[name]

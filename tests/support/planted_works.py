@@ -15,15 +15,15 @@ HUNGER_BYTES = 400_000_000
 """More than a quick recipe takes."""
 
 
-def answer(argument: object, say, progress) -> Mapping[str, object]:
+def answer(argument: object, notify, progress) -> Mapping[str, object]:
     """The work of a process that goes well: it speaks, prints and says where it ran."""
-    say(f"told {argument}")
+    notify(f"told {argument}")
     progress("count", 1, 2)
     print("printed by the child")
     return {"pid": os.getpid(), "memory": peak_memory_bytes(), "argument": argument}
 
 
-def wait(pid_file: Path, say, progress) -> Mapping[str, object]:
+def wait(pid_file: Path, notify, progress) -> Mapping[str, object]:
     """Tells its process, in a file, and does not end by itself."""
     beside = pid_file.with_suffix(".part")
     beside.write_text(str(os.getpid()))
@@ -32,14 +32,14 @@ def wait(pid_file: Path, say, progress) -> Mapping[str, object]:
     raise AssertionError(pid_file)
 
 
-def tell_and_wait(argument: object, say, progress) -> Mapping[str, object]:
+def tell_and_wait(argument: object, notify, progress) -> Mapping[str, object]:
     """Says which process it is, and does not end by itself."""
-    say(str(os.getpid()))
+    notify(str(os.getpid()))
     time.sleep(600)
     raise AssertionError(argument)
 
 
-def end(how: str, say, progress) -> Mapping[str, object]:
+def end(how: str, notify, progress) -> Mapping[str, object]:
     """An end of each kind."""
     ends = {
         "refused": DataError("row 3: expected a label"),
@@ -56,7 +56,7 @@ def end(how: str, say, progress) -> Mapping[str, object]:
     raise AssertionError(how)
 
 
-def interrupted(argument: object, say, progress) -> Mapping[str, object]:
+def interrupted(argument: object, notify, progress) -> Mapping[str, object]:
     """Ctrl-C reaches the child too, again and again, from the moment in which this module is imported."""
     os.kill(os.getpid(), signal.SIGINT)
     return {"answer": argument}

@@ -105,7 +105,7 @@ def rename(run: Path, images: Path, labels: Sequence[str], names: Sequence[str])
         old, row["name"] = row["name"], f"{number}{names[number % len(names)]}"
         if len(row["name"]) < 200:
             shutil.copy(place / old, images / row["name"])
-        row |= {column: new[row[column]] for column in ("given", "trusted", "fixed")}
+        row |= {column: new[row[column]] for column in ("noisy", "trusted", "corrected")}
     columns = [[row[column] for row in rows] for column in LABEL_COLUMNS]
     write_rows(run / "labels.csv", LABEL_COLUMNS, columns)
     skipped = [[names[1], names[4]], ["truncated", "<b>"], ["</td><script>alert(6)</script>", names[7]]]

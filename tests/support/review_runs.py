@@ -45,18 +45,18 @@ def write_run(
     """
     rows = np.arange(len(names))
     truth = rows % 3
-    given = np.where(rows % 4 == 0, (truth + 1) % 3, truth)
+    noisy = np.where(rows % 4 == 0, (truth + 1) % 3, truth)
     words = np.array(labels, dtype=object)
     confidence = np.round(0.5 + 0.4 * np.random.default_rng(1).random(len(names)), 4)
     special = {0: "trusted", 1: "trusted", 2: "kept", 3: "skipped"}
     action = [special.get(row, "unsure" if confidence[row] < 0.8 else "changed") for row in rows.tolist()]
     columns = [
         list(names),
-        words[given].tolist(),
+        words[noisy].tolist(),
         [words[truth[row]] if row < 2 else "" for row in rows.tolist()],
         ["" if row == 3 else words[truth[row]] for row in rows.tolist()],
         confidence.tolist(),
-        np.where(given == truth, confidence, 0.1).tolist(),
+        np.where(noisy == truth, confidence, 0.1).tolist(),
         action,
         ["holdout" if row == 2 else "truncated" if row == 3 else "" for row in rows.tolist()],
     ]

@@ -15,10 +15,10 @@ from assay.data.read import read_dataset
 from assay.notebook.compare_entry import Entry, train
 from assay.notebook.compare_options import CompareOptions
 from assay.notebook.compare_result import Compared
-from assay.notebook.task import Recipe
+from assay.notebook.task import System
 from assay.pipeline.options import RunOptions
 from assay.pipeline.record import data_facts
-from assay.types import silent, unheard
+from assay.types import ignore_message, silent
 
 HELD = 24
 """Images that a comparison of ``draw_data``'s 120 trusted ones holds out."""
@@ -44,7 +44,7 @@ class FinishedComparison:
         return self.found.folder
 
     def rows(self) -> dict[str, dict]:
-        return {row["recipe"]: row for row in self.found.rows}
+        return {row["system"]: row for row in self.found.rows}
 
 
 def compare_options(data: SmallData, cache: Path, **settings: object) -> CompareOptions:
@@ -64,18 +64,18 @@ def working_here() -> Iterator[None]:
 
 
 def entry_of(
-    data: SmallData, out: Path, options: CompareOptions, recipe: str, learn: Recipe | None = planted.quick
+    data: SmallData, out: Path, options: CompareOptions, system: str, learn: System | None = planted.quick
 ) -> Entry:
     """What the comparison hands to a process, the bytes of the images aside."""
     dataset = read_dataset(data.images, options.run.read)
-    return Entry(recipe, learn, data.images, out, options, options.settings(), data_facts(dataset))
+    return Entry(system, learn, data.images, out, options, options.settings(), data_facts(dataset))
 
 
-def save_models(data: SmallData, out: Path, cache: Path, learned: dict[str, Recipe]) -> Path:
+def save_models(data: SmallData, out: Path, cache: Path, learned: dict[str, System]) -> Path:
     """The folder of a comparison with a trained model of each recipe, the one of assay too."""
     options = compare_options(data, cache)
-    for recipe, learn in learned.items():
-        train(entry_of(data, out, options, recipe, learn), unheard, silent)
+    for system, learn in learned.items():
+        train(entry_of(data, out, options, system, learn), ignore_message, silent)
     if "assay" in learned:
         (out / "model").mkdir()
         for file in (out / "models" / "assay").iterdir():

@@ -29,7 +29,7 @@ class SmallData:
 
     folder: Path
     truth: np.ndarray
-    given: np.ndarray
+    noisy: np.ndarray
     trusted_rows: np.ndarray
 
     @property
@@ -51,14 +51,14 @@ def draw_data(folder: Path, n: int = 240, seed: int = 0) -> SmallData:
     generator = np.random.default_rng(seed)
     truth = generator.permutation(np.arange(n) % len(CLASSES))
     wrong = generator.random(n) < 0.4
-    given = np.where(wrong, (truth + generator.integers(1, len(CLASSES), n)) % len(CLASSES), truth)
+    noisy = np.where(wrong, (truth + generator.integers(1, len(CLASSES), n)) % len(CLASSES), truth)
     (folder / "images").mkdir(parents=True)
     for row, label in enumerate(truth):
         Image.fromarray(draw_image(label, generator)).save(folder / "images" / f"{row}.png")
     trusted_rows = np.arange(0, n, 2)
-    write_labels(folder / "noisy.csv", range(n), given)
+    write_labels(folder / "noisy.csv", range(n), noisy)
     write_labels(folder / "trusted.csv", trusted_rows, truth[trusted_rows])
-    return SmallData(folder, truth, given, trusted_rows)
+    return SmallData(folder, truth, noisy, trusted_rows)
 
 
 def draw_image(label: int, generator: np.random.Generator, side: int = 32) -> np.ndarray:
@@ -111,9 +111,9 @@ def run_assay(arguments: Sequence[str], **options: object) -> subprocess.Complet
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
-def work_here(work, entry, *, say, progress):
+def work_here(work, entry, *, notify, progress):
     """In the place of ``run_apart``: takes less time; processes have tests of their own."""
-    return work(entry, say, progress)
+    return work(entry, notify, progress)
 
 
 def die_at_rename(number: int) -> None:

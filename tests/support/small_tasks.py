@@ -22,10 +22,10 @@ def small_task(data: SmallData, cache: Path, **settings: object) -> Task:
     dataset = read_dataset(data.images, read)
     held = np.zeros(len(dataset), dtype=bool)
     held[np.flatnonzero(dataset.trusted != UNKNOWN)[:HELD]] = True
-    given, trusted = (np.where(held, UNKNOWN, labels) for labels in (dataset.given, dataset.trusted))
+    noisy, trusted = (np.where(held, UNKNOWN, labels) for labels in (dataset.noisy, dataset.trusted))
     options = RunOptions(read=read, cache=cache, workers=1, dtype="float32")
-    sealed = replace(dataset, given=given, trusted=trusted)
-    return Task(sealed, held, options, dataset.given, **settings)
+    sealed = replace(dataset, noisy=noisy, trusted=trusted)
+    return Task(sealed, held, options, dataset.noisy, **settings)
 
 
 def squares_of(data: SmallData) -> np.ndarray:

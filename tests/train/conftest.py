@@ -66,7 +66,7 @@ def model(draw_layers) -> Model:
         mean=(0.5, 0.4, 0.3),
         std=(0.2, 0.2, 0.1),
         backbone={"conv.weight": np.arange(6, dtype=np.float32).reshape(2, 3).T, "n": np.array(7)},
-        facts={"recipe": "assay", "seed": 3, "figures": {"holdout": {"n": 10}}},
+        facts={"system": "assay", "seed": 3, "figures": {"holdout": {"n": 10}}},
     )
 
 

@@ -56,7 +56,7 @@ def test_a_square_is_hidden(images):
 
 def test_what_is_seen_is_drawn_as_it_was_asked_for():
     """Shift, zoom and stretch; the chance is the generator's."""
-    far = Augment(shift=0.25, zoom=2.0, stretch=1.0).windows(300, np.random.default_rng(0))
+    far = Augment(shift=0.25, zoom=2.0, stretch=1.0).crops(300, np.random.default_rng(0))
     assert np.abs(far.middle - 0.5).max() == pytest.approx(0.25, abs=0.01)
     assert (far.extent.min(), far.extent.max()) == pytest.approx((0.5, 2.0), rel=0.02)
     assert np.array_equal(far.extent[0], far.extent[1])

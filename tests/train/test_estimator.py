@@ -25,7 +25,7 @@ from assay.types import UNKNOWN
 
 LOGISTIC = LogisticRegression(max_iter=1000)
 
-ONLY_WITH_TRUSTED = ("calibration_", "fixed_", "noise_")
+ONLY_WITH_TRUSTED = ("calibration_", "corrected_", "noise_")
 
 CHECKED = [
     NoisyLabelClassifier(LogisticRegression()),
@@ -95,16 +95,16 @@ def test_what_was_found_is_kept(digits, fitted):
     known = ~digits.trusted.mask
     assert fitted.noise_.rate.low < 0.6 < fitted.noise_.rate.high
     assert fitted.noise_.n_pairs == known.sum()
-    fixed = fitted.fixed_
-    assert fixed.given.tolist() == digits.noisy.tolist()
-    assert fixed.trusted.tolist() == digits.trusted.filled(UNKNOWN).tolist()
+    corrected = fitted.corrected_
+    assert corrected.noisy.tolist() == digits.noisy.tolist()
+    assert corrected.trusted.tolist() == digits.trusted.filled(UNKNOWN).tolist()
     assert fitted.labels_[known].tolist() == digits.truth[known].tolist()
-    assert fixed.counts["trusted"] == known.sum()
-    assert fitted.posterior_.tolist() == fixed.posterior.tolist()
+    assert corrected.counts["trusted"] == known.sum()
+    assert fitted.posterior_.tolist() == corrected.posterior.tolist()
     assert fitted.transition_.tolist() == fitted.noise_.transition.tolist()
     assert np.mean(fitted.posterior_[~known].argmax(axis=1) == digits.truth[~known]) > 0.9
     wrong = digits.noisy != digits.truth
-    assert wrong[fixed.suspects[:400]].mean() > 0.97
+    assert wrong[corrected.label_issues[:400]].mean() > 0.97
 
 
 def test_probabilities_are_honest(digits, fitted):
@@ -153,7 +153,7 @@ def test_trusted_labels_for_all_rows_make_the_noisy_ones_idle(digits):
     other = NoisyLabelClassifier(LOGISTIC).fit(X, noisy[::-1], trusted=truth)
     assert one.estimator_.coef_.tolist() == other.estimator_.coef_.tolist()
     assert one.labels_.tolist() == truth.tolist()
-    assert set(one.fixed_.actions) == {"trusted"}
+    assert set(one.corrected_.actions) == {"trusted"}
 
 
 @pytest.mark.parametrize("name", ["{}", "digit {}"])
@@ -202,7 +202,7 @@ def test_it_can_be_searched_over(digits):
     X, noisy, trusted = digits.X[:600], digits.noisy[:600], digits.trusted[:600]
     grid = {"rounds": [0, 1], "estimator__C": [0.1, 1.0]}
     search = GridSearchCV(NoisyLabelClassifier(LOGISTIC, folds=3), grid, cv=2).fit(X, noisy, trusted=trusted)
-    assert search.best_estimator_.fixed_ is not None
+    assert search.best_estimator_.corrected_ is not None
     scores = cross_val_score(search.best_estimator_, X, noisy, params={"trusted": trusted}, cv=2)
     assert scores.shape == (2,)
 

@@ -75,7 +75,7 @@ def test_heads_fitted_at_the_same_time_are_the_same(clouds):
         cross_fit(evidence, folds(300, 2, 0), lambda _: clone(FAST), CrossFit(workers=workers))
         for workers in (1, 3)
     )
-    assert one.belief.tobytes() == other.belief.tobytes()
+    assert one.pred_probs.tobytes() == other.pred_probs.tobytes()
     assert bytes_of(one.classifier) == bytes_of(other.classifier)
 
 
@@ -251,7 +251,7 @@ def test_it_learns_in_one_thread(clouds, monkeypatch):
     seen, before = [], torch.get_num_threads()
     plain = train_head.train_head
     monkeypatch.setattr(
-        train_head, "train_head", lambda *given: seen.append(torch.get_num_threads()) or plain(*given)
+        train_head, "train_head", lambda *noisy: seen.append(torch.get_num_threads()) or plain(*noisy)
     )
     torch.set_num_threads(2)
     try:

@@ -153,8 +153,8 @@ def test_tensors_that_do_not_fit_are_refused(draw_layers, changes, message):
 def test_activation_and_rounding_are_given_beside_the_tensors(draw_layers):
     """They are no tensors; without a word the activation is the GELU and nothing is rounded."""
     tensors = draw_layers(4, 6, 3).tensors()
-    for given, wanted in (((), ("gelu", False)), (("relu", True), ("relu", True))):
-        layers = Layers.from_tensors(tensors, *given)
+    for noisy, wanted in (((), ("gelu", False)), (("relu", True), ("relu", True))):
+        layers = Layers.from_tensors(tensors, *noisy)
         assert (layers.activation, layers.rounded) == wanted
 
 

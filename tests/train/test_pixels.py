@@ -7,7 +7,7 @@ import torch
 
 from assay.data.resize import to_square
 from assay.embed.backbone import TimmBackbone
-from assay.train.crops import Windows
+from assay.train.crops import Crops
 from assay.train.pixels import bicubic, softened, to_pixels
 
 pytestmark = pytest.mark.train
@@ -39,18 +39,16 @@ def test_what_learns_sees_what_predicting_sees(interpolation, most, size):
 def test_each_image_is_seen_through_its_own_window(interpolation, size):
     """Its own matrices, one down and another right; sharpened like a whole picture."""
     images = np.random.default_rng(0).uniform(96, 160, (3, 24, 24, 3)).astype(np.float32)
-    windows = Windows(
-        np.array([[0.5, 0.4, 0.6], [0.5, 0.7, 0.5]]), np.array([[1.0, 0.9, 1.1], [1.0, 1.2, 0.8]])
-    )
+    crops = Crops(np.array([[0.5, 0.4, 0.6], [0.5, 0.7, 0.5]]), np.array([[1.0, 0.9, 1.1], [1.0, 1.2, 0.8]]))
     none = (None, None, ())  # no plan, no network
     backbone = TimmBackbone("none", size, 1, "", "file", MEAN, STD, *none, "stages", interpolation)
-    found = to_pixels(backbone)(images, windows).numpy().transpose(0, 2, 3, 1)
+    found = to_pixels(backbone)(images, crops).numpy().transpose(0, 2, 3, 1)
     share = 1.0 if interpolation == "sharp" and size == 48 else 0.0
 
     def blur(matrix):
         return softened(torch.from_numpy(matrix), size / 24).numpy()
 
-    for shown, image, down, right in zip(found, images, *windows.matrices(24, size), strict=True):
+    for shown, image, down, right in zip(found, images, *crops.matrices(24, size), strict=True):
         plain, soft = (
             np.einsum("yv,vuc,xu->yxc", one, image, other)
             for one, other in ((down, right), (blur(down), blur(right)))

@@ -13,7 +13,7 @@ from timm.models._efficientnet_blocks import InvertedResidual  # noqa: E402  # t
 from torch import nn  # noqa: E402  # the same
 
 from assay.train.depthwise import QuickDepthwise  # noqa: E402  # the same
-from assay.train.fast_blocks import QuickResidual, hasten  # noqa: E402  # the same
+from assay.train.fast_blocks import QuickResidual, use_fast_kernels  # noqa: E402  # the same
 
 BLOCKS = {
     "3 x 3": {},
@@ -64,7 +64,7 @@ def keeping(network):
 def hastened(plain):
     """A copy that learns quickly."""
     quick = deepcopy(plain)
-    hasten(nn.Sequential(quick))
+    use_fast_kernels(nn.Sequential(quick))
     return quick
 
 

@@ -5,7 +5,7 @@ import pytest
 from scipy.special import softmax
 
 from assay.correct.calibrate import NO_FLOOR, Calibration
-from assay.predict.flip_tta import look_again
+from assay.predict.flip_tta import flip_tta
 
 GENERATOR = np.random.default_rng(0)
 FIRST, MIRRORS = softmax(GENERATOR.normal(0, 2, (2, 50, 4)), axis=2)
@@ -20,7 +20,7 @@ def never(rows):
 def test_only_what_is_unsure_is_looked_at_again(below):
     """Its mirror is asked about once, and both looks count the same; what is sure stays to the bit."""
     asked, before = [], FIRST.copy()
-    found = look_again(FIRST, lambda rows: asked.append(rows) or MIRRORS[rows], below)
+    found = flip_tta(FIRST, lambda rows: asked.append(rows) or MIRRORS[rows], below)
     unsure = FIRST.max(axis=1) < below
     assert [rows.tolist() for rows in asked] == ([np.flatnonzero(unsure).tolist()] if unsure.any() else [])
     assert (found[~unsure] == FIRST[~unsure]).all()
@@ -33,15 +33,15 @@ def test_only_what_is_unsure_is_looked_at_again(below):
 def test_where_all_is_sure_nothing_is_asked(below):
     """Nor where there are no images."""
     sure = np.array([[0.95, 0.05], [0.1, 0.9]])
-    assert look_again(sure, never, below) is sure
-    assert look_again(sure[:0], never, below).shape == (0, 2)
+    assert flip_tta(sure, never, below) is sure
+    assert flip_tta(sure[:0], never, below).shape == (0, 2)
 
 
 def test_an_image_and_its_mirror_get_the_same_answer():
     """Where both are looked at twice."""
     one, other = (
-        look_again(FIRST, lambda rows: MIRRORS[rows], 1.0),
-        look_again(MIRRORS, lambda rows: FIRST[rows], 1.0),
+        flip_tta(FIRST, lambda rows: MIRRORS[rows], 1.0),
+        flip_tta(MIRRORS, lambda rows: FIRST[rows], 1.0),
     )
     assert one == pytest.approx(other)
 
@@ -49,13 +49,13 @@ def test_an_image_and_its_mirror_get_the_same_answer():
 def test_looks_may_be_calibrated_before_or_after():
     """One sharpness and a bias for each class: the mean of logarithms lets both pass."""
     change = Calibration(1.7, np.array([0.3, -0.2, 0.1, -0.2]), NO_FLOOR)
-    before = look_again(change.apply(FIRST), lambda rows: change.apply(MIRRORS[rows]), 1.0)
-    assert before == pytest.approx(change.apply(look_again(FIRST, lambda rows: MIRRORS[rows], 1.0)))
+    before = flip_tta(change.apply(FIRST), lambda rows: change.apply(MIRRORS[rows]), 1.0)
+    assert before == pytest.approx(change.apply(flip_tta(FIRST, lambda rows: MIRRORS[rows], 1.0)))
 
 
 def test_looks_that_exclude_each_other_leave_probabilities():
     """A probability of 0, as float32 rounds it, is one that is tiny: no NaN comes of it."""
     first, mirror = (np.array([row], np.float32) for row in ([0.5, 0.5, 0, 0], [0, 0, 0.5, 0.5]))
-    found = look_again(first, lambda rows: mirror[rows], 0.9)
+    found = flip_tta(first, lambda rows: mirror[rows], 0.9)
     assert found.dtype == np.float32
     assert found == pytest.approx(np.full((1, 4), 0.25), abs=1e-6)

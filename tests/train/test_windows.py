@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from assay.train.crops import Windows, draw_windows
+from assay.train.crops import Crops, draw_crops
 
 
-def window(middle: tuple[float, float] = (0.5, 0.5), extent: tuple[float, float] = (1.0, 1.0)) -> Windows:
-    return Windows(np.array(middle)[:, None], np.array(extent)[:, None])
+def window(middle: tuple[float, float] = (0.5, 0.5), extent: tuple[float, float] = (1.0, 1.0)) -> Crops:
+    return Crops(np.array(middle)[:, None], np.array(extent)[:, None])
 
 
-def seen(picture: np.ndarray, size: int, what: Windows) -> np.ndarray:
+def seen(picture: np.ndarray, size: int, what: Crops) -> np.ndarray:
     """One plane through the window."""
     down, right = (matrix[0] for matrix in what.matrices(len(picture), size))
     return down @ picture @ right.T
@@ -49,7 +49,7 @@ def test_what_lies_outside_is_mirrored(picture, down, right):
 @pytest.mark.parametrize(("side", "size"), [(1, 8), (2, 8), (8, 3)])
 def test_one_colour_stays_that_colour(side, size):
     """Wherever the window lies, however small the picture is."""
-    what = draw_windows(20, np.random.default_rng(0), shift=0.5, zoom=3.0, stretch=2.0)
+    what = draw_crops(20, np.random.default_rng(0), shift=0.5, zoom=3.0, stretch=2.0)
     for matrix in what.matrices(side, size):
         assert matrix.shape == (20, size, side)
         assert matrix.sum(axis=2) == pytest.approx(np.ones((20, size)), abs=1e-5)
@@ -57,8 +57,8 @@ def test_one_colour_stays_that_colour(side, size):
 
 def test_windows_stay_within_what_was_allowed():
     """And use all of it; the same chance draws the same ones."""
-    drawn = draw_windows(500, np.random.default_rng(0), shift=0.1, zoom=1.5, stretch=1.2)
-    again = draw_windows(500, np.random.default_rng(0), shift=0.1, zoom=1.5, stretch=1.2)
+    drawn = draw_crops(500, np.random.default_rng(0), shift=0.1, zoom=1.5, stretch=1.2)
+    again = draw_crops(500, np.random.default_rng(0), shift=0.1, zoom=1.5, stretch=1.2)
     assert np.array_equal(drawn.extent, again.extent)
     assert np.array_equal(drawn.middle, again.middle)
     assert np.abs(drawn.middle - 0.5).max() == pytest.approx(0.1, abs=0.01)
@@ -69,7 +69,7 @@ def test_windows_stay_within_what_was_allowed():
 
 def test_no_shift_and_no_zoom_is_the_whole_picture():
     """Shares of 0 and factors of 1 leave a picture as it is."""
-    drawn = draw_windows(3, np.random.default_rng(0), shift=0.0, zoom=1.0, stretch=1.0)
+    drawn = draw_crops(3, np.random.default_rng(0), shift=0.0, zoom=1.0, stretch=1.0)
     assert (drawn.middle == 0.5).all()
     for matrix in drawn.matrices(16, 16):
         assert matrix == pytest.approx(np.broadcast_to(np.eye(16), (3, 16, 16)), abs=1e-6)

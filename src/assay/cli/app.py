@@ -125,7 +125,7 @@ def run_app(arguments: list[str]) -> int:
 def _resumes(arguments: list[str]) -> bool:
     """Whether the command goes on where it was; rows in a file do, but not those of several models."""
     flags = {word.split("=")[0] for word in arguments}
-    to_file = bool(flags & {"-o", "--out"}) and "--all-recipes" not in flags
+    to_file = bool(flags & {"-o", "--out"}) and "--all-systems" not in flags
     return (arguments[:1] == ["predict"] and to_file) or bool({*arguments[:1]} & {*RESUMABLE})
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from assay.cli import flags
-from assay.cli.console import percent, progress_bar, say, show, table
+from assay.cli.console import notify, percent, progress_bar, show, table
 from assay.cli.endings import SKIPPED
 from assay.cli.groups import with_flags
 from assay.cli.typed import typed
@@ -142,7 +142,7 @@ def _audit_images(
 
     dataset = read_dataset(place, labels.reading())
     for note in () if quiet else dataset.notes:
-        say(note)
+        notify(note)
     backbone = load_backbone(look.backbone, look.place, size=look.size, dtype=look.dtype)
     features = embed_images(dataset, backbone, look.place, workers=look.workers, progress=progress)
     return audit_dataset(dataset, features, share=look.share, seed=look.seed)
@@ -161,7 +161,7 @@ def _audit_run(
         dataset,
         features,
         holdout=run.held_out,
-        fixed=run.proposed,
+        corrected=run.proposed,
         run=run_digests(run.record),
         share=look.share,
         seed=look.seed,
@@ -180,7 +180,7 @@ def _text(facts: dict[str, Any], folder: Path | None) -> str:
         "",
         table(("found", "", "first"), rows),
         "",
-        *_remarks(facts),
+        *_image_warnings(facts),
     ]
     if folder is not None:
         lines.append(f"Every finding: {folder}/audit.csv")
@@ -195,12 +195,12 @@ def _best(found: list[dict[str, Any]]) -> str:
     return f"{found[0]['name']}{more}" + (f" and {len(others) - 1:,} more" if len(others) > 1 else "")
 
 
-def _remarks(facts: dict[str, Any]) -> Iterator[str]:
+def _image_warnings(facts: dict[str, Any]) -> Iterator[str]:
     if facts["redundant"]:
         line = f"{facts['redundant']:,} images could go if one of each picture stayed"
-        near = facts["counts"]["near_copies"]
+        near = facts["counts"]["near_duplicates"]
         yield f"{line}: look first, near copies can be strangers." if near else f"{line}."
-    yield _off_topic(facts["off_topic"])
+    yield _outliers(facts["outliers"])
     for title, key in (("Labels confuse", "confused_labels"), ("Images look alike", "look_alikes")):
         pairs = [pair for pair in facts[key] if pair["unusual"]]
         if pairs:
@@ -210,7 +210,7 @@ def _remarks(facts: dict[str, Any]) -> Iterator[str]:
             yield f"{title}: {shown}."
 
 
-def _off_topic(facts: dict[str, Any] | None) -> str:
+def _outliers(facts: dict[str, Any] | None) -> str:
     if facts is None:
         return "Too few images to tell which are off topic."
     trusted = facts["calibrated_on"]

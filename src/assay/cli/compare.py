@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 from assay.cli import flags
-from assay.cli.console import progress_bar, say, show, table
+from assay.cli.console import notify, progress_bar, show, table
 from assay.cli.endings import SKIPPED
 from assay.cli.groups import with_flags
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = (
     "assay compare images/ --noisy noisy.csv --trusted trusted.csv -o out/",
-    "assay compare images/ --noisy noisy.csv --trusted trusted.csv -o out/ --recipes cnn-1,assay --json",
+    "assay compare images/ --noisy noisy.csv --trusted trusted.csv -o out/ --systems cnn-1,assay --json",
     "assay compare images/ --noisy noisy.csv --trusted trusted.csv -o full/ --holdout 0 --figures-from out/",
 )
 
@@ -46,10 +46,10 @@ class CompareFlags(flags.TrainingFlags):
             help="Side that its images are resized to; without: each recipe's own, 160 and 128.",
         ),
     ] = None  # type: ignore[assignment]  # the same
-    recipes: Annotated[
+    systems: Annotated[
         str | None,
         flags.flag(
-            "--recipes",
+            "--systems",
             metavar="IDS",
             help="Some of histogram, cnn-1, cnn-2, model-1, model-2, assay, with commas between; by "
             "default all.",
@@ -64,19 +64,19 @@ class CompareFlags(flags.TrainingFlags):
     ] = False
 
     def compare_options(self, read: "ReadOptions") -> "CompareOptions":
-        """The same for ``recipes``."""
+        """The same for ``systems``."""
         from assay.embed.backbone import DEFAULT_BACKBONE, DEFAULT_SIZE
         from assay.notebook.compare_options import CompareOptions
-        from assay.pipeline.listing import TITLES
+        from assay.notebook.listing import TITLES
         from assay.pipeline.options import RunOptions
 
-        own = ("recipes", "as_published", "search", "figures_from")
+        own = ("systems", "as_published", "search", "figures_from")
         shared = {name: value for name, value in self.settled().items() if name not in own}
         assay = {"backbone": self.backbone or DEFAULT_BACKBONE, "size": self.size or DEFAULT_SIZE}
-        named = TITLES if self.recipes is None else [name.strip() for name in self.recipes.split(",")]
+        named = TITLES if self.systems is None else [name.strip() for name in self.systems.split(",")]
         return CompareOptions(
             run=RunOptions(read=read, **(shared | assay)),
-            recipes=tuple(named),
+            systems=tuple(named),
             backbone=self.backbone,
             size=self.size,
             published=self.as_published,
@@ -86,7 +86,7 @@ class CompareFlags(flags.TrainingFlags):
 
 
 @dataclass(frozen=True)
-class Manner:
+class Options:
     """How to go about it."""
 
     overwrite: flags.Overwrite = False
@@ -94,10 +94,10 @@ class Manner:
     as_json: flags.Json = False
     quiet: flags.Quiet = False
 
-    def say(self, line: str) -> None:
+    def notify(self, line: str) -> None:
         """A line for a person, who may have asked for quiet."""
         if not self.quiet:
-            say(line)
+            notify(line)
 
 
 @with_flags
@@ -106,7 +106,7 @@ def compare_command(
     out: flags.ResultsFolder,
     labels: flags.LabelFlags,
     training: CompareFlags,
-    manner: Manner,
+    manner: Options,
 ) -> int:
     """Train the notebook's five systems and assay, and say what each costs and what each is worth.
 
@@ -123,7 +123,7 @@ def compare_command(
             options,
             overwrite=manner.overwrite,
             command=("assay", *sys.argv[1:]),
-            say=manner.say,
+            notify=manner.notify,
             progress=progress,
         )
     _draw(found, options, manner)
@@ -131,7 +131,7 @@ def compare_command(
     return found.exit_code or (SKIPPED if manner.strict and found.record["skipped"] else 0)
 
 
-def _draw(found: "Compared", options: "CompareOptions", manner: Manner) -> None:
+def _draw(found: "Compared", options: "CompareOptions", manner: Options) -> None:
     """Pictures are a help, not a result: without their package the table stands alone."""
     from assay.errors import MissingExtraError
     from assay.notebook.compare_entry import held_rows
@@ -144,7 +144,7 @@ def _draw(found: "Compared", options: "CompareOptions", manner: Manner) -> None:
     try:
         write_pictures(found.folder, found.dataset, held_rows(options, found.dataset))
     except MissingExtraError as error:
-        manner.say(f"no pictures were drawn: {error}")
+        manner.notify(f"no pictures were drawn: {error}")
 
 
 def compare_text(record: Mapping[str, Any]) -> str:

@@ -24,15 +24,15 @@ def show(text: str) -> None:
     print(_harmless(text))
 
 
-def say(text: str) -> None:
+def notify(text: str) -> None:
     """A line on stderr; if nobody reads it any more, the work goes on in silence."""
     try:
         print(_harmless(text), file=sys.stderr, flush=True)
     except BrokenPipeError:
-        hush(sys.stderr)
+        redirect_to_devnull(sys.stderr)
 
 
-def hush(stream: TextIO) -> None:
+def redirect_to_devnull(stream: TextIO) -> None:
     """Nothing more is written to a stream that nobody reads, not even at exit."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
@@ -120,7 +120,7 @@ class Lines:
             return
         self.last = now
         shown = f", {rate:,.0f} a second" if rate >= 1 else ""
-        say(f"{stage}: {done:,} of {total:,}{shown}, {(total - done) / rate:,.0f} s left")
+        notify(f"{stage}: {done:,} of {total:,}{shown}, {(total - done) / rate:,.0f} s left")
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from assay.cli import flags
-from assay.cli.console import percent, percent_range, progress_bar, say, show, table
+from assay.cli.console import notify, percent, percent_range, progress_bar, show, table
 from assay.cli.groups import with_flags
 
 if TYPE_CHECKING:
@@ -19,8 +19,8 @@ TITLES = {
     "histogram": "baseline: colour histograms",
     "noisy-only": "trusting the noisy labels",
     "assay": "assay",
-    "given": "given labels",
-    "fixed": "fixed by assay",
+    "noisy": "given labels",
+    "corrected": "fixed by assay",
 }
 
 
@@ -42,7 +42,7 @@ def demo_command(
 
     if not quiet:
         known = DIGITS - N_NEW
-        say(
+        notify(
             f"{known:,} digits to learn from, {NOISE:.0%} of their labels wrong, "
             f"{int(TRUSTED_SHARE * known):,} trusted; {N_NEW:,} new ones to predict"
         )
@@ -56,7 +56,7 @@ def demo_command(
 def _as_text(found: "DemoResult", out: Path) -> str:
     from assay.noise import describe
 
-    counts = " · ".join(f"{action} {n:,}" for action, n in found.run.learned.fixed.counts.items())
+    counts = " · ".join(f"{action} {n:,}" for action, n in found.run.learned.corrected.counts.items())
     return "\n".join(
         [
             describe(found.run.learned.noise),

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import typer
 
-from assay.cli.console import hush, say
+from assay.cli.console import notify, redirect_to_devnull
 from assay.errors import AssayError, ResourceError, UsageError
-from assay.shortage import is_disk_full, is_on_graphics_processor, is_out_of_memory
+from assay.shortage import is_disk_full, is_on_gpu, is_out_of_memory
 
 SKIPPED = 4
 """Done, but images had to be skipped, under ``--strict``."""
@@ -17,7 +17,7 @@ INTERRUPTED, TERMINATED = 130, 143
 """128 and the number of the signal, as shells have it."""
 
 OUT_OF_MEMORY = "out of memory; end other programs, or try fewer --workers"
-OUT_OF_GRAPHICS_MEMORY = (
+OUT_OF_GPU_MEMORY = (
     "out of memory of the graphics processor; end other programs on it, try a smaller --size or "
     "--student-size, or set CUDA_VISIBLE_DEVICES= to work without it"
 )
@@ -45,7 +45,7 @@ def end(error: BaseException, again: str) -> int:
         traceback.print_exception(error)
         ending = Ending(1, "this is a bug in assay; please report it with the lines above")
     if ending.message:
-        say(f"assay: {ending.message}{again if ending.resumes else ''}")
+        notify(f"assay: {ending.message}{again if ending.resumes else ''}")
     return ending.code
 
 
@@ -68,7 +68,7 @@ def _interruption(error: BaseException) -> Ending | None:
         code = error.exit_code if isinstance(error, typer.Exit) else error.code
         return Ending(code if isinstance(code, int) else int(code is not None))
     if isinstance(error, BrokenPipeError):
-        hush(sys.stdout)  # the reader has what it wanted
+        redirect_to_devnull(sys.stdout)  # the reader has what it wanted
         return Ending(0)
     return None
 
@@ -81,8 +81,8 @@ def _while_importing(error: BaseException) -> bool:
 
 def _shortage(error: BaseException) -> Ending | None:
     if is_out_of_memory(error):
-        there = is_on_graphics_processor(error)
-        words = OUT_OF_GRAPHICS_MEMORY if there else OUT_OF_MEMORY
+        there = is_on_gpu(error)
+        words = OUT_OF_GPU_MEMORY if there else OUT_OF_MEMORY
         return Ending(ResourceError.exit_code, words, resumes=not there)
     if is_disk_full(error):
         return Ending(ResourceError.exit_code, f"no room to write: {error.strerror}", resumes=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from assay.cli import flags, lineup
-from assay.cli.console import percent, percent_range, progress_bar, say, show
+from assay.cli.console import notify, percent, percent_range, progress_bar, show
 from assay.cli.endings import SKIPPED
 from assay.cli.groups import with_flags
 from assay.cli.values import class_pairs
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = (
     "assay evaluate out/ test_images/ --labels test_labels.csv",
-    "assay evaluate out/ test_images/ --labels test_labels.csv --all-recipes",
+    "assay evaluate out/ test_images/ --labels test_labels.csv --all-systems",
 )
 
 
@@ -59,7 +59,7 @@ def evaluate_command(
     model: flags.ModelPlace,
     images: flags.Images,
     labels: TestFlags,
-    all_recipes: lineup.AllRecipes = False,
+    all_systems: lineup.AllSystems = False,
     workers: flags.Workers = 2,
     strict: flags.Strict = False,
     as_json: flags.Json = False,
@@ -67,21 +67,26 @@ def evaluate_command(
 ) -> int:
     """Measure a model on labelled images that it never saw."""
     from assay.predict.test_set import evaluate_model
-    from assay.types import unheard
+    from assay.types import ignore_message
 
     options = labels.options()
     if not quiet and _is_of_run(model, images):
-        say(
+        notify(
             f"warning: {images} are the images of the run {model}, which learned from all but its holdout: "
             "the accuracy is higher than that of new images; evaluation.json has the run's own figures"
         )
-    if all_recipes:
+    if all_systems:
         return lineup.evaluate_all(
             model, images, options, workers=workers, strict=strict, as_json=as_json, quiet=quiet
         )
     with progress_bar(quiet) as progress:
         found = evaluate_model(
-            model, images, options, workers=workers, say=unheard if quiet else say, progress=progress
+            model,
+            images,
+            options,
+            workers=workers,
+            notify=ignore_message if quiet else notify,
+            progress=progress,
         )
     show(json.dumps(found.to_json(), indent=1) if as_json else _text(found))
     return SKIPPED if strict and found.skipped else 0

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from assay.cli import flags
-from assay.cli.console import percent, percent_range, progress_bar, say, show, table
+from assay.cli.console import notify, percent, percent_range, progress_bar, show, table
 from assay.cli.groups import with_flags
 from assay.cli.targets import check_apart, check_file
 from assay.errors import UsageError
@@ -71,7 +71,7 @@ def export_command(
     facts = {"file": str(export.out), "card": str(card), **exported.to_json()}
     show(json.dumps(facts, indent=1) if as_json else _text(exported))
     if not quiet and exported.learned_from:
-        say("The model learned from these images: compare its figures, do not take them as its accuracy.")
+        notify("The model learned from these images: compare its figures, do not take them as its accuracy.")
     return 0
 
 

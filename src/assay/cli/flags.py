@@ -209,9 +209,9 @@ class TrainingFlags:
         ),
     ] = 0.8
     seed: Seed = 0
-    effort: Annotated[
+    preset: Annotated[
         Literal["fast", "balanced", "best"],
-        flag("--effort", help="fast: frozen features and a head; the others: a network is fine-tuned."),
+        flag("--preset", help="fast: frozen features and a head; the others: a network is fine-tuned."),
     ] = "fast"
     student: Annotated[
         str | None,
@@ -259,7 +259,7 @@ class TrainingFlags:
     ] = None
 
     def options(self, read: "ReadOptions") -> "RunOptions":
-        """The same for ``recipes``."""
+        """The same for ``systems``."""
         from assay.pipeline.options import RunOptions
 
         return RunOptions(read=read, **self.settled())

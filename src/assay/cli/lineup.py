@@ -1,4 +1,4 @@
-"""``--all-recipes`` of predict and evaluate: every model of a comparison on the same images."""
+"""``--all-systems`` of predict and evaluate: every model of a comparison on the same images."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -6,22 +6,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from assay.cli import flags
-from assay.cli.console import percent, percent_range, progress_bar, say, show, table
+from assay.cli.console import notify, percent, percent_range, progress_bar, show, table
 from assay.cli.endings import SKIPPED
 
 if TYPE_CHECKING:
     from assay.data.dataset import Dataset, ReadOptions
     from assay.evaluate import Evaluation
 
-AllRecipes = Annotated[
-    bool, flags.flag("--all-recipes", help="With every model of the folder that assay compare made.")
+AllSystems = Annotated[
+    bool, flags.flag("--all-systems", help="With every model of the folder that assay compare made.")
 ]
 Columns = Annotated[
     str | None,
     flags.flag(
         "--columns",
         metavar="NAMES",
-        help='With --all-recipes: some of "Index,Baseline,CNN 1,CNN 2,Model I,Model II,Assay".',
+        help='With --all-systems: some of "Index,Baseline,CNN 1,CNN 2,Model I,Model II,Assay".',
     ),
 ]
 
@@ -43,15 +43,15 @@ def predict_all(
     from assay.notebook.systems import predict_lineup
 
     for note in () if quiet else images.notes:
-        say(note)
+        notify(note)
     wanted = None if columns is None else [name.strip() for name in columns.split(",")]
     with progress_bar(quiet) as progress:
         found = predict_lineup(folder, images, wanted, workers=workers, progress=progress)
     write(found.header, found.columns())
     if not quiet and not found.has_stems:
-        say("Index has the whole names: without folder and ending some images would have one name")
+        notify("Index has the whole names: without folder and ending some images would have one name")
     if not quiet and found.n_skipped:
-        say(f"{found.n_skipped:,} of {len(found.names):,} images could not be used; their cells are empty")
+        notify(f"{found.n_skipped:,} of {len(found.names):,} images could not be used; their cells are empty")
     return SKIPPED if strict and found.n_skipped else 0
 
 
@@ -66,19 +66,24 @@ def evaluate_all(
     quiet: bool,
 ) -> int:
     """Print how good each model is on a labelled test set; the exit code."""
+    from assay.notebook.listing import TITLES
     from assay.notebook.systems import evaluate_lineup
-    from assay.pipeline.listing import TITLES
-    from assay.types import unheard
+    from assay.types import ignore_message
 
     with progress_bar(quiet) as progress:
         found = evaluate_lineup(
-            folder, images, options, workers=workers, say=unheard if quiet else say, progress=progress
+            folder,
+            images,
+            options,
+            workers=workers,
+            notify=ignore_message if quiet else notify,
+            progress=progress,
         )
     if as_json:
-        rows = [{"recipe": recipe, "title": TITLES[recipe], **one.to_json()} for recipe, one in found.items()]
+        rows = [{"system": system, "title": TITLES[system], **one.to_json()} for system, one in found.items()]
         show(json.dumps({"rows": rows}, indent=1))
     else:
-        show(_text({TITLES[recipe]: one for recipe, one in found.items()}))
+        show(_text({TITLES[system]: one for system, one in found.items()}))
     return SKIPPED if strict and any(one.skipped for one in found.values()) else 0
 
 

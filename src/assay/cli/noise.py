@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from assay.cli import flags
-from assay.cli.console import percent, percent_range, say, show, table
+from assay.cli.console import notify, percent, percent_range, show, table
 from assay.cli.groups import with_flags
 
 if TYPE_CHECKING:
@@ -33,13 +33,13 @@ def noise_command(
 
     dataset = read_dataset(images, options)
     for note in () if quiet else dataset.notes:  # before a refusal, which they may explain
-        say(note)
+        notify(note)
     names = dataset.titles or dataset.classes
-    found = estimate_noise(dataset.given, dataset.trusted, len(names), classes=names, seed=seed)
-    alike = check_representative(None, dataset.given, dataset.trusted, classes=names, seed=seed)
+    found = estimate_noise(dataset.noisy, dataset.trusted, len(names), classes=names, seed=seed)
+    alike = check_representative(None, dataset.noisy, dataset.trusted, classes=names, seed=seed)
     if not quiet:
         for line in (*found.notes, *alike.warnings):
-            say(f"warning: {line}")
+            notify(f"warning: {line}")
     if as_json:
         facts = {**found.to_json(), "representative": alike.to_json(), "summary": describe(found)}
         show(json.dumps(facts, indent=1))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from assay.cli import flags, lineup
-from assay.cli.console import progress_bar, say
+from assay.cli.console import notify, progress_bar
 from assay.cli.endings import SKIPPED
 from assay.cli.groups import with_flags
 from assay.cli.targets import check_apart, check_file
@@ -27,7 +27,7 @@ EXAMPLES = (
     "assay predict out/ new.zip --format jsonl | head",
     "assay predict classifier.onnx new_images/ -o predictions.parquet",
     "assay predict out/ - --format jsonl < paths.txt",
-    "assay predict out/ new_images/ --all-recipes -o label_prediction.csv",
+    "assay predict out/ new_images/ --all-systems -o label_prediction.csv",
 )
 
 FORMATS = {".csv": "csv", ".parquet": "parquet", ".jsonl": "jsonl"}
@@ -114,7 +114,7 @@ class PlaceFlags:
 
 
 @dataclass(frozen=True)
-class MannerFlags:
+class OptionFlags:
     """When to say nothing, and how sure a set must be."""
 
     min_confidence: Annotated[
@@ -149,8 +149,8 @@ def predict_command(
     ],
     place: PlaceFlags,
     rows: RowFlags,
-    manner: MannerFlags,
-    all_recipes: lineup.AllRecipes = False,
+    manner: OptionFlags,
+    all_systems: lineup.AllSystems = False,
     columns: lineup.Columns = None,
     workers: flags.Workers = 2,
     strict: flags.Strict = False,
@@ -160,9 +160,9 @@ def predict_command(
     if rows.target is not None:
         check_file(rows.target)
         check_apart(rows.target, model, images)
-    if all_recipes:
-        if wrong := typed({field.name for field in fields(MannerFlags)}):
-            raise UsageError(f"{', '.join(wrong)}: expected one model, got --all-recipes")
+    if all_systems:
+        if wrong := typed({field.name for field in fields(OptionFlags)}):
+            raise UsageError(f"{', '.join(wrong)}: expected one model, got --all-systems")
         return lineup.predict_all(
             model,
             place.read(images),
@@ -173,7 +173,7 @@ def predict_command(
             quiet=quiet,
         )
     if typed({"columns"}):
-        raise UsageError("--columns: it picks among the models of --all-recipes; give both or neither")
+        raise UsageError("--columns: it picks among the models of --all-systems; give both or neither")
     n, written = _predict(model, images, place, rows, manner, workers=workers, quiet=quiet)
     if not quiet:
         _tell(n, written)
@@ -183,14 +183,14 @@ def predict_command(
 def _tell(n: int, written: "Written") -> None:
     """What is unusual about the images, and how many could not be used."""
     from assay.data.dataset import why_skipped
-    from assay.data.images import remark_lines
+    from assay.data.images import image_warning_lines
 
     now = f"of the {n - written.first:,} images predicted now: " if written.first else ""
-    for line in remark_lines(written.remarks):
-        say(f"{now}{line}")
+    for line in image_warning_lines(written.image_warnings):
+        notify(f"{now}{line}")
     if written.n_skipped:
         more = f": {why_skipped(written.reasons)}" if written.reasons.total() == written.n_skipped else ""
-        say(f"{written.n_skipped:,} of {n:,} images could not be used, see their status{more}")
+        notify(f"{written.n_skipped:,} of {n:,} images could not be used, see their status{more}")
 
 
 def _predict(
@@ -198,7 +198,7 @@ def _predict(
     images: Path,
     place: PlaceFlags,
     rows: RowFlags,
-    manner: MannerFlags,
+    manner: OptionFlags,
     *,
     workers: int,
     quiet: bool,
@@ -206,27 +206,27 @@ def _predict(
     """Write the rows; how many images there are, and what was told of them."""
     kind = rows.kind
 
-    from assay.data.growing import GrowingTable
-    from assay.predict.batch import Manner, identity_of, write_predictions
+    from assay.data.growing import ResumableWriter
+    from assay.predict.batch import Options, identity_of, write_predictions
     from assay.predict.conformal import threshold_for
     from assay.predict.runtime import load_runtime
 
     runtime = load_runtime(model)
     dataset = place.read(images)
     for note in () if quiet else dataset.notes:
-        say(note)
+        notify(note)
     least = None if manner.coverage is None else threshold_for(manner.coverage, runtime.thresholds)
-    asked = Manner(manner.min_confidence, least)
+    asked = Options(manner.min_confidence, least)
     sink, identity = rows.target or sys.stdout.buffer, ""
     if rows.target is not None:  # nobody goes on with a stream, and a million files take seconds to look at
         where = place.whereabouts(images, dataset.names)
         identity = identity_of(runtime, dataset, kind, rows.excel_safe, asked, where)
     with (
         progress_bar(quiet) as progress,
-        GrowingTable(sink, asked.columns, kind, rows.excel_safe, identity) as table,
+        ResumableWriter(sink, asked.columns, kind, rows.excel_safe, identity) as table,
     ):
         if table.n_rows and not quiet:
-            say(f"{rows.target}: going on after {table.n_rows:,} rows of the same command")
+            notify(f"{rows.target}: going on after {table.n_rows:,} rows of the same command")
         written = write_predictions(runtime, dataset, table, asked, workers=workers, progress=progress)
     return len(dataset), written
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 from assay.cli import flags
-from assay.cli.console import say, show
+from assay.cli.console import notify, show
 from assay.cli.targets import check_file
 
 EXAMPLES = (
@@ -42,6 +42,6 @@ def report_command(
     show(str(written.page))
     if not quiet:
         for note in written.notes:
-            say(f"warning: {note}")
-        say(f"{written.page_bytes / 1e6:.2f} MB; open it in a browser. The same facts: {written.facts}")
+            notify(f"warning: {note}")
+        notify(f"{written.page_bytes / 1e6:.2f} MB; open it in a browser. The same facts: {written.facts}")
     return 0

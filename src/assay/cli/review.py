@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from assay.cli import flags
-from assay.cli.console import say, show
+from assay.cli.console import notify, show
 from assay.cli.groups import with_flags
 from assay.cli.targets import check_apart, check_file
 from assay.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from assay.review.desk import Desk
+    from assay.review.session import ReviewSession
 
 EXAMPLES = (
     "assay review out/",
@@ -102,30 +102,30 @@ def review_command(
             raise UsageError(
                 f"--export: expected a name ending in {' or '.join(DECISIONS)}, got {files.export}"
             )
-    desk = _open(run, images, review)
+    session = _open(run, images, review)
     try:
         if files.take is not None:
-            _import(desk, files.take)
+            _import(session, files.take)
         if files.export is not None:
-            _export(desk, files, quiet)
+            _export(session, files, quiet)
         if files.take is None and files.export is None:
-            _serve(desk, server, quiet)
+            _serve(session, server, quiet)
     finally:
-        desk.store.close()
+        session.store.close()
     return 0
 
 
-def _open(run: Path, images: Path | None, review: ReviewFlags) -> "Desk":
+def _open(run: Path, images: Path | None, review: ReviewFlags) -> "ReviewSession":
     from assay.data.decision_store import FILE, open_decisions
     from assay.pipeline.options import default_cache
-    from assay.review.desk import Desk
     from assay.review.neighbours import Neighbours
     from assay.review.queue import order_images
     from assay.review.run import read_review_run
+    from assay.review.session import ReviewSession
 
     found = read_review_run(run, images, follow_symlinks=review.follow_symlinks)
     order = order_images(
-        found.given,
+        found.noisy,
         found.proposed,
         found.confidence,
         found.is_open,
@@ -133,7 +133,7 @@ def _open(run: Path, images: Path | None, review: ReviewFlags) -> "Desk":
         seed=review.seed,
     )
     neighbours = Neighbours(found, review.cache or default_cache())
-    return Desk(found, open_decisions(run / FILE), order, neighbours, review.who or _user())
+    return ReviewSession(found, open_decisions(run / FILE), order, neighbours, review.who or _user())
 
 
 def _user() -> str:
@@ -143,7 +143,7 @@ def _user() -> str:
         return str(os.getuid()) if hasattr(os, "getuid") else "unknown"
 
 
-def _serve(desk: "Desk", server: ServerFlags, quiet: bool) -> None:
+def _serve(session: "ReviewSession", server: ServerFlags, quiet: bool) -> None:
     from assay.review.server import serve
     from assay.web.listen import is_loopback, listen, new_token, url_host
 
@@ -151,39 +151,39 @@ def _serve(desk: "Desk", server: ServerFlags, quiet: bool) -> None:
     host = url_host(server.host)
     address = f"http://{host}:{listener.getsockname()[1]}/?token={token}"
     if not is_loopback(server.host):
-        say(f"warning: other machines can reach {server.host}, and what is sent there is not encrypted")
-    desk.neighbours.start()
+        notify(f"warning: other machines can reach {server.host}, and what is sent there is not encrypted")
+    session.neighbours.start()
 
     def ready() -> None:
         show(address)
         if not quiet:
-            say("open this address in a browser; Ctrl-C ends the review, and no decision is lost by that")
+            notify("open this address in a browser; Ctrl-C ends the review, and no decision is lost by that")
         if not server.no_browser:
             # Beside the server, which some browsers would keep from answering until they are closed.
             threading.Thread(target=webbrowser.open, args=[address], daemon=True).start()
 
     # Ctrl-C is how a review ends; nothing is interrupted by it, for each decision is on the disk.
     with contextlib.suppress(KeyboardInterrupt):
-        serve(desk, listener, token=token, hosts=(host,), ready=ready)
+        serve(session, listener, token=token, hosts=(host,), ready=ready)
     if not quiet:
-        say(f"{desk.progress().found()}; they are in {desk.store.path}")
+        notify(f"{session.progress().found()}; they are in {session.store.path}")
 
 
-def _import(desk: "Desk", file: Path) -> None:
+def _import(session: "ReviewSession", file: Path) -> None:
     from assay.data.decision_files import read_any_decisions
     from assay.data.tables import shown
 
     rows = read_any_decisions(file)
-    known = {name: row for row, name in enumerate(desk.run.names)}
-    labels, given = set(desk.run.labels), desk.run.given
+    known = {name: row for row, name in enumerate(session.run.names)}
+    labels, noisy = set(session.run.labels), session.run.noisy
     bad = next((row for row in rows if row.name not in known or (row.after or "") not in labels | {""}), None)
     if bad is not None:
         what = f"the label {shown(bad.after or '')}" if bad.name in known else f"the image {shown(bad.name)}"
         raise DataError(f"{file}: {what} is not of this run; correct the row or leave it out")
     # Where the file does not say which label an image came with, the run knows.
-    rows = [replace(row, before=row.before or desk.run.label(int(given[known[row.name]]))) for row in rows]
-    closed = [row.name for row in rows if not desk.run.is_open[known[row.name]]]
-    taken = desk.store.add([row for row in rows if desk.run.is_open[known[row.name]]])
+    rows = [replace(row, before=row.before or session.run.label(int(noisy[known[row.name]]))) for row in rows]
+    closed = [row.name for row in rows if not session.run.is_open[known[row.name]]]
+    taken = session.store.add([row for row in rows if session.run.is_open[known[row.name]]])
     decided = len(rows) - len(closed) - taken
     show(
         f"{taken:,} of {len(rows):,} decisions taken over"
@@ -201,26 +201,26 @@ def _warnings_of(run: Path) -> list[str]:
         return []
 
 
-def _export(desk: "Desk", files: FileFlags, quiet: bool) -> None:
+def _export(session: "ReviewSession", files: FileFlags, quiet: bool) -> None:
     from assay.data.decision_files import standing, write_csv, write_label_studio
     from assay.data.relabel import relabel
     from assay.review.exports import corrected_labels
 
     assert files.export is not None
     if files.relabel is not None:
-        reading = desk.run.reading
+        reading = session.run.reading
         changed = relabel(
             files.relabel,
             files.export,
-            corrected_labels(desk),
-            desk.run.names_in_order,
+            corrected_labels(session),
+            session.run.names_in_order,
             path_column=files.path_col or reading.path_column,
             label_column=files.label_col or reading.label_column,
         )
         show(f"{changed:,} labels changed")
-        for warning in () if quiet else _warnings_of(desk.run.folder):
-            say(f"warning of the run: {warning}")
+        for warning in () if quiet else _warnings_of(session.run.folder):
+            notify(f"warning of the run: {warning}")
         return
     write = write_csv if files.export.suffix.lower() == ".csv" else write_label_studio
-    write(files.export, desk.store.states)
-    show(f"{len(standing(desk.store.states)):,} images were looked at")
+    write(files.export, session.store.states)
+    show(f"{len(standing(session.store.states)):,} images were looked at")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from assay.cli import flags
-from assay.cli.console import progress_bar, say, show
+from assay.cli.console import notify, progress_bar, show
 from assay.cli.endings import SKIPPED
 from assay.cli.groups import with_flags
 from assay.errors import GateError
@@ -33,7 +33,7 @@ Decisions = Annotated[
 
 
 @dataclass(frozen=True)
-class Manner:
+class Options:
     """How to go about it."""
 
     overwrite: flags.Overwrite = False
@@ -44,10 +44,10 @@ class Manner:
     as_json: flags.Json = False
     quiet: flags.Quiet = False
 
-    def say(self, line: str) -> None:
+    def notify(self, line: str) -> None:
         """A line for a person, who may have asked for quiet."""
         if not self.quiet:
-            say(line)
+            notify(line)
 
 
 @with_flags
@@ -56,7 +56,7 @@ def run_command(
     out: flags.ResultsFolder,
     labels: flags.LabelFlags,
     training: flags.TrainingFlags,
-    manner: Manner,
+    manner: Options,
     decisions: Decisions = None,
 ) -> int:
     """Do the whole job: noise, fixed labels, a model, its figures."""
@@ -75,7 +75,7 @@ def run_command(
             options,
             overwrite=manner.overwrite,
             command=("assay", *sys.argv[1:]),
-            say=manner.say,
+            notify=manner.notify,
             progress=progress,
         )
     facts = read_facts(out)
@@ -85,10 +85,10 @@ def run_command(
     return GateError.exit_code if facts["better_than_baseline"] is False else 0
 
 
-def _plan(images: Path, out: Path, options: "RunOptions", manner: Manner) -> int:
+def _plan(images: Path, out: Path, options: "RunOptions", manner: Options) -> int:
     from assay.cli.summary import plan_text
     from assay.pipeline.dry_run import dry_run
 
-    plan = dry_run(images, out, options, overwrite=manner.overwrite, say=manner.say)
+    plan = dry_run(images, out, options, overwrite=manner.overwrite, notify=manner.notify)
     show(json.dumps(plan.to_json(), indent=1) if manner.as_json else plan_text(plan, str(out)))
     return 0

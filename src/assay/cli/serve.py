@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 from assay.cli import flags
-from assay.cli.console import say, show
+from assay.cli.console import notify, show
 from assay.cli.groups import with_flags
 
 EXAMPLES = (
@@ -64,16 +64,16 @@ def serve_command(model: flags.ModelPlace, service: ServiceFlags, quiet: flags.Q
         timeout_s=service.timeout_s,
     )
     if not is_loopback(service.host):
-        say(f"warning: other machines can reach {service.host}, and what is sent there is not encrypted")
+        notify(f"warning: other machines can reach {service.host}, and what is sent there is not encrypted")
 
     def ready() -> None:
         show(f"http://{host}:{port}")
         if not quiet:
-            say(f"model {served.name!r} is ready: POST an image file to /predict; Ctrl-C ends")
+            notify(f"model {served.name!r} is ready: POST an image file to /predict; Ctrl-C ends")
 
     # Ctrl-C and a polite kill are how a service ends; what was begun has been answered.
     with contextlib.suppress(KeyboardInterrupt, SystemExit):
-        answer_until_interrupted(app, listener, ready=ready, last_words_s=service.timeout_s)
+        answer_until_interrupted(app, listener, ready=ready, shutdown_timeout_s=service.timeout_s)
     return 0
 
 

@@ -10,7 +10,7 @@ from assay.pipeline.measuring import TITLES
 from assay.pipeline.result import why_not_measured
 
 Facts = Mapping[str, Any]
-"""See ``recipes.outputs.read_facts``."""
+"""See ``systems.outputs.read_facts``."""
 
 
 def run_text(facts: Facts) -> str:
@@ -31,8 +31,8 @@ def run_text(facts: Facts) -> str:
 
 def _accuracies(facts: Facts) -> Iterator[tuple[str, ...]]:
     for name, title in TITLES.items():
-        if name in facts["recipes"]:
-            found = facts["recipes"][name]
+        if name in facts["systems"]:
+            found = facts["systems"][name]
             accuracy = found["accuracy"]
             yield (
                 title,
@@ -44,10 +44,10 @@ def _accuracies(facts: Facts) -> Iterator[tuple[str, ...]]:
 
 
 def _comparison(facts: Facts) -> str:
-    if "assay" not in facts["recipes"]:
-        why = why_not_measured(facts["recipes"], facts.get("held_out", 0))
+    if "assay" not in facts["systems"]:
+        why = why_not_measured(facts["systems"], facts.get("held_out", 0))
         return f"{why}: the accuracy of this very model is not measured."
-    paired = facts["recipes"]["assay"]["paired"]
+    paired = facts["systems"]["assay"]["paired"]
     difference, p = paired["difference"], paired["p_value"]
     points, low, high = (100 * difference[name] for name in ("estimate", "low", "high"))
     word = "better" if points >= 0 else "worse"

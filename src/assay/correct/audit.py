@@ -11,9 +11,9 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from assay.correct.class_pairs import ClassPair, confused_labels, look_alikes, votes
-from assay.correct.density import Surroundings, standardise, surround
-from assay.correct.near_duplicates import Copies, digest_of, find_copies
-from assay.correct.outliers import SHARE, OffTopic, find_off_topic
+from assay.correct.density import LocalDensity, local_density, standardise
+from assay.correct.near_duplicates import NearDuplicates, digest_of, find_near_duplicates
+from assay.correct.outliers import SHARE, Outliers, find_outliers
 from assay.types import UNKNOWN, Labels, Mask, Matrix, same_length
 
 BLANK_FLAG = "low_information"
@@ -33,7 +33,7 @@ class Subject:
     """Features (N, D) of each view, any float type, may be memory maps."""
     contents: Sequence[bytes | None]
     """Digest of each image's bytes; None where it is not known."""
-    given: Labels
+    noisy: Labels
     trusted: Labels
     """UNKNOWN for the holdout too: what is sealed stays sealed."""
     usable: Mask
@@ -43,14 +43,14 @@ class Subject:
     n_classes: int
     flags: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     """Remarks on images, from embedding them."""
-    fixed: Labels | None = None
+    corrected: Labels | None = None
     """What each label should be, if that is known; the trusted, else the given label if not."""
 
     def __post_init__(self) -> None:
         views = {f"views[{number}]": view for number, view in enumerate(self.views)}
         same_length(
             contents=self.contents,
-            given=self.given,
+            noisy=self.noisy,
             trusted=self.trusted,
             usable=self.usable,
             holdout=self.holdout,
@@ -73,17 +73,17 @@ class Leak:
 class Audit:
     """What was found; rows are indices into the N images."""
 
-    copies: tuple[Copies, ...]
+    near_duplicates: tuple[NearDuplicates, ...]
     """Groups, the largest first."""
     equal: tuple[tuple[int, ...], ...]
     """Rows of equal files, the most first, whatever group of copies they are in."""
-    given_conflicts: tuple[Copies, ...]
+    noisy_conflicts: tuple[NearDuplicates, ...]
     """Those of them with two given labels or more: all but one are wrong."""
-    trusted_conflicts: tuple[Copies, ...]
+    trusted_conflicts: tuple[NearDuplicates, ...]
     """Those of them with two trusted labels or more: a person erred, or they are not one picture."""
     leaks: tuple[Leak, ...]
     """By similarity, the greatest first."""
-    off_topic: OffTopic | None
+    outliers: Outliers | None
     """None if there are too few images to tell."""
     blank: tuple[int, ...]
     """Images that show nothing: one colour, or features that many different files share."""
@@ -95,7 +95,7 @@ class Audit:
     @property
     def n_redundant(self) -> int:
         """Images that could go if one of each group of copies stayed."""
-        return sum(len(group.rows) - 1 for group in self.copies)
+        return sum(len(group.rows) - 1 for group in self.near_duplicates)
 
 
 def audit(subject: Subject, *, share: float = SHARE, seed: int = 0) -> Audit:
@@ -111,18 +111,18 @@ def audit(subject: Subject, *, share: float = SHARE, seed: int = 0) -> Audit:
         return Audit((), (), (), (), (), None, _flagged(subject), (), ())
     features = standardise([view[rows] for view in subject.views])
     contents = [subject.contents[row] for row in rows.tolist()]
-    around = surround(features, seed)
-    local = find_copies(around.directions, contents, around.spacing, around.dimension)
+    around = local_density(features, seed)
+    local = find_near_duplicates(around.directions, contents, around.spacing, around.dimension)
     groups = tuple(replace(group, rows=tuple(rows[list(group.rows)].tolist())) for group in local)
     return Audit(
-        copies=groups,
+        near_duplicates=groups,
         equal=_equal(rows, contents),
-        given_conflicts=_conflicting(groups, subject.given),
+        noisy_conflicts=_conflicting(groups, subject.noisy),
         trusted_conflicts=_conflicting(groups, subject.trusted),
         leaks=_leaks(groups, subject.holdout, around.directions, _places(rows, len(subject.usable))),
-        off_topic=_off_topic(subject, rows, features, share, seed),
+        outliers=_outliers(subject, rows, features, share, seed),
         blank=tuple(sorted({*_flagged(subject), *rows[_indistinct(features, contents)].tolist()})),
-        label_pairs=confused_labels(subject.given, subject.trusted, subject.n_classes),
+        label_pairs=confused_labels(subject.noisy, subject.trusted, subject.n_classes),
         look_pairs=_look_pairs(subject, rows, around),
     )
 
@@ -136,12 +136,12 @@ def _equal(rows: Int[np.ndarray, "R"], contents: Sequence[bytes | None]) -> tupl
     return tuple(sorted(several, key=lambda group: (-len(group), group)))
 
 
-def _conflicting(groups: Sequence[Copies], labels: Labels) -> tuple[Copies, ...]:
+def _conflicting(groups: Sequence[NearDuplicates], labels: Labels) -> tuple[NearDuplicates, ...]:
     return tuple(group for group in groups if len({*labels[list(group.rows)].tolist()} - {UNKNOWN}) > 1)
 
 
 def _leaks(
-    groups: Sequence[Copies],
+    groups: Sequence[NearDuplicates],
     holdout: Mask,
     directions: Float[np.ndarray, "R D"],
     places: Int[np.ndarray, "N"],
@@ -166,10 +166,10 @@ def _places(rows: Int[np.ndarray, "R"], n: int) -> Int[np.ndarray, "N"]:
     return places
 
 
-def _off_topic(
+def _outliers(
     subject: Subject, rows: Int[np.ndarray, "R"], features: Float[np.ndarray, "R D"], share: float, seed: int
-) -> OffTopic | None:
-    found = find_off_topic(features, subject.trusted[rows] != UNKNOWN, share=share, seed=seed)
+) -> Outliers | None:
+    found = find_outliers(features, subject.trusted[rows] != UNKNOWN, share=share, seed=seed)
     if found is None:
         return None
     score = np.zeros(len(subject.usable))
@@ -189,7 +189,7 @@ def _indistinct(features: Matrix, contents: Sequence[bytes | None]) -> list[int]
     return [row for same in alike.values() if len({contents[row] for row in same}) >= MANY for row in same]
 
 
-def _look_pairs(subject: Subject, rows: Int[np.ndarray, "R"], around: Surroundings) -> tuple[ClassPair, ...]:
-    known = np.where(subject.trusted != UNKNOWN, subject.trusted, subject.given)
-    labels = (known if subject.fixed is None else subject.fixed)[rows]
+def _look_pairs(subject: Subject, rows: Int[np.ndarray, "R"], around: LocalDensity) -> tuple[ClassPair, ...]:
+    known = np.where(subject.trusted != UNKNOWN, subject.trusted, subject.noisy)
+    labels = (known if subject.corrected is None else subject.corrected)[rows]
     return look_alikes(labels, votes(labels, around.nearest, subject.n_classes))

@@ -24,7 +24,7 @@ WIDE_PRIOR = 0.5
 """A standard normal one. Of the sharpness's logarithm: twenty rows that are all right do not make a
 classifier infinitely sure. Of biases by noisy labels, which are many: who learned from few rows leans."""
 
-MOST_GIVEN = 50_000
+MOST_NOISY = 50_000
 """Rows of which noisy labels are looked at: more would say no more of so few numbers, and take memory."""
 
 FLOOR = 1e-3
@@ -42,7 +42,7 @@ class Calibration:
     A probability below ``floor / K`` counts as ``floor / K``.
     """
 
-    sharpness: float
+    inverse_temperature: float
     """Inverse temperature; 1 changes nothing."""
     bias: PerClass
     """Added to each class's score; sums to 0."""
@@ -51,7 +51,7 @@ class Calibration:
 
     def apply(self, probs: Probs) -> Probs:
         """The calibrated probabilities."""
-        calibrated: Probs = softmax(self.sharpness * _log(probs, self.floor) + self.bias, axis=1)
+        calibrated: Probs = softmax(self.inverse_temperature * _log(probs, self.floor) + self.bias, axis=1)
         return calibrated
 
 
@@ -94,7 +94,7 @@ def halves(judges: Rows) -> list[tuple[Rows, Rows]]:
     return [(judges[1::2], judges[::2]), (judges[::2], judges[1::2])]
 
 
-def calibrate_on_given(probs: Probs, given: Labels, transition: Transition) -> Calibration:
+def calibrate_on_noisy(probs: Probs, noisy: Labels, transition: Transition) -> Calibration:
     """Fit where only noisy labels are known, through P(given | true); few rows change little, none nothing.
 
     Maximises Σ log Σ_y p(y) · transition[y, given]: the sharpness that makes the noisy labels, not the
@@ -103,13 +103,13 @@ def calibrate_on_given(probs: Probs, given: Labels, transition: Transition) -> C
     Parameters
     ----------
     probs : P(class), from a classifier that did not learn from these rows' given labels
-    given : class index, or UNKNOWN; of more than ``MOST_GIVEN`` every second one counts, or fewer
+    noisy : class index, or UNKNOWN; of more than ``MOST_NOISY`` every second one counts, or fewer
     transition : P(given | true) at [true, given]
     """
-    rows = np.flatnonzero(given != UNKNOWN)
-    step = max(math.ceil(len(rows) / MOST_GIVEN), 1)
+    rows = np.flatnonzero(noisy != UNKNOWN)
+    step = max(math.ceil(len(rows) / MOST_NOISY), 1)
     rows = rows[::step]
-    return _fit(_log(probs[rows], FLOOR), log_evidence(given[rows], transition), WIDE_PRIOR)
+    return _fit(_log(probs[rows], FLOOR), log_evidence(noisy[rows], transition), WIDE_PRIOR)
 
 
 def _fit(
@@ -134,12 +134,12 @@ def _loss(
     bias_prior: float,
 ) -> tuple[float, Float[np.ndarray, "P"]]:
     """Penalised mean negative log-likelihood and its gradient at (log sharpness, bias of each class)."""
-    sharpness, bias, n = np.exp(parameters[0]), parameters[1:], len(scores)
-    log_p = log_softmax(sharpness * scores + bias, axis=1)
+    inverse_temperature, bias, n = np.exp(parameters[0]), parameters[1:], len(scores)
+    log_p = log_softmax(inverse_temperature * scores + bias, axis=1)
     total = logsumexp(log_p + evidence, axis=1, keepdims=True)
     # d loss / d score = P(class) − P(class | label): zero when both agree on average.
     gradient = (np.exp(log_p) - np.exp(log_p + evidence - total)) / n
-    slope = np.concatenate([[sharpness * (gradient * scores).sum()], gradient.sum(axis=0)])
+    slope = np.concatenate([[inverse_temperature * (gradient * scores).sum()], gradient.sum(axis=0)])
     penalty = np.full(len(parameters), bias_prior / n + BIAS_PENALTY)
     penalty[0] = WIDE_PRIOR / n
     loss = -total.mean() + (penalty * np.square(parameters)).sum()

@@ -28,25 +28,25 @@ class ClassPair:
     """Whether the share is above what is expected, and not by chance."""
 
 
-def confused_labels(given: Labels, trusted: Labels, n_classes: int) -> tuple[ClassPair, ...]:
+def confused_labels(noisy: Labels, trusted: Labels, n_classes: int) -> tuple[ClassPair, ...]:
     """Pairs by how often the given label is of one and the trusted label of the other, the most first.
 
     Unusual pairs are told from chance by a binomial test of each, corrected for their number (Bonferroni).
     """
-    return _ranked(count_pairs(given, trusted, n_classes).astype(float))
+    return _ranked(count_pairs(noisy, trusted, n_classes).astype(float))
 
 
-def look_alikes(labels: Labels, belief: Probs) -> tuple[ClassPair, ...]:
+def look_alikes(labels: Labels, pred_probs: Probs) -> tuple[ClassPair, ...]:
     """Pairs by how much of the belief in images of one class goes to the other, the most first.
 
     Parameters
     ----------
     labels : the class of each image, as far as it is known or fixed; UNKNOWN is left out
-    belief : P(class) from how the image looks, not from its own label
+    pred_probs : P(class) from how the image looks, not from its own label
     """
-    shares = np.zeros((belief.shape[1], belief.shape[1]))
+    shares = np.zeros((pred_probs.shape[1], pred_probs.shape[1]))
     for label in np.unique(labels[labels != UNKNOWN]):
-        shares[label] = belief[labels == label].sum(axis=0)
+        shares[label] = pred_probs[labels == label].sum(axis=0)
     return _ranked(shares)
 
 

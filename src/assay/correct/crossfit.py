@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from assay.correct.calibrate import calibrate_on_given
+from assay.correct.calibrate import calibrate_on_noisy
 from assay.correct.posterior import posterior
 from assay.correct.soft import fit_soft, predict_all
 from assay.errors import LabelError
@@ -46,7 +46,7 @@ class Evidence:
 
     views: tuple[Matrix, ...]
     """Features (N, D) of each view of the N images."""
-    given: Labels
+    noisy: Labels
     """The noisy label of each image; UNKNOWN where there is none."""
     trusted: Labels
     """The trusted label; UNKNOWN for most. Where it is known, the noisy one is not learned from."""
@@ -55,7 +55,7 @@ class Evidence:
 
     def __post_init__(self) -> None:
         views = {f"views[{number}]": view for number, view in enumerate(self.views)}
-        same_length(given=self.given, trusted=self.trusted, **views)
+        same_length(noisy=self.noisy, trusted=self.trusted, **views)
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class CrossFitted:
     """Fitted in the same way to all images that have a fold."""
 
     @property
-    def belief(self) -> Probs:
+    def pred_probs(self) -> Probs:
         """P(true | image) (N, K): the mean over the views."""
         mean: Probs = np.mean(self.views, axis=0)
         return mean
@@ -128,9 +128,9 @@ def _score(
 
 def fit_joint(evidence: Evidence, learn: Mask, make: MakeClassifier, options: CrossFit) -> Any:
     """A classifier fitted by EM to the trusted and noisy labels of the rows where ``learn``."""
-    given, trusted, n_classes = evidence.given, evidence.trusted, len(evidence.transition)
+    noisy, trusted, n_classes = evidence.noisy, evidence.trusted, len(evidence.transition)
     sure = np.flatnonzero(learn & (trusted != UNKNOWN))
-    noisy = np.flatnonzero(learn & (trusted == UNKNOWN) & (given != UNKNOWN))
+    noisy_rows = np.flatnonzero(learn & (trusted == UNKNOWN) & (noisy != UNKNOWN))
     known = len(np.unique(trusted[sure]))
     if known < 2:
         raise LabelError(
@@ -139,14 +139,16 @@ def fit_joint(evidence: Evidence, learn: Mask, make: MakeClassifier, options: Cr
         )
     certain = np.eye(n_classes)[trusted[sure]]
     classifier = _fit(make(options.seed), evidence.views, sure, certain)
-    for number in range(options.rounds if len(noisy) else 0):
-        belief = mean_belief(classifier, [view[noisy] for view in evidence.views], n_classes)
+    for number in range(options.rounds if len(noisy_rows) else 0):
+        pred_probs = mean_pred_probs(classifier, [view[noisy_rows] for view in evidence.views], n_classes)
         if number == 0:
             # Only the first belief is free of these labels; later ones keep their own idea of its sharpness.
-            belief = calibrate_on_given(belief, given[noisy], evidence.transition).apply(belief)
-        likely = posterior(given[noisy], belief, evidence.transition)
+            pred_probs = calibrate_on_noisy(pred_probs, noisy[noisy_rows], evidence.transition).apply(
+                pred_probs
+            )
+        likely = posterior(noisy[noisy_rows], pred_probs, evidence.transition)
         targets = np.concatenate([certain, likely])
-        both = np.concatenate([sure, noisy])
+        both = np.concatenate([sure, noisy_rows])
         classifier = _fit(make(options.seed + number + 1), evidence.views, both, targets)
     return classifier
 
@@ -160,7 +162,7 @@ def _fit(
     return classifier
 
 
-def mean_belief(classifier: Any, views: Sequence[Matrix], n_classes: int) -> Probs:
+def mean_pred_probs(classifier: Any, views: Sequence[Matrix], n_classes: int) -> Probs:
     """P(true | image) (N, K): the mean of what the classifier says of each view."""
-    beliefs: Probs = np.mean([predict_all(classifier, view, n_classes) for view in views], axis=0)
-    return beliefs
+    all_pred_probs: Probs = np.mean([predict_all(classifier, view, n_classes) for view in views], axis=0)
+    return all_pred_probs

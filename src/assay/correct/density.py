@@ -22,7 +22,7 @@ BLOCK = 2048
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class LocalDensity:
     """N images among each other; each has the index of its row of ``directions``."""
 
     directions: Matrix
@@ -36,7 +36,7 @@ class Surroundings:
     share ``s`` of a distance holds about ``s ** dimension`` of the images within that distance."""
 
 
-def surround(features: Matrix, seed: int = 0) -> Surroundings:
+def local_density(features: Matrix, seed: int = 0) -> LocalDensity:
     """Find the neighbours of each image.
 
     Parameters
@@ -64,7 +64,7 @@ def surround(features: Matrix, seed: int = 0) -> Surroundings:
         nearest[rows] = sample[np.take_along_axis(best, order, axis=1)]
         cosines[rows] = np.take_along_axis(found, order, axis=1)
     apart = distance(cosines)
-    return Surroundings(directions, nearest, apart[:, _rank(n, size) - 1], _dimension(apart))
+    return LocalDensity(directions, nearest, apart[:, _rank(n, size) - 1], _dimension(apart))
 
 
 def standardise(

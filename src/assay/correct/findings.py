@@ -6,15 +6,15 @@ from typing import Any
 
 from assay.correct.audit import Audit
 from assay.correct.class_pairs import ClassPair
-from assay.correct.near_duplicates import Copies
+from assay.correct.near_duplicates import NearDuplicates
 
 KINDS = {
-    "exact_copies": "groups of equal files",
-    "near_copies": "groups of files that seem to show one picture",
+    "duplicates": "groups of equal files",
+    "near_duplicates": "groups of files that seem to show one picture",
     "trusted_conflict": "groups of copies with different trusted labels",
-    "given_conflict": "groups of copies with different given labels",
+    "noisy_conflict": "groups of copies with different given labels",
     "leak": "held-out images that are also among the others",
-    "off_topic": "images unlike those that belong",
+    "outliers": "images unlike those that belong",
     "no_information": "images that show nothing",
 }
 """What a finding may be, in the order of the rows."""
@@ -40,24 +40,24 @@ class Finding:
 def findings(found: Audit, names: Sequence[str]) -> Iterator[Finding]:
     """Everything that is said of images, kind by kind, the gravest of each kind first."""
     for first, *equal in found.equal:
-        yield Finding(names[first], "exact_copies", tuple(names[row] for row in equal), 1.0)
+        yield Finding(names[first], "duplicates", tuple(names[row] for row in equal), 1.0)
     for kind, groups in (
-        ("near_copies", [group for group in found.copies if not group.is_exact]),
+        ("near_duplicates", [group for group in found.near_duplicates if not group.is_exact]),
         ("trusted_conflict", found.trusted_conflicts),
-        ("given_conflict", found.given_conflicts),
+        ("noisy_conflict", found.noisy_conflicts),
     ):
         yield from (_of_group(kind, group, names) for group in groups)
     for leak in found.leaks:
         others = tuple(names[row] for row in leak.others)
         yield Finding(names[leak.row], "leak", others, leak.similarity)
-    if found.off_topic is not None:
-        for row in found.off_topic.rows.tolist():
-            yield Finding(names[row], "off_topic", (), float(found.off_topic.score[row]))
+    if found.outliers is not None:
+        for row in found.outliers.rows.tolist():
+            yield Finding(names[row], "outliers", (), float(found.outliers.score[row]))
     for row in found.blank:
         yield Finding(names[row], "no_information", (), 1.0)
 
 
-def _of_group(kind: str, group: Copies, names: Sequence[str]) -> Finding:
+def _of_group(kind: str, group: NearDuplicates, names: Sequence[str]) -> Finding:
     first, *others = (names[row] for row in group.rows)
     return Finding(first, kind, tuple(others), group.similarity)
 
@@ -67,14 +67,14 @@ def audit_to_json(found: Audit, names: Sequence[str], classes: Sequence[str]) ->
     rows = list(findings(found, names))
     counts = {kind: sum(row.kind == kind for row in rows) for kind in KINDS}
     return {
-        "counts": counts | {"images_in_copies": found.n_redundant + len(found.copies)},
+        "counts": counts | {"images_in_near_duplicates": found.n_redundant + len(found.near_duplicates)},
         "redundant": found.n_redundant,
-        "off_topic": found.off_topic.to_json() if found.off_topic else None,
+        "outliers": found.outliers.to_json() if found.outliers else None,
         "confused_labels": _of_pairs(found.label_pairs, classes),
         "look_alikes": _of_pairs(found.look_pairs, classes),
         "findings": {
             kind: [
-                {"name": row.name, "others": list(row.others), "score": round(row.score, 4)}
+                {"file": row.name, "others": list(row.others), "score": round(row.score, 4)}
                 for row in rows
                 if row.kind == kind
             ]

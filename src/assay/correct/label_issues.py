@@ -6,13 +6,13 @@ from jaxtyping import Int
 from assay.types import UNKNOWN, Labels, Probs
 
 
-def rank_suspects(given: Labels, probs: Probs) -> Int[np.ndarray, "R"]:
+def rank_label_issues(noisy: Labels, probs: Probs) -> Int[np.ndarray, "R"]:
     """Rows with a given label, by P(the given label is wrong), most suspect first; ties in input order.
 
     Parameters
     ----------
-    given : class index; rows that are UNKNOWN are left out
+    noisy : class index; rows that are UNKNOWN are left out
     probs : P(true class) of each row
     """
-    rows = np.flatnonzero(given != UNKNOWN)
-    return rows[np.argsort(probs[rows, given[rows]], kind="stable")]
+    rows = np.flatnonzero(noisy != UNKNOWN)
+    return rows[np.argsort(probs[rows, noisy[rows]], kind="stable")]

@@ -37,7 +37,7 @@ picture are more than one in a hundred."""
 
 
 @dataclass(frozen=True)
-class Copies:
+class NearDuplicates:
     """One picture under several names."""
 
     rows: tuple[int, ...]
@@ -56,21 +56,21 @@ def closer_of(dimension: float) -> float:
 
     Parameters
     ----------
-    dimension : see ``Surroundings``
+    dimension : see ``LocalDensity``
     """
     return float(CLOSER ** max(1.0, VARIED / max(dimension, LEAST_VARIED)))
 
 
-def find_copies(
+def find_near_duplicates(
     directions: Matrix, contents: Sequence[bytes | None], spacing: PerImage, dimension: float
-) -> tuple[Copies, ...]:
+) -> tuple[NearDuplicates, ...]:
     """All groups of copies, the largest first, then by their first image.
 
     Parameters
     ----------
     directions : (N, D) unit vectors, one or more
     contents : digest of each image's bytes; None where it is not known
-    spacing, dimension : see ``Surroundings``
+    spacing, dimension : see ``LocalDensity``
     """
     first_of = _first_equal(directions, contents)
     singles = np.flatnonzero(first_of == np.arange(len(first_of)))
@@ -86,10 +86,12 @@ def find_copies(
         np.concatenate([np.ones(len(again), np.float32), np.minimum(pairs.cosine, 1.0)]),
     )
     found = [
-        Copies(tuple(rows.tolist()), _all_equal([contents[row] for row in rows]), weakest)
+        NearDuplicates(tuple(rows.tolist()), _all_equal([contents[row] for row in rows]), weakest)
         for rows, weakest in _groups(spanning_forest(everything, len(first_of)), len(first_of))
     ]
-    return tuple(sorted(found, key=lambda copies: (-len(copies.rows), copies.rows)))
+    return tuple(
+        sorted(found, key=lambda near_duplicates: (-len(near_duplicates.rows), near_duplicates.rows))
+    )
 
 
 def digest_of(values: Float[np.ndarray, "D"]) -> bytes:

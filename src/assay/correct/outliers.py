@@ -30,7 +30,7 @@ CORE = 0.95
 
 
 @dataclass(frozen=True)
-class OffTopic:
+class Outliers:
     """How far each image is from those that belong."""
 
     score: PerImage
@@ -54,9 +54,7 @@ class OffTopic:
         }
 
 
-def find_off_topic(
-    features: Matrix, trusted: Mask, *, share: float = SHARE, seed: int = 0
-) -> OffTopic | None:
+def find_outliers(features: Matrix, trusted: Mask, *, share: float = SHARE, seed: int = 0) -> Outliers | None:
     """Score and rank; None with fewer than 200 images.
 
     With 2,000 trusted images or more, and as many as one false alarm takes, one half of them measures the
@@ -86,7 +84,7 @@ def find_off_topic(
     rows = beyond[np.argsort(-scores[beyond], kind="stable")]
     # Of images that are all alike nothing is far out, and there is no distance to divide by.
     apart = scores / cut if cut > 0 else np.where(scores > cut, np.finfo(np.float64).max, 0.0)
-    return OffTopic(apart, rows, share, calibrated_on, share * int(np.sum(~trusted)))
+    return Outliers(apart, rows, share, calibrated_on, share * int(np.sum(~trusted)))
 
 
 def _by_the_other_half(features: Matrix, generator: np.random.Generator) -> PerImage:

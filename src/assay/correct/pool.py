@@ -39,34 +39,36 @@ class Pool:
     strength: float
     """λ, the power of the given label's evidence: small where the beliefs have learned from it already."""
 
-    def belief(self, beliefs: Sequence[Probs]) -> Probs:
+    def pred_probs(self, all_pred_probs: Sequence[Probs]) -> Probs:
         """P(true | image) (N, K), the given label aside; ``posterior`` at ``strength`` adds it."""
-        logs = [weight * _log(belief) for weight, belief in zip(self.weights, beliefs, strict=True)]
+        logs = [
+            weight * _log(pred_probs) for weight, pred_probs in zip(self.weights, all_pred_probs, strict=True)
+        ]
         pooled: Probs = softmax(np.sum(logs, axis=0) + self.bias, axis=1)
         return pooled
 
 
-def fit_pool(beliefs: Sequence[Probs], given: Labels, trusted: Labels, transition: Transition) -> Pool:
+def fit_pool(all_pred_probs: Sequence[Probs], noisy: Labels, trusted: Labels, transition: Transition) -> Pool:
     """The weights that make the trusted labels most likely; few rows change little, none nothing.
 
     Parameters
     ----------
-    beliefs : P(true | image) (N, K) each, from classifiers that did not learn from the trusted labels here,
+    all_pred_probs : P(true | image) (N, K) each, from classifiers that did not learn from the trusted labels here,
         and have seen the given labels of these rows as they have of all others
-    given, trusted : class index, or UNKNOWN
+    noisy, trusted : class index, or UNKNOWN
     transition : P(given | true) at [true, given], from other pairs than these
     """
     rows = np.flatnonzero(trusted != UNKNOWN)
-    n_beliefs, k = len(beliefs), beliefs[0].shape[1]
-    start = np.concatenate([np.full(n_beliefs, 1 / n_beliefs), [1.0], np.zeros(k)])
+    n_pred_probs, k = len(all_pred_probs), all_pred_probs[0].shape[1]
+    start = np.concatenate([np.full(n_pred_probs, 1 / n_pred_probs), [1.0], np.zeros(k)])
     if not len(rows):
-        return Pool(tuple(start[:n_beliefs].tolist()), np.zeros(k), 1.0)
-    evidence = log_evidence(given[rows], transition)
-    opinions = np.array([*(_log(belief[rows]) for belief in beliefs), evidence])
-    bounds = [(0.0, MAX_WEIGHT)] * n_beliefs + [(0.0, MAX_STRENGTH)] + [(-5.0, 5.0)] * k
+        return Pool(tuple(start[:n_pred_probs].tolist()), np.zeros(k), 1.0)
+    evidence = log_evidence(noisy[rows], transition)
+    opinions = np.array([*(_log(pred_probs[rows]) for pred_probs in all_pred_probs), evidence])
+    bounds = [(0.0, MAX_WEIGHT)] * n_pred_probs + [(0.0, MAX_STRENGTH)] + [(-5.0, 5.0)] * k
     best = minimize(_loss, start, (opinions, trusted[rows], start), "L-BFGS-B", jac=True, bounds=bounds).x
-    bias = best[n_beliefs + 1 :]
-    return Pool(tuple(best[:n_beliefs].tolist()), bias - bias.mean(), float(best[n_beliefs]))
+    bias = best[n_pred_probs + 1 :]
+    return Pool(tuple(best[:n_pred_probs].tolist()), bias - bias.mean(), float(best[n_pred_probs]))
 
 
 def _loss(
@@ -86,6 +88,6 @@ def _loss(
     return float(loss), slope + 2 * PRIOR_WEIGHT * away / n
 
 
-def _log(belief: Probs) -> Float[np.ndarray, "N K"]:
-    logs: Float[np.ndarray, "N K"] = np.log(np.maximum(belief, LOWEST / belief.shape[1]))
+def _log(pred_probs: Probs) -> Float[np.ndarray, "N K"]:
+    logs: Float[np.ndarray, "N K"] = np.log(np.maximum(pred_probs, LOWEST / pred_probs.shape[1]))
     return logs

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Int, Shaped
 
-from assay.correct.label_issues import rank_suspects
+from assay.correct.label_issues import rank_label_issues
 from assay.types import UNKNOWN, Labels, Mask, PerImage, Probs, same_length
 
 THRESHOLD = 0.8
@@ -17,14 +17,14 @@ ACTIONS = ("kept", "changed", "unsure", "trusted", "skipped")
 
 
 @dataclass(frozen=True)
-class FixedLabels:
+class CorrectedLabels:
     """The most probable class of each image, and whether to rely on it."""
 
-    given: Labels
+    noisy: Labels
     """The noisy label; UNKNOWN where there is none."""
     trusted: Labels
     """Labels that the fix could rely on; UNKNOWN for the holdout."""
-    belief: Probs
+    pred_probs: Probs
     """P(true | image), calibrated: out of fold, or of a model that learned from the given label; see
     ``checked``."""
     posterior: Probs
@@ -43,18 +43,18 @@ class FixedLabels:
 
     def __post_init__(self) -> None:
         same_length(
-            given=self.given,
+            noisy=self.noisy,
             trusted=self.trusted,
-            belief=self.belief,
+            pred_probs=self.pred_probs,
             posterior=self.posterior,
             usable=self.usable,
         )
 
-    def at(self, threshold: float) -> "FixedLabels":
+    def at(self, threshold: float) -> "CorrectedLabels":
         """The same evidence, judged at another threshold."""
         return replace(self, threshold=threshold)
 
-    def relying_on(self, known: Labels) -> "FixedLabels":
+    def relying_on(self, known: Labels) -> "CorrectedLabels":
         """The same evidence, with labels that a person decided relied on like trusted ones."""
         return replace(self, trusted=known, decided=(known != UNKNOWN) & (self.trusted == UNKNOWN))
 
@@ -68,7 +68,7 @@ class FixedLabels:
         return np.flatnonzero(counted if self.decided is None else counted & ~self.decided)
 
     @property
-    def fixed(self) -> Labels:
+    def corrected(self) -> Labels:
         """The trusted class, else the most probable one; UNKNOWN where skipped."""
         best = np.where(self.trusted != UNKNOWN, self.trusted, self.posterior.argmax(axis=1))
         return np.where(self.usable, best, UNKNOWN)
@@ -80,18 +80,18 @@ class FixedLabels:
         return np.where(self.usable, sure, 0.0)
 
     @property
-    def p_given(self) -> PerImage:
+    def label_quality(self) -> PerImage:
         """P(the given label is right); 0 where there is none."""
-        rows = np.arange(len(self.given))
+        rows = np.arange(len(self.noisy))
         likely = np.where(
-            self.trusted != UNKNOWN, self.trusted == self.given, self.posterior[rows, self.given]
+            self.trusted != UNKNOWN, self.trusted == self.noisy, self.posterior[rows, self.noisy]
         )
-        return np.where(self.usable & (self.given != UNKNOWN), likely, 0.0)
+        return np.where(self.usable & (self.noisy != UNKNOWN), likely, 0.0)
 
     @property
     def actions(self) -> Shaped[np.ndarray, "N"]:
         """One of ``ACTIONS`` for each image. An image without a given label is changed or unsure."""
-        judged = np.where(self.fixed == self.given, "kept", "changed")
+        judged = np.where(self.corrected == self.noisy, "kept", "changed")
         judged = np.where(self.confidence < self.threshold, "unsure", judged)
         judged = np.where(self.trusted != UNKNOWN, "trusted", judged)
         return np.where(self.usable, judged, "skipped")
@@ -103,7 +103,7 @@ class FixedLabels:
         return {action: found[action] for action in ACTIONS}
 
     @property
-    def suspects(self) -> Int[np.ndarray, "R"]:
+    def label_issues(self) -> Int[np.ndarray, "R"]:
         """Rows whose given label is neither checked nor skipped, the one most likely wrong first."""
-        open_rows = np.where(self.usable & (self.trusted == UNKNOWN), self.given, UNKNOWN)
-        return rank_suspects(open_rows, self.posterior)
+        open_rows = np.where(self.usable & (self.trusted == UNKNOWN), self.noisy, UNKNOWN)
+        return rank_label_issues(open_rows, self.posterior)

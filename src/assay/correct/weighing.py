@@ -21,7 +21,7 @@ from assay.types import UNKNOWN, Labels, Probs, Rows, Transition
 class Weighed:
     """What is known of each of N images."""
 
-    belief: Probs
+    pred_probs: Probs
     """P(true | image) (N, K), calibrated."""
     posterior: Probs
     """P(true | image, given label) (N, K)."""
@@ -32,32 +32,32 @@ class Weighed:
 
 
 def weigh(
-    raw: Probs, given: Labels, trusted: Labels, fold_of: Labels, transition: Transition, seed: int = 0
+    raw: Probs, noisy: Labels, trusted: Labels, fold_of: Labels, transition: Transition, seed: int = 0
 ) -> Weighed:
     """Belief and posterior of every image.
 
     Parameters
     ----------
     raw : P(true | image) from heads that did not see the image; not calibrated
-    given, trusted : class index, or UNKNOWN
+    noisy, trusted : class index, or UNKNOWN
     fold_of : fold of each image; a trusted image in none has what all trusted ones say, itself included
     transition : P(given | true) at [true, given], for the images without a trusted label
     """
     calibration = calibrate(raw, trusted)
-    belief = calibration.apply(raw)
+    pred_probs = calibration.apply(raw)
     known = np.flatnonzero(trusted != UNKNOWN)
-    evidence = log_evidence(given[known], transition)
+    evidence = log_evidence(noisy[known], transition)
     parts = [*by_the_others(trusted[known], fold_of[known])]
     for told, others in parts:
         rows = known[told]
-        belief[rows] = calibrate(raw[known], others).apply(raw[rows])
-        evidence[told] = log_evidence(given[rows], transition_from(given[known], others, transition, seed))
-    strength = fit_strength(belief[known], evidence, trusted[known])
-    likely = posterior(given, belief, transition, strength)
+        pred_probs[rows] = calibrate(raw[known], others).apply(raw[rows])
+        evidence[told] = log_evidence(noisy[rows], transition_from(noisy[known], others, transition, seed))
+    strength = fit_strength(pred_probs[known], evidence, trusted[known])
+    likely = posterior(noisy, pred_probs, transition, strength)
     for told, others in parts:
-        by_others = fit_strength(belief[known], evidence, others)
-        likely[known[told]] = combine(belief[known[told]], evidence[told], by_others)
-    return Weighed(belief, likely, calibration, strength)
+        by_others = fit_strength(pred_probs[known], evidence, others)
+        likely[known[told]] = combine(pred_probs[known[told]], evidence[told], by_others)
+    return Weighed(pred_probs, likely, calibration, strength)
 
 
 def by_the_others(trusted: Labels, fold_of: Labels) -> Iterator[tuple[Rows, Labels]]:
@@ -67,7 +67,7 @@ def by_the_others(trusted: Labels, fold_of: Labels) -> Iterator[tuple[Rows, Labe
         yield np.flatnonzero(inside & (trusted != UNKNOWN)), np.where(inside, UNKNOWN, trusted)
 
 
-def transition_from(given: Labels, trusted: Labels, otherwise: Transition, seed: int) -> Transition:
+def transition_from(noisy: Labels, trusted: Labels, otherwise: Transition, seed: int) -> Transition:
     """P(given | true) from these pairs alone; the other one if there are none."""
-    counts = count_pairs(given, trusted, len(otherwise))
+    counts = count_pairs(noisy, trusted, len(otherwise))
     return transition_of(counts, seed) if counts.any() else otherwise

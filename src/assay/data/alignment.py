@@ -6,7 +6,7 @@ from jaxtyping import Int
 from assay.types import UNKNOWN, Labels
 
 
-def misalignment(given: Labels, trusted: Labels) -> str | None:
+def misalignment(noisy: Labels, trusted: Labels) -> str | None:
     """A warning if given and trusted labels agree by chance only, but far better when moved by one.
 
     "By chance" is within three, "far better" beyond six standard errors of the agreement that two labels
@@ -14,10 +14,10 @@ def misalignment(given: Labels, trusted: Labels) -> str | None:
 
     Parameters
     ----------
-    given, trusted : class indices or UNKNOWN, in the order in which files without names are read
+    noisy, trusted : class indices or UNKNOWN, in the order in which files without names are read
     """
-    here, chance, error = _agreement(given, trusted)
-    moved = {"later": _agreement(given[1:], trusted[:-1]), "earlier": _agreement(given[:-1], trusted[1:])}
+    here, chance, error = _agreement(noisy, trusted)
+    moved = {"later": _agreement(noisy[1:], trusted[:-1]), "earlier": _agreement(noisy[:-1], trusted[1:])}
     shift = max(moved, key=lambda step: moved[step][0])
     there, moved_chance, moved_error = moved[shift]
     if here > chance + 3 * error or there <= moved_chance + 6 * moved_error:
@@ -29,12 +29,12 @@ def misalignment(given: Labels, trusted: Labels) -> str | None:
     )
 
 
-def _agreement(given: Int[np.ndarray, "P"], trusted: Int[np.ndarray, "P"]) -> tuple[float, float, float]:
+def _agreement(noisy: Int[np.ndarray, "P"], trusted: Int[np.ndarray, "P"]) -> tuple[float, float, float]:
     """Share of equal labels, that of independent ones, and the standard error of the latter."""
-    both = (given != UNKNOWN) & (trusted != UNKNOWN)
+    both = (noisy != UNKNOWN) & (trusted != UNKNOWN)
     if not both.any():
         return 0.0, 1.0, 0.0
-    pair = given[both], trusted[both]
+    pair = noisy[both], trusted[both]
     size = 1 + max(int(labels.max()) for labels in pair)
     shares = [np.bincount(labels, minlength=size) / both.sum() for labels in pair]
     chance = float(shares[0] @ shares[1])

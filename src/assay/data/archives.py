@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from assay.data.census import Census, is_hidden
+from assay.data.census import ScanReport, is_hidden
 from assay.data.dataset import Listing, Skipped
 from assay.data.formats import IMAGE_EXTENSIONS, SNIFF_BYTES, extension, promises_image, raw_fault
 from assay.data.limits import USUAL, Limits
@@ -65,7 +65,7 @@ def scan_archive(path: Path, limits: Limits = USUAL) -> Listing:
     ResourceError : no room to unpack a compressed tar
     """
     store, entries = _open(path)
-    census, members, most = Census(), Members(), limits.max_bytes
+    census, members, most = ScanReport(), Members(), limits.max_bytes
     for name, place in entries:
         if place is None:
             _note_folder(name.rstrip("/") + "/", census)
@@ -109,7 +109,7 @@ def _open(path: Path) -> tuple[ByteStore, Iterator[Entry]]:
     )
 
 
-def _is_row(name: str, place: Member | Skipped, store: ByteStore, census: Census) -> bool:
+def _is_row(name: str, place: Member | Skipped, store: ByteStore, census: ScanReport) -> bool:
     """Whether a member is a row; if not, it is counted."""
     if check_entry(name) is None and any(map(is_hidden, name.split("/"))):
         census.hidden += 1
@@ -126,7 +126,7 @@ def _looks_like_image(name: str, place: Member | Skipped, store: ByteStore) -> b
     return isinstance(place, Member) and promises_image(name, peek_member(store, place, SNIFF_BYTES))
 
 
-def _note_folder(name: str, census: Census) -> None:
+def _note_folder(name: str, census: ScanReport) -> None:
     top, slash, _ = name.partition("/")
     if slash and top and not is_hidden(top):
         census.folders.add(top)

@@ -8,7 +8,7 @@ import numpy as np
 
 from assay.data.alignment import misalignment
 from assay.data.dataset import Dataset, ImageSource, Listing, Skipped
-from assay.data.labels import Classes, remarks
+from assay.data.labels import Classes, image_warnings
 from assay.data.pairing import Pairing, one_label_each
 from assay.data.tables import shown
 from assay.errors import DataError
@@ -51,24 +51,24 @@ def arrange(
     pairings = [pairing for pairing in (noisy, trusted) if pairing is not None]
     names = _names(listing, pairings)
     row_of = {key: row for row, key in enumerate(names)}
-    given, given_notes = _labels(noisy, classes.given, row_of, vote)
+    noisy_labels, noisy_notes = _labels(noisy, classes.noisy, row_of, vote)
     sure, sure_notes = _labels(trusted, classes.trusted, row_of, None)
     images = tuple(key if isinstance(key, int) else None for key in names)
     in_order = images == tuple(range(len(listing.names)))
     by_order = any(pairing.file.entries is None for pairing in pairings)
     notes = (
         *listing.notes,
-        *given_notes,
+        *noisy_notes,
         *sure_notes,
         *_unlabeled(listing, noisy),
-        *remarks(classes.names, given, sure),
-        *(_shifted(images, given, sure) if by_order else ()),
+        *image_warnings(classes.names, noisy_labels, sure),
+        *(_shifted(images, noisy_labels, sure) if by_order else ()),
     )
     return Dataset(
         names=_distinct(tuple(names.values())),
         source=listing.source if in_order else PickedSource(listing.source, images),
         classes=classes.names,
-        given=given,
+        noisy=noisy_labels,
         trusted=sure,
         titles=classes.titles,
         skipped=_skipped(listing, pairings, row_of),
@@ -136,9 +136,9 @@ def _unlabeled(listing: Listing, noisy: Pairing | None) -> tuple[str, ...]:
     return (f"{noisy.file.path.name}: images without a row, taken as unlabeled: {count:,}",) if count else ()
 
 
-def _shifted(images: Sequence[int | None], given: Labels, trusted: Labels) -> tuple[str, ...]:
+def _shifted(images: Sequence[int | None], noisy: Labels, trusted: Labels) -> tuple[str, ...]:
     """Judged in the order of the images, the one in which labels without names were paired."""
     found = sorted((image, row) for row, image in enumerate(images) if image is not None)
     order = [row for _, row in found]
-    warning = misalignment(given[order], trusted[order])
+    warning = misalignment(noisy[order], trusted[order])
     return () if warning is None else (warning,)

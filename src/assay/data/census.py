@@ -28,7 +28,7 @@ def is_hidden(name: str) -> bool:
 
 
 @dataclass
-class Census:
+class ScanReport:
     """Rows, and what was left out; filled entry by entry."""
 
     names: list[str] = field(default_factory=list)
@@ -110,8 +110,8 @@ def _equal_but_for_case(names: Sequence[str]) -> list[list[str]]:
     hashes = np.fromiter((hash(name.casefold()) for name in names), dtype=np.int64, count=len(names))
     ordered = np.sort(hashes)
     shared = ordered[1:][ordered[1:] == ordered[:-1]]
-    suspects: list[int] = np.flatnonzero(np.isin(hashes, shared)).tolist() if len(shared) else []
+    label_issues: list[int] = np.flatnonzero(np.isin(hashes, shared)).tolist() if len(shared) else []
     groups: dict[str, list[str]] = {}
-    for name in (names[place] for place in suspects):
+    for name in (names[place] for place in label_issues):
         groups.setdefault(name.casefold(), []).append(name)
     return sorted(sorted(group) for group in groups.values() if len(group) > 1)

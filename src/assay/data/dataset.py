@@ -83,7 +83,7 @@ class Dataset:
     source: ImageSource
     classes: tuple[str, ...]
     """The K labels as they came in, in natural order; given and trusted are indices into them."""
-    given: Labels
+    noisy: Labels
     """The noisy label of each image; UNKNOWN where there is none."""
     trusted: Labels
     """The trusted label of each image; UNKNOWN for most."""
@@ -100,14 +100,14 @@ class Dataset:
     """Whether an image whose file is cut is used as far as it goes."""
     limits: Limits = USUAL
     """What an image file may ask for."""
-    remarks: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    image_warnings: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     """Row -> what was remarked on an image that is used, once it was decoded: see ``data.images.FLAGS``."""
     contents: Sequence[bytes | None] = ()
     """sha256 of each image's bytes when they were read first, None where they could not be; empty before."""
 
     def __post_init__(self) -> None:
-        same_length(names=self.names, given=self.given, trusted=self.trusted)
-        for name, labels in (("given", self.given), ("trusted", self.trusted)):
+        same_length(names=self.names, noisy=self.noisy, trusted=self.trusted)
+        for name, labels in (("noisy", self.noisy), ("trusted", self.trusted)):
             if labels.size and not UNKNOWN <= labels.min() <= labels.max() < len(self.classes):
                 raise ValueError(
                     f"{name} must lie in [-1, {len(self.classes)}), got {labels.min()} to {labels.max()}"
@@ -158,17 +158,19 @@ class Dataset:
         self,
         skipped: Mapping[int, Skipped],
         contents: Sequence[bytes | None],
-        remarks: Mapping[int, tuple[str, ...]],
+        image_warnings: Mapping[int, tuple[str, ...]],
     ) -> "Dataset":
         """The same images after each was read once: those that cannot be used, the sha256 of all, remarks."""
-        return replace(self, skipped={**self.skipped, **skipped}, contents=contents, remarks=remarks)
+        return replace(
+            self, skipped={**self.skipped, **skipped}, contents=contents, image_warnings=image_warnings
+        )
 
     def fingerprint(self) -> str:
         """sha256 over names, classes and labels: two runs with one fingerprint had the same labels."""
         digest = hashlib.sha256()
         for part in (*self.names, "\0", *self.classes):
             digest.update(part.encode("utf-8", "surrogateescape") + b"\0")
-        for labels in (self.given, self.trusted):
+        for labels in (self.noisy, self.trusted):
             digest.update(labels.astype("<i8").tobytes())
         return digest.hexdigest()
 

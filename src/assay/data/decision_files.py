@@ -19,7 +19,7 @@ from assay.data.write import escape_surrogates, write_text_atomic
 from assay.data.write_rows import write_rows
 from assay.errors import TableError
 
-CSV_COLUMNS = ("file_name", "label", "status", "given", "who", "at")
+CSV_COLUMNS = ("file_name", "label", "status", "noisy", "who", "at")
 
 IMPORTED = "import"
 """The client of rows that came from a file."""
@@ -64,7 +64,7 @@ def standing(states: Mapping[str, State]) -> list[Decision]:
 
     It goes from the label that came with the image, as in the other files, whatever was decided in between.
     """
-    return [replace(state.last, before=_given(state)) for state in states.values() if state.last is not None]
+    return [replace(state.last, before=_noisy(state)) for state in states.values() if state.last is not None]
 
 
 def write_csv(target: Path, states: Mapping[str, State]) -> None:
@@ -85,10 +85,10 @@ def write_label_studio(target: Path, states: Mapping[str, State]) -> None:
 
 
 def _cells(state: State, row: Decision) -> tuple[str | None, ...]:
-    return row.name, row.after, "skipped" if row.kind == SKIP else "decided", _given(state), row.who, row.at
+    return row.name, row.after, "skipped" if row.kind == SKIP else "decided", _noisy(state), row.who, row.at
 
 
-def _given(state: State) -> str | None:
+def _noisy(state: State) -> str | None:
     """The label that came with the image."""
     return state.history[0].before
 
@@ -100,7 +100,7 @@ def _task(state: State, row: Decision) -> dict[str, Any]:
         "created_at": row.at,
         "result": [] if row.kind == SKIP else [choice],
     }
-    data = {"image": row.name, "given": _given(state)}
+    data = {"image": row.name, "noisy": _noisy(state)}
     return {"data": data, "meta": {"who": row.who}, "annotations": [annotation]}
 
 
@@ -118,7 +118,7 @@ def _from_csv(path: Path) -> list[Decision]:
         name, label = cell["file_name"], cell["label"] or None
         if not name:
             raise TableError(f"{table.where(place)}: expected the name of an image, got an empty cell")
-        at = (cell.get("given") or None, cell.get("who", ""), cell.get("at", ""))
+        at = (cell.get("noisy") or None, cell.get("who", ""), cell.get("at", ""))
         found.append(_row(name, label, *at))
     return _once_each(found, path)
 
@@ -147,20 +147,20 @@ def _from_task(task: Any) -> Iterator[Decision]:
     annotations = task["annotations"]
     if not annotations:
         return  # nobody has looked at it yet
-    name, given, last = task["data"]["image"], task["data"].get("given"), annotations[-1]
+    name, noisy, last = task["data"]["image"], task["data"].get("noisy"), annotations[-1]
     who = task.get("meta", {}).get("who", last.get("completed_by", ""))
     label = None
     if not last.get("was_cancelled", False):
         (result,) = last["result"]
         (label,) = result["value"]["choices"]
-    texts = (name, label or "", given or "", last.get("created_at", ""))
+    texts = (name, label or "", noisy or "", last.get("created_at", ""))
     if not name or not all(isinstance(text, str) for text in texts):
         raise ValueError("text was expected")
-    yield _row(name, label, given, str(who), last.get("created_at", ""))
+    yield _row(name, label, noisy, str(who), last.get("created_at", ""))
 
 
-def _row(name: str, label: str | None, given: str | None, who: str, at: str) -> Decision:
-    return Decision(name, 1, SKIP if label is None else LABEL, given, label, who, at, IMPORTED)
+def _row(name: str, label: str | None, noisy: str | None, who: str, at: str) -> Decision:
+    return Decision(name, 1, SKIP if label is None else LABEL, noisy, label, who, at, IMPORTED)
 
 
 def _once_each(rows: Iterable[Decision], path: Path) -> list[Decision]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from assay.data.decisions import LABEL, SKIP, UNDO, Decision, Stale, State, Wish
+from assay.data.decisions import LABEL, SKIP, UNDO, Decision, DecisionRequest, Stale, State
 from assay.errors import BusyError, DataError, ResourceError, UsageError
 
 FILE = "decisions.sqlite"
@@ -62,33 +62,37 @@ class DecisionStore:
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
 
     def decide(
-        self, name: str, label: str | None, *, given: str | None, revision: int, who: str, client: str
+        self, name: str, label: str | None, *, noisy: str | None, revision: int, who: str, client: str
     ) -> Decision | Stale:
         """Give an image a label, or leave it without (None); on the disk when this returns.
 
         Parameters
         ----------
-        given : the label that came with the image, for the first row
+        noisy : the label that came with the image, for the first row
         revision : the one that was looked at; if there is a newer one by now, nothing is written
         """
-        (found,) = self.decide_all([Wish(name, label, given, revision)], who=who, client=client)
+        (found,) = self.decide_all([DecisionRequest(name, label, noisy, revision)], who=who, client=client)
         return found
 
-    def decide_all(self, wishes: Sequence[Wish], *, who: str, client: str) -> list[Decision | Stale]:
+    def decide_all(
+        self, requests: Sequence[DecisionRequest], *, who: str, client: str
+    ) -> list[Decision | Stale]:
         """``decide`` for several images at once: what is not stale is written, or nothing at all."""
         found: list[Decision | Stale] = []
         seen: set[str] = set()
         with self._writing():
-            for wish in wishes:
-                state = self.states.get(wish.name, State())
+            for request in requests:
+                state = self.states.get(request.name, State())
                 # An image that comes twice: the second one has not seen the first.
-                if state.revision != wish.revision or wish.name in seen:
-                    found.append(Stale(wish.name, state))
+                if state.revision != request.revision or request.name in seen:
+                    found.append(Stale(request.name, state))
                     continue
-                seen.add(wish.name)
-                before = wish.given if state.last is None else state.last.after
-                kind = SKIP if wish.label is None else LABEL
-                row = Decision(wish.name, wish.revision + 1, kind, before, wish.label, who, _now(), client)
+                seen.add(request.name)
+                before = request.noisy if state.last is None else state.last.after
+                kind = SKIP if request.label is None else LABEL
+                row = Decision(
+                    request.name, request.revision + 1, kind, before, request.label, who, _now(), client
+                )
                 self._insert(row)
                 found.append(row)
         # Only now that they are on the disk do they count here.

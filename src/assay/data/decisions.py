@@ -77,13 +77,13 @@ class Stale:
 
 
 @dataclass(frozen=True)
-class Wish:
+class DecisionRequest:
     """What a person wants to decide."""
 
     name: str
     label: str | None
     """None leaves the image without a label."""
-    given: str | None
+    noisy: str | None
     """The label that came with the image."""
     revision: int
     """The one that was looked at."""

@@ -11,7 +11,7 @@ import numpy as np
 import PIL
 
 from assay.data.dataset import Skipped
-from assay.data.forms import Asked, Form, Made
+from assay.data.forms import DecodedImage, DecodeOptions, TargetSize
 from assay.data.limits import Limits
 
 GREETING = os.fsencode(f"{Path(__file__).resolve()} numpy {np.__version__} Pillow {PIL.__version__}\n")
@@ -37,7 +37,7 @@ class Stream(Protocol):
         ...
 
 
-def pack_request(data: bytes, asked: Asked) -> tuple[bytes, bytes]:
+def pack_request(data: bytes, asked: DecodeOptions) -> tuple[bytes, bytes]:
     """What is to be made of an image file, and its bytes."""
     head = {
         "bytes": len(data),
@@ -48,16 +48,18 @@ def pack_request(data: bytes, asked: Asked) -> tuple[bytes, bytes]:
     return _line(head), data
 
 
-def read_request(stream: Stream) -> tuple[bytes, Asked] | None:
+def read_request(stream: Stream) -> tuple[bytes, DecodeOptions] | None:
     """The next one; None if nobody asks any more."""
     line = stream.readline()
     if not line.endswith(b"\n"):
         return None
     head = json.loads(line)
     limits = Limits(**{**head["limits"], "background": tuple(head["limits"]["background"])})
-    forms = [Form(size, interpolation) for size, interpolation in head["forms"]]
+    forms = [TargetSize(size, interpolation) for size, interpolation in head["forms"]]
     data = stream.read(head["bytes"])
-    return (data, Asked(forms, limits, head["accept_truncated"])) if len(data) == head["bytes"] else None
+    return (
+        (data, DecodeOptions(forms, limits, head["accept_truncated"])) if len(data) == head["bytes"] else None
+    )
 
 
 def pack_bug(traceback: str) -> bytes:
@@ -65,14 +67,14 @@ def pack_bug(traceback: str) -> bytes:
     return _line({"bug": traceback})
 
 
-def pack_answer(found: Made | Skipped) -> bytes:
+def pack_answer(found: DecodedImage | Skipped) -> bytes:
     """What was made, or why nothing was."""
     if isinstance(found, Skipped):
         return _line({"skipped": [found.reason, found.detail]})
     return _line({"flags": found.flags}) + b"".join(square.tobytes() for square in found.squares)
 
 
-def read_answer(stream: Stream, asked: Asked) -> Made | Skipped:
+def read_answer(stream: Stream, asked: DecodeOptions) -> DecodedImage | Skipped:
     """The answer to a request.
 
     Raises
@@ -89,7 +91,7 @@ def read_answer(stream: Stream, asked: Asked) -> Made | Skipped:
     if "skipped" in head:
         return Skipped(*head["skipped"])
     squares = tuple(_square(stream, form.size) for form in asked.forms)
-    return Made(squares, tuple(map(sys.intern, head["flags"])))
+    return DecodedImage(squares, tuple(map(sys.intern, head["flags"])))
 
 
 def _square(stream: Stream, size: int) -> np.ndarray:

@@ -19,7 +19,7 @@ from typing import IO
 
 from assay.data.dataset import Skipped
 from assay.data.decoder_messages import GREETING, NO_MEMORY, REAL_TIMES, pack_request, read_answer
-from assay.data.forms import Asked, Made, Make, make_squares
+from assay.data.forms import DecodedImage, DecodeOptions, Make, make_squares
 from assay.errors import ResourceError
 
 FEW = 2000
@@ -83,7 +83,7 @@ def decoders(number: int, limit_s: float = LIMIT_S, begin: str = BEGIN) -> Itera
     for decoder in every:
         free.put(decoder)
 
-    def make(data: bytes, asked: Asked) -> Made | Skipped:
+    def make(data: bytes, asked: DecodeOptions) -> DecodedImage | Skipped:
         decoder = free.get()
         try:
             return decoder.make(data, asked)
@@ -126,7 +126,7 @@ class _Decoder:
     process: _Process | None = field(default=None, init=False)
     closed: bool = field(default=False, init=False)
 
-    def make(self, data: bytes, asked: Asked) -> Made | Skipped:
+    def make(self, data: bytes, asked: DecodeOptions) -> DecodedImage | Skipped:
         """See ``decoders``."""
         died: Skipped | None = None
         for _ in range(TRIES):
@@ -145,7 +145,7 @@ class _Decoder:
                 break
         return died or Skipped("crash")
 
-    def _answer(self, process: _Process, data: bytes, asked: Asked) -> Made | Skipped | None:
+    def _answer(self, process: _Process, data: bytes, asked: DecodeOptions) -> DecodedImage | Skipped | None:
         """None if the process did not survive it."""
         try:
             for part in pack_request(data, asked):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from assay.data.census import Census, is_hidden
+from assay.data.census import ScanReport, is_hidden
 from assay.data.dataset import Listing, Skipped
 from assay.data.formats import (
     IMAGE_EXTENSIONS,
@@ -68,7 +68,7 @@ def scan_folder(root: Path, *, follow_symlinks: bool = False, limits: Limits = U
     """
     if not root.is_dir():
         raise DataError(f"expected a folder of images, got {str(root)!r}, which is no folder; check the path")
-    census = Census()
+    census = ScanReport()
     for directory, entries in _walk(root, census, follow_symlinks):
         for entry in entries:
             _take(root, directory + entry.name, entry, census, follow_symlinks)
@@ -120,7 +120,7 @@ def class_folders(listing: Listing, *, allow_empty: bool) -> tuple[tuple[str, ..
 
 
 def _walk(
-    root: Path, census: Census, follow_symlinks: bool
+    root: Path, census: ScanReport, follow_symlinks: bool
 ) -> Iterator[tuple[str, list["os.DirEntry[str]"]]]:
     """(path below root with a final ``/``, its entries that are no folders) of each folder."""
     waiting = [""]
@@ -142,7 +142,7 @@ def _walk(
         yield below, files
 
 
-def _list(root: Path, below: str, census: Census) -> list["os.DirEntry[str]"]:
+def _list(root: Path, below: str, census: ScanReport) -> list["os.DirEntry[str]"]:
     try:
         with os.scandir(f"{root}/{below}") as entries:
             # Of a folder and a link to it the folder is visited, on whatever file system.
@@ -171,7 +171,9 @@ def _first_visit(path: str, seen: set[str]) -> bool:
     return not known
 
 
-def _take(root: Path, name: str, entry: "os.DirEntry[str]", census: Census, follow_symlinks: bool) -> None:
+def _take(
+    root: Path, name: str, entry: "os.DirEntry[str]", census: ScanReport, follow_symlinks: bool
+) -> None:
     fault = _fault(root, name, entry, follow_symlinks)
     if extension(name) in IMAGE_EXTENSIONS:
         census.add(name, fault)

@@ -13,7 +13,7 @@ from assay.data.limits import USUAL, Limits
 from assay.data.resize import to_square
 
 
-class Form(NamedTuple):
+class TargetSize(NamedTuple):
     """What squares are made of images."""
 
     size: int
@@ -23,7 +23,7 @@ class Form(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Made:
+class DecodedImage:
     """Of one image file."""
 
     squares: tuple[UInt8[np.ndarray, "_ _ 3"], ...]
@@ -33,29 +33,29 @@ class Made:
 
 
 @dataclass(frozen=True)
-class Asked:
+class DecodeOptions:
     """What is to be made of image files, and which may be used."""
 
-    forms: Sequence[Form]
+    forms: Sequence[TargetSize]
     """The first decides how large a JPEG is decoded; the others are made of the same pixels."""
     limits: Limits = USUAL
     accept_truncated: bool = False
 
     @staticmethod
-    def of(dataset: Dataset, *forms: Form) -> "Asked":
+    def of(dataset: Dataset, *forms: TargetSize) -> "DecodeOptions":
         """As the images of a dataset may be used."""
-        return Asked(forms, dataset.limits, dataset.accept_truncated)
+        return DecodeOptions(forms, dataset.limits, dataset.accept_truncated)
 
 
-Make = Callable[[bytes, Asked], Made | Skipped]
+Make = Callable[[bytes, DecodeOptions], DecodedImage | Skipped]
 """What makes squares of an image file, or says why it cannot."""
 
 
-def make_squares(data: bytes, asked: Asked) -> Made | Skipped:
+def make_squares(data: bytes, asked: DecodeOptions) -> DecodedImage | Skipped:
     """The first picture of an image file in each form; or why there is none, as ``decode`` says it."""
     image = decode(
         data, at_least=asked.forms[0].size, limits=asked.limits, accept_truncated=asked.accept_truncated
     )
     if isinstance(image, Skipped):
         return image
-    return Made(tuple(to_square(image.pixels, *form) for form in asked.forms), image.flags)
+    return DecodedImage(tuple(to_square(image.pixels, *form) for form in asked.forms), image.flags)

@@ -92,7 +92,7 @@ class _Part:
 
 
 @dataclass
-class GrowingTable:
+class ResumableWriter:
     """Rows to be added to; as a context manager, at its end they are at ``target``, whole.
 
     After an exception the rows so far wait beside ``target`` for the same table to go on with, if there are

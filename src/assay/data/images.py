@@ -69,17 +69,17 @@ WORDS = {
 """What each of ``FLAGS`` says of images, for a person."""
 
 
-def remarks_on(flags: Mapping[int, Sequence[str]]) -> tuple[str, ...]:
+def image_warnings_on(flags: Mapping[int, Sequence[str]]) -> tuple[str, ...]:
     """How many images each remark was made of, a line each: ``3 images animated: the first picture is used``.
 
     Parameters
     ----------
     flags : row -> its remarks
     """
-    return remark_lines(Counter(flag for found in flags.values() for flag in found))
+    return image_warning_lines(Counter(flag for found in flags.values() for flag in found))
 
 
-def remark_lines(counts: Mapping[str, int]) -> tuple[str, ...]:
+def image_warning_lines(counts: Mapping[str, int]) -> tuple[str, ...]:
     """The same of how many images each remark was made of."""
     found = ((counts.get(flag, 0), WORDS[flag]) for flag in FLAGS)
     return tuple(f"{n:,} {'image' if n == 1 else 'images'} {words}" for n, words in found if n)
@@ -179,10 +179,10 @@ def _decode(data: bytes, at_least: int | None, limits: Limits, keep_part: bool) 
     if at_least is not None:
         image.draft(None, (at_least, at_least))  # does nothing unless it is a JPEG
     _load(image, keep_part)
-    rgb, remarks = to_rgb(image, limits.background)
+    rgb, image_warnings = to_rgb(image, limits.background)
     upright, bad_exif = _upright(rgb, exif or image.info.get("exif", b"") if kind != "TIFF" else b"")
     pixels = np.frombuffer(upright.tobytes(), np.uint8).reshape(upright.height, upright.width, 3)
-    return Decoded(pixels, (*flags, *bad_exif, *remarks, *_low_information(pixels)))
+    return Decoded(pixels, (*flags, *bad_exif, *image_warnings, *_low_information(pixels)))
 
 
 def _allowed_kind(data: bytes, limits: Limits) -> str:

@@ -157,8 +157,8 @@ def _only(
 def _decoded(table: Table, place: int) -> tuple[str, ...]:
     """The cells of a column; TableError names the first that is not UTF-8."""
     cells = tuple(row[place] for row in table.rows)
-    suspects = {cell for cell in set(cells) if not cell.isascii()}
+    label_issues = {cell for cell in set(cells) if not cell.isascii()}
     for row, cell in enumerate(cells):
-        if cell in suspects:
+        if cell in label_issues:
             check_decoded(cell, table.where(row))
     return cells

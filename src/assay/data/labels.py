@@ -37,7 +37,7 @@ class Classes:
     """The K labels as they came in, in natural order."""
     titles: tuple[str, ...]
     """K names for people, from a classes file; empty where the labels are names already."""
-    given: Mapping[str, int]
+    noisy: Mapping[str, int]
     """Class index of each noisy label; UNKNOWN of the empty one."""
     trusted: Mapping[str, int]
     """Class index of each trusted label; UNKNOWN of the empty one."""
@@ -85,7 +85,7 @@ def decide_classes(
     return Classes(
         names=ordered,
         titles=tuple(titles.get(name, name) for name in ordered) if any(titles.values()) else (),
-        given={label: index[name] for label, name in spelled.items()},
+        noisy={label: index[name] for label, name in spelled.items()},
         trusted={label: index[name] for label, name in trusted_names.items()},
     )
 
@@ -94,21 +94,21 @@ MANY_CLASSES = 5_000
 """More than these are refused where they have fewer than two rows each, and nobody has listed them."""
 
 
-def remarks(
-    names: Sequence[str], given: Int[np.ndarray, "N"], trusted: Int[np.ndarray, "N"]
+def image_warnings(
+    names: Sequence[str], noisy: Int[np.ndarray, "N"], trusted: Int[np.ndarray, "N"]
 ) -> tuple[str, ...]:
     """Notes on labels that are right in form but few: what can be learned from them is limited."""
     notes: list[str] = []
     seen = np.bincount(trusted[trusted != UNKNOWN], minlength=len(names))
     if seen.any() and not seen.all():
         notes.append(f"no trusted label is {_some(np.flatnonzero(seen == 0), names)}")
-    lone = np.bincount(given[given != UNKNOWN], minlength=len(names)) == 1
+    lone = np.bincount(noisy[noisy != UNKNOWN], minlength=len(names)) == 1
     if lone.any():
         notes.append(f"only one image is given as {_some(np.flatnonzero(lone), names)}")
-    both = (given != UNKNOWN) & (trusted != UNKNOWN)
-    if both.any() and not (given[both] == trusted[both]).any():
+    both = (noisy != UNKNOWN) & (trusted != UNKNOWN)
+    if both.any() and not (noisy[both] == trusted[both]).any():
         notes.append(f"warning: none of {both.sum():,} given labels equals its trusted one")
-    if both.sum() >= MANY_EQUAL and (given[both] == trusted[both]).all():
+    if both.sum() >= MANY_EQUAL and (noisy[both] == trusted[both]).all():
         notes.append(
             f"all {both.sum():,} trusted labels equal the given ones; if that cannot be, name the column "
             "with what was found on checking: --trusted-label-col"

@@ -36,12 +36,12 @@ def to_square(pixels: Pixels, size: int, interpolation: str = "bicubic") -> Squa
     square = Image.fromarray(pixels).resize((size, size), FILTERS[interpolation])
     factor = size / max(pixels.shape[:2])
     if interpolation == "sharp" and factor > 1:
-        surroundings = square.filter(ImageFilter.BoxBlur(reach(factor)))
-        square = Image.blend(surroundings, square, 1 + sharpness(factor))
+        density = square.filter(ImageFilter.BoxBlur(reach(factor)))
+        square = Image.blend(density, square, 1 + inverse_temperature(factor))
     return np.asarray(square)
 
 
-def sharpness(factor: float) -> float:
+def inverse_temperature(factor: float) -> float:
     """Strength of the sharpening where the side grows by ``factor``: 0 up to 1, 1 from 2 on."""
     return min(max(factor - 1, 0.0), 1.0)
 

@@ -77,14 +77,14 @@ def spoil(labels: Labels, transition: Transition, seed: int) -> Labels:
     if wrong.size:
         raise UsageError(f"expected labels from -1 to {n_classes - 1}, got {int(wrong[0])}")
     draws = np.random.default_rng(seed).random(len(labels))
-    given = np.full(len(labels), UNKNOWN, dtype=np.int64)
+    noisy = np.full(len(labels), UNKNOWN, dtype=np.int64)
     for true in range(n_classes):
         rows = labels == true
         possible = np.flatnonzero(transition[true])
         # The last bound is left out: the sum may fall short of 1 by a rounding, and a draw lie above it.
         bounds = transition[true, possible].cumsum()[:-1]
-        given[rows] = possible[np.searchsorted(bounds, draws[rows], side="right")]
-    return given
+        noisy[rows] = possible[np.searchsorted(bounds, draws[rows], side="right")]
+    return noisy
 
 
 def _check(n_classes: int, rate: float) -> None:

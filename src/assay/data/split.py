@@ -36,7 +36,7 @@ class Split:
         return digest.hexdigest()
 
 
-def seal_holdout(
+def draw_holdout(
     trusted: Labels,
     usable: Mask | None = None,
     *,

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Int
 
 from assay.data.dataset import Dataset, Skipped
-from assay.data.forms import Asked, Form, make_squares
+from assay.data.forms import DecodeOptions, TargetSize, make_squares
 from assay.data.images import Decoded, decode
 from assay.data.resize import Square
 from assay.types import Batch
@@ -46,7 +46,7 @@ def _square(dataset: Dataset, row: int, size: int, interpolation: str) -> Square
     made = (
         data
         if isinstance(data, Skipped)
-        else make_squares(data, Asked.of(dataset, Form(size, interpolation)))
+        else make_squares(data, DecodeOptions.of(dataset, TargetSize(size, interpolation)))
     )
     return None if isinstance(made, Skipped) else made.squares[0]
 

@@ -18,7 +18,7 @@ from jaxtyping import UInt8
 
 from assay.data.dataset import Dataset, Skipped
 from assay.data.decoders import decoders_for
-from assay.data.forms import Asked, Form, Make
+from assay.data.forms import DecodeOptions, Make, TargetSize
 from assay.data.images import FLAGS, fits
 from assay.data.limits import USUAL
 from assay.data.resize import Square
@@ -59,7 +59,7 @@ class Chunk:
 
     rows: range
     images: tuple[Seen, ...]
-    forms: tuple[Form, ...]
+    forms: tuple[TargetSize, ...]
 
     @property
     def contents(self) -> dict[int, bytes]:
@@ -76,7 +76,7 @@ class Chunk:
         """Row -> remarks, where there are any."""
         return {row: image.flags for row, image in self.each() if image.flags}
 
-    def squares(self, form: Form) -> dict[int, Square]:
+    def squares(self, form: TargetSize) -> dict[int, Square]:
         """Row -> square, of those that are decoded."""
         place = self.forms.index(form)
         return {row: image.squares[place] for row, image in self.each() if image.squares}
@@ -88,7 +88,7 @@ class Chunk:
 
 def read_chunks(
     dataset: Dataset,
-    *forms: Form,
+    *forms: TargetSize,
     known: Known = nothing,
     workers: int = 2,
     first: int = 0,
@@ -102,7 +102,7 @@ def read_chunks(
     workers : threads, and processes that decode for them, see ``decoders_for``
     first : row to begin at
     """
-    asked = Asked.of(dataset, *forms)
+    asked = DecodeOptions.of(dataset, *forms)
     every = range(len(dataset))
     parts = (every[start : start + CHUNK] for start in every[first::CHUNK])
     with ExitStack() as stack:
@@ -137,13 +137,13 @@ def _completed(pool: ThreadPoolExecutor, chunk: Chunk, see: Callable[..., Seen])
     return replace(chunk, images=tuple(images))
 
 
-def _see(dataset: Dataset, asked: Asked, make: Make, row: int, known: Known) -> Seen:
+def _see(dataset: Dataset, asked: DecodeOptions, make: Make, row: int, known: Known) -> Seen:
     start = time.perf_counter()
     seen = _look(dataset, asked, make, row, known)
     return replace(seen, seconds=time.perf_counter() - start)
 
 
-def _look(dataset: Dataset, asked: Asked, make: Make, row: int, known: Known) -> Seen:
+def _look(dataset: Dataset, asked: DecodeOptions, make: Make, row: int, known: Known) -> Seen:
     data = dataset.read(row)
     if isinstance(data, Skipped):
         return Seen(skipped=data)

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float
 
 from assay.data.dataset import Dataset, Skipped
-from assay.data.forms import Form
+from assay.data.forms import TargetSize
 from assay.embed.cache import FeatureStore, Snapshot, store_folder
 from assay.embed.chunks import Chunk, bits, nothing, read_chunks, words
 from assay.embed.squares import form_of
@@ -78,7 +78,7 @@ def embed_images(
     own = len(views) - len(beside)
     forms = [_form(one) for one in (backbone, *beside)]
     held = [] if squares is None else [form_of(squares)]
-    known = partial(_remarks, views) if squares is None else nothing
+    known = partial(_image_warnings, views) if squares is None else nothing
     found = _Found()
     for chunk in read_chunks(dataset, *forms, *held, known=known, workers=workers):
         start = time.perf_counter()
@@ -91,8 +91,8 @@ def embed_images(
     return found.features(views, own)
 
 
-def _form(backbone: Backbone) -> Form:
-    return Form(backbone.size, backbone.interpolation)
+def _form(backbone: Backbone) -> TargetSize:
+    return TargetSize(backbone.size, backbone.interpolation)
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ def _views(backbone: Backbone, cache: Path, mirrored: bool, beside: Sequence[Bac
         yield _View(one, turned, store, store.snapshot())
 
 
-def _remarks(views: Sequence[_View], content: bytes) -> tuple[str, ...] | None:
+def _image_warnings(views: Sequence[_View], content: bytes) -> tuple[str, ...] | None:
     """Those on an image whose features are all stored; else None."""
     rows = [view.before.find(content) for view in views]
     return words(views[0].before.flags(rows[0])) if min(rows) >= 0 else None

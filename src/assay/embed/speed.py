@@ -72,14 +72,14 @@ def fastest_plan(network: nn.Module, name: str, size: int, cache: Path, dtype: s
     if dtype not in ("auto", *DTYPES):
         raise UsageError(f"--dtype: expected auto, {' or '.join(DTYPES)}, got {dtype!r}")
     if torch.cuda.is_available():
-        return _graphics_plan(size, dtype)
+        return _gpu_plan(size, dtype)
     file = cache / "speed.json"
     key = f"{name}-{size}-{dtype}-{torch.__version__}-{platform.machine()}-{_processor()}"
     # Without the lock first: a cache that may only be read is of use too.
     return _remembered(file).get(key) or _timed(network, size, dtype, file, key)
 
 
-def _graphics_plan(size: int, dtype: str) -> Plan:
+def _gpu_plan(size: int, dtype: str) -> Plan:
     """For a graphics processor: bfloat16 where it knows that itself, as many images as it has room for."""
     quick = "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
     batch = max(AT_ONCE * USUAL_SIZE**2 // max(size, USUAL_SIZE) ** 2, 1)

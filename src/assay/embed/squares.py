@@ -15,7 +15,7 @@ import numpy as np
 
 from assay.data.dataset import Dataset, Skipped
 from assay.data.decoders import decoders_for
-from assay.data.forms import Asked, Form, Made
+from assay.data.forms import DecodedImage, DecodeOptions, TargetSize
 from assay.data.images import declared
 from assay.data.squares import spread
 from assay.embed.chunks import read_chunks
@@ -49,9 +49,9 @@ def room_for_squares(dataset: Dataset, size: int, place: Path) -> Iterator[Batch
         yield np.memmap(file, np.uint8, "r+", shape=(len(dataset), side, side, 3))  # type: ignore[call-overload]  # takes open files too
 
 
-def form_of(squares: Batch) -> Form:
+def form_of(squares: Batch) -> TargetSize:
     """How images are held there."""
-    return Form(squares.shape[1])
+    return TargetSize(squares.shape[1])
 
 
 def fill_squares(squares: Batch, dataset: Dataset, *, workers: int = 2, progress: Progress = silent) -> None:
@@ -96,10 +96,10 @@ def _longest_side(dataset: Dataset, size: int) -> int:
         data = dataset.read(row)
         found = None if isinstance(data, Skipped) else declared(data, dataset.limits)
         declared_of[row] = max(found) if found else 0
-    asked = Asked.of(dataset, Form(size))
+    asked = DecodeOptions.of(dataset, TargetSize(size))
     with decoders_for(len(dataset), 1) as make:
         for row in sorted(declared_of, key=lambda row: -declared_of[row]):
             data = dataset.read(row)
-            if not isinstance(data, Skipped) and isinstance(make(data, asked), Made):
+            if not isinstance(data, Skipped) and isinstance(make(data, asked), DecodedImage):
                 return declared_of[row]
     return 1

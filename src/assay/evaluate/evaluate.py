@@ -42,7 +42,7 @@ class Evaluation:
     unlabelled: int
     """Images left out because their true class is not known."""
     skipped: int
-    """Images left out because they could not be used; each is in ``skipped.csv``."""
+    """Images left out because they could not be used; each is in ``image_issues.csv``."""
     reliability: tuple[Bin, ...]
     """How often predictions of each confidence were right."""
     risk_coverage: tuple[Covered, ...]

@@ -21,7 +21,7 @@ from assay.export.trunks import WITHOUT_TENSORS, add_network
 from assay.predict.graph_check import INPUT, OPSET, OUTPUT
 from assay.predict.model import Model
 
-SECOND_LOOK = (
+FLIP_TTA = (
     "done by the runtime: where the largest probability is below second_look_below, the same image mirrored "
     "from left to right goes in too, and the geometric mean of both answers, divided by its sum, counts"
 )
@@ -88,8 +88,8 @@ def _add_activation(nodes: Nodes, values: str, activation: str) -> str:
     return nodes.apply("Mul", nodes.apply("Mul", values, nodes.numbers(0.5)), share)
 
 
-def _second_look(below: float) -> dict[str, str]:
-    return {"second_look_below": str(below), "second_look": SECOND_LOOK} if below else {}
+def _flip_tta(below: float) -> dict[str, str]:
+    return {"flip_tta_below": str(below), "flip_tta": FLIP_TTA} if below else {}
 
 
 def _metadata(model: Model) -> dict[str, str]:
@@ -107,7 +107,7 @@ def _metadata(model: Model) -> dict[str, str]:
         "resize": f"done by the runtime: {in_words(model.interpolation)}",
         "preprocessing": f"in the graph: {scaled}",
         "conformal": json.dumps(model.facts.get("conformal", {})),
-        **_second_look(model.second_look_below),
+        **_flip_tta(model.flip_tta_below),
         "tensors_sha256": hashlib.sha256(
             save({name: np.asarray(tensor, order="C") for name, tensor in sorted(tensors.items())})
         ).hexdigest(),

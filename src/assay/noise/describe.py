@@ -55,9 +55,9 @@ def _uneven(noise: Noise) -> Iterable[str]:
         yield _mistakes(noise)
 
 
-def _always(noise: Noise, true: int, given: int) -> str:
+def _always(noise: Noise, true: int, noisy: int) -> str:
     row = noise.counts[true]
-    return "is always" if row[given] == row.sum() else "is mostly"
+    return "is always" if row[noisy] == row.sum() else "is mostly"
 
 
 def _rates(noise: Noise) -> str:
@@ -77,9 +77,9 @@ def _rates(noise: Noise) -> str:
 def _mistakes(noise: Noise) -> str:
     # By count: the largest share may be that of a class with two images.
     others = noise.counts - np.diag(np.diag(noise.counts))
-    true, given = divmod(int(others.argmax()), len(others))
-    share = percent(float(others[true, given] / noise.counts[true].sum()))
-    example = f"{noise.classes[true]!r} called {noise.classes[given]!r} ({share} of them)"
+    true, noisy = divmod(int(others.argmax()), len(others))
+    share = percent(float(others[true, noisy] / noise.counts[true].sum()))
+    example = f"{noise.classes[true]!r} called {noise.classes[noisy]!r} ({share} of them)"
     if is_pair_flip(noise.counts):
         return f"The wrong labels of a class go mostly to one other class, first of all {example}."
     return f"The wrong labels are not spread evenly; the most common mistake is {example}."

@@ -59,7 +59,7 @@ class Representative:
 
 def check_representative(
     features: Matrix | None,
-    given: Labels,
+    noisy: Labels,
     trusted: Labels,
     *,
     rows: Mask | None = None,
@@ -72,7 +72,7 @@ def check_representative(
     Parameters
     ----------
     features : one row for each image, any float type, may be a memory map; None compares labels alone
-    given, trusted : class index of each image, or UNKNOWN
+    noisy, trusted : class index of each image, or UNKNOWN
     rows : True for the images to use; all if None. Rows of features that are not finite are left out.
     classes : names for the words of the result; numbers if empty
     level : a difference is called one if chance alone makes it with less than 1 - level; half of that
@@ -83,16 +83,16 @@ def check_representative(
     ------
     ValueError : arrays of different length
     """
-    rows = np.ones(len(given), dtype=bool) if rows is None else rows
-    same_length(given=given, trusted=trusted, rows=rows)
+    rows = np.ones(len(noisy), dtype=bool) if rows is None else rows
+    same_length(noisy=noisy, trusted=trusted, rows=rows)
     if features is not None:
-        same_length(features=features, given=given)
+        same_length(features=features, noisy=noisy)
     sides = np.flatnonzero(rows & (trusted != UNKNOWN)), np.flatnonzero(rows & (trusted == UNKNOWN))
     n_trusted, n_rest = map(len, sides)
     if min(n_trusted, n_rest) < FEWEST:
         return Representative(n_trusted, n_rest, None, None, None, None, True, (_too_few(n_trusted, n_rest),))
     alarm = (1 - level) / 2
-    labels, gap = _compare_labels(given, sides, classes, seed)
+    labels, gap = _compare_labels(noisy, sides, classes, seed)
     auc, p_value = _compare_features(features, sides, level, seed)
     warnings = (*_label_warning(labels, gap, alarm), *_feature_warning(auc, p_value, alarm))
     return Representative(n_trusted, n_rest, labels, gap, auc, p_value, not warnings, warnings)
@@ -103,9 +103,9 @@ Sides = tuple[np.ndarray, np.ndarray]
 
 
 def _compare_labels(
-    given: Labels, sides: Sides, classes: Sequence[str], seed: int
+    noisy: Labels, sides: Sides, classes: Sequence[str], seed: int
 ) -> tuple[ChiSquare | None, LabelGap | None]:
-    known = [given[side][given[side] != UNKNOWN] for side in sides]
+    known = [noisy[side][noisy[side] != UNKNOWN] for side in sides]
     if min(map(len, known)) < FEWEST:
         return None, None
     size = max(int(labels.max()) for labels in known) + 1

@@ -15,7 +15,7 @@ from assay.types import UNKNOWN, Counts, Labels, Transition, same_length, unmask
 
 
 def estimate_noise(
-    given: Labels,
+    noisy: Labels,
     trusted: Labels,
     n_classes: int,
     *,
@@ -30,7 +30,7 @@ def estimate_noise(
 
     Parameters
     ----------
-    given, trusted : class index of each image, UNKNOWN or masked where there is none; the holdout's trusted
+    noisy, trusted : class index of each image, UNKNOWN or masked where there is none; the holdout's trusted
         labels left out
     n_classes : K, at least 2
     classes : K names for the words of the result; numbers if empty
@@ -51,28 +51,28 @@ def estimate_noise(
     names = tuple(classes) or tuple(f"class {i}" for i in range(n_classes))
     if len(names) != n_classes:
         raise ValueError(f"expected {n_classes} class names, got {len(names)}")
-    counts = count_pairs(given, trusted, n_classes)
+    counts = count_pairs(noisy, trusted, n_classes)
     if not counts.any():
         raise LabelError(
-            f"expected images with both a given and a trusted label, got none among {len(given)}: "
+            f"expected images with both a given and a trusted label, got none among {len(noisy)}: "
             "check 200 to 500 images picked at random and give their labels as trusted"
         )
     return _noise(counts, names, level, seed)
 
 
-def count_pairs(given: Labels, trusted: Labels, n_classes: int) -> Counts:
+def count_pairs(noisy: Labels, trusted: Labels, n_classes: int) -> Counts:
     """Number of images at [true, given], shape (K, K); those with an UNKNOWN label are left out.
 
     Raises
     ------
     LabelError : a label that is neither UNKNOWN nor below ``n_classes``
     """
-    given, trusted = unmasked(given), unmasked(trusted)
-    same_length(given=given, trusted=trusted)
-    for name, labels in (("given", given), ("trusted", trusted)):
+    noisy, trusted = unmasked(noisy), unmasked(trusted)
+    same_length(noisy=noisy, trusted=trusted)
+    for name, labels in (("noisy", noisy), ("trusted", trusted)):
         _check_labels(name, labels, n_classes)
-    both = (given != UNKNOWN) & (trusted != UNKNOWN)
-    cells = trusted[both].astype(np.int64) * n_classes + given[both]
+    both = (noisy != UNKNOWN) & (trusted != UNKNOWN)
+    cells = trusted[both].astype(np.int64) * n_classes + noisy[both]
     return np.bincount(cells, minlength=n_classes**2).reshape(n_classes, n_classes)
 
 

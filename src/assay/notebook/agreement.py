@@ -5,7 +5,7 @@ import numpy as np
 from assay.types import UNKNOWN, Labels, same_length
 
 
-def agreed_labels(given: Labels, trusted: Labels, predicted: Labels) -> Labels:
+def agreed_labels(noisy: Labels, trusted: Labels, predicted: Labels) -> Labels:
     """The trusted label where there is one, the given one where the prediction agrees, else UNKNOWN.
 
     The prediction should come from something that learned from trusted labels alone: what learned a
@@ -13,11 +13,11 @@ def agreed_labels(given: Labels, trusted: Labels, predicted: Labels) -> Labels:
 
     Parameters
     ----------
-    given : the noisy label of each image; UNKNOWN where there is none
+    noisy : the noisy label of each image; UNKNOWN where there is none
     trusted : the trusted label; UNKNOWN for most
     predicted : the class that each image was taken for
     """
-    same_length(given=given, trusted=trusted, predicted=predicted)
-    believed: Labels = np.where(given == predicted, given, UNKNOWN)
+    same_length(noisy=noisy, trusted=trusted, predicted=predicted)
+    believed: Labels = np.where(noisy == predicted, noisy, UNKNOWN)
     labels: Labels = np.where(trusted != UNKNOWN, trusted, believed)
     return labels

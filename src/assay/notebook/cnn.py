@@ -17,7 +17,7 @@ from assay.notebook.dense import dense_layers
 from assay.notebook.search import Grid, searched
 from assay.notebook.sequential import SequentialClassifier
 from assay.notebook.task import Task, Trained
-from assay.notebook.teaching import Lesson, facts_of, prepare_lesson
+from assay.notebook.teaching import TrainingData, facts_of, prepare_training_data
 from assay.predict.model import Model
 
 SIZE = 32
@@ -76,10 +76,10 @@ def compiled(task: Task, layers: Cnn) -> SequentialClassifier:
 
 def cnn_1(task: Task) -> Trained:
     """CNN 1: the noisy labels of all images that are not held out, taken as true."""
-    lesson = prepare_lesson(task, PixelBackbone(SIZE))
-    network, facts = searched(lesson, compiled(task, Cnn()), GRID)
-    fitted = lesson.fit(network, lesson.given, "noisy")
-    return _trained(lesson, fitted, "cnn-1", facts)
+    training_data = prepare_training_data(task, PixelBackbone(SIZE))
+    network, facts = searched(training_data, compiled(task, Cnn()), GRID)
+    fitted = training_data.fit(network, training_data.noisy, "noisy")
+    return _trained(training_data, fitted, "cnn-1", facts)
 
 
 def cnn_2(task: Task) -> Trained:
@@ -87,26 +87,31 @@ def cnn_2(task: Task) -> Trained:
 
     As published, both networks round their logits to whole numbers before the best one is taken.
     """
-    lesson = prepare_lesson(task, PixelBackbone(SIZE))
-    network, facts = searched(lesson, compiled(task, Cnn(batch_norm=True)), GRID)
-    first = lesson.fit(network, lesson.trusted, "trusted")
-    scores = lesson.scores(first)
+    training_data = prepare_training_data(task, PixelBackbone(SIZE))
+    network, facts = searched(training_data, compiled(task, Cnn(batch_norm=True)), GRID)
+    first = training_data.fit(network, training_data.trusted, "trusted")
+    scores = training_data.scores(first)
     predicted = (np.round(scores) if task.published else scores).argmax(axis=1)
-    labels = agreed_labels(lesson.given, lesson.trusted, predicted)
-    second = lesson.fit(network.set_params(random_state=task.seed + 1), labels, "trusted and kept")
-    kept = lesson.count_kept(labels)
-    return _trained(lesson, second, "cnn-2", {**facts, **kept}, rounded=task.published)
+    labels = agreed_labels(training_data.noisy, training_data.trusted, predicted)
+    second = training_data.fit(network.set_params(random_state=task.seed + 1), labels, "trusted and kept")
+    kept = training_data.count_kept(labels)
+    return _trained(training_data, second, "cnn-2", {**facts, **kept}, rounded=task.published)
 
 
 def _trained(
-    lesson: Lesson, fitted: SequentialClassifier, recipe: str, facts: Any, *, rounded: bool = False
+    training_data: TrainingData,
+    fitted: SequentialClassifier,
+    system: str,
+    facts: Any,
+    *,
+    rounded: bool = False,
 ) -> Trained:
     from torch import nn
 
-    task, layers = lesson.task, list(fitted.network_)
+    task, layers = training_data.task, list(fitted.network_)
     end = next(place for place, layer in enumerate(layers) if isinstance(layer, nn.Flatten)) + 1
     trunk = nn.Sequential(*layers[1:end])  # without Pixels: a trunk is given what they make
-    facts = facts_of(lesson, recipe=recipe, **facts)
+    facts = facts_of(training_data, system=system, **facts)
     model = Model(
         architecture="conv",
         size=SIZE,
@@ -119,6 +124,6 @@ def _trained(
         facts=facts,
         features="map",
     )
-    with lesson.watch.stage("export"):
-        model = with_graph(model, trunk, lesson.sample(PixelBackbone(SIZE)))
-    return Trained(model, tuple(lesson.history), lesson.watch.seconds)
+    with training_data.watch.stage("export"):
+        model = with_graph(model, trunk, training_data.sample(PixelBackbone(SIZE)))
+    return Trained(model, tuple(training_data.history), training_data.watch.seconds)

@@ -23,10 +23,10 @@ from assay.notebook.compare_measure import measure
 from assay.notebook.compare_options import CompareOptions
 from assay.notebook.compare_result import Compared, conclude, finished
 from assay.notebook.compare_twin import assay_options, twin_rows
-from assay.notebook.task import Recipe
+from assay.notebook.listing import SYSTEMS, TITLES
+from assay.notebook.task import System
 from assay.pipeline.carried import check_apart_from
 from assay.pipeline.finetune_split import check_enough
-from assay.pipeline.listing import RECIPES, TITLES
 from assay.pipeline.lock import check_outside
 from assay.pipeline.process import Failure, run_apart
 from assay.pipeline.record import (
@@ -39,7 +39,7 @@ from assay.pipeline.record import (
     read_contents,
     versions,
 )
-from assay.types import Labels, Progress, Say, silent, unheard
+from assay.types import Labels, Notify, Progress, ignore_message, silent
 
 
 def compare(
@@ -49,8 +49,8 @@ def compare(
     *,
     overwrite: bool = False,
     command: Sequence[str] = (),
-    known: Mapping[str, Recipe] = RECIPES,
-    say: Say = unheard,
+    known: Mapping[str, System] = SYSTEMS,
+    notify: Notify = ignore_message,
     progress: Progress = silent,
 ) -> Compared:
     """Train, save and measure every recipe of ``options``; the same call resumes a killed comparison.
@@ -63,7 +63,7 @@ def compare(
     overwrite : start anew where another comparison was, or this one to its end
     command : words to keep in compare.json
     known : what the ids other than ``assay`` stand for; functions that another process can import
-    say : is told what was assumed about the data, and warnings
+    notify : is told what was assumed about the data, and warnings
 
     Raises
     ------
@@ -72,7 +72,7 @@ def compare(
         not set, or other files
     BusyError : another comparison holds ``out``
     """
-    job = _ask(Path(images), Path(out), options, _once(say))
+    job = _ask(Path(images), Path(out), options, _once(notify))
     with job.folder.held():
         contents = list(read_contents(job.dataset, options.run.workers))
         job = replace(job, data={**job.data, "contents": contents_digest(contents)})
@@ -80,10 +80,10 @@ def compare(
         twin = twin_rows(options, job.settings, job.data)
         entries = list(job.entries(known, overwrite, tuple(command)))
         if not overwrite and finished(record, entries):
-            say(f"{out}: this very comparison is finished: nothing was computed; --overwrite starts anew")
+            notify(f"{out}: this very comparison is finished: nothing was computed; --overwrite starts anew")
             return Compared(job.folder.path, job.dataset, record, computed=False)
         record = job.start(record, overwrite, command)
-        failures = {entry.recipe: found for entry in entries if (found := job.do(entry, progress))}
+        failures = {entry.system: found for entry in entries if (found := job.do(entry, progress))}
         return conclude(
             job.folder,
             job.dataset,
@@ -108,7 +108,7 @@ class _Job:
     """The held-out rows."""
     settings: Mapping[str, Any]
     data: Mapping[str, Any]
-    say: Say
+    notify: Notify
 
     def begun(self, overwrite: bool) -> dict[str, Any]:
         """What compare.json says of this comparison so far; empty if it is to be begun.
@@ -122,7 +122,7 @@ class _Job:
             return record if is_interrupted(record, self.settings, self.data) else {}
         if record:
             self._refuse("comparison", differences(record, self.settings, self.data))
-        run = self.folder.run.record() if "assay" in self.options.recipes else {}
+        run = self.folder.run.record() if "assay" in self.options.systems else {}
         if run:
             self._refuse("run", differences(run, assay_options(self.options).run.settings(), self.data))
         return record
@@ -135,14 +135,14 @@ class _Job:
             )
 
     def entries(
-        self, known: Mapping[str, Recipe], overwrite: bool, command: tuple[str, ...]
+        self, known: Mapping[str, System], overwrite: bool, command: tuple[str, ...]
     ) -> Iterator[Entry]:
         """Those that take part, in the order of the table."""
-        for recipe in self.options.recipes:
-            is_assay = recipe == "assay"
+        for system in self.options.systems:
+            is_assay = system == "assay"
             yield Entry(
-                recipe,
-                None if is_assay else known[recipe],
+                system,
+                None if is_assay else known[system],
                 self.images,
                 self.folder.path,
                 assay_options(self.options) if is_assay else self.options,
@@ -162,15 +162,15 @@ class _Job:
                     check_name(name)
             self.folder.clear()
         if record and record["status"] == "running":
-            self.say(f"{self.folder.path}: going on with the comparison that was begun here")
+            self.notify(f"{self.folder.path}: going on with the comparison that was begun here")
         record = {
             "schema": SCHEMA,
-            "seal_opened": record.get("seal_opened", 0),
+            "holdout_evaluations": record.get("holdout_evaluations", 0),
             "status": "running",
             "command": list(command),
             "settings": dict(self.settings),
             "data": dict(self.data),
-            "recipes": list(self.options.recipes),
+            "systems": list(self.options.systems),
             "held_out": len(self.held),
             "versions": versions(),
             "machine": machine(),
@@ -182,19 +182,19 @@ class _Job:
         """What is left to do of a recipe, in processes of its own; why not, if it failed."""
 
         def told(stage: str, done: int, total: int) -> None:
-            progress(f"{TITLES[entry.recipe]}: {stage}", done, total)
+            progress(f"{TITLES[entry.system]}: {stage}", done, total)
 
         for is_done, work in ((entry.is_trained, train), (entry.is_measured, measure)):
             if is_done():
                 continue
-            found = run_apart(work, entry, say=self.say, progress=told)
+            found = run_apart(work, entry, notify=self.notify, progress=told)
             if isinstance(found, Failure):
-                self.say(f"warning: {TITLES[entry.recipe]} failed: {found.message}")
+                self.notify(f"warning: {TITLES[entry.system]} failed: {found.message}")
                 return found
         return None
 
 
-def _ask(images: Path, out: Path, options: CompareOptions, say: Say) -> _Job:
+def _ask(images: Path, out: Path, options: CompareOptions, notify: Notify) -> _Job:
     """All that can be refused before anything is written."""
     folder = CompareFolder(out)
     folder.check()
@@ -204,22 +204,22 @@ def _ask(images: Path, out: Path, options: CompareOptions, say: Say) -> _Job:
         check_apart_from(options.figures_from, out)
     dataset = read_dataset(images, options.run.read)
     split = options.run.split(dataset)
-    if "assay" in options.recipes and options.run.effort != "fast":
+    if "assay" in options.systems and options.run.preset != "fast":
         check_enough(len(split.fit))
     settings, data = options.settings(), data_facts(dataset)
     twin_rows(options, settings, data)  # asked again once the bytes of the images are known
     for note in dataset.notes:
-        say(note)
-    return _Job(images, folder, options, dataset, split.holdout, settings, data, say)
+        notify(note)
+    return _Job(images, folder, options, dataset, split.holdout, settings, data, notify)
 
 
-def _once(say: Say) -> Say:
+def _once(notify: Notify) -> Notify:
     """Each line once: every process of a comparison reads the same data and has the same to say of it."""
     said: set[str] = set()
 
     def new(line: str) -> None:
         if line not in said:
             said.add(line)
-            say(line)
+            notify(line)
 
     return new

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from assay.data.write import write_bytes_atomic, write_json
+from assay.notebook.listing import TITLES
 from assay.pipeline.card import limits
 from assay.pipeline.carried import CARRIED
-from assay.pipeline.listing import TITLES
 from assay.predict.model import Model
 from assay.predict.package import read_object, write_manifest
 
@@ -17,13 +17,13 @@ Row = Mapping[str, Any]
 
 def comparison_card(model: Model, row: Row | None) -> str:
     """The card of a model; ``row`` is None as long as nothing was measured."""
-    recipe = str(model.facts["recipe"])
+    system = str(model.facts["system"])
     published = " as published, with the notebook's defects" if model.facts.get("published") else ""
     return "\n".join(
         [
-            f"# {TITLES[recipe]}: image classifier, {len(model.labels)} classes",
+            f"# {TITLES[system]}: image classifier, {len(model.labels)} classes",
             "",
-            f"Recipe `{recipe}` of a comparison{published}. "
+            f"Recipe `{system}` of a comparison{published}. "
             f"Network `{model.architecture}` at {model.size} px.",
             "",
             "## Measured",
@@ -59,7 +59,7 @@ def write_figures(folder: Path, model: Model, row: Row) -> None:
         "source": row["source"],
     }
     config = read_object(folder / "config.json", (folder / "config.json").read_bytes())
-    said, place = {str(model.facts["recipe"]): figures}, folder / "README.md"
+    said, place = {str(model.facts["system"]): figures}, folder / "README.md"
     card = comparison_card(model, row).encode("utf-8", "surrogateescape")
     if config["assay"].get("figures") == said and place.read_bytes() == card:
         return  # a folder that is not touched cannot be left half written

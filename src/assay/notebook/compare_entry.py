@@ -20,12 +20,12 @@ from assay.evaluate import Stopwatch, peak_memory_bytes
 from assay.notebook.compare_card import comparison_card
 from assay.notebook.compare_folder import CompareFolder
 from assay.notebook.compare_options import CompareOptions
-from assay.notebook.task import Recipe, Task, Trained
+from assay.notebook.task import System, Task, Trained
 from assay.pipeline.folder import RunFolder
 from assay.pipeline.outputs import read_facts
 from assay.pipeline.record import data_facts, versions
 from assay.pipeline.run import ensure_run
-from assay.types import UNKNOWN, Progress, Say
+from assay.types import UNKNOWN, Notify, Progress
 
 HISTORY_COLUMNS = ("stage", "epoch", "loss", "accuracy", "seconds")
 
@@ -34,8 +34,8 @@ HISTORY_COLUMNS = ("stage", "epoch", "loss", "accuracy", "seconds")
 class Entry:
     """A recipe that takes part; plain enough to be sent to another process."""
 
-    recipe: str
-    learn: Recipe | None
+    system: str
+    learn: System | None
     """None for assay, which is a run of its own in the same folder."""
     images: Path
     out: Path
@@ -54,17 +54,17 @@ class Entry:
 
     def is_trained(self) -> bool:
         """Whether its model is there, whole, and made with these settings from these data."""
-        row, run = self.folder.row(self.recipe), self.folder.run
+        row, run = self.folder.row(self.system), self.folder.run
         if not row or row["settings"] != self.settings or row["data"] != self.data:
             return False
         # A run that was done again since is another one, even if it ended in the same bytes.
         same_run = row["run"] == (_run_outputs(run) if self.learn is None else None)
-        weights = self.folder.weights(self.recipe)
+        weights = self.folder.weights(self.system)
         return bool(same_run and weights is not None and weights == row["weights"])
 
     def is_measured(self) -> bool:
         """Whether what was measured of that model is there."""
-        measured, file = self.folder.row(self.recipe).get("measured"), self.folder.holdout(self.recipe)
+        measured, file = self.folder.row(self.system).get("measured"), self.folder.holdout(self.system)
         if measured is None:
             return False
         return bool(measured["holdout"] == (file_digest(file) if file.is_file() else None))
@@ -77,32 +77,32 @@ def _run_outputs(run: RunFolder) -> dict[str, str] | None:
     return dict(record["outputs"]) if whole else None
 
 
-def train(entry: Entry, say: Say, progress: Progress) -> dict[str, Any]:
+def train(entry: Entry, notify: Notify, progress: Progress) -> dict[str, Any]:
     """Learn and save the model; row.json says what it took. The work of a process."""
     with entry.folder.held_by_child():
-        entry.folder.forget(entry.recipe)
-        found = _run_assay(entry, say, progress) if entry.learn is None else _learn(entry, progress)
+        entry.folder.forget(entry.system)
+        found = _run_assay(entry, notify, progress) if entry.learn is None else _learn(entry, progress)
         row = {
-            "recipe": entry.recipe,
+            "system": entry.system,
             "settings": dict(entry.settings),
             "data": dict(entry.data),
-            "weights": entry.folder.weights(entry.recipe),
+            "weights": entry.folder.weights(entry.system),
             "run": _run_outputs(entry.folder.run) if entry.learn is None else None,
             "versions": versions(),
-            "trained": found | {"model_bytes": entry.folder.model_bytes(entry.recipe)},
+            "trained": found | {"model_bytes": entry.folder.model_bytes(entry.system)},
         }
-        entry.folder.write_row(entry.recipe, row)
+        entry.folder.write_row(entry.system, row)
     return {}
 
 
-def _run_assay(entry: Entry, say: Say, progress: Progress) -> dict[str, Any]:
+def _run_assay(entry: Entry, notify: Notify, progress: Progress) -> dict[str, Any]:
     ensure_run(
         entry.images,
         entry.out,
         entry.options.run,
         overwrite=entry.overwrite,
         command=entry.command,
-        say=say,
+        notify=notify,
         progress=progress,
     )
     record = entry.folder.run.record()
@@ -121,7 +121,7 @@ def _run_assay(entry: Entry, say: Say, progress: Progress) -> dict[str, Any]:
 
 def _learn(entry: Entry, progress: Progress) -> dict[str, Any]:
     assert entry.learn is not None
-    watch, place = Stopwatch(), entry.folder.beside(entry.recipe)
+    watch, place = Stopwatch(), entry.folder.beside(entry.system)
     with watch.stage("read"):
         task = make_task(entry, read_again(entry), progress)
         place.mkdir(parents=True, exist_ok=True)
@@ -158,18 +158,18 @@ def make_task(entry: Entry, dataset: Dataset, progress: Progress) -> Task:
     sealed = replace(
         dataset,
         trusted=np.where(held, UNKNOWN, dataset.trusted),
-        given=np.where(held, UNKNOWN, dataset.given),
+        noisy=np.where(held, UNKNOWN, dataset.noisy),
     )
     return Task(
         dataset=sealed,
         held=held,
         options=options.run,
-        given_all=dataset.given,
+        noisy_all=dataset.noisy,
         backbone=options.backbone,
         size=options.size,
         published=options.published,
         search=options.search,
-        folder=entry.folder.beside(entry.recipe),
+        folder=entry.folder.beside(entry.system),
         progress=progress,
     )
 
@@ -180,8 +180,8 @@ def held_rows(options: CompareOptions, dataset: Dataset) -> np.ndarray:
 
 
 def _save(entry: Entry, trained: Trained) -> None:
-    place = entry.folder.beside(entry.recipe)
-    facts = {**trained.model.facts, "recipe": entry.recipe, "published": entry.options.published}
+    place = entry.folder.beside(entry.system)
+    facts = {**trained.model.facts, "system": entry.system, "published": entry.options.published}
     model = replace(trained.model, facts=facts)
     model.save(place, comparison_card(model, None))
     (place / "history.csv").unlink(missing_ok=True)

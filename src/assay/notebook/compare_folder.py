@@ -20,8 +20,8 @@ from filelock import FileLock, Timeout
 from assay.data.digests import file_digest
 from assay.data.write import write_json
 from assay.errors import BusyError, ModelError, OtherRunError, UsageError
+from assay.notebook.listing import TITLES
 from assay.pipeline.folder import RunFolder
-from assay.pipeline.listing import TITLES
 from assay.pipeline.lock import LOCKS, held, read_record, sweep
 from assay.pipeline.record import SCHEMA
 from assay.predict.package import MANIFEST, PACKAGE, package_bytes, read_files
@@ -39,7 +39,7 @@ BESIDE = (
 )
 """What lies beside them."""
 
-PICTURES = ("samples.svg", "confusion_given.svg", *(f"confusion_{recipe}.svg" for recipe in TITLES))
+PICTURES = ("samples.svg", "confusion_given.svg", *(f"confusion_{system}.svg" for system in TITLES))
 
 CHILD_LOCK = ".compare.child.lock"
 
@@ -131,52 +131,52 @@ class CompareFolder:
         """Put compare.json in place."""
         write_json(self.path / "compare.json", record)
 
-    def beside(self, recipe: str) -> Path:
+    def beside(self, system: str) -> Path:
         """The folder of what was measured of a recipe."""
-        return self.path / "models" / recipe
+        return self.path / "models" / system
 
-    def model(self, recipe: str) -> Path:
+    def model(self, system: str) -> Path:
         """The folder of a recipe's model."""
-        return self.path / "model" if recipe == "assay" else self.beside(recipe)
+        return self.path / "model" if system == "assay" else self.beside(system)
 
-    def holdout(self, recipe: str) -> Path:
+    def holdout(self, system: str) -> Path:
         """What a recipe's model says of the held-out images."""
-        return self.beside(recipe) / "holdout.csv"
+        return self.beside(system) / "holdout.csv"
 
-    def row(self, recipe: str) -> dict[str, Any]:
+    def row(self, system: str) -> dict[str, Any]:
         """What row.json says of a recipe; empty when there is none."""
-        return read_record(self.beside(recipe) / "row.json", SCHEMA)
+        return read_record(self.beside(system) / "row.json", SCHEMA)
 
-    def write_row(self, recipe: str, row: Mapping[str, Any]) -> None:
+    def write_row(self, system: str, row: Mapping[str, Any]) -> None:
         """Put row.json of a recipe in place."""
-        self.beside(recipe).mkdir(parents=True, exist_ok=True)
-        write_json(self.beside(recipe) / "row.json", {**row, "schema": SCHEMA})
+        self.beside(system).mkdir(parents=True, exist_ok=True)
+        write_json(self.beside(system) / "row.json", {**row, "schema": SCHEMA})
 
-    def forget(self, recipe: str) -> None:
+    def forget(self, system: str) -> None:
         """Make a recipe one that is not trained: until it is learned anew it has no model and no figures."""
-        place = self.beside(recipe)
+        place = self.beside(system)
         # The model of assay is its run's, which knows itself whether it is whole.
         for name in ("row.json", "holdout.csv", MANIFEST):
             (place / name).unlink(missing_ok=True)
 
-    def weights(self, recipe: str) -> str | None:
+    def weights(self, system: str) -> str | None:
         """sha256 of a recipe's weights; None if there is no whole model."""
-        folder = self.model(recipe)
+        folder = self.model(system)
         try:
             read_files(folder)
         except (OSError, ModelError):
             return None
         return file_digest(folder / "model.safetensors")
 
-    def model_bytes(self, recipe: str) -> int:
+    def model_bytes(self, system: str) -> int:
         """What a recipe's model weighs on disk."""
-        return package_bytes(self.model(recipe))
+        return package_bytes(self.model(system))
 
     def clear(self) -> None:
         """Delete what a comparison wrote, the run aside; compare.json goes last, for it owns the others."""
         names = [*TABLES, *(f"pictures/{name}" for name in PICTURES)]
-        for recipe in TITLES:
-            names += [f"models/{recipe}/{name}" for name in (*PACKAGE, *BESIDE)]
+        for system in TITLES:
+            names += [f"models/{system}/{name}" for name in (*PACKAGE, *BESIDE)]
         for name in (*names, "compare.json"):
             (self.path / name).unlink(missing_ok=True)
         for folder in (*map(self.beside, TITLES), self.path / "models", self.path / "pictures"):

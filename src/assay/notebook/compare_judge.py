@@ -52,32 +52,32 @@ def judge(dataset: Dataset, held: Labels, said: Mapping[str, Path], left_out: It
     DataError : a holdout.csv that was changed or belongs to other images
     """
     row_of = {dataset.names[row]: row for row in held.tolist()}
-    found = {recipe: _read(file, dataset.classes) for recipe, file in said.items()}
+    found = {system: _read(file, dataset.classes) for system, file in said.items()}
     # Models of different size may refuse different images; the figures are of those that all could use.
     used = [name for name in row_of if all(name in probs for probs in found.values())]
     leaked = {*left_out}
     names = [name for name in used if name not in leaked]
     truth = dataset.trusted[[row_of[name] for name in names]]
-    probs = {recipe: np.array([rows[name] for name in names]) for recipe, rows in found.items()}
+    probs = {system: np.array([rows[name] for name in names]) for system, rows in found.items()}
     figures = _figures(truth, probs, dataset.titles or dataset.classes) if names else {}
     return Verdict(
-        {recipe: figures.get(recipe, NOT_MEASURED) for recipe in said},
+        {system: figures.get(system, NOT_MEASURED) for system in said},
         tuple(name for name in used if name in leaked),
         len(row_of) - len(used),
     )
 
 
 def _figures(truth: Labels, probs: Mapping[str, Probs], names: tuple[str, ...]) -> dict[str, dict[str, Any]]:
-    answers = {recipe: said.argmax(axis=1) for recipe, said in probs.items()}
+    answers = {system: said.argmax(axis=1) for system, said in probs.items()}
     figures = {}
-    for recipe, said in probs.items():
+    for system, said in probs.items():
         paired = {
-            column: mcnemar(truth, answers[rival], answers[recipe]).to_json()
-            if rival in answers and rival != recipe
+            column: mcnemar(truth, answers[rival], answers[system]).to_json()
+            if rival in answers and rival != system
             else None
             for column, rival in RIVALS.items()
         }
-        figures[recipe] = _flat(evaluate(truth, said, names, source="holdout")) | paired
+        figures[system] = _flat(evaluate(truth, said, names, source="holdout")) | paired
     return figures
 
 

@@ -18,7 +18,7 @@ from assay.notebook.compare_entry import Entry, held_rows, read_again
 from assay.predict.batch import Predictions
 from assay.predict.runtime import BATCH, Runtime, load_runtime
 from assay.predict.together import predict_together
-from assay.types import Progress, Say
+from assay.types import Notify, Progress
 
 ALONE = 100
 """Images predicted one at a time; the median of their times is reported."""
@@ -27,23 +27,23 @@ TIMED = 512
 """Images predicted in batches where none was held out."""
 
 
-def measure(entry: Entry, say: Say, progress: Progress) -> dict[str, Any]:
+def measure(entry: Entry, notify: Notify, progress: Progress) -> dict[str, Any]:
     """Predict with the model as saved and write down what it says and takes. The work of a process."""
-    del say  # there is nothing to say
-    folder, recipe = entry.folder, entry.recipe
+    del notify  # there is nothing to say
+    folder, system = entry.folder, entry.system
     with folder.held_by_child():
         dataset = read_again(entry)
         held = held_rows(entry.options, dataset)
         part = rows_of(dataset, held if len(held) else np.arange(min(TIMED, len(dataset))))
-        runtime = load_runtime(folder.model(recipe))
+        runtime = load_runtime(folder.model(system))
         _warm_up(runtime)
         start = time.perf_counter()
         found = predict_together(
-            {recipe: runtime}, part, workers=entry.options.run.workers, progress=progress
-        )[recipe]
+            {system: runtime}, part, workers=entry.options.run.workers, progress=progress
+        )[system]
         batches_s = (time.perf_counter() - start) / max(len(part) - found.n_skipped, 1)
         alone = [1000 * s for s in _alone_s(runtime, part)]
-        row = folder.row(recipe)
+        row = folder.row(system)
         row["measured"] = {
             "milliseconds_in_batches": 1000 * batches_s,
             "milliseconds_alone": statistics.median(alone) if alone else None,
@@ -52,7 +52,7 @@ def measure(entry: Entry, say: Say, progress: Progress) -> dict[str, Any]:
             "peak_memory_predicting_bytes": peak_memory_bytes(),
             "holdout": _write_holdout(entry, found) if len(held) else None,
         }
-        folder.write_row(recipe, row)
+        folder.write_row(system, row)
     return {}
 
 
@@ -63,11 +63,13 @@ def rows_of(dataset: Dataset, rows: Int[np.ndarray, "R"]) -> Dataset:
         dataset,
         names=tuple(dataset.names[row] for row in chosen),
         source=PickedSource(dataset.source, chosen),
-        given=dataset.given[rows],
+        noisy=dataset.noisy[rows],
         trusted=dataset.trusted[rows],
         skipped={i: dataset.skipped[row] for i, row in enumerate(chosen) if row in dataset.skipped},
         decided={i: dataset.decided[row] for i, row in enumerate(chosen) if row in dataset.decided},
-        remarks={i: dataset.remarks[row] for i, row in enumerate(chosen) if row in dataset.remarks},
+        image_warnings={
+            i: dataset.image_warnings[row] for i, row in enumerate(chosen) if row in dataset.image_warnings
+        },
         contents=[dataset.contents[row] for row in chosen] if dataset.contents else (),
     )
 
@@ -100,6 +102,6 @@ def _write_holdout(entry: Entry, found: Predictions) -> str:
     columns = [[float(str(p)) for p in column] for column in found.probs[usable].T]
     names = [found.names[row] for row in usable]
     first = "name" if "name" not in found.labels else "name of the image"
-    file = entry.folder.holdout(entry.recipe)
+    file = entry.folder.holdout(entry.system)
     write_rows(file, (first, *found.labels), [names, *columns])
     return file_digest(file)

@@ -7,7 +7,7 @@ from typing import Any
 
 from assay.data.spelling import closest
 from assay.errors import UsageError
-from assay.pipeline.listing import TITLES
+from assay.notebook.listing import TITLES
 from assay.pipeline.options import RunOptions
 
 
@@ -17,7 +17,7 @@ class CompareOptions:
 
     run: RunOptions = field(default_factory=RunOptions)
     """What all recipes share: labels, holdout, seed, cache; assay's own backbone."""
-    recipes: tuple[str, ...] = tuple(TITLES)
+    systems: tuple[str, ...] = tuple(TITLES)
     """Ids, in the order of ``TITLES``."""
     backbone: str | None = None
     """Of all recipes that use one; None: each recipe's own."""
@@ -31,16 +31,16 @@ class CompareOptions:
     """With ``holdout=0``: the same comparison with a holdout, whose figures are carried over."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "recipes", ordered(self.recipes))
+        object.__setattr__(self, "systems", ordered(self.systems))
         if self.figures_from is not None and self.run.holdout != 0:
             raise UsageError(
                 "--figures-from: models that are measured on a holdout have figures of their own; "
                 "give it with --holdout 0"
             )
-        if self.run.weights is not None and self.backbone is None and "assay" not in self.recipes:
+        if self.run.weights is not None and self.backbone is None and "assay" not in self.systems:
             raise UsageError(
                 "--weights: expected --backbone with the name of their network, or the recipe assay, got "
-                f"neither: {', '.join(self.recipes)} have networks of their own"
+                f"neither: {', '.join(self.systems)} have networks of their own"
             )
 
     def settings(self) -> dict[str, Any]:
@@ -55,19 +55,19 @@ class CompareOptions:
         return self.run.settings() | own
 
 
-def ordered(recipes: Iterable[str]) -> tuple[str, ...]:
+def ordered(systems: Iterable[str]) -> tuple[str, ...]:
     """The named recipes, each once, in the order in which they are shown.
 
     Raises
     ------
     UsageError : a name that is no recipe, or none at all
     """
-    named = list(recipes)
+    named = list(systems)
     strange = [name for name in named if name not in TITLES]
     if strange:
         near = closest(strange[0], tuple(TITLES))
         hint = f"did you mean {near}?" if near else f"there are {', '.join(TITLES)}"
-        raise UsageError(f"--recipes: expected ids of recipes, got {strange[0]!r}; {hint}")
+        raise UsageError(f"--systems: expected ids of recipes, got {strange[0]!r}; {hint}")
     if not named:
-        raise UsageError(f"--recipes: expected at least one of {', '.join(TITLES)}, got none")
+        raise UsageError(f"--systems: expected at least one of {', '.join(TITLES)}, got none")
     return tuple(name for name in TITLES if name in named)

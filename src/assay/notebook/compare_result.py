@@ -13,7 +13,7 @@ from assay.notebook.compare_entry import Entry
 from assay.notebook.compare_folder import TABLES, CompareFolder
 from assay.notebook.compare_judge import NOT_MEASURED, judge, leaked_names
 from assay.notebook.compare_table import CSV_COLUMNS, csv_columns, markdown
-from assay.pipeline.listing import TITLES
+from assay.notebook.listing import TITLES
 from assay.pipeline.process import Failure
 from assay.predict.model import read_model
 from assay.types import Labels
@@ -52,7 +52,7 @@ def finished(record: Mapping[str, Any], entries: Sequence[Entry]) -> bool:
     """Whether compare.json holds all of this very comparison, and all that it tells of is there."""
     return (
         record.get("status") == "done"
-        and record["recipes"] == [entry.recipe for entry in entries]
+        and record["systems"] == [entry.system for entry in entries]
         and all(row["status"] == "done" for row in record["rows"])
         and all((entries[0].out / name).is_file() for name in TABLES)
         and all(entry.is_trained() and entry.is_measured() for entry in entries)
@@ -76,27 +76,27 @@ def conclude(
     ----------
     twin : figures of partial models to carry over, by recipe
     """
-    done = [entry.recipe for entry in entries if entry.recipe not in failures]
+    done = [entry.system for entry in entries if entry.system not in failures]
     figures = dict(twin)
     record |= {"left_out": [], "skipped": len(dataset.skipped)}
     if len(held) and done:
         # Before the labels are read: a comparison that is killed while it reads them has read them.
-        record["seal_opened"] += 1
+        record["holdout_evaluations"] += 1
         folder.write(record)
         run = folder.path if "assay" in done else None
-        said = {recipe: folder.holdout(recipe) for recipe in done}
+        said = {system: folder.holdout(system) for system in done}
         verdict = judge(dataset, held, said, leaked_names(dataset, held, contents, run))
         figures, record["left_out"] = dict(verdict.figures), list(verdict.left_out)
         record["skipped"] = max(record["skipped"], verdict.skipped)
-    rows = [_row(entry, failures.get(entry.recipe), figures.get(entry.recipe, {})) for entry in entries]
+    rows = [_row(entry, failures.get(entry.system), figures.get(entry.system, {})) for entry in entries]
     for row in rows:
-        place = folder.model(row["recipe"])
+        place = folder.model(row["system"])
         # The run wrote its own.
-        if row["status"] == "done" and row["recipe"] != "assay":
+        if row["status"] == "done" and row["system"] != "assay":
             write_figures(place, read_model(place), row)
     skipped = (row["facts"].get("skipped", 0) for row in rows)
     record["skipped"] = max(record["skipped"], *skipped)
-    record |= {"rows": rows, "seal_opened_by_run": _opened(folder, done)}
+    record |= {"rows": rows, "holdout_evaluations_by_run": _opened(folder, done)}
     write_rows(folder.path / "compare.csv", CSV_COLUMNS, csv_columns(rows))
     write_text_atomic(folder.path / "compare.md", markdown(record))
     record["status"] = "done"
@@ -105,7 +105,7 @@ def conclude(
 
 
 def _opened(folder: CompareFolder, done: Sequence[str]) -> int:
-    return int(folder.run.record()["seal_opened"]) if "assay" in done else 0
+    return int(folder.run.record()["holdout_evaluations"]) if "assay" in done else 0
 
 
 def _first_code(failures: Mapping[str, Failure]) -> int:
@@ -114,8 +114,8 @@ def _first_code(failures: Mapping[str, Failure]) -> int:
 
 def _row(entry: Entry, failure: Failure | None, figures: Mapping[str, Any]) -> dict[str, Any]:
     row: dict[str, Any] = {
-        "recipe": entry.recipe,
-        "title": TITLES[entry.recipe],
+        "system": entry.system,
+        "title": TITLES[entry.system],
         "status": "failed" if failure else "done",
         "published": entry.options.published,
         "error": failure.message if failure else None,
@@ -123,6 +123,6 @@ def _row(entry: Entry, failure: Failure | None, figures: Mapping[str, Any]) -> d
     costs: dict[str, Any] = {**dict.fromkeys(COSTS), "facts": {}}
     if failure:
         return row | NOT_MEASURED | costs
-    found = entry.folder.row(entry.recipe)
+    found = entry.folder.row(entry.system)
     known = {**found["trained"], **found["measured"]}
     return row | NOT_MEASURED | dict(figures) | {name: known[name] for name in costs}

@@ -31,7 +31,7 @@ def twin_rows(
         )
     check_twin(place, record, settings, data)
     return {
-        row["recipe"]: {name: row[name] for name in FIGURES} | {"source": CARRIED}
+        row["system"]: {name: row[name] for name in FIGURES} | {"source": CARRIED}
         for row in record["rows"]
         if row["source"] == "holdout"
     }

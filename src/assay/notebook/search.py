@@ -20,7 +20,7 @@ from assay.data.write_rows import write_rows
 from assay.errors import LabelError
 from assay.notebook.sequential import SequentialClassifier
 from assay.notebook.task import Task
-from assay.notebook.teaching import Lesson
+from assay.notebook.teaching import TrainingData
 from assay.train.threads import one_thread_each
 from assay.types import UNKNOWN, Labels, Matrix
 
@@ -42,13 +42,13 @@ class Tried:
 
 
 def searched(
-    lesson: Lesson, network: SequentialClassifier, grid: Grid
+    training_data: TrainingData, network: SequentialClassifier, grid: Grid
 ) -> tuple[SequentialClassifier, dict[str, Any]]:
     """``network`` with the best settings of ``grid``, and facts about the search; as it was, without one."""
-    if not lesson.task.search:
+    if not training_data.task.search:
         return network, {}
-    with lesson.watch.stage("search"):
-        best, facts = search(network, grid, lesson.X, lesson.trusted, lesson.task)
+    with training_data.watch.stage("search"):
+        best, facts = search(network, grid, training_data.X, training_data.trusted, training_data.task)
     return clone(network).set_params(**best), {"search": facts}
 
 

@@ -11,13 +11,13 @@ from assay.data.read import read_images
 from assay.errors import ModelError, UsageError
 from assay.evaluate import Evaluation, evaluate
 from assay.notebook.compare_folder import CompareFolder
-from assay.pipeline.listing import TITLES
+from assay.notebook.listing import TITLES
 from assay.predict.batch import Predictions
 from assay.predict.package import MANIFEST
 from assay.predict.runtime import Runtime, load_runtime
 from assay.predict.test_set import as_model_labels, check_measurable, read_test_set
 from assay.predict.together import predict_together
-from assay.types import Progress, Say, silent, unheard
+from assay.types import Notify, Progress, ignore_message, silent
 
 INDEX = "Index"
 
@@ -51,7 +51,7 @@ class Lineup:
     def columns(self) -> list[list[object]]:
         """The columns of ``header``: labels as they came in, None where the image could not be used."""
         index = [_stem(name) for name in self.names] if self.has_stems else self.names
-        labels = {TITLES[recipe]: list[object](said.predicted) for recipe, said in self.found.items()}
+        labels = {TITLES[system]: list[object](said.predicted) for system, said in self.found.items()}
         return [list(index) if title == INDEX else labels[title] for title in self.header]
 
 
@@ -67,9 +67,9 @@ def models_in(folder: Path) -> dict[str, Path]:
     ModelError : there is none
     """
     compared = CompareFolder(folder)
-    failed = {row["recipe"] for row in compared.record().get("rows", ()) if row["status"] == "failed"}
-    places = {recipe: compared.model(recipe) for recipe in TITLES if recipe not in failed}
-    found = {recipe: place for recipe, place in places.items() if (place / MANIFEST).is_file()}
+    failed = {row["system"] for row in compared.record().get("rows", ()) if row["status"] == "failed"}
+    places = {system: compared.model(system) for system in TITLES if system not in failed}
+    found = {system: place for system, place in places.items() if (place / MANIFEST).is_file()}
     if not found:
         raise ModelError(
             f"{folder}: expected the folder of a comparison, with the models of its recipes, found none"
@@ -100,15 +100,15 @@ def predict_lineup(
     places = models_in(folder)
     header = _header(columns, places, folder)
     # Only what is asked for is computed.
-    asked = [recipe for recipe in places if TITLES[recipe] in header]
-    runtimes = {recipe: load_runtime(places[recipe]) for recipe in asked}
+    asked = [system for system in places if TITLES[system] in header]
+    runtimes = {system: load_runtime(places[system]) for system in asked}
     dataset = images if isinstance(images, Dataset) else read_images(images)
     found = predict_together(runtimes, dataset, workers=workers, progress=progress)
     return Lineup(found, header)
 
 
 def _header(columns: Sequence[str] | None, places: Mapping[str, Path], folder: Path) -> tuple[str, ...]:
-    there = [INDEX, *(TITLES[recipe] for recipe in places)]
+    there = [INDEX, *(TITLES[system] for system in places)]
     if columns is None:
         return tuple(there)
     titles = tuple(TITLES.get(column, column) for column in columns)
@@ -128,7 +128,7 @@ def evaluate_lineup(
     options: ReadOptions,
     *,
     workers: int = 2,
-    say: Say = unheard,
+    notify: Notify = ignore_message,
     progress: Progress = silent,
 ) -> dict[str, Evaluation]:
     """Every model of a comparison on a labelled test set, all on the same images.
@@ -136,7 +136,7 @@ def evaluate_lineup(
     Parameters
     ----------
     options : how to read the labels, which are its ``trusted``
-    say : is told how the labels were read
+    notify : is told how the labels were read
 
     Raises
     ------
@@ -144,14 +144,14 @@ def evaluate_lineup(
     ModelError, DataError : as ``predict.test_set.evaluate_model``
     """
     runtimes: dict[str, Runtime] = {
-        recipe: load_runtime(place) for recipe, place in models_in(folder).items()
+        system: load_runtime(place) for system, place in models_in(folder).items()
     }
     dataset = read_test_set(images, options, runtimes.values())
     for note in dataset.notes:
-        say(note)
+        notify(note)
     truth = {
-        recipe: as_model_labels(dataset, runtime, any_form=options.normalize_labels)
-        for recipe, runtime in runtimes.items()
+        system: as_model_labels(dataset, runtime, any_form=options.normalize_labels)
+        for system, runtime in runtimes.items()
     }
     found = predict_together(runtimes, dataset, workers=workers, progress=progress)
     # Models of different size may refuse different images; the figures are of those that all could use.
@@ -160,12 +160,12 @@ def evaluate_lineup(
     check_measurable(next(iter(truth.values())), statuses)
     usable = np.array([status == "ok" for status in statuses])
     return {
-        recipe: evaluate(
-            truth[recipe][usable],
-            found[recipe].probs[usable],
+        system: evaluate(
+            truth[system][usable],
+            found[system].probs[usable],
             runtime.titles or runtime.labels,
             source="test set",
             skipped=int((~usable).sum()),
         )
-        for recipe, runtime in runtimes.items()
+        for system, runtime in runtimes.items()
     }

@@ -21,7 +21,7 @@ class Task:
     """True for the held-out images."""
     options: RunOptions
     """Seed, cache, workers, dtype."""
-    given_all: Labels
+    noisy_all: Labels
     """The noisy labels with the holdout's: the published baseline learned from them too."""
     backbone: str | None = None
     """Of the recipes that use one; None for the recipe's own."""
@@ -59,5 +59,5 @@ class Trained:
     """Wall time of each stage, such as ``embed`` and ``train``."""
 
 
-Recipe = Callable[[Task], Trained]
+System = Callable[[Task], Trained]
 """A whole way from a data set to a model; ``recipes/listing.py`` names them."""

@@ -20,13 +20,13 @@ COMPARED = 128
 
 
 @dataclass
-class Lesson:
+class TrainingData:
     """The images of a task as rows of numbers, the labels that may be learned from, and what it took."""
 
     task: Task
     X: Matrix
     """(N, D) memory map."""
-    given: Labels
+    noisy: Labels
     """The noisy labels; UNKNOWN for images that are held out or cannot be used."""
     trusted: Labels
     """The trusted labels, likewise."""
@@ -61,7 +61,7 @@ class Lesson:
 
     def count_kept(self, labels: Labels) -> dict[str, int]:
         """How many noisy labels are among ``labels``, and of how many they were chosen."""
-        noisy = (self.trusted == UNKNOWN) & (self.given != UNKNOWN)
+        noisy = (self.trusted == UNKNOWN) & (self.noisy != UNKNOWN)
         return {"kept": int((labels[noisy] != UNKNOWN).sum()), "kept_of": int(noisy.sum())}
 
     def sample(self, backbone: Backbone) -> Batch:
@@ -73,7 +73,7 @@ class Lesson:
         return lambda _, done, total: self.task.progress(f"train, {stage}", done, total)
 
 
-def prepare_lesson(task: Task, backbone: Backbone) -> Lesson:
+def prepare_training_data(task: Task, backbone: Backbone) -> TrainingData:
     """The features of every image, from the cache where they are known, and what may be learned."""
     watch = Stopwatch()
     with watch.stage("embed"):
@@ -87,22 +87,22 @@ def prepare_lesson(task: Task, backbone: Backbone) -> Lesson:
         )
     dataset = features.seen(task.dataset)
     learnable = dataset.usable & ~task.held
-    return Lesson(
+    return TrainingData(
         task=replace(task, dataset=dataset),
         X=features.views[0],
-        given=np.where(learnable, dataset.given, UNKNOWN),
+        noisy=np.where(learnable, dataset.noisy, UNKNOWN),
         trusted=np.where(learnable, dataset.trusted, UNKNOWN),
         computed=features.computed,
         watch=watch,
     )
 
 
-def facts_of(lesson: Lesson, **more: Any) -> Mapping[str, Any]:
+def facts_of(training_data: TrainingData, **more: Any) -> Mapping[str, Any]:
     """What every recipe says of itself."""
     return {
-        "seed": lesson.task.seed,
-        "published": lesson.task.published,
-        "features_computed": lesson.computed,
-        "skipped": len(lesson.task.dataset.skipped),
+        "seed": training_data.task.seed,
+        "published": training_data.task.published,
+        "features_computed": training_data.computed,
+        "skipped": len(training_data.task.dataset.skipped),
         **more,
     }

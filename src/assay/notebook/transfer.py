@@ -16,7 +16,7 @@ from assay.notebook.dense import dense_layers
 from assay.notebook.search import Grid, searched
 from assay.notebook.sequential import SequentialClassifier
 from assay.notebook.task import Task, Trained
-from assay.notebook.teaching import Lesson, facts_of, prepare_lesson
+from assay.notebook.teaching import TrainingData, facts_of, prepare_training_data
 from assay.predict.model import Model
 from assay.types import Backbone
 
@@ -92,27 +92,29 @@ def frozen(task: Task) -> Backbone:
 def model_1(task: Task) -> Trained:
     """Model I: the noisy labels of all images that are not held out, taken as true."""
     backbone = frozen(task)
-    lesson = prepare_lesson(task, backbone)
-    network, facts = searched(lesson, compiled(task), GRID)
-    fitted = lesson.fit(network, lesson.given, "noisy")
-    return _trained(lesson, backbone, fitted, "model-1", facts)
+    training_data = prepare_training_data(task, backbone)
+    network, facts = searched(training_data, compiled(task), GRID)
+    fitted = training_data.fit(network, training_data.noisy, "noisy")
+    return _trained(training_data, backbone, fitted, "model-1", facts)
 
 
 def model_2(task: Task) -> Trained:
     """Model II: trusted labels, then trusted labels and the noisy ones that agree with what was learned."""
     backbone = frozen(task)
-    lesson = prepare_lesson(task, backbone)
-    network, facts = searched(lesson, compiled(task), GRID)
-    first = lesson.fit(network, lesson.trusted, "trusted")
-    labels = agreed_labels(lesson.given, lesson.trusted, lesson.scores(first).argmax(axis=1))
-    second = lesson.fit(network.set_params(random_state=task.seed + 1), labels, "trusted and kept")
-    return _trained(lesson, backbone, second, "model-2", {**facts, **lesson.count_kept(labels)})
+    training_data = prepare_training_data(task, backbone)
+    network, facts = searched(training_data, compiled(task), GRID)
+    first = training_data.fit(network, training_data.trusted, "trusted")
+    labels = agreed_labels(
+        training_data.noisy, training_data.trusted, training_data.scores(first).argmax(axis=1)
+    )
+    second = training_data.fit(network.set_params(random_state=task.seed + 1), labels, "trusted and kept")
+    return _trained(training_data, backbone, second, "model-2", {**facts, **training_data.count_kept(labels)})
 
 
 def _trained(
-    lesson: Lesson, backbone: Backbone, fitted: SequentialClassifier, recipe: str, facts: Any
+    training_data: TrainingData, backbone: Backbone, fitted: SequentialClassifier, system: str, facts: Any
 ) -> Trained:
-    task = lesson.task
+    task = training_data.task
     network: dict[str, Any] = {}
     trunk, origin = None, "built in"
     if isinstance(backbone, TimmBackbone):
@@ -120,7 +122,7 @@ def _trained(
         network |= {"features": backbone.features, "interpolation": backbone.interpolation}
         trunk, origin = backbone.trunk(), backbone.origin
     chosen = {"backbone": backbone.name, "weights": origin, "size": backbone.size}
-    facts = facts_of(lesson, recipe=recipe, **chosen, **facts)
+    facts = facts_of(training_data, system=system, **chosen, **facts)
     model = Model(
         architecture=backbone.name,
         size=backbone.size,
@@ -130,6 +132,6 @@ def _trained(
         facts=facts,
         **network,
     )
-    with lesson.watch.stage("export"):
-        model = with_graph(model, trunk, lesson.sample(backbone))
-    return Trained(model, tuple(lesson.history), lesson.watch.seconds)
+    with training_data.watch.stage("export"):
+        model = with_graph(model, trunk, training_data.sample(backbone))
+    return Trained(model, tuple(training_data.history), training_data.watch.seconds)

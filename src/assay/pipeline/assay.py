@@ -1,4 +1,4 @@
-"""assay at effort ``fast``: frozen features, a cross-fitted belief, the posterior, a head on it.
+"""assay at preset ``fast``: frozen features, a cross-fitted belief, the posterior, a head on it.
 
 The head learns from each image and its mirror. The belief that fixes the labels is the mean over both;
 the model that is saved looks at the image alone, at half the cost, and its figures are its own.
@@ -11,7 +11,7 @@ import numpy as np
 
 from assay.correct.calibrate import NO_FLOOR, calibrate
 from assay.correct.crossfit import CrossFit, Evidence, cross_fit
-from assay.correct.result import FixedLabels
+from assay.correct.result import CorrectedLabels
 from assay.correct.weighing import by_the_others, weigh
 from assay.embed.images import Features
 from assay.noise import Noise, Representative, check_representative, estimate_noise
@@ -26,7 +26,7 @@ class Labelled:
     """What may be learned from: features and labels, the seal already closed."""
 
     features: Features
-    given: Labels
+    noisy: Labels
     """As it came in, the holdout's too: a posterior is computed from it, nothing is learned."""
     trusted: Labels
     """UNKNOWN for the holdout."""
@@ -53,34 +53,34 @@ class Learned:
     """Calibrated; for the features of an image as it is."""
     noise: Noise
     representative: Representative
-    fixed: FixedLabels
+    corrected: CorrectedLabels
     unseen: Probs
     """P(class | image) (N, K) as the head gives it, calibrated, from heads that never saw the image: what
-    cross-validated figures rest on. With ``watched`` from this very model, and honest of those rows alone,
+    cross-validated figures rest on. With ``validation`` from this very model, and honest of those rows alone,
     each half of them calibrated on the other."""
     says: Callable[[Rows], Probs]
     """P(class) of images that were not learned from, the holdout's at least, at some rows: as the saved model
     gives it, after its second look."""
-    watched: Rows | None = None
+    validation: Rows | None = None
     """Trusted images that were kept aside to measure a fine-tuned model; None where folds do that."""
-    second_look_below: float = 0.0
-    """Of the saved model, see ``learn.second_look``; 0 for one that looks once."""
+    flip_tta_below: float = 0.0
+    """Of the saved model, see ``learn.flip_tta``; 0 for one that looks once."""
 
 
 def learn(data: Labelled, *, progress: Progress = silent) -> Learned:
     """Estimate the noise, fix the labels, fit the head; nothing here sees the holdout's trusted labels."""
     fit = data.fold_of != UNKNOWN
     # A held-out image's noisy label counts as little for learning as its trusted one.
-    given, views = np.where(fit, data.given, UNKNOWN), data.features.views
-    noise = estimate_noise(given, data.trusted, len(data.classes), classes=data.classes, seed=data.seed)
+    noisy, views = np.where(fit, data.noisy, UNKNOWN), data.features.views
+    noise = estimate_noise(noisy, data.trusted, len(data.classes), classes=data.classes, seed=data.seed)
     known = data.trusted if data.known is None else data.known
-    evidence = Evidence(views, given, known, noise.transition)
+    evidence = Evidence(views, noisy, known, noise.transition)
     with one_thread_each():
         options = CrossFit(seed=data.seed, workers=data.workers)
         fitted = cross_fit(evidence, data.fold_of, make_head, options, progress)
     plain = fitted.views[0]
     calibration = calibrate(plain, data.trusted, NO_FLOOR)
-    head: Layers = fitted.classifier.layers_.calibrated(calibration.sharpness, calibration.bias)
+    head: Layers = fitted.classifier.layers_.calibrated(calibration.inverse_temperature, calibration.bias)
     unseen = calibration.apply(plain)
     for told, others in by_the_others(data.trusted, data.fold_of):
         unseen[told] = calibrate(plain, others, NO_FLOOR).apply(plain[told])
@@ -88,26 +88,32 @@ def learn(data: Labelled, *, progress: Progress = silent) -> Learned:
         head=head,
         noise=noise,
         representative=check_representative(
-            views[0], given, data.trusted, rows=fit, classes=data.classes, seed=data.seed
+            views[0], noisy, data.trusted, rows=fit, classes=data.classes, seed=data.seed
         ),
-        fixed=fix(data, fitted.belief, noise),
+        corrected=fix(data, fitted.pred_probs, noise),
         unseen=unseen,
         says=lambda rows: head.probabilities(views[0][rows]),
     )
 
 
-def fix(data: Labelled, raw: Probs, noise: Noise) -> FixedLabels:
+def fix(data: Labelled, raw: Probs, noise: Noise) -> CorrectedLabels:
     """The posterior of every image, the holdout's too, by what its trusted images weigh: see ``weigh``."""
-    found = weigh(raw, data.given, data.trusted, data.fold_of, noise.transition, data.seed)
-    fixed = FixedLabels(
-        data.given, data.trusted, found.belief, found.posterior, data.usable, found.strength, data.threshold
+    found = weigh(raw, data.noisy, data.trusted, data.fold_of, noise.transition, data.seed)
+    corrected = CorrectedLabels(
+        data.noisy,
+        data.trusted,
+        found.pred_probs,
+        found.posterior,
+        data.usable,
+        found.strength,
+        data.threshold,
     )
-    return fixed if data.known is None else fixed.relying_on(data.known)
+    return corrected if data.known is None else corrected.relying_on(data.known)
 
 
-def noisy_only(views: tuple[Matrix, ...], given: Labels, n_classes: int, seed: int) -> Layers:
+def noisy_only(views: tuple[Matrix, ...], noisy: Labels, n_classes: int, seed: int) -> Layers:
     """The same head when the noisy labels are taken as true: what it would be without this package."""
-    rows = np.flatnonzero(given != UNKNOWN)
-    targets = np.eye(n_classes)[given[rows]]
+    rows = np.flatnonzero(noisy != UNKNOWN)
+    targets = np.eye(n_classes)[noisy[rows]]
     X = np.concatenate([view[rows] for view in views])
     return make_head(seed).fit_soft(X, np.tile(targets, (len(views), 1))).layers_

@@ -15,10 +15,10 @@ from assay.data.dataset import Dataset
 from assay.data.write import write_json
 from assay.data.write_rows import Column, write_rows
 from assay.embed.images import Features
-from assay.pipeline.outputs import SKIPPED_COLUMNS, skipped_columns
+from assay.pipeline.outputs import ISSUE_COLUMNS, issue_columns
 from assay.types import Labels, Mask
 
-COLUMNS = ("name", "kind", "others", "score")
+COLUMNS = ("file", "kind", "others", "score")
 
 BETWEEN = "|"
 """Stands between the names in the column ``others``; audit.json has them apart."""
@@ -52,9 +52,9 @@ def run_digests(record: Mapping[str, Any]) -> dict[str, str]:
     """What tells the run of a run.json from others that its folder may hold later: sha256 of its names and
     labels, of its images, of its split, and of the labels that it fixed.
     """
-    data, fixed = record["data"], record["outputs"]["labels.csv"]
+    data, corrected = record["data"], record["outputs"]["labels.csv"]
     split = record["split"]["digest"]
-    return {"labels": data["labels"], "contents": data["contents"], "split": split, "fixed": fixed}
+    return {"labels": data["labels"], "contents": data["contents"], "split": split, "corrected": corrected}
 
 
 def audit_dataset(
@@ -62,7 +62,7 @@ def audit_dataset(
     features: Features,
     *,
     holdout: Mask | None = None,
-    fixed: Labels | None = None,
+    corrected: Labels | None = None,
     run: Mapping[str, str] | None = None,
     share: float = SHARE,
     seed: int = 0,
@@ -72,7 +72,7 @@ def audit_dataset(
     Parameters
     ----------
     holdout : images that an evaluation keeps apart; their trusted labels must be UNKNOWN in ``dataset``
-    fixed : what each label should be, if that is known
+    corrected : what each label should be, if that is known
     run : ``run_digests``, if it is the data set of a run
     share : of the images that belong, how many may be called off topic
     """
@@ -80,19 +80,19 @@ def audit_dataset(
     subject = Subject(
         views=features.views,
         contents=features.contents,
-        given=dataset.given,
+        noisy=dataset.noisy,
         trusted=dataset.trusted,
         usable=dataset.usable,
         holdout=np.zeros(len(dataset), dtype=bool) if holdout is None else holdout,
         n_classes=len(dataset.classes),
         flags=features.flags,
-        fixed=fixed,
+        corrected=corrected,
     )
     return Audited(dataset, audit(subject, share=share, seed=seed), run)
 
 
 def write_audit(audited: Audited, folder: Path) -> None:
-    """Write audit.csv, a row a finding, and audit.json; of images alone audit_skipped.csv too."""
+    """Write audit.csv, a row a finding, and audit.json; of images alone image_issues.csv too."""
     rows = list(findings(audited.found, audited.dataset.names))
     columns: list[Column] = [
         [row.name for row in rows],
@@ -103,4 +103,4 @@ def write_audit(audited: Audited, folder: Path) -> None:
     write_rows(folder / "audit.csv", COLUMNS, columns)
     write_json(folder / "audit.json", audited.to_json())
     if audited.run is None:
-        write_rows(folder / "audit_skipped.csv", SKIPPED_COLUMNS, skipped_columns(audited.dataset))
+        write_rows(folder / "image_issues.csv", ISSUE_COLUMNS, issue_columns(audited.dataset))

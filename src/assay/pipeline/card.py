@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from assay.correct.result import FixedLabels
+from assay.correct.result import CorrectedLabels
 from assay.data.dataset import Dataset
 from assay.data.squares import read_squares, spread
 from assay.embed.backbone import TimmBackbone
@@ -76,14 +76,14 @@ def assemble_model(
         learned.head,
         titles=dataset.titles,
         facts={
-            "recipe": "assay",
-            "effort": options.effort,
+            "system": "assay",
+            "preset": options.preset,
             "seed": options.seed,
             "figures": figures,
             "conformal": thresholds_of(learned),
         },
         interpolation=backbone.interpolation,
-        second_look_below=learned.second_look_below,
+        flip_tta_below=learned.flip_tta_below,
         **network,
     )
     return export(model, backbone, dataset, fit)
@@ -112,7 +112,7 @@ def model_card(
         f"Backbone `{model.architecture}` at {model.size} px, a head on its features. "
         f"{describe(learned.noise)}",
         "",
-        *_data(learned.fixed),
+        *_data(learned.corrected),
         *_use(model),
         "",
         "## Measured",
@@ -127,12 +127,12 @@ def model_card(
     return "\n".join(lines)
 
 
-def _data(fixed: FixedLabels) -> list[str]:
-    n = int((fixed.given != UNKNOWN).sum())
-    decided = 0 if fixed.decided is None else int(fixed.decided.sum())
-    trusted = int((fixed.trusted != UNKNOWN).sum()) - decided
+def _data(corrected: CorrectedLabels) -> list[str]:
+    n = int((corrected.noisy != UNKNOWN).sum())
+    decided = 0 if corrected.decided is None else int(corrected.decided.sum())
+    trusted = int((corrected.trusted != UNKNOWN).sum()) - decided
     return [
-        f"Data: {len(fixed.given):,} images, {n:,} with a noisy label, {trusted:,} with a trusted",
+        f"Data: {len(corrected.noisy):,} images, {n:,} with a noisy label, {trusted:,} with a trusted",
         f"one besides those that were held out{f', {decided:,} that a person decided' if decided else ''}.",
         "",
     ]
@@ -144,11 +144,11 @@ def _use(model: Model) -> list[str]:
         f"`model.onnx` has {len(model.graph) / 1e6:.1f} MB: uint8 pixels (N, {size}, {size}, 3) in,",
         "probabilities out, for `assay predict`, `assay serve` or any ONNX runtime; `assay export` makes it",
         "smaller.",
-        *([_second_look(model.second_look_below)] if model.second_look_below else []),
+        *([_flip_tta(model.flip_tta_below)] if model.flip_tta_below else []),
     ]
 
 
-def _second_look(below: float) -> str:
+def _flip_tta(below: float) -> str:
     return (
         f"Where its likeliest class has less than {below:g}, assay asks about the mirrored image too, and\n"
         "both answers count the same. Whoever runs the graph with something else does so around it\n"

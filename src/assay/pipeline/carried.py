@@ -61,6 +61,6 @@ def carried_figures(place: Path) -> dict[str, Evaluation]:
     """What the run at ``place`` measured on its holdout, marked as carried over."""
     return {
         name: replace(Evaluation.from_json(found), source=CARRIED)
-        for name, found in read_facts(place)["recipes"].items()
+        for name, found in read_facts(place)["systems"].items()
         if found["source"] == "holdout"
     }

@@ -39,8 +39,8 @@ class Coverage:
 
 def thresholds_of(learned: Learned) -> dict[str, float]:
     """Share -> least probability of a class in a set, from trusted images that the model did not see."""
-    rows = learned.fixed.sample if learned.watched is None else learned.watched
-    return conformal_thresholds(learned.unseen[rows], learned.fixed.trusted[rows])
+    rows = learned.corrected.sample if learned.validation is None else learned.validation
+    return conformal_thresholds(learned.unseen[rows], learned.corrected.trusted[rows])
 
 
 def held_out_coverage(

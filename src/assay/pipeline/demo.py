@@ -52,7 +52,7 @@ class DemoResult:
     new_images: dict[str, Interval]
     """Accuracy of each model on images that none of them saw: ``histogram``, ``noisy-only``, ``assay``."""
     labels: dict[str, Interval]
-    """Share of right labels, among those that were not trusted: ``given``, ``fixed``."""
+    """Share of right labels, among those that were not trusted: ``noisy``, ``corrected``."""
 
 
 def run_demo(out: Path, options: RunOptions, *, progress: Progress = silent) -> DemoResult:
@@ -76,11 +76,11 @@ def run_demo(out: Path, options: RunOptions, *, progress: Progress = silent) -> 
         name: _accuracy(predict(model, out / "new").probs.argmax(axis=1), new_truth)
         for name, model in models.items()
     }
-    fixed = result.learned.fixed
-    rest = fixed.trusted == UNKNOWN
+    corrected = result.learned.corrected
+    rest = corrected.trusted == UNKNOWN
     labels = {
-        "given": _accuracy(result.dataset.given[rest], truth[rest]),
-        "fixed": _accuracy(fixed.fixed[rest], truth[rest]),
+        "noisy": _accuracy(result.dataset.noisy[rest], truth[rest]),
+        "corrected": _accuracy(corrected.corrected[rest], truth[rest]),
     }
     return DemoResult(result, new, labels)
 
@@ -117,9 +117,9 @@ def draw_digits(out: Path, seed: int) -> tuple[Labels, Int[np.ndarray, "M"]]:
     names = _write_images(out / "images", digits.images[known])
     _write_images(out / "new", digits.images[new])
     truth: Labels = digits.target[known].astype(np.int64)
-    given = spoil(truth, symmetric(10, NOISE), seed)
+    noisy = spoil(truth, symmetric(10, NOISE), seed)
     chosen = np.sort(generator.choice(len(truth), int(TRUSTED_SHARE * len(truth)), replace=False))
-    _write_labels(out / "noisy.csv", names, given)
+    _write_labels(out / "noisy.csv", names, noisy)
     _write_labels(out / "trusted.csv", [names[row] for row in chosen], truth[chosen])
     return truth, digits.target[new].astype(np.int64)
 
@@ -139,7 +139,7 @@ def _write_labels(file: Path, names: Sequence[str], labels: Labels) -> None:
 
 def _histogram(result: RunResult, options: RunOptions) -> Model:
     dataset, simple = result.dataset, HistogramBackbone()
-    learn = dataset.given != UNKNOWN
+    learn = dataset.noisy != UNKNOWN
     features = embed_images(dataset, simple, options.cache, mirrored=False, workers=options.workers).views[0]
     model = train_histogram(dataset, learn, features).model
     return export(model, simple, dataset, np.flatnonzero(learn))
@@ -149,7 +149,7 @@ def _noisy_only(result: RunResult, options: RunOptions) -> Model:
     dataset = result.dataset
     backbone = load_backbone(options.backbone, options.cache, size=options.size, dtype=options.dtype)
     views = embed_images(dataset, backbone, options.cache, workers=options.workers).views
-    head = noisy_only(views, dataset.given, len(dataset.classes), options.seed)
+    head = noisy_only(views, dataset.noisy, len(dataset.classes), options.seed)
     return export(replace(result.model, head=head), backbone, dataset, np.arange(len(dataset)))
 
 

@@ -10,9 +10,9 @@ import numpy as np
 from assay.data.squares import read_squares, spread
 from assay.embed.backbone import TimmBackbone, load_backbone
 from assay.pipeline.job import Job
-from assay.pipeline.options import RunOptions, looks_twice
+from assay.pipeline.options import RunOptions, uses_flip_tta
 from assay.pipeline.run import prepare
-from assay.types import Backbone, Say, unheard
+from assay.types import Backbone, Notify, ignore_message
 
 TIMED_IMAGES = 64
 
@@ -47,7 +47,7 @@ class DryRun:
     seconds: float
     """Of the whole run."""
     fine_tuning: str
-    """The network and its epochs, in words; empty at effort ``fast``."""
+    """The network and its epochs, in words; empty at preset ``fast``."""
     cache_bytes: int
     """Room for features in the cache."""
     resumes: bool
@@ -59,7 +59,7 @@ class DryRun:
 
 
 def dry_run(
-    images: Path, out: Path, options: RunOptions, *, overwrite: bool = False, say: Say = unheard
+    images: Path, out: Path, options: RunOptions, *, overwrite: bool = False, notify: Notify = ignore_message
 ) -> DryRun:
     """Read the labels, time the backbone, refuse what the run would refuse; ``out`` is left alone.
 
@@ -67,11 +67,11 @@ def dry_run(
     ------
     AssayError : as ``run``, for all that it refuses before it computes anything
     """
-    job, record = prepare(images, out, options, overwrite=overwrite, say=say)
+    job, record = prepare(images, out, options, overwrite=overwrite, notify=notify)
     backbone = load_backbone(
         options.backbone, options.cache, size=options.size, weights=options.weights, dtype=options.dtype
     )
-    n, mirrored = len(job.dataset), looks_twice(options.effort)
+    n, mirrored = len(job.dataset), uses_flip_tta(options.preset)
     views, each_s, decode_s = n * (2 if mirrored else 1), _embed_s(backbone), _decode_s(job, backbone)
     # Not beside the network, which takes the cores that the threads decode on.
     fast_s = (
@@ -79,7 +79,7 @@ def dry_run(
         + views * each_s
         + max(views * LEARN_S_PER_VIEW, LEARN_S_AT_LEAST)
     )
-    words, tuning_s = ("", 0.0) if options.effort == "fast" else _fine_tuning(job, fast_s)
+    words, tuning_s = ("", 0.0) if options.preset == "fast" else _fine_tuning(job, fast_s)
     return DryRun(
         images=n,
         classes=len(job.dataset.classes),
@@ -99,23 +99,23 @@ def dry_run(
 
 def _passes(options: RunOptions, size: int) -> int:
     """Times that each image is decoded: twice where it is fine-tuned on larger than it is embedded."""
-    if options.effort == "fast":
+    if options.preset == "fast":
         return 1
-    from assay.pipeline.presets import chosen_effort
+    from assay.pipeline.presets import chosen_preset
 
-    return 1 + (chosen_effort(options).largest > size)
+    return 1 + (chosen_preset(options).largest > size)
 
 
 def _fine_tuning(job: Job, fast_s: float) -> tuple[str, float]:
-    from assay.pipeline.presets import ImageCounts, chosen_effort, fit_schedules, tuning_for
+    from assay.pipeline.presets import ImageCounts, chosen_preset, fit_schedules, tuning_for
     from assay.pipeline.refine_run import blank_squares, load_networks, paces, time_left
 
     options, n = job.options, len(job.dataset)
     tuning, networks, classes = tuning_for(n), load_networks(options), len(job.dataset.classes)
-    effort = chosen_effort(options)
-    blank = blank_squares(effort.phases_for(n), tuning.batch)
+    preset = chosen_preset(options)
+    blank = blank_squares(preset.phases_for(n), tuning.batch)
     paced = {one.role: paces(one.backbones, blank, classes, tuning) for one in networks}
-    schedules = fit_schedules(effort, paced, time_left(options, fast_s), ImageCounts(n, n, n))
+    schedules = fit_schedules(preset, paced, time_left(options, fast_s), ImageCounts(n, n, n))
     words = [schedules[one.role].words(one.name, n) for one in networks if schedules[one.role].phases]
     return "; then ".join(words), sum(schedule.seconds for schedule in schedules.values())
 

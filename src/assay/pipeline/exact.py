@@ -37,7 +37,7 @@ def exactly(
         yield found.rows, head.probabilities(backbone.embed(np.ascontiguousarray(images)))
 
 
-def says_exactly(
+def predicts_exactly(
     learned: Learned, dataset: Dataset, backbone: Backbone, rows: Int[np.ndarray, "H"], *, workers: int = 2
 ) -> Learned:
     """The same, but of ``rows`` it says what the saved model does: features in bfloat16 are quick to learn

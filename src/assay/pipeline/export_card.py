@@ -34,7 +34,7 @@ def export_card(file: str, run_card: str, exported: Exported) -> str:
         *HEAD,
         *map(_row, exported.figures),
         "",
-        *_second_look(exported),
+        *_flip_tta(exported),
         f"Each class by {file}, on the same images:",
         "",
         "```",
@@ -47,8 +47,8 @@ def export_card(file: str, run_card: str, exported: Exported) -> str:
     return "\n".join(lines)
 
 
-def _second_look(exported: Exported) -> list[str]:
-    below, file = exported.second_look_below, exported.figures[-1]
+def _flip_tta(exported: Exported) -> list[str]:
+    below, file = exported.flip_tta_below, exported.figures[-1]
     if not below:
         return []
     return [

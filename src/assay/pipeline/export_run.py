@@ -19,7 +19,7 @@ from assay.evaluate import Report, classification_report, wilson
 from assay.export.gate import Quantised, Trial, quantise
 from assay.export.precision import to_float16
 from assay.pipeline.finished import FinishedRun
-from assay.pipeline.outputs import DECIDED, WATCHED
+from assay.pipeline.outputs import DECIDED, VALIDATION
 from assay.predict.conformal import conformal_thresholds
 from assay.predict.graph_check import SHA256, digest_of
 from assay.predict.model import Model, read_model
@@ -65,7 +65,7 @@ class Figures:
     milliseconds_batch: float
     """An image, 32 at a time."""
     looked_twice: float
-    """Share of the images that it looks at again, see ``learn.second_look``."""
+    """Share of the images that it looks at again, see ``learn.flip_tta``."""
     right_at_first: float
     """Share that would be right with one look at each."""
 
@@ -84,7 +84,7 @@ class Exported:
     """Whether the model learned from the images that it was tried on: then no figure is its accuracy."""
     report: Report
     """Each class by the file itself, on those images."""
-    second_look_below: float
+    flip_tta_below: float
     """Probability of the likeliest class below which the file looks again; 0 for a model that looks once."""
 
     def to_json(self) -> dict[str, Any]:
@@ -95,7 +95,7 @@ class Exported:
             "figures": [asdict(found) for found in self.figures],
             "learned_from": self.learned_from,
             "report": self.report.to_json(),
-            "second_look_below": self.second_look_below,
+            "flip_tta_below": self.flip_tta_below,
             "tried": [{"how": str(one.how), "distance": one.distance, "lost": one.lost} for one in tried],
         }
 
@@ -150,7 +150,7 @@ def export_run(
         told["conformal"] = json.dumps(conformal_thresholds(says[precision], trial.truth))
     report = classification_report(trial.truth, says[precision].argmax(axis=1), run.titles or run.labels)
     made = _telling(graph, told)
-    return Exported(precision, made, figures, quantised, learned_from, report, model.second_look_below)
+    return Exported(precision, made, figures, quantised, learned_from, report, model.flip_tta_below)
 
 
 def _plain(model: Model, precision: str) -> bytes:
@@ -160,9 +160,9 @@ def _plain(model: Model, precision: str) -> bytes:
 def _tried_rows(run: FinishedRun) -> tuple[Rows, bool]:
     """Trusted images to try on, and whether the model learned from them."""
     reasons = np.array(run.reasons, dtype=object)
-    watched = np.flatnonzero((reasons == WATCHED) & (run.proposed != UNKNOWN))
-    if len(watched):
-        return spread(watched, TRIED), False
+    validation = np.flatnonzero((reasons == VALIDATION) & (run.proposed != UNKNOWN))
+    if len(validation):
+        return spread(validation, TRIED), False
     # Decided ones were picked for being doubtful.
     trusted = (run.trusted != UNKNOWN) & (run.proposed != UNKNOWN) & (reasons != DECIDED)
     return spread(np.flatnonzero(trusted), TRIED), True
@@ -206,7 +206,7 @@ def _figures(
             float(np.abs(says[name] - says["float32"]).max()),
             one[name],
             many[name],
-            float((first[name].max(axis=1) < runtimes[name].second_look_below).mean()),
+            float((first[name].max(axis=1) < runtimes[name].flip_tta_below).mean()),
             _accuracy(judged(first[name]), trial.truth)[0],
         )
         for name, graph in graphs.items()

@@ -25,14 +25,14 @@ FEWEST = 20
 
 
 @dataclass(frozen=True)
-class Aside:
+class FineTuneSplit:
     """Which images are for what; rows, ascending."""
 
     learn: Int[np.ndarray, "R"]
     """Learned from: all that may be, the spies too, with their given labels alone."""
-    spies: Int[np.ndarray, "A"]
+    calibration_rows: Int[np.ndarray, "A"]
     """Trusted images among them whose trusted label is not learned from."""
-    watched: Int[np.ndarray, "W"]
+    validation: Int[np.ndarray, "W"]
     """Trusted images that the student learns nothing from; the first labels of others rest on theirs too."""
 
 
@@ -41,7 +41,7 @@ def check_enough(n: int) -> None:
     if n < FEWEST:
         raise LabelError(
             f"expected {FEWEST} trusted images or more besides the holdout's to fine-tune by, got {n}; "
-            "add trusted labels, or take --effort fast"
+            "add trusted labels, or take --preset fast"
         )
 
 
@@ -53,12 +53,12 @@ def draw_judges(
     return np.sort(order[:n]), np.sort(order[n : 2 * n])
 
 
-def set_aside(data: Labelled, copies: Sequence[Group]) -> Aside:
+def split_for_finetuning(data: Labelled, near_duplicates: Sequence[Group]) -> FineTuneSplit:
     """Draw a tenth of the trusted images for each, from each class in proportion.
 
     Parameters
     ----------
-    copies : rows that show one picture; a copy of a watched picture is not learned from either, and a
+    near_duplicates : rows that show one picture; a copy of a watched picture is not learned from either, and a
         picture whose label a copy tells is no spy
 
     Raises
@@ -67,15 +67,17 @@ def set_aside(data: Labelled, copies: Sequence[Group]) -> Aside:
     """
     trusted = np.flatnonzero((data.trusted != UNKNOWN) & (data.fold_of != UNKNOWN))
     check_enough(len(trusted))
-    watched, spies = draw_judges(data.trusted, trusted, data.seed)
+    validation, calibration_rows = draw_judges(data.trusted, trusted, data.seed)
     known = data.trusted if data.known is None else data.known
-    shown = [group for group in copies if np.isin(group, watched).any()]
-    told = [group for group in copies if np.sum(known[group] != UNKNOWN) > 1]
-    learn = np.setdiff1d(np.flatnonzero(data.fold_of != UNKNOWN), np.concatenate([watched, *shown]))
-    spies = np.setdiff1d(np.intersect1d(spies, learn), np.concatenate([watched, *told]))
-    if not len(spies):
+    shown = [group for group in near_duplicates if np.isin(group, validation).any()]
+    told = [group for group in near_duplicates if np.sum(known[group] != UNKNOWN) > 1]
+    learn = np.setdiff1d(np.flatnonzero(data.fold_of != UNKNOWN), np.concatenate([validation, *shown]))
+    calibration_rows = np.setdiff1d(
+        np.intersect1d(calibration_rows, learn), np.concatenate([validation, *told])
+    )
+    if not len(calibration_rows):
         raise LabelError(
             f"expected trusted images without copies to fine-tune by, got none among {len(trusted)} that "
-            "were drawn from; add trusted labels, or take --effort fast"
+            "were drawn from; add trusted labels, or take --preset fast"
         )
-    return Aside(learn, spies, watched)
+    return FineTuneSplit(learn, calibration_rows, validation)

@@ -33,14 +33,14 @@ class FinishedRun:
     """The K labels as they came in."""
     titles: tuple[str, ...]
     """K names for people."""
-    given: Labels
+    noisy: Labels
     trusted: Labels
     """UNKNOWN for the holdout, whose labels labels.csv does not have; also what a person decided."""
     proposed: Labels
     """The most probable class; UNKNOWN where skipped."""
     confidence: PerImage
     """P(proposed is right)."""
-    p_given: PerImage
+    label_quality: PerImage
     """P(the given label is right)."""
     actions: tuple[str, ...]
     reasons: tuple[str, ...]
@@ -85,7 +85,7 @@ class FinishedRun:
             self.names,
             images,
             self.labels,
-            self.given,
+            self.noisy,
             self.trusted,
             self.titles,
             accept_truncated=self.reading.accept_truncated,
@@ -122,14 +122,14 @@ def read_finished_run(folder: Path) -> FinishedRun:
     return FinishedRun(
         folder=folder,
         record=record,
-        names=columns["name"],
+        names=columns["file"],
         labels=labels,
         titles=titles,
-        given=_indices(table, columns["given"], index),
-        trusted=_indices(table, columns["trusted"], index),
-        proposed=_indices(table, columns["fixed"], index),
+        noisy=_indices(table, columns["noisy_label"], index),
+        trusted=_indices(table, columns["trusted_label"], index),
+        proposed=_indices(table, columns["corrected_label"], index),
         confidence=_numbers(table, columns["confidence"]),
-        p_given=_numbers(table, columns["p_given"]),
+        label_quality=_numbers(table, columns["label_quality"]),
         actions=columns["action"],
         reasons=columns["reason"],
     )
@@ -175,7 +175,7 @@ def open_images(run: FinishedRun, place: Path, *, follow_symlinks: bool = False)
 
 
 def _read_table(folder: Path) -> Table:
-    table = read_table(folder / "labels.csv", path_column="name", label_column="fixed")
+    table = read_table(folder / "labels.csv", path_column="file", label_column="corrected_label")
     if table.columns != LABEL_COLUMNS or not table.rows:
         raise DataError(f"{table.path}: expected the columns {', '.join(LABEL_COLUMNS)} and a row an image")
     return table

@@ -18,8 +18,7 @@ RESULTS = (
     "labels.csv",
     "holdout.csv",
     "evaluation.json",
-    "skipped.csv",
-    "remarks.csv",
+    "image_issues.csv",
     *(f"model/{name}" for name in PACKAGE),
 )
 """All that a run writes besides run.json."""

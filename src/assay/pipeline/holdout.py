@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int
 
-from assay.correct.density import standardise, surround, unit_rows
-from assay.correct.near_duplicates import find_copies
+from assay.correct.density import local_density, standardise, unit_rows
+from assay.correct.near_duplicates import find_near_duplicates
 from assay.data.contents import check_conflicting_trusted
 from assay.data.dataset import Dataset, and_skipped
 from assay.data.split import Split, folds
@@ -30,9 +30,9 @@ class Sealed:
     """Usable held-out rows, ascending: nothing learns from them."""
     leaked: Int[np.ndarray, "L"]
     """Those of them whose picture is also in the fit part, byte for byte or re-saved, cropped, recoloured
-    (at effort ``fast`` only images with a label are learned from):
+    (at preset ``fast`` only images with a label are learned from):
     their figures would measure memory, so the evaluation leaves them out and says so."""
-    copies: list[Group]
+    near_duplicates: list[Group]
     """Images that show one picture, in groups of two or more."""
 
     @property
@@ -49,7 +49,7 @@ def check_learnable(dataset: Dataset, split: Split) -> None:
     LabelError : no noisy label, no trusted image that can be used, none with a noisy label, or trusted
         labels of which fewer than two are not of the most frequent class
     """
-    if (dataset.given == UNKNOWN).all():
+    if (dataset.noisy == UNKNOWN).all():
         raise LabelError(
             f"expected noisy labels, got none of {len(dataset):,} images; give them with --noisy FILE, or "
             "sort the images into a folder for each class, with none beside these folders"
@@ -62,7 +62,7 @@ def check_learnable(dataset: Dataset, split: Split) -> None:
             f"expected trusted labels of images that can be used, got none among {len(trusted):,}"
             f"{and_skipped(unusable)}"
         )
-    if (dataset.given[fit] == UNKNOWN).all():
+    if (dataset.noisy[fit] == UNKNOWN).all():
         raise LabelError(
             f"expected images with both a given and a trusted label, got none among the {len(fit):,} trusted "
             "ones that may be learned from: check 200 to 500 of the images with noisy labels, picked at "
@@ -81,7 +81,7 @@ def check_learnable(dataset: Dataset, split: Split) -> None:
         )
 
 
-def close_seal(
+def mask_holdout(
     dataset: Dataset, split: Split, features: Features, options: RunOptions, mirrors: Mirrors | None = None
 ) -> Sealed:
     """Part ``dataset`` as ``split`` says, skipped images aside; copies of a picture share a fold.
@@ -109,18 +109,18 @@ def close_seal(
     if mirrors:
         drawn = draw_judges(trusted, np.flatnonzero(trusted != UNKNOWN), options.seed)
         mirrored = mirrors(np.sort(np.concatenate([holdout, *drawn])))
-    copies = _copies(features, usable, options.seed, mirrored)
+    near_duplicates = _near_duplicates(features, usable, options.seed, mirrored)
     fold_of[fit_rows] = folds(trusted[fit_rows], options.folds, options.seed)
     learned = fold_of != UNKNOWN
-    if options.effort == "fast":  # images without any label teach a network that is fine-tuned, and no head
-        learned &= (dataset.given != UNKNOWN) | (dataset.known != UNKNOWN)
+    if options.preset == "fast":  # images without any label teach a network that is fine-tuned, and no head
+        learned &= (dataset.noisy != UNKNOWN) | (dataset.known != UNKNOWN)
     return Sealed(
         data=Labelled(
             features,
-            dataset.given,
+            dataset.noisy,
             trusted,
             usable,
-            _together(fold_of, copies),
+            _together(fold_of, near_duplicates),
             dataset.titles or dataset.classes,
             options.seed,
             options.threshold,
@@ -128,8 +128,8 @@ def close_seal(
             known=np.where(usable & ~held, dataset.known, UNKNOWN) if dataset.decided else None,
         ),
         holdout=holdout,
-        leaked=_leaked(holdout, learned, copies),
-        copies=copies,
+        leaked=_leaked(holdout, learned, near_duplicates),
+        near_duplicates=near_duplicates,
     )
 
 
@@ -142,23 +142,23 @@ def _check_equal_images(dataset: Dataset, features: Features) -> None:
     check_conflicting_trusted(hashes, dataset.known, dataset.names, dataset.classes)
 
 
-def _copies(features: Features, usable: Mask, seed: int, mirrored: Mirrored | None) -> list[Group]:
+def _near_duplicates(features: Features, usable: Mask, seed: int, mirrored: Mirrored | None) -> list[Group]:
     rows = np.flatnonzero(usable)
     if len(rows) < 2:
         return []
     contents: list[bytes | None] = [features.contents[row] for row in rows.tolist()]
     views, more = [view[rows] for view in features.views], mirrored.features if mirrored else None
     standard = standardise(views, more)
-    around = surround(standard[: len(rows)], seed)
+    around = local_density(standard[: len(rows)], seed)
     if mirrored is None:
-        found = find_copies(around.directions, contents, around.spacing, around.dimension)
-        return [rows[list(copies.rows)] for copies in found]
+        found = find_near_duplicates(around.directions, contents, around.spacing, around.dimension)
+        return [rows[list(near_duplicates.rows)] for near_duplicates in found]
     # A mirror is a picture of its own, in the surroundings of its image.
     directions = np.concatenate([around.directions, unit_rows(standard[len(rows) :])])
     spacing = np.concatenate([around.spacing, around.spacing[np.searchsorted(rows, mirrored.rows)]])
     shown, unknown = np.concatenate([rows, mirrored.rows]), [None] * len(mirrored.rows)
-    found = find_copies(directions, [*contents, *unknown], spacing, around.dimension)
-    return _merged([shown[list(copies.rows)] for copies in found])
+    found = find_near_duplicates(directions, [*contents, *unknown], spacing, around.dimension)
+    return _merged([shown[list(near_duplicates.rows)] for near_duplicates in found])
 
 
 def _merged(groups: list[Group]) -> list[Group]:
@@ -171,11 +171,11 @@ def _merged(groups: list[Group]) -> list[Group]:
     return [np.array(rows) for rows in sorted(several, key=lambda rows: (-len(rows), rows))]
 
 
-def _together(fold_of: Labels, copies: list[Group]) -> Labels:
+def _together(fold_of: Labels, near_duplicates: list[Group]) -> Labels:
     """The folds with each picture in one of them; a picture that would leave a fold empty stays apart."""
     moved = fold_of.copy()
     left = np.bincount(moved[moved != UNKNOWN])
-    for group in copies:
+    for group in near_duplicates:
         learned = group[moved[group] != UNKNOWN]
         change = np.bincount(moved[learned[:1]].repeat(len(learned)), minlength=len(left))
         change -= np.bincount(moved[learned], minlength=len(left))
@@ -184,6 +184,8 @@ def _together(fold_of: Labels, copies: list[Group]) -> Labels:
     return moved
 
 
-def _leaked(holdout: Int[np.ndarray, "H"], learned: Mask, copies: list[Group]) -> Int[np.ndarray, "L"]:
-    shown = [group for group in copies if learned[group].any()]
+def _leaked(
+    holdout: Int[np.ndarray, "H"], learned: Mask, near_duplicates: list[Group]
+) -> Int[np.ndarray, "L"]:
+    shown = [group for group in near_duplicates if learned[group].any()]
     return np.intersect1d(holdout, np.concatenate([*shown, holdout[:0]]))

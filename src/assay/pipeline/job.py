@@ -12,7 +12,7 @@ from assay.evaluate import Stopwatch
 from assay.pipeline.folder import RunFolder
 from assay.pipeline.options import RunOptions
 from assay.pipeline.record import CHANGED_FILES
-from assay.types import Progress, Say
+from assay.types import Notify, Progress
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Job:
     """See ``record.data_facts``."""
     command: tuple[str, ...]
     watch: Stopwatch
-    say: Say
+    notify: Notify
     progress: Progress
 
     def refuse(self, differing: Sequence[str]) -> None:

@@ -1,6 +1,6 @@
 """The figures of a run: validated on the part that may be learned from, then on the sealed holdout."""
 
-from assay.correct.result import FixedLabels
+from assay.correct.result import CorrectedLabels
 from assay.data.dataset import Dataset
 from assay.evaluate import Evaluation, Paired, evaluate, mcnemar
 from assay.evaluate.evaluate import Source
@@ -29,26 +29,26 @@ def validated(dataset: Dataset, learned: Learned) -> dict[str, Evaluation]:
     """The head and the fixed labels on the trusted images that may be learned from: out of fold, or on
     those that were kept aside.
     """
-    known, names = learned.fixed.trusted, dataset.titles or dataset.classes
-    labels = learned.fixed.sample
+    known, names = learned.corrected.trusted, dataset.titles or dataset.classes
+    labels = learned.corrected.sample
     head, suffix, source = (
         (labels, "cross_validated", CROSS)
-        if learned.watched is None
-        else (learned.watched, "validated", ASIDE)
+        if learned.validation is None
+        else (learned.validation, "validated", ASIDE)
     )
-    said = {"assay": (head, learned.unseen), "labels": (labels, learned.fixed.posterior)}
+    said = {"assay": (head, learned.unseen), "labels": (labels, learned.corrected.posterior)}
     return {
         f"{name}_{suffix}": evaluate(known[rows], probs[rows], names, source=source)
         for name, (rows, probs) in said.items()
     }
 
 
-def against_given(fixed: FixedLabels) -> Paired | None:
+def against_noisy(corrected: CorrectedLabels) -> Paired | None:
     """The given labels and the fixed ones on the same trusted images; None where none has a given label."""
-    rows = fixed.sample[fixed.given[fixed.sample] != UNKNOWN]
+    rows = corrected.sample[corrected.noisy[corrected.sample] != UNKNOWN]
     if not len(rows):
         return None
-    return mcnemar(fixed.trusted[rows], fixed.given[rows], fixed.posterior[rows].argmax(axis=1))
+    return mcnemar(corrected.trusted[rows], corrected.noisy[rows], corrected.posterior[rows].argmax(axis=1))
 
 
 def held_out(

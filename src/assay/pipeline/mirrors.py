@@ -9,7 +9,7 @@ from jaxtyping import Int
 
 from assay.data.dataset import Dataset
 from assay.data.squares import read_squares
-from assay.pipeline.options import RunOptions, looks_twice
+from assay.pipeline.options import RunOptions, uses_flip_tta
 from assay.types import Backbone, Matrix
 
 AT_ONCE = 512
@@ -31,7 +31,7 @@ Mirrors = Callable[[Int[np.ndarray, "_"]], Mirrored]
 
 def mirrors_for(dataset: Dataset, backbone: Backbone, options: RunOptions) -> Mirrors | None:
     """How a run finds mirrored copies of the images that judge it; None if its features show both views."""
-    if looks_twice(options.effort):
+    if uses_flip_tta(options.preset):
         return None
     return partial(_mirrored, dataset, backbone, options.workers)
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from assay.correct.crossfit import CrossFit, Evidence, fit_joint, mean_belief
+from assay.correct.crossfit import CrossFit, Evidence, fit_joint, mean_pred_probs
 from assay.correct.weighing import transition_from, weigh
 from assay.data.split import HOLDOUT_MOST, in_proportion
 from assay.errors import LabelError
@@ -44,7 +44,7 @@ class Worth:
     held_out: int
     noise_rate: float
     model: LearningCurve
-    """Of effort ``fast``'s model, which looks at an image alone; a fine-tuned one lies above."""
+    """Of preset ``fast``'s model, which looks at an image alone; a fine-tuned one lies above."""
     labels: LearningCurve
     """Of the corrected labels."""
 
@@ -110,20 +110,20 @@ def measure_worth(
     rows = np.flatnonzero(data.trusted != UNKNOWN)
     sizes = _sizes(data, len(rows), shares)
     jobs = [*product(range(len(sizes)), range(FOLDS))]
-    beliefs = np.zeros((len(sizes), 2, len(rows), len(data.classes)))
+    all_pred_probs = np.zeros((len(sizes), 2, len(rows), len(data.classes)))
 
     def do(job: tuple[int, int]) -> None:
         at, fold = job
         tested = data.fold_of[rows] == fold
-        beliefs[at][:, tested] = _believe(data, fold, sizes[at], rows[tested])
+        all_pred_probs[at][:, tested] = _believe(data, fold, sizes[at], rows[tested])
 
     progress("learn", 0, len(jobs))
     with one_thread_each(), ThreadPoolExecutor(data.workers) as pool:
         for done, _ in enumerate(pool.map(do, jobs[::-1]), 1):
             progress("learn", done, len(jobs))
-    fit = np.where(data.fold_of != UNKNOWN, data.given, UNKNOWN)
+    fit = np.where(data.fold_of != UNKNOWN, data.noisy, UNKNOWN)
     noise = estimate_noise(fit, data.trusted, len(data.classes), seed=data.seed)
-    right = np.array([_right(data, rows, *found) for found in zip(beliefs, sizes, strict=True)])
+    right = np.array([_right(data, rows, *found) for found in zip(all_pred_probs, sizes, strict=True)])
     counts = np.array(sizes)
     return Worth(
         trusted=len(rows),
@@ -162,12 +162,12 @@ def _believe(
 ) -> Float[np.ndarray, "2 T K"]:
     """P(class) of a fold's trusted images: as they are, and the mean over the views."""
     learn, trusted = _outside(data, left_out), _drawn(data, left_out, size)
-    given = np.where(learn, data.given, UNKNOWN)
-    transition = _transition(data, given, trusted)
-    evidence = Evidence(data.features.views, given, trusted, transition)
+    noisy = np.where(learn, data.noisy, UNKNOWN)
+    transition = _transition(data, noisy, trusted)
+    evidence = Evidence(data.features.views, noisy, trusted, transition)
     head = fit_joint(evidence, learn, make_head, CrossFit(seed=(data.seed + left_out) % MOST_SEED))
     views = [view[tested] for view in data.features.views]
-    found = [mean_belief(head, some, len(data.classes)) for some in (views[:1], views)]
+    found = [mean_pred_probs(head, some, len(data.classes)) for some in (views[:1], views)]
     return np.array(found)
 
 
@@ -186,10 +186,10 @@ def _drawn(data: Labelled, left_out: int, size: int) -> Labels:
     return drawn
 
 
-def _transition(data: Labelled, given: Labels, trusted: Labels) -> Transition:
+def _transition(data: Labelled, noisy: Labels, trusted: Labels) -> Transition:
     """From these pairs; one that says nothing where there are none."""
     k = len(data.classes)
-    return transition_from(given, trusted, np.full((k, k), 1 / k), data.seed)
+    return transition_from(noisy, trusted, np.full((k, k), 1 / k), data.seed)
 
 
 def _right(
@@ -213,8 +213,8 @@ def _corrected(
     data: Labelled, rows: Int[np.ndarray, "T"], raw: Float[np.ndarray, "T K"], known: Labels
 ) -> Float[np.ndarray, "T K"]:
     """The posterior of some rows, by those whose label is known."""
-    given = data.given[rows]
-    return weigh(raw, given, known, data.fold_of[rows], _transition(data, given, known), data.seed).posterior
+    noisy = data.noisy[rows]
+    return weigh(raw, noisy, known, data.fold_of[rows], _transition(data, noisy, known), data.seed).posterior
 
 
 def _half_width(share: float, n: int) -> float:

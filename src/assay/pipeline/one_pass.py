@@ -8,13 +8,13 @@ from assay.data.dataset import Dataset
 from assay.embed.histogram import HistogramBackbone
 from assay.embed.images import Features, embed_images
 from assay.embed.squares import fill_squares, room_for_squares
-from assay.pipeline.options import RunOptions, looks_twice
+from assay.pipeline.options import RunOptions, uses_flip_tta
 from assay.types import Backbone, Batch, Progress
 
 
 @contextmanager
 def room_to_learn(dataset: Dataset, options: RunOptions, place: Path) -> Iterator[Batch | None]:
-    """Squares to be filled with the images that fine-tuning learns from; None at effort ``fast``.
+    """Squares to be filled with the images that fine-tuning learns from; None at preset ``fast``.
 
     Parameters
     ----------
@@ -24,12 +24,12 @@ def room_to_learn(dataset: Dataset, options: RunOptions, place: Path) -> Iterato
     ------
     ResourceError : the disk is full
     """
-    if options.effort == "fast":
+    if options.preset == "fast":
         yield None
         return
-    from assay.pipeline.presets import chosen_effort  # with torch, which fast does without
+    from assay.pipeline.presets import chosen_preset  # with torch, which fast does without
 
-    with room_for_squares(dataset, chosen_effort(options).largest, place) as squares:
+    with room_for_squares(dataset, chosen_preset(options).largest, place) as squares:
         yield squares
 
 
@@ -46,7 +46,7 @@ def embed_all(
         dataset,
         backbone,
         options.cache,
-        mirrored=looks_twice(options.effort),
+        mirrored=uses_flip_tta(options.preset),
         beside=[HistogramBackbone()],
         squares=squares if squares is not None and _in_passing(squares, backbone) else None,
         workers=options.workers,

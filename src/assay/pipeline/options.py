@@ -9,12 +9,12 @@ from platformdirs import user_cache_path
 
 from assay.data.dataset import Dataset, ReadOptions
 from assay.data.digests import file_digest
-from assay.data.split import VERSION, Split, seal_holdout
+from assay.data.split import VERSION, Split, draw_holdout
 from assay.embed.backbone import DEFAULT_BACKBONE, DEFAULT_SIZE
 from assay.errors import UsageError
 
-EFFORT_NAMES = ("fast", "balanced", "best")
-"""``fast``: frozen features and a head; the others fine-tune a network, see ``recipes.schedule``."""
+PRESET_NAMES = ("fast", "balanced", "best")
+"""``fast``: frozen features and a head; the others fine-tune a network, see ``systems.schedule``."""
 
 
 MOST_SEED = 2**32 - 2
@@ -24,11 +24,11 @@ LEAST_SIZE = 32
 """Side in pixels of the smallest images that a network is fine-tuned on."""
 
 
-def looks_twice(effort: str) -> bool:
+def uses_flip_tta(preset: str) -> bool:
     """Whether features of the images' mirrors are learned from too: twice the time, worth it for ``fast``
     alone, where no network corrects the labels afterwards.
     """
-    return effort == "fast"
+    return preset == "fast"
 
 
 def default_cache() -> Path:
@@ -58,8 +58,8 @@ class RunOptions:
     threshold: float = 0.8
     """Confidence from which a fixed label may be relied on, in [0, 1]."""
     seed: int = 0
-    effort: str = "fast"
-    """One of ``EFFORT_NAMES``."""
+    preset: str = "fast"
+    """One of ``PRESET_NAMES``."""
     student: str | None = None
     """The network that is fine-tuned; None: that of the effort."""
     student_size: int | None = None
@@ -77,10 +77,10 @@ class RunOptions:
     """With ``holdout=0``: the folder of the same run with a holdout, whose figures are carried over."""
 
     def __post_init__(self) -> None:
-        size, limit, effort = self.student_size, self.time_limit, self.effort
+        size, limit, preset = self.student_size, self.time_limit, self.preset
         alone = {self.student, size, self.teacher, limit} == {None}
         for holds, message in (
-            (effort in EFFORT_NAMES, f"--effort: expected {', '.join(EFFORT_NAMES)}, got {effort!r}"),
+            (preset in PRESET_NAMES, f"--preset: expected {', '.join(PRESET_NAMES)}, got {preset!r}"),
             (
                 0 <= self.threshold <= 1,
                 f"--threshold: expected a probability from 0 to 1, got {self.threshold}",
@@ -89,9 +89,9 @@ class RunOptions:
             (0 <= self.seed <= MOST_SEED, f"--seed: expected 0 to {MOST_SEED}, got {self.seed}"),
             (self.workers >= 1, f"--workers: expected 1 or more, got {self.workers}"),
             (
-                effort != "fast" or alone,
+                preset != "fast" or alone,
                 "--student, --student-size, --teacher, --time-limit: "
-                "expected with --effort balanced or best, got fast",
+                "expected with --preset balanced or best, got fast",
             ),
             (
                 size is None or size >= LEAST_SIZE,
@@ -118,7 +118,7 @@ class RunOptions:
         ------
         UsageError : too few trusted images for such a holdout
         """
-        return seal_holdout(
+        return draw_holdout(
             dataset.trusted, dataset.usable, size=self.holdout, how=self.holdout_split, seed=self.seed
         )
 
@@ -146,7 +146,7 @@ class RunSettings(TypedDict, total=False):
     folds: int
     threshold: float
     seed: int
-    effort: str
+    preset: str
     student: str | None
     student_size: int | None
     teacher: str | None

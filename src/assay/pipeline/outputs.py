@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from assay.correct.result import FixedLabels
+from assay.correct.result import CorrectedLabels
 from assay.data.dataset import Dataset
 from assay.data.images import WORDS
 from assay.data.write import write_json
@@ -15,11 +15,20 @@ from assay.data.write_rows import write_rows
 from assay.errors import DataError
 from assay.evaluate import wilson
 from assay.noise import describe
-from assay.pipeline.measuring import against_given
+from assay.pipeline.measuring import against_noisy
 from assay.pipeline.result import RunResult
 from assay.types import UNKNOWN, Labels, Probs
 
-LABEL_COLUMNS = ("name", "given", "trusted", "fixed", "confidence", "p_given", "action", "reason")
+LABEL_COLUMNS = (
+    "file",
+    "noisy_label",
+    "trusted_label",
+    "corrected_label",
+    "confidence",
+    "label_quality",
+    "action",
+    "reason",
+)
 
 HOLDOUT = "holdout"
 """The reason, in labels.csv, of an image whose trusted label is sealed."""
@@ -27,21 +36,19 @@ HOLDOUT = "holdout"
 DECIDED = "decided"
 """That of an image whose trusted label a person gave in a review."""
 
-WATCHED = "watched"
+VALIDATION = "validation"
 """The same of a trusted image that a fine-tuned model did not learn from."""
 
-SKIPPED_COLUMNS = ("name", "reason", "detail")
+ISSUE_COLUMNS = ("file", "severity", "reason", "detail")
 
-REMARK_COLUMNS = ("name", "remark", "meaning")
-
-HOLDOUT_COLUMNS = ("name", "trusted", "predicted", "confidence", "reason")
+HOLDOUT_COLUMNS = ("file", "trusted_label", "predicted_label", "confidence", "reason")
 
 COPY = "copy"
 """The reason, in holdout.csv, of an image that the figures leave out: its picture was learned from."""
 
 
 def write_outputs(result: RunResult, holdout: Labels) -> None:
-    """Write noise.json, labels.csv, holdout.csv, skipped.csv, remarks.csv and evaluation.json.
+    """Write noise.json, labels.csv, holdout.csv, image_issues.csv and evaluation.json.
 
     Parameters
     ----------
@@ -54,23 +61,22 @@ def write_outputs(result: RunResult, holdout: Labels) -> None:
         "summary": describe(learned.noise),
     }
     write_json(folder / "noise.json", noise)
-    watched = learned.watched if learned.watched is not None else holdout[:0]
-    columns = label_columns(dataset, learned.fixed, {WATCHED: watched, HOLDOUT: holdout})
+    validation = learned.validation if learned.validation is not None else holdout[:0]
+    columns = label_columns(dataset, learned.corrected, {VALIDATION: validation, HOLDOUT: holdout})
     write_rows(folder / "labels.csv", LABEL_COLUMNS, columns)
     says = learned.says(holdout)
     write_rows(
         folder / "holdout.csv", HOLDOUT_COLUMNS, holdout_columns(dataset, says, holdout, result.left_out)
     )
-    write_rows(folder / "skipped.csv", SKIPPED_COLUMNS, skipped_columns(dataset))
-    write_rows(folder / "remarks.csv", REMARK_COLUMNS, remark_columns(dataset))
+    write_rows(folder / "image_issues.csv", ISSUE_COLUMNS, issue_columns(dataset))
     write_json(folder / "evaluation.json", {**_evaluation(result), "held_out": len(holdout)})
 
 
 def _evaluation(result: RunResult) -> dict[str, Any]:
     return {
-        "recipes": {name: found.to_json() for name, found in result.evaluations.items()},
+        "systems": {name: found.to_json() for name, found in result.evaluations.items()},
         "better_than_baseline": result.better_than_baseline,
-        "labels": fixed_figures(result.learned.fixed),
+        "labels": corrected_figures(result.learned.corrected),
         "model": {"architecture": result.model.architecture, "size": result.model.size},
         "cost": result.cost.to_json(),
         "coverage": [sets.to_json() for sets in result.coverage],
@@ -96,7 +102,9 @@ def read_facts(folder: Path) -> dict[str, Any]:
     return {"folder": str(folder), "noise": noise, **evaluation}
 
 
-def label_columns(dataset: Dataset, fixed: FixedLabels, apart: Mapping[str, Labels]) -> list[list[Any]]:
+def label_columns(
+    dataset: Dataset, corrected: CorrectedLabels, apart: Mapping[str, Labels]
+) -> list[list[Any]]:
     """The columns of labels.csv: one row an image, in input order, labels as they came in.
 
     Parameters
@@ -105,7 +113,7 @@ def label_columns(dataset: Dataset, fixed: FixedLabels, apart: Mapping[str, Labe
     """
     words = np.array([*dataset.classes, ""], dtype=object)  # UNKNOWN, -1, is the empty label
     reasons = np.full(len(dataset), "", dtype=object)
-    reasons[dataset.given == UNKNOWN] = "no given label"
+    reasons[dataset.noisy == UNKNOWN] = "no given label"
     reasons[[*dataset.decided]] = DECIDED
     for reason, rows in apart.items():
         reasons[rows] = reason
@@ -113,12 +121,12 @@ def label_columns(dataset: Dataset, fixed: FixedLabels, apart: Mapping[str, Labe
         reasons[row] = why.reason
     return [
         list(dataset.names),
-        words[dataset.given].tolist(),
-        words[fixed.trusted].tolist(),
-        words[fixed.fixed].tolist(),
-        np.round(fixed.confidence, 4).tolist(),
-        np.round(fixed.p_given, 4).tolist(),
-        fixed.actions.tolist(),
+        words[dataset.noisy].tolist(),
+        words[corrected.trusted].tolist(),
+        words[corrected.corrected].tolist(),
+        np.round(corrected.confidence, 4).tolist(),
+        np.round(corrected.label_quality, 4).tolist(),
+        corrected.actions.tolist(),
         reasons.tolist(),
     ]
 
@@ -134,9 +142,9 @@ def holdout_columns(
     left_out : names of those that the figures leave out
     """
     words = np.array(dataset.classes, dtype=object)
-    names, copies = [dataset.names[row] for row in holdout], {*left_out}
+    names, near_duplicates = [dataset.names[row] for row in holdout], {*left_out}
     reasons = [
-        dataset.skipped[row].reason if row in dataset.skipped else COPY if name in copies else ""
+        dataset.skipped[row].reason if row in dataset.skipped else COPY if name in near_duplicates else ""
         for row, name in zip(holdout.tolist(), names, strict=True)
     ]
     seen = dataset.usable[holdout]
@@ -149,41 +157,40 @@ def holdout_columns(
     ]
 
 
-def skipped_columns(dataset: Dataset) -> list[list[str]]:
-    """The columns of skipped.csv, in input order."""
-    skipped = sorted(dataset.skipped.items())
+def issue_columns(dataset: Dataset) -> list[list[str]]:
+    """The columns of image_issues.csv, in input order: skipped images, and warnings about others."""
+    found = [(row, "skipped", why.reason, why.detail) for row, why in dataset.skipped.items()]
+    found += [
+        (row, "warning", flag, WORDS[flag]) for row, flags in dataset.image_warnings.items() for flag in flags
+    ]
+    found.sort(key=lambda issue: issue[0])  # stable: warnings about one image keep their order
     return [
-        [dataset.names[row] for row, _ in skipped],
-        [why.reason for _, why in skipped],
-        [why.detail for _, why in skipped],
+        [dataset.names[row] for row, *_ in found],
+        [severity for _, severity, *_ in found],
+        [reason for *_, reason, _ in found],
+        [detail for *_, detail in found],
     ]
 
 
-def remark_columns(dataset: Dataset) -> list[list[str]]:
-    """The columns of remarks.csv, in input order: a row a remark."""
-    found = [(dataset.names[row], flag) for row, flags in sorted(dataset.remarks.items()) for flag in flags]
-    return [[name for name, _ in found], [flag for _, flag in found], [WORDS[flag] for _, flag in found]]
-
-
-def fixed_figures(fixed: FixedLabels) -> dict[str, Any]:
+def corrected_figures(corrected: CorrectedLabels) -> dict[str, Any]:
     """What was done to the labels, and how often that is right, from trusted images out of fold.
 
     ``false_alarm_rate`` is the share of right given labels that would be changed with confidence.
     """
-    rows = fixed.sample
-    truth, given, likely = fixed.trusted[rows], fixed.given[rows], fixed.posterior[rows]
-    predicted, sure = likely.argmax(axis=1), likely.max(axis=1) >= fixed.threshold
-    right, right_given = predicted == truth, given == truth
-    alarms, paired = right_given & sure & (predicted != given), against_given(fixed)
+    rows = corrected.sample
+    truth, noisy, likely = corrected.trusted[rows], corrected.noisy[rows], corrected.posterior[rows]
+    predicted, sure = likely.argmax(axis=1), likely.max(axis=1) >= corrected.threshold
+    right, right_noisy = predicted == truth, noisy == truth
+    alarms, paired = right_noisy & sure & (predicted != noisy), against_noisy(corrected)
     return {
-        "counts": dict(fixed.counts),
-        "threshold": fixed.threshold,
-        "strength": fixed.strength,
+        "counts": dict(corrected.counts),
+        "threshold": corrected.threshold,
+        "strength": corrected.strength,
         "accuracy": _share(right),
         "accuracy_where_sure": _share(right[sure]),
         "share_sure": float(sure.mean()) if len(rows) else 0.0,
-        "false_alarm_rate": _share(alarms[right_given]),
-        "against_given": paired.to_json() if paired else None,
+        "false_alarm_rate": _share(alarms[right_noisy]),
+        "against_noisy": paired.to_json() if paired else None,
     }
 
 

@@ -20,7 +20,7 @@ MOST_TIMES = 20
 
 
 @dataclass(frozen=True)
-class Effort:
+class Preset:
     """A student and its schedule."""
 
     student: str
@@ -33,7 +33,7 @@ class Effort:
         """Side in pixels of the largest images that are learned from."""
         return max(phase.size for phase in self.phases)
 
-    def at(self, size: int | None) -> "Effort":
+    def at(self, size: int | None) -> "Preset":
         """The same with images that end at ``size`` pixels, as many epochs in all; None leaves them be."""
         if size is None:
             return self
@@ -48,16 +48,16 @@ class Effort:
         return tuple(replace(phase, epochs=times * phase.epochs) for phase in self.phases)
 
 
-EFFORTS = {
-    "balanced": Effort("tf_efficientnet_lite0", (Phase(64, 1), Phase(128, 7))),
-    "best": Effort("tf_efficientnet_lite2", (Phase(64, 1), Phase(128, 11))),
+PRESETS = {
+    "balanced": Preset("tf_efficientnet_lite0", (Phase(64, 1), Phase(128, 7))),
+    "best": Preset("tf_efficientnet_lite2", (Phase(64, 1), Phase(128, 11))),
 }
 """Besides ``fast``, which fine-tunes nothing; chosen on the validation slice, see benchmarks/LOG.md."""
 
 
-def chosen_effort(options: RunOptions) -> Effort:
+def chosen_preset(options: RunOptions) -> Preset:
     """What a run's options name."""
-    return EFFORTS[options.effort].at(options.student_size)
+    return PRESETS[options.preset].at(options.student_size)
 
 
 def tuning_for(n: int) -> Tuning:
@@ -133,7 +133,7 @@ def _seconds(phases: Sequence[Phase], pace: Mapping[int, Pace], counts: ImageCou
 
 
 def fit_schedules(
-    effort: Effort, paced: Mapping[str, Mapping[int, Pace]], left_s: float | None, counts: ImageCounts
+    preset: Preset, paced: Mapping[str, Mapping[int, Pace]], left_s: float | None, counts: ImageCounts
 ) -> dict[str, Schedule]:
     """A schedule for each network, by role; of a limit the student may have half, the teacher what is left.
 
@@ -144,7 +144,7 @@ def fit_schedules(
     paced : role -> size -> pace
     left_s : seconds there are
     """
-    phases = effort.phases_for(counts.learned_from)
+    phases = preset.phases_for(counts.learned_from)
 
     def fitted(role: str, limit_s: float | None) -> Schedule:
         return fit_schedule(phases, paced[role], counts, limit_s)

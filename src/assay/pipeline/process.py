@@ -19,9 +19,9 @@ from typing import Any
 
 from assay.errors import AssayError, ResourceError
 from assay.shortage import is_disk_full, is_out_of_memory
-from assay.types import Progress, Say, silent, unheard
+from assay.types import Notify, Progress, ignore_message, silent
 
-Work = Callable[[Any, Say, Progress], Mapping[str, Any]]
+Work = Callable[[Any, Notify, Progress], Mapping[str, Any]]
 """A function of a module, with an argument that can be sent; what it gives back must be plain JSON."""
 
 GRACE_S = 5.0
@@ -40,7 +40,7 @@ class Failure:
 
 
 def run_apart(
-    work: Work, argument: object, *, say: Say = unheard, progress: Progress = silent
+    work: Work, argument: object, *, notify: Notify = ignore_message, progress: Progress = silent
 ) -> dict[str, Any] | Failure:
     """``work(argument, say, progress)`` in a new process that shares nothing with this one.
 
@@ -55,7 +55,7 @@ def run_apart(
         with _interrupt_waits():
             child.start()
         sender.close()  # what the child has of it stays open, so its death ends the pipe
-        found = _listen(receiver, say, progress)
+        found = _listen(receiver, notify, progress)
         child.join(GRACE_S)
     finally:
         _end(child)
@@ -77,7 +77,7 @@ def _interrupt_waits() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _listen(pipe: Connection, say: Say, progress: Progress) -> dict[str, Any] | Failure | None:
+def _listen(pipe: Connection, notify: Notify, progress: Progress) -> dict[str, Any] | Failure | None:
     """What the child found, or why not; None if it ended without a word."""
     while True:
         try:
@@ -87,7 +87,7 @@ def _listen(pipe: Connection, say: Say, progress: Progress) -> dict[str, Any] | 
         if kind == "progress":
             progress(*what)
         elif kind == "say":
-            say(what)
+            notify(what)
         elif kind == "failed":
             return Failure(**what)
         else:
@@ -130,7 +130,7 @@ class _Messages:
             except BrokenPipeError:
                 os._exit(BUG)  # nobody listens any more
 
-    def say(self, line: str) -> None:
+    def notify(self, line: str) -> None:
         self.send("say", line)
 
     def progress(self, stage: str, done: int, total: int) -> None:
@@ -146,7 +146,7 @@ def _live(pipe: Connection, work: Work, argument: object) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     messages = _Messages(pipe)
     try:
-        found = dict(work(argument, messages.say, messages.progress))
+        found = dict(work(argument, messages.notify, messages.progress))
     except BaseException as error:  # noqa: BLE001  # every end is told to the parent
         failure = _explained(error)
         messages.send("failed", {"message": failure.message, "exit_code": failure.exit_code})

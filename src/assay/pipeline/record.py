@@ -30,7 +30,7 @@ def new_record(settings: Mapping[str, Any], data: Mapping[str, Any], split: Spli
         "data": dict(data),
         "split": {"digest": split.digest, "fit": len(split.fit), "holdout": len(split.holdout)},
         "processes": 0,
-        "seal_opened": 0,
+        "holdout_evaluations": 0,
     }
 
 

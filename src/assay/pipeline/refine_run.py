@@ -15,17 +15,17 @@ from assay.data.squares import read_squares
 from assay.embed.backbone import TimmBackbone, load_backbone
 from assay.errors import UsageError
 from assay.pipeline.assay import Learned
-from assay.pipeline.finetune_split import Aside, set_aside
+from assay.pipeline.finetune_split import FineTuneSplit, split_for_finetuning
 from assay.pipeline.folder import RunFolder
 from assay.pipeline.holdout import Sealed
 from assay.pipeline.options import RunOptions
-from assay.pipeline.presets import ImageCounts, Schedule, chosen_effort, fit_schedules, tuning_for
+from assay.pipeline.presets import ImageCounts, Schedule, chosen_preset, fit_schedules, tuning_for
 from assay.pipeline.refine import Refined, TuningPlan, beside_before, refine
 from assay.train.checkpoint import is_of
 from assay.train.finetune import METHOD, SETTLED, Phase
 from assay.train.loop import Tuning
 from assay.train.pace import Pace, measure_pace
-from assay.types import Batch, Progress, Say
+from assay.types import Batch, Notify, Progress
 
 Backbones = Mapping[int, TimmBackbone]
 """By size."""
@@ -37,7 +37,7 @@ class RunContext:
 
     folder: RunFolder
     options: RunOptions
-    say: Say
+    notify: Notify
     progress: Progress
     spent_s: float
     """What the run took so far."""
@@ -47,7 +47,7 @@ class RunContext:
     def told(self, record: dict[str, Any], line: str) -> None:
         """Say how an epoch ended, and keep what it took."""
         self.keep(record)
-        self.say(line)
+        self.notify(line)
 
 
 @dataclass(frozen=True)
@@ -72,14 +72,14 @@ def load_networks(options: RunOptions) -> list[Network]:
     AssayError : as ``load_backbone``
     UsageError : a network without weights to start from
     """
-    student = options.student or chosen_effort(options).student
+    student = options.student or chosen_preset(options).student
     asked = {"teacher": options.teacher, "student": student}
     return [Network(role, _load(name, role, options)) for role, name in asked.items() if name]
 
 
 def _load(name: str, role: str, options: RunOptions) -> Backbones:
     found = {}
-    for phase in chosen_effort(options).phases:
+    for phase in chosen_preset(options).phases:
         # What learns from enlarged pictures learns to see them as they are: sharpened ones gain it nothing.
         backbone = load_backbone(
             name, options.cache, size=phase.size, dtype=options.dtype, interpolation="bicubic"
@@ -111,16 +111,16 @@ def refine_run(
     networks : see ``load_networks``
     """
     begun, options = perf_counter(), context.options
-    aside = set_aside(sealed.data, sealed.copies)
+    split = split_for_finetuning(sealed.data, sealed.near_duplicates)
     folder = context.folder.checkpoints
     folder.mkdir(exist_ok=True)
     see = partial(read_squares, dataset, workers=options.workers)
-    tuning = tuning_for(len(aside.learn))
+    tuning = tuning_for(len(split.learn))
     if not _is_planned(record, networks):
         classes = len(dataset.classes)
         paced = {network.role: paces(network.backbones, squares, classes, tuning) for network in networks}
         left = time_left(options, context.spent_s + perf_counter() - begun)
-        counts = _image_counts(dataset, aside, learned)
+        counts = _image_counts(dataset, split, learned)
         record["fine_tuning"] = _planned(context, networks, paced, left, counts)
         context.keep(record)
     refined: Refined | None = None
@@ -131,13 +131,15 @@ def refine_run(
         kept = folder / f"{network.role}.safetensors"
         identity = _identity(record, network.backbones, tuning)
         if kept.is_file() and not is_of(kept, identity):
-            context.say(f"warning: {kept.name} was kept by another way to learn: fine-tuning begins anew")
+            context.notify(f"warning: {kept.name} was kept by another way to learn: fine-tuning begins anew")
         plan = TuningPlan(phases, network.backbones, kept, identity, tuning)
         before = refined.learned if refined else learned
         told = partial(context.told, record)
-        refined = refine(sealed.data, before, squares, see, aside, plan, say=told, progress=context.progress)
+        refined = refine(
+            sealed.data, before, squares, see, split, plan, notify=told, progress=context.progress
+        )
     if refined:
-        context.say(beside_before(learned, refined.learned, aside.watched, sealed.data.trusted))
+        context.notify(beside_before(learned, refined.learned, split.validation, sealed.data.trusted))
     return refined
 
 
@@ -150,10 +152,10 @@ def _is_planned(record: Mapping[str, Any], networks: Sequence[Network]) -> bool:
     return planned == {one.role: (one.name, {*map(str, one.backbones)}) for one in networks}
 
 
-def _image_counts(dataset: Dataset, aside: Aside, learned: Learned) -> ImageCounts:
+def _image_counts(dataset: Dataset, split: FineTuneSplit, learned: Learned) -> ImageCounts:
     """How many images there are; those that are asked about after the first epoch."""
-    sure = learned.fixed.posterior[aside.learn].max(axis=1) >= SETTLED
-    return ImageCounts(len(dataset), len(aside.learn), int((~sure).sum()) + len(aside.watched))
+    sure = learned.corrected.posterior[split.learn].max(axis=1) >= SETTLED
+    return ImageCounts(len(dataset), len(split.learn), int((~sure).sum()) + len(split.validation))
 
 
 def _planned(
@@ -164,14 +166,16 @@ def _planned(
     counts: ImageCounts,
 ) -> dict[str, Any]:
     """The schedules that fit the time, said and as JSON."""
-    schedules = fit_schedules(chosen_effort(context.options), paced, left, counts)
+    schedules = fit_schedules(chosen_preset(context.options), paced, left, counts)
     for network in networks:
         schedule = schedules[network.role]
         if schedule.phases:
-            context.say(schedule.words(network.name, counts.learned_from))
+            context.notify(schedule.words(network.name, counts.learned_from))
         else:
             so = {"teacher": "the student learns without it", "student": "the model is that of effort fast"}
-            context.say(f"warning: no epoch of {network.name} fits into the time limit: {so[network.role]}")
+            context.notify(
+                f"warning: no epoch of {network.name} fits into the time limit: {so[network.role]}"
+            )
     return {
         network.role: {
             "network": network.name,

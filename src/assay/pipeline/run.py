@@ -24,7 +24,7 @@ from assay.pipeline.record import (
 )
 from assay.pipeline.result import RunResult
 from assay.pipeline.work import work
-from assay.types import Progress, Say, silent, unheard
+from assay.types import Notify, Progress, ignore_message, silent
 
 
 def run(
@@ -34,7 +34,7 @@ def run(
     *,
     overwrite: bool = False,
     command: Sequence[str] = (),
-    say: Say = unheard,
+    notify: Notify = ignore_message,
     progress: Progress = silent,
 ) -> RunResult:
     """Learn from ``images`` and write all results to ``out``; the same call resumes a killed run.
@@ -45,7 +45,7 @@ def run(
     ----------
     overwrite : start anew where another run was, or this one to its end
     command : words to keep in run.json
-    say : is told what was assumed about the data, and warnings
+    notify : is told what was assumed about the data, and warnings
 
     Raises
     ------
@@ -55,13 +55,13 @@ def run(
     BusyError : another run holds ``out``
     ResourceError : disk or memory ran out; the same call goes on from there
     """
-    job = _ask(Path(images), Path(out), options or RunOptions(), command, say, progress)
+    job = _ask(Path(images), Path(out), options or RunOptions(), command, notify, progress)
     with job.folder.held():
         return _work(job, _begun(job, overwrite))
 
 
 def prepare(
-    images: Path, out: Path, options: RunOptions, *, overwrite: bool = False, say: Say = unheard
+    images: Path, out: Path, options: RunOptions, *, overwrite: bool = False, notify: Notify = ignore_message
 ) -> tuple[Job, dict[str, Any]]:
     """The job that ``run`` would do, and what run.json says of it so far; writes nothing and takes no lock.
 
@@ -69,7 +69,7 @@ def prepare(
     ------
     AssayError : as ``run``, for all that is refused before anything is computed
     """
-    job = _ask(images, out, options, (), say, silent)
+    job = _ask(images, out, options, (), notify, silent)
     return job, _begun(job, overwrite)
 
 
@@ -80,23 +80,23 @@ def ensure_run(
     *,
     overwrite: bool = False,
     command: Sequence[str] = (),
-    say: Say = unheard,
+    notify: Notify = ignore_message,
     progress: Progress = silent,
 ) -> bool:
     """As ``run``, but a finished run is left as it is: False if there was nothing to compute."""
-    job = _ask(Path(images), Path(out), options, command, say, progress)
+    job = _ask(Path(images), Path(out), options, command, notify, progress)
     with job.folder.held():
         record = _begun(job, overwrite)
         if record.get("status") == "done" and record["outputs"] == job.folder.outputs():
             job.check_contents(record, contents_digest(read_contents(job.dataset, options.workers)))
-            say(f"{out}: this very run is finished: nothing was computed; --overwrite starts anew")
+            notify(f"{out}: this very run is finished: nothing was computed; --overwrite starts anew")
             return False
         _work(job, record)
         return True
 
 
 def _ask(
-    images: Path, out: Path, options: RunOptions, command: Sequence[str], say: Say, progress: Progress
+    images: Path, out: Path, options: RunOptions, command: Sequence[str], notify: Notify, progress: Progress
 ) -> Job:
     """All that can be refused before anything is written."""
     folder, watch = RunFolder(out), Stopwatch()
@@ -106,10 +106,10 @@ def _ask(
     with watch.stage("read"):
         dataset = read_dataset(images, options.read)
     for note in dataset.notes:
-        say(note)
+        notify(note)
     split = options.split(dataset)
     check_learnable(dataset, split)
-    if options.effort != "fast":
+    if options.preset != "fast":
         check_enough(len(split.fit))
     settings, data = options.settings(), data_facts(dataset)
     if options.figures_from is not None:
@@ -125,7 +125,7 @@ def _ask(
         data=data,
         command=tuple(command),
         watch=watch,
-        say=say,
+        notify=notify,
         progress=progress,
     )
 
@@ -155,7 +155,7 @@ def _work(job: Job, record: dict[str, Any]) -> RunResult:
     except (DataError, UsageError):
         # Refused: as if it had never begun, so that the corrected command is not another run. What took
         # an hour to learn stays, whatever was refused after it, and so does the count of opened seals.
-        dear = "fine_tuning" in record or record.get("seal_opened")
-        if new and record and not dear and job.folder.record() == record:
+        expensive = "fine_tuning" in record or record.get("holdout_evaluations")
+        if new and record and not expensive and job.folder.record() == record:
             job.folder.clear()
         raise

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from assay.data.dataset import Dataset, why_skipped
 from assay.evaluate import Evaluation
 from assay.pipeline.assay import Learned
-from assay.pipeline.measuring import against_given
+from assay.pipeline.measuring import against_noisy
 from assay.pipeline.result import better_than_baseline, why_not_measured
 
 
@@ -28,7 +28,7 @@ def late_warnings(
     if dataset.skipped:
         reasons = Counter(why.reason for why in dataset.skipped.values())
         found.append(
-            f"{len(dataset.skipped):,} images could not be used, see skipped.csv: {why_skipped(reasons)}"
+            f"{len(dataset.skipped):,} images could not be used, see image_issues.csv: {why_skipped(reasons)}"
         )
     if n_leaked:
         found.append(
@@ -37,7 +37,7 @@ def late_warnings(
     if n_held_out and "assay" not in evaluations:
         why = why_not_measured(evaluations, n_held_out)
         found.append(f"{why[0].lower()}{why[1:]}: this model's accuracy is not measured")
-    paired = against_given(learned.fixed)
+    paired = against_noisy(learned.corrected)
     if paired and paired.difference.low <= 0:
         found.append(
             f"on {paired.n:,} trusted images the fixed labels are not measurably better than the given ones: "

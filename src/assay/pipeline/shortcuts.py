@@ -7,7 +7,7 @@ from typing import Unpack
 
 import numpy as np
 
-from assay.correct.result import THRESHOLD, FixedLabels
+from assay.correct.result import THRESHOLD, CorrectedLabels
 from assay.data.dataset import Dataset, ReadOptions
 from assay.data.read import read_dataset as read_place
 from assay.data.split import folds as deal_folds
@@ -19,7 +19,7 @@ from assay.pipeline.assay import Labelled, learn
 from assay.pipeline.options import RunOptions, RunSettings, default_cache
 from assay.pipeline.result import RunResult
 from assay.pipeline.run import run as run_folder
-from assay.types import UNKNOWN, Backbone, Labels, Matrix, Progress, Say, silent, unheard, unmasked
+from assay.types import UNKNOWN, Backbone, Labels, Matrix, Notify, Progress, ignore_message, silent, unmasked
 
 Place = Path | str
 
@@ -76,7 +76,7 @@ def run(
     cache: Place | None = None,
     figures_from: Place | None = None,
     overwrite: bool = False,
-    say: Say = unheard,
+    notify: Notify = ignore_message,
     progress: Progress = silent,
     **settings: Unpack[RunSettings],
 ) -> RunResult:
@@ -88,13 +88,13 @@ def run(
     out : folder for the results; the same call resumes a killed run in it
     noisy, trusted : label files; without ``noisy`` the noisy labels are the class folders
     read : further options of reading
-    say : ``print``, to be told what was assumed about the data
+    notify : ``print``, to be told what was assumed about the data
     weights, cache, figures_from : see ``RunOptions``
     settings : its other fields, such as ``backbone``, ``size``, ``holdout``, ``seed``
 
     Raises
     ------
-    AssayError : see ``recipes.run.run``
+    AssayError : see ``systems.run.run``
     """
     options = RunOptions(
         read=_reading(noisy, trusted, read),
@@ -103,25 +103,25 @@ def run(
         figures_from=_path(figures_from),
         **settings,
     )
-    return run_folder(images, out, options, overwrite=overwrite, say=say, progress=progress)
+    return run_folder(images, out, options, overwrite=overwrite, notify=notify, progress=progress)
 
 
-def fix_labels(
+def correct_labels(
     features: Matrix,
-    given: Labels,
+    noisy: Labels,
     trusted: Labels,
     *,
     classes: Sequence[str] = (),
     folds: int = 5,
     threshold: float = THRESHOLD,
     seed: int = 0,
-) -> FixedLabels:
+) -> CorrectedLabels:
     """What each label should be, from features of anything; UNKNOWN (-1) where there is no label.
 
     Parameters
     ----------
     features : (N, D)
-    given, trusted : (N,) class indices, from 0; masked is unknown too
+    noisy, trusted : (N,) class indices, from 0; masked is unknown too
     classes : K names for messages; numbers if empty
     folds : parts of the cross-fitting
     threshold : confidence from which a label counts as kept or changed
@@ -132,17 +132,17 @@ def fix_labels(
     UsageError : fewer rows than folds
     ValueError : features that are no finite numbers
     """
-    features, given, trusted = np.asarray(features), unmasked(given), unmasked(trusted)
-    if not len(features) == len(given) == len(trusted):
+    features, noisy, trusted = np.asarray(features), unmasked(noisy), unmasked(trusted)
+    if not len(features) == len(noisy) == len(trusted):
         raise LabelError(
             f"expected a given and a trusted label for each of {len(features):,} rows, {UNKNOWN} where "
-            f"unknown, got {len(given):,} and {len(trusted):,}"
+            f"unknown, got {len(noisy):,} and {len(trusted):,}"
         )
-    largest = np.concatenate([given, trusted]).max(initial=UNKNOWN)
+    largest = np.concatenate([noisy, trusted]).max(initial=UNKNOWN)
     names = tuple(classes) or tuple(map(str, range(largest + 1)))
-    found = Features((features,), (None,) * len(given), {}, {}, 0)
-    fold_of, usable = deal_folds(trusted, folds, seed), np.ones(len(given), dtype=bool)
-    return learn(Labelled(found, given, trusted, usable, fold_of, names, seed, threshold)).fixed
+    found = Features((features,), (None,) * len(noisy), {}, {}, 0)
+    fold_of, usable = deal_folds(trusted, folds, seed), np.ones(len(noisy), dtype=bool)
+    return learn(Labelled(found, noisy, trusted, usable, fold_of, names, seed, threshold)).corrected
 
 
 def _reading(noisy: Place | None, trusted: Place | None, options: ReadOptions | None) -> ReadOptions:

@@ -11,7 +11,7 @@ from assay.embed.cache import find_store
 from assay.embed.images import Features, embed_images
 from assay.errors import DataError, UsageError
 from assay.pipeline.finished import FinishedRun
-from assay.pipeline.options import looks_twice
+from assay.pipeline.options import uses_flip_tta
 from assay.pipeline.record import contents_digest
 from assay.types import UNKNOWN, Batch, Progress, silent
 
@@ -58,7 +58,7 @@ def stored_features(
         dataset,
         stored,
         cache,
-        mirrored=looks_twice(run.record["settings"]["effort"]),
+        mirrored=uses_flip_tta(run.record["settings"]["preset"]),
         workers=workers,
         progress=progress,
     )

@@ -13,14 +13,14 @@ from jaxtyping import Float
 from assay.correct.calibrate import Calibration
 from assay.embed.backbone import TimmBackbone
 from assay.pipeline.exact import See, exactly
-from assay.predict.flip_tta import SECOND_LOOK_BELOW, look_again
+from assay.predict.flip_tta import FLIP_TTA_BELOW, flip_tta
 from assay.train.finetune import Tuned
 from assay.train.scoring import score
 from assay.types import Batch, Mask, Probs, Progress, Rows, silent
 
 
 @dataclass
-class Looks:
+class FlipTTA:
     """A student that is asked about each image, and about each mirror, once at most."""
 
     tuned: Tuned
@@ -68,7 +68,7 @@ class Looks:
         def of_mirrors(unsure: Rows) -> Probs:
             return told(rows[seen[unsure]], mirrored=True)
 
-        says[seen] = look_again(told(rows[seen], mirrored=False), of_mirrors, SECOND_LOOK_BELOW)
+        says[seen] = flip_tta(told(rows[seen], mirrored=False), of_mirrors, FLIP_TTA_BELOW)
         return says
 
     def _ask(self, answers: Probs, rows: Rows, mirrored: bool) -> None:

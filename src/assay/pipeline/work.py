@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from assay.data.dataset import Dataset
-from assay.data.images import remarks_on
+from assay.data.images import image_warnings_on
 from assay.embed.backbone import load_backbone
 from assay.embed.images import Features
 from assay.evaluate import Cost, Evaluation, peak_memory_bytes
@@ -20,9 +20,9 @@ from assay.pipeline.assay import Learned, learn
 from assay.pipeline.card import assemble_model, model_card
 from assay.pipeline.carried import carried_figures, partial_run
 from assay.pipeline.coverage import held_out_coverage
-from assay.pipeline.exact import says_exactly
+from assay.pipeline.exact import predicts_exactly
 from assay.pipeline.histogram import Baseline, train_histogram
-from assay.pipeline.holdout import Sealed, close_seal
+from assay.pipeline.holdout import Sealed, mask_holdout
 from assay.pipeline.job import Job
 from assay.pipeline.measuring import held_out, validated
 from assay.pipeline.mirrors import mirrors_for
@@ -56,7 +56,7 @@ class _Loaded:
     backbone: Backbone
     """Whose features are embedded."""
     tuned: Sequence["Network"] = ()
-    """What is fine-tuned; nothing at effort ``fast``."""
+    """What is fine-tuned; nothing at preset ``fast``."""
 
 
 @dataclass(frozen=True)
@@ -89,15 +89,15 @@ def _learn(job: Job, record: dict[str, Any]) -> _Found:
         with watch.stage("embed"):
             squares = stack.enter_context(room_to_learn(job.dataset, options, job.folder.path))
             features = embed_all(job.dataset, loaded.backbone, options, squares, job.progress)
-        for line in remarks_on(features.flags):
-            job.say(f"{line} (remarks.csv)")
+        for line in image_warnings_on(features.flags):
+            job.notify(f"{line} (image_issues.csv)")
         _check_images(job, record, features)
         if not replacing:
             job.keep(record)
         dataset = features.seen(job.dataset)
         with watch.stage("seal"):
             mirrors = mirrors_for(dataset, loaded.backbone, options)
-            sealed = close_seal(dataset, job.split, features, options, mirrors)
+            sealed = mask_holdout(dataset, job.split, features, options, mirrors)
         if replacing:
             job.folder.clear()
             job.keep(record)
@@ -115,7 +115,7 @@ def _load(options: RunOptions) -> _Loaded:
     backbone = load_backbone(
         options.backbone, options.cache, size=options.size, weights=options.weights, dtype=options.dtype
     )
-    if options.effort == "fast":
+    if options.preset == "fast":
         return _Loaded(backbone)
     from assay.pipeline.refine_run import load_networks  # with torch, which fast does without
 
@@ -150,20 +150,20 @@ def _refined(
         with watch.stage("embed"):
             fill_rest(squares, dataset, backbone, options, job.progress)
         spent = sum(watch.seconds.values())
-        context = RunContext(job.folder, options, job.say, job.progress, spent, job.keep)
+        context = RunContext(job.folder, options, job.notify, job.progress, spent, job.keep)
         with watch.stage("fine-tune"):
             refined = refine_run(context, record, dataset, squares, sealed, learned, loaded.tuned)
         if refined:
             return refined.learned, refined.backbone
     with watch.stage("embed"):
-        exact = says_exactly(learned, dataset, backbone, job.split.holdout, workers=options.workers)
+        exact = predicts_exactly(learned, dataset, backbone, job.split.holdout, workers=options.workers)
     return exact, backbone
 
 
 def _measure(job: Job, record: dict[str, Any], found: _Found) -> dict[str, Evaluation]:
     n_skipped = len(job.split.holdout) - len(found.sealed.holdout)
     # Before the labels are read: a run that is killed while it reads them has read them.
-    record["seal_opened"] += int(len(found.sealed.holdout) > 0)
+    record["holdout_evaluations"] += int(len(found.sealed.holdout) > 0)
     job.keep(record)
     with job.watch.stage("measure"):
         return {
@@ -213,15 +213,15 @@ def _write(
 
 
 def _robustness(found: _Found, model: Model, workers: int) -> Robustness | None:
-    """On images that the student did not learn from; None at effort ``fast``, which learns from all."""
-    watched = found.learned.watched
-    if watched is None:
+    """On images that the student did not learn from; None at preset ``fast``, which learns from all."""
+    validation = found.learned.validation
+    if validation is None:
         return None
     return measure_robustness(
         model,
         found.dataset,
-        watched,
-        found.learned.fixed.trusted[watched],
+        validation,
+        found.learned.corrected.trusted[validation],
         calibrated=True,
         workers=workers,
     )
@@ -236,7 +236,7 @@ def _warned(job: Job, found: _Found, evaluations: Mapping[str, Evaluation]) -> t
         n_leaked=len(found.sealed.leaked),
     )
     for warning in late:
-        job.say(f"warning: {warning}")
+        job.notify(f"warning: {warning}")
     return (*early_warnings(found.dataset), *late)
 
 
@@ -252,9 +252,9 @@ def _start(job: Job, record: dict[str, Any], backbone: dict[str, Any], *, replac
     elif record["backbone"] != backbone:
         job.refuse([f"backbone {record['backbone']} there, {backbone} now"])
     else:
-        job.say(f"{job.folder.path}: going on with the run that was begun here")
+        job.notify(f"{job.folder.path}: going on with the run that was begun here")
         for change in changed_versions(record):
-            job.say(f"warning: {change}: the bytes may differ from those of an unbroken run")
+            job.notify(f"warning: {change}: the bytes may differ from those of an unbroken run")
         if record["status"] == "running":
             job.watch.earlier = record.get("seconds", {})
     record |= {

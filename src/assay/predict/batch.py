@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from assay.data.dataset import Dataset, Skipped
-from assay.data.forms import Form
-from assay.data.growing import GrowingTable
+from assay.data.forms import TargetSize
+from assay.data.growing import ResumableWriter
 from assay.data.read import read_images
 from assay.embed.chunks import read_chunks
 from assay.predict.conformal import prediction_sets
@@ -19,7 +19,7 @@ from assay.predict.model import Model
 from assay.predict.runtime import Runtime, load_runtime
 from assay.types import PerImage, Probs, Progress, same_length, silent
 
-COLUMNS = ("name", "label", "probability", "status")
+COLUMNS = ("file", "label", "probability", "status")
 
 PASSING = frozenset(("missing", "permission", "unreadable", "changed"))
 """Statuses of images that may be had at another time."""
@@ -29,7 +29,7 @@ UNSURE = "unsure"
 
 
 @dataclass(frozen=True)
-class Manner:
+class Options:
     """How to answer."""
 
     min_confidence: float = 0.0
@@ -56,13 +56,13 @@ class Predictions:
     """The K labels that the columns of ``probs`` stand for."""
     statuses: tuple[str, ...]
     """``ok``, or why an image has no label."""
-    remarks: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    image_warnings: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     """Place -> what is unusual about an image that was used: see ``data.images.FLAGS``."""
 
     def __post_init__(self) -> None:
         same_length(names=self.names, probs=self.probs, statuses=self.statuses)
 
-    def columns(self, manner: Manner = Manner()) -> list[list[object]]:
+    def columns(self, manner: Options = Options()) -> list[list[object]]:
         """The columns that ``manner`` names; label and probability are None where an image could not be used.
 
         A set is written with ``|`` between its labels, and a backslash before a ``|`` or backslash in one.
@@ -154,15 +154,15 @@ def predict_dataset(
     """Predict the images of a dataset, whatever labels it has."""
     parts = list(predict_parts(runtime, dataset, workers=workers, progress=progress))
     begins = accumulate((len(part.names) for part in parts), initial=0)
-    remarks = {
+    image_warnings = {
         begin + place: flags
         for begin, part in zip(begins, parts, strict=False)
-        for place, flags in part.remarks.items()
+        for place, flags in part.image_warnings.items()
     }
     none = np.zeros((0, len(runtime.labels)), dtype=np.float32)
     probs = np.concatenate([none, *(part.probs for part in parts)])
     statuses = tuple(status for part in parts for status in part.statuses)
-    return Predictions(dataset.names, probs, runtime.labels, statuses, remarks)
+    return Predictions(dataset.names, probs, runtime.labels, statuses, image_warnings)
 
 
 def predict_parts(
@@ -174,7 +174,7 @@ def predict_parts(
     ----------
     first : row to begin at
     """
-    form = Form(runtime.size, runtime.interpolation)
+    form = TargetSize(runtime.size, runtime.interpolation)
     for chunk in read_chunks(dataset, form, workers=workers, first=first):
         rows, decoded = chunk.rows, chunk.squares(form)
         probs = np.zeros((len(rows), len(runtime.labels)), dtype=np.float32)
@@ -183,9 +183,9 @@ def predict_parts(
             probs[places] = runtime.probabilities(np.stack(list(decoded.values())))
         statuses = [chunk.skipped[row].reason if row in chunk.skipped else "ok" for row in rows]
         progress("predict", rows.stop, len(dataset))
-        remarks = {row - rows.start: flags for row, flags in chunk.flags.items()}
+        image_warnings = {row - rows.start: flags for row, flags in chunk.flags.items()}
         names = dataset.names[rows.start : rows.stop]
-        yield Predictions(names, probs, runtime.labels, tuple(statuses), remarks)
+        yield Predictions(names, probs, runtime.labels, tuple(statuses), image_warnings)
 
 
 @dataclass
@@ -198,15 +198,15 @@ class Written:
     """Images that could not be used, those included whose rows were there already."""
     reasons: Counter[str] = field(default_factory=Counter)
     """Of those that were looked at now, why they could not be used."""
-    remarks: Counter[str] = field(default_factory=Counter)
+    image_warnings: Counter[str] = field(default_factory=Counter)
     """Of those that were looked at now and used, what is unusual about them."""
 
 
 def write_predictions(
     runtime: Runtime,
     dataset: Dataset,
-    table: GrowingTable,
-    manner: Manner = Manner(),
+    table: ResumableWriter,
+    manner: Options = Options(),
     *,
     workers: int = 2,
     progress: Progress = silent,
@@ -216,7 +216,7 @@ def write_predictions(
     for part in predict_parts(runtime, dataset, first=table.n_rows, workers=workers, progress=progress):
         table.tally += part.n_skipped
         written.reasons.update(status for status in part.statuses if status != "ok")
-        written.remarks.update(flag for flags in part.remarks.values() for flag in flags)
+        written.image_warnings.update(flag for flags in part.image_warnings.values() for flag in flags)
         # Hundreds in a row: their place is gone for a while, such as a disk of the network.
         table.add(part.columns(manner), lasting=not PASSING.issuperset(part.statuses))
     written.n_skipped = table.tally

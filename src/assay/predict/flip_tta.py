@@ -11,14 +11,14 @@ from jaxtyping import Int
 
 from assay.types import Probs
 
-SECOND_LOOK_BELOW = 0.9
+FLIP_TTA_BELOW = 0.9
 """An image whose likeliest class is less probable is looked at again; see benchmarks/LOG.md."""
 
 TINY = float(np.finfo(np.float32).tiny)
 """Stands for a probability of 0, whose logarithm there is not."""
 
 
-def look_again(first: Probs, mirrored: Callable[[Int[np.ndarray, "A"]], Probs], below: float) -> Probs:
+def flip_tta(first: Probs, mirrored: Callable[[Int[np.ndarray, "A"]], Probs], below: float) -> Probs:
     """What the model says after a second look where it needs one; ``first`` where it does not.
 
     Both looks count the same, by the mean of their logarithms. So the looks may be calibrated, or what both

@@ -80,13 +80,16 @@ class Layers:
         probs: Probs = softmax(self.scores(X), axis=1)
         return probs
 
-    def calibrated(self, sharpness: float, bias: PerClass) -> "Layers":
+    def calibrated(self, inverse_temperature: float, bias: PerClass) -> "Layers":
         """The head that gives ``softmax(sharpness · log p + bias)``: the last layer absorbs both.
 
         Rounding stays the last step.
         """
         *earlier, weight, last = self.weights
-        changed = (weight * sharpness).astype(np.float32), (last * sharpness + bias).astype(np.float32)
+        changed = (
+            (weight * inverse_temperature).astype(np.float32),
+            (last * inverse_temperature + bias).astype(np.float32),
+        )
         return replace(self, weights=(*earlier, *changed))
 
     def tensors(self) -> dict[str, np.ndarray]:

@@ -70,8 +70,8 @@ class Model:
     """How an image becomes a square of that size: a key of ``data.resize.FILTERS``."""
     features: str = "stages"
     """What the head looks at, one of ``FEATURES``; a backbone without stages has features of its own."""
-    second_look_below: float = 0.0
-    """An image whose likeliest class is less probable is looked at again, mirrored: see ``second_look``."""
+    flip_tta_below: float = 0.0
+    """An image whose likeliest class is less probable is looked at again, mirrored: see ``flip_tta``."""
     graph: bytes = field(default=b"", repr=False)
     """The ONNX file, uint8 images (N, S, S, 3) -> P(class) (N, K); empty where nothing was exported."""
 
@@ -88,7 +88,7 @@ class Model:
         if not re.fullmatch(r"\w+(\.\w+)*", self.architecture):
             raise ModelError(f"architecture: expected the name of a backbone, got {self.architecture!r}")
         _check_range("size", self.size, 1, MOST_PIXELS, " pixels")
-        _check_range("second_look_below", self.second_look_below, 0, 1)
+        _check_range("flip_tta_below", self.flip_tta_below, 0, 1)
         _check_choice("interpolation", self.interpolation, FILTERS)
         _check_choice("features", self.features, FEATURES)
         if len(self.mean) != len(self.std) or len(self.mean) not in (0, 3):
@@ -135,7 +135,7 @@ class Model:
         chosen = {
             "features": self.features,
             "interpolation": self.interpolation,
-            "second_look_below": self.second_look_below,
+            "flip_tta_below": self.flip_tta_below,
         }
         pretrained = {"input_size": [3, self.size, self.size], "mean": self.mean, "std": self.std}
         return {
@@ -196,7 +196,7 @@ def _assemble(
     activation, rounded, features, interpolation = (
         facts.pop(name) for name in ("activation", "rounded", "features", "interpolation")
     )
-    second_look_below = float(facts.pop("second_look_below"))
+    flip_tta_below = float(facts.pop("flip_tta_below"))
     model = Model(
         architecture=str(config["architecture"]),
         size=int(pretrained["input_size"][1]),
@@ -213,7 +213,7 @@ def _assemble(
         facts=facts,
         interpolation=interpolation,
         features=features,
-        second_look_below=second_look_below,
+        flip_tta_below=flip_tta_below,
         graph=graph,
     )
     _check_whole(model, config["num_classes"], tensors)

@@ -22,7 +22,7 @@ from assay.data.limits import USUAL, Limits
 from assay.data.resize import FILTERS, Square, to_square
 from assay.embed.threads import cores
 from assay.errors import ModelError
-from assay.predict.flip_tta import look_again
+from assay.predict.flip_tta import flip_tta
 from assay.predict.graph_check import INPUT, OUTPUT, SHA256, check_graph, digest_of, read_metadata
 from assay.predict.model import MOST_PIXELS, Model, read_model
 from assay.predict.package import read_model_file
@@ -52,7 +52,7 @@ class Facts:
     """How an image becomes a square of that size: a key of ``data.resize.FILTERS``."""
     thresholds: Mapping[str, float]
     """Coverage -> least probability of a class in a prediction set, see ``predict.conformal``."""
-    second_look_below: float
+    flip_tta_below: float
     """Probability of the likeliest class below which an image is looked at again, mirrored."""
 
 
@@ -90,10 +90,10 @@ class Runtime(Facts):
             raise ValueError(
                 f"images: expected uint8 (N, {self.size}, {self.size}, 3), got {images.dtype} {images.shape}"
             )
-        return look_again(
+        return flip_tta(
             self.first_look(images),
             lambda rows: self.first_look(images[rows][:, :, ::-1]),
-            self.second_look_below,
+            self.flip_tta_below,
         )
 
     def first_look(self, images: Batch) -> Probs:
@@ -146,7 +146,7 @@ def load_runtime(model: Model | Path | str, threads: int | None = None) -> Runti
     check_graph(model.graph, model.size, len(model.labels))
     thresholds = _thresholds(model.facts.get("conformal", {}))
     facts = Facts(
-        model.labels, model.titles, model.size, model.interpolation, thresholds, model.second_look_below
+        model.labels, model.titles, model.size, model.interpolation, thresholds, model.flip_tta_below
     )
     return _ready(facts, model.graph, threads)
 
@@ -160,18 +160,18 @@ def _load_file(file: Path, threads: int | None) -> Runtime:
         size, interpolation = int(told["size"]), told["interpolation"]
         thresholds = _thresholds(json.loads(told.get("conformal", "{}")))
         # A file that looks once does not say so.
-        second_look_below = float(told.get("second_look_below", 0))
+        flip_tta_below = float(told.get("flip_tta_below", 0))
         if not (1 <= size <= MOST_PIXELS and interpolation in FILTERS and len(titles) in (0, len(labels))):
             raise ValueError(f"size {size}, {interpolation}, {len(labels)} labels, {len(titles)} titles")
-        if not 0 <= second_look_below <= 1:
-            raise ValueError(f"second_look_below {second_look_below}")
+        if not 0 <= flip_tta_below <= 1:
+            raise ValueError(f"second_look_below {flip_tta_below}")
         # The graph of a model folder has none: the manifest beside it knows its hash.
         if {"figures", "precision"} & told.keys() and told.get(SHA256) != digest_of(graph, told):
             raise ValueError("its sha256 is not the one that it names: it was changed or damaged")
         check_graph(graph, size, len(labels))
     except (ModelError, LookupError, TypeError, ValueError, RecursionError) as error:
         raise ModelError(f"{file}: expected a file of assay export, got another ({error})") from error
-    facts = Facts(labels, titles, size, interpolation, thresholds, second_look_below)
+    facts = Facts(labels, titles, size, interpolation, thresholds, flip_tta_below)
     return _ready(facts, graph, threads)
 
 

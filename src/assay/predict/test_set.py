@@ -15,7 +15,7 @@ from assay.evaluate import Evaluation, evaluate
 from assay.predict.batch import predict_dataset
 from assay.predict.model import Model
 from assay.predict.runtime import Runtime, load_runtime
-from assay.types import UNKNOWN, Labels, Progress, Say, silent, unheard
+from assay.types import UNKNOWN, Labels, Notify, Progress, ignore_message, silent
 
 SHOWN = 10
 """Classes named in a message."""
@@ -27,14 +27,14 @@ def evaluate_model(
     options: ReadOptions,
     *,
     workers: int = 2,
-    say: Say = unheard,
+    notify: Notify = ignore_message,
     progress: Progress = silent,
 ) -> Evaluation:
     """Predict ``images`` and compare with ``options.trusted``; parameters as those of ``batch.predict``.
 
     Parameters
     ----------
-    say : is told how the labels were read
+    notify : is told how the labels were read
 
     Raises
     ------
@@ -45,7 +45,7 @@ def evaluate_model(
     runtime = load_runtime(model)
     dataset = read_test_set(images, options, [runtime])
     for note in dataset.notes:
-        say(note)
+        notify(note)
     truth = as_model_labels(dataset, runtime, any_form=options.normalize_labels)
     found = predict_dataset(runtime, dataset, workers=workers, progress=progress)
     check_measurable(truth, found.statuses)

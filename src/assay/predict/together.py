@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from assay.data.dataset import Dataset
-from assay.data.forms import Form
+from assay.data.forms import TargetSize
 from assay.embed.chunks import Chunk, read_chunks
 from assay.predict.batch import Predictions
 from assay.predict.runtime import Runtime
@@ -38,7 +38,7 @@ class _Saying:
 
     def __init__(self, runtime: Runtime, n: int) -> None:
         self.runtime = runtime
-        self.form = Form(runtime.size, runtime.interpolation)
+        self.form = TargetSize(runtime.size, runtime.interpolation)
         self.probs = np.zeros((n, len(runtime.labels)), dtype=np.float32)
         self.statuses = ["ok"] * n
 

@@ -30,7 +30,7 @@ def draw_confusion(
     ----------
     counts : images at [row, column]
     names : K class names, for both sides
-    rows, columns : what the labels of each side are: ``trusted``, ``given``, ``predicted``
+    rows, columns : what the labels of each side are: ``trusted``, ``noisy``, ``predicted``
 
     Raises
     ------

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from html import unescape
 from pathlib import Path
 
-from assay.pipeline.listing import RECIPES
+from assay.notebook.listing import SYSTEMS
 from assay.report.galleries import data_url
 
 MOST_BYTES = 750_000
@@ -30,8 +30,8 @@ class Drawing:
 def read_drawings(folder: Path) -> tuple[Drawing, ...]:
     """The confusion of each recipe in their order, but ``assay``, whose own counts the report has."""
     left, drawings = MOST_BYTES, list[Drawing]()
-    for recipe in RECIPES:
-        file = folder / "pictures" / f"confusion_{recipe}.svg"
+    for system in SYSTEMS:
+        file = folder / "pictures" / f"confusion_{system}.svg"
         if not file.is_file() or file.stat().st_size > left:
             continue
         content = file.read_bytes()

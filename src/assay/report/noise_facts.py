@@ -55,7 +55,7 @@ def _largest(noise: Mapping[str, Any], titles: Sequence[str]) -> list[Facts]:
     return [
         {
             "true": titles[row],
-            "given": titles[column],
+            "noisy": titles[column],
             "count": int(counts[row, column]),
             "probability": {"level": level}
             | _around(noise["transition"][row][column], float(low[row, column]), float(high[row, column])),

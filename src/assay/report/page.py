@@ -95,7 +95,7 @@ def _environment() -> jinja2.Environment:
 
 def _charts(facts: Facts) -> Mapping[str, Markup | list[Markup]]:
     """What the page shows as curves."""
-    rows = [row for row in facts["figures"] if not row["recipe"].endswith("_leaks_included")]
+    rows = [row for row in facts["figures"] if not row["system"].endswith("_leaks_included")]
     rows += _rivals(facts)
     curves = facts["curves"]
     return {
@@ -112,7 +112,7 @@ def _rivals(facts: Facts) -> list[Facts]:
     return [
         {"title": row["title"], "accuracy": {end: row[key] for end, key in ends.items()}}
         for row in rows
-        if row["accuracy"] is not None and row["recipe"] not in ("assay", "histogram")
+        if row["accuracy"] is not None and row["system"] not in ("assay", "histogram")
     ]
 
 
@@ -129,7 +129,7 @@ def _heats(facts: Facts) -> list[Markup]:
             shares(noise["transition"]),
             title="P(given | trusted)",
             description=words.one_line(noise["summary"]),
-            columns="given",
+            columns="noisy",
         )
     ]
     found += [

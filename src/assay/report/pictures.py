@@ -17,8 +17,8 @@ from jaxtyping import Int
 from assay.data.dataset import Dataset
 from assay.data.write import make_folder, write_text_atomic
 from assay.evaluate.scores import confusion_matrix
+from assay.notebook.listing import TITLES
 from assay.notebook.sequential import Epoch
-from assay.pipeline.listing import TITLES
 from assay.pipeline.outputs import HOLDOUT
 from assay.predict.model import read_model
 from assay.predict.package import MANIFEST
@@ -57,7 +57,7 @@ def write_pictures(folder: Path, dataset: Dataset, held: Int[np.ndarray, "H"] | 
 
 def are_drawn(folder: Path) -> bool:
     """Whether all pictures are there: the layers of each model come last."""
-    places = [folder / "models" / recipe / "layers.svg" for recipe in _models(folder)]
+    places = [folder / "models" / system / "layers.svg" for system in _models(folder)]
     return (folder / "pictures").is_dir() and all(place.is_file() for place in places)
 
 
@@ -89,7 +89,7 @@ def _learned_from(
     apart |= _held_in_labels(folder / "labels.csv")
     if held is not None:
         apart |= {dataset.names[row] for row in held}
-    known = (dataset.given != UNKNOWN) & (dataset.trusted != UNKNOWN) & dataset.usable
+    known = (dataset.noisy != UNKNOWN) & (dataset.trusted != UNKNOWN) & dataset.usable
     return np.array([row for row in np.flatnonzero(known) if dataset.names[row] not in apart], dtype=np.int64)
 
 
@@ -97,16 +97,16 @@ def _held_in_labels(file: Path) -> set[str]:
     if not file.is_file():
         return set()
     with file.open(encoding="utf-8", errors="surrogateescape", newline="") as opened:
-        return {row["name"] for row in csv.DictReader(opened) if row["reason"] == HOLDOUT}
+        return {row["file"] for row in csv.DictReader(opened) if row["reason"] == HOLDOUT}
 
 
 def _write_data_pictures(place: Path, dataset: Dataset, rows: Int[np.ndarray, "R"]) -> Iterator[Path]:
     if not len(rows):
         return
     yield _write(place / "samples.svg", draw_samples(dataset, rows))
-    counts = confusion_matrix(dataset.trusted[rows], dataset.given[rows], len(dataset.classes))
+    counts = confusion_matrix(dataset.trusted[rows], dataset.noisy[rows], len(dataset.classes))
     title = f"Given against trusted labels of {len(rows):,} images"
-    drawn = draw_confusion(counts, _names(dataset), title=title, columns="given")
+    drawn = draw_confusion(counts, _names(dataset), title=title, columns="noisy")
     yield _write(place / "confusion_given.svg", drawn)
 
 
@@ -115,19 +115,19 @@ def _write_confusions(
 ) -> Iterator[Path]:
     row_of = {name: row for row, name in enumerate(dataset.names)}
     class_of = {label: index for index, label in enumerate(dataset.classes)}
-    for recipe, labels in predicted.items():
+    for system, labels in predicted.items():
         rows = [row_of[name] for name in labels if name in row_of and name not in left_out]
         rows = [row for row in rows if dataset.trusted[row] != UNKNOWN]
         if not rows:
             continue
         found = np.array([class_of[labels[dataset.names[row]]] for row in rows], dtype=np.int64)
         counts = confusion_matrix(dataset.trusted[rows], found, len(dataset.classes))
-        title = f"{_title(recipe)}: predicted against trusted labels of {len(rows):,} held-out images"
-        yield _write(place / f"confusion_{recipe}.svg", draw_confusion(counts, _names(dataset), title=title))
+        title = f"{_title(system)}: predicted against trusted labels of {len(rows):,} held-out images"
+        yield _write(place / f"confusion_{system}.svg", draw_confusion(counts, _names(dataset), title=title))
 
 
-def _title(recipe: str) -> str:
-    return TITLES.get(recipe, recipe)
+def _title(system: str) -> str:
+    return TITLES.get(system, system)
 
 
 def _names(dataset: Dataset) -> Sequence[str]:
@@ -151,9 +151,9 @@ def _models(folder: Path) -> dict[str, Path]:
 
 
 def _write_layers(folder: Path) -> Iterator[Path]:
-    for recipe, place in _models(folder).items():
-        drawn = draw_layers(read_model(place), title=f"{_title(recipe)}: layers")
-        yield _write(folder / "models" / recipe / "layers.svg", drawn)
+    for system, place in _models(folder).items():
+        drawn = draw_layers(read_model(place), title=f"{_title(system)}: layers")
+        yield _write(folder / "models" / system / "layers.svg", drawn)
 
 
 def read_history(file: Path) -> tuple[Epoch, ...]:

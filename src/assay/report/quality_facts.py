@@ -28,12 +28,12 @@ def figures(noise: Json, evaluation: Json) -> list[Facts]:
         "high": 1 - noise["rate"]["low"],
         "level": noise["rate"]["level"],
     }
-    given: Facts = {"recipe": "given", "title": "given labels", "source": "trusted images", "accuracy": right}
-    given |= {"n": noise["n_pairs"], "macro_f1": None, "calibration_error": None, "paired": None}
+    noisy: Facts = {"system": "noisy", "title": "given labels", "source": "trusted images", "accuracy": right}
+    noisy |= {"n": noise["n_pairs"], "macro_f1": None, "calibration_error": None, "paired": None}
     same = ("source", "n", "accuracy", "calibration_error", "negative_log_likelihood", "brier", "paired")
-    found = evaluation["recipes"]
-    return [given] + [
-        {"recipe": name, "title": title, "macro_f1": found[name]["report"]["macro"]["f1"]}
+    found = evaluation["systems"]
+    return [noisy] + [
+        {"system": name, "title": title, "macro_f1": found[name]["report"]["macro"]["f1"]}
         | {key: found[name][key] for key in same}
         for name, title in TITLES.items()
         if name in found
@@ -42,13 +42,13 @@ def figures(noise: Json, evaluation: Json) -> list[Facts]:
 
 def main_evaluation(evaluation: Json) -> tuple[str, Json]:
     """The model's own figures: on the holdout, or validated where nothing was held out."""
-    name = next(name for name in ("assay", *_validated("assay")) if name in evaluation["recipes"])
-    return name, evaluation["recipes"][name]
+    name = next(name for name in ("assay", *_validated("assay")) if name in evaluation["systems"])
+    return name, evaluation["systems"][name]
 
 
 def labels_evaluation(evaluation: Json) -> str | None:
     """Which figures of the fixed labels there are."""
-    return next((name for name in _validated("labels") if name in evaluation["recipes"]), None)
+    return next((name for name in _validated("labels") if name in evaluation["systems"]), None)
 
 
 def _validated(what: str) -> tuple[str, str]:
@@ -61,12 +61,12 @@ def class_facts(run: FinishedRun, noise: Json, evaluation: Json) -> Facts:
     """
     name, found = main_evaluation(evaluation)
     report, called = found["report"], np.sum(found["report"]["confusion"], axis=0).tolist()
-    given, fixed = (_count(labels, len(run.titles)) for labels in (run.given, run.proposed))
+    noisy, corrected = (_count(labels, len(run.titles)) for labels in (run.noisy, run.proposed))
     rows = [
         {
             "name": title,
-            "given": given[i],
-            "fixed": fixed[i],
+            "noisy": noisy[i],
+            "corrected": corrected[i],
             "wrong": noise["wrong_share_by_class"][i],
             **_scores(report["classes"][i], called[i]),
         }
@@ -97,15 +97,15 @@ def _count(labels: np.ndarray, k: int) -> list[int]:
 
 def confusion_facts(noise: Json, evaluation: Json, titles: Sequence[str]) -> list[Facts]:
     """Given, fixed and predicted labels against the trusted ones."""
-    found = evaluation["recipes"]
+    found = evaluation["systems"]
     name, main = main_evaluation(evaluation)
     tables = [
-        ("Given against trusted labels", "given", "trusted images that were not held out", noise["counts"])
+        ("Given against trusted labels", "noisy", "trusted images that were not held out", noise["counts"])
     ]
     labels = labels_evaluation(evaluation)
     if labels is not None:
         source, counts = found[labels]["source"], found[labels]["report"]["confusion"]
-        tables.append(("Fixed against trusted labels", "fixed", source, counts))
+        tables.append(("Fixed against trusted labels", "corrected", source, counts))
     title, counts = f"{TITLES[name]}: predicted against trusted labels", main["report"]["confusion"]
     tables.append((title, "predicted", main["source"], counts))
     return [_confusion(*table, titles) for table in tables]
@@ -130,7 +130,7 @@ def _confusion(title: str, columns: str, source: str, rows: list[list[int]], tit
 
 def curve_facts(evaluation: Json) -> list[Facts]:
     """Reliability and risk by coverage, of the model and of the fixed labels; empty if none was kept."""
-    found = (_curve(name, evaluation["recipes"][name]) for name in _curved(evaluation))
+    found = (_curve(name, evaluation["systems"][name]) for name in _curved(evaluation))
     return [curve for curve in found if curve["reliability"]]
 
 
@@ -144,7 +144,7 @@ def _curved(evaluation: Json) -> Iterator[str]:
 def _curve(name: str, found: Json) -> Facts:
     same = {key: found[key] for key in ("source", "n", "calibration_error")}
     kept = {key: found.get(key, []) for key in ("reliability", "risk_coverage")}
-    return {"recipe": name, "title": TITLES[name], **same, **kept}
+    return {"system": name, "title": TITLES[name], **same, **kept}
 
 
 def comparison_facts(record: Json, run: Json) -> tuple[Facts | None, list[str]]:
@@ -163,17 +163,21 @@ def comparison_facts(record: Json, run: Json) -> tuple[Facts | None, list[str]]:
     if _judged_by(record) != _judged_by(run):
         return None, ["compare.json is left out: it was made on other data, or another holdout"]
     rows = record["rows"]
-    differing = [word for row in rows if row["recipe"] == "assay" for word in _differing(record, row, run)]
+    differing = [word for row in rows if row["system"] == "assay" for word in _differing(record, row, run)]
     left_out = []
     if differing:
-        rows = [row for row in rows if row["recipe"] != "assay"]
+        rows = [row for row in rows if row["system"] != "assay"]
         left_out = [
             f"Assay is left out of the comparison: its row is of another run ({'; '.join(differing)}); give "
             "assay compare again with the settings of this one and --overwrite"
         ]
     if not rows:
         return None, left_out
-    of_rows = {"rows": rows, "notes": notes({**record, "rows": rows}), "seal_opened": record["seal_opened"]}
+    of_rows = {
+        "rows": rows,
+        "notes": notes({**record, "rows": rows}),
+        "holdout_evaluations": record["holdout_evaluations"],
+    }
     return of_rows, left_out
 
 

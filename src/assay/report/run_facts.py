@@ -15,7 +15,7 @@ from assay.correct.result import ACTIONS
 from assay.errors import DataError
 from assay.pipeline.auditing import run_digests
 from assay.pipeline.finished import FinishedRun
-from assay.pipeline.outputs import DECIDED, WATCHED
+from assay.pipeline.outputs import DECIDED, VALIDATION
 from assay.report.galleries import Gallery, Picture
 from assay.report.noise_facts import Facts
 
@@ -50,9 +50,9 @@ def data_facts(run: FinishedRun, evaluation: Json) -> Facts:
     data, split = run.record["data"], run.record["split"]
     places = list(zip(run.actions, run.reasons, strict=True))
     usable = sum(action == "trusted" and reason != DECIDED for action, reason in places)
-    judged = sum(reason == WATCHED for reason in run.reasons)
+    judged = sum(reason == VALIDATION for reason in run.reasons)
     # Nothing in labels.csv marks the spies, by which the fixed labels are judged.
-    judged += evaluation["recipes"].get("labels_validated", {"n": 0})["n"]
+    judged += evaluation["systems"].get("labels_validated", {"n": 0})["n"]
     return {
         "images": len(run),
         "classes": len(run.titles),
@@ -73,15 +73,15 @@ def change_facts(
 ) -> Facts:
     """What was done to the labels: counts, the most frequent changes, and the images that are shown."""
     changed = np.array([action == "changed" for action in run.actions], dtype=bool)
-    moves = Counter(zip(run.given[changed].tolist(), run.proposed[changed].tolist(), strict=True))
+    moves = Counter(zip(run.noisy[changed].tolist(), run.proposed[changed].tolist(), strict=True))
     words = (*run.titles, "")  # UNKNOWN, -1, has the empty name
     figures = evaluation["labels"]
     return {
         "counts": {action: figures["counts"][action] for action in ACTIONS},
         **{key: value for key, value in figures.items() if key != "counts"},
         "moves": [
-            {"given": words[given], "fixed": words[fixed], "count": count}
-            for (given, fixed), count in moves.most_common(MOST_MOVES)
+            {"noisy": words[noisy], "corrected": words[corrected], "count": count}
+            for (noisy, corrected), count in moves.most_common(MOST_MOVES)
         ],
         "galleries": [
             {
@@ -98,9 +98,9 @@ def change_facts(
 def _image(run: FinishedRun, words: Sequence[str], row: int, picture: Picture | str) -> Facts:
     return {
         "row": row,
-        "name": run.names[row],
-        "given": words[run.given[row]],
-        "fixed": words[run.proposed[row]],
+        "file": run.names[row],
+        "noisy": words[run.noisy[row]],
+        "corrected": words[run.proposed[row]],
         "confidence": float(run.confidence[row]),
         "not_shown": picture if isinstance(picture, str) else None,
     }
@@ -129,12 +129,16 @@ def skipped_facts(folder: Path) -> Facts:
 
     Raises
     ------
-    DataError : skipped.csv is not there, or not a run's
+    DataError : image_issues.csv is not there, or not a run's
     """
-    file = folder / "skipped.csv"
+    file = folder / "image_issues.csv"
     try:
         with file.open(encoding="utf-8", errors="surrogateescape", newline="") as opened:
-            rows = [{key: row[key] for key in ("name", "reason", "detail")} for row in csv.DictReader(opened)]
+            rows = [
+                {key: row[key] for key in ("file", "reason", "detail")}
+                for row in csv.DictReader(opened)
+                if row["severity"] == "skipped"
+            ]
     except (OSError, KeyError, csv.Error) as error:
         raise DataError(
             f"{file}: expected the skipped images of a run ({error!r}); give the run's command again"
@@ -160,8 +164,10 @@ def audit_facts(run: FinishedRun) -> tuple[Facts | None, list[str]]:
         found = json.loads(file.read_text(encoding="utf-8"))
         if found.get("run") != run_digests(run.record):
             return None, ["audit.json is left out: it is not of this very run; give assay audit again"]
-        same = ("redundant", "off_topic", "confused_labels", "look_alikes")
-        facts = {key: found[key] for key in same} | {"images_in_copies": found["counts"]["images_in_copies"]}
+        same = ("redundant", "outliers", "confused_labels", "look_alikes")
+        facts = {key: found[key] for key in same} | {
+            "images_in_near_duplicates": found["counts"]["images_in_near_duplicates"]
+        }
         kinds = [_kind(kind, words, found) for kind, words in KINDS.items()]
     except (ValueError, AttributeError, KeyError, TypeError) as error:
         raise DataError(
@@ -172,14 +178,14 @@ def audit_facts(run: FinishedRun) -> tuple[Facts | None, list[str]]:
 
 def _kind(kind: str, words: str, found: Json) -> Facts:
     rows = found["findings"][kind][:MOST_FINDINGS]
-    first = [{"name": row["name"], "others": row["others"], "score": row["score"]} for row in rows]
+    first = [{"file": row["file"], "others": row["others"], "score": row["score"]} for row in rows]
     return {"kind": kind, "what": words, "count": found["counts"][kind], "first": first}
 
 
 def reproduce_facts(run: FinishedRun) -> Facts:
     """The command, and all that the same bytes depend on."""
     record = run.record
-    same = ("settings", "versions", "machine", "backbone", "data", "split", "seal_opened")
+    same = ("settings", "versions", "machine", "backbone", "data", "split", "holdout_evaluations")
     command = record.get("command", [])
     return {
         "command": command,

@@ -32,7 +32,7 @@ class _Sample:
     pixels: Pixels
     trusted: str
     """Empty where it is not known."""
-    given: str
+    noisy: str
 
 
 def draw_samples(dataset: Dataset, rows: Int[np.ndarray, "R"] | None = None, *, count: int = SAMPLES) -> str:
@@ -48,7 +48,7 @@ def draw_samples(dataset: Dataset, rows: Int[np.ndarray, "R"] | None = None, *, 
     MissingExtraError : matplotlib is not installed
     """
     if rows is None:
-        rows = np.flatnonzero((dataset.given != UNKNOWN) & (dataset.trusted != UNKNOWN))
+        rows = np.flatnonzero((dataset.noisy != UNKNOWN) & (dataset.trusted != UNKNOWN))
     samples = [sample for sample, _ in zip(_samples(dataset, rows), range(count), strict=False)]
     down = max(1, -(-len(samples) // ACROSS))
 
@@ -80,7 +80,7 @@ def _samples(dataset: Dataset, rows: Sequence[int] | np.ndarray) -> Iterator[_Sa
             dataset.names[row],
             to_square(found.pixels, side),
             words[dataset.trusted[row]],
-            words[dataset.given[row]],
+            words[dataset.noisy[row]],
         )
 
 
@@ -89,10 +89,10 @@ def _show(axes: "Axes", sample: _Sample) -> None:
     axes.set_xticks([])
     axes.set_yticks([])
     axes.spines[:].set_visible(False)
-    wrong = sample.trusted not in ("", sample.given)
+    wrong = sample.trusted not in ("", sample.noisy)
     axes.set_title(f"trusted: {short(sample.trusted) or 'unknown'}", fontsize=9)
-    given = f"given: {short(sample.given) or 'none'}{' ✗' if wrong else ''}"
-    axes.set_xlabel(given, color=COLOURS[1] if wrong else INK, fontsize=9)
+    noisy = f"given: {short(sample.noisy) or 'none'}{' ✗' if wrong else ''}"
+    axes.set_xlabel(noisy, color=COLOURS[1] if wrong else INK, fontsize=9)
 
 
 def _in_words(samples: Sequence[_Sample]) -> str:
@@ -100,6 +100,6 @@ def _in_words(samples: Sequence[_Sample]) -> str:
         return "No image with both labels could be opened."
     return "; ".join(
         f"{printable(sample.name)}: trusted {printable(sample.trusted) or 'unknown'}, "
-        f"given {printable(sample.given) or 'none'}"
+        f"given {printable(sample.noisy) or 'none'}"
         for sample in samples
     )

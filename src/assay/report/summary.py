@@ -14,7 +14,9 @@ Facts = Mapping[str, Any]
 
 def summarise(facts: Facts) -> str:
     """A handful of sentences for who reads nothing else."""
-    return " ".join([*_labels(facts), *_fixed(facts), *_model(facts), *_rivals(facts), *_remarks(facts)])
+    return " ".join(
+        [*_labels(facts), *_corrected(facts), *_model(facts), *_rivals(facts), *_image_warnings(facts)]
+    )
 
 
 def _labels(facts: Facts) -> Iterator[str]:
@@ -28,7 +30,7 @@ def _labels(facts: Facts) -> Iterator[str]:
     )
 
 
-def _fixed(facts: Facts) -> Iterator[str]:
+def _corrected(facts: Facts) -> Iterator[str]:
     changes = facts["changes"]
     counts, right, sure = changes["counts"], changes["accuracy"], changes["accuracy_where_sure"]
     yield (
@@ -42,13 +44,13 @@ def _fixed(facts: Facts) -> Iterator[str]:
         if sure
         else ""
     )
-    apart = any(row["recipe"] == "labels_validated" for row in facts["figures"])
+    apart = any(row["system"] == "labels_validated" for row in facts["figures"])
     how = "Of images kept aside" if apart else "Cross-validated"
     yield f"{how}, {interval(right)} of the fixed labels are right{where}."
 
 
 def _model(facts: Facts) -> Iterator[str]:
-    figures = {row["recipe"]: row for row in facts["figures"]}
+    figures = {row["system"]: row for row in facts["figures"]}
     if "assay" not in figures:
         why = why_not_measured(figures, facts["data"]["held_out"])
         yield f"{why}, so the accuracy of the model itself was not measured."
@@ -77,7 +79,7 @@ def _rivals(facts: Facts) -> Iterator[str]:
         )
 
 
-def _remarks(facts: Facts) -> Iterator[str]:
+def _image_warnings(facts: Facts) -> Iterator[str]:
     if facts["skipped"]["count"]:
         yield f"{counted(facts['skipped']['count'], 'image')} could not be used."
     if facts["warnings"]:

@@ -7,10 +7,10 @@ from assay.data.decisions import Decision, Stale
 from assay.data.decoders import ENDED
 from assay.data.thumbnails import MEDIA_TYPE
 from assay.errors import AssayError, BusyError, MissingExtraError, ResourceError, UsageError
-from assay.review.desk import Desk
 from assay.review.exports import export
 from assay.review.keys import default_keys, write_keys
 from assay.review.pages import Pages
+from assay.review.session import ReviewSession
 from assay.review.thumbnails import SIZES, BusyThumbnailsError, Thumbnails
 
 try:
@@ -34,41 +34,41 @@ _KEEP = {"cache-control": "private, max-age=3600, immutable"}
 _STATUS: dict[type[AssayError], int] = {UsageError: 422, BusyError: 503, ResourceError: 507}
 
 
-def make_app(desk: Desk, thumbnails: Thumbnails) -> FastAPI:
+def make_app(session: ReviewSession, thumbnails: Thumbnails) -> FastAPI:
     """All addresses of the page; whoever can reach it unguarded can decide, so wrap it in a ``Guard``."""
     # No documentation pages: they would load scripts from elsewhere.
     app = FastAPI(
         title="assay review", openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False
     )
-    _add_pages(app, desk, Pages(desk))
-    _add_images(app, desk, thumbnails)
-    _add_actions(app, desk)
-    _add_files(app, desk)
+    _add_pages(app, session, Pages(session))
+    _add_images(app, session, thumbnails)
+    _add_actions(app, session)
+    _add_files(app, session)
     app.add_exception_handler(AssayError, _explain)
     app.add_exception_handler(RequestValidationError, _not_understood)
     return app
 
 
-def _add_pages(app: FastAPI, desk: Desk, pages: Pages) -> None:
+def _add_pages(app: FastAPI, session: ReviewSession, pages: Pages) -> None:
     @app.get("/", response_class=HTMLResponse)
     def first() -> str:
-        desk.store.refresh()
-        return pages.review(_row(desk, desk.first()))
+        session.store.refresh()
+        return pages.review(_row(session, session.first()))
 
     @app.get("/item/{item}", response_class=HTMLResponse)
     def one(item: int) -> str:
-        desk.store.refresh()
-        return pages.review(_row(desk, item))
+        session.store.refresh()
+        return pages.review(_row(session, item))
 
     @app.get("/card/{item}", response_class=HTMLResponse)
     def card(item: int) -> str:
-        desk.store.refresh()
-        return pages.card(_row(desk, item))
+        session.store.refresh()
+        return pages.card(_row(session, item))
 
     @app.get("/grid/{label}", response_class=HTMLResponse)
     def grid(label: int) -> str:
-        desk.store.refresh()
-        if not 0 <= label < len(desk.run.labels):
+        session.store.refresh()
+        if not 0 <= label < len(session.run.labels):
             raise HTTPException(404, "there is no such class")
         return pages.grid(label)
 
@@ -77,14 +77,14 @@ def _add_pages(app: FastAPI, desk: Desk, pages: Pages) -> None:
         return pages.keys()
 
 
-def _add_images(app: FastAPI, desk: Desk, thumbnails: Thumbnails) -> None:
+def _add_images(app: FastAPI, session: ReviewSession, thumbnails: Thumbnails) -> None:
     @app.get("/image/{item}/{size}")
     async def image(item: int, size: str) -> Response:
-        row = _row(desk, item)
+        row = _row(session, item)
         if size not in SIZES:
             raise HTTPException(404, "there is no such size")
-        if desk.run.reasons[row] in ENDED:  # and would end this server as it ended its decoder
-            raise HTTPException(404, f"this image cannot be shown: {desk.run.reasons[row]}")
+        if session.run.reasons[row] in ENDED:  # and would end this server as it ended its decoder
+            raise HTTPException(404, f"this image cannot be shown: {session.run.reasons[row]}")
         try:
             found = await thumbnails.get(row, size)
         except BusyThumbnailsError:
@@ -94,52 +94,52 @@ def _add_images(app: FastAPI, desk: Desk, thumbnails: Thumbnails) -> None:
         return Response(found, media_type=MEDIA_TYPE, headers=_KEEP)
 
 
-def _add_actions(app: FastAPI, desk: Desk) -> None:
+def _add_actions(app: FastAPI, session: ReviewSession) -> None:
     @app.post("/decide")
     def decide(asked: DecideRequest) -> JSONResponse:
-        rows = [_row(desk, choice.item) for choice in asked.choices]
+        rows = [_row(session, choice.item) for choice in asked.choices]
         wanted = [
             (row, choice.label, choice.revision) for row, choice in zip(rows, asked.choices, strict=True)
         ]
-        done = desk.decide(wanted, client=asked.client)
+        done = session.decide(wanted, client=asked.client)
         results = [_outcome(row + 1, found) for row, found in zip(rows, done, strict=True)]
         # 409 if none was written; of several, each result says what became of it.
         status = 409 if all(isinstance(found, Stale) for found in done) else 200
-        following = desk.following(rows[-1], 1)
+        following = session.following(rows[-1], 1)
         return JSONResponse(
-            {"results": results, "next": following[0] if following else None, **_progress(desk)}, status
+            {"results": results, "next": following[0] if following else None, **_progress(session)}, status
         )
 
     @app.post("/undo")
     def undo(asked: UndoRequest) -> JSONResponse:
-        found = desk.undo(asked.client, asked.count)
+        found = session.undo(asked.client, asked.count)
         if not found:
             return JSONResponse({"error": "This window has nothing left to undo."}, 404)
         status = 409 if all(isinstance(outcome, Stale) for _, outcome in found) else 200
-        return JSONResponse({"results": [_outcome(*one) for one in found], **_progress(desk)}, status)
+        return JSONResponse({"results": [_outcome(*one) for one in found], **_progress(session)}, status)
 
     @app.post("/keys")
     def keys(asked: KeysRequest) -> JSONResponse:
-        wanted = asked.keys or default_keys(desk.run.titles)
-        desk.keys = write_keys(desk.folder, wanted, len(desk.run.labels))
-        return JSONResponse({"keys": desk.keys})
+        wanted = asked.keys or default_keys(session.run.titles)
+        session.keys = write_keys(session.folder, wanted, len(session.run.labels))
+        return JSONResponse({"keys": session.keys})
 
 
-def _add_files(app: FastAPI, desk: Desk) -> None:
+def _add_files(app: FastAPI, session: ReviewSession) -> None:
     @app.get("/find")
     def find(text: str = "") -> JSONResponse:
-        item = desk.find(text)
+        item = session.find(text)
         return JSONResponse({"item": item}, 404 if item is None else 200)
 
     @app.get("/progress")
     def progress() -> JSONResponse:
-        desk.store.refresh()
-        return JSONResponse(_progress(desk))
+        session.store.refresh()
+        return JSONResponse(_progress(session))
 
     @app.get("/export/{name}")
     def download(name: str) -> Response:
-        desk.store.refresh()
-        found = export(desk, name)
+        session.store.refresh()
+        found = export(session, name)
         if found is None:
             raise HTTPException(404, "there is no such file")
         data, media_type = found
@@ -153,8 +153,8 @@ def _add_files(app: FastAPI, desk: Desk) -> None:
         return Response((Path(__file__).parent / "static" / name).read_bytes(), media_type=STATIC[name])
 
 
-def _row(desk: Desk, item: int) -> int:
-    row = desk.row(item)
+def _row(session: ReviewSession, item: int) -> int:
+    row = session.row(item)
     if row is None:
         raise HTTPException(404, "there is no such image")
     return row
@@ -168,8 +168,8 @@ def _outcome(item: int, found: Decision | Stale) -> dict[str, Any]:
     return {"item": item, "stale": False, "revision": found.revision}
 
 
-def _progress(desk: Desk) -> dict[str, Any]:
-    progress = desk.progress()
+def _progress(session: ReviewSession) -> dict[str, Any]:
+    progress = session.progress()
     done = progress.decided + progress.skipped
     return {
         "done": done,

@@ -5,9 +5,9 @@ from typing import Any
 
 from assay.data.visible import visible
 from assay.errors import MissingExtraError
-from assay.review.desk import Desk
 from assay.review.exports import FILES
 from assay.review.keys import ACTIONS
+from assay.review.session import ReviewSession
 
 try:
     import jinja2
@@ -28,8 +28,8 @@ ACTION_WORDS = {
 class Pages:
     """Draws the pages of one review."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, session: ReviewSession) -> None:
+        self._session = session
         loader = jinja2.FileSystemLoader(Path(__file__).parent / "templates")
         self._templates = jinja2.Environment(
             loader=loader,
@@ -42,37 +42,37 @@ class Pages:
 
     def review(self, row: int) -> str:
         """The page of one image."""
-        return self._draw("review.html", card=self._desk.card(row), progress=self._desk.progress())
+        return self._draw("review.html", card=self._session.card(row), progress=self._session.progress())
 
     def card(self, row: int) -> str:
         """The part of that page which changes from image to image."""
-        return self._draw("card.html", card=self._desk.card(row))
+        return self._draw("card.html", card=self._session.card(row))
 
     def grid(self, label: int) -> str:
         """Fifty images of one proposed class."""
-        cards, waiting = self._desk.grid(label)
-        counts = self._desk.classes_waiting()
-        progress = self._desk.progress()
+        cards, waiting = self._session.grid(label)
+        counts = self._session.classes_waiting()
+        progress = self._session.progress()
         return self._draw(
             "grid.html", cards=cards, waiting=waiting, label=label, counts=counts, progress=progress
         )
 
     def keys(self) -> str:
         """The page on which keys are chosen."""
-        return self._draw("keys.html", progress=self._desk.progress())
+        return self._draw("keys.html", progress=self._session.progress())
 
     def _draw(self, template: str, **facts: Any) -> str:
-        desk = self._desk
+        session = self._session
         classes = [
-            {"index": i, "title": title, "key": desk.keys.get(f"class-{i}", "")}
-            for i, title in enumerate(desk.run.titles)
+            {"index": i, "title": title, "key": session.keys.get(f"class-{i}", "")}
+            for i, title in enumerate(session.run.titles)
         ]
         return self._templates.get_template(template).render(
             classes=classes,
-            keys=desk.keys,
-            actions=[(name, ACTION_WORDS[name], desk.keys.get(name, "")) for name in ACTIONS],
+            keys=session.keys,
+            actions=[(name, ACTION_WORDS[name], session.keys.get(name, "")) for name in ACTIONS],
             files=list(FILES),
-            run_key=desk.run.key,
-            run_name=desk.run.folder.resolve().name,
+            run_key=session.run.key,
+            run_name=session.run.folder.resolve().name,
             **facts,
         )

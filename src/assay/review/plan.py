@@ -11,7 +11,7 @@ from assay.data.split import Split
 from assay.data.write import write_json
 from assay.data.write_rows import Column, write_rows
 from assay.errors import UsageError
-from assay.pipeline.holdout import close_seal
+from assay.pipeline.holdout import mask_holdout
 from assay.pipeline.more_labels import FOLDS, Worth, measure_worth
 from assay.pipeline.options import RunOptions
 from assay.pipeline.stored import stored_features
@@ -19,7 +19,7 @@ from assay.review.queue import order_images
 from assay.review.run import ReviewRun
 from assay.types import Progress, Rows, silent
 
-COLUMNS = ("name", "part", "fixed", "confidence")
+COLUMNS = ("file", "part", "corrected_label", "confidence")
 
 MORE = (100, 500, 2_000)
 
@@ -90,9 +90,9 @@ def plan_labels(
     held = np.flatnonzero(run.held_out)
     options = RunOptions(folds=FOLDS, seed=int(run.record["settings"]["seed"]), workers=workers)
     split = Split(np.flatnonzero(dataset.trusted >= 0), held)
-    sealed = close_seal(dataset, split, features, options)
+    sealed = mask_holdout(dataset, split, features, options)
     left = run.is_open & ~run.is_looked_at
-    told = run.given, run.proposed, run.confidence
+    told = run.noisy, run.proposed, run.confidence
     doubtful = order_images(*told, left, strategy="doubtful").rows
     fair = order_images(*told, run.is_unlabelled, strategy="random").rows
     return Plan(

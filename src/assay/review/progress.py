@@ -27,7 +27,7 @@ class Progress:
     skipped: int
     total: int
     """Images that may be decided."""
-    given_wrong: int
+    noisy_wrong: int
     """Decided images whose given label was another one."""
     proposed_wrong: int
     """Decided images whose proposed label was another one: right labels gained."""
@@ -49,7 +49,7 @@ class Progress:
         """What was looked at, and how many labels were wrong."""
         seen = f"{self.decided:,} of {self.total:,} decided"
         skipped = f", {self.skipped:,} skipped" if self.skipped else ""
-        wrong = f"; {self.given_wrong:,} given labels were wrong, {self.proposed_wrong:,} proposed ones"
+        wrong = f"; {self.noisy_wrong:,} given labels were wrong, {self.proposed_wrong:,} proposed ones"
         return f"{seen}{skipped}{wrong if self.decided else ''}"
 
     def estimate(self) -> str:
@@ -81,7 +81,7 @@ def progress_of(run: ReviewRun, order: Order, states: Mapping[int, State]) -> Pr
         decided=len(decided),
         skipped=len(done) - len(decided),
         total=int(run.is_open.sum()),
-        given_wrong=int(np.sum((run.given[rows] != labels) & (run.given[rows] != UNKNOWN))),
+        noisy_wrong=int(np.sum((run.noisy[rows] != labels) & (run.noisy[rows] != UNKNOWN))),
         proposed_wrong=int(np.sum(run.proposed[rows] != labels)),
         ahead=len(ahead),
         expected_gain=float(np.sum(1 - run.confidence[ahead])),

@@ -36,13 +36,13 @@ class Order:
 
 
 def order_images(
-    given: Labels, proposed: Labels, confidence: PerImage, open_rows: Mask, *, strategy: str, seed: int = 0
+    noisy: Labels, proposed: Labels, confidence: PerImage, open_rows: Mask, *, strategy: str, seed: int = 0
 ) -> Order:
     """The order of a strategy; the same for the same seed, whatever was decided so far.
 
     Parameters
     ----------
-    given : UNKNOWN where there is none
+    noisy : UNKNOWN where there is none
     proposed : the most probable class
     confidence : P(proposed is right)
     open_rows : images that may be decided
@@ -51,20 +51,20 @@ def order_images(
     ------
     UsageError : no such strategy
     """
-    same_length(given=given, proposed=proposed, confidence=confidence, open_rows=open_rows)
+    same_length(noisy=noisy, proposed=proposed, confidence=confidence, open_rows=open_rows)
     if strategy not in STRATEGIES:
         raise UsageError(f"--strategy: expected {', '.join(STRATEGIES)}, got {strategy!r}")
     rows = np.flatnonzero(open_rows)
     sample = np.random.default_rng(seed).permutation(rows)
     doubtful = rows[np.argsort(confidence[rows], kind="stable")]
-    errors = doubtful[(given[doubtful] != UNKNOWN) & (given[doubtful] != proposed[doubtful])][::-1]
+    errors = doubtful[(noisy[doubtful] != UNKNOWN) & (noisy[doubtful] != proposed[doubtful])][::-1]
     if strategy == "random":
         return Order(sample, sample)
     if strategy == "doubtful":
         return Order(doubtful, sample)
     if strategy == "confident":
         return Order(_once(np.concatenate([errors, doubtful])), sample)
-    return Order(_mixed({"doubtful": doubtful, "confident": errors, "random": sample}, len(given)), sample)
+    return Order(_mixed({"doubtful": doubtful, "confident": errors, "random": sample}, len(noisy)), sample)
 
 
 def _once(rows: Int[np.ndarray, "L"]) -> Rows:

@@ -111,7 +111,7 @@ def _held_out_labels(run: FinishedRun) -> dict[int, int]:
     file = run.folder / "holdout.csv"
     rows = {name: row for row, name in enumerate(run.names)}
     index = {label: i for i, label in enumerate(run.labels)}
-    table = read_table(file, path_column="name", label_column="trusted")
+    table = read_table(file, path_column="file", label_column="trusted_label")
     try:
         return {rows[name]: index[trusted] for name, trusted, *_ in table.rows}
     except (KeyError, ValueError) as error:

@@ -4,21 +4,26 @@ import socket
 from collections.abc import Callable
 
 from assay.review.app import make_app
-from assay.review.desk import Desk
+from assay.review.session import ReviewSession
 from assay.review.thumbnails import Thumbnails
 from assay.web.guard import Guard
 from assay.web.patience import answer_until_interrupted
 
 
 def guarded_app(
-    desk: Desk, thumbnails: Thumbnails, *, port: int, token: str, hosts: tuple[str, ...] = ()
+    session: ReviewSession, thumbnails: Thumbnails, *, port: int, token: str, hosts: tuple[str, ...] = ()
 ) -> Guard:
     """The page behind its guard."""
-    return Guard(make_app(desk, thumbnails), port=port, token=token, hosts=hosts)
+    return Guard(make_app(session, thumbnails), port=port, token=token, hosts=hosts)
 
 
 def serve(
-    desk: Desk, listener: socket.socket, *, token: str, hosts: tuple[str, ...] = (), ready: Callable[[], None]
+    session: ReviewSession,
+    listener: socket.socket,
+    *,
+    token: str,
+    hosts: tuple[str, ...] = (),
+    ready: Callable[[], None],
 ) -> None:
     """Answer requests until the process is interrupted.
 
@@ -28,8 +33,8 @@ def serve(
     hosts : names of this machine besides loopback
     ready : called once requests are answered
     """
-    thumbnails = Thumbnails(desk.run.images, desk.run.reading.limits)
-    app = guarded_app(desk, thumbnails, port=listener.getsockname()[1], token=token, hosts=hosts)
+    thumbnails = Thumbnails(session.run.images, session.run.reading.limits)
+    app = guarded_app(session, thumbnails, port=listener.getsockname()[1], token=token, hosts=hosts)
     try:
         answer_until_interrupted(app, listener, ready=ready)
     finally:

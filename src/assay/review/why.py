@@ -23,31 +23,31 @@ def locked(run: ReviewRun, row: int) -> str:
 
 def reasons(run: ReviewRun, row: int, neighbours: Sequence[Neighbour]) -> list[str]:
     """The evidence, most telling first."""
-    given, proposed = int(run.given[row]), int(run.proposed[row])
+    noisy, proposed = int(run.noisy[row]), int(run.proposed[row])
     if proposed == UNKNOWN:
         return []
-    found = [_belief(run, row)]
-    if given not in (UNKNOWN, proposed) and run.transition is not None:
-        share = _percent(run.transition[proposed, given])
+    found = [_pred_probs(run, row)]
+    if noisy not in (UNKNOWN, proposed) and run.transition is not None:
+        share = _percent(run.transition[proposed, noisy])
         found.append(
-            f"Of the images that are {run.title(proposed)}, {share} were labelled {run.title(given)}."
+            f"Of the images that are {run.title(proposed)}, {share} were labelled {run.title(noisy)}."
         )
     if neighbours:
         found.append(_alike(run, neighbours))
     return found
 
 
-def _belief(run: ReviewRun, row: int) -> str:
-    given, proposed = int(run.given[row]), int(run.proposed[row])
+def _pred_probs(run: ReviewRun, row: int) -> str:
+    noisy, proposed = int(run.noisy[row]), int(run.proposed[row])
     sure = _percent(run.confidence[row])
-    if given == UNKNOWN:
+    if noisy == UNKNOWN:
         return f"It came without a label; it is {run.title(proposed)} with {sure}."
-    if given == proposed:
+    if noisy == proposed:
         if run.confidence[row] < 0.5:
-            return f"The label {run.title(given)} is the most probable one, but only with {sure}."
-        return f"The label {run.title(given)} is probably right: {sure}."
-    right = _percent(run.p_given[row])
-    return f"The label {run.title(given)} is right with {right}, {run.title(proposed)} would be with {sure}."
+            return f"The label {run.title(noisy)} is the most probable one, but only with {sure}."
+        return f"The label {run.title(noisy)} is probably right: {sure}."
+    right = _percent(run.label_quality[row])
+    return f"The label {run.title(noisy)} is right with {right}, {run.title(proposed)} would be with {sure}."
 
 
 def _alike(run: ReviewRun, neighbours: Sequence[Neighbour]) -> str:

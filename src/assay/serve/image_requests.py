@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from assay.errors import MissingExtraError
-from assay.predict.batch import Manner, Predictions
+from assay.predict.batch import Options, Predictions
 
 try:
     from fastapi import HTTPException, Request
@@ -65,9 +65,9 @@ async def read_form(request: Request) -> tuple[list[str], list[bytes]]:
         await form.close()
 
 
-def rows_of(found: Predictions, manner: Manner, top: int) -> list[dict[str, Any]]:
+def rows_of(found: Predictions, manner: Options, top: int) -> list[dict[str, Any]]:
     """The predictions as JSON: the columns of ``assay predict``, and the ``top`` likeliest labels."""
-    plain = Manner(manner.min_confidence)
+    plain = Options(manner.min_confidence)
     columns = dict(zip(plain.columns, found.columns(plain), strict=True))
     if manner.set_threshold is not None:
         columns["set"] = [list(labels) for labels in found.sets(manner.set_threshold)]

@@ -19,7 +19,7 @@ from typing import Annotated, Any
 
 from assay import __version__
 from assay.errors import AssayError, MissingExtraError, UsageError
-from assay.predict.batch import UNSURE, Manner
+from assay.predict.batch import UNSURE, Options
 from assay.predict.conformal import threshold_for
 from assay.serve.image_requests import BODY, read_form, rows_of
 from assay.serve.micro_batch import FullError
@@ -88,7 +88,7 @@ def _add_predict(app: FastAPI, work: Work) -> None:
         request: Request, min_confidence: Confidence = 0.0, coverage: Coverage = None, top: Top = 1
     ) -> JSONResponse:
         least = None if coverage is None else threshold_for(coverage, work.service.runtime.thresholds)
-        manner = Manner(min_confidence, least)
+        manner = Options(min_confidence, least)
         if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
             names, files = await read_form(request)
             found = await work.predictions(names, files)
@@ -98,7 +98,7 @@ def _add_predict(app: FastAPI, work: Work) -> None:
             raise HTTPException(400, "expected an image file as the body, or files in a form, got nothing")
         found = await work.predictions([""], [body])
         (row,) = rows_of(found, manner, top)
-        del row["name"]
+        del row["file"]
         if row["status"] in ("ok", UNSURE):
             return JSONResponse(row)
         return JSONResponse({"error": f"expected an image, got one that is {row['status']}", **row}, 422)

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image, ImageFilter
 
-from assay.train.crops import Windows, draw_windows
+from assay.train.crops import Crops, draw_crops
 from assay.types import Batch, Pixels
 
 
@@ -56,9 +56,9 @@ class Augment:
         damaged = self._damaged(seen, rng)
         return self._hide(self._relit(damaged, rng), rng)
 
-    def windows(self, n: int, rng: np.random.Generator) -> Windows:
+    def crops(self, n: int, rng: np.random.Generator) -> Crops:
         """What is seen of ``n`` images."""
-        return draw_windows(n, rng, shift=self.shift, zoom=self.zoom, stretch=self.stretch)
+        return draw_crops(n, rng, shift=self.shift, zoom=self.zoom, stretch=self.stretch)
 
     def _damaged(self, images: Batch, rng: np.random.Generator) -> Batch:
         n = len(images)

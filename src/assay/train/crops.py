@@ -20,7 +20,7 @@ SHARPEST = -0.5
 
 
 @dataclass(frozen=True)
-class Windows:
+class Crops:
     """Of B pictures, down and right; as shares of a picture's side."""
 
     middle: Float[np.ndarray, "2 B"]
@@ -34,7 +34,7 @@ class Windows:
         return down, right
 
 
-def draw_windows(n: int, rng: np.random.Generator, *, shift: float, zoom: float, stretch: float) -> Windows:
+def draw_crops(n: int, rng: np.random.Generator, *, shift: float, zoom: float, stretch: float) -> Crops:
     """``n`` windows by chance.
 
     Parameters
@@ -45,7 +45,7 @@ def draw_windows(n: int, rng: np.random.Generator, *, shift: float, zoom: float,
     """
     middle = 0.5 + rng.uniform(-shift, shift, (2, n))
     nearer, wider = (math.log(most) * rng.uniform(-1, 1, n) for most in (zoom, stretch))
-    return Windows(middle, np.exp([-nearer - wider / 2, -nearer + wider / 2]))
+    return Crops(middle, np.exp([-nearer - wider / 2, -nearer + wider / 2]))
 
 
 def _resizing(

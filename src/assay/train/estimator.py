@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_is_fitted, check_random_state, valida
 
 from assay.correct.calibrate import Calibration
 from assay.correct.crossfit import CrossFit, Evidence, cross_fit
-from assay.correct.result import FixedLabels
+from assay.correct.result import CorrectedLabels
 from assay.correct.soft import predict_all
 from assay.correct.weighing import weigh
 from assay.data.split import folds
@@ -40,7 +40,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
     estimator_ : the classifier fitted on all rows; it knows the labels as 0 … K-1
     calibration_ : ``Calibration`` of its probabilities; None without trusted labels
     noise_ : ``Noise``, how wrong the labels are, with intervals; None without trusted labels
-    fixed_ : ``FixedLabels`` of the rows that were learned from, as indices into ``classes_``: what each
+    corrected_ : ``CorrectedLabels`` of the rows that were learned from, as indices into ``classes_``: what each
         label should be, and the belief, actions and suspects; None without trusted labels
     transition_ : (K, K) P(given | true) at [true, given]; the identity without trusted labels
     posterior_ : (N, K) P(true | row, given label) of the rows that were learned from; one-hot y without
@@ -104,34 +104,36 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
                 f"estimator: expected a classifier with predict_proba, got {type(self.estimator).__name__}; "
                 "CalibratedClassifierCV gives it one"
             )
-        self.classes_, given = np.unique(y, return_inverse=True)
+        self.classes_, noisy = np.unique(y, return_inverse=True)
         seed = check_random_state(self.random_state).randint(2**31 - 1)
         if trusted is None:
-            return self._fit_as_given(X, given, seed)
-        return self._fit_with_trusted(X, given, encode_trusted(trusted, self.classes_, len(X)), seed)
+            return self._fit_as_given(X, noisy, seed)
+        return self._fit_with_trusted(X, noisy, encode_trusted(trusted, self.classes_, len(X)), seed)
 
-    def _fit_as_given(self, X: Matrix, given: Labels, seed: int) -> Self:
-        self.estimator_ = self._make(seed).fit(X, given)
+    def _fit_as_given(self, X: Matrix, noisy: Labels, seed: int) -> Self:
+        self.estimator_ = self._make(seed).fit(X, noisy)
         self.calibration_: Calibration | None = None
         self.noise_: Noise | None = None
-        self.fixed_: FixedLabels | None = None
-        self.labels_ = self.classes_[given]
-        self.transition_, self.posterior_ = np.eye(len(self.classes_)), np.eye(len(self.classes_))[given]
+        self.corrected_: CorrectedLabels | None = None
+        self.labels_ = self.classes_[noisy]
+        self.transition_, self.posterior_ = np.eye(len(self.classes_)), np.eye(len(self.classes_))[noisy]
         return self
 
-    def _fit_with_trusted(self, X: Matrix, given: Labels, trusted: Labels, seed: int) -> Self:
+    def _fit_with_trusted(self, X: Matrix, noisy: Labels, trusted: Labels, seed: int) -> Self:
         names = [str(label) for label in self.classes_]
-        noise = estimate_noise(given, trusted, len(names), classes=names, seed=seed)
-        evidence = Evidence((X,), given, trusted, noise.transition)
+        noise = estimate_noise(noisy, trusted, len(names), classes=names, seed=seed)
+        evidence = Evidence((X,), noisy, trusted, noise.transition)
         options = CrossFit(rounds=self.rounds, seed=seed)
         fold_of = folds(trusted, self.folds, seed)
         fitted = cross_fit(evidence, fold_of, self._make, options)
-        found = weigh(fitted.belief, given, trusted, fold_of, noise.transition, seed)
+        found = weigh(fitted.pred_probs, noisy, trusted, fold_of, noise.transition, seed)
         everything = np.ones(len(X), dtype=bool)
         self.estimator_ = fitted.classifier
         self.calibration_, self.noise_ = found.calibration, noise
-        self.fixed_ = FixedLabels(given, trusted, found.belief, found.posterior, everything, found.strength)
-        self.labels_ = self.classes_[self.fixed_.fixed]
+        self.corrected_ = CorrectedLabels(
+            noisy, trusted, found.pred_probs, found.posterior, everything, found.strength
+        )
+        self.labels_ = self.classes_[self.corrected_.corrected]
         self.transition_, self.posterior_ = noise.transition, found.posterior
         return self
 

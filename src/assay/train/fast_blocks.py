@@ -31,7 +31,7 @@ RECTIFIERS: dict[type[nn.Module], tuple[float, float]] = {
 """Between what they keep their maps; other activations run by themselves."""
 
 
-def hasten(network: nn.Module) -> None:
+def use_fast_kernels(network: nn.Module) -> None:
     """Let inverted residual blocks of ``network`` learn quickly, and other 5 × 5 depthwise layers; in place.
 
     They hold the same layers, and where they do not learn they run as before.
@@ -93,7 +93,7 @@ class QuickResidual(InvertedResidual):
 
 
 @dataclass(frozen=True)
-class _Fixed:
+class _Corrected:
     """What does not learn of a convolution and the norm after it."""
 
     flat: bool
@@ -112,11 +112,11 @@ def _normed(maps: torch.Tensor, convolution: Any, norm: Any) -> torch.Tensor:
     """Maps after both layers and the norm's activation."""
     maps, padding = _padded(maps, convolution)
     inverse_std, bounds = torch.rsqrt(norm.running_var + norm.eps), RECTIFIERS.get(type(norm.act))
-    fixed = _Fixed(
+    corrected = _Corrected(
         convolution.groups == 1, convolution.stride, padding, norm.running_mean, inverse_std, bounds
     )
     apply: Any = _Normed.apply
-    found: torch.Tensor = apply(maps, convolution.weight, norm.weight, norm.bias, fixed)
+    found: torch.Tensor = apply(maps, convolution.weight, norm.weight, norm.bias, corrected)
     return found if bounds else norm.act(found)
 
 
@@ -141,35 +141,39 @@ class _Normed(torch.autograd.Function):
         filters: torch.Tensor,
         gain: torch.Tensor,
         offset: torch.Tensor,
-        fixed: _Fixed,
+        corrected: _Corrected,
     ) -> torch.Tensor:
-        scale = gain * fixed.inverse_std
+        scale = gain * corrected.inverse_std
         folded = (filters * scale[:, None, None, None]).to(maps.dtype)
-        shift = (offset - fixed.mean * scale).to(maps.dtype)
-        if fixed.flat:
+        shift = (offset - corrected.mean * scale).to(maps.dtype)
+        if corrected.flat:
             found = _flat_product(maps, folded.flatten(1).t(), shift)
         else:
-            found = functional.conv2d(maps, folded, shift, fixed.stride, fixed.padding, groups=len(folded))
-        if fixed.bounds:
-            found.clamp_(*fixed.bounds)
-        ctx.fixed = fixed
-        ctx.save_for_backward(maps, filters, folded, scale, found if fixed.bounds else None)
+            found = functional.conv2d(
+                maps, folded, shift, corrected.stride, corrected.padding, groups=len(folded)
+            )
+        if corrected.bounds:
+            found.clamp_(*corrected.bounds)
+        ctx.corrected = corrected
+        ctx.save_for_backward(maps, filters, folded, scale, found if corrected.bounds else None)
         return found
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> Any:
         maps, filters, folded, scale, found = ctx.saved_tensors
-        fixed: _Fixed = ctx.fixed
-        if fixed.bounds:
-            gradient = torch.ops.aten.hardtanh_backward(gradient, found, *fixed.bounds)
-        if fixed.flat:
+        corrected: _Corrected = ctx.corrected
+        if corrected.bounds:
+            gradient = torch.ops.aten.hardtanh_backward(gradient, found, *corrected.bounds)
+        if corrected.flat:
             of_maps, of_folded = _flat_gradients(gradient, maps, folded, of_maps=ctx.needs_input_grad[0])
         else:
-            of_maps, of_folded = depthwise_gradients(gradient, maps, folded, fixed.stride, fixed.padding)
+            of_maps, of_folded = depthwise_gradients(
+                gradient, maps, folded, corrected.stride, corrected.padding
+            )
         of_shift = gradient.sum((0, 2, 3), dtype=filters.dtype)
         of_folded = of_folded.to(filters.dtype)
         # scale = gain · inverse_std and shift = offset - mean · scale.
-        of_gain = fixed.inverse_std * ((of_folded * filters).sum((1, 2, 3)) - fixed.mean * of_shift)
+        of_gain = corrected.inverse_std * ((of_folded * filters).sum((1, 2, 3)) - corrected.mean * of_shift)
         return of_maps, of_folded * scale[:, None, None, None], of_gain, of_shift, None
 
 

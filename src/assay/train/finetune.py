@@ -70,20 +70,20 @@ class TuningData:
     """(N,) trusted labels that are learned from, else UNKNOWN: those of the spies are."""
     targets: Probs
     """(N, K) the first posterior."""
-    spies: Int[np.ndarray, "A"]
+    calibration_rows: Int[np.ndarray, "A"]
     """Among the rows: those that the caller judges answers by; asked about however sure their targets are."""
-    watched: Int[np.ndarray, "W"]
+    validation: Int[np.ndarray, "W"]
     """Images that are not learned from, and asked about after each epoch."""
 
 
 @dataclass(frozen=True)
-class Told:
+class EpochPredictions:
     """What the average of the student says after an epoch."""
 
     epoch: int
     """From 0."""
     size: int
-    watched: Float[np.ndarray, "W K"]
+    validation: Float[np.ndarray, "W K"]
     """P(class) (W, K) of the images that are not learned from."""
     rows: Int[np.ndarray, "R"]
     """The images that are not settled, and the spies, ascending; none after the last epoch, when nothing more
@@ -92,7 +92,7 @@ class Told:
     """P(class) of them."""
 
 
-Judge = Callable[[Told], Float[np.ndarray, "R K"]]
+Relabel = Callable[[EpochPredictions], Float[np.ndarray, "R K"]]
 """The posterior (R, K) of the rows that were asked about: the next epoch's targets of those not settled."""
 
 
@@ -110,7 +110,7 @@ def fine_tune(
     data: TuningData,
     phases: Sequence[Phase],
     backbones: Mapping[int, TimmBackbone],
-    judge: Judge,
+    judge: Relabel,
     tuning: Tuning,
     *,
     seed: int,
@@ -145,8 +145,8 @@ def fine_tune(
         learn_epoch(learner, material, epoch, to_pixels(backbone), progress)
         tuned = _average(learner, backbone)
         rows = data.rows[:0] if epoch + 1 == len(sizes) else _asked(data, targets)
-        watched, probs = _ask(tuned, data, rows, workers, progress, epoch)
-        likely = judge(Told(epoch, sizes[epoch], watched, rows, probs))
+        validation, probs = _ask(tuned, data, rows, workers, progress, epoch)
+        likely = judge(EpochPredictions(epoch, sizes[epoch], validation, rows, probs))
         # Those of spies too stay as they are once they are settled, as those of any image do.
         corrected = ~_settled(targets[rows])
         targets[rows[corrected]] = likely[corrected]
@@ -199,17 +199,17 @@ def _ask(
         tuned.backbone,
         tuned.head,
         data.squares,
-        np.concatenate([data.watched, rows]),
+        np.concatenate([data.validation, rows]),
         workers=workers,
         progress=progress,
         stage=f"ask, epoch {epoch + 1}",
     )
-    return probs[: len(data.watched)], probs[len(data.watched) :]
+    return probs[: len(data.validation)], probs[len(data.validation) :]
 
 
 def _asked(data: TuningData, targets: Probs) -> Int[np.ndarray, "R"]:
     """The rows whose targets may still be corrected, and those by which answers are judged."""
-    return np.union1d(data.rows[~_settled(targets[data.rows])], data.spies)
+    return np.union1d(data.rows[~_settled(targets[data.rows])], data.calibration_rows)
 
 
 def _settled(targets: Probs) -> Bool[np.ndarray, "R"]:

@@ -234,7 +234,7 @@ def _see(
 ) -> Seen:
     """Some images as chance has them."""
     rng = np.random.default_rng(seed)
-    pixels = to_pixels(augment(material.squares[rows], rng), augment.windows(len(rows), rng))
+    pixels = to_pixels(augment(material.squares[rows], rng), augment.crops(len(rows), rng))
     return pixels, torch.from_numpy(material.targets[rows].astype(np.float32))
 
 

@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Float
 from torch.nn import functional
 
-from assay.data.resize import reach, sharpness
+from assay.data.resize import inverse_temperature, reach
 from assay.embed.backbone import TimmBackbone
-from assay.train.crops import Windows
+from assay.train.crops import Crops
 
 
 @runtime_checkable
@@ -18,7 +18,7 @@ class ToPixels(Protocol):
     """Images (B, s, s, 3) from 0 to 255, or windows of them, to normalised pixels (B, 3, S, S)."""
 
     def __call__(  # noqa: D102  # the class says it
-        self, images: Float[np.ndarray, "B S S 3"], windows: Windows | None = None
+        self, images: Float[np.ndarray, "B S S 3"], crops: Crops | None = None
     ) -> torch.Tensor: ...
 
 
@@ -34,11 +34,11 @@ def to_pixels(backbone: TimmBackbone) -> ToPixels:
         # One number for all channels takes a tenth of the time.
         bounds = float(bounds[0][0]), float(bounds[1][0])
 
-    def convert(images: Float[np.ndarray, "B S S 3"], windows: Windows | None = None) -> torch.Tensor:
+    def convert(images: Float[np.ndarray, "B S S 3"], crops: Crops | None = None) -> torch.Tensor:
         # Normalised before most are enlarged, which is the same: what resizes weighs pixels by one in all.
         pixels = torch.from_numpy(images) * factor - offset
-        if windows is not None or pixels.shape[1] != backbone.size:
-            pixels = resized(pixels, backbone.size, windows, sharp=sharp)
+        if crops is not None or pixels.shape[1] != backbone.size:
+            pixels = resized(pixels, backbone.size, crops, sharp=sharp)
         # In the order of memory that networks want.
         return pixels.clamp_(*bounds).permute(0, 3, 1, 2)
 
@@ -46,14 +46,14 @@ def to_pixels(backbone: TimmBackbone) -> ToPixels:
 
 
 def resized(
-    pixels: Float[torch.Tensor, "B s s 3"], size: int, windows: Windows | None, *, sharp: bool
+    pixels: Float[torch.Tensor, "B s s 3"], size: int, crops: Crops | None, *, sharp: bool
 ) -> Float[torch.Tensor, "B S S 3"]:
     """Images, or windows of them, at ``size``, by products of matrices: a quarter of torch's own time."""
     side = pixels.shape[1]
-    share = sharpness(size / side) if sharp else 0.0
+    share = inverse_temperature(size / side) if sharp else 0.0
     down, right = 2 * (bicubic(side, size),)
-    if windows is not None:
-        down, right = map(torch.from_numpy, windows.matrices(side, size))
+    if crops is not None:
+        down, right = map(torch.from_numpy, crops.matrices(side, size))
     enlarged = _product(down, pixels, right)
     if share == 0:
         return enlarged

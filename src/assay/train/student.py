@@ -24,7 +24,7 @@ from assay.embed.network import fold_batch_norms
 from assay.embed.speed import DTYPES, Plan, prepare
 from assay.embed.trunk import make_trunk, needed_tensors
 from assay.predict.layers import Layers
-from assay.train.fast_blocks import hasten
+from assay.train.fast_blocks import use_fast_kernels
 
 LEARNING = 4
 """Stages that learn, the last ones, in networks that are known to run in a row; others learn as a whole."""
@@ -88,12 +88,12 @@ class Student(nn.Module):
         front = self.front()
         # What does not learn is made quick by its own rules, for which it has to be what it was.
         for part in list(self.network.blocks)[-LEARNING:] if front else [network]:
-            hasten(part)
-        fixed = set[nn.Parameter](front.parameters() if front else ())
+            use_fast_kernels(part)
+        corrected = set[nn.Parameter](front.parameters() if front else ())
         needed = needed_tensors(self.trunk)
         # Layers that no feature comes from would have no gradient.
         for name, number in network.named_parameters():
-            number.requires_grad_(name in needed and number not in fixed)
+            number.requires_grad_(name in needed and number not in corrected)
         self.head = Head(head)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks memory_format alone
 

@@ -140,8 +140,8 @@ class Guard:
         return _same(parse_qs(query).get("token", [""])[0], self.token)
 
     def _is_bearer(self, scope: Scope) -> bool:
-        given = _all(scope, b"authorization")
-        return len(given) == 1 and _same(given[0], f"Bearer {self.token}")
+        noisy = _all(scope, b"authorization")
+        return len(noisy) == 1 and _same(noisy[0], f"Bearer {self.token}")
 
     def _has_cookie(self, scope: Scope) -> bool:
         return any(_same(value, self._cookie) for value in _cookies(scope, self._cookie_name))
@@ -202,9 +202,9 @@ def _without(scope: Scope, names: tuple[bytes, ...]) -> Scope:
     return {**scope, "headers": [(key, value) for key, value in scope["headers"] if key not in names]}
 
 
-def _same(given: str, secret: str) -> bool:
+def _same(noisy: str, secret: str) -> bool:
     """In constant time, so that nobody can find a secret letter by letter."""
-    return hmac.compare_digest(given.encode(), secret.encode())
+    return hmac.compare_digest(noisy.encode(), secret.encode())
 
 
 def _cookies(scope: Scope, name: str) -> list[str]:

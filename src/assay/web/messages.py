@@ -128,11 +128,11 @@ def with_headers(send: Send) -> Send:
     return wrapped
 
 
-def _headers(given: Any) -> list[tuple[bytes, bytes]]:
+def _headers(noisy: Any) -> list[tuple[bytes, bytes]]:
     ours = {name.encode(): value.encode() for name, value in SECURITY_HEADERS}
     kept = [
         (name, value)
-        for name, value in given
+        for name, value in noisy
         if name.lower() not in ours and not name.lower().startswith(b"access-control-")
     ]
     if not any(name.lower() == b"cache-control" for name, _ in kept):

@@ -67,7 +67,7 @@ def answer_until_interrupted(
     listener: socket.socket,
     *,
     ready: Callable[[], None],
-    last_words_s: int = 3,
+    shutdown_timeout_s: int = 3,
 ) -> None:
     """Answer requests until the process is interrupted, then those that were begun.
 
@@ -76,7 +76,7 @@ def answer_until_interrupted(
     app : an ASGI application
     listener : a listening socket; closed at the end
     ready : called once requests are answered
-    last_words_s : seconds that requests have to end in
+    shutdown_timeout_s : seconds that requests have to end in
     """
     # No access log: an address may have a secret in it.
     config = uvicorn.Config(
@@ -91,7 +91,7 @@ def answer_until_interrupted(
         proxy_headers=False,
         backlog=AT_ONCE,
         timeout_keep_alive=int(PATIENCE_S),
-        timeout_graceful_shutdown=last_words_s,
+        timeout_graceful_shutdown=shutdown_timeout_s,
         h11_max_incomplete_event_size=_HEADERS_BYTES,
     )
     try:

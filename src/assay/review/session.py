@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Int
 
 from assay.data.decision_store import DecisionStore
-from assay.data.decisions import Decision, Stale, State, Wish
+from assay.data.decisions import Decision, DecisionRequest, Stale, State
 from assay.data.tables import shown
 from assay.errors import DataError, UsageError
 from assay.review.keys import read_keys
@@ -30,12 +30,12 @@ class Card:
     item: int
     """Its number, from 1, which is its row in labels.csv."""
     name: str
-    given: str
+    noisy: str
     """As all names here: for people."""
     proposed: str
     proposed_index: int
     """Class index; -1 where there is none."""
-    given_index: int
+    noisy_index: int
     confidence: float
     state: State
     decided: str
@@ -51,7 +51,7 @@ class Card:
 
 
 @dataclass
-class Desk:
+class ReviewSession:
     """A run, the decisions on it, and their order.
 
     Raises
@@ -150,10 +150,10 @@ class Desk:
         ------
         UsageError : an image that cannot be decided, or a class that there is not; nothing is written
         """
-        wishes = [self._wish(row, label, revision) for row, label, revision in wanted]
+        requests = [self._wish(row, label, revision) for row, label, revision in wanted]
         # What somebody makes of these from now on is news again.
-        self._told[client] = self._told.get(client, frozenset()) - {wish.name for wish in wishes}
-        return self.store.decide_all(wishes, who=self.who, client=client)
+        self._told[client] = self._told.get(client, frozenset()) - {request.name for request in requests}
+        return self.store.decide_all(requests, who=self.who, client=client)
 
     def undo(self, client: str, count: int = 1) -> list[tuple[int, Decision | Stale]]:
         """Take back what a window decided last, up to ``count`` images; fewer if no more are left.
@@ -200,15 +200,15 @@ class Desk:
         states = self.store.states.items()
         return {self._row_of[name]: state for name, state in states if name in self._row_of}
 
-    def _wish(self, row: int, label: int | None, revision: int) -> Wish:
+    def _wish(self, row: int, label: int | None, revision: int) -> DecisionRequest:
         name = self.run.names[row]
         if not self.run.is_open[row]:
             raise UsageError(f"{shown(name)}: {locked(self.run, row)}")
         if label is not None and not 0 <= label < len(self.run.labels):
             known = f"a class from 0 to {len(self.run.labels) - 1}"
             raise UsageError(f"{shown(name)}: expected {known}, got {label}")
-        given = self.run.label(int(self.run.given[row]))
-        return Wish(name, None if label is None else self.run.labels[label], given, revision)
+        noisy = self.run.label(int(self.run.noisy[row]))
+        return DecisionRequest(name, None if label is None else self.run.labels[label], noisy, revision)
 
     def _facts(self, row: int) -> Card:
         """Without what has to be searched for."""
@@ -216,10 +216,10 @@ class Desk:
         return Card(
             item=row + 1,
             name=run.names[row],
-            given=run.title(int(run.given[row])),
+            noisy=run.title(int(run.noisy[row])),
             proposed=run.title(int(run.proposed[row])),
             proposed_index=int(run.proposed[row]),
-            given_index=int(run.given[row]),
+            noisy_index=int(run.noisy[row]),
             confidence=float(run.confidence[row]),
             state=state,
             decided=self._decided(state),
