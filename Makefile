@@ -20,10 +20,11 @@ demo: $(INSTALLED) ## a whole run on drawn images, in a minute
 test: $(INSTALLED) ## the tests; ARGS="tests/measure -x" for some of them
 	$(BIN)/pytest -q -n auto --dist worksteal $(ARGS)
 
-check: $(INSTALLED) ## lint, format and types, changing nothing
+check: $(INSTALLED) ## lint, format, types and layers, changing nothing
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 fix: $(INSTALLED) ## what ruff can mend by itself
 	$(BIN)/ruff check --fix .

@@ -22,44 +22,6 @@ def sources(*folders: str) -> Iterator[tuple[str, str]]:
             yield str(file.relative_to(ROOT)), file.read_text("utf-8")
 
 
-def code_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
-    """Lines of a function without its docstring, which is as long as its meaning asks."""
-    total = function.end_lineno - function.lineno + 1
-    first = function.body[0]
-    if ast.get_docstring(function) is not None:
-        total -= first.end_lineno - first.lineno + 1
-    return total
-
-
-def over_budget(text: str, function_lines: int) -> Iterator[str]:
-    """What is longer than the budget in a file, unless it says why in a line ``# Longer: …``."""
-    length = len(text.splitlines())
-    if length > 300 and not re.search(r"^# Longer: \w", text, re.MULTILINE):
-        yield f"{length} lines"
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and code_lines(node) > function_lines:
-            yield f"{node.name}: {code_lines(node)} lines"
-
-
-@pytest.mark.parametrize(("folder", "function_lines"), [("src", 40), ("tests", 60)])
-def test_files_and_functions_are_short(folder, function_lines):
-    """A file has at most 300 lines, a function 40, a test 60; a longer file says why."""
-    found = [
-        f"{file}: {what}" for file, text in sources(folder) for what in over_budget(text, function_lines)
-    ]
-    assert found == []
-
-
-def test_the_budget_counts_code_and_accepts_a_reason():
-    """A docstring is free, a long function is not, and a long file may say why it is one."""
-    documented = 'def f():\n    """One.\n' + "\n" * 50 + '    """\n    return 1\n'
-    long = "def g():\n" + "    x = 1\n" * 41
-    assert list(over_budget(documented, 40)) == []
-    assert list(over_budget(long, 40)) == ["g: 42 lines"]
-    assert list(over_budget("x = 1\n" * 301, 40)) == ["301 lines"]
-    assert list(over_budget("# Longer: one table\n" + "x = 1\n" * 301, 40)) == []
-
-
 def loads_code(text: str) -> list[str]:
     """Line and name of each import of a module whose files run code, and of NumPy's door to it."""
     found = []

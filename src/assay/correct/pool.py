@@ -53,7 +53,7 @@ def fit_pool(all_pred_probs: Sequence[Probs], noisy: Labels, trusted: Labels, tr
 
     Parameters
     ----------
-    all_pred_probs : P(true | image) (N, K) each, from classifiers that did not learn from the trusted labels here,
+    all_pred_probs : P(true | image) (N, K) each, from classifiers that did not see the trusted labels here,
         and have seen the given labels of these rows as they have of all others
     noisy, trusted : class index, or UNKNOWN
     transition : P(given | true) at [true, given], from other pairs than these

@@ -58,7 +58,8 @@ def split_for_finetuning(data: Labelled, near_duplicates: Sequence[Group]) -> Fi
 
     Parameters
     ----------
-    near_duplicates : rows that show one picture; a copy of a watched picture is not learned from either, and a
+    near_duplicates : rows that show one picture; a copy of a watched picture is not learned from either,
+        and a
         picture whose label a copy tells is no spy
 
     Raises

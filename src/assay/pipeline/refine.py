@@ -121,7 +121,8 @@ def beside_before(before: Learned, after: Learned, validation: Rows, trusted: La
     """
     truth, said = trusted[validation], [one.unseen[validation].argmax(axis=1) for one in (before, after)]
     earlier, now = (100 * (one == truth).mean() for one in said)
-    words = f"of {len(validation):,} images not learned from: {earlier:.1f} % before fine-tuning, {now:.1f} % after"
+    n = len(validation)
+    words = f"of {n:,} images not learned from: {earlier:.1f} % before fine-tuning, {now:.1f} % after"
     if mcnemar(truth, *said).difference.high >= 0:
         return f"right {words}"
     return (

@@ -40,7 +40,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
     estimator_ : the classifier fitted on all rows; it knows the labels as 0 … K-1
     calibration_ : ``Calibration`` of its probabilities; None without trusted labels
     noise_ : ``Noise``, how wrong the labels are, with intervals; None without trusted labels
-    corrected_ : ``CorrectedLabels`` of the rows that were learned from, as indices into ``classes_``: what each
+    corrected_ : ``CorrectedLabels`` of the rows that were learned from, as indices into ``classes_``: what
         label should be, and the belief, actions and suspects; None without trusted labels
     transition_ : (K, K) P(given | true) at [true, given]; the identity without trusted labels
     posterior_ : (N, K) P(true | row, given label) of the rows that were learned from; one-hot y without
