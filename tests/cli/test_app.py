@@ -12,7 +12,7 @@ import time
 import pytest
 from small_runs import run_assay, start_assay
 
-from assay import __version__, _errors
+from assay import __version__, errors
 from assay.cli import app as application
 from assay.cli import endings
 from assay.cli.app import main
@@ -21,8 +21,8 @@ from assay.cli.app import main
 def codes() -> dict[str, int]:
     return {
         name: error.exit_code
-        for name, error in vars(_errors).items()
-        if isinstance(error, type) and issubclass(error, _errors.AssayError)
+        for name, error in vars(errors).items()
+        if isinstance(error, type) and issubclass(error, errors.AssayError)
     }
 
 
@@ -71,8 +71,8 @@ def while_importing(error):
 @pytest.mark.parametrize(
     ("error", "code", "message"),
     [
-        (_errors.DataError("expected x, got y"), 3, "assay: expected x, got y\n"),
-        (_errors.BusyError("held"), 7, "assay: held\n"),
+        (errors.DataError("expected x, got y"), 3, "assay: expected x, got y\n"),
+        (errors.BusyError("held"), 7, "assay: held\n"),
         (KeyboardInterrupt(), 130, "assay: interrupted\n"),
         (SystemExit(143), 143, "assay: terminated\n"),
         (SystemExit(None), 0, ""),

@@ -2,7 +2,8 @@
 
 import pytest
 
-from assay.cli.console import Lines, notify, percent, percent_range, progress_bar, show, table
+from assay.cli.console import Lines, notify, progress_bar, show, table
+from assay.text import percent, percent_range
 
 
 def test_a_table_has_its_columns_under_their_names():

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from assay.noise import describe, estimate_noise
-from assay.noise.words import listed, percent
+from assay.text import listed, percent
 from assay.types import UNKNOWN
 
 NAMES = ("cat", "dog", "fox", "cow")

@@ -12,9 +12,8 @@ from assay.evaluate import mcnemar, wilson
 from assay.pipeline.outputs import (
     corrected_figures,
     holdout_columns,
-    image_warning_columns,
+    issue_columns,
     label_columns,
-    skipped_columns,
 )
 from assay.types import UNKNOWN
 
@@ -69,18 +68,14 @@ def test_what_the_model_is_judged_by_is_listed(dataset):
     assert holdout_columns(known, POSTERIOR[:0], rows[:0], ()) == [[]] * 5
 
 
-def test_skipped_images_are_listed_with_their_reason(dataset):
-    """skipped.csv has name, code and detail."""
-    assert skipped_columns(dataset) == [["e,\n.png"], ["truncated"], ["no end"]]
-
-
-def test_remarks_are_listed_a_row_each(dataset):
-    """remarks.csv has name, code and meaning, in input order."""
+def test_skipped_images_and_warnings_are_listed_in_input_order(dataset):
+    """image_issues.csv has file, severity, reason and detail, a row for each issue."""
     seen = replace(dataset, image_warnings={2: ("animated", "low_information"), 0: ("truncated",)})
-    assert image_warning_columns(seen) == [
-        ["a.png", "c.png", "c.png"],
-        ["truncated", "animated", "low_information"],
-        ["cut off: what there is is used", "animated: the first picture is used", "of one colour"],
+    assert list(zip(*issue_columns(seen), strict=True)) == [
+        ("a.png", "warning", "truncated", "cut off: what there is is used"),
+        ("c.png", "warning", "animated", "animated: the first picture is used"),
+        ("c.png", "warning", "low_information", "of one colour"),
+        ("e,\n.png", "skipped", "truncated", "no end"),
     ]
 
 

@@ -9,8 +9,8 @@ from report_pages import HOSTILE_LABELS, HOSTILE_NAMES, Page, rename
 
 from assay.errors import DataError, UsageError
 from assay.pipeline.measuring import TITLES
-from assay.report.words import interval, range_of, seconds
 from assay.report.write import write_report
+from assay.text import interval, range_of, seconds
 
 
 @pytest.fixture(scope="module")

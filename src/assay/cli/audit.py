@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from assay.cli import flags
-from assay.cli.console import notify, percent, progress_bar, show, table
+from assay.cli.console import notify, progress_bar, show, table
 from assay.cli.endings import SKIPPED
 from assay.cli.groups import with_flags
 from assay.cli.typed import typed
 from assay.errors import UsageError
+from assay.text import percent
 
 if TYPE_CHECKING:
     from assay.pipeline.auditing import Audited

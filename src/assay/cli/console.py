@@ -134,13 +134,3 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         ]
         lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)
-
-
-def percent(share: float) -> str:
-    """``0.9036`` as ``90.4 %``."""
-    return f"{100 * share:.1f} %"
-
-
-def percent_range(low: float, high: float) -> str:
-    """``0.9, 0.905`` as ``90.0 to 90.5``."""
-    return f"{100 * low:.1f} to {100 * high:.1f}"

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from assay.cli import flags, lineup
-from assay.cli.console import notify, percent, percent_range, progress_bar, show
+from assay.cli.console import notify, progress_bar, show
 from assay.cli.endings import SKIPPED
 from assay.cli.groups import with_flags
 from assay.cli.values import class_pairs
 from assay.data.limits import USUAL
+from assay.text import percent, percent_range
 
 if TYPE_CHECKING:
     from assay.data.dataset import ReadOptions

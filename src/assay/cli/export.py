@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from assay.cli import flags
-from assay.cli.console import notify, percent, percent_range, progress_bar, show, table
+from assay.cli.console import notify, progress_bar, show, table
 from assay.cli.groups import with_flags
 from assay.cli.targets import check_apart, check_file
 from assay.errors import UsageError
+from assay.text import percent, percent_range
 
 if TYPE_CHECKING:
     from assay.pipeline.export_run import Exported

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from assay.cli import flags
-from assay.cli.console import notify, percent, percent_range, progress_bar, show, table
+from assay.cli.console import notify, progress_bar, show, table
 from assay.cli.endings import SKIPPED
+from assay.text import percent, percent_range
 
 if TYPE_CHECKING:
     from assay.data.dataset import Dataset, ReadOptions

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from assay.cli import flags
-from assay.cli.console import notify, percent, percent_range, show, table
+from assay.cli.console import notify, show, table
 from assay.cli.groups import with_flags
+from assay.text import percent, percent_range
 
 if TYPE_CHECKING:
     from assay.noise import Noise

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from assay.cli import flags
-from assay.cli.console import percent, progress_bar, show, table
+from assay.cli.console import progress_bar, show, table
 from assay.cli.groups import with_flags
 from assay.errors import UsageError
+from assay.text import percent
 
 EXAMPLES = (
     "assay plan out/",

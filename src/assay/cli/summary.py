@@ -3,11 +3,12 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from assay.cli.console import percent, percent_range, table
+from assay.cli.console import table
 from assay.correct.result import ACTIONS
 from assay.pipeline.dry_run import DryRun
 from assay.pipeline.measuring import TITLES
 from assay.pipeline.result import why_not_measured
+from assay.text import percent, percent_range
 
 Facts = Mapping[str, Any]
 """See ``systems.outputs.read_facts``."""

@@ -7,7 +7,7 @@ import numpy as np
 from assay.noise.noise import Noise
 from assay.noise.notes import THIN_CLASS
 from assay.noise.structure import is_pair_flip, renamed, swaps
-from assay.noise.words import listed, percent
+from assay.text import listed, percent
 
 
 def describe(noise: Noise) -> str:

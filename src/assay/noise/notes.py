@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from assay.noise.intervals import Interval
-from assay.noise.words import listed, percent
+from assay.text import listed, percent
 from assay.types import Counts
 
 FEW_PAIRS = 100

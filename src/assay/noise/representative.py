@@ -9,7 +9,7 @@ import numpy as np
 from assay.noise.chisquare import ChiSquare, same_share
 from assay.noise.intervals import Interval
 from assay.noise.two_sample import told_apart
-from assay.noise.words import percent
+from assay.text import percent
 from assay.types import UNKNOWN, Labels, Mask, Matrix, same_length
 
 FEWEST = 30

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from assay.noise.words import percent
 from assay.notebook.compare_judge import RIVALS
+from assay.text import p_value, percent
 
 Row = Mapping[str, Any]
 """A row of compare.json."""
@@ -54,11 +54,6 @@ def _flat(row: Row) -> dict[str, Any]:
         flat[f"{column}_low"], flat[f"{column}_high"] = difference.get("low"), difference.get("high")
         flat[f"{column}_p"] = paired["p_value"] if paired else None
     return flat
-
-
-def p_value(p: float) -> str:
-    """``0.0312`` as ``0.031``, what is smaller than any doubt as ``< 0.001``."""
-    return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
 
 
 def points(paired: Mapping[str, Any]) -> str:

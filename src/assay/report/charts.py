@@ -8,8 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
-from assay.noise.words import percent
-from assay.report.words import cut, interval
+from assay.text import cut, interval, percent
 
 Facts = Mapping[str, Any]
 

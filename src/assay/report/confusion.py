@@ -5,9 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from assay.noise.words import percent
 from assay.report.svg import PAPER, printable, short, svg
-from assay.report.words import counted
+from assay.text import counted, percent
 from assay.types import Counts, Transition
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from assay.report.charts import chart, tag, words
 from assay.report.galleries import data_url
-from assay.report.words import cut
+from assay.text import cut
 
 MOST_IN_TABLE = 16
 """Classes up to which every cell has its numbers; a wider table would not fit a sheet of paper."""

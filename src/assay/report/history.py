@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from assay.noise.words import percent
 from assay.notebook.sequential import Epoch
 from assay.report.svg import COLOURS, FAINT, printable, short, svg
+from assay.text import percent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

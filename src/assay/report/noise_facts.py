@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 
 from assay.noise.intervals import share_bounds
-from assay.noise.words import percent
-from assay.report.words import p_words
+from assay.text import p_equals, percent
 
 Facts = dict[str, Any]
 """A part of report.json."""
@@ -72,8 +71,8 @@ def _around(estimate: float, low: float, high: float) -> Facts:
 def _test_words(test: Mapping[str, Any]) -> str:
     rate, spread = test["same_rate"], test["same_spread"]
     halves = (
-        f"One noise rate for all classes: {p_words(rate['p_value'])}; "
-        f"wrong labels spread evenly over the other classes: {p_words(spread['p_value'])}."
+        f"One noise rate for all classes: {p_equals(rate['p_value'])}; "
+        f"wrong labels spread evenly over the other classes: {p_equals(spread['p_value'])}."
     )
     if spread["degrees"] == 0:  # with two classes there is but one way to be wrong
         halves = ""
@@ -82,7 +81,7 @@ def _test_words(test: Mapping[str, Any]) -> str:
         if test["rejected"]
         else "Nothing speaks against noise that is the same for all classes and evenly spread"
     )
-    return f"{verdict} ({p_words(test['p_value'])}). {halves}".strip()
+    return f"{verdict} ({p_equals(test['p_value'])}). {halves}".strip()
 
 
 def _fair_words(found: Mapping[str, Any]) -> str:

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
+from assay import text
 from assay.errors import MissingExtraError
-from assay.noise.words import percent
-from assay.notebook.compare_table import COST, QUALITY, cells, p_value
+from assay.notebook.compare_table import COST, QUALITY, cells
 from assay.report import words
 from assay.report.charts import accuracy_chart, coverage_chart, reliability_chart
 from assay.report.drawings import Drawing
@@ -76,20 +76,20 @@ def _environment() -> jinja2.Environment:
     environment.filters |= {
         "cells": cells,
         "count": "{:,}".format,
-        "gibibytes": words.gibibytes,
-        "interval": words.interval,
+        "gibibytes": text.gibibytes,
+        "interval": text.interval,
         "level": level,
-        "megabytes": words.megabytes,
-        "name": words.cut,
-        "one_line": words.one_line,
-        "p_value": p_value,
-        "p_words": words.p_words,
-        "percent": percent,
+        "megabytes": text.megabytes,
+        "name": text.cut,
+        "one_line": text.one_line,
+        "p_value": text.p_value,
+        "p_words": text.p_equals,
+        "percent": text.percent,
         "range_of": words.range_of,
-        "seconds": words.seconds,
+        "seconds": text.seconds,
         "sure": words.sure,
     }
-    environment.globals["counted"] = words.counted
+    environment.globals["counted"] = text.counted
     return environment
 
 
@@ -128,7 +128,7 @@ def _heats(facts: Facts) -> list[Markup]:
             "transition",
             shares(noise["transition"]),
             title="P(given | trusted)",
-            description=words.one_line(noise["summary"]),
+            description=text.one_line(noise["summary"]),
             columns="noisy",
         )
     ]

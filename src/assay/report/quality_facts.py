@@ -11,7 +11,7 @@ from assay.pipeline.measuring import TITLES
 from assay.pipeline.record import differences
 from assay.report.confusion import describe_confusion
 from assay.report.noise_facts import Facts, largest_cells
-from assay.report.words import cut
+from assay.text import cut
 from assay.types import UNKNOWN
 
 MOST_ROWS = 1_000

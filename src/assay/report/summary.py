@@ -4,9 +4,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from assay.noise.describe import alike
-from assay.noise.words import percent
 from assay.pipeline.result import why_not_measured
-from assay.report.words import counted, interval
+from assay.text import counted, interval, percent
 
 Facts = Mapping[str, Any]
 """report.json, but for its summary."""

@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-from assay.data.visible import visible
 from assay.errors import MissingExtraError
 from assay.review.exports import FILES
 from assay.review.keys import ACTIONS
 from assay.review.session import ReviewSession
+from assay.text import visible
 
 try:
     import jinja2
