@@ -326,7 +326,7 @@ def only(data: Labelled, rows: Labels) -> Labelled:
     kept = np.isin(np.arange(len(data.noisy)), rows)
     labels = (data.noisy, data.trusted, data.fold_of)
     noisy, trusted, fold_of = (np.where(kept, part, UNKNOWN) for part in labels)
-    return replace(data, noisy=noisy, trusted=trusted, fold_of=fold_of)
+    return replace(data, noisy=noisy, trusted=trusted, fold_of=fold_of, all_noisy=None)
 
 
 def sealed_course(asked: argparse.Namespace, cache: Path, seed: int) -> tuple[Sealed, RunOptions]:

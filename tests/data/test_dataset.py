@@ -1,7 +1,9 @@
 """What a dataset knows of images that were read once."""
 
 import hashlib
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from small_datasets import dataset_of
 
@@ -38,3 +40,18 @@ def test_an_image_that_changed_since_is_an_error(now, message):
     assert seen.read(0) == b"one"
     with pytest.raises(DataError, match=message):
         seen.read(1)
+
+
+def test_labels_of_some_rows_can_be_hidden():
+    """No label of those rows is known; all others, and the dataset itself, stay."""
+    data = replace(
+        dataset_of(FILES), classes=("a", "b"), noisy=np.array([0, 1, 0, 1]), trusted=np.array([1, 1, -1, -1])
+    )
+    data = replace(data, decided={2: 1, 3: 0})
+    hidden = data.without(np.array([0, 2]))
+    assert hidden.noisy.tolist() == [-1, 1, -1, 1]
+    assert hidden.trusted.tolist() == [-1, 1, -1, -1]
+    assert hidden.decided == {3: 0}
+    assert hidden.known.tolist() == [-1, 1, -1, 0]
+    assert (data.noisy.tolist(), data.decided) == ([0, 1, 0, 1], {2: 1, 3: 0})
+    assert hidden.names == data.names

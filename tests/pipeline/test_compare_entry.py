@@ -49,7 +49,7 @@ def test_a_recipe_sees_no_label_of_the_holdout(entry):
 def test_labels_of_the_holdout_change_neither_model_nor_answers(entry, own_data, tmp_path, monkeypatch):
     """With its trusted labels all wrong, weights and holdout.csv are byte for byte the same."""
     split = draw_holdout(read_dataset(entry.images, entry.options.run.read).trusted)
-    monkeypatch.setattr("assay.pipeline.options.seal_holdout", lambda *_, **__: split)
+    monkeypatch.setattr("assay.pipeline.options.draw_holdout", lambda *_, **__: split)
     work_on(entry)
     truth = own_data.truth.copy()
     truth[split.holdout] = (truth[split.holdout] + 1) % 3

@@ -215,7 +215,7 @@ def test_the_holdout_teaches_nothing(fine, tmp_path, monkeypatch):
     """With all its labels wrong, trusted and given, noise and model are the same to the byte."""
     split = draw_holdout(read_dataset(fine.images, fine.options.read).trusted)
     # The labels that it is stratified by change.
-    monkeypatch.setattr("assay.pipeline.options.seal_holdout", lambda *_, **__: split)
+    monkeypatch.setattr("assay.pipeline.options.draw_holdout", lambda *_, **__: split)
     data, wrong = tmp_path / "data", {"ash": "birch", "birch": "cedar", "cedar": "ash"}
     shutil.copytree(fine.images.parent, data)
     held = {fine.result.dataset.names[row] for row in split.holdout}

@@ -35,7 +35,7 @@ def same_split(finished, small_data, options, monkeypatch):
     """The split of the finished run for every run: the labels that it is stratified by may change."""
     dataset = read_dataset(small_data.images, options.read)
     split = draw_holdout(dataset.trusted)
-    monkeypatch.setattr("assay.pipeline.options.seal_holdout", lambda *_, **__: split)
+    monkeypatch.setattr("assay.pipeline.options.draw_holdout", lambda *_, **__: split)
     return split
 
 
@@ -192,7 +192,7 @@ def test_skipped_images_of_the_holdout_are_counted(sealed_of, own_data, read_of,
         (own_data.images / f"{row}.png").write_bytes(b"no image")
     result = run(own_data.images, tmp_path / "out", replace(options, read=read_of(own_data)))
     assert (result.evaluations["assay"].n, result.evaluations["assay"].skipped) == (21, 3)
-    assert "3 images could not be used, see skipped.csv: 3 not_an_image" in result.warnings
+    assert "3 images could not be used, see image_issues.csv: 3 not_an_image" in result.warnings
 
 
 def test_a_holdout_without_a_usable_image_is_said(sealed_of, own_data, read_of, options, tmp_path):

@@ -16,7 +16,7 @@ import numpy as np
 from assay.data.limits import USUAL, Limits
 from assay.data.tables import shown
 from assay.errors import DataError
-from assay.types import UNKNOWN, Labels, Mask, same_length
+from assay.types import UNKNOWN, Labels, Mask, Rows, same_length
 
 
 @dataclass(frozen=True)
@@ -153,6 +153,17 @@ class Dataset:
             f"{shown(self.names[row])} was read before, and {now}; leave the images as they were until the "
             "command ends, and give it again"
         )
+
+    def without(self, rows: Rows) -> "Dataset":
+        """The same images with no label at ``rows``, be it noisy, trusted or decided: such as the holdout.
+
+        The one place where labels are hidden. What may see them is given the whole dataset.
+        """
+        noisy, trusted = self.noisy.copy(), self.trusted.copy()
+        noisy[rows] = trusted[rows] = UNKNOWN
+        hidden = set(rows.tolist())
+        decided = {row: label for row, label in self.decided.items() if row not in hidden}
+        return replace(self, noisy=noisy, trusted=trusted, decided=decided)
 
     def as_seen(
         self,

@@ -25,7 +25,7 @@ from assay.pipeline.folder import RunFolder
 from assay.pipeline.outputs import read_facts
 from assay.pipeline.record import data_facts, versions
 from assay.pipeline.run import ensure_run
-from assay.types import UNKNOWN, Notify, Progress
+from assay.types import Notify, Progress
 
 HISTORY_COLUMNS = ("stage", "epoch", "loss", "accuracy", "seconds")
 
@@ -153,16 +153,10 @@ def read_again(entry: Entry) -> Dataset:
 
 def make_task(entry: Entry, dataset: Dataset, progress: Progress) -> Task:
     """What the recipe may know: of the holdout no label at all, but for what the notebook let it see."""
-    held, options = np.zeros(len(dataset), dtype=bool), entry.options
-    held[held_rows(options, dataset)] = True
-    sealed = replace(
-        dataset,
-        trusted=np.where(held, UNKNOWN, dataset.trusted),
-        noisy=np.where(held, UNKNOWN, dataset.noisy),
-    )
+    options, rows = entry.options, held_rows(entry.options, dataset)
     return Task(
-        dataset=sealed,
-        held=held,
+        dataset=dataset.without(rows),
+        held=np.isin(np.arange(len(dataset)), rows),
         options=options.run,
         noisy_all=dataset.noisy,
         backbone=options.backbone,

@@ -86,12 +86,12 @@ def prepare_training_data(task: Task, backbone: Backbone) -> TrainingData:
             progress=task.progress,
         )
     dataset = features.seen(task.dataset)
-    learnable = dataset.usable & ~task.held
+    labels = dataset.without(np.flatnonzero(~dataset.usable))  # the task hides the holdout's
     return TrainingData(
         task=replace(task, dataset=dataset),
         X=features.views[0],
-        noisy=np.where(learnable, dataset.noisy, UNKNOWN),
-        trusted=np.where(learnable, dataset.trusted, UNKNOWN),
+        noisy=labels.noisy,
+        trusted=labels.trusted,
         computed=features.computed,
         watch=watch,
     )

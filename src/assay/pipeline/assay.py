@@ -27,9 +27,9 @@ class Labelled:
 
     features: Features
     noisy: Labels
-    """As it came in, the holdout's too: a posterior is computed from it, nothing is learned."""
+    """UNKNOWN for the holdout and for skipped images."""
     trusted: Labels
-    """UNKNOWN for the holdout."""
+    """UNKNOWN for the holdout and for skipped images."""
     usable: Mask
     """False where the image was skipped."""
     fold_of: Labels
@@ -43,6 +43,14 @@ class Labelled:
     known: Labels | None = None
     """``trusted`` with the decisions of a review, which teach; they are no random choice of images, so the
     noise, the calibration and every figure rest on ``trusted`` alone. None if there are no decisions."""
+    all_noisy: Labels | None = None
+    """The noisy labels with the holdout's: its posterior is computed from them, nothing is learned. None if
+    nothing is held out."""
+
+    @property
+    def for_posterior(self) -> Labels:
+        """The noisy labels that a posterior is computed from."""
+        return self.noisy if self.all_noisy is None else self.all_noisy
 
 
 @dataclass(frozen=True)
@@ -70,8 +78,7 @@ class Learned:
 def learn(data: Labelled, *, progress: Progress = silent) -> Learned:
     """Estimate the noise, fix the labels, fit the head; nothing here sees the holdout's trusted labels."""
     fit = data.fold_of != UNKNOWN
-    # A held-out image's noisy label counts as little for learning as its trusted one.
-    noisy, views = np.where(fit, data.noisy, UNKNOWN), data.features.views
+    noisy, views = data.noisy, data.features.views
     noise = estimate_noise(noisy, data.trusted, len(data.classes), classes=data.classes, seed=data.seed)
     known = data.trusted if data.known is None else data.known
     evidence = Evidence(views, noisy, known, noise.transition)
@@ -98,9 +105,9 @@ def learn(data: Labelled, *, progress: Progress = silent) -> Learned:
 
 def fix(data: Labelled, raw: Probs, noise: Noise) -> CorrectedLabels:
     """The posterior of every image, the holdout's too, by what its trusted images weigh: see ``weigh``."""
-    found = weigh(raw, data.noisy, data.trusted, data.fold_of, noise.transition, data.seed)
+    found = weigh(raw, data.for_posterior, data.trusted, data.fold_of, noise.transition, data.seed)
     corrected = CorrectedLabels(
-        data.noisy,
+        data.for_posterior,
         data.trusted,
         found.pred_probs,
         found.posterior,

@@ -96,15 +96,15 @@ def mask_holdout(
     UsageError : fewer usable images than folds
     """
     _check_equal_images(dataset, features)
-    usable, held = dataset.usable, np.zeros(len(dataset), dtype=bool)
-    held[split.holdout] = True
-    fit_rows, holdout = np.flatnonzero(usable & ~held), split.holdout[usable[split.holdout]]
+    usable, holdout = dataset.usable, split.holdout[dataset.usable[split.holdout]]
+    fit_rows = np.setdiff1d(np.flatnonzero(usable), split.holdout)
     if len(fit_rows) < options.folds:
         raise UsageError(
             f"expected at least {options.folds} usable images to learn from, got {len(fit_rows)}"
             f"{and_skipped(why.reason for why in dataset.skipped.values())}"
         )
-    trusted, fold_of = np.where(usable & ~held, dataset.trusted, UNKNOWN), np.full(len(dataset), UNKNOWN)
+    visible = dataset.without(np.setdiff1d(np.arange(len(dataset)), fit_rows))
+    trusted, fold_of = visible.trusted, np.full(len(dataset), UNKNOWN)
     mirrored = None
     if mirrors:
         drawn = draw_judges(trusted, np.flatnonzero(trusted != UNKNOWN), options.seed)
@@ -117,7 +117,7 @@ def mask_holdout(
     return Sealed(
         data=Labelled(
             features,
-            dataset.noisy,
+            visible.noisy,
             trusted,
             usable,
             _together(fold_of, near_duplicates),
@@ -125,7 +125,8 @@ def mask_holdout(
             options.seed,
             options.threshold,
             options.workers,
-            known=np.where(usable & ~held, dataset.known, UNKNOWN) if dataset.decided else None,
+            known=visible.known if dataset.decided else None,
+            all_noisy=dataset.noisy,
         ),
         holdout=holdout,
         leaked=_leaked(holdout, learned, near_duplicates),

@@ -121,8 +121,7 @@ def measure_worth(
     with one_thread_each(), ThreadPoolExecutor(data.workers) as pool:
         for done, _ in enumerate(pool.map(do, jobs[::-1]), 1):
             progress("learn", done, len(jobs))
-    fit = np.where(data.fold_of != UNKNOWN, data.noisy, UNKNOWN)
-    noise = estimate_noise(fit, data.trusted, len(data.classes), seed=data.seed)
+    noise = estimate_noise(data.noisy, data.trusted, len(data.classes), seed=data.seed)
     right = np.array([_right(data, rows, *found) for found in zip(all_pred_probs, sizes, strict=True)])
     counts = np.array(sizes)
     return Worth(

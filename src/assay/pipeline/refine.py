@@ -162,8 +162,7 @@ class _Evidence:
         """P(given | true), from pairs of images that judge nothing: none tells its own label."""
         trusted, noise = self.data.trusted.copy(), self.learned.noise
         trusted[self.split.calibration_rows] = trusted[self.split.validation] = UNKNOWN
-        noisy = np.where(self.data.fold_of == UNKNOWN, UNKNOWN, self.data.noisy)
-        return transition_from(noisy, trusted, noise.transition, self.data.seed)
+        return transition_from(self.data.noisy, trusted, noise.transition, self.data.seed)
 
     def corrected(self, told: EpochPredictions) -> Float[np.ndarray, "R K"]:
         """The posterior of the rows that the student was asked about.
@@ -185,7 +184,9 @@ class _Evidence:
     def weighed(self, pool: Pool, says: Float[np.ndarray, "R K"], rows: Rows) -> tuple[Probs, Probs]:
         """Belief and posterior of some rows."""
         pred_probs = pool.pred_probs(self.opinions(says, rows))
-        return pred_probs, posterior(self.data.noisy[rows], pred_probs, self.transition, pool.strength)
+        return pred_probs, posterior(
+            self.data.for_posterior[rows], pred_probs, self.transition, pool.strength
+        )
 
     def words(self, told: EpochPredictions, likely: Float[np.ndarray, "R K"], epochs: int) -> str:
         """The running figures; ``likely`` is what ``corrected`` found."""
@@ -233,7 +234,7 @@ def _conclude(bench: _Evidence, looks: FlipTTA) -> Learned:
         half = calibrate(plain[fitted_on], data.trusted[fitted_on], NO_FLOOR)
         unseen[told] = looks.again(half, told)
     corrected = CorrectedLabels(
-        data.noisy,
+        data.for_posterior,
         data.trusted,
         pred_probs,
         likely,
