@@ -28,7 +28,7 @@ from _machine import machine
 from _process import ASSAY, run_assay
 
 from assay.data.split import draw_holdout
-from assay.data.write_rows import write_rows
+from assay.data.write import write_rows
 from assay.review import STRATEGIES, ReviewRun, order_images, read_review_run
 from assay.types import Labels
 

@@ -212,8 +212,8 @@ def test_a_full_disk_ends_with_6_and_the_run_goes_on(assay, small_data, finished
 
     full = run_assay(command, preexec_fn=limited)
     assert full.returncode == 6
-    assert full.stderr.startswith(f"assay: cannot write to the cache {tmp_path / 'cache'}")
-    assert "bytes more: make room" in full.stderr
+    assert full.stderr.startswith(f"assay: cannot write {tmp_path / 'cache'}")
+    assert "bytes; free disk space" in full.stderr
     assert assay(*command).code == 0
     for name in ("labels.csv", "noise.json", "model/model.safetensors"):
         assert (tmp_path / "out" / name).read_bytes() == (finished / name).read_bytes()

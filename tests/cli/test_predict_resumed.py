@@ -13,7 +13,7 @@ from assay.predict.runtime import Runtime
 def new(small_data, tmp_path, monkeypatch):
     """Images of which one is none, read in small parts that are brought to disk soon."""
     monkeypatch.setattr("assay.embed.chunks.CHUNK", 16)
-    monkeypatch.setattr("assay.data.growing.SAVED_EVERY", 32)
+    monkeypatch.setattr("assay.data.write.SAVED_EVERY", 32)
     shutil.copytree(small_data.images, tmp_path / "new")
     (tmp_path / "new" / "3.png").write_bytes(b"")
     return tmp_path / "new"

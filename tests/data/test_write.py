@@ -1,3 +1,6 @@
+"""Output files appear whole or not at all, tables read back, and a killed table continues."""
+
+import io
 import json
 import os
 import resource
@@ -7,10 +10,28 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
+from hypothesis import given as given_examples
+from hypothesis import settings
+from hypothesis import strategies as st
 
-from assay.data.write import make_folder, write_bytes_atomic, write_json, write_text_atomic
-from assay.errors import ResourceError, UsageError
+from assay.data import write
+from assay.data.jsonl import read_jsonl
+from assay.data.tables import read_table
+from assay.data.write import (
+    ResumableWriter,
+    make_folder,
+    write_bytes_atomic,
+    write_json,
+    write_rows,
+    write_text_atomic,
+)
+from assay.errors import BusyError, ResourceError, UsageError
+
+FORMATS = ("csv", "jsonl", "parquet")
+HEADER = ["path", "label"]
+every_format = pytest.mark.parametrize("format_", FORMATS)
 
 
 def names_in(folder):
@@ -18,7 +39,7 @@ def names_in(folder):
 
 
 def test_a_file_is_written_and_replaced(tmp_path):
-    """The new content takes the place of the old and nothing else is left in the folder."""
+    """The new content takes the place of the old, and nothing else is left in the folder."""
     path = tmp_path / ("é" * 127)  # 254 bytes: the name beside it must not be longer
     write_bytes_atomic(path, b"old")
     write_bytes_atomic(path, b"new" * 1_000_000)
@@ -28,13 +49,22 @@ def test_a_file_is_written_and_replaced(tmp_path):
 
 @pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o000, 0o666)])
 def test_the_umask_decides_who_may_read(tmp_path, umask, mode):
-    """A file has the rights that any new file would have."""
+    """Fault 51: a file has the rights that any new file would have."""
     before = os.umask(umask)
     try:
         write_bytes_atomic(tmp_path / "a", b"x")
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == mode
+
+
+def test_a_link_is_replaced(tmp_path):
+    """The file that it pointed to stays as it was: it may be an image."""
+    (tmp_path / "image.png").write_bytes(b"pixels")
+    (tmp_path / "link").symlink_to(tmp_path / "image.png")
+    write_bytes_atomic(tmp_path / "link", b"rows")
+    assert (tmp_path / "image.png").read_bytes() == b"pixels"
+    assert ((tmp_path / "link").read_bytes(), (tmp_path / "link").is_symlink()) == (b"rows", False)
 
 
 def test_text_is_utf_8_and_keeps_bytes_that_are_not(tmp_path):
@@ -44,13 +74,9 @@ def test_text_is_utf_8_and_keeps_bytes_that_are_not(tmp_path):
 
 
 def test_json_is_stable_and_exact(tmp_path):
-    """Keys are sorted, numbers keep their digits, and bytes that are no text are escaped."""
-    value = {
-        "b": [0.1, 1e-300, np.float32(0.5), np.int64(3)],
-        "a": {"é\udce9": np.array([[1, 2]])},
-        "c": 1 / 3,
-    }
-    write_json(tmp_path / "a.json", value)
+    """Keys are sorted, numbers keep their digits, and bytes that are not UTF-8 are escaped."""
+    numbers = [0.1, 1e-300, np.float32(0.5), np.int64(3)]
+    write_json(tmp_path / "a.json", {"b": numbers, "a": {"é\udce9": np.array([[1, 2]])}, "c": 1 / 3})
     text = (tmp_path / "a.json").read_text("utf-8")
     assert text == (
         '{\n "a": {\n  "é\\udce9": [\n   [\n    1,\n    2\n   ]\n  ]\n },\n'
@@ -59,22 +85,23 @@ def test_json_is_stable_and_exact(tmp_path):
     assert json.loads(text)["a"] == {"é\udce9": [[1, 2]]}
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), np.array([np.nan])])
-def test_json_has_no_nan(tmp_path, value):
-    """A number that JSON does not have is a bug of the caller, and nothing is written."""
-    with pytest.raises(ValueError, match="Out of range float values are not JSON compliant"):
+@pytest.mark.parametrize(
+    ("value", "error", "message"),
+    [
+        (float("inf"), ValueError, "Out of range float values are not JSON compliant"),
+        (np.array([np.nan]), ValueError, "Out of range float values are not JSON compliant"),
+        (Path("x"), TypeError, "expected text, numbers, lists and dicts, got PosixPath"),
+    ],
+)
+def test_what_json_does_not_have_is_refused(tmp_path, value, error, message):
+    """A NaN, an infinity or an object is a bug of the caller, and nothing is written."""
+    with pytest.raises(error, match=message):
         write_json(tmp_path / "a.json", {"x": value})
     assert names_in(tmp_path) == []
 
 
-def test_json_takes_plain_values_only(tmp_path):
-    """What is neither text, number, list nor dict is refused by its type."""
-    with pytest.raises(TypeError, match="expected text, numbers, lists and dicts, got PosixPath"):
-        write_json(tmp_path / "a.json", {"x": tmp_path})
-
-
 def test_a_full_disk_leaves_the_old_file(tmp_path):
-    """Without room the message has path and bytes, the old file is whole and no half file stays."""
+    """Fault 48: the message has path and bytes, the old file is whole and no half file stays."""
     path = tmp_path / "labels.csv"
     path.write_bytes(b"good")
     script = (
@@ -84,62 +111,21 @@ def test_a_full_disk_leaves_the_old_file(tmp_path):
         "try: write_bytes_atomic(pathlib.Path(sys.argv[1]), bytes(100_000))\n"
         "except ResourceError as error: print(error)"
     )
-    source = Path(sys.modules["assay.data.write"].__file__).parents[2]
     done = subprocess.run(
         [sys.executable, "-c", script, str(path)],
         capture_output=True,
         text=True,
         check=True,
-        env={**os.environ, "PYTHONPATH": str(source)},
+        env={**os.environ, "PYTHONPATH": str(Path(write.__file__).parents[2])},
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000)),
     )
-    assert done.stdout == (
-        f"cannot write {path}: File too large; it needs 100,000 bytes: make room and run it again\n"
-    )
+    assert done.stdout.startswith(f"cannot write {path}: File too large; it needs 100,000 bytes; free disk")
     assert path.read_bytes() == b"good"
     assert names_in(tmp_path) == ["labels.csv"]
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has /dev/full")
-def test_a_device_is_written_through_and_may_be_full():
-    """A device is never replaced by a file; one that is full is a lack of room."""
-    with pytest.raises(
-        ResourceError, match="cannot write /dev/full: No space left on device; it needs 3 bytes"
-    ):
-        write_bytes_atomic(Path("/dev/full"), b"abc")
-    assert stat.S_ISCHR(Path("/dev/full").stat().st_mode)
-    write_bytes_atomic(Path("/dev/null"), b"abc")
-    assert stat.S_ISCHR(Path("/dev/null").stat().st_mode)
-
-
-def test_a_pipe_is_written_through(tmp_path):
-    """A named pipe gets the bytes, and stays a pipe."""
-    pipe = tmp_path / "pipe"
-    os.mkfifo(pipe)
-    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
-    try:
-        write_bytes_atomic(pipe, b"abc")
-        assert os.read(reader, 9) == b"abc"
-    finally:
-        os.close(reader)
-    assert stat.S_ISFIFO(pipe.stat().st_mode)
-
-
-def test_a_place_that_cannot_be_written_is_refused(tmp_path):
-    """A folder, a missing folder and a file as folder are named with what the system says."""
-    (tmp_path / "file").write_bytes(b"")
-    for place, why in [
-        ("", "Is a directory"),
-        ("none/a", "No such file or directory"),
-        ("file/a", "Not a directory"),
-    ]:
-        with pytest.raises(UsageError, match=rf"cannot write .*: {why}; choose another place"):
-            write_bytes_atomic(tmp_path / place, b"x")
-    assert names_in(tmp_path) == ["file"]
-
-
 def test_an_interruption_leaves_nothing_behind(tmp_path, monkeypatch):
-    """Ctrl-C while writing removes the half file and keeps the old one."""
+    """Fault 47: Ctrl-C while writing removes the half file and keeps the old one."""
     path = tmp_path / "a"
     path.write_bytes(b"good")
 
@@ -152,8 +138,18 @@ def test_an_interruption_leaves_nothing_behind(tmp_path, monkeypatch):
     assert (names_in(tmp_path), path.read_bytes()) == (["a"], b"good")
 
 
-def test_a_closed_pipe_is_left_to_the_caller(tmp_path):
-    """A reader that went away is no error of the place."""
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has /dev/full")
+def test_devices_and_pipes_are_written_through(tmp_path):
+    """Neither is replaced by a file; a reader that went away is left to the caller."""
+    with pytest.raises(ResourceError, match="cannot write /dev/full: No space left on device; it needs 3"):
+        write_bytes_atomic(Path("/dev/full"), b"abc")
+    assert stat.S_ISCHR(Path("/dev/full").stat().st_mode)
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    write_bytes_atomic(pipe, b"abc")
+    assert os.read(reader, 9) == b"abc"
+    os.close(reader)
     reader, writer = os.pipe()
     os.close(reader)
     with pytest.raises(BrokenPipeError):
@@ -161,18 +157,268 @@ def test_a_closed_pipe_is_left_to_the_caller(tmp_path):
     os.close(writer)
 
 
-def test_a_folder_is_not_made_where_a_file_is(tmp_path):
-    """It is refused in words; one that is there already is left as it is."""
-    (tmp_path / "taken").touch()
-    with pytest.raises(UsageError, match=r"cannot write .*taken: .*; choose another place"):
-        make_folder(tmp_path / "taken")
+def test_a_place_that_cannot_be_written_is_refused(tmp_path):
+    """A folder, a missing folder and a file as folder are named with the system's reason."""
+    (tmp_path / "file").write_bytes(b"")
+    for place, why in [
+        ("", "Is a directory"),
+        ("none/a", "No such file or directory"),
+        ("file/a", "Not a directory"),
+    ]:
+        with pytest.raises(UsageError, match=rf"cannot write .*: {why}; choose another place"):
+            write_bytes_atomic(tmp_path / place, b"x")
+    with pytest.raises(UsageError, match=r"cannot write .*file: .*; choose another place"):
+        make_folder(tmp_path / "file")
     make_folder(tmp_path)
+    assert names_in(tmp_path) == ["file"]
 
 
-def test_a_link_is_replaced(tmp_path):
-    """What it named stays as it was: it may be an image."""
-    (tmp_path / "image.png").write_bytes(b"pixels")
-    (tmp_path / "link").symlink_to(tmp_path / "image.png")
-    write_bytes_atomic(tmp_path / "link", b"rows")
-    assert (tmp_path / "image.png").read_bytes() == b"pixels"
-    assert ((tmp_path / "link").read_bytes(), (tmp_path / "link").is_symlink()) == (b"rows", False)
+def written(columns, header=HEADER, **options):
+    stream = io.BytesIO()
+    write_rows(stream, header, columns, **options)
+    return stream.getvalue()
+
+
+def test_csv_is_plain():
+    """LF, quotes only where needed, numbers with all their digits, None as nothing, arrays as numbers."""
+    columns = [["a", 'b"', "c,d", "e\rf", None], [1, 0.1, True, np.float64(1 / 3), np.int64(7)]]
+    assert written(columns) == b'path,label\na,1\n"b""",0.1\n"c,d",true\n"e\rf",0.3333333333333333\n,7\n'
+    assert written([np.array(["x", "y"]), np.array([1.5, 2.0])]) == b"path,label\nx,1.5\ny,2.0\n"
+
+
+NAMES = ["a b.png", "new\nline.png", 'quo"te,.png', "😀.png", "\u202ertl.png", "é" * 127, "\udcff\udc80.png",
+         "-rf", " x"]  # fmt: skip  # a list of words
+
+
+@pytest.mark.parametrize("format_", ["csv", "jsonl"])
+def test_odd_names_survive(tmp_path, format_):
+    """Fault 25: newlines, quotes, emoji, long names and bytes that are not UTF-8 read back the same."""
+    path = tmp_path / f"a.{format_}"
+    write_rows(path, HEADER, [NAMES, ["x"] * len(NAMES)], format=format_)
+    table = read_table(path) if format_ == "csv" else read_jsonl(path)
+    assert [row[0] for row in table.rows] == NAMES
+
+
+cells = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20)
+file_names = st.binary(min_size=1, max_size=255).filter(lambda name: not set(name) & {0, ord("/")})
+
+
+@settings(max_examples=50)
+@given_examples(st.lists(st.tuples(cells, cells).filter(any), min_size=1), file_names)
+def test_whatever_is_written_is_read_back(tmp_path_factory, rows, name):
+    """Any text in CSV and JSON lines, and any name that a disk can hold, reads back the same."""
+    folder = tmp_path_factory.mktemp("t")
+    rows = [*rows, (os.fsdecode(name), "x")]
+    columns = [list(column) for column in zip(*rows, strict=True)]
+    write_rows(folder / "a.csv", HEADER, columns)
+    write_rows(folder / "a.jsonl", HEADER, columns, format="jsonl")
+    assert read_table(folder / "a.csv").rows == tuple(rows)
+    assert read_jsonl(folder / "a.jsonl").rows == tuple(rows)
+
+
+def test_spreadsheets_run_nothing_when_asked():
+    """Fault 35: with ``excel_safe`` text that would be a formula gets a quote in front; numbers do not."""
+    cells = ["=cmd()", "+1", "-1", "@x", "\tx", "\rx", "x=1", ""]
+    safe = written([cells, [-1] * 8], excel_safe=True).decode()
+    assert safe == "path,label\n'=cmd(),-1\n'+1,-1\n'-1,-1\n'@x,-1\n'\tx,-1\n\"'\rx\",-1\nx=1,-1\n,-1\n"
+    assert "'" not in written([cells, [-1] * 8]).decode()
+
+
+def test_json_lines_keep_the_order_of_the_header():
+    """One object a line, null for None."""
+    data = written([["b", None], [0.5, 2]], header=["z", "a"], format="jsonl")
+    assert data == b'{"z": "b", "a": 0.5}\n{"z": null, "a": 2}\n'
+
+
+def test_parquet_keeps_types():
+    """Text, numbers and nulls read back as they were."""
+    data = written([["a", None], [0.5, 2.0], np.array([1, 2])], header=["a", "b", "c"], format="parquet")
+    expected = {"a": ["a", None], "b": [0.5, 2.0], "c": [1, 2]}
+    assert pl.read_parquet(io.BytesIO(data)).to_dict(as_series=False) == expected
+
+
+@pytest.mark.parametrize(
+    ("columns", "format_", "error", "message"),
+    [
+        ([["a"], ["b"]], "xlsx", UsageError, "expected --format csv, jsonl, parquet, got 'xlsx'"),
+        ([["a"]], "csv", ValueError, r"expected a column for each name of \['path', 'label'\], got 1"),
+        ([["a"], []], "csv", ValueError, r"expected columns of one length, got {'path': 1, 'label': 0}"),
+        ([["a"], [float("nan")]], "csv", ValueError, "expected a finite number, got nan"),
+        ([["a"], [float("inf")]], "jsonl", ValueError, "not JSON compliant"),
+        (
+            [["a", "\udce9"], [1, 2]],
+            "parquet",
+            UsageError,
+            r"^row 2 of 'path' is '\\udce9', which is not Unicode, as Parquet needs it; write csv or jsonl",
+        ),
+    ],
+)
+def test_tables_that_cannot_be_written_are_refused(tmp_path, columns, format_, error, message):
+    """A wrong table is refused before anything is written."""
+    with pytest.raises(error, match=message):
+        write_rows(tmp_path / "a", HEADER, columns, format=format_)
+    assert list(tmp_path.iterdir()) == []
+
+
+# A table that is written as its rows come.
+
+ROWS = [('a,"b"', 1), ("line\nbreak", None), ("é", 3), ("=x", 4), ("last", 5)]
+
+
+@pytest.fixture
+def saved_often(monkeypatch):
+    """Rows are flushed to disk two by two."""
+    monkeypatch.setattr(write, "SAVED_EVERY", 2)
+
+
+def columns(rows):
+    return [list(column) for column in zip(*rows, strict=True)]
+
+
+def grow(target, rows=ROWS, stop_after=None, **options):
+    """Add rows one by one; returns how many were there at the beginning."""
+    with ResumableWriter(target, HEADER, **options) as table:
+        before = table.n_rows
+        for number, row in enumerate(rows[before:], before):
+            if number == stop_after:
+                raise KeyboardInterrupt
+            table.tally += 1
+            table.add(columns([row]))
+        assert table.tally == table.n_rows == len(rows)
+    return before
+
+
+def whole(tmp_path, rows=ROWS, format_="csv"):
+    """The bytes of a table that is written at once."""
+    write_rows(tmp_path / "whole", HEADER, columns(rows) if rows else [[], []], format=format_)
+    data = (tmp_path / "whole").read_bytes()
+    (tmp_path / "whole").unlink()
+    return data
+
+
+@every_format
+def test_rows_one_by_one_are_a_table(tmp_path, saved_often, format_):
+    """Fault 25: with rows or without, under any name, the bytes are those of a table written at once."""
+    target = tmp_path / os.fsdecode(b"p\xff")
+    for rows in (ROWS, []):
+        assert grow(target, rows, format=format_) == 0
+        assert names_in(tmp_path) == [target.name]
+        assert target.read_bytes() == whole(tmp_path, rows, format_)
+
+
+@every_format
+@pytest.mark.parametrize("stop_after", [1, 2, 3, 4])
+def test_an_interrupted_table_continues(tmp_path, saved_often, format_, stop_after):
+    """Fault 47: after the last saved rows, to the same bytes; the old file stays until then."""
+    (tmp_path / "t").write_text("old")
+    with pytest.raises(KeyboardInterrupt):
+        grow(tmp_path / "t", stop_after=stop_after, format=format_, identity="this")
+    assert (tmp_path / "t").read_text() == "old"
+    assert (len(names_in(tmp_path)) == 1) is (stop_after < 2)  # nothing saved, nothing left
+    assert grow(tmp_path / "t", format=format_, identity="this") == stop_after // 2 * 2
+    assert (tmp_path / "t").read_bytes() == whole(tmp_path, format_=format_)
+    assert names_in(tmp_path) == ["t"]
+
+
+@pytest.mark.parametrize("damage", ["identity", "cut", "state"])
+def test_rows_that_are_not_ours_or_not_whole_are_discarded(tmp_path, saved_often, damage):
+    """Another identity, a file that was cut, a state that is damaged: the table begins anew."""
+    with pytest.raises(KeyboardInterrupt):
+        grow(tmp_path / "t", stop_after=4, identity="this")
+    part, state = (next(tmp_path.glob(pattern)) for pattern in (".*.part", ".*.json"))
+    if damage == "cut":
+        os.truncate(part, 3)
+    if damage == "state":
+        state.write_text('{"identity": "this", "rows": 4}')
+    assert grow(tmp_path / "t", identity="other" if damage == "identity" else "this") == 0
+    assert names_in(tmp_path) == ["t"]
+
+
+def test_rows_of_another_table_are_not_taken_for_ours(tmp_path, saved_often):
+    """A writer of another identity that was killed before it saved leaves no rows to us."""
+    with pytest.raises(KeyboardInterrupt):
+        grow(tmp_path / "t", stop_after=2, identity="this")
+    other = ResumableWriter(tmp_path / "t", HEADER, identity="other")
+    other.__enter__()
+    other.add(columns([("x" * 99, 1)]))
+    other._out.close()  # with its lock, as the death of its process does
+    other._lock.release()
+    assert grow(tmp_path / "t", identity="this") == 0
+    assert (tmp_path / "t").read_bytes() == whole(tmp_path)
+
+
+def test_rows_that_may_differ_later_are_not_kept(tmp_path, saved_often):
+    """A later writer begins before the first of them."""
+
+    def interrupted():
+        with ResumableWriter(tmp_path / "t", HEADER) as table:
+            for number, row in enumerate(ROWS):
+                table.tally += 1
+                table.add(columns([row]), lasting=number != 2)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert grow(tmp_path / "t") == 2
+    assert (tmp_path / "t").read_bytes() == whole(tmp_path)
+
+
+def test_a_parquet_file_that_cannot_be_written_keeps_its_rows(tmp_path, monkeypatch):
+    """Fault 48: without disk space the rows stay; text that is not Unicode is refused with its row."""
+    writes = write.write_bytes_atomic
+
+    def refuse(target, data):
+        if target == tmp_path / "t":
+            raise ResourceError("disk full")
+        writes(target, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(write, "write_bytes_atomic", refuse)
+        with pytest.raises(ResourceError, match="disk full"):
+            grow(tmp_path / "t", format="parquet", identity="this")
+    assert grow(tmp_path / "t", format="parquet", identity="this") == len(ROWS)
+    assert pl.read_parquet(tmp_path / "t").rows() == ROWS
+    with pytest.raises(UsageError, match=r"^row 2 of 'path' is '\\udce9', which is not Unicode"):
+        grow(tmp_path / "t", [("a", 1), ("\udce9", 2)], format="parquet")
+    assert pl.read_parquet(tmp_path / "t").rows() == ROWS
+
+
+def test_a_stream_gets_rows_as_they_come(tmp_path):
+    """The header with the first, each at once; a pipe too; Parquet comes at the end, whole."""
+    stream = io.BytesIO()
+    with ResumableWriter(stream, HEADER) as table:
+        table.add(columns(ROWS[:1]))
+        assert stream.getvalue() == b'path,label\n"a,""b""",1\n'
+        table.add(columns(ROWS[1:]))
+    assert stream.getvalue() == whole(tmp_path)
+    os.mkfifo(tmp_path / "pipe")
+    reading = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    grow(tmp_path / "pipe")
+    assert os.read(reading, 4096) == whole(tmp_path)
+    os.close(reading)
+    grow(stream := io.BytesIO(), format="parquet")
+    assert stream.getvalue() == whole(tmp_path, format_="parquet")
+
+
+def test_one_writer_at_a_time(tmp_path):
+    """Fault 50: the second is refused; the first continues."""
+    with ResumableWriter(tmp_path / "t", HEADER) as table:
+        with (
+            pytest.raises(BusyError, match=r"t: another process writes there; wait until it has finished$"),
+            ResumableWriter(tmp_path / "t", HEADER),
+        ):
+            pass
+        table.add(columns(ROWS))
+    assert (tmp_path / "t").read_bytes() == whole(tmp_path)
+
+
+def test_a_place_for_rows_that_cannot_be_written_is_refused(tmp_path):
+    """Before any row is asked for where that is possible; a full disk with the place and the bytes."""
+    with pytest.raises(UsageError, match=r"cannot write .*No such file or directory"):
+        grow(tmp_path / "no" / "t")
+    with pytest.raises(UsageError, match=r"cannot write .*File name too long"):
+        grow(tmp_path / ("x" * 300))
+    with Path("/dev/full").open("wb", buffering=0) as full:
+        for target, name in ((full, "stdout"), (Path("/dev/full"), "/dev/full")):
+            with pytest.raises(ResourceError, match=rf"cannot write {name}: No space left .* bytes"):
+                grow(target)

@@ -201,7 +201,7 @@ def test_a_place_that_is_no_folder_is_named(tmp_path):
     """A cache that cannot be made is refused with its path and the way out."""
     (tmp_path / "file").write_bytes(b"")
     folder = tmp_path / "file" / "store"
-    message = f"cannot write to the cache {folder}: Not a directory; name another one with ASSAY_CACHE"
+    message = f"cannot write {folder}: Not a directory; choose another cache with ASSAY_CACHE"
     with pytest.raises(UsageError, match=f"^{re.escape(message)}$"):
         fill(FeatureStore(folder, WIDTH), 1)
 
@@ -211,7 +211,7 @@ def test_a_cache_that_may_only_be_read_is_read(tmp_path, process):
     assert process("read_only", tmp_path) == {
         "found": [0, -1, 1],
         "gathered": [[1, 1], [0, 0], [2, 2]],
-        "error": "cannot write to the cache store: Permission denied; name another one with ASSAY_CACHE",
+        "error": "cannot write store: Permission denied; choose another cache with ASSAY_CACHE",
         "exit_code": 2,
     }
 
@@ -220,8 +220,8 @@ def test_a_full_disk_leaves_what_was_stored(tmp_path, process):
     """At the limit of file size the error is ours, earlier rows stay, and later ones find their place."""
     told = process("full", tmp_path)
     assert re.fullmatch(
-        re.escape(f"cannot write to the cache {tmp_path}/store: File too large; it needs ")
-        + r"[\d,]+ bytes more: make room, or name another cache with ASSAY_CACHE, and run it again",
+        re.escape(f"cannot write {tmp_path}/store: File too large; it needs ")
+        + r"[\d,]+ bytes; free disk space or choose another cache with ASSAY_CACHE, then run it again",
         told["error"],
     )
     assert told["exit_code"] == 6

@@ -158,7 +158,7 @@ def test_a_plan_that_is_no_candidate_any_more_stays(tmp_path):
 def test_a_cache_that_cannot_be_made_is_refused(tmp_path):
     """A plan needs a place to be remembered."""
     (tmp_path / "file").touch()
-    with pytest.raises(UsageError, match=r"cannot write to the cache .*/file: File exists; name another one"):
+    with pytest.raises(UsageError, match=r"cannot write .*/file: File exists; choose another cache"):
         fastest_plan(Slow(), "net", 8, tmp_path / "file")
 
 

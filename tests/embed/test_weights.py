@@ -156,7 +156,7 @@ def test_a_package_without_its_file_is_refused(fake, tmp_path):
 def test_a_cache_that_cannot_be_made_is_refused(fake, tmp_path):
     """Converted weights need a place."""
     (tmp_path / "file").touch()
-    with pytest.raises(UsageError, match=r"cannot write to the cache .*/file/weights: Not a directory; name"):
+    with pytest.raises(UsageError, match=r"cannot write .*/file/weights: Not a directory; choose"):
         read_packaged(fake[0], tmp_path / "file")
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from assay.data.read import read_dataset
-from assay.data.write_rows import write_rows
+from assay.data.write import write_rows
 from assay.errors import DataError
 from assay.evaluate import mcnemar, wilson
 from assay.notebook.compare_judge import FIGURES, NOT_MEASURED, judge, leaked_names

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from small_runs import CLASSES, write_labels
 
-from assay.data.write_rows import write_rows
+from assay.data.write import write_rows
 from assay.errors import LabelError, OtherRunError
 from assay.pipeline import run
 from assay.pipeline.export_run import _tried_rows

@@ -78,7 +78,7 @@ def test_half_files_of_a_killed_run_are_swept_away(tmp_path):
 def test_a_folder_that_cannot_be_made_is_wrong_usage(tmp_path):
     """A place below a file is refused with the system's reason."""
     (tmp_path / "file").write_text("")
-    message = r"^cannot write to .*file/out: Not a directory; name another folder with --out$"
+    message = r"^cannot write .*file/out: Not a directory; choose another folder with --out$"
     with pytest.raises(UsageError, match=message), RunFolder(tmp_path / "file" / "out").held():
         pass
 

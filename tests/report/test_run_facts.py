@@ -9,8 +9,7 @@ import sys
 import pytest
 from report_pages import Page
 
-from assay.data.write import write_json
-from assay.data.write_rows import write_rows
+from assay.data.write import write_json, write_rows
 from assay.pipeline import work
 from assay.pipeline.outputs import LABEL_COLUMNS
 from assay.report.run_facts import STAGES

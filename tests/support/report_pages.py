@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from html.parser import HTMLParser
 from pathlib import Path
 
-from assay.data.write import write_json
-from assay.data.write_rows import write_rows
+from assay.data.write import write_json, write_rows
 from assay.pipeline.outputs import LABEL_COLUMNS
 
 HOSTILE_LABELS = (

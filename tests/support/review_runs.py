@@ -12,8 +12,7 @@ import numpy as np
 from PIL import Image
 from small_runs import draw_image
 
-from assay.data.write import write_json
-from assay.data.write_rows import write_rows
+from assay.data.write import write_json, write_rows
 from assay.pipeline.outputs import HOLDOUT_COLUMNS, LABEL_COLUMNS
 from assay.pipeline.record import SCHEMA
 

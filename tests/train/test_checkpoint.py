@@ -53,6 +53,6 @@ def test_a_full_disk_leaves_the_one_before(checkpoint, tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("assay.data.write.os.write", full)
-    with pytest.raises(ResourceError, match="make room"):
+    with pytest.raises(ResourceError, match="free disk space"):
         write_checkpoint(file, Checkpoint({}, {"epoch": 4}), "this run")
     assert read_checkpoint(file, "this run").facts["epoch"] == 3

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import typer
 
 from assay.cli.console import notify, redirect_to_devnull
-from assay.errors import AssayError, ResourceError, UsageError
-from assay.shortage import is_disk_full, is_on_gpu, is_out_of_memory
+from assay.errors import AssayError, ResourceError, UsageError, is_disk_full, is_on_gpu, is_out_of_memory
 
 SKIPPED = 4
 """Done, but images had to be skipped, under ``--strict``."""

@@ -61,7 +61,7 @@ class RowFlags:
 
     def writer(self) -> "lineup.Writer":
         """What writes a header and columns there."""
-        from assay.data.write_rows import write_rows
+        from assay.data.write import write_rows
 
         place = self.target or sys.stdout.buffer
         return partial(write_rows, place, format=self.kind, excel_safe=self.excel_safe)
@@ -206,7 +206,7 @@ def _predict(
     """Write the rows; how many images there are, and what was told of them."""
     kind = rows.kind
 
-    from assay.data.growing import ResumableWriter
+    from assay.data.write import ResumableWriter
     from assay.predict.batch import Options, identity_of, write_predictions
     from assay.predict.conformal import threshold_for
     from assay.predict.runtime import load_runtime

@@ -15,8 +15,7 @@ from assay.data.decision_store import read_rows
 from assay.data.decisions import LABEL, SKIP, Decision, State
 from assay.data.jsonl import distinct
 from assay.data.tables import read_table, shown
-from assay.data.write import escape_surrogates, write_text_atomic
-from assay.data.write_rows import write_rows
+from assay.data.write import escape_surrogates, write_rows, write_text_atomic
 from assay.errors import TableError
 
 CSV_COLUMNS = ("file_name", "label", "status", "noisy", "who", "at")

@@ -1,38 +1,59 @@
-"""Files that appear whole or not at all, and tables that read back byte for byte.
+"""Output files: each appears whole or not at all, and tables read back byte for byte.
 
-A file is written beside its place, brought to disk and renamed, so a killed run leaves the old file or
-the new one. What is no regular file (``/dev/stdout``, a pipe) is written straight through.
+A file is written beside its place, flushed to disk and renamed, so a killed run leaves the old file or the
+new one. What is not a regular file (``/dev/stdout``, a pipe) is written straight through.
 """
 
 import contextlib
+import hashlib
+import io
 import json
+import math
 import os
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, Self, runtime_checkable
 
-from assay.errors import ResourceError, UsageError
-from assay.shortage import is_disk_full
+import numpy as np
+from filelock import FileLock, Timeout
+
+from assay.errors import BusyError, UsageError, explain_write_errors
 
 UNFINISHED_NAME = re.compile(r"\.[0-9a-f]{16}\.tmp")
 """The name of a file until it is whole; other hidden files are the user's."""
 
+SAVED_EVERY = 4_096
+"""Rows of a ``ResumableWriter`` between two flushes to disk; a kill loses no more."""
+
+FORMATS = ("csv", "jsonl", "parquet")
+
+Column = Sequence[Any] | np.ndarray
+"""Text, numbers, bools or None."""
+
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_NEEDS_QUOTES = re.compile('\\A\ufeff|[",\r\n]')  # a reader would drop an unquoted mark at the start
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+
+
+@runtime_checkable
+class ByteStream(Protocol):
+    """An open binary stream, such as ``sys.stdout.buffer``."""
+
+    def write(self, data: bytes, /) -> object:
+        """Take all of ``data``."""
+        ...
+
+    def flush(self) -> None:
+        """Pass on what was taken."""
+        ...
 
 
 def make_folder(folder: Path) -> None:
-    """Make ``folder``, and those above it.
-
-    Raises
-    ------
-    UsageError : it cannot be made
-    """
-    try:
+    """Make ``folder`` and those above it; UsageError if that is not possible."""
+    with explain_write_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"cannot write {folder}: {error.strerror}; choose another place") from error
 
 
 def write_bytes_atomic(path: Path, data: bytes) -> None:
@@ -40,14 +61,28 @@ def write_bytes_atomic(path: Path, data: bytes) -> None:
 
     Raises
     ------
-    ResourceError : the disk or a limit on file size is reached; names the path and the bytes needed
-    UsageError : the place cannot be written to
+    ResourceError, UsageError : see ``explain_write_errors``
     """
-    with refused(path, len(data)):
+    with explain_write_errors(path, len(data)):
         if path.exists() and not path.is_file():
-            _write_through(path, data)
-        else:
-            _replace(path, data)
+            with path.open("wb", buffering=0) as device:
+                _write_all(device.fileno(), data)
+            return
+        # A link at ``path`` is replaced, not followed: who plants one must not choose what is overwritten.
+        # The name is short, since that of ``path`` may have all of the 255 bytes that a name can have.
+        beside = path.parent / f".{secrets.token_hex(8)}.tmp"
+        try:
+            descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+            try:
+                _write_all(descriptor, data)
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            beside.replace(path)
+        except BaseException:  # Ctrl-C too must leave nothing behind
+            beside.unlink(missing_ok=True)
+            raise
+        _sync_folder(path.parent)
 
 
 def write_text_atomic(path: Path, text: str) -> None:
@@ -63,16 +98,9 @@ def write_json(path: Path, value: Any) -> None:
     ValueError : a NaN or an infinity, which JSON does not have
     """
     text = json.dumps(
-        value, ensure_ascii=False, allow_nan=False, sort_keys=True, indent=1, default=plain_value
+        value, ensure_ascii=False, allow_nan=False, sort_keys=True, indent=1, default=_plain_value
     )
     write_text_atomic(path, escape_surrogates(text) + "\n")
-
-
-def plain_value(value: Any) -> Any:
-    """NumPy arrays and numbers as Python's own; what ``json`` calls for types that it does not know."""
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    raise TypeError(f"expected text, numbers, lists and dicts, got {type(value).__name__}")
 
 
 def is_unicode(text: str) -> bool:
@@ -85,24 +113,299 @@ def escape_surrogates(text: str) -> str:
     return _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
-def _write_through(path: Path, data: bytes) -> None:
-    with path.open("wb", buffering=0) as file:
-        _write_all(file.fileno(), data)
+def write_rows(
+    target: Path | ByteStream,
+    header: Sequence[str],
+    columns: Sequence[Column],
+    *,
+    format: str = "csv",  # noqa: A002  # the word of the flag
+    excel_safe: bool = False,
+) -> None:
+    """Write a table, given column by column, to a path (atomically) or to an open binary stream.
+
+    Parameters
+    ----------
+    columns : one for each name in ``header``, all of one length; None is an empty cell in CSV, else null
+    format : ``csv`` (UTF-8, LF, minimal quotes), ``jsonl`` (keys in the order of ``header``), ``parquet``
+    excel_safe : in CSV, put ``'`` before text that a spreadsheet would run as a formula; such text does not
+        read back as it was
+
+    Raises
+    ------
+    UsageError : an unknown format; text that is not Unicode, in Parquet; a place that cannot be written to
+    ValueError : a NaN or an infinity, columns of different lengths
+    ResourceError : the disk is full
+    """
+    data = _encode(header, columns, format, excel_safe=excel_safe)
+    if isinstance(target, Path):
+        write_bytes_atomic(target, data)
+    else:
+        target.write(data)
+        target.flush()
 
 
-def _replace(path: Path, data: bytes) -> None:
-    # A link at ``path`` is replaced, not followed: who plants one must not choose what is overwritten.
-    # The name does not grow with that of the file, which may have the longest name there can be.
-    beside = path.parent / f".{secrets.token_hex(8)}.tmp"
-    with _removed_on_failure(beside):
-        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+class ResumableWriter:
+    """A table that is written as its rows come, and continues where a killed writer of the same rows stopped.
+
+    A context manager: at its end the table is at ``target``, whole; until then the old file stays. After an
+    exception the rows so far wait beside ``target``, if there are ``SAVED_EVERY`` or more::
+
+        .0a1b2c3d4e5f6789.part    the rows so far (JSON lines, if Parquet is asked for)
+        .0a1b2c3d4e5f6789.json    how many of them are whole, and their identity
+
+    A stream, such as stdout, is written to as rows come; in Parquet, at the end.
+
+    Parameters
+    ----------
+    target : a path, or an open binary stream
+    header, format, excel_safe : see ``write_rows``
+    identity : of all that the rows depend on; rows of another identity are discarded
+
+    Raises
+    ------
+    ResourceError, UsageError : the place cannot be written to
+    BusyError : another process writes there
+    """
+
+    n_rows: int
+    """Rows that are there, those of a killed writer included: the caller begins after them."""
+    tally: int
+    """A number of the caller's own that is kept with the rows."""
+
+    def __init__(
+        self,
+        target: Path | ByteStream,
+        header: Sequence[str],
+        format: str = "csv",  # noqa: A002  # the word of the flag
+        excel_safe: bool = False,
+        identity: str = "",
+    ) -> None:
+        self.target, self.header, self.format = target, header, format
+        self.excel_safe, self.identity = excel_safe, identity
+        self.n_rows = self.tally = self._saved = 0
+        self._lasting = True
+        self._held_rows: list[list[object]] = [[] for _ in header]  # of a Parquet stream
+        self._place = target if isinstance(target, Path) else Path("stdout")
+        self._is_partial = False
+
+    def __enter__(self) -> Self:
+        """Open the place; ``n_rows`` says what is there."""
+        self._out: Any = self.target
+        if not isinstance(self.target, Path):
+            return self
+        with explain_write_errors(self.target):
+            self._is_partial = self.target.is_file() or not self.target.exists()
+            if self._is_partial:
+                self._open_part()
+            else:
+                self._out = self.target.open("wb")
+        return self
+
+    def _open_part(self) -> None:
+        """Open the part after its whole rows, if they are ours; else begin anew."""
+        # A hash, since the name itself may have all of the 255 bytes that a name can have.
+        stem = f".{hashlib.sha256(os.fsencode(self._place.name)).hexdigest()[:16]}"
+        self._part, self._state, lock = (
+            self._place.with_name(stem + ending) for ending in (".part", ".json", ".lock")
+        )
+        with explain_write_errors(self._part):
+            self._place.parent.stat()  # else the lock would make the folder
+            self._lock = FileLock(lock)
+            try:
+                self._lock.acquire(timeout=0)
+            except Timeout:
+                raise BusyError(
+                    f"{self._place}: another process writes there; wait until it has finished"
+                ) from None
+            self.n_rows, self.tally, n_bytes = self._read_state()
+            self._saved = self.n_rows
+            if (
+                not self.n_rows
+            ):  # or a kill before the next save would leave other rows under the old identity
+                self._state.unlink(missing_ok=True)
+            self._out = self._part.open("r+b" if self.n_rows else "w+b")
+            self._out.truncate(n_bytes)
+            self._out.seek(n_bytes)
+
+    def _read_state(self) -> tuple[int, int, int]:
+        """Rows, tally and bytes that an earlier writer of this identity saved."""
         try:
-            _write_all(descriptor, data)
-            os.fsync(descriptor)
+            state = json.loads(self._state.read_bytes())
+            rows, tally, n_bytes = (int(state[name]) for name in ("rows", "tally", "bytes"))
+            is_ours = state["identity"] == self.identity and self._part.stat().st_size >= n_bytes
+        except (OSError, ValueError, LookupError, TypeError):
+            return 0, 0, 0
+        return (rows, tally, n_bytes) if is_ours and min(rows, n_bytes) > 0 else (0, 0, 0)
+
+    def add(self, columns: Sequence[Column], *, lasting: bool = True) -> None:
+        """Write some rows, column by column.
+
+        Parameters
+        ----------
+        lasting : False for rows that may differ at another time; a later writer begins before them
+
+        Raises
+        ------
+        ResourceError, UsageError, ValueError : as ``write_rows``
+        """
+        if self.format == "parquet":
+            _check_unicode(self.header, columns, self.n_rows)
+        if self.format == "parquet" and not self._is_partial:
+            for held, more in zip(self._held_rows, columns, strict=True):
+                held.extend(more)
+        else:
+            self._write(self._encode_rows(columns, headed=self.n_rows == 0))
+        self.n_rows += len(columns[0])
+        self._lasting &= lasting
+        if self._is_partial and self._lasting and self.n_rows - self._saved >= SAVED_EVERY:
+            self._save()
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
+        """Give the rows their name, or leave them to be continued."""
+        is_finished = False
+        try:
+            if kind is None:
+                self._finish()
+                is_finished = True
         finally:
-            os.close(descriptor)
-        beside.replace(path)
-    sync_folder(path.parent)
+            if self._out is not self.target:
+                with contextlib.suppress(OSError):  # a write that failed was reported before
+                    self._out.close()
+            if self._is_partial:
+                if is_finished or self._saved == 0:
+                    self._part.unlink(missing_ok=True)
+                    self._state.unlink(missing_ok=True)
+                Path(self._lock.lock_file).unlink(missing_ok=True)
+                self._lock.release()
+
+    def _finish(self) -> None:
+        if self.format != "parquet":
+            if self.n_rows == 0:
+                self._write(self._encode_rows(self._held_rows, headed=True))
+            if self._is_partial:
+                self._save()
+                with explain_write_errors(self._place):
+                    self._part.replace(self._place)
+                _sync_folder(self._place.parent)
+        elif self._is_partial:
+            if self.n_rows:
+                self._save()
+            write_bytes_atomic(self._place, self._parquet_of_part())
+        else:
+            self._write(_encode(self.header, self._held_rows, "parquet"))
+
+    def _parquet_of_part(self) -> bytes:
+        if not self.n_rows:
+            return _encode(self.header, self._held_rows, "parquet")
+        import polars as pl
+
+        return _parquet_bytes(pl.read_ndjson(self._part, infer_schema_length=None).rechunk())
+
+    def _encode_rows(self, columns: Sequence[Column], *, headed: bool) -> bytes:
+        grown = "jsonl" if self.format == "parquet" else self.format
+        return _encode(self.header, columns, grown, excel_safe=self.excel_safe, headed=headed)
+
+    def _write(self, data: bytes) -> None:
+        with explain_write_errors(self._place, len(data)):
+            self._out.write(data)
+            if not self._is_partial:
+                self._out.flush()
+
+    def _save(self) -> None:
+        """Flush all rows to disk, then record that they are whole."""
+        with explain_write_errors(self._place):
+            self._out.flush()
+            os.fsync(self._out.fileno())
+        state = {
+            "identity": self.identity,
+            "rows": self.n_rows,
+            "tally": self.tally,
+            "bytes": self._out.tell(),
+        }
+        write_json(self._state, state)
+        self._saved = self.n_rows
+
+
+def _encode(
+    header: Sequence[str],
+    columns: Sequence[Column],
+    format: str,  # noqa: A002  # the word of the flag
+    *,
+    excel_safe: bool = False,
+    headed: bool = True,
+) -> bytes:
+    """A table as bytes; without its header, in CSV, if they are to be added to others."""
+    if format not in FORMATS:
+        raise UsageError(f"expected --format {', '.join(FORMATS)}, got {format!r}")
+    if len(header) != len(columns) or len(set(header)) < len(header):
+        raise ValueError(f"expected a column for each name of {list(header)}, got {len(columns)}")
+    lengths = [len(column) for column in columns]
+    if len(set(lengths)) > 1:
+        raise ValueError(f"expected columns of one length, got {dict(zip(header, lengths, strict=True))}")
+    if format == "csv":
+        return _csv(header, columns, excel_safe=excel_safe, headed=headed)
+    if format == "jsonl":
+        rows = (dict(zip(header, row, strict=True)) for row in zip(*map(_plain, columns), strict=True))
+        lines = (json.dumps(row, ensure_ascii=False, allow_nan=False, default=_plain_value) for row in rows)
+        return "".join(escape_surrogates(line) + "\n" for line in lines).encode()
+    import polars as pl
+
+    _check_unicode(header, columns)
+    return _parquet_bytes(
+        pl.DataFrame({name: list(_plain(column)) for name, column in zip(header, columns, strict=True)})
+    )
+
+
+def _csv(header: Sequence[str], columns: Sequence[Column], *, excel_safe: bool, headed: bool) -> bytes:
+    cells = [[_cell(value, excel_safe) for value in _plain(column)] for column in columns]
+    lines = [",".join(_cell(name, excel_safe) for name in header)] if headed else []
+    lines += [",".join(row) for row in zip(*cells, strict=True)]
+    return "".join(line + "\n" for line in lines).encode("utf-8", "surrogateescape")
+
+
+def _cell(value: Any, excel_safe: bool) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"expected a finite number, got {value}")
+    text = value if isinstance(value, str) else repr(value)
+    if excel_safe and isinstance(value, str) and text.startswith(_FORMULA_STARTS):
+        text = "'" + text
+    return '"' + text.replace('"', '""') + '"' if _NEEDS_QUOTES.search(text) else text
+
+
+def _check_unicode(header: Sequence[str], columns: Sequence[Column], rows_before: int = 0) -> None:
+    """Refuse text that Parquet cannot hold, such as a file name of other bytes than UTF-8."""
+    for name, column in zip(header, columns, strict=True):
+        for row, value in enumerate(column, rows_before + 1):
+            if isinstance(value, str) and not is_unicode(value):
+                raise UsageError(
+                    f"row {row} of {name!r} is {value!r}, which is not Unicode, as Parquet needs it; "
+                    "write csv or jsonl instead"
+                )
+
+
+def _parquet_bytes(frame: Any) -> bytes:
+    buffer = io.BytesIO()
+    frame.write_parquet(buffer)
+    return buffer.getvalue()
+
+
+def _plain(column: Column) -> Sequence[Any]:
+    """Python's own values: NumPy's would be written as ``np.float64(0.5)``."""
+    if isinstance(column, np.ndarray):
+        plain: Sequence[Any] = column.tolist()
+        return plain
+    return [value.item() if hasattr(value, "item") else value for value in column]
+
+
+def _plain_value(value: Any) -> Any:
+    """NumPy arrays and numbers as Python's own; ``json`` calls it for types that it does not know."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(f"expected text, numbers, lists and dicts, got {type(value).__name__}")
 
 
 def _write_all(descriptor: int, data: bytes) -> None:
@@ -111,42 +414,11 @@ def _write_all(descriptor: int, data: bytes) -> None:
         rest = rest[os.write(descriptor, rest) :]
 
 
-@contextlib.contextmanager
-def _removed_on_failure(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:  # Ctrl-C too must leave nothing behind
-        path.unlink(missing_ok=True)
-        raise
-
-
-def sync_folder(folder: Path) -> None:
-    """Bring the renaming itself to disk, where the file system knows how."""
+def _sync_folder(folder: Path) -> None:
+    """Bring the renaming itself to disk, where the file system can do that."""
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-
-
-@contextlib.contextmanager
-def refused(path: Path, needed: int) -> Iterator[None]:
-    """Inside, the operating system's refusal to write ``needed`` bytes to ``path`` becomes ours.
-
-    Raises
-    ------
-    ResourceError : the disk or a limit on file size is reached
-    UsageError : the place cannot be written to
-    """
-    try:
-        yield
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        if is_disk_full(error):
-            raise ResourceError(
-                f"cannot write {path}: {error.strerror}; it needs {needed:,} bytes: "
-                "make room and run it again"
-            ) from error
-        raise UsageError(f"cannot write {path}: {error.strerror}; choose another place") from error

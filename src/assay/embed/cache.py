@@ -20,8 +20,11 @@ import numpy as np
 from filelock import FileLock
 from jaxtyping import Float, Int
 
-from assay.embed.writing import explained
+from assay.errors import explain_write_errors
 from assay.types import Matrix
+
+CACHE_ADVICE = "choose another cache with ASSAY_CACHE"
+"""For a place in the cache that cannot be written."""
 
 # Void, not bytes: NumPy's bytes would lose the zeros at the end of a digest.
 ENTRY = np.dtype([("content", "V32"), ("flags", "<u4"), ("crc", "<u4")])
@@ -84,7 +87,7 @@ class FeatureStore:
         entries["content"] = np.frombuffer(b"".join(contents), "V32")
         entries["flags"] = flags
         entries["crc"] = [zlib.crc32(row) for row in rows]
-        with explained(self.folder, rows.nbytes + entries.nbytes):
+        with explain_write_errors(self.folder, rows.nbytes + entries.nbytes, advice=CACHE_ADVICE):
             self.folder.mkdir(parents=True, exist_ok=True)
             with FileLock(self.folder / "lock"):
                 whole = self._whole()
@@ -103,7 +106,7 @@ class FeatureStore:
         if rows[0] >= 0 and np.array_equal(rows, np.arange(rows[0], rows[0] + len(rows))):
             return stored[rows[0] : rows[0] + len(rows)]
         needed = len(rows) * self.width * 2
-        with explained(self.folder, needed), self._scratch() as file:
+        with explain_write_errors(self.folder, needed, advice=CACHE_ADVICE), self._scratch() as file:
             for start in range(0, len(rows), BLOCK):
                 block = rows[start : start + BLOCK]
                 part = np.zeros((len(block), self.width), np.float16)

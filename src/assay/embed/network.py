@@ -14,8 +14,7 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from assay.embed.weights import Weights, check_name
-from assay.errors import ModelError, UsageError
-from assay.shortage import is_out_of_memory
+from assay.errors import ModelError, UsageError, is_out_of_memory
 
 
 def build_network(name: str, weights: Weights) -> nn.Module:

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from assay.data.write import write_bytes_atomic
-from assay.embed.writing import explained
-from assay.errors import MissingExtraError, ModelError
+from assay.embed.cache import CACHE_ADVICE
+from assay.errors import MissingExtraError, ModelError, explain_write_errors
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def _convert(source: Path, sha256: str, target: Path) -> None:
     tensors = torch.load(BytesIO(data), map_location="cpu", weights_only=True)
     # safetensors sorts names; the order is what matches the package's tensors to timm's.
     numbered = {f"{i:05d}|{key}": value.contiguous() for i, (key, value) in enumerate(tensors.items())}
-    with explained(target.parent):
+    with explain_write_errors(target.parent, advice=CACHE_ADVICE):
         target.parent.mkdir(parents=True, exist_ok=True)
     write_bytes_atomic(target, save(numbered))
 

@@ -18,10 +18,10 @@ from filelock import FileLock
 from torch import nn
 
 from assay.data.write import write_json
+from assay.embed.cache import CACHE_ADVICE
 from assay.embed.fuse import fuse
 from assay.embed.threads import one_torch_thread
-from assay.embed.writing import explained
-from assay.errors import UsageError
+from assay.errors import UsageError, explain_write_errors
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 LAYOUTS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
@@ -99,7 +99,7 @@ def _processor() -> str:
 
 def _timed(network: nn.Module, size: int, dtype: str, file: Path, key: str) -> Plan:
     """The fastest plan by the clock, remembered; of several processes that ask at once, one times."""
-    with explained(file.parent):
+    with explain_write_errors(file.parent, advice=CACHE_ADVICE):
         file.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(file.parent / "speed.lock"):
             known = _remembered(file)

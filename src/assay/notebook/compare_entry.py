@@ -14,7 +14,7 @@ import numpy as np
 from assay.data.dataset import Dataset
 from assay.data.digests import file_digest
 from assay.data.read import read_dataset
-from assay.data.write_rows import write_rows
+from assay.data.write import write_rows
 from assay.errors import OtherRunError
 from assay.evaluate import Stopwatch, peak_memory_bytes
 from assay.notebook.compare_card import comparison_card

@@ -12,7 +12,7 @@ from jaxtyping import Int
 from assay.data.arrange import PickedSource
 from assay.data.dataset import Dataset, Skipped
 from assay.data.digests import file_digest
-from assay.data.write_rows import write_rows
+from assay.data.write import write_rows
 from assay.evaluate import peak_memory_bytes
 from assay.notebook.compare_entry import Entry, held_rows, read_again
 from assay.predict.batch import Predictions

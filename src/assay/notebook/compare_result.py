@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from assay.data.dataset import Dataset
-from assay.data.write import write_text_atomic
-from assay.data.write_rows import write_rows
+from assay.data.write import write_rows, write_text_atomic
 from assay.notebook.compare_card import write_figures
 from assay.notebook.compare_entry import Entry
 from assay.notebook.compare_folder import TABLES, CompareFolder

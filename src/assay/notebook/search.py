@@ -15,8 +15,7 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, ParameterGrid, StratifiedKFold
 
-from assay.data.write import write_json
-from assay.data.write_rows import write_rows
+from assay.data.write import write_json, write_rows
 from assay.errors import LabelError
 from assay.notebook.sequential import SequentialClassifier
 from assay.notebook.task import Task

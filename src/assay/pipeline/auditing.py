@@ -12,8 +12,7 @@ from assay.correct.audit import Audit, Subject, audit
 from assay.correct.findings import audit_to_json, findings
 from assay.correct.outliers import SHARE
 from assay.data.dataset import Dataset
-from assay.data.write import write_json
-from assay.data.write_rows import Column, write_rows
+from assay.data.write import Column, write_json, write_rows
 from assay.embed.images import Features
 from assay.pipeline.outputs import ISSUE_COLUMNS, issue_columns
 from assay.types import Labels, Mask

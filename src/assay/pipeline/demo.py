@@ -15,8 +15,7 @@ from PIL import Image
 
 from assay.data.dataset import ReadOptions
 from assay.data.simulate import spoil, symmetric
-from assay.data.write import write_json
-from assay.data.write_rows import write_rows
+from assay.data.write import write_json, write_rows
 from assay.embed.backbone import load_backbone
 from assay.embed.histogram import HistogramBackbone
 from assay.embed.images import embed_images

@@ -10,8 +10,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from assay.data.write import UNFINISHED_NAME, write_text_atomic
-from assay.errors import BusyError, OtherRunError, ResourceError, UsageError
-from assay.shortage import is_disk_full
+from assay.errors import BusyError, OtherRunError, UsageError, explain_write_errors
 
 LOCKS = {"run": (".lock", ".pid"), "comparison": (".compare.lock", ".compare.pid")}
 """What holds a folder -> its lock, and the file that names its process. A comparison holds the folder
@@ -32,7 +31,7 @@ def held(path: Path, what: str) -> Iterator[None]:
     """
     lock_name, pid_name = LOCKS[what]
     pid, lock = path / pid_name, FileLock(path / lock_name)
-    with _explained(path):
+    with explain_write_errors(path, advice="choose another folder with --out"):
         path.mkdir(parents=True, exist_ok=True)
         try:
             lock.acquire(blocking=False)
@@ -86,15 +85,3 @@ def sweep(folder: Path) -> None:
 
 def _text(file: Path) -> str:
     return file.read_text(encoding="utf-8") if file.exists() else ""
-
-
-@contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    """Turn the operating system's refusal to write to ``path`` into ours."""
-    try:
-        yield
-    except OSError as error:
-        why = f"cannot write to {path}: {error.strerror or error}"
-        if is_disk_full(error):
-            raise ResourceError(f"{why}; make room, then give the same command again") from error
-        raise UsageError(f"{why}; name another folder with --out") from error

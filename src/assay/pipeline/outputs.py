@@ -10,8 +10,7 @@ import numpy as np
 from assay.correct.result import CorrectedLabels
 from assay.data.dataset import Dataset
 from assay.data.images import WORDS
-from assay.data.write import write_json
-from assay.data.write_rows import write_rows
+from assay.data.write import write_json, write_rows
 from assay.errors import DataError
 from assay.evaluate import wilson
 from assay.noise import describe

@@ -17,8 +17,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from assay.errors import AssayError, ResourceError
-from assay.shortage import is_disk_full, is_out_of_memory
+from assay.errors import AssayError, ResourceError, is_disk_full, is_out_of_memory
 from assay.types import Notify, Progress, ignore_message, silent
 
 Work = Callable[[Any, Notify, Progress], Mapping[str, Any]]

@@ -11,8 +11,8 @@ import numpy as np
 
 from assay.data.dataset import Dataset, Skipped
 from assay.data.forms import TargetSize
-from assay.data.growing import ResumableWriter
 from assay.data.read import read_images
+from assay.data.write import ResumableWriter
 from assay.embed.chunks import read_chunks
 from assay.predict.conformal import prediction_sets
 from assay.predict.model import Model

@@ -6,7 +6,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from assay.data.decision_files import write_csv, write_label_studio
-from assay.data.write_rows import write_rows
+from assay.data.write import write_rows
 from assay.review.session import ReviewSession
 from assay.types import UNKNOWN
 

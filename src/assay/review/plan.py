@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from assay.data.split import Split
-from assay.data.write import write_json
-from assay.data.write_rows import Column, write_rows
+from assay.data.write import Column, write_json, write_rows
 from assay.errors import UsageError
 from assay.pipeline.holdout import mask_holdout
 from assay.pipeline.more_labels import FOLDS, Worth, measure_worth
