@@ -76,7 +76,7 @@ def test_a_place_that_was_gone_for_a_while_is_asked_again(
     assay, finished, new, interrupted, tmp_path, monkeypatch
 ):
     """Rows of images that nobody could read then are not kept; one such image among others is."""
-    from assay.data.folders import FolderSource
+    from assay.data.sources import FolderSource
 
     read = FolderSource.read
 

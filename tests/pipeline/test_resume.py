@@ -8,7 +8,7 @@ import pytest
 from small_runs import write_labels
 
 from assay.data.dataset import Skipped
-from assay.data.folders import FolderSource
+from assay.data.sources import FolderSource
 from assay.errors import DataError, LabelError, OtherRunError
 from assay.pipeline import ensure_run, run
 

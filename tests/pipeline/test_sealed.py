@@ -11,8 +11,8 @@ from small_runs import CLASSES, write_labels
 
 from assay.data.arrange import PickedSource
 from assay.data.dataset import Dataset, Skipped
-from assay.data.folders import FolderSource
 from assay.data.read import read_dataset
+from assay.data.sources import FolderSource
 from assay.data.split import Split, draw_holdout
 from assay.embed.backbone import load_backbone
 from assay.embed.images import embed_images

@@ -78,8 +78,8 @@ class PlaceFlags:
 
     def read(self, images: Path) -> "Dataset":
         """The images of a place, or of paths on stdin."""
-        from assay.data.listed import read_listed
         from assay.data.read import read_images
+        from assay.data.sources import read_listed
 
         if str(images) == "-":
             if typed({"path_col"}):
@@ -100,7 +100,7 @@ class PlaceFlags:
 
     def whereabouts(self, images: Path, names: Sequence[str]) -> str:
         """Tells images from others of the same names: where they are, and the files as they are now."""
-        from assay.data.digests import stamps_digest
+        from assay.data.paths import stamps_digest
 
         used = f" {self.truncated} {self.max_pixels}"
         if str(images) == "-":

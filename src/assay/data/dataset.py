@@ -72,6 +72,8 @@ class Listing:
     """Entries that were seen and cannot be used: a symlink that leaves the root, a FIFO…"""
     notes: tuple[str, ...] = ()
     """What was ignored, counted: ``ignored 3 hidden entries``."""
+    folders: tuple[str, ...] = ()
+    """The folders at the top, hidden ones left out, those without images included."""
 
 
 @dataclass(frozen=True)

@@ -1,21 +1,23 @@
-"""Names of files that came from outside: which may be opened, how, and in which order.
+"""Files that the input names: which may be opened, how, in which order, and their digests.
 
-A name from a table, an archive or a folder is hostile until shown otherwise. It is judged as text
-before anything is opened, resolved, checked to lie below its root, and opened once; what is decoded
-and hashed later is the bytes read here. A hard link cannot be told from a file, so a hard link to a
-file elsewhere is read like any other: only pixels that decode are ever used, and bytes are never shown.
+A name from a table, an archive or a folder is not trusted. Its text is checked before anything is opened;
+then it is resolved, checked to lie below its root, and opened once: what is decoded and hashed later are the
+bytes read here. A hard link cannot be told from a file, so one to a file elsewhere is read like any other;
+only pixels that decode are ever used, and bytes are never shown.
 """
 
 import errno
+import hashlib
 import os
 import re
 import stat
 import sys
-from collections.abc import Callable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 from assay.data.dataset import Skipped
+from assay.data.limits import USUAL
 
 _FORBIDDEN = re.compile(
     r"""(?P<empty>\A\Z)
@@ -36,9 +38,9 @@ _WORDS = {
 }
 _DIGITS = re.compile(r"[0-9]+")
 
+# O_NONBLOCK: opening a FIFO without a writer would hang. O_NOFOLLOW: the path is resolved already, so a link
+# here was planted since.
 _OPEN_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-"""O_NONBLOCK: a FIFO without a writer would hang the run. O_NOFOLLOW: the path is resolved already, so
-a link here was put in place since."""
 
 _REASONS = {
     errno.ENOENT: "missing",
@@ -62,24 +64,21 @@ class NaturalKey(NamedTuple):
 
 
 def natural_key(name: str) -> NaturalKey:
-    """Sort key for natural order: ``2.png`` before ``10.png``.
+    """Sort key for natural order: ``2.png`` before ``10.png``; any str will do, surrogates included."""
 
-    Any str will do, surrogates and numbers of any length included: digits are compared as text, since
-    ``int`` refuses more than 4,300 of them. One str rather than parts: millions of keys must fit in memory.
-    """
-    return NaturalKey(_DIGITS.sub(_counted, name), name)
+    def counted(number: re.Match[str]) -> str:
+        # As text: ``int`` refuses more than 4,300 digits.
+        digits = number[0].lstrip("0")
+        return f"\0{chr(min(len(digits), sys.maxunicode))}{digits}"
 
-
-def _counted(number: re.Match[str]) -> str:
-    digits = number[0].lstrip("0")
-    return f"\0{chr(min(len(digits), sys.maxunicode))}{digits}"
+    return NaturalKey(_DIGITS.sub(counted, name), name)
 
 
 def check_entry(entry: str) -> Skipped | None:
     r"""None if the text of ``entry`` may name a file below a root, else ``bad_path``.
 
-    Both ``/`` and ``\`` separate parts. Absolute paths, drive letters, UNC names, URLs, NUL and ``..``
-    are refused, and nothing is opened to find out.
+    Both ``/`` and ``\`` separate parts. Absolute paths, drive letters, UNC names, URLs, NUL and ``..`` are
+    refused; nothing is opened.
     """
     found = _FORBIDDEN.search(entry)
     if found is None:
@@ -88,28 +87,8 @@ def check_entry(entry: str) -> Skipped | None:
     return Skipped("bad_path", f"expected a path below the images, got {word}: {entry[:200]!r}")
 
 
-def open_regular(root: Path, entry: str, *, follow_symlinks: bool = False, max_bytes: int) -> bytes | Skipped:
-    """The bytes of the regular file ``entry`` below ``root``, read once.
-
-    Parameters
-    ----------
-    entry : relative to ``root``, ``/`` between parts
-    follow_symlinks : let a link lead out of ``root``; links that stay inside are always followed
-    max_bytes : a longer file is not read
-
-    Skipped : ``bad_path``, ``missing``, ``outside_root``, ``symlink_loop``, ``permission``,
-    ``not_regular``, ``too_large``, ``changed``, ``unreadable``
-    """
-    return _with_regular(root, entry, follow_symlinks, lambda file: _read_all(file, entry, max_bytes))
-
-
-def peek_regular(root: Path, entry: str, n_bytes: int, *, follow_symlinks: bool = False) -> bytes | Skipped:
-    """The first ``n_bytes`` of the regular file ``entry`` below ``root``, opened as ``open_regular`` does."""
-    return _with_regular(root, entry, follow_symlinks, lambda file: os.read(file, n_bytes))
-
-
 def resolve_below(root: Path, entry: str, *, follow_symlinks: bool = False) -> str | Skipped:
-    """The real path of ``entry``, free of links, that lies below the real path of ``root``."""
+    """The real path of ``entry``, free of links, which lies below the real path of ``root``."""
     bad = check_entry(entry)
     if bad is not None:
         return bad
@@ -120,16 +99,32 @@ def resolve_below(root: Path, entry: str, *, follow_symlinks: bool = False) -> s
         return _skipped_by(error, entry)
     except ValueError as error:  # a NUL in the name of a folder
         return Skipped("bad_path", f"{str(root)!r}: {error}")
-    # Both are real paths, so comparing with the separator compares whole parts; /a/bc is not below /a/b.
+    # With the separator, so that whole parts are compared: /a/bc is not below /a/b.
     if follow_symlinks or resolved.startswith(base.rstrip("/") + "/"):
         return resolved
     return Skipped("outside_root", f"{entry!r} is a link that leaves the folder of images")
 
 
-def _with_regular(
-    root: Path, entry: str, follow_symlinks: bool, read: Callable[[int], bytes | Skipped]
+def open_regular(
+    root: Path,
+    entry: str,
+    *,
+    follow_symlinks: bool = False,
+    max_bytes: int = sys.maxsize,
+    first_bytes: int | None = None,
 ) -> bytes | Skipped:
-    """What ``read`` makes of the open descriptor, if it is one of a regular file."""
+    """The bytes of the regular file ``entry`` below ``root``, read once.
+
+    Parameters
+    ----------
+    entry : relative to ``root``, ``/`` between parts
+    follow_symlinks : let a link lead out of ``root``; links that stay inside are always followed
+    max_bytes : a longer file is not read
+    first_bytes : read no more than these
+
+    Skipped : ``bad_path``, ``missing``, ``outside_root``, ``symlink_loop``, ``permission``, ``not_regular``,
+    ``too_large``, ``changed``, ``unreadable``
+    """
     resolved = resolve_below(root, entry, follow_symlinks=follow_symlinks)
     if isinstance(resolved, Skipped):
         return resolved
@@ -138,21 +133,46 @@ def _with_regular(
     except OSError as error:
         return _skipped_by(error, entry)
     try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
             return Skipped("not_regular", f"{entry!r} is not a regular file")
-        return read(descriptor)
+        if first_bytes is not None:
+            return os.read(descriptor, first_bytes)
+        return _read_all(descriptor, found.st_size, entry, max_bytes)
     except OSError as error:
         return _skipped_by(error, entry)
     finally:
         os.close(descriptor)
 
 
-def _read_all(descriptor: int, entry: str, max_bytes: int) -> bytes | Skipped:
-    size = os.fstat(descriptor).st_size
+def read_named(path: Path, max_bytes: int = USUAL.max_bytes) -> bytes | Skipped:
+    """The bytes of the file at ``path``, wherever links lead: the user named it."""
+    return open_regular(path.parent, path.name, follow_symlinks=True, max_bytes=max_bytes)
+
+
+def file_digest(path: Path) -> str:
+    """sha256 of a file, read in blocks."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def stamps_digest(paths: Iterable[str]) -> str:
+    """sha256 over the size and the last change of each file, which are not read; "-" where there is none."""
+    digest = hashlib.sha256()
+    for path in paths:
+        try:
+            found = Path(path).stat()
+            digest.update(f"{found.st_size} {found.st_mtime_ns}\n".encode())
+        except (OSError, ValueError):  # a NUL in a path
+            digest.update(b"-\n")
+    return digest.hexdigest()
+
+
+def _read_all(descriptor: int, size: int, entry: str, max_bytes: int) -> bytes | Skipped:
     if size > max_bytes:
         return Skipped("too_large", f"{entry!r} has {size:,} bytes, the limit is {max_bytes:,}")
     data = os.read(descriptor, size + 1)
-    # One call may give a part: of 2 GiB and more, and on network disks.
+    # One call may return a part: of 2 GiB and more, and on network disks.
     while len(data) < size and (more := os.read(descriptor, size + 1 - len(data))):
         data += more
     if len(data) != size:
@@ -161,6 +181,5 @@ def _read_all(descriptor: int, entry: str, max_bytes: int) -> bytes | Skipped:
 
 
 def _skipped_by(error: OSError, entry: str) -> Skipped:
-    """The reason code of what the operating system said."""
     reason = _REASONS.get(error.errno or 0, "unreadable")
     return Skipped(reason, f"{entry!r}: {error.strerror or error}")

@@ -12,9 +12,8 @@ import numpy as np
 
 from assay.data.archives import scan_archive
 from assay.data.arrange import arrange
-from assay.data.dataset import Dataset, Listing, ReadOptions, Skipped
+from assay.data.dataset import Dataset, Listing, ReadOptions
 from assay.data.decided import with_decisions
-from assay.data.folders import class_folders, one_image, scan_folder
 from assay.data.label_files import (
     LabelFile,
     is_parquet,
@@ -25,6 +24,7 @@ from assay.data.label_files import (
 )
 from assay.data.labels import decide_classes
 from assay.data.pairing import Pairing, pair_by_name, pair_by_order
+from assay.data.sources import class_folders, one_image, scan_folder
 from assay.data.tables import LABEL_COLUMNS, Table, known_columns, shown
 from assay.errors import DataError, LabelError, UsageError
 from assay.types import UNKNOWN
@@ -283,16 +283,5 @@ def _without_common_folder(listing: Listing) -> Listing:
     tops = {name.partition("/")[0] for name in listing.names}
     if len(tops) > 1 or not all("/" in name for name in listing.names):
         return listing
-    # Bound to the reading method alone: what the source knows of top folders is of the outer level.
-    return Listing(tuple(name.partition("/")[2] for name in listing.names), _Reading(listing))
-
-
-@dataclass(frozen=True)
-class _Reading:
-    """The images of a listing, nothing else."""
-
-    listing: Listing
-
-    def read(self, index: int) -> bytes | Skipped:
-        """The bytes of image ``index``, or why they cannot be had."""
-        return self.listing.source.read(index)
+    # The folders that are known are those of the outer level.
+    return replace(listing, names=tuple(name.partition("/")[2] for name in listing.names), folders=())

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from assay.data.dataset import Dataset
-from assay.data.digests import file_digest
+from assay.data.paths import file_digest
 from assay.data.read import read_dataset
 from assay.data.write import write_rows
 from assay.errors import OtherRunError

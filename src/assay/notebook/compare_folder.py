@@ -17,7 +17,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from assay.data.digests import file_digest
+from assay.data.paths import file_digest
 from assay.data.write import write_json
 from assay.errors import BusyError, ModelError, OtherRunError, UsageError
 from assay.notebook.listing import TITLES

@@ -11,7 +11,7 @@ from jaxtyping import Int
 
 from assay.data.arrange import PickedSource
 from assay.data.dataset import Dataset, Skipped
-from assay.data.digests import file_digest
+from assay.data.paths import file_digest
 from assay.data.write import write_rows
 from assay.evaluate import peak_memory_bytes
 from assay.notebook.compare_entry import Entry, held_rows, read_again

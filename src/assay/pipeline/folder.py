@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from assay.data.digests import file_digest
+from assay.data.paths import file_digest
 from assay.data.write import write_json
 from assay.errors import OtherRunError, UsageError
 from assay.pipeline.lock import held, read_record, sweep

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from assay.data.dataset import Skipped
-from assay.data.digests import file_digest
-from assay.data.listed import read_named
+from assay.data.paths import file_digest, read_named
 from assay.data.write import write_json
 from assay.errors import ModelError
 

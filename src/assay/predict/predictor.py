@@ -9,7 +9,7 @@ from PIL import Image
 
 from assay.data.dataset import Skipped
 from assay.data.images import see_picture
-from assay.data.listed import read_named
+from assay.data.paths import read_named
 from assay.data.read import read_images
 from assay.data.resize import Square
 from assay.predict.batch import Predictions, answered, predict_dataset
