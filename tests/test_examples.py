@@ -46,7 +46,7 @@ def test_the_notebook_retold_runs_from_top_to_bottom(
     pictures = {str(file.relative_to(out / "compared")) for file in out.rglob("*.svg")}
     assert pictures == {
         "pictures/samples.svg",
-        "pictures/confusion_given.svg",
+        "pictures/confusion_noisy.svg",
         *(f"pictures/confusion_{system}.svg" for system in TITLES),
         *(f"models/{system}/layers.svg" for system in TITLES),
         *(f"models/{system}/history.svg" for system in ("cnn-1", "cnn-2", "model-1", "model-2")),

@@ -136,7 +136,7 @@ def test_json_is_what_compare_json_holds(unbroken, assay, small_data):
 def test_pictures_are_drawn(unbroken):
     """Of the data, of each recipe's answers, epochs and layers."""
     pictures = {file.name for file in (unbroken.out / "pictures").iterdir()}
-    assert {"samples.svg", "confusion_given.svg"} <= pictures
+    assert {"samples.svg", "confusion_noisy.svg"} <= pictures
     assert {f"confusion_{system}.svg" for system in ASKED} <= pictures
     assert (unbroken.out / "models" / "cnn-1" / "history.svg").is_file()
     assert (unbroken.out / "models" / "assay" / "layers.svg").is_file()

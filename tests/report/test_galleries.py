@@ -58,7 +58,7 @@ def test_the_page_does_not_grow_beyond_its_limit(monkeypatch):
     """When the room for images is used up, the next ones are left out and say so; smaller ones still fit."""
     files = [*drawn(3), saved(noise(9, 2, 2))]
     one = len(draw_pictures(InMemory(files), [0], USUAL)[0].address) * 3 // 4
-    monkeypatch.setattr(galleries, "MOST_BYTES", 2 * one + 200)
+    monkeypatch.setattr(galleries, "MAX_BYTES", 2 * one + 200)
     found = draw_pictures(InMemory(files), range(4), USUAL)
     assert [isinstance(found[row], str) for row in range(4)] == [False, False, True, False]
     assert found[2] == TOO_LARGE

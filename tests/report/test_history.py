@@ -1,7 +1,7 @@
 import pytest
 
+from assay.notebook.history import draw_history
 from assay.notebook.sequential import Epoch
-from assay.report.history import draw_history
 
 TRUSTED = [Epoch("trusted", i, 1.6 - 0.1 * i, 0.4 + 0.05 * i, 3.0) for i in range(1, 11)]
 KEPT = [Epoch("trusted and kept", i, 1.2 - 0.1 * i, 0.5 + 0.04 * i, 7.0) for i in range(1, 7)]

@@ -85,7 +85,7 @@ def test_every_screen_is_wide_enough(report, visit, width):
     assert widths(page) == (width, width)
     frames = page.locator(".wide").evaluate_all("all => all.map((one) => one.tabIndex)")
     assert {*frames} == {0}
-    sizes = page.locator("svg.chart").evaluate_all("all => all.map((one) => one.clientWidth)")
+    sizes = page.locator("img.chart").evaluate_all("all => all.map((one) => one.clientWidth)")
     assert min(sizes) > 280
 
 

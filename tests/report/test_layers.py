@@ -4,9 +4,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from assay.notebook.layers import MOST_GROUPS, describe_layers, draw_layers
 from assay.predict.layers import Layers
 from assay.predict.model import Model
-from assay.report.layers import MOST_GROUPS, describe_layers, draw_layers
 
 
 def zeros(*shape):

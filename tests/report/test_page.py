@@ -8,12 +8,9 @@ from small_datasets import InMemory, noise
 
 from assay.data.limits import USUAL
 from assay.pipeline.finished import read_finished_run
-from assay.report.drawings import MOST_BYTES, Drawing
-from assay.report.facts import gather
-from assay.report.galleries import SHOWN, SIDE, choose_galleries, data_url, draw_pictures
-from assay.report.page import draw_page, policy
-from assay.report.quality_facts import MOST_ROWS
-from assay.report.run_facts import MOST_SKIPPED
+from assay.report.facts import MAX_ROWS, MAX_SKIPPED, gather
+from assay.report.galleries import SHOWN, SIDE, choose_galleries, draw_pictures
+from assay.report.page import MAX_DRAWINGS, draw_page, policy
 
 LONG = "<&\u202e>" * 2_500
 
@@ -21,12 +18,12 @@ LONG = "<&\u202e>" * 2_500
 @pytest.fixture
 def facts(finished):
     """Of the shared run, without images."""
-    return gather(read_finished_run(finished), (), {}, (), ())
+    return gather(read_finished_run(finished), (), {}, None, ())
 
 
 def test_the_policy_allows_this_very_style_and_images_inside(facts):
     """The digest is that of the style in the page; a script, a font or an address is not allowed."""
-    text = draw_page(facts, {}, ())
+    text = draw_page(facts, {})
     (style,) = re.findall(r"<style>(.*?)</style>", text, re.DOTALL)
     assert "&" not in style
     (allowed,) = re.findall(r'http-equiv="Content-Security-Policy" content="([^"]*)"', text)
@@ -39,23 +36,23 @@ def test_the_policy_allows_this_very_style_and_images_inside(facts):
 
 def test_the_heaviest_page_is_below_5_mb(facts, finished):
     """A thousand classes with endless names, images of pure noise, every list at its limit."""
-    k = MOST_ROWS
+    k = MAX_ROWS
     run = read_finished_run(finished)
     files = InMemory([saved(noise(seed, SIDE, SIDE), compress_level=1) for seed in range(8)] * 15)
     galleries = [replace(one, rows=tuple(range(SHOWN))) for one in choose_galleries(run, 0)[:1] * 3]
     pictures = draw_pictures(files, [row for one in galleries for row in one.rows], USUAL)
-    drawing = Drawing(LONG, LONG, data_url(bytes(MOST_BYTES), "image/svg+xml"))
-    whole = gather(run, galleries, pictures, (drawing,), (LONG,))
-    matrix = np.random.default_rng(0).random((k, k))
+    comparison = {"tables": (), "drawings": [(LONG, "x" * MAX_DRAWINGS)] * 2}
+    comparison |= {"rows": (), "notes": (LONG,), "holdout_evaluations": 1}
+    whole = gather(run, galleries, pictures, comparison, (LONG,))
+    matrix = np.random.default_rng(0).integers(100, size=(k, k))
     row = whole["by_class"]["rows"][0] | {"name": LONG}
-    first = {"name": LONG, "reason": LONG, "detail": LONG}
+    first = {"file": LONG, "reason": LONG, "detail": LONG}
     heavy = whole | {
         "classes": [LONG] * k,
         "noise": whole["noise"] | {"transition": matrix, "summary": LONG},
         "by_class": whole["by_class"] | {"rows": [row] * k},
         "confusions": [one | {"counts": matrix} for one in whole["confusions"]],
-        "skipped": {"count": k, "reasons": {LONG: k}, "first": [first] * MOST_SKIPPED},
+        "skipped": {"count": k, "reasons": {LONG: k}, "first": [first] * MAX_SKIPPED},
         "warnings": [LONG] * 1_000,
-        "drawings": [{"title": LONG, "description": LONG}],
     }
-    assert 3_000_000 < len(draw_page(heavy, pictures, (drawing,)).encode()) < 5_000_000
+    assert 2_000_000 < len(draw_page(heavy, pictures, comparison).encode()) < 5_000_000

@@ -5,9 +5,9 @@ import pytest
 from small_datasets import dataset_of, drawn
 
 from assay.errors import ModelError
+from assay.notebook.pictures import are_drawn, read_history, write_pictures
 from assay.predict.layers import Layers
 from assay.predict.model import Model
-from assay.report.pictures import are_drawn, read_history, write_pictures
 
 N, HELD = 20, (1, 4, 6)
 
@@ -44,7 +44,7 @@ def test_every_picture_is_written(compared, dataset):
         "models/cnn-1/layers.svg",
         "pictures/confusion_assay.svg",
         "pictures/confusion_cnn-1.svg",
-        "pictures/confusion_given.svg",
+        "pictures/confusion_noisy.svg",
         "pictures/samples.svg",
     ]
     assert all(file.is_file() for file in written)
@@ -55,7 +55,7 @@ def test_held_out_images_are_only_in_their_own_confusion(seen, compared, dataset
     shows them alone.
     """
     write_pictures(compared, dataset)
-    noisy = seen((compared / "pictures" / "confusion_given.svg").read_text())
+    noisy = seen((compared / "pictures" / "confusion_noisy.svg").read_text())
     assert noisy.title == "Given against trusted labels of 17 images"
     shown = seen((compared / "pictures" / "samples.svg").read_text()).description
     names = [part.split(":")[0] for part in shown.split("; ")]
@@ -83,7 +83,7 @@ def test_images_that_the_figures_leave_out_are_left_out(seen, compared, dataset)
     write_pictures(compared, dataset)
     found = seen((compared / "pictures" / "confusion_cnn-1.svg").read_text())
     assert found.title == "CNN 1: predicted against trusted labels of 2 held-out images"
-    noisy = seen((compared / "pictures" / "confusion_given.svg").read_text())
+    noisy = seen((compared / "pictures" / "confusion_noisy.svg").read_text())
     assert noisy.title == "Given against trusted labels of 17 images"
 
 
@@ -110,15 +110,15 @@ def test_holdout_rows_of_labels_csv_stay_out_too(seen, compared, dataset):
     """A run without any measured model still says which rows were held out."""
     for file in compared.glob("models/*/holdout.csv"):
         file.unlink()
-    (compared / "labels.csv").write_text("name,trusted,reason\n0.png,,holdout\n2.png,0,\n")
+    (compared / "labels.csv").write_text("file,trusted_label,reason\n0.png,,holdout\n2.png,0,\n")
     write_pictures(compared, dataset)
-    noisy = seen((compared / "pictures" / "confusion_given.svg").read_text())
+    noisy = seen((compared / "pictures" / "confusion_noisy.svg").read_text())
     assert noisy.title == "Given against trusted labels of 19 images"
 
 
 def test_what_is_not_there_is_left_out(tmp_path, dataset):
     """An empty folder gets the pictures of the data; without trusted labels there is nothing to draw."""
-    assert [file.name for file in write_pictures(tmp_path, dataset)] == ["samples.svg", "confusion_given.svg"]
+    assert [file.name for file in write_pictures(tmp_path, dataset)] == ["samples.svg", "confusion_noisy.svg"]
     unknown = replace(dataset, trusted=np.full(N, -1))
     assert write_pictures(tmp_path / "other", unknown) == []
     assert not (tmp_path / "other").exists()

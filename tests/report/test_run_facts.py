@@ -12,7 +12,7 @@ from report_pages import Page
 from assay.data.write import write_json, write_rows
 from assay.pipeline import work
 from assay.pipeline.outputs import LABEL_COLUMNS
-from assay.report.run_facts import STAGES
+from assay.report.facts import STAGES
 from assay.report.write import write_report
 
 
@@ -38,14 +38,14 @@ def told(run):
     words = Page(written.page.read_text()).words()
     data = json.loads(written.facts.read_text())["data"]
     sentence = words.split("Ranges are 95 % intervals. ")[1].split(".")[0]
-    return [data[key] for key in ("learned_from", "judged", "held_out")], sentence
+    return [data[key] for key in ("trained_on", "validation", "held_out")], sentence
 
 
 def test_all_that_were_not_held_out_taught(own_run):
     """At effort fast, where folds judge."""
     assert told(own_run) == (
         [48, 0, 12],
-        "48 trusted images taught, 12 were held out and met the model only when it was finished",
+        "The model was trained on 48 trusted images",
     )
 
 
@@ -63,14 +63,14 @@ def test_who_judged_did_not_teach(own_run, trusted_rows):
     write_json(file, found)
     assert told(own_run) == (
         [39, 9, 12],
-        "39 trusted images taught, 9 judged what was learned and taught their given labels at most, 12 were "
-        "held out and met the model only when it was finished",
+        "The model was trained on 39 trusted images; 9 more were used for validation and calibration, with "
+        "their noisy label at most",
     )
 
 
 def test_skipped_and_decided_images_are_no_trusted_ones(own_run, trusted_rows):
     """What could not be read taught nothing; what a review decided is told apart."""
-    skipped = {"action": "skipped", "reason": "truncated", "trusted": "", "corrected": ""}
+    skipped = {"action": "skipped", "reason": "truncated", "trusted_label": "", "corrected_label": ""}
     trusted_rows(skipped, skipped, {"reason": "decided"})
     assert told(own_run)[0] == [45, 0, 12]
 

@@ -6,7 +6,7 @@ from pictures import picture, saved
 from small_datasets import dataset_of, drawn
 
 from assay.data.dataset import Skipped
-from assay.report.sample_grid import draw_samples
+from assay.notebook.sample_grid import draw_samples
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 from assay.data.write import write_json, write_rows
-from assay.pipeline.outputs import LABEL_COLUMNS
+from assay.pipeline.outputs import ISSUE_COLUMNS, LABEL_COLUMNS
 
 HOSTILE_LABELS = (
     "<img src=x onerror=alert(1)>",
@@ -101,14 +101,19 @@ def rename(run: Path, images: Path, labels: Sequence[str], names: Sequence[str])
     place = Path(json.loads((run / "run.json").read_text())["images"])
     images.mkdir()
     for number, row in enumerate(rows):
-        old, row["name"] = row["name"], f"{number}{names[number % len(names)]}"
-        if len(row["name"]) < 200:
-            shutil.copy(place / old, images / row["name"])
-        row |= {column: new[row[column]] for column in ("noisy", "trusted", "corrected")}
+        old, row["file"] = row["file"], f"{number}{names[number % len(names)]}"
+        if len(row["file"]) < 200:
+            shutil.copy(place / old, images / row["file"])
+        row |= {column: new[row[column]] for column in LABEL_COLUMNS[1:4]}
     columns = [[row[column] for row in rows] for column in LABEL_COLUMNS]
     write_rows(run / "labels.csv", LABEL_COLUMNS, columns)
-    skipped = [[names[1], names[4]], ["truncated", "<b>"], ["</td><script>alert(6)</script>", names[7]]]
-    write_rows(run / "skipped.csv", ("name", "reason", "detail"), skipped)
+    issues = [
+        [names[1], names[4]],
+        ["skipped"] * 2,
+        ["truncated", "<b>"],
+        ["</td><script>alert(6)</script>", names[7]],
+    ]
+    write_rows(run / "image_issues.csv", ISSUE_COLUMNS, issues)
     for file in ("noise.json", "evaluation.json"):
         text = (run / file).read_text()
         for label in model["labels"]:

@@ -135,7 +135,7 @@ def _draw(found: "Compared", options: "CompareOptions", manner: Options) -> None
     """Pictures are a help, not a result: without their package the table stands alone."""
     from assay.errors import MissingExtraError
     from assay.notebook.compare_entry import held_rows
-    from assay.report.pictures import are_drawn, write_pictures
+    from assay.notebook.pictures import are_drawn, write_pictures
 
     # A comparison that was killed while it drew is finished, but for its pictures.
     if not found.computed and are_drawn(found.folder):

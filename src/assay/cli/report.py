@@ -34,11 +34,15 @@ def report_command(
     quiet: flags.Quiet = False,
 ) -> int:
     """Write what a run found as one HTML file that needs nothing beside it, and as JSON."""
+    from assay.notebook.shown import comparison_of
     from assay.report import write_report
 
     if out is not None:
         check_file(out)
-    written = write_report(run, out, images=images, follow_symlinks=follow_symlinks)
+    comparison, notes = comparison_of(run)
+    written = write_report(
+        run, out, images=images, follow_symlinks=follow_symlinks, comparison=comparison, notes=notes
+    )
     show(str(written.page))
     if not quiet:
         for note in written.notes:

@@ -39,7 +39,7 @@ BESIDE = (
 )
 """What lies beside them."""
 
-PICTURES = ("samples.svg", "confusion_given.svg", *(f"confusion_{system}.svg" for system in TITLES))
+PICTURES = ("samples.svg", "confusion_noisy.svg", *(f"confusion_{system}.svg" for system in TITLES))
 
 CHILD_LOCK = ".compare.child.lock"
 

@@ -95,7 +95,7 @@ def _learn(job: Job, record: dict[str, Any]) -> _Found:
         if not replacing:
             job.keep(record)
         dataset = features.seen(job.dataset)
-        with watch.stage("seal"):
+        with watch.stage("split"):
             mirrors = mirrors_for(dataset, loaded.backbone, options)
             sealed = mask_holdout(dataset, job.split, features, options, mirrors)
         if replacing:

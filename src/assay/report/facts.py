@@ -1,39 +1,74 @@
-"""Everything that the report says, as report.json has it: read from the files of a finished run."""
+"""All that the report says, as report.json has it: read from the files of a finished run."""
 
-from collections.abc import Mapping, Sequence
+import csv
+import json
+import shlex
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from assay import __version__
-from assay.notebook.compare_folder import CompareFolder
+from assay.correct.findings import KINDS
+from assay.correct.result import ACTIONS
+from assay.drawing import describe_confusion
+from assay.errors import DataError
+from assay.noise.describe import alike
+from assay.noise.intervals import share_bounds
+from assay.pipeline.auditing import run_digests
 from assay.pipeline.finished import FinishedRun
-from assay.pipeline.outputs import read_facts
-from assay.report.drawings import Drawing
+from assay.pipeline.measuring import TITLES
+from assay.pipeline.outputs import DECIDED, VALIDATION, read_facts
+from assay.pipeline.result import why_not_measured
 from assay.report.galleries import Gallery, Picture
-from assay.report.noise_facts import Facts, noise_facts
-from assay.report.quality_facts import class_facts, comparison_facts, confusion_facts, curve_facts, figures
-from assay.report.run_facts import (
-    audit_facts,
-    change_facts,
-    cost_facts,
-    data_facts,
-    reproduce_facts,
-    skipped_facts,
-)
-from assay.report.summary import summarise
+from assay.text import counted, cut, interval, p_equals, percent
+from assay.types import UNKNOWN
 
 KIND = "assay report"
-"""Tells our report.json from any other file of the name."""
+"""Marks our report.json among other files of that name."""
 
-SCHEMA = 1
+SCHEMA = 2
 
-MOST_CLASSES = 50
-"""Classes up to which report.json has whole matrices; those of a thousand classes are in the run's files."""
+MAX_CLASSES = 50
+"""Classes up to which report.json holds whole matrices; larger ones are in the run's own files."""
+
+MAX_ROWS = 1_000
+"""Rows of the table of classes; of more classes those with the lowest F1."""
+
+MAX_CELLS = 10
+MAX_MOVES = 10
+MAX_SKIPPED = 200
+MAX_FINDINGS = 5
+"""Rows shown of longer lists; the run's files have all."""
+
+STAGES = {
+    "read": "read the labels, list the images",
+    "load": "load the backbone",
+    "embed": "turn images into features",
+    "split": "set the holdout aside, find near-duplicates",
+    "learn": "estimate the noise, correct the labels, train the model",
+    "fine-tune": "fine-tune the network, correct the labels",
+    "baseline": "train the baseline",
+    "measure": "evaluate",
+    "export": "export the model and check it",
+    "damage": "evaluate the model on damaged images",
+    "write": "write the results",
+}
+"""The stages of a run in their order."""
+
+Facts = dict[str, Any]
+"""A part of report.json."""
+
+Json = Mapping[str, Any]
 
 
 def gather(
     run: FinishedRun,
     galleries: Sequence[Gallery],
     pictures: Mapping[int, Picture | str],
-    drawings: Sequence[Drawing],
+    comparison: Json | None,
     notes: Sequence[str],
 ) -> Facts:
     """All facts as plain dicts, lists, text and numbers.
@@ -41,48 +76,415 @@ def gather(
     Parameters
     ----------
     galleries, pictures : the images to show; empty where there are none
-    drawings : pictures that a comparison left in the folder; told of if the comparison is
+    comparison : ``rows``, ``notes`` and ``holdout_evaluations`` of a comparison of systems
     notes : what the report lacks, and why
 
     Raises
     ------
-    DataError : files of the run that are not there, or not a run's
+    DataError : files of the run that are missing, or that a run did not write
     """
     found = read_facts(run.folder)
-    noise, titles = found["noise"], run.titles
-    comparison, not_compared = comparison_facts(CompareFolder(run.folder).record(), run.record)
+    noise = found["noise"]
     audit, not_audited = audit_facts(run)
-    drawings = drawings if comparison else ()  # their figures are its own
+    kept = ("rows", "notes", "holdout_evaluations")
     facts: Facts = {
         "kind": KIND,
         "schema": SCHEMA,
         "version": __version__,
         "name": run.folder.resolve().name,
-        "classes": list(titles),
-        "data": data_facts(run, found),
-        "noise": noise_facts(noise, titles),
-        "figures": figures(noise, found),
+        "classes": list(run.titles),
+        "data": _data_facts(run, found),
+        "noise": noise_facts(noise, run.titles),
+        "figures": _figures(noise, found),
         "better_than_baseline": found["better_than_baseline"],
         "left_out": len(found["left_out"]),
-        "comparison": comparison,
+        "comparison": comparison and {key: comparison[key] for key in kept},
         "by_class": class_facts(run, noise, found),
-        "confusions": confusion_facts(noise, found, titles),
-        "drawings": [{"title": one.title, "description": one.description} for one in drawings],
-        "curves": curve_facts(found),
-        "changes": change_facts(run, found, galleries, pictures),
+        "confusions": _confusion_facts(noise, found, run.titles),
+        "curves": _curve_facts(found),
+        "changes": _change_facts(run, found, galleries, pictures),
         "audit": audit,
-        "cost": cost_facts(run, found),
-        "skipped": skipped_facts(run.folder),
+        "cost": _cost_facts(run, found),
+        "skipped": _skipped_facts(run.folder),
         "warnings": found["warnings"],
-        "reproduce": reproduce_facts(run),
-        "notes": [*notes, *not_compared, *not_audited],
+        "reproduce": _reproduce_facts(run),
+        "notes": [*notes, *not_audited],
     }
-    return facts | {"summary": summarise(facts)}
+    return facts | {"summary": " ".join(_summary(facts))}
 
 
 def to_json(facts: Facts) -> Facts:
     """report.json: the same, without matrices that would be larger than the run's own files."""
-    if len(facts["classes"]) <= MOST_CLASSES:
+    if len(facts["classes"]) <= MAX_CLASSES:
         return facts
     noise = facts["noise"] | dict.fromkeys(("transition", "low", "high"))
     return facts | {"noise": noise, "confusions": [one | {"counts": None} for one in facts["confusions"]]}
+
+
+def _data_facts(run: FinishedRun, evaluation: Json) -> Facts:
+    """How many images, classes and trusted labels there were, and how they were used.
+
+    ``validation`` counts trusted images whose trusted label a fine-tuned model did not train on.
+    """
+    data, split = run.record["data"], run.record["split"]
+    places = list(zip(run.actions, run.reasons, strict=True))
+    usable = sum(action == "trusted" and reason != DECIDED for action, reason in places)
+    validation = sum(reason == VALIDATION for reason in run.reasons)
+    # labels.csv does not mark the calibration images, by which the corrected labels are measured.
+    validation += evaluation["systems"].get("labels_validated", {"n": 0})["n"]
+    return {
+        "images": len(run),
+        "classes": len(run.titles),
+        "trusted": data["trusted"],
+        "trained_on": usable - validation,
+        "validation": validation,
+        "held_out": split["holdout"],
+        "decided": data.get("decided", 0),
+        "place": str(run.stored_place or ""),
+    }
+
+
+def noise_facts(noise: Json, titles: Sequence[str]) -> Facts:
+    """Noise rate, transition with intervals, test of structure; whether the trusted images resemble the rest.
+
+    Parameters
+    ----------
+    noise : noise.json
+    titles : K class names
+    """
+    return {
+        **{name: noise[name] for name in ("transition", "low", "high")},
+        "rate": noise["rate"],
+        "pairs": noise["n_pairs"],
+        "form": noise["form"],
+        "summary": noise["summary"],
+        "test": {**noise["symmetry"], "words": _test_words(noise["symmetry"])},
+        "largest": _largest(noise, titles) if noise["form"] == "full" else [],
+        "wrong_share_by_class": noise["wrong_share_by_class"],
+        "representative": {
+            **noise["representative"],
+            "words": _representative_words(noise["representative"]),
+        },
+    }
+
+
+def largest_cells(counts: np.ndarray) -> list[tuple[int, int]]:
+    """Row and column of the largest counts off the diagonal, the largest first."""
+    off = counts - np.diag(np.diag(counts))
+    order = np.argsort(-off, axis=None, kind="stable")[:MAX_CELLS].tolist()
+    return [divmod(place, len(counts)) for place in order if off.flat[place] > 0]
+
+
+def _largest(noise: Json, titles: Sequence[str]) -> list[Facts]:
+    """The most frequent mistakes, each with its probability and interval."""
+    counts, level = np.array(noise["counts"]), noise["rate"]["level"]
+    # They are picked as the largest, so each interval holds for all pairs of classes at once (Bonferroni).
+    pairs = len(counts) * (len(counts) - 1)
+    low, high = share_bounds(counts, counts.sum(axis=1, keepdims=True), 1 - (1 - level) / pairs)
+    found = []
+    for row, column in largest_cells(counts):
+        # The estimate is shrunk towards other classes: the interval as counted is stretched to hold it.
+        estimate = noise["transition"][row][column]
+        ends = {
+            "low": min(float(low[row, column]), estimate),
+            "high": max(float(high[row, column]), estimate),
+        }
+        probability = {"level": level, "estimate": estimate, **ends}
+        names = {"true": titles[row], "noisy": titles[column]}
+        found.append({**names, "count": int(counts[row, column]), "probability": probability})
+    return found
+
+
+def _test_words(test: Json) -> str:
+    rate, spread = test["same_rate"], test["same_spread"]
+    verdict = (
+        "The noise differs between classes"
+        if test["rejected"]
+        else "The test found no difference between classes: the noise may be one rate, evenly spread"
+    )
+    words = f"{verdict} ({p_equals(test['p_value'])})."
+    if spread["degrees"] == 0:  # with two classes a label can be wrong in one way only
+        return words
+    return (
+        f"{words} One noise rate for all classes: {p_equals(rate['p_value'])}; "
+        f"wrong labels spread evenly over the other classes: {p_equals(spread['p_value'])}."
+    )
+
+
+def _representative_words(found: Json) -> str:
+    if found["features_auc"] is None and found["labels"] is None:
+        return "There were too few images to test whether the trusted ones resemble the rest."
+    if not found["looks_alike"]:
+        return " ".join(found["warnings"])
+    words = "The test found no difference between the trusted images and the rest."
+    if found["features_auc"] is None:
+        return words
+    auc = percent(found["features_auc"]["estimate"])
+    return f"{words} A classifier separates them in {auc} of pairs; 50 % is chance."
+
+
+def _figures(noise: Json, evaluation: Json) -> list[Facts]:
+    """Every accuracy of the run with its interval, the noisy labels first."""
+    rate = noise["rate"]
+    right = {
+        "estimate": 1 - rate["estimate"],
+        "low": 1 - rate["high"],
+        "high": 1 - rate["low"],
+        "level": rate["level"],
+    }
+    noisy: Facts = {"system": "noisy", "title": "noisy labels", "source": "trusted images", "accuracy": right}
+    noisy |= {"n": noise["n_pairs"], "macro_f1": None, "calibration_error": None, "paired": None}
+    same = ("source", "n", "accuracy", "calibration_error", "negative_log_likelihood", "brier", "paired")
+    found = evaluation["systems"]
+    return [noisy] + [
+        {"system": name, "title": title, "macro_f1": found[name]["report"]["macro"]["f1"]}
+        | {key: found[name][key] for key in same}
+        for name, title in TITLES.items()
+        if name in found
+    ]
+
+
+def _main_evaluation(evaluation: Json) -> tuple[str, Json]:
+    """The model's own figures: on the holdout, or on validation images where nothing was held out."""
+    names = ("assay", "assay_cross_validated", "assay_validated")
+    name = next(name for name in names if name in evaluation["systems"])
+    return name, evaluation["systems"][name]
+
+
+def _labels_evaluation(evaluation: Json) -> str | None:
+    """Name of the figures of the corrected labels."""
+    names = ("labels_cross_validated", "labels_validated")
+    return next((name for name in names if name in evaluation["systems"]), None)
+
+
+def class_facts(run: FinishedRun, noise: Json, evaluation: Json) -> Facts:
+    """Of each class: how often its labels are wrong, how well it is found, how many images have it; None for
+    what was not measured.
+    """
+    name, found = _main_evaluation(evaluation)
+    report, k = found["report"], len(run.titles)
+    predicted = np.sum(report["confusion"], axis=0).tolist()
+    noisy, corrected = (
+        np.bincount(labels[labels != UNKNOWN], minlength=k).tolist() for labels in (run.noisy, run.proposed)
+    )
+    rows = []
+    for i, title in enumerate(run.titles):
+        scores = report["classes"][i]
+        # evaluation.json has 0 for a share of nothing; it was not measured.
+        measured = scores["support"] > 0
+        known = {"precision": measured and predicted[i] > 0, "recall": measured, "f1": measured}
+        rows.append(
+            {
+                "name": title,
+                "noisy": noisy[i],
+                "corrected": corrected[i],
+                "wrong": noise["wrong_share_by_class"][i],
+                **{key: scores[key] if is_known else None for key, is_known in known.items()},
+                "support": scores["support"],
+            }
+        )
+    if len(rows) > MAX_ROWS:
+        rows = sorted(rows, key=lambda row: (row["f1"] is None, row["f1"]))[:MAX_ROWS]
+    return {"source": found["source"], "of": TITLES[name], "n": found["n"], "rows": rows}
+
+
+def _confusion_facts(noise: Json, evaluation: Json, titles: Sequence[str]) -> list[Facts]:
+    """Noisy, corrected and predicted labels against the trusted ones."""
+    found = evaluation["systems"]
+    name, main = _main_evaluation(evaluation)
+    source = "trusted images that were not held out"
+    tables = [("Noisy against trusted labels", "noisy", source, noise["counts"])]
+    labels = _labels_evaluation(evaluation)
+    if labels is not None:
+        source, counts = found[labels]["source"], found[labels]["report"]["confusion"]
+        tables.append(("Corrected against trusted labels", "corrected", source, counts))
+    title, counts = f"{TITLES[name]}: predicted against trusted labels", main["report"]["confusion"]
+    tables.append((title, "predicted", main["source"], counts))
+    names = [cut(name, 40) for name in titles]
+    facts = []
+    for title, columns, source, rows in tables:
+        counts = np.array(rows, dtype=np.int64)
+        largest = [
+            {"trusted": titles[row], columns: titles[column], "count": rows[row][column]}
+            for row, column in largest_cells(counts)
+        ]
+        words = describe_confusion(counts, names, "trusted", columns)
+        kept = {"n": int(counts.sum()), "counts": rows, "words": words, "largest": largest}
+        facts.append({"title": title, "columns": columns, "source": source, **kept})
+    return facts
+
+
+def _curve_facts(evaluation: Json) -> list[Facts]:
+    """Reliability and risk by coverage, of the model and of the corrected labels."""
+    names = [_main_evaluation(evaluation)[0], _labels_evaluation(evaluation)]
+    curves = []
+    for name in names:
+        found = evaluation["systems"][name] if name else {}
+        if found.get("reliability"):
+            same = ("source", "n", "calibration_error", "reliability")
+            kept = {key: found[key] for key in same} | {"risk_coverage": found.get("risk_coverage", [])}
+            curves.append({"system": name, "title": TITLES[str(name)], **kept})
+    return curves
+
+
+def _change_facts(
+    run: FinishedRun, evaluation: Json, galleries: Sequence[Gallery], pictures: Mapping[int, Picture | str]
+) -> Facts:
+    """What was done to the labels: counts, the most frequent changes, and the images that are shown."""
+    changed = np.array([action == "changed" for action in run.actions], dtype=bool)
+    moves = Counter(zip(run.noisy[changed].tolist(), run.proposed[changed].tolist(), strict=True))
+    words = (*run.titles, "")  # UNKNOWN, -1, has the empty name
+    figures = evaluation["labels"]
+
+    def image(row: int) -> Facts:
+        picture = pictures[row]
+        return {
+            "row": row,
+            "file": run.names[row],
+            "noisy": words[run.noisy[row]],
+            "corrected": words[run.proposed[row]],
+            "confidence": float(run.confidence[row]),
+            "not_shown": picture if isinstance(picture, str) else None,
+        }
+
+    return {
+        "counts": {action: figures["counts"][action] for action in ACTIONS},
+        **{key: value for key, value in figures.items() if key != "counts"},
+        "moves": [
+            {"noisy": words[noisy], "corrected": words[corrected], "count": count}
+            for (noisy, corrected), count in moves.most_common(MAX_MOVES)
+        ],
+        "galleries": [
+            {"title": one.title, "about": one.about, "of": one.of, "images": [image(row) for row in one.rows]}
+            for one in galleries
+        ],
+    }
+
+
+def _cost_facts(run: FinishedRun, evaluation: Json) -> Facts:
+    """Seconds of each stage, peak memory, bytes of the model."""
+    spent = run.record["seconds"]
+    order = [*STAGES, *(stage for stage in spent if stage not in STAGES)]
+    return {
+        **evaluation["cost"],
+        "stages": [
+            {"stage": stage, "what": STAGES.get(stage, stage), "seconds": spent[stage]}
+            for stage in order
+            if stage in spent
+        ],
+        "features_computed": run.record.get("features_computed"),
+        "processes": run.record["processes"],
+        "model": evaluation["model"],
+        "machine": run.record["machine"],
+    }
+
+
+def _skipped_facts(folder: Path) -> Facts:
+    """The images that could not be used, and why."""
+    file = folder / "image_issues.csv"
+    try:
+        with file.open(encoding="utf-8", errors="surrogateescape", newline="") as opened:
+            rows = [
+                {key: row[key] for key in ("file", "reason", "detail")}
+                for row in csv.DictReader(opened)
+                if row["severity"] == "skipped"
+            ]
+    except (OSError, KeyError, csv.Error) as error:
+        raise DataError(
+            f"{file}: expected the skipped images of a run ({error!r}); give the run's command again"
+        ) from None
+    reasons = Counter(row["reason"] for row in rows)
+    return {"count": len(rows), "reasons": dict(reasons.most_common()), "first": rows[:MAX_SKIPPED]}
+
+
+def audit_facts(run: FinishedRun) -> tuple[Facts | None, list[str]]:
+    """What ``assay audit`` found: counts of each kind and the first findings; and notes on what is left out.
+
+    None without an audit, or where audit.json is of another state of the run.
+
+    Raises
+    ------
+    DataError : an audit.json that assay audit did not write
+    """
+    file = run.folder / "audit.json"
+    if not file.is_file():
+        return None, []
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+        if found.get("run") != run_digests(run.record):
+            return None, ["audit.json is not of this run and is left out; run assay audit again"]
+        same = ("redundant", "outliers", "confused_labels", "look_alikes")
+        facts = {key: found[key] for key in same}
+        facts["images_in_near_duplicates"] = found["counts"]["images_in_near_duplicates"]
+        facts["kinds"] = []
+        for kind, words in KINDS.items():
+            rows = found["findings"][kind][:MAX_FINDINGS]
+            first = [{"file": row["file"], "others": row["others"], "score": row["score"]} for row in rows]
+            facts["kinds"].append(
+                {"kind": kind, "what": words, "count": found["counts"][kind], "first": first}
+            )
+    except (ValueError, AttributeError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{file}: expected what assay audit writes ({error!r}); delete it, or run assay audit again"
+        ) from None
+    return facts, []
+
+
+def _reproduce_facts(run: FinishedRun) -> Facts:
+    """The command, and all that the same bytes depend on."""
+    record = run.record
+    same = ("settings", "versions", "machine", "backbone", "data", "split", "holdout_evaluations")
+    command = record.get("command", [])
+    seed = record["settings"]["seed"]
+    return {"command": command, "shell": shlex.join(command), "seed": seed} | {k: record[k] for k in same}
+
+
+def _summary(facts: Json) -> Iterator[str]:
+    """A handful of sentences for readers of nothing else."""
+    data, noise, changes = facts["data"], facts["noise"], facts["changes"]
+    differ = alike(noise["form"], data["classes"]) if noise["rate"]["estimate"] > 0 else ""
+    yield (
+        f"{interval(noise['rate'])} of the labels of {counted(data['images'], 'image')} in "
+        f"{counted(data['classes'], 'class', 'classes')} are wrong{differ}; "
+        f"this was counted on {counted(noise['pairs'], 'image')} with a trusted label."
+    )
+    counts, right, sure = changes["counts"], changes["accuracy"], changes["accuracy_where_sure"]
+    yield (
+        f"{counted(counts['changed'], 'label')} were changed with confidence, {counts['kept']:,} confirmed, "
+        f"{counts['unsure']:,} are unsure."
+    )
+    figures = {row["system"]: row for row in facts["figures"]}
+    if right:
+        share = percent(changes["share_sure"])
+        where = f", and {interval(sure)} of the {share} with high confidence" if sure else ""
+        how = "On calibration images" if "labels_validated" in figures else "Cross-validated"
+        yield f"{how}, {interval(right)} of the corrected labels are right{where}."
+    if "assay" not in figures:
+        why = why_not_measured(figures, data["held_out"])
+        yield f"{why}, so the accuracy of the model itself was not measured."
+    else:
+        yield _model_words(figures["assay"])
+    rows = facts["comparison"]["rows"] if facts["comparison"] else ()
+    measured = [row for row in rows if row["accuracy"] is not None]
+    if len(measured) > 1:
+        best = max(measured, key=lambda row: row["accuracy"])
+        yield (
+            f"Of {len(measured)} systems on the same images {best['title']} has the highest accuracy, "
+            f"{percent(best['accuracy'])}."
+        )
+    if facts["skipped"]["count"]:
+        yield f"{counted(facts['skipped']['count'], 'image')} could not be used."
+    if facts["warnings"]:
+        yield f"Read the {counted(len(facts['warnings']), 'warning')} below before you rely on it."
+
+
+def _model_words(found: Json) -> str:
+    accuracy, n = interval(found["accuracy"]), found["n"]
+    words = f"The model is right on {accuracy} of {n:,} held-out images"
+    if found["source"] != "holdout":
+        words = f"Before the refit on all images the model was right on {accuracy} of {n:,} held-out ones"
+    if found["paired"]:
+        points = 100 * found["paired"]["difference"]["estimate"]
+        word = "more" if points >= 0 else "less"
+        words += f", {abs(points):.1f} points {word} than colour histograms"
+    return f"{words}."

@@ -1,6 +1,5 @@
-"""Which images the report shows, and the images themselves, drawn anew and inside the page."""
+"""Which images the report shows, and their thumbnails inside the page."""
 
-import base64
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -12,22 +11,17 @@ from PIL import Image
 from assay.data.dataset import ImageSource
 from assay.data.limits import Limits
 from assay.data.thumbnails import MEDIA_TYPE, draw_thumbnail
+from assay.drawing import data_url
 from assay.pipeline.finished import FinishedRun
 
 SHOWN = 24
 """Images of a gallery."""
 
 SIDE = 128
-"""Pixels at the most: sharp on a screen, and all galleries together weigh half a megabyte."""
+"""Pixels at most: sharp on a screen, and all galleries together weigh half a megabyte."""
 
-MOST_BYTES = 1_800_000
-"""Of all thumbnails together: photos need a third of it, and nothing makes the page heavier than 5 MB."""
-
-TITLES = {
-    "The surest changes": "Changed labels with the highest confidence.",
-    "The most doubtful": "Labels with the lowest confidence: nothing was decided, a person should look.",
-    "Changes at random": "A fair sample of all changed labels: by these one can judge how good they are.",
-}
+MAX_BYTES = 1_800_000
+"""Of all thumbnails together, so that no page is larger than 5 MB; photos need a third of it."""
 
 TOO_LARGE = "the page would grow too large"
 
@@ -56,22 +50,29 @@ class Picture:
 
 
 def choose_galleries(run: FinishedRun, seed: int) -> tuple[Gallery, ...]:
-    """The surest changes, the most doubtful labels, and changes at random; those that have an image.
-
-    Held-out images are in none: what is sealed is not looked at.
-    """
-    sealed = run.held_out
-    changed, unsure = (
-        np.flatnonzero(np.array([found == action for found in run.actions], dtype=bool) & ~sealed)
-        for action in ("changed", "unsure")
+    """The most confident changes, the least certain labels, and changes at random; no held-out image."""
+    actions = np.array(run.actions, dtype=object)
+    changed, unsure = (np.flatnonzero((actions == kind) & ~run.held_out) for kind in ("changed", "unsure"))
+    found = (
+        (
+            "The most confident changes",
+            "Changed labels with the highest confidence.",
+            changed[np.argsort(-run.confidence[changed], kind="stable")],
+        ),
+        (
+            "The least certain labels",
+            "Labels with the lowest confidence: nothing was changed, a person should decide.",
+            unsure[np.argsort(run.confidence[unsure], kind="stable")],
+        ),
+        (
+            "Changes at random",
+            "A random sample of all changed labels, to judge how good they are.",
+            np.random.default_rng(seed).permutation(changed),
+        ),
     )
-    surest = changed[np.argsort(-run.confidence[changed], kind="stable")]
-    doubtful = unsure[np.argsort(run.confidence[unsure], kind="stable")]
-    drawn = np.random.default_rng(seed).permutation(changed)
-    found = zip(TITLES.items(), (surest, doubtful, drawn), strict=True)
     return tuple(
         Gallery(title, about, tuple(rows[:SHOWN].tolist()), len(rows))
-        for (title, about), rows in found
+        for title, about, rows in found
         if len(rows)
     )
 
@@ -82,10 +83,10 @@ def draw_pictures(images: ImageSource, rows: Iterable[int], limits: Limits) -> M
     Parameters
     ----------
     rows : in the order of showing; one that comes twice is in the page twice
-    limits : what an image file may ask for
+    limits : size limits of an image file
     """
     found: dict[int, Picture | str] = {}
-    left = MOST_BYTES
+    left = MAX_BYTES
     for row, times in Counter(rows).items():
         drawn = draw_thumbnail(images, row, SIDE, limits)
         if not isinstance(drawn, bytes):
@@ -94,16 +95,6 @@ def draw_pictures(images: ImageSource, rows: Iterable[int], limits: Limits) -> M
             found[row] = TOO_LARGE
         else:
             left -= times * len(drawn)
-            found[row] = _picture(drawn)
+            with Image.open(BytesIO(drawn), formats=["WEBP"]) as opened:
+                found[row] = Picture(data_url(drawn, MEDIA_TYPE), *opened.size)
     return found
-
-
-def _picture(drawn: bytes) -> Picture:
-    with Image.open(BytesIO(drawn), formats=["WEBP"]) as opened:
-        width, height = opened.size
-    return Picture(data_url(drawn, MEDIA_TYPE), width, height)
-
-
-def data_url(content: bytes, media_type: str) -> str:
-    """The content inside an address, so that a page asks nobody for it."""
-    return f"data:{media_type};base64,{base64.b64encode(content).decode('ascii')}"

@@ -1,20 +1,19 @@
-"""The report as one HTML file: it asks nobody for anything, runs nothing, and every name in it is escaped."""
+"""The report as one HTML file: it loads nothing, runs nothing, and every name in it is escaped."""
 
 import base64
 import hashlib
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from assay import text
+from assay.drawing import data_url, draw_confusion, draw_matrix
 from assay.errors import MissingExtraError
-from assay.notebook.compare_table import COST, QUALITY, cells
-from assay.report import words
 from assay.report.charts import accuracy_chart, coverage_chart, reliability_chart
-from assay.report.drawings import Drawing
+from assay.report.facts import Facts
 from assay.report.galleries import Picture
-from assay.report.heat import MOST_IN_TABLE, heat_picture, level, shares
-from assay.report.noise_facts import Facts
 
 try:
     import jinja2
@@ -24,37 +23,64 @@ except ImportError:
 
 TEMPLATES = Path(__file__).parent / "templates"
 
+MAX_IN_TABLE = 16
+"""Classes up to which a matrix is a table with all its numbers; a wider one does not fit a page."""
 
-def draw_page(facts: Facts, pictures: Mapping[int, Picture | str], drawings: Sequence[Drawing]) -> str:
+MAX_DRAWINGS = 750_000
+"""Bytes of the drawings of a comparison; one that does not fit is left out."""
+
+
+def draw_page(
+    facts: Facts, pictures: Mapping[int, Picture | str], comparison: Mapping[str, Any] | None = None
+) -> str:
     """The whole page.
 
     Parameters
     ----------
     facts : see ``facts.gather``
     pictures : row -> thumbnail, for the galleries
-    drawings : what ``facts["drawings"]`` tells of
+    comparison : ``tables`` (captions, headers, rows of cells) and ``drawings`` (title, SVG) of other systems
     """
     style = (TEMPLATES / "report.css").read_text(encoding="utf-8")
-    return (
-        _environment()
-        .get_template("report.html")
-        .render(
-            **facts,
-            style=_own(style),
-            policy=policy(style),
-            pictures=pictures,
-            addresses=[drawing.address for drawing in drawings],
-            charts=_charts(facts),
-            heats=_heats(facts),
-            in_table=len(facts["classes"]) <= MOST_IN_TABLE,
-            compare_columns={"quality": QUALITY, "cost": COST},
-        )
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-
-
-def _own(text: str) -> Markup:
-    """Our own style sheet, or SVG in which every name was escaped as it was drawn."""
-    return Markup(text)  # noqa: S704  # the one place that tells the templates so
+    environment.filters |= {
+        "count": "{:,}".format,
+        "gibibytes": text.gibibytes,
+        "interval": text.interval,
+        "level": level,
+        "megabytes": text.megabytes,
+        "name": text.cut,
+        "one_line": text.one_line,
+        "p_value": text.p_value,
+        "percent": text.percent,
+        "range_of": lambda found: text.percent_range(found["low"], found["high"]),
+        "seconds": text.seconds,
+        # Files of a run have four decimals, so nothing above 99.9 % is told apart.
+        "sure": lambda confidence: "> 99.9 %" if confidence > 0.999 else text.percent(confidence),
+    }
+    environment.globals["counted"] = text.counted
+    drawings, left = [], MAX_DRAWINGS
+    for title, drawn in comparison["drawings"] if comparison else ():
+        if len(drawn) <= left:
+            left -= len(drawn)
+            drawings.append(_image(drawn, title))
+    return environment.get_template("report.html").render(
+        **facts,
+        style=Markup(style),  # noqa: S704  # our own style sheet
+        policy=policy(style),
+        pictures=pictures,
+        tables=comparison["tables"] if comparison else (),
+        drawings=drawings,
+        charts=_charts(facts),
+        matrices=_matrices(facts),
+        in_table=len(facts["classes"]) <= MAX_IN_TABLE,
+    )
 
 
 def policy(style: str) -> str:
@@ -65,81 +91,44 @@ def policy(style: str) -> str:
     )
 
 
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "cells": cells,
-        "count": "{:,}".format,
-        "gibibytes": text.gibibytes,
-        "interval": text.interval,
-        "level": level,
-        "megabytes": text.megabytes,
-        "name": text.cut,
-        "one_line": text.one_line,
-        "p_value": text.p_value,
-        "p_words": text.p_equals,
-        "percent": text.percent,
-        "range_of": words.range_of,
-        "seconds": text.seconds,
-        "sure": words.sure,
-    }
-    environment.globals["counted"] = text.counted
-    return environment
+def level(share: float) -> str:
+    """CSS class of a cell by its share: ``h0`` to ``h10``; a share above 0.5 % is never ``h0``."""
+    return f"h{max(round(10 * share), int(share > 0.005))}"
 
 
-def _charts(facts: Facts) -> Mapping[str, Markup | list[Markup]]:
-    """What the page shows as curves."""
+def _image(drawn: str, words: str) -> Mapping[str, str]:
+    """An SVG as an image of the page: nothing in it can run or load anything."""
+    return {"address": data_url(drawn.encode("utf-8"), "image/svg+xml"), "words": words}
+
+
+def _charts(facts: Facts) -> Mapping[str, Any]:
     rows = [row for row in facts["figures"] if not row["system"].endswith("_leaks_included")]
-    rows += _rivals(facts)
-    curves = facts["curves"]
-    return {
-        "accuracy": _own(accuracy_chart(rows)),
-        "reliability": [_own(reliability_chart(f"calibration-{i}", one)) for i, one in enumerate(curves)],
-        "coverage": _own(coverage_chart(curves) if curves else ""),
-    }
-
-
-def _rivals(facts: Facts) -> list[Facts]:
-    """The other recipes of a comparison, each with its accuracy as an interval."""
-    rows = facts["comparison"]["rows"] if facts["comparison"] else ()
     ends = {"estimate": "accuracy", "low": "accuracy_low", "high": "accuracy_high"}
-    return [
+    rows += [
         {"title": row["title"], "accuracy": {end: row[key] for end, key in ends.items()}}
-        for row in rows
+        for row in (facts["comparison"]["rows"] if facts["comparison"] else ())
         if row["accuracy"] is not None and row["system"] not in ("assay", "histogram")
     ]
+    curves = facts["curves"]
+    return {
+        "accuracy": _image(*accuracy_chart(rows)),
+        "reliability": [_image(*reliability_chart(one)) for one in curves],
+        "coverage": _image(*coverage_chart(curves)) if curves else None,
+    }
 
 
-def _heats(facts: Facts) -> list[Markup]:
-    """Pictures of the transition and of each confusion, for so many classes that no table would do."""
-    titles = facts["classes"]
-    if len(titles) <= MOST_IN_TABLE:
+def _matrices(facts: Facts) -> list[Mapping[str, str]]:
+    """Heat maps of the transition and of each confusion, where a table would have too many columns."""
+    names = facts["classes"]
+    if len(names) <= MAX_IN_TABLE:
         return []
-    drawn = partial(heat_picture, titles=titles)
     noise = facts["noise"]
-    found = [
-        drawn(
-            "transition",
-            shares(noise["transition"]),
-            title="P(given | trusted)",
-            description=text.one_line(noise["summary"]),
-            columns="noisy",
-        )
-    ]
-    found += [
-        drawn(
-            f"confusion-{i}",
-            shares(one["counts"]),
-            title=one["title"],
-            description=one["words"],
-            columns=one["columns"],
-        )
-        for i, one in enumerate(facts["confusions"])
-    ]
-    return [_own(one) for one in found]
+    title, words = "P(noisy label | true class)", text.one_line(noise["summary"])
+    transition = np.asarray(noise["transition"], dtype=float)
+    sides = {"rows": "true", "columns": "noisy"}
+    drawn = [_image(draw_matrix(transition, names, title=title, description=words, **sides), words)]
+    for one in facts["confusions"]:
+        counts = np.asarray(one["counts"])
+        picture = draw_confusion(counts, names, title=one["title"], columns=one["columns"])
+        drawn.append(_image(picture, one["words"]))
+    return drawn

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from assay.drawing import COLOURS, INK, short, svg
 from assay.predict.model import Model
-from assay.report.svg import COLOURS, INK, short, svg
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -2,7 +2,7 @@
 
 ::
 
-    out/pictures/      samples.svg · confusion_given.svg · confusion_<recipe>.svg
+    out/pictures/      samples.svg · confusion_noisy.svg · confusion_<recipe>.svg
     out/models/<recipe>/   history.svg · layers.svg, of assay too, whose model is out/model/
 """
 
@@ -16,16 +16,16 @@ from jaxtyping import Int
 
 from assay.data.dataset import Dataset
 from assay.data.write import make_folder, write_text_atomic
+from assay.drawing import draw_confusion
 from assay.evaluate.scores import confusion_matrix
+from assay.notebook.history import draw_history
+from assay.notebook.layers import draw_layers
 from assay.notebook.listing import TITLES
+from assay.notebook.sample_grid import draw_samples
 from assay.notebook.sequential import Epoch
 from assay.pipeline.outputs import HOLDOUT
 from assay.predict.model import read_model
 from assay.predict.package import MANIFEST
-from assay.report.confusion import draw_confusion
-from assay.report.history import draw_history
-from assay.report.layers import draw_layers
-from assay.report.sample_grid import draw_samples
 from assay.types import UNKNOWN, Labels
 
 
@@ -107,7 +107,7 @@ def _write_data_pictures(place: Path, dataset: Dataset, rows: Int[np.ndarray, "R
     counts = confusion_matrix(dataset.trusted[rows], dataset.noisy[rows], len(dataset.classes))
     title = f"Given against trusted labels of {len(rows):,} images"
     drawn = draw_confusion(counts, _names(dataset), title=title, columns="noisy")
-    yield _write(place / "confusion_given.svg", drawn)
+    yield _write(place / "confusion_noisy.svg", drawn)
 
 
 def _write_confusions(

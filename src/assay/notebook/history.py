@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+from assay.drawing import COLOURS, FAINT, printable, short, svg
 from assay.notebook.sequential import Epoch
-from assay.report.svg import COLOURS, FAINT, printable, short, svg
 from assay.text import percent
 
 if TYPE_CHECKING:

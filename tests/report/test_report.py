@@ -4,13 +4,22 @@ import json
 import re
 import shutil
 
+import numpy as np
 import pytest
 from report_pages import HOSTILE_LABELS, HOSTILE_NAMES, Page, rename
 
+from assay.correct.findings import KINDS
+from assay.data.write import write_json
 from assay.errors import DataError, UsageError
+from assay.noise import describe, estimate_noise
+from assay.noise.intervals import share_interval
+from assay.pipeline.auditing import run_digests
 from assay.pipeline.measuring import TITLES
+from assay.report.facts import MAX_CLASSES, noise_facts, to_json
 from assay.report.write import write_report
-from assay.text import interval, range_of, seconds
+from assay.text import interval, percent_range, seconds
+
+NAMES = ("ash", "birch", "cedar")
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +36,10 @@ def page(written):
 @pytest.fixture(scope="module")
 def facts(written):
     return json.loads(written.facts.read_text(encoding="utf-8"))
+
+
+def range_of(found):
+    return percent_range(found["low"], found["high"])
 
 
 def percent(share):
@@ -46,17 +59,17 @@ def test_both_files_are_written(written, own_run):
 def test_the_page_is_whole_and_in_order(page):
     """One heading for the page, one for each part, no level left out."""
     assert [words for kind, words in page.headings if kind == "h2"] == [
-        "In short",
+        "Summary",
         "How wrong the labels are",
         "How accurate it is",
         "Class by class",
-        "What is taken for what",
-        "Whether its confidence can be believed",
+        "Which classes are confused",
+        "How well confidence matches accuracy",
         "What was changed",
         "What it cost",
         "Images that could not be used",
         "Warnings",
-        "How to do it again",
+        "How to reproduce it",
     ]
     assert [kind for kind, _ in page.headings].count("h1") == 1
     targets = {attributes.get("id") for _, attributes in page.tags}
@@ -96,7 +109,7 @@ def test_accuracies_are_those_of_the_run(facts, page, finished):
 def test_the_heat_map_shows_every_cell_with_its_interval(facts, page):
     """P(given | true), low and high, as noise.json has them."""
     noise = facts["noise"]
-    header, *rows = page.table("P(given label | true class)")
+    header, *rows = page.table("P(noisy label | true class)")
     assert header[1:] == ["ash", "birch", "cedar"]
     for i, row in enumerate(rows):
         assert row[1:] == [
@@ -123,7 +136,7 @@ def test_confusions_are_counted_once_each(facts, page, finished):
 
 def test_every_class_has_its_row(facts, page):
     """How often its labels are wrong, how well it is found, how many images have it."""
-    _, *rows = page.table("Wrong: the share of the class's images")
+    _, *rows = page.table("Wrong: share of the images of the class")
     for shown, row in zip(rows, facts["by_class"]["rows"], strict=True):
         scores = [f"{row[key]:.3f}" for key in ("precision", "recall", "f1")]
         wrong = row["wrong"]
@@ -151,14 +164,12 @@ def test_curves_are_drawn_of_what_was_kept(facts, page):
     assert [curve["system"] for curve in facts["curves"]] == ["assay", "labels_cross_validated"]
     for curve in facts["curves"]:
         assert sum(one["n"] for one in curve["reliability"]) == curve["n"]
-        _, *rows = page.table(f"Mistakes among the surest images: {curve['title']}")
+        _, *rows = page.table(f"Errors among the most confident images: {curve['title']}")
         assert rows[-1][0] == "100.0 %"
         assert rows[-1][3] == percent(curve["risk_coverage"][-1]["risk"])
-    charts = [attributes for tag, attributes in page.tags if attributes.get("role") == "img"]
-    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    charts = [attributes for tag, attributes in page.tags if attributes.get("class") == "chart"]
     assert len(charts) == 4
-    assert len(set(ids)) == len(ids)
-    assert {one for chart in charts for one in chart["aria-labelledby"].split()} <= {*ids}
+    assert all(len(chart["alt"]) > 30 for chart in charts)
 
 
 def test_how_to_do_it_again(facts, page, finished):
@@ -179,8 +190,8 @@ def test_galleries_hold_no_sealed_image(facts, finished):
     held = {line.split(",")[0] for line in lines if line.endswith(",holdout")}
     shown = [image for gallery in facts["changes"]["galleries"] for image in gallery["images"]]
     assert shown
-    assert not held & {image["name"] for image in shown}
-    assert {*shown[0]} == {"row", "name", "noisy", "corrected", "confidence", "not_shown"}
+    assert not held & {image["file"] for image in shown}
+    assert {*shown[0]} == {"row", "file", "noisy", "corrected", "confidence", "not_shown"}
 
 
 def test_the_same_run_gives_the_same_bytes(written, finished, tmp_path):
@@ -196,18 +207,18 @@ def test_images_that_are_gone_are_said_to_be(own_run, small_data, tmp_path):
     record = json.loads(file.read_text())
     for stored, words in (
         (str(tmp_path / "gone"), f"no longer at {tmp_path / 'gone'}"),
-        (None, "does not say"),
+        (None, "has no place of images"),
     ):
         file.write_text(json.dumps(record | {"images": stored}))
         found = write_report(own_run)
         page = Page(found.page.read_text())
         assert words in found.notes[0]
         assert found.notes[0] in page.words()
-        assert not [tag for tag, _ in page.tags if tag == "img"]
+        assert "gallery" not in found.page.read_text().split("</style>")[1]
         assert json.loads(found.facts.read_text())["notes"] == [*found.notes]
     found = write_report(own_run, images=small_data.images)
     assert found.notes == ()
-    assert [tag for tag, _ in Page(found.page.read_text()).tags if tag == "img"]
+    assert "gallery" in found.page.read_text().split("</style>")[1]
 
 
 def test_other_images_are_refused(own_run, tmp_path):
@@ -221,7 +232,7 @@ def test_other_images_are_refused(own_run, tmp_path):
 def test_a_runs_own_files_are_never_written_over(own_run, tmp_path):
     """A name whose JSON file is another's is refused, and so is one that is no page's."""
     before = (own_run / "noise.json").read_bytes()
-    with pytest.raises(UsageError, match=r"noise.html would come with noise.json, and there is a .* already"):
+    with pytest.raises(UsageError, match=r"noise.html comes with noise.json, and .* exists and is no report"):
         write_report(own_run, own_run / "noise.html")
     assert (own_run / "noise.json").read_bytes() == before
     with pytest.raises(UsageError, match=r"--out: expected a name ending in .html, got .*labels.csv"):
@@ -242,7 +253,7 @@ def test_a_model_without_a_holdout_is_said_to_be_unmeasured(own_run):
     assert facts["by_class"]["source"] == "cross-validation"
 
 
-@pytest.mark.parametrize("name", ["skipped.csv", "noise.json", "evaluation.json"])
+@pytest.mark.parametrize("name", ["image_issues.csv", "noise.json", "evaluation.json"])
 def test_a_file_that_is_not_there_is_named(own_run, name):
     """With what to do."""
     (own_run / name).unlink()
@@ -262,10 +273,140 @@ def test_hostile_names_are_words(own_run, tmp_path):
     assert not [name for _, attributes in page.tags for name in attributes if name.startswith("on")]
     assert {attributes.get("src", "data:")[:5] for tag, attributes in page.tags if tag == "img"} == {"data:"}
     assert "\u202e" not in text
-    assert len(text) < 800_000
+    assert len(text) < 1_000_000
     assert "<img src=x onerror=alert(1)>" in page.words()
     assert "alert(6)" in page.words()
     facts = json.loads(written.facts.read_text(encoding="utf-8"))
     assert facts["classes"] == [*HOSTILE_LABELS]
     shown = [image for gallery in facts["changes"]["galleries"] for image in gallery["images"]]
     assert {image["not_shown"] for image in shown} == {None, "missing_image"}
+
+
+def audit_of(run, **findings):
+    """audit.json of a run with these findings."""
+    found = {kind: findings.get(kind, []) for kind in KINDS}
+    pair = {"classes": ["ash", "<b>birch</b>"], "share": 0.25, "expected": 0.1, "unusual": True}
+    return {
+        "images": 120,
+        "skipped": 0,
+        "run": run_digests(json.loads((run / "run.json").read_text())),
+        "counts": {kind: len(rows) for kind, rows in found.items()} | {"images_in_near_duplicates": 4},
+        "redundant": 2,
+        "outliers": {"found": 1, "expected_if_all_belong": 0.12},
+        "confused_labels": [pair],
+        "look_alikes": [pair | {"unusual": False}],
+        "findings": found,
+    }
+
+
+def test_an_audit_is_told_when_there_is_one(own_run):
+    """How many of each kind, the first with their copies, classes that are confused."""
+    copies = [{"file": "1.png", "others": ["2.png", "3.png"], "score": 1.0}] * 7
+    write_json(own_run / "audit.json", audit_of(own_run, duplicates=copies))
+    written = write_report(own_run)
+    page, facts = Page(written.page.read_text()), json.loads(written.facts.read_text())
+    _, *rows = page.table("What assay audit found")
+    assert [shown[0] for shown in rows] == [*KINDS.values()]
+    assert rows[0][1:] == ["7", " ".join(["1.png = 2.png and 1 more"] * 5)]
+    assert "2 images could be removed if one of each set of near-duplicates stays." in page.words()
+    assert "Labels confuse: ash and <b>birch</b> (25.0 %)." in page.words()
+    assert "Images look alike" not in page.words()
+    assert facts["audit"]["kinds"][0]["first"] == copies[:5]
+
+
+@pytest.mark.parametrize(
+    "change", [{"labels": "x"}, {"contents": "x"}, {"split": "x"}, {"corrected": "x"}, None]
+)
+def test_an_audit_of_another_run_is_left_out(own_run, change):
+    """What it found may be mended since; so it is of an audit that does not say of which run it is."""
+    found = audit_of(own_run)
+    found["run"] = found["run"] | change if change else None
+    write_json(own_run / "audit.json", found)
+    written = write_report(own_run)
+    page, facts = Page(written.page.read_text()), json.loads(written.facts.read_text())
+    assert facts["audit"] is None
+    assert facts["notes"] == ["audit.json is not of this run and is left out; run assay audit again"]
+    assert facts["notes"][0] in page.words()
+    assert "What else is wrong with the images" not in page.words()
+
+
+@pytest.mark.parametrize("content", ["[1]", "{", '{"run": 1, '])
+def test_what_is_no_audit_is_refused(own_run, content):
+    """With what to do."""
+    (own_run / "audit.json").write_text(content)
+    with pytest.raises(
+        DataError, match=r"expected what assay audit writes .*; delete it, or run assay audit"
+    ):
+        write_report(own_run)
+
+
+def test_an_audit_without_its_findings_is_refused(own_run):
+    """It says that it is of this run, and is not whole."""
+    found = audit_of(own_run)
+    del found["findings"]
+    write_json(own_run / "audit.json", found)
+    with pytest.raises(DataError, match=r"expected what assay audit writes \(KeyError"):
+        write_report(own_run)
+
+
+def estimated(k, rate=0.5, n=4_000, *, favourite=False):
+    """noise.json of drawn labels: even, or each class taken for the next one."""
+    rng = np.random.default_rng(0)
+    trusted = rng.integers(k, size=n)
+    wrong = rng.random(n) < rate
+    step = 1 if favourite else rng.integers(1, k, size=n)
+    noise = estimate_noise(np.where(wrong, (trusted + step) % k, trusted), trusted, k)
+    alike = {"features_auc": None, "labels": None, "looks_alike": True, "warnings": []}
+    return {**noise.to_json(), "summary": describe(noise), "representative": alike}
+
+
+def test_noise_with_a_structure_lists_its_mistakes():
+    """The most frequent ones with their probability; where the noise is even there is nothing to list."""
+    titles = ("a", "b", "c", "d")
+    even, uneven = (noise_facts(estimated(4, favourite=one), titles) for one in (False, True))
+    assert even["largest"] == []
+    assert even["test"]["words"].startswith("The test found no difference between classes")
+    assert uneven["test"]["words"].startswith("The noise differs between classes")
+    first = uneven["largest"][0]
+    assert (titles.index(first["noisy"]) - titles.index(first["true"])) % 4 == 1
+    assert first["probability"]["low"] < first["count"] / 1_000 < first["probability"]["high"]
+    # Of twelve pairs the greatest is picked: wider than an interval of one pair alone.
+    alone = share_interval(
+        first["count"], sum(estimated(4, favourite=True)["counts"][titles.index(first["true"])])
+    )
+    assert first["probability"]["low"] < alone.low
+    assert first["probability"]["high"] > alone.high
+    assert even["representative"]["words"].startswith("There were too few images to test")
+
+
+def many(run, k):
+    """Make a run of three classes one of ``k``, whose first three are the old ones."""
+    titles = [*NAMES, *(f"class {i}" for i in range(3, k))]
+    write_json(run / "model" / "labels.json", {"labels": titles, "titles": []})
+    write_json(run / "noise.json", estimated(k) | {"classes": titles})
+    file = run / "evaluation.json"
+    found = json.loads(file.read_text())
+    for system in found["systems"].values():
+        report = system["report"]
+        report["classes"] = [report["classes"][min(i, 2)] | {"name": name} for i, name in enumerate(titles)]
+        report["confusion"] = np.pad(report["confusion"], ((0, k - 3), (0, k - 3))).tolist()
+    write_json(file, found)
+
+
+def test_many_classes_are_pictures(own_run):
+    """No table of sixty columns: a picture in words, the largest mistakes, and no matrix in the JSON."""
+    many(own_run, MAX_CLASSES + 10)
+    written = write_report(own_run)
+    page, facts = Page(written.page.read_text()), json.loads(written.facts.read_text())
+    assert sum(attributes.get("class") == "chart" for _, attributes in page.tags) == 4 + 4
+    assert len(page.table("Wrong: share of the images of the class")) == 1 + 60
+    assert facts["noise"]["transition"] is None
+    assert [one["counts"] for one in facts["confusions"]] == [None] * 3
+    assert facts["confusions"][0]["largest"]
+    assert written.page_bytes < 1_000_000
+
+
+def test_few_classes_keep_their_matrices():
+    """Up to fifty, report.json has everything."""
+    facts = {"classes": ["a"] * MAX_CLASSES, "noise": {"transition": [[1.0]]}}
+    assert to_json(facts) is facts

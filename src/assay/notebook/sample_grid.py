@@ -11,7 +11,7 @@ from jaxtyping import Int
 from assay.data.dataset import Dataset
 from assay.data.resize import to_square
 from assay.data.squares import read_image
-from assay.report.svg import COLOURS, INK, printable, short, svg
+from assay.drawing import COLOURS, INK, printable, short, svg
 from assay.types import UNKNOWN, Pixels
 
 if TYPE_CHECKING:

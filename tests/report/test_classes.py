@@ -7,8 +7,8 @@ from report_pages import Page
 
 from assay.data.write import write_json
 from assay.pipeline.finished import read_finished_run
-from assay.report import quality_facts
-from assay.report.quality_facts import class_facts
+from assay.report import facts as module
+from assay.report.facts import class_facts
 from assay.report.write import write_report
 
 
@@ -30,7 +30,7 @@ def unmeasured(own_run):
 def test_what_was_not_measured_is_a_dash(unmeasured):
     """No share of no image is a number, in page and JSON alike; a class that is never found has a recall."""
     written = write_report(unmeasured)
-    _, *rows = Page(written.page.read_text()).table("Wrong: the share of the class's images")
+    _, *rows = Page(written.page.read_text()).table("Wrong: share of the images of the class")
     assert [row[3:7] for row in rows] == [
         ["–", "0.000", "0.000", "3"],
         ["–", "–", "–", "0"],
@@ -43,7 +43,7 @@ def test_what_was_not_measured_is_a_dash(unmeasured):
 @pytest.mark.parametrize(("most", "names"), [(1, ["ash"]), (2, ["ash", "cedar"])])
 def test_the_worst_classes_are_measured_ones(unmeasured, monkeypatch, most, names):
     """Of more classes than the table holds those that nobody measured are the last."""
-    monkeypatch.setattr(quality_facts, "MOST_ROWS", most)
+    monkeypatch.setattr(module, "MAX_ROWS", most)
     noise, evaluation = (
         json.loads((unmeasured / f"{name}.json").read_text()) for name in ("noise", "evaluation")
     )
