@@ -34,8 +34,8 @@ from typing import Any
 import numpy as np
 from _machine import machine
 
-from assay.correct.calibrate import calibrate
-from assay.correct.crossfit import CrossFit, Evidence, cross_fit
+from assay.correct.crossfit import Evidence, cross_fit
+from assay.correct.posterior import calibrate
 from assay.correct.result import CorrectedLabels
 from assay.data.dataset import ReadOptions
 from assay.data.read import read_dataset
@@ -128,7 +128,7 @@ class Reduced:
         """Trusted labels and images without any label."""
         data = replace(self.data, noisy=np.full(len(self.data.noisy), UNKNOWN))
         evidence = Evidence(data.features.views, data.noisy, data.trusted, self.learned.noise.transition)
-        raw = cross_fit(evidence, data.fold_of, make_head, CrossFit(seed=data.seed, workers=2)).pred_probs
+        raw = cross_fit(evidence, data.fold_of, make_head, seed=data.seed, workers=2).pred_probs
         pred_probs = calibrate(raw, data.trusted).apply(raw)
         corrected = CorrectedLabels(
             data.noisy, data.trusted, pred_probs, pred_probs, data.usable, 1.0, data.threshold

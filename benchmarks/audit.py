@@ -18,8 +18,7 @@ from _machine import machine
 from _process import run_assay
 from PIL import Image, ImageDraw
 
-from assay.correct.close_pairs import close_pairs
-from assay.correct.density import local_density, standardise
+from assay.correct.near_duplicates import close_pairs, local_density, standardise
 from assay.correct.outliers import find_outliers
 from assay.embed.backbone import load_backbone
 from assay.pipeline.stored import stored_features

@@ -15,7 +15,7 @@ NAMES = (
     "ReadOptions",
     "embed_images",
     "estimate_noise",
-    "evaluate",
+    "evaluate_predictions",
     "correct_labels",
     "load_model",
     "predict",

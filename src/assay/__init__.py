@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from assay.data.dataset import ReadOptions
     from assay.errors import AssayError
-    from assay.evaluate import evaluate
+    from assay.evaluate import evaluate_predictions
     from assay.noise import estimate_noise
     from assay.pipeline.shortcuts import correct_labels, embed_images, read_dataset, run
     from assay.predict.batch import predict
@@ -44,7 +44,7 @@ __all__ = [
     "correct_labels",
     "embed_images",
     "estimate_noise",
-    "evaluate",
+    "evaluate_predictions",
     "load_model",
     "predict",
     "read_dataset",
@@ -58,7 +58,7 @@ _HOMES = {
     "assay.noise": ("estimate_noise",),
     "assay.train.estimator": ("NoisyLabelClassifier",),
     "assay.predict.model": ("Model",),
-    "assay.evaluate": ("evaluate",),
+    "assay.evaluate": ("evaluate_predictions",),
     "assay.predict.batch": ("predict",),
     "assay.predict.predictor": ("load_model",),
     "assay.pipeline.shortcuts": ("embed_images", "correct_labels", "read_dataset", "run"),

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from assay.correct.crossfit import CrossFit, Evidence, cross_fit
+from assay.correct.crossfit import Evidence, cross_fit
+from assay.correct.posterior import weigh
 from assay.correct.result import CorrectedLabels
-from assay.correct.weighing import weigh
 from assay.data.split import folds
 from assay.noise import estimate_noise
 from assay.types import UNKNOWN
@@ -55,7 +55,7 @@ def fix_all(logistic) -> Callable[..., CorrectedLabels]:
     def fix(X, noisy, trusted, k, seed=0):
         transition = estimate_noise(noisy, trusted, k).transition
         evidence = Evidence((X,), noisy, trusted, transition)
-        raw = cross_fit(evidence, folds(trusted, 5, seed), logistic, CrossFit(seed=seed)).pred_probs
+        raw = cross_fit(evidence, folds(trusted, 5, seed), logistic, seed=seed).pred_probs
         found = weigh(raw, noisy, trusted, folds(trusted, 5, seed), transition, seed)
         every = np.ones(len(X), bool)
         return CorrectedLabels(noisy, trusted, found.pred_probs, found.posterior, every, found.strength)

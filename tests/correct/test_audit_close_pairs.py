@@ -6,9 +6,8 @@ from hypothesis import given as arbitrary
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from assay.correct import close_pairs as module
-from assay.correct.close_pairs import Pairs, close_pairs, spanning_forest
-from assay.correct.density import unit_rows
+from assay.correct import near_duplicates as module
+from assay.correct.near_duplicates import Pairs, close_pairs, spanning_forest, unit_rows
 
 
 def draw(n, d, seed, twins=5):

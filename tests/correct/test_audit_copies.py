@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from assay.correct.density import local_density, standardise
-from assay.correct.near_duplicates import CLOSER, closer_of, find_near_duplicates
+from assay.correct.near_duplicates import CLOSER, closer_of, find_near_duplicates, local_density, standardise
 
 
 def look(features, contents=None):

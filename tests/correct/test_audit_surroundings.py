@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from assay.correct import density as module
-from assay.correct.density import distance, local_density, standardise, unit_rows
+from assay.correct import near_duplicates as module
+from assay.correct.near_duplicates import distance, local_density, standardise, unit_rows
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from scipy.optimize import check_grad
 from scipy.special import softmax
 
-from assay.correct.calibrate import (
+from assay.correct.posterior import (
     NO_FLOOR,
     Calibration,
-    _loss,
+    _calibration_loss,
     by_halves,
     calibrate,
     calibrate_on_noisy,
@@ -53,7 +53,9 @@ def test_the_gradient_is_the_slope_of_the_loss(seed):
     scores, evidence = np.log(rng.dirichlet(np.ones(3), 20)), np.log(rng.dirichlet(np.ones(3), 20))
     start = rng.normal(size=4) / 2
     case = (scores, evidence, 2.0)
-    off = check_grad(lambda x: _loss(x, *case)[0], lambda x: _loss(x, *case)[1], start)
+    off = check_grad(
+        lambda x: _calibration_loss(x, *case)[0], lambda x: _calibration_loss(x, *case)[1], start
+    )
     assert off < 1e-4
 
 
@@ -193,7 +195,7 @@ def test_of_many_noisy_labels_some_are_enough(monkeypatch):
     """Evenly spread ones: as if no other were known."""
     probs, labels = draw_case(3, n=2_500)
     transition, known = 0.6 * np.eye(4) + 0.1, np.flatnonzero(labels != UNKNOWN)
-    monkeypatch.setattr(import_module("assay.correct.calibrate"), "MOST_NOISY", 1_000)
+    monkeypatch.setattr(import_module("assay.correct.posterior"), "MOST_NOISY", 1_000)
     found = calibrate_on_noisy(probs, labels, transition)
     assert 1_000 < len(known) <= 2_000
     others = np.setdiff1d(known, known[::2])

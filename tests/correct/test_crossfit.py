@@ -3,8 +3,7 @@ import pytest
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.neighbors import KNeighborsClassifier
 
-from assay.correct.crossfit import CrossFit, Evidence, cross_fit, fit_joint
-from assay.correct.soft import predict_all
+from assay.correct.crossfit import Evidence, cross_fit, fit_joint, predict_all
 from assay.data.simulate import spoil, symmetric
 from assay.data.split import folds
 from assay.errors import LabelError
@@ -52,7 +51,11 @@ def test_images_without_a_fold_teach_nothing(scene, logistic):
     after = cross_fit(evidence, fold_of, logistic)
     assert after.pred_probs.tolist() == before.pred_probs.tolist()
     each = [
-        fit_joint(evidence, (fold_of != fold) & (fold_of != UNKNOWN), logistic, CrossFit())
+        fit_joint(
+            evidence,
+            (fold_of != fold) & (fold_of != UNKNOWN),
+            logistic,
+        )
         for fold in range(5)
     ]
     mean = np.mean([predict_all(one, evidence.views[0][sealed], 3) for one in each], axis=0)
@@ -63,7 +66,11 @@ def test_the_classifier_that_is_kept_learned_from_all_folds(scene, logistic):
     """Beside the beliefs comes the classifier that is fitted to every image with a fold."""
     evidence, _, fold_of = scene
     kept = cross_fit(evidence, fold_of, logistic).classifier
-    alone = fit_joint(evidence, np.ones(300, bool), logistic, CrossFit())
+    alone = fit_joint(
+        evidence,
+        np.ones(300, bool),
+        logistic,
+    )
     assert kept.coef_.tolist() == alone.coef_.tolist()
 
 
@@ -82,7 +89,7 @@ def test_without_rounds_the_noisy_labels_are_ignored(scene, logistic):
     """No round, no noisy label: any others give the same belief."""
     evidence, _, fold_of = scene
     blank = Evidence(evidence.views, np.full(300, UNKNOWN), evidence.trusted, evidence.transition)
-    one, other = (cross_fit(some, fold_of, logistic, CrossFit(rounds=0)) for some in (evidence, blank))
+    one, other = (cross_fit(some, fold_of, logistic, rounds=0) for some in (evidence, blank))
     assert one.pred_probs.tolist() == other.pred_probs.tolist()
 
 
@@ -93,7 +100,7 @@ def test_noisy_labels_help_where_trusted_ones_are_few(draw_clouds, mostly_unknow
         X, truth = draw_clouds(2000, distance=3.0, seed=seed)
         evidence = Evidence((X,), spoil(truth, NOISE, seed), mostly_unknown(truth, 2), NOISE)
         for rounds, found in right.items():
-            classifier = fit_joint(evidence, np.ones(2000, bool), logistic, CrossFit(rounds=rounds))
+            classifier = fit_joint(evidence, np.ones(2000, bool), logistic, rounds=rounds)
             found.append(np.mean(classifier.predict(X) == truth))
     assert np.mean(right[1]) > np.mean(right[0]) + 0.01
     assert np.mean(right[3]) > np.mean(right[0]) + 0.01
@@ -109,7 +116,7 @@ def test_noisy_labels_help_where_trusted_ones_are_few(draw_clouds, mostly_unknow
 def test_the_same_seed_gives_the_same_bytes_with_any_number_of_workers(scene, make):
     """Threads change the time, not the result."""
     evidence, _, fold_of = scene
-    one, other = (cross_fit(evidence, fold_of, make, CrossFit(workers=workers)) for workers in (1, 3))
+    one, other = (cross_fit(evidence, fold_of, make, workers=workers) for workers in (1, 3))
     assert one.pred_probs.tobytes() == other.pred_probs.tobytes()
 
 
@@ -120,7 +127,7 @@ def test_a_forest_with_another_seed_gives_other_bytes(scene):
     def make(seed):
         return RandomForestClassifier(5, random_state=seed)
 
-    one, other = (cross_fit(evidence, fold_of, make, CrossFit(seed=seed)) for seed in (0, 1))
+    one, other = (cross_fit(evidence, fold_of, make, seed=seed) for seed in (0, 1))
     assert one.pred_probs.tobytes() != other.pred_probs.tobytes()
 
 
@@ -132,7 +139,7 @@ def test_each_round_has_a_seed_of_its_own(scene, logistic):
         seeds.append(seed)
         return logistic(seed)
 
-    fit_joint(scene[0], np.ones(300, bool), make, CrossFit(rounds=2, seed=7))
+    fit_joint(scene[0], np.ones(300, bool), make, rounds=2, seed=7)
     assert seeds == [7, 8, 9]
 
 
@@ -188,6 +195,6 @@ def test_fewer_than_two_folds_are_refused(scene, logistic, fold_of, found):
 def test_evidence_of_different_length_is_refused(scene):
     """Each view has a row for each image."""
     evidence = scene[0]
-    message = r"expected one length for all, got \{'given': 300, 'trusted': 300, 'views\[0\]': 299\}"
+    message = r"expected one length for all, got \{'noisy': 300, 'trusted': 300, 'views\[0\]': 299\}"
     with pytest.raises(ValueError, match=message):
         Evidence((evidence.views[0][1:],), evidence.noisy, evidence.trusted, NOISE)

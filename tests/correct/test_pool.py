@@ -6,8 +6,7 @@ from hypothesis import given as drawn
 from hypothesis import strategies as st
 from scipy.special import softmax
 
-from assay.correct.pool import fit_pool
-from assay.correct.posterior import posterior
+from assay.correct.posterior import fit_pool, posterior
 from assay.types import UNKNOWN
 
 K = 4

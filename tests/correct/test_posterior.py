@@ -86,7 +86,7 @@ def test_a_label_out_of_range_is_named(wrong):
     """The error says which label of which row cannot be."""
     noisy, pred_probs, transition = draw_case(0)
     noisy[7] = wrong
-    message = f"given[7]: expected a class from 0 to 3, or -1 for unknown, got {wrong}"
+    message = f"noisy[7]: expected a class from 0 to 3, or -1 for unknown, got {wrong}"
     with pytest.raises(LabelError, match=re.escape(message)):
         posterior(noisy, pred_probs, transition)
 

@@ -61,6 +61,8 @@ def test_a_trusted_label_that_agrees_makes_the_given_one_right(corrected):
 @pytest.mark.usefixtures("without_shape_checks")
 def test_evidence_of_different_length_is_refused():
     """Every image needs every piece of evidence."""
-    message = r"expected one length for all, got \{'given': 6, 'trusted': 6, 'belief': 6, 'posterior': 5, "
+    message = (
+        r"expected one length for all, got \{'noisy': 6, 'trusted': 6, 'pred_probs': 6, 'posterior': 5, "
+    )
     with pytest.raises(ValueError, match=message):
         CorrectedLabels(GIVEN, TRUSTED, POSTERIOR, POSTERIOR[:5], USABLE, strength=1.0)

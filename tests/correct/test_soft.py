@@ -11,7 +11,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from assay.correct.soft import MIN_SHARE, UNMET, fit_soft, predict_all, weight_name, weighted_copies
+from assay.correct.crossfit import MIN_SHARE, UNSEEN, fit_soft, predict_all, weight_name, weighted_copies
 
 
 @pytest.fixture
@@ -129,9 +129,9 @@ def test_classes_that_were_never_met_keep_a_small_probability(case):
     classifier = GaussianNB().fit(X, labels)
     probs = predict_all(classifier, X, 5)
     np.testing.assert_allclose(probs.sum(axis=1), 1)
-    np.testing.assert_allclose(probs[:, [0, 2, 4]], UNMET / 5)
+    np.testing.assert_allclose(probs[:, [0, 2, 4]], UNSEEN / 5)
     np.testing.assert_allclose(
-        probs[:, [1, 3]], (1 - UNMET) * classifier.predict_proba(X) + UNMET / 5, atol=1e-12
+        probs[:, [1, 3]], (1 - UNSEEN) * classifier.predict_proba(X) + UNSEEN / 5, atol=1e-12
     )
 
 

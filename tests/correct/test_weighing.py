@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from assay.correct.weighing import Weighed, transition_from, weigh
+from assay.correct.posterior import Weighed, transition_from, weigh
 from assay.noise import estimate_noise
 from assay.types import UNKNOWN
 
@@ -43,7 +43,7 @@ def test_the_share_of_right_labels_is_that_of_other_images():
 
 def test_another_label_of_an_image_changes_nothing_of_itself(monkeypatch):
     """Neither its belief nor its posterior, but those of others; λ is held, which all move by a hair."""
-    monkeypatch.setattr("assay.correct.weighing.fit_strength", lambda *_: 1.0)
+    monkeypatch.setattr("assay.correct.posterior.fit_strength", lambda *_: 1.0)
     _, noisy, trusted, raw = draw(0)
     before, row = weighed(noisy, trusted, raw), 7
     trusted[row] = (trusted[row] + 1) % K

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 
 from assay.errors import DataError
-from assay.evaluate.compare import mcnemar, mid_p, paired_difference
+from assay.evaluate.paired import mcnemar, mid_p, paired_difference
 from assay.types import UNKNOWN
 
 few = st.integers(0, 60)
@@ -140,12 +140,12 @@ def test_the_plain_dict():
 def test_nothing_to_compare_is_refused():
     """No image is an error that says so."""
     nothing = np.zeros(0, dtype=int)
-    with pytest.raises(DataError, match=r"^expected images that both classifiers were asked about, got none"):
+    with pytest.raises(DataError, match=r"^expected images that both classifiers predicted, got none"):
         mcnemar(nothing, nothing, nothing)
 
 
 @pytest.mark.usefixtures("without_shape_checks")
 def test_answers_for_other_images_are_refused():
     """Answers of another number are refused with their name and both numbers."""
-    with pytest.raises(ValueError, match=r"^expected second to answer for 2 images, got 1 answers$"):
+    with pytest.raises(ValueError, match=r"^expected second to predict 2 images, got 1 predictions$"):
         mcnemar(np.array([0, 1]), np.array([0, 1]), np.array([0]))

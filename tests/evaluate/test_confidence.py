@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import log_loss
 
-from assay.evaluate.confidence import (
+from assay.evaluate.metrics import (
     brier,
     expected_calibration_error,
     negative_log_likelihood,

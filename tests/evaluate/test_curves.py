@@ -3,9 +3,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assay.evaluate.confidence import expected_calibration_error, risk_coverage
-from assay.evaluate.curves import Bin, Covered, covered, reliability
-from assay.evaluate.intervals import wilson
+from assay.evaluate.metrics import (
+    Bin,
+    Covered,
+    covered,
+    expected_calibration_error,
+    reliability,
+    risk_coverage,
+)
+from assay.noise.intervals import wilson
 
 seeds, sizes = st.integers(0, 2**32 - 1), st.integers(1, 60)
 

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from sklearn import metrics
 
 from assay.errors import LabelError
-from assay.evaluate.scores import classification_report, confusion_matrix, format_report
+from assay.evaluate.metrics import classification_report, confusion_matrix, format_report
 
 NAMES = ("cat", "dog", "a very long-named frog", "ship")
 

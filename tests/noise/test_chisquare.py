@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import chi2_contingency, chisquare
 
-from assay.noise.chisquare import ChiSquare, even_spread, same_share
+from assay.noise.structure import ChiSquare, even_spread, same_share
 
 
 def test_same_share_is_pearsons_test_of_a_table():

@@ -49,7 +49,7 @@ def test_two_classes_in_all_swapped(pairs_of):
     )
     assert noise.transition[0, 1] > 0.99
     assert noise.notes == (
-        "Given and trusted labels agree less often than chance would make them (0.0 %; chance: 50.0 %): "
+        "Noisy and trusted labels agree less often than by chance (0.0 %; chance: 50.0 %): "
         "check that both files list the images in the same order and use the same class names.",
     )
 
@@ -100,7 +100,7 @@ def test_lopsided_classes_agree_by_chance(draw_pairs):
     rng = np.random.default_rng(0)
     truth = (rng.random(1_000) < 0.1).astype(np.int64)
     shuffled = estimate_noise(rng.permutation(truth), truth, 2)
-    assert any("no more often than chance may make them" in note for note in shuffled.notes)
+    assert any("no more often than by chance" in note for note in shuffled.notes)
     wrong = np.where(rng.random(1_000) < 0.05, 1 - truth, truth)
     assert estimate_noise(wrong, truth, 2).notes == ()
 
@@ -109,9 +109,7 @@ def test_labels_no_better_than_chance_are_warned_of(draw_pairs):
     """Given labels that have nothing to do with the trusted ones point to files out of step."""
     noise = estimated(draw_pairs(np.full((4, 4), 0.25), 400))
     assert len(noise.notes) == 1
-    assert noise.notes[0].startswith(
-        "Given and trusted labels agree no more often than chance may make them ("
-    )
+    assert noise.notes[0].startswith("Noisy and trusted labels agree no more often than by chance (")
 
 
 def test_every_pair_wrong_is_degraded_not_broken(draw_pairs):
@@ -120,7 +118,7 @@ def test_every_pair_wrong_is_degraded_not_broken(draw_pairs):
     assert describe(noise) == (
         "100.0 % of the labels are wrong (99.3 % to 100.0 %), with no sign that classes differ."
     )
-    assert "agree less often than chance would make them (0.0 %; chance: 25.0 %)" in noise.notes[0]
+    assert "agree less often than by chance (0.0 %; chance: 25.0 %)" in noise.notes[0]
     assert (np.diag(noise.transition) > 0).all()
 
 
@@ -132,9 +130,9 @@ def test_one_trusted_image_is_a_guess_that_says_so():
     assert noise.notes == (
         "Only 1 image carries both labels: all figures are rough. "
         "200 to 500 trusted labels would settle them.",
-        "No trusted image of 'cat', 'dog' and 'cow': taken to be like the average class. "
+        "No trusted image of 'cat', 'dog' and 'cow': assumed to be like the average class. "
         "Add trusted images of it.",
-        "Fewer than 5 trusted images of 'fox': leans on other classes.",
+        "Fewer than 5 trusted images of 'fox': estimated with the other classes.",
     )
 
 
@@ -147,8 +145,8 @@ def test_a_class_absent_from_the_trusted_images_is_named(pairs_of):
     assert (noise.high[2] == 1).all()
     assert noise.transition[2, 2] == pytest.approx(1 - 51.5 / 202, abs=1e-6)
     assert noise.notes == (
-        "No trusted image of 'fox': taken to be like the average class. Add trusted images of it.",
-        "Fewer than 5 trusted images of 'cow': leans on other classes.",
+        "No trusted image of 'fox': assumed to be like the average class. Add trusted images of it.",
+        "Fewer than 5 trusted images of 'cow': estimated with the other classes.",
     )
 
 

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from assay.noise import check_representative
-from assay.noise.representative import LabelGap
-from assay.noise.two_sample import _discriminant, told_apart
+from assay.noise.representative import LabelGap, _discriminant, two_sample_auc
 from assay.types import UNKNOWN
 
 
@@ -64,7 +63,7 @@ def test_other_labels_are_warned_of():
     assert found.largest_gap in (LabelGap("dog", 0.5, 0.0), LabelGap("fox", 0.0, 0.5))
     assert not found.looks_alike
     assert found.warnings[0].startswith(
-        "The trusted images differ from the rest in their given labels: 50.0 % of the trusted images are "
+        "The trusted images differ from the rest in their noisy labels: 50.0 % of the trusted images are "
         "labelled 'dog', 0.0 % of the others (p = "
     )
 
@@ -149,11 +148,11 @@ def test_constant_features_tell_nothing():
 @pytest.mark.parametrize(
     ("features", "rows", "message"),
     [
-        (np.zeros((9, 2)), None, r"expected one length for all, got \{'features': 9, 'given': 10\}"),
+        (np.zeros((9, 2)), None, r"expected one length for all, got \{'features': 9, 'noisy': 10\}"),
         (
             None,
             np.ones(9, bool),
-            r"expected one length for all, got \{'given': 10, 'trusted': 10, 'rows': 9\}",
+            r"expected one length for all, got \{'noisy': 10, 'trusted': 10, 'rows': 9\}",
         ),
     ],
 )
@@ -175,24 +174,24 @@ def test_the_auc_is_the_share_of_pairs_in_order():
     rng = np.random.default_rng(0)
     first, second = rng.normal(size=(800, 5)), rng.normal(size=(600, 5))
     first[:, 0] += 2
-    auc, p_value = told_apart(first, second)
+    auc, p_value = two_sample_auc(first, second)
     assert auc.estimate == pytest.approx(0.921, abs=0.03)
     assert auc.low < 0.921 < auc.high
     assert p_value < 1e-9
 
 
-def test_sets_far_apart_are_told_apart_surely():
+def test_sets_far_apart_are_two_sample_auc_surely():
     """Without overlap the AUC is 1, and its interval as wide as the few rows leave it."""
     rng = np.random.default_rng(0)
     lows = []
     for n in (40, 400):
-        auc, _ = told_apart(rng.normal(size=(n, 3)) + 50, rng.normal(size=(n, 3)))
+        auc, _ = two_sample_auc(rng.normal(size=(n, 3)) + 50, rng.normal(size=(n, 3)))
         assert (auc.estimate, auc.high) == (1.0, 1.0)
         lows.append(auc.low)
     assert 0.9 < lows[0] < 0.98 < lows[1] < 1
 
 
-def test_many_columns_are_told_apart_as_few_are():
+def test_many_columns_are_two_sample_auc_as_few_are():
     """With more columns than rows the same direction comes from a system of one equation a row."""
     rng = np.random.default_rng(0)
     rows, gap = rng.normal(size=(40, 90)), rng.normal(size=90)

@@ -6,7 +6,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.stats import dirichlet_multinomial
 
 from assay.data.simulate import symmetric
-from assay.noise.shrink import dirichlet_strength, shrunk_prior, shrunk_transition
+from assay.noise.transition import dirichlet_strength, shrunk_prior, shrunk_transition
 
 TABLES = st.integers(2, 6).flatmap(lambda k: arrays(np.int64, (k, k), elements=st.integers(0, 60)))
 

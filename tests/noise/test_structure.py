@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from assay.data.simulate import symmetric
-from assay.noise.chisquare import ChiSquare
 from assay.noise.structure import (
+    ChiSquare,
     Symmetry,
     is_pair_flip,
     off_diagonal,

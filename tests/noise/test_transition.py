@@ -37,7 +37,7 @@ def test_counting_is_the_plain_loop(rows):
         (
             [0, 3, 5],
             [0, 1, 2],
-            r"given\[1\]: expected a class from 0 to 2, or -1 for unknown, got 3 \(2 such",
+            r"noisy\[1\]: expected a class from 0 to 2, or -1 for unknown, got 3 \(2 such",
         ),
         (
             [0, 1, 2],
@@ -55,7 +55,7 @@ def test_a_label_out_of_range_is_named(noisy, trusted, message):
 @pytest.mark.usefixtures("without_shape_checks")
 def test_labels_of_different_length_are_refused():
     """Each image needs both entries, known or not."""
-    with pytest.raises(ValueError, match=r"expected one length for all, got \{'given': 3, 'trusted': 2\}"):
+    with pytest.raises(ValueError, match=r"expected one length for all, got \{'noisy': 3, 'trusted': 2\}"):
         count_pairs(np.zeros(3, int), np.zeros(2, int), 2)
 
 

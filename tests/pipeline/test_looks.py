@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("timm")
 
-from assay.correct.calibrate import NO_FLOOR, Calibration
+from assay.correct.posterior import NO_FLOOR, Calibration
 from assay.pipeline import tta as module
 from assay.pipeline.tta import FlipTTA
 from assay.predict.flip_tta import FLIP_TTA_BELOW

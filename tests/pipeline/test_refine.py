@@ -15,7 +15,7 @@ from networks import quick_export, quick_probe
 from PIL import Image
 from small_runs import draw_data, quick_learning
 
-from assay.correct.calibrate import NO_FLOOR, by_halves
+from assay.correct.posterior import NO_FLOOR, by_halves
 from assay.data.dataset import ReadOptions
 from assay.data.read import read_dataset
 from assay.data.split import draw_holdout

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from assay.evaluate.evaluate import evaluate
+from assay.evaluate import evaluate_predictions
 from assay.report.charts import accuracy_chart, coverage_chart, reliability_chart
 from assay.report.page import level
 
@@ -15,7 +15,7 @@ def curve(title="assay", n=200, seed=0):
     rng = np.random.default_rng(seed)
     probs = rng.dirichlet([0.4, 0.4, 0.4], size=n)
     truth = np.where(rng.random(n) < 0.8, probs.argmax(axis=1), rng.integers(3, size=n))
-    found = evaluate(truth, probs, ("a", "b", "c"), source="holdout").to_json()
+    found = evaluate_predictions(truth, probs, ("a", "b", "c"), source="holdout").to_json()
     return {"title": title, **found}
 
 
@@ -43,7 +43,7 @@ def test_errors_of_both_curves_share_one_scale(seen):
     curves = [curve("assay", seed=0), curve("corrected labels", seed=1)]
     assert {"assay", "corrected labels"} <= {*seen(coverage_chart(curves)[0]).texts}
     probs = np.tile([0.9, 0.1], (5, 1))
-    found = evaluate(np.zeros(5, dtype=int), probs, ("a", "b"), source="holdout").to_json()
+    found = evaluate_predictions(np.zeros(5, dtype=int), probs, ("a", "b"), source="holdout").to_json()
     assert "0.0 % wrong of the first 100 %" in coverage_chart([{"title": "assay", **found}])[1]
 
 

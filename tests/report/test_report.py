@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from report_pages import HOSTILE_LABELS, HOSTILE_NAMES, Page, rename
 
-from assay.correct.findings import KINDS
+from assay.correct.audit import KINDS
 from assay.data.write import write_json
 from assay.errors import DataError, UsageError
 from assay.noise import describe, estimate_noise

@@ -8,7 +8,7 @@ from hypothesis import given as arbitrary
 from hypothesis import strategies as st
 from scipy.special import softmax
 
-from assay.correct.calibrate import Calibration
+from assay.correct.posterior import Calibration
 from assay.errors import ModelError
 from assay.predict.layers import ROWS, Layers, gelu, moments
 

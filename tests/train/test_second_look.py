@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
-from assay.correct.calibrate import NO_FLOOR, Calibration
+from assay.correct.posterior import NO_FLOOR, Calibration
 from assay.predict.flip_tta import flip_tta
 
 GENERATOR = np.random.default_rng(0)

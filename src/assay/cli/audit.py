@@ -170,7 +170,7 @@ def _audit_run(
 
 
 def _text(facts: dict[str, Any], folder: Path | None) -> str:
-    from assay.correct.findings import KINDS
+    from assay.correct.audit import KINDS
 
     counts = facts["counts"]
     rows = [(words, f"{counts[kind]:,}", _best(facts["findings"][kind])) for kind, words in KINDS.items()]

@@ -1,1 +1,1 @@
-"""What are the right labels?"""
+"""What are the right labels, and what else is wrong with the images?"""

@@ -1,72 +1,77 @@
 """Audit: what is wrong with a set of images besides wrong labels, found from features alone.
 
-Copies and what follows from them (labels that contradict each other, held-out pictures that were learned
-from), images that are of something else, images that show nothing, classes taken for each other.
+Near-duplicates and what follows from them (conflicting labels, holdout images that are among the others too),
+outliers, images without information, classes taken for each other.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
+from scipy.stats import binom
 
-from assay.correct.class_pairs import ClassPair, confused_labels, look_alikes, votes
-from assay.correct.density import LocalDensity, local_density, standardise
-from assay.correct.near_duplicates import NearDuplicates, digest_of, find_near_duplicates
+from assay.correct.near_duplicates import (
+    NearDuplicates,
+    digest_of,
+    find_near_duplicates,
+    local_density,
+    standardise,
+)
 from assay.correct.outliers import SHARE, Outliers, find_outliers
-from assay.types import UNKNOWN, Labels, Mask, Matrix, same_length
+from assay.noise import count_pairs
+from assay.types import UNKNOWN, Labels, Mask, Matrix, Probs, same_length
 
 BLANK_FLAG = "low_information"
 
 MANY = 10
-"""From so many different files with the very same features on, those features say nothing of any of them."""
+"""Features that so many different files share hold no information of any of them."""
 
 NAMED = 10
-"""Copies that are named beside a held-out image: all of a picture a thousand times were a million names."""
+"""Near-duplicates named beside a holdout image: all of a picture a thousand times were a million names."""
 
+LEVEL = 0.05
+"""Chance that one pair of classes or more is called unusual if wrong labels fall on all classes alike."""
 
-@dataclass(frozen=True)
-class Subject:
-    """What is audited: N images as a run sees them."""
+MOST_PAIRS = 20
+"""Pairs of classes in the JSON: those of a thousand classes are half a million."""
 
-    views: tuple[Matrix, ...]
-    """Features (N, D) of each view, any float type, may be memory maps."""
-    contents: Sequence[bytes | None]
-    """Digest of each image's bytes; None where it is not known."""
-    noisy: Labels
-    trusted: Labels
-    """UNKNOWN for the holdout too: what is sealed stays sealed."""
-    usable: Mask
-    """False where the image was skipped: nothing is said of it."""
-    holdout: Mask
-    """Images that the evaluation keeps apart from the others."""
-    n_classes: int
-    flags: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
-    """Remarks on images, from embedding them."""
-    corrected: Labels | None = None
-    """What each label should be, if that is known; the trusted, else the given label if not."""
-
-    def __post_init__(self) -> None:
-        views = {f"views[{number}]": view for number, view in enumerate(self.views)}
-        same_length(
-            contents=self.contents,
-            noisy=self.noisy,
-            trusted=self.trusted,
-            usable=self.usable,
-            holdout=self.holdout,
-            **views,
-        )
+KINDS = {
+    "duplicates": "groups of equal files",
+    "near_duplicates": "groups of near-duplicates",
+    "trusted_conflict": "groups of near-duplicates with different trusted labels",
+    "noisy_conflict": "groups of near-duplicates with different noisy labels",
+    "leak": "holdout images that are also among the others",
+    "outliers": "outliers: images unlike those that belong",
+    "no_information": "images without information",
+}
+"""Kinds of findings, in the order of the rows."""
 
 
 @dataclass(frozen=True)
 class Leak:
-    """A held-out image whose picture is also among the others."""
+    """A holdout image whose picture is also among the others."""
 
     row: int
     others: tuple[int, ...]
-    """Its copies outside the holdout: the nearest, at most ``NAMED``; all are in the group of copies."""
+    """Its near-duplicates outside the holdout: the nearest, at most ``NAMED``; the group has all."""
     similarity: float
     """Greatest cosine with one of them."""
+
+
+@dataclass(frozen=True)
+class ClassPair:
+    """Two classes, and how often one is taken for the other, both ways together."""
+
+    one: int
+    other: int
+    share: float
+    """Of the images of both classes, those that are taken for the other one of the two."""
+    expected: float
+    """The same if all that is wrong fell on all other classes alike."""
+    is_unusual: bool
+    """Whether the share is above the expected one, and not by chance."""
 
 
 @dataclass(frozen=True)
@@ -76,54 +81,102 @@ class Audit:
     near_duplicates: tuple[NearDuplicates, ...]
     """Groups, the largest first."""
     equal: tuple[tuple[int, ...], ...]
-    """Rows of equal files, the most first, whatever group of copies they are in."""
+    """Rows of equal files, the most first, whatever group of near-duplicates they are in."""
     noisy_conflicts: tuple[NearDuplicates, ...]
-    """Those of them with two given labels or more: all but one are wrong."""
+    """Groups with two noisy labels or more: all but one are wrong."""
     trusted_conflicts: tuple[NearDuplicates, ...]
-    """Those of them with two trusted labels or more: a person erred, or they are not one picture."""
+    """Groups with two trusted labels or more: a person erred, or they are not one picture."""
     leaks: tuple[Leak, ...]
     """By similarity, the greatest first."""
     outliers: Outliers | None
     """None if there are too few images to tell."""
     blank: tuple[int, ...]
-    """Images that show nothing: one colour, or features that many different files share."""
+    """Images without information: one colour, or features that many different files share."""
     label_pairs: tuple[ClassPair, ...]
-    """Classes that the given labels confuse, against the trusted ones."""
+    """Classes that the noisy labels confuse, against the trusted ones."""
     look_pairs: tuple[ClassPair, ...]
     """Classes whose images look alike."""
 
     @property
     def n_redundant(self) -> int:
-        """Images that could go if one of each group of copies stayed."""
+        """Images that could go if one of each group of near-duplicates stayed."""
         return sum(len(group.rows) - 1 for group in self.near_duplicates)
 
 
-def audit(subject: Subject, *, share: float = SHARE, seed: int = 0) -> Audit:
-    """Look for everything.
+@dataclass(frozen=True)
+class Finding:
+    """One row of audit.csv."""
+
+    file: str
+    """The image; of near-duplicates the first one, which may stay when the others go."""
+    kind: str
+    """One of ``KINDS``."""
+    others: tuple[str, ...]
+    """The other images of the finding: its near-duplicates."""
+    score: float
+    """Of near-duplicates and leaks a cosine in [-1, 1]; of outliers how far out they are, above 1; else 1."""
+
+
+def audit(
+    views: Sequence[Matrix],
+    contents: Sequence[bytes | None],
+    noisy: Labels,
+    trusted: Labels,
+    *,
+    usable: Mask,
+    holdout: Mask,
+    n_classes: int,
+    flags: Mapping[int, tuple[str, ...]] | None = None,
+    corrected: Labels | None = None,
+    share: float = SHARE,
+    seed: int = 0,
+) -> Audit:
+    """Find everything.
 
     Parameters
     ----------
-    share : of the images that belong, how many may be called off topic
+    views : features (N, D) of each view, any float type, may be memory maps
+    contents : digest of each image's bytes; None where it is not known
+    noisy, trusted : class index, or UNKNOWN; trusted labels of the holdout must be UNKNOWN
+    usable : False where the image was skipped: it is left out
+    holdout : images that the evaluation keeps apart from the others
+    flags : warnings on images, from embedding them
+    corrected : corrected labels, if they are known; else the trusted, else the noisy label counts
+    share : of the images that belong, how many may be called outliers
     seed : draws the samples that images are compared with
+
+    Raises
+    ------
+    ValueError : not one row of everything for each image
     """
-    rows = np.flatnonzero(subject.usable)
+    named = {f"views[{number}]": view for number, view in enumerate(views)}
+    same_length(contents=contents, noisy=noisy, trusted=trusted, usable=usable, holdout=holdout, **named)
+    rows = np.flatnonzero(usable)
+    flagged = {row for row, found in (flags or {}).items() if BLANK_FLAG in found}
     if len(rows) < 2:
-        return Audit((), (), (), (), (), None, _flagged(subject), (), ())
-    features = standardise([view[rows] for view in subject.views])
-    contents = [subject.contents[row] for row in rows.tolist()]
+        return Audit((), (), (), (), (), None, tuple(sorted(flagged)), (), ())
+    features, files = standardise([view[rows] for view in views]), [contents[row] for row in rows.tolist()]
     around = local_density(features, seed)
-    local = find_near_duplicates(around.directions, contents, around.spacing, around.dimension)
-    groups = tuple(replace(group, rows=tuple(rows[list(group.rows)].tolist())) for group in local)
+    groups = tuple(
+        replace(group, rows=tuple(rows[list(group.rows)].tolist()))
+        for group in find_near_duplicates(around.directions, files, around.spacing, around.dimension)
+    )
+    outliers = find_outliers(features, trusted[rows] != UNKNOWN, share=share, seed=seed)
+    if outliers is not None:
+        score = np.zeros(len(usable))
+        score[rows] = outliers.score
+        outliers = replace(outliers, score=score, rows=rows[outliers.rows])
+    known = np.where(trusted != UNKNOWN, trusted, noisy) if corrected is None else corrected
     return Audit(
         near_duplicates=groups,
-        equal=_equal(rows, contents),
-        noisy_conflicts=_conflicting(groups, subject.noisy),
-        trusted_conflicts=_conflicting(groups, subject.trusted),
-        leaks=_leaks(groups, subject.holdout, around.directions, _places(rows, len(subject.usable))),
-        outliers=_outliers(subject, rows, features, share, seed),
-        blank=tuple(sorted({*_flagged(subject), *rows[_indistinct(features, contents)].tolist()})),
-        label_pairs=confused_labels(subject.noisy, subject.trusted, subject.n_classes),
-        look_pairs=_look_pairs(subject, rows, around),
+        equal=_equal(rows, files),
+        noisy_conflicts=_conflicting(groups, noisy),
+        trusted_conflicts=_conflicting(groups, trusted),
+        leaks=_leaks(groups, holdout, rows, around.directions),
+        outliers=outliers,
+        blank=tuple(sorted({*flagged, *rows[_indistinct(features, files)].tolist()})),
+        label_pairs=confused_labels(noisy, trusted, n_classes),
+        look_pairs=look_alikes(known[rows], votes(known[rows], around.nearest, n_classes)),
     )
 
 
@@ -143,9 +196,11 @@ def _conflicting(groups: Sequence[NearDuplicates], labels: Labels) -> tuple[Near
 def _leaks(
     groups: Sequence[NearDuplicates],
     holdout: Mask,
+    rows: Int[np.ndarray, "R"],
     directions: Float[np.ndarray, "R D"],
-    places: Int[np.ndarray, "N"],
 ) -> tuple[Leak, ...]:
+    places = np.full(len(holdout), -1)
+    places[rows] = np.arange(len(rows))
     found = []
     for group in groups:
         others = tuple(row for row in group.rows if not holdout[row])
@@ -159,28 +214,6 @@ def _leaks(
     return tuple(sorted(found, key=lambda leak: (-leak.similarity, leak.row)))
 
 
-def _places(rows: Int[np.ndarray, "R"], n: int) -> Int[np.ndarray, "N"]:
-    """Where each image is among ``rows``; -1 for those that are not."""
-    places = np.full(n, -1)
-    places[rows] = np.arange(len(rows))
-    return places
-
-
-def _outliers(
-    subject: Subject, rows: Int[np.ndarray, "R"], features: Float[np.ndarray, "R D"], share: float, seed: int
-) -> Outliers | None:
-    found = find_outliers(features, subject.trusted[rows] != UNKNOWN, share=share, seed=seed)
-    if found is None:
-        return None
-    score = np.zeros(len(subject.usable))
-    score[rows] = found.score
-    return replace(found, score=score, rows=rows[found.rows])
-
-
-def _flagged(subject: Subject) -> tuple[int, ...]:
-    return tuple(sorted(row for row, flags in subject.flags.items() if BLANK_FLAG in flags))
-
-
 def _indistinct(features: Matrix, contents: Sequence[bytes | None]) -> list[int]:
     """Images whose features many files of other bytes have too."""
     alike: dict[bytes, list[int]] = {}
@@ -189,7 +222,104 @@ def _indistinct(features: Matrix, contents: Sequence[bytes | None]) -> list[int]
     return [row for same in alike.values() if len({contents[row] for row in same}) >= MANY for row in same]
 
 
-def _look_pairs(subject: Subject, rows: Int[np.ndarray, "R"], around: LocalDensity) -> tuple[ClassPair, ...]:
-    known = np.where(subject.trusted != UNKNOWN, subject.trusted, subject.noisy)
-    labels = (known if subject.corrected is None else subject.corrected)[rows]
-    return look_alikes(labels, votes(labels, around.nearest, subject.n_classes))
+def confused_labels(noisy: Labels, trusted: Labels, n_classes: int) -> tuple[ClassPair, ...]:
+    """Pairs by how often the noisy label is of one and the trusted label of the other, the most first."""
+    return _class_pairs(count_pairs(noisy, trusted, n_classes).astype(float))
+
+
+def look_alikes(labels: Labels, pred_probs: Probs) -> tuple[ClassPair, ...]:
+    """Pairs by how much of the probability of images of one class goes to the other, the most first.
+
+    Parameters
+    ----------
+    labels : the class of each image, as far as it is known or corrected; UNKNOWN is left out
+    pred_probs : P(class) from how the image looks, not from its own label
+    """
+    shares = np.zeros((pred_probs.shape[1], pred_probs.shape[1]))
+    for label in np.unique(labels[labels != UNKNOWN]):
+        shares[label] = pred_probs[labels == label].sum(axis=0)
+    return _class_pairs(shares)
+
+
+def votes(labels: Labels, nearest: Int[np.ndarray, "N k"], n_classes: int) -> Probs:
+    """Share of each class among the labels of each image's neighbours; uniform where none of them has one.
+
+    Parameters
+    ----------
+    labels : (N,) class index or UNKNOWN
+    nearest : (N, k) rows of the neighbours, the image itself not among them
+    """
+    counts = np.zeros((len(labels), n_classes))
+    for neighbours in nearest.T:
+        theirs = labels[neighbours]
+        known = np.flatnonzero(theirs != UNKNOWN)
+        counts[known, theirs[known]] += 1
+    total = counts.sum(axis=1)
+    counts[total == 0] = 1 / max(n_classes, 1)
+    counts /= np.maximum(total, 1)[:, None]  # in place: with a thousand classes there are many
+    return counts
+
+
+def _class_pairs(counts: Float[np.ndarray, "K K"]) -> tuple[ClassPair, ...]:
+    k, totals = len(counts), counts.sum(axis=1)
+    wrong = totals - np.diag(counts)
+    one, other = np.triu_indices(k, 1)
+    # Bonferroni, for a binomial test of each pair.
+    level, n = LEVEL / max(len(one), 1), totals[one] + totals[other]
+    one, other, n = one[n > 0], other[n > 0], n[n > 0]
+    taken = counts[one, other] + counts[other, one]
+    expected = (wrong[one] + wrong[other]) / max(k - 1, 1) / n
+    p_value = binom.sf(np.floor(taken) - 1, np.round(n), expected)
+    unusual = (taken > 0) & (taken / n > expected) & (p_value < level)
+    columns = (column.tolist() for column in (one, other, taken / n, expected, unusual))
+    pairs = (ClassPair(*values) for values in zip(*columns, strict=True))
+    return tuple(sorted(pairs, key=lambda pair: (-pair.share, pair.one, pair.other)))
+
+
+def findings(found: Audit, names: Sequence[str]) -> Iterator[Finding]:
+    """Every finding, kind by kind, the gravest of each kind first."""
+    for first, *equal in found.equal:
+        yield Finding(names[first], "duplicates", tuple(names[row] for row in equal), 1.0)
+    for kind, groups in (
+        ("near_duplicates", [group for group in found.near_duplicates if not group.is_exact]),
+        ("trusted_conflict", found.trusted_conflicts),
+        ("noisy_conflict", found.noisy_conflicts),
+    ):
+        for group in groups:
+            first, *others = group.rows
+            yield Finding(names[first], kind, tuple(names[row] for row in others), group.similarity)
+    for leak in found.leaks:
+        yield Finding(names[leak.row], "leak", tuple(names[row] for row in leak.others), leak.similarity)
+    if found.outliers is not None:
+        for row in found.outliers.rows.tolist():
+            yield Finding(names[row], "outliers", (), float(found.outliers.score[row]))
+    for row in found.blank:
+        yield Finding(names[row], "no_information", (), 1.0)
+
+
+def audit_to_json(found: Audit, names: Sequence[str], classes: Sequence[str]) -> dict[str, Any]:
+    """The whole audit as plain dicts and lists: counts, every finding, pairs of classes."""
+    by_kind: dict[str, list[dict[str, Any]]] = {kind: [] for kind in KINDS}
+    for row in findings(found, names):
+        by_kind[row.kind].append({"file": row.file, "others": list(row.others), "score": round(row.score, 4)})
+
+    def pairs_to_json(pairs: Sequence[ClassPair]) -> list[dict[str, Any]]:
+        return [
+            {
+                "classes": [classes[pair.one], classes[pair.other]],
+                "share": pair.share,
+                "expected": pair.expected,
+                "unusual": pair.is_unusual,
+            }
+            for pair in pairs[:MOST_PAIRS]
+        ]
+
+    return {
+        "counts": {kind: len(rows) for kind, rows in by_kind.items()}
+        | {"images_in_near_duplicates": found.n_redundant + len(found.near_duplicates)},
+        "redundant": found.n_redundant,
+        "outliers": found.outliers.to_json() if found.outliers else None,
+        "confused_labels": pairs_to_json(found.label_pairs),
+        "look_alikes": pairs_to_json(found.look_pairs),
+        "findings": by_kind,
+    }

@@ -1,57 +1,52 @@
-"""Belief: P(true | image) for every image, from a classifier that never saw that image.
+"""Cross-fitting: P(true | image) for every image, from a classifier that never saw that image.
 
-The classifier learns from trusted and noisy labels together, by maximising the joint likelihood
+The classifier is fitted to trusted and noisy labels together, by maximising the joint likelihood
 
-    Σ_trusted log p(true) + Σ_noisy log Σ_y p(y) · transition[y, given]
+    Σ_trusted log p(true) + Σ_noisy log Σ_y p(y) · transition[y, noisy]
 
-(the second term is Gold Loss Correction, Hendrycks et al. 2018) with EM: fit on the trusted labels;
-then in turn compute the posterior of the others and fit on it. Any scikit-learn classifier will do.
+(the second term is Gold Loss Correction, Hendrycks et al. 2018) with EM: fit on the trusted labels; then in
+turn compute the posterior of the others and fit on it. Any scikit-learn classifier will do.
 
-An image may come in several views, such as itself and its mirror: the classifier learns from every
-view as a row of its own, and what it says of an image is the mean over the views.
+An image may come in several views, such as itself and its mirror: each view is a training row of its own, and
+the prediction of an image is the mean over its views.
 """
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import has_fit_parameter
 
-from assay.correct.calibrate import calibrate_on_noisy
-from assay.correct.posterior import posterior
-from assay.correct.soft import fit_soft, predict_all
+from assay.correct.posterior import calibrate_on_noisy, posterior
 from assay.errors import LabelError
-from assay.types import UNKNOWN, Labels, Mask, Matrix, Probs, Progress, Transition, same_length, silent
+from assay.types import UNKNOWN, Labels, Mask, Matrix, Probs, Progress, Rows, Transition, same_length, silent
 
 MakeClassifier = Callable[[int], Any]
-"""seed -> an unfitted Classifier."""
+"""seed -> an unfitted classifier."""
 
+MIN_SHARE = 0.01
+"""A class less probable than this is not worth a copy of the row; so there are at most 100 copies."""
 
-@dataclass(frozen=True)
-class CrossFit:
-    """How to cross-fit; the defaults suit ten classes and ten thousand images or more."""
-
-    rounds: int = 1
-    """Times that the posterior is computed and learned from; 0 ignores the noisy labels."""
-    seed: int = 0
-    workers: int = 1
-    """Classifiers fitted at the same time, in threads; the result does not depend on it."""
+UNSEEN = 0.01
+"""Probability shared by all classes when a classifier was fitted without some of them."""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What may be learned from."""
+    """Features and labels to train on."""
 
     views: tuple[Matrix, ...]
     """Features (N, D) of each view of the N images."""
     noisy: Labels
     """The noisy label of each image; UNKNOWN where there is none."""
     trusted: Labels
-    """The trusted label; UNKNOWN for most. Where it is known, the noisy one is not learned from."""
+    """The trusted label; UNKNOWN for most. Where it is known, the noisy one is not trained on."""
     transition: Transition
-    """P(given | true) at [true, given]."""
+    """P(noisy | true) at [true, noisy]."""
 
     def __post_init__(self) -> None:
         views = {f"views[{number}]": view for number, view in enumerate(self.views)}
@@ -60,7 +55,7 @@ class Evidence:
 
 @dataclass(frozen=True)
 class CrossFitted:
-    """Beliefs that are honest, and the classifier that they vouch for."""
+    """Out-of-fold predictions, and the classifier that they are honest figures of."""
 
     views: tuple[Probs, ...]
     """P(true | view of an image) (N, K), for each view, from classifiers that never saw the image."""
@@ -78,16 +73,21 @@ def cross_fit(
     evidence: Evidence,
     fold_of: Labels,
     make: MakeClassifier,
-    options: CrossFit = CrossFit(),
+    *,
+    rounds: int = 1,
+    seed: int = 0,
+    workers: int = 1,
     progress: Progress = silent,
 ) -> CrossFitted:
     """Fit a classifier without each fold in turn, and one with all of them.
 
     Parameters
     ----------
-    fold_of : the fold of each image, 0 … F-1; UNKNOWN for images that nothing may learn from (the
-        sealed holdout, skipped ones): they get the mean over the F classifiers
+    fold_of : the fold of each image, 0 … F-1; UNKNOWN for images that are never trained on (the holdout,
+        skipped ones): they get the mean over the F classifiers
     make : a fresh classifier for a seed
+    rounds : EM rounds on the noisy labels; 0 ignores them
+    workers : classifiers fitted at the same time, in threads; the result does not depend on it
 
     Raises
     ------
@@ -97,72 +97,135 @@ def cross_fit(
     folds = int(fold_of.max(initial=UNKNOWN)) + 1
     if folds < 2:
         raise ValueError(f"fold_of: expected folds 0, 1 and so on, got {folds} of them")
-    views = tuple(np.zeros((len(fold_of), len(evidence.transition))) for _ in evidence.views)
-    # UNKNOWN is nobody's fold, so leaving it out leaves out nothing: the classifier that is kept.
-    left_out = [UNKNOWN, *range(folds)]
-    with ThreadPoolExecutor(options.workers) as pool:
-        fitted = pool.map(lambda fold: fit_joint(evidence, _learners(fold_of, fold), make, options), left_out)
+    n_classes, inside = len(evidence.transition), fold_of != UNKNOWN
+    views = tuple(np.zeros((len(fold_of), n_classes)) for _ in evidence.views)
+
+    def fit_without(fold: int) -> Any:
+        return fit_joint(evidence, inside & (fold_of != fold), make, rounds=rounds, seed=seed)
+
+    with ThreadPoolExecutor(workers) as pool:
+        # No image of a fold is UNKNOWN, so the first classifier leaves out nothing: the one that is kept.
+        fitted = pool.map(fit_without, [UNKNOWN, *range(folds)])
         everything = next(fitted)
         for fold, classifier in enumerate(fitted):
-            _score(classifier, evidence.views, fold_of, fold, views)
-            progress("believe", fold + 1, folds)
-    outside = fold_of == UNKNOWN
+            rows = np.flatnonzero((fold_of == fold) | ~inside)
+            for view, probs in zip(evidence.views, views, strict=True):
+                probs[rows] += predict_all(classifier, view[rows], n_classes)
+            progress("cross-fit", fold + 1, folds)
     for probs in views:
-        probs[outside] /= folds
+        probs[~inside] /= folds
     return CrossFitted(views, everything)
 
 
-def _learners(fold_of: Labels, left_out: int) -> Mask:
-    mask: Mask = (fold_of != UNKNOWN) & (fold_of != left_out)
-    return mask
-
-
-def _score(
-    classifier: Any, features: Sequence[Matrix], fold_of: Labels, fold: int, views: Sequence[Probs]
-) -> None:
-    """Fill in what a classifier says of the fold that it did not see, and add to those without a fold."""
-    rows = np.flatnonzero((fold_of == fold) | (fold_of == UNKNOWN))
-    for feature, probs in zip(features, views, strict=True):
-        probs[rows] += predict_all(classifier, feature[rows], probs.shape[1])
-
-
-def fit_joint(evidence: Evidence, learn: Mask, make: MakeClassifier, options: CrossFit) -> Any:
-    """A classifier fitted by EM to the trusted and noisy labels of the rows where ``learn``."""
-    noisy, trusted, n_classes = evidence.noisy, evidence.trusted, len(evidence.transition)
-    sure = np.flatnonzero(learn & (trusted != UNKNOWN))
-    noisy_rows = np.flatnonzero(learn & (trusted == UNKNOWN) & (noisy != UNKNOWN))
+def fit_joint(
+    evidence: Evidence, train: Mask, make: MakeClassifier, *, rounds: int = 1, seed: int = 0
+) -> Any:
+    """A classifier fitted by EM to the trusted and noisy labels of the rows where ``train``."""
+    views, noisy, trusted = evidence.views, evidence.noisy, evidence.trusted
+    n_classes = len(evidence.transition)
+    sure = np.flatnonzero(train & (trusted != UNKNOWN))
+    noisy_rows = np.flatnonzero(train & (trusted == UNKNOWN) & (noisy != UNKNOWN))
     known = len(np.unique(trusted[sure]))
     if known < 2:
         raise LabelError(
             "expected trusted labels of two classes or more in each part to learn from, "
             f"got {len(sure)} of {known}; add trusted labels"
         )
-    certain = np.eye(n_classes)[trusted[sure]]
-    classifier = _fit(make(options.seed), evidence.views, sure, certain)
-    for number in range(options.rounds if len(noisy_rows) else 0):
-        pred_probs = mean_pred_probs(classifier, [view[noisy_rows] for view in evidence.views], n_classes)
+
+    def fit(seed: int, rows: Rows, targets: Probs) -> Any:
+        classifier = make(seed)
+        X = np.concatenate([view[rows] for view in views])
+        fit_soft(classifier, X, np.tile(targets, (len(views), 1)))
+        return classifier
+
+    certain, both = np.eye(n_classes)[trusted[sure]], np.concatenate([sure, noisy_rows])
+    classifier = fit(seed, sure, certain)
+    for number in range(rounds if len(noisy_rows) else 0):
+        pred_probs = mean_pred_probs(classifier, [view[noisy_rows] for view in views], n_classes)
         if number == 0:
-            # Only the first belief is free of these labels; later ones keep their own idea of its sharpness.
-            pred_probs = calibrate_on_noisy(pred_probs, noisy[noisy_rows], evidence.transition).apply(
-                pred_probs
-            )
+            # Only the first prediction is free of these labels; later ones keep their own temperature.
+            calibration = calibrate_on_noisy(pred_probs, noisy[noisy_rows], evidence.transition)
+            pred_probs = calibration.apply(pred_probs)
         likely = posterior(noisy[noisy_rows], pred_probs, evidence.transition)
-        targets = np.concatenate([certain, likely])
-        both = np.concatenate([sure, noisy_rows])
-        classifier = _fit(make(options.seed + number + 1), evidence.views, both, targets)
-    return classifier
-
-
-def _fit(
-    classifier: Any, views: Sequence[Matrix], rows: Int[np.ndarray, "R"], targets: Float[np.ndarray, "R K"]
-) -> Any:
-    """Each view of an image is a row with the image's target."""
-    X = np.concatenate([view[rows] for view in views])
-    fit_soft(classifier, X, np.tile(targets, (len(views), 1)))
+        classifier = fit(seed + number + 1, both, np.concatenate([certain, likely]))
     return classifier
 
 
 def mean_pred_probs(classifier: Any, views: Sequence[Matrix], n_classes: int) -> Probs:
-    """P(true | image) (N, K): the mean of what the classifier says of each view."""
-    all_pred_probs: Probs = np.mean([predict_all(classifier, view, n_classes) for view in views], axis=0)
-    return all_pred_probs
+    """P(true | image) (N, K): the mean of the predictions of each view."""
+    mean: Probs = np.mean([predict_all(classifier, view, n_classes) for view in views], axis=0)
+    return mean
+
+
+@runtime_checkable
+class SoftClassifier(Protocol):
+    """A classifier that is fitted to P(class) as it is."""
+
+    def fit_soft(self, X: Matrix, targets: Probs) -> Any:
+        """Fit to X (N, D) and targets (N, K), rows sum to 1; ``classes_`` become 0 … K-1."""
+        ...
+
+
+def fit_soft(classifier: Any, X: Matrix, targets: Probs) -> None:
+    """Fit ``classifier`` to soft targets (N, K), in the best way that it allows.
+
+    Directly if it has ``fit_soft``. Else, if it takes sample weights, on a copy of the row for each class,
+    weighted by its probability: the same loss for every classifier whose loss is a weighted sum over rows.
+    Else on the most probable class of each row (classification EM, Celeux & Govaert 1992).
+    """
+    if isinstance(classifier, SoftClassifier):
+        classifier.fit_soft(X, targets)
+        return
+    name = weight_name(classifier)
+    if name is None:
+        classifier.fit(X, targets.argmax(axis=1))
+        return
+    rows, classes, weight = weighted_copies(targets)
+    classifier.fit(X[rows], classes, **{name: weight})
+
+
+def weighted_copies(
+    targets: Probs,
+) -> tuple[Int[np.ndarray, "C"], Int[np.ndarray, "C"], Float[np.ndarray, "C"]]:
+    """Row, class and weight of each copy; the weights of a row's copies sum to 1."""
+    worth = targets >= MIN_SHARE
+    # The most probable class always stays: among hundreds of classes each one may be below MIN_SHARE.
+    worth[np.arange(len(targets)), targets.argmax(axis=1)] = True
+    kept = np.where(worth, targets, 0.0)
+    kept /= kept.sum(axis=1, keepdims=True)
+    rows, classes = np.nonzero(kept)
+    return rows, classes, kept[rows, classes]
+
+
+def weight_name(classifier: Any) -> str | None:
+    """The name of the sample weights in ``fit``, for a pipeline those of its last step; None without any."""
+    if isinstance(classifier, Pipeline):
+        step, last = classifier.steps[-1]
+        inner = weight_name(last)
+        return f"{step}__{inner}" if inner else None
+    return "sample_weight" if has_fit_parameter(classifier, "sample_weight") else None
+
+
+def predict_all(classifier: Any, X: Matrix, n_classes: int) -> Probs:
+    """P(class) (N, K) for all K classes, also those that the classifier was fitted without.
+
+    Raises
+    ------
+    ValueError : the classifier gives NaN, infinity or no probability at all, as some do for numbers that are
+        far apart
+    """
+    found = np.asarray(classifier.predict_proba(X), dtype=np.float64)
+    bad = np.flatnonzero(~(np.isfinite(found).all(axis=1) & (found.sum(axis=1) > 0)))
+    if bad.size:
+        raise ValueError(
+            f"expected probabilities of {type(classifier).__name__}, got {found[bad[0]].tolist()} for row "
+            f"{bad[0]} and {len(bad) - 1:,} more; scale the features, or take another classifier"
+        )
+    fitted = np.asarray(classifier.classes_, dtype=np.int64)
+    probs = np.zeros((len(found), n_classes))
+    probs[:, fitted] = found
+    if len(fitted) < n_classes:
+        # Never zero: a noisy label must be able to show a class without trusted images.
+        probs = (1 - UNSEEN) * probs + UNSEEN / n_classes
+    shares: Probs = probs / probs.sum(axis=1, keepdims=True)
+    return shares

@@ -1,4 +1,4 @@
-"""Off-topic images: drawings among photographs, noise, scans of text, pictures of another domain.
+"""Outliers: drawings among photographs, noise, scans of text, pictures of another domain.
 
 The score is the distance from images that are known to belong, in units of their own spread (Mahalanobis).
 Distance to the nearest neighbours was tried too: on the course data it missed a hundred images of noise,
@@ -17,16 +17,16 @@ SHARE = 0.001
 """Of the images that belong, how many may be flagged."""
 
 FEWEST_TRUSTED = 2_000
-"""With fewer trusted images than that, half of them say nothing sure of one in a thousand."""
+"""Trusted images needed to measure the cut: half of fewer cannot show one false alarm in a thousand."""
 
 FEWEST = 200
-"""Images without which nothing is said."""
+"""Images needed to find any."""
 
 MOST = 4_096
 """Images that the spread is measured on, at most."""
 
 CORE = 0.95
-"""Share of a sample that is taken to belong: the rest, farthest out, may be what is looked for."""
+"""Share of a sample that is taken to belong: the rest, farthest out, may be outliers."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Outliers:
     """How far each image is from those that belong."""
 
     score: PerImage
-    """Distance divided by the cut: above 1 is off topic."""
+    """Distance divided by the cut: above 1 is an outlier."""
     rows: Int[np.ndarray, "F"]
     """The images above the cut, the farthest first."""
     share: float
@@ -42,7 +42,7 @@ class Outliers:
     calibrated_on: int
     """Trusted images that the cut was measured on; 0 where it was extrapolated from all scores."""
     expected: float
-    """Images above the cut if all images belonged: if as many were found, they mean nothing."""
+    """Images above the cut if all images belonged: as many found are no evidence."""
 
     def to_json(self) -> dict[str, Any]:
         """All but the scores."""
@@ -65,7 +65,7 @@ def find_outliers(features: Matrix, trusted: Mask, *, share: float = SHARE, seed
     Parameters
     ----------
     features : (N, D) standardised
-    trusted : images that a person has looked at: they belong, and are not flagged
+    trusted : images that a person has checked: they belong, and are not flagged
     share : false alarms, in (0, 1)
     """
     if len(features) < FEWEST:

@@ -1,40 +1,82 @@
-"""The posterior: what the image says, times what the given label says."""
+"""The posterior: predicted probabilities of the images, calibrated and combined with their noisy labels.
+
+Calibration fits one inverse temperature and a bias for each class. Models fitted to noisy labels are
+under-confident, so the inverse temperature is usually above 1.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
-from scipy.optimize import minimize_scalar
+from scipy.optimize import minimize, minimize_scalar
+from scipy.special import log_softmax, logsumexp, softmax
 
 from assay.errors import LabelError
-from assay.types import UNKNOWN, Labels, Probs, Transition
+from assay.noise.transition import count_pairs, fit_transition
+from assay.types import UNKNOWN, Labels, PerClass, Probs, Rows, Transition
 
 MAX_STRENGTH = 1.5
-"""Above 1 the given label would count for more than the transition allows; a little room for noise."""
+"""Above 1 the noisy label counts for more than the transition allows; a little tolerance for chance."""
 
 TINY = 1e-30
 """Stands for a probability of 0, so that two certainties that contradict each other stay finite."""
 
+BIAS_PENALTY = 1e-3
+"""Keeps the biases of classes without data near 0, per row."""
+
+BIAS_PRIOR = 8.0
+"""Keeps biases near 0 where trusted rows are few: a normal prior with a deviation of 1/4."""
+
+WIDE_PRIOR = 0.5
+"""A standard normal prior: of the log inverse temperature, as twenty rows that are all right do not make a
+classifier infinitely sure; and of biases by noisy labels, which are many."""
+
+MOST_NOISY = 50_000
+"""Noisy labels to calibrate on: more would change so few numbers hardly, and take memory."""
+
+FLOOR = 1e-3
+"""Shared by all classes, the least that they have together: a classifier that counts votes gives 0 for rare
+classes, and those zeros alone would set its temperature."""
+
+NO_FLOOR = float(np.finfo(np.float32).tiny)
+"""For a network, whose small probabilities are meant: no limit but that of its numbers."""
+
+POOL_FLOOR = 1e-4
+"""As ``FLOOR``, for the members of a pool."""
+
+MAX_WEIGHT = 5.0
+"""Of one member of a pool; a classifier fitted to noisy labels may need a fourfold inverse temperature."""
+
+POOL_PRIOR = 8.0
+"""Towards equal weights that sum to 1, λ = 1 and no bias, each normal with a deviation of 1/4. With a wider
+one, some hundred trusted images set weights that they do not determine; see benchmarks/LOG.md."""
+
+LogProbs = Float[np.ndarray, "N K"]
+
 
 def posterior(noisy: Labels, pred_probs: Probs, transition: Transition, strength: float = 1.0) -> Probs:
-    """P(true class | image, given label), one row per image.
+    """P(true class | image, noisy label), one row per image.
 
     Parameters
     ----------
-    noisy : class index; UNKNOWN leaves the belief as it is
+    noisy : class index; UNKNOWN leaves the prediction as it is
     pred_probs : P(true | image), out of fold; rows sum to 1
-    transition : P(given | true) at [true, given]; rows sum to 1
-    strength : λ >= 0, the power of the given label's evidence. 1 is exact when the given label depends
+    transition : P(noisy | true) at [true, noisy]; rows sum to 1
+    strength : λ >= 0, the power of the noisy label's evidence. 1 is exact when the noisy label depends
         on the true class alone; 0 ignores it.
 
     Raises
     ------
     LabelError : a label that is neither UNKNOWN nor below K
-    Source : the E step of Dawid & Skene (1979), doi:10.2307/2346806, with the image's belief as prior
+    Source : the E step of Dawid & Skene (1979), doi:10.2307/2346806, with the prediction as prior
     """
     return combine(pred_probs, log_evidence(noisy, transition), strength)
 
 
-def log_evidence(noisy: Labels, transition: Transition) -> Float[np.ndarray, "N K"]:
-    """Logarithms of P(given label | true class) (N, K); zeros, which say nothing, where no label is given.
+def log_evidence(noisy: Labels, transition: Transition) -> LogProbs:
+    """Log P(noisy label | true class) (N, K); zeros, which are no evidence, where there is no label.
 
     Raises
     ------
@@ -44,35 +86,32 @@ def log_evidence(noisy: Labels, transition: Transition) -> Float[np.ndarray, "N 
     strange = np.flatnonzero((noisy < UNKNOWN) | (noisy >= n_classes))
     if strange.size:
         raise LabelError(
-            f"given[{strange[0]}]: expected a class from 0 to {n_classes - 1}, or {UNKNOWN} for unknown, "
+            f"noisy[{strange[0]}]: expected a class from 0 to {n_classes - 1}, or {UNKNOWN} for unknown, "
             f"got {noisy[strange[0]]}"
         )
-    says: Float[np.ndarray, "N K"] = np.log(np.maximum(transition.T, TINY))[noisy]
-    says[noisy == UNKNOWN] = 0.0
-    return says
+    evidence: LogProbs = np.log(np.maximum(transition.T, TINY))[noisy]
+    evidence[noisy == UNKNOWN] = 0.0
+    return evidence
 
 
-def combine(pred_probs: Probs, evidence: Float[np.ndarray, "N K"], strength: float) -> Probs:
-    """The belief times exp(strength · evidence), each row summing to 1; the evidence is a logarithm."""
+def combine(pred_probs: Probs, evidence: LogProbs, strength: float) -> Probs:
+    """The prediction times exp(strength · evidence), each row summing to 1."""
     joint = np.log(np.maximum(pred_probs, TINY)) + strength * evidence
     joint = np.exp(joint - joint.max(axis=1, keepdims=True))
     likely: Probs = joint / joint.sum(axis=1, keepdims=True)
     return likely
 
 
-def fit_strength(pred_probs: Probs, evidence: Float[np.ndarray, "N K"], trusted: Labels) -> float:
-    """λ that makes the trusted labels most likely, in [0, MAX_STRENGTH].
+def fit_strength(pred_probs: Probs, evidence: LogProbs, trusted: Labels) -> float:
+    """λ that makes the trusted labels most likely, in [0, MAX_STRENGTH]; 1 without any.
 
-    Near 1: the noise depends on the class alone. Well below: it depends on the image, as people's
-    errors do, and the given label is worth less than the transition says. Rows that lack a given or
-    a trusted label are left out; without any, 1. A normal prior around 1, as strong as one image, keeps a
-    few pairs that all agree from making λ as large as it may be.
+    Near 1: the noise depends on the class alone. Well below: it depends on the image, as people's errors
+    do, and the noisy label is worth less than the transition says.
 
     Parameters
     ----------
-    pred_probs : P(true | image), that did not learn from the trusted labels here
-    evidence : see ``log_evidence``, by a transition that did not count the row's own pair: where pairs
-        of a class are few, it would speak for itself
+    pred_probs : P(true | image), fitted without these trusted labels
+    evidence : see ``log_evidence``, by a transition that did not count the row's own pair; zeros are left out
     trusted : class index, or UNKNOWN
     """
     rows = np.flatnonzero(evidence.any(axis=1) & (trusted != UNKNOWN))
@@ -82,9 +121,247 @@ def fit_strength(pred_probs: Probs, evidence: Float[np.ndarray, "N K"], trusted:
     def loss(strength: float) -> float:
         probs = combine(pred_probs[rows], evidence[rows], strength)
         unlikely = -np.log(np.maximum(probs[np.arange(len(rows)), trusted[rows]], TINY)).mean()
+        # A normal prior around 1, as strong as one image: a few pairs that agree must not drive λ to its end.
         return float(unlikely + 0.5 * (strength - 1) ** 2 / len(rows))
 
     # Convex in λ, so the bounded search finds the one minimum.
     return float(
         minimize_scalar(loss, bounds=(0.0, MAX_STRENGTH), method="bounded", options={"xatol": 1e-3}).x
     )
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """``softmax(inverse_temperature · log p + bias)``: temperature scaling (Guo et al. 2017), with biases.
+
+    A probability below ``floor / K`` counts as ``floor / K``.
+    """
+
+    inverse_temperature: float
+    """1 changes nothing."""
+    bias: PerClass
+    """Added to each class's score; sums to 0."""
+    floor: float = FLOOR
+    """``NO_FLOOR`` for the head of a network, which can absorb the rest: see ``Layers.calibrated``."""
+
+    def apply(self, probs: Probs) -> Probs:
+        """The calibrated probabilities."""
+        calibrated: Probs = softmax(self.inverse_temperature * _log(probs, self.floor) + self.bias, axis=1)
+        return calibrated
+
+
+def calibrate(probs: Probs, trusted: Labels, floor: float = FLOOR) -> Calibration:
+    """Fit to make the trusted labels most likely; few rows change little, none nothing.
+
+    Parameters
+    ----------
+    probs : P(class), from a classifier that was fitted without the rows with a trusted label
+    trusted : class index, or UNKNOWN
+    """
+    rows = trusted != UNKNOWN
+    certain = np.eye(probs.shape[1], dtype=bool)[trusted[rows]]
+    found = _fit_calibration(_log(probs[rows], floor), np.where(certain, 0.0, -np.inf), BIAS_PRIOR)
+    return replace(found, floor=floor)
+
+
+def by_halves(probs: Probs, trusted: Labels, floor: float = FLOOR, *, of: Probs | None = None) -> Probs:
+    """Calibrated probabilities of the calibration rows, each half by a calibration fitted to the other half.
+
+    A calibration with a bias for each class overfits its own rows. Where ``probs`` are calibrated on these
+    rows already, this takes that back: of a thousand rows most of it, of a few a part.
+
+    Parameters
+    ----------
+    of : other probabilities of the same rows to apply it to, such as those of damaged images
+    """
+    applied_to = probs if of is None else of
+    found = np.empty(applied_to.shape)
+    for fitted_on, others in halves(np.arange(len(probs))):
+        found[others] = calibrate(probs[fitted_on], trusted[fitted_on], floor).apply(applied_to[others])
+    return found
+
+
+def halves(rows: Rows) -> list[tuple[Rows, Rows]]:
+    """Both ways to fit on one half of the rows and to apply to the other: (fitted on, applied to)."""
+    return [(rows[1::2], rows[::2]), (rows[::2], rows[1::2])]
+
+
+def calibrate_on_noisy(probs: Probs, noisy: Labels, transition: Transition) -> Calibration:
+    """Fit where only noisy labels are known: maximise Σ log Σ_y p(y) · transition[y, noisy].
+
+    Parameters
+    ----------
+    probs : P(class), from a classifier that was fitted without these rows' noisy labels
+    noisy : class index, or UNKNOWN; of more than ``MOST_NOISY`` every second one counts, or fewer
+    transition : P(noisy | true) at [true, noisy]
+    """
+    rows = np.flatnonzero(noisy != UNKNOWN)
+    step = max(math.ceil(len(rows) / MOST_NOISY), 1)
+    rows = rows[::step]
+    return _fit_calibration(_log(probs[rows], FLOOR), log_evidence(noisy[rows], transition), WIDE_PRIOR)
+
+
+def _fit_calibration(scores: LogProbs, evidence: LogProbs, bias_prior: float) -> Calibration:
+    """Maximise Σ log Σ_y p_y · exp(evidence[:, y]) over inverse temperature and bias, by L-BFGS."""
+    n, k = scores.shape
+    if n == 0:
+        return Calibration(1.0, np.zeros(k))
+    bounds = [(np.log(0.05), np.log(20))] + [(-5.0, 5.0)] * k
+    # The search starts from no change and never goes uphill: the result is at least as likely.
+    best = minimize(
+        _calibration_loss,
+        np.zeros(k + 1),
+        (scores, evidence, bias_prior),
+        "L-BFGS-B",
+        jac=True,
+        bounds=bounds,
+    ).x
+    return Calibration(float(np.exp(best[0])), best[1:] - best[1:].mean())
+
+
+def _calibration_loss(
+    parameters: Float[np.ndarray, "P"], scores: LogProbs, evidence: LogProbs, bias_prior: float
+) -> tuple[float, Float[np.ndarray, "P"]]:
+    """Penalised mean negative log-likelihood and its gradient at (log inverse temperature, biases)."""
+    inverse_temperature, bias, n = np.exp(parameters[0]), parameters[1:], len(scores)
+    log_p = log_softmax(inverse_temperature * scores + bias, axis=1)
+    total = logsumexp(log_p + evidence, axis=1, keepdims=True)
+    # d loss / d score = P(class) − P(class | label): zero when both agree on average.
+    gradient = (np.exp(log_p) - np.exp(log_p + evidence - total)) / n
+    slope = np.concatenate([[inverse_temperature * (gradient * scores).sum()], gradient.sum(axis=0)])
+    penalty = np.full(len(parameters), bias_prior / n + BIAS_PENALTY)
+    penalty[0] = WIDE_PRIOR / n
+    loss = -total.mean() + (penalty * np.square(parameters)).sum()
+    return float(loss), slope + 2 * penalty * parameters
+
+
+@dataclass(frozen=True)
+class Pool:
+    """A log-linear pool: several predictions of the same images, and the noisy label, weighted as one.
+
+    ``P(class) ∝ exp(bias[class]) · Π prediction_i[class] ** weight_i · transition[class, noisy] ** λ``
+    (Genest & Zidek 1986, doi:10.1214/ss/1177013825): predictions that repeat each other share a weight.
+    """
+
+    weights: tuple[float, ...]
+    """Of each prediction; at least 0."""
+    bias: PerClass
+    """Added to each class's score; sums to 0."""
+    strength: float
+    """λ, the power of the noisy label's evidence: small where the predictions were fitted to it already."""
+
+    def pred_probs(self, all_pred_probs: Sequence[Probs]) -> Probs:
+        """P(true | image) (N, K) without the noisy label; ``posterior`` at ``strength`` adds it."""
+        logs = [
+            weight * _log(pred_probs, POOL_FLOOR)
+            for weight, pred_probs in zip(self.weights, all_pred_probs, strict=True)
+        ]
+        pooled: Probs = softmax(np.sum(logs, axis=0) + self.bias, axis=1)
+        return pooled
+
+
+def fit_pool(all_pred_probs: Sequence[Probs], noisy: Labels, trusted: Labels, transition: Transition) -> Pool:
+    """The weights that make the trusted labels most likely; few rows change little, none nothing.
+
+    Parameters
+    ----------
+    all_pred_probs : P(true | image) (N, K) each, from classifiers fitted without the trusted labels here, but
+        with the noisy labels of these rows as of all others
+    noisy, trusted : class index, or UNKNOWN
+    transition : P(noisy | true) at [true, noisy], from other pairs than these
+    """
+    rows = np.flatnonzero(trusted != UNKNOWN)
+    members, k = len(all_pred_probs), all_pred_probs[0].shape[1]
+    start = np.concatenate([np.full(members, 1 / members), [1.0], np.zeros(k)])
+    if not len(rows):
+        return Pool(tuple(start[:members].tolist()), np.zeros(k), 1.0)
+    logs = [_log(pred_probs[rows], POOL_FLOOR) for pred_probs in all_pred_probs]
+    evidence = np.array([*logs, log_evidence(noisy[rows], transition)])
+    bounds = [(0.0, MAX_WEIGHT)] * members + [(0.0, MAX_STRENGTH)] + [(-5.0, 5.0)] * k
+    best = minimize(
+        _pool_loss, start, (evidence, trusted[rows], start), "L-BFGS-B", jac=True, bounds=bounds
+    ).x
+    bias = best[members + 1 :]
+    return Pool(tuple(best[:members].tolist()), bias - bias.mean(), float(best[members]))
+
+
+def _pool_loss(
+    parameters: Float[np.ndarray, "P"],
+    evidence: Float[np.ndarray, "O N K"],
+    truth: Labels,
+    start: Float[np.ndarray, "P"],
+) -> tuple[float, Float[np.ndarray, "P"]]:
+    """Penalised mean negative log-likelihood and its gradient at (weights, λ, biases)."""
+    n, weights = len(truth), len(evidence)
+    log_p = log_softmax(np.tensordot(parameters[:weights], evidence, 1) + parameters[weights:], axis=1)
+    excess = np.exp(log_p)
+    excess[np.arange(n), truth] -= 1
+    slope = np.concatenate([(evidence * excess).sum(axis=(1, 2)), excess.sum(axis=0)]) / n
+    away = parameters - start
+    loss = -log_p[np.arange(n), truth].mean() + POOL_PRIOR * np.square(away).sum() / n
+    return float(loss), slope + 2 * POOL_PRIOR * away / n
+
+
+def _log(probs: Probs, floor: float) -> LogProbs:
+    logs: LogProbs = np.log(np.maximum(probs, floor / probs.shape[1]))
+    return logs
+
+
+@dataclass(frozen=True)
+class Weighed:
+    """Calibrated predictions and posterior of N images."""
+
+    pred_probs: Probs
+    """P(true | image) (N, K), calibrated."""
+    posterior: Probs
+    """P(true | image, noisy label) (N, K)."""
+    calibration: Calibration
+    """By all trusted images: of the predictions of all others."""
+    strength: float
+    """λ, likewise."""
+
+
+def weigh(
+    raw: Probs, noisy: Labels, trusted: Labels, fold_of: Labels, transition: Transition, seed: int = 0
+) -> Weighed:
+    """Calibrated predictions and posterior of every image, cross-fitted: no label affects its own posterior.
+
+    Calibration, transition and λ are fitted on trusted images; for those themselves, which all figures on
+    labels rest on, to the other folds. (The fold takes part in the calibration of the predictions that its λ
+    is fitted with, which moves that one number by a hair.)
+
+    Parameters
+    ----------
+    raw : P(true | image) from classifiers that did not see the image; not calibrated
+    noisy, trusted : class index, or UNKNOWN
+    fold_of : fold of each image; a trusted image in none gets the fit to all trusted ones, itself included
+    transition : P(noisy | true) at [true, noisy], for the images without a trusted label
+    """
+    calibration = calibrate(raw, trusted)
+    pred_probs = calibration.apply(raw)
+    known = np.flatnonzero(trusted != UNKNOWN)
+    evidence = log_evidence(noisy[known], transition)
+    parts = [*other_folds(trusted[known], fold_of[known])]
+    for inside, others in parts:
+        rows = known[inside]
+        pred_probs[rows] = calibrate(raw[known], others).apply(raw[rows])
+        evidence[inside] = log_evidence(noisy[rows], transition_from(noisy[known], others, transition, seed))
+    strength = fit_strength(pred_probs[known], evidence, trusted[known])
+    likely = posterior(noisy, pred_probs, transition, strength)
+    for inside, others in parts:
+        by_others = fit_strength(pred_probs[known], evidence, others)
+        likely[known[inside]] = combine(pred_probs[known[inside]], evidence[inside], by_others)
+    return Weighed(pred_probs, likely, calibration, strength)
+
+
+def other_folds(trusted: Labels, fold_of: Labels) -> Iterator[tuple[Rows, Labels]]:
+    """For each fold its trusted images, and the trusted labels of all other folds."""
+    for fold in np.unique(fold_of[fold_of != UNKNOWN]):
+        inside = fold_of == fold
+        yield np.flatnonzero(inside & (trusted != UNKNOWN)), np.where(inside, UNKNOWN, trusted)
+
+
+def transition_from(noisy: Labels, trusted: Labels, otherwise: Transition, seed: int) -> Transition:
+    """P(noisy | true) from these pairs alone; ``otherwise`` if there are none."""
+    counts = count_pairs(noisy, trusted, len(otherwise))
+    return fit_transition(counts, seed)[0] if counts.any() else otherwise

@@ -1,14 +1,16 @@
-"""FixedLabels: what each label should be, how sure that is, and on what evidence."""
+"""Corrected labels: the most probable class of each image, its confidence, and the evidence."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Int, Shaped
 
-from assay.correct.label_issues import rank_label_issues
-from assay.types import UNKNOWN, Labels, Mask, PerImage, Probs, same_length
+from assay.correct.crossfit import CrossFitted, Evidence, MakeClassifier, cross_fit
+from assay.correct.posterior import Calibration, weigh
+from assay.noise import Noise, estimate_noise
+from assay.types import UNKNOWN, Labels, Mask, Matrix, PerImage, Probs, Progress, same_length, silent
 
 THRESHOLD = 0.8
 """On the course data, posteriors above it were right on 97.9 % of the images."""
@@ -16,30 +18,30 @@ THRESHOLD = 0.8
 ACTIONS = ("kept", "changed", "unsure", "trusted", "skipped")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class CorrectedLabels:
     """The most probable class of each image, and whether to rely on it."""
 
     noisy: Labels
     """The noisy label; UNKNOWN where there is none."""
     trusted: Labels
-    """Labels that the fix could rely on; UNKNOWN for the holdout."""
+    """Trusted labels that the correction could use; UNKNOWN for the holdout."""
     pred_probs: Probs
-    """P(true | image), calibrated: out of fold, or of a model that learned from the given label; see
+    """P(true | image), calibrated: out of fold, or of a model that was trained on the noisy label; see
     ``checked``."""
     posterior: Probs
-    """P(true | image, given), out of fold: for a trusted image too, so that it can be checked; see
+    """P(true | image, noisy), out of fold: for a trusted image too, so that it can be checked; see
     ``checked``."""
     usable: Mask
     """False where the image was skipped."""
     strength: float
-    """λ, the power of the given label's evidence."""
+    """λ, the power of the noisy label's evidence."""
     threshold: float = THRESHOLD
     """Confidence from which a label counts as kept or changed."""
     decided: Mask | None = None
     """True where the trusted label is a decision of a review; None if there is no such label."""
     checked: Mask | None = None
-    """True where belief and posterior were made without the trusted label; None if they were everywhere."""
+    """True where pred_probs and posterior were made without the trusted label; None if everywhere."""
 
     def __post_init__(self) -> None:
         same_length(
@@ -51,20 +53,19 @@ class CorrectedLabels:
         )
 
     def at(self, threshold: float) -> "CorrectedLabels":
-        """The same evidence, judged at another threshold."""
+        """The same evidence at another threshold."""
         return replace(self, threshold=threshold)
 
     def relying_on(self, known: Labels) -> "CorrectedLabels":
-        """The same evidence, with labels that a person decided relied on like trusted ones."""
+        """The same evidence, with the labels that a person decided counted as trusted ones."""
         return replace(self, trusted=known, decided=(known != UNKNOWN) & (self.trusted == UNKNOWN))
 
     @property
     def sample(self) -> Int[np.ndarray, "R"]:
-        """What figures may be counted on: usable rows whose posterior was made without their trusted label.
-        Decided ones are left out, for they were picked for being doubtful.
-        """
+        """Rows that figures may be counted on: usable, their posterior made without their trusted label."""
         counted = self.usable & (self.trusted != UNKNOWN)
         counted = counted if self.checked is None else counted & self.checked
+        # Decided labels are left out: they were picked for being doubtful.
         return np.flatnonzero(counted if self.decided is None else counted & ~self.decided)
 
     @property
@@ -75,13 +76,13 @@ class CorrectedLabels:
 
     @property
     def confidence(self) -> PerImage:
-        """P(fixed is right): 1 for trusted, 0 for skipped."""
+        """P(the corrected label is right): 1 for trusted, 0 for skipped."""
         sure = np.where(self.trusted != UNKNOWN, 1.0, self.posterior.max(axis=1))
         return np.where(self.usable, sure, 0.0)
 
     @property
     def label_quality(self) -> PerImage:
-        """P(the given label is right); 0 where there is none."""
+        """P(the noisy label is right); 0 where there is none."""
         rows = np.arange(len(self.noisy))
         likely = np.where(
             self.trusted != UNKNOWN, self.trusted == self.noisy, self.posterior[rows, self.noisy]
@@ -90,11 +91,11 @@ class CorrectedLabels:
 
     @property
     def actions(self) -> Shaped[np.ndarray, "N"]:
-        """One of ``ACTIONS`` for each image. An image without a given label is changed or unsure."""
-        judged = np.where(self.corrected == self.noisy, "kept", "changed")
-        judged = np.where(self.confidence < self.threshold, "unsure", judged)
-        judged = np.where(self.trusted != UNKNOWN, "trusted", judged)
-        return np.where(self.usable, judged, "skipped")
+        """One of ``ACTIONS`` for each image. An image without a noisy label is changed or unsure."""
+        found = np.where(self.corrected == self.noisy, "kept", "changed")
+        found = np.where(self.confidence < self.threshold, "unsure", found)
+        found = np.where(self.trusted != UNKNOWN, "trusted", found)
+        return np.where(self.usable, found, "skipped")
 
     @property
     def counts(self) -> Mapping[str, int]:
@@ -104,6 +105,74 @@ class CorrectedLabels:
 
     @property
     def label_issues(self) -> Int[np.ndarray, "R"]:
-        """Rows whose given label is neither checked nor skipped, the one most likely wrong first."""
-        open_rows = np.where(self.usable & (self.trusted == UNKNOWN), self.noisy, UNKNOWN)
-        return rank_label_issues(open_rows, self.posterior)
+        """Rows whose noisy label is neither checked nor skipped, by P(the label is wrong), greatest first."""
+        rows = np.flatnonzero(self.usable & (self.trusted == UNKNOWN) & (self.noisy != UNKNOWN))
+        return rows[np.argsort(self.posterior[rows, self.noisy[rows]], kind="stable")]
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{n:,} {action}" for action, n in self.counts.items() if n)
+        return f"CorrectedLabels({len(self.noisy):,} images: {counts}; threshold {self.threshold:g})"
+
+    def _repr_html_(self) -> str:
+        rows = "".join(f"<tr><th>{action}</th><td>{n:,}</td></tr>" for action, n in self.counts.items())
+        caption = f"Corrected labels of {len(self.noisy):,} images, threshold {self.threshold:g}"
+        return f"<table><caption>{caption}</caption>{rows}</table>"
+
+
+@dataclass(frozen=True)
+class Correction:
+    """Corrected labels, and all that was fitted on the way to them."""
+
+    noise: Noise
+    fitted: CrossFitted
+    """Out-of-fold predictions, not calibrated, and the classifier fitted to all folds."""
+    calibration: Calibration
+    """Of the mean prediction over the views, by all trusted images."""
+    corrected: CorrectedLabels
+
+
+def correct_labels(
+    views: tuple[Matrix, ...],
+    noisy: Labels,
+    trusted: Labels,
+    fold_of: Labels,
+    make: MakeClassifier,
+    *,
+    classes: Sequence[str],
+    known: Labels | None = None,
+    all_noisy: Labels | None = None,
+    usable: Mask | None = None,
+    rounds: int = 1,
+    seed: int = 0,
+    workers: int = 1,
+    threshold: float = THRESHOLD,
+    progress: Progress = silent,
+) -> Correction:
+    """Estimate the noise, cross-fit a classifier, and compute the posterior of every image.
+
+    Parameters
+    ----------
+    views : features (N, D) of each view of the N images
+    noisy, trusted : class index, or UNKNOWN, as for the holdout
+    fold_of, make, rounds, workers : see ``cross_fit``
+    classes : K names
+    known : ``trusted`` with the decisions of a review, which are trained on and shown; noise, calibration and
+        figures rest on ``trusted`` alone, as decided images are no random choice. None without decisions
+    all_noisy : ``noisy`` with the labels of the holdout, for its posterior alone; None if nothing is held out
+    usable : False where the image was skipped; None if all are usable
+
+    Raises
+    ------
+    LabelError, ValueError : see ``estimate_noise`` and ``cross_fit``
+    """
+    noise = estimate_noise(noisy, trusted, len(classes), classes=classes, seed=seed)
+    evidence = Evidence(views, noisy, trusted if known is None else known, noise.transition)
+    fitted = cross_fit(evidence, fold_of, make, rounds=rounds, seed=seed, workers=workers, progress=progress)
+    noisy = noisy if all_noisy is None else all_noisy
+    found = weigh(fitted.pred_probs, noisy, trusted, fold_of, noise.transition, seed)
+    usable = np.ones(len(noisy), dtype=bool) if usable is None else usable
+    corrected = CorrectedLabels(
+        noisy, trusted, found.pred_probs, found.posterior, usable, found.strength, threshold
+    )
+    corrected = corrected if known is None else corrected.relying_on(known)
+    return Correction(noise, fitted, found.calibration, corrected)

@@ -1,10 +1,17 @@
 """How good, how sure, at what cost? Fits nothing."""
 
-from assay.evaluate.compare import Paired, mcnemar
 from assay.evaluate.cost import Cost, Stopwatch, peak_memory_bytes
-from assay.evaluate.evaluate import Evaluation, evaluate
-from assay.evaluate.intervals import wilson
-from assay.evaluate.scores import ClassScores, Report, classification_report, format_report
+from assay.evaluate.metrics import (
+    ClassScores,
+    Evaluation,
+    Report,
+    Source,
+    classification_report,
+    evaluate_predictions,
+    format_report,
+)
+from assay.evaluate.paired import Paired, mcnemar
+from assay.noise.intervals import wilson
 
 __all__ = [
     "ClassScores",
@@ -12,9 +19,10 @@ __all__ = [
     "Evaluation",
     "Paired",
     "Report",
+    "Source",
     "Stopwatch",
     "classification_report",
-    "evaluate",
+    "evaluate_predictions",
     "format_report",
     "mcnemar",
     "peak_memory_bytes",

@@ -1,4 +1,4 @@
-"""What a run costs: seconds by stage, memory at its peak, bytes on disk."""
+"""Cost of a run: seconds by stage, memory at its peak, bytes on disk."""
 
 import sys
 import time
@@ -10,7 +10,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Cost:
-    """What it took to make a model, or to use it."""
+    """Cost of making a model, or of using it."""
 
     seconds: float
     """Wall time."""
@@ -41,13 +41,13 @@ class Stopwatch:
     clock: Callable[[], float] = time.perf_counter
     """Seconds since any moment; must not run backwards."""
     earlier: Mapping[str, float] = field(default_factory=dict)
-    """What processes before this one took, which were killed."""
+    """Seconds of earlier processes of the same run, which were killed."""
     _begun: dict[str, float] = field(default_factory=dict)
-    """When the stages that are going on began."""
+    """Start of each running stage."""
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time what is inside; it counts even if it fails. A stage inside a stage counts for both."""
+        """Time the block; it counts even if it fails. A stage inside a stage counts for both."""
         self.seconds.setdefault(name, 0.0)
         self._begun[name] = start = self.clock()
         try:
@@ -57,7 +57,7 @@ class Stopwatch:
             self._begun.pop(name, None)
 
     def so_far(self) -> dict[str, float]:
-        """Wall time of each stage, of those that are going on up to now; and what ``earlier`` took."""
+        """Wall time of each stage up to now, running ones included, plus ``earlier``."""
         now = {name: self.clock() - begun for name, begun in self._begun.items()}
         names = dict.fromkeys((*self.earlier, *self.seconds))
         parts = (self.earlier, self.seconds, now)
@@ -67,16 +67,15 @@ class Stopwatch:
 def peak_memory_bytes() -> int:
     """The most memory that this process has held since it started.
 
-    It never falls, so it cannot be split between the steps of a run. Processes started by this one are
-    not counted, nor is the one that started it.
+    It never falls, so it cannot be split between the steps of a run. Other processes are not counted.
     """
     if sys.platform == "linux":
         # ru_maxrss would begin at the size of the process that started this one.
         status = Path("/proc/self/status")
         for line in status.read_text("ascii", "replace").splitlines() if status.is_file() else ():
             if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024  # it says kB and means kibibytes
-    # Not to be had on Windows, where this room must still import.
+                return int(line.split()[1]) * 1024  # its kB are kibibytes
+    # Missing on Windows, where this module must still import.
     import resource
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,4 +1,4 @@
-"""A learning curve: accuracy by the number of labels that were learned from, and where it leads.
+"""A learning curve: accuracy by the number of training labels, and its extrapolation.
 
 The error is taken to fall as ``floor + scale · n ** -slope``, the usual shape (Hestness et al. 2017,
 arXiv:1712.00409). What lies beyond the curve is an extrapolation: its interval comes from fitting the shape
@@ -25,22 +25,22 @@ Curves = Float[np.ndarray, "B S"]
 
 @dataclass(frozen=True)
 class Expected:
-    """What a number of labels would probably give."""
+    """The accuracy that a number of labels would probably give."""
 
     n: int
     accuracy: Interval
     gain: Interval
-    """Over what the present number gives; never negative."""
+    """Over the accuracy at the present number; never negative."""
 
 
 @dataclass(frozen=True)
 class LearningCurve:
-    """What was measured."""
+    """Measured accuracies at several numbers of training labels."""
 
     sizes: Int[np.ndarray, "S"]
-    """Labels that were learned from, at least two sizes, ascending."""
+    """Numbers of training labels, at least two, ascending."""
     right: Bool[np.ndarray, "S T"]
-    """Whether each of T images, none of them learned from, was right."""
+    """Whether each of T images, none of them trained on, was right."""
 
     def __post_init__(self) -> None:
         if len(self.sizes) < 2 or len(self.sizes) != len(self.right) or not self.right.shape[1]:
@@ -56,9 +56,10 @@ class LearningCurve:
         return shares
 
     def expect(self, present: int, numbers: Sequence[int], *, level: float = 0.95) -> list[Expected]:
-        """What each of ``numbers`` labels would give, beside ``present`` ones.
+        """Accuracy at each of ``numbers`` labels, and the gain over ``present`` ones.
 
-        The intervals hold the true curve's value, not the accuracy of a single model, which chance moves.
+        The intervals are of the true curve's value, not of the accuracy of a single model, which varies by
+        chance.
         """
         wanted = np.array([present, *numbers])
         errors = 1 - np.vstack([self.accuracy, self._redrawn()])
@@ -71,11 +72,8 @@ class LearningCurve:
         ][1:]
 
     def _redrawn(self) -> Curves:
-        """Curves from other images; each size has its own, which also stands for chance in learning.
-
-        The share that would be right of all images is drawn first (Jeffreys' prior): that all of a few were
-        right does not make it certain.
-        """
+        """Curves from other images; each size has its own, which also stands for chance in training."""
+        # The true share is drawn first (Jeffreys' prior): that all of a few were right is not certainty.
         n, generator, drawn_as = self.right.shape[1], np.random.default_rng(0), (DRAWS, len(self.sizes))
         right = self.right.sum(axis=1)
         hits = generator.binomial(n, generator.beta(right + 0.5, n - right + 0.5, drawn_as))
@@ -84,11 +82,8 @@ class LearningCurve:
 
 
 def _weights(sizes: Int[np.ndarray, "S"], errors: Curves, n: int) -> Float[np.ndarray, "S"]:
-    """What the measured errors, the first ones, weigh: an error e of n images is known to a standard error of
-    sqrt(e (1 - e) / n).
-
-    Taken from the curve through them: a size at which by chance all of a few were right is not known best.
-    """
+    """Inverse variances of the measured errors, the first ones: an error e of n images has e (1 - e) / n."""
+    # From the curve through them: a size at which by chance all of a few were right is not known best.
     even = _extrapolate(sizes, errors[:1], sizes, np.ones(len(sizes)))[0]
     share = np.clip(even, 0.5 / (n + 1), 1 - 0.5 / (n + 1))
     weights: Float[np.ndarray, "S"] = 1 / (share * (1 - share))
@@ -101,10 +96,8 @@ def _extrapolate(
     wanted: Int[np.ndarray, "W"],
     weight: Float[np.ndarray, "S"],
 ) -> Float[np.ndarray, "B W"]:
-    """The fitted error (B, W) of each curve; for each slope the best floor and scale, both 0 or more.
-
-    Two sizes fit many slopes exactly: the first of ``SLOPES`` among them is taken.
-    """
+    """The fitted error (B, W) of each curve; for each slope the best floor and scale, both 0 or more."""
+    # Two sizes fit many slopes exactly: the first of SLOPES, the usual one, is taken.
     best, found = np.full(len(errors), np.inf), np.zeros((len(errors), len(wanted)))
     for slope in SLOPES:
         base, ahead = sizes.astype(float) ** -slope, wanted.astype(float) ** -slope

@@ -1,10 +1,9 @@
-"""How wrong are the given labels?"""
+"""How wrong are the noisy labels?"""
 
-from assay.noise.describe import describe
+from assay.noise.estimate import Noise, describe, estimate_noise
 from assay.noise.intervals import Interval
-from assay.noise.noise import Noise
 from assay.noise.representative import Representative, check_representative
-from assay.noise.transition import count_pairs, estimate_noise, transition_of
+from assay.noise.transition import count_pairs
 
 __all__ = [
     "Interval",
@@ -14,5 +13,4 @@ __all__ = [
     "count_pairs",
     "describe",
     "estimate_noise",
-    "transition_of",
 ]

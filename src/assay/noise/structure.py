@@ -1,21 +1,59 @@
-"""What the noise looks like: symmetric or not, and the patterns that have a name."""
+"""The structure of the noise: tests of symmetry, and the patterns that have a name.
 
-from dataclasses import dataclass
+Both chi-square tests condition on what the null hypothesis leaves open. Where expected counts are large
+the p-value is that of the chi-square law; elsewhere tables are drawn under the same condition.
+"""
+
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from scipy.special import chdtrc
+from scipy.stats import MonteCarloMethod, chi2_contingency
+from scipy.stats.contingency import expected_freq
 
-from assay.noise.chisquare import ChiSquare, even_spread, same_share
 from assay.noise.intervals import share_bounds
 from assay.types import Counts
+
+Table = np.ndarray
+"""Counts, one row or one number for each group."""
+
+ENOUGH = 5
+"""The chi-square law is used if every cell expects at least this many (Cochran 1954, doi:10.2307/3001616)."""
+
+DRAWS = 999
+"""Tables drawn for the p-value of thin counts."""
+
+WORK = 200_000_000
+"""Numbers to draw at most, a few seconds: the largest tables get fewer draws, never under 99."""
+
+
+@dataclass(frozen=True)
+class ChiSquare:
+    """One test: how surprising the counts are if the null hypothesis holds."""
+
+    statistic: float
+    """Pearson's sum of (counted - expected)² / expected."""
+    degrees: int
+    """Degrees of freedom."""
+    p_value: float
+    kind: str
+    """Source of the p-value: ``asymptotic`` (the chi-square law) or ``monte-carlo`` (drawn tables)."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The same as a plain dict."""
+        return asdict(self)
+
+
+NOTHING_TO_TEST = ChiSquare(0.0, 0, 1.0, "asymptotic")
 
 
 @dataclass(frozen=True)
 class Symmetry:
     """Test of symmetric noise: one noise rate for all classes, wrong labels even over the others.
 
-    The two halves of that null are tested apart. A difference in rates would drown in the K (K - 2)
-    degrees of freedom of the spread if both went into one sum.
+    The two halves of that hypothesis are tested apart: in one sum a difference in rates would drown in the
+    K (K - 2) degrees of freedom of the spread.
     """
 
     same_rate: ChiSquare
@@ -47,7 +85,7 @@ class Symmetry:
 
     @property
     def _n_tests(self) -> int:
-        """Two classes leave nothing to spread over: an empty half must not cost power."""
+        # Two classes leave nothing to spread over: an empty half must not cost power.
         return max(sum(half.degrees > 0 for half in (self.same_rate, self.same_spread)), 1)
 
     @property
@@ -69,20 +107,62 @@ class Symmetry:
 
 
 def symmetry_test(counts: Counts, *, false_alarm: float = 0.05, seed: int = 0) -> Symmetry:
-    """Chi-square test of the null that only one number, the noise rate, makes the transition.
+    """Chi-square test of the hypothesis that one number, the noise rate, makes the transition matrix.
 
     Parameters
     ----------
-    counts : (K, K) trusted pairs at [true, given]; rows of zeros say nothing
-    false_alarm : P(rejected) wanted for symmetric noise
+    counts : (K, K) images at [true, noisy]; rows of zeros are no evidence
     seed : for the tables drawn where counts are thin
 
     Source : Pearson's chi-square (Agresti 2013, Categorical Data Analysis, chapter 3); the smaller of
         two p-values as in Šidák (1967), doi:10.1080/01621459.1967.10482935
     """
-    wrong = off_diagonal(counts).sum(axis=1)
-    rate = same_share(wrong, counts.sum(axis=1), seed=seed)
-    return Symmetry(rate, even_spread(off_diagonal(counts), seed=seed + 1), false_alarm)
+    wrong = off_diagonal(counts)
+    rate = same_share(wrong.sum(axis=1), counts.sum(axis=1), seed=seed)
+    return Symmetry(rate, even_spread(wrong, seed=seed + 1), false_alarm)
+
+
+def same_share(hits: Table, of: Table, *, seed: int = 0) -> ChiSquare:
+    """Do all groups have one share, ``hits[i]`` of ``of[i]``? Drawn tables keep the total of hits."""
+    hits, of = hits[of > 0], of[of > 0]
+    table = np.stack([hits, of - hits])
+    if len(of) < 2 or not table.any(axis=1).all():
+        return NOTHING_TO_TEST
+    thin = expected_freq(table).min() < ENOUGH
+    # In batches, for the memory: all draws at once take a gigabyte for ten thousand groups.
+    draw = MonteCarloMethod(n_resamples=DRAWS, batch=100, rng=np.random.default_rng(seed)) if thin else None
+    found = chi2_contingency(table, correction=False, method=draw)
+    kind = "monte-carlo" if thin else "asymptotic"
+    return ChiSquare(float(found.statistic), len(of) - 1, float(found.pvalue), kind)
+
+
+def even_spread(counts: Table, *, seed: int = 0) -> ChiSquare:
+    """Are the counts of each row, shape (R, J), even over its J cells? Drawn tables keep the row totals.
+
+    Source : Besag & Clifford (1989), doi:10.1093/biomet/76.4.633, for the p-value of drawn tables
+    """
+    counts = counts[counts.sum(axis=1) > 0]
+    totals, width = counts.sum(axis=1), counts.shape[1]
+    degrees = len(totals) * (width - 1)
+    if degrees == 0:
+        return NOTHING_TO_TEST
+
+    def statistic(drawn: Table) -> float:
+        return float(((drawn**2).sum(axis=1) * width / totals - totals).sum())
+
+    seen = statistic(counts)
+    if totals.min() / width >= ENOUGH:
+        return ChiSquare(seen, degrees, float(chdtrc(degrees, seen)), "asymptotic")
+    rng, extreme = np.random.default_rng(seed), 0
+    starts = np.repeat(np.arange(len(totals)) * width, totals)
+    n_draws = min(DRAWS, max(99, WORK // (counts.size + len(starts))))
+    for _ in range(n_draws):
+        # One cell for each item, not a multinomial for each row: 1,000 classes have mostly empty cells.
+        cells = starts + rng.integers(width, size=len(starts))
+        drawn = np.bincount(cells, minlength=counts.size).reshape(counts.shape)
+        # Ties are common in thin tables: rounding must not decide them.
+        extreme += statistic(drawn) >= seen * (1 - 1e-9)
+    return ChiSquare(seen, degrees, (1 + extreme) / (1 + n_draws), "monte-carlo")
 
 
 def off_diagonal(matrix: np.ndarray) -> np.ndarray:
@@ -92,7 +172,7 @@ def off_diagonal(matrix: np.ndarray) -> np.ndarray:
 
 
 def renamed(counts: Counts) -> dict[int, int]:
-    """Classes that surely get the label of one other class more often than not: {true: given}."""
+    """Classes that surely get the label of one other class more often than not: {true: noisy}."""
     most = off_diagonal(counts).max(axis=1, initial=0)
     # Bonferroni: among 1,000 classes of a few pairs each, some look renamed by chance.
     low, _ = share_bounds(most, counts.sum(axis=1), level=1 - 0.05 / len(counts))

@@ -12,7 +12,7 @@ import numpy as np
 from assay.data.contents import leaks
 from assay.data.dataset import Dataset
 from assay.errors import DataError
-from assay.evaluate import Evaluation, evaluate, mcnemar
+from assay.evaluate import Evaluation, evaluate_predictions, mcnemar
 from assay.types import Labels, Probs
 
 RIVALS = {"against_baseline": "histogram", "against_model_2": "model-2"}
@@ -77,7 +77,7 @@ def _figures(truth: Labels, probs: Mapping[str, Probs], names: tuple[str, ...]) 
             else None
             for column, rival in RIVALS.items()
         }
-        figures[system] = _flat(evaluate(truth, said, names, source="holdout")) | paired
+        figures[system] = _flat(evaluate_predictions(truth, said, names, source="holdout")) | paired
     return figures
 
 

@@ -17,7 +17,7 @@ from jaxtyping import Int
 from assay.data.dataset import Dataset
 from assay.data.write import make_folder, write_text_atomic
 from assay.drawing import draw_confusion
-from assay.evaluate.scores import confusion_matrix
+from assay.evaluate.metrics import confusion_matrix
 from assay.notebook.history import draw_history
 from assay.notebook.layers import draw_layers
 from assay.notebook.listing import TITLES

@@ -9,7 +9,7 @@ import numpy as np
 from assay.data.dataset import Dataset, ReadOptions
 from assay.data.read import read_images
 from assay.errors import ModelError, UsageError
-from assay.evaluate import Evaluation, evaluate
+from assay.evaluate import Evaluation, evaluate_predictions
 from assay.notebook.compare_folder import CompareFolder
 from assay.notebook.listing import TITLES
 from assay.predict.batch import Predictions
@@ -160,7 +160,7 @@ def evaluate_lineup(
     check_measurable(next(iter(truth.values())), statuses)
     usable = np.array([status == "ok" for status in statuses])
     return {
-        system: evaluate(
+        system: evaluate_predictions(
             truth[system][usable],
             found[system].probs[usable],
             runtime.titles or runtime.labels,

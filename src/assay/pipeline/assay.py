@@ -9,12 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from assay.correct.calibrate import NO_FLOOR, calibrate
-from assay.correct.crossfit import CrossFit, Evidence, cross_fit
-from assay.correct.result import CorrectedLabels
-from assay.correct.weighing import by_the_others, weigh
+from assay.correct.posterior import NO_FLOOR, calibrate, other_folds
+from assay.correct.result import CorrectedLabels, correct_labels
 from assay.embed.images import Features
-from assay.noise import Noise, Representative, check_representative, estimate_noise
+from assay.noise import Noise, Representative, check_representative
 from assay.predict.layers import Layers
 from assay.train.heads import make_head
 from assay.train.threads import one_thread_each
@@ -77,45 +75,40 @@ class Learned:
 
 def learn(data: Labelled, *, progress: Progress = silent) -> Learned:
     """Estimate the noise, fix the labels, fit the head; nothing here sees the holdout's trusted labels."""
-    fit = data.fold_of != UNKNOWN
-    noisy, views = data.noisy, data.features.views
-    noise = estimate_noise(noisy, data.trusted, len(data.classes), classes=data.classes, seed=data.seed)
-    known = data.trusted if data.known is None else data.known
-    evidence = Evidence(views, noisy, known, noise.transition)
+    fit, views = data.fold_of != UNKNOWN, data.features.views
     with one_thread_each():
-        options = CrossFit(seed=data.seed, workers=data.workers)
-        fitted = cross_fit(evidence, data.fold_of, make_head, options, progress)
+        found = correct_labels(
+            views,
+            data.noisy,
+            data.trusted,
+            data.fold_of,
+            make_head,
+            classes=data.classes,
+            known=data.known,
+            all_noisy=data.all_noisy,
+            usable=data.usable,
+            seed=data.seed,
+            workers=data.workers,
+            threshold=data.threshold,
+            progress=progress,
+        )
+    fitted = found.fitted
     plain = fitted.views[0]
     calibration = calibrate(plain, data.trusted, NO_FLOOR)
     head: Layers = fitted.classifier.layers_.calibrated(calibration.inverse_temperature, calibration.bias)
     unseen = calibration.apply(plain)
-    for told, others in by_the_others(data.trusted, data.fold_of):
+    for told, others in other_folds(data.trusted, data.fold_of):
         unseen[told] = calibrate(plain, others, NO_FLOOR).apply(plain[told])
     return Learned(
         head=head,
-        noise=noise,
+        noise=found.noise,
         representative=check_representative(
-            views[0], noisy, data.trusted, rows=fit, classes=data.classes, seed=data.seed
+            views[0], data.noisy, data.trusted, rows=fit, classes=data.classes, seed=data.seed
         ),
-        corrected=fix(data, fitted.pred_probs, noise),
+        corrected=found.corrected,
         unseen=unseen,
         says=lambda rows: head.probabilities(views[0][rows]),
     )
-
-
-def fix(data: Labelled, raw: Probs, noise: Noise) -> CorrectedLabels:
-    """The posterior of every image, the holdout's too, by what its trusted images weigh: see ``weigh``."""
-    found = weigh(raw, data.for_posterior, data.trusted, data.fold_of, noise.transition, data.seed)
-    corrected = CorrectedLabels(
-        data.for_posterior,
-        data.trusted,
-        found.pred_probs,
-        found.posterior,
-        data.usable,
-        found.strength,
-        data.threshold,
-    )
-    return corrected if data.known is None else corrected.relying_on(data.known)
 
 
 def noisy_only(views: tuple[Matrix, ...], noisy: Labels, n_classes: int, seed: int) -> Layers:

@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from assay.correct.audit import Audit, Subject, audit
-from assay.correct.findings import audit_to_json, findings
+from assay.correct.audit import Audit, audit, audit_to_json, findings
 from assay.correct.outliers import SHARE
 from assay.data.dataset import Dataset
 from assay.data.write import Column, write_json, write_rows
@@ -76,25 +75,27 @@ def audit_dataset(
     share : of the images that belong, how many may be called off topic
     """
     dataset = features.seen(dataset)
-    subject = Subject(
-        views=features.views,
-        contents=features.contents,
-        noisy=dataset.noisy,
-        trusted=dataset.trusted,
+    found = audit(
+        features.views,
+        features.contents,
+        dataset.noisy,
+        dataset.trusted,
         usable=dataset.usable,
         holdout=np.zeros(len(dataset), dtype=bool) if holdout is None else holdout,
         n_classes=len(dataset.classes),
         flags=features.flags,
         corrected=corrected,
+        share=share,
+        seed=seed,
     )
-    return Audited(dataset, audit(subject, share=share, seed=seed), run)
+    return Audited(dataset, found, run)
 
 
 def write_audit(audited: Audited, folder: Path) -> None:
     """Write audit.csv, a row a finding, and audit.json; of images alone image_issues.csv too."""
     rows = list(findings(audited.found, audited.dataset.names))
     columns: list[Column] = [
-        [row.name for row in rows],
+        [row.file for row in rows],
         [row.kind for row in rows],
         [BETWEEN.join(row.others) for row in rows],
         [round(row.score, 4) for row in rows],

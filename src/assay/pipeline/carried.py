@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from assay.errors import UsageError
-from assay.evaluate import Evaluation
-from assay.evaluate.evaluate import Source
+from assay.evaluate import Evaluation, Source
 from assay.pipeline.folder import RunFolder
 from assay.pipeline.outputs import read_facts
 from assay.pipeline.record import differences

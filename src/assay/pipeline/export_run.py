@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from assay.correct.calibrate import NO_FLOOR, by_halves
+from assay.correct.posterior import NO_FLOOR, by_halves
 from assay.data.dataset import ImageSource
 from assay.data.squares import Squares, read_squares, spread
 from assay.errors import MissingExtraError, UsageError

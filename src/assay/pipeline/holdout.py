@@ -5,8 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int
 
-from assay.correct.density import local_density, standardise, unit_rows
-from assay.correct.near_duplicates import find_near_duplicates
+from assay.correct.near_duplicates import find_near_duplicates, local_density, standardise, unit_rows
 from assay.data.contents import check_conflicting_trusted
 from assay.data.dataset import Dataset, and_skipped
 from assay.data.split import Split, folds

@@ -2,8 +2,7 @@
 
 from assay.correct.result import CorrectedLabels
 from assay.data.dataset import Dataset
-from assay.evaluate import Evaluation, Paired, evaluate, mcnemar
-from assay.evaluate.evaluate import Source
+from assay.evaluate import Evaluation, Paired, Source, evaluate_predictions, mcnemar
 from assay.pipeline.assay import Learned
 from assay.pipeline.histogram import Baseline
 from assay.pipeline.holdout import Sealed
@@ -38,7 +37,7 @@ def validated(dataset: Dataset, learned: Learned) -> dict[str, Evaluation]:
     )
     said = {"assay": (head, learned.unseen), "labels": (labels, learned.corrected.posterior)}
     return {
-        f"{name}_{suffix}": evaluate(known[rows], probs[rows], names, source=source)
+        f"{name}_{suffix}": evaluate_predictions(known[rows], probs[rows], names, source=source)
         for name, (rows, probs) in said.items()
     }
 
@@ -71,8 +70,10 @@ def held_out(
         truth = dataset.trusted[rows]
         simple = baseline.says(rows)
         ours = learned.says(rows)
-        found[f"histogram{suffix}"] = evaluate(truth, simple, names, source="holdout", skipped=n_skipped)
-        found[f"assay{suffix}"] = evaluate(
+        found[f"histogram{suffix}"] = evaluate_predictions(
+            truth, simple, names, source="holdout", skipped=n_skipped
+        )
+        found[f"assay{suffix}"] = evaluate_predictions(
             truth,
             ours,
             names,

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from assay.correct.crossfit import CrossFit, Evidence, fit_joint, mean_pred_probs
-from assay.correct.weighing import transition_from, weigh
+from assay.correct.crossfit import Evidence, fit_joint, mean_pred_probs
+from assay.correct.posterior import transition_from, weigh
 from assay.data.split import HOLDOUT_MOST, in_proportion
 from assay.errors import LabelError
 from assay.evaluate import wilson
@@ -164,7 +164,7 @@ def _believe(
     noisy = np.where(learn, data.noisy, UNKNOWN)
     transition = _transition(data, noisy, trusted)
     evidence = Evidence(data.features.views, noisy, trusted, transition)
-    head = fit_joint(evidence, learn, make_head, CrossFit(seed=(data.seed + left_out) % MOST_SEED))
+    head = fit_joint(evidence, learn, make_head, seed=(data.seed + left_out) % MOST_SEED)
     views = [view[tested] for view in data.features.views]
     found = [mean_pred_probs(head, some, len(data.classes)) for some in (views[:1], views)]
     return np.array(found)

@@ -12,11 +12,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from assay.correct.calibrate import NO_FLOOR, calibrate, halves
-from assay.correct.pool import Pool, fit_pool
-from assay.correct.posterior import posterior
+from assay.correct.posterior import NO_FLOOR, Pool, calibrate, fit_pool, halves, posterior, transition_from
 from assay.correct.result import CorrectedLabels
-from assay.correct.weighing import transition_from
 from assay.embed.backbone import TimmBackbone
 from assay.evaluate import mcnemar, wilson
 from assay.pipeline.assay import Labelled, Learned

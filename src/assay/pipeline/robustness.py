@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 from PIL import Image
 
-from assay.correct.calibrate import NO_FLOOR, by_halves
+from assay.correct.posterior import NO_FLOOR, by_halves
 from assay.data.dataset import Dataset
 from assay.data.resize import to_square
 from assay.data.squares import read_image

@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Float
 
-from assay.correct.calibrate import Calibration
+from assay.correct.posterior import Calibration
 from assay.embed.backbone import TimmBackbone
 from assay.pipeline.exact import See, exactly
 from assay.predict.flip_tta import FLIP_TTA_BELOW, flip_tta

@@ -11,7 +11,7 @@ from assay.data.read import read_trusted
 from assay.data.spelling import by_form, closest, plain_form
 from assay.data.tables import shown, some
 from assay.errors import DataError, LabelError
-from assay.evaluate import Evaluation, evaluate
+from assay.evaluate import Evaluation, evaluate_predictions
 from assay.predict.batch import predict_dataset
 from assay.predict.model import Model
 from assay.predict.runtime import Runtime, load_runtime
@@ -51,7 +51,9 @@ def evaluate_model(
     check_measurable(truth, found.statuses)
     usable = np.array([status == "ok" for status in found.statuses])
     names = runtime.titles or runtime.labels
-    return evaluate(truth[usable], found.probs[usable], names, source="test set", skipped=found.n_skipped)
+    return evaluate_predictions(
+        truth[usable], found.probs[usable], names, source="test set", skipped=found.n_skipped
+    )
 
 
 def read_test_set(images: Path, options: ReadOptions, models: Iterable[Runtime]) -> Dataset:

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from assay import __version__
-from assay.correct.findings import KINDS
+from assay.correct.audit import KINDS
 from assay.correct.result import ACTIONS
 from assay.drawing import describe_confusion
 from assay.errors import DataError
-from assay.noise.describe import alike
+from assay.noise.estimate import how_classes_differ
 from assay.noise.intervals import share_bounds
 from assay.pipeline.auditing import run_digests
 from assay.pipeline.finished import FinishedRun
@@ -442,7 +442,7 @@ def _reproduce_facts(run: FinishedRun) -> Facts:
 def _summary(facts: Json) -> Iterator[str]:
     """A handful of sentences for readers of nothing else."""
     data, noise, changes = facts["data"], facts["noise"], facts["changes"]
-    differ = alike(noise["form"], data["classes"]) if noise["rate"]["estimate"] > 0 else ""
+    differ = how_classes_differ(noise["form"], data["classes"]) if noise["rate"]["estimate"] > 0 else ""
     yield (
         f"{interval(noise['rate'])} of the labels of {counted(data['images'], 'image')} in "
         f"{counted(data['classes'], 'class', 'classes')} are wrong{differ}; "

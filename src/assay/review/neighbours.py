@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Int
 
-from assay.correct.density import unit_rows
+from assay.correct.near_duplicates import unit_rows
 from assay.data.dataset import Skipped
 from assay.embed.cache import FeatureStore, Snapshot, find_store
 from assay.review.run import ReviewRun

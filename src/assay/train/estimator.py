@@ -8,14 +8,12 @@ from sklearn.utils import get_tags
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, check_random_state, validate_data
 
-from assay.correct.calibrate import Calibration
-from assay.correct.crossfit import CrossFit, Evidence, cross_fit
-from assay.correct.result import CorrectedLabels
-from assay.correct.soft import predict_all
-from assay.correct.weighing import weigh
+from assay.correct.crossfit import predict_all
+from assay.correct.posterior import Calibration
+from assay.correct.result import CorrectedLabels, correct_labels
 from assay.data.split import folds
 from assay.errors import UsageError
-from assay.noise import Noise, estimate_noise
+from assay.noise import Noise
 from assay.train.heads import ROW_TYPES, MLPHead
 from assay.train.trusted import encode_trusted
 from assay.types import Labels, Matrix, Probs
@@ -121,20 +119,14 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
 
     def _fit_with_trusted(self, X: Matrix, noisy: Labels, trusted: Labels, seed: int) -> Self:
         names = [str(label) for label in self.classes_]
-        noise = estimate_noise(noisy, trusted, len(names), classes=names, seed=seed)
-        evidence = Evidence((X,), noisy, trusted, noise.transition)
-        options = CrossFit(rounds=self.rounds, seed=seed)
         fold_of = folds(trusted, self.folds, seed)
-        fitted = cross_fit(evidence, fold_of, self._make, options)
-        found = weigh(fitted.pred_probs, noisy, trusted, fold_of, noise.transition, seed)
-        everything = np.ones(len(X), dtype=bool)
-        self.estimator_ = fitted.classifier
-        self.calibration_, self.noise_ = found.calibration, noise
-        self.corrected_ = CorrectedLabels(
-            noisy, trusted, found.pred_probs, found.posterior, everything, found.strength
+        found = correct_labels(
+            (X,), noisy, trusted, fold_of, self._make, classes=names, rounds=self.rounds, seed=seed
         )
+        self.estimator_, self.calibration_ = found.fitted.classifier, found.calibration
+        self.noise_, self.corrected_ = found.noise, found.corrected
         self.labels_ = self.classes_[self.corrected_.corrected]
-        self.transition_, self.posterior_ = noise.transition, found.posterior
+        self.transition_, self.posterior_ = found.noise.transition, found.corrected.posterior
         return self
 
     def _make(self, seed: int) -> Any:

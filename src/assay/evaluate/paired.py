@@ -1,7 +1,6 @@
-"""Is one classifier better than another? Both are asked about the same images."""
+"""Is one classifier better than another? Both are compared on the same images."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -29,29 +28,21 @@ class Paired:
 
     @property
     def n(self) -> int:
-        """Images that both were asked about."""
+        """Images that both classifiers predicted."""
         return self.both_right + self.only_first + self.only_second + self.neither
 
     def to_json(self) -> dict[str, Any]:
         """The same as a plain dict."""
         return asdict(self)
 
-    @staticmethod
-    def from_json(found: Mapping[str, Any]) -> "Paired":
-        """What ``to_json`` gave, read back."""
-        return Paired(**{**found, "difference": Interval(**found["difference"])})
-
 
 def mcnemar(truth: Labels, first: Labels, second: Labels, level: float = 0.95) -> Paired:
     """McNemar's test of equal accuracy, and how far the accuracies are apart.
 
-    The mid-p test for any number of images: the exact test says too often that nothing was found,
-    the chi-square test is wrong where few images tell the two apart.
-
     Parameters
     ----------
     truth : class index of each image, none UNKNOWN
-    first, second : class index that each classifier gave; UNKNOWN, for no answer, is a mistake
+    first, second : predicted class indices; UNKNOWN, for no prediction, is a mistake
     level : of the interval, in (0, 1)
 
     Raises
@@ -63,11 +54,9 @@ def mcnemar(truth: Labels, first: Labels, second: Labels, level: float = 0.95) -
     """
     for name, labels in (("first", first), ("second", second)):
         if len(labels) != len(truth):
-            raise ValueError(f"expected {name} to answer for {len(truth)} images, got {len(labels)} answers")
+            raise ValueError(f"expected {name} to predict {len(truth)} images, got {len(labels)} predictions")
     if len(truth) == 0:
-        raise DataError(
-            "expected images that both classifiers were asked about, got none: nothing to compare"
-        )
+        raise DataError("expected images that both classifiers predicted, got none: nothing to compare")
     first_right, second_right = first == truth, second == truth
     only_first = int(np.sum(first_right & ~second_right))
     only_second = int(np.sum(second_right & ~first_right))
@@ -83,6 +72,7 @@ def mcnemar(truth: Labels, first: Labels, second: Labels, level: float = 0.95) -
 
 def mid_p(only_first: int, only_second: int) -> float:
     """Two-sided mid-p value of ``only_first`` and ``only_second`` if each image fell to either by a coin."""
+    # The exact test is too conservative; the chi-square test is wrong where few images differ.
     fewer, tossed = min(only_first, only_second), only_first + only_second
     # Twice the tail up to `fewer`, less half of `fewer` on both sides: the tails up to it and below it.
     below = float(bdtr(fewer - 1, tossed, 0.5)) if fewer else 0.0
@@ -92,8 +82,8 @@ def mid_p(only_first: int, only_second: int) -> float:
 def paired_difference(only_first: int, only_second: int, n: int, level: float = 0.95) -> Interval:
     """Accuracy of the second minus that of the first with Bonett and Price's interval.
 
-    A Wald interval after one image was added to each way of differing, which keeps its level close
-    to what it says for small n too. Recommended by Fagerland, Lydersen & Laake (2014), doi:10.1002/sim.6148.
+    A Wald interval after one image was added to each way of differing, recommended for small n too by
+    Fagerland, Lydersen & Laake (2014), doi:10.1002/sim.6148.
 
     Source : Bonett & Price (2012), doi:10.3102/1076998611411915
     """

@@ -1,0 +1,361 @@
+"""Metrics of a classifier, with intervals, and the data that they were measured on."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+
+from assay.errors import DataError, LabelError
+from assay.evaluate.paired import Paired, mcnemar
+from assay.noise.intervals import Interval, wilson
+from assay.types import UNKNOWN, Counts, Labels, PerImage, Probs
+
+Source = Literal["holdout", "cross-validation", "validation", "test set", "holdout of the partial model"]
+"""Images that the figures are from: held out before fitting; each predicted by models that had not seen it;
+kept out of the fit of this model, but used during it; another data set; or held out of another model, which
+was fitted to all the other images."""
+
+FLOOR = 1e-12
+"""A smaller P(true class) counts as this, so that one sure mistake leaves the mean finite."""
+
+BINS = 15
+"""Of confidence, equally wide."""
+
+STEPS = 20
+"""Points of the risk-coverage curve: every twentieth of the images."""
+
+
+@dataclass(frozen=True)
+class ClassScores:
+    """How well one class is found, or the average over classes."""
+
+    name: str
+    precision: float
+    """P(the image is of the class | predicted so); 0 where nothing was predicted so."""
+    recall: float
+    """P(predicted so | the image is of the class); 0 where no image is."""
+    f1: float
+    """Harmonic mean of the two; 0 where both are 0."""
+    support: int
+    """Images of the class."""
+
+
+# An array has no one truth value, so two reports are compared by their ``to_json``.
+@dataclass(frozen=True, eq=False)
+class Report:
+    """What ``classification_report`` found."""
+
+    classes: tuple[ClassScores, ...]
+    """K, in the order of the class names."""
+    accuracy: float
+    """Share of images whose class was predicted."""
+    macro: ClassScores
+    """Mean over the classes that occur: each counts the same."""
+    weighted: ClassScores
+    """Mean over classes, weighted by support: each image counts the same."""
+    confusion: Counts
+    """Images at [true, predicted]."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The same as plain dicts and lists."""
+        return _plain(self)
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Images of about one confidence, and how many of them were right."""
+
+    low: float
+    """Confidences above this and up to ``high`` are in the bin."""
+    high: float
+    n: int
+    """At least 1."""
+    confidence: float
+    """Mean of P(predicted class)."""
+    right: Interval
+    """Share that was right, with Wilson's interval."""
+
+
+@dataclass(frozen=True)
+class Covered:
+    """The most confident images, and the share of mistakes among them."""
+
+    coverage: float
+    """Share of all images, in (0, 1]."""
+    n: int
+    confidence: float
+    """The least of them."""
+    risk: float
+    """Share of mistakes; images of one confidence share theirs evenly."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Evaluation:
+    """How good a classifier is, how sure that is, and what it was measured on."""
+
+    source: Source
+    n: int
+    """Images that the figures are from: those whose true class is known."""
+    accuracy: Interval
+    """Share of the n images predicted right, with Wilson's interval."""
+    report: Report
+    calibration_error: float
+    """Expected calibration error over 15 bins, in [0, 1]."""
+    negative_log_likelihood: float
+    """Mean of -log P(true class), in nats."""
+    brier: float
+    """Mean squared distance of the probabilities from the truth, in [0, 2]."""
+    paired: Paired | None
+    """Against the baseline, which is the first of the pair; None where there is none."""
+    unlabelled: int
+    """Images left out because their true class is not known."""
+    skipped: int
+    """Images left out because they could not be used; each is in ``image_issues.csv``."""
+    reliability: tuple[Bin, ...]
+    """How often predictions of each confidence were right."""
+    risk_coverage: tuple[Covered, ...]
+    """Share of mistakes among the most confident images."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The same as plain dicts, lists and numbers."""
+        return _plain(self)
+
+    @staticmethod
+    def from_json(found: Mapping[str, Any]) -> "Evaluation":
+        """What ``to_json`` gave, read back."""
+        return msgspec.convert(found, Evaluation, dec_hook=lambda _, rows: np.array(rows, dtype=np.int64))
+
+    def __repr__(self) -> str:
+        right, (low, high) = 100 * self.accuracy.estimate, (100 * self.accuracy.low, 100 * self.accuracy.high)
+        return (
+            f"Evaluation({right:.1f} % right ({low:.1f} to {high:.1f}) of {self.n:,} images, {self.source})"
+        )
+
+
+def _plain(result: Report | Evaluation) -> dict[str, Any]:
+    plain: dict[str, Any] = msgspec.to_builtins(result, enc_hook=np.ndarray.tolist)
+    return plain
+
+
+def evaluate_predictions(
+    truth: Labels,
+    probs: Probs,
+    class_names: Sequence[str],
+    *,
+    source: Source,
+    baseline_predicted: Labels | None = None,
+    skipped: int = 0,
+) -> Evaluation:
+    """Measure a classifier on images whose true class is known; it predicts the most probable class.
+
+    Parameters
+    ----------
+    truth : class index of each image; rows that are UNKNOWN are left out and counted
+    probs : Float[ndarray, "N K"]  predicted probabilities; rows sum to 1
+    class_names : K names, in the order of the indices
+    source : the data that this is
+    baseline_predicted : class indices that the classifier to beat predicted for the same N images
+    skipped : images that could not be used and have no row here
+
+    Raises
+    ------
+    DataError : no row with a known class; a row of ``probs`` that is no set of probabilities
+    LabelError : a true label that is not the index of a class
+    ValueError : arrays whose sizes do not agree
+    """
+    if probs.shape != (len(truth), len(class_names)):
+        raise ValueError(
+            f"expected probs of shape {(len(truth), len(class_names))}, a row for each image and a column "
+            f"for each class, got {probs.shape}"
+        )
+    if baseline_predicted is not None and len(baseline_predicted) != len(truth):
+        raise ValueError(
+            f"expected baseline_predicted for {len(truth)} images, got {len(baseline_predicted)} labels"
+        )
+    known = truth != UNKNOWN
+    n = int(known.sum())
+    if n == 0:
+        raise DataError(
+            f"expected images whose true class is known, got none among {len(truth)} "
+            f"({skipped} more were skipped): nothing was measured; give trusted labels for some of them"
+        )
+    with np.errstate(invalid="ignore"):
+        good = (probs >= 0).all(axis=1) & (np.abs(probs.sum(axis=1) - 1) < 1e-3)
+    strange = np.flatnonzero(known & ~good)
+    if strange.size:
+        row = strange[0]
+        raise DataError(
+            f"probs row {row}: expected probabilities that sum to 1, got {np.round(probs[row], 4).tolist()}; "
+            "the classifier that gave them is broken"
+        )
+    truth, probs = truth[known], probs[known]
+    predicted = probs.argmax(axis=1)
+    report = classification_report(truth, predicted, class_names)
+    return Evaluation(
+        source=source,
+        n=n,
+        accuracy=wilson(int(np.trace(report.confusion)), n),
+        report=report,
+        calibration_error=expected_calibration_error(probs, truth),
+        negative_log_likelihood=negative_log_likelihood(probs, truth),
+        brier=brier(probs, truth),
+        paired=None if baseline_predicted is None else mcnemar(truth, baseline_predicted[known], predicted),
+        unlabelled=len(known) - n,
+        skipped=skipped,
+        reliability=reliability(probs, truth),
+        risk_coverage=covered(probs, truth),
+    )
+
+
+def classification_report(truth: Labels, predicted: Labels, class_names: Sequence[str]) -> Report:
+    """Precision, recall, F1 and support of each class (scikit-learn), their averages, and the confusion.
+
+    Where a share has nothing to divide by it is 0. The macro average leaves out classes that no image is of
+    and none was predicted as.
+
+    Parameters
+    ----------
+    truth, predicted : class index of each image, at least one; none is UNKNOWN
+    class_names : K names, in the order of the indices
+
+    Raises
+    ------
+    LabelError : a label that is not the index of a class
+    ValueError : labels of different length
+    """
+    # Takes longer to load than all else here, and is needed only where something is measured.
+    from sklearn.metrics import precision_recall_fscore_support
+
+    confusion = confusion_matrix(truth, predicted, len(class_names))
+    columns = precision_recall_fscore_support(
+        truth, predicted, labels=range(len(class_names)), zero_division=0
+    )
+    names_and_scores = zip(class_names, *(column.tolist() for column in columns), strict=True)
+
+    def average(kind: str) -> ClassScores:
+        found = precision_recall_fscore_support(truth, predicted, average=kind, zero_division=0)
+        precision, recall, f1 = (float(share) for share in found[:3])
+        return ClassScores(f"{kind} avg", precision, recall, f1, len(truth))
+
+    return Report(
+        classes=tuple(ClassScores(*scores) for scores in names_and_scores),
+        accuracy=float(np.trace(confusion) / len(truth)),
+        macro=average("macro"),
+        weighted=average("weighted"),
+        confusion=confusion,
+    )
+
+
+def confusion_matrix(truth: Labels, predicted: Labels, n_classes: int) -> Counts:
+    """Images at [true, predicted], shape (K, K).
+
+    Raises
+    ------
+    LabelError : a label that is not the index of a class
+    ValueError : labels of different length
+    """
+    if len(truth) != len(predicted):
+        raise ValueError(f"expected a prediction for each of {len(truth)} true labels, got {len(predicted)}")
+    for name, labels in (("truth", truth), ("predicted", predicted)):
+        strange = np.flatnonzero((labels < 0) | (labels >= n_classes))
+        if strange.size:
+            raise LabelError(
+                f"{name} row {strange[0]}: expected a class from 0 to {n_classes - 1}, "
+                f"got {labels[strange[0]]}; leave out images whose class is not known"
+            )
+    cells = truth.astype(np.int64) * n_classes + predicted
+    return np.bincount(cells, minlength=n_classes**2).reshape(n_classes, n_classes)
+
+
+def format_report(report: Report) -> str:
+    """The report as text for a terminal, in scikit-learn's layout, two decimals, ending in a newline."""
+    averages = (report.macro, report.weighted)
+    width = max(len(scores.name) for scores in (*report.classes, *averages))
+
+    def row(name: str, *cells: str) -> str:
+        return f"{name:>{width}} " + "".join(f" {cell:>9}" for cell in cells)
+
+    def scores_row(scores: ClassScores) -> str:
+        shares = (f"{share:.2f}" for share in (scores.precision, scores.recall, scores.f1))
+        return row(scores.name, *shares, str(scores.support))
+
+    header = row("", "precision", "recall", "f1-score", "support")
+    accuracy = row("accuracy", "", "", f"{report.accuracy:.2f}", str(report.macro.support))
+    lines = [header, "", *map(scores_row, report.classes), "", accuracy, *map(scores_row, averages)]
+    return "\n".join(lines) + "\n"
+
+
+def expected_calibration_error(probs: Probs, truth: Labels, bins: int = BINS) -> float:
+    """Mean distance between confidence and accuracy over equally wide bins, in [0, 1]; 0 is best.
+
+    Source : Guo et al. (2017), arXiv:1706.04599, after Naeini et al. (2015)
+    """
+    confidence = probs.max(axis=1).astype(float)
+    hit = probs.argmax(axis=1) == truth
+    gaps = np.bincount(_bin_of(confidence, bins), weights=confidence - hit, minlength=bins)
+    return float(np.abs(gaps).sum() / len(truth))
+
+
+def reliability(probs: Probs, truth: Labels, bins: int = BINS) -> tuple[Bin, ...]:
+    """The bins of ``expected_calibration_error`` that hold an image, the least confident first."""
+    confidence, right = probs.max(axis=1).astype(float), probs.argmax(axis=1) == truth
+    at = _bin_of(confidence, bins)
+    n = np.bincount(at, minlength=bins)
+    means = np.bincount(at, weights=confidence, minlength=bins) / np.maximum(n, 1)
+    hits = np.bincount(at, weights=right, minlength=bins).astype(int)
+    return tuple(
+        Bin(i / bins, (i + 1) / bins, int(n[i]), float(means[i]), wilson(int(hits[i]), int(n[i])))
+        for i in np.flatnonzero(n).tolist()
+    )
+
+
+def _bin_of(confidence: PerImage, bins: int) -> Labels:
+    # A bin is open below: a confidence of exactly 1/3 lies in the last of three thirds up to 1/3.
+    found: Labels = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
+    return found
+
+
+# Not scikit-learn's log_loss and brier_score_loss: one has another floor, the other builds the truth (N, K).
+def negative_log_likelihood(probs: Probs, truth: Labels) -> float:
+    """Mean of -log P(true class), natural log, in nats; 0 is best, log K is a uniform guess."""
+    return float(-np.log(np.maximum(_of_truth(probs, truth), FLOOR)).mean())
+
+
+def brier(probs: Probs, truth: Labels) -> float:
+    """Mean squared distance between the probabilities and the truth, summed over classes, in [0, 2].
+
+    Source : Brier (1950), doi:10.1175/1520-0493(1950)078<0001:VOFEIT>2.0.CO;2
+    """
+    # |p - e|² = |p|² - 2 p[true] + 1
+    squares = np.square(probs.astype(float)).sum(axis=1)
+    return float((squares - 2 * _of_truth(probs, truth) + 1).mean())
+
+
+def _of_truth(probs: Probs, truth: Labels) -> PerImage:
+    picked: PerImage = probs[np.arange(len(truth)), truth].astype(float)
+    return picked
+
+
+def risk_coverage(probs: Probs, truth: Labels) -> PerImage:
+    """Share of mistakes among the n most confident images, at [n - 1], for n from 1 to N.
+
+    Images of one confidence share their mistakes evenly, so the order of the rows does not matter.
+
+    Source : Geifman & El-Yaniv (2017), arXiv:1705.08500
+    """
+    mistake = probs.argmax(axis=1) != truth
+    _, group = np.unique(-probs.max(axis=1), return_inverse=True)
+    size = np.bincount(group)
+    share = np.bincount(group, weights=mistake) / size
+    risk: PerImage = np.cumsum(np.repeat(share, size)) / np.arange(1, len(truth) + 1)
+    return risk
+
+
+def covered(probs: Probs, truth: Labels, steps: int = STEPS) -> tuple[Covered, ...]:
+    """At most ``steps`` points of the risk-coverage curve, the last one for all images."""
+    total, risk = len(truth), risk_coverage(probs, truth)
+    sorted_down = np.sort(probs.max(axis=1).astype(float))[::-1]
+    counts = sorted({-(-total * step // steps) for step in range(1, steps + 1)})
+    return tuple(Covered(n / total, n, float(sorted_down[n - 1]), float(risk[n - 1])) for n in counts)

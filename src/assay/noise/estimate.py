@@ -1,0 +1,236 @@
+"""The noise estimate: how wrong the noisy labels are, with the evidence, warnings and a description."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from assay.errors import LabelError
+from assay.noise.intervals import Interval, share_interval
+from assay.noise.structure import Symmetry, is_pair_flip, renamed, swaps
+from assay.noise.transition import Shrinkage, cell_bounds, count_pairs, fit_transition, shrunk_prior
+from assay.text import listed, percent
+from assay.types import Counts, Labels, Prior, Transition
+
+FEW_PAIRS = 100
+"""Below this the rate is known to ten points or worse."""
+
+THIN_CLASS = 5
+"""A class with fewer trusted images gets a warning, and is not named as the best or the worst."""
+
+
+@dataclass(frozen=True, repr=False)
+class Noise:
+    """How wrong the noisy labels are, with the evidence for it."""
+
+    classes: tuple[str, ...]
+    """The K class names; ``class 0``, ``class 1``… if none were given."""
+    counts: Counts
+    """Images with both labels at [true, noisy]: all that the rest is computed from."""
+    rate: Interval
+    """P(noisy != true): the share among the pairs, and its interval."""
+    transition: Transition
+    """P(noisy | true) at [true, noisy], the one to use; all cells > 0, rows sum to 1."""
+    low: Transition
+    """Lower end of the credible interval of each cell of ``transition``."""
+    high: Transition
+    """Upper end. Each interval rests on the pairs of its own class alone, in the symmetric form too: a class
+    without pairs has 0 to 1."""
+    prior: Prior
+    """P(true) of each class, if the trusted images were picked at random; all > 0, sums to 1."""
+    form: str
+    """``symmetric`` (one noise rate, wrong labels even over the other classes) or ``full``."""
+    structure: Symmetry
+    """The test that chose the form."""
+    shrinkage: Shrinkage
+    """The pseudo-counts of the full form, also when the symmetric one was chosen."""
+    notes: tuple[str, ...] = ()
+    """Warnings in plain words."""
+
+    @property
+    def n_pairs(self) -> int:
+        """Images with both labels."""
+        return int(self.counts.sum())
+
+    @property
+    def level(self) -> float:
+        """The level of all the intervals."""
+        return self.rate.level
+
+    @property
+    def wrong_share_by_class(self) -> tuple[Interval, ...]:
+        """P(noisy != true | true) of each class."""
+        ends = [(1 - np.diag(matrix)).tolist() for matrix in (self.transition, self.high, self.low)]
+        return tuple(Interval(share, low, high, self.level) for share, low, high in zip(*ends, strict=True))
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it as plain dicts, lists and numbers; matrices as lists of rows at [true][noisy]."""
+        arrays = ("counts", "transition", "low", "high", "prior")
+        return {
+            "classes": list(self.classes),
+            "n_pairs": self.n_pairs,
+            "rate": self.rate.to_json(),
+            "form": self.form,
+            "symmetry": self.structure.to_json(),
+            "shrinkage": asdict(self.shrinkage),
+            **{name: getattr(self, name).tolist() for name in arrays},
+            "wrong_share_by_class": [share.to_json() for share in self.wrong_share_by_class],
+            "notes": list(self.notes),
+        }
+
+    def __repr__(self) -> str:
+        return f"Noise({self.n_pairs:,} pairs: {describe(self)})"
+
+
+def estimate_noise(
+    noisy: Labels,
+    trusted: Labels,
+    n_classes: int,
+    *,
+    classes: Sequence[str] = (),
+    level: float = 0.95,
+    seed: int = 0,
+) -> Noise:
+    """How wrong are the noisy labels? Estimated from the images that have both labels.
+
+    Parameters
+    ----------
+    noisy, trusted : class index of each image, UNKNOWN or masked where there is none; leave out the trusted
+        labels of the holdout
+    n_classes : K, at least 2
+    classes : K names for the words of the result; numbers if empty
+    level : of all intervals, in (0, 1)
+    seed : for the tables that the symmetry test draws where counts are thin
+
+    Raises
+    ------
+    LabelError : no image has both labels; a label out of range; fewer than two classes
+    ValueError : arrays or names of different length; a level out of range
+    """
+    if n_classes < 2:
+        raise LabelError(
+            f"expected at least 2 classes, got {n_classes}: with one class no label can be wrong"
+        )
+    if not 0 < level < 1:
+        raise ValueError(f"level must lie in (0, 1), got {level}")
+    names = tuple(classes) or tuple(f"class {i}" for i in range(n_classes))
+    if len(names) != n_classes:
+        raise ValueError(f"expected {n_classes} class names, got {len(names)}")
+    counts = count_pairs(noisy, trusted, n_classes)
+    if not counts.any():
+        raise LabelError(
+            f"expected images with both a noisy and a trusted label, got none among {len(noisy)}: "
+            "check 200 to 500 images picked at random and give their labels as trusted"
+        )
+    rate = share_interval(int(counts.sum() - np.trace(counts)), int(counts.sum()), level)
+    transition, symmetry, shrinkage = fit_transition(counts, seed)
+    low, high = cell_bounds(counts, transition, level)
+    return Noise(
+        classes=names,
+        counts=counts,
+        rate=rate,
+        transition=transition,
+        low=low,
+        high=high,
+        prior=shrunk_prior(counts.sum(axis=1)),
+        form="full" if symmetry.rejected else "symmetric",
+        structure=symmetry,
+        shrinkage=shrinkage,
+        notes=tuple(_notes(counts, rate, names)),
+    )
+
+
+def _notes(counts: Counts, rate: Interval, classes: tuple[str, ...]) -> Iterator[str]:
+    """What a reader of the estimate should know first; nothing if all is well."""
+    n_pairs, per_class = int(counts.sum()), counts.sum(axis=1)
+
+    def named(chosen: np.ndarray) -> str:
+        return listed([repr(classes[i]) for i in np.flatnonzero(chosen)])
+
+    if n_pairs < FEW_PAIRS:
+        images = "1 image carries" if n_pairs == 1 else f"{n_pairs} images carry"
+        yield (
+            f"Only {images} both labels: all figures are rough. 200 to 500 trusted labels would settle them."
+        )
+    # In unbalanced data most labels agree by chance; of one class alone, chance is what was found.
+    chance = 1 - float((counts.sum(axis=0) / n_pairs) @ (per_class / n_pairs))
+    if np.count_nonzero(per_class) > 1 and rate.low > 0 and rate.high >= chance:
+        often = "less often than" if rate.low > chance else "no more often than"
+        yield (
+            f"Noisy and trusted labels agree {often} by chance "
+            f"({percent(1 - rate.estimate)}; chance: {percent(1 - chance)}): "
+            "check that both files list the images in the same order and use the same class names."
+        )
+    absent, thin = per_class == 0, (per_class > 0) & (per_class < THIN_CLASS)
+    if absent.any():
+        yield (
+            f"No trusted image of {named(absent)}: assumed to be like the average class. "
+            "Add trusted images of it."
+        )
+    if thin.any():
+        yield f"Fewer than {THIN_CLASS} trusted images of {named(thin)}: estimated with the other classes."
+
+
+def describe(noise: Noise) -> str:
+    """A few plain sentences: how many labels are wrong, and in what way."""
+    rate, name, pairs = noise.rate, noise.classes, swaps(noise.counts)
+    if rate.estimate == 0:
+        counted = "1 pair disagrees" if noise.n_pairs == 1 else f"{noise.n_pairs} pairs disagree"
+        said = [f"0 of {counted}: the labels look right, at most {percent(rate.high)} are wrong."]
+    else:
+        said = [
+            f"{percent(rate.estimate)} of the labels are wrong ({percent(rate.low)} to {percent(rate.high)})"
+            f"{how_classes_differ(noise.form, len(name))}."
+        ]
+
+    def called(true: int, noisy: int) -> str:
+        row = noise.counts[true]
+        return f"{name[true]!r} is {'always' if row[noisy] == row.sum() else 'mostly'} called {name[noisy]!r}"
+
+    swapped = {i for pair in pairs for i in pair}
+    alone = {a: b for a, b in renamed(noise.counts).items() if a not in swapped}
+    if pairs:
+        said.append(f"Swapped: {listed([f'{called(a, b)} and the reverse' for a, b in pairs])}.")
+    if alone:
+        said.append(f"Renamed: {listed([called(a, b) for a, b in alone.items()])}.")
+    if noise.form == "full" and noise.structure.same_rate.p_value < noise.structure.limit:
+        said.append(_different_rates(noise))
+    if (
+        noise.form == "full"
+        and noise.structure.same_spread.p_value < noise.structure.limit
+        and not renamed(noise.counts)
+    ):
+        said.append(_uneven_spread(noise))
+    return " ".join(said)
+
+
+def how_classes_differ(form: str, n_classes: int) -> str:
+    """The end of a sentence on wrong labels: whether classes differ; a test without a finding is no proof."""
+    if form == "full":
+        return ", not in the same way for all classes"
+    return ", with no sign that classes differ" if n_classes > 2 else ""
+
+
+def _different_rates(noise: Noise) -> str:
+    seen = np.flatnonzero(noise.counts.sum(axis=1) >= THIN_CLASS)
+    # Of the transition: the greatest of many raw shares is that of a class with few pairs.
+    shares = 1 - np.diag(noise.transition)[seen]
+    if len(seen) < 2 or shares.argmin() == shares.argmax():
+        return "The share differs by class."
+    ends = [
+        f"{percent(float(shares[i]))} ({noise.classes[seen[i]]!r})"
+        for i in (shares.argmin(), shares.argmax())
+    ]
+    return f"The share differs by class, from {ends[0]} to {ends[1]}."
+
+
+def _uneven_spread(noise: Noise) -> str:
+    # By count: the largest share may be that of a class with two images.
+    others = noise.counts - np.diag(np.diag(noise.counts))
+    true, noisy = divmod(int(others.argmax()), len(others))
+    share = percent(float(others[true, noisy] / noise.counts[true].sum()))
+    example = f"{noise.classes[true]!r} called {noise.classes[noisy]!r} ({share} of them)"
+    if is_pair_flip(noise.counts):
+        return f"The wrong labels of a class go mostly to one other class, first of all {example}."
+    return f"The wrong labels are not spread evenly; the most common mistake is {example}."
