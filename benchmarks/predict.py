@@ -157,7 +157,7 @@ def against_inception(models: dict[str, Path], place: Path) -> dict[str, Any]:
         runtime = load_runtime(model)
         pictures = np.stack([runtime.square(np.asarray(Image.open(file).convert("RGB"))) for file in files])
         calls[name] = runtime.probabilities, pictures
-        calls[f"{name}, one look"] = runtime.first_look, pictures
+        calls[f"{name}, one look"] = runtime.without_tta, pictures
     session = onnxruntime.InferenceSession(inception(place / "inception.onnx"))
     pixels = np.zeros((PICTURES, 3, 128, 128), np.float32)
     calls["InceptionV3, 128 px"] = lambda some: session.run(None, {"pixels": some}), pixels

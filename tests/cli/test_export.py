@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
@@ -22,7 +21,7 @@ def test_a_run_becomes_one_file_that_predicts(assay, finished, small_data):
     lines = noisy.out.splitlines()
     assert [line.split()[0] for line in lines] == ["MB", "float32", "float16", "int8", "n"]
     assert lines[-1].startswith("n = 96; int8 by ")
-    assert "learned from these images" in noisy.err
+    assert "trained on these images" in noisy.err
     for place, file in ((finished, "run.csv"), ("small.onnx", "small.csv")):
         assert assay("predict", place, small_data.images, "-o", file, "-q").code == 0
     run, small = (Path(file).read_text(encoding="utf-8").splitlines() for file in ("run.csv", "small.csv"))
@@ -54,16 +53,6 @@ def test_a_class_whose_name_is_not_utf_8_has_a_card(assay, finished, tmp_path):
     assert b"L\xf6we" in Path("small.onnx.md").read_bytes()
 
 
-def test_what_it_needs_is_said(assay, finished, monkeypatch):
-    """Who predicts alone has no onnx."""
-    for name in [name for name in sys.modules if name.startswith(("assay.pipeline.export", "onnx."))]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "onnx", None)
-    noisy = assay("export", finished, "-o", "small.onnx", "-q")
-    assert noisy.code == 2
-    assert "in assay's folder, pip install '.[train]'" in noisy.err
-
-
 def test_json_says_all(assay, finished, small_data):
     """The figures of both, the images named."""
     noisy = assay(
@@ -72,7 +61,7 @@ def test_json_says_all(assay, finished, small_data):
     facts = json.loads(noisy.out)
     assert noisy.err == ""
     assert [found["precision"] for found in facts["figures"]] == ["float32", "float16"]
-    assert (facts["file"], facts["learned_from"], facts["tried"]) == ("h.onnx", True, [])
+    assert (facts["file"], facts["trained_on"], facts["attempts"]) == ("h.onnx", True, [])
     assert facts["card"] == "h.onnx.md"
     assert facts["report"]["accuracy"] == facts["figures"][1]["accuracy"][0]
 
@@ -86,7 +75,7 @@ def test_the_file_has_a_card(assay, finished):
     assert rows[:4] == ["", "float32", "float16", "int8"]
     report = card.partition("Each class by small.onnx, on the same images:\n\n```\n")[2]
     assert report.split()[:4] == ["precision", "recall", "f1-score", "support"]
-    assert "learned from: compare the rows" in card
+    assert "trained on: compare the rows" in card
     assert card.endswith((finished / "model" / "README.md").read_text(encoding="utf-8"))
 
 
@@ -102,7 +91,7 @@ def test_what_cannot_be_written_is_refused_before(assay, finished, tmp_path):
 
 def test_the_gate_stops_it(assay, finished, tmp_path, monkeypatch):
     """Exit 5, and no file."""
-    monkeypatch.setattr(gate, "MOST_LOST", -1.0)
+    monkeypatch.setattr(gate, "MAX_LOSS", -1.0)
     noisy = assay("export", finished, "-o", tmp_path / "a.onnx", "-q")
     assert noisy.code == 5
     assert "nothing was written" in noisy.err

@@ -169,7 +169,7 @@ def test_without_a_holdout_it_says_not_measured(assay, small_data, tmp_path):
     """``--holdout 0`` learns from everything, and says that the model's accuracy is not measured."""
     noisy = assay(*small_data.command(tmp_path / "out", "--holdout", "0"))
     assert noisy.code == 0
-    line = "No image was held out: the accuracy of this very model is not measured."
+    line = "No image was held out: the accuracy of this model is not measured."
     assert line in noisy.out.splitlines()
     assert "histogram baseline" not in noisy.out
 

@@ -13,8 +13,8 @@ CARD = """# Image classifier: 3 classes
 Backbone `tiny` at 32 px, a head on its features. \
 NN % of the labels are wrong (NN % to NN %), with no sign that classes differ.
 
-Data: 240 images, 240 with a noisy label, 96 with a trusted
-one besides those that were held out.
+Data: 240 images, 240 with a noisy label, 96 with a trusted label
+outside the holdout.
 
 `model.onnx` has NN MB: uint8 pixels (N, 32, 32, 3) in,
 probabilities out, for `assay predict`, `assay serve` or any ONNX runtime; `assay export` makes it
@@ -49,7 +49,7 @@ Sets of labels (`--coverage`), on the holdout:
 ## Limits
 
 The figures hold for images like the trusted ones. Compression and blur were not measured.
-A class that the labels do not name is never predicted: such an image gets one of these labels, often
+A class that is not among the labels is never predicted: such an image gets one of these labels, often
 with little confidence.
 """
 

@@ -112,9 +112,9 @@ def test_it_learns_what_is_drawn(two, task, small_data):
 def test_as_published_scores_are_rounded(two, task, small_data):
     """At the filter and in the model that is kept; CNN 1 never rounded."""
     published = cnn_2(replace(task, published=True))
-    assert published.model.head.rounded
-    assert not two.model.head.rounded
-    assert not cnn_1(replace(task, published=True)).model.head.rounded
+    assert published.model.facts["rounded"]
+    assert "rounded" not in two.model.facts
+    assert "rounded" not in cnn_1(replace(task, published=True)).model.facts
     assert published.model.facts["published"]
     said = load_runtime(published.model).probabilities(squares_of(small_data))
     logs = np.log(said[:, 0]) - np.log(said[:, 1])

@@ -33,7 +33,7 @@ Accuracy 0.4562 (0.4340 to 0.4782, 95 % interval, n = 2,000), macro F1 0.4466; h
 ## Limits
 
 The figures hold for images like the trusted ones. Compression and blur were not measured.
-A class that the labels do not name is never predicted: such an image gets one of these labels, often
+A class that is not among the labels is never predicted: such an image gets one of these labels, often
 with little confidence.
 """
 
@@ -53,7 +53,7 @@ def test_the_card_is_this(place):
 def test_the_card_says_where_figures_are_missing_or_anothers(place):
     """A model that was not measured has its partial twin's figures, marked, or none."""
     model = read_model(place)
-    none = "No held-out image could judge it: the accuracy of this very model is not measured."
+    none = "No held-out image could judge it: the accuracy of this model is not measured."
     assert "Not measured yet: the comparison" in comparison_card(model, None)
     assert none in comparison_card(model, NOT_MEASURED)
     carried = comparison_card(model, ROW | {"source": CARRIED})

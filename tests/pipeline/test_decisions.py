@@ -12,7 +12,7 @@ from small_runs import CLASSES, write_labels
 from assay.data.write import write_rows
 from assay.errors import LabelError, OtherRunError
 from assay.pipeline import run
-from assay.pipeline.export_run import _tried_rows
+from assay.pipeline.export_run import _measured_rows
 from assay.pipeline.finished import open_images, read_finished_run
 from assay.pipeline.stored import stored_features
 from assay.types import UNKNOWN
@@ -67,9 +67,9 @@ def test_the_card_tells_them_apart(small_data, decided, tmp_path):
     """They are no trusted labels of the file, neither there nor where an export is tried."""
     run(small_data.images, tmp_path / "out", decided)
     card = (tmp_path / "out" / "model" / "README.md").read_text()
-    words = "96 with a trusted\none besides those that were held out, 6 that a person decided."
+    words = "96 with a trusted label\noutside the holdout, 6 decided by a person."
     assert words in card
-    rows, learned_from = _tried_rows(read_finished_run(tmp_path / "out"))
+    rows, learned_from = _measured_rows(read_finished_run(tmp_path / "out"))
     assert learned_from
     assert len(rows) == 96
     assert not {*rows} & {*ROWS}

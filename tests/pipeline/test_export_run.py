@@ -1,4 +1,4 @@
-"""A finished run's model as one file, tried on the run's own trusted images."""
+"""A finished run's model as one file, measured on the run's own trusted images."""
 
 import json
 from dataclasses import replace
@@ -12,8 +12,7 @@ pytest.importorskip("torch")
 from assay.data.dataset import Dataset
 from assay.data.squares import read_squares
 from assay.errors import UsageError
-from assay.pipeline.export_card import export_card
-from assay.pipeline.export_run import PRECISIONS, export_run
+from assay.pipeline.export_run import PRECISIONS, export_card, export_run
 from assay.pipeline.finished import open_images, read_finished_run
 from assay.predict.batch import predict
 from assay.predict.graph_check import read_metadata
@@ -33,7 +32,7 @@ def images(run, small_data):
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_the_file_alone_predicts(run, images, small_data, precision, tmp_path):
-    """It knows its labels and its size, says what the model says, and holds its figures."""
+    """It knows its labels and its size, predicts what the model predicts, and holds its figures."""
     found = export_run(run, images, precision)
     file = tmp_path / "classifier.onnx"
     file.write_bytes(found.graph)
@@ -47,7 +46,7 @@ def test_the_file_alone_predicts(run, images, small_data, precision, tmp_path):
         assert np.array_equal(alone.probs, expected.probs)
 
 
-def test_figures_are_counted_on_trusted_images_that_are_not_sealed(run, images, small_data):
+def test_figures_are_counted_on_trusted_images_outside_the_holdout(run, images, small_data):
     """As a loop counts them; no image of the holdout is read."""
     read = []
     watching = Watching(images, read)
@@ -65,8 +64,8 @@ def test_figures_are_counted_on_trusted_images_that_are_not_sealed(run, images, 
     assert (plain.same_class, plain.largest_difference) == (1.0, 0.0)
     assert plain.bytes == len(read_model(run.folder).graph)
     assert min(plain.milliseconds_one, small.milliseconds_batch) > 0
-    assert found.learned_from
-    assert len(found.to_json()["tried"]) == 5
+    assert found.trained_on
+    assert len(found.to_json()["attempts"]) == 5
 
 
 class Watching:
@@ -83,17 +82,17 @@ class Watching:
         return self.images.read(row)
 
 
-def test_watched_images_come_first(run, images):
-    """Where some were not learned from, the model is tried on them alone."""
+def test_validation_images_come_first(run, images):
+    """Where some were not trained on, the model is measured on them alone."""
     rows = [row for row in range(len(run)) if run.trusted[row] >= 0][:30]
     reasons = tuple("validation" if row in rows else reason for row, reason in enumerate(run.reasons))
     found = export_run(replace(run, reasons=reasons), images, "float32")
     assert found.figures[0].n == 30
     assert len(found.figures) == 1
-    assert not found.learned_from
+    assert not found.trained_on
 
 
-def test_what_calibrated_the_model_is_judged_by_halves(run, images, monkeypatch):
+def test_images_that_calibrated_the_model_are_measured_by_halves(run, images, monkeypatch):
     """As the halves of float32 would have it in every precision: rounding is not calibrated away."""
     asked: list[tuple[np.ndarray, np.ndarray]] = []
 
@@ -103,7 +102,7 @@ def test_what_calibrated_the_model_is_judged_by_halves(run, images, monkeypatch)
 
     monkeypatch.setattr("assay.pipeline.export_run.by_halves", listen)
     export_run(run, images, "float16")
-    assert not asked  # learned from, so none of its figures is an accuracy
+    assert not asked  # trained on, so none of its figures is an accuracy
     validation = tuple("validation" if run.trusted[row] >= 0 else "" for row in range(len(run)))
     export_run(replace(run, reasons=validation), images, "float16")
     (plain, same), (again, half), *first_looks = asked
@@ -112,8 +111,8 @@ def test_what_calibrated_the_model_is_judged_by_halves(run, images, monkeypatch)
     assert [judges is plain for judges, _ in first_looks] == [True, True]
 
 
-def test_a_second_look_is_told(run, images, monkeypatch):
-    """How many images it is taken at and what it is worth; the figures are those of both looks."""
+def test_test_time_augmentation_is_reported(run, images, monkeypatch):
+    """Its share of the images and what it is worth; the accuracies are those with it."""
     plain = read_model(run.folder)
     rows = np.flatnonzero((run.trusted >= 0) & (np.array(run.reasons) != "holdout"))
     dataset = Dataset(run.names, images, run.labels, run.noisy, run.trusted)
@@ -125,21 +124,21 @@ def test_a_second_look_is_told(run, images, monkeypatch):
     twice = export_run(run, images, "float32")
     assert (once.flip_tta_below, twice.flip_tta_below) == (0.0, model.flip_tta_below)
     (before,), (after,) = once.figures, twice.figures
-    assert before.right_at_first == after.right_at_first == before.accuracy[0]
-    assert before.looked_twice == 0
-    assert after.looked_twice == (first.max(axis=1) < model.flip_tta_below).mean() > 0
+    assert before.accuracy_without_tta == after.accuracy_without_tta == before.accuracy[0]
+    assert before.flip_tta_share == 0
+    assert after.flip_tta_share == (first.max(axis=1) < model.flip_tta_below).mean() > 0
     says = load_runtime(model).probabilities(squares)
     assert after.accuracy[0] == (says.argmax(axis=1) == run.trusted[rows]).mean()
     assert "mirrored" not in export_card("a.onnx", "", once)
     card = export_card("a.onnx", "", twice)
-    assert f"too: {100 * after.looked_twice:.0f} % of these images" in card
-    assert f"has {100 * after.right_at_first:.1f} % right" in card
+    assert f"predicted too: {100 * after.flip_tta_share:.0f} % of these images" in card
+    assert f"go without: {100 * after.accuracy_without_tta:.1f} % are right" in card
 
 
-def test_nothing_to_try_on_is_said(run, images):
-    """No trusted image; a precision that there is not."""
+def test_nothing_to_measure_on_is_refused(run, images):
+    """No trusted image, or an unknown precision, ends with what was expected."""
     none = replace(run, trusted=np.full(len(run), -1))
-    with pytest.raises(UsageError, match="expected a trusted image to try the model on, got none"):
+    with pytest.raises(UsageError, match="expected a trusted image to measure the model on, got none"):
         export_run(none, images, "float32")
     with pytest.raises(UsageError, match="expected float32, float16, int8, got 'int4'"):
         export_run(run, images, "int4")

@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("timm")
 
-from networks import quick_export, quick_probe
+from networks import quick_probe
 from PIL import Image
 from small_runs import draw_data, quick_learning
 
@@ -61,7 +61,7 @@ class Fine:
 @pytest.fixture(autouse=True, scope="module")
 def _small():
     """Two epochs or so on tiny images, after a short beginning."""
-    with quick_probe(), quick_export(), pytest.MonkeyPatch.context() as patch:
+    with quick_probe(), pytest.MonkeyPatch.context() as patch:
         patch.setitem(PRESETS, "balanced", SMALL)
         patch.setattr("assay.pipeline.presets.MOST_TIMES", 2)
         yield
@@ -142,7 +142,7 @@ def test_the_model_looks_again_where_it_is_unsure(fine):
     assert (model.features, model.flip_tta_below) == ("stages", FLIP_TTA_BELOW)
     runtime, dataset = load_runtime(fine.out), fine.result.dataset
     squares = read_squares(dataset, np.arange(len(dataset)), model.size, model.interpolation).images
-    first, says = runtime.first_look(squares), runtime.probabilities(squares)
+    first, says = runtime.without_tta(squares), runtime.probabilities(squares)
     unsure = first.max(axis=1) < FLIP_TTA_BELOW
     assert 0 < unsure.mean() < 1
     assert (says[~unsure] == first[~unsure]).all()

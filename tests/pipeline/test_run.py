@@ -136,7 +136,7 @@ def test_without_a_holdout_everything_is_learned_from(small_data, options, tmp_p
     record = json.loads((tmp_path / "out" / "run.json").read_text())
     assert (record["split"]["holdout"], record["holdout_evaluations"]) == (0, 0)
     card = (tmp_path / "out" / "model" / "README.md").read_text()
-    assert "No image was held out: the accuracy of this very model is not measured." in card
+    assert "No image was held out: the accuracy of this model is not measured." in card
 
 
 def test_a_holdout_that_leaves_nothing_to_learn_from_is_refused(small_data, options, tmp_path):

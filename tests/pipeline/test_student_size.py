@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("timm")
 
-from networks import quick_export, quick_probe
+from networks import quick_probe
 from small_runs import draw_data, quick_learning
 
 from assay.data.dataset import ReadOptions
@@ -27,7 +27,7 @@ TODAY = Preset("tf_efficientnet_lite0", (Phase(40, 1),))
 
 @pytest.fixture(autouse=True, scope="module")
 def _small():
-    with quick_probe(), quick_export(), quick_learning(), pytest.MonkeyPatch.context() as patch:
+    with quick_probe(), quick_learning(), pytest.MonkeyPatch.context() as patch:
         patch.setitem(PRESETS, "balanced", TODAY)
         patch.setattr("assay.pipeline.presets.MOST_TIMES", 2)
         yield

@@ -84,10 +84,10 @@ def test_it_looks_again_where_it_is_unsure(model, images, tmp_path, share):
     twice.save(tmp_path / "model")
     loaded = load_runtime(twice)
     found = loaded.probabilities(images)
-    assert (loaded.first_look(images) == first).all()
+    assert (loaded.without_tta(images) == first).all()
     again = first.max(axis=1) < below
     assert again.mean() == pytest.approx(share, abs=0.03)
-    both = np.sqrt(first * loaded.first_look(images[:, :, ::-1]))
+    both = np.sqrt(first * loaded.without_tta(images[:, :, ::-1]))
     assert (found[~again] == first[~again]).all()
     assert found[again] == pytest.approx((both / both.sum(axis=1, keepdims=True))[again], abs=1e-6)
     for place in (tmp_path, tmp_path / "model" / "model.onnx"):
@@ -102,10 +102,10 @@ def test_the_guide_tells_how_to_look_again(model, images):
     code = "probabilities = run" + guide.split("```python\nprobabilities = run")[1].split("```")[0]
     loaded = load_runtime(replace(model, flip_tta_below=0.9))
     mixed = np.concatenate([images[:20], images[:20] // 2 + images[20:] // 2])
-    unsure = loaded.first_look(mixed).max(axis=1) < 0.9
+    unsure = loaded.without_tta(mixed).max(axis=1) < 0.9
     assert 0 < unsure.sum() < len(mixed)
     for row, expected in enumerate(loaded.probabilities(mixed)):
-        names = {"run": loaded.first_look, "pixels": mixed[row : row + 1]}
+        names = {"run": loaded.without_tta, "pixels": mixed[row : row + 1]}
         exec(code, names)
         assert names["probabilities"][0] == pytest.approx(expected, abs=1e-6)
 

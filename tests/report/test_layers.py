@@ -82,8 +82,8 @@ def test_the_order_of_the_file_does_not_count(model):
 
 
 def test_rounding_is_a_layer(model):
-    """A head that rounds its scores says so before the softmax."""
-    names = [layer.name for layer in describe_layers(replace(model, head=head(16, 3, rounded=True)))]
+    """A model whose graph rounds its scores shows it before the softmax."""
+    names = [layer.name for layer in describe_layers(replace(model, facts={"rounded": True}))]
     assert names[-3:] == ["dense", "round to whole numbers", "softmax"]
 
 

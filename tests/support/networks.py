@@ -6,10 +6,8 @@ from contextlib import contextmanager
 import pytest
 import timm
 import torch
-from onnx import ModelProto, numpy_helper
 
 from assay.embed.weights import Weights
-from assay.export import trunks
 from assay.train.heads import MLPHead, make_head
 
 SIZE = 64
@@ -42,32 +40,6 @@ def quick_probe() -> Iterator[None]:
     """Inside, fine-tuning begins with a head that took a few steps."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("assay.train.finetune.make_head", few_steps)
-        yield
-
-
-@contextmanager
-def quick_export() -> Iterator[None]:
-    """Inside, torch traces a network of one kind once; the next ones put their weights into what it found.
-
-    Each is compared with its graph all the same, as any model is when it is saved.
-    """
-    traced: dict[tuple[object, ...], ModelProto] = {}
-    trace = trunks._exported
-
-    def again(network: torch.nn.Module, size: int, pixels: str, features: str) -> ModelProto:
-        weights = network.state_dict()
-        kind = size, pixels, features, *((name, tensor.shape) for name, tensor in weights.items())
-        if kind not in traced:
-            traced[kind] = trace(network, size, pixels, features)
-        found = ModelProto()
-        found.CopyFrom(traced[kind])
-        for tensor in found.graph.initializer:
-            if tensor.name in weights:
-                tensor.CopyFrom(numpy_helper.from_array(weights[tensor.name].numpy(), tensor.name))
-        return found
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trunks, "_exported", again)
         yield
 
 

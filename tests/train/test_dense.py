@@ -50,13 +50,6 @@ def test_features_are_standardised_first(network):
     assert dense_layers(network, mean, scale).scores(X) == pytest.approx(expected, abs=1e-4)
 
 
-def test_scores_may_be_rounded(network):
-    """Rounding is kept in the layers."""
-    plain, rounded = dense_layers(network), dense_layers(network, rounded=True)
-    assert (rounded.scores(X) == np.round(plain.scores(X))).all()
-    assert (plain.activation, plain.rounded, rounded.rounded) == ("relu", False, True)
-
-
 def test_other_layers_are_refused(network):
     """What Layers cannot say is named; a batch norm in the middle cannot be said either."""
     from torch import nn

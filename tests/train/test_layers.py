@@ -46,18 +46,6 @@ def test_scores_are_the_slow_loop(draw_layers, widths, activation):
     np.testing.assert_allclose(layers.probabilities(X), softmax(slow_scores(layers, X), axis=1), atol=1e-6)
 
 
-def test_rounded_scores_are_whole_and_near():
-    """Rounding is the last step before the softmax, and a half goes to the even number."""
-    ones, zeros = np.ones(1, np.float32), np.zeros(3, np.float32)
-    weight = np.array([[1.0, -1.0, 0.4]], np.float32)
-    layers = Layers(ones * 0, ones, (weight, zeros), rounded=True)
-    X = np.array([[0.5], [1.5], [2.4], [-2.6]])
-    scores = [[0, 0, 0], [2, -2, 1], [2, -2, 1], [-3, 3, -1]]
-    np.testing.assert_array_equal(layers.scores(X), scores)
-    assert layers.scores(X).dtype == np.float32
-    np.testing.assert_allclose(layers.probabilities(X), softmax(np.array(scores, float), axis=1), atol=1e-6)
-
-
 def test_the_activations_differ(draw_layers):
     """A head of one layer has no activation; deeper ones do what they say."""
     X = np.random.default_rng(1).normal(size=(20, 4))
@@ -96,14 +84,10 @@ def test_calibration_is_absorbed(draw_layers):
     np.testing.assert_array_equal(layers.calibrated(1.0, np.zeros(3)).scores(X), layers.scores(X))
 
 
-def test_calibration_keeps_activation_and_rounding(draw_layers):
-    """The calibrated head is as before, and what it rounds are the calibrated scores."""
-    layers, X = replace(draw_layers(4, 6, 3), activation="relu"), np.random.default_rng(1).normal(size=(9, 4))
-    smooth = layers.calibrated(1.3, np.array([0.5, -0.7, 0.2]))
-    rounded = replace(layers, rounded=True).calibrated(1.3, np.array([0.5, -0.7, 0.2]))
-    assert (smooth.activation, smooth.rounded) == ("relu", False)
-    assert (rounded.activation, rounded.rounded) == ("relu", True)
-    np.testing.assert_array_equal(rounded.scores(X), np.round(smooth.scores(X)))
+def test_calibration_keeps_the_activation(draw_layers):
+    """The calibrated head has the activation of the head."""
+    layers = replace(draw_layers(4, 6, 3), activation="relu")
+    assert layers.calibrated(1.3, np.array([0.5, -0.7, 0.2])).activation == "relu"
 
 
 @pytest.mark.parametrize("widths", [(4, 3), (4, 6, 3)])
@@ -150,20 +134,11 @@ def test_tensors_that_do_not_fit_are_refused(draw_layers, changes, message):
         Layers.from_tensors(tensors)
 
 
-def test_activation_and_rounding_are_given_beside_the_tensors(draw_layers):
-    """They are no tensors; without a word the activation is the GELU and nothing is rounded."""
-    tensors = draw_layers(4, 6, 3).tensors()
-    for noisy, wanted in (((), ("gelu", False)), (("relu", True), ("relu", True))):
-        layers = Layers.from_tensors(tensors, *noisy)
-        assert (layers.activation, layers.rounded) == wanted
-
-
 @pytest.mark.usefixtures("without_shape_checks")
 @pytest.mark.parametrize(
     ("choice", "message"),
     [
         ({"activation": "tanh"}, "head: expected the activation gelu or relu, got 'tanh'"),
-        ({"rounded": 1}, "head: expected true or false for rounded, got 1"),
     ],
 )
 def test_a_choice_that_there_is_not_is_refused(draw_layers, choice, message):

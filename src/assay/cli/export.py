@@ -46,7 +46,7 @@ def export_command(
     as_json: flags.Json = False,
     quiet: flags.Quiet = False,
 ) -> int:
-    """Write a run's model as one small file, and try it before."""
+    """Write a run's model as one small file, and measure it."""
     card = export.out.with_name(f"{export.out.name}.md")
     for target in (export.out, card):
         check_file(target)
@@ -57,8 +57,7 @@ def export_command(
         )
 
     from assay.data.write import write_bytes_atomic, write_text_atomic
-    from assay.pipeline.export_card import export_card
-    from assay.pipeline.export_run import export_run
+    from assay.pipeline.export_run import export_card, export_run
     from assay.review.run import read_review_run
 
     found = read_review_run(run, images, command="export")
@@ -71,14 +70,16 @@ def export_command(
     write_text_atomic(card, export_card(export.out.name, of_run, exported))
     facts = {"file": str(export.out), "card": str(card), **exported.to_json()}
     show(json.dumps(facts, indent=1) if as_json else _text(exported))
-    if not quiet and exported.learned_from:
-        notify("The model learned from these images: compare its figures, do not take them as its accuracy.")
+    if not quiet and exported.trained_on:
+        notify(
+            "The model was trained on these images: compare its figures, do not take them as its accuracy."
+        )
     return 0
 
 
 def _text(exported: "Exported") -> str:
     rows = [_row(found) for found in exported.figures]
-    how = f"int8 by {exported.quantised.how}" if exported.quantised else ""
+    how = f"int8 by {exported.quantized.how}" if exported.quantized else ""
     n = exported.figures[0].n
     return "\n".join([table(HEADER, rows), f"n = {n:,}" + (f"; {how}" if how else "")])
 

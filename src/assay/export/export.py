@@ -1,26 +1,22 @@
-"""A trained model gets the graph that predicts, if it says what the model says."""
+"""A trained model gets its ONNX graph, if the graph predicts what the model predicts."""
 
 from dataclasses import asdict, dataclass, replace
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 
 from assay.embed.histogram import HistogramBackbone
 from assay.embed.tiny import TinyBackbone
-from assay.errors import GateError, MissingExtraError, ModelError
+from assay.errors import GateError, ModelError
 from assay.predict.model import Model
 from assay.predict.runtime import BATCH, load_runtime
-from assay.types import Batch, Mask, Matrix
+from assay.types import Batch, Matrix
 
-MOST_DIFFERENCE = 1e-3
-"""Between two probabilities of one class of one image."""
+MAX_DIFFERENCE = 1e-3
+"""Of two probabilities of one class of one image."""
 
-LEAST_AGREEMENT = 0.999
-"""Share of images of which both say the same class."""
-
-TIE = 1e-3
-"""A rounded score this near to a half may be rounded either way."""
+MIN_AGREEMENT = 0.999
+"""Share of images of which both predict the same class."""
 
 
 @dataclass(frozen=True)
@@ -35,14 +31,8 @@ class Parity:
     """Share of the images."""
 
 
-def check_can_export() -> None:
-    """MissingExtraError if onnx is not installed: to be known before a model is learned."""
-    if find_spec("onnx") is None:
-        raise MissingExtraError("onnx", "train")
-
-
 def with_graph(model: Model, trunk: Any, images: Batch) -> Model:
-    """The model with its graph, and how far they agree among its facts, under ``parity``.
+    """The model with its graph, and their agreement among its facts, under ``parity``.
 
     Parameters
     ----------
@@ -53,11 +43,10 @@ def with_graph(model: Model, trunk: Any, images: Batch) -> Model:
 
     Raises
     ------
-    GateError : they disagree, or ONNX cannot say what the trunk does
-    ModelError : a trunk is missing, or its features are not those that the head was learned on
-    MissingExtraError : onnx is not installed
+    GateError : they disagree, or ONNX cannot express the trunk
+    ModelError : a trunk is missing, or its features are not those that the head was trained on
+    MissingExtraError : the trunk needs torch's exporter, and onnxscript is not installed
     """
-    check_can_export()
     from assay.export.graph import build_graph
 
     features = _features(model, trunk, images)
@@ -78,60 +67,40 @@ def check_parity(model: Model, features: Matrix, images: Batch) -> Parity:
     ------
     GateError : a probability differs by more than 1e-3, or more than one class in 1,000
     """
-    expected, found = model.probabilities(features), load_runtime(model).first_look(images)
-    clear = ~_near_tie(model, features)
-    gap = np.abs(expected - found)[clear]
-    largest = float(gap.max(initial=0))
-    same = expected.argmax(axis=1)[clear] == found.argmax(axis=1)[clear]
+    expected, found = model.probabilities(features), load_runtime(model).without_tta(images)
+    largest = float(np.abs(expected - found).max(initial=0))
+    same = expected.argmax(axis=1) == found.argmax(axis=1)
     parity = Parity(len(images), float(f"{largest:.1e}"), float(same.mean()) if len(same) else 1.0)
     # Not "greater than": NaN must not pass.
-    if not (largest <= MOST_DIFFERENCE and parity.same_class >= LEAST_AGREEMENT):
+    if not (largest <= MAX_DIFFERENCE and parity.same_class >= MIN_AGREEMENT):
         raise GateError(
-            f"the exported model is not the trained one: of {parity.n:,} images expected the same class "
-            f"for {LEAST_AGREEMENT:.1%} and probabilities within {MOST_DIFFERENCE}, "
+            f"the exported model differs from the trained one: of {parity.n:,} images expected the same "
+            f"class for {MIN_AGREEMENT:.1%} and probabilities within {MAX_DIFFERENCE}, "
             f"got {parity.same_class:.1%} and {largest:.4f}; please report the backbone {model.architecture}"
         )
     return parity
 
 
-def _near_tie(model: Model, features: Matrix) -> Mask:
-    """Images with a score so near to a half that the last bits decide how it is rounded."""
-    if not model.head.rounded:
-        return np.zeros(len(features), dtype=bool)
-    scores = replace(model.head, rounded=False).scores(features)
-    near: Mask = (np.abs(scores - np.floor(scores) - 0.5) < TIE).any(axis=1)
-    return near
-
-
 def _features(model: Model, trunk: Any, images: Batch) -> Matrix:
-    """What the trained model sees in the images, by torch or NumPy."""
-    if trunk is not None:
-        return _network_features(model, trunk, images)
-    if model.architecture == "tiny":
-        return TinyBackbone(model.size).embed(images)
-    if model.architecture == "histogram":
-        return HistogramBackbone(model.size).embed(images)
-    raise ModelError(f"expected the trunk of {model.architecture!r}, got none")
-
-
-def _network_features(model: Model, trunk: Any, images: Batch) -> Matrix:
+    """The features (N, D) of the trained model, by torch or NumPy."""
+    if trunk is None:
+        if model.architecture == "tiny":
+            return TinyBackbone(model.size).embed(images)
+        if model.architecture == "histogram":
+            return HistogramBackbone(model.size).embed(images)
+        raise ModelError(f"expected the trunk of {model.architecture!r}, got none")
     import torch
 
     trunk.eval()
+    parts = []
     with torch.inference_mode():
-        parts = [
-            trunk(_pixels(model, images[start : start + BATCH])) for start in range(0, len(images), BATCH)
-        ]
+        for start in range(0, len(images), BATCH):
+            pixels = (
+                torch.from_numpy(images[start : start + BATCH]).permute(0, 3, 1, 2).float()
+            )  # (B, 3, S, S)
+            if model.mean:
+                mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (model.mean, model.std))
+                pixels = (pixels / 255 - mean) / std
+            parts.append(trunk(pixels))
     found: Matrix = torch.cat(parts).numpy()
     return found
-
-
-def _pixels(model: Model, images: Batch) -> Any:
-    """What the network takes (B, 3, S, S)."""
-    import torch
-
-    pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float()
-    if not model.mean:
-        return pixels
-    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (model.mean, model.std))
-    return (pixels / 255 - mean) / std

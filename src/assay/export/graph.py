@@ -1,30 +1,66 @@
-"""A model as one ONNX graph, from pixels to probabilities.
+"""A model as one ONNX graph: uint8 images (N, S, S, 3) in, P(class) (N, K) out.
 
-In the graph: uint8 images (N, S, S, 3), normalised, through the network and the head to P(class) (N, K).
-Not in it: decoding, and the resize to S by S, since ONNX does not have Pillow's filter; whoever runs it
-does both.
+Decoding and resizing stay outside, because ONNX has no equivalent of Pillow's filters; the metadata says how
+whoever runs the graph does both.
 """
 
 import hashlib
 import json
+import warnings
+from copy import deepcopy
+from dataclasses import dataclass, field
+from functools import partial
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
-from onnx import TensorProto, checker, helper
+from onnx import NodeProto, TensorProto, checker, helper, numpy_helper
 from safetensors.numpy import save
 
 from assay import __version__
 from assay.data.resize import in_words
 from assay.data.write import escape_surrogates
-from assay.export.nodes import Nodes
-from assay.export.trunks import WITHOUT_TENSORS, add_network
+from assay.embed.histogram import HistogramBackbone
+from assay.embed.tiny import TinyBackbone
+from assay.errors import GateError, MissingExtraError
 from assay.predict.graph_check import INPUT, OPSET, OUTPUT
 from assay.predict.model import Model
 
+OURS = "assay-"
+"""Prefix of the names around the network; the dash keeps them apart from torch's, which are identifiers."""
+
 FLIP_TTA = (
-    "done by the runtime: where the largest probability is below second_look_below, the same image mirrored "
-    "from left to right goes in too, and the geometric mean of both answers, divided by its sum, counts"
+    "done by the runtime: where the largest probability is below flip_tta_below, the image mirrored from "
+    "left to right is predicted too, and the geometric mean of both predictions, normalised, is the result"
 )
+
+
+@dataclass
+class Nodes:
+    """A graph while it is being built."""
+
+    operators: list[NodeProto] = field(default_factory=list)
+    tensors: list[TensorProto] = field(default_factory=list)
+
+    def apply(self, operator: str, *inputs: str, name: str = "", **attributes: Any) -> str:
+        """Add an operator and return the name of its output, ``name`` or a new one."""
+        name = name or f"{OURS}{len(self.operators)}"
+        self.operators.append(helper.make_node(operator, inputs, [name], **attributes))
+        return name
+
+    def hold(self, values: np.ndarray, name: str = "") -> str:
+        """Store an array in the graph and return its name."""
+        name = name or f"{OURS}held-{len(self.tensors)}"
+        self.tensors.append(numpy_helper.from_array(np.asarray(values, order="C"), name))
+        return name
+
+    def floats(self, *values: float) -> str:
+        """Store float32 numbers, (len(values),)."""
+        return self.hold(np.array(values, dtype=np.float32))
+
+    def ints(self, *values: int) -> str:
+        """Store int64 numbers: axes or sides."""
+        return self.hold(np.array(values, dtype=np.int64))
 
 
 def build_graph(model: Model, trunk: Any = None) -> bytes:
@@ -36,14 +72,20 @@ def build_graph(model: Model, trunk: Any = None) -> bytes:
 
     Raises
     ------
-    GateError : ONNX cannot say what the trunk does
+    GateError : ONNX cannot express the trunk
     """
     nodes = Nodes()
-    pixels = _add_pixels(nodes, model)
-    if trunk is None:
-        features = WITHOUT_TENSORS[model.architecture](nodes, pixels, model.size)
+    pixels = nodes.apply("Cast", INPUT, to=TensorProto.FLOAT)  # (N, S, S, 3)
+    if model.mean:
+        mean, std = np.array(model.mean), np.array(model.std)
+        scaled = nodes.apply("Mul", pixels, nodes.floats(*(1 / (255 * std))))
+        pixels = nodes.apply("Sub", scaled, nodes.floats(*(mean / std)))
+    if trunk is not None:
+        features = _add_network(nodes, pixels, model.size, trunk)
+    elif model.architecture == "tiny":
+        features = _add_tiny(nodes, pixels, model.size)
     else:
-        features = add_network(nodes, pixels, model.size, trunk)
+        features = _add_histogram(nodes, pixels, model.size)
     _add_head(nodes, model, features)
     takes = helper.make_tensor_value_info(INPUT, TensorProto.UINT8, ["N", model.size, model.size, 3])
     gives = helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["N", len(model.labels)])
@@ -56,13 +98,169 @@ def build_graph(model: Model, trunk: Any = None) -> bytes:
     return data
 
 
-def _add_pixels(nodes: Nodes, model: Model) -> str:
-    pixels = nodes.apply("Cast", INPUT, to=TensorProto.FLOAT)
-    if not model.mean:
-        return pixels
-    mean, std = np.array(model.mean), np.array(model.std)
-    scaled = nodes.apply("Mul", pixels, nodes.numbers(*(1 / (255 * std))))
-    return nodes.apply("Sub", scaled, nodes.numbers(*(mean / std)))
+def _add_tiny(nodes: Nodes, pixels: str, size: int) -> str:
+    """Means and standard deviations of blocks, as ``TinyBackbone`` computes them."""
+    blocks = TinyBackbone(size).blocks
+    side = size // blocks
+    scaled = nodes.apply("Div", pixels, nodes.floats(255.0))
+    grid = nodes.apply("Reshape", scaled, nodes.ints(-1, blocks, side, blocks, side, 3))
+    means = nodes.apply("ReduceMean", grid, nodes.ints(2, 4))  # (N, blocks, 1, blocks, 1, 3)
+    offsets = nodes.apply("Sub", grid, means)
+    squares = nodes.apply("Mul", offsets, offsets)
+    spreads = nodes.apply("Sqrt", nodes.apply("ReduceMean", squares, nodes.ints(2, 4)))
+    both = nodes.apply("Concat", means, spreads, axis=-1)
+    return nodes.apply("Reshape", both, nodes.ints(-1, TinyBackbone(size).width))
+
+
+def _add_histogram(nodes: Nodes, pixels: str, size: int) -> str:
+    """Shares of pixels in ranges, as ``HistogramBackbone`` computes them: whole counts, divided once."""
+    bins = HistogramBackbone(size).bins
+    # Pixels are whole numbers: one that reaches an edge reaches the next whole number.
+    lower = np.ceil(np.linspace(0, 255, bins + 1)[:-1]).astype(np.float32)
+    each = nodes.apply("Unsqueeze", pixels, nodes.ints(-1))  # (N, S, S, 3, 1)
+    reached = nodes.apply("GreaterOrEqual", each, nodes.hold(lower))
+    as_numbers = nodes.apply("Cast", reached, to=TensorProto.FLOAT)
+    counts = nodes.apply("ReduceSum", as_numbers, nodes.ints(1, 2), keepdims=0)  # (N, 3, bins)
+    # Pixels in a range are those that reach its edge less those that reach the next.
+    between = np.eye(bins, dtype=np.float32) - np.eye(bins, k=-1, dtype=np.float32)
+    within = nodes.apply("MatMul", counts, nodes.hold(between))
+    shares = nodes.apply("Div", within, nodes.floats(float(size * size)))
+    return nodes.apply("Reshape", shares, nodes.ints(-1, HistogramBackbone(size).width))
+
+
+def _add_network(nodes: Nodes, pixels: str, size: int, network: Any) -> str:
+    """A torch module from pixels (N, 3, S, S) to features (N, D)."""
+    import torch
+
+    channels_first = nodes.apply("Transpose", pixels, perm=[0, 3, 1, 2])
+    copy = deepcopy(network).eval()
+    for module in copy.modules():
+        if hasattr(module, "inplace"):
+            module.inplace = False  # an operator in place is exported as several, in twice the time
+    # Two images, since exporters take a batch of one to be a constant.
+    example = torch.zeros(2, 3, size, size)
+    with warnings.catch_warnings():
+        # torch.export uses a class of its own that it has deprecated.
+        warnings.filterwarnings("ignore", message=r".*LeafSpec.* is deprecated", category=FutureWarning)
+        try:
+            part, features = _translate(copy, example, channels_first)
+        except Exception:  # noqa: BLE001  # torch.export's errors have no common class; torch.onnx reports them
+            part, features = _by_torch(copy, example, channels_first)
+    nodes.operators += part.operators
+    nodes.tensors += part.tensors
+    return features
+
+
+def _translate(  # noqa: C901  # a table of operators
+    network: Any, example: Any, pixels: str
+) -> tuple[Nodes, str]:
+    """Nodes of a plain convolutional network, and the name of their output.
+
+    torch.onnx takes four times as long for the same graph: it traces twice, then optimises what it wrote.
+
+    Raises
+    ------
+    LookupError : another operator
+    """
+    import torch
+
+    program = torch.export.export(
+        network, (example,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},), strict=False
+    )
+    signature = program.graph_signature
+    stored = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
+    nodes, names = Nodes(), {signature.user_inputs[0]: pixels}
+    pads: dict[str, tuple[Any, list[int]]] = {}
+
+    def name_of(value: Any) -> str:
+        if value.name not in names:
+            array = program.state_dict[stored[value.name]].detach().numpy()
+            names[value.name] = nodes.hold(array, stored[value.name])
+        return names[value.name]
+
+    def bound(edge: float) -> str:
+        key = f"bound {edge:g}"
+        if key not in names:
+            names[key] = nodes.hold(np.array(edge, dtype=np.float32), key)
+        return names[key]
+
+    for node in program.graph.nodes:
+        if node.op != "call_function":
+            continue
+        apply = partial(nodes.apply, name=node.name)
+        match str(node.target), node.args, node.kwargs:
+            case "aten._assert_tensor_metadata.default", _, _:
+                continue
+            case "aten.to.dtype", (x, torch.float32), _:
+                names[node.name] = name_of(x)
+            case "aten.pad.default", (x, [_, _, _, _] as sides, *fill), _ if fill in ([], ["constant", 0.0]):
+                pads[node.name] = x, sides  # no name: only a convolution can take it
+            case "aten.conv2d.default", (x, weight, *rest), _:
+                defaults: list[Any] = [None, [1, 1], [0, 0], [1, 1], 1]
+                bias, stride, padding, dilation, groups = [*rest, *defaults[len(rest) :]]
+                x, (left, right, top, bottom) = pads.get(x.name, (x, [0, 0, 0, 0]))
+                down, across = padding
+                names[node.name] = apply(
+                    "Conv",
+                    *map(name_of, [x, weight] if bias is None else [x, weight, bias]),
+                    strides=stride,
+                    pads=[down + top, across + left, down + bottom, across + right],
+                    dilations=dilation,
+                    group=groups,
+                )
+            case "aten.hardtanh.default", (x, low, high), _:
+                names[node.name] = apply("Clip", name_of(x), bound(low), bound(high))
+            case "aten.relu.default", (x,), _:
+                names[node.name] = apply("Relu", name_of(x))
+            case "aten.add.Tensor", (x, y), {} if not node.kwargs:
+                names[node.name] = apply("Add", name_of(x), name_of(y))
+            case "aten.mean.dim", (x, axes, *keep), {} if not node.kwargs:
+                held = nodes.hold(np.array(axes), f"{node.name}.axes")
+                names[node.name] = apply("ReduceMean", name_of(x), held, keepdims=int(any(keep)))
+            case "aten.cat.default", (parts, axis), _:
+                names[node.name] = apply("Concat", *map(name_of, parts), axis=axis)
+            case other, _, _:
+                raise LookupError(other)
+    return nodes, names[signature.user_outputs[0]]
+
+
+def _by_torch(network: Any, example: Any, pixels: str) -> tuple[Nodes, str]:
+    """The same by torch's exporter, for any network.
+
+    Raises
+    ------
+    GateError : an operator that ONNX does not have, or features that depend on the size of the batch
+    """
+    import torch
+    from torch.onnx import OnnxExporterError
+
+    if find_spec("onnxscript") is None:
+        raise MissingExtraError("onnxscript", "train")
+    features = f"{OURS}features"
+    try:
+        program = torch.onnx.export(
+            network,
+            (example,),
+            input_names=[pixels],
+            output_names=[features],
+            opset_version=OPSET,
+            dynamic_shapes=({0: torch.export.Dim.DYNAMIC},),
+            external_data=False,
+            dynamo=True,
+            verbose=False,
+        )
+    except OnnxExporterError as error:
+        raise GateError(f"this network cannot be written as ONNX: {error}") from error
+    assert program is not None  # only None with the exporter for TorchScript
+    found = program.model_proto
+    opsets = [(opset.domain, opset.version) for opset in found.opset_import]
+    if opsets != [("", OPSET)] or found.functions:
+        raise GateError(f"this network cannot be written in opset {OPSET} of ONNX alone: it needs {opsets}")
+    for operator in found.graph.node:
+        # Traces of the stack, with paths of this machine.
+        del operator.metadata_props[:]
+        operator.doc_string = ""
+    return Nodes(list(found.graph.node), list(found.graph.initializer)), features
 
 
 def _add_head(nodes: Nodes, model: Model, features: str) -> None:
@@ -74,28 +272,23 @@ def _add_head(nodes: Nodes, model: Model, features: str) -> None:
             values = _add_activation(nodes, values, head.activation)
         weight, bias = head.weights[layer : layer + 2]
         values = nodes.apply("Gemm", values, nodes.hold(weight), nodes.hold(bias))
-    if head.rounded:
-        values = nodes.apply("Round", values)
     nodes.apply("Softmax", values, name=OUTPUT, axis=1)
 
 
 def _add_activation(nodes: Nodes, values: str, activation: str) -> str:
     if activation == "relu":
         return nodes.apply("Relu", values)
-    # The exact GELU: this opset has no operator for it, and onnxruntime knows this form.
-    curved = nodes.apply("Erf", nodes.apply("Mul", values, nodes.numbers(0.5**0.5)))
-    share = nodes.apply("Add", curved, nodes.numbers(1.0))
-    return nodes.apply("Mul", nodes.apply("Mul", values, nodes.numbers(0.5)), share)
-
-
-def _flip_tta(below: float) -> dict[str, str]:
-    return {"flip_tta_below": str(below), "flip_tta": FLIP_TTA} if below else {}
+    # The exact GELU: this opset has no operator for it, and onnxruntime fuses this form.
+    curved = nodes.apply("Erf", nodes.apply("Mul", values, nodes.floats(0.5**0.5)))
+    share = nodes.apply("Add", curved, nodes.floats(1.0))
+    return nodes.apply("Mul", nodes.apply("Mul", values, nodes.floats(0.5)), share)
 
 
 def _metadata(model: Model) -> dict[str, str]:
     """What somebody needs who has the graph alone."""
     tensors = {f"backbone.{name}": tensor for name, tensor in model.backbone.items()} | model.head.tensors()
     scaled = f"(pixel / 255 - {list(model.mean)}) / {list(model.std)} a channel" if model.mean else "none"
+    below = model.flip_tta_below
     return {
         "assay_version": __version__,
         "architecture": model.architecture,
@@ -107,7 +300,7 @@ def _metadata(model: Model) -> dict[str, str]:
         "resize": f"done by the runtime: {in_words(model.interpolation)}",
         "preprocessing": f"in the graph: {scaled}",
         "conformal": json.dumps(model.facts.get("conformal", {})),
-        **_flip_tta(model.flip_tta_below),
+        **({"flip_tta_below": str(below), "flip_tta": FLIP_TTA} if below else {}),
         "tensors_sha256": hashlib.sha256(
             save({name: np.asarray(tensor, order="C") for name, tensor in sorted(tensors.items())})
         ).hexdigest(),

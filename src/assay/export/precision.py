@@ -1,16 +1,16 @@
-"""A model's graph with smaller numbers: of 16 bits, or of 8 bits by calibration.
+"""A model's graph with smaller numbers: 16-bit floats, or 8-bit integers by calibration.
 
-Pixels go in and probabilities come out as before, so whatever runs the graph needs no change.
+Inputs and outputs stay as they are, so whatever runs the graph needs no change.
 
-int8 is static: each tensor's range is read off a few images, then numbers are whole multiples of a step
+int8 is static: each tensor's range is measured on a few images, and numbers become multiples of a step
 (Jacob et al. 2018, arXiv:1712.05877), written as QuantizeLinear and DequantizeLinear around the operators.
-What leads to the first layer and from feature to feature stays in float32: next to no work, and the features
-have ranges of their own, which one step for all of them would coarsen. Biases make up for what is left.
+Biases then take back what rounding shifts on average (Nagel et al. 2019, arXiv:1906.04721, section 4.2).
 """
 
 import io
+import logging
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,64 +18,71 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
+from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
-from assay.export.nodes import OURS
-from assay.export.shifts import shift_back
+from assay.export.graph import OURS
 from assay.predict.graph_check import INPUT, OPSET, OUTPUT
 from assay.types import Batch
 
-BATCH = 32
-"""Images that are calibrated on at a time."""
+CALIBRATION_BATCH = 32
+"""Images in a batch of the calibration."""
+
+BIAS_IMAGES = 128
+"""Biases are corrected on as many of them at most."""
+
+BIAS_BATCH = 16
+"""Fewer images than in a batch of the calibration, since outputs inside a graph are large."""
+
+LAYERS = ("Conv", "Gemm")
 
 MEANS = ("ReduceMean", "GlobalAveragePool")
 
-SHIFTED = 128
-"""Of those, biases are corrected on as many at most."""
-
 METHODS = {"minmax": CalibrationMethod.MinMax, "percentile": CalibrationMethod.Percentile}
-"""Which range a tensor gets: all that was seen, or all but a hundred-thousandth at either end."""
+"""Range of a tensor: all values, or all but a hundred-thousandth at either end."""
 
 
 @dataclass(frozen=True)
-class Quantisation:
-    """How numbers become whole numbers of 8 bits."""
+class Quantization:
+    """How numbers become 8-bit integers."""
 
     per_channel: bool
     """A step for each output channel of a weight, or one for the whole weight."""
     method: str
     """A key of ``METHODS``."""
-    shifted: bool = True
-    """Whether biases make up for what rounding shifts: no slower to predict, but some seconds to make."""
-    kept: int = 0
-    """Convolutions that stay as they are, from the image on: the first ones are small and lose most."""
+    bias_correction: bool = True
+    """No slower to predict, some seconds to make."""
+    n_float_convolutions: int = 0
+    """Convolutions that stay float32, from the image on: the first ones are small and lose most."""
 
     def __str__(self) -> str:
         channels = "each channel" if self.per_channel else "each tensor"
-        shifted = ", biases corrected" if self.shifted else ""
-        kept = f", first {self.kept} convolutions in float32" if self.kept else ""
-        return f"{self.method} of {channels}{shifted}{kept}"
+        corrected = ", biases corrected" if self.bias_correction else ""
+        n = self.n_float_convolutions
+        return f"{self.method} of {channels}{corrected}" + (
+            f", first {n} convolutions in float32" if n else ""
+        )
 
 
 def to_float16(graph: bytes) -> bytes:
-    """The graph with weights and arithmetic of 16 bits; phones and GPUs have it, most processors convert."""
+    """The graph with 16-bit weights and arithmetic; phones and GPUs have it, most CPUs convert."""
     model = onnx.load_from_string(graph)
     return _finished(convert_float_to_float16(model, keep_io_types=True), model, "float16")
 
 
-def to_int8(graph: bytes, images: Batch, how: Quantisation) -> bytes:
-    """The graph with weights and activations of 8 bits.
+def to_int8(graph: bytes, images: Batch, how: Quantization) -> bytes:
+    """The graph with 8-bit weights and activations.
 
     Parameters
     ----------
-    images : (N, S, S, 3), one or more, like those that it will see
+    images : (N, S, S, 3), one or more, for the calibration
     """
     model = onnx.load_from_string(graph)
     for node in model.graph.node:
-        # Nodes are chosen by name, and ours have none.
-        node.name = node.name or node.output[0]
+        node.name = node.name or node.output[0]  # nodes are excluded by name
     with tempfile.TemporaryDirectory() as folder, _silent():
         whole, prepared, made = (Path(folder) / f"{name}.onnx" for name in ("whole", "prepared", "int8"))
         onnx.save(model, whole)
@@ -90,63 +97,102 @@ def to_int8(graph: bytes, images: Batch, how: Quantisation) -> bytes:
             calibrate_method=METHODS[how.method],
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
-            nodes_to_exclude=[*_in_passing(plain), *_first_convolutions(plain, how.kept)],
+            nodes_to_exclude=_float_nodes(plain, how.n_float_convolutions),
         )
-        rounded = onnx.load(made)
-        if how.shifted:
-            shift_back(rounded, plain, images[:SHIFTED])
-        return _finished(rounded, model, "int8")
+        quantized = onnx.load(made)
+        if how.bias_correction:
+            _correct_biases(quantized, plain, images[:BIAS_IMAGES])
+        return _finished(quantized, model, "int8")
 
 
 def count_convolutions(graph: bytes) -> int:
     """How many convolutions a graph has."""
-    return len(_convolutions(onnx.load_from_string(graph)))
+    return sum(node.op_type == "Conv" for node in onnx.load_from_string(graph).graph.node)
 
 
 class _Reader:
-    """Hands out images, as the calibration asks for them."""
+    """Gives the calibration its images, batch by batch."""
 
     def __init__(self, images: Batch) -> None:
-        # All of one length, or onnxruntime cannot put what it collects side by side: a few are left over.
-        parts = -(-len(images) // BATCH)
-        self._parts = iter(np.split(images[: len(images) - len(images) % parts], parts))
+        # Batches of one length, or onnxruntime cannot stack what it collects: a few images are left over.
+        n = -(-len(images) // CALIBRATION_BATCH)
+        self._batches = iter(np.split(images[: len(images) - len(images) % n], n))
 
     def get_next(self) -> dict[str, Batch] | None:
         """The next input of the graph; None after the last."""
-        part = next(self._parts, None)
-        return None if part is None else {INPUT: part}
+        batch = next(self._batches, None)
+        return None if batch is None else {INPUT: batch}
 
 
-def _in_passing(model: Any) -> list[str]:
-    """Names of what this project wrote around the network, and of the means that features are; no layers."""
-    return [
-        node.name
-        for node in model.graph.node
+def _float_nodes(model: Any, n_convolutions: int) -> list[str]:
+    """Names of the nodes that stay float32.
+
+    These are the first convolutions with all before them, and what stands around the network: next to no
+    work, and features have ranges of their own, which one step for all of them would coarsen.
+    """
+    nodes = list(model.graph.node)
+    convolutions = [place for place, node in enumerate(nodes) if node.op_type == "Conv"][:n_convolutions]
+    first = nodes[: convolutions[-1] + 1] if convolutions else []
+    around = [
+        node
+        for node in nodes
         if node.op_type in MEANS
         or (node.op_type != "Gemm" and (node.output[0].startswith(OURS) or node.output[0] == OUTPUT))
     ]
+    return [node.name for node in (*around, *first)]
 
 
-def _convolutions(model: Any) -> list[str]:
-    return [node.name for node in model.graph.node if node.op_type == "Conv"]
+def _correct_biases(quantized: Any, plain: Any, images: Batch) -> None:
+    """Bring each channel's mean output back to what it is in float32, layer by layer, in place."""
+    layers = {node.name: node.output[0] for node in plain.graph.node if node.op_type in LAYERS}
+    wanted = _channel_means(plain, list(layers.values()), images)
+    held = {tensor.name: tensor for tensor in quantized.graph.initializer}
+    made_by = {output: node for node in quantized.graph.node for output in node.output}
+    for place, node in enumerate(quantized.graph.node):
+        source = made_by.get(node.input[2]) if node.op_type in LAYERS and len(node.input) > 2 else None
+        if source is None or source.op_type != "DequantizeLinear":  # no layer, or one in float32
+            continue
+        # In the order in which they run: what comes later sees the layers before it corrected already.
+        shorter = onnx.ModelProto()
+        shorter.CopyFrom(quantized)
+        del shorter.graph.node[place + 1 :]
+        found = _channel_means(shorter, [node.output[0]], images)[node.output[0]]
+        bias, scale = (held[name] for name in source.input[:2])
+        step = numpy_helper.to_array(scale).astype(np.float64)  # a number, or one for each channel
+        moved = numpy_helper.to_array(bias) + np.round((wanted[layers[node.name]] - found) / step)
+        as_int32 = np.clip(moved, -(2**31), 2**31 - 1).astype(np.int32)
+        bias.CopyFrom(numpy_helper.from_array(as_int32, bias.name))
 
 
-def _first_convolutions(model: Any, n: int) -> list[str]:
-    """Names of the first convolutions and of all that happens before the last of them."""
-    if n == 0:
-        return []
-    names = [node.name for node in model.graph.node]
-    last = _convolutions(model)[:n][-1:]
-    return names[: names.index(last[0]) + 1] if last else []
+def _channel_means(model: Any, outputs: Sequence[str], images: Batch) -> dict[str, np.ndarray]:
+    """Mean (C,) of each channel of each output (N, C, ...), over images and positions."""
+    measured = onnx.ModelProto()
+    measured.CopyFrom(model)
+    del measured.graph.output[:]
+    measured.graph.output.extend(
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs
+    )
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    session = onnxruntime.InferenceSession(
+        measured.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    totals = dict.fromkeys(outputs, np.zeros(1))
+    for start in range(0, len(images), BIAS_BATCH):
+        batch = images[start : start + BIAS_BATCH]
+        for name, values in zip(outputs, session.run(list(outputs), {INPUT: batch}), strict=True):
+            positions = tuple(axis for axis in range(values.ndim) if axis != 1)
+            totals[name] = totals[name] + len(batch) * values.mean(axis=positions, dtype=np.float64)
+    return {name: total / len(images) for name, total in totals.items()}
 
 
 def _finished(made: Any, source: Any, precision: str) -> bytes:
-    """The new graph with the metadata of the old one, and nothing that a tool left behind."""
+    """The new graph with the metadata of the old one, without what tools left behind."""
     del made.opset_import[:]
-    made.opset_import.append(onnx.helper.make_opsetid("", OPSET))
+    made.opset_import.append(helper.make_opsetid("", OPSET))
     made.producer_name, made.producer_version = source.producer_name, source.producer_version
-    told = {entry.key: entry.value for entry in source.metadata_props}
-    onnx.helper.set_model_props(made, told | {"precision": precision})
+    metadata = {entry.key: entry.value for entry in source.metadata_props}
+    helper.set_model_props(made, metadata | {"precision": precision})
     for node in made.graph.node:
         node.doc_string = ""
     onnx.checker.check_model(made)
@@ -156,9 +202,7 @@ def _finished(made: Any, source: Any, precision: str) -> bytes:
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """The quantiser prints what it does; stdout is for results."""
-    import logging
-
+    """The quantizer prints what it does; stdout is for results."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -14,6 +14,7 @@ from assay.embed.pixels import PixelBackbone
 from assay.export.export import with_graph
 from assay.notebook.agreement import agreed_labels
 from assay.notebook.dense import dense_layers
+from assay.notebook.rounded import with_rounded_scores
 from assay.notebook.search import Grid, searched
 from assay.notebook.sequential import SequentialClassifier
 from assay.notebook.task import Task, Trained
@@ -116,7 +117,7 @@ def _trained(
         architecture="conv",
         size=SIZE,
         labels=task.dataset.classes,
-        head=dense_layers(layers[end:], rounded=rounded),
+        head=dense_layers(layers[end:]),
         titles=task.dataset.titles,
         mean=(0.0, 0.0, 0.0),
         std=(1.0, 1.0, 1.0),
@@ -126,4 +127,6 @@ def _trained(
     )
     with training_data.watch.stage("export"):
         model = with_graph(model, trunk, training_data.sample(PixelBackbone(SIZE)))
+        if rounded:
+            model = with_rounded_scores(model)
     return Trained(model, tuple(training_data.history), training_data.watch.seconds)

@@ -16,7 +16,6 @@ from assay.data.dataset import Dataset
 from assay.data.read import read_dataset
 from assay.embed.weights import check_name
 from assay.errors import OtherRunError
-from assay.export.export import check_can_export
 from assay.notebook.compare_entry import Entry, train
 from assay.notebook.compare_folder import CompareFolder
 from assay.notebook.compare_measure import measure
@@ -199,7 +198,6 @@ def _ask(images: Path, out: Path, options: CompareOptions, notify: Notify) -> _J
     folder = CompareFolder(out)
     folder.check()
     check_outside(out, images)
-    check_can_export()
     if options.figures_from is not None:
         check_apart_from(options.figures_from, out)
     dataset = read_dataset(images, options.run.read)

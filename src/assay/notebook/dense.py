@@ -13,8 +13,6 @@ def dense_layers(
     layers: Iterable[Any],
     mean: Float[np.ndarray, "D"] | None = None,
     scale: Float[np.ndarray, "D"] | None = None,
-    *,
-    rounded: bool = False,
 ) -> Layers:
     """Linear layers with a ReLU between them, from torch's modules in the order in which they run.
 
@@ -22,7 +20,6 @@ def dense_layers(
     ----------
     layers : Linear, ReLU and Dropout; a batch norm may come first and becomes a part of what follows
     mean, scale : subtracted from each feature before all of them, then divided by; 0 and 1 by default
-    rounded : as in ``Layers``
 
     Raises
     ------
@@ -44,7 +41,7 @@ def dense_layers(
     scale = np.ones(width, dtype=np.float32) if scale is None else scale
     if norm is not None:
         mean, scale, weights[:2] = _absorb(norm, mean, scale, weights[0], weights[1])
-    return Layers(mean, scale, tuple(weights), activation="relu", rounded=rounded)
+    return Layers(mean, scale, tuple(weights), activation="relu")
 
 
 def _absorb(

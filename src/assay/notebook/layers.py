@@ -77,7 +77,7 @@ def describe_layers(model: Model) -> list[Layer]:
         weight, bias = head.weights[2 * i], head.weights[2 * i + 1]
         activation = f", {_ACTIVATIONS[head.activation]}" if i < depth - 1 else ""
         layers.append(Layer(f"dense{activation}", f"{len(bias):,}", weight.size + bias.size, "head"))
-    if head.rounded:
+    if model.facts.get("rounded"):
         layers.append(Layer("round to whole numbers", f"{head.n_classes:,}"))
     layers.append(Layer("softmax", f"P(class), {head.n_classes:,}"))
     return layers

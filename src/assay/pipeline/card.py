@@ -1,4 +1,4 @@
-"""The saved model of a run, and README.md of its folder: what it is, what was measured, where it ends."""
+"""The saved model of a run, and its model card: what it is, its figures, its limits."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -23,18 +23,18 @@ from assay.pipeline.robustness import Robustness
 from assay.predict.model import Model
 from assay.types import UNKNOWN, Backbone
 
-COMPARED = 2_048
+COMPARED = 256
 """Images that the graph is compared with the model on."""
 
 
 def limits(*, measured: bool) -> str:
-    """Where the figures of a model end; ``measured``: whether it saw damaged images."""
+    """The limits of the figures; ``measured``: whether damaged images were predicted."""
     unmeasured = "Another camera was" if measured else "Compression and blur were"
     return f"""
 ## Limits
 
 The figures hold for images like the trusted ones. {unmeasured} not measured.
-A class that the labels do not name is never predicted: such an image gets one of these labels, often
+A class that is not among the labels is never predicted: such an image gets one of these labels, often
 with little confidence.
 """
 
@@ -51,11 +51,11 @@ def assemble_model(
 
     Parameters
     ----------
-    fit : rows that were learned from; on some of them the graph is compared with backbone and head
+    fit : training rows; on some of them the graph is compared with backbone and head
 
     Raises
     ------
-    GateError : the graph does not say what backbone and head say
+    GateError : the graph does not predict what backbone and head predict
     """
     figures = {
         name: {"n": found.n, "accuracy": found.accuracy.to_json(), "source": found.source}
@@ -105,7 +105,7 @@ def model_card(
     *,
     n_held_out: int = 0,
 ) -> str:
-    """README.md of a model: data, noise, figures, sets, damage, size, use, limits."""
+    """README.md of a model."""
     lines = [
         f"# Image classifier: {len(model.labels)} classes",
         "",
@@ -121,7 +121,7 @@ def model_card(
         "",
         *_report(evaluations, n_held_out),
         *coverage_lines(coverage),
-        *(["", "On damaged images, kept aside:", "", *robustness.lines()] if robustness else []),
+        *(["", "On damaged images of the holdout:", "", *robustness.lines()] if robustness else []),
         limits(measured=robustness is not None),
     ]
     return "\n".join(lines)
@@ -132,8 +132,8 @@ def _data(corrected: CorrectedLabels) -> list[str]:
     decided = 0 if corrected.decided is None else int(corrected.decided.sum())
     trusted = int((corrected.trusted != UNKNOWN).sum()) - decided
     return [
-        f"Data: {len(corrected.noisy):,} images, {n:,} with a noisy label, {trusted:,} with a trusted",
-        f"one besides those that were held out{f', {decided:,} that a person decided' if decided else ''}.",
+        f"Data: {len(corrected.noisy):,} images, {n:,} with a noisy label, {trusted:,} with a trusted label",
+        f"outside the holdout{f', {decided:,} decided by a person' if decided else ''}.",
         "",
     ]
 
@@ -150,9 +150,9 @@ def _use(model: Model) -> list[str]:
 
 def _flip_tta(below: float) -> str:
     return (
-        f"Where its likeliest class has less than {below:g}, assay asks about the mirrored image too, and\n"
-        "both answers count the same. Whoever runs the graph with something else does so around it\n"
-        "(`second_look` in its metadata), or goes without."
+        f"Where its likeliest class has less than {below:g}, assay predicts the mirrored image too and\n"
+        "takes the geometric mean. Other programs can do so around the graph (`flip_tta` in its\n"
+        "metadata), or go without."
     )
 
 
@@ -167,12 +167,12 @@ def _line(title: str, found: Evaluation) -> str:
 def _report(evaluations: Mapping[str, Evaluation], n_held_out: int) -> list[str]:
     if "assay" not in evaluations:
         why = why_not_measured(evaluations, n_held_out)
-        return [f"{why}: the accuracy of this very model is not measured."]
+        return [f"{why}: the accuracy of this model is not measured."]
     report = ["```", format_report(evaluations["assay"].report).rstrip(), "```"]
     if evaluations["assay"].source == CARRIED:
         return [
-            "Measured on the holdout of the partial model: the same run without those images. This very",
-            "model learned from them too and was not measured itself.",
+            "Measured on the holdout with the same run without those images. This model was trained on them",
+            "too and was not measured itself.",
             "",
             *report,
         ]

@@ -1,6 +1,6 @@
-"""A finished run's model as one file for another machine, compared with the model on the run's own images.
+"""A finished run's model as one file for another machine, measured on the run's own trusted images.
 
-Nothing is read of the holdout: neither its labels nor its images.
+Neither labels nor images of the holdout are read.
 """
 
 import json
@@ -10,45 +10,46 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
+import onnx
 
 from assay.correct.posterior import NO_FLOOR, by_halves
 from assay.data.dataset import ImageSource
 from assay.data.squares import Squares, read_squares, spread
-from assay.errors import MissingExtraError, UsageError
-from assay.evaluate import Report, classification_report, wilson
-from assay.export.gate import Quantised, Trial, quantise
+from assay.errors import UsageError
+from assay.evaluate import Report, classification_report, format_report, wilson
+from assay.export.gate import Quantized, quantize
 from assay.export.precision import to_float16
 from assay.pipeline.finished import FinishedRun
 from assay.pipeline.outputs import DECIDED, VALIDATION
 from assay.predict.conformal import conformal_thresholds
 from assay.predict.graph_check import SHA256, digest_of
-from assay.predict.model import Model, read_model
+from assay.predict.model import read_model
 from assay.predict.runtime import BATCH, Runtime, load_runtime
 from assay.types import UNKNOWN, Batch, Labels, Probs, Progress, Rows, silent
 
-try:
-    import onnx
-except ImportError as error:
-    raise MissingExtraError(error.name or "onnx", "train") from None
-
 PRECISIONS = ("float32", "float16", "int8")
 
-RANGED = 256
-"""Images that int8 reads ranges off."""
+CALIBRATED = 256
+"""Images on which int8 measures ranges."""
 
 COMPARED = 512
-"""Images by which ways to int8 are compared."""
+"""Images on which ways to int8 are compared."""
 
-TRIED = 2_000
-"""Trusted images that graphs are tried on, at most."""
+MEASURED = 2_000
+"""Trusted images that graphs are measured on, at most."""
 
 ROUNDS = 5
 """Of timing; the fastest counts, since other programs disturb."""
 
+TABLE = (
+    "| | MB | right, 95 % interval | same class as the model | ms an image, one by one | 32 together |",
+    "|---|---|---|---|---|---|",
+)
+
 
 @dataclass(frozen=True)
 class Figures:
-    """One precision, tried on the same images as the others."""
+    """One precision, measured on the same images as the others."""
 
     precision: str
     bytes: int
@@ -57,46 +58,48 @@ class Figures:
     accuracy: tuple[float, float, float]
     """Share that is right, with its 95 % interval."""
     same_class: float
-    """Share of which the model says the same class."""
+    """Share of which the model predicts the same class."""
     largest_difference: float
     """From the model, of two probabilities of one class of one image."""
     milliseconds_one: float
     """An image, one at a time."""
     milliseconds_batch: float
     """An image, 32 at a time."""
-    looked_twice: float
-    """Share of the images that it looks at again, see ``learn.flip_tta``."""
-    right_at_first: float
-    """Share that would be right with one look at each."""
+    flip_tta_share: float
+    """Share of the images of which the mirrored image is predicted too, see ``predict.flip_tta``."""
+    accuracy_without_tta: float
+    """Share that would be right without."""
 
 
 @dataclass(frozen=True)
 class Exported:
-    """The file, and what was found on the way."""
+    """The file, and its figures."""
 
     precision: str
     graph: bytes
     figures: tuple[Figures, ...]
-    """float32 first, the precision that was asked for last; float16 between it and int8."""
-    quantised: Quantised | None
+    """float32 first, the chosen precision last; float16 between it and int8."""
+    quantized: Quantized | None
     """How int8 was reached."""
-    learned_from: bool
-    """Whether the model learned from the images that it was tried on: then no figure is its accuracy."""
+    trained_on: bool
+    """Whether the model was trained on the images that it was measured on: no figure is its accuracy then."""
     report: Report
     """Each class by the file itself, on those images."""
     flip_tta_below: float
-    """Probability of the likeliest class below which the file looks again; 0 for a model that looks once."""
+    """Probability of the likeliest class below which the mirrored image is predicted too; 0 for never."""
 
     def to_json(self) -> dict[str, Any]:
-        """What was found, as a plain dict."""
-        tried = self.quantised.tried if self.quantised else ()
+        """The figures as a plain dict."""
+        attempts = self.quantized.attempts if self.quantized else ()
         return {
             "precision": self.precision,
             "figures": [asdict(found) for found in self.figures],
-            "learned_from": self.learned_from,
+            "trained_on": self.trained_on,
             "report": self.report.to_json(),
             "flip_tta_below": self.flip_tta_below,
-            "tried": [{"how": str(one.how), "distance": one.distance, "lost": one.lost} for one in tried],
+            "attempts": [
+                {"how": str(one.how), "divergence": one.divergence, "loss": one.loss} for one in attempts
+            ],
         }
 
 
@@ -127,100 +130,104 @@ def export_run(
     model = read_model(run.folder)
     dataset = run.dataset(images)
 
-    def see(rows: Rows) -> Squares:
+    def read(rows: Rows) -> Squares:
         return read_squares(dataset, rows, model.size, model.interpolation, workers=workers)
 
-    rows, learned_from = _tried_rows(run)
-    tried = see(rows)
-    if not len(tried.rows):
-        raise UsageError(f"{run.folder}: expected a trusted image to try the model on, got none")
-    trial, quantised = Trial(tried.images, run.trusted[tried.rows]), None
-    if precision == "int8":
-        ranges, compared = (see(some).images for some in _unlabelled_rows(run, rows))
-        quantised = quantise(model, ranges, compared, trial, progress=progress)
-    graph = quantised.graph if quantised else _plain(model, precision)
+    rows, trained_on = _measured_rows(run)
+    measured = read(rows)
+    if not len(measured.rows):
+        raise UsageError(f"{run.folder}: expected a trusted image to measure the model on, got none")
+    pixels, truth, quantized = measured.images, run.trusted[measured.rows], None
     graphs = {"float32": model.graph}
-    if quantised:
+    if precision != "float32":
         graphs["float16"] = to_float16(model.graph)
-    graphs |= {precision: graph}
-    runtimes = {name: load_runtime(replace(model, graph=made)) for name, made in graphs.items()}
-    figures, says = _figures(runtimes, graphs, trial, calibrated=not learned_from)
-    told = {"precision": precision, "figures": json.dumps(_lasting(figures[-1]))}
-    if not learned_from:
-        told["conformal"] = json.dumps(conformal_thresholds(says[precision], trial.truth))
-    report = classification_report(trial.truth, says[precision].argmax(axis=1), run.titles or run.labels)
-    made = _telling(graph, told)
-    return Exported(precision, made, figures, quantised, learned_from, report, model.flip_tta_below)
+    if precision == "int8":
+        calibration, compared = (read(some).images for some in _unlabelled_rows(run, rows))
+        quantized = quantize(model, calibration, compared, pixels, truth, progress=progress)
+        graphs["int8"] = quantized.graph
+    runtimes = {name: load_runtime(replace(model, graph=graph)) for name, graph in graphs.items()}
+    figures, probs = _measure(runtimes, graphs, pixels, truth, calibrated=not trained_on)
+    # What holds on every machine.
+    lasting = {
+        name: value for name, value in asdict(figures[-1]).items() if not name.startswith(("milli", "bytes"))
+    }
+    metadata = {"precision": precision, "figures": json.dumps(lasting)}
+    if not trained_on:
+        metadata["conformal"] = json.dumps(conformal_thresholds(probs[precision], truth))
+    report = classification_report(truth, probs[precision].argmax(axis=1), run.titles or run.labels)
+    graph = _with_metadata(graphs[precision], metadata)
+    return Exported(precision, graph, figures, quantized, trained_on, report, model.flip_tta_below)
 
 
-def _plain(model: Model, precision: str) -> bytes:
-    return to_float16(model.graph) if precision == "float16" else model.graph
-
-
-def _tried_rows(run: FinishedRun) -> tuple[Rows, bool]:
-    """Trusted images to try on, and whether the model learned from them."""
+def _measured_rows(run: FinishedRun) -> tuple[Rows, bool]:
+    """Trusted images to measure on, and whether the model was trained on them."""
     reasons = np.array(run.reasons, dtype=object)
     validation = np.flatnonzero((reasons == VALIDATION) & (run.proposed != UNKNOWN))
     if len(validation):
-        return spread(validation, TRIED), False
-    # Decided ones were picked for being doubtful.
+        return spread(validation, MEASURED), False
+    # Images that a person decided were picked for being doubtful.
     trusted = (run.trusted != UNKNOWN) & (run.proposed != UNKNOWN) & (reasons != DECIDED)
-    return spread(np.flatnonzero(trusted), TRIED), True
+    return spread(np.flatnonzero(trusted), MEASURED), True
 
 
-def _unlabelled_rows(run: FinishedRun, tried: Rows) -> tuple[Rows, Rows]:
-    """Images to read ranges off, and others to compare ways by; neither needs a label."""
-    others = np.setdiff1d(np.flatnonzero((run.proposed != UNKNOWN) & ~run.held_out), tried)
-    # Where all images have one, those of the gate must do.
-    others = others if len(others) > 1 else tried
-    return spread(others[::2], RANGED), spread(others[len(others) > 1 :: 2], COMPARED)
+def _unlabelled_rows(run: FinishedRun, measured: Rows) -> tuple[Rows, Rows]:
+    """Images for the calibration, and others to compare ways on; neither needs a label."""
+    others = np.setdiff1d(np.flatnonzero((run.proposed != UNKNOWN) & ~run.held_out), measured)
+    # Where all images are trusted, those of the gate must do.
+    others = others if len(others) > 1 else measured
+    return spread(others[::2], CALIBRATED), spread(others[len(others) > 1 :: 2], COMPARED)
 
 
-def _figures(
-    runtimes: Mapping[str, Runtime], graphs: Mapping[str, bytes], trial: Trial, *, calibrated: bool
+def _measure(
+    runtimes: Mapping[str, Runtime],
+    graphs: Mapping[str, bytes],
+    images: Batch,
+    truth: Labels,
+    *,
+    calibrated: bool,
 ) -> tuple[tuple[Figures, ...], dict[str, Probs]]:
-    """Of the graph of each precision, and what it says of the images.
+    """The figures of each precision, and its probabilities of the images.
 
     Parameters
     ----------
-    calibrated : whether the model was calibrated on the images; each half of them is then judged by the other
+    calibrated : whether the model was calibrated on the images; each half is then calibrated on the other
     """
-    says = {name: runtime.probabilities(trial.images) for name, runtime in runtimes.items()}
-    # As float32's halves would have it: fitted to int8's own answers, it would mend what rounding spoiled.
-    plain = says["float32"]
+    probs = {name: runtime.probabilities(images) for name, runtime in runtimes.items()}
+    plain = probs["float32"]
 
-    def judged(said: Probs) -> Probs:
-        return by_halves(plain, trial.truth, NO_FLOOR, of=said) if calibrated else said
+    def halved(found: Probs) -> Probs:
+        # By float32's halves: calibrated on int8's own, it would make up for what rounding lost.
+        return by_halves(plain, truth, NO_FLOOR, of=found) if calibrated else found
 
-    counted = {name: judged(said) for name, said in says.items()}
-    first = {name: runtime.first_look(trial.images) for name, runtime in runtimes.items()}
-    some = trial.images[:BATCH]
+    counted = {name: halved(found) for name, found in probs.items()}
+    first = {name: runtime.without_tta(images) for name, runtime in runtimes.items()}
+    some = images[:BATCH]
     one, many = _paces(runtimes, np.split(some, len(some))), _paces(runtimes, [some])
     figures = tuple(
         Figures(
-            name,
-            len(graph),
-            len(trial.truth),
-            _accuracy(counted[name], trial.truth),
-            float((says[name].argmax(axis=1) == says["float32"].argmax(axis=1)).mean()),
-            float(np.abs(says[name] - says["float32"]).max()),
-            one[name],
-            many[name],
-            float((first[name].max(axis=1) < runtimes[name].flip_tta_below).mean()),
-            _accuracy(judged(first[name]), trial.truth)[0],
+            precision=name,
+            bytes=len(graph),
+            n=len(truth),
+            accuracy=_accuracy(counted[name], truth),
+            same_class=float((probs[name].argmax(axis=1) == plain.argmax(axis=1)).mean()),
+            largest_difference=float(np.abs(probs[name] - plain).max()),
+            milliseconds_one=one[name],
+            milliseconds_batch=many[name],
+            flip_tta_share=float((first[name].max(axis=1) < runtimes[name].flip_tta_below).mean()),
+            accuracy_without_tta=_accuracy(halved(first[name]), truth)[0],
         )
         for name, graph in graphs.items()
     )
     return figures, counted
 
 
-def _accuracy(says: Probs, truth: Labels) -> tuple[float, float, float]:
-    found = wilson(int((says.argmax(axis=1) == truth).sum()), len(truth))
+def _accuracy(probs: Probs, truth: Labels) -> tuple[float, float, float]:
+    found = wilson(int((probs.argmax(axis=1) == truth).sum()), len(truth))
     return found.estimate, found.low, found.high
 
 
 def _paces(runtimes: Mapping[str, Runtime], calls: Sequence[Batch]) -> dict[str, float]:
-    """Milliseconds an image, the runtimes by turns, so that what disturbs one disturbs the others."""
+    """Milliseconds an image, the runtimes in turn, so that what disturbs one disturbs the others."""
     best = dict.fromkeys(runtimes, float("inf"))
     for _ in range(ROUNDS):
         for name, runtime in runtimes.items():
@@ -231,16 +238,69 @@ def _paces(runtimes: Mapping[str, Runtime], calls: Sequence[Batch]) -> dict[str,
     return {name: 1000 * seconds / sum(map(len, calls)) for name, seconds in best.items()}
 
 
-def _lasting(figures: Figures) -> dict[str, Any]:
-    """What holds on every machine."""
-    return {name: value for name, value in asdict(figures).items() if not name.startswith(("milli", "bytes"))}
-
-
-def _telling(graph: bytes, more: Mapping[str, str]) -> bytes:
-    """The graph with more in its metadata."""
+def _with_metadata(graph: bytes, more: Mapping[str, str]) -> bytes:
+    """The graph with more in its metadata, and the hash of all."""
     model = onnx.load_from_string(graph)
-    told = {entry.key: entry.value for entry in model.metadata_props}
-    told |= more
-    onnx.helper.set_model_props(model, told | {SHA256: digest_of(graph, told)})
+    metadata = {entry.key: entry.value for entry in model.metadata_props} | {**more}
+    onnx.helper.set_model_props(model, metadata | {SHA256: digest_of(graph, metadata)})
     data: bytes = model.SerializeToString(deterministic=True)
     return data
+
+
+def export_card(file: str, run_card: str, exported: Exported) -> str:
+    """The card of an exported file, in Markdown: its own figures, then the card of its run.
+
+    Parameters
+    ----------
+    file : name of the file
+    run_card : README.md of the run's model
+    """
+    how = f", by {exported.quantized.how}" if exported.quantized else ""
+    n = exported.figures[0].n
+    warning = (
+        ", which the model was trained on: compare the rows, do not take them as its accuracy."
+        if exported.trained_on
+        else " that the model was not trained on."
+    )
+    lines = [
+        f"# {file}",
+        "",
+        f"The model below in {exported.precision}{how}.",
+        f"Measured on {n:,} trusted images{warning}",
+        "Milliseconds are those of the machine that exported it.",
+        "",
+        *TABLE,
+        *map(_row, exported.figures),
+        "",
+        *_flip_tta(exported),
+        f"Each class by {file}, on the same images:",
+        "",
+        "```",
+        format_report(exported.report).rstrip(),
+        "```",
+        "",
+        run_card.rstrip(),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _flip_tta(exported: Exported) -> list[str]:
+    below, file = exported.flip_tta_below, exported.figures[-1]
+    if not below:
+        return []
+    return [
+        f"Where the likeliest class has less than {below:g}, the image mirrored from left to right is "
+        f"predicted too: {100 * file.flip_tta_share:.0f} % of these images. The result is the geometric mean "
+        "of both predictions, normalised. `assay` does so by itself; other programs can do so around the "
+        f"file, or go without: {100 * file.accuracy_without_tta:.1f} % are right then.",
+        "",
+    ]
+
+
+def _row(found: Figures) -> str:
+    right, low, high = (100 * share for share in found.accuracy)
+    return (
+        f"| {found.precision} | {found.bytes / 1e6:.1f} | {right:.1f} % ({low:.1f} to {high:.1f}) "
+        f"| {100 * found.same_class:.1f} % | {found.milliseconds_one:.1f} | {found.milliseconds_batch:.1f} |"
+    )

@@ -7,7 +7,6 @@ from typing import Any
 from assay.data.read import read_dataset
 from assay.errors import DataError, UsageError
 from assay.evaluate import Stopwatch
-from assay.export.export import check_can_export
 from assay.pipeline.carried import check_apart_from, partial_run
 from assay.pipeline.finetune_split import check_enough
 from assay.pipeline.folder import RunFolder
@@ -101,7 +100,6 @@ def _ask(
     """All that can be refused before anything is written."""
     folder, watch = RunFolder(out), Stopwatch()
     folder.check()
-    check_can_export()
     check_outside(out, images)
     with watch.stage("read"):
         dataset = read_dataset(images, options.read)

@@ -25,16 +25,12 @@ class Layers:
     """Weight (in, out) and bias (out,) of each layer in turn."""
     activation: str = "gelu"
     """``gelu`` or ``relu``."""
-    rounded: bool = False
-    """Whether scores are rounded to whole numbers, halves to even, before the softmax."""
 
     def __post_init__(self) -> None:
         if self.activation not in ACTIVATIONS:
             raise ModelError(
                 f"head: expected the activation {' or '.join(ACTIVATIONS)}, got {self.activation!r}"
             )
-        if not isinstance(self.rounded, bool):
-            raise ModelError(f"head: expected true or false for rounded, got {self.rounded!r}")
         width = len(self.mean)
         for weight, bias in zip(self.weights[::2], self.weights[1::2], strict=True):
             if weight.ndim != 2 or len(weight) != width or bias.shape != weight.shape[1:]:
@@ -71,7 +67,7 @@ class Layers:
             if layer:
                 values = ACTIVATIONS[self.activation](values)
             values = values @ self.weights[layer] + self.weights[layer + 1]
-        return np.round(values) if self.rounded else values
+        return values
 
     def probabilities(self, X: Matrix) -> Probs:
         """P(class), one row per row of X."""
@@ -81,10 +77,7 @@ class Layers:
         return probs
 
     def calibrated(self, inverse_temperature: float, bias: PerClass) -> "Layers":
-        """The head that gives ``softmax(sharpness · log p + bias)``: the last layer absorbs both.
-
-        Rounding stays the last step.
-        """
+        """The head that gives ``softmax(sharpness · log p + bias)``: the last layer absorbs both."""
         *earlier, weight, last = self.weights
         changed = (
             (weight * inverse_temperature).astype(np.float32),
@@ -100,10 +93,8 @@ class Layers:
         return named
 
     @staticmethod
-    def from_tensors(
-        tensors: Mapping[str, np.ndarray], activation: str = "gelu", rounded: bool = False
-    ) -> "Layers":
-        """What ``tensors`` gave, read back; activation and rounding are not among them.
+    def from_tensors(tensors: Mapping[str, np.ndarray], activation: str = "gelu") -> "Layers":
+        """What ``tensors`` gave, read back; the activation is not among them.
 
         Raises
         ------
@@ -117,7 +108,7 @@ class Layers:
             wanted = ", ".join(("head.mean", "head.scale", *names))
             raise ModelError(f"head: expected the tensors {wanted}, got {', '.join(sorted(found)) or 'none'}")
         weights = tuple(tensors[name] for name in names)
-        return Layers(tensors["head.mean"], tensors["head.scale"], weights, activation, rounded)
+        return Layers(tensors["head.mean"], tensors["head.scale"], weights, activation)
 
 
 def _described(part: np.ndarray) -> str:

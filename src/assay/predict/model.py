@@ -131,11 +131,11 @@ class Model:
         write_manifest(folder)
 
     def _config(self) -> dict[str, Any]:
-        head = {"activation": self.head.activation, "rounded": self.head.rounded}
         chosen = {
             "features": self.features,
             "interpolation": self.interpolation,
             "flip_tta_below": self.flip_tta_below,
+            "activation": self.head.activation,
         }
         pretrained = {"input_size": [3, self.size, self.size], "mean": self.mean, "std": self.std}
         return {
@@ -147,7 +147,7 @@ class Model:
                 "interpolation": FILTERS[self.interpolation].name.lower(),
                 "crop_pct": 1.0,
             },
-            "assay": {**self.facts, "schema": SCHEMA, **chosen, **head},
+            "assay": {**self.facts, "schema": SCHEMA, **chosen},
         }
 
 
@@ -193,8 +193,8 @@ def _assemble(
     facts, pretrained = dict(config["assay"]), config["pretrained_cfg"]
     if facts.pop("schema", None) != SCHEMA:
         raise ModelError(f"expected a model of schema {SCHEMA}, got a newer or unknown one; update assay")
-    activation, rounded, features, interpolation = (
-        facts.pop(name) for name in ("activation", "rounded", "features", "interpolation")
+    activation, features, interpolation = (
+        facts.pop(name) for name in ("activation", "features", "interpolation")
     )
     flip_tta_below = float(facts.pop("flip_tta_below"))
     model = Model(
@@ -209,7 +209,7 @@ def _assemble(
             for name, tensor in tensors.items()
             if name.startswith("backbone.")
         },
-        head=Layers.from_tensors(tensors, activation, rounded),
+        head=Layers.from_tensors(tensors, activation),
         facts=facts,
         interpolation=interpolation,
         features=features,

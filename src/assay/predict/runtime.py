@@ -91,12 +91,12 @@ class Runtime(Facts):
                 f"images: expected uint8 (N, {self.size}, {self.size}, 3), got {images.dtype} {images.shape}"
             )
         return flip_tta(
-            self.first_look(images),
-            lambda rows: self.first_look(images[rows][:, :, ::-1]),
+            self.without_tta(images),
+            lambda rows: self.without_tta(images[rows][:, :, ::-1]),
             self.flip_tta_below,
         )
 
-    def first_look(self, images: Batch) -> Probs:
+    def without_tta(self, images: Batch) -> Probs:
         """P(class) (B, K), float32, as the graph gives it of the images as they are.
 
         Raises
