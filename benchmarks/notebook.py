@@ -29,11 +29,10 @@ from assay.data.images import Decoded, decode
 from assay.data.read import read_dataset
 from assay.data.resize import to_square
 from assay.data.split import draw_holdout, validation_slice
-from assay.embed.backbone import load_backbone
+from assay.embed.backbone import FROM_ZERO_TO_ONE, load_backbone
 from assay.embed.histogram import HistogramBackbone
 from assay.embed.images import embed_images
 from assay.embed.pixels import PixelBackbone
-from assay.embed.preprocessing import FROM_ZERO_TO_ONE
 from assay.notebook import cnn, transfer
 from assay.notebook.agreement import agreed_labels
 from assay.notebook.compare_measure import rows_of

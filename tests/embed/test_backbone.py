@@ -1,18 +1,49 @@
+"""A network of timm as a backbone: its digest, features, choices and refusals."""
+
+import hashlib
 import re
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from assay.embed import load_backbone
 from assay.embed.tiny import TinyBackbone
-from assay.errors import MissingExtraError, UsageError
+from assay.errors import MissingExtraError, ModelError, UsageError
+from assay.types import Backbone
 
-LITE0 = "tf_efficientnet_lite0"
+torch = pytest.importorskip("torch", reason="needs the train extra")
+pytest.importorskip("timm", reason="needs the train extra")
+
+from safetensors.torch import save_file  # noqa: E402  # after torch is known to be there
+
+from assay.embed.backbone import FROM_ZERO_TO_ONE, HALF, LEVELS, preprocessing_of  # noqa: E402  # the same
+from assay.embed.trunk import Levels  # noqa: E402  # the same
+from assay.embed.weights import PACKAGED  # noqa: E402  # the same
+
+pytestmark = pytest.mark.train
+
+LITE0, SIZE = "tf_efficientnet_lite0", 64
+
+
+def images(number: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (number, SIZE, SIZE, 3), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def exact(cache):
+    """Lite0 at a small size in float32."""
+    return load_backbone(LITE0, cache, size=SIZE, dtype="float32")
 
 
 def test_tiny_needs_no_torch(tmp_path, monkeypatch):
-    """The tiny backbone comes without the train extra, and writes nothing."""
+    """The tiny backbone works without the train extra and writes nothing."""
     monkeypatch.setitem(sys.modules, "timm", None)
     monkeypatch.setitem(sys.modules, "torch", None)
     assert load_backbone("tiny", tmp_path) == TinyBackbone()
@@ -27,16 +58,135 @@ def test_a_network_needs_the_extra(tmp_path, monkeypatch):
         load_backbone(LITE0, tmp_path)
 
 
-def test_tiny_takes_no_weights(tmp_path):
-    """A file of weights that would not be used is refused."""
-    message = "--weights: the backbone 'tiny' has none, got mine.safetensors; leave the flag out"
+@pytest.mark.parametrize(
+    ("name", "choice", "message"),
+    [
+        (
+            "tiny",
+            {"weights": Path("my.safetensors")},
+            "--weights: the backbone 'tiny' has none, got my.safetensors; leave the flag out",
+        ),
+        (
+            "tiny",
+            {"features": "map"},
+            "the backbone 'tiny' has features of its own only; name a network of timm",
+        ),
+        (
+            "tiny",
+            {"interpolation": "nearest"},
+            "the backbone 'tiny' has features of its own only; name a network of timm",
+        ),
+        (LITE0, {"features": "pooled"}, "features: expected stages or map, got 'pooled'"),
+        (
+            LITE0,
+            {"interpolation": "bilinear"},
+            "interpolation: expected sharp or bicubic or nearest, got 'bilinear'",
+        ),
+        (LITE0, {"dtype": "half"}, "--dtype: expected auto, float32 or bfloat16, got 'half'"),
+    ],
+)
+def test_a_choice_that_does_not_exist_is_refused(cache, name, choice, message):
+    """Nothing that was asked for is silently ignored."""
     with pytest.raises(UsageError, match=f"^{re.escape(message)}$"):
-        load_backbone("tiny", tmp_path, weights=Path("mine.safetensors"))
+        load_backbone(name, cache, size=SIZE, **choice)
 
 
-@pytest.mark.parametrize("choice", [{"features": "map"}, {"interpolation": "nearest"}])
-def test_tiny_has_no_other_features(tmp_path, choice):
-    """A choice that would be ignored is refused."""
-    message = "the backbone 'tiny' has features of its own only; name a network of timm"
-    with pytest.raises(UsageError, match=f"^{message}$"):
-        load_backbone("tiny", tmp_path, **choice)
+@pytest.mark.parametrize("number", [1, 5, 17])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_an_image_has_the_same_features_in_any_batch(cache, number, dtype):
+    """At whatever place and in whatever company it comes."""
+    backbone = load_backbone(LITE0, cache, size=SIZE, dtype=dtype)
+    batch = images(20)
+    parts = [backbone.embed(batch[start : start + number]) for start in range(0, 20, number)]
+    assert np.array_equal(np.concatenate(parts), backbone.embed(batch))
+
+
+def test_it_keeps_the_contract_of_a_backbone(exact):
+    """Name, size, width, dtype, an empty batch and a read-only batch are as every caller expects."""
+    batch = images(3)
+    batch.flags.writeable = False
+    features = exact.embed(batch)
+    assert isinstance(exact, Backbone)
+    assert (exact.name, exact.size, exact.origin) == (LITE0, SIZE, "package")
+    assert (features.shape, features.dtype) == ((3, exact.width), np.float32)
+    assert exact.embed(images(0)).shape == (0, exact.width)
+    assert np.array_equal(batch, images(3))
+
+
+def test_features_are_those_of_the_plain_network(cache, exact):
+    """Folding, layout and padding change no feature, and bfloat16 changes them little."""
+    pixels = torch.from_numpy(images(6).transpose(0, 3, 1, 2) / 127.5 - 1).float()
+    with torch.inference_mode():
+        expected = Levels(exact.network, LEVELS)(pixels).numpy()
+    full = exact.embed(images(6))
+    assert full == pytest.approx(expected, rel=1e-3, abs=1e-3)
+    half = load_backbone(LITE0, cache, size=SIZE, dtype="bfloat16").embed(images(6))
+    assert np.corrcoef(half.ravel(), full.ravel())[0, 1] > 0.999
+
+
+def test_the_digest_covers_all_that_changes_the_features(cache, exact):
+    """The same again has the same digest; another size, dtype or other choice has its own."""
+    assert load_backbone(LITE0, cache, size=SIZE, dtype="float32").digest == exact.digest
+    choices = [
+        {"size": SIZE + 32},
+        {"dtype": "bfloat16"},
+        {"features": "map"},
+        {"interpolation": "nearest"},
+        {"preprocessing": FROM_ZERO_TO_ONE},
+    ]
+    others = {
+        load_backbone(LITE0, cache, **({"size": SIZE, "dtype": "float32"} | one)).digest for one in choices
+    }
+    assert len(others | {exact.digest}) == 6
+
+
+def test_the_digest_of_old_caches_stays(cache, exact):
+    """Features that earlier versions cached are found: default choices are not part of the digest."""
+    first = load_backbone(LITE0, cache, size=SIZE, dtype="float32", interpolation="bicubic")
+    identity = {
+        "name": LITE0,
+        "weights": PACKAGED[LITE0].sha256,
+        "size": SIZE,
+        "levels": LEVELS,
+        "torch": torch.__version__,
+        "mean": exact.mean,
+        "std": exact.std,
+    }
+    assert first.digest == hashlib.sha256(repr((identity, exact.plan.key)).encode()).hexdigest()
+
+
+def test_the_trunk_and_its_tensors_give_the_features(cache, exact):
+    """The exported module gives what ``embed`` gives; a model of stages has no last layer, 1.7 MB."""
+    pixels = torch.from_numpy(images(3).transpose(0, 3, 1, 2)).float()
+    whole = load_backbone(
+        LITE0, cache, size=SIZE, dtype="float32", features="map", preprocessing=FROM_ZERO_TO_ONE
+    )
+    for backbone, scaled in ((exact, pixels / 127.5 - 1), (whole, pixels / 255)):
+        trunk = backbone.trunk()
+        assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in trunk.modules())
+        with torch.inference_mode():
+            found = trunk(scaled).numpy()
+        assert backbone.embed(images(3)) == pytest.approx(found, rel=1e-3, abs=1e-3)
+    assert whole.width == 1280 * 2 * 2
+    everything, kept = whole.tensors(), exact.tensors()
+    assert everything.keys() == exact.network.state_dict().keys()
+    assert {name.split(".")[0] for name in everything.keys() - kept.keys()} == {"conv_head", "bn2"}
+    assert all(np.array_equal(kept[name], everything[name]) for name in kept)
+
+
+def test_local_weights_of_the_same_network_give_the_same_features(cache, exact, tmp_path):
+    """Only origin and digest differ; weights of another network are refused."""
+    file = tmp_path / "my.safetensors"
+    save_file(exact.network.state_dict(), file)
+    local = load_backbone(LITE0, cache, size=SIZE, weights=file, dtype="float32")
+    assert np.array_equal(local.embed(images(3)), exact.embed(images(3)))
+    assert (local.origin, local.digest != exact.digest) == ("file", True)
+    with pytest.raises(ModelError, match=r"^weights of tf_efficientnet_lite2: .*, got (shape|nothing)"):
+        load_backbone("tf_efficientnet_lite2", cache, weights=file)
+
+
+def test_pixels_are_scaled_as_the_weights_were_trained():
+    """Mean and spread are a half for the packages, and timm's own for the rest."""
+    assert {preprocessing_of(name) for name in PACKAGED} == {HALF}
+    assert preprocessing_of("resnet18").mean == (0.485, 0.456, 0.406)
+    assert preprocessing_of("resnet18").std == (0.229, 0.224, 0.225)

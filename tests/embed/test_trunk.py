@@ -1,88 +1,169 @@
+"""Networks of timm, filled with weights and folded, and the features that trunks take from them."""
+
+import re
 from itertools import chain
 
+import numpy as np
 import pytest
 
-from assay.errors import UsageError
+from assay.errors import ModelError, UsageError
 
 torch = pytest.importorskip("torch", reason="needs the train extra")
 timm = pytest.importorskip("timm", reason="needs the train extra")
 
 from networks import SIZE, normalised, random_weights  # noqa: E402  # after torch is known to be there
+from torch import nn  # noqa: E402  # the same
 
-from assay.embed.network import build_network, feature_width, fold_batch_norms  # noqa: E402  # the same
-from assay.embed.trunk import LastMap, Levels, make_trunk, needed_tensors  # noqa: E402  # the same
+from assay.embed.trunk import (  # noqa: E402  # the same
+    LastMap,
+    Levels,
+    build_network,
+    feature_width,
+    fold_batch_norms,
+    make_trunk,
+    needed_tensors,
+)
+from assay.embed.weights import PACKAGED, Weights, find_weights  # noqa: E402  # the same
 
 pytestmark = pytest.mark.train
 
-IN_A_ROW = ("test_efficientnet", "mobilenetv3_small_050")
+SMALL = "test_efficientnet"
+WANTED = f"weights of {SMALL}: expected conv_stem.weight of shape (24, 3, 3, 3) and finite, got"
+IN_A_ROW = (SMALL, "mobilenetv3_small_050")
 """One of each family whose stages are run without its own code."""
 
 
-@pytest.fixture(scope="module")
-def listened():
-    """A network whose own code runs its stages."""
-    return build_network("test_convnext", random_weights("test_convnext"))
+def built(name):
+    return build_network(name, random_weights(name))
 
 
-@pytest.mark.parametrize("levels", [1, 2, 3])
-@pytest.mark.parametrize(("name", "stages"), [("test_efficientnet", "blocks"), ("test_convnext", "stages")])
+def test_a_network_holds_its_weights_and_no_classifier():
+    """Every tensor is the one given under its name; nothing trains and no batch statistic moves."""
+    small, noisy = built(SMALL), random_weights(SMALL).tensors
+    kept = small.state_dict()
+    assert set(noisy) - set(kept) == {"classifier.weight", "classifier.bias"}
+    assert all(torch.equal(kept[name], noisy[name]) for name in kept)
+    assert not small.training
+    assert not any(parameter.requires_grad for parameter in small.parameters())
+
+
+@pytest.mark.parametrize("name", PACKAGED)
+def test_the_tensors_of_a_package_are_those_of_timm_in_order(name, tmp_path):
+    """At each place the package's tensor has timm's shape and the same last name, and fills it."""
+    weights = find_weights(name, tmp_path)
+    kept = build_network(name, weights).state_dict()
+    assert len(weights.tensors) == len(kept) + 2  # the classifier's come last
+    for (theirs, tensor), (ours, held) in zip(weights.tensors.items(), kept.items(), strict=False):
+        assert theirs.rpartition(".")[2] == ours.rpartition(".")[2]
+        assert torch.equal(tensor, held)
+
+
+def test_only_a_package_is_matched_by_order():
+    """A local file with other names is refused, even if its shapes would fit."""
+    renamed = {f"other.{name}": tensor for name, tensor in random_weights(SMALL).tensors.items()}
+    assert build_network(SMALL, Weights(renamed, "0" * 64, "package"))
+    with pytest.raises(ModelError, match=f"^{re.escape(WANTED)} nothing$"):
+        build_network(SMALL, Weights(renamed, "0" * 64, "file"))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "came"),
+    [
+        (lambda tensor: tensor[:, :1], "shape (24, 1, 3, 3)"),
+        (lambda tensor: tensor * np.nan, "NaN or infinity"),
+        (lambda tensor: tensor * np.inf, "NaN or infinity"),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused(spoil, came):
+    """A tensor of another shape, or with NaN or infinity, is named."""
+    noisy = random_weights(SMALL)
+    bad = Weights({**noisy.tensors, "conv_stem.weight": spoil(noisy.tensors["conv_stem.weight"])}, "", "file")
+    with pytest.raises(ModelError, match=f"^{re.escape(f'{WANTED} {came}')}$"):
+        build_network(SMALL, bad)
+
+
+def test_an_unknown_architecture_is_refused():
+    """A name in a saved model leads nowhere unless timm knows it."""
+    with pytest.raises(UsageError, match=r"expected the name of a model of timm, got 'os\.system'"):
+        build_network("os.system", random_weights(SMALL))
+
+
+@pytest.mark.parametrize(("name", "left"), [(SMALL, 0), ("test_resnet", 1)])
+def test_folding_changes_time_and_not_features(name, left):
+    """A copy without the batch norms that follow a convolution gives the same features."""
+    network = Levels(built(name), 2)
+    before = {key: tensor.clone() for key, tensor in network.state_dict().items()}
+    folded = fold_batch_norms(network, SIZE)
+    with torch.inference_mode():
+        assert torch.allclose(network(normalised()), folded(normalised()), rtol=1e-3, atol=1e-3)
+    # The first norm of a resnet follows a whole stem.
+    assert sum(isinstance(module, nn.BatchNorm2d) for module in folded.modules()) == left
+    assert all(torch.equal(before[key], tensor) for key, tensor in network.state_dict().items())
+
+
+def test_a_network_that_folding_would_change_is_left_alone():
+    """Neighbours that do not run one after the other are found out, and not folded."""
+
+    class Crossed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first = nn.Conv2d(3, 3, 1)
+            self.norm = nn.BatchNorm2d(3)
+            self.norm.running_mean += 5
+
+        def forward(self, x):
+            return self.first(self.norm(x)).mean(dim=(2, 3))
+
+    network = Crossed().eval()
+    assert fold_batch_norms(network, SIZE) is network
+
+
+@pytest.mark.parametrize("levels", [1, 3])
+@pytest.mark.parametrize(("name", "stages"), [(SMALL, "blocks"), ("test_convnext", "stages")])
 def test_levels_are_the_means_of_the_last_stages(name, stages, levels):
     """Features equal running the stages one by one and averaging each of the last ones over positions."""
-    network = build_network(name, random_weights(name))
-    collected = []
+    network, collected = built(name), []
     with torch.inference_mode():
         found = Levels(network, levels)(normalised())
-        hooked = [
+        hooks = [
             stage.register_forward_hook(lambda *call: collected.append(call[2]))
             for stage in getattr(network, stages)
         ]
         network(normalised())
-    expected = []
-    for maps in collected[-levels:]:
-        total = torch.zeros(maps.shape[:2])
-        for y in range(maps.shape[2]):
-            for x in range(maps.shape[3]):
-                total += maps[:, :, y, x]
-        expected.append(total / (maps.shape[2] * maps.shape[3]))
-    for hook in hooked:
+    for hook in hooks:
         hook.remove()
-    assert found.shape[1] == sum(maps.shape[1] for maps in collected[-levels:])
-    assert torch.allclose(found, torch.cat(expected, dim=1), rtol=1e-4, atol=1e-5)
+    expected = torch.cat([maps.mean(dim=(2, 3)) for maps in collected[-levels:]], dim=1)
+    assert torch.allclose(found, expected, rtol=1e-4, atol=1e-5)
+    assert feature_width(Levels(network, levels), name, SIZE) == expected.shape[1]
 
 
-def test_levels_of_tokens_are_their_means():
-    """A transformer's blocks give the mean over tokens."""
-    network = build_network("test_vit", random_weights("test_vit"))
-    outputs = []
-    size = network.patch_embed.img_size[0]
+def test_levels_of_other_networks():
+    """Tokens are averaged; without stages the pooled features are taken."""
+    vit, outputs = built("test_vit"), []
+    images = normalised(2, vit.patch_embed.img_size[0])
     with torch.inference_mode():
-        found = Levels(network, 1)(normalised(2, size))
-        hook = network.blocks[-1].register_forward_hook(lambda *call: outputs.append(call[2]))
-        network(normalised(2, size))
+        found = Levels(vit, 1)(images)
+        hook = vit.blocks[-1].register_forward_hook(lambda *call: outputs.append(call[2]))
+        vit(images)
         hook.remove()
-    assert torch.allclose(found, outputs[0].mean(dim=1), atol=1e-6)
+        assert torch.allclose(found, outputs[0].mean(dim=1), atol=1e-6)
+        resnet = built("test_resnet")
+        assert torch.equal(Levels(resnet, 3)(normalised()), resnet(normalised()))
 
 
-def test_a_network_without_stages_gives_its_pooled_features():
-    """Where there are no stages to look at, the network's own features are taken."""
-    network = build_network("test_resnet", random_weights("test_resnet"))
-    with torch.inference_mode():
-        assert torch.equal(Levels(network, 3)(normalised()), network(normalised()))
-
-
-def test_levels_leave_no_hooks_behind(listened):
+def test_levels_leave_no_hooks_behind():
     """A pass, even one that fails, leaves the network as it was."""
-    levels = Levels(listened, 2)
+    network = built("test_convnext")
     with pytest.raises(RuntimeError):
-        levels(torch.zeros(1, 5, SIZE, SIZE))
-    levels(normalised())
-    assert not any(module._forward_hooks for module in listened.modules())
+        Levels(network, 2)(torch.zeros(1, 5, SIZE, SIZE))
+    Levels(network, 2)(normalised())
+    assert not any(module._forward_hooks for module in network.modules())
 
 
 @pytest.mark.parametrize("name", IN_A_ROW)
 def test_stages_in_a_row_are_the_network_itself(name):
     """To the last bit they give what the network's own code gives, folded or not, in either precision."""
-    levels = make_trunk(build_network(name, random_weights(name)), "stages", 4)
+    levels = make_trunk(built(name), "stages", 4)
     assert levels.in_a_row
     for network in (levels, fold_batch_norms(levels, SIZE)):
         for dtype in (torch.float32, torch.bfloat16):
@@ -95,11 +176,10 @@ def test_stages_in_a_row_are_the_network_itself(name):
 
 @pytest.mark.parametrize("name", IN_A_ROW)
 def test_layers_that_no_feature_needs_are_left_out(name):
-    """Features stay the same when all that is left out is damaged, and the layer after the stages is."""
-    network = build_network(name, random_weights(name))
+    """Features stay the same when all that is left out is damaged."""
+    network = built(name)
     levels = make_trunk(network, "stages", 4)
-    needed, images = needed_tensors(levels), normalised()
-    left_out = network.state_dict().keys() - needed.keys()
+    left_out, images = network.state_dict().keys() - needed_tensors(levels).keys(), normalised()
     with torch.inference_mode():
         before = levels(images)
         for tensor_name, tensor in chain(network.named_parameters(), network.named_buffers()):
@@ -107,78 +187,68 @@ def test_layers_that_no_feature_needs_are_left_out(name):
                 tensor.fill_(float("nan") if tensor.is_floating_point() else -1)
         assert torch.equal(levels(images), before)
     assert "conv_head.weight" in left_out
-    assert not any(tensor_name.startswith(("conv_stem", "bn1", "blocks")) for tensor_name in left_out)
 
 
 @pytest.mark.parametrize(
-    ("name", "features"),
-    [("test_convnext", "stages"), ("test_resnet", "stages"), ("test_efficientnet", "map")],
+    ("name", "features"), [("test_convnext", "stages"), ("test_resnet", "stages"), (SMALL, "map")]
 )
 def test_a_network_that_is_run_whole_is_kept_whole(name, features):
     """Where the network's own code decides what runs, every tensor is kept."""
-    network = build_network(name, random_weights(name))
+    network = built(name)
     assert needed_tensors(make_trunk(network, features, 4)).keys() == network.state_dict().keys()
 
 
-@pytest.mark.parametrize("name", ["test_efficientnet", "test_convnext", "test_resnet"])
+@pytest.mark.parametrize("name", [SMALL, "test_convnext", "test_resnet"])
 def test_the_last_map_keeps_its_places(name):
     """The number at (channel, row, column) comes at that place of the flattened map, in float32."""
-    network = build_network(name, random_weights(name))
+    network = built(name)
     trunk = make_trunk(network, "map", 4)
     with torch.inference_mode():
         maps, found = network.forward_features(normalised()), trunk(normalised())
         halves = trunk.to(torch.bfloat16)(normalised().to(torch.bfloat16))
-    channels, height, width = maps.shape[1:]
-    assert found.shape == (2, channels * height * width)
+    assert torch.equal(found, maps.flatten(1))
     assert halves.dtype == found.dtype == torch.float32
-    for channel, row, column in ((0, 0, 1), (1, 1, 0), (channels - 1, height - 1, width - 1)):
-        place = (channel * height + row) * width + column
-        assert torch.equal(found[:, place], maps[:, channel, row, column])
 
 
-def test_a_map_with_channels_last_is_turned():
-    """Networks that end in (B, H, W, C) give the same order as the others."""
-    network = timm.create_model("swin_tiny_patch4_window7_224", num_classes=0, depths=(1, 1), embed_dim=24)
-    with torch.inference_mode():
-        maps = network.eval().forward_features(normalised(1, 224))
-        found = LastMap(network)(normalised(1, 224))
-    assert maps.shape[1:] == (28, 28, 48)
-    assert torch.equal(found.view(1, 48, 28, 28), maps.permute(0, 3, 1, 2))
-
-
-def test_stages_with_channels_last_are_pooled_over_places():
-    """Networks whose maps are (B, H, W, C) give a feature for each channel, as others do."""
-    network = timm.create_model(
+def test_maps_with_channels_last_are_turned():
+    """Networks with maps (B, H, W, C) give the order and the pooled features of the others."""
+    swin = timm.create_model(
+        "swin_tiny_patch4_window7_224", num_classes=0, depths=(1, 1), embed_dim=24
+    ).eval()
+    mamba = timm.create_model(
         "mambaout_femto", num_classes=0, depths=(1, 1, 1, 1), dims=(8, 16, 24, 32)
     ).eval()
     seen = []
-    hook = network.stages[-1].register_forward_hook(lambda _, __, out: seen.append(out))
+    hook = mamba.stages[-1].register_forward_hook(lambda _, __, out: seen.append(out))
     with torch.inference_mode():
-        found = make_trunk(network, "stages", 4)(normalised(2, 64))
+        maps, found = swin.forward_features(normalised(1, 224)), LastMap(swin)(normalised(1, 224))
+        pooled = make_trunk(mamba, "stages", 4)(normalised(2, 64))
     hook.remove()
-    assert found.shape == (2, 8 + 16 + 24 + 32)
-    assert torch.equal(found[:, -32:], seen[0].mean(dim=(1, 2)))
+    assert torch.equal(found.view(1, 48, 28, 28), maps.permute(0, 3, 1, 2))
+    assert pooled.shape == (2, 8 + 16 + 24 + 32)
+    assert torch.equal(pooled[:, -32:], seen[0].mean(dim=(1, 2)))
 
 
-def test_tokens_are_no_map():
-    """A transformer's tokens are refused in words, before any image is embedded."""
-    network = build_network("test_vit", random_weights("test_vit"))
+def test_what_a_transformer_cannot_give_is_refused():
+    """Its tokens are no map, and most take one size only; both refusals come before any image is embedded."""
+    network = built("test_vit")
     message = (
         r"^features 'map': expected a network that ends in a map \(B, C, H, W\), got VisionTransformer, "
         r"which ends in \(1, 101, 64\); choose another backbone, or the features 'stages'$"
     )
     with pytest.raises(UsageError, match=message):
         feature_width(make_trunk(network, "map", 4), "test_vit", network.patch_embed.img_size[0])
+    with pytest.raises(UsageError, match=r"^--size: expected a size that test_vit can take, got 50: '"):
+        feature_width(network, "test_vit", 50)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
 @pytest.mark.parametrize(
-    ("name", "features"),
-    [("test_efficientnet", "stages"), ("test_efficientnet", "map"), ("test_convnext", "stages")],
+    ("name", "features"), [(SMALL, "stages"), (SMALL, "map"), ("test_convnext", "stages")]
 )
 def test_a_trunk_can_be_traced(name, features):
-    """An exporter can follow it, for any number of images, whether or not it listens to the stages."""
-    trunk = fold_batch_norms(make_trunk(build_network(name, random_weights(name)), features, 4), SIZE)
+    """An exporter can follow it, for any number of images, whether or not it hooks the stages."""
+    trunk = fold_batch_norms(make_trunk(built(name), features, 4), SIZE)
     dynamic = ({0: torch.export.Dim("N")},)
     traced = torch.export.export(trunk, (normalised(),), dynamic_shapes=dynamic).module()
     with torch.inference_mode():

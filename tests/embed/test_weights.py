@@ -1,4 +1,5 @@
 import hashlib
+import importlib.util
 import json
 import os
 import pickle
@@ -15,9 +16,13 @@ pytest.importorskip("timm", reason="needs the train extra")
 
 from safetensors.torch import load_file, save_file  # noqa: E402  # after torch is known to be there
 
-from assay.embed import packaged  # noqa: E402  # the same
-from assay.embed.packaged import PACKAGED, PackagedWeights, read_packaged  # noqa: E402  # the same
-from assay.embed.weights import find_weights, tensors_digest  # noqa: E402  # the same
+from assay.embed.weights import (  # noqa: E402  # the same
+    PACKAGED,
+    PackagedWeights,
+    find_weights,
+    read_packaged,
+    tensors_digest,
+)
 
 pytestmark = pytest.mark.train
 
@@ -100,7 +105,8 @@ def test_a_tampered_package_is_refused_before_it_is_read(fake, tmp_path):
 def test_the_real_package_is_checked_too(tmp_path, monkeypatch):
     """One byte changed in a copy of lite0's package, found first on the path, is noticed."""
     described = PACKAGED[LITE0]
-    original = packaged._locate(described)
+    folder = importlib.util.find_spec(described.package).submodule_search_locations[0]
+    original = Path(folder) / described.file
     copy = tmp_path / "site" / described.package / described.file
     copy.parent.mkdir(parents=True)
     (tmp_path / "site" / described.package / "__init__.py").touch()

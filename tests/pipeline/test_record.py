@@ -85,7 +85,7 @@ def test_changed_versions_are_named(split):
 @pytest.mark.train
 def test_the_backbone_and_its_plan_are_kept():
     """Name, size, digest, where the weights came from and how the network runs here."""
-    from assay.embed.speed import Plan
+    from assay.embed.device import Plan
 
     half = (0.5, 0.5, 0.5)
     plan = Plan("bfloat16", "channels_last", 16)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from small_tasks import small_task, squares_of
 
-from assay.embed.preprocessing import FROM_ZERO_TO_ONE
+from assay.embed.backbone import FROM_ZERO_TO_ONE
 from assay.embed.tiny import TinyBackbone
 from assay.errors import UsageError
 from assay.notebook import transfer

@@ -14,11 +14,11 @@ from timm.layers.drop import DropPath  # noqa: E402  # the same
 
 from assay.data.resize import to_square  # noqa: E402  # the same
 from assay.embed.backbone import load_backbone  # noqa: E402  # the same
-from assay.embed.speed import Plan  # noqa: E402  # the same
+from assay.embed.device import Plan  # noqa: E402  # the same
+from assay.embed.fast_kernels import FastInvertedResidual  # noqa: E402  # the same
 from assay.train import loop  # noqa: E402  # the same
 from assay.train.augment import Augment  # noqa: E402  # the same
 from assay.train.checkpoint import read_checkpoint  # noqa: E402  # the same
-from assay.train.fast_blocks import QuickResidual  # noqa: E402  # the same
 from assay.train.finetune import Phase, TuningData, fine_tune  # noqa: E402  # the same
 from assay.train.loop import Material, Tuning, gradients_of  # noqa: E402  # the same
 from assay.train.pixels import to_pixels  # noqa: E402  # the same
@@ -259,8 +259,8 @@ def test_a_quick_front_is_the_front(training_data, backbones):
         student.quicken(backbones[32].plan, 32)
         assert torch.allclose(student(pixels), before, rtol=1e-3, atol=1e-3)
     # What fuses its layers knows no others.
-    assert not any(isinstance(module, QuickResidual) for module in student.front().modules())
-    assert sum(isinstance(module, QuickResidual) for module in student.modules()) > 1
+    assert not any(isinstance(module, FastInvertedResidual) for module in student.front().modules())
+    assert sum(isinstance(module, FastInvertedResidual) for module in student.modules()) > 1
     student.train()(pixels).sum().backward()
     assert all(number.grad is not None for number in student.learning())
 

@@ -1,8 +1,9 @@
 """A frozen pretrained network as a Backbone, at one image size, as fast as this machine runs it."""
 
 import hashlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,9 @@ import numpy as np
 from jaxtyping import Float
 
 from assay.data.resize import FILTERS
-from assay.embed.graphics import steady
-from assay.embed.preprocessing import Preprocessing, preprocessing_of
-from assay.embed.threads import cores, one_torch_thread
+from assay.embed.device import Plan, cores, deterministic, fastest_plan, one_torch_thread, prepare
 from assay.embed.tiny import TinyBackbone
-from assay.embed.weights import Weights, find_weights
+from assay.embed.weights import PACKAGED, find_weights
 from assay.errors import MissingExtraError, UsageError
 from assay.types import Backbone, Batch
 
@@ -29,8 +28,31 @@ FEATURES = ("stages", "map")
 
 
 @dataclass(frozen=True)
+class Preprocessing:
+    """A network's input: ``(pixel / 255 - mean) / std`` per channel."""
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+HALF = Preprocessing((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+"""Of the packaged Lite weights' training; ImageNet's mean and std cost them 4 points."""
+
+FROM_ZERO_TO_ONE = Preprocessing((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+"""Pixels divided by 255, and no more."""
+
+
+def preprocessing_of(name: str) -> Preprocessing:
+    """Mean and std that the weights of timm's model ``name`` were trained with."""
+    import timm
+
+    config: Any = None if name in PACKAGED else timm.get_pretrained_cfg(name)
+    return Preprocessing(tuple(config.mean), tuple(config.std)) if config else HALF
+
+
+@dataclass(frozen=True)
 class TimmBackbone:
-    """One of timm's networks at one image size, as fast as this machine runs it."""
+    """One of timm's networks at one image size."""
 
     name: str
     size: int
@@ -40,27 +62,27 @@ class TimmBackbone:
     """Where the weights came from: ``package``, ``file`` or ``hub``."""
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
-    plan: Any
-    """``embed.speed.Plan``."""
+    plan: Plan
     network: Any
     """The torch module in float32, batch norms in place: what a saved model starts from."""
     prepared: tuple[Any, ...]
-    """The same, folded and in the plan's dtype and layout: what computes features. One copy for each core,
-    since hooks make a network unsafe to share between threads."""
+    """The same folded, in the plan's dtype and layout: what computes features. One copy for each core, since
+    hooks make a network unsafe to share between threads."""
     features: str
     """One of ``FEATURES``."""
     interpolation: str
-    """How images become squares: a key of ``data.resize.FILTERS``."""
+    """How images are resized to squares: a key of ``data.resize.FILTERS``."""
 
     def embed(self, images: Batch) -> Float[np.ndarray, "B D"]:
-        """Features of a batch, float32. A short batch is padded so that each image meets the same kernels."""
+        """Features of a batch, float32; an image's do not depend on the others in its batch."""
         features = np.zeros((len(images), self.width), dtype=np.float32)
-        # One iterator for all: whoever is done takes the next batch, so a slow core holds nobody up.
+        # One iterator for all threads: whichever is done takes the next batch, so a slow core delays nobody.
         starts = iter(range(0, len(images), self.plan.batch))
-        kind, several = self.plan.device, ThreadPoolExecutor(len(self.prepared), "embed")
-        with one_torch_thread(), steady(kind), several as pool:
+        pool = ThreadPoolExecutor(len(self.prepared), "embed")
+        with one_torch_thread(), deterministic(self.plan.device), pool:
             workers = [
-                pool.submit(self._embed_some, network, images, features, starts) for network in self.prepared
+                pool.submit(self._embed_batches, network, images, features, starts)
+                for network in self.prepared
             ]
         for worker in workers:
             worker.result()
@@ -68,13 +90,12 @@ class TimmBackbone:
 
     def trunk(self) -> Any:
         """The float32 module, batch norms folded, from normalised pixels (B, 3, S, S) to features (B, D)."""
-        from assay.embed.network import fold_batch_norms
-        from assay.embed.trunk import make_trunk
+        from assay.embed.trunk import fold_batch_norms, make_trunk
 
         return fold_batch_norms(make_trunk(self.network, self.features, LEVELS), self.size)
 
     def tensors(self) -> dict[str, np.ndarray]:
-        """The tensors that the features need, under timm's names: what a saved model holds of the network."""
+        """The tensors that the features need, under timm's names: the network's part of a saved model."""
         from assay.embed.trunk import make_trunk, needed_tensors
 
         trunk = make_trunk(self.network, self.features, LEVELS)
@@ -82,45 +103,34 @@ class TimmBackbone:
 
     def retrained(self, network: Any) -> "TimmBackbone":
         """The same with another network of the same architecture, such as one that was fine-tuned."""
-        from assay.embed.network import fold_batch_norms
-        from assay.embed.speed import prepare_several
-        from assay.embed.trunk import make_trunk
-
-        folded = fold_batch_norms(make_trunk(network, self.features, LEVELS), self.size)
-        tensors = hashlib.sha256(self.digest.encode())
+        digest = hashlib.sha256(self.digest.encode())
         for tensor in network.state_dict().values():
-            tensors.update(tensor.numpy().tobytes())
-        return replace(
-            self,
-            digest=tensors.hexdigest(),
-            network=network,
-            prepared=prepare_several(folded, self.plan, self.size, len(self.prepared)),
-        )
+            digest.update(tensor.numpy().tobytes())
+        fresh = replace(self, digest=digest.hexdigest(), network=network)
+        return replace(fresh, prepared=_copies(fresh.trunk(), self.plan, self.size))
 
     def exact(self) -> "TimmBackbone":
-        """The same in float32, as a saved model computes, where this one is quicker and rounds more."""
+        """The same in float32, as a saved model computes; a faster dtype rounds more."""
         if self.plan.dtype == "float32":
             return self
         return replace(self, plan=replace(self.plan, dtype="float32")).retrained(self.network)
 
-    def _embed_some(
+    def _embed_batches(
         self, network: Any, images: Batch, features: Float[np.ndarray, "B D"], starts: Iterator[int]
     ) -> None:
-        """The batches that begin at ``starts``, as long as there are any, into the rows of ``features``."""
         import torch
 
+        # A short batch is padded, so that each image meets the same kernels.
         full = np.zeros((self.plan.batch, self.size, self.size, 3), dtype=np.uint8)
         for start in starts:
             part = images[start : start + self.plan.batch]
             full[: len(part)] = part
             with torch.inference_mode():
-                found = network(self._normalise(full)).cpu().numpy()
+                found = network(self._normalised(full)).cpu().numpy()
             features[start : start + len(part)] = found[: len(part)]
 
-    def _normalise(self, images: Batch) -> Any:
+    def _normalised(self, images: Batch) -> Any:
         import torch
-
-        from assay.embed.speed import DTYPES, LAYOUTS
 
         # NHWC bytes seen as NCHW are channels_last already: no copy. In place, since fresh memory is slow.
         pixels = torch.from_numpy(images).permute(0, 3, 1, 2).to(self.plan.device).float()
@@ -128,7 +138,7 @@ class TimmBackbone:
             torch.tensor(values, device=self.plan.device).view(1, 3, 1, 1) for values in (self.mean, self.std)
         )
         scaled = pixels.mul_(1 / (255 * std)).sub_(mean / std)
-        return scaled.to(DTYPES[self.plan.dtype]).contiguous(memory_format=LAYOUTS[self.plan.layout])
+        return scaled.to(self.plan.torch_dtype).contiguous(memory_format=self.plan.memory_format)
 
 
 def load_backbone(
@@ -148,18 +158,17 @@ def load_backbone(
     ----------
     name : ``tiny`` or any timm model, by default from its pip package
     cache : folder for converted weights and measured speeds
-    size : side in pixels of the images it takes; ``tiny`` has a size of its own
+    size : side in pixels of its images; ``tiny`` has a size of its own
     weights : a local safetensors file to use instead
     dtype : ``auto`` for the fastest here, or ``float32`` or ``bfloat16``
     features : one of ``FEATURES``
-    interpolation : how images become squares, a key of ``data.resize.FILTERS``
+    interpolation : how images are resized to squares, a key of ``data.resize.FILTERS``
     preprocessing : of the pixels; by default that which the weights were trained with
 
     Raises
     ------
     MissingExtraError : no timm, or no package with the weights
-    UsageError : a name that timm does not know, a size that the network cannot take, a choice that there
-        is not, or that the network does not have
+    UsageError : a name that timm does not know, a size that the network cannot take, or an unknown choice
     ModelError : weights that are damaged or do not fit the architecture
     """
     if name == "tiny":
@@ -168,74 +177,49 @@ def load_backbone(
         if (features, preprocessing) != ("stages", None) or interpolation == "nearest":
             raise UsageError("the backbone 'tiny' has features of its own only; name a network of timm")
         return TinyBackbone()
-    _check_choice("features", features, FEATURES)
-    _check_choice("interpolation", interpolation, FILTERS)
+    for option, value, known in (
+        ("features", features, FEATURES),
+        ("interpolation", interpolation, tuple(FILTERS)),
+    ):
+        if value not in known:
+            raise UsageError(f"{option}: expected {' or '.join(known)}, got {value!r}")
     try:
-        import timm  # noqa: F401  # only asked whether the extra is installed
+        import timm  # noqa: F401  # asks whether the extra is installed
+
+        from assay.embed.trunk import build_network, feature_width, fold_batch_norms, make_trunk
     except ImportError:
         raise MissingExtraError("timm", "train") from None
-    return _assemble(
-        name,
-        find_weights(name, cache, weights),
-        cache,
-        size=size,
-        use=preprocessing or preprocessing_of(name),
-        dtype=dtype,
-        features=features,
-        interpolation=interpolation,
-    )
+    import torch
 
-
-def _check_choice(what: str, value: str, known: Collection[str]) -> None:
-    if value not in known:
-        raise UsageError(f"{what}: expected {' or '.join(known)}, got {value!r}")
-
-
-def _assemble(
-    name: str,
-    weights: Weights,
-    cache: Path,
-    *,
-    size: int,
-    use: Preprocessing,
-    dtype: str,
-    features: str,
-    interpolation: str,
-) -> TimmBackbone:
-    from assay.embed.network import build_network, feature_width, fold_batch_norms
-    from assay.embed.speed import fastest_plan, prepare_several
-    from assay.embed.trunk import make_trunk
-
-    network = build_network(name, weights)
+    found, use = find_weights(name, cache, weights), preprocessing or preprocessing_of(name)
+    network = build_network(name, found)
     trunk = make_trunk(network, features, LEVELS)
     width = feature_width(trunk, name, size)
     folded = fold_batch_norms(trunk, size)
     plan = fastest_plan(folded, name, size, cache, dtype)
-    identity = {"name": name, "weights": weights.digest, "size": size, **_settings(use)}
+    # The key of cached features: names, order and defaults below must not change, or caches are lost.
+    identity = {"name": name, "weights": found.digest, "size": size, "levels": LEVELS}
+    identity |= {"torch": torch.__version__, "mean": use.mean, "std": use.std}
+    defaults = {"features": "stages", "interpolation": "bicubic"}
+    choices = {"features": features, "interpolation": interpolation}
+    identity |= {key: value for key, value in choices.items() if value != defaults[key]}
     return TimmBackbone(
         name=name,
         size=size,
         width=width,
-        digest=_digest(identity, plan.key, features=features, interpolation=interpolation),
-        origin=weights.origin,
+        digest=hashlib.sha256(repr((identity, plan.key)).encode()).hexdigest(),
+        origin=found.origin,
         mean=use.mean,
         std=use.std,
         features=features,
         interpolation=interpolation,
         plan=plan,
         network=network,
-        prepared=prepare_several(folded, plan, size, cores() if plan.device == "cpu" else 1),
+        prepared=_copies(folded, plan, size),
     )
 
 
-def _settings(use: Preprocessing) -> dict[str, object]:
-    import torch
-
-    return {"levels": LEVELS, "torch": torch.__version__, "mean": use.mean, "std": use.std}
-
-
-def _digest(identity: Mapping[str, object], plan: str, **choices: str) -> str:
-    # Features were stored before there was a choice: what they were is not named, so that they are found.
-    first = {"features": "stages", "interpolation": "bicubic"}
-    chosen = {name: value for name, value in choices.items() if value != first[name]}
-    return hashlib.sha256(repr(({**identity, **chosen}, plan)).encode()).hexdigest()
+def _copies(trunk: Any, plan: Plan, size: int) -> tuple[Any, ...]:
+    """The trunk prepared for this machine, once for each core that embeds."""
+    first = prepare(trunk, plan, size)
+    return (first, *(deepcopy(first) for _ in range((cores() if plan.device == "cpu" else 1) - 1)))

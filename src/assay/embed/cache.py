@@ -1,10 +1,9 @@
-"""FeatureStore: each image's features, computed once, found again by the image's content.
+"""FeatureStore: each image's features, computed once and found again by the image's content.
 
-One folder per backbone and view holds two files that only ever grow: ``rows`` (float16 features) and
-``index`` (for each row: sha256 of the image's bytes, remarks on the image, crc32 of the features).
-Rows are written before their index entries are, so whatever a killed run leaves behind, the index
-speaks only of whole rows; what a power cut leaves behind fails its crc32 and is computed again, so
-nothing waits for the disk. Appending takes a lock; reading needs none.
+A folder per backbone and view holds two files that only grow: ``rows`` (float16 features) and ``index`` (for
+each row: sha256 of the image's bytes, warnings about the image, crc32 of the features). Rows are written
+before their index entries, so after a kill the index names whole rows only; after a power cut a bad row fails
+its crc32 and is computed again, so nothing waits for the disk. Appending takes a lock, reading none.
 """
 
 import os
@@ -14,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 from filelock import FileLock
@@ -26,12 +24,12 @@ from assay.types import Matrix
 CACHE_ADVICE = "choose another cache with ASSAY_CACHE"
 """For a place in the cache that cannot be written."""
 
-# Void, not bytes: NumPy's bytes would lose the zeros at the end of a digest.
+# Void, not bytes: NumPy's bytes would lose the zeros at the end of a digest. Caches of older versions stay:
+# for another layout the folders would need another name.
 ENTRY = np.dtype([("content", "V32"), ("flags", "<u4"), ("crc", "<u4")])
-"""One index entry; for another layout the folders need another name, since old ones stay in caches."""
 
 BLOCK = 4096
-"""Rows copied at a time: memory stays flat."""
+"""Rows copied at a time, so that memory stays flat."""
 
 _LARGEST = float(np.finfo(np.float16).max)
 
@@ -51,16 +49,16 @@ class Snapshot:
         return row if row >= 0 and zlib.crc32(self.rows[row]) == self.index["crc"][row] else -1
 
     def flags(self, row: int) -> int:
-        """The remarks on the image of a row, as bits."""
+        """The warnings about the image of a row, as bits."""
         return int(self.index["flags"][row])
 
 
 @dataclass(frozen=True)
 class FeatureStore:
-    """The features that one backbone gives for one view (as is, or mirrored)."""
+    """The features of one backbone for one view (as is, or mirrored)."""
 
     folder: Path
-    """Made by the first append; may be shared by any number of processes."""
+    """Made by the first append; any number of processes may share it."""
     width: int
     """Features of each image."""
 
@@ -73,7 +71,7 @@ class FeatureStore:
     def append(
         self, contents: Sequence[bytes], flags: Sequence[int], features: Float[np.ndarray, "B D"]
     ) -> None:
-        """Store one row of features for each sha256; safe beside other processes that do the same.
+        """Store one row of features for each sha256; other processes may append at the same time.
 
         Raises
         ------
@@ -90,23 +88,26 @@ class FeatureStore:
         with explain_write_errors(self.folder, rows.nbytes + entries.nbytes, advice=CACHE_ADVICE):
             self.folder.mkdir(parents=True, exist_ok=True)
             with FileLock(self.folder / "lock"):
-                whole = self._whole()
-                _write_from(self.folder / "rows", whole * self.width * 2, rows.tobytes())
-                _write_from(self.folder / "index", whole * ENTRY.itemsize, entries.tobytes())
+                n = self._n_whole()
+                _write_from(self.folder / "rows", n * self.width * 2, rows.tobytes())
+                _write_from(self.folder / "index", n * ENTRY.itemsize, entries.tobytes())
 
     def gather(self, rows: Int[np.ndarray, "N"]) -> Matrix:
         """The stored rows as a read-only float16 memory map (N, D); zeros where the row is -1.
 
-        Rows that lie one after the other, as they do after a first run, are not copied; others are
-        copied to a file without a name, which is gone when the map is.
+        Consecutive rows, as after a first run, are not copied; others are copied to a nameless temporary
+        file, which is gone when the map is.
         """
         stored, _ = self._open()
         if len(rows) == 0:
             return np.zeros((0, self.width), np.float16)
         if rows[0] >= 0 and np.array_equal(rows, np.arange(rows[0], rows[0] + len(rows))):
             return stored[rows[0] : rows[0] + len(rows)]
-        needed = len(rows) * self.width * 2
-        with explain_write_errors(self.folder, needed, advice=CACHE_ADVICE), self._scratch() as file:
+        beside = self.folder if os.access(self.folder, os.W_OK) else None
+        with (
+            explain_write_errors(self.folder, len(rows) * self.width * 2, advice=CACHE_ADVICE),
+            tempfile.TemporaryFile(dir=beside) as file,
+        ):
             for start in range(0, len(rows), BLOCK):
                 block = rows[start : start + BLOCK]
                 part = np.zeros((len(block), self.width), np.float16)
@@ -116,18 +117,13 @@ class FeatureStore:
             file.flush()
             return np.memmap(file, np.float16, "r", shape=(len(rows), self.width))
 
-    def _scratch(self) -> IO[bytes]:
-        """A file without a name: beside the rows, where there is space, or in the usual place."""
-        writable = os.access(self.folder, os.W_OK)
-        return tempfile.TemporaryFile(dir=self.folder if writable else None)
-
-    def _whole(self) -> int:
-        """Rows that are wholly written: an interrupted append leaves a tail that does not count."""
+    def _n_whole(self) -> int:
+        """Rows that are whole in both files: the tail of an interrupted append does not count."""
         entries = _size(self.folder / "index") // ENTRY.itemsize
         return min(entries, _size(self.folder / "rows") // (self.width * 2))
 
     def _open(self) -> tuple[np.ndarray, np.ndarray]:
-        n = self._whole()
+        n = self._n_whole()
         if n == 0:
             return np.zeros((0, self.width), np.float16), np.zeros(0, ENTRY)
         rows = np.memmap(self.folder / "rows", np.float16, "r", shape=(n, self.width))
@@ -135,33 +131,26 @@ class FeatureStore:
 
 
 def store_folder(cache: Path, digest: str, view: str = "plain") -> Path:
-    """Where the features of the backbone with this digest lie, for one view."""
+    """The folder of a backbone's features for one view."""
     return cache / "features" / f"{digest[:24]}-{view}"
 
 
 def find_store(cache: Path, digest: str) -> FeatureStore | None:
-    """What an earlier run stored of images as they are; None if that is nothing, or damaged.
+    """The stored features of images as they are, without loading the backbone; None if none, or damaged.
 
-    The backbone need not be loaded: how many features it gives is told by the first row's check sum.
+    The width is found by the first row's checksum: a killed append may have left more in the file of rows
+    than the index counts, so the sizes of the files do not give it.
     """
     folder = store_folder(cache, digest)
-    width = _first_width(folder)
-    return FeatureStore(folder, width) if width else None
-
-
-def _first_width(folder: Path) -> int:
-    """Features until the check sum of the first row fits; 0 if it never does.
-
-    The sizes of the files do not tell: what a killed append left of its rows is not in the index.
-    """
     entries, stored = _size(folder / "index") // ENTRY.itemsize, _size(folder / "rows") // 2
     if not entries or not stored:
-        return 0
+        return None
     wanted = int(np.fromfile(folder / "index", ENTRY, count=1)["crc"][0])
-    # Twice what an even share would be, for rows may have been cut off as well.
+    # Twice an even share, since rows may have been cut off as well.
     row = np.fromfile(folder / "rows", np.float16, count=2 * stored // entries + 2)
     sums = accumulate(row, lambda crc, feature: zlib.crc32(feature.tobytes(), crc), initial=0)
-    return next((width for width, crc in enumerate(sums) if width and crc == wanted), 0)
+    width = next((width for width, crc in enumerate(sums) if width and crc == wanted), 0)
+    return FeatureStore(folder, width) if width else None
 
 
 def _size(path: Path) -> int:

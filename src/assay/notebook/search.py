@@ -16,11 +16,11 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, ParameterGrid, StratifiedKFold
 
 from assay.data.write import write_json, write_rows
+from assay.embed.device import one_thread_each
 from assay.errors import LabelError
 from assay.notebook.sequential import SequentialClassifier
 from assay.notebook.task import Task
 from assay.notebook.teaching import TrainingData
-from assay.train.threads import one_thread_each
 from assay.types import UNKNOWN, Labels, Matrix
 
 FOLDS = 3

@@ -16,7 +16,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, check_random_state, validate_data
 
-from assay.embed.threads import one_torch_thread
+from assay.embed.device import one_torch_thread
 from assay.errors import MissingExtraError, UsageError
 from assay.predict.layers import moments
 from assay.train.heads import ROW_TYPES

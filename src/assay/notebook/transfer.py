@@ -8,8 +8,7 @@ from typing import Any
 
 from sklearn.base import BaseEstimator
 
-from assay.embed.backbone import TimmBackbone, load_backbone
-from assay.embed.preprocessing import FROM_ZERO_TO_ONE
+from assay.embed.backbone import FROM_ZERO_TO_ONE, TimmBackbone, load_backbone
 from assay.export.export import with_graph
 from assay.notebook.agreement import agreed_labels
 from assay.notebook.dense import dense_layers

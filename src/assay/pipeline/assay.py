@@ -11,11 +11,11 @@ import numpy as np
 
 from assay.correct.posterior import NO_FLOOR, calibrate, other_folds
 from assay.correct.result import CorrectedLabels, correct_labels
+from assay.embed.device import one_thread_each
 from assay.embed.images import Features
 from assay.noise import Noise, Representative, check_representative
 from assay.predict.layers import Layers
 from assay.train.heads import make_head
-from assay.train.threads import one_thread_each
 from assay.types import UNKNOWN, Labels, Mask, Matrix, Probs, Progress, Rows, silent
 
 

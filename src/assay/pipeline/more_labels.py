@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Int
 from assay.correct.crossfit import Evidence, fit_joint, mean_pred_probs
 from assay.correct.posterior import transition_from, weigh
 from assay.data.split import HOLDOUT_MOST, in_proportion
+from assay.embed.device import one_thread_each
 from assay.errors import LabelError
 from assay.evaluate import wilson
 from assay.evaluate.learning_curve import LearningCurve
@@ -23,7 +24,6 @@ from assay.noise import estimate_noise
 from assay.pipeline.assay import Labelled
 from assay.pipeline.options import MOST_SEED
 from assay.train.heads import make_head
-from assay.train.threads import one_thread_each
 from assay.types import UNKNOWN, Labels, Mask, Progress, Transition, silent
 
 FOLDS = 3

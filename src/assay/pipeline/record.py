@@ -14,7 +14,7 @@ from assay.data.dataset import Dataset, ReadOptions, Skipped
 from assay.data.limits import USUAL
 from assay.data.split import Split
 from assay.embed.backbone import TimmBackbone
-from assay.embed.threads import cores
+from assay.embed.device import cores
 from assay.types import UNKNOWN, Backbone
 
 SCHEMA = 1

@@ -20,7 +20,7 @@ from assay.data.dataset import Skipped
 from assay.data.images import decode
 from assay.data.limits import USUAL, Limits
 from assay.data.resize import FILTERS, Square, to_square
-from assay.embed.threads import cores
+from assay.embed.device import cores
 from assay.errors import ModelError
 from assay.predict.flip_tta import flip_tta
 from assay.predict.graph_check import INPUT, OUTPUT, SHA256, check_graph, digest_of, read_metadata

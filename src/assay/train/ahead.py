@@ -5,7 +5,7 @@ from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from assay.embed.threads import cores
+from assay.embed.device import cores
 
 Result = TypeVar("Result")
 

@@ -26,6 +26,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from assay.embed.backbone import TimmBackbone
+from assay.embed.device import one_thread_each
 from assay.predict.layers import Layers
 from assay.train.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from assay.train.heads import make_head
@@ -33,7 +34,6 @@ from assay.train.loop import Learner, Material, Tuning, learn_epoch
 from assay.train.pixels import to_pixels
 from assay.train.scoring import features_of, score
 from assay.train.student import Student, put
-from assay.train.threads import one_thread_each
 from assay.types import UNKNOWN, Batch, Labels, Probs, Progress, silent
 
 METHOD = "10"

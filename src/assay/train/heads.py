@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, check_random_state, validate_data
 
-from assay.embed.threads import one_torch_thread
+from assay.embed.device import one_torch_thread
 from assay.errors import MissingExtraError
 from assay.predict.layers import Layers, moments
 from assay.types import Matrix, Probs

@@ -24,14 +24,11 @@ import torch
 from jaxtyping import Int
 from torch.nn import functional
 
-from assay.embed.graphics import steady
-from assay.embed.speed import Plan
-from assay.embed.threads import cores
+from assay.embed.device import Plan, cores, deterministic, one_thread_each
 from assay.train.ahead import ahead
 from assay.train.augment import Augment
 from assay.train.pixels import ToPixels
 from assay.train.student import Student, copies_of, put
-from assay.train.threads import one_thread_each
 from assay.types import Batch, Probs, Progress, silent
 
 FEWEST_PARTS, MOST_PARTS = 2, 8
@@ -205,7 +202,7 @@ def learn_epoch(
         for place, rows in enumerate(parts)
     )
     several = ThreadPoolExecutor(n_parts, "learn")
-    with one_thread_each(), steady(kind), several as pool, closing(ahead(looks, AHEAD[kind])) as seen:
+    with one_thread_each(), deterministic(kind), several as pool, closing(ahead(looks, AHEAD[kind])) as seen:
         for parts in batches:
             works = [
                 pool.submit(_learn_from, student, next(seen))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from assay.embed.backbone import TimmBackbone
-from assay.embed.graphics import wait_for
+from assay.embed.device import synchronize
 from assay.predict.layers import Layers
 from assay.train.loop import Learner, Material, Tuning, learn_epoch
 from assay.train.pixels import to_pixels
@@ -48,7 +48,7 @@ def measure_pace(backbone: TimmBackbone, squares: Batch, n_classes: int, tuning:
     for step in range(STEPS):
         start = time.perf_counter()
         learn_epoch(learner, material, step, convert)
-        wait_for(backbone.plan.device)
+        synchronize(backbone.plan.device)
         middle = time.perf_counter()
         backbone.embed(seen)
         learned.append(middle - start)

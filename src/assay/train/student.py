@@ -20,11 +20,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from assay.embed.backbone import LEVELS
-from assay.embed.network import fold_batch_norms
-from assay.embed.speed import DTYPES, Plan, prepare
-from assay.embed.trunk import make_trunk, needed_tensors
+from assay.embed.device import Plan, prepare
+from assay.embed.fast_kernels import use_fast_training
+from assay.embed.trunk import fold_batch_norms, make_trunk, needed_tensors
 from assay.predict.layers import Layers
-from assay.train.fast_blocks import use_fast_kernels
 
 LEARNING = 4
 """Stages that learn, the last ones, in networks that are known to run in a row; others learn as a whole."""
@@ -88,7 +87,7 @@ class Student(nn.Module):
         front = self.front()
         # What does not learn is made quick by its own rules, for which it has to be what it was.
         for part in list(self.network.blocks)[-LEARNING:] if front else [network]:
-            use_fast_kernels(part)
+            use_fast_training(part)
         corrected = set[nn.Parameter](front.parameters() if front else ())
         needed = needed_tensors(self.trunk)
         # Layers that no feature comes from would have no gradient.
@@ -138,7 +137,7 @@ class Student(nn.Module):
 
     def quicken(self, plan: Plan, size: int) -> None:
         """From now on learn in the plan's dtype, and run the front folded."""
-        self.learns_in = DTYPES[plan.dtype]
+        self.learns_in = plan.torch_dtype
         front = self.front()
         if front is not None:
             self.quick_front = prepare(fold_batch_norms(deepcopy(front).cpu().eval(), size), plan, size)
