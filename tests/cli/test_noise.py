@@ -88,4 +88,4 @@ def test_without_pairs_it_is_refused(assay, own_data):
     (own_data.folder / "noisy.csv").write_text("file,label\n1.png,ash\n3.png,birch\n5.png,cedar\n")
     noisy = assay(*noise_command(own_data))
     assert noisy.code == 3
-    assert "expected images with both a given and a trusted label, got none among 240" in noisy.err
+    assert "expected images with both a noisy and a trusted label, got none among 240" in noisy.err

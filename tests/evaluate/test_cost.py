@@ -1,11 +1,10 @@
 import os
 import subprocess
 import sys
-import time
 
 import pytest
 
-from assay.evaluate.cost import Cost, Stopwatch, peak_memory_bytes
+from assay.evaluate.cost import Cost, Stopwatch
 
 
 def ticking(*times):
@@ -32,28 +31,12 @@ def test_a_stage_that_is_entered_again_adds_up():
     assert list(watch.seconds.items()) == [("embed", 3.0), ("fit", 1.0)]
 
 
-def test_a_stage_inside_a_stage_counts_for_both():
-    """The outer stage keeps its whole time and comes first."""
-    watch = Stopwatch(clock=ticking(0.0, 1.0, 3.0, 4.0))
-    with watch.stage("run"), watch.stage("fit"):
-        pass
-    assert list(watch.seconds.items()) == [("run", 4.0), ("fit", 2.0)]
-
-
 def test_a_stage_that_fails_is_timed():
     """The time of a failed stage is kept and its error goes on."""
     watch = Stopwatch(clock=ticking(0.0, 2.0))
     with pytest.raises(RuntimeError, match="no such luck"), watch.stage("fit"):
         raise RuntimeError("no such luck")
     assert watch.seconds == {"fit": 2.0}
-
-
-def test_the_clock_of_the_machine_is_used():
-    """Without a clock given, seconds pass as they do."""
-    watch = Stopwatch()
-    with watch.stage("sleep"):
-        time.sleep(0.02)
-    assert 0.02 <= watch.seconds["sleep"] < 5
 
 
 def test_a_stage_that_goes_on_is_told_too():
@@ -66,13 +49,6 @@ def test_a_stage_that_goes_on_is_told_too():
         assert watch.so_far() == {"read": 11.0, "embed": 20.0, "fit": 1.0}
     assert watch.so_far() == {"read": 11.0, "embed": 20.0, "fit": 3.0}
     assert watch.seconds == {"read": 1.0, "fit": 3.0}
-
-
-def test_two_stopwatches_share_nothing():
-    """A new stopwatch begins empty."""
-    with Stopwatch().stage("fit"):
-        pass
-    assert Stopwatch().seconds == {}
 
 
 def test_peak_memory_is_in_bytes_and_never_falls():
@@ -89,11 +65,6 @@ def test_peak_memory_is_in_bytes_and_never_falls():
     before, after = map(int, output.split())
     assert 200_000_000 < after < 5_000_000_000
     assert before <= after
-
-
-def test_peak_memory_is_above_what_is_held_now():
-    """The interpreter alone takes some megabytes."""
-    assert peak_memory_bytes() > 5_000_000
 
 
 def test_the_plain_dict():

@@ -1,13 +1,15 @@
 import numpy as np
 import pytest
+from scipy.stats import chisquare
 
 from assay.data.simulate import symmetric
 from assay.noise.structure import (
     ChiSquare,
     Symmetry,
+    even_spread,
     is_pair_flip,
-    off_diagonal,
     renamed,
+    same_share,
     swaps,
     symmetry_test,
 )
@@ -19,9 +21,49 @@ def counts_of(draw_pairs, transition, n, seed=0):
     return count_pairs(noisy, trusted, len(transition))
 
 
-def test_off_diagonal_keeps_the_rows():
-    """The entries off the diagonal stay in their row and order."""
-    assert off_diagonal(np.arange(9).reshape(3, 3)).tolist() == [[1, 2], [3, 5], [6, 7]]
+def test_even_spread_is_pearsons_test_of_each_row_summed():
+    """With many counts, the statistic is the sum over rows of the test against equal shares."""
+    counts = np.array([[20, 30, 25], [12, 8, 10]])
+    found = even_spread(counts)
+    assert (found.degrees, found.kind) == (4, "asymptotic")
+    assert found.statistic == pytest.approx(chisquare(counts, axis=1).statistic.sum())
+
+
+def test_a_drawn_p_value_is_that_of_fishers_tables():
+    """Two groups of four with 4 and 0 hits: 2 of the 70 ways to place the hits are as extreme."""
+    found = same_share(np.array([4, 0]), np.array([4, 4]))
+    assert found.kind == "monte-carlo"
+    assert found.p_value == pytest.approx(2 / 70, abs=0.02)
+
+
+def test_a_drawn_spread_counts_the_ways():
+    """Three items in one of three cells: 3 of 27 ways are as uneven."""
+    found = even_spread(np.array([[3, 0, 0]]))
+    assert found.kind == "monte-carlo"
+    assert found.p_value == pytest.approx(3 / 27, abs=0.04)
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        same_share(np.array([0, 0]), np.array([9, 9])),
+        same_share(np.array([9, 9]), np.array([9, 9])),
+        same_share(np.array([3]), np.array([9])),
+        same_share(np.array([3, 0]), np.array([9, 0])),
+        even_spread(np.zeros((3, 2), int)),
+        even_spread(np.array([[5], [7]])),
+    ],
+)
+def test_nothing_to_compare_is_no_evidence(found):
+    """Without hits, misses, a second group or a second cell, nothing was tested and the p-value is 1."""
+    assert found == ChiSquare(0.0, 0, 1.0, "asymptotic")
+
+
+def test_thin_tables_raise_no_more_false_alarms_than_said():
+    """Of 150 thin tables drawn with one share, about 5 % have p < 0.05."""
+    rng, of = np.random.default_rng(0), np.array([3, 8, 5, 9, 2, 6])
+    p_values = [same_share(rng.binomial(of, 0.3), of, seed=i).p_value for i in range(150)]
+    assert np.mean(np.array(p_values) < 0.05) < 0.1
 
 
 @pytest.mark.parametrize("n", [150, 3000])
@@ -76,24 +118,11 @@ def test_no_wrong_label_is_no_evidence(counts):
     assert (found.p_value, found.rejected) == (1.0, False)
 
 
-def test_json_holds_the_verdict_and_both_halves():
-    """A reader of the file sees what was decided and why."""
-    written = symmetry_test(np.array([[80, 20], [60, 40]])).to_json()
-    assert written["rejected"] is True
-    assert written["same_rate"]["degrees"] == 1
-    assert written["same_spread"] == ChiSquare(0.0, 0, 1.0, "asymptotic").to_json()
-
-
 def test_swapped_and_renamed_classes_are_named():
     """0 and 1 carry each other's label, 2 is called 3, and 3 is itself."""
     counts = np.array([[0, 50, 0, 0], [48, 2, 0, 0], [1, 0, 4, 45], [0, 0, 0, 50]])
     assert renamed(counts) == {0: 1, 1: 0, 2: 3}
     assert swaps(counts) == ((0, 1),)
-
-
-def test_a_handful_of_pairs_renames_nothing():
-    """Two of two wrong images may be chance."""
-    assert renamed(np.array([[0, 2], [0, 50]])) == {}
 
 
 def test_renaming_is_rarely_seen_where_there_is_none(draw_pairs):

@@ -135,7 +135,8 @@ class Evaluation:
 
 
 def _plain(result: Report | Evaluation) -> dict[str, Any]:
-    plain: dict[str, Any] = msgspec.to_builtins(result, enc_hook=np.ndarray.tolist)
+    # By way of JSON: ``to_builtins`` would keep tuples.
+    plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(result, enc_hook=np.ndarray.tolist))
     return plain
 
 
@@ -229,10 +230,10 @@ def classification_report(truth: Labels, predicted: Labels, class_names: Sequenc
     from sklearn.metrics import precision_recall_fscore_support
 
     confusion = confusion_matrix(truth, predicted, len(class_names))
-    columns = precision_recall_fscore_support(
+    shares = precision_recall_fscore_support(
         truth, predicted, labels=range(len(class_names)), zero_division=0
-    )
-    names_and_scores = zip(class_names, *(column.tolist() for column in columns), strict=True)
+    )[:3]
+    columns = (column.tolist() for column in (*shares, confusion.sum(axis=1)))
 
     def average(kind: str) -> ClassScores:
         found = precision_recall_fscore_support(truth, predicted, average=kind, zero_division=0)
@@ -240,7 +241,7 @@ def classification_report(truth: Labels, predicted: Labels, class_names: Sequenc
         return ClassScores(f"{kind} avg", precision, recall, f1, len(truth))
 
     return Report(
-        classes=tuple(ClassScores(*scores) for scores in names_and_scores),
+        classes=tuple(ClassScores(*scores) for scores in zip(class_names, *columns, strict=True)),
         accuracy=float(np.trace(confusion) / len(truth)),
         macro=average("macro"),
         weighted=average("weighted"),

@@ -1,0 +1,283 @@
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given as arbitrary
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from assay.data.simulate import symmetric
+from assay.errors import LabelError
+from assay.noise import describe, estimate_noise
+from assay.types import UNKNOWN
+
+NAMES = ("cat", "dog", "fox", "cow")
+TABLES = st.integers(2, 5).flatmap(lambda k: arrays(np.int64, (k, k), elements=st.integers(0, 40)))
+FLIP = 70 * np.eye(4, dtype=int) + 30 * np.roll(np.eye(4, dtype=int), 1, axis=1)
+
+
+def estimated(pairs, names=NAMES):
+    return estimate_noise(*pairs, len(names), classes=names)
+
+
+def test_without_trusted_labels_it_asks_for_some():
+    """No pair, no estimate: the error says what to do."""
+    message = "got none among 4: check 200 to 500 images picked at random and give their labels as trusted"
+    with pytest.raises(LabelError, match=message):
+        estimate_noise(np.zeros(4, int), np.full(4, UNKNOWN), 3)
+
+
+def test_one_class_is_refused():
+    """With a single class there is nothing to be wrong about."""
+    with pytest.raises(
+        LabelError, match="expected at least 2 classes, got 1: with one class no label can be wrong"
+    ):
+        estimate_noise(np.zeros(4, int), np.zeros(4, int), 1)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"level": 1.0}, r"level must lie in \(0, 1\), got 1.0"),
+        ({"classes": ("cat",)}, "expected 2 class names, got 1"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(settings, message):
+    """A level outside (0, 1) and too few names are named."""
+    with pytest.raises(ValueError, match=message):
+        estimate_noise(np.zeros(4, int), np.zeros(4, int), 2, **settings)
+
+
+@arbitrary(TABLES.filter(np.any))
+def test_the_estimate_is_made_of_probabilities(pairs_of, counts):
+    """Rows and prior sum to 1, all cells are possible and lie in their interval."""
+    noise = estimate_noise(*pairs_of(counts), len(counts))
+    assert noise.transition.sum(axis=1) == pytest.approx(1)
+    assert noise.prior.sum() == pytest.approx(1)
+    assert min(noise.transition.min(), noise.prior.min()) > 0
+    assert (noise.low >= 0).all()
+    assert (noise.low <= noise.transition + 1e-12).all()
+    assert (noise.transition <= noise.high + 1e-12).all()
+    assert (noise.high <= 1).all()
+    assert noise.rate.low <= noise.rate.estimate <= noise.rate.high
+
+
+def test_permuting_the_classes_permutes_the_answer(pairs_of):
+    """Class numbers carry no meaning."""
+    counts = np.array([[90, 30, 2], [5, 70, 25], [9, 9, 60]])
+    order = np.array([2, 0, 1])
+    noise = estimate_noise(*pairs_of(counts), 3)
+    moved = estimate_noise(*pairs_of(counts[np.ix_(order, order)]), 3)
+    assert moved.form == noise.form == "full"
+    for name in ("transition", "low", "high"):
+        assert getattr(moved, name) == pytest.approx(getattr(noise, name)[np.ix_(order, order)], rel=1e-4)
+    assert moved.prior == pytest.approx(noise.prior[order], rel=1e-4)
+
+
+def test_more_data_narrow_every_interval(pairs_of):
+    """Ten times the same pairs are known better, cell by cell, in both forms."""
+    for counts in (np.array([[60, 20, 20]] * 3), np.array([[60, 20, 20], [20, 60, 20], [20, 20, 60]])):
+        few, many = (estimate_noise(*pairs_of(counts * times), 3) for times in (1, 10))
+        assert ((many.high - many.low) < (few.high - few.low)).all()
+        assert many.rate.high - many.rate.low < few.rate.high - few.rate.low
+
+
+def test_symmetric_noise_gets_one_parameter(draw_pairs):
+    """When symmetry is not rejected, all off-diagonal cells are equal; a class is known by its own pairs."""
+    noise = estimate_noise(*draw_pairs(symmetric(10, 0.6), 5000, seed=1), 10)
+    assert noise.form == "symmetric"
+    assert len(np.unique(noise.transition)) == 2
+    assert noise.transition[0, 0] == pytest.approx(0.4, abs=0.02)
+    of_class, of_all = noise.wrong_share_by_class[0], noise.rate
+    # A tenth of the pairs: three times as wide.
+    assert of_class.high - of_class.low == pytest.approx(np.sqrt(10) * (of_all.high - of_all.low), rel=0.2)
+
+
+def test_a_class_unlike_the_others_is_within_its_interval(draw_pairs):
+    """Few pairs do not tell it apart, and then its interval is as wide as that says."""
+    truth = np.array([symmetric(10, 0.5 if i == 0 else 0.25)[i] for i in range(10)])
+    found = [estimate_noise(*draw_pairs(truth, 200, seed), 10, seed=seed) for seed in range(60)]
+    assert sum(noise.form == "symmetric" for noise in found) > 20
+    held = [noise.wrong_share_by_class[0].low <= 0.5 <= noise.wrong_share_by_class[0].high for noise in found]
+    assert np.mean(held) > 0.88
+
+
+TRUTHS = {
+    "symmetric": symmetric(5, 0.6),
+    "two look alike": symmetric(5, 0.1) + np.outer([0, 0, 0, 0.3, 0], [0, 0, 0, -1, 1]),
+    "own rates": np.array([symmetric(5, 0.1 + 0.15 * i)[i] for i in range(5)]),
+}
+
+
+@pytest.mark.parametrize("truth", TRUTHS.values(), ids=TRUTHS)
+def test_intervals_hold_the_truth_as_often_as_they_say(draw_pairs, truth):
+    """Over 120 draws of 600 pairs, 95 % intervals hold true cells, class rates and rate in over 90 %."""
+    cells, classes, rates = [], [], []
+    for seed in range(120):
+        noise = estimate_noise(*draw_pairs(truth, 600, seed), 5, seed=seed)
+        cells.append(((noise.low <= truth) & (truth <= noise.high)).mean())
+        wrong = 1 - np.diag(truth)
+        classes.append(
+            np.mean(
+                [one.low <= w <= one.high for one, w in zip(noise.wrong_share_by_class, wrong, strict=True)]
+            )
+        )
+        rates.append(noise.rate.low <= wrong.mean() <= noise.rate.high)
+    assert min(np.mean(cells), np.mean(classes), np.mean(rates)) > 0.9
+
+
+def test_class_rates_are_one_minus_the_diagonal(pairs_of):
+    """The noise rate of a class and its interval come from the diagonal of the matrix."""
+    noise = estimate_noise(*pairs_of(np.array([[95, 5], [40, 60]])), 2)
+    first, second = noise.wrong_share_by_class
+    assert first.estimate == pytest.approx(1 - noise.transition[0, 0])
+    assert (first.low, first.high) == pytest.approx((1 - noise.high[0, 0], 1 - noise.low[0, 0]))
+    assert first.high < second.low
+
+
+def test_json_is_plain_and_complete(pairs_of):
+    """What is written is numbers, lists and words, and reads back equal."""
+    noise = estimate_noise(*pairs_of(np.array([[95, 5], [40, 60]])), 2, classes=("cat", "dog"))
+    written = noise.to_json()
+    assert json.loads(json.dumps(written)) == written
+    assert written["classes"] == ["cat", "dog"]
+    assert written["counts"] == [[95, 5], [40, 60]]
+    assert written["transition"] == noise.transition.tolist()
+    assert written["form"] == "full"
+    assert written["symmetry"]["rejected"] is True
+
+
+def test_the_same_seed_gives_the_same_bytes(draw_pairs):
+    """Thin counts are judged by drawn tables, and those are repeatable."""
+    pairs = draw_pairs(symmetric(6, 0.5), 60)
+    first, second = (json.dumps(estimate_noise(*pairs, 6, seed=4).to_json()) for _ in range(2))
+    assert first == second
+
+
+def test_a_thousand_classes_of_a_few_pairs(draw_pairs):
+    """Thin classes give a finite, possible answer near the truth."""
+    noise = estimate_noise(*draw_pairs(symmetric(1000, 0.4), 3000), 1000)
+    assert noise.rate.low < 0.4 < noise.rate.high
+    assert noise.transition.min() > 0
+    assert noise.transition.sum(axis=1) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("counts", "sentences"),
+    [
+        (
+            np.full((4, 4), 50) + 450 * np.eye(4, dtype=int),
+            "23.1 % of the labels are wrong (21.5 % to 24.7 %), with no sign that classes differ.",
+        ),
+        (
+            125 * np.eye(4, dtype=int),
+            "0 of 500 pairs disagree: the labels look right, at most 0.6 % are wrong.",
+        ),
+        (
+            np.array([[0, 99, 0, 0], [99, 0, 0, 0], [0, 0, 99, 0], [0, 0, 0, 99]]),
+            "50.0 % of the labels are wrong (45.1 % to 54.9 %), not in the same way for all classes. "
+            "Swapped: 'cat' is always called 'dog' and the reverse. "
+            "The share differs by class, from 0.5 % ('fox') to 99.5 % ('cat').",
+        ),
+        (
+            np.array([[0, 200], [200, 0]]),
+            "100.0 % of the labels are wrong (99.3 % to 100.0 %). "
+            "Swapped: 'cat' is always called 'dog' and the reverse.",
+        ),
+        (
+            np.array([[0, 0, 90, 10], [0, 100, 0, 0], [0, 0, 100, 0], [0, 0, 0, 100]]),
+            "25.0 % of the labels are wrong (20.9 % to 29.4 %), not in the same way for all classes. "
+            "Renamed: 'cat' is mostly called 'fox'. "
+            "The share differs by class, from 0.2 % ('dog') to 99.3 % ('cat').",
+        ),
+        (
+            FLIP,
+            "30.0 % of the labels are wrong (25.7 % to 34.6 %), not in the same way for all classes. "
+            "The wrong labels of a class go mostly to one other class, first of all 'cat' called 'dog' "
+            "(30.0 % of them).",
+        ),
+    ],
+    ids=["even", "none", "swapped", "both swapped", "one class wrong", "pair flip"],
+)
+def test_the_noise_is_described(pairs_of, counts, sentences):
+    """Rate and interval, swapped and renamed classes, and how classes differ."""
+    noise = estimated(pairs_of(counts), NAMES[: len(counts)])
+    assert describe(noise) == sentences
+    assert repr(noise) == f"Noise({counts.sum():,} pairs: {sentences})"
+
+
+def test_of_two_classes_the_worse_one_is_named_as_soon_as_they_differ(pairs_of):
+    """One test was made, so its limit is that of the whole."""
+    noise = estimated(pairs_of(np.array([[80, 20], [10, 90]])), ("cat", "dog"))
+    assert 0.025 < noise.structure.same_rate.p_value < 0.05
+    assert "The share differs by class, from 12.6 % ('dog') to 17.6 % ('cat')." in describe(noise)
+
+
+def test_the_most_common_mistake_is_named(pairs_of):
+    """An uneven spread is shown by its largest cell."""
+    counts = np.array([[80, 60, 10, 10], [12, 120, 14, 14], [12, 13, 120, 15], [14, 15, 11, 120]])
+    assert "the most common mistake is 'cat' called 'dog' (3" in describe(estimated(pairs_of(counts)))
+
+
+def test_a_mistake_of_two_images_is_not_the_most_common(pairs_of):
+    """Neither is a class that has two the worst."""
+    counts = np.array([[700, 300, 0, 0], [0, 1_000, 0, 0], [5, 5, 990, 0], [2, 0, 0, 0]])
+    words = describe(estimated(pairs_of(counts)))
+    assert "'cat' called 'dog' (30.0 % of them)" in words
+    assert "from 0.014 % ('dog') to 30.0 % ('cat')" in words
+
+
+def test_a_class_of_five_is_not_called_the_best_or_the_worst(pairs_of):
+    """Shares are those of the transition, which leans on the other classes where there are few pairs."""
+    counts = np.array([[900, 100, 0, 0], [500, 500, 0, 0], [0, 0, 5, 0], [0, 1, 3, 1]])
+    words = describe(estimated(pairs_of(counts)))
+    assert "from 0.0 %" not in words
+    assert "to 80.0 %" not in words
+
+
+def test_lopsided_classes_agree_by_chance(draw_pairs):
+    """Nine in ten of one class: labels in any order agree on four in five."""
+    rng = np.random.default_rng(0)
+    truth = (rng.random(1_000) < 0.1).astype(np.int64)
+    shuffled = estimate_noise(rng.permutation(truth), truth, 2)
+    assert any("no more often than by chance" in note for note in shuffled.notes)
+    wrong = np.where(rng.random(1_000) < 0.05, 1 - truth, truth)
+    assert estimate_noise(wrong, truth, 2).notes == ()
+
+
+def test_every_pair_wrong_is_degraded_not_broken(draw_pairs):
+    """100 % disagreement, evenly spread, gives a matrix that is all off the diagonal."""
+    noise = estimated(draw_pairs((1 - np.eye(4)) / 3, 400))
+    assert describe(noise) == (
+        "100.0 % of the labels are wrong (99.3 % to 100.0 %), with no sign that classes differ."
+    )
+    assert "agree less often than by chance (0.0 %; chance: 25.0 %)" in noise.notes[0]
+    assert (np.diag(noise.transition) > 0).all()
+
+
+def test_one_trusted_image_is_a_guess_that_says_so():
+    """One pair gives a wide interval and notes of all that is missing."""
+    trusted = np.array([2, UNKNOWN, UNKNOWN])
+    noise = estimated((np.array([2, 1, 0]), trusted))
+    assert describe(noise) == "0 of 1 pair disagrees: the labels look right, at most 95.0 % are wrong."
+    assert noise.notes == (
+        "Only 1 image carries both labels: all figures are rough. "
+        "200 to 500 trusted labels would settle them.",
+        "No trusted image of 'cat', 'dog' and 'cow': assumed to be like the average class. "
+        "Add trusted images of it.",
+        "Fewer than 5 trusted images of 'fox': estimated with the other classes.",
+    )
+
+
+def test_a_class_absent_from_the_trusted_images_is_named(pairs_of):
+    """It gets the average row, an interval that admits ignorance, and a note."""
+    counts = np.array([[90, 5, 5, 0], [30, 60, 5, 5], [0, 0, 0, 0], [1, 0, 0, 0]])
+    noise = estimated(pairs_of(counts))
+    assert noise.form == "full"
+    assert (noise.low[2] == 0).all()
+    assert (noise.high[2] == 1).all()
+    assert noise.transition[2, 2] == pytest.approx(1 - 51.5 / 202, abs=1e-6)
+    assert noise.notes == (
+        "No trusted image of 'fox': assumed to be like the average class. Add trusted images of it.",
+        "Fewer than 5 trusted images of 'cow': estimated with the other classes.",
+    )
