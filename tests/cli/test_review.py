@@ -6,7 +6,7 @@ import json
 import pytest
 from review_runs import draw_images, write_run
 
-from assay.data.decision_store import open_decisions, read_rows
+from assay.data.decision_store import open_decisions, read_states
 
 ME = {"who": "mia", "client": "one"}
 
@@ -69,30 +69,30 @@ def test_imported_decisions_are_those_of_this_run(assay, run):
     """Another class or another image is refused with its name, and nothing is taken over."""
     for row, message in (("7.png,larch", "the label 'larch'"), ("x.png,ash", "the image 'x.png'")):
         with open("d.csv", "w") as file:  # noqa: PTH123  # in the folder that the test works in
-            file.write(f"file_name,label\n8.png,ash\n{row}\n")
+            file.write(f"file,label\n8.png,ash\n{row}\n")
         noisy = assay("review", run, "--import", "d.csv")
         assert (noisy.code, noisy.out) == (3, "")
         assert f"d.csv: {message} is not of this run; correct the row or leave it out" in noisy.err
-    assert len(read_rows(run / "decisions.sqlite")) == 3
+    assert len(read_states(run / "decisions.sqlite")) == 3
 
 
 def test_locked_images_are_left_alone(assay, run, tmp_path):
     """A decision of a trusted image is counted as left out, and named; of others the run knows the label."""
-    (tmp_path / "here" / "d.csv").write_text("file_name,label\n0.png,cedar\n8.png,ash\n")
+    (tmp_path / "here" / "d.csv").write_text("file,label\n0.png,cedar\n8.png,ash\n")
     noisy = assay("review", run, "--import", "d.csv", "--export", "e.csv")
     why = "1 of images that nobody may decide, as '0.png'"
     assert noisy.out.splitlines()[0] == f"1 of 2 decisions taken over; {why}"
     assert "8.png,ash,decided,ash," in (tmp_path / "here" / "e.csv").read_text()
-    assert "0.png" not in read_rows(run / "decisions.sqlite")
+    assert "0.png" not in read_states(run / "decisions.sqlite")
 
 
 def test_a_name_that_cannot_be_written_is_refused_before_anything_is_taken_over(assay, run, tmp_path):
     """Decisions are for good."""
-    (tmp_path / "d.csv").write_text("file_name,label\n8.png,ash\n")
-    before = read_rows(run / "decisions.sqlite")
+    (tmp_path / "d.csv").write_text("file,label\n8.png,ash\n")
+    before = read_states(run / "decisions.sqlite")
     noisy = assay("review", run, "--import", tmp_path / "d.csv", "--export", tmp_path / "d.txt")
     assert (noisy.code, noisy.out) == (2, "")
-    assert read_rows(run / "decisions.sqlite") == before
+    assert read_states(run / "decisions.sqlite") == before
     assert "8.png" not in before
 
 
@@ -133,7 +133,7 @@ def test_a_real_run_is_reviewed_and_learned_from(assay, own_data, tmp_path):
     """Run, decide, run again with the decisions; run.json says where the images are."""
     cache = ("--cache", tmp_path / "cache", "-q")
     assert assay(*own_data.command(tmp_path / "out", *cache)).code == 0
-    (tmp_path / "here" / "d.csv").write_text("file_name,label\n1.png,birch\n3.png,\n")
+    (tmp_path / "here" / "d.csv").write_text("file,label\n1.png,birch\n3.png,\n")
     assert assay("review", tmp_path / "out", "--import", "d.csv").out == "2 of 2 decisions taken over\n"
     decisions = ("--decisions", tmp_path / "out" / "decisions.sqlite")
     noisy = assay(*own_data.command(tmp_path / "out", *cache, *decisions))

@@ -26,7 +26,7 @@ def decided(small_data, options, tmp_path):
     """The options of the finished run, with six decisions that are all right."""
     file = tmp_path / "decisions.csv"
     names = [f"{row}.png" for row in ROWS]
-    write_rows(file, ("file_name", "label"), [names, [CLASSES[label] for label in small_data.truth[[*ROWS]]]])
+    write_rows(file, ("file", "label"), [names, [CLASSES[label] for label in small_data.truth[[*ROWS]]]])
     return replace(options, read=replace(options.read, decisions=file))
 
 
@@ -80,7 +80,6 @@ def test_they_teach(finished, small_data, decided, tmp_path):
     run(small_data.images, tmp_path / "right", decided)
     wrong = (small_data.truth[[*ROWS]] + 1) % 3
     file = write_labels(tmp_path / "wrong.csv", ROWS, wrong)
-    file.write_text(file.read_text().replace("file,label", "file_name,label"))
     run(small_data.images, tmp_path / "wrong", replace(decided, read=replace(decided.read, decisions=file)))
     models = {
         out: (out / "model" / "model.safetensors").read_bytes()
@@ -94,12 +93,12 @@ def test_a_decided_twin_of_a_held_out_image_is_a_leak(finished, own_data, option
     held = next(row["name"] for row in rows_of(finished.out) if row["reason"] == "holdout")
     shutil.copy(own_data.images / held, own_data.images / "1.png")
     truth = CLASSES[own_data.truth[int(held.removesuffix(".png"))]]
-    (tmp_path / "d.csv").write_text(f"file_name,label\n1.png,{truth}\n")
+    (tmp_path / "d.csv").write_text(f"file,label\n1.png,{truth}\n")
     read = replace(options.read, decisions=tmp_path / "d.csv")
     result = run(own_data.images, tmp_path / "out", replace(options, read=read))
     assert held in result.left_out
     other = next(label for label in CLASSES if label != truth)
-    (tmp_path / "d.csv").write_text(f"file_name,label\n1.png,{other}\n")
+    (tmp_path / "d.csv").write_text(f"file,label\n1.png,{other}\n")
     with pytest.raises(LabelError, match="conflicting_trusted"):
         run(own_data.images, tmp_path / "again", replace(options, read=read))
 

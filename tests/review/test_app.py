@@ -231,12 +231,12 @@ def test_files_can_be_had_from_the_page(opened):
     answer = opened.browser.get("/export/decisions.csv")
     assert answer.header("content-disposition") == 'attachment; filename="decisions.csv"'
     rows = [*csv.DictReader(io.StringIO(answer.text))]
-    assert [(row["file_name"], row["label"]) for row in rows] == [("9.png", "ash"), ("10.png", "")]
+    assert [(row["file"], row["label"]) for row in rows] == [("9.png", "ash"), ("10.png", "")]
     tasks = json.loads(opened.browser.get("/export/label-studio.json").body)
     assert [task["data"]["image"] for task in tasks] == ["9.png", "10.png"]
     corrected = [*csv.DictReader(io.StringIO(opened.browser.get("/export/corrected.csv").text))]
     assert len(corrected) == 40
-    assert corrected[9] == {"file_name": "9.png", "label": "ash", "source": "decided"}
+    assert corrected[9] == {"file": "9.png", "label": "ash", "source": "decided"}
 
 
 BAD = st.recursive(

@@ -6,8 +6,7 @@ import pytest
 from chromium import serving
 from review_runs import TITLES, write_run
 
-from assay.data.decision_store import read_rows
-from assay.data.decisions import State
+from assay.data.decision_store import State, read_states
 from assay.review.keys import ACTIONS
 
 pytestmark = pytest.mark.slow
@@ -34,7 +33,7 @@ def press(page, key: str) -> int:
 
 def labels(run) -> dict[int, str | None]:
     """Item -> label, of those that were looked at, from the file."""
-    states = read_rows(run / "decisions.sqlite")
+    states = read_states(run / "decisions.sqlite")
     return {
         int(name.removesuffix(".png")) + 1: state.label for name, state in states.items() if state.history
     }
@@ -144,7 +143,7 @@ def test_two_tabs_cannot_overwrite_each_other(run, visit):
         until(page, "document.querySelector('#status').textContent.startsWith('Undone')")
         assert item(page) == before
         assert labels(run) == {image: "birch"}
-        rows = read_rows(run / "decisions.sqlite")[f"{image - 1}.png"]
+        rows = read_states(run / "decisions.sqlite")[f"{image - 1}.png"]
         assert rows.revision == 2
 
 
@@ -251,4 +250,4 @@ def test_the_last_image_is_the_last(tmp_path, images, visit):
     with sqlite3.connect(run / "decisions.sqlite") as file:
         assert file.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     file.close()
-    assert State() not in read_rows(run / "decisions.sqlite").values()
+    assert State() not in read_states(run / "decisions.sqlite").values()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from review_runs import write_run
 
-from assay.data.decisions import Stale
+from assay.data.decision_store import Stale
 from assay.errors import DataError, UsageError
 from assay.review.neighbours import Neighbour
 from assay.review.run import read_review_run

@@ -88,7 +88,7 @@ def test_hostile_names_are_words(hostile, visit):
         with page.expect_download() as download:
             page.click("text=decisions.csv")
         text = download.value.path().read_text(encoding="utf-8", errors="surrogateescape")
-    rows = {row["file_name"]: row["label"] for row in csv.DictReader(text.splitlines(keepends=True))}
+    rows = {row["file"]: row["label"] for row in csv.DictReader(text.splitlines(keepends=True))}
     assert rows == {
         name: HOSTILE_LABELS[(item % 3)] for item, name in enumerate(HOSTILE_NAMES, 1) if item > 4
     }

@@ -170,10 +170,10 @@ def _serve(session: "ReviewSession", server: ServerFlags, quiet: bool) -> None:
 
 
 def _import(session: "ReviewSession", file: Path) -> None:
-    from assay.data.decision_files import read_any_decisions
+    from assay.data.decisions import read_decisions
     from assay.data.tables import shown
 
-    rows = read_any_decisions(file)
+    rows = read_decisions(file)
     known = {name: row for row, name in enumerate(session.run.names)}
     labels, noisy = set(session.run.labels), session.run.noisy
     bad = next((row for row in rows if row.name not in known or (row.after or "") not in labels | {""}), None)
@@ -202,7 +202,7 @@ def _warnings_of(run: Path) -> list[str]:
 
 
 def _export(session: "ReviewSession", files: FileFlags, quiet: bool) -> None:
-    from assay.data.decision_files import standing, write_csv, write_label_studio
+    from assay.data.decisions import standing, write_csv, write_label_studio
     from assay.data.relabel import relabel
     from assay.review.exports import corrected_labels
 

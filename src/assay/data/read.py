@@ -13,7 +13,7 @@ import numpy as np
 from assay.data.archives import scan_archive
 from assay.data.arrange import arrange
 from assay.data.dataset import Dataset, Listing, ReadOptions
-from assay.data.decided import with_decisions
+from assay.data.decisions import with_decisions
 from assay.data.label_files import (
     LabelFile,
     is_parquet,

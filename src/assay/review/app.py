@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from assay.data.decisions import Decision, Stale
+from assay.data.decision_store import Decision, Stale
 from assay.data.decoders import ENDED
 from assay.data.thumbnails import MEDIA_TYPE
 from assay.errors import AssayError, BusyError, MissingExtraError, ResourceError, UsageError

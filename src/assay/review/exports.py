@@ -5,7 +5,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from assay.data.decision_files import write_csv, write_label_studio
+from assay.data.decisions import write_csv, write_label_studio
 from assay.data.write import write_rows
 from assay.review.session import ReviewSession
 from assay.types import UNKNOWN
@@ -28,7 +28,7 @@ def export(session: ReviewSession, name: str) -> tuple[bytes, str] | None:
         elif name == "label-studio.json":
             write_label_studio(file, session.store.states)
         else:
-            write_rows(file, ("file_name", "label", "source"), corrected_columns(session))
+            write_rows(file, ("file", "label", "source"), corrected_columns(session))
         return file.read_bytes(), FILES[name]
 
 

@@ -6,7 +6,7 @@ from itertools import islice, takewhile
 
 import numpy as np
 
-from assay.data.decisions import State
+from assay.data.decision_store import State
 from assay.evaluate import wilson
 from assay.review.queue import Order
 from assay.review.run import ReviewRun

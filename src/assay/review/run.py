@@ -11,8 +11,8 @@ import numpy as np
 
 from assay.data.arrange import PickedSource
 from assay.data.dataset import ImageSource
-from assay.data.decision_files import read_any_decisions
 from assay.data.decision_store import FILE
+from assay.data.decisions import read_decisions
 from assay.data.tables import read_table
 from assay.errors import DataError, UsageError
 from assay.pipeline.finished import FinishedRun, open_images, read_finished_run
@@ -61,7 +61,7 @@ class ReviewRun(FinishedRun):
     def is_looked_at(self) -> Mask:
         """Images of which a review of this run has a row: decided, or skipped."""
         file = self.folder / FILE
-        names = {row.name for row in read_any_decisions(file)} if file.is_file() else set()
+        names = {row.name for row in read_decisions(file)} if file.is_file() else set()
         return np.array([name in names for name in self.names], dtype=bool)
 
     @cached_property

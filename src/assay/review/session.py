@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int
 
-from assay.data.decision_store import DecisionStore
-from assay.data.decisions import Decision, DecisionRequest, Stale, State
+from assay.data.decision_store import Decision, DecisionRequest, DecisionStore, Stale, State
 from assay.data.tables import shown
 from assay.errors import DataError, UsageError
 from assay.review.keys import read_keys
@@ -167,7 +166,7 @@ class ReviewSession:
         found: list[tuple[int, Decision | Stale]] = []
         for _ in range(count):
             told = self._told.get(client, frozenset())
-            outcome = self.store.undo(who=self.who, client=client, told=told)
+            outcome = self.store.undo(who=self.who, client=client, known_stale=told)
             if outcome is None:
                 break
             found.append((self._row_of.get(outcome.name, -1) + 1, outcome))
