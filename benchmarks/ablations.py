@@ -48,10 +48,10 @@ from assay.embed.images import embed_images
 from assay.embed.squares import fill_squares, room_for_squares
 from assay.evaluate import mcnemar, wilson
 from assay.noise import estimate_noise
-from assay.pipeline.assay import Labelled, Learned, learn
 from assay.pipeline.exact import See
 from assay.pipeline.finetune_split import FineTuneSplit, split_for_finetuning
 from assay.pipeline.holdout import Sealed, mask_holdout
+from assay.pipeline.learn import Labelled, Learned, learn
 from assay.pipeline.options import RunOptions
 from assay.pipeline.presets import PRESETS, tuning_for
 from assay.pipeline.refine import TuningPlan, refine

@@ -22,8 +22,8 @@ from small_runs import SmallData, quick_learning, run_assay, start_assay, write_
 from assay.cli.app import run_app
 from assay.notebook.compare_folder import CompareFolder
 from assay.notebook.listing import SYSTEMS
+from assay.notebook.process import Failure
 from assay.notebook.task import System
-from assay.pipeline.process import Failure
 
 ASKED = ("histogram", "cnn-1", "assay")
 
@@ -263,7 +263,7 @@ def test_other_settings_in_its_folder_are_refused_with_2(unbroken, assay, small_
 
 def test_a_busy_folder_ends_with_7(unbroken, assay, small_data):
     """The message names the process that holds it."""
-    with CompareFolder(unbroken.out).held():
+    with CompareFolder(unbroken.out).lock():
         noisy = assay(*command(small_data, unbroken.out.parent))
     assert noisy.code == 7
     assert f"another comparison (process {os.getpid()}) holds this folder" in noisy.err

@@ -16,7 +16,7 @@ def planned(finished, small_data, tmp_path_factory):
     """Where the plan of the finished run was written, and what was printed."""
     folder = tmp_path_factory.mktemp("plan")
     with quick_learning(), pytest.MonkeyPatch.context() as patch:
-        patch.setattr("assay.pipeline.more_labels.make_head", quick_head)
+        patch.setattr("assay.pipeline.label_value.make_head", quick_head)
         assert (
             run_app(["plan", str(finished), "-o", str(folder), "--label", "7", "--more", "50,400", "-q"]) == 0
         )
@@ -72,7 +72,7 @@ def test_images_to_label_are_named(planned, finished):
 
 def test_what_was_looked_at_is_not_doubtful_any_more(assay, finished, planned, tmp_path, monkeypatch):
     """Nobody is asked about it again, and no label that was put right is promised; the sample stays fair."""
-    monkeypatch.setattr("assay.pipeline.more_labels.make_head", quick_head)
+    monkeypatch.setattr("assay.pipeline.label_value.make_head", quick_head)
     own = shutil.copytree(finished, tmp_path / "out")
     before = rows_of(planned)
     store = open_decisions(own / FILE)
@@ -88,7 +88,7 @@ def test_what_was_looked_at_is_not_doubtful_any_more(assay, finished, planned, t
 
 def test_the_text_says_all_of_it(assay, finished, planned, tmp_path, monkeypatch):
     """A table to read; the run's own folder stays as it was."""
-    monkeypatch.setattr("assay.pipeline.more_labels.make_head", quick_head)
+    monkeypatch.setattr("assay.pipeline.label_value.make_head", quick_head)
     before = {file.name for file in finished.iterdir()}
     noisy = assay("plan", finished, "-o", tmp_path, "--label", "7", "--more", "50,400", "-q")
     assert (noisy.code, noisy.err) == (0, "")
@@ -121,7 +121,7 @@ def test_strange_numbers_are_refused(assay, finished, tmp_path, words, message):
 
 def test_without_a_holdout_nothing_is_said_of_one(assay, small_data, tmp_path, monkeypatch):
     """All labels teach, and no accuracy is known."""
-    monkeypatch.setattr("assay.pipeline.more_labels.make_head", quick_head)
+    monkeypatch.setattr("assay.pipeline.label_value.make_head", quick_head)
     assert assay(*small_data.command(tmp_path / "out", "-q", "--holdout", "0")).code == 0
     noisy = assay("plan", tmp_path / "out", "-q", "--more", "50", "--label", "7")
     assert noisy.code == 0

@@ -12,7 +12,9 @@ from small_runs import SmallData, draw_data, quick_learning
 from assay.data.dataset import ReadOptions
 from assay.notebook.compare import compare
 from assay.notebook.compare_options import CompareOptions
-from assay.pipeline import RunOptions, RunResult, run
+from assay.pipeline.options import RunOptions
+from assay.pipeline.result import RunResult
+from assay.pipeline.run import run
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ class Finished:
 
     @property
     def out(self) -> Path:
-        return self.result.folder
+        return self.result.path
 
 
 @pytest.fixture(autouse=True)

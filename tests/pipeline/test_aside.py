@@ -7,8 +7,8 @@ import pytest
 
 from assay.embed.images import Features
 from assay.errors import LabelError
-from assay.pipeline.assay import Labelled
 from assay.pipeline.finetune_split import MOST, split_for_finetuning
+from assay.pipeline.learn import Labelled
 from assay.types import UNKNOWN
 
 

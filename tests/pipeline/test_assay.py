@@ -6,7 +6,7 @@ import pytest
 from assay.data.simulate import spoil, symmetric
 from assay.data.split import folds
 from assay.embed.images import Features
-from assay.pipeline.assay import Labelled, learn, noisy_only
+from assay.pipeline.learn import Labelled, learn, noisy_only
 from assay.types import UNKNOWN
 
 

@@ -4,8 +4,8 @@ import numpy as np
 
 from assay.embed.images import Features
 from assay.noise import estimate_noise
-from assay.pipeline.assay import Labelled, Learned
 from assay.pipeline.finetune_split import split_for_finetuning
+from assay.pipeline.learn import Labelled, Learned
 from assay.pipeline.refine import _Evidence
 from assay.types import UNKNOWN
 

@@ -83,6 +83,6 @@ def test_the_model_carries_its_figures(finished):
     assert (facts["system"], facts["preset"], facts["seed"]) == ("assay", "fast", 0)
     assert facts["figures"]["assay"] == {
         "n": 24,
-        "accuracy": finished.result.evaluations["assay"].accuracy.to_json(),
+        "accuracy": finished.result.evaluation["assay"].accuracy.to_json(),
         "source": "holdout",
     }

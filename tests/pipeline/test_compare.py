@@ -15,7 +15,7 @@ from assay.data.split import draw_holdout
 from assay.errors import UsageError
 from assay.notebook.compare import compare
 from assay.notebook.compare_options import CompareOptions
-from assay.pipeline.carried import CARRIED
+from assay.notebook.compare_twin import CARRIED
 
 pytestmark = pytest.mark.slow
 
@@ -89,7 +89,7 @@ def test_rows_are_compared_with_their_rivals(compared):
 
 def test_the_figures_of_the_run_are_those_of_its_row(compared, finished):
     """What assay's own run measured on the holdout is what its saved model says of it here."""
-    own = finished.result.evaluations["assay"]
+    own = finished.result.evaluation["assay"]
     row = compared.rows()["assay"]
     assert (row["accuracy"], row["n"]) == (own.accuracy.estimate, own.n)
 

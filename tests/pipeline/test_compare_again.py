@@ -101,7 +101,7 @@ def test_a_run_with_other_settings_is_refused(compared, finished, small_data, ow
 
 def test_a_busy_folder_is_refused(compared, own_comparison, small_data):
     """Two comparisons in one folder would mix."""
-    with CompareFolder(own_comparison).held(), pytest.raises(BusyError, match="another comparison"):
+    with CompareFolder(own_comparison).lock(), pytest.raises(BusyError, match="another comparison"):
         compare(small_data.images, own_comparison, compared.options, known=KNOWN)
 
 

@@ -8,7 +8,7 @@ from small_compare import save_models
 
 from assay.notebook.compare_card import comparison_card, write_figures
 from assay.notebook.compare_judge import NOT_MEASURED
-from assay.pipeline.carried import CARRIED
+from assay.notebook.compare_twin import CARRIED
 from assay.predict.batch import predict
 from assay.predict.model import read_model
 

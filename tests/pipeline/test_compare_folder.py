@@ -11,7 +11,7 @@ from assay.errors import BusyError, OtherRunError, UsageError
 from assay.notebook import compare_folder
 from assay.notebook.compare_entry import train
 from assay.notebook.compare_folder import CompareFolder
-from assay.pipeline.record import SCHEMA
+from assay.pipeline.folder import SCHEMA
 from assay.types import ignore_message, silent
 
 
@@ -69,13 +69,13 @@ def test_a_record_of_another_assay_is_refused(folder, text):
 
 def test_two_comparisons_do_not_share_a_folder(folder):
     """The second is told who holds it; when the first is gone, so is its lock."""
-    with folder.held():
+    with folder.lock():
         with pytest.raises(BusyError, match=rf"another comparison \(process {os.getpid()}\) holds this fol"):
-            CompareFolder(folder.path).held().__enter__()
+            CompareFolder(folder.path).lock().__enter__()
         # A run in the same folder is no rival: a comparison starts one.
-        with folder.run.held():
+        with folder.run.lock():
             pass
-    with folder.held():
+    with folder.lock():
         assert (folder.path / ".compare.pid").exists()
     assert not (folder.path / ".compare.pid").exists()
 
@@ -86,8 +86,8 @@ def test_a_process_that_outlives_its_comparison_is_waited_for(folder, monkeypatc
     folder.path.mkdir()
     message = "a process of an earlier comparison still works in this folder"
     with FileLock(folder.path / compare_folder.CHILD_LOCK), pytest.raises(BusyError, match=message):
-        folder.held().__enter__()
-    with folder.held():
+        folder.lock().__enter__()
+    with folder.lock():
         pass
 
 
@@ -97,18 +97,18 @@ def test_half_files_are_swept_away(folder):
     for place in places:
         place.mkdir(parents=True, exist_ok=True)
         (place / ".0123456789abcdef.tmp").write_text("half")
-    with folder.held():
+    with folder.lock():
         assert not list(folder.path.rglob("*.tmp"))
 
 
 def test_half_files_of_a_run_at_work_stay(folder):
     """Whoever holds the run's lock is writing them at this moment."""
     halves = [folder.path / ".labels.csv.123.tmp", folder.path / "model" / ".model.onnx.123.tmp"]
-    with folder.run.held():
+    with folder.run.lock():
         for half in halves:
             half.parent.mkdir(exist_ok=True)
             half.write_text("half")
-        with folder.held():
+        with folder.lock():
             assert all(half.exists() for half in halves)
 
 

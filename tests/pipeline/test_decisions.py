@@ -57,7 +57,7 @@ def test_no_figure_counts_them(finished, small_data, decided, tmp_path):
     before = finished.result
     assert (tmp_path / "out" / "noise.json").read_bytes() == (finished.out / "noise.json").read_bytes()
     assert result.learned.corrected.sample.tolist() == before.learned.corrected.sample.tolist()
-    for name, found in result.evaluations.items():
+    for name, found in result.evaluation.items():
         assert found.n == before.evaluations[name].n, name
     holdout = [row["name"] for row in rows_of(tmp_path / "out") if row["reason"] == "holdout"]
     assert holdout == [row["name"] for row in rows_of(finished.out) if row["reason"] == "holdout"]

@@ -8,7 +8,7 @@ from PIL import Image
 from small_runs import write_labels
 
 from assay.errors import DataError, LabelError
-from assay.pipeline import run
+from assay.pipeline.run import run
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_a_trusted_label_of_each_class_is_enough_to_run(run_with, own_data):
     except LabelError as error:
         assert "two or more trusted labels besides the holdout's" in str(error)  # noqa: PT017  # either will do
     else:
-        assert "assay" not in result.evaluations
+        assert "assay" not in result.evaluation
 
 
 def test_a_class_without_trusted_labels_is_still_fixed(run_with, own_data):
@@ -62,7 +62,7 @@ def test_a_class_without_trusted_labels_is_still_fixed(run_with, own_data):
 def test_trusted_labels_for_all_images_are_enough(run_with, own_data):
     """Without a single image that is only noisy the run learns from the trusted ones."""
     result = run_with(rows=np.arange(240))
-    assert result.evaluations["assay"].accuracy.estimate > 0.9
+    assert result.evaluation["assay"].accuracy.estimate > 0.9
     assert result.learned.corrected.counts["trusted"] == 240 - 48
 
 
@@ -70,7 +70,7 @@ def test_labels_that_never_agree_are_reported(run_with, own_data):
     """Trusted labels that contradict every noisy one give a rate of 1 and a warning."""
     noisy = (own_data.truth + 1) % 3
     result = run_with(noisy=noisy)
-    assert result.learned.noise.rate.estimate == 1
+    assert result.noise.rate.estimate == 1
     assert "none of 120 given labels equals its trusted one" in " ".join(result.warnings)
     assert (result.learned.corrected.corrected == own_data.truth).mean() > 0.9
 
@@ -78,8 +78,8 @@ def test_labels_that_never_agree_are_reported(run_with, own_data):
 def test_right_labels_are_left_alone(run_with, own_data):
     """Where no label is wrong nothing is changed, and the rate is 0 with an interval."""
     result = run_with(noisy=own_data.truth)
-    assert result.learned.noise.rate.estimate == 0
-    assert result.learned.noise.rate.high < 0.06
+    assert result.noise.rate.estimate == 0
+    assert result.noise.rate.high < 0.06
     assert result.learned.corrected.counts["changed"] == 0
     assert "the fixed labels are not measurably better than the given ones" in " ".join(result.warnings)
 

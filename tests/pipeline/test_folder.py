@@ -7,16 +7,15 @@ import sys
 import pytest
 from filelock import Timeout
 
+from assay.data.write import write_json
 from assay.errors import BusyError, OtherRunError, UsageError
-from assay.pipeline.folder import RESULTS, RunFolder
-from assay.pipeline.lock import sweep
-from assay.pipeline.record import SCHEMA
+from assay.pipeline.folder import RESULTS, SCHEMA, RunFolder, sweep
 
 HOLD = """
 import sys
 from pathlib import Path
 from assay.pipeline.folder import RunFolder
-with RunFolder(Path(sys.argv[1])).held():
+with RunFolder(Path(sys.argv[1])).lock():
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -42,7 +41,7 @@ def test_a_held_folder_is_refused_with_the_pid_of_its_holder(holder, tmp_path):
         rf"out: another run \(process {holder.pid}\) holds this folder; wait for it, or name another folder "
         r"with --out$"
     )
-    with pytest.raises(BusyError, match=message), RunFolder(tmp_path / "out").held():
+    with pytest.raises(BusyError, match=message), RunFolder(tmp_path / "out").lock():
         pass
 
 
@@ -52,16 +51,16 @@ def test_the_lock_of_a_killed_run_falls_with_it(holder, tmp_path):
     holder.wait()
     assert (tmp_path / "out" / ".pid").read_text() == str(holder.pid)
     folder = RunFolder(tmp_path / "out")
-    with folder.held(), pytest.raises(BusyError, match=rf"process {os.getpid()}\)"), folder.held():
+    with folder.lock(), pytest.raises(BusyError, match=rf"process {os.getpid()}\)"), folder.lock():
         pass
     assert not (tmp_path / "out" / ".pid").exists()
 
 
 def test_a_timeout_inside_is_not_taken_for_a_held_folder(tmp_path):
     """Only the folder's own lock makes a BusyError."""
-    with pytest.raises(Timeout), RunFolder(tmp_path / "out").held():
+    with pytest.raises(Timeout), RunFolder(tmp_path / "out").lock():
         raise Timeout("another lock")
-    with RunFolder(tmp_path / "out").held():
+    with RunFolder(tmp_path / "out").lock():
         pass
 
 
@@ -70,7 +69,7 @@ def test_half_files_of_a_killed_run_are_swept_away(tmp_path):
     (tmp_path / "model").mkdir()
     for name in (".0123456789abcdef.tmp", "model/.0123456789abcdef.tmp", ".notes", "mine.tmp"):
         (tmp_path / name).write_text("x")
-    with RunFolder(tmp_path).held():
+    with RunFolder(tmp_path).lock():
         left = {str(file.relative_to(tmp_path)) for file in tmp_path.rglob("*") if file.is_file()}
     assert left == {".notes", "mine.tmp", ".lock", ".pid"}
 
@@ -79,7 +78,7 @@ def test_a_folder_that_cannot_be_made_is_wrong_usage(tmp_path):
     """A place below a file is refused with the system's reason."""
     (tmp_path / "file").write_text("")
     message = r"^cannot write .*file/out: Not a directory; choose another folder with --out$"
-    with pytest.raises(UsageError, match=message), RunFolder(tmp_path / "file" / "out").held():
+    with pytest.raises(UsageError, match=message), RunFolder(tmp_path / "file" / "out").lock():
         pass
 
 
@@ -115,7 +114,7 @@ def test_a_strange_record_is_refused(tmp_path, text):
 def test_a_record_reads_back(tmp_path):
     """What was written is what is read."""
     record = {"schema": SCHEMA, "status": "running", "seconds": {"read": 0.1}}
-    RunFolder(tmp_path).write(record)
+    write_json(tmp_path / "run.json", record)
     assert RunFolder(tmp_path).record() == record
     assert RunFolder(tmp_path / "empty").record() == {}
 

@@ -15,7 +15,7 @@ from assay.data.read import read_dataset
 from assay.embed.histogram import HistogramBackbone
 from assay.embed.images import embed_images
 from assay.notebook.histogram import histogram
-from assay.pipeline.histogram import train_histogram
+from assay.pipeline.learn import train_histogram
 from assay.predict.runtime import load_runtime
 from assay.train.linear import fit_logistic
 from assay.types import UNKNOWN

@@ -14,7 +14,7 @@ from assay.errors import DataError, LabelError, ModelError, UsageError
 from assay.notebook import systems as lineup
 from assay.notebook.histogram import histogram
 from assay.notebook.systems import evaluate_lineup, models_in, predict_lineup
-from assay.pipeline.record import SCHEMA
+from assay.pipeline.folder import SCHEMA
 from assay.predict.batch import predict
 
 LEARNED = {"histogram": histogram, "model-2": quick, "assay": quick}

@@ -9,9 +9,9 @@ from assay.embed.images import Features
 from assay.errors import LabelError
 from assay.evaluate import wilson
 from assay.evaluate.learning_curve import LearningCurve
-from assay.pipeline import more_labels
-from assay.pipeline.assay import Labelled
-from assay.pipeline.more_labels import FOLDS, Worth, _right, measure_worth
+from assay.pipeline import label_value as more_labels
+from assay.pipeline.label_value import FOLDS, Worth, _right, measure_worth
+from assay.pipeline.learn import Labelled
 from assay.pipeline.options import MOST_SEED
 from assay.types import UNKNOWN
 

@@ -1,6 +1,8 @@
 """The tables of a run folder, against the loops that define them."""
 
+import csv
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,12 +11,7 @@ from small_datasets import InMemory
 from assay.correct.result import CorrectedLabels
 from assay.data.dataset import Dataset, Skipped
 from assay.evaluate import mcnemar, wilson
-from assay.pipeline.outputs import (
-    corrected_figures,
-    holdout_columns,
-    issue_columns,
-    label_columns,
-)
+from assay.pipeline.outputs import corrected_figures, write_holdout, write_issues, write_labels
 from assay.types import UNKNOWN
 
 NAMES = ("a.png", "b.png", "c.png", "d.png", "e,\n.png")
@@ -35,48 +32,60 @@ def corrected() -> CorrectedLabels:
     return CorrectedLabels(GIVEN, TRUSTED, POSTERIOR, POSTERIOR, USABLE, 1.0, 0.8)
 
 
-def test_each_image_has_its_row(dataset, corrected):
+def learned(**fields):
+    """The part of what was learned that the files of a run show."""
+    return SimpleNamespace(**fields)
+
+
+def rows_of(file) -> list[tuple[str, ...]]:
+    with file.open(newline="") as opened:
+        return [tuple(row) for row in csv.reader(opened)][1:]
+
+
+@pytest.mark.usefixtures("without_shape_checks")
+def test_each_image_has_its_row(dataset, corrected, tmp_path):
     """Trusted, kept, unsure, changed and skipped images, each as it should be written."""
-    rows = list(
-        zip(
-            *label_columns(dataset, corrected, {"validation": np.array([0]), "holdout": np.array([3])}),
-            strict=True,
-        )
-    )
-    assert rows == [
-        ("a.png", "no", "yes", "yes", 1.0, 0.0, "trusted", "validation"),
-        ("b.png", "yes", "", "yes", 0.95, 0.95, "kept", ""),
-        ("c.png", "", "", "yes", 0.6, 0.0, "unsure", "no given label"),
-        ("d.png", "yes", "", "no", 0.9, 0.1, "changed", "holdout"),
-        ("e,\n.png", "no", "", "", 0.0, 0.0, "skipped", "truncated"),
+    write_labels(tmp_path, dataset, learned(corrected=corrected, validation=np.array([0])), np.array([3]))
+    assert rows_of(tmp_path / "labels.csv") == [
+        ("a.png", "no", "yes", "yes", "1.0", "0.0", "trusted", "validation"),
+        ("b.png", "yes", "", "yes", "0.95", "0.95", "kept", ""),
+        ("c.png", "", "", "yes", "0.6", "0.0", "unsure", "no noisy label"),
+        ("d.png", "yes", "", "no", "0.9", "0.1", "changed", "holdout"),
+        ("e,\n.png", "no", "", "", "0.0", "0.0", "skipped", "truncated"),
     ]
 
 
-def test_what_the_model_is_judged_by_is_listed(dataset):
-    """Its word on each held-out image, beside the trusted one; which of them no figure counts, and why."""
+@pytest.mark.usefixtures("without_shape_checks")
+def test_predictions_of_the_holdout_are_listed(dataset, tmp_path):
+    """The prediction for each held-out image beside its trusted label, and which are left out, and why."""
     known = replace(dataset, trusted=np.array([1, UNKNOWN, 0, 0, 1]))
     rows = np.array([0, 2, 3, 4])
-    says = POSTERIOR[rows].astype(np.float32)
-    says[1] = 0.49996, 0.50004  # as good as even, and not rounded before it is compared
-    found = holdout_columns(known, says, rows, ("c.png",))
-    assert [*zip(*found, strict=True)] == [
-        ("a.png", "yes", "yes", 0.8, ""),
-        ("c.png", "no", "yes", 0.5, "copy"),
-        ("d.png", "no", "no", 0.9, ""),
-        ("e,\n.png", "yes", "", 0.0, "truncated"),
+    probs = POSTERIOR[rows].astype(np.float32)
+    probs[1] = 0.49996, 0.50004  # as good as even, and not rounded before it is compared
+    write_holdout(tmp_path, known, learned(says=lambda _: probs), rows, np.array([2]))
+    assert rows_of(tmp_path / "holdout.csv") == [
+        ("a.png", "yes", "yes", "0.8", ""),
+        ("c.png", "no", "yes", "0.5", "near_duplicate"),
+        ("d.png", "no", "no", "0.9", ""),
+        ("e,\n.png", "yes", "", "0.0", "truncated"),
     ]
-    assert holdout_columns(known, POSTERIOR[:0], rows[:0], ()) == [[]] * 5
+    write_holdout(tmp_path, known, learned(says=lambda _: POSTERIOR[:0]), rows[:0], rows[:0])
+    assert rows_of(tmp_path / "holdout.csv") == []
 
 
-def test_skipped_images_and_warnings_are_listed_in_input_order(dataset):
+def test_skipped_images_and_warnings_are_listed_in_input_order(dataset, tmp_path):
     """image_issues.csv has file, severity, reason and detail, a row for each issue."""
-    seen = replace(dataset, image_warnings={2: ("animated", "low_information"), 0: ("truncated",)})
-    assert list(zip(*issue_columns(seen), strict=True)) == [
-        ("a.png", "warning", "truncated", "cut off: what there is is used"),
-        ("c.png", "warning", "animated", "animated: the first picture is used"),
-        ("c.png", "warning", "low_information", "of one colour"),
-        ("e,\n.png", "skipped", "truncated", "no end"),
+    write_issues(
+        tmp_path, replace(dataset, image_warnings={2: ("animated", "low_information"), 0: ("truncated",)})
+    )
+    found = [(name, *rest[:2]) for name, *rest in rows_of(tmp_path / "image_issues.csv")]
+    assert found == [
+        ("a.png", "warning", "truncated"),
+        ("c.png", "warning", "animated"),
+        ("c.png", "warning", "low_information"),
+        ("e,\n.png", "skipped", "truncated"),
     ]
+    assert rows_of(tmp_path / "image_issues.csv")[-1][3] == "no end"
 
 
 def test_the_figures_of_the_labels_are_counted_on_trusted_images():

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from assay.evaluate import peak_memory_bytes
-from assay.pipeline.process import Failure, run_apart
+from assay.notebook.process import Failure, run_apart
 
 ENDS = {
     "refused": Failure("row 3: expected a label", 3),
@@ -83,7 +83,7 @@ def test_whoever_leaves_takes_the_child_along():
 def test_a_killed_parent_takes_the_child_along(tmp_path):
     """SIGKILL leaves the parent no time to end the child: it notices, and ends itself."""
     code = (
-        "import pathlib, sys, planted_works; from assay.pipeline.process import run_apart\n"
+        "import pathlib, sys, planted_works; from assay.notebook.process import run_apart\n"
         "if __name__ == '__main__': run_apart(planted_works.wait, pathlib.Path(sys.argv[1]))"
     )
     script = tmp_path / "parent.py"

@@ -22,14 +22,15 @@ from assay.data.split import draw_holdout
 from assay.data.squares import read_squares
 from assay.errors import LabelError, UsageError
 from assay.evaluate import wilson
-from assay.pipeline import RunResult, run
 from assay.pipeline.dry_run import dry_run
 from assay.pipeline.finished import open_images, read_finished_run
 from assay.pipeline.options import RunOptions
 from assay.pipeline.outputs import read_facts
 from assay.pipeline.presets import PRESETS, Preset
 from assay.pipeline.refine import beside_before
+from assay.pipeline.result import RunResult
 from assay.pipeline.robustness import DAMAGE
+from assay.pipeline.run import run
 from assay.pipeline.stored import stored_features
 from assay.predict.batch import predict_dataset
 from assay.predict.flip_tta import FLIP_TTA_BELOW
@@ -55,7 +56,7 @@ class Fine:
 
     @property
     def out(self) -> Path:
-        return self.result.folder
+        return self.result.path
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -123,7 +124,7 @@ def test_figures_come_from_images_kept_aside(fine):
     learned = fine.result.learned
     validation, checked = learned.validation, learned.corrected.sample
     assert not np.intersect1d(validation, checked).size
-    found = fine.result.evaluations
+    found = fine.result.evaluation
     assert found["assay_validated"].source == found["labels_validated"].source == "validation"
     assert found["assay_validated"].n == len(validation)
     assert found["labels_validated"].n == len(checked)
@@ -163,7 +164,7 @@ def test_figures_are_those_of_the_saved_model(fine, tmp_path):
     for rows in (held, result.learned.validation):
         assert predicted.probs[rows] == pytest.approx(result.learned.says(rows), abs=1e-4)
     right = predicted.probs[held].argmax(axis=1) == result.dataset.trusted[held]
-    assert result.evaluations["assay"].accuracy.estimate == pytest.approx(right.mean())
+    assert result.evaluation["assay"].accuracy.estimate == pytest.approx(right.mean())
 
 
 def test_damaged_images_are_measured(fine):
@@ -225,7 +226,7 @@ def test_the_holdout_teaches_nothing(fine, tmp_path, monkeypatch):
         (data / name).write_text("".join(lines))
     read = ReadOptions(noisy=data / "noisy.csv", trusted=data / "trusted.csv")
     result = run(data / "images", tmp_path / "out", replace(fine.options, read=read))
-    assert result.evaluations["assay"].accuracy.estimate < 0.4
+    assert result.evaluation["assay"].accuracy.estimate < 0.4
     names = ("noise.json", "model/model.safetensors")
     assert [(tmp_path / "out" / name).read_bytes() for name in names] == [
         (fine.out / name).read_bytes() for name in names
@@ -239,7 +240,7 @@ def test_a_time_limit_leaves_what_fast_found(fine, tmp_path):
     result = run(fine.images, tmp_path / "out", options, notify=said.append)
     assert any("no epoch of tf_efficientnet_lite0 fits into the time limit" in line for line in said)
     assert result.model.architecture == "tiny"
-    assert "assay_cross_validated" in result.evaluations
+    assert "assay_cross_validated" in result.evaluation
 
 
 def test_a_plan_tells_of_fine_tuning(fine, tmp_path):

@@ -10,7 +10,7 @@ from small_runs import write_labels
 from assay.data.dataset import Skipped
 from assay.data.sources import FolderSource
 from assay.errors import DataError, LabelError, OtherRunError
-from assay.pipeline import ensure_run, run
+from assay.pipeline.run import run
 
 SAME = ("labels.csv", "noise.json", "model/model.safetensors")
 """Equal bytes whenever settings and data are equal."""
@@ -35,7 +35,7 @@ def change_record(out, **changes) -> None:
 def test_a_finished_run_is_left_as_it_is(finished, small_data, own_run):
     """The command given again says so, computes nothing and writes nothing, the lock aside."""
     before, said = stamps(own_run), []
-    computed = ensure_run(small_data.images, own_run, finished.options, notify=said.append)
+    computed = run(small_data.images, own_run, finished.options, notify=said.append)
     assert computed is False
     assert said == [f"{own_run}: this very run is finished: nothing was computed; --overwrite starts anew"]
     after = stamps(own_run)
@@ -57,7 +57,7 @@ def test_damaged_results_are_computed_again(finished, small_data, own_run):
     before = bytes_of(own_run)
     (own_run / "labels.csv").unlink()
     (own_run / "noise.json").write_text("{}")
-    assert ensure_run(small_data.images, own_run, finished.options) is True
+    assert run(small_data.images, own_run, finished.options) is True
     assert bytes_of(own_run) == before
 
 
@@ -66,7 +66,7 @@ def test_an_unfinished_run_goes_on_to_the_same_bytes(finished, small_data, own_r
     before, said = bytes_of(own_run), []
     (own_run / "labels.csv").unlink()
     change_record(own_run, status="running", seconds={"embed": 5000.0})
-    assert ensure_run(small_data.images, own_run, finished.options, notify=said.append) is True
+    assert run(small_data.images, own_run, finished.options, notify=said.append) is True
     assert said[0] == f"{own_run}: going on with the run that was begun here"
     assert bytes_of(own_run) == before
     record = record_of(own_run)  # the seconds of both processes
@@ -126,7 +126,7 @@ def test_other_settings_are_refused_by_name(finished, small_data, own_run, chang
     before = stamps(own_run)
     advice = "name another folder with --out, or start anew with --overwrite"
     with pytest.raises(OtherRunError, match=rf"^{own_run} holds a run with {message}; {advice}$"):
-        ensure_run(small_data.images, own_run, replace(finished.options, **change))
+        run(small_data.images, own_run, replace(finished.options, **change))
     assert {name for name, stamp in stamps(own_run).items() if before.get(name) != stamp} <= {
         str(own_run / ".lock")
     }
@@ -135,12 +135,12 @@ def test_other_settings_are_refused_by_name(finished, small_data, own_run, chang
 def test_where_and_how_fast_are_no_settings(finished, small_data, own_run, tmp_path):
     """Another cache or number of threads is the same run."""
     options = replace(finished.options, cache=tmp_path / "elsewhere", workers=7)
-    assert ensure_run(small_data.images, own_run, options) is False
+    assert run(small_data.images, own_run, options) is False
 
 
 def test_moved_data_are_the_same_data(finished, own_data, read_of, own_run):
     """A run is known by its labels and images, not by where they lie."""
-    assert ensure_run(own_data.images, own_run, replace(finished.options, read=read_of(own_data))) is False
+    assert run(own_data.images, own_run, replace(finished.options, read=read_of(own_data))) is False
 
 
 def test_other_labels_are_refused(finished, own_data, read_of, own_run):
@@ -149,7 +149,7 @@ def test_other_labels_are_refused(finished, own_data, read_of, own_run):
     flipped[0] = (flipped[0] + 1) % 3
     write_labels(own_data.folder / "noisy.csv", range(240), flipped)
     with pytest.raises(OtherRunError, match=r"holds a run with other images or labels; name another"):
-        ensure_run(own_data.images, own_run, replace(finished.options, read=read_of(own_data)))
+        run(own_data.images, own_run, replace(finished.options, read=read_of(own_data)))
 
 
 def test_other_class_names_are_refused(finished, small_data, own_run):
@@ -157,7 +157,7 @@ def test_other_class_names_are_refused(finished, small_data, own_run):
     data = record_of(own_run)["data"] | {"titles": ["a", "b", "c"]}
     change_record(own_run, data=data)
     with pytest.raises(OtherRunError, match=r"holds a run with other class names; name another"):
-        ensure_run(small_data.images, own_run, finished.options)
+        run(small_data.images, own_run, finished.options)
 
 
 @pytest.mark.parametrize("status", ["done", "running"])
@@ -167,7 +167,7 @@ def test_an_image_with_other_bytes_is_refused(finished, own_data, read_of, own_r
     change_record(own_run, status=status)
     message = r"holds a run with images whose files were changed since; name another"
     with pytest.raises(OtherRunError, match=message):
-        ensure_run(own_data.images, own_run, replace(finished.options, read=read_of(own_data)))
+        run(own_data.images, own_run, replace(finished.options, read=read_of(own_data)))
 
 
 def test_a_refused_run_leaves_the_finished_one_as_it_was(finished, own_data, read_of, own_run):
@@ -183,7 +183,7 @@ def test_an_image_that_went_missing_is_refused(finished, own_data, read_of, own_
     """A label whose image is gone makes other data."""
     (own_data.images / "5.png").unlink()
     with pytest.raises(OtherRunError, match=r"other images or labels|files were changed since"):
-        ensure_run(own_data.images, own_run, replace(finished.options, read=read_of(own_data)))
+        run(own_data.images, own_run, replace(finished.options, read=read_of(own_data)))
 
 
 def test_a_backbone_that_runs_otherwise_is_refused(finished, small_data, own_run):
@@ -193,7 +193,7 @@ def test_a_backbone_that_runs_otherwise_is_refused(finished, small_data, own_run
     with pytest.raises(
         OtherRunError, match=r"holds a run with backbone .*'dtype': 'bfloat16'.* there, .* now"
     ):
-        ensure_run(small_data.images, own_run, finished.options)
+        run(small_data.images, own_run, finished.options)
 
 
 def test_changed_packages_are_said(finished, small_data, own_run):
@@ -201,7 +201,7 @@ def test_changed_packages_are_said(finished, small_data, own_run):
     versions = record_of(own_run)["versions"]
     change_record(own_run, status="running", versions=versions | {"numpy": "1.0"})
     said = []
-    ensure_run(small_data.images, own_run, finished.options, notify=said.append)
+    run(small_data.images, own_run, finished.options, notify=said.append)
     now = versions["numpy"]
     assert said[1] == (
         f"warning: numpy 1.0 then, {now} now: the bytes may differ from those of an unbroken run"
@@ -212,7 +212,7 @@ def test_overwriting_starts_anew(finished, small_data, own_run):
     """With ``overwrite`` a run with other settings takes the place of the old one; other files stay."""
     (own_run / "notes.txt").write_text("mine")
     options = replace(finished.options, seed=7)
-    assert ensure_run(small_data.images, own_run, options, overwrite=True) is True
+    assert run(small_data.images, own_run, options, overwrite=True) is True
     record = record_of(own_run)
     assert (record["settings"]["seed"], record["processes"], record["status"]) == (7, 1, "done")
     assert (own_run / "notes.txt").read_text() == "mine"
@@ -223,7 +223,7 @@ def test_overwriting_spares_what_no_run_wrote(small_data, options, tmp_path):
     """A folder that holds no run is refused with ``overwrite`` too: its labels.csv may be the user's."""
     (tmp_path / "labels.csv").write_text("mine")
     with pytest.raises(OtherRunError, match=r"expected an empty folder or one that holds a run"):
-        ensure_run(small_data.images, tmp_path, options, overwrite=True)
+        run(small_data.images, tmp_path, options, overwrite=True)
     assert (tmp_path / "labels.csv").read_text() == "mine"
 
 
@@ -240,7 +240,7 @@ def test_overwriting_waits_for_what_can_be_refused(finished, small_data, own_run
     """A network that does not exist leaves the old run as it was."""
     before = bytes_of(own_run)
     with pytest.raises(Exception, match=r"no-such-network"):
-        ensure_run(small_data.images, own_run, replace(finished.options, **slip), overwrite=True)
+        run(small_data.images, own_run, replace(finished.options, **slip), overwrite=True)
     assert bytes_of(own_run) == before
     assert record_of(own_run)["status"] == "done"
 
@@ -254,7 +254,7 @@ def test_overwriting_waits_until_the_images_were_looked_at(finished, small_data,
 
     monkeypatch.setattr("assay.pipeline.work.close_seal", refusing)
     with pytest.raises(LabelError, match="two labels"):
-        ensure_run(small_data.images, own_run, replace(finished.options, seed=7), overwrite=True)
+        run(small_data.images, own_run, replace(finished.options, seed=7), overwrite=True)
     assert (bytes_of(own_run), record_of(own_run)) == (before, record)
 
 
@@ -263,9 +263,7 @@ def test_an_interrupted_overwrite_goes_on(finished, small_data, own_run):
     before, said = bytes_of(own_run), []
     (own_run / "labels.csv").unlink()
     change_record(own_run, status="running")
-    assert (
-        ensure_run(small_data.images, own_run, finished.options, overwrite=True, notify=said.append) is True
-    )
+    assert run(small_data.images, own_run, finished.options, overwrite=True, notify=said.append) is True
     assert said[0] == f"{own_run}: going on with the run that was begun here"
     assert record_of(own_run)["processes"] == 2
     assert bytes_of(own_run) == before
@@ -282,6 +280,6 @@ def test_overwrite_starts_anew_where_anything_is_other(finished, small_data, own
         "done": {},
     }[change]
     change_record(own_run, **changes, status="done" if change == "done" else "running")
-    ensure_run(small_data.images, own_run, finished.options, overwrite=True, notify=said.append)
+    run(small_data.images, own_run, finished.options, overwrite=True, notify=said.append)
     assert not [line for line in said if "going on" in line]
     assert record_of(own_run)["processes"] == 1

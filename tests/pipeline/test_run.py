@@ -10,8 +10,8 @@ from small_runs import CLASSES, write_labels
 
 from assay.errors import DataError, LabelError, UsageError
 from assay.noise import describe
-from assay.pipeline import run
 from assay.pipeline.outputs import LABEL_COLUMNS, read_facts
+from assay.pipeline.run import run
 from assay.types import UNKNOWN
 
 
@@ -45,13 +45,13 @@ def test_the_holdout_is_marked_and_its_trusted_labels_are_not_shown(finished, sm
 def test_the_model_is_measured_beside_the_baseline(finished):
     """Both figures come from the same held-out images, and a paired test says that assay is better."""
     result = finished.result
-    assert {name: found.n for name, found in result.evaluations.items()} == {
+    assert {name: found.n for name, found in result.evaluation.items()} == {
         "histogram": 24,
         "assay": 24,
         "assay_cross_validated": 96,
         "labels_cross_validated": 96,
     }
-    ours, baseline = result.evaluations["assay"], result.evaluations["histogram"]
+    ours, baseline = result.evaluation["assay"], result.evaluation["histogram"]
     assert ours.accuracy.estimate > 0.9
     assert baseline.accuracy.estimate < 0.6
     assert ours.paired.difference.estimate == pytest.approx(
@@ -67,7 +67,7 @@ def test_each_image_behind_the_figure_is_listed(finished):
         row["name"] for row in rows_of(finished.out) if row["reason"] == "holdout"
     ]
     right = [row["predicted"] == row["trusted"] for row in held if not row["reason"]]
-    assert finished.result.evaluations["assay"].accuracy.estimate == np.mean(right)
+    assert finished.result.evaluation["assay"].accuracy.estimate == np.mean(right)
 
 
 def test_the_noise_is_found(finished, small_data):
@@ -76,7 +76,7 @@ def test_the_noise_is_found(finished, small_data):
     truth = np.mean(small_data.noisy != small_data.truth)
     assert noise["rate"]["low"] < truth < noise["rate"]["high"]
     assert noise["n_pairs"] == 96
-    assert noise["summary"] == describe(finished.result.learned.noise)
+    assert noise["summary"] == describe(finished.result.noise)
     assert noise["representative"]["looks_alike"] is True
 
 
@@ -113,8 +113,8 @@ def test_the_facts_are_read_back(finished):
     """What the files say of a run is what its result says."""
     facts = read_facts(finished.out)
     assert facts["folder"] == str(finished.out)
-    assert facts["noise"]["rate"] == finished.result.learned.noise.rate.to_json()
-    for name, found in finished.result.evaluations.items():
+    assert facts["noise"]["rate"] == finished.result.noise.rate.to_json()
+    for name, found in finished.result.evaluation.items():
         assert facts["systems"][name] == found.to_json()
     assert facts["labels"]["counts"] == dict(finished.result.learned.corrected.counts)
     assert facts["better_than_baseline"] is True
@@ -129,9 +129,9 @@ def test_facts_of_no_run_are_refused(tmp_path):
 def test_without_a_holdout_everything_is_learned_from(small_data, options, tmp_path):
     """With --holdout 0 no seal is opened and the accuracy of the model is not measured, and that is said."""
     result = run(small_data.images, tmp_path / "out", replace(options, holdout=0))
-    assert set(result.evaluations) == {"assay_cross_validated", "labels_cross_validated"}
+    assert set(result.evaluation) == {"assay_cross_validated", "labels_cross_validated"}
     assert rows_of(tmp_path / "out", "holdout.csv") == []
-    assert result.evaluations["assay_cross_validated"].n == 120
+    assert result.evaluation["assay_cross_validated"].n == 120
     assert result.better_than_baseline is None
     record = json.loads((tmp_path / "out" / "run.json").read_text())
     assert (record["split"]["holdout"], record["holdout_evaluations"]) == (0, 0)
@@ -181,10 +181,10 @@ def test_class_names_for_people_are_used_in_figures_and_model(own_data, read_of,
     read = replace(read_of(own_data), classes=tmp_path / "classes.txt")
     result = run(own_data.images, tmp_path / "out", replace(options, read=read))
     assert {row["corrected"] for row in rows_of(tmp_path / "out")} == {"0", "1", "2"}
-    assert [scores.name for scores in result.evaluations["assay"].report.classes] == list(CLASSES)
+    assert [scores.name for scores in result.evaluation["assay"].report.classes] == list(CLASSES)
     assert (result.model.labels, result.model.titles) == (("0", "1", "2"), CLASSES)
     assert read_facts(tmp_path / "out")["noise"]["classes"] == list(CLASSES)
-    assert result.learned.noise.classes == CLASSES
+    assert result.noise.classes == CLASSES
 
 
 def test_without_some_given_labels_the_images_are_labelled_all_the_same(own_data, read_of, options, tmp_path):
@@ -206,4 +206,4 @@ def test_trusted_labels_of_absent_images_are_not_held_out(own_data, read_of, opt
         file.writelines(f"gone-{number}.png,{CLASSES[number % 3]}\n" for number in range(60))
     result = run(own_data.images, tmp_path / "out", replace(options, read=read_of(own_data)))
     assert len(result.dataset.skipped) == 60
-    assert result.evaluations["assay"].n == 24
+    assert result.evaluation["assay"].n == 24

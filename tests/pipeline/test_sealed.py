@@ -17,10 +17,10 @@ from assay.data.split import Split, draw_holdout
 from assay.embed.backbone import load_backbone
 from assay.embed.images import embed_images
 from assay.errors import LabelError, UsageError
-from assay.pipeline import run
 from assay.pipeline.holdout import _together, check_learnable, mask_holdout
 from assay.pipeline.mirrors import mirrors_for
 from assay.pipeline.options import uses_flip_tta
+from assay.pipeline.run import run
 from assay.types import UNKNOWN
 
 MODEL = "model/model.safetensors"
@@ -51,7 +51,7 @@ def test_trusted_labels_of_the_holdout_teach_nothing(
     names = ("labels.csv", "noise.json", MODEL)
     assert bytes_of(tmp_path / "out", *names) == bytes_of(finished.out, *names)
     # The figures are not: they are what the labels are for.
-    assert result.evaluations["assay"].accuracy.estimate < 0.1
+    assert result.evaluation["assay"].accuracy.estimate < 0.1
 
 
 def test_noisy_labels_of_the_holdout_teach_nothing(
@@ -66,8 +66,8 @@ def test_noisy_labels_of_the_holdout_teach_nothing(
     lines = [(out / "labels.csv").read_text().splitlines()[1:] for out in (tmp_path / "out", finished.out)]
     differing = [row for row, (one, other) in enumerate(zip(*lines, strict=True)) if one != other]
     assert set(differing) <= set(same_split.holdout.tolist())
-    assert result.evaluations["assay"].accuracy == finished.result.evaluations["assay"].accuracy
-    assert result.evaluations["histogram"].accuracy == finished.result.evaluations["histogram"].accuracy
+    assert result.evaluation["assay"].accuracy == finished.result.evaluation["assay"].accuracy
+    assert result.evaluation["histogram"].accuracy == finished.result.evaluation["histogram"].accuracy
 
 
 @pytest.fixture
@@ -142,8 +142,8 @@ def test_a_held_out_image_that_is_also_learned_from_is_left_out(
     sealed, _ = sealed_of(own_data, read_of(own_data))
     assert sealed.leaked.tolist() == [held]
     result = run(own_data.images, tmp_path / "out", replace(options, read=read_of(own_data)))
-    assert result.evaluations["assay"].n == 23
-    assert result.evaluations["assay_leaks_included"].n == 24
+    assert result.evaluation["assay"].n == 23
+    assert result.evaluation["assay_leaks_included"].n == 24
     message = "1 holdout images show a picture that was learned from: left out of the evaluation"
     assert message in result.warnings
 
@@ -191,7 +191,7 @@ def test_skipped_images_of_the_holdout_are_counted(sealed_of, own_data, read_of,
     for row in split.holdout[:3]:
         (own_data.images / f"{row}.png").write_bytes(b"no image")
     result = run(own_data.images, tmp_path / "out", replace(options, read=read_of(own_data)))
-    assert (result.evaluations["assay"].n, result.evaluations["assay"].skipped) == (21, 3)
+    assert (result.evaluation["assay"].n, result.evaluation["assay"].skipped) == (21, 3)
     assert "3 images could not be used, see image_issues.csv: 3 not_an_image" in result.warnings
 
 
@@ -201,7 +201,7 @@ def test_a_holdout_without_a_usable_image_is_said(sealed_of, own_data, read_of, 
     for row in split.holdout:
         (own_data.images / f"{row}.png").write_bytes(b"")
     result = run(own_data.images, tmp_path / "out", replace(options, read=read_of(own_data)))
-    assert "assay" not in result.evaluations
+    assert "assay" not in result.evaluation
     assert (
         "none of the held-out images could be used: this model's accuracy is not measured" in result.warnings
     )
@@ -234,7 +234,7 @@ def test_a_holdout_of_copies_alone_is_said(own_data, read_of, options, sealed_of
     for row, other in zip(split.holdout, fit[small_classes(own_data, fit, split.holdout)], strict=True):
         shutil.copy(own_data.images / f"{other}.png", own_data.images / f"{row}.png")
     result = run(own_data.images, tmp_path / "out", replace(options, read=read_of(own_data)))
-    assert "assay" not in result.evaluations
+    assert "assay" not in result.evaluation
     why = "each held-out picture was also learned from"
     assert f"{why}: this model's accuracy is not measured" in result.warnings
     assert why in (tmp_path / "out" / "model" / "README.md").read_text().lower()

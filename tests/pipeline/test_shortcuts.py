@@ -21,8 +21,8 @@ def test_a_notebook_does_the_whole_job(small_data, tmp_path):
         cache=str(tmp_path / "cache"),
         notify=said.append,
     )
-    assert 0.3 < result.learned.noise.rate.estimate < 0.5
-    assert result.evaluations["assay"].accuracy.estimate > 0.9
+    assert 0.3 < result.noise.rate.estimate < 0.5
+    assert result.evaluation["assay"].accuracy.estimate > 0.9
     assert result.learned.corrected.label_issues.size
     rows = assay.predict(tmp_path / "out", small_data.images)
     assert rows.labels == CLASSES

@@ -12,11 +12,12 @@ from small_runs import draw_data, quick_learning
 
 from assay.data.dataset import ReadOptions
 from assay.errors import UsageError
-from assay.pipeline import refine_run, run
+from assay.pipeline import refine_run
 from assay.pipeline.dry_run import dry_run
 from assay.pipeline.options import RunOptions
 from assay.pipeline.presets import PRESETS, Preset
 from assay.pipeline.refine_run import load_networks
+from assay.pipeline.run import run
 from assay.predict.runtime import load_runtime
 from assay.train.finetune import Phase
 

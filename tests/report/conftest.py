@@ -8,7 +8,8 @@ from chromium import chromium
 from small_runs import SmallData, draw_data, quick_learning
 
 from assay.data.dataset import ReadOptions
-from assay.pipeline import RunOptions, run
+from assay.pipeline.options import RunOptions
+from assay.pipeline.run import run
 
 NAMES = "{http://www.w3.org/2000/svg}"
 

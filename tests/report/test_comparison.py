@@ -10,7 +10,7 @@ from assay.data.write import write_json
 from assay.drawing import draw_confusion
 from assay.evaluate import mcnemar
 from assay.notebook.shown import comparison_of
-from assay.pipeline.record import SCHEMA
+from assay.pipeline.folder import SCHEMA
 from assay.report.write import write_report
 
 NAMES = ("ash", "birch", "cedar")

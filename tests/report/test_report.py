@@ -13,8 +13,8 @@ from assay.data.write import write_json
 from assay.errors import DataError, UsageError
 from assay.noise import describe, estimate_noise
 from assay.noise.intervals import share_interval
-from assay.pipeline.auditing import run_digests
-from assay.pipeline.measuring import TITLES
+from assay.pipeline.audit import run_digests
+from assay.pipeline.measure import TITLES
 from assay.report.facts import MAX_CLASSES, noise_facts, to_json
 from assay.report.write import write_report
 from assay.text import interval, percent_range, seconds

@@ -8,7 +8,7 @@ import pytest
 from small_runs import draw_data, quick_learning
 
 from assay.data.dataset import ReadOptions
-from assay.pipeline import RunOptions
+from assay.pipeline.options import RunOptions
 from assay.pipeline.run import run as run_assay
 from assay.review import neighbours
 from assay.review.neighbours import Neighbours

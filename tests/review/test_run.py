@@ -13,7 +13,7 @@ from assay.data.dataset import ReadOptions, Skipped
 from assay.data.decision_store import FILE, open_decisions
 from assay.data.images import decode
 from assay.errors import DataError, UsageError
-from assay.pipeline import RunOptions
+from assay.pipeline.options import RunOptions
 from assay.pipeline.run import run as run_assay
 from assay.review.run import read_review_run
 

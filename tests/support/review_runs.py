@@ -13,8 +13,8 @@ from PIL import Image
 from small_runs import draw_image
 
 from assay.data.write import write_json, write_rows
+from assay.pipeline.folder import SCHEMA
 from assay.pipeline.outputs import HOLDOUT_COLUMNS, LABEL_COLUMNS
-from assay.pipeline.record import SCHEMA
 
 N = 40
 

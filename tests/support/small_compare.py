@@ -16,8 +16,8 @@ from assay.notebook.compare_entry import Entry, train
 from assay.notebook.compare_options import CompareOptions
 from assay.notebook.compare_result import Compared
 from assay.notebook.task import System
+from assay.pipeline.folder import data_facts
 from assay.pipeline.options import RunOptions
-from assay.pipeline.record import data_facts
 from assay.types import ignore_message, silent
 
 HELD = 24

@@ -91,7 +91,7 @@ def quick_head(seed: int) -> MLPHead:
 def quick_learning() -> Iterator[None]:
     """Inside, runs learn the quick head."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("assay.pipeline.assay.make_head", quick_head)
+        patch.setattr("assay.pipeline.learn.make_head", quick_head)
         yield
 
 
@@ -130,9 +130,9 @@ def die_at_rename(number: int) -> None:
 
 
 if __name__ in ("__main__", "__mp_main__"):  # the second is this script in a process that it started
-    import assay.pipeline.assay
+    import assay.pipeline.learn
 
-    assay.pipeline.assay.make_head = quick_head
+    assay.pipeline.learn.make_head = quick_head
 
 if __name__ == "__main__":
     from planted import plant

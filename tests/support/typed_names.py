@@ -6,6 +6,6 @@ A wrong keyword is an error for it: were it none, mypy would name the comment th
 import assay
 
 result = assay.run("images", "out", trusted="trusted.csv", seed=1)
-rate: float = result.learned.noise.rate.estimate
+rate: float = result.noise.rate.estimate
 names: tuple[str, ...] = assay.predict("out", "new").names
 assay.run("images", "out", trusted="trusted.csv", sed=1)  # type: ignore[call-arg]  # no such keyword

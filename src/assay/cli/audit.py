@@ -17,7 +17,7 @@ from assay.errors import UsageError
 from assay.text import percent
 
 if TYPE_CHECKING:
-    from assay.pipeline.auditing import Audited
+    from assay.pipeline.audit import Audited
     from assay.types import Progress
 
 EXAMPLES = (
@@ -100,7 +100,7 @@ def audit_command(
 ) -> int:
     """Find copies, leaks, conflicting labels, off-topic and empty images."""
     from assay.data.write import make_folder
-    from assay.pipeline.auditing import write_audit
+    from assay.pipeline.audit import write_audit
 
     is_run = (place / "run.json").is_file()
     if is_run:
@@ -139,7 +139,7 @@ def _audit_images(
     from assay.data.read import read_dataset
     from assay.embed.backbone import load_backbone
     from assay.embed.images import embed_images
-    from assay.pipeline.auditing import audit_dataset
+    from assay.pipeline.audit import audit_dataset
 
     dataset = read_dataset(place, labels.reading())
     for note in () if quiet else dataset.notes:
@@ -152,7 +152,7 @@ def _audit_images(
 def _audit_run(
     place: Path, images: Path | None, look: LookFlags, progress: "Progress", *, follow_symlinks: bool
 ) -> "Audited":
-    from assay.pipeline.auditing import audit_dataset, run_digests
+    from assay.pipeline.audit import audit_dataset, run_digests
     from assay.pipeline.stored import stored_features
     from assay.review.run import read_review_run
 

@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from assay.cli import flags
@@ -62,6 +63,14 @@ class CompareFlags(flags.TrainingFlags):
         bool,
         flags.flag("--search", help="Choose settings by grid search on trusted images; keeps all scores."),
     ] = False
+    figures_from: Annotated[
+        Path | None,
+        flags.flag(
+            "--figures-from",
+            metavar="FOLDER",
+            help="With --holdout 0: a comparison that differs in that alone; its figures are copied.",
+        ),
+    ] = None
 
     def compare_options(self, read: "ReadOptions") -> "CompareOptions":
         """The same for ``systems``."""

@@ -57,10 +57,10 @@ def demo_command(
 def _as_text(found: "DemoResult", out: Path) -> str:
     from assay.noise import describe
 
-    counts = " · ".join(f"{action} {n:,}" for action, n in found.run.learned.corrected.counts.items())
+    counts = " · ".join(f"{action} {n:,}" for action, n in found.run.facts["labels"]["counts"].items())
     return "\n".join(
         [
-            describe(found.run.learned.noise),
+            describe(found.run.noise),
             "",
             _rows("accuracy on 500 new images", found.new_images),
             "",
@@ -82,7 +82,7 @@ def _rows(title: str, found: Mapping[str, "Interval"]) -> str:
 
 def _as_json(found: "DemoResult") -> dict[str, Any]:
     return {
-        "noise": found.run.learned.noise.to_json(),
+        "noise": found.run.noise.to_json(),
         "new_images": {name: share.to_json() for name, share in found.new_images.items()},
         "labels": {name: share.to_json() for name, share in found.labels.items()},
     }

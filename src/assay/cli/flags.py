@@ -249,14 +249,13 @@ class TrainingFlags:
     ] = None
     workers: Workers = 2
     cache: Cache = None
-    figures_from: Annotated[
-        Path | None,
+    refit: Annotated[
+        bool,
         flag(
-            "--figures-from",
-            metavar="FOLDER",
-            help="With --holdout 0: a run that differs in that alone; its figures are copied.",
+            "--refit",
+            help="After measuring, train again on everything, the holdout too; keeps the figures of before.",
         ),
-    ] = None
+    ] = False
 
     def options(self, read: "ReadOptions") -> "RunOptions":
         """The same for ``systems``."""

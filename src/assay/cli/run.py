@@ -66,10 +66,10 @@ def run_command(
 
     from assay.cli.summary import run_text
     from assay.pipeline.outputs import read_facts
-    from assay.pipeline.run import ensure_run
+    from assay.pipeline.run import run
 
     with progress_bar(manner.quiet) as progress:
-        ensure_run(
+        run(
             images,
             out,
             options,

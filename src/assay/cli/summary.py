@@ -6,8 +6,7 @@ from typing import Any
 from assay.cli.console import table
 from assay.correct.result import ACTIONS
 from assay.pipeline.dry_run import DryRun
-from assay.pipeline.measuring import TITLES
-from assay.pipeline.result import why_not_measured
+from assay.pipeline.measure import TITLES, why_not_measured
 from assay.text import percent, percent_range
 
 Facts = Mapping[str, Any]

@@ -21,15 +21,14 @@ from assay.notebook.compare_folder import CompareFolder
 from assay.notebook.compare_measure import measure
 from assay.notebook.compare_options import CompareOptions
 from assay.notebook.compare_result import Compared, conclude, finished
-from assay.notebook.compare_twin import assay_options, twin_rows
+from assay.notebook.compare_twin import check_apart_from, twin_rows
 from assay.notebook.listing import SYSTEMS, TITLES
+from assay.notebook.process import Failure, run_apart
 from assay.notebook.task import System
-from assay.pipeline.carried import check_apart_from
 from assay.pipeline.finetune_split import check_enough
-from assay.pipeline.lock import check_outside
-from assay.pipeline.process import Failure, run_apart
-from assay.pipeline.record import (
+from assay.pipeline.folder import (
     SCHEMA,
+    check_outside,
     contents_digest,
     data_facts,
     differences,
@@ -123,7 +122,7 @@ class _Job:
             self._refuse("comparison", differences(record, self.settings, self.data))
         run = self.folder.run.record() if "assay" in self.options.systems else {}
         if run:
-            self._refuse("run", differences(run, assay_options(self.options).run.settings(), self.data))
+            self._refuse("run", differences(run, self.options.run.settings(), self.data))
         return record
 
     def _refuse(self, what: str, differing: Sequence[str]) -> None:
@@ -144,7 +143,7 @@ class _Job:
                 None if is_assay else known[system],
                 self.images,
                 self.folder.path,
-                assay_options(self.options) if is_assay else self.options,
+                self.options,
                 self.settings,
                 self.data,
                 overwrite and is_assay,

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from assay.data.write import write_bytes_atomic, write_json
+from assay.notebook.compare_twin import CARRIED
 from assay.notebook.listing import TITLES
 from assay.pipeline.card import limits
-from assay.pipeline.carried import CARRIED
 from assay.predict.model import Model
 from assay.predict.package import read_object, write_manifest
 

@@ -21,10 +21,9 @@ from assay.notebook.compare_card import comparison_card
 from assay.notebook.compare_folder import CompareFolder
 from assay.notebook.compare_options import CompareOptions
 from assay.notebook.task import System, Task, Trained
-from assay.pipeline.folder import RunFolder
+from assay.pipeline.folder import RunFolder, data_facts, versions
 from assay.pipeline.outputs import read_facts
-from assay.pipeline.record import data_facts, versions
-from assay.pipeline.run import ensure_run
+from assay.pipeline.run import run
 from assay.types import Notify, Progress
 
 HISTORY_COLUMNS = ("stage", "epoch", "loss", "accuracy", "seconds")
@@ -96,7 +95,7 @@ def train(entry: Entry, notify: Notify, progress: Progress) -> dict[str, Any]:
 
 
 def _run_assay(entry: Entry, notify: Notify, progress: Progress) -> dict[str, Any]:
-    ensure_run(
+    run(
         entry.images,
         entry.out,
         entry.options.run,

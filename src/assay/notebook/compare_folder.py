@@ -21,9 +21,7 @@ from assay.data.paths import file_digest
 from assay.data.write import write_json
 from assay.errors import BusyError, ModelError, OtherRunError, UsageError
 from assay.notebook.listing import TITLES
-from assay.pipeline.folder import RunFolder
-from assay.pipeline.lock import LOCKS, held, read_record, sweep
-from assay.pipeline.record import SCHEMA
+from assay.pipeline.folder import LOCKS, SCHEMA, RunFolder, lock, read_record, sweep
 from assay.predict.package import MANIFEST, PACKAGE, package_bytes, read_files
 
 TABLES = ("compare.csv", "compare.md")
@@ -85,13 +83,13 @@ class CompareFolder:
         ------
         BusyError : another comparison, or a process of one, holds the folder
         """
-        with held(self.path, "comparison"):
+        with lock(self.path, "comparison"):
             with self.held_by_child():
                 for folder in (self.path / "pictures", *map(self.beside, TITLES)):
                     sweep(folder)
-            lock = FileLock(self.path / LOCKS["run"][0], blocking=False)
+            run_lock = FileLock(self.path / LOCKS["run"][0], blocking=False)
             try:
-                with lock:
+                with run_lock:
                     sweep(self.path)
             except Timeout:
                 pass  # a run is writing here: it swept when it began
@@ -105,9 +103,9 @@ class CompareFolder:
         ------
         BusyError : it does not end
         """
-        lock = FileLock(self.path / CHILD_LOCK)
+        child_lock = FileLock(self.path / CHILD_LOCK)
         try:
-            lock.acquire(timeout=WAIT_S)
+            child_lock.acquire(timeout=WAIT_S)
         except Timeout:
             raise BusyError(
                 f"{self.path}: a process of an earlier comparison still works in this folder; end it, or "
@@ -116,7 +114,7 @@ class CompareFolder:
         try:
             yield
         finally:
-            lock.release()
+            child_lock.release()
 
     def record(self) -> dict[str, Any]:
         """What compare.json says; empty when there is none.

@@ -32,6 +32,8 @@ class CompareOptions:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "systems", ordered(self.systems))
+        if self.run.refit:
+            raise UsageError("--refit: a comparison measures the models that it saves; leave it out")
         if self.figures_from is not None and self.run.holdout != 0:
             raise UsageError(
                 "--figures-from: models that are measured on a holdout have figures of their own; "

@@ -13,7 +13,7 @@ from assay.notebook.compare_folder import TABLES, CompareFolder
 from assay.notebook.compare_judge import NOT_MEASURED, judge, leaked_names
 from assay.notebook.compare_table import CSV_COLUMNS, csv_columns, markdown
 from assay.notebook.listing import TITLES
-from assay.pipeline.process import Failure
+from assay.notebook.process import Failure
 from assay.predict.model import read_model
 from assay.types import Labels
 

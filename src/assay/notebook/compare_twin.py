@@ -1,15 +1,20 @@
 """Models that learned from everything beside their partial twins: whose figures are carried over."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from assay.errors import UsageError
+from assay.evaluate import Source
 from assay.notebook.compare_folder import CompareFolder
 from assay.notebook.compare_judge import FIGURES
 from assay.notebook.compare_options import CompareOptions
-from assay.pipeline.carried import CARRIED, check_twin
+from assay.pipeline.folder import differences
+
+CARRIED: Source = "holdout of the partial model"
+
+FREE = dict.fromkeys(("holdout", "holdout_split", "holdout_version", "figures_from"))
+"""Settings in which a full comparison and the partial one may differ."""
 
 
 def twin_rows(
@@ -29,7 +34,16 @@ def twin_rows(
         raise UsageError(
             f"--figures-from {place}: expected the folder of a finished comparison with a holdout"
         )
-    check_twin(place, record, settings, data)
+    differing = differences(
+        {**record, "settings": {**record["settings"], **FREE}}, {**settings, **FREE}, data
+    )
+    if differing:
+        raise UsageError(
+            f"--figures-from {place}: expected the same settings and data but for the holdout, "
+            f"got {'; '.join(differing)}"
+        )
+    if record["settings"]["holdout"] == 0:
+        raise UsageError(f"--figures-from {place}: expected a comparison with a holdout, which it had not")
     return {
         row["system"]: {name: row[name] for name in FIGURES} | {"source": CARRIED}
         for row in record["rows"]
@@ -37,8 +51,7 @@ def twin_rows(
     }
 
 
-def assay_options(options: CompareOptions) -> CompareOptions:
-    """The same for the recipe ``assay``, whose run carries its figures over itself."""
-    place: Path | None = options.figures_from
-    has_run = place is not None and CompareFolder(place).run.record().get("status") == "done"
-    return replace(options, run=replace(options.run, figures_from=place if has_run else None))
+def check_apart_from(place: Path, out: Path) -> None:
+    """UsageError if the figures are those of the very folder that is to be written."""
+    if place.resolve() == out.resolve():
+        raise UsageError(f"--figures-from {place}: expected another folder than --out, where this run goes")

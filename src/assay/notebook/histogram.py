@@ -14,7 +14,7 @@ from assay.export.export import with_graph
 from assay.notebook.search import search
 from assay.notebook.task import Task, Trained
 from assay.notebook.teaching import TrainingData, facts_of, prepare_training_data
-from assay.pipeline.histogram import histogram_model
+from assay.pipeline.learn import histogram_model
 from assay.predict.layers import Layers
 from assay.train.linear import check_two_classes, fit_logistic, logistic_layers
 from assay.types import UNKNOWN, Labels

@@ -7,8 +7,7 @@ from typing import Any
 from assay.notebook.compare_folder import CompareFolder
 from assay.notebook.compare_table import COST, QUALITY, cells, notes
 from assay.notebook.listing import SYSTEMS, TITLES
-from assay.pipeline.folder import RunFolder
-from assay.pipeline.record import differences
+from assay.pipeline.folder import RunFolder, differences
 
 Json = Mapping[str, Any]
 

@@ -1,7 +1,1 @@
-"""Whole ways from a Dataset to a Model."""
-
-from assay.pipeline.options import RunOptions
-from assay.pipeline.result import RunResult
-from assay.pipeline.run import ensure_run, run
-
-__all__ = ["RunOptions", "RunResult", "ensure_run", "run"]
+"""The whole job: options, run, its folder and results, model card, audit, value of labels, demo."""

@@ -13,12 +13,9 @@ from assay.embed.backbone import TimmBackbone
 from assay.evaluate import Evaluation, format_report
 from assay.export.export import with_graph
 from assay.noise import describe
-from assay.pipeline.assay import Learned
-from assay.pipeline.carried import CARRIED
-from assay.pipeline.coverage import Coverage, coverage_lines, thresholds_of
-from assay.pipeline.measuring import TITLES
+from assay.pipeline.learn import Learned
+from assay.pipeline.measure import TITLES, Coverage, coverage_lines, set_thresholds, why_not_measured
 from assay.pipeline.options import RunOptions
-from assay.pipeline.result import why_not_measured
 from assay.pipeline.robustness import Robustness
 from assay.predict.model import Model
 from assay.types import UNKNOWN, Backbone
@@ -57,8 +54,9 @@ def assemble_model(
     ------
     GateError : the graph does not predict what backbone and head predict
     """
+    before = ", before the refit" if options.refit else ""
     figures = {
-        name: {"n": found.n, "accuracy": found.accuracy.to_json(), "source": found.source}
+        name: {"n": found.n, "accuracy": found.accuracy.to_json(), "source": f"{found.source}{before}"}
         for name, found in evaluations.items()
     }
     network: dict[str, Any] = {}
@@ -80,7 +78,8 @@ def assemble_model(
             "preset": options.preset,
             "seed": options.seed,
             "figures": figures,
-            "conformal": thresholds_of(learned),
+            "conformal": set_thresholds(learned),
+            **({"refit": True} if options.refit else {}),
         },
         interpolation=backbone.interpolation,
         flip_tta_below=learned.flip_tta_below,
@@ -119,9 +118,9 @@ def model_card(
         "",
         *(_line(TITLES[name], evaluations[name]) for name in TITLES if name in evaluations),
         "",
-        *_report(evaluations, n_held_out),
+        *_report(model, evaluations, n_held_out),
         *coverage_lines(coverage),
-        *(["", "On damaged images of the holdout:", "", *robustness.lines()] if robustness else []),
+        *(["", "On damaged validation images:", "", *robustness.lines()] if robustness else []),
         limits(measured=robustness is not None),
     ]
     return "\n".join(lines)
@@ -164,15 +163,15 @@ def _line(title: str, found: Evaluation) -> str:
     )
 
 
-def _report(evaluations: Mapping[str, Evaluation], n_held_out: int) -> list[str]:
+def _report(model: Model, evaluations: Mapping[str, Evaluation], n_held_out: int) -> list[str]:
     if "assay" not in evaluations:
         why = why_not_measured(evaluations, n_held_out)
         return [f"{why}: the accuracy of this model is not measured."]
     report = ["```", format_report(evaluations["assay"].report).rstrip(), "```"]
-    if evaluations["assay"].source == CARRIED:
+    if model.facts.get("refit"):
         return [
-            "Measured on the holdout with the same run without those images. This model was trained on them",
-            "too and was not measured itself.",
+            "Measured on the model before the refit. The refitted model, which is saved here, was trained on",
+            "the holdout too and was not measured itself.",
             "",
             *report,
         ]

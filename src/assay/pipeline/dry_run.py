@@ -1,4 +1,4 @@
-"""What a run would do and take, before it does: ``assay run --dry-run``."""
+"""dry_run: what a run would do and how long it would take (``assay run --dry-run``)."""
 
 import time
 from dataclasses import asdict, dataclass
@@ -7,28 +7,29 @@ from typing import Any
 
 import numpy as np
 
+from assay.data.dataset import Dataset
 from assay.data.squares import read_squares, spread
-from assay.embed.backbone import TimmBackbone, load_backbone
-from assay.pipeline.job import Job
+from assay.embed.backbone import TimmBackbone
+from assay.pipeline.folder import RunFolder, RunRecord, contents_digest, data_facts, read_contents
 from assay.pipeline.options import RunOptions, uses_flip_tta
-from assay.pipeline.run import prepare
+from assay.pipeline.run import load_networks, read_inputs
 from assay.types import Backbone, Notify, ignore_message
 
 TIMED_IMAGES = 64
 
 DECODED_IMAGES = 32
-"""Images that are read to see how long it takes; spread evenly over the dataset."""
+"""Images whose decoding is timed; spread evenly over the data set."""
 
 LEARN_S_PER_VIEW = 0.75e-3
-"""Of an image: five heads and one more; measured on two cores."""
+"""To train six heads, for each view of an image; measured on two cores."""
 
 LEARN_S_AT_LEAST = 15.0
-"""The same for few images, over which a head passes more often."""
+"""The same for few images, which take more epochs."""
 
 
 @dataclass(frozen=True)
 class DryRun:
-    """What a run was asked to do, and about what it takes if nothing is cached."""
+    """What a run would do, and about what it takes if nothing is cached."""
 
     images: int
     classes: int
@@ -49,9 +50,9 @@ class DryRun:
     fine_tuning: str
     """The network and its epochs, in words; empty at preset ``fast``."""
     cache_bytes: int
-    """Room for features in the cache."""
+    """Of features in the cache."""
     resumes: bool
-    """Whether the folder holds this run already, begun or finished."""
+    """Whether the folder holds this run already, unfinished or complete."""
 
     def to_json(self) -> dict[str, Any]:
         """The same as a plain dict."""
@@ -59,71 +60,64 @@ class DryRun:
 
 
 def dry_run(
-    images: Path, out: Path, options: RunOptions, *, overwrite: bool = False, notify: Notify = ignore_message
+    images: Path | Dataset,
+    out: Path,
+    options: RunOptions,
+    *,
+    overwrite: bool = False,
+    notify: Notify = ignore_message,
 ) -> DryRun:
-    """Read the labels, time the backbone, refuse what the run would refuse; ``out`` is left alone.
+    """Read the labels, time the networks, refuse what the run would refuse; nothing is written.
 
     Raises
     ------
     AssayError : as ``run``, for all that it refuses before it computes anything
     """
-    job, record = prepare(images, out, options, overwrite=overwrite, notify=notify)
-    backbone = load_backbone(
-        options.backbone, options.cache, size=options.size, weights=options.weights, dtype=options.dtype
-    )
-    n, mirrored = len(job.dataset), uses_flip_tta(options.preset)
-    views, each_s, decode_s = n * (2 if mirrored else 1), _embed_s(backbone), _decode_s(job, backbone)
-    # Not beside the network, which takes the cores that the threads decode on.
-    fast_s = (
-        _passes(options, backbone.size) * n * decode_s
-        + views * each_s
-        + max(views * LEARN_S_PER_VIEW, LEARN_S_AT_LEAST)
-    )
-    words, tuning_s = ("", 0.0) if options.preset == "fast" else _fine_tuning(job, fast_s)
+    dataset, split = read_inputs(images, out, options, notify)
+    record = RunRecord(RunFolder(out), options.settings(), data_facts(dataset))
+    record.load(lambda: contents_digest(read_contents(dataset, options.workers)), overwrite=overwrite)
+    backbone, networks = load_networks(options)
+    n, mirrored, passes = len(dataset), uses_flip_tta(options.preset), 1
+    views = n * (2 if mirrored else 1)
+    # One after the other: in parallel each would slow the other down.
+    embed_s, decode_s = _embed_s(backbone), _decode_s(dataset, backbone, options.workers)
+    learn_s = max(views * LEARN_S_PER_VIEW, LEARN_S_AT_LEAST)
+    words, tuning_s = "", 0.0
+    if networks:
+        from assay.pipeline.presets import ImageCounts, chosen_preset, fit_schedules, tuning_for
+        from assay.pipeline.refine_run import blank_squares, paces, time_left
+
+        preset, tuning = chosen_preset(options), tuning_for(n)
+        passes += preset.largest > backbone.size  # images are decoded once more for larger squares
+        blank = blank_squares(preset.phases_for(n), tuning.batch)
+        paced = {one.role: paces(one.backbones, blank, len(dataset.classes), tuning) for one in networks}
+        left_s = time_left(options, passes * n * decode_s + views * embed_s + learn_s)
+        schedules = fit_schedules(preset, paced, left_s, ImageCounts(n, n, n))
+        planned = [(one, schedules[one.role]) for one in networks if schedules[one.role].phases]
+        words = "; then ".join(schedule.words(one.name, n) for one, schedule in planned)
+        tuning_s = sum(schedule.seconds for _, schedule in planned)
+    fits = 2 if options.refit else 1
     return DryRun(
         images=n,
-        classes=len(job.dataset.classes),
-        trusted=len(job.split.fit) + len(job.split.holdout),
-        holdout=len(job.split.holdout),
+        classes=len(dataset.classes),
+        trusted=len(split.fit) + len(split.holdout),
+        holdout=len(split.holdout),
         backbone=backbone.name,
         size=backbone.size,
         mirrored=mirrored,
-        milliseconds_per_image=1000 * each_s,
+        milliseconds_per_image=1000 * embed_s,
         milliseconds_to_decode=1000 * decode_s,
-        seconds=fast_s + tuning_s,
+        seconds=passes * n * decode_s + views * embed_s + fits * (learn_s + tuning_s),
         fine_tuning=words,
         cache_bytes=views * backbone.width * np.dtype(np.float16).itemsize,
-        resumes=bool(record),
+        resumes=bool(record.facts),
     )
 
 
-def _passes(options: RunOptions, size: int) -> int:
-    """Times that each image is decoded: twice where it is fine-tuned on larger than it is embedded."""
-    if options.preset == "fast":
-        return 1
-    from assay.pipeline.presets import chosen_preset
-
-    return 1 + (chosen_preset(options).largest > size)
-
-
-def _fine_tuning(job: Job, fast_s: float) -> tuple[str, float]:
-    from assay.pipeline.presets import ImageCounts, chosen_preset, fit_schedules, tuning_for
-    from assay.pipeline.refine_run import blank_squares, load_networks, paces, time_left
-
-    options, n = job.options, len(job.dataset)
-    tuning, networks, classes = tuning_for(n), load_networks(options), len(job.dataset.classes)
-    preset = chosen_preset(options)
-    blank = blank_squares(preset.phases_for(n), tuning.batch)
-    paced = {one.role: paces(one.backbones, blank, classes, tuning) for one in networks}
-    schedules = fit_schedules(preset, paced, time_left(options, fast_s), ImageCounts(n, n, n))
-    words = [schedules[one.role].words(one.name, n) for one in networks if schedules[one.role].phases]
-    return "; then ".join(words), sum(schedule.seconds for schedule in schedules.values())
-
-
-def _decode_s(job: Job, backbone: Backbone) -> float:
-    rows = spread(np.flatnonzero(job.dataset.usable), DECODED_IMAGES)
+def _decode_s(dataset: Dataset, backbone: Backbone, workers: int) -> float:
+    rows = spread(np.flatnonzero(dataset.usable), DECODED_IMAGES)
     start = time.perf_counter()
-    read_squares(job.dataset, rows, backbone.size, backbone.interpolation, workers=job.options.workers)
+    read_squares(dataset, rows, backbone.size, backbone.interpolation, workers=workers)
     return (time.perf_counter() - start) / max(len(rows), 1)
 
 

@@ -10,7 +10,7 @@ from jaxtyping import Int
 from assay.data.dataset import Dataset
 from assay.data.squares import Squares, read_squares
 from assay.embed.backbone import TimmBackbone
-from assay.pipeline.assay import Learned
+from assay.pipeline.learn import Learned
 from assay.predict.layers import Layers
 from assay.types import Backbone, Probs, Rows
 

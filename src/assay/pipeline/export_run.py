@@ -163,7 +163,8 @@ def _measured_rows(run: FinishedRun) -> tuple[Rows, bool]:
     """Trusted images to measure on, and whether the model was trained on them."""
     reasons = np.array(run.reasons, dtype=object)
     validation = np.flatnonzero((reasons == VALIDATION) & (run.proposed != UNKNOWN))
-    if len(validation):
+    # A refitted model was trained on all but other validation images than those of labels.csv.
+    if len(validation) and not run.record["settings"].get("refit"):
         return spread(validation, MEASURED), False
     # Images that a person decided were picked for being doubtful.
     trusted = (run.trusted != UNKNOWN) & (run.proposed != UNKNOWN) & (reasons != DECIDED)

@@ -8,7 +8,7 @@ from jaxtyping import Int
 
 from assay.data.split import in_proportion
 from assay.errors import LabelError
-from assay.pipeline.assay import Labelled
+from assay.pipeline.learn import Labelled
 from assay.types import UNKNOWN, Labels
 
 Group = Int[np.ndarray, "_"]

@@ -1,17 +1,35 @@
-"""RunFolder: one run holds it, and nothing is deleted in it that no run wrote."""
+"""RunFolder: where a run lives, who may write there, and run.json, from which a killed run goes on."""
 
-from collections.abc import Iterator, Mapping
+import hashlib
+import json
+import os
+import platform
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from filelock import FileLock, Timeout
+
+from assay.data.dataset import Dataset, ReadOptions, Skipped
+from assay.data.limits import USUAL
 from assay.data.paths import file_digest
-from assay.data.write import write_json
-from assay.errors import OtherRunError, UsageError
-from assay.pipeline.lock import held, read_record, sweep
-from assay.pipeline.record import SCHEMA
+from assay.data.split import Split
+from assay.data.write import UNFINISHED_NAME, write_json, write_text_atomic
+from assay.embed.backbone import TimmBackbone
+from assay.embed.device import cores
+from assay.errors import BusyError, DataError, OtherRunError, UsageError, explain_write_errors
+from assay.evaluate import Cost, Stopwatch
 from assay.predict.package import PACKAGE
+from assay.types import UNKNOWN, Backbone, Notify
+
+SCHEMA = 1
+"""Of run.json; raised when runs of an older schema can no longer be resumed."""
 
 RESULTS = (
     "noise.json",
@@ -21,12 +39,18 @@ RESULTS = (
     "image_issues.csv",
     *(f"model/{name}" for name in PACKAGE),
 )
-"""All that a run writes besides run.json."""
+"""The files of a run besides run.json."""
+
+LOCKS = {"run": (".lock", ".pid"), "comparison": (".compare.lock", ".compare.pid")}
+"""Kind -> its lock file and the file with the id of the process that holds it. A comparison starts a run in
+its own folder, so the two must not exclude each other."""
+
+CHANGED_FILES = "images whose files were changed since"
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The files of a run; see ARCHITECTURE.md for the layout."""
+    """The files of a run. Nothing is deleted that no run wrote."""
 
     path: Path
 
@@ -51,19 +75,21 @@ class RunFolder:
             )
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """Make the folder and keep other runs out; the lock of a killed run falls with its process.
+    def lock(self) -> Iterator[None]:
+        """Make the folder and keep other runs out; the operating system frees the lock of a killed run.
 
         Raises
         ------
         BusyError : another run holds the folder; the message names its process
         """
-        with held(self.path, "run"):
-            self._sweep()
+        with lock(self.path, "run"):
+            # Only the holder of the lock writes here, so every half-written file is of a killed run.
+            for folder in (self.path, self.path / "model", *self.checkpoints):
+                sweep(folder)
             yield
 
     def record(self) -> dict[str, Any]:
-        """What run.json says; empty when there is none.
+        """run.json; empty where there is none.
 
         Raises
         ------
@@ -71,36 +97,367 @@ class RunFolder:
         """
         return read_record(self.path / "run.json", SCHEMA)
 
-    def write(self, record: Mapping[str, Any]) -> None:
-        """Put run.json in place."""
-        write_json(self.path / "run.json", record)
-
     def outputs(self) -> dict[str, str]:
-        """sha256 of each result that is there."""
+        """sha256 of each result file that exists."""
         return {name: file_digest(self.path / name) for name in RESULTS if (self.path / name).is_file()}
 
+    def is_complete(self, record: Mapping[str, Any]) -> bool:
+        """Whether ``record`` is of a finished run whose files are as it wrote them."""
+        return record.get("status") == "done" and record["outputs"] == self.outputs()
+
     @property
-    def checkpoints(self) -> Path:
-        """The folder of what fine-tuning goes on from; gone once the run is finished."""
-        return self.path / "checkpoints"
+    def checkpoints(self) -> tuple[Path, Path]:
+        """Folders of the checkpoints of fine-tuning, and of fine-tuning again (``--refit``)."""
+        return self.path / "checkpoints", self.path / "checkpoints-refit"
 
     def drop_checkpoints(self) -> None:
-        """Delete them, and their folder if nothing else is there."""
-        for role in ("teacher", "student"):
-            (self.checkpoints / f"{role}.safetensors").unlink(missing_ok=True)
-        _remove_if_empty(self.checkpoints)
+        """Delete the checkpoints, and their folders if nothing else is in them."""
+        for folder in self.checkpoints:
+            for role in ("teacher", "student"):
+                (folder / f"{role}.safetensors").unlink(missing_ok=True)
+            _remove_if_empty(folder)
 
     def clear(self) -> None:
-        """Delete what a run wrote, and nothing else; run.json goes last, so a kill leaves a run's folder."""
+        """Delete what a run wrote; run.json last, so that a kill in between leaves the folder of a run."""
         self.drop_checkpoints()
         for name in (*RESULTS, "run.json"):
             (self.path / name).unlink(missing_ok=True)
         _remove_if_empty(self.path / "model")
 
-    def _sweep(self) -> None:
-        """Delete the half files of a run that was killed while it wrote; nobody else writes here now."""
-        for folder in (self.path, self.path / "model", self.checkpoints):
-            sweep(folder)
+
+@dataclass
+class RunRecord:
+    """run.json while a run is being done."""
+
+    folder: RunFolder
+    settings: Mapping[str, Any]
+    """``RunOptions.settings()``."""
+    data: Mapping[str, Any] = field(default_factory=dict)
+    """``data_facts``."""
+    facts: dict[str, Any] = field(default_factory=dict)
+    """What run.json holds, or will hold; empty until a new run starts."""
+    watch: Stopwatch = field(default_factory=Stopwatch)
+    is_new: bool = True
+    replaces: bool = False
+    """Another run's files are in the folder; they stay until nothing can refuse this run any more."""
+
+    def load(self, contents: Callable[[], str], *, overwrite: bool) -> None:
+        """Take over the run in the folder if it is this one; with ``overwrite`` any other run is replaced.
+
+        Parameters
+        ----------
+        contents : computes ``contents_digest`` of the images, which reads all of them
+
+        Raises
+        ------
+        OtherRunError : the folder holds a run with other settings or data
+        """
+        found = self.folder.record()
+        # The same command with --overwrite that was interrupted resumes: hours of work may be there.
+        if overwrite and not self._is_interrupted(found, contents):
+            self.replaces = bool(found)
+            return
+        if found:
+            self._refuse(differences(found, self.settings, self.data))
+        self.facts, self.is_new = found, not found
+
+    def _is_interrupted(self, found: Mapping[str, Any], contents: Callable[[], str]) -> bool:
+        if not is_interrupted(found, self.settings, self.data):
+            return False
+        known = found["data"].get("contents")
+        return known is None or known == contents()
+
+    def start(
+        self,
+        images: Path | None,
+        read: ReadOptions,
+        split: Split,
+        backbone: Backbone,
+        command: Sequence[str],
+        notify: Notify,
+    ) -> None:
+        """Begin run.json, or add a process to it; not written where the images must first be compared.
+
+        Parameters
+        ----------
+        images : their place; None for images in memory
+
+        Raises
+        ------
+        OtherRunError : the run was begun with a backbone that computes otherwise
+        """
+        facts = backbone_facts(backbone)
+        if self.is_new:
+            self.facts |= {
+                "schema": SCHEMA,
+                "settings": dict(self.settings),
+                "data": dict(self.data),
+                "split": split_facts(split),
+                "processes": 0,
+                "holdout_evaluations": 0,
+            }
+        elif self.facts["backbone"] != facts:
+            self._refuse([f"backbone {self.facts['backbone']} there, {facts} now"])
+        else:
+            notify(f"{self.folder.path}: resuming run")
+            for change in changed_versions(self.facts):
+                notify(f"warning: {change}: the bytes may differ from those of an uninterrupted run")
+            if self.facts["status"] == "running":
+                self.watch.earlier = self.facts.get("seconds", {})
+        self.facts |= {
+            "status": "running",
+            "command": list(command),
+            "images": str(images.resolve()) if images else None,
+            "reading": reading_facts(read),
+            "backbone": facts,
+            "versions": versions(),
+            "machine": machine(),
+            "processes": self.facts["processes"] + 1,
+        }
+        if "contents" not in self.facts["data"] and not self.replaces:
+            self._write()
+
+    def check_contents(self, digest: str) -> None:
+        """OtherRunError if the images have other bytes than those that the run began with."""
+        if self.facts["data"].setdefault("contents", digest) != digest:
+            self._refuse([CHANGED_FILES])
+
+    def keep(self) -> None:
+        """Write run.json with the seconds so far, from which a killed run goes on; not while it replaces."""
+        self.facts["seconds"] = self.watch.so_far()
+        if not self.replaces:
+            self._write()
+
+    def replace(self) -> None:
+        """Delete the run that this one replaces: nothing can refuse it any more."""
+        if self.replaces:
+            self.folder.clear()
+            self.replaces = False
+            self.keep()
+
+    def finish(self, cost: Cost) -> None:
+        """Mark the run as complete, with the digest of each of its files."""
+        self.facts |= {
+            "status": "done",
+            "machine": machine(),
+            "cost": cost.to_json(),
+            "outputs": self.folder.outputs(),
+        }
+        self.keep()
+        self.folder.drop_checkpoints()
+
+    @contextmanager
+    def cleared_if_refused(self) -> Iterator[None]:
+        """A new run that is refused leaves no run behind: the corrected command must not be another run."""
+        try:
+            yield
+        except (DataError, UsageError):
+            # An hour of fine-tuning stays, whatever was refused after it; so does the count of evaluations.
+            expensive = "fine_tuning" in self.facts or self.facts.get("holdout_evaluations")
+            if self.is_new and self.facts and not expensive and self.folder.record() == self.facts:
+                self.folder.clear()
+            raise
+
+    def _refuse(self, differing: Sequence[str]) -> None:
+        if differing:
+            raise OtherRunError(
+                f"{self.folder.path} holds a run with {'; '.join(differing)}; "
+                "name another folder with --out, or replace it with --overwrite"
+            )
+
+    def _write(self) -> None:
+        write_json(self.folder.path / "run.json", self.facts)
+
+
+def differences(record: Mapping[str, Any], settings: Mapping[str, Any], data: Mapping[str, Any]) -> list[str]:
+    """How the run of ``record`` differs from these settings and data, in words."""
+    there = record["settings"]
+    found = [
+        f"{name} {there.get(name)!r} there, {settings.get(name)!r} now"
+        for name in sorted({*there, *settings})
+        if there.get(name) != settings.get(name)
+    ]
+    words = {
+        "labels": "other images or labels",
+        "titles": "other class names",
+        "decisions": "other decisions",
+        "accept_truncated": "another --truncated",
+        "max_pixels": "another --max-pixels",
+    }
+    found += [words[name] for name in words if record["data"].get(name) != data.get(name)]
+    # The bytes of the images are known only once they were read.
+    before, now = (facts.get("contents") for facts in (record["data"], data))
+    if not found and None not in (before, now) and before != now:
+        return [CHANGED_FILES]
+    return found
+
+
+def is_interrupted(record: Mapping[str, Any], settings: Mapping[str, Any], data: Mapping[str, Any]) -> bool:
+    """Whether ``record`` was begun with these settings, data and versions, and never completed."""
+    return (
+        record.get("status") == "running"
+        and not differences(record, settings, data)
+        and not changed_versions(record)
+    )
+
+
+def data_facts(dataset: Dataset) -> dict[str, Any]:
+    """What identifies the data of a run; the images' bytes follow once they are read."""
+    return {
+        "images": len(dataset),
+        "classes": len(dataset.classes),
+        "trusted": int(np.sum(dataset.trusted != UNKNOWN)),
+        "labels": dataset.fingerprint(),
+        "titles": list(dataset.titles),
+        "decided": len(dataset.decided),
+        "decisions": dataset.decisions_digest(),
+        **({"accept_truncated": True} if dataset.accept_truncated else {}),
+        **({"max_pixels": dataset.limits.max_pixels} if dataset.limits != USUAL else {}),
+    }
+
+
+def split_facts(split: Split) -> dict[str, Any]:
+    """Which rows were held out, as a digest, and how many."""
+    return {"digest": split.digest, "fit": len(split.fit), "holdout": len(split.holdout)}
+
+
+def reading_facts(read: ReadOptions) -> dict[str, Any]:
+    """How later commands find the same images and labels again."""
+    return {
+        "path_column": read.path_column,
+        "label_column": read.label_column,
+        "follow_symlinks": read.follow_symlinks,
+        "truncated": read.truncated,
+        "max_pixels": read.max_pixels,
+    }
+
+
+def contents_digest(contents: Iterable[bytes | None]) -> str:
+    """sha256 over the sha256 of each image, in order; None where an image could not be read."""
+    digest = hashlib.sha256()
+    for content in contents:
+        digest.update(b"-" if content is None else b"+" + content)
+    return digest.hexdigest()
+
+
+def read_contents(dataset: Dataset, workers: int) -> Iterator[bytes | None]:
+    """sha256 of each image's bytes, as embedding finds it, without decoding any."""
+
+    def content(row: int) -> bytes | None:
+        data = dataset.read(row)
+        return None if isinstance(data, Skipped) else hashlib.sha256(data).digest()
+
+    with ThreadPoolExecutor(max(workers, 1)) as pool:
+        yield from pool.map(content, range(len(dataset)))
+
+
+def backbone_facts(backbone: Backbone) -> dict[str, Any]:
+    """Which network computes the features, and how it runs on this machine."""
+    found = {"name": backbone.name, "size": backbone.size, "digest": backbone.digest}
+    if isinstance(backbone, TimmBackbone):
+        return found | {"weights_from": backbone.origin, "plan": vars(backbone.plan)}
+    return found
+
+
+def versions() -> dict[str, str]:
+    """The packages on which the bytes of the results depend, besides seed and machine."""
+    found = {"python": platform.python_version()}
+    for package in ("assay", "numpy", "pillow", "scikit-learn", "scipy", "timm", "torch"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def changed_versions(record: Mapping[str, Any]) -> list[str]:
+    """Packages whose version changed since the run was begun, in words."""
+    before = record.get("versions", {})
+    return [
+        f"{name} {before[name]} then, {now} now"
+        for name, now in versions().items()
+        if before.get(name, now) != now
+    ]
+
+
+def machine() -> dict[str, Any]:
+    """Where it ran; ``threads`` are torch's where torch is loaded."""
+    torch = sys.modules.get("torch")
+    cpus = cores()
+    return {
+        "platform": platform.platform(),
+        "processor": platform.machine(),
+        "cpus": cpus,
+        "threads": torch.get_num_threads() if torch else cpus,
+    }
+
+
+@contextmanager
+def lock(path: Path, kind: str) -> Iterator[None]:
+    """Make the folder ``path`` and keep others of the kind out while the block runs.
+
+    Parameters
+    ----------
+    kind : a key of ``LOCKS``
+
+    Raises
+    ------
+    BusyError : another one holds the folder; the message names its process
+    """
+    lock_name, pid_name = LOCKS[kind]
+    pid, held = path / pid_name, FileLock(path / lock_name)
+    with explain_write_errors(path, advice="choose another folder with --out"):
+        path.mkdir(parents=True, exist_ok=True)
+        try:
+            held.acquire(blocking=False)
+        except Timeout:
+            process = pid.read_text(encoding="utf-8") if pid.exists() else ""
+            raise BusyError(
+                f"{path}: another {kind} (process {process or 'unknown'}) holds this folder; "
+                "wait for it, or name another folder with --out"
+            ) from None
+    # Apart from acquiring: an error of something inside is not about this place.
+    try:
+        write_text_atomic(pid, str(os.getpid()))
+        yield
+    finally:
+        pid.unlink(missing_ok=True)
+        held.release()
+
+
+def check_outside(folder: Path, images: Path) -> None:
+    """UsageError if the results would lie among the images, and be read as images the next time."""
+    if images.is_dir() and folder.resolve().is_relative_to(images.resolve()):
+        raise UsageError(f"{folder}: expected a folder outside {images}, where results would count as images")
+
+
+def read_record(file: Path, schema: int) -> dict[str, Any]:
+    """A JSON object of ours with its schema number; empty where there is no such file.
+
+    Raises
+    ------
+    OtherRunError : something that this version of assay did not write
+    """
+    if not file.exists():
+        return {}
+    try:
+        # Not msgspec: paths that are not UTF-8 are kept as lone surrogates, which it refuses.
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or found.get("schema") != schema:
+        raise OtherRunError(
+            f"{file}: expected what this version of assay writes, got something else; "
+            "name another folder with --out"
+        )
+    return found
+
+
+def sweep(folder: Path) -> None:
+    """Delete files that a killed process left half written; nobody may be writing there now."""
+    for file in folder.glob(".*.tmp"):
+        if UNFINISHED_NAME.fullmatch(file.name):
+            file.unlink()
 
 
 def _remove_if_empty(folder: Path) -> None:

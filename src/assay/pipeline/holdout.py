@@ -12,8 +12,8 @@ from assay.data.split import Split, folds
 from assay.data.tables import shown
 from assay.embed.images import Features
 from assay.errors import LabelError, UsageError
-from assay.pipeline.assay import Labelled
 from assay.pipeline.finetune_split import Group, draw_judges
+from assay.pipeline.learn import Labelled
 from assay.pipeline.mirrors import Mirrored, Mirrors
 from assay.pipeline.options import RunOptions
 from assay.types import UNKNOWN, Labels, Mask

@@ -1,4 +1,4 @@
-"""What a run is told; every field is a flag of ``assay run``."""
+"""The options of a run; every field is a flag of ``assay run``."""
 
 import os
 from dataclasses import dataclass, field
@@ -14,19 +14,18 @@ from assay.embed.backbone import DEFAULT_BACKBONE, DEFAULT_SIZE
 from assay.errors import UsageError
 
 PRESET_NAMES = ("fast", "balanced", "best")
-"""``fast``: frozen features and a head; the others fine-tune a network, see ``systems.schedule``."""
-
+"""``fast``: frozen features and a head; the others fine-tune a network, see ``pipeline.presets``."""
 
 MOST_SEED = 2**32 - 2
-"""NumPy's and scikit-learn's generators take one more at most, and so does a second round of learning."""
+"""NumPy's and scikit-learn's generators take one more at most; so does the second round of training."""
 
 LEAST_SIZE = 32
 """Side in pixels of the smallest images that a network is fine-tuned on."""
 
 
 def uses_flip_tta(preset: str) -> bool:
-    """Whether features of the images' mirrors are learned from too: twice the time, worth it for ``fast``
-    alone, where no network corrects the labels afterwards.
+    """Whether the mirrored images are embedded too: twice the time, worth it for ``fast`` alone, where no
+    network corrects the labels afterwards.
     """
     return preset == "fast"
 
@@ -50,31 +49,31 @@ class RunOptions:
     dtype: str = "auto"
     """``auto``, ``float32`` or ``bfloat16``."""
     holdout: int | None = None
-    """Trusted images sealed for the final figure; None: a fifth, at most 2,000."""
+    """Trusted images held out for the final figure; None: a fifth, at most 2,000."""
     holdout_split: str = "stratified"
     """``stratified`` or ``notebook``."""
     folds: int = 5
-    """Parts of the cross-validation, 2 or more."""
+    """Folds of the cross-validation, 2 or more."""
     threshold: float = 0.8
-    """Confidence from which a fixed label may be relied on, in [0, 1]."""
+    """Confidence from which a corrected label may be relied on, in [0, 1]."""
     seed: int = 0
     preset: str = "fast"
     """One of ``PRESET_NAMES``."""
     student: str | None = None
-    """The network that is fine-tuned; None: that of the effort."""
+    """The network that is fine-tuned; None: that of the preset."""
     student_size: int | None = None
-    """Side in pixels of the images that its model takes, and learns from in the end, as a teacher does; None:
-    the effort's."""
+    """Side in pixels of the images that its model takes; None: the preset's."""
     teacher: str | None = None
     """A network, larger as a rule, that is fine-tuned before the student and corrects its labels."""
     time_limit: float | None = None
-    """Seconds that the run may take, about: fewer epochs fit into less; None: as long as it takes."""
+    """Seconds that the run may take, about, which decides the number of epochs; None: no limit."""
     cache: Path = field(default_factory=default_cache)
     """Of features, converted weights and measured speeds; shared by any number of runs."""
     workers: int = 2
     """Threads that decode images, and heads fitted at the same time: the number of cores."""
-    figures_from: Path | None = None
-    """With ``holdout=0``: the folder of the same run with a holdout, whose figures are carried over."""
+    refit: bool = False
+    """After measuring, train again on everything, the holdout too; the saved model carries the figures of
+    before."""
 
     def __post_init__(self) -> None:
         size, limit, preset = self.student_size, self.time_limit, self.preset
@@ -100,19 +99,18 @@ class RunOptions:
             ),
             (
                 limit is None or limit > 0,
-                f"--time-limit: expected more than nothing, got {limit or 0:g} seconds",
+                f"--time-limit: must be positive, got {limit or 0:g} seconds",
             ),
             (
-                self.figures_from is None or self.holdout == 0,
-                "--figures-from: a model that is measured on a holdout has figures of its own; "
-                "give it with --holdout 0",
+                not self.refit or self.holdout != 0,
+                "--refit: expected a holdout to measure the model on before, got --holdout 0",
             ),
         ):
             if not holds:
                 raise UsageError(message)
 
     def split(self, dataset: Dataset) -> Split:
-        """Which trusted images are sealed, and which may be learned from.
+        """Which trusted images are held out, and which may be trained on.
 
         Raises
         ------
@@ -123,16 +121,15 @@ class RunOptions:
         )
 
     def settings(self) -> dict[str, Any]:
-        """What changes the result besides the labels, as JSON has it; kept in run.json to be compared."""
-        apart = ("read", "weights", "cache", "workers", "figures_from")
+        """All that changes the result besides the labels, as plain JSON; run.json keeps it to be compared."""
+        apart = ("read", "weights", "cache", "workers")
         chosen = {name: value for name, value in vars(self).items() if name not in apart}
         # By content: a file that was moved is the same, one that was replaced is not.
         known = self.weights is not None and self.weights.is_file()
         named = {"weights": file_digest(self.weights) if self.weights and known else None}
-        # What another version drew from the same seed are other images: some of them taught a run of it.
+        # Another version draws other images from the same seed: some of them were trained on here.
         drawn = {"holdout_version": VERSION if self.holdout_split == "stratified" else None}
-        # Whose figures they are is no setting, for they are checked to be the same run's.
-        return chosen | named | drawn | {"figures_from": True if self.figures_from else None}
+        return chosen | named | drawn
 
 
 class RunSettings(TypedDict, total=False):
@@ -151,4 +148,5 @@ class RunSettings(TypedDict, total=False):
     student_size: int | None
     teacher: str | None
     time_limit: float | None
+    refit: bool
     workers: int

@@ -1,7 +1,7 @@
-"""The files of a run folder, besides run.json and the model: written from a result, read back as facts."""
+"""The files of a run folder besides run.json and the model, and the facts read back from them."""
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,13 @@ from assay.data.dataset import Dataset
 from assay.data.images import WORDS
 from assay.data.write import write_json, write_rows
 from assay.errors import DataError
-from assay.evaluate import wilson
+from assay.evaluate import Cost, Evaluation, wilson
 from assay.noise import describe
-from assay.pipeline.measuring import against_noisy
-from assay.pipeline.result import RunResult
-from assay.types import UNKNOWN, Labels, Probs
+from assay.pipeline.learn import Learned
+from assay.pipeline.measure import Coverage, against_noisy, better_than_baseline
+from assay.pipeline.robustness import Robustness
+from assay.predict.model import Model
+from assay.types import UNKNOWN, Rows
 
 LABEL_COLUMNS = (
     "file",
@@ -30,64 +32,143 @@ LABEL_COLUMNS = (
 )
 
 HOLDOUT = "holdout"
-"""The reason, in labels.csv, of an image whose trusted label is sealed."""
+"""The reason, in labels.csv, of an image whose trusted label only the evaluation reads."""
 
 DECIDED = "decided"
-"""That of an image whose trusted label a person gave in a review."""
+"""The reason of an image whose trusted label a person gave in a review."""
 
 VALIDATION = "validation"
-"""The same of a trusted image that a fine-tuned model did not learn from."""
+"""The reason of a trusted image that a fine-tuned model was not trained on."""
 
 ISSUE_COLUMNS = ("file", "severity", "reason", "detail")
 
 HOLDOUT_COLUMNS = ("file", "trusted_label", "predicted_label", "confidence", "reason")
 
-COPY = "copy"
-"""The reason, in holdout.csv, of an image that the figures leave out: its picture was learned from."""
+COPY = "near_duplicate"
+"""The reason, in holdout.csv, of an image that the figures leave out: the model was trained on its like."""
+
+REFIT = "measured on the model before it was refitted on all trusted images, the holdout's too"
+"""Under ``refit`` in evaluation.json: what the figures of a refitted model are of."""
 
 
-def write_outputs(result: RunResult, holdout: Labels) -> None:
-    """Write noise.json, labels.csv, holdout.csv, image_issues.csv and evaluation.json.
+def write_noise(folder: Path, learned: Learned) -> None:
+    """noise.json: the rate, the transition matrix, and whether the trusted images look like the others."""
+    representative, summary = learned.representative.to_json(), describe(learned.noise)
+    facts = {**learned.noise.to_json(), "representative": representative, "summary": summary}
+    write_json(folder / "noise.json", facts)
+
+
+def write_labels(folder: Path, dataset: Dataset, learned: Learned, holdout: Rows) -> None:
+    """labels.csv: one row an image, in input order, labels as they came in.
 
     Parameters
     ----------
-    holdout : rows that were sealed
+    holdout : rows whose trusted label is not written
     """
-    folder, dataset, learned = result.folder, result.dataset, result.learned
-    noise = {
-        **learned.noise.to_json(),
-        "representative": learned.representative.to_json(),
-        "summary": describe(learned.noise),
-    }
-    write_json(folder / "noise.json", noise)
-    validation = learned.validation if learned.validation is not None else holdout[:0]
-    columns = label_columns(dataset, learned.corrected, {VALIDATION: validation, HOLDOUT: holdout})
+    corrected = learned.corrected
+    words = np.array([*dataset.classes, ""], dtype=object)  # UNKNOWN, -1, is the empty label
+    reasons = np.full(len(dataset), "", dtype=object)
+    reasons[dataset.noisy == UNKNOWN] = "no noisy label"
+    reasons[[*dataset.decided]] = DECIDED
+    if learned.validation is not None:
+        reasons[learned.validation] = VALIDATION
+    reasons[holdout] = HOLDOUT
+    for row, why in dataset.skipped.items():
+        reasons[row] = why.reason
+    columns = [
+        list(dataset.names),
+        words[dataset.noisy].tolist(),
+        words[corrected.trusted].tolist(),
+        words[corrected.corrected].tolist(),
+        np.round(corrected.confidence, 4).tolist(),
+        np.round(corrected.label_quality, 4).tolist(),
+        corrected.actions.tolist(),
+        reasons.tolist(),
+    ]
     write_rows(folder / "labels.csv", LABEL_COLUMNS, columns)
-    says = learned.says(holdout)
-    write_rows(
-        folder / "holdout.csv", HOLDOUT_COLUMNS, holdout_columns(dataset, says, holdout, result.left_out)
-    )
-    write_rows(folder / "image_issues.csv", ISSUE_COLUMNS, issue_columns(dataset))
-    write_json(folder / "evaluation.json", {**_evaluation(result), "held_out": len(holdout)})
 
 
-def _evaluation(result: RunResult) -> dict[str, Any]:
-    return {
-        "systems": {name: found.to_json() for name, found in result.evaluations.items()},
-        "better_than_baseline": result.better_than_baseline,
-        "labels": corrected_figures(result.learned.corrected),
-        "model": {"architecture": result.model.architecture, "size": result.model.size},
-        "cost": result.cost.to_json(),
-        "coverage": [sets.to_json() for sets in result.coverage],
-        "left_out": result.left_out,
-        "robustness": result.robustness.to_json() if result.robustness else None,
-        "skipped": len(result.dataset.skipped),
-        "warnings": result.warnings,
+def write_holdout(folder: Path, dataset: Dataset, learned: Learned, holdout: Rows, leaked: Rows) -> None:
+    """holdout.csv: what the model predicts for each held-out image, in input order.
+
+    Parameters
+    ----------
+    leaked : those that the figures leave out
+    """
+    words, left_out = np.array(dataset.classes, dtype=object), {*leaked.tolist()}
+    probs = learned.says(holdout)
+    reasons = [
+        dataset.skipped[row].reason if row in dataset.skipped else COPY if row in left_out else ""
+        for row in holdout.tolist()
+    ]
+    usable = dataset.usable[holdout]
+    columns = [
+        [dataset.names[row] for row in holdout],
+        words[dataset.trusted[holdout]].tolist(),
+        np.where(usable, words[probs.argmax(axis=1)], "").tolist(),
+        np.where(usable, np.round(probs.max(axis=1).astype(np.float64), 4), 0.0).tolist(),
+        reasons,
+    ]
+    write_rows(folder / "holdout.csv", HOLDOUT_COLUMNS, columns)
+
+
+def write_issues(folder: Path, dataset: Dataset) -> None:
+    """image_issues.csv: skipped images and warnings about others, in input order."""
+    found = [(row, "skipped", why.reason, why.detail) for row, why in dataset.skipped.items()]
+    found += [
+        (row, "warning", flag, WORDS[flag]) for row, flags in dataset.image_warnings.items() for flag in flags
+    ]
+    found.sort(key=lambda issue: issue[0])  # stable: warnings about one image keep their order
+    columns = [
+        [dataset.names[row] for row, *_ in found],
+        [severity for _, severity, *_ in found],
+        [reason for *_, reason, _ in found],
+        [detail for *_, detail in found],
+    ]
+    write_rows(folder / "image_issues.csv", ISSUE_COLUMNS, columns)
+
+
+def write_evaluation(
+    folder: Path,
+    dataset: Dataset,
+    learned: Learned,
+    model: Model,
+    evaluations: Mapping[str, Evaluation],
+    *,
+    holdout: Rows,
+    leaked: Rows,
+    cost: Cost,
+    coverage: Sequence[Coverage],
+    robustness: Robustness | None,
+    warnings: Sequence[str],
+) -> None:
+    """evaluation.json: all figures, and what they do not cover.
+
+    Parameters
+    ----------
+    warnings : about what was found; those of reading are among the notes of ``dataset``
+    """
+    early = [note for note in dataset.notes if note.startswith("warning: ")]
+    facts: dict[str, Any] = {
+        "systems": {name: found.to_json() for name, found in evaluations.items()},
+        "better_than_baseline": better_than_baseline(evaluations),
+        "labels": corrected_figures(learned.corrected),
+        "model": {"architecture": model.architecture, "size": model.size},
+        "cost": cost.to_json(),
+        "coverage": [sets.to_json() for sets in coverage],
+        "held_out": len(holdout),
+        "left_out": [dataset.names[row] for row in leaked],
+        "robustness": robustness.to_json() if robustness else None,
+        "skipped": len(dataset.skipped),
+        "warnings": [*(note.removeprefix("warning: ") for note in early), *warnings],
     }
+    if model.facts.get("refit"):
+        facts["refit"] = REFIT
+    write_json(folder / "evaluation.json", facts)
 
 
 def read_facts(folder: Path) -> dict[str, Any]:
-    """What a finished run found, as ``assay run --json`` prints it: noise.json and evaluation.json.
+    """noise.json and evaluation.json of a finished run, as ``assay run --json`` prints them.
 
     Raises
     ------
@@ -101,80 +182,10 @@ def read_facts(folder: Path) -> dict[str, Any]:
     return {"folder": str(folder), "noise": noise, **evaluation}
 
 
-def label_columns(
-    dataset: Dataset, corrected: CorrectedLabels, apart: Mapping[str, Labels]
-) -> list[list[Any]]:
-    """The columns of labels.csv: one row an image, in input order, labels as they came in.
-
-    Parameters
-    ----------
-    apart : reason -> rows of images that were not learned from
-    """
-    words = np.array([*dataset.classes, ""], dtype=object)  # UNKNOWN, -1, is the empty label
-    reasons = np.full(len(dataset), "", dtype=object)
-    reasons[dataset.noisy == UNKNOWN] = "no given label"
-    reasons[[*dataset.decided]] = DECIDED
-    for reason, rows in apart.items():
-        reasons[rows] = reason
-    for row, why in dataset.skipped.items():
-        reasons[row] = why.reason
-    return [
-        list(dataset.names),
-        words[dataset.noisy].tolist(),
-        words[corrected.trusted].tolist(),
-        words[corrected.corrected].tolist(),
-        np.round(corrected.confidence, 4).tolist(),
-        np.round(corrected.label_quality, 4).tolist(),
-        corrected.actions.tolist(),
-        reasons.tolist(),
-    ]
-
-
-def holdout_columns(
-    dataset: Dataset, says: Probs, holdout: Labels, left_out: Collection[str]
-) -> list[list[Any]]:
-    """The columns of holdout.csv: what the model says of the images that it is judged by, in input order.
-
-    Parameters
-    ----------
-    says : (H, K) of the held-out images
-    left_out : names of those that the figures leave out
-    """
-    words = np.array(dataset.classes, dtype=object)
-    names, near_duplicates = [dataset.names[row] for row in holdout], {*left_out}
-    reasons = [
-        dataset.skipped[row].reason if row in dataset.skipped else COPY if name in near_duplicates else ""
-        for row, name in zip(holdout.tolist(), names, strict=True)
-    ]
-    seen = dataset.usable[holdout]
-    return [
-        names,
-        words[dataset.trusted[holdout]].tolist(),
-        np.where(seen, words[says.argmax(axis=1)], "").tolist(),
-        np.where(seen, np.round(says.max(axis=1).astype(np.float64), 4), 0.0).tolist(),
-        reasons,
-    ]
-
-
-def issue_columns(dataset: Dataset) -> list[list[str]]:
-    """The columns of image_issues.csv, in input order: skipped images, and warnings about others."""
-    found = [(row, "skipped", why.reason, why.detail) for row, why in dataset.skipped.items()]
-    found += [
-        (row, "warning", flag, WORDS[flag]) for row, flags in dataset.image_warnings.items() for flag in flags
-    ]
-    found.sort(key=lambda issue: issue[0])  # stable: warnings about one image keep their order
-    return [
-        [dataset.names[row] for row, *_ in found],
-        [severity for _, severity, *_ in found],
-        [reason for *_, reason, _ in found],
-        [detail for *_, detail in found],
-    ]
-
-
 def corrected_figures(corrected: CorrectedLabels) -> dict[str, Any]:
-    """What was done to the labels, and how often that is right, from trusted images out of fold.
+    """How many labels were changed, and how often that is right, counted on trusted images out of fold.
 
-    ``false_alarm_rate`` is the share of right given labels that would be changed with confidence.
+    ``false_alarm_rate`` is the share of right noisy labels that would be changed with confidence.
     """
     rows = corrected.sample
     truth, noisy, likely = corrected.trusted[rows], corrected.noisy[rows], corrected.posterior[rows]

@@ -16,9 +16,9 @@ from assay.correct.posterior import NO_FLOOR, Pool, calibrate, fit_pool, halves,
 from assay.correct.result import CorrectedLabels
 from assay.embed.backbone import TimmBackbone
 from assay.evaluate import mcnemar, wilson
-from assay.pipeline.assay import Labelled, Learned
 from assay.pipeline.exact import See
 from assay.pipeline.finetune_split import FineTuneSplit
+from assay.pipeline.learn import Labelled, Learned
 from assay.pipeline.tta import FlipTTA
 from assay.predict.flip_tta import FLIP_TTA_BELOW
 from assay.train.finetune import EpochPredictions, Phase, TuningData, fine_tune

@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -14,10 +15,9 @@ from assay.data.dataset import Dataset
 from assay.data.squares import read_squares
 from assay.embed.backbone import TimmBackbone, load_backbone
 from assay.errors import UsageError
-from assay.pipeline.assay import Learned
 from assay.pipeline.finetune_split import FineTuneSplit, split_for_finetuning
-from assay.pipeline.folder import RunFolder
 from assay.pipeline.holdout import Sealed
+from assay.pipeline.learn import Learned
 from assay.pipeline.options import RunOptions
 from assay.pipeline.presets import ImageCounts, Schedule, chosen_preset, fit_schedules, tuning_for
 from assay.pipeline.refine import Refined, TuningPlan, beside_before, refine
@@ -35,18 +35,18 @@ Backbones = Mapping[int, TimmBackbone]
 class RunContext:
     """A run's folder, options, listeners and time spent."""
 
-    folder: RunFolder
+    checkpoints: Path
     options: RunOptions
     notify: Notify
     progress: Progress
     spent_s: float
     """What the run took so far."""
-    keep: Callable[[dict[str, Any]], None]
+    keep: Callable[[], None]
     """Writes run.json, with the seconds so far."""
 
-    def told(self, record: dict[str, Any], line: str) -> None:
+    def told(self, line: str) -> None:
         """Say how an epoch ended, and keep what it took."""
-        self.keep(record)
+        self.keep()
         self.notify(line)
 
 
@@ -112,7 +112,7 @@ def refine_run(
     """
     begun, options = perf_counter(), context.options
     split = split_for_finetuning(sealed.data, sealed.near_duplicates)
-    folder = context.folder.checkpoints
+    folder = context.checkpoints
     folder.mkdir(exist_ok=True)
     see = partial(read_squares, dataset, workers=options.workers)
     tuning = tuning_for(len(split.learn))
@@ -120,9 +120,11 @@ def refine_run(
         classes = len(dataset.classes)
         paced = {network.role: paces(network.backbones, squares, classes, tuning) for network in networks}
         left = time_left(options, context.spent_s + perf_counter() - begun)
+        if left is not None and options.refit:
+            left /= 2  # the same epochs again after measuring
         counts = _image_counts(dataset, split, learned)
         record["fine_tuning"] = _planned(context, networks, paced, left, counts)
-        context.keep(record)
+        context.keep()
     refined: Refined | None = None
     for network in networks:
         phases = Schedule.from_json(record["fine_tuning"][network.role]["stages"])
@@ -134,9 +136,8 @@ def refine_run(
             context.notify(f"warning: {kept.name} was kept by another way to learn: fine-tuning begins anew")
         plan = TuningPlan(phases, network.backbones, kept, identity, tuning)
         before = refined.learned if refined else learned
-        told = partial(context.told, record)
         refined = refine(
-            sealed.data, before, squares, see, split, plan, notify=told, progress=context.progress
+            sealed.data, before, squares, see, split, plan, notify=context.told, progress=context.progress
         )
     if refined:
         context.notify(beside_before(learned, refined.learned, split.validation, sealed.data.trusted))

@@ -1,34 +1,52 @@
-"""run: the whole job, from a folder of images to a folder of results."""
+"""run: from images with labels to a folder of results, step by step."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
+import numpy as np
+
+from assay.data.dataset import Dataset
+from assay.data.images import image_warnings_on
 from assay.data.read import read_dataset
-from assay.errors import DataError, UsageError
-from assay.evaluate import Stopwatch
-from assay.pipeline.carried import check_apart_from, partial_run
+from assay.data.split import Split
+from assay.embed.backbone import load_backbone
+from assay.embed.images import Features
+from assay.errors import UsageError
+from assay.evaluate import Cost, peak_memory_bytes
+from assay.pipeline import outputs
+from assay.pipeline.card import assemble_model, model_card
+from assay.pipeline.exact import predicts_exactly
 from assay.pipeline.finetune_split import check_enough
-from assay.pipeline.folder import RunFolder
-from assay.pipeline.holdout import check_learnable
-from assay.pipeline.job import Job
-from assay.pipeline.lock import check_outside
-from assay.pipeline.options import RunOptions
-from assay.pipeline.record import (
+from assay.pipeline.folder import (
+    RunFolder,
+    RunRecord,
+    check_outside,
     contents_digest,
     data_facts,
-    differences,
-    is_interrupted,
     read_contents,
+    split_facts,
 )
-from assay.pipeline.result import RunResult
-from assay.pipeline.work import work
-from assay.types import Notify, Progress, ignore_message, silent
+from assay.pipeline.holdout import Sealed, check_learnable, mask_holdout
+from assay.pipeline.learn import Learned, learn, train_histogram
+from assay.pipeline.measure import coverages, evaluate_fit, evaluate_holdout, set_thresholds, warnings_of
+from assay.pipeline.mirrors import mirrors_for
+from assay.pipeline.one_pass import embed_all, fill_rest, room_to_learn
+from assay.pipeline.options import RunOptions
+from assay.pipeline.result import RunResult, load_run
+from assay.pipeline.robustness import measure_robustness
+from assay.predict.package import package_bytes
+from assay.types import UNKNOWN, Backbone, Batch, Notify, Progress, ignore_message, silent
+
+if TYPE_CHECKING:  # it imports torch, which preset fast does without
+    from assay.pipeline.refine_run import Network
 
 
-def run(
-    images: Path | str,
-    out: Path | str,
+def run(  # noqa: PLR0915  # the whole way of images and labels, in one place
+    images: Path | Dataset,
+    out: Path,
     options: RunOptions | None = None,
     *,
     overwrite: bool = False,
@@ -36,15 +54,16 @@ def run(
     notify: Notify = ignore_message,
     progress: Progress = silent,
 ) -> RunResult:
-    """Learn from ``images`` and write all results to ``out``; the same call resumes a killed run.
+    """Train on ``images`` and write all results to ``out``; the same call resumes a killed run.
 
-    A finished run is computed again, from cached features and to the same bytes.
+    A run that is complete is left as it is.
 
     Parameters
     ----------
-    overwrite : start anew where another run was, or this one to its end
+    images : their place, or a data set with its labels
+    overwrite : replace a complete run, or one with other settings or data
     command : words to keep in run.json
-    notify : is told what was assumed about the data, and warnings
+    notify : gets what was assumed about the data, warnings, and how each epoch ended
 
     Raises
     ------
@@ -52,56 +71,145 @@ def run(
     OtherRunError : ``out`` holds a run with other settings or data and ``overwrite`` is not set, or files
         that are not a run's
     BusyError : another run holds ``out``
-    ResourceError : disk or memory ran out; the same call goes on from there
+    ResourceError : disk or memory ran out; the same call resumes from there
     """
-    job = _ask(Path(images), Path(out), options or RunOptions(), command, notify, progress)
-    with job.folder.held():
-        return _work(job, _begun(job, overwrite))
+    options, folder = options or RunOptions(), RunFolder(out)
+    record = RunRecord(folder, options.settings())
+    watch = record.watch
+
+    # Read: names, noisy and trusted labels; no image is opened. Split: which trusted images are held out.
+    with watch.stage("read"):
+        dataset, split = read_inputs(images, out, options, notify)
+    record.data = data_facts(dataset)
+
+    def contents() -> str:
+        return contents_digest(read_contents(dataset, options.workers))
+
+    with folder.lock():
+        record.load(contents, overwrite=overwrite)
+        if folder.is_complete(record.facts):
+            record.check_contents(contents())
+            notify(f"{out}: run is already complete; use --overwrite to rerun")
+            return load_run(out)
+        with record.cleared_if_refused(), ExitStack() as stack:
+            # Load: all networks first, so that a wrong name is refused before hours of work.
+            with watch.stage("load"):
+                backbone, networks = load_networks(options)
+            place = None if isinstance(images, Dataset) else images
+            record.start(place, options.read, split, backbone, command, notify)
+
+            # Embed: one pass decodes each image once, for the backbone, the baseline and fine-tuning.
+            with watch.stage("embed"):
+                squares = stack.enter_context(room_to_learn(dataset, options, out))
+                features = embed_all(dataset, backbone, options, squares, progress)
+            for line in image_warnings_on(features.flags):
+                notify(f"{line} (image_issues.csv)")
+            record.check_contents(contents_digest(features.contents))
+            record.facts["features_computed"] = record.facts.get("features_computed", 0) + features.computed
+            record.keep()
+            dataset = features.seen(dataset)
+            if squares is not None:
+                with watch.stage("embed"):
+                    fill_rest(squares, dataset, backbone, options, progress)
+
+            # Estimate the noise, correct the labels, train: the holdout's trusted labels stay hidden.
+            train = partial(
+                fit,
+                features=features,
+                squares=squares,
+                backbone=backbone,
+                networks=networks,
+                options=options,
+                record=record,
+                notify=notify,
+                progress=progress,
+            )
+            sealed, learned, network = train(dataset, split)
+            trained_on = np.flatnonzero(sealed.data.fold_of != UNKNOWN)
+            with watch.stage("baseline"):
+                histograms = features.beside[0]
+                baseline = train_histogram(dataset, trained_on, histograms)
+
+            # Evaluate: counted before the labels are read, for a run that is killed here has read them.
+            record.facts["holdout_evaluations"] += int(len(sealed.holdout) > 0)
+            record.keep()
+            with watch.stage("evaluate"):
+                n_skipped = len(split.holdout) - len(sealed.holdout)
+                evaluations = evaluate_holdout(
+                    dataset,
+                    sealed,
+                    learned,
+                    lambda rows: baseline.probabilities(histograms[rows]),
+                    n_skipped,
+                ) | evaluate_fit(dataset, learned)
+                judges = sealed.judges
+                coverage = coverages(learned.says(judges), dataset.trusted[judges], set_thresholds(learned))
+            warnings = warnings_of(dataset, sealed, learned, evaluations, len(split.holdout))
+            for warning in warnings:
+                notify(f"warning: {warning}")
+
+            # Refit: once the figures are known, the model that is saved may be trained on the holdout too.
+            saved = learned
+            if options.refit:
+                everything = Split(np.union1d(split.fit, split.holdout), split.holdout[:0])
+                record.facts["refit"] = split_facts(everything)
+                record.keep()
+                unsealed, saved, network = train(dataset, everything, refit=True)
+                trained_on = np.flatnonzero(unsealed.data.fold_of != UNKNOWN)
+
+            # Export: network, head and figures, and the ONNX graph that is compared with both.
+            with watch.stage("export"):
+                model = assemble_model(dataset, network, saved, evaluations, options, trained_on)
+            with watch.stage("robustness"):
+                robustness = None
+                if saved.validation is not None:
+                    truth = saved.corrected.trusted[saved.validation]
+                    robustness = measure_robustness(
+                        model, dataset, saved.validation, truth, calibrated=True, workers=options.workers
+                    )
+
+            # Write: the record last, which makes the run complete.
+            with watch.stage("write"):
+                card = model_card(
+                    model, saved, evaluations, robustness, coverage, n_held_out=len(split.holdout)
+                )
+                model.save(out / "model", card)
+                outputs.write_noise(out, learned)
+                outputs.write_labels(out, dataset, learned, split.holdout)
+                outputs.write_holdout(out, dataset, learned, split.holdout, sealed.leaked)
+                outputs.write_issues(out, dataset)
+                cost = Cost(sum(watch.so_far().values()), peak_memory_bytes(), package_bytes(out / "model"))
+                outputs.write_evaluation(
+                    out,
+                    dataset,
+                    learned,
+                    model,
+                    evaluations,
+                    holdout=split.holdout,
+                    leaked=sealed.leaked,
+                    cost=cost,
+                    coverage=coverage,
+                    robustness=robustness,
+                    warnings=warnings,
+                )
+            record.finish(cost)
+    return load_run(out)
 
 
-def prepare(
-    images: Path, out: Path, options: RunOptions, *, overwrite: bool = False, notify: Notify = ignore_message
-) -> tuple[Job, dict[str, Any]]:
-    """The job that ``run`` would do, and what run.json says of it so far; writes nothing and takes no lock.
+def read_inputs(
+    images: Path | Dataset, out: Path, options: RunOptions, notify: Notify = ignore_message
+) -> tuple[Dataset, Split]:
+    """The labelled data set, and which trusted images are held out; refuses all that can be refused unseen.
 
     Raises
     ------
-    AssayError : as ``run``, for all that is refused before anything is computed
+    AssayError : as ``run``
     """
-    job = _ask(images, out, options, (), notify, silent)
-    return job, _begun(job, overwrite)
-
-
-def ensure_run(
-    images: Path | str,
-    out: Path | str,
-    options: RunOptions,
-    *,
-    overwrite: bool = False,
-    command: Sequence[str] = (),
-    notify: Notify = ignore_message,
-    progress: Progress = silent,
-) -> bool:
-    """As ``run``, but a finished run is left as it is: False if there was nothing to compute."""
-    job = _ask(Path(images), Path(out), options, command, notify, progress)
-    with job.folder.held():
-        record = _begun(job, overwrite)
-        if record.get("status") == "done" and record["outputs"] == job.folder.outputs():
-            job.check_contents(record, contents_digest(read_contents(job.dataset, options.workers)))
-            notify(f"{out}: this very run is finished: nothing was computed; --overwrite starts anew")
-            return False
-        _work(job, record)
-        return True
-
-
-def _ask(
-    images: Path, out: Path, options: RunOptions, command: Sequence[str], notify: Notify, progress: Progress
-) -> Job:
-    """All that can be refused before anything is written."""
-    folder, watch = RunFolder(out), Stopwatch()
-    folder.check()
-    check_outside(out, images)
-    with watch.stage("read"):
+    RunFolder(out).check()
+    if isinstance(images, Dataset):
+        dataset = images
+    else:
+        check_outside(out, images)
         dataset = read_dataset(images, options.read)
     for note in dataset.notes:
         notify(note)
@@ -109,51 +217,74 @@ def _ask(
     check_learnable(dataset, split)
     if options.preset != "fast":
         check_enough(len(split.fit))
-    settings, data = options.settings(), data_facts(dataset)
-    if options.figures_from is not None:
-        check_apart_from(options.figures_from, out)
-        partial_run(options.figures_from, settings, data)
-    return Job(
-        folder=folder,
-        images=images,
-        options=options,
-        dataset=dataset,
-        split=split,
-        settings=settings,
-        data=data,
-        command=tuple(command),
-        watch=watch,
-        notify=notify,
-        progress=progress,
+    if options.refit and not len(split.holdout):
+        raise UsageError("--refit: expected a holdout to measure on before, got none; leave out --holdout 0")
+    return dataset, split
+
+
+def load_networks(options: RunOptions) -> tuple[Backbone, Sequence["Network"]]:
+    """The backbone whose features are embedded, and the networks that are fine-tuned: none at ``fast``.
+
+    Raises
+    ------
+    AssayError : as ``load_backbone``
+    """
+    backbone = load_backbone(
+        options.backbone, options.cache, size=options.size, weights=options.weights, dtype=options.dtype
     )
+    if options.preset == "fast":
+        return backbone, ()
+    from assay.pipeline.refine_run import load_networks  # with torch, which fast does without
+
+    return backbone, load_networks(options)
 
 
-def _begun(job: Job, overwrite: bool) -> dict[str, Any]:
-    """What run.json says of this run so far; empty if it is to be begun."""
-    record = job.folder.record()
-    if overwrite and not _is_unfinished(record, job):
-        return {}
-    if record:
-        job.refuse(differences(record, job.settings, job.data))
-    return record
+def fit(
+    dataset: Dataset,
+    split: Split,
+    *,
+    features: Features,
+    squares: Batch | None,
+    backbone: Backbone,
+    networks: Sequence["Network"],
+    options: RunOptions,
+    record: RunRecord,
+    notify: Notify,
+    progress: Progress,
+    refit: bool = False,
+) -> tuple[Sealed, Learned, Backbone]:
+    """Train on all images but the holdout; nothing here sees a trusted label of it.
 
+    Returns
+    -------
+    the data as split, the trained model with its corrected labels, and the network below its head
+    """
+    watch = record.watch
+    # Near-duplicates share a fold; the trusted labels of the holdout are masked.
+    with watch.stage("split"):
+        mirrors = mirrors_for(dataset, backbone, options)
+        sealed = mask_holdout(dataset, split, features, options, mirrors)
+    record.replace()
 
-def _is_unfinished(record: Mapping[str, Any], job: Job) -> bool:
-    """Whether this very command was interrupted: given again, also with ``overwrite``, it goes on."""
-    if not is_interrupted(record, job.settings, job.data):
-        return False
-    contents = record["data"].get("contents")
-    return contents is None or contents == contents_digest(read_contents(job.dataset, job.options.workers))
+    # Estimate the noise, predict out of fold, correct the labels, train a head on the features.
+    with watch.stage("learn"):
+        learned = learn(sealed.data, progress=progress)
 
+    # Presets balanced and best: fine-tune a network on the corrected labels, which corrects them further.
+    if squares is not None:
+        from assay.pipeline.refine_run import RunContext, refine_run  # with torch
 
-def _work(job: Job, record: dict[str, Any]) -> RunResult:
-    new = not record
-    try:
-        return work(job, record)
-    except (DataError, UsageError):
-        # Refused: as if it had never begun, so that the corrected command is not another run. What took
-        # an hour to learn stays, whatever was refused after it, and so does the count of opened seals.
-        expensive = "fine_tuning" in record or record.get("holdout_evaluations")
-        if new and record and not expensive and job.folder.record() == record:
-            job.folder.clear()
-        raise
+        checkpoints, facts = record.folder.checkpoints[refit], record.facts
+        if refit:  # the epochs that were planned before, from a checkpoint of its own
+            facts = facts | {"split": facts["refit"]}
+        spent = sum(watch.seconds.values())
+        context = RunContext(checkpoints, options, notify, progress, spent, record.keep)
+        with watch.stage("fine-tune"):
+            refined = refine_run(context, facts, dataset, squares, sealed, learned, networks)
+        if refined:
+            return sealed, refined.learned, refined.backbone
+
+    # What is saved computes in float32: the holdout is predicted so, whatever the features were made with.
+    with watch.stage("embed"):
+        exact = predicts_exactly(learned, dataset, backbone, split.holdout, workers=options.workers)
+    return sealed, exact, backbone

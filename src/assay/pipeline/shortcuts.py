@@ -15,7 +15,7 @@ from assay.embed import images as embedding
 from assay.embed.backbone import DEFAULT_BACKBONE, DEFAULT_SIZE, load_backbone
 from assay.embed.images import Features
 from assay.errors import LabelError
-from assay.pipeline.assay import Labelled, learn
+from assay.pipeline.learn import Labelled, learn
 from assay.pipeline.options import RunOptions, RunSettings, default_cache
 from assay.pipeline.result import RunResult
 from assay.pipeline.run import run as run_folder
@@ -74,7 +74,6 @@ def run(
     read: ReadOptions | None = None,
     weights: Place | None = None,
     cache: Place | None = None,
-    figures_from: Place | None = None,
     overwrite: bool = False,
     notify: Notify = ignore_message,
     progress: Progress = silent,
@@ -89,7 +88,7 @@ def run(
     noisy, trusted : label files; without ``noisy`` the noisy labels are the class folders
     read : further options of reading
     notify : ``print``, to be told what was assumed about the data
-    weights, cache, figures_from : see ``RunOptions``
+    weights, cache : see ``RunOptions``
     settings : its other fields, such as ``backbone``, ``size``, ``holdout``, ``seed``
 
     Raises
@@ -100,10 +99,9 @@ def run(
         read=_reading(noisy, trusted, read),
         weights=_path(weights),
         cache=_path(cache) or default_cache(),
-        figures_from=_path(figures_from),
         **settings,
     )
-    return run_folder(images, out, options, overwrite=overwrite, notify=notify, progress=progress)
+    return run_folder(Path(images), Path(out), options, overwrite=overwrite, notify=notify, progress=progress)
 
 
 def correct_labels(

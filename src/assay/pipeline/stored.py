@@ -11,8 +11,8 @@ from assay.embed.cache import find_store
 from assay.embed.images import Features, embed_images
 from assay.errors import DataError, UsageError
 from assay.pipeline.finished import FinishedRun
+from assay.pipeline.folder import contents_digest
 from assay.pipeline.options import uses_flip_tta
-from assay.pipeline.record import contents_digest
 from assay.types import UNKNOWN, Batch, Progress, silent
 
 

@@ -17,11 +17,10 @@ from assay.drawing import describe_confusion
 from assay.errors import DataError
 from assay.noise.estimate import how_classes_differ
 from assay.noise.intervals import share_bounds
-from assay.pipeline.auditing import run_digests
+from assay.pipeline.audit import run_digests
 from assay.pipeline.finished import FinishedRun
-from assay.pipeline.measuring import TITLES
+from assay.pipeline.measure import TITLES, why_not_measured
 from assay.pipeline.outputs import DECIDED, VALIDATION, read_facts
-from assay.pipeline.result import why_not_measured
 from assay.report.galleries import Gallery, Picture
 from assay.text import counted, cut, interval, p_equals, percent
 from assay.types import UNKNOWN

@@ -11,7 +11,7 @@ from assay.data.split import Split
 from assay.data.write import Column, write_json, write_rows
 from assay.errors import UsageError
 from assay.pipeline.holdout import mask_holdout
-from assay.pipeline.more_labels import FOLDS, Worth, measure_worth
+from assay.pipeline.label_value import FOLDS, Worth, measure_worth
 from assay.pipeline.options import RunOptions
 from assay.pipeline.stored import stored_features
 from assay.review.queue import order_images

@@ -21,7 +21,7 @@ from assay.errors import LabelError
 from assay.evaluate import wilson
 from assay.evaluate.learning_curve import LearningCurve
 from assay.noise import estimate_noise
-from assay.pipeline.assay import Labelled
+from assay.pipeline.learn import Labelled
 from assay.pipeline.options import MOST_SEED
 from assay.train.heads import make_head
 from assay.types import UNKNOWN, Labels, Mask, Progress, Transition, silent

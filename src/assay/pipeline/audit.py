@@ -1,4 +1,4 @@
-"""An audit of a data set, and the files that it leaves."""
+"""An audit of a data set, and its files."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -13,24 +13,24 @@ from assay.correct.outliers import SHARE
 from assay.data.dataset import Dataset
 from assay.data.write import Column, write_json, write_rows
 from assay.embed.images import Features
-from assay.pipeline.outputs import ISSUE_COLUMNS, issue_columns
+from assay.pipeline.outputs import write_issues
 from assay.types import Labels, Mask
 
 COLUMNS = ("file", "kind", "others", "score")
 
 BETWEEN = "|"
-"""Stands between the names in the column ``others``; audit.json has them apart."""
+"""Separates the names in the column ``others``; audit.json has a list."""
 
 
 @dataclass(frozen=True)
 class Audited:
-    """A data set and what was found in it."""
+    """A data set and its audit."""
 
     dataset: Dataset
     """Its ``skipped`` has all images that could not be used."""
     found: Audit
     run: Mapping[str, str] | None = None
-    """``run_digests`` of the run whose data set it is; None of images alone."""
+    """``run_digests`` of the run whose data set it is; None where there is no run."""
 
     def to_json(self) -> dict[str, Any]:
         """What audit.json holds."""
@@ -47,9 +47,7 @@ class Audited:
 
 
 def run_digests(record: Mapping[str, Any]) -> dict[str, str]:
-    """What tells the run of a run.json from others that its folder may hold later: sha256 of its names and
-    labels, of its images, of its split, and of the labels that it fixed.
-    """
+    """What identifies a run: sha256 of its names and labels, images, split and corrected labels."""
     data, corrected = record["data"], record["outputs"]["labels.csv"]
     split = record["split"]["digest"]
     return {"labels": data["labels"], "contents": data["contents"], "split": split, "corrected": corrected}
@@ -69,10 +67,10 @@ def audit_dataset(
 
     Parameters
     ----------
-    holdout : images that an evaluation keeps apart; their trusted labels must be UNKNOWN in ``dataset``
-    corrected : what each label should be, if that is known
+    holdout : held-out images; their trusted labels must be UNKNOWN in ``dataset``
+    corrected : the corrected labels, if they are known
     run : ``run_digests``, if it is the data set of a run
-    share : of the images that belong, how many may be called off topic
+    share : of the images that belong, how many may be called outliers
     """
     dataset = features.seen(dataset)
     found = audit(
@@ -92,7 +90,7 @@ def audit_dataset(
 
 
 def write_audit(audited: Audited, folder: Path) -> None:
-    """Write audit.csv, a row a finding, and audit.json; of images alone image_issues.csv too."""
+    """Write audit.csv, one row a finding, and audit.json; image_issues.csv too if no run wrote it."""
     rows = list(findings(audited.found, audited.dataset.names))
     columns: list[Column] = [
         [row.file for row in rows],
@@ -103,4 +101,4 @@ def write_audit(audited: Audited, folder: Path) -> None:
     write_rows(folder / "audit.csv", COLUMNS, columns)
     write_json(folder / "audit.json", audited.to_json())
     if audited.run is None:
-        write_rows(folder / "image_issues.csv", ISSUE_COLUMNS, issue_columns(audited.dataset))
+        write_issues(folder, audited.dataset)

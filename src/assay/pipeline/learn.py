@@ -1,0 +1,142 @@
+"""Preset ``fast``: frozen features, out-of-fold probabilities, corrected labels, and a head on the features.
+
+The head is trained on each image and its mirror. The probabilities that correct the labels are the mean over
+both; the saved model sees the image alone, at half the cost, and its figures are its own.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from assay.correct.posterior import NO_FLOOR, calibrate, other_folds
+from assay.correct.result import CorrectedLabels, correct_labels
+from assay.data.dataset import Dataset
+from assay.embed.device import one_thread_each
+from assay.embed.histogram import HistogramBackbone
+from assay.embed.images import Features
+from assay.noise import Noise, Representative, check_representative
+from assay.predict.layers import Layers
+from assay.predict.model import Model
+from assay.train.heads import make_head
+from assay.train.linear import fit_logistic
+from assay.types import UNKNOWN, Labels, Mask, Matrix, Probs, Progress, Rows, silent
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """What may be learned from: features and labels, the holdout's trusted labels masked."""
+
+    features: Features
+    noisy: Labels
+    """UNKNOWN for the holdout and for skipped images."""
+    trusted: Labels
+    """UNKNOWN for the holdout and for skipped images."""
+    usable: Mask
+    """False where the image was skipped."""
+    fold_of: Labels
+    """Fold of each image; UNKNOWN for the holdout and for skipped images."""
+    classes: tuple[str, ...]
+    """K names for people."""
+    seed: int
+    threshold: float
+    workers: int = 1
+    """Heads fitted at the same time; best one for each core."""
+    known: Labels | None = None
+    """``trusted`` with the decisions of a review, which are trained on. They are no random choice of images:
+    noise, calibration and all figures rest on ``trusted`` alone. None if there are no decisions."""
+    all_noisy: Labels | None = None
+    """The noisy labels with the holdout's, for its posterior alone; None if nothing is held out."""
+
+    @property
+    def for_posterior(self) -> Labels:
+        """The noisy labels that a posterior is computed from."""
+        return self.noisy if self.all_noisy is None else self.all_noisy
+
+
+@dataclass(frozen=True)
+class Learned:
+    """The head, and the evidence for it."""
+
+    head: Layers
+    """Calibrated; for the features of an image as it is."""
+    noise: Noise
+    representative: Representative
+    corrected: CorrectedLabels
+    unseen: Probs
+    """P(class | image) (N, K) of the head, calibrated, out of fold, for the cross-validated figures. With
+    ``validation`` from this very model, unbiased for those rows alone, each half calibrated on the other."""
+    says: Callable[[Rows], Probs]
+    """P(class) at rows that were not trained on, at least the holdout's, as the saved model predicts them."""
+    validation: Rows | None = None
+    """Trusted images kept out of training to measure a fine-tuned model; None where folds do that."""
+    flip_tta_below: float = 0.0
+    """Of the saved model, see ``predict.flip_tta``; 0 for a model without test-time augmentation."""
+
+
+def learn(data: Labelled, *, progress: Progress = silent) -> Learned:
+    """Estimate the noise, predict out of fold, correct the labels, train the head."""
+    views = data.features.views
+    with one_thread_each():
+        found = correct_labels(
+            views,
+            data.noisy,
+            data.trusted,
+            data.fold_of,
+            make_head,
+            classes=data.classes,
+            known=data.known,
+            all_noisy=data.all_noisy,
+            usable=data.usable,
+            seed=data.seed,
+            workers=data.workers,
+            threshold=data.threshold,
+            progress=progress,
+        )
+    # The saved head is calibrated by all trusted labels, what is measured by those of the other folds.
+    plain = found.fitted.views[0]
+    calibration = calibrate(plain, data.trusted, NO_FLOOR)
+    unseen = calibration.apply(plain)
+    for rows, others in other_folds(data.trusted, data.fold_of):
+        unseen[rows] = calibrate(plain, others, NO_FLOOR).apply(plain[rows])
+    trained: Layers = found.fitted.classifier.layers_
+    head = trained.calibrated(calibration.inverse_temperature, calibration.bias)
+    fit = data.fold_of != UNKNOWN
+    return Learned(
+        head=head,
+        noise=found.noise,
+        representative=check_representative(
+            views[0], data.noisy, data.trusted, rows=fit, classes=data.classes, seed=data.seed
+        ),
+        corrected=found.corrected,
+        unseen=unseen,
+        says=lambda rows: head.probabilities(views[0][rows]),
+    )
+
+
+def noisy_only(views: tuple[Matrix, ...], noisy: Labels, n_classes: int, seed: int) -> Layers:
+    """The same head with the noisy labels taken as true: the comparison of the demo."""
+    rows = np.flatnonzero(noisy != UNKNOWN)
+    targets = np.eye(n_classes)[noisy[rows]]
+    X = np.concatenate([view[rows] for view in views])
+    return make_head(seed).fit_soft(X, np.tile(targets, (len(views), 1))).layers_
+
+
+def train_histogram(dataset: Dataset, rows: Rows, features: Matrix) -> Model:
+    """The notebook's baseline: colour histograms, logistic regression, noisy labels taken as true.
+
+    Parameters
+    ----------
+    rows : images to train on, as far as they have a noisy label
+    features : (N, 15), by a ``HistogramBackbone``
+    """
+    rows = rows[dataset.noisy[rows] != UNKNOWN]
+    head = fit_logistic(features[rows], dataset.noisy[rows], len(dataset.classes))
+    return histogram_model(dataset, HistogramBackbone(), head, {"system": "histogram", "rows": len(rows)})
+
+
+def histogram_model(
+    dataset: Dataset, backbone: HistogramBackbone, head: Layers, facts: Mapping[str, object]
+) -> Model:
+    """The model of a head on colour histograms."""
+    return Model(backbone.name, backbone.size, dataset.classes, head, titles=dataset.titles, facts=facts)

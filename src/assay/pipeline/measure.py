@@ -1,0 +1,188 @@
+"""The figures of a run, on images that the model was not trained on, and the warnings that follow."""
+
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from assay.correct.result import CorrectedLabels
+from assay.data.dataset import Dataset, why_skipped
+from assay.evaluate import Evaluation, Paired, Source, evaluate_predictions, mcnemar, wilson
+from assay.pipeline.holdout import Sealed
+from assay.pipeline.learn import Learned
+from assay.predict.conformal import conformal_thresholds, prediction_sets
+from assay.types import UNKNOWN, Labels, Probs, Rows
+
+TITLES = {
+    "histogram": "histogram baseline",
+    "assay": "assay",
+    "histogram_leaks_included": "histogram baseline, near-duplicates included",
+    "assay_leaks_included": "assay, near-duplicates included",
+    "assay_cross_validated": "assay, cross-validated",
+    "assay_validated": "assay, validation images",
+    "labels_cross_validated": "corrected labels, cross-validated",
+    "labels_validated": "corrected labels, calibration images",
+}
+"""The figures of a run in the order in which a person reads them."""
+
+CROSS_VALIDATION: Source = "cross-validation"
+VALIDATION: Source = "validation"
+
+CARD_LEVELS = (0.9, 0.95, 0.99)
+"""Coverages that a model card shows."""
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """Prediction sets for one target coverage."""
+
+    asked: float
+    n: int
+    """Images."""
+    held: int
+    """Images whose set holds the right label."""
+    labels: float
+    """In a set, on average."""
+
+    def to_json(self) -> dict[str, float]:
+        """As plain numbers, with Wilson's interval."""
+        return {"asked": self.asked, **wilson(self.held, self.n).to_json(), "labels": self.labels}
+
+
+def evaluate_holdout(
+    dataset: Dataset, sealed: Sealed, learned: Learned, baseline: Callable[[Rows], Probs], n_skipped: int
+) -> dict[str, Evaluation]:
+    """The model and the baseline on the holdout; here and in ``coverages`` its trusted labels are read.
+
+    Parameters
+    ----------
+    baseline : rows -> P(class) by the baseline
+    n_skipped : held-out images that could not be used
+    """
+    names = dataset.titles or dataset.classes
+    groups = {"": sealed.judges}
+    if len(sealed.leaked):
+        groups["_leaks_included"] = sealed.holdout
+    found: dict[str, Evaluation] = {}
+    for suffix, rows in groups.items():
+        if not len(rows):
+            continue
+        truth, simple, ours = dataset.trusted[rows], baseline(rows), learned.says(rows)
+        for name, probs, paired in (("histogram", simple, None), ("assay", ours, simple.argmax(axis=1))):
+            found[f"{name}{suffix}"] = evaluate_predictions(
+                truth, probs, names, source="holdout", baseline_predicted=paired, skipped=n_skipped
+            )
+    return found
+
+
+def evaluate_fit(dataset: Dataset, learned: Learned) -> dict[str, Evaluation]:
+    """The model and the corrected labels on trusted images of the fit part: out of fold, or on those that
+    fine-tuning kept aside.
+    """
+    trusted, names = learned.corrected.trusted, dataset.titles or dataset.classes
+    sample, source = learned.corrected.sample, CROSS_VALIDATION
+    if learned.validation is None:
+        rows, suffix = sample, "cross_validated"
+    else:
+        rows, suffix, source = learned.validation, "validated", VALIDATION
+    return {
+        f"assay_{suffix}": evaluate_predictions(trusted[rows], learned.unseen[rows], names, source=source),
+        f"labels_{suffix}": evaluate_predictions(
+            trusted[sample], learned.corrected.posterior[sample], names, source=source
+        ),
+    }
+
+
+def better_than_baseline(evaluations: Mapping[str, Evaluation]) -> bool | None:
+    """Whether the interval of what ``assay`` gains over ``histogram`` lies above 0; None without both."""
+    paired = evaluations["assay"].paired if "assay" in evaluations else None
+    return None if paired is None else paired.difference.low > 0
+
+
+def against_noisy(corrected: CorrectedLabels) -> Paired | None:
+    """Noisy and corrected labels on the same trusted images; None where none has a noisy label."""
+    rows = corrected.sample[corrected.noisy[corrected.sample] != UNKNOWN]
+    if not len(rows):
+        return None
+    return mcnemar(corrected.trusted[rows], corrected.noisy[rows], corrected.posterior[rows].argmax(axis=1))
+
+
+def why_not_measured(measured: Collection[str], n_held_out: int) -> str:
+    """Why the model has no figure of its own, as the beginning of a sentence.
+
+    Parameters
+    ----------
+    measured : keys of the evaluations
+    n_held_out : images that were held out
+    """
+    if "assay_leaks_included" in measured:
+        return "Each held-out image is a near-duplicate of a training image"
+    return "None of the held-out images could be used" if n_held_out else "No image was held out"
+
+
+def warnings_of(
+    dataset: Dataset, sealed: Sealed, learned: Learned, evaluations: Mapping[str, Evaluation], n_held_out: int
+) -> list[str]:
+    """What a user should know before relying on the run: noise, trusted images, holdout, labels, model."""
+    found = [*learned.noise.notes, *learned.representative.warnings]
+    if dataset.skipped:
+        reasons = Counter(why.reason for why in dataset.skipped.values())
+        found.append(
+            f"{len(dataset.skipped):,} images could not be used, see image_issues.csv: {why_skipped(reasons)}"
+        )
+    if len(sealed.leaked):
+        found.append(
+            f"{len(sealed.leaked):,} holdout images are near-duplicates of training images; excluded from "
+            "the evaluation"
+        )
+    if n_held_out and "assay" not in evaluations:
+        why = why_not_measured(evaluations, n_held_out)
+        found.append(f"{why[0].lower()}{why[1:]}: this model's accuracy is not measured")
+    paired = against_noisy(learned.corrected)
+    if paired and paired.difference.low <= 0:
+        found.append(
+            f"on {paired.n:,} trusted images the corrected labels are not measurably better than the noisy "
+            "ones: add trusted labels, or use the noisy ones"
+        )
+    if better_than_baseline(evaluations) is False:
+        found.append("on the holdout the model is not measurably better than the histogram baseline")
+    return found
+
+
+def set_thresholds(learned: Learned) -> dict[str, float]:
+    """Coverage -> least probability of a class in a prediction set, from trusted images not trained on."""
+    rows = learned.corrected.sample if learned.validation is None else learned.validation
+    return conformal_thresholds(learned.unseen[rows], learned.corrected.trusted[rows])
+
+
+def coverages(probs: Probs, truth: Labels, thresholds: Mapping[str, float]) -> tuple[Coverage, ...]:
+    """How often the prediction sets of each threshold hold the right label; nothing without images.
+
+    Parameters
+    ----------
+    probs : P(class) (N, K)
+    truth : (N,) class indices
+    """
+    found = []
+    for asked, least in thresholds.items() if len(truth) else ():
+        sets = prediction_sets(probs, least)
+        held = int(sets[np.arange(len(truth)), truth].sum())
+        found.append(Coverage(float(asked), len(truth), held, float(sets.sum(axis=1).mean())))
+    return tuple(found)
+
+
+def coverage_lines(found: Sequence[Coverage]) -> list[str]:
+    """A table for a model card; nothing where nothing was held out."""
+    rows = []
+    for one in found:
+        if one.asked in CARD_LEVELS:
+            share = wilson(one.held, one.n)
+            rows.append(
+                f"| {100 * one.asked:g} % | {100 * share.estimate:.1f} % "
+                f"({100 * share.low:.1f} to {100 * share.high:.1f}), n = {one.n:,} | {one.labels:.2f} |"
+            )
+    if not rows:
+        return []
+    head = ["| asked | sets that hold the right label | labels in a set |", "|---|---|---|"]
+    return ["", "Sets of labels (`--coverage`), on the holdout:", "", *head, *rows]
