@@ -28,7 +28,7 @@ from assay.data.dataset import Dataset, ReadOptions
 from assay.data.images import Decoded, decode
 from assay.data.read import read_dataset
 from assay.data.resize import to_square
-from assay.data.split import draw_holdout, validation_slice
+from assay.data.split import draw_holdout
 from assay.embed.backbone import FROM_ZERO_TO_ONE, load_backbone
 from assay.embed.histogram import HistogramBackbone
 from assay.embed.images import embed_images
@@ -85,7 +85,7 @@ def open_course(data: Path, cache: Path, seeds: Sequence[int]) -> Course:
     options = ReadOptions(noisy=data / "noisy_labels.csv", trusted=data / "clean_labels.csv")
     dataset = read_dataset(data / "images.zip", options)
     split = draw_holdout(dataset.trusted, how="notebook")
-    _, judges = validation_slice(split.fit, VALID, 0)
+    judges = np.sort(np.random.default_rng(0).permutation(split.fit)[:VALID])
     judging = np.zeros(len(dataset), dtype=bool)
     judging[judges] = True
     rows = np.setdiff1d(np.arange(len(dataset)), split.holdout)

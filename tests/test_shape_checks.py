@@ -5,7 +5,7 @@ import pytest
 from jaxtyping import TypeCheckError
 
 from assay.correct.posterior import posterior
-from assay.data.jsonl import read_jsonl
+from assay.data.tables import read_table
 
 GIVEN, TRANSITION = np.array([0, 1]), np.eye(2)
 
@@ -20,7 +20,7 @@ def test_a_wrong_shape_is_found():
 def test_a_wrong_type_is_found():
     """Also by functions that name no shape."""
     with pytest.raises(TypeError, match="violates type hint"):
-        read_jsonl(3)
+        read_table(3)
 
 
 def test_checks_can_be_left_out(without_shape_checks):

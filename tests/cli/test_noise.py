@@ -61,7 +61,7 @@ def test_class_folders_are_noisy_labels(assay, own_data, tmp_path):
     (tmp_path / "trusted.csv").write_text("\n".join(lines) + "\n")
     noisy = assay("noise", tmp_path / "folders", "--trusted", tmp_path / "trusted.csv")
     assert noisy.code == 0
-    assert "the noisy labels are the class folders" in noisy.err
+    assert "noisy labels are the class folders" in noisy.err
     assert noisy.out == assay(*noise_command(own_data_restored(own_data, tmp_path))).out
 
 

@@ -31,7 +31,7 @@ def test_images_that_stay_as_they_were_are_read():
     ("now", "message"),
     [
         (b"three", "'1.png' was read before, and has other bytes now; "),
-        (Skipped("permission"), "'1.png' was read before, and is not there any more: permission; "),
+        (Skipped("permission"), "'1.png' was read before, and can no longer be read: permission; "),
     ],
 )
 def test_an_image_that_changed_since_is_an_error(now, message):

@@ -7,8 +7,8 @@ import pytest
 
 from assay.data import parquet
 from assay.data.dataset import Skipped
-from assay.data.label_files import pick_columns
 from assay.data.parquet import WINDOW, parquet_listing, read_parquet
+from assay.data.tables import pick_columns
 from assay.errors import TableError
 
 

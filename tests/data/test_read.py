@@ -1,11 +1,16 @@
+"""From a place of images and label files to one Dataset."""
+
 import os
 import sys
+import tarfile
 
 import numpy as np
+import polars as pl
 import pytest
 
 from assay.data.dataset import ReadOptions, Skipped
-from assay.data.read import read_dataset, read_images
+from assay.data.read import read_dataset, read_images, read_trusted
+from assay.data.tables import table_of
 from assay.errors import AssayError, DataError, LabelError, TableError, UsageError
 from assay.types import UNKNOWN
 
@@ -18,11 +23,10 @@ def read(images, **options):
     return read_dataset(images, ReadOptions(**options))
 
 
-def test_the_notebooks_form(make_folder, write_file):
-    """Two files without headers label the images in natural order; the trusted one only the first."""
+def test_files_without_headers(make_folder, write_file):
+    """Two files of lines label the images in natural order; the trusted one only the first (fault 37)."""
     images = make_folder("10.png", "1.png", "2.png")
-    noisy, trusted = write_file("noisy.csv", "b\na\nb\n"), write_file("clean.csv", "b\nb\n")
-    data = read(images, noisy=noisy, trusted=trusted)
+    data = read(images, noisy=write_file("noisy.csv", "b\na\nb\n"), trusted=write_file("clean.csv", "b\nb\n"))
     assert data.names == ("1.png", "2.png", "10.png")
     assert data.classes == ("a", "b")
     assert words(data, data.noisy) == ["b", "a", "b"]
@@ -30,48 +34,54 @@ def test_the_notebooks_form(make_folder, write_file):
     assert data.notes == (
         "noisy.csv: 3 labels by order of names: 1.png → b, 2.png → a, 10.png → b",
         "clean.csv: 2 labels by order of names: 1.png → b, 2.png → b",
-        "no trusted label is 'a'",
-        "only one image is given as 'a'",
+        "classes without a trusted label: 'a'",
+        "classes with only one noisy label: 'a'",
     )
     assert not data.skipped
     assert data.source.read(0) == (images / "1.png").read_bytes()
 
 
 def test_a_table_comes_in_its_own_order(make_folder, write_file):
-    """Rows of the table first, bad ones included, then the other images, each with its own bytes."""
+    """Rows of the table first, bad ones included, then the other images (fault 30)."""
     images = make_folder("10.png", "1.png", "2.png", "sub/3.png")
-    noisy = write_file(
-        "noisy.csv",
-        "label,path\na,images/sub/3.png\nb,gone.png\na,../../etc/passwd\nb,10.png\n,2.png\na,10.png\n",
+    lines = (
+        "label,path\na,images/sub/3.png\nb,gone.png\na,../../etc/passwd\nb,10.png\n,2.png\na,images/10.png\n"
     )
-    data = read(images, noisy=noisy, duplicates="vote")
-    assert data.names == ("images/sub/3.png", "gone.png", "../../etc/passwd", "10.png", "2.png", "1.png")
+    data = read(images, noisy=write_file("noisy.csv", lines), duplicates="vote")
+    assert data.names == ("sub/3.png", "gone.png", "../../etc/passwd", "10.png", "2.png", "1.png")
     assert words(data, data.noisy) == ["a", "b", "a", "b", None, None]
     assert {row: why.reason for row, why in data.skipped.items()} == {1: "missing_image", 2: "bad_path"}
     assert data.usable.tolist() == [True, False, False, True, True, True]
-    files = ["sub/3.png", None, None, "10.png", "2.png", "1.png"]
-    for row, file in enumerate(files):
+    for row, file in enumerate(["sub/3.png", None, None, "10.png", "2.png", "1.png"]):
         expected = (images / file).read_bytes() if file else Skipped("missing_image")
         assert data.source.read(row) == expected
     assert data.notes == (
-        "noisy.csv: rows that name no image: 2",
-        "noisy.csv: empty labels, taken as unknown: 1",
+        "noisy.csv: rows without an image: 2",
+        "noisy.csv: empty labels, used as unknown: 1",
         "noisy.csv: rows that repeat an image, merged: 1",
-        "noisy.csv: images with different labels, the most frequent taken: 1, of equally many the first: 1",
-        "noisy.csv: images without a row, taken as unlabeled: 1",
+        "noisy.csv: images with different labels, the most frequent is used: 1, in a tie the first: 1",
+        "noisy.csv: images without a row, used as unlabeled: 1",
     )
+
+
+@pytest.mark.parametrize("entry", ["images/{}", "{folder}/images/{}", "./images//{}", "{}"])
+def test_images_have_their_names_below_the_images(make_folder, write_file, entry):
+    """Whatever folder the table names them from, so that later commands find them below the same place."""
+    images = make_folder("a/1.png", "images/1.png")
+    rows = "".join(
+        entry.format(name, folder=images.parent) + f",{name[0]}\n" for name in ("images/1.png", "a/1.png")
+    )
+    data = read(images, noisy=write_file("n.csv", f"path,label\n{rows}"))
+    assert (data.names, words(data, data.noisy)) == (("images/1.png", "a/1.png"), ["i", "a"])
 
 
 def test_hostile_paths_are_never_opened(make_folder, write_file):
-    """No path of the table is opened that does not lie among the images."""
-    images = make_folder("1.png", "2.png")
-    secret = write_file("secret.png", "secret")
+    """No path of the table is opened that does not lie among the images (fault 21)."""
+    images, secret = make_folder("1.png", "2.png"), write_file("secret.png", "secret")
     entries = [str(secret), "../secret.png", "a\\..\\..\\secret.png", f"file://{secret}", "1.png", "2.png"]
-    table = write_file(
-        "noisy.csv", "path,label\n" + "".join(f"{entry},{i % 2}\n" for i, entry in enumerate(entries))
-    )
-    opened = []
-    watching = [True]
+    rows = "".join(f"{entry},{i % 2}\n" for i, entry in enumerate(entries))
+    table = write_file("noisy.csv", f"path,label\n{rows}")
+    opened, watching = [], [True]
     sys.addaudithook(lambda event, args: opened.append(args[0]) if event == "open" and watching else None)
     data = read(images, noisy=table)
     contents = [data.source.read(row) for row in range(len(data))]
@@ -88,14 +98,15 @@ def test_noisy_and_trusted_may_differ_in_form(make_folder, write_file, noisy_by_
     images = make_folder("1.png", "2.png", "3.png")
     table = write_file("table.csv", "path,label\n3.png,a\n2.png,b\n1.png,b\n")
     lines = write_file("lines.csv", "b\nb\na\n")
-    options = {"noisy": table, "trusted": lines} if noisy_by_name else {"noisy": lines, "trusted": table}
-    data = read(images, **options)
+    data = read(
+        images, **dict(zip(("noisy", "trusted"), (table, lines)[:: 1 if noisy_by_name else -1], strict=True))
+    )
     assert data.names == (("3.png", "2.png", "1.png") if noisy_by_name else ("1.png", "2.png", "3.png"))
     assert (data.noisy == data.trusted).all()
 
 
 def test_a_trusted_row_without_an_image_stays_a_row(make_folder, write_file):
-    """Missing images of the trusted table come after the images that the noisy lines label."""
+    """Missing images of the trusted table come after the images that the noisy lines label (fault 30)."""
     images = make_folder("1.png", "2.png")
     trusted = write_file("t.csv", "path,label\nno.png,a\n2.png,b\n")
     data = read(images, noisy=write_file("n.csv", "a\nb\n"), trusted=trusted)
@@ -105,65 +116,56 @@ def test_a_trusted_row_without_an_image_stays_a_row(make_folder, write_file):
 
 
 def test_trusted_labels_may_never_contradict(make_folder, write_file):
-    """Two trusted labels for one image are refused, whatever the rule for noisy ones."""
-    images = make_folder("1.png", "2.png")
+    """Two trusted labels for one image are refused, whatever the rule for noisy ones (fault 31)."""
     trusted = write_file("t.csv", "path,label\n1.png,a\nimages/1.png,b\n")
-    with pytest.raises(
-        LabelError, match=r"t\.csv line 3: 'images/1\.png' is 'b' here and 'a' for '1\.png' in line 2"
-    ):
-        read(images, noisy=write_file("n.csv", "a\nb\n"), trusted=trusted, duplicates="vote")
+    message = r"t\.csv line 3: 'images/1\.png' is 'b' here and 'a' for '1\.png' in line 2; correct the file$"
+    with pytest.raises(LabelError, match=message):
+        read(
+            make_folder("1.png", "2.png"),
+            noisy=write_file("n.csv", "a\nb\n"),
+            trusted=trusted,
+            duplicates="vote",
+        )
 
 
-def test_trusted_labels_alone(make_folder, write_file):
-    """Without noisy labels the trusted ones give the classes."""
-    data = read(make_folder("1.png", "2.png", "3.png"), trusted=write_file("t.csv", "b\na\n"))
-    assert (data.classes, words(data, data.trusted)) == (("a", "b"), ["b", "a", None])
+@pytest.mark.parametrize("names", [("Cat/1.png", "Dog/2.png"), ("train/1.png", "test/2.png")])
+def test_trusted_labels_alone(make_folder, write_file, names):
+    """They give the classes; a test set may have one class, and its folders are no labels."""
+    images = make_folder(*names)
+    trusted = write_file("t.csv", f"path,label\n{names[0]},cat\n{names[1]},dog\n")
+    data = read_trusted(images, ReadOptions(trusted=trusted))
+    assert (data.classes, words(data, data.trusted)) == (("cat", "dog"), ["cat", "dog"])
     assert (data.noisy == UNKNOWN).all()
+    one = write_file("one.csv", f"path,label\n{names[0]},cat\n")
+    assert read_trusted(images, ReadOptions(trusted=one)).classes == ("cat",)
 
 
-def test_a_classes_file_names_the_integers(make_folder, write_file):
-    """Titles follow the integer labels."""
-    data = read(
-        make_folder("1.png", "2.png"),
-        noisy=write_file("n.csv", "1\n0\n"),
-        classes=write_file("classes.txt", "plane\ncar\nbird\n"),
-    )
-    assert (data.classes, data.titles) == (("0", "1", "2"), ("plane", "car", "bird"))
-
-
-def test_odd_labels_and_names_come_through(make_folder, write_file):
-    """Labels and names of any text are kept byte for byte."""
+def test_odd_names_and_labels_come_through(make_folder, write_file):
+    """Labels and names of any text are kept byte for byte (faults 25, 35)."""
     names = [
-        b"a b.png",
-        b"new\nline.png",
-        b'q"u,o.png',
-        "😀.png".encode(),
-        b"\xff\x80.png",
-        b"-x.png",
+        *(b"a b.png", b"new\nline.png", b'q"u,o.png', "😀.png".encode(), b"\xff\x80.png", b"-x.png"),
         b"a" * 251 + b".png",
     ]
     labels = ["NA", "007", "1.0", " x", "=cmd()", "<script>", "l" * 10_000]
+    pairs = zip(names, labels, strict=True)
+    quoted = [b'"' + name.replace(b'"', b'""') + b'",' + label.encode() for name, label in pairs]
     images = make_folder(*map(os.fsdecode, names))
-    quoted = [
-        b'"' + name.replace(b'"', b'""') + b'",' + label.encode()
-        for name, label in zip(names, labels, strict=True)
-    ]
     data = read(images, noisy=write_file("n.csv", b"path,label\n" + b"\n".join(quoted)))
     assert [os.fsencode(name) for name in data.names] == names
     assert words(data, data.noisy) == labels
     assert not data.skipped
 
 
-def test_unicode_forms_of_a_name(make_folder, write_file):
-    """A name in another form is matched, and that is said."""
+def test_a_name_in_another_unicode_form_is_that_of_the_image(make_folder, write_file):
+    """The row is matched, has the image's own name, and is counted (fault 26)."""
     images = make_folder("e\u0301.png", "2.png")
     data = read(images, noisy=write_file("n.csv", "path,label\n2.png,a\né.png,b\n"))
-    assert data.names == ("2.png", "é.png")
+    assert data.names == ("2.png", "e\u0301.png")
     assert "n.csv: names in another Unicode form than the images': 1" in data.notes
 
 
-def test_a_link_that_leaves_the_images_keeps_its_reason(make_folder, write_file):
-    """What the folder knows against an image is known of its row in the table."""
+def test_a_skipped_file_keeps_its_reason(make_folder, write_file):
+    """A link that leaves the folder is skipped in its row of the table."""
     images = make_folder("1.png")
     (images / "2.png").symlink_to(write_file("outside.png", "x"))
     data = read(images, noisy=write_file("n.csv", "path,label\n2.png,a\n1.png,b\n"))
@@ -171,32 +173,14 @@ def test_a_link_that_leaves_the_images_keeps_its_reason(make_folder, write_file)
 
 
 def test_labels_one_line_off_are_reported(make_folder, write_file):
-    """A header's missing line in one of the files gives a warning."""
-    n = 60
-    images = make_folder(*(f"{i}.png" for i in range(n)))
-    labels = np.random.default_rng(0).integers(5, size=n).astype(str).tolist()
+    """A line that is missing in one of the files gives a warning (fault 37)."""
+    images = make_folder(*(f"{i}.png" for i in range(60)))
+    labels = np.random.default_rng(0).integers(5, size=60).astype(str).tolist()
     noisy = write_file("noisy.csv", "\n".join(labels))
     data = read(images, noisy=noisy, trusted=write_file("clean.csv", "\n".join(labels[1:])))
-    assert data.notes[-1].startswith("warning: possible_misalignment: given and trusted labels agree on 0.")
+    assert data.notes[-1].startswith("warning: possible_misalignment: noisy and trusted labels agree on 0.")
     aligned = read(images, noisy=noisy, trusted=write_file("clean.csv", "\n".join(labels[:40])))
     assert not [note for note in aligned.notes if "misalignment" in note]
-
-
-@pytest.mark.parametrize(
-    ("noisy", "trusted", "note"),
-    [
-        ("a\nb\na\nb\n", "", "clean.csv has no labels"),
-        ("a\nb\na\nb\n", "b\n", "no trusted label is 'a'"),
-        ("a\nb\na\nb\n", "b\na\nb\na\n", "warning: none of 4 given labels equals its trusted one"),
-        ("a\nb\na\nc\n", "a\nb\na\nc\n", "only one image is given as 'b', 'c'"),
-    ],
-    ids=["none", "one", "disagree", "lone"],
-)
-def test_thin_labels_are_read_with_a_remark(make_folder, write_file, noisy, trusted, note):
-    """No, one or contradicting trusted labels and lone classes are fine, and said."""
-    images = make_folder("1.png", "2.png", "3.png", "4.png")
-    data = read(images, noisy=write_file("noisy.csv", noisy), trusted=write_file("clean.csv", trusted))
-    assert note in data.notes
 
 
 @pytest.mark.parametrize(
@@ -208,78 +192,248 @@ def test_thin_labels_are_read_with_a_remark(make_folder, write_file, noisy, trus
             {"duplicates": "all"},
             "a\nb\n",
             UsageError,
-            "expected --duplicates refuse or vote, got 'all': an image has one",
+            "expected --duplicates refuse or vote, got 'all': an image has one noisy label",
         ),
         (
             {},
             "path,label\n1.png,a\n1.png,b\n",
             LabelError,
-            r"noisy\.csv line 3: '1\.png' is 'b' here and 'a' in line 2",
+            r"noisy\.csv line 3: '1\.png' is 'b' here and 'a' in line 2; .* --duplicates=vote",
         ),
         ({}, b"k\xf6ter\nb\n", TableError, r"noisy\.csv line 1: byte 0xF6"),
-        ({"label_column": "x"}, "path,label\n1.png,a\n", TableError, r"expected one label column \('x'\)"),
     ],
 )
-def test_labels_that_cannot_be_are_refused(make_folder, write_file, options, noisy, error, message):
-    """Each refusal is of its kind and says what came."""
+def test_labels_that_cannot_be_right_are_refused(make_folder, write_file, options, noisy, error, message):
+    """Each refusal is of its kind and names the place (fault 38)."""
     with pytest.raises(error, match=message):
         read(make_folder("1.png", "2.png"), noisy=write_file("noisy.csv", noisy), **options)
 
 
-def test_places_that_hold_no_images_are_refused(tmp_path, write_file):
-    """No place, an empty one and a file of another kind are refused in words."""
-    with pytest.raises(DataError, match=r"no such folder or file of images: .*nowhere"):
-        read_images(tmp_path / "nowhere")
+def test_tables_in_memory(make_folder):
+    """Columns take the place of label files."""
+    images = make_folder("1.png", "2.png")
+    noisy = table_of(pl.DataFrame({"file": ["2.png", "1.png"], "label": [3, 4]}), "noisy")
+    data = read(images, noisy=noisy, trusted=table_of([4], "trusted"))
+    assert (data.names, words(data, data.noisy)) == (("2.png", "1.png"), ["3", "4"])
+    assert words(data, data.trusted) == [None, "4"]
+
+
+# Places
+
+
+def test_places_without_images_are_refused(tmp_path, write_file):
+    """No place, an empty one, a file of another kind, a pipe and a name that is too long are refused."""
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match=r"expected images in .*empty, got none"):
-        read_images(tmp_path / "empty")
-    with pytest.raises(AssayError, match="expected a zip or tar"):
-        read_images(write_file("labels.csv", "path,label\n"))
+    os.mkfifo(tmp_path / "pipe.png")
+    for place, error, message in (
+        (tmp_path / "nowhere", DataError, r"no such folder or file of images: .*nowhere"),
+        (tmp_path / "empty", DataError, r"expected images in .*empty, got none"),
+        (write_file("labels.csv", "path,label\n"), AssayError, "expected a zip or tar"),
+        (tmp_path / "pipe.png", DataError, r"expected a zip or tar file, got .*pipe\.png', which is no file"),
+        (tmp_path / ("x" * 300), DataError, r"cannot read .*: File name too long; check the path"),
+    ):
+        with pytest.raises(error, match=message):
+            read_images(place)
 
 
-def test_two_rows_of_one_name_are_refused(make_folder, write_file):
-    """A path relative to the table and an image below a folder of that name cannot both keep it."""
-    images = make_folder("1.png", "images/1.png")
-    with pytest.raises(DataError, match=r"ambiguous_name: two images would both be called 'images/1\.png'"):
-        read(images, noisy=write_file("n.csv", "path,label\nimages/1.png,a\nx.png,b\n"))
-
-
-def test_images_alone(make_folder):
-    """Reading images for prediction knows no class, even where folders look like one."""
-    data = read_images(make_folder("a/2.png", "a/1.png", "b/10.png"))
-    assert data.names == ("a/1.png", "a/2.png", "b/10.png")
-    assert data.classes == ()
+def test_images_alone(make_folder, write_file):
+    """No class is read, even where folders look like one; a single image is a place too."""
+    images = make_folder("a/2.png", "a/1.png", "b/10.png")
+    data = read_images(images)
+    assert (data.names, data.classes) == (("a/1.png", "a/2.png", "b/10.png"), ())
     assert (data.noisy == UNKNOWN).all()
+    alone = read_images(images / "a/2.png")
+    assert (alone.names, alone.source.read(0)) == (("2.png",), (images / "a/2.png").read_bytes())
+    assert read_images(write_file("a.heic", b"\0\0\0\x18ftypheic" + bytes(20))).names == ("a.heic",)
+
+
+def test_an_archive_may_begin_like_an_image(tmp_path, make_folder):
+    """A tar whose first name looks like an image format is a tar."""
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        archive.add(make_folder("1.png") / "1.png", "P1 photos/1.png")
+    assert read_images(tmp_path / "a.tar").names == ("P1 photos/1.png",)
 
 
 def test_the_same_input_gives_the_same_fingerprint(make_folder, make_zip, write_file):
     """A folder and a zip of the same images with the same labels are the same data."""
-    names = ["1.png", "2.png", "10.png"]
-    noisy = write_file("n.csv", "a\nb\na\n")
+    names, noisy = ["1.png", "2.png", "10.png"], write_file("n.csv", "a\nb\na\n")
     folder, archive = read(make_folder(*reversed(names)), noisy=noisy), read(make_zip(*names), noisy=noisy)
     assert folder.fingerprint() == archive.fingerprint()
 
 
+# Labels that come with the images
+
+
+@pytest.mark.parametrize("inside", ["", "animals/"])
+def test_class_folders_are_the_noisy_labels(make_zip, write_file, inside):
+    """Without a noisy file the folder of an image is its label; a folder that all share is no class."""
+    images = make_zip(*(inside + name for name in ("dog/1.png", "cat/2.png", "cat/sub/1.png")))
+    trusted = write_file("t.csv", f"file_name;class\n{inside}dog/1.png;cat\n")
+    data = read(images, trusted=trusted)
+    assert dict(zip(data.names, words(data, data.noisy), strict=True)) == {
+        f"{inside}cat/2.png": "cat",
+        f"{inside}cat/sub/1.png": "cat",
+        f"{inside}dog/1.png": "dog",
+    }
+    assert words(data, data.trusted)[data.names.index(f"{inside}dog/1.png")] == "cat"
+    assert "noisy labels are the class folders" in data.notes
+    assert isinstance(data.source.read(1), bytes)
+
+
+def test_an_empty_class_folder(make_folder):
+    """A folder without images is refused, or a class without images on request."""
+    images = make_folder("dog/1.png", "cat/2.png")
+    (images / "owl").mkdir()
+    with pytest.raises(
+        LabelError, match="got none in 'owl'; remove the folder, or pass --allow-empty-classes"
+    ):
+        read(images)
+    assert read(images, allow_empty_classes=True).classes == ("cat", "dog", "owl")
+
+
+@pytest.mark.parametrize(
+    "names", [["1.png"], ["pics/1.png", "pics/2.png"], ["a/1.png", "cover.jpg", "b/3.png"]]
+)
+def test_folders_that_are_no_classes(make_folder, names):
+    """Images without folders, one folder for all and a mixture have no classes; a mixture is reported."""
+    data = read(make_folder(*names))
+    assert data.classes == ()
+    assert (data.noisy == UNKNOWN).all()
+    message = (
+        "the 2 folders of images are not read as classes: 1 of 3 images lie outside them, such as 'cover.jpg'"
+    )
+    assert (message in data.notes) == ("cover.jpg" in names)
+
+
+def test_folders_that_are_parts_of_a_data_set_are_refused(make_folder):
+    """Train and test are not classes."""
+    with pytest.raises(
+        LabelError, match="images holds the folders test, train, which are parts of a data set"
+    ):
+        read(make_folder("train/cat/1.png", "test/cat/2.png"))
+
+
+@pytest.mark.parametrize("file", ["metadata.csv", "metadata.jsonl", "metadata.parquet"])
+def test_a_metadata_file_among_the_images(make_folder, file):
+    """A Hugging Face metadata file gives the noisy labels, its paths relative to itself."""
+    images = make_folder("a/1.png", "b/2.png")
+    frame = pl.DataFrame({"file_name": ["b/2.png", "a/1.png"], "label": ["x", "y"]})
+    writers = {"csv": frame.write_csv, "jsonl": frame.write_ndjson, "parquet": frame.write_parquet}
+    writers[file.rpartition(".")[2]](images / file)
+    data = read(images)
+    assert (data.names, words(data, data.noisy)) == (("b/2.png", "a/1.png"), ["x", "y"])
+    assert f"noisy labels are read from {file}" in data.notes
+
+
+def test_metadata_without_labels_or_in_two_files(make_folder):
+    """Captions are no labels, so folders decide; two metadata files are refused, and so is hostile JSON."""
+    images = make_folder("a/1.png", "b/2.png")
+    (images / "metadata.csv").write_text("file_name,text\na/1.png,hello\n")
+    data = read(images)
+    assert words(data, data.noisy) == ["a", "b"]
+    assert "metadata.csv has no label column, so its rows were not read" in data.notes
+    (images / "metadata.jsonl").write_text('{"file_name": "1.png", "label": ' + "[" * 5_000)
+    with pytest.raises(UsageError, match=r"images holds metadata\.csv, metadata\.jsonl; name one of them"):
+        read(images)
+    (images / "metadata.csv").unlink()
+    with pytest.raises(TableError, match=r"metadata\.jsonl line 1: bad_json: nested deeper than 32"):
+        read(images)
+
+
+def test_images_in_a_parquet_file(tmp_path, make_folder, write_file):
+    """Rows keep their order, labels are strings, and a trusted file joins by row or by name."""
+    pictures = [(make_folder("x.png") / "x.png").read_bytes() + bytes([i]) for i in range(3)]
+    images = [{"bytes": data, "path": f"{i}.png"} for i, data in zip([10, 9, 2], pictures, strict=True)]
+    path = tmp_path / "train.parquet"
+    pl.DataFrame({"image": images, "label": [7, None, 12]}).write_parquet(path)
+    data = read(path, trusted=write_file("t.csv", "12\n7\n"))
+    assert (data.names, data.classes) == (("10.png", "9.png", "2.png"), ("7", "12"))
+    assert words(data, data.noisy) == ["7", None, "12"]
+    assert words(data, data.trusted) == ["12", "7", None]
+    assert [data.source.read(i) for i in range(3)] == pictures
+    named = read(path, trusted=write_file("t.csv", "path,label\n2.png,7\n"))
+    assert words(named, named.trusted)[named.names.index("2.png")] == "7"
+    assert read_images(path).classes == ()
+
+
+@pytest.mark.parametrize("paths", [[None, None], ["same.png", "same.png"]])
+def test_a_parquet_file_labels_its_own_rows(tmp_path, make_folder, paths):
+    """Named as trusted labels or as noisy ones, it belongs to its rows even where paths are no names."""
+    picture = (make_folder("x.png") / "x.png").read_bytes()
+    images = [{"bytes": picture, "path": path} for path in paths]
+    path = tmp_path / "test.parquet"
+    pl.DataFrame({"image": images, "label": ["cat", "dog"]}).write_parquet(path)
+    judged = read_trusted(path, ReadOptions(trusted=path))
+    assert (judged.names, words(judged, judged.trusted)) == (("1", "2"), ["cat", "dog"])
+    data = read(path, noisy=path)
+    assert words(data, data.noisy) == ["cat", "dog"]
+
+
+def test_columns_of_a_parquet_file(tmp_path, make_folder, write_file):
+    """The only column that can hold images does; without labels there are no classes; paths are a table."""
+    picture = (make_folder("x.png") / "x.png").read_bytes()
+    path = tmp_path / "train.parquet"
+    pl.DataFrame({"img": [picture, picture], "label": ["cat", "dog"]}).write_parquet(path)
+    trusted = write_file("t.csv", "file,label\n2,cat\n")
+    for column in (None, "img"):
+        data = read(path, trusted=trusted, path_column=column)
+        assert words(data, data.trusted)[data.names.index("2")] == "cat"
+    pl.DataFrame({"image": [b"x", b"y"]}).write_parquet(path)
+    bare = read(path)
+    assert (bare.classes, bare.names, bare.notes) == ((), ("1", "2"), ("train.parquet has no label column",))
+    pl.DataFrame({"image": ["2.png", "1.png"], "label": [3, 4]}).write_parquet(path)
+    table = read(make_folder("1.png", "2.png", folder="two"), noisy=path)
+    assert (table.names, table.classes) == (("2.png", "1.png"), ("3", "4"))
+
+
+# Columns that are named
+
+
 def test_files_with_other_columns_are_read_with_one_flag(make_folder, write_file):
     """The label column of one of them has its own name, that of the other a known one."""
-    images = make_folder("1.png", "2.png")
     noisy = write_file("n.csv", "file,label\n1.png,cat\n2.png,dog\n")
     trusted = write_file("t.csv", "Datei;Klasse\n1.png;dog\n")
-    options = ReadOptions(noisy=noisy, trusted=trusted, path_column="Datei", label_column="Klasse")
-    data = read_dataset(images, options)
-    assert [data.classes[label] for label in data.noisy] == ["cat", "dog"]
-    assert data.classes[data.trusted[0]] == "dog"
+    images = make_folder("1.png", "2.png")
+    data = read(images, noisy=noisy, trusted=trusted, path_column="Datei", label_column="Klasse")
+    assert (words(data, data.noisy), words(data, data.trusted)) == (["cat", "dog"], ["dog", None])
 
 
 def test_a_label_column_that_no_file_has_is_refused(make_folder, write_file):
     """A slip of the pen must not choose another column."""
     images = make_folder("1.png", "2.png")
     noisy = write_file("n.csv", "file,label,fine\n1.png,cat,a\n2.png,dog,b\n")
-    trusted = write_file("t.csv", "file,label\n1.png,dog\n")
+    trusted, bare = write_file("t.csv", "file,label\n1.png,dog\n"), write_file("bare.csv", "cat\ndog\n")
     message = r"n\.csv: expected one label column \('fein'\), got none in 'file', 'label', 'fine'"
     for other in (None, trusted):
         with pytest.raises(TableError, match=message):
-            read_dataset(images, ReadOptions(noisy=noisy, trusted=other, label_column="fein"))
-    bare = write_file("bare.csv", "cat\ndog\n")
+            read(images, noisy=noisy, trusted=other, label_column="fein")
     with pytest.raises(TableError, match=r"t\.csv: expected one label column \('fein'\)"):
-        read_dataset(images, ReadOptions(noisy=bare, trusted=trusted, label_column="fein"))
+        read(images, noisy=bare, trusted=trusted, label_column="fein")
+
+
+def test_the_trusted_file_may_have_a_column_of_its_own(make_folder, write_file):
+    """A copy of the noisy table with a column of checked labels: that one holds the trusted labels."""
+    noisy = write_file("n.csv", "file,label\n1.png,cat\n2.png,dog\n")
+    trusted = write_file("t.csv", "file,label,checked\n1.png,cat,dog\n")
+    files = {"images": make_folder("1.png", "2.png"), "noisy": noisy, "trusted": trusted}
+    data = read(**files, trusted_label_column="checked")
+    assert words(data, data.trusted) == ["dog", None]
+    assert "t.csv: labels are read from column 'checked'; not read: 'label'" in data.notes
+    both = read(**files, label_column="label", trusted_label_column="checked")
+    assert words(both, both.trusted) == ["dog", None]
+    assert "t.csv: labels are read from column 'label'; not read: 'checked'" in read(**files).notes
+
+
+def test_a_trusted_column_that_does_not_exist_is_refused(make_folder, write_file):
+    """Neither another column nor a file without columns takes its place, and the flag is named."""
+    images = make_folder("1.png", "2.png")
+    noisy = write_file("n.csv", "file,label\n1.png,cat\n2.png,dog\n")
+    for text in ("file,label\n1.png,cat\n", "cat\n"):
+        trusted = write_file("t.csv", text)
+        with pytest.raises(TableError, match=r"t\.csv: expected one label column \('checked'\), got none"):
+            read(images, noisy=noisy, trusted=trusted, trusted_label_column="checked")
+    trusted = write_file("t.csv", "file,gefunden\n1.png,cat\n")
+    with pytest.raises(TableError, match=r"name it with --trusted-label-col$"):
+        read(images, noisy=noisy, trusted=trusted)
+    with pytest.raises(TableError, match=r"name it with --label-col$"):
+        read_trusted(images, ReadOptions(trusted=trusted))

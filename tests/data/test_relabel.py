@@ -2,17 +2,17 @@
 
 import pytest
 
-from assay.data.label_files import read_label_file
 from assay.data.relabel import relabel
+from assay.data.tables import read_table
 from assay.errors import UsageError
 
 NAMES = ["a.png", "b.png", "c.png"]
 NEW = {"b.png": "new", "nowhere.png": "x"}
 
 
-def relabelled(tmp_path, name, content, labels=NEW, **columns):
+def relabelled(tmp_path, name, content, labels=NEW, names=NAMES, **columns):
     (tmp_path / name).write_bytes(content)
-    relabel(tmp_path / name, tmp_path / f"new-{name}", labels, NAMES, **columns)
+    relabel(tmp_path / name, tmp_path / f"new-{name}", labels, names, images=tmp_path / "images", **columns)
     return (tmp_path / f"new-{name}").read_bytes()
 
 
@@ -39,7 +39,7 @@ def test_only_the_labels_that_changed_are_other_bytes(tmp_path, content, expecte
 def test_a_label_that_needs_quotes_gets_them(tmp_path):
     """The file reads back to the very label."""
     relabelled(tmp_path, "labels.csv", b"path,label\nb.png,2\n", {"b.png": 'a "b", c\nd'})
-    assert read_label_file(tmp_path / "new-labels.csv").labels == ('a "b", c\nd',)
+    assert read_table(tmp_path / "new-labels.csv").rows == (("b.png", 'a "b", c\nd'),)
 
 
 def test_json_lines_keep_their_other_fields(tmp_path):
@@ -79,16 +79,16 @@ def test_the_rows_that_changed_are_counted(tmp_path):
     """A label that is as it was is no change."""
     (tmp_path / "x.csv").write_text("1\n2\n3\n")
     labels = {"a.png": "1", "b.png": "5", "c.png": "6"}
-    assert relabel(tmp_path / "x.csv", tmp_path / "y.csv", labels, NAMES) == 2
+    assert relabel(tmp_path / "x.csv", tmp_path / "y.csv", labels, NAMES, images=tmp_path) == 2
 
 
 def test_the_labels_themselves_are_never_overwritten(tmp_path):
     """Neither that nor Parquet is written."""
     (tmp_path / "x.csv").write_text("1\n2\n3\n")
     with pytest.raises(UsageError, match="expected another file than the labels themselves"):
-        relabel(tmp_path / "x.csv", tmp_path / "x.csv", NEW, NAMES)
+        relabel(tmp_path / "x.csv", tmp_path / "x.csv", NEW, NAMES, images=tmp_path)
     with pytest.raises(UsageError, match="expected CSV or JSON lines, got Parquet"):
-        relabel(tmp_path / "x.parquet", tmp_path / "y.parquet", NEW, NAMES)
+        relabel(tmp_path / "x.parquet", tmp_path / "y.parquet", NEW, NAMES, images=tmp_path)
     assert (tmp_path / "x.csv").read_text() == "1\n2\n3\n"
 
 
@@ -108,8 +108,8 @@ def test_an_empty_file_stays_empty(tmp_path):
 def test_an_image_is_known_by_any_spelling_of_its_path(tmp_path):
     """A run knows it by one of them; all its rows get its label."""
     name = "caf\u00e9/b.png"
-    text = f"file,label\n./{name},1\ncafe\u0301/b.png,1\ncaf\u00e9\\b.png,1\nother.png,1\n"
-    new = relabelled(tmp_path, "labels.csv", text.encode(), {name: "new"}).decode()
+    text = f"file,label\n./{name},1\nimages/{name},1\ncafe\u0301/b.png,1\ncaf\u00e9\\b.png,1\nother.png,1\n"
+    new = relabelled(tmp_path, "labels.csv", text.encode(), {name: "new"}, [name]).decode()
     assert new == text.replace("b.png,1", "b.png,new")
 
 

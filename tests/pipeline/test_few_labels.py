@@ -53,7 +53,7 @@ def test_a_class_without_trusted_labels_is_still_fixed(run_with, own_data):
     """What noisy labels say of a class without trusted images is kept, and the lack is said."""
     rows = own_data.trusted_rows[own_data.truth[own_data.trusted_rows] != 2]
     result = run_with(rows=rows)
-    assert "no trusted label is 'cedar'" in result.dataset.notes
+    assert "classes without a trusted label: 'cedar'" in result.dataset.notes
     corrected = result.learned.corrected.corrected
     assert np.isfinite(result.learned.corrected.posterior).all()
     assert (corrected[own_data.truth == 2] == 2).mean() > 0.3
@@ -71,7 +71,7 @@ def test_labels_that_never_agree_are_reported(run_with, own_data):
     noisy = (own_data.truth + 1) % 3
     result = run_with(noisy=noisy)
     assert result.noise.rate.estimate == 1
-    assert "none of 120 given labels equals its trusted one" in " ".join(result.warnings)
+    assert "none of 120 noisy labels equals its trusted label" in " ".join(result.warnings)
     assert (result.learned.corrected.corrected == own_data.truth).mean() > 0.9
 
 

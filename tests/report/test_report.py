@@ -225,7 +225,7 @@ def test_other_images_are_refused(own_run, tmp_path):
     """A place that was named must have the run's images."""
     (tmp_path / "other").mkdir()
     shutil.copy(own_run / "model" / "README.md", tmp_path / "other" / "x.png")
-    with pytest.raises(DataError, match="none of the 120 images of the run is there"):
+    with pytest.raises(DataError, match="contains none of the 120 images of the run"):
         write_report(own_run, images=tmp_path / "other")
 
 

@@ -214,6 +214,7 @@ def _export(session: "ReviewSession", files: FileFlags, quiet: bool) -> None:
             files.export,
             corrected_labels(session),
             session.run.names_in_order,
+            images=session.run.root,
             path_column=files.path_col or reading.path_column,
             label_column=files.label_col or reading.label_column,
         )

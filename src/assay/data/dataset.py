@@ -1,7 +1,7 @@
 """Dataset: images in a fixed order, with the labels that came with them.
 
-A Dataset holds no pixels. It knows how to read the bytes of image i, what was said about it, and
-which images cannot be used and why. N never changes after reading: a bad image stays a row.
+A Dataset holds no pixels. It knows how to read the bytes of image i, its labels, and which images cannot be
+used and why. N never changes after reading: a bad image stays a row.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from assay.data.limits import USUAL, Limits
-from assay.data.tables import shown
+from assay.data.tables import Table, shown
 from assay.errors import DataError
 from assay.types import UNKNOWN, Labels, Mask, Rows, same_length
 
@@ -24,19 +24,19 @@ class Skipped:
     """Why an image cannot be used. Never an exception, never a missing row."""
 
     reason: str
-    """A code from faults: ``truncated``, ``bad_path``, ``missing_image``…"""
+    """A code such as ``truncated``, ``bad_path``, ``missing_image``."""
     detail: str = ""
-    """What was found, for a person to read."""
+    """The fault in words."""
 
 
 ADVICE = {
     "outside_root": " (links that leave the folder: --follow-symlinks)",
     "too_large": f" (larger files: --max-pixels of more than {USUAL.max_pixels:,})",
     "too_many_pixels": " (larger images: --max-pixels)",
-    "truncated": " (what there is of cut files: --truncated accept)",
+    "truncated": " (to use the readable part: --truncated accept)",
     "unsupported_format": " (HEIC, raw files and the like: convert them to JPEG or PNG)",
 }
-"""What to do about a reason to skip images, where a flag helps."""
+"""Reason to skip an image -> the flag or conversion that helps."""
 
 
 def and_skipped(reasons: Iterable[str]) -> str:
@@ -46,7 +46,7 @@ def and_skipped(reasons: Iterable[str]) -> str:
 
 
 def why_skipped(counts: Mapping[str, int]) -> str:
-    """``298 outside_root (…), 2 truncated``: the most frequent reason first, with what helps against it."""
+    """``298 outside_root (…), 2 truncated``: the most frequent reason first, with advice."""
     found = Counter(counts).most_common()
     return ", ".join(f"{n:,} {reason}{ADVICE.get(reason, '')}" for reason, n in found)
 
@@ -61,6 +61,20 @@ class ImageSource(Protocol):
 
 
 @dataclass(frozen=True)
+class PickedSource:
+    """The images of another source in an order of their own."""
+
+    source: ImageSource
+    images: tuple[int | None, ...]
+    """For each row, the index into ``source``; None where there is no image."""
+
+    def read(self, index: int) -> bytes | Skipped:
+        """The bytes of row ``index``, or why they cannot be had."""
+        image = self.images[index]
+        return Skipped("missing_image") if image is None else self.source.read(image)
+
+
+@dataclass(frozen=True)
 class Listing:
     """The images found at a place, before any label is known."""
 
@@ -71,20 +85,21 @@ class Listing:
     skipped: Mapping[int, Skipped] = field(default_factory=dict)
     """Entries that were seen and cannot be used: a symlink that leaves the root, a FIFO…"""
     notes: tuple[str, ...] = ()
-    """What was ignored, counted: ``ignored 3 hidden entries``."""
+    """Counts of what was ignored: ``ignored 3 hidden entries``."""
     folders: tuple[str, ...] = ()
     """The folders at the top, hidden ones left out, those without images included."""
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """N images in input order, their given and trusted labels."""
+    """N images in input order, their noisy and trusted labels."""
 
     names: tuple[str, ...]
-    """The N names, as the input wrote them."""
+    """N different names, relative to the place of the images; a row without an image is named as its table
+    wrote it."""
     source: ImageSource
     classes: tuple[str, ...]
-    """The K labels as they came in, in natural order; given and trusted are indices into them."""
+    """The K labels as they came in, in natural order; noisy and trusted are indices into them."""
     noisy: Labels
     """The noisy label of each image; UNKNOWN where there is none."""
     trusted: Labels
@@ -92,20 +107,20 @@ class Dataset:
     titles: tuple[str, ...] = ()
     """K names for people, from a classes file; empty where the labels are names already."""
     decided: Mapping[int, int] = field(default_factory=dict)
-    """Row -> class index, as a person decided in a review; of rows without a trusted label. Such images
-    were picked, the most doubtful first, so they may teach and must not be counted."""
+    """Row -> class index that a person decided in a review, of rows without a trusted label. Such images were
+    picked, the most doubtful first: a model may be trained on them, but no figure may count them."""
     skipped: Mapping[int, Skipped] = field(default_factory=dict)
     """Rows that are known to be unusable before any image was opened."""
     notes: tuple[str, ...] = ()
-    """Lines for the user: the pairing that was assumed, what was ignored, warnings."""
+    """Lines for the user: assumed pairs, what was ignored, warnings."""
     accept_truncated: bool = False
-    """Whether an image whose file is cut is used as far as it goes."""
+    """Whether the readable part of a truncated image is used."""
     limits: Limits = USUAL
-    """What an image file may ask for."""
+    """Most bytes and pixels of an image."""
     image_warnings: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
-    """Row -> what was remarked on an image that is used, once it was decoded: see ``data.images.FLAGS``."""
+    """Row -> warnings about an image that is used, once it was decoded: see ``data.images.FLAGS``."""
     contents: Sequence[bytes | None] = ()
-    """sha256 of each image's bytes when they were read first, None where they could not be; empty before."""
+    """sha256 of each image's bytes when they were first read, None if unreadable; empty before."""
 
     def __post_init__(self) -> None:
         same_length(names=self.names, noisy=self.noisy, trusted=self.trusted)
@@ -120,7 +135,7 @@ class Dataset:
 
     @property
     def usable(self) -> Mask:
-        """True where nothing is known against the image."""
+        """False where the image is skipped."""
         mask = np.ones(len(self), dtype=bool)
         mask[list(self.skipped)] = False
         return mask
@@ -137,22 +152,19 @@ class Dataset:
 
         Raises
         ------
-        DataError : it was read before, and is not there any more or has other bytes
+        DataError : it was read before, and is missing now or has other bytes
         """
         found = self.skipped.get(row) or self.source.read(row)
-        if self.contents and row not in self.skipped:
-            self._check_unchanged(row, found)
-        return found
-
-    def _check_unchanged(self, row: int, found: bytes | Skipped) -> None:
+        if not self.contents or row in self.skipped:
+            return found
         if isinstance(found, Skipped):
-            now = f"is not there any more: {found.reason}"
+            change = f"can no longer be read: {found.reason}"
         elif hashlib.sha256(found).digest() != self.contents[row]:
-            now = "has other bytes now"
+            change = "has other bytes now"
         else:
-            return
+            return found
         raise DataError(
-            f"{shown(self.names[row])} was read before, and {now}; leave the images as they were until the "
+            f"{shown(self.names[row])} was read before, and {change}; leave the images unchanged until the "
             "command ends, and give it again"
         )
 
@@ -173,7 +185,7 @@ class Dataset:
         contents: Sequence[bytes | None],
         image_warnings: Mapping[int, tuple[str, ...]],
     ) -> "Dataset":
-        """The same images after each was read once: those that cannot be used, the sha256 of all, remarks."""
+        """The same images after each was read once: skipped ones, sha256 of all, warnings."""
         return replace(
             self, skipped={**self.skipped, **skipped}, contents=contents, image_warnings=image_warnings
         )
@@ -196,37 +208,38 @@ class Dataset:
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """Everything a reader may need to know; each field is a flag of the command line."""
+    """How to find images and labels; each field is a flag of the command line."""
 
-    noisy: Path | None = None
-    trusted: Path | None = None
+    noisy: Path | Table | None = None
+    """A label file, or a table in memory, see ``tables.table_of``."""
+    trusted: Path | Table | None = None
     decisions: Path | None = None
-    """What was decided in a review: a database, CSV or Label Studio's JSON."""
+    """Decisions of a review: a database, CSV or Label Studio's JSON."""
     classes: Path | None = None
     """A file of class names, one a line, for labels that are integers."""
     path_column: str | None = None
     label_column: str | None = None
     trusted_label_column: str | None = None
-    """Of the trusted file, where it differs from that of the noisy one."""
+    """Of the trusted file, if it has another name there."""
     duplicates: str = "refuse"
-    """``refuse`` or ``vote``: what to do with different noisy labels for one image."""
+    """``refuse`` or ``vote``: how to treat different noisy labels of one image."""
     class_map: Mapping[str, str] = field(default_factory=dict)
     """Trusted labels to read as another class."""
     allow_new_classes: bool = False
     normalize_labels: bool = False
     follow_symlinks: bool = False
     truncated: str = "skip"
-    """``skip`` or ``accept``: what to do with an image whose file is cut."""
+    """``skip`` or ``accept``: how to treat an image whose file is truncated."""
     max_pixels: int = USUAL.max_pixels
     """Width times height of the largest image that is used."""
     allow_empty_classes: bool = False
 
     @property
     def accept_truncated(self) -> bool:
-        """Whether an image whose file is cut is used as far as it goes."""
+        """Whether the readable part of a truncated image is used."""
         return self.truncated == "accept"
 
     @property
     def limits(self) -> Limits:
-        """What an image file may ask for."""
+        """Most bytes and pixels of an image."""
         return Limits.of(self.max_pixels)

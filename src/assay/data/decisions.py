@@ -13,8 +13,8 @@ from typing import Any
 
 from assay.data.dataset import Dataset
 from assay.data.decision_store import LABEL, SKIP, Decision, State, read_states
-from assay.data.jsonl import distinct
-from assay.data.tables import read_table, shown
+from assay.data.match import ImageFinder
+from assay.data.tables import read_csv, shown, unique_keys
 from assay.data.write import escape_surrogates, write_rows, write_text_atomic
 from assay.errors import DataError, LabelError, TableError
 from assay.types import UNKNOWN
@@ -28,7 +28,7 @@ _JSON_LIMIT = 256 * 1024 * 1024
 _SQLITE = b"SQLite format 3\0"
 
 
-def with_decisions(dataset: Dataset, path: Path) -> Dataset:
+def with_decisions(dataset: Dataset, path: Path, images: Path) -> Dataset:
     """The data set with the labels that a person decided; skipped and undone decisions give none.
 
     They are trained on and never counted, for the images were chosen, not drawn. An image that has a trusted
@@ -36,7 +36,8 @@ def with_decisions(dataset: Dataset, path: Path) -> Dataset:
 
     Parameters
     ----------
-    path : decisions.sqlite, CSV or Label Studio's JSON, with the names of the rows
+    path : decisions.sqlite, CSV or Label Studio's JSON
+    images : the place of the images, from which its names may begin, as those of a label file
 
     Raises
     ------
@@ -46,7 +47,9 @@ def with_decisions(dataset: Dataset, path: Path) -> Dataset:
     """
     labels = {row.name: row.after for row in read_decisions(path) if row.after is not None}
     row_of = {name: row for row, name in enumerate(dataset.names)}
-    here = {row_of[name]: label for name, label in labels.items() if name in row_of}
+    finder = ImageFinder(dataset.names, images, path)
+    rows = {name: row_of.get(name, finder.find(name)[0]) for name in labels}
+    here = {row: label for name, label in labels.items() if (row := rows[name]) is not None}
     if labels and not here:
         raise DataError(
             f"{path.name}: none of its {len(labels):,} decisions is of an image of this data set, the first "
@@ -128,7 +131,7 @@ def write_label_studio(target: Path, states: Mapping[str, State]) -> None:
 
 
 def _from_csv(path: Path) -> Iterator[Decision]:
-    table = read_table(path)
+    table = read_csv(path)
     columns = table.columns or ()
     if "file" not in columns or "label" not in columns:
         raise TableError(
@@ -147,7 +150,7 @@ def _from_json(path: Path) -> Iterator[Decision]:
     try:
         if path.stat().st_size > _JSON_LIMIT:
             raise TableError(f"{path.name}: expected at most {_JSON_LIMIT:,} bytes; split the file")
-        tasks = json.loads(path.read_bytes(), object_pairs_hook=distinct)
+        tasks = json.loads(path.read_bytes(), object_pairs_hook=unique_keys)
     except (ValueError, RecursionError) as error:
         raise TableError(f"bad_json: {path.name} is not JSON that can be read: {error}") from None
     if not isinstance(tasks, list):

@@ -1,33 +1,35 @@
-"""Reading a data set: find the images, find what is said about them, put both in one order.
+"""Reading a data set: find the images, read the label tables, match both, decide the classes.
 
 Rows come in the order of the noisy table, then of the trusted one, then the images that neither names, in
-natural order. Labels without names, class folders and Parquet keep the order of the images.
+natural order. Labels without names, class folders and Parquet keep the order of the images. A row has the
+name of its image below the place of the images; a row without an image has the path that the table wrote.
 """
 
-from collections.abc import Collection
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from assay.data.archives import scan_archive
-from assay.data.arrange import arrange
-from assay.data.dataset import Dataset, Listing, ReadOptions
+from assay.data.classes import Classes, decide_classes, label_warnings
+from assay.data.dataset import Dataset, Listing, PickedSource, ReadOptions
 from assay.data.decisions import with_decisions
-from assay.data.label_files import (
-    LabelFile,
+from assay.data.match import LabelRows, match, misalignment, one_label_each
+from assay.data.sources import class_folders, one_image, scan_folder
+from assay.data.tables import (
+    LABEL_COLUMNS,
+    Table,
     is_parquet,
+    known_columns,
     pick_columns,
     pick_labels,
-    read_any_table,
+    read_table,
+    shown,
     unread_columns,
 )
-from assay.data.labels import decide_classes
-from assay.data.pairing import Pairing, pair_by_name, pair_by_order
-from assay.data.sources import class_folders, one_image, scan_folder
-from assay.data.tables import LABEL_COLUMNS, Table, known_columns, shown
 from assay.errors import DataError, LabelError, UsageError
-from assay.types import UNKNOWN
+from assay.types import UNKNOWN, Labels
 
 METADATA_NAMES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 """Label files that may lie among the images, as in a Hugging Face image folder."""
@@ -36,28 +38,49 @@ TRUSTED_FLAG = "--trusted-label-col"
 
 _SPLITS = {"train", "training", "test", "val", "valid", "validation", "dev"}
 
-
-@dataclass(frozen=True)
-class _Found:
-    """Labels that came with the images."""
-
-    file: LabelFile | None = None
-    paired: bool = False
-    """True if label i is of image i by construction."""
-    declared: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-    lacks: Table | None = None
-    """The table, if it has no column of the name that was given and the labels are those of a known name."""
-    has_column: bool = False
-    """Whether it has the column of the name that was given."""
+Key = int | str
+"""Identifies a row: the index of its image in the listing, or the path that names no image."""
 
 
-def read_images(images: Path, options: ReadOptions | None = None) -> Dataset:
-    """The images of a folder, a zip, a tar or a Parquet file, or one, without labels and without classes.
+def read_dataset(images: Path, options: ReadOptions) -> Dataset:
+    """The images of a place with their noisy and trusted labels.
+
+    Without a noisy file the noisy labels are those of a metadata file in the folder, of the Parquet file
+    that holds the images, or the names of class folders; else every noisy label is UNKNOWN.
+
+    Raises
+    ------
+    DataError : no image, labels or decisions that do not fit the images, names that are ambiguous
+    LabelError : labels that cannot be right; see ``decide_classes``, ``one_label_each``, ``with_decisions``
+    TableError : a label file or decisions that cannot be read without guessing
+    UsageError : an option with an impossible value
+    """
+    if options.duplicates not in ("refuse", "vote"):
+        raise UsageError(
+            f"expected --duplicates refuse or vote, got {options.duplicates!r}: an image has one noisy label"
+        )
+    listing = list_images(images, options)
+    noisy, declared, notes = _noisy_labels(images, listing, options)
+    listing = replace(listing, notes=(*listing.notes, *notes))
+    return _with_labels(images, listing, noisy, options, declared=declared)
+
+
+def read_trusted(images: Path, options: ReadOptions, apart: Collection[str] = ()) -> Dataset:
+    """The images of a place with their trusted labels alone, such as a test set; it may have one class.
 
     Parameters
     ----------
-    options : how to find the images; what is said of labels is not read
+    apart : labels that are classes each, even if they differ in case alone
+
+    Raises
+    ------
+    AssayError : as ``read_dataset``
+    """
+    return _with_labels(images, list_images(images, options), None, options, least=1, apart=apart)
+
+
+def read_images(images: Path, options: ReadOptions | None = None) -> Dataset:
+    """The images of a place without labels and without classes.
 
     Raises
     ------
@@ -66,7 +89,7 @@ def read_images(images: Path, options: ReadOptions | None = None) -> Dataset:
     """
     options = options or ReadOptions()
     listing = list_images(images, options)
-    # One number, seen as many: there may be millions of images.
+    # One number with a stride of 0: there may be millions of images.
     unknown = np.broadcast_to(np.int64(UNKNOWN), len(listing.names))
     return Dataset(
         listing.names,
@@ -81,66 +104,6 @@ def read_images(images: Path, options: ReadOptions | None = None) -> Dataset:
     )
 
 
-def read_dataset(images: Path, options: ReadOptions) -> Dataset:
-    """The images of a place with their noisy and trusted labels.
-
-    Without a noisy file the noisy labels are those of a metadata file in the folder, of the Parquet file
-    that holds the images, or the names of class folders; failing all, every given label is UNKNOWN.
-
-    Raises
-    ------
-    DataError : no image, labels or decisions that do not fit the images, names that are ambiguous
-    LabelError : labels that cannot be right; see ``decide_classes``, ``one_label_each``, ``with_decisions``
-    TableError : a label file or decisions that cannot be read without guessing
-    UsageError : an option that cannot be
-    """
-    if options.duplicates not in ("refuse", "vote"):
-        raise UsageError(
-            f"expected --duplicates refuse or vote, got {options.duplicates!r}: an image has one given label"
-        )
-    listing = list_images(images, options)
-    return _with_labels(images, listing, _noisy(images, listing, options), options)
-
-
-def read_trusted(images: Path, options: ReadOptions, apart: Collection[str] = ()) -> Dataset:
-    """The images of a place with their trusted labels alone: whatever else is said of them is not read.
-
-    Parameters
-    ----------
-    apart : labels that are classes each, even if they differ in case alone
-
-    Raises
-    ------
-    AssayError : as ``read_dataset``
-    """
-    # What is judged may well be of one class alone.
-    return _with_labels(images, list_images(images, options), _Found(), options, least=1, apart=apart)
-
-
-def _with_labels(
-    images: Path,
-    listing: Listing,
-    found: _Found,
-    options: ReadOptions,
-    *,
-    least: int = 2,
-    apart: Collection[str] = (),
-) -> Dataset:
-    trusted = _trusted(images, options, alone=found.file is None)
-    lacking = found.lacks or trusted.lacks
-    if lacking is not None and not (found.has_column or trusted.has_column):
-        pick_labels(lacking, options.label_column)  # says that no file has it
-    noisy_pairing = _pair(found, listing, images, complete=True)
-    trusted_pairing = _pair(trusted, listing, images, complete=False)
-    classes = decide_classes(
-        found.file, trusted.file, options, declared=found.declared, least=least, apart=apart
-    )
-    listing = replace(listing, notes=(*listing.notes, *found.notes, *trusted.notes))
-    dataset = arrange(listing, noisy_pairing, trusted_pairing, classes, vote=options.duplicates == "vote")
-    dataset = replace(dataset, accept_truncated=options.accept_truncated, limits=options.limits)
-    return dataset if options.decisions is None else with_decisions(dataset, options.decisions)
-
-
 def list_images(images: Path, options: ReadOptions) -> Listing:
     """The images of a folder, a zip, a tar or a Parquet file, in natural order (Parquet: its rows), or one.
 
@@ -149,12 +112,12 @@ def list_images(images: Path, options: ReadOptions) -> Listing:
     DataError : no such place, a file of another kind, or no image in it
     """
     try:
-        is_folder, is_there = images.is_dir(), images.exists()
-    except OSError as error:  # a folder above may not be looked into, or the path is too long
+        is_folder, exists = images.is_dir(), images.exists()
+    except OSError as error:  # a folder above that cannot be searched, or a path that is too long
         raise DataError(f"cannot read {images}: {error.strerror}; check the path and its rights") from error
     if is_folder:
         listing = scan_folder(images, follow_symlinks=options.follow_symlinks, limits=options.limits)
-    elif not is_there:
+    elif not exists:
         raise DataError(f"no such folder or file of images: {images}")
     elif is_parquet(images):
         from assay.data.parquet import parquet_listing  # polars is slow to import
@@ -168,115 +131,133 @@ def list_images(images: Path, options: ReadOptions) -> Listing:
     return listing
 
 
-def _trusted(images: Path, options: ReadOptions, *, alone: bool) -> _Found:
-    """The trusted labels; ``alone`` where no others are read, so that one flag is theirs."""
-    file, own = options.trusted, options.trusted_label_column
-    if file is None:
-        return _Found()
-    if own is None:
-        return _named(file, images, options, flag="--label-col" if alone else TRUSTED_FLAG)
-    found = _named(file, images, replace(options, label_column=own), flag=TRUSTED_FLAG)
-    if not found.has_column:
-        pick_labels(read_any_table(file), own, TRUSTED_FLAG)  # says that it lacks it
-    return replace(found, lacks=None, has_column=False)
+def _with_labels(
+    images: Path,
+    listing: Listing,
+    noisy: LabelRows | None,
+    options: ReadOptions,
+    *,
+    declared: tuple[str, ...] = (),
+    least: int = 2,
+    apart: Collection[str] = (),
+) -> Dataset:
+    trusted = _trusted_labels(images, options, alone=noisy is None)
+    _check_label_column(noisy, trusted, options)
+    if noisy is not None:
+        noisy = match(noisy, listing, images, complete=True)
+    if trusted is not None:
+        trusted = match(trusted, listing, images, complete=False)
+    classes = decide_classes(noisy, trusted, options, declared=declared, least=least, apart=apart)
+    dataset = _arrange(listing, noisy, trusted, classes, options)
+    return dataset if options.decisions is None else with_decisions(dataset, options.decisions, images)
 
 
-def _named(file: Path, images: Path, options: ReadOptions, *, flag: str = "--label-col") -> _Found:
-    """The labels of a file; of the Parquet file that holds the images, row by row."""
-    if is_parquet(images) and file.resolve() == images.resolve():
-        return _by_row(read_any_table(file), options, flag)
-    table = read_any_table(file, path_column=options.path_column, label_column=options.label_column)
-    columns = table.columns or ()
-    # One flag serves two files: the label column of one may have a known name.
-    lacks = options.label_column not in (None, *columns) and bool(known_columns(columns, LABEL_COLUMNS))
-    label_column = None if lacks else options.label_column
-    labels = pick_columns(table, path_column=options.path_column, label_column=label_column, label_flag=flag)
-    note = unread_columns(table, options.path_column, label_column)
-    return _Found(
-        labels,
-        notes=(note,) if note else (),
-        lacks=table if lacks else None,
-        has_column=options.label_column in columns,
-    )
+# Where labels come from
 
 
-def _pair(found: _Found, listing: Listing, images: Path, *, complete: bool) -> Pairing | None:
-    file = found.file
-    if file is None:
-        return None
-    if found.paired:
-        return Pairing(file, tuple(range(len(file.labels))))
-    if file.entries is None:
-        return pair_by_order(file, listing, images, complete=complete)
-    return pair_by_name(file, listing, images)
-
-
-def _noisy(images: Path, listing: Listing, options: ReadOptions) -> _Found:
+def _noisy_labels(
+    images: Path, listing: Listing, options: ReadOptions
+) -> tuple[LabelRows | None, tuple[str, ...], tuple[str, ...]]:
+    """(labels, classes that may have no image, notes)"""
     if options.noisy is not None:
-        return _named(options.noisy, images, options)
+        return _labels_in(options.noisy, images, options), (), ()
     if is_parquet(images):
-        return _inside_parquet(read_any_table(images), options)
-    found = _metadata(images, options) if images.is_dir() else _Found()
-    if found.file is not None:
-        return found
-    folders = _folders(images, listing, options)
-    return replace(folders, notes=(*found.notes, *folders.notes))
-
-
-def _inside_parquet(table: Table, options: ReadOptions) -> _Found:
-    if not _has_label(table, options):
-        return _Found(notes=(f"{table.path.name} has no label column",))
-    return _by_row(table, options)
-
-
-def _by_row(table: Table, options: ReadOptions, flag: str = "--label-col") -> _Found:
-    labels = pick_labels(table, options.label_column, flag)
-    file = LabelFile(table.path, labels, None, table.line_numbers, table.unit)
-    return _Found(file, paired=True, has_column=options.label_column is not None)
-
-
-def _metadata(images: Path, options: ReadOptions) -> _Found:
+        if not _has_label(table := read_table(images), options):
+            return None, (), (f"{images.name} has no label column",)
+        return _labels_in(table, images, options), (), ()
     files = [images / name for name in METADATA_NAMES if (images / name).is_file()]
     if len(files) > 1:
-        names = ", ".join(path.name for path in files)
-        raise UsageError(f"{images.name} holds {names}; say which one with --noisy")
+        raise UsageError(
+            f"{images.name} holds {', '.join(path.name for path in files)}; name one of them with --noisy"
+        )
+    notes: tuple[str, ...] = ()
     for path in files:
-        table = read_any_table(path, path_column=options.path_column, label_column=options.label_column)
-        if not _has_label(table, options):
-            return _Found(notes=(f"{path.name} has no label column, so its rows were not read",))
-        file = pick_columns(table, path_column=options.path_column, label_column=options.label_column)
-        notes = (f"the noisy labels are those of {path.name}",)
-        return _Found(file, notes=notes, has_column=options.label_column is not None)
-    return _Found()
+        table = read_table(path, path_column=options.path_column, label_column=options.label_column)
+        if _has_label(table, options):
+            labels = _labels_in(table, images, options)
+            # A table among the images has more columns as a rule: captions, sizes.
+            return replace(labels, notes=()), (), (f"noisy labels are read from {path.name}",)
+        notes = (f"{path.name} has no label column, so its rows were not read",)
+    folders = _class_folders(images, listing, options)
+    return folders[0], folders[1], (*notes, *folders[2])
+
+
+def _trusted_labels(images: Path, options: ReadOptions, *, alone: bool) -> LabelRows | None:
+    """Parameters: ``alone`` if no other labels are read, so that --label-col is theirs."""
+    if options.trusted is None:
+        return None
+    own = options.trusted_label_column
+    if own is None:
+        return _labels_in(options.trusted, images, options, flag="--label-col" if alone else TRUSTED_FLAG)
+    found = _labels_in(options.trusted, images, replace(options, label_column=own), flag=TRUSTED_FLAG)
+    if own not in (found.table.columns or ()):
+        pick_labels(found.table, own, TRUSTED_FLAG)  # refuses a table without it
+    return found
+
+
+def _labels_in(
+    source: Path | Table, images: Path, options: ReadOptions, *, flag: str = "--label-col"
+) -> LabelRows:
+    """The labels of a table; those of the Parquet file that holds the images belong to its rows."""
+    table = source
+    if not isinstance(table, Table):
+        table = read_table(table, path_column=options.path_column, label_column=options.label_column)
+    column = options.label_column
+    # One flag serves two files: the label column of one may have a known name instead.
+    if column not in (table.columns or ()) and _known_label(table):
+        column = None
+    if is_parquet(images) and table.path.resolve() == images.resolve():
+        labels = pick_labels(table, column, flag)
+        return LabelRows(table, labels, images=tuple(range(len(labels))))
+    labels, entries = pick_columns(
+        table, path_column=options.path_column, label_column=column, label_flag=flag
+    )
+    return LabelRows(table, labels, entries, notes=unread_columns(table, options.path_column, column))
 
 
 def _has_label(table: Table, options: ReadOptions) -> bool:
-    return options.label_column is not None or bool(known_columns(table.columns or (), LABEL_COLUMNS))
+    return options.label_column is not None or _known_label(table)
 
 
-def _folders(images: Path, listing: Listing, options: ReadOptions) -> _Found:
+def _known_label(table: Table) -> bool:
+    return bool(known_columns(table.columns or (), LABEL_COLUMNS))
+
+
+def _check_label_column(noisy: LabelRows | None, trusted: LabelRows | None, options: ReadOptions) -> None:
+    """TableError for a --label-col that no table has: a slip must not choose another column."""
+    both = [noisy, trusted] if options.trusted_label_column is None else [noisy]
+    tables = [labels.table for labels in both if labels is not None]
+    if options.label_column is None or any(options.label_column in (one.columns or ()) for one in tables):
+        return
+    for table in filter(_known_label, tables):
+        pick_labels(table, options.label_column)
+
+
+def _class_folders(
+    images: Path, listing: Listing, options: ReadOptions
+) -> tuple[LabelRows | None, tuple[str, ...], tuple[str, ...]]:
     """Class folders at the top, or inside the one folder that an archive often begins with."""
     inner = _without_common_folder(listing)
     tops = {name.partition("/")[0] for name in inner.names if "/" in name}
-    loose = [name for name in inner.names if "/" not in name]
+    outside = [name for name in inner.names if "/" not in name]
     if len(tops) < 2:
-        return _Found()
-    if loose:
-        return _Found(
-            notes=(
-                f"the {len(tops):,} folders of {images.name} are not taken for classes: {len(loose):,} of "
-                f"{len(inner.names):,} images lie outside them, such as {shown(loose[0])}",
-            )
+        return None, (), ()
+    if outside:
+        note = (
+            f"the {len(tops):,} folders of {images.name} are not read as classes: {len(outside):,} of "
+            f"{len(inner.names):,} images lie outside them, such as {shown(outside[0])}"
         )
+        return None, (), (note,)
     if tops <= _SPLITS:
         raise LabelError(
-            f"{images.name} holds the folders {', '.join(sorted(tops))}, which look like parts of a data set "
-            "and not like classes; give one of them as the images"
+            f"{images.name} holds the folders {', '.join(sorted(tops))}, which are parts of a data set "
+            "rather than classes; give one of them as the images"
         )
-    classes, labels = class_folders(inner, allow_empty=options.allow_empty_classes)
-    names = tuple(classes[label] for label in labels)
-    file = LabelFile(images, names, None, tuple(range(1, len(names) + 1)), unit="image")
-    return _Found(file, paired=True, declared=classes, notes=("the noisy labels are the class folders",))
+    classes, places = class_folders(inner, allow_empty=options.allow_empty_classes)
+    labels = tuple(classes[place] for place in places)
+    rows = tuple(range(len(labels)))
+    table = Table(images, None, tuple((label,) for label in labels), tuple(row + 1 for row in rows), "image")
+    return LabelRows(table, labels, images=rows), classes, ("noisy labels are the class folders",)
 
 
 def _without_common_folder(listing: Listing) -> Listing:
@@ -285,3 +266,68 @@ def _without_common_folder(listing: Listing) -> Listing:
         return listing
     # The folders that are known are those of the outer level.
     return replace(listing, names=tuple(name.partition("/")[2] for name in listing.names), folders=())
+
+
+# One row for each image
+
+
+def _arrange(
+    listing: Listing,
+    noisy: LabelRows | None,
+    trusted: LabelRows | None,
+    classes: Classes,
+    options: ReadOptions,
+) -> Dataset:
+    """One row for each image, and one for each path in a table that names no image."""
+    tables = [rows for rows in (noisy, trusted) if rows is not None]
+    keys = [key for rows in tables for key in _keys(rows)]
+    row_of = {key: row for row, key in enumerate(dict.fromkeys([*keys, *range(len(listing.names))]))}
+    images = tuple(key if isinstance(key, int) else None for key in row_of)
+    noisy_labels, noisy_notes = _labels(noisy, classes.noisy, row_of, vote=options.duplicates == "vote")
+    trusted_labels, trusted_notes = _labels(trusted, classes.trusted, row_of, vote=None)
+    notes = [*listing.notes, *noisy_notes, *trusted_notes]
+    labeled = set(range(len(listing.names))) if noisy is None else {*(noisy.images or ())} - {None}
+    if noisy is not None and (n_unlabeled := len(listing.names) - len(labeled)):
+        notes.append(f"{noisy.name}: images without a row, used as unlabeled: {n_unlabeled:,}")
+    notes += label_warnings(classes.names, noisy_labels, trusted_labels)
+    if any(rows.entries is None for rows in tables):
+        # In the order of the images, in which labels without names were matched.
+        order = [row_of[image] for image in range(len(listing.names))]
+        notes += misalignment(noisy_labels[order], trusted_labels[order])
+    skipped = {row_of[image]: why for image, why in listing.skipped.items()}
+    for rows in tables:
+        of_rows = _keys(rows)
+        skipped |= {row_of[of_rows[row]]: why for row, why in rows.skipped.items()}
+    in_order = images == tuple(range(len(images)))
+    return Dataset(
+        names=tuple(listing.names[key] if isinstance(key, int) else key for key in row_of),
+        source=listing.source if in_order else PickedSource(listing.source, images),
+        classes=classes.names,
+        noisy=noisy_labels,
+        trusted=trusted_labels,
+        titles=classes.titles,
+        skipped=dict(sorted(skipped.items())),
+        notes=tuple(dict.fromkeys(notes)),  # one table may give both labels
+        accept_truncated=options.accept_truncated,
+        limits=options.limits,
+    )
+
+
+def _keys(rows: LabelRows) -> list[Key]:
+    """What identifies each row of a table; two rows with one key are of one image."""
+    entries = rows.entries or ()
+    return [entries[row] if image is None else image for row, image in enumerate(rows.images or ())]
+
+
+def _labels(
+    rows: LabelRows | None, index: Mapping[str, int], row_of: Mapping[Key, int], *, vote: bool | None
+) -> tuple[Labels, tuple[str, ...]]:
+    """(label of each image, notes)"""
+    if rows is None:
+        return np.full(len(row_of), UNKNOWN, dtype=np.int64), ()
+    places = [row_of[key] for key in _keys(rows)]
+    indices = [index[label] for label in rows.labels[: len(places)]]
+    labels, merged = one_label_each(rows, places, indices, len(row_of), vote=vote)
+    empty = indices.count(UNKNOWN)
+    missing = (f"{rows.name}: empty labels, used as unknown: {empty:,}",) if empty else ()
+    return labels, (*rows.notes, *missing, *merged)

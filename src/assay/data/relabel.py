@@ -4,12 +4,20 @@ import csv
 import io
 import json
 import re
-import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from assay.data.label_files import LabelFile, is_json, is_parquet, pick_columns, read_any_table
-from assay.data.tables import LABEL_COLUMNS, Table, known_columns, read_lines
+from assay.data.match import ImageFinder
+from assay.data.tables import (
+    LABEL_COLUMNS,
+    Table,
+    is_json,
+    is_parquet,
+    known_columns,
+    pick_columns,
+    read_lines,
+    read_table,
+)
 from assay.data.write import escape_surrogates, write_bytes_atomic
 from assay.errors import UsageError
 
@@ -24,6 +32,7 @@ def relabel(
     labels: Mapping[str, str],
     names: Sequence[str],
     *,
+    images: Path,
     path_column: str | None = None,
     label_column: str | None = None,
 ) -> int:
@@ -36,6 +45,7 @@ def relabel(
     ----------
     labels : image name -> its label now
     names : every image in the order of its place, for a file of labels without names
+    images : that place, from which the paths in ``source`` may begin
 
     Returns
     -------
@@ -43,7 +53,7 @@ def relabel(
 
     Raises
     ------
-    TableError : as ``label_files.read_label_file``
+    TableError : as ``read_table``
     UsageError : Parquet, ``target`` is the file itself, or more labels without names than images
     """
     if is_parquet(source):
@@ -53,9 +63,12 @@ def relabel(
         )
     if target.exists() and target.samefile(source):
         raise UsageError(f"{target}: expected another file than the labels themselves; name another")
-    table = read_any_table(source, path_column=path_column, label_column=label_column)
-    file = pick_columns(table, path_column=path_column, label_column=label_column)
-    lines, new = list(read_lines(source)), _new_labels(file, labels, names)
+    table = read_table(source, path_column=path_column, label_column=label_column)
+    before, entries = pick_columns(table, path_column=path_column, label_column=label_column)
+    found = _names(source, before, entries, names, images)
+    pairs = enumerate(zip(found, before, strict=False))
+    new = {row: labels[name] for row, (name, label) in pairs if labels.get(name, label) != label}
+    lines = list(read_lines(source))
     if new:
         place = _place(table.columns or ("label",), label_column)
         replace = _replace_json if is_json(source) else _replace_cells
@@ -65,26 +78,25 @@ def relabel(
     return len(new)
 
 
-def _new_labels(file: LabelFile, labels: Mapping[str, str], names: Sequence[str]) -> dict[int, str]:
-    """Row of the file -> its label, where it is another than it was."""
-    entries = file.entries
+def _names(
+    source: Path,
+    labels: Sequence[str],
+    entries: Sequence[str] | None,
+    names: Sequence[str],
+    images: Path,
+) -> Sequence[str]:
+    """The name of each row's image; empty where it is none of the run's."""
     if entries is None:
-        n = max((row + 1 for row, label in enumerate(file.labels) if label), default=0)
+        n = max((row + 1 for row, label in enumerate(labels) if label), default=0)
         if n > len(names):
             raise UsageError(
-                f"{file.path.name}: expected at most {len(names):,} labels, one for each image of the run in "
+                f"{source.name}: expected at most {len(names):,} labels, one for each image of the run in "
                 f"natural order, got {n:,}; name the file that the run was made from"
             )
-        entries = tuple(names)
-    alike = {_plain(name): label for name, label in labels.items()}
-    found = [labels.get(name, alike.get(_plain(name))) for name in entries]
-    rows = zip(found, file.labels, strict=False)
-    return {row: label for row, (label, before) in enumerate(rows) if label not in (None, before)}
-
-
-def _plain(name: str) -> str:
-    """What the spellings of one path share: a run knows an image by the first of them alone."""
-    return unicodedata.normalize("NFC", name.replace("\\", "/").removeprefix("./"))
+        return names
+    finder = ImageFinder(names, images, source)
+    found = [finder.find(entry)[0] for entry in entries]
+    return ["" if image is None else names[image] for image in found]
 
 
 def _replace_cells(lines: list[str], table: Table, new: Mapping[int, str], place: int) -> None:

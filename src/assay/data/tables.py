@@ -1,29 +1,41 @@
-"""Label files as rows of strings, byte for byte; whatever would need a guess is refused with its line.
+"""Label tables as rows of strings, byte for byte; what would need a guess is refused with its line.
 
-Reads comma, semicolon, tab or bar separated text with or without a header. Cells are never converted:
-``NA``, ``007``, ``1.0`` and `` x`` stay what they are. Text is UTF-8, or UTF-16 and UTF-32 with their mark.
+CSV is text separated by commas, semicolons, tabs or bars, with or without a header; JSON lines and Parquet
+name their columns. Cells are never converted: ``NA``, ``007``, ``1.0`` and `` x`` stay what they are. Text is
+UTF-8, or UTF-16 and UTF-32 with a byte order mark.
 """
 
 import codecs
 import csv
+import json
+import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any, NoReturn
 
 from assay.errors import TableError
 
 PATH_COLUMNS = ("path", "file_name", "filename", "filepath", "image", "image_path", "file")
-"""Column names that are taken for the path of an image, whatever their case."""
+"""Names of columns that hold the path of an image, whatever their case."""
 
 LABEL_COLUMNS = ("label", "class", "target", "y", "category")
-"""Column names that are taken for the label, whatever their case."""
-
-DELIMITERS = ",;\t|"
+"""Names of columns that hold the label, whatever their case."""
 
 LINE_LIMIT = 2**20
 """Characters in a line; a longer one is refused before it is read to its end."""
+
+DEPTH_LIMIT = 32
+"""Brackets within brackets in JSON; Python's own parser runs out of stack near 1,000."""
+
+DIGITS_LIMIT = 32
+"""Characters of a number in JSON."""
+
+_DELIMITERS = ",;\t|"
+
+_SHOWN_COLUMNS = 5
 
 _OTHER_FILES = {
     b"PK\x03\x04": "a zip or a spreadsheet; unpack it, or save it as CSV (UTF-8)",
@@ -32,16 +44,21 @@ _OTHER_FILES = {
 }
 """First bytes of files that are often taken for text -> what they are, and what to do."""
 
-_SEPARATOR = re.compile(r"sep=.[\r\n]*", re.IGNORECASE)
-"""A first line by which a spreadsheet is told the delimiter."""
-
-_MARKS = {
+_BYTE_ORDER_MARKS = {
     codecs.BOM_UTF8: "utf-8-sig",
     codecs.BOM_UTF32_LE: "utf-32",  # before UTF-16, whose mark is its beginning
     codecs.BOM_UTF32_BE: "utf-32",
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
+
+_SEPARATOR_LINE = re.compile(r"sep=.[\r\n]*", re.IGNORECASE)  # a spreadsheet's first line
+
+# To the closing quote or to the end: a search that can fail would start again at each quote.
+_JSON_STRING = re.compile(r'"(?:[^"\\]|\\[\s\S]?)*(?:"|\Z)')
+
+# A NUL, and halves of characters; those between stand for bytes that are not UTF-8, see ``check_decoded``.
+_BAD_CHARACTER = re.compile("[\0\ud800-\udc7f\udd00-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -56,9 +73,9 @@ class Table:
     line_numbers: tuple[int, ...]
     """Where each row begins, counted from 1, the header included."""
     unit: str = "line"
-    """What ``line_numbers`` count: ``line``, or ``row`` in a file that has no lines."""
+    """What ``line_numbers`` count: ``line``, or ``row`` in a file without lines."""
     delimiter: str = ","
-    """Between the cells of delimited text."""
+    """Between the cells of CSV."""
 
     def where(self, row: int) -> str:
         """The place of a row, for a message: ``labels.csv line 17``."""
@@ -66,19 +83,149 @@ class Table:
 
 
 def read_table(path: Path, *, path_column: str | None = None, label_column: str | None = None) -> Table:
-    """The rows of a delimited text file.
+    """The table in a Parquet or JSON lines file, known by its ending; any other file is read as CSV.
 
-    A first line that names a known path or label column (or one of the two given here) is a header,
-    and the delimiter is the one that makes it so. Otherwise the file must be one label a line: a blank
-    line is then an empty label. A file with a header of several columns may have what spreadsheets add:
-    blank lines, rows of empty cells, empty cells at the ends of rows, a first line ``sep=;``.
+    Parameters
+    ----------
+    path_column, label_column : further names by which the header of a CSV is recognised
 
     Raises
     ------
-    TableError : no such file; text that is not in a known encoding, or has a NUL; a line longer than
-        LINE_LIMIT; a quote that does not close; rows of unequal width; several columns and no header
+    TableError : a file that cannot be read without guessing; the message names the line
     """
-    wanted = tuple(name for name in (path_column, label_column) if name is not None)
+    if is_parquet(path):
+        from assay.data.parquet import read_parquet  # polars is slow to import
+
+        return read_parquet(path)
+    if is_json(path):
+        return _read_json_lines(path)
+    return read_csv(path, [name for name in (path_column, label_column) if name is not None])
+
+
+def table_of(columns: Any, name: str) -> Table:
+    """A table in memory as if it had been read: a mapping, a pandas or polars frame; or labels alone.
+
+    Parameters
+    ----------
+    columns : names and their values, or a sequence of labels that has no names; None and NaN are empty cells
+    name : stands for the file name in messages
+    """
+    header = [*columns] if isinstance(columns, Mapping) else getattr(columns, "columns", None)
+    values = [columns] if header is None else [columns[column] for column in header]
+    rows = tuple(zip(*([_cell(value) for value in column] for column in values), strict=True))
+    named = None if header is None else tuple(map(str, header))
+    return Table(Path(name), named, rows, tuple(range(1, len(rows) + 1)), unit="row")
+
+
+def is_json(path: Path) -> bool:
+    """Whether the name is one of JSON, which must be lines with one object each."""
+    return path.suffix.lower() in {".jsonl", ".ndjson", ".json"}
+
+
+def is_parquet(path: Path) -> bool:
+    """Whether the name is one of Parquet; the content is checked when it is read."""
+    return path.suffix.lower() in {".parquet", ".pq"}
+
+
+# Columns
+
+
+def known_columns(columns: Sequence[str], known: Sequence[str]) -> list[int]:
+    """The places of the columns whose name is in ``known``, whatever its case."""
+    return [place for place, name in enumerate(columns) if name.strip().casefold() in known]
+
+
+def pick_columns(
+    table: Table,
+    *,
+    path_column: str | None = None,
+    label_column: str | None = None,
+    label_flag: str = "--label-col",
+) -> tuple[tuple[str, ...], tuple[str, ...] | None]:
+    """(labels, paths of the images): a table of one column has no paths, row i belongs to the i-th image.
+
+    Parameters
+    ----------
+    path_column, label_column : names to use instead of the known ones
+    label_flag : the flag that names the label column, for a message
+
+    Raises
+    ------
+    TableError : no column or more than one fits, or a label that is not UTF-8
+    """
+    columns = table.columns
+    paths = _path_places(columns or (), path_column)
+    # A lone column of paths is what is left of a table whose labels are missing.
+    if columns is None or (len(columns) == 1 and not paths):
+        return _decoded(table, 0), None
+    place = _only(table, paths, "path", path_column, PATH_COLUMNS, "--path-col")
+    return pick_labels(table, label_column, label_flag), tuple(row[place] for row in table.rows)
+
+
+def pick_labels(table: Table, label_column: str | None = None, flag: str = "--label-col") -> tuple[str, ...]:
+    """The label column of a table alone; raises as ``pick_columns`` does."""
+    places = _label_places(table.columns or (), label_column)
+    return _decoded(table, _only(table, places, "label", label_column, LABEL_COLUMNS, flag))
+
+
+def unread_columns(table: Table, path_column: str | None, label_column: str | None) -> tuple[str, ...]:
+    """A note on the column that the labels were read from, where others might hold them too."""
+    columns = table.columns or ()
+    labels, paths = _label_places(columns, label_column), _path_places(columns, path_column)
+    others = [name for place, name in enumerate(columns) if place not in (*labels, *paths) and name.strip()]
+    if not (labels and others):
+        return ()
+    used, unused = shown(columns[labels[0]]), some(others, _SHOWN_COLUMNS)
+    return (f"{table.path.name}: labels are read from column {used}; not read: {unused}",)
+
+
+def _path_places(columns: Sequence[str], wanted: str | None) -> list[int]:
+    # One flag serves several files: where there is no such column, one of a known name is meant. ``name`` is
+    # taken last, since some tables call the class so.
+    named = [place for place, name in enumerate(columns) if name == wanted]
+    return named or known_columns(columns, PATH_COLUMNS) or known_columns(columns, ("name",))
+
+
+def _label_places(columns: Sequence[str], wanted: str | None) -> list[int]:
+    if wanted is None:
+        return known_columns(columns, LABEL_COLUMNS)
+    return [place for place, name in enumerate(columns) if name == wanted]
+
+
+def _only(
+    table: Table, places: Sequence[int], what: str, wanted: str | None, known: Sequence[str], flag: str
+) -> int:
+    if len(places) == 1:
+        return places[0]
+    expected = ", ".join(known) if wanted is None else shown(wanted)
+    found = ", ".join(map(shown, table.columns or ()))
+    count = len(places) or "none"
+    raise TableError(
+        f"{table.path.name}: expected one {what} column ({expected}), got {count} in {found}; "
+        f"name it with {flag}"
+    )
+
+
+def _decoded(table: Table, place: int) -> tuple[str, ...]:
+    cells = tuple(row[place] for row in table.rows)
+    odd = {cell for cell in set(cells) if not cell.isascii()}
+    for row, cell in enumerate(cells):
+        if cell in odd:
+            check_decoded(cell, table.where(row))
+    return cells
+
+
+# CSV
+
+
+def read_csv(path: Path, wanted: Sequence[str] = ()) -> Table:
+    """The rows of delimited text, whatever the ending of its name.
+
+    A first line that names a known path or label column, or a wanted one, is a header, and the delimiter is
+    the one that makes it so. Any other file must be one label a line: a blank line is then an empty label. A
+    table of several columns may have what spreadsheets add: blank lines, rows of empty cells, empty cells at
+    the ends of rows, a first line ``sep=;``.
+    """
     first, before = _first_line(path, wanted)
     delimiter, columns = _header(first, wanted)
     numbers: list[int] = []
@@ -90,7 +237,172 @@ def read_table(path: Path, *, path_column: str | None = None, label_column: str 
         columns = rows[0]
     if columns is not None:
         del rows[0], numbers[0]
-    return _rectangular(path, columns, rows, numbers, delimiter)
+    if columns is not None and len(columns) > 1:
+        numbers = [number for number, cells in zip(numbers, rows, strict=True) if any(cells)]
+        rows = [_padded(cells, columns) for cells in rows if any(cells)]
+    else:
+        rows = [cells or ("",) for cells in rows]
+    width = 1 if columns is None else len(columns)
+    for number, row in zip(numbers, rows, strict=True):
+        if len(row) == width:
+            continue
+        message = f"expected {width} cells as in the header, got {len(row)}; quote a cell that holds "
+        if columns is None:
+            message = (
+                f"expected one label a line in a file without a header, got {len(row)} cells; add a header "
+                "such as 'path,label', name the columns with --path-col and --label-col, or quote a label "
+                "that holds "
+            )
+        raise TableError(f"{path.name} line {number}: {message}{delimiter!r}")
+    return Table(path, columns, tuple(rows), tuple(numbers), delimiter=delimiter)
+
+
+def _first_line(path: Path, wanted: Sequence[str]) -> tuple[str, int]:
+    """The header and how many blank or ``sep=`` lines come before it; without a header the first line."""
+    first = ""
+    for before, line in enumerate(read_lines(path)):
+        first = first if before else line
+        if line.strip() and not _SEPARATOR_LINE.fullmatch(line):
+            return (line, before) if _header(line, wanted)[1] is not None else (first, 0)
+    return first, 0
+
+
+def _header(line: str, wanted: Sequence[str]) -> tuple[str, tuple[str, ...] | None]:
+    """The delimiter of the file, and its columns if ``line`` is a header of several."""
+    wide: dict[str, tuple[str, ...]] = {}
+    for delimiter in _DELIMITERS:
+        try:
+            cells = tuple(next(csv.reader([line], delimiter=delimiter, strict=True), ()))
+        except csv.Error:  # a quote that closes in a later line
+            continue
+        if len(cells) > 1:
+            wide[delimiter] = cells
+    if not wide:
+        return ",", None
+    named = {
+        delimiter: len(known_columns(cells, PATH_COLUMNS + LABEL_COLUMNS))
+        + sum(name in cells for name in wanted)
+        for delimiter, cells in wide.items()
+    }
+    best = max(named, key=named.__getitem__)
+    return (best, wide[best]) if named[best] else (next(iter(wide)), None)
+
+
+def _is_lone_header(rows: Sequence[tuple[str, ...]], wanted: Sequence[str]) -> bool:
+    """Whether a single column begins with its name: a name that never comes again is not a class."""
+    if len(rows) < 2 or len(rows[0]) != 1:
+        return False
+    name = rows[0][0]
+    # One letter alone is a label unless it was asked for: of yes and no, the only y may come first.
+    known = len(name) > 1 and bool(known_columns(rows[0], LABEL_COLUMNS))
+    return name in wanted or (known and rows.count(rows[0]) == 1)
+
+
+def _records(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """Each record with the line it begins in."""
+    reader = csv.reader(read_lines(path), delimiter=delimiter, strict=True)
+    number = 1
+    try:
+        for cells in reader:
+            yield number, cells
+            number = reader.line_num + 1
+    except csv.Error as error:
+        # The reader's own limit on a cell (128 KiB) also bounds the memory that an open quote can take.
+        advice = 'is there a quote (") that does not close, or one inside a cell?'
+        raise TableError(f"{path.name} line {number}: {error}; {advice}") from None
+
+
+def _padded(cells: tuple[str, ...], columns: tuple[str, ...]) -> tuple[str, ...]:
+    """The cells without empty ones beyond the columns, and with empty ones where columns have no name."""
+    width = len(columns)
+    if any(cells[width:]) or any(columns[len(cells) :]):
+        return cells
+    return cells[:width] + ("",) * (width - len(cells))
+
+
+# JSON lines
+
+
+def _read_json_lines(path: Path) -> Table:
+    """One object a line; its keys are the columns, and a missing key is an empty cell.
+
+    Strings and numbers become cells as they are written (``1.0`` stays ``1.0``), ``null`` an empty one. A key
+    that holds a list or an object anywhere is left out: it can be neither a name nor a label.
+    """
+    records: list[dict[str, Any]] = []
+    numbers: list[int] = []
+    for number, line in enumerate(read_lines(path), start=1):
+        if line.strip():
+            records.append(_json_record(line, path, number))
+            numbers.append(number)
+    nested = {key for record in records for key, value in record.items() if isinstance(value, list | dict)}
+    columns = tuple(dict.fromkeys(key for record in records for key in record if key not in nested))
+    rows = tuple(tuple(_cell(record.get(column)) for column in columns) for record in records)
+    return Table(path, columns, rows, tuple(numbers))
+
+
+def _json_record(line: str, path: Path, number: int) -> dict[str, Any]:
+    try:
+        depth = 0
+        for bracket in re.findall(r"[\[\]{}]", _JSON_STRING.sub("", line)):
+            depth += 1 if bracket in "[{" else -1
+            if depth > DEPTH_LIMIT:
+                raise ValueError(f"nested deeper than {DEPTH_LIMIT}")
+        record = json.loads(
+            line,
+            object_pairs_hook=unique_keys,
+            parse_int=_digits,
+            parse_float=_digits,
+            parse_constant=_refuse,
+        )
+        if not isinstance(record, dict):
+            raise ValueError(f"got {shown(line.strip())}")
+    except ValueError as error:
+        advice = "expected one object a line, with file_name and label"
+        if path.suffix.lower() == ".json":
+            advice += (
+                "; convert other JSON, such as COCO's or Label Studio's, to a CSV with columns path and label"
+            )
+        raise TableError(f"{path.name} line {number}: bad_json: {error}; {advice}") from None
+    return record
+
+
+def unique_keys(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object, as a hook of ``json.loads``; ValueError for a key that comes twice, and for bad text."""
+    record: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in record:
+            raise ValueError(f"the key {shown(key)} comes twice")
+        for text in (key, value):
+            found = _BAD_CHARACTER.search(text) if isinstance(text, str) else None
+            if found:
+                raise ValueError(
+                    "a NUL character" if "\0" in text else f"half of a character in {shown(text)}"
+                )
+        record[key] = value
+    return record
+
+
+def _digits(text: str) -> str:
+    if len(text) > DIGITS_LIMIT:
+        raise ValueError(f"a number of {len(text):,} characters")
+    return text
+
+
+def _refuse(text: str) -> NoReturn:
+    raise ValueError(f"{text} is not a JSON number")
+
+
+def _cell(value: Any) -> str:
+    """A value as text; a missing one is empty, and a whole float is written as pandas read it: an integer."""
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):
+        return ""
+    if isinstance(value, float):
+        return "" if math.isnan(value) else str(int(value)) if value.is_integer() else str(value)
+    return str(value).lower() if type(value).__name__ in ("bool", "bool_") else str(value)
+
+
+# Text
 
 
 def read_lines(path: Path) -> Iterator[str]:
@@ -100,14 +412,10 @@ def read_lines(path: Path) -> Iterator[str]:
 
     Raises
     ------
-    TableError : the file cannot be opened or decoded, has a NUL, or a line longer than LINE_LIMIT
+    TableError : a file that cannot be opened or decoded, has a NUL, or a line longer than LINE_LIMIT
     """
     number = 0
     try:
-        if path.exists() and not (path.is_file() or path.is_dir()):
-            raise TableError(
-                f"cannot read {path}: expected a file, got a pipe or a device; write it to a file first"
-            )
         encoding = _encoding(path)
         errors = "surrogateescape" if encoding.startswith("utf-8") else "strict"
         with path.open(encoding=encoding, errors=errors, newline="") as file:
@@ -123,6 +431,20 @@ def read_lines(path: Path) -> Iterator[str]:
         raise TableError(f"{path.name} after line {number}: not {error.encoding} ({error.reason})") from None
     except OSError as error:
         raise TableError(f"cannot read {path}: {error.strerror}") from None
+
+
+def _encoding(path: Path) -> str:
+    """By the byte order mark; TableError for a file that is known to be no text."""
+    if path.exists() and not (path.is_file() or path.is_dir()):  # a pipe would be waited for
+        raise TableError(
+            f"cannot read {path}: expected a file, got a pipe or a device; write it to a file first"
+        )
+    with path.open("rb") as file:
+        head = file.read(8)
+    for start, what in _OTHER_FILES.items():
+        if head.startswith(start):
+            raise TableError(f"{path.name}: expected text, got {what}")
+    return next((name for mark, name in _BYTE_ORDER_MARKS.items() if head.startswith(mark)), "utf-8")
 
 
 def check_decoded(text: str, where: str) -> None:
@@ -149,124 +471,3 @@ def some(names: Sequence[str], most: int) -> str:
     """The first ``most`` names for a message, and how many more there are: ``'a', 'b' and 3 more``."""
     more = len(names) - most
     return ", ".join(map(shown, names[:most])) + (f" and {more:,} more" if more > 0 else "")
-
-
-def known_columns(columns: tuple[str, ...], known: tuple[str, ...]) -> list[int]:
-    """The places of those columns whose name is in ``known``, whatever its case."""
-    return [place for place, name in enumerate(columns) if name.strip().casefold() in known]
-
-
-def path_columns(columns: tuple[str, ...], wanted: str | None = None) -> list[int]:
-    """The places of the columns that may hold paths.
-
-    Several files are read with one ``wanted`` name, so that one that has no such column has a column of a
-    known name, or else one that is called as in the tables of assay.
-    """
-    named = [place for place, name in enumerate(columns) if name == wanted]
-    return named or known_columns(columns, PATH_COLUMNS) or known_columns(columns, ("name",))
-
-
-def _encoding(path: Path) -> str:
-    """By its mark; TableError if it is known to be no text."""
-    with path.open("rb") as file:
-        head = file.read(8)
-    for start, words in _OTHER_FILES.items():
-        if head.startswith(start):
-            raise TableError(f"{path.name}: expected text, got {words}")
-    return next((name for mark, name in _MARKS.items() if head.startswith(mark)), "utf-8")
-
-
-def _first_line(path: Path, wanted: tuple[str, ...]) -> tuple[str, int]:
-    """The first line, or the header after lines that say nothing, and how many lines come before it."""
-    first = ""
-    for before, line in enumerate(read_lines(path)):
-        first = first if before else line
-        if line.strip() and not _SEPARATOR.fullmatch(line):
-            return (line, before) if _header(line, wanted)[1] is not None else (first, 0)
-    return first, 0
-
-
-def _header(line: str, wanted: tuple[str, ...]) -> tuple[str, tuple[str, ...] | None]:
-    """The delimiter of the file, and its columns if ``line`` is a header of several."""
-    splits = {delimiter: _split(line, delimiter) for delimiter in DELIMITERS}
-    wide = {delimiter: cells for delimiter, cells in splits.items() if len(cells) > 1}
-    if not wide:
-        return ",", None
-    best = max(wide, key=lambda delimiter: _named(wide[delimiter], wanted))
-    return (best, wide[best]) if _named(wide[best], wanted) else (next(iter(wide)), None)
-
-
-def _split(line: str, delimiter: str) -> tuple[str, ...]:
-    try:
-        return tuple(next(csv.reader([line], delimiter=delimiter, strict=True), ()))
-    except csv.Error:  # a quote that closes in a later line
-        return ()
-
-
-def _named(cells: tuple[str, ...], wanted: tuple[str, ...]) -> int:
-    known = known_columns(cells, PATH_COLUMNS + LABEL_COLUMNS)
-    return len(known) + sum(name in cells for name in wanted)
-
-
-def _is_lone_header(rows: list[tuple[str, ...]], wanted: tuple[str, ...]) -> bool:
-    """Whether a single column begins with its name: a name that never comes again is not a class.
-
-    One letter alone is a label unless it was asked for: of yes and no, the only yes may come first.
-    """
-    if len(rows) < 2 or len(rows[0]) != 1:
-        return False
-    name = rows[0][0]
-    known = len(name) > 1 and bool(known_columns(rows[0], LABEL_COLUMNS))
-    return name in wanted or (known and rows.count(rows[0]) == 1)
-
-
-def _records(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """Each record with the line it begins in."""
-    reader = csv.reader(read_lines(path), delimiter=delimiter, strict=True)
-    number = 1
-    try:
-        for cells in reader:
-            yield number, cells
-            number = reader.line_num + 1
-    except csv.Error as error:
-        # The reader's own limit on a cell (128 KiB) also bounds the memory that an open quote can take.
-        advice = 'is there a quote (") that does not close, or one inside a cell?'
-        raise TableError(f"{path.name} line {number}: {error}; {advice}") from None
-
-
-def _rectangular(
-    path: Path,
-    columns: tuple[str, ...] | None,
-    rows: list[tuple[str, ...]],
-    numbers: list[int],
-    delimiter: str,
-) -> Table:
-    if columns is not None and len(columns) > 1:
-        numbers = [number for number, cells in zip(numbers, rows, strict=True) if any(cells)]
-        rows = [_as_wide_as(columns, cells) for cells in rows if any(cells)]
-    else:
-        rows = [cells or ("",) for cells in rows]
-    width = 1 if columns is None else len(columns)
-    for number, cells in zip(numbers, rows, strict=True):
-        if len(cells) != width:
-            raise TableError(f"{path.name} line {number}: {_ragged(columns, cells, delimiter)}")
-    return Table(path, columns, tuple(rows), tuple(numbers), delimiter=delimiter)
-
-
-def _as_wide_as(columns: tuple[str, ...], cells: tuple[str, ...]) -> tuple[str, ...]:
-    """The cells without empty ones beyond the columns, and with empty ones where columns have no name."""
-    width = len(columns)
-    if any(cells[width:]) or any(columns[len(cells) :]):
-        return cells
-    return cells[:width] + ("",) * (width - len(cells))
-
-
-def _ragged(columns: tuple[str, ...] | None, cells: tuple[str, ...], delimiter: str) -> str:
-    if columns is not None:
-        expected = f"expected {len(columns)} cells as in the header, got {len(cells)}"
-        return f"{expected}; quote a cell that holds {delimiter!r}"
-    return (
-        f"expected one label a line in a file without a header, got {len(cells)} cells; "
-        "add a header such as 'path,label', name the columns with --path-col and --label-col, "
-        f"or quote a label that holds {delimiter!r}"
-    )

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from assay.data.arrange import PickedSource
-from assay.data.dataset import Dataset, Skipped
+from assay.data.dataset import Dataset, PickedSource, Skipped
 from assay.data.paths import file_digest
 from assay.data.write import write_rows
 from assay.evaluate import peak_memory_bytes

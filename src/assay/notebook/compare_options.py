@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from assay.data.spelling import closest
+from assay.data.classes import closest
 from assay.errors import UsageError
 from assay.notebook.listing import TITLES
 from assay.pipeline.options import RunOptions

@@ -1,18 +1,15 @@
-"""FinishedRun: what the files of a finished run say of each image, and how to find its images again."""
+"""FinishedRun: the files of a finished run as arrays, and its images."""
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from assay.data.arrange import PickedSource
-from assay.data.dataset import Dataset, ImageSource, ReadOptions
-from assay.data.label_files import LabelFile
+from assay.data.dataset import Dataset, ImageSource, PickedSource, ReadOptions
 from assay.data.limits import USUAL
-from assay.data.pairing import pair_by_name
 from assay.data.read import list_images
 from assay.data.tables import Table, read_table, shown
 from assay.errors import DataError
@@ -35,13 +32,13 @@ class FinishedRun:
     """K names for people."""
     noisy: Labels
     trusted: Labels
-    """UNKNOWN for the holdout, whose labels labels.csv does not have; also what a person decided."""
+    """UNKNOWN for the holdout, whose labels labels.csv does not have; includes decisions of a review."""
     proposed: Labels
     """The most probable class; UNKNOWN where skipped."""
     confidence: PerImage
     """P(proposed is right)."""
     label_quality: PerImage
-    """P(the given label is right)."""
+    """P(the noisy label is right)."""
     actions: tuple[str, ...]
     reasons: tuple[str, ...]
 
@@ -50,7 +47,7 @@ class FinishedRun:
 
     @property
     def held_out(self) -> Mask:
-        """Images whose trusted label is sealed."""
+        """True for images of the holdout."""
         return np.array([reason == HOLDOUT for reason in self.reasons], dtype=bool)
 
     @property
@@ -60,27 +57,12 @@ class FinishedRun:
 
     @property
     def stored_place(self) -> Path | None:
-        """Where the images were when the run was made; None if it does not say."""
+        """The root that the names are relative to; None if run.json has none."""
         stored = self.record.get("images")
         return Path(stored) if isinstance(stored, str) else None
 
-    @property
-    def names_below(self) -> tuple[str, ...] | None:
-        """The names as they are below the place that the images had when the run was made; None if they do
-        not lead there.
-        """
-        if self.stored_place is None:
-            return None
-        place = self.stored_place.parts
-        parts = [[part for part in PurePath(name).parts if part not in (".", "..")] for name in self.names]
-        for length in range(len(place), 0, -1):
-            above = [*place[-length:]]
-            if all(one[:length] == above and len(one) > length for one in parts):
-                return tuple("/".join(one[length:]) for one in parts)
-        return None
-
     def dataset(self, images: ImageSource) -> Dataset:
-        """Its images, in the order of labels.csv, with its labels; decided ones count as trusted."""
+        """Its images and labels, in the order of labels.csv; trusted labels include decisions."""
         return Dataset(
             self.names,
             images,
@@ -94,7 +76,7 @@ class FinishedRun:
 
     @property
     def reading(self) -> ReadOptions:
-        """How the run read its images and labels; as any are read where it does not say."""
+        """The options with which the run read its images and labels."""
         stored = self.record.get("reading", {})
         return ReadOptions(
             path_column=stored.get("path_column"),
@@ -106,11 +88,12 @@ class FinishedRun:
 
 
 def read_finished_run(folder: Path) -> FinishedRun:
-    """What run.json, labels.csv and the model's labels.json say.
+    """Read run.json, labels.csv and the model's labels.json.
 
     Raises
     ------
-    DataError : no finished run, or files of it that do not fit each other
+    DataError : no finished run, or files of it that do not match
+    OtherRunError : a run of another version of assay
     """
     record = RunFolder(folder).record()
     if record.get("status") != "done":
@@ -136,42 +119,28 @@ def read_finished_run(folder: Path) -> FinishedRun:
 
 
 def open_images(run: FinishedRun, place: Path, *, follow_symlinks: bool = False) -> ImageSource:
-    """The images at ``place``, read as the run read them, in the order of labels.csv.
+    """The images below ``place`` in the order of labels.csv, read with the options of the run.
 
     Parameters
     ----------
-    follow_symlinks : also where the run did not
+    follow_symlinks : also if the run did not
 
     Raises
     ------
-    DataError : nothing is there, or not one of the run's images
+    DataError : no such place, or none of the run's images is in it
     """
     reading = run.reading
     listing = list_images(place, replace(reading, follow_symlinks=follow_symlinks or reading.follow_symlinks))
     if run.names == listing.names:
         return listing.source
-    # A name in labels.csv is as the run's own label file wrote it: it may begin at a folder above the
-    # images; which one, the run does not say, and the images may be elsewhere now.
-    here, below = place.resolve(), run.names_below
-    tried = [(above, run.names) for above in (here, *here.parents[:3])]
-    if below is not None:
-        tried.insert(0, (here, below))
-    lines = tuple(range(len(run)))  # no message tells them: what does not fit is tried elsewhere
-    found: list[tuple[int | None, ...]] = []
-    for above, names in tried:
-        file = LabelFile(above / "labels.csv", names, names, lines)
-        try:
-            found.append(pair_by_name(file, listing, place, quiet=True).images)
-        except DataError:
-            continue
-        if None not in found[-1]:
-            break
-    if not found:
+    place_of = {name: i for i, name in enumerate(listing.names)}
+    images = tuple(place_of.get(name) for name in run.names)
+    if not any(image is not None for image in images):
         raise DataError(
-            f"{place}: none of the {len(run):,} images of the run is there, the first is "
-            f"{shown(run.names[0])}; name the images that the run was made from"
+            f"{place}: contains none of the {len(run):,} images of the run, such as {shown(run.names[0])}; "
+            "name the images that the run was made from"
         )
-    return PickedSource(listing.source, min(found, key=lambda images: images.count(None)))
+    return PickedSource(listing.source, images)
 
 
 def _read_table(folder: Path) -> Table:
@@ -195,7 +164,7 @@ def _indices(table: Table, cells: Sequence[str], index: Mapping[str, int]) -> La
     try:
         return np.array([index[cell] for cell in cells], dtype=np.int64)
     except KeyError as error:
-        raise DataError(f"{table.path}: {error} is no class of the run's model; run it again") from None
+        raise DataError(f"{table.path}: {error} is not a class of the run's model; run it again") from None
 
 
 def _numbers(table: Table, cells: Sequence[str]) -> PerImage:

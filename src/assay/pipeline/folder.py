@@ -28,8 +28,8 @@ from assay.evaluate import Cost, Stopwatch
 from assay.predict.package import PACKAGE
 from assay.types import UNKNOWN, Backbone, Notify
 
-SCHEMA = 1
-"""Of run.json; raised when runs of an older schema can no longer be resumed."""
+SCHEMA = 2
+"""Of run.json and compare.json; raised when older ones can no longer be read."""
 
 RESULTS = (
     "noise.json",
@@ -445,6 +445,11 @@ def read_record(file: Path, schema: int) -> dict[str, Any]:
         found = json.loads(file.read_text(encoding="utf-8"))
     except ValueError:
         found = None
+    if isinstance(found, dict) and found.get("schema") in range(1, schema):
+        raise OtherRunError(
+            f"{file} was written by an older version of assay and cannot be read by this one; "
+            "run again with another --out"
+        )
     if not isinstance(found, dict) or found.get("schema") != schema:
         raise OtherRunError(
             f"{file}: expected what this version of assay writes, got something else; "

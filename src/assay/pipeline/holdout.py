@@ -1,4 +1,4 @@
-"""Closing the seal: what may be learned from, what is evaluated on, what is kept out of both."""
+"""The holdout: its labels are masked, its near-duplicates among the training images are found."""
 
 from dataclasses import dataclass
 
@@ -21,27 +21,26 @@ from assay.types import UNKNOWN, Labels, Mask
 
 @dataclass(frozen=True)
 class Sealed:
-    """A dataset, parted."""
+    """A dataset with its holdout set apart."""
 
     data: Labelled
-    """What may be learned from; its holdout has no trusted label and no fold."""
+    """For training; its holdout has no label and no fold."""
     holdout: Int[np.ndarray, "H"]
-    """Usable held-out rows, ascending: nothing learns from them."""
+    """Usable held-out rows, ascending; nothing is trained on them."""
     leaked: Int[np.ndarray, "L"]
-    """Those of them whose picture is also in the fit part, byte for byte or re-saved, cropped, recoloured
-    (at preset ``fast`` only images with a label are learned from):
-    their figures would measure memory, so the evaluation leaves them out and says so."""
+    """Those that are duplicates or near-duplicates of training images (at preset ``fast`` only images with a
+    label are trained on): their figures would measure memory, so the evaluation excludes and reports them."""
     near_duplicates: list[Group]
     """Images that show one picture, in groups of two or more."""
 
     @property
     def judges(self) -> Int[np.ndarray, "J"]:
-        """Held-out rows that figures may come from: all but those that leaked."""
+        """Held-out rows that the figures are computed from: all but the leaked ones."""
         return np.setdiff1d(self.holdout, self.leaked)
 
 
 def check_learnable(dataset: Dataset, split: Split) -> None:
-    """Refuse labels from which nothing can be learned, before any image is read.
+    """Refuse labels that nothing can be learned from, before any image is read.
 
     Raises
     ------
@@ -63,16 +62,16 @@ def check_learnable(dataset: Dataset, split: Split) -> None:
         )
     if (dataset.noisy[fit] == UNKNOWN).all():
         raise LabelError(
-            f"expected images with both a given and a trusted label, got none among the {len(fit):,} trusted "
-            "ones that may be learned from: check 200 to 500 of the images with noisy labels, picked at "
+            f"expected images with both a noisy and a trusted label, got none among the {len(fit):,} trusted "
+            "ones outside the holdout: check 200 to 500 of the images with noisy labels, picked at "
             "random, and give their labels as trusted"
         )
-    # What was decided in a review teaches too.
+    # Decisions of a review are trained on too.
     taught = np.setdiff1d(np.union1d(fit, decided[dataset.usable[decided]]), split.holdout)
     labels = dataset.known[taught]
     counts = np.bincount(labels[labels != UNKNOWN], minlength=len(dataset.classes))
     others = int(counts.sum() - counts.max())
-    if others < 2:  # or a part to learn from, which leaves some out, would have one class alone
+    if others < 2:  # a fold leaves some out, and the rest must not be of one class alone
         raise LabelError(
             "expected two or more trusted labels besides the holdout's that are not of the most frequent "
             f"class, got {others} and {counts.max():,} of {shown(dataset.classes[counts.argmax()])}; add "
@@ -83,11 +82,11 @@ def check_learnable(dataset: Dataset, split: Split) -> None:
 def mask_holdout(
     dataset: Dataset, split: Split, features: Features, options: RunOptions, mirrors: Mirrors | None = None
 ) -> Sealed:
-    """Part ``dataset`` as ``split`` says, skipped images aside; copies of a picture share a fold.
+    """Mask the holdout of ``split`` and give all other usable images a fold; near-duplicates share one.
 
     Parameters
     ----------
-    mirrors : by which mirrored copies of the images that judge are found, where ``features`` show one view
+    mirrors : finds mirrored copies of the evaluation images, where ``features`` have one view
 
     Raises
     ------
@@ -111,7 +110,7 @@ def mask_holdout(
     near_duplicates = _near_duplicates(features, usable, options.seed, mirrored)
     fold_of[fit_rows] = folds(trusted[fit_rows], options.folds, options.seed)
     learned = fold_of != UNKNOWN
-    if options.preset == "fast":  # images without any label teach a network that is fine-tuned, and no head
+    if options.preset == "fast":  # a head is not trained on images without any label, a network is
         learned &= (dataset.noisy != UNKNOWN) | (dataset.known != UNKNOWN)
     return Sealed(
         data=Labelled(
@@ -134,7 +133,7 @@ def mask_holdout(
 
 
 def _check_equal_images(dataset: Dataset, features: Features) -> None:
-    # Files that are no images may be equal, such as empty ones, and yet be of different classes.
+    # Files that are no images, such as empty ones, may be equal and yet of different classes.
     hashes = [
         content.hex() if content is not None and usable else ""
         for content, usable in zip(features.contents, dataset.usable.tolist(), strict=True)
@@ -153,7 +152,7 @@ def _near_duplicates(features: Features, usable: Mask, seed: int, mirrored: Mirr
     if mirrored is None:
         found = find_near_duplicates(around.directions, contents, around.spacing, around.dimension)
         return [rows[list(near_duplicates.rows)] for near_duplicates in found]
-    # A mirror is a picture of its own, in the surroundings of its image.
+    # A mirrored image counts as an image of its own, with the local density of the original.
     directions = np.concatenate([around.directions, unit_rows(standard[len(rows) :])])
     spacing = np.concatenate([around.spacing, around.spacing[np.searchsorted(rows, mirrored.rows)]])
     shown, unknown = np.concatenate([rows, mirrored.rows]), [None] * len(mirrored.rows)
@@ -162,7 +161,7 @@ def _near_duplicates(features: Features, usable: Mask, seed: int, mirrored: Mirr
 
 
 def _merged(groups: list[Group]) -> list[Group]:
-    """Of images that are in two groups, by themselves and by their mirrors, one group of all."""
+    """Groups that share an image, by itself and by its mirror, become one."""
     together: dict[int, frozenset[int]] = {}
     for group in groups:
         whole = frozenset(group.tolist()).union(*(together.get(row, frozenset()) for row in group.tolist()))
@@ -172,7 +171,7 @@ def _merged(groups: list[Group]) -> list[Group]:
 
 
 def _together(fold_of: Labels, near_duplicates: list[Group]) -> Labels:
-    """The folds with each picture in one of them; a picture that would leave a fold empty stays apart."""
+    """The folds with near-duplicates in one of them; a group whose move would empty a fold stays apart."""
     moved = fold_of.copy()
     left = np.bincount(moved[moved != UNKNOWN])
     for group in near_duplicates:

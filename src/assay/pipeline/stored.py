@@ -1,4 +1,4 @@
-"""A finished run's data set and features, looked up again; no network is loaded."""
+"""A finished run's data set, and its features from the cache; no network is loaded."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +18,7 @@ from assay.types import UNKNOWN, Batch, Progress, silent
 
 @dataclass(frozen=True)
 class _Stored:
-    """A backbone that can compute nothing: what it once computed is in the cache."""
+    """A backbone that only names features in the cache: it computes nothing."""
 
     digest: str
     size: int
@@ -35,7 +35,7 @@ class _Stored:
 def stored_features(
     run: FinishedRun, images: ImageSource, cache: Path, *, workers: int = 2, progress: Progress = silent
 ) -> tuple[Dataset, Features]:
-    """The run's data, its holdout without trusted labels, and the features that it has put into the cache.
+    """The run's data, its holdout without trusted labels, and its features from the cache.
 
     Parameters
     ----------
@@ -43,8 +43,8 @@ def stored_features(
 
     Raises
     ------
-    UsageError : the cache does not hold them all
-    DataError : images with other bytes than those that the run was made from
+    UsageError : the cache does not have them all
+    DataError : the images were changed since the run
     """
     trusted, decided = run.trusted.copy(), run.decided
     trusted[[*decided]] = UNKNOWN
@@ -65,7 +65,7 @@ def stored_features(
     if contents_digest(features.contents) != run.record["data"]["contents"]:
         raise DataError(
             f"expected the images that {run.folder} was made from, got files that were changed since; "
-            "name the place of the former, or run again"
+            "name the place of the original images, or run again"
         )
     return features.seen(dataset), features
 

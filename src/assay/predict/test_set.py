@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from assay.data.classes import by_form, closest, plain_form
 from assay.data.dataset import Dataset, ReadOptions, and_skipped
 from assay.data.read import read_trusted
-from assay.data.spelling import by_form, closest, plain_form
 from assay.data.tables import shown, some
 from assay.errors import DataError, LabelError
 from assay.evaluate import Evaluation, evaluate_predictions

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from assay.data.arrange import PickedSource
-from assay.data.dataset import ImageSource
+from assay.data.dataset import ImageSource, PickedSource
 from assay.data.decision_store import FILE
 from assay.data.decisions import read_decisions
 from assay.data.tables import read_table
@@ -25,6 +24,8 @@ class ReviewRun(FinishedRun):
 
     images: ImageSource
     """Reads the bytes of row i."""
+    root: Path
+    """The place of the images, which the names are relative to."""
     transition: Transition | None
     """P(given | true), where the run could estimate it."""
     held_out_labels: Mapping[int, int]
@@ -99,9 +100,11 @@ def read_review_run(
     UsageError : the run does not say where the images are, or they are there no more
     """
     run = read_finished_run(folder)
+    root = images or _place(run, command)
     return ReviewRun(
         **vars(run),
-        images=open_images(run, images or _place(run, command), follow_symlinks=follow_symlinks),
+        images=open_images(run, root, follow_symlinks=follow_symlinks),
+        root=root,
         transition=_transition(folder, len(run.labels)),
         held_out_labels=_held_out_labels(run),
     )

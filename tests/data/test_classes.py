@@ -1,0 +1,245 @@
+"""From labels as they were written to classes; refusals name the place and the class that was meant."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given as given_examples
+from hypothesis import strategies as st
+
+from assay.data.classes import closest, decide_classes, label_warnings, plain_form
+from assay.data.dataset import ReadOptions
+from assay.data.match import LabelRows
+from assay.data.tables import Table
+from assay.errors import LabelError, UsageError
+from assay.types import UNKNOWN
+
+
+def rows_of(name, labels):
+    if labels is None:
+        return None
+    table = Table(Path(name), None, tuple((label,) for label in labels), tuple(range(1, len(labels) + 1)))
+    return LabelRows(table, tuple(labels))
+
+
+def decide(noisy, trusted=None, declared=(), apart=(), **options):
+    both = rows_of("noisy.csv", noisy), rows_of("clean.csv", trusted)
+    return decide_classes(*both, ReadOptions(**options), declared=declared, apart=apart)
+
+
+def test_the_classes_are_the_noisy_labels_in_natural_order():
+    """Distinct noisy labels are the classes, 2 before 10, and an empty label is none of them."""
+    classes = decide(["10", "2", "", "10", "1"], ["2", ""])
+    assert classes.names == ("1", "2", "10")
+    assert classes.noisy == {"10": 2, "2": 1, "1": 0, "": UNKNOWN}
+    assert classes.trusted == {"2": 1, "": UNKNOWN}
+    assert classes.titles == ()
+
+
+@given_examples(st.permutations(["b", "a", "10", "9", "b", ""]))
+def test_the_order_of_labels_does_not_matter(labels):
+    """Classes and indices depend on the set of labels only."""
+    assert decide(labels) == decide(["b", "a", "10", "9", ""])
+
+
+def test_odd_labels_are_classes():
+    """NA, 007 and 1.0 are classes of their own (fault 35)."""
+    labels = ["NA", "None", "null", "nan", "007", "7", "1.0", "1", "true", "=cmd()", "<script>", "a" * 10_000]
+    assert set(decide(labels).names) == set(labels)
+
+
+def test_without_noisy_labels_the_trusted_ones_give_the_classes():
+    """A trusted file alone defines the classes, after the class map; no file means no classes."""
+    classes = decide(None, ["b", "a", "aa"], class_map={"aa": "a"})
+    assert classes.names == ("a", "b")
+    assert classes.trusted == {"b": 1, "a": 0, "aa": 0, "": UNKNOWN}
+    assert decide(None).names == ()
+
+
+@pytest.mark.parametrize(
+    ("trusted", "options", "message"),
+    [
+        (
+            ["dog", "cta"],
+            {},
+            "line 2: 'cta' is not a class of noisy.csv; did you mean 'cat'? Correct it, pass --class-map "
+            "cta=cat, or --allow-new-classes",
+        ),
+        (
+            ["Cat", "owl", "dog"],
+            {},
+            "line 1: 'Cat' is not a class of noisy.csv; did you mean 'cat'? Correct it, pass "
+            "--normalize-labels: the two differ only in case, spaces or Unicode form (2 labels are no class)",
+        ),
+        (
+            ["owl"],
+            {},
+            "line 1: 'owl' is not a class of noisy.csv. Correct it, pass --class-map owl=CLASS, or "
+            "--allow-new-classes",
+        ),
+        (
+            ["CAT"],
+            {"allow_new_classes": True},
+            "line 1: 'CAT' is not a class of noisy.csv; did you mean 'cat'? Correct it, pass "
+            "--normalize-labels: the two differ only in case, spaces or Unicode form",
+        ),
+        (
+            ["owl", "Owl"],
+            {"allow_new_classes": True},
+            "line 1: 'Owl' and 'owl' differ only in case, spaces or Unicode form; write 'Owl' everywhere, "
+            "pass --normalize-labels, or list them in --classes if they are two classes",
+        ),
+    ],
+)
+def test_a_trusted_label_of_no_class_is_refused(trusted, options, message):
+    """A slip in a trusted label is named with its place and the class that was meant (faults 33, 34)."""
+    with pytest.raises(LabelError) as refused:
+        decide(["cat", "dog"], trusted, **options)
+    assert str(refused.value) == f"clean.csv {message}"
+
+
+@pytest.mark.parametrize(
+    ("label", "meant"), [("cta", "cat"), ("CAT", "cat"), ("horse", "House"), ("xyz", None)]
+)
+def test_the_closest_class_is_suggested(label, meant):
+    """A slip leads to the class that was meant, and nonsense to none."""
+    assert closest(label, ["cat", "dog", "House"]) == meant
+
+
+def test_a_class_map_reads_a_trusted_label_as_another():
+    """The map applies to trusted labels, may make one unknown, and must lead to a class."""
+    classes = decide(["cat", "dog"], ["cta", "dog", "?"], class_map={"cta": "cat", "?": ""})
+    assert classes.trusted == {"cta": 0, "dog": 1, "?": UNKNOWN, "": UNKNOWN}
+    with pytest.raises(
+        UsageError, match=r"--class-map a=cta: 'cta' is not a class; did you mean 'cat'\? The"
+    ):
+        decide(["cat", "dog"], ["cat"], class_map={"a": "cta"})
+
+
+def test_new_classes_can_be_allowed():
+    """A trusted label may add a class, which takes its place in natural order."""
+    classes = decide(["cat", "dog"], ["cow"], allow_new_classes=True)
+    assert classes.names == ("cat", "cow", "dog")
+    assert classes.noisy["dog"] == 2
+
+
+@pytest.mark.parametrize("variant", ["Cat", "cat ", "ｃat", "CAT", "\tcat\u00a0"])
+def test_spellings_of_one_class_are_refused_or_merged_on_request(variant):
+    """Two spellings are never merged silently; with the flag the most frequent one stays (fault 34)."""
+    labels = ["cat", "dog", variant, "cat"]
+    with pytest.raises(LabelError, match=r"^noisy\.csv line 3: .* differ only in case, .*; write 'cat'"):
+        decide(labels)
+    classes = decide(labels, [variant, "DOG", " "], normalize_labels=True)
+    assert classes.names == ("cat", "dog")
+    assert classes.noisy[variant] == classes.noisy["cat"] == 0
+    assert classes.trusted == {variant: 0, "DOG": 1, " ": UNKNOWN, "": UNKNOWN}
+    assert decide(["cat", "dog"], declared=[variant], normalize_labels=True).names == tuple(
+        sorted([variant, "dog"])
+    )
+
+
+@pytest.mark.parametrize(("one", "other"), [("7", "007"), ("1", "1.0"), ("NA", "None"), ("a b", "ab")])
+def test_other_differences_make_two_classes(one, other):
+    """Numbers that are equal, and words that are only similar, stay apart."""
+    assert plain_form(one) != plain_form(other)
+
+
+def test_classes_that_differ_in_case_alone_can_be_kept_apart(tmp_path):
+    """Names listed side by side, in a classes file or by a model, are two, merged or not."""
+    (tmp_path / "classes.txt").write_text("A\na\nB\n")
+    for merged in (False, True):
+        options = {"classes": tmp_path / "classes.txt", "normalize_labels": merged}
+        classes = decide(["A", "a", "B"], ["a", "A"], **options)
+        assert classes.names == ("A", "B", "a")
+        assert classes.noisy == {"A": 0, "B": 1, "a": 2, "": UNKNOWN}
+        assert classes.trusted == {"a": 2, "A": 0, "": UNKNOWN}
+    assert decide(None, ["A", "a", "b"], apart={"A", "a"}).names == ("A", "a", "b")
+    with pytest.raises(LabelError, match="differ only in case"):
+        decide(None, ["A", "a", "b"], apart={"a"})
+
+
+def test_a_label_of_white_space_is_refused_or_missing():
+    """White space alone is no class; with normalisation it is a missing label."""
+    with pytest.raises(LabelError, match=r"noisy\.csv line 2: the label '  ' is only white space; leave it"):
+        decide(["a", "  ", "b"])
+    assert decide(["a", "  ", "b"], normalize_labels=True).noisy["  "] == UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("labels", "got"), [(["a", "a"], "only 'a'"), (["", ""], "no label at all"), ([], "no label at all")]
+)
+def test_one_class_is_not_enough(labels, got):
+    """Fewer than two classes are refused, unless a class folder or a file declares more (fault 38)."""
+    with pytest.raises(LabelError, match=rf"noisy\.csv: expected labels of two classes or more, got {got}"):
+        decide(labels)
+    assert decide(["a"], declared=("a", "b")).names == ("a", "b")
+
+
+def test_many_classes_are_accepted_if_images_share_them(write_file):
+    """A thousand single images are classes; six thousand different labels are another column (fault 38)."""
+    assert len(decide([str(i) for i in range(1_200)], ["7"]).names) == 1_200
+    labels = [f"image {i}" for i in range(6_000)]
+    with pytest.raises(LabelError, match=r"got 6,000 different labels in 6,000 rows, .*--label-col"):
+        decide(labels, ["image 1"])
+    assert len(decide(labels * 2, ["image 1"]).names) == 6_000
+    listed = write_file("classes.txt", "\n".join(labels))
+    assert len(decide(labels, ["image 1"], classes=listed).names) == 6_000
+
+
+@pytest.mark.parametrize(
+    ("text", "noisy", "trusted", "names", "titles"),
+    [
+        ("plane\ncar\nbird\n", ["2", "0"], "2", ("0", "1", "2"), ("plane", "car", "bird")),
+        ("plane\ncar\n", ["1", "0"], "10", ("0", "1", "10"), ("plane", "car", "10")),
+        ("owl\r\ncat\r\ndog\r\n", ["dog", "cat"], "owl", ("cat", "dog", "owl"), ()),
+    ],
+    ids=["titles of integers", "a new class is its own title", "names"],
+)
+def test_a_classes_file_declares_classes(write_file, text, noisy, trusted, names, titles):
+    """Line i is the title of class i where labels are integers; else each line is a class."""
+    path = write_file("classes.txt", text)
+    classes = decide(noisy, [trusted], classes=path, allow_new_classes=True)
+    assert (classes.names, classes.titles) == (names, titles)
+
+
+@pytest.mark.parametrize(
+    ("text", "labels", "message"),
+    [
+        ("a\n\nb\n", ["0", "1"], r"classes\.txt line 2: expected the name of a class, got an empty line"),
+        ("a\nb\na\n", ["0", "1"], r"classes\.txt line 3: 'a' is already in line 1"),
+        (
+            "a\nb\n",
+            ["0", "2"],
+            r"noisy\.csv line 2: '2' is not among the 2 classes of classes\.txt\. Correct",
+        ),
+        ("cat\ndog\n", ["dog", "cta"], r"noisy\.csv line 2: 'cta' is not among .*; did you mean 'cat'\?"),
+        ("cat\nCat\n", ["cat"], r"'Cat' and 'cat' differ only in case"),
+    ],
+)
+def test_a_classes_file_that_does_not_fit_is_refused(write_file, text, labels, message):
+    """Empty and repeated names, and labels that the file does not have, are refused with their line."""
+    with pytest.raises(LabelError, match=message):
+        decide(labels, classes=write_file("classes.txt", text))
+
+
+def test_few_labels_give_notes():
+    """Classes without a trusted label, single images and total disagreement are reported (fault 38)."""
+    names = tuple("abcd")
+    assert label_warnings(names, np.array([0, 1, 1, -1]), np.array([1, 0, 3, -1])) == (
+        "classes without a trusted label: 'c'",
+        "classes with only one noisy label: 'a'",
+        "warning: none of 3 noisy labels equals its trusted label",
+    )
+    assert label_warnings(names, np.array([0, 0, 1, 1]), np.full(4, -1)) == ()
+    many = tuple(map(str, range(20)))
+    (note,) = label_warnings(many, np.repeat(np.arange(20), 2), np.repeat([0, -1], 20))
+    assert note.endswith("'10' and 9 more")
+
+
+@pytest.mark.parametrize(("n", "doubted"), [(29, False), (30, True)])
+def test_trusted_labels_that_all_equal_the_noisy_ones_are_doubted(n, doubted):
+    """A few may be equal by chance, many are rather the wrong column; the flag for another is named."""
+    labels = np.arange(n) % 2
+    notes = label_warnings(["a", "b"], labels, labels)
+    assert any("--trusted-label-col" in note for note in notes) is doubted
+    assert not any("--trusted" in note for note in label_warnings(["a", "b"], labels, np.zeros_like(labels)))

@@ -1,0 +1,296 @@
+"""Which image each row of a table belongs to."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given as given_examples
+from hypothesis import strategies as st
+
+from assay.data.dataset import Listing, Skipped
+from assay.data.match import LabelRows, match, misalignment, one_label_each
+from assay.data.tables import Table
+from assay.errors import DataError, LabelError, TableError
+from assay.types import UNKNOWN
+
+IMAGES = Path("images")
+
+
+class Unread:
+    """A source that no test here reads from."""
+
+    def read(self, index):
+        raise AssertionError(f"matching opens nothing, not even image {index}")
+
+
+def listing(*names):
+    return Listing(tuple(names), Unread())
+
+
+def rows_of(*labels, entries=None, path=Path("a.csv")):
+    table = Table(path, None, (("",),) * len(labels), tuple(range(2, len(labels) + 2)))
+    return LabelRows(table, labels, entries)
+
+
+def in_order(*labels, names, complete=True):
+    return match(rows_of(*labels), listing(*names), IMAGES, complete=complete)
+
+
+def by_name(*entries, names, images=IMAGES, path=Path("a.csv")):
+    return match(rows_of(*entries, entries=entries, path=path), listing(*names), images, complete=True)
+
+
+def test_rows_without_names_belong_to_images_in_order():
+    """Row i is image i, and the first and last three pairs are shown; odd names are escaped (fault 37)."""
+    found = in_order(*"abcdefgh", names=[f"{i}.png" for i in range(1, 9)])
+    assert found.images == tuple(range(8))
+    assert found.notes == (
+        "a.csv: 8 labels by order of names: 1.png → a, 2.png → b, 3.png → c, …, 6.png → f, 7.png → g, "
+        "8.png → h",
+    )
+    few = in_order("a", "", names=["1\n.png", "2.png"])
+    assert few.notes == (r"a.csv: 2 labels by order of names: '1\n.png' → a, 2.png → (none)",)
+
+
+@pytest.mark.parametrize("labels", ["abcd", "ab"])
+def test_a_count_that_does_not_match_is_refused(labels):
+    """A line too many or too few is an error with both counts and the assumed order (fault 37)."""
+    with pytest.raises(DataError) as refused:
+        in_order(*labels, names=["1.png", "2.png", "10.png"])
+    assert str(refused.value) == (
+        f"a.csv: expected 3 labels, one for each image of images, got {len(labels)}; without names, label i "
+        "belongs to the i-th image in natural order (2.png before 10.png; here '1.png', '2.png', '10.png'). "
+        "Correct the file (an empty line is an unknown label), or give it a header 'path,label' and names"
+    )
+
+
+def test_trusted_labels_may_be_fewer_but_not_more():
+    """Trusted rows are those of the first images; blank lines at the end do not count."""
+    names = ["1.png", "2.png"]
+    assert in_order("a", names=names, complete=False).images == (0,)
+    assert in_order(names=names, complete=False).notes == ("a.csv has no labels",)
+    assert in_order("a", "b", "", "", names=names).images == (0, 1)
+    assert in_order("a", "", names=names).images == (0, 1)
+    with pytest.raises(DataError, match="expected at most 2 labels, one for each image of images, got 3"):
+        in_order(*"abc", names=names, complete=False)
+
+
+@pytest.mark.parametrize(
+    ("entry", "names"),
+    [
+        ("b/1.png", ["a.png", "b/1.png"]),
+        ("./b//1.png", ["a.png", "b/1.png"]),
+        ("b\\1.png", ["a.png", "b/1.png"]),
+        ("images/b/1.png", ["a.png", "b/1.png"]),
+        ("b\\1.png", ["b/1.png.png", "b\\1.png"]),
+        ("  1.png", ["1.png", "  1.png"]),
+        ("\udce9.png", ["a.png", "\udce9.png"]),
+        ("A.jpg", ["a.jpg", "A.jpg"]),
+        ("../x.png", ["a.png", "../x.png"]),
+    ],
+)
+def test_a_path_finds_its_image(entry, names):
+    """Separators, dots and the name of the images' folder do not matter; all else does (fault 27)."""
+    assert by_name(entry, names=names).images == (1,)
+
+
+@pytest.mark.parametrize(
+    ("table", "images", "entry", "name"),
+    [
+        ("labels.csv", "deep/images", "deep/images/1.png", "1.png"),
+        ("deep/images/labels.csv", "deep/images", "1.png", "1.png"),
+        ("images/sub/labels.csv", "images", "1.png", "sub/1.png"),
+        ("labels/a.csv", "images", "1.png", "1.png"),
+        ("labels/a.csv", "images", "{images}/1.png", "1.png"),
+    ],
+)
+def test_a_path_may_begin_at_the_table_at_the_images_or_at_the_root(tmp_path, table, images, entry, name):
+    """Paths are relative to the label file's folder, then to the images, or absolute."""
+    (tmp_path / images).mkdir(parents=True)
+    entry = entry.format(images=tmp_path / images)
+    found = by_name(entry, names=["0.png", name], images=tmp_path / images, path=tmp_path / table)
+    assert found.images == (1,)
+
+
+def test_the_tables_folder_comes_first(tmp_path):
+    """If a path fits both the table's folder and the images, it is relative to the table."""
+    (tmp_path / "images" / "sub").mkdir(parents=True)
+    path = tmp_path / "images" / "sub" / "a.csv"
+    assert by_name("1.png", names=["1.png", "sub/1.png"], images=tmp_path / "images", path=path).images == (
+        1,
+    )
+
+
+def test_absolute_paths_lie_below_the_images_alone(tmp_path):
+    """A folder with a similar name and ``..`` are bad paths; a linked place and its target are both known."""
+    images = tmp_path / "images"
+    images.mkdir()
+    (tmp_path / "link").symlink_to(images)
+    names = ["1.png", "x.png"]
+    entries = [f"{tmp_path}/images2/1.png", f"{images}/../x.png", "1.png"]
+    found = by_name(*entries, names=names, images=images, path=tmp_path / "labels" / "n.csv")
+    assert found.images == (None, None, 0)
+    assert {why.reason for why in found.skipped.values()} == {"bad_path"}
+    linked = by_name(f"{tmp_path}/link/x.png", f"{images}/1.png", names=names, images=tmp_path / "link")
+    assert linked.images == (1, 0)
+
+
+@pytest.mark.parametrize("archive", ["images.zip", "images.tar.gz", "images.TGZ"])
+@pytest.mark.parametrize(
+    ("entry", "names"),
+    [
+        ("1.png", ["pics/0.png", "pics/1.png"]),
+        ("pics/1.png", ["pics/0.png", "pics/1.png"]),
+        ("images/1.png", ["0.png", "1.png"]),
+    ],
+)
+def test_the_common_folder_of_an_archive_may_be_left_out(archive, entry, names):
+    """Members are found with or without the folder that all share, and below the archive's name."""
+    assert by_name(entry, names=names, images=Path(archive)).images == (1,)
+    apart = by_name("1.png", "a/1.png", names=["a/1.png", "b/1.png"], images=Path(archive))
+    assert apart.images == (None, 0)
+
+
+@pytest.mark.parametrize(("written", "on_disk"), [("é.png", "e\u0301.png"), ("e\u0301.png", "é.png")])
+def test_names_match_after_normalisation(written, on_disk):
+    """NFC and NFD name one image, and such rows are counted; if both exist, neither is taken (fault 26)."""
+    assert by_name(on_disk, names=["a.png", on_disk]).notes == ()
+    found = by_name(written, names=["a.png", on_disk])
+    assert found.images == (1,)
+    assert found.notes == ("a.csv: names in another Unicode form than the images': 1",)
+    with pytest.raises(DataError) as refused:
+        by_name(written, names=["e\u0301.png", "é.png"])
+    assert str(refused.value) == (
+        f"ambiguous_name: '{written}' may be 'e\\u0301.png' and '\\xe9.png', which differ only in their "
+        "Unicode form; rename one of the two files"
+    )
+
+
+@pytest.mark.parametrize(
+    ("written", "on_disk"), [("a/b.jpg", "a/B.JPG"), ("images/b", "b.png"), ("./c.png", "C.jpeg")]
+)
+def test_names_that_differ_in_case_or_ending_are_reported(written, on_disk):
+    """They are not taken as equal: the row stays without an image, and one pair is shown."""
+    found = by_name("a.png", written, "z.png", names=["a.png", on_disk, "y.png"])
+    assert found.images == (0, None, None)
+    assert found.notes == (
+        "warning: a.csv: 1 names of missing images differ from an existing one only in case or ending, such "
+        f"as '{written}' and '{on_disk}'; write the exact file names",
+        "a.csv: rows without an image: 2",
+    )
+    with pytest.raises(DataError, match=r"differ in case or ending; write the exact file names"):
+        by_name(written, names=["a.png", on_disk])
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        *("../../etc/passwd", "/etc/passwd", "C:\\x", "\\\\host\\x", "a\\..\\..\\b", "file:///x"),
+        *("http://x/1.png", "a\0b", ""),
+    ],
+)
+def test_a_hostile_path_is_skipped(entry):
+    """A path that leaves the images stays a row with its reason (fault 21)."""
+    found = by_name("1.png", entry, names=["1.png", "x"])
+    assert found.images == (0, None)
+    assert found.skipped[1].reason == "bad_path"
+
+
+def test_a_row_without_an_image_is_skipped_with_its_place():
+    """The reason says which file and line named which image (fault 30)."""
+    why = Skipped("missing_image", r"a.csv line 3 names 'no\n.png', which does not exist")
+    assert by_name("1.png", "no\n.png", names=["1.png"]).skipped == {1: why}
+
+
+@pytest.mark.parametrize(
+    ("entries", "first"),
+    [(["../q.png", "x/1.png"], "x/1.png"), (["/data/1.png", "/data/2.png"], "/data/1.png")],
+)
+def test_paths_that_all_miss_are_refused(entries, first):
+    """If no row finds its image, the folder or the paths are wrong, and both are shown."""
+    with pytest.raises(DataError) as refused:
+        by_name(*entries, names=["1.png", "2.png"])
+    assert str(refused.value) == (
+        f"a.csv: none of its 2 paths names an image of images: the first is '{first}', an image is called "
+        "'1.png'; write the paths relative to the label file or to the images"
+    )
+
+
+def test_a_latin_1_path_is_refused_with_its_byte():
+    """A path that is neither UTF-8 nor on disk is text in another encoding."""
+    with pytest.raises(
+        TableError, match=r"a\.csv line 3: byte 0xE9 of '\\udce9\.png' is not UTF-8; save the"
+    ):
+        by_name("1.png", "\udce9.png", names=["1.png", "é.png"])
+
+
+def merged(entries, labels, *, vote=False):
+    order, classes = list(dict.fromkeys(entries)), sorted(set(labels) - {""})
+    indices = [classes.index(label) if label else UNKNOWN for label in labels]
+    rows = rows_of(*labels, entries=tuple(entries))
+    found, notes = one_label_each(rows, [order.index(e) for e in entries], indices, len(order), vote=vote)
+    return found.tolist(), notes
+
+
+def test_rows_that_repeat_a_label_are_merged():
+    """The same label twice is one label, with a note; a row without a label takes none away (fault 31)."""
+    found = merged(["x", "y", "x", "y"], ["a", "b", "a", ""])
+    assert found == ([0, 1], ("a.csv: rows that repeat an image, merged: 1",))
+    assert merged(["x", "y"], ["a", "b"])[1] == ()
+
+
+@pytest.mark.parametrize("vote", [False, None])
+def test_two_labels_for_one_image_are_refused(vote):
+    """Both lines and both labels are named; voting is advised for noisy labels alone (fault 31)."""
+    with pytest.raises(LabelError) as refused:
+        merged(["x", "y", "x"], ["cat", "cat", "dog"], vote=vote)
+    advice = ", or use the most frequent label with --duplicates=vote"
+    assert str(refused.value) == (
+        "a.csv line 4: 'x' is 'dog' here and 'cat' in line 2; correct the file"
+        + ("" if vote is None else advice)
+    )
+
+
+@given_examples(st.lists(st.tuples(st.integers(0, 5), st.integers(UNKNOWN, 2))))
+def test_a_vote_equals_the_slow_count(votes):
+    """The most frequent label of an image wins, and in a tie the one that came first."""
+    rows, indices = [row for row, _ in votes], [index for _, index in votes]
+    labels, notes = one_label_each(rows_of(*["?"] * len(votes)), rows, indices, 6, vote=True)
+    for image in range(6):
+        cast = [index for row, index in votes if row == image and index != UNKNOWN]
+        expected = max(cast, key=lambda label: (cast.count(label), -cast.index(label))) if cast else UNKNOWN
+        assert labels[image] == expected
+    assert labels.dtype == np.int64
+    divided = sum(len({index for row, index in votes if row == image} - {UNKNOWN}) > 1 for image in range(6))
+    assert any(f"the most frequent is used: {divided}" in note for note in notes) == (divided > 0)
+
+
+def pairs(agreement, n=2_000, k=10):
+    generator = np.random.default_rng(0)
+    trusted = generator.integers(k, size=n)
+    wrong = generator.random(n) > agreement
+    return np.where(wrong, generator.integers(k, size=n), trusted), trusted
+
+
+@pytest.mark.parametrize(("step", "where"), [(1, "earlier"), (-1, "later")])
+@pytest.mark.parametrize("agreement", [0.3, 1.0])
+def test_labels_one_line_off_are_noticed(step, where, agreement):
+    """A line too many or too few gives a warning with its direction, even among noisy labels (fault 37)."""
+    noisy, trusted = pairs(agreement)
+    (warning,) = misalignment(noisy, np.roll(trusted, step))
+    assert re.match(
+        r"warning: possible_misalignment: noisy and trusted labels agree on 0\.\d\d\d of", warning
+    )
+    assert f"with the trusted labels one image {where}; is there a line too many or too few" in warning
+
+
+@pytest.mark.parametrize("agreement", [0.1, 0.3, 0.9, 1.0])
+def test_aligned_labels_give_no_warning(agreement):
+    """Noise is no misalignment, nor are labels that come in long runs, independent or few labels."""
+    noisy, trusted = pairs(agreement)
+    order = np.argsort(trusted, kind="stable")
+    draws = [np.random.default_rng(seed).integers(3, size=(2, 50)) for seed in range(100)]
+    few = [(np.zeros(n, dtype=int), np.full(n, label)) for n in (0, 1, 2) for label in (UNKNOWN, 1)]
+    for labels in ((noisy, trusted), (noisy[order], trusted[order]), *draws, *few):
+        assert misalignment(*labels) == ()

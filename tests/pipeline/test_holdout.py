@@ -1,0 +1,251 @@
+"""Nothing that is learned depends on the holdout, and no figure counts a picture that was learned from."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+from small_datasets import InMemory
+from small_runs import CLASSES, write_labels
+
+from assay.data.dataset import Dataset, Skipped
+from assay.data.read import read_dataset
+from assay.data.split import Split, draw_holdout
+from assay.embed.backbone import load_backbone
+from assay.embed.images import embed_images
+from assay.errors import LabelError, UsageError
+from assay.pipeline.holdout import check_learnable, mask_holdout
+from assay.pipeline.mirrors import mirrors_for
+from assay.pipeline.options import uses_flip_tta
+from assay.pipeline.run import run
+from assay.types import UNKNOWN
+
+MODEL = "model/model.safetensors"
+
+
+def bytes_of(out, *names: str) -> list[bytes]:
+    return [(out / name).read_bytes() for name in names]
+
+
+@pytest.fixture
+def same_split(finished, small_data, options, monkeypatch):
+    """The split of the finished run for every run: the labels that it is stratified by may change."""
+    dataset = read_dataset(small_data.images, options.read)
+    split = draw_holdout(dataset.trusted)
+    monkeypatch.setattr("assay.pipeline.options.draw_holdout", lambda *_, **__: split)
+    return split
+
+
+def test_trusted_labels_of_the_holdout_teach_nothing(
+    finished, same_split, own_data, read_of, options, tmp_path
+):
+    """With the held-out trusted labels all wrong, labels, noise and model are the same bytes (fault 39)."""
+    trusted, rows = own_data.truth.copy(), own_data.trusted_rows
+    trusted[same_split.holdout] = (trusted[same_split.holdout] + 1) % 3
+    write_labels(own_data.folder / "trusted.csv", rows, trusted[rows])
+    result = run(own_data.images, tmp_path / "out", replace(options, read=read_of(own_data)))
+    names = ("labels.csv", "noise.json", MODEL)
+    assert bytes_of(tmp_path / "out", *names) == bytes_of(finished.out, *names)
+    # The figures are not: they are what the labels are for.
+    assert result.evaluation["assay"].accuracy.estimate < 0.1
+
+
+def test_noisy_labels_of_the_holdout_teach_nothing(
+    finished, same_split, own_data, read_of, options, tmp_path
+):
+    """With the held-out noisy labels all changed, noise, model and all other rows are the same (fault 39)."""
+    noisy = own_data.noisy.copy()
+    noisy[same_split.holdout] = (noisy[same_split.holdout] + 1) % 3
+    write_labels(own_data.folder / "noisy.csv", range(240), noisy)
+    result = run(own_data.images, tmp_path / "out", replace(options, read=read_of(own_data)))
+    assert bytes_of(tmp_path / "out", "noise.json", MODEL) == bytes_of(finished.out, "noise.json", MODEL)
+    lines = [(out / "labels.csv").read_text().splitlines()[1:] for out in (tmp_path / "out", finished.out)]
+    differing = {row for row, (one, other) in enumerate(zip(*lines, strict=True)) if one != other}
+    assert differing <= {*same_split.holdout.tolist()}
+    for name in ("assay", "histogram"):
+        assert result.evaluation[name].accuracy == finished.result.evaluation[name].accuracy
+
+
+@pytest.fixture
+def masked(options, read_of, tmp_path):
+    """``mask_holdout`` on the present state of some data, and its split."""
+
+    def mask(data, **changes):
+        settings, read = replace(options, read=read_of(data), **changes), read_of(data)
+        dataset, backbone = read_dataset(data.images, read), load_backbone("tiny", tmp_path)
+        mirrored = uses_flip_tta(settings.preset)
+        features = embed_images(dataset, backbone, tmp_path / "own", mirrored=mirrored)
+        dataset, split = features.seen(dataset), draw_holdout(dataset.trusted)
+        mirrors = mirrors_for(dataset, backbone, settings)
+        return mask_holdout(dataset, split, features, settings, mirrors), split
+
+    return mask
+
+
+def copy_image(data, source: int, target: int) -> None:
+    shutil.copy(data.images / f"{source}.png", data.images / f"{target}.png")
+
+
+def test_every_usable_image_is_learned_from_or_held_out(masked, own_data):
+    """Held-out and skipped images have no fold and no label, all others a fold; each part has all classes."""
+    (own_data.images / "0.png").write_bytes(b"")
+    sealed, split = masked(own_data)
+    folded = sealed.data.fold_of != UNKNOWN
+    without = [0, *split.holdout.tolist()]
+    assert not folded[without].any()
+    assert folded.sum() == 240 - len({*without})
+    assert {*sealed.data.fold_of[folded].tolist()} == {*range(5)}
+    assert {*sealed.data.trusted[without].tolist(), *sealed.data.noisy[without].tolist()} == {UNKNOWN}
+    assert sealed.holdout.tolist() == [row for row in split.holdout.tolist() if row != 0]
+    for rows in (split.holdout, np.flatnonzero(sealed.data.trusted != UNKNOWN)):
+        assert {*own_data.truth[rows].tolist()} == {0, 1, 2}
+
+
+@pytest.mark.parametrize("preset", ["fast", "balanced"])
+def test_a_mirrored_copy_of_a_held_out_image_is_found(masked, own_data, preset):
+    """Four files that show one picture, two of them mirrored, are one group in one fold (fault 40)."""
+    _, split = masked(own_data)
+    held = int(split.holdout[0])
+    others = np.setdiff1d(np.flatnonzero(own_data.truth == own_data.truth[held]), split.holdout)[:3].tolist()
+    picture = Image.open(own_data.images / f"{held}.png")
+    for row, mirrored in zip(others, (True, True, False), strict=True):
+        copy = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if mirrored else picture
+        copy.save(own_data.images / f"{row}.png")
+    sealed, _ = masked(own_data, preset=preset)
+    assert sealed.leaked.tolist() == [held]
+    assert [rows.tolist() for rows in sealed.near_duplicates] == [sorted([held, *others])]
+    assert len({*sealed.data.fold_of[others].tolist()}) == 1
+
+
+@pytest.mark.parametrize(("preset", "leaks"), [("fast", False), ("balanced", True)])
+def test_a_copy_without_any_label_teaches_a_network_and_no_head(masked, own_data, preset, leaks):
+    """So at preset fast it is no leak (fault 40)."""
+    _, split = masked(own_data)
+    held = int(split.holdout[0])
+    (twin, *_) = np.setdiff1d(np.arange(240), own_data.trusted_rows).tolist()
+    copy_image(own_data, held, twin)
+    noisy = own_data.folder / "noisy.csv"
+    lines = noisy.read_text().splitlines()
+    lines[1 + twin] = f"{twin}.png,"
+    noisy.write_text("\n".join(lines) + "\n")
+    sealed, _ = masked(own_data, preset=preset)
+    assert sealed.leaked.tolist() == ([held] if leaks else [])
+    assert [rows.tolist() for rows in sealed.near_duplicates] == [sorted([held, twin])]
+
+
+def test_a_held_out_image_that_is_also_learned_from_is_left_out(masked, own_data, read_of, options, tmp_path):
+    """A copy, byte for byte, of a training image leaves the evaluation and is reported (fault 40)."""
+    _, split = masked(own_data)
+    held = int(split.holdout[0])
+    twin = int(split.fit[own_data.truth[split.fit] == own_data.truth[held]][0])
+    copy_image(own_data, twin, held)
+    result = run(own_data.images, tmp_path / "out", replace(options, read=read_of(own_data)))
+    evaluation = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert evaluation["left_out"] == [f"{held}.png"]
+    assert result.evaluation["assay"].n == 23
+    assert result.evaluation["assay_leaks_included"].n == 24
+
+
+def test_copies_share_a_fold_and_no_fold_is_emptied(masked, own_data):
+    """No picture is both trained on and tested; if all images are one picture, the folds stay (fault 40)."""
+    before, _ = masked(own_data)
+    (first, *others) = np.setdiff1d(np.arange(240), own_data.trusted_rows).tolist()
+    fold_of = before.data.fold_of
+    elsewhere = [row for row in others if fold_of[row] not in (fold_of[first], UNKNOWN)][:3]
+    for other in elsewhere:
+        copy_image(own_data, first, other)
+    after, _ = masked(own_data)
+    assert {*after.data.fold_of[[first, *elsewhere]].tolist()} == {int(fold_of[first])}
+    assert (after.data.fold_of == fold_of).sum() == 240 - len(elsewhere)
+    for other in others:
+        copy_image(own_data, first, other)
+    sealed, _ = masked(own_data)
+    assert {*sealed.data.fold_of.tolist()} == {UNKNOWN, *range(5)}
+
+
+def test_equal_images_with_different_trusted_labels_are_refused(own_data, read_of, options, tmp_path):
+    """Two names of one picture cannot be two classes, in whatever part they are (fault 32)."""
+    rows = own_data.trusted_rows
+    one = int(rows[0])
+    other = int(rows[own_data.truth[rows] != own_data.truth[one]][0])
+    copy_image(own_data, one, other)
+    classes = CLASSES[own_data.truth[one]], CLASSES[own_data.truth[other]]
+    message = rf"conflicting_trusted: .*'{one}.png' is '{classes[0]}', '{other}.png' is '{classes[1]}'. Corr"
+    with pytest.raises(LabelError, match=message):
+        run(own_data.images, tmp_path / "out", replace(options, read=read_of(own_data)))
+
+
+@pytest.mark.parametrize(
+    ("n_bad", "copies", "warning"),
+    [
+        (3, False, "3 images could not be used"),
+        (24, False, "none of the held-out images could be used: this model's accuracy is not measured"),
+        (24, True, "this model's accuracy is not measured"),
+    ],
+    ids=["some skipped", "all skipped", "all learned from"],
+)
+def test_a_holdout_without_some_of_its_images(masked, own_data, read_of, options, n_bad, copies, warning):
+    """Held-out images that are skipped or copies of training images have no figure, and a warning says so."""
+    _, split = masked(own_data)
+    fit = np.setdiff1d(np.arange(240), split.holdout)
+    for row in split.holdout[:n_bad].tolist():
+        if copies:  # of an image of its class, so that no trusted label contradicts
+            copy_image(own_data, int(fit[own_data.truth[fit] == own_data.truth[row]][0]), row)
+        else:
+            (own_data.images / f"{row}.png").write_bytes(b"no image")
+    result = run(own_data.images, own_data.folder / "out", replace(options, read=read_of(own_data)))
+    assert any(warning in line for line in result.warnings)
+    assert ("assay" in result.evaluation) == (n_bad < 24)
+    if n_bad < 24:
+        assert (result.evaluation["assay"].n, result.evaluation["assay"].skipped) == (21, 3)
+
+
+def test_fewer_images_than_folds_are_refused(masked, small_data):
+    """There must be an image for each fold."""
+    with pytest.raises(UsageError, match=r"expected at least 217 usable images to learn from, got 216$"):
+        masked(small_data, folds=217)
+
+
+@pytest.mark.parametrize(
+    ("noisy", "trusted", "message"),
+    [
+        (
+            [-1, -1, -1],
+            [0, 1, -1],
+            r"expected noisy labels, got none of 3 images; give them with --noisy",
+        ),
+        ([-1, -1, 0], [0, 1, -1], r"both a noisy and a trusted label, got none among the 2 trusted ones"),
+        ([0, 1, 1], [1, 1, -1], r"not of the most frequent class, got 0 and 2 of 'b'; add trusted labels"),
+        ([0, 1, 1], [1, 0, -1], r"not of the most frequent class, got 1 and 1 of 'a'; add trusted labels"),
+        ([0, 1, 1], [-1, -1, 0], r"can be used, got none among 1; 1 skipped: 1 outside_root \(.*--follow"),
+    ],
+    ids=["no noisy", "no pairs", "one class", "one of the other", "none usable"],
+)
+def test_labels_that_teach_nothing_are_refused_before_any_image_is_read(noisy, trusted, message):
+    """Each message says what is missing (fault 38)."""
+    dataset = Dataset(
+        names=("1.png", "2.png", "3.png"),
+        source=InMemory(()),
+        classes=("a", "b"),
+        noisy=np.array(noisy),
+        trusted=np.array(trusted),
+        skipped={2: Skipped("outside_root")},
+    )
+    fit = np.flatnonzero((dataset.trusted != UNKNOWN) & dataset.usable)
+    with pytest.raises(LabelError, match=message):
+        check_learnable(dataset, Split(fit, np.array([], dtype=np.int64)))
+
+
+def test_decisions_of_a_review_are_learned_from_too():
+    """Trusted labels of one class and decisions on another are two classes."""
+    dataset = Dataset(
+        names=("1.png", "2.png", "3.png", "4.png"),
+        source=InMemory(()),
+        classes=("a", "b"),
+        noisy=np.array([0, 1, 1, 1]),
+        trusted=np.array([1, 1, UNKNOWN, UNKNOWN]),
+        decided={2: 0, 3: 0},
+    )
+    check_learnable(dataset, Split(np.array([0, 1]), np.array([], dtype=np.int64)))
