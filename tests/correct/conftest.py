@@ -1,4 +1,4 @@
-"""Classes that are clouds of points, and the whole way from labels to fixed labels."""
+"""Classes that are clouds of points, and the whole way from labels to corrected labels."""
 
 from collections.abc import Callable
 
@@ -6,11 +6,8 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from assay.correct.crossfit import Evidence, cross_fit
-from assay.correct.posterior import weigh
-from assay.correct.result import CorrectedLabels
+from assay.correct.result import CorrectedLabels, correct_labels
 from assay.data.split import folds
-from assay.noise import estimate_noise
 from assay.types import UNKNOWN
 
 
@@ -49,15 +46,11 @@ def mostly_unknown() -> Callable[..., np.ndarray]:
 
 
 @pytest.fixture(scope="session")
-def fix_all(logistic) -> Callable[..., CorrectedLabels]:
-    """FixedLabels from features and labels, by the whole chain."""
+def correct(logistic) -> Callable[..., CorrectedLabels]:
+    """Corrected labels from features and labels, by the whole chain."""
 
-    def fix(X, noisy, trusted, k, seed=0):
-        transition = estimate_noise(noisy, trusted, k).transition
-        evidence = Evidence((X,), noisy, trusted, transition)
-        raw = cross_fit(evidence, folds(trusted, 5, seed), logistic, seed=seed).pred_probs
-        found = weigh(raw, noisy, trusted, folds(trusted, 5, seed), transition, seed)
-        every = np.ones(len(X), bool)
-        return CorrectedLabels(noisy, trusted, found.pred_probs, found.posterior, every, found.strength)
+    def whole(X, noisy, trusted, k):
+        classes = [str(label) for label in range(k)]
+        return correct_labels((X,), noisy, trusted, folds(trusted, 5, 0), logistic, classes=classes).corrected
 
-    return fix
+    return whole

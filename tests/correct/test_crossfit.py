@@ -1,9 +1,28 @@
 import numpy as np
 import pytest
+from hypothesis import given as arbitrary
+from hypothesis import strategies as st
+from scipy.optimize import minimize
+from scipy.special import log_softmax
 from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
-from assay.correct.crossfit import Evidence, cross_fit, fit_joint, predict_all
+from assay.correct.crossfit import (
+    MIN_SHARE,
+    UNSEEN,
+    Evidence,
+    cross_fit,
+    fit_joint,
+    fit_soft,
+    predict_all,
+    weight_name,
+    weighted_copies,
+)
 from assay.data.simulate import spoil, symmetric
 from assay.data.split import folds
 from assay.errors import LabelError
@@ -29,8 +48,8 @@ def swap_label(evidence, row, label):
 
 
 @pytest.mark.parametrize("row", [0, 299])
-def test_no_image_has_a_say_in_its_own_belief(scene, logistic, row):
-    """Other labels for an image leave its own belief as it was, be it trusted or not."""
+def test_no_label_affects_the_prediction_of_its_own_image(scene, logistic, row):
+    """Other labels of an image leave its own prediction as it was, trusted or not."""
     evidence, _, fold_of = scene
     before = cross_fit(evidence, fold_of, logistic).pred_probs
     for step in (1, 2):
@@ -40,13 +59,13 @@ def test_no_image_has_a_say_in_its_own_belief(scene, logistic, row):
         assert (after != before).any()
 
 
-def test_images_without_a_fold_teach_nothing(scene, logistic):
-    """The labels of sealed images change no belief, and theirs is the mean over the folds' classifiers."""
+def test_images_without_a_fold_are_never_trained_on(scene, logistic):
+    """The labels of holdout images change no prediction; theirs is the mean over the folds' classifiers."""
     evidence, _, fold_of = scene
-    sealed = np.arange(0, 300, 5)
-    fold_of[sealed] = UNKNOWN
+    holdout = np.arange(0, 300, 5)
+    fold_of[holdout] = UNKNOWN
     before = cross_fit(evidence, fold_of, logistic)
-    for row in sealed:
+    for row in holdout:
         evidence = swap_label(evidence, row, 0)
     after = cross_fit(evidence, fold_of, logistic)
     assert after.pred_probs.tolist() == before.pred_probs.tolist()
@@ -58,12 +77,12 @@ def test_images_without_a_fold_teach_nothing(scene, logistic):
         )
         for fold in range(5)
     ]
-    mean = np.mean([predict_all(one, evidence.views[0][sealed], 3) for one in each], axis=0)
-    np.testing.assert_allclose(after.pred_probs[sealed], mean)
+    mean = np.mean([predict_all(one, evidence.views[0][holdout], 3) for one in each], axis=0)
+    np.testing.assert_allclose(after.pred_probs[holdout], mean)
 
 
-def test_the_classifier_that_is_kept_learned_from_all_folds(scene, logistic):
-    """Beside the beliefs comes the classifier that is fitted to every image with a fold."""
+def test_the_classifier_that_is_kept_is_fitted_to_all_folds(scene, logistic):
+    """Beside the predictions comes the classifier that is fitted to every image with a fold."""
     evidence, _, fold_of = scene
     kept = cross_fit(evidence, fold_of, logistic).classifier
     alone = fit_joint(
@@ -72,25 +91,6 @@ def test_the_classifier_that_is_kept_learned_from_all_folds(scene, logistic):
         logistic,
     )
     assert kept.coef_.tolist() == alone.coef_.tolist()
-
-
-def test_what_is_said_of_an_image_is_the_mean_over_its_views(scene, logistic):
-    """A view has a belief of its own, and the image has their mean."""
-    evidence, _, fold_of = scene
-    X = evidence.views[0]
-    both = Evidence((X, X + 0.5), evidence.noisy, evidence.trusted, evidence.transition)
-    found = cross_fit(both, fold_of, logistic)
-    assert [view.shape for view in found.views] == [(300, 3), (300, 3)]
-    assert not np.array_equal(*found.views)
-    np.testing.assert_allclose(found.pred_probs, (found.views[0] + found.views[1]) / 2)
-
-
-def test_without_rounds_the_noisy_labels_are_ignored(scene, logistic):
-    """No round, no noisy label: any others give the same belief."""
-    evidence, _, fold_of = scene
-    blank = Evidence(evidence.views, np.full(300, UNKNOWN), evidence.trusted, evidence.transition)
-    one, other = (cross_fit(some, fold_of, logistic, rounds=0) for some in (evidence, blank))
-    assert one.pred_probs.tolist() == other.pred_probs.tolist()
 
 
 def test_noisy_labels_help_where_trusted_ones_are_few(draw_clouds, mostly_unknown, logistic):
@@ -120,30 +120,7 @@ def test_the_same_seed_gives_the_same_bytes_with_any_number_of_workers(scene, ma
     assert one.pred_probs.tobytes() == other.pred_probs.tobytes()
 
 
-def test_a_forest_with_another_seed_gives_other_bytes(scene):
-    """The seed reaches the classifiers."""
-    evidence, _, fold_of = scene
-
-    def make(seed):
-        return RandomForestClassifier(5, random_state=seed)
-
-    one, other = (cross_fit(evidence, fold_of, make, seed=seed) for seed in (0, 1))
-    assert one.pred_probs.tobytes() != other.pred_probs.tobytes()
-
-
-def test_each_round_has_a_seed_of_its_own(scene, logistic):
-    """The first classifier gets the seed, each later one the next."""
-    seeds = []
-
-    def make(seed):
-        seeds.append(seed)
-        return logistic(seed)
-
-    fit_joint(scene[0], np.ones(300, bool), make, rounds=2, seed=7)
-    assert seeds == [7, 8, 9]
-
-
-def test_permuting_classes_permutes_the_belief(scene, logistic):
+def test_permuting_classes_permutes_the_predictions(scene, logistic):
     """The order of the classes means nothing."""
     evidence, _, fold_of = scene
     order = np.array([2, 0, 1])
@@ -155,24 +132,24 @@ def test_permuting_classes_permutes_the_belief(scene, logistic):
     np.testing.assert_allclose(other, one[:, order], atol=5e-3)
 
 
-def test_progress_is_told_after_each_fold(scene, logistic):
-    """Whoever waits is told how many folds are done."""
+def test_progress_is_reported_after_each_fold(scene, logistic):
+    """A user sees how many folds are done."""
     evidence, _, fold_of = scene
     calls = []
     cross_fit(evidence, fold_of, logistic, progress=lambda *call: calls.append(call))
-    assert calls == [("believe", done, 5) for done in range(1, 6)]
+    assert calls == [("cross-fit", done, 5) for done in range(1, 6)]
 
 
-def test_a_class_without_trusted_images_is_still_found(draw_clouds, mostly_unknown, fix_all):
+def test_a_class_without_trusted_images_is_still_found(draw_clouds, mostly_unknown, correct):
     """Its noisy labels alone bring it back, though no trusted image shows it."""
     X, truth = draw_clouds(1500, distance=6.0)
     trusted = np.where(truth == 2, UNKNOWN, mostly_unknown(truth, 100))
-    corrected = fix_all(X, spoil(truth, symmetric(3, 0.3), 0), trusted, 3)
+    corrected = correct(X, spoil(truth, symmetric(3, 0.3), 0), trusted, 3)
     assert np.mean(corrected.corrected[truth == 2] == 2) > 0.6
 
 
 def test_trusted_labels_of_one_class_are_refused(scene, logistic):
-    """Nothing can be learned from one class; the error counts what there was."""
+    """The error counts the labels and their classes."""
     evidence, _, fold_of = scene
     trusted = np.where(evidence.trusted == 1, 1, UNKNOWN)
     one = Evidence(evidence.views, evidence.noisy, trusted, NOISE)
@@ -186,7 +163,7 @@ def test_trusted_labels_of_one_class_are_refused(scene, logistic):
 
 @pytest.mark.parametrize(("fold_of", "found"), [(np.full(300, UNKNOWN), 0), (np.zeros(300, int), 1)])
 def test_fewer_than_two_folds_are_refused(scene, logistic, fold_of, found):
-    """With one fold there is nothing left to learn from."""
+    """With one fold there is nothing left to train on."""
     with pytest.raises(ValueError, match=f"fold_of: expected folds 0, 1 and so on, got {found} of them"):
         cross_fit(scene[0], fold_of, logistic)
 
@@ -198,3 +175,129 @@ def test_evidence_of_different_length_is_refused(scene):
     message = r"expected one length for all, got \{'noisy': 300, 'trusted': 300, 'views\[0\]': 299\}"
     with pytest.raises(ValueError, match=message):
         Evidence((evidence.views[0][1:],), evidence.noisy, evidence.trusted, NOISE)
+
+
+@pytest.fixture
+def case():
+    """60 rows of two features, and targets over three classes, none below MIN_SHARE."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 2))
+    targets = np.exp(X @ rng.normal(size=(2, 3)))
+    return X, targets / targets.sum(axis=1, keepdims=True)
+
+
+class Recorder:
+    """Remembers its soft targets."""
+
+    def fit_soft(self, X, targets):
+        self.seen = X, targets
+
+
+def test_a_classifier_with_fit_soft_gets_the_targets_as_they_are(case):
+    """``fit_soft`` is preferred to copies."""
+    recorder = Recorder()
+    fit_soft(recorder, *case)
+    assert recorder.seen == case
+
+
+def test_weighted_copies_have_the_optimum_of_the_soft_loss(case):
+    """Logistic regression on copies is the minimum of the cross-entropy to the targets."""
+    X, targets = case
+    assert targets.min() > MIN_SHARE
+    classifier = LogisticRegression(C=2.0, tol=1e-9, max_iter=1000)
+    fit_soft(classifier, X, targets)
+
+    def soft_loss(flat):
+        weight, bias = flat[:6].reshape(2, 3), flat[6:]
+        return -(targets * log_softmax(X @ weight + bias, axis=1)).sum() + np.square(weight).sum() / (2 * 2.0)
+
+    best = minimize(soft_loss, np.zeros(9), tol=1e-10).x
+    np.testing.assert_allclose(classifier.coef_.T, best[:6].reshape(2, 3), atol=1e-3)
+    np.testing.assert_allclose(classifier.intercept_, best[6:] - best[6:].mean(), atol=1e-3)
+
+
+def test_without_sample_weights_the_most_probable_class_is_fitted(case):
+    """A classifier that cannot weigh rows gets each row once, with its most probable class."""
+    X, targets = case
+    classifier = KNeighborsClassifier(1)
+    fit_soft(classifier, X, targets)
+    assert classifier.predict(X).tolist() == targets.argmax(axis=1).tolist()
+
+
+@pytest.mark.parametrize(
+    ("classifier", "name"),
+    [
+        (LogisticRegression(), "sample_weight"),
+        (KNeighborsClassifier(), None),
+        (make_pipeline(StandardScaler(), LogisticRegression()), "logisticregression__sample_weight"),
+        (make_pipeline(StandardScaler(), KNeighborsClassifier()), None),
+        (
+            make_pipeline(StandardScaler(), make_pipeline(StandardScaler(), GaussianNB())),
+            "pipeline__gaussiannb__sample_weight",
+        ),
+        (GridSearchCV(LogisticRegression(), {"C": [1, 2]}), None),
+    ],
+)
+def test_the_name_of_the_weights(classifier, name):
+    """A pipeline hands its weights to its last step; some classifiers take none."""
+    assert weight_name(classifier) == name
+
+
+@arbitrary(st.integers(0, 2**32 - 1), st.integers(2, 300), st.sampled_from([0.01, 1.0, 100.0]))
+def test_the_copies_of_a_row_weigh_as_much_as_one(seed, k, evenness):
+    """However many classes share a row, none is lost and there are at most 100 copies of it."""
+    targets = np.random.default_rng(seed).dirichlet(np.full(k, evenness), 20)
+    rows, classes, weight = weighted_copies(targets)
+    np.testing.assert_allclose(np.bincount(rows, weight, minlength=20), 1)
+    assert np.bincount(rows).max() <= 100
+    assert set(zip(range(20), targets.argmax(axis=1).tolist(), strict=True)) <= set(
+        zip(rows.tolist(), classes.tolist(), strict=True)
+    )
+
+
+def test_classes_without_training_rows_keep_a_small_probability(case):
+    """Columns go where the classes are, and one percent is shared by all."""
+    X, _ = case
+    labels = np.where(X[:, 0] > 0, 3, 1)
+    classifier = GaussianNB().fit(X, labels)
+    probs = predict_all(classifier, X, 5)
+    np.testing.assert_allclose(probs.sum(axis=1), 1)
+    np.testing.assert_allclose(probs[:, [0, 2, 4]], UNSEEN / 5)
+    np.testing.assert_allclose(
+        probs[:, [1, 3]], (1 - UNSEEN) * classifier.predict_proba(X) + UNSEEN / 5, atol=1e-12
+    )
+
+
+@pytest.mark.parametrize("row", [[np.nan, np.nan], [0.0, 0.0], [np.inf, 0.0]])
+def test_predictions_that_are_no_probabilities_are_refused(row):
+    """A classifier that overflows is refused with its name and row."""
+
+    class Broken:
+        classes_ = np.arange(2)
+
+        def predict_proba(self, _):
+            return np.array([[0.5, 0.5], row])
+
+    with pytest.raises(
+        ValueError, match=r"expected probabilities of Broken, got \[.*\] for row 1 and 0 more"
+    ):
+        predict_all(Broken(), np.zeros((2, 3)), 2)
+
+
+def test_the_prediction_of_an_image_is_the_mean_over_its_views(scene, logistic):
+    """Each view has a prediction of its own."""
+    evidence, _, fold_of = scene
+    X = evidence.views[0]
+    both = Evidence((X, X + 0.5), evidence.noisy, evidence.trusted, evidence.transition)
+    found = cross_fit(both, fold_of, logistic)
+    assert [view.shape for view in found.views] == [(300, 3), (300, 3)]
+    assert not np.array_equal(*found.views)
+    np.testing.assert_allclose(found.pred_probs, (found.views[0] + found.views[1]) / 2)
+
+
+def test_without_rounds_the_noisy_labels_are_ignored(scene, logistic):
+    """With no round, other noisy labels give the same predictions."""
+    evidence, _, fold_of = scene
+    blank = Evidence(evidence.views, np.full(300, UNKNOWN), evidence.trusted, evidence.transition)
+    one, other = (cross_fit(some, fold_of, logistic, rounds=0) for some in (evidence, blank))
+    assert one.pred_probs.tolist() == other.pred_probs.tolist()

@@ -5,16 +5,25 @@ import pytest
 from hypothesis import given as arbitrary
 from hypothesis import strategies as st
 
-from assay.correct.posterior import MAX_STRENGTH, fit_strength, log_evidence, posterior
+from assay.correct.posterior import (
+    MAX_STRENGTH,
+    fit_strength,
+    log_evidence,
+    posterior,
+    transition_from,
+    weigh,
+)
 from assay.data.simulate import spoil, symmetric
 from assay.errors import LabelError
+from assay.noise import estimate_noise
 from assay.types import UNKNOWN
 
 SEEDS = st.integers(0, 2**32 - 1)
+N, K, TRUSTED, FOLDS = 6_000, 60, 300, 5
 
 
 def draw_case(seed, n=20, k=4):
-    """(given, belief, transition): labels, some UNKNOWN, and probabilities, none of them 0."""
+    """(noisy, pred_probs, transition): labels, some UNKNOWN, and probabilities, none of them 0."""
     rng = np.random.default_rng(seed)
     pred_probs, transition = rng.dirichlet(np.ones(k), n), rng.dirichlet(np.ones(k), k)
     return rng.integers(UNKNOWN, k, n), pred_probs, transition
@@ -22,7 +31,7 @@ def draw_case(seed, n=20, k=4):
 
 @arbitrary(SEEDS, st.floats(0, 2))
 def test_it_is_the_slow_loop(seed, strength):
-    """Each row is belief times the power of the label's evidence, made to sum to 1."""
+    """Each row is prediction times the power of the label's evidence, made to sum to 1."""
     noisy, pred_probs, transition = draw_case(seed)
     slow = pred_probs.copy()
     for row, label in enumerate(noisy):
@@ -34,31 +43,20 @@ def test_it_is_the_slow_loop(seed, strength):
 
 
 @arbitrary(SEEDS)
-def test_an_unknown_label_leaves_the_belief_unchanged(seed):
-    """Without a given label the image alone speaks."""
+def test_a_label_without_evidence_leaves_the_prediction_unchanged(seed):
+    """No label, a strength of 0, or classes that all give the same labels."""
     noisy, pred_probs, transition = draw_case(seed)
-    found = posterior(np.full_like(noisy, UNKNOWN), pred_probs, transition)
-    np.testing.assert_allclose(found, pred_probs, rtol=1e-9)
+    for found in (
+        posterior(np.full_like(noisy, UNKNOWN), pred_probs, transition),
+        posterior(noisy, pred_probs, np.eye(4), 0.0),
+        posterior(noisy, pred_probs, np.tile(transition[:1], (4, 1))),
+    ):
+        np.testing.assert_allclose(found, pred_probs, rtol=1e-9)
 
 
 @arbitrary(SEEDS)
-def test_strength_zero_leaves_the_belief_unchanged(seed):
-    """A given label of strength 0 is not listened to, even when it is certain."""
-    noisy, pred_probs, _ = draw_case(seed)
-    np.testing.assert_allclose(posterior(noisy, pred_probs, np.eye(4), 0.0), pred_probs, rtol=1e-9)
-
-
-@arbitrary(SEEDS)
-def test_a_label_that_says_nothing_leaves_the_belief_unchanged(seed):
-    """When every class gives the same labels, a label is no evidence."""
-    noisy, pred_probs, transition = draw_case(seed)
-    same = np.tile(transition[:1], (4, 1))
-    np.testing.assert_allclose(posterior(noisy, pred_probs, same), pred_probs, rtol=1e-9)
-
-
-@arbitrary(SEEDS)
-def test_without_noise_the_given_label_is_the_class(seed):
-    """Through the identity the given label decides."""
+def test_without_noise_the_noisy_label_is_the_class(seed):
+    """Through the identity the noisy label decides."""
     noisy, pred_probs, _ = draw_case(seed)
     known = noisy != UNKNOWN
     found = posterior(noisy[known], pred_probs[known], np.eye(4))
@@ -76,14 +74,14 @@ def test_permuting_classes_permutes_the_answer(seed):
 
 
 def test_two_certainties_that_contradict_each_other_are_a_doubt():
-    """A belief of 0 and a label that cannot be give no NaN, but half and half."""
+    """A prediction of 0 and an impossible label give no NaN, but half and half."""
     found = posterior(np.array([1]), np.array([[1.0, 0.0]]), np.eye(2))
     np.testing.assert_allclose(found, [[0.5, 0.5]])
 
 
 @pytest.mark.parametrize("wrong", [-2, 4])
 def test_a_label_out_of_range_is_named(wrong):
-    """The error says which label of which row cannot be."""
+    """The error has the row and the label."""
     noisy, pred_probs, transition = draw_case(0)
     noisy[7] = wrong
     message = f"noisy[7]: expected a class from 0 to 3, or -1 for unknown, got {wrong}"
@@ -107,17 +105,8 @@ def test_the_strength_found_is_the_best_on_a_grid(seed):
     assert loss(found) <= min(map(loss, np.linspace(0, MAX_STRENGTH, 31))) + 1e-3
 
 
-def test_a_few_pairs_that_agree_do_not_make_given_labels_sure():
-    """λ goes up a little where ten of ten agree, and far less with one image than it may."""
-    transition = np.full((10, 10), 0.05 / 9)
-    np.fill_diagonal(transition, 0.95)
-    labels = np.arange(10)
-    found = fit_strength(np.full((10, 10), 0.1), log_evidence(labels, transition), labels)
-    assert 1 < found < 1.4
-
-
 def draw_noisy(n, seed=0):
-    """(belief, truth, given): truth is drawn from belief, given from truth."""
+    """(pred_probs, truth, noisy): truth is drawn from pred_probs, noisy from truth."""
     rng = np.random.default_rng(seed)
     pred_probs = rng.dirichlet(np.ones(3), n)
     truth = np.minimum((pred_probs.cumsum(axis=1) < rng.random((n, 1))).sum(axis=1), 2)
@@ -125,28 +114,72 @@ def draw_noisy(n, seed=0):
 
 
 def test_noise_that_depends_on_the_class_alone_has_strength_one():
-    """Where the transition tells the whole truth, it is believed."""
+    """Where the transition is the whole truth, it counts in full."""
     pred_probs, truth, noisy = draw_noisy(20_000)
     assert fit_strength(pred_probs, log_evidence(noisy, symmetric(3, 0.4)), truth) == pytest.approx(
         1, abs=0.1
     )
 
 
-def test_labels_that_know_less_than_the_transition_says_have_little_strength():
-    """Given labels drawn without looking are not believed."""
+def test_labels_worth_less_than_the_transition_have_little_strength():
+    """Noisy labels drawn at random hardly count."""
     pred_probs, truth, noisy = draw_noisy(20_000)
     blind = np.random.default_rng(1).permutation(noisy)
     assert fit_strength(pred_probs, log_evidence(blind, symmetric(3, 0.4)), truth) < 0.05
 
 
-def test_only_rows_with_both_labels_count():
-    """Rows that lack one are left out; without any row the strength is 1."""
-    pred_probs, truth, noisy = draw_noisy(300)
-    half = np.arange(300) % 2 == 0
-    says, of_half = (
-        log_evidence(labels, symmetric(3, 0.4)) for labels in (noisy, np.where(half, noisy, UNKNOWN))
-    )
-    some = fit_strength(pred_probs, says, np.where(half, truth, UNKNOWN))
-    assert some == fit_strength(pred_probs[half], says[half], truth[half])
-    assert fit_strength(pred_probs, of_half, truth) == some
-    assert fit_strength(pred_probs, says, np.full(300, UNKNOWN)) == 1.0
+def draw(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """(truth, noisy, trusted, raw): each class is mistaken for three others, two labels of five."""
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(0, K, N)
+    others = np.array([rng.choice(np.delete(np.arange(K), k), 3, replace=False) for k in range(K)])
+    wrong = others[truth, rng.integers(0, 3, N)]
+    noisy = np.where(rng.random(N) < 0.4, wrong, truth)
+    scores = rng.normal(size=(N, K)) + 2.5 * np.eye(K)[truth]
+    raw = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+    return truth, noisy, np.where(np.arange(N) < TRUSTED, truth, UNKNOWN), raw
+
+
+def weighed(noisy: np.ndarray, trusted: np.ndarray, raw: np.ndarray):
+    transition = estimate_noise(noisy, trusted, K).transition
+    return weigh(raw, noisy, trusted, np.arange(N) % FOLDS, transition)
+
+
+def test_the_share_of_right_labels_is_that_of_other_images():
+    """With five pairs of a class, a transition that counts the own pair would leak the answer."""
+    shares = []
+    for seed in range(4):
+        truth, noisy, trusted, raw = draw(seed)
+        found = weighed(noisy, trusted, raw)
+        right = found.posterior.argmax(axis=1) == truth
+        shares.append([right[:TRUSTED].mean(), right[TRUSTED:].mean()])
+        assert 0.5 < found.strength < 1.3
+    claimed, true = np.mean(shares, axis=0)
+    assert claimed == pytest.approx(true, abs=0.04)  # 1,200 images: a standard error of 1.4 points
+
+
+def test_another_trusted_label_does_not_change_its_own_posterior(monkeypatch):
+    """It changes those of others; λ, which all share, is held."""
+    monkeypatch.setattr("assay.correct.posterior.fit_strength", lambda *_: 1.0)
+    _, noisy, trusted, raw = draw(0)
+    before, row = weighed(noisy, trusted, raw), 7
+    trusted[row] = (trusted[row] + 1) % K
+    after = weighed(noisy, trusted, raw)
+    np.testing.assert_allclose(after.pred_probs[row], before.pred_probs[row], atol=1e-9)
+    np.testing.assert_allclose(after.posterior[row], before.posterior[row], atol=1e-9)
+    assert np.abs(after.posterior - before.posterior).max() > 1e-4
+
+
+def test_without_pairs_the_other_transition_stays():
+    """A fold whose other folds have no pair uses the transition of all images."""
+    unknown = np.full(4, UNKNOWN)
+    assert (transition_from(unknown, np.zeros(4, np.int64), np.eye(2), 0) == np.eye(2)).all()
+
+
+def test_a_few_pairs_that_agree_do_not_make_noisy_labels_certain():
+    """λ goes up a little where ten of ten agree, and far less with one image than it may."""
+    transition = np.full((10, 10), 0.05 / 9)
+    np.fill_diagonal(transition, 0.95)
+    labels = np.arange(10)
+    found = fit_strength(np.full((10, 10), 0.1), log_evidence(labels, transition), labels)
+    assert 1 < found < 1.4

@@ -39,8 +39,8 @@ def test_a_stage_that_fails_is_timed():
     assert watch.seconds == {"fit": 2.0}
 
 
-def test_a_stage_that_goes_on_is_told_too():
-    """Up to now; and what a process before this one took is added."""
+def test_a_running_stage_is_counted_too():
+    """Up to now; the seconds of earlier processes are added."""
     watch = Stopwatch(clock=ticking(0.0, 1.0, 5.0, 6.0, 8.0))
     with watch.stage("read"):
         pass

@@ -13,7 +13,7 @@ few = st.integers(0, 60)
 
 @st.composite
 def rivals(draw):
-    """Truth and the answers of two classifiers, over three classes."""
+    """Truth and the predictions of two classifiers, over three classes."""
     labels = st.integers(0, 2)
     rows = draw(st.lists(st.tuples(labels, labels, labels), min_size=1, max_size=50))
     return tuple(np.array(rows).T)
@@ -32,30 +32,12 @@ def test_swapping_the_two_mirrors_the_comparison(case):
 
 
 @given(rivals())
-def test_the_counts_are_those_of_the_loop(case):
-    """Each image falls into one of four cells."""
-    cells = {(True, True): 0, (True, False): 0, (False, True): 0, (False, False): 0}
-    for true, a, b in zip(*case, strict=True):
-        cells[bool(a == true), bool(b == true)] += 1
-    paired = mcnemar(*case)
-    assert (paired.both_right, paired.only_first, paired.only_second, paired.neither) == tuple(cells.values())
-    assert paired.n == len(case[0])
-
-
-@given(rivals())
 def test_the_difference_is_that_of_the_accuracies(case):
     """The estimate is accuracy of the second minus that of the first, and the interval holds it."""
     truth, first, second = case
     difference = mcnemar(truth, first, second).difference
     assert difference.estimate == pytest.approx(np.mean(second == truth) - np.mean(first == truth))
     assert -1 <= difference.low <= difference.estimate <= difference.high <= 1
-
-
-@given(rivals())
-def test_a_classifier_does_not_differ_from_itself(case):
-    """Against itself, p is 1 and the difference 0."""
-    paired = mcnemar(case[0], case[1], case[1])
-    assert (paired.p_value, paired.difference.estimate) == (1.0, 0.0)
 
 
 @given(few, few)
@@ -71,16 +53,6 @@ def test_the_mid_p_value_is_its_definition(b, c):
 def test_known_p_values(b, c, expected):
     """One against seven, for example, is (1 + 8 + 1) / 256: both tails up to it and below it."""
     assert mid_p(b, c) == pytest.approx(expected)
-
-
-def test_a_test_at_five_percent_errs_in_five_percent():
-    """Two equally good classifiers are told apart in about 5 % of draws, no more than 6 %."""
-    discordant = binom.pmf(np.arange(101), 100, 0.2)
-    error = 0.0
-    for m, weight in enumerate(discordant):
-        rejected = [binom.pmf(b, m, 0.5) for b in range(m + 1) if mid_p(b, m - b) <= 0.05]
-        error += weight * sum(rejected)
-    assert 0.035 < error < 0.06
 
 
 @pytest.mark.parametrize(("first", "second"), [(0.75, 0.8), (0.9, 0.9), (0.5, 0.95)])
@@ -103,21 +75,21 @@ def test_a_known_interval():
     assert (round(interval.low, 4), round(interval.high, 4)) == (0.0134, 0.5084)
 
 
-def test_no_answer_is_a_mistake():
+def test_no_prediction_is_a_mistake():
     """UNKNOWN from a classifier counts as wrong."""
     paired = mcnemar(np.array([0, 1]), np.array([0, UNKNOWN]), np.array([0, 1]))
     assert (paired.both_right, paired.only_second) == (1, 1)
 
 
 def test_nothing_to_compare_is_refused():
-    """No image is an error that says so."""
+    """No image is an error."""
     nothing = np.zeros(0, dtype=int)
     with pytest.raises(DataError, match=r"^expected images that both classifiers predicted, got none"):
         mcnemar(nothing, nothing, nothing)
 
 
 @pytest.mark.usefixtures("without_shape_checks")
-def test_answers_for_other_images_are_refused():
-    """Answers of another number are refused with their name and both numbers."""
+def test_predictions_of_other_images_are_refused():
+    """Another number of predictions is refused with both numbers."""
     with pytest.raises(ValueError, match=r"^expected second to predict 2 images, got 1 predictions$"):
         mcnemar(np.array([0, 1]), np.array([0, 1]), np.array([0]))

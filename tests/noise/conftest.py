@@ -8,7 +8,7 @@ import pytest
 
 @pytest.fixture
 def draw_pairs() -> Callable[..., tuple[np.ndarray, np.ndarray]]:
-    """(given, trusted) of ``n`` images with even classes, drawn from ``transition``."""
+    """(noisy, trusted) of ``n`` images with even classes, drawn from ``transition``."""
 
     def draw(transition, n, seed=0):
         rng = np.random.default_rng(seed)
@@ -21,7 +21,7 @@ def draw_pairs() -> Callable[..., tuple[np.ndarray, np.ndarray]]:
 
 @pytest.fixture(scope="session")
 def pairs_of() -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
-    """(given, trusted) with exactly the given counts at [true, given]."""
+    """(noisy, trusted) with exactly these counts at [true, noisy]."""
 
     def unroll(counts):
         cells = np.repeat(np.arange(counts.size), counts.ravel())

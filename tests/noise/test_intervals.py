@@ -2,19 +2,9 @@ import numpy as np
 import pytest
 from hypothesis import given as arbitrary
 from hypothesis import strategies as st
-from scipy.stats import beta, binom, norm
+from scipy.stats import beta, binom
 
 from assay.noise.intervals import Interval, normal_quantile, share_bounds, share_interval, wilson
-
-
-@arbitrary(st.integers(0, 300), st.integers(0, 300), st.floats(0.5, 0.999))
-def test_wilsons_interval_holds_the_share_and_mirrors(hits, misses, level):
-    """Low, share and high lie in order within [0, 1]; counting failures gives the mirror image."""
-    n = max(hits + misses, 1)
-    one, other = wilson(hits, n, level), wilson(n - hits, n, level)
-    assert 0 <= one.low <= one.estimate == hits / n <= one.high <= 1
-    assert (other.low, other.high) == pytest.approx((1 - one.high, 1 - one.low), abs=1e-12)
-    assert one.level == level
 
 
 @pytest.mark.parametrize(
@@ -38,14 +28,9 @@ def test_counts_that_cannot_be_are_refused(successes, n):
 @pytest.mark.parametrize("level", [0.0, 1.0, 95.0])
 @pytest.mark.parametrize("interval", [lambda level: wilson(1, 2, level), normal_quantile])
 def test_a_level_is_a_probability(interval, level):
-    """A level given as percent, or that nothing reaches, is an error."""
+    """A level given as percent, or one that cannot be, is an error."""
     with pytest.raises(ValueError, match=rf"^level must lie in \(0, 1\), got {level}$"):
         interval(level)
-
-
-def test_the_quantile_leaves_the_rest_on_both_sides():
-    """Between minus and plus the quantile lies the level of a normal variable."""
-    assert norm.cdf(normal_quantile(0.9)) - norm.cdf(-normal_quantile(0.9)) == pytest.approx(0.9)
 
 
 def test_between_the_ends_it_is_the_jeffreys_interval():
@@ -55,14 +40,14 @@ def test_between_the_ends_it_is_the_jeffreys_interval():
     assert (found.low, found.high) == pytest.approx(beta.ppf([0.05, 0.95], 7.5, 13.5))
 
 
-def test_no_hits_put_all_the_doubt_on_one_side():
+def test_with_no_hits_the_interval_is_one_sided():
     """The bound after no hits is the share at which that happens with probability 1 - level."""
     found = share_interval(0, 500)
     assert (found.estimate, found.low) == (0.0, 0.0)
     assert binom.pmf(0, 500, found.high) == pytest.approx(0.05)
 
 
-def test_nothing_counted_says_nothing():
+def test_nothing_counted_leaves_everything_open():
     """Of none, the share may be anything."""
     assert share_interval(0, 0) == Interval(0.5, 0.0, 1.0, 0.95)
 
@@ -76,19 +61,9 @@ def test_the_interval_holds_the_share_and_mirrors(hits, misses, level):
 
 
 @pytest.mark.parametrize(("n", "share"), [(500, 0.003), (100, 0.6), (30, 0.1), (20, 0.02)])
-def test_it_holds_the_true_share_as_often_as_it_says(n, share):
+def test_it_holds_the_true_share_as_often_as_stated(n, share):
     """Over all outcomes, weighted by their probability, 95 % intervals cover at least 91.5 %."""
     hits = np.arange(n + 1)
     low, high = share_bounds(hits, np.full(n + 1, n))
     cover = binom.pmf(hits, n, share)[(low <= share) & (share <= high)].sum()
     assert cover > 0.915
-
-
-def test_an_interval_is_a_plain_dict_in_json():
-    """Names and numbers survive."""
-    assert Interval(0.5, 0.25, 0.75, 0.9).to_json() == {
-        "estimate": 0.5,
-        "low": 0.25,
-        "high": 0.75,
-        "level": 0.9,
-    }

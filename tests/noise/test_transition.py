@@ -36,7 +36,7 @@ def test_counting_is_the_plain_loop(rows):
     ],
 )
 def test_a_label_out_of_range_is_named(noisy, trusted, message):
-    """The error says which label of which row cannot be."""
+    """The error has the array, the row and the label."""
     with pytest.raises(LabelError, match=message):
         count_pairs(np.array(noisy), np.array(trusted), 3)
 
@@ -48,16 +48,7 @@ def test_labels_of_different_length_are_refused():
         count_pairs(np.zeros(3, int), np.zeros(2, int), 2)
 
 
-def test_each_row_lies_between_its_counts_and_the_shared_row():
-    """The noise rate of a class is drawn towards the common one, and never past it."""
-    counts = np.array([[90, 5, 5], [20, 60, 20], [1, 1, 2]])
-    matrix, _ = shrunk_transition(counts, 0.25)
-    wrong = 1 - np.diag(matrix)
-    assert 0.1 < wrong[0] < 0.25 < wrong[1] < 0.4
-    assert 0.25 < wrong[2] < 0.5
-
-
-def test_many_pairs_speak_for_themselves():
+def test_many_pairs_need_no_shrinkage():
     """With 100,000 pairs a class, the matrix is what was counted."""
     counts = np.array([[70_000, 20_000, 10_000], [5_000, 90_000, 5_000], [0, 50_000, 50_000]])
     matrix, _ = shrunk_transition(counts, 0.3)

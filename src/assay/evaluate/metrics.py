@@ -10,6 +10,7 @@ import numpy as np
 from assay.errors import DataError, LabelError
 from assay.evaluate.paired import Paired, mcnemar
 from assay.noise.intervals import Interval, wilson
+from assay.text import interval
 from assay.types import UNKNOWN, Counts, Labels, PerImage, Probs
 
 Source = Literal["holdout", "cross-validation", "validation", "test set", "holdout of the partial model"]
@@ -128,10 +129,7 @@ class Evaluation:
         return msgspec.convert(found, Evaluation, dec_hook=lambda _, rows: np.array(rows, dtype=np.int64))
 
     def __repr__(self) -> str:
-        right, (low, high) = 100 * self.accuracy.estimate, (100 * self.accuracy.low, 100 * self.accuracy.high)
-        return (
-            f"Evaluation({right:.1f} % right ({low:.1f} to {high:.1f}) of {self.n:,} images, {self.source})"
-        )
+        return f"Evaluation({interval(vars(self.accuracy))} right of {self.n:,} images, {self.source})"
 
 
 def _plain(result: Report | Evaluation) -> dict[str, Any]:
