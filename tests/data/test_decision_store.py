@@ -50,8 +50,7 @@ def label_of(store, name="a.png"):
 
 
 def kinds(store):
-    """What each row of the file does, oldest first."""
-    return [kind for (kind,) in store.connection.execute("SELECT kind FROM decisions ORDER BY id")]
+    return [row.kind for row in store.rows()]
 
 
 def test_a_decision_is_there_after_opening_again(store):

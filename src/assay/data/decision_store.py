@@ -228,6 +228,11 @@ class DecisionStore:
             # A new dict: another thread may be iterating over the old one.
             self.states = self.states | new if new else self.states
 
+    def rows(self) -> list[Decision]:
+        """Every row there is, undone ones and undos included, in the order in which they were written."""
+        with self._lock, _explained(self.path):
+            return [Decision(*values[1:]) for values in self.connection.execute(f"{_SELECT} ORDER BY id")]
+
     def close(self) -> None:
         """Close the file."""
         with self._lock:
