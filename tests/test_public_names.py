@@ -1,7 +1,5 @@
 """The names that ``import assay`` offers."""
 
-import subprocess
-import sys
 from types import ModuleType
 
 import pytest
@@ -46,16 +44,3 @@ def test_a_wrong_name_is_refused_with_the_right_ones():
         AttributeError, match=r"module 'assay' has no name 'predit'; it has AssayError, Model,"
     ):
         _ = assay.predit
-
-
-def test_a_room_of_the_same_name_does_not_hide_a_function():
-    """``assay.predict`` stays the function when the room ``assay.predict`` was loaded."""
-    code = (
-        "import assay, assay.predict.batch\n"
-        "from assay.predict import Predictions\n"
-        "from assay.predict.batch import predict as inner\n"
-        "assert assay.predict is inner, assay.predict\n"
-        "assert Predictions.__module__ == 'assay.predict.batch'\n"
-    )
-    result = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, check=False)
-    assert result.returncode == 0, result.stderr.decode()

@@ -12,9 +12,7 @@ Names are loaded when they are first used: importing the package loads neither t
 """
 
 import os
-import sys
 from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -23,7 +21,6 @@ if TYPE_CHECKING:
     from assay.evaluate import evaluate_predictions
     from assay.noise import estimate_noise
     from assay.pipeline.shortcuts import correct_labels, embed_images, read_dataset, run
-    from assay.predict.batch import predict
     from assay.predict.model import Model
     from assay.predict.predictor import load_model
     from assay.report import write_report
@@ -46,7 +43,6 @@ __all__ = [
     "estimate_noise",
     "evaluate_predictions",
     "load_model",
-    "predict",
     "read_dataset",
     "run",
     "write_report",
@@ -59,23 +55,11 @@ _HOMES = {
     "assay.train.estimator": ("NoisyLabelClassifier",),
     "assay.predict.model": ("Model",),
     "assay.evaluate": ("evaluate_predictions",),
-    "assay.predict.batch": ("predict",),
     "assay.predict.predictor": ("load_model",),
     "assay.pipeline.shortcuts": ("embed_images", "correct_labels", "read_dataset", "run"),
     "assay.report": ("write_report",),
 }
 """Module -> the public names that it holds."""
-
-
-class _Package(ModuleType):
-    """The package, in which ``assay.predict`` stays the function when the room of that name is loaded."""
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if not (name in __all__ and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name: str) -> Any:

@@ -11,7 +11,7 @@ pytest.importorskip("torch")
 from small_runs import CLASSES
 
 from assay.export import gate
-from assay.predict.package import write_manifest
+from assay.predict.model import write_manifest
 
 
 def test_a_run_becomes_one_file_that_predicts(assay, finished, small_data):

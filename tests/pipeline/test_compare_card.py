@@ -9,8 +9,8 @@ from small_compare import save_models
 from assay.notebook.compare_card import comparison_card, write_figures
 from assay.notebook.compare_judge import NOT_MEASURED
 from assay.notebook.compare_twin import CARRIED
-from assay.predict.batch import predict
 from assay.predict.model import read_model
+from assay.predict.predictor import load_model
 
 ROW = {
     "accuracy": 0.45625,
@@ -63,14 +63,14 @@ def test_the_card_says_where_figures_are_missing_or_anothers(place):
 def test_figures_are_put_into_a_model_that_stays_the_same(place, small_data):
     """Config and card say them, the manifest knows both, and it predicts what it did."""
     weights = (place / "model.safetensors").read_bytes()
-    before = predict(place, small_data.images)
+    before = load_model(place).predict(small_data.images)
     assert none_yet(place)
     write_figures(place, read_model(place), ROW | {"other": 1})
     assert read_model(place).facts["figures"] == {"cnn-1": ROW}
     assert json.loads((place / "config.json").read_text())["assay"]["system"] == "cnn-1"
     assert (place / "README.md").read_text() == CARD
     assert (place / "model.safetensors").read_bytes() == weights
-    assert (predict(place, small_data.images).probs == before.probs).all()
+    assert (load_model(place).predict(small_data.images).probs == before.probs).all()
 
 
 def test_figures_that_are_there_already_are_not_written_again(place):

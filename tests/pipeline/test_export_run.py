@@ -14,9 +14,9 @@ from assay.data.squares import read_squares
 from assay.errors import UsageError
 from assay.pipeline.export_run import PRECISIONS, export_card, export_run
 from assay.pipeline.finished import open_images, read_finished_run
-from assay.predict.batch import predict
 from assay.predict.graph_check import read_metadata
 from assay.predict.model import read_model
+from assay.predict.predictor import load_model
 from assay.predict.runtime import load_runtime
 
 
@@ -36,7 +36,10 @@ def test_the_file_alone_predicts(run, images, small_data, precision, tmp_path):
     found = export_run(run, images, precision)
     file = tmp_path / "classifier.onnx"
     file.write_bytes(found.graph)
-    expected, alone = predict(run.folder, small_data.images), predict(file, small_data.images)
+    expected, alone = (
+        load_model(run.folder).predict(small_data.images),
+        load_model(file).predict(small_data.images),
+    )
     assert alone.labels == expected.labels
     assert np.abs(alone.probs - expected.probs).max() < 0.1
     figures = json.loads(read_metadata(found.graph)["figures"])
@@ -55,7 +58,7 @@ def test_figures_are_counted_on_trusted_images_outside_the_holdout(run, images, 
     assert held
     assert not held & {*read}
     rows = [row for row in range(len(run)) if run.trusted[row] >= 0 and run.reasons[row] != "holdout"]
-    says = predict(run.folder, small_data.images).probs.argmax(axis=1)
+    says = load_model(run.folder).predict(small_data.images).probs.argmax(axis=1)
     plain, half, small = found.figures
     assert (plain.precision, half.precision, small.precision) == ("float32", "float16", "int8")
     assert plain.bytes > half.bytes

@@ -15,7 +15,7 @@ from assay.notebook import systems as lineup
 from assay.notebook.histogram import histogram
 from assay.notebook.systems import evaluate_lineup, models_in, predict_lineup
 from assay.pipeline.folder import SCHEMA
-from assay.predict.batch import predict
+from assay.predict.predictor import load_model
 
 LEARNED = {"histogram": histogram, "model-2": quick, "assay": quick}
 
@@ -42,7 +42,7 @@ def test_each_model_says_what_it_says_alone(compared, new):
     assert index == [str(row) for row in range(12)]
     for system, column in zip(LEARNED, columns, strict=True):
         place = compared / ("model" if system == "assay" else f"models/{system}")
-        assert column == predict(place, new.images).columns()[1]
+        assert column == load_model(place).predict(new.images).columns()[1]
     assert columns[1] != columns[0]
 
 

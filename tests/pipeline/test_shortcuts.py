@@ -24,7 +24,7 @@ def test_a_notebook_does_the_whole_job(small_data, tmp_path):
     assert 0.3 < result.noise.rate.estimate < 0.5
     assert result.evaluation["assay"].accuracy.estimate > 0.9
     assert result.learned.corrected.label_issues.size
-    rows = assay.predict(tmp_path / "out", small_data.images)
+    rows = assay.load_model(tmp_path / "out").predict(small_data.images)
     assert rows.labels == CLASSES
     assert (rows.probs.argmax(axis=1) == small_data.truth).mean() > 0.95
     assert assay.load_model(tmp_path / "out").labels == CLASSES

@@ -12,7 +12,7 @@ from browser import HOST, Browser
 from PIL import Image
 from small_runs import CLASSES
 
-from assay.predict.batch import predict
+from assay.predict.predictor import load_model
 from assay.predict.runtime import load_runtime
 from assay.serve.image_requests import MOST_FILES
 from assay.serve.service import make_service
@@ -64,7 +64,7 @@ def test_a_name_that_is_no_text_is_answered(client):
 
 def test_an_image_gets_its_label(client, model, new_images):
     """The body is the file; the answer is what assay predict says."""
-    expected = predict(model, new_images)
+    expected = load_model(model).predict(new_images)
     found = post(client, "/predict?top=2", (new_images / "5.png").read_bytes())
     assert found.status == 200
     assert found.json["label"] == CLASSES[2]

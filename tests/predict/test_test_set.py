@@ -9,7 +9,7 @@ import pytest
 from assay.data.dataset import ReadOptions
 from assay.errors import DataError, LabelError
 from assay.export.export import with_graph
-from assay.predict.test_set import evaluate_model
+from assay.predict.predictor import load_model
 
 LABELS = "file,label\n5.png,cedar\n6.png,ash\n7.png,birch\n8.png,ash\nempty.png,ash\n"
 
@@ -27,7 +27,7 @@ def labels_of(tmp_path):
 
 def test_figures_are_counted_on_labelled_usable_images(model, new_images, labels_of):
     """Three of four labels agree; an image without label and one that is none are counted apart."""
-    found = evaluate_model(model, new_images, labels_of(LABELS))
+    found = load_model(model).evaluate(new_images, labels_of(LABELS))
     assert (found.source, found.n, found.accuracy.estimate) == ("test set", 4, 0.75)
     assert (found.unlabelled, found.skipped) == (3, 4)
     assert found.report.confusion.tolist() == [[1, 1, 0], [0, 1, 0], [0, 0, 1]]
@@ -41,7 +41,7 @@ def test_a_label_that_the_model_does_not_know_is_refused(model, new_images, labe
         r"Correct or leave out the label of '5.png' and 1 more images$"
     )
     with pytest.raises(LabelError, match=message):
-        evaluate_model(model, new_images, labels_of("file,label\n5.png,cedr\n6.png,ash\n7.png,cedr\n"))
+        load_model(model).evaluate(new_images, labels_of("file,label\n5.png,cedr\n6.png,ash\n7.png,cedr\n"))
 
 
 def test_a_label_like_no_class_is_refused_with_the_classes(model, new_images, labels_of):
@@ -51,15 +51,15 @@ def test_a_label_like_no_class_is_refused_with_the_classes(model, new_images, la
         r"Correct or leave out the label of '5.png'$"
     )
     with pytest.raises(LabelError, match=message):
-        evaluate_model(model, new_images, labels_of("file,label\n5.png,xyz\n6.png,ash\n"))
+        load_model(model).evaluate(new_images, labels_of("file,label\n5.png,xyz\n6.png,ash\n"))
 
 
 def test_labels_may_be_numbers_or_names(model, new_images, labels_of):
     """A model of numbered classes knows their numbers and their names for people."""
     numbered = replace(model, labels=("0", "1", "2"), titles=("ash", "birch", "cedar"))
-    by_name = evaluate_model(numbered, new_images, labels_of(LABELS))
+    by_name = load_model(numbered).evaluate(new_images, labels_of(LABELS))
     text = LABELS.replace("ash", "0").replace("birch", "1").replace("cedar", "2")
-    by_number = evaluate_model(numbered, new_images, labels_of(text))
+    by_number = load_model(numbered).evaluate(new_images, labels_of(text))
     assert by_name.report.confusion.tolist() == by_number.report.confusion.tolist()
     assert [scores.name for scores in by_name.report.classes] == ["ash", "birch", "cedar"]
 
@@ -69,7 +69,7 @@ def test_the_order_of_the_labels_is_not_that_of_the_model(model, new_images, lab
     weights = tuple(np.ascontiguousarray(part[..., [2, 0, 1]]) for part in model.head.weights)
     other = replace(model, labels=("cedar", "ash", "birch"), head=replace(model.head, weights=weights))
     turned = with_graph(other, None, np.zeros((1, 32, 32, 3), np.uint8))
-    found = evaluate_model(turned, new_images, labels_of(LABELS))
+    found = load_model(turned).evaluate(new_images, labels_of(LABELS))
     assert found.accuracy.estimate == 0.75
 
 
@@ -81,31 +81,31 @@ def test_labels_without_a_usable_image_are_refused(model, new_images, labels_of)
         r"(1 empty_file, 1 truncated \(.*--truncated accept\)|1 truncated \(.*\), 1 empty_file)$"
     )
     with pytest.raises(DataError, match=message):
-        evaluate_model(model, new_images, options)
+        load_model(model).evaluate(new_images, options)
 
 
-def test_links_that_are_not_followed_are_said_to_be(model, new_images, labels_of, tmp_path):
-    """A test set of links into a store asks for the flag that follows them."""
+def test_links_that_are_not_followed_are_counted(model, new_images, labels_of, tmp_path):
+    """The message of a test set of links into a store names the flag that follows them."""
     (tmp_path / "links").mkdir()
     (tmp_path / "links/6.png").symlink_to(new_images / "6.png")
     options = labels_of("file,label\n6.png,ash\n")
     with pytest.raises(
         DataError, match=r"1 outside_root \(links that leave the folder: --follow-symlinks\)$"
     ):
-        evaluate_model(model, tmp_path / "links", options)
-    assert evaluate_model(model, tmp_path / "links", replace(options, follow_symlinks=True)).n == 1
+        load_model(model).evaluate(tmp_path / "links", options)
+    assert load_model(model).evaluate(tmp_path / "links", replace(options, follow_symlinks=True)).n == 1
 
 
-def test_labels_in_another_form_are_asked_about(model, new_images, labels_of):
-    """Ash is ash if one says so; a model's own classes may differ in case alone."""
+def test_labels_in_another_form_need_a_flag(model, new_images, labels_of):
+    """ASH is ash only with --normalize-labels; a model's own classes may differ in case alone."""
     options = labels_of("file,label\n5.png,cedar\n6.png,ASH\n")
     message = "'ash' is one: they differ only in case, spaces or Unicode form; pass --normalize-labels"
     with pytest.raises(LabelError, match=message):
-        evaluate_model(model, new_images, options)
-    assert evaluate_model(model, new_images, replace(options, normalize_labels=True)).n == 2
+        load_model(model).evaluate(new_images, options)
+    assert load_model(model).evaluate(new_images, replace(options, normalize_labels=True)).n == 2
     both = replace(model, labels=("ash", "Ash", "cedar"))
     options = labels_of("file,label\n5.png,Ash\n6.png,ash\n7.png,cedar\n")
-    assert evaluate_model(both, new_images, options).n == 3
+    assert load_model(both).evaluate(new_images, options).n == 3
 
 
 def test_folders_of_the_test_set_are_no_labels(model, new_images, labels_of, tmp_path):
@@ -114,16 +114,16 @@ def test_folders_of_the_test_set_are_no_labels(model, new_images, labels_of, tmp
         (tmp_path / "sorted" / place).mkdir(parents=True)
         shutil.copy(new_images / image, tmp_path / "sorted" / place)
     options = labels_of("file,label\nCedar/5.png,cedar\ntrain/6.png,ash\n")
-    assert evaluate_model(model, tmp_path / "sorted", options).n == 2
+    assert load_model(model).evaluate(tmp_path / "sorted", options).n == 2
 
 
-def test_a_test_set_of_one_class_is_judged(model, new_images, labels_of):
+def test_a_test_set_of_one_class_is_measured(model, new_images, labels_of):
     """The classes are the model's, whatever the labels know of them."""
-    found = evaluate_model(model, new_images, labels_of("file,label\n6.png,ash\n9.png,ash\n"))
+    found = load_model(model).evaluate(new_images, labels_of("file,label\n6.png,ash\n9.png,ash\n"))
     assert (found.n, found.accuracy.estimate) == (2, 1.0)
 
 
 def test_no_label_at_all_is_refused(model, new_images, labels_of):
     """There is nothing to compare with."""
     with pytest.raises(LabelError, match=r"expected labels of one class or more, got no label at all"):
-        evaluate_model(model, new_images, labels_of("file,label\n6.png,\n9.png,\n"))
+        load_model(model).evaluate(new_images, labels_of("file,label\n6.png,\n9.png,\n"))

@@ -7,5 +7,5 @@ import assay
 
 result = assay.run("images", "out", trusted="trusted.csv", seed=1)
 rate: float = result.noise.rate.estimate
-names: tuple[str, ...] = assay.predict("out", "new").names
+names: tuple[str, ...] = assay.load_model("out").predict("new").names
 assay.run("images", "out", trusted="trusted.csv", sed=1)  # type: ignore[call-arg]  # no such keyword

@@ -67,7 +67,7 @@ def evaluate_command(
     quiet: flags.Quiet = False,
 ) -> int:
     """Measure a model on labelled images that it never saw."""
-    from assay.predict.test_set import evaluate_model
+    from assay.predict.predictor import load_model
     from assay.types import ignore_message
 
     options = labels.options()
@@ -81,8 +81,7 @@ def evaluate_command(
             model, images, options, workers=workers, strict=strict, as_json=as_json, quiet=quiet
         )
     with progress_bar(quiet) as progress:
-        found = evaluate_model(
-            model,
+        found = load_model(model).evaluate(
             images,
             options,
             workers=workers,

@@ -1,5 +1,6 @@
 """README.md of a recipe's model: what it is, what was measured, where it ends."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,7 @@ from assay.data.write import write_bytes_atomic, write_json
 from assay.notebook.compare_twin import CARRIED
 from assay.notebook.listing import TITLES
 from assay.pipeline.card import limits
-from assay.predict.model import Model
-from assay.predict.package import read_object, write_manifest
+from assay.predict.model import Model, write_manifest
 
 Row = Mapping[str, Any]
 """A row of compare.json."""
@@ -58,7 +58,7 @@ def write_figures(folder: Path, model: Model, row: Row) -> None:
         "macro_f1": row["macro_f1"],
         "source": row["source"],
     }
-    config = read_object(folder / "config.json", (folder / "config.json").read_bytes())
+    config = json.loads((folder / "config.json").read_bytes())
     said, place = {str(model.facts["system"]): figures}, folder / "README.md"
     card = comparison_card(model, row).encode("utf-8", "surrogateescape")
     if config["assay"].get("figures") == said and place.read_bytes() == card:

@@ -22,7 +22,7 @@ from assay.data.write import write_json
 from assay.errors import BusyError, ModelError, OtherRunError, UsageError
 from assay.notebook.listing import TITLES
 from assay.pipeline.folder import LOCKS, SCHEMA, RunFolder, lock, read_record, sweep
-from assay.predict.package import MANIFEST, PACKAGE, package_bytes, read_files
+from assay.predict.model import MANIFEST, PACKAGE, package_bytes, read_files
 
 TABLES = ("compare.csv", "compare.md")
 

@@ -14,9 +14,8 @@ from assay.data.paths import file_digest
 from assay.data.write import write_rows
 from assay.evaluate import peak_memory_bytes
 from assay.notebook.compare_entry import Entry, held_rows, read_again
-from assay.predict.batch import Predictions
+from assay.predict.batch import Predictions, predict_together
 from assay.predict.runtime import BATCH, Runtime, load_runtime
-from assay.predict.together import predict_together
 from assay.types import Notify, Progress
 
 ALONE = 100

@@ -24,8 +24,7 @@ from assay.notebook.listing import TITLES
 from assay.notebook.sample_grid import draw_samples
 from assay.notebook.sequential import Epoch
 from assay.pipeline.outputs import HOLDOUT
-from assay.predict.model import read_model
-from assay.predict.package import MANIFEST
+from assay.predict.model import MANIFEST, read_model
 from assay.types import UNKNOWN, Labels
 
 

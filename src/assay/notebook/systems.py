@@ -12,11 +12,10 @@ from assay.errors import ModelError, UsageError
 from assay.evaluate import Evaluation, evaluate_predictions
 from assay.notebook.compare_folder import CompareFolder
 from assay.notebook.listing import TITLES
-from assay.predict.batch import Predictions
-from assay.predict.package import MANIFEST
+from assay.predict.batch import Predictions, predict_together
+from assay.predict.model import MANIFEST
 from assay.predict.runtime import Runtime, load_runtime
 from assay.predict.test_set import as_model_labels, check_measurable, read_test_set
-from assay.predict.together import predict_together
 from assay.types import Notify, Progress, ignore_message, silent
 
 INDEX = "Index"

@@ -27,8 +27,8 @@ from assay.pipeline.learn import noisy_only, train_histogram
 from assay.pipeline.options import RunOptions
 from assay.pipeline.result import RunResult
 from assay.pipeline.run import run
-from assay.predict.batch import predict
 from assay.predict.model import read_model
+from assay.predict.predictor import load_model
 from assay.types import Labels, Progress, silent
 
 DIGITS = 1_797
@@ -79,7 +79,7 @@ def run_demo(out: Path, options: RunOptions, *, progress: Progress = silent) -> 
         "assay": ours,
     }
     new = {
-        name: _accuracy(predict(model, out / "new").probs.argmax(axis=1), new_truth)
+        name: _accuracy(load_model(model).predict(out / "new").probs.argmax(axis=1), new_truth)
         for name, model in models.items()
     }
 

@@ -25,7 +25,7 @@ from assay.embed.backbone import TimmBackbone
 from assay.embed.device import cores
 from assay.errors import BusyError, DataError, OtherRunError, UsageError, explain_write_errors
 from assay.evaluate import Cost, Stopwatch
-from assay.predict.package import PACKAGE
+from assay.predict.model import PACKAGE
 from assay.types import UNKNOWN, Backbone, Notify
 
 SCHEMA = 2

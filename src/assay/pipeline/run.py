@@ -37,7 +37,7 @@ from assay.pipeline.one_pass import embed_all, fill_rest, room_to_learn
 from assay.pipeline.options import RunOptions
 from assay.pipeline.result import RunResult, load_run
 from assay.pipeline.robustness import measure_robustness
-from assay.predict.package import package_bytes
+from assay.predict.model import package_bytes
 from assay.types import UNKNOWN, Backbone, Batch, Notify, Progress, ignore_message, silent
 
 if TYPE_CHECKING:  # it imports torch, which preset fast does without

@@ -1,5 +1,1 @@
-"""New images to rows."""
-
-from assay.predict.batch import Predictions, predict
-
-__all__ = ["Predictions", "predict"]
+"""Saved models, and new images to rows."""

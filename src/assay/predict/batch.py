@@ -4,33 +4,35 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from html import escape
 from itertools import accumulate
-from pathlib import Path
 
 import numpy as np
 
 from assay.data.dataset import Dataset, Skipped
 from assay.data.forms import TargetSize
-from assay.data.read import read_images
 from assay.data.write import ResumableWriter
 from assay.embed.chunks import read_chunks
 from assay.predict.conformal import prediction_sets
-from assay.predict.model import Model
-from assay.predict.runtime import Runtime, load_runtime
+from assay.predict.runtime import Runtime
 from assay.types import PerImage, Probs, Progress, same_length, silent
 
 COLUMNS = ("file", "label", "probability", "status")
 
 PASSING = frozenset(("missing", "permission", "unreadable", "changed"))
-"""Statuses of images that may be had at another time."""
+"""Statuses of images that may be readable at another time."""
 
 UNSURE = "unsure"
-"""The status of an image whose likeliest class is less probable than was asked for."""
+"""The status of an image whose likeliest class is less probable than the minimum."""
+
+SHOWN = 10
+"""Rows in a notebook."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """How to answer."""
+    """What rows say."""
 
     min_confidence: float = 0.0
     """Below this probability an image gets no label: its status is ``unsure``."""
@@ -44,9 +46,9 @@ class Options:
         return COLUMNS if self.set_threshold is None else (*COLUMNS, "set")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Predictions:
-    """What a model says of N images."""
+    """A model's predictions of N images."""
 
     names: tuple[str, ...]
     """In the order of the input."""
@@ -57,29 +59,56 @@ class Predictions:
     statuses: tuple[str, ...]
     """``ok``, or why an image has no label."""
     image_warnings: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
-    """Place -> what is unusual about an image that was used: see ``data.images.FLAGS``."""
+    """Row -> warnings about an image that was used."""
 
     def __post_init__(self) -> None:
         same_length(names=self.names, probs=self.probs, statuses=self.statuses)
 
-    def columns(self, manner: Options = Options()) -> list[list[object]]:
-        """The columns that ``manner`` names; label and probability are None where an image could not be used.
+    @staticmethod
+    def of_usable(
+        names: Sequence[str], seen: Sequence[object], probs: Probs, labels: tuple[str, ...]
+    ) -> "Predictions":
+        """Predictions of images of which some could not be used.
+
+        Parameters
+        ----------
+        seen : Skipped for each of those that could not
+        probs : P(class) (M, K) of those that could, in their order
+        """
+        usable = [row for row, found in enumerate(seen) if not isinstance(found, Skipped)]
+        all_probs = np.zeros((len(seen), len(labels)), dtype=np.float32)
+        all_probs[usable] = probs
+        statuses = tuple(found.reason if isinstance(found, Skipped) else "ok" for found in seen)
+        return Predictions(tuple(names), all_probs, labels, statuses)
+
+    def __repr__(self) -> str:
+        skipped = f", {self.n_skipped:,} skipped" if self.n_skipped else ""
+        return f"Predictions({len(self.names):,} images, {len(self.labels):,} classes{skipped})"
+
+    def _repr_html_(self) -> str:
+        columns = zip(*(column[:SHOWN] for column in self.columns()), strict=True)
+        head = "".join(f"<th>{name}</th>" for name in COLUMNS)
+        cells = ("".join(f"<td>{escape(str('' if v is None else v))}</td>" for v in row) for row in columns)
+        rows = "".join(f"<tr>{row}</tr>" for row in cells)
+        return f"<p>{escape(repr(self))}</p><table><tr>{head}</tr>{rows}</table>"
+
+    def columns(self, options: Options = Options()) -> list[list[object]]:
+        """The columns that ``options`` names; no label and probability where an image could not be used.
 
         A set is written with ``|`` between its labels, and a backslash before a ``|`` or backslash in one.
         """
         usable = [status == "ok" for status in self.statuses]
-        # As float64: a rounded float32 would be written with all its digits, 0.7936999797821045.
-        best, top = self.probs.argmax(axis=1).tolist(), self.probs.max(axis=1).astype(np.float64)
-        sure = [good and p >= manner.min_confidence for p, good in zip(top.tolist(), usable, strict=True)]
+        top = self.confidence
+        sure = [good and p >= options.min_confidence for p, good in zip(top.tolist(), usable, strict=True)]
         states = zip(self.statuses, usable, sure, strict=True)
         found: list[list[object]] = [
             list(self.names),
-            [self.labels[i] if good else None for i, good in zip(best, sure, strict=True)],
+            [label if good else None for label, good in zip(self.predicted, sure, strict=True)],
             [p if good else None for p, good in zip(np.round(top, 4).tolist(), usable, strict=True)],
             [UNSURE if good and not certain else status for status, good, certain in states],
         ]
-        if manner.set_threshold is not None:
-            sets = self.sets(manner.set_threshold)
+        if options.set_threshold is not None:
+            sets = self.sets(options.set_threshold)
             found.append(["|".join(map(_escaped, labels)) if labels else None for labels in sets])
         return found
 
@@ -100,6 +129,7 @@ class Predictions:
     @property
     def confidence(self) -> PerImage:
         """P(that label) (N,); 0 where the image could not be used."""
+        # As float64: a rounded float32 would be written with all its digits, 0.7936999797821045.
         top: PerImage = self.probs.max(axis=1, initial=0).astype(np.float64)
         return top
 
@@ -113,118 +143,129 @@ def _escaped(label: str) -> str:
     return label.replace("\\", "\\\\").replace("|", "\\|")
 
 
-def answered(
-    names: Sequence[str], seen: Sequence[object], probs: Probs, labels: tuple[str, ...]
-) -> Predictions:
-    """Predictions of images of which some could not be used.
-
-    Parameters
-    ----------
-    seen : Skipped for each of those that could not
-    probs : P(class) (M, K) of those that could, in their order
-    """
-    good = [row for row, found in enumerate(seen) if not isinstance(found, Skipped)]
-    all_probs = np.zeros((len(seen), len(labels)), dtype=np.float32)
-    all_probs[good] = probs
-    statuses = tuple(found.reason if isinstance(found, Skipped) else "ok" for found in seen)
-    return Predictions(tuple(names), all_probs, labels, statuses)
-
-
-def predict(
-    model: Model | Path | str, images: Path | str, *, workers: int = 2, progress: Progress = silent
-) -> Predictions:
-    """Predict every image of a folder or archive.
-
-    Parameters
-    ----------
-    model : a Model, a model folder or a run folder
-    workers : threads that read and decode
-
-    Raises
-    ------
-    ModelError : no model, a damaged one, or one without a graph
-    DataError : no image
-    """
-    return predict_dataset(load_runtime(model), read_images(Path(images)), workers=workers, progress=progress)
-
-
 def predict_dataset(
     runtime: Runtime, dataset: Dataset, *, workers: int = 2, progress: Progress = silent
 ) -> Predictions:
     """Predict the images of a dataset, whatever labels it has."""
-    parts = list(predict_parts(runtime, dataset, workers=workers, progress=progress))
-    begins = accumulate((len(part.names) for part in parts), initial=0)
-    image_warnings = {
-        begin + place: flags
-        for begin, part in zip(begins, parts, strict=False)
-        for place, flags in part.image_warnings.items()
-    }
-    none = np.zeros((0, len(runtime.labels)), dtype=np.float32)
-    probs = np.concatenate([none, *(part.probs for part in parts)])
-    statuses = tuple(status for part in parts for status in part.statuses)
-    return Predictions(dataset.names, probs, runtime.labels, statuses, image_warnings)
+    return predict_together({"": runtime}, dataset, workers=workers, progress=progress)[""]
 
 
-def predict_parts(
-    runtime: Runtime, dataset: Dataset, *, first: int = 0, workers: int = 2, progress: Progress = silent
-) -> Iterator[Predictions]:
-    """The same, a few hundred images at a time, as they come: nothing of what was before is kept.
+def predict_together(
+    runtimes: Mapping[str, Runtime], dataset: Dataset, *, workers: int = 2, progress: Progress = silent
+) -> dict[str, Predictions]:
+    """The predictions of several models, by name; images are decoded once for all that take one size.
 
     Parameters
     ----------
+    workers : threads that read and decode
+    """
+    targets: dict[tuple[int, str], list[str]] = {}
+    for name, runtime in runtimes.items():
+        targets.setdefault((runtime.size, runtime.interpolation), []).append(name)
+    n, found = len(dataset), dict[str, Predictions]()
+    # A pass for each: as for a lone model, the size that a JPEG is decoded at depends on its target.
+    for number, names in enumerate(targets.values()):
+        count = partial(_count, progress, number * n, len(targets) * n)
+        some = [runtimes[name] for name in names]
+        parts = list(predict_parts(some, dataset, workers=workers, progress=count))
+        for place, name in enumerate(names):
+            found[name] = _joined([part[place] for part in parts], runtimes[name].labels)
+    return {name: found[name] for name in runtimes}
+
+
+def _count(progress: Progress, before: int, total: int, stage: str, done: int, _: int) -> None:
+    progress(stage, before + done, total)
+
+
+def _joined(parts: Sequence[Predictions], labels: tuple[str, ...]) -> Predictions:
+    """Parts in their order as one."""
+    starts = accumulate((len(part.names) for part in parts), initial=0)
+    image_warnings = {
+        start + row: flags
+        for start, part in zip(starts, parts, strict=False)
+        for row, flags in part.image_warnings.items()
+    }
+    none = np.zeros((0, len(labels)), dtype=np.float32)
+    return Predictions(
+        tuple(name for part in parts for name in part.names),
+        np.concatenate([none, *(part.probs for part in parts)]),
+        labels,
+        tuple(status for part in parts for status in part.statuses),
+        image_warnings,
+    )
+
+
+def predict_parts(
+    runtimes: Sequence[Runtime],
+    dataset: Dataset,
+    *,
+    first: int = 0,
+    workers: int = 2,
+    progress: Progress = silent,
+) -> Iterator[list[Predictions]]:
+    """Predictions of each model, a few hundred images at a time: nothing of what was before is kept.
+
+    Parameters
+    ----------
+    runtimes : one or more that take images of one size and interpolation
     first : row to begin at
     """
-    form = TargetSize(runtime.size, runtime.interpolation)
+    form = TargetSize(runtimes[0].size, runtimes[0].interpolation)
     for chunk in read_chunks(dataset, form, workers=workers, first=first):
         rows, decoded = chunk.rows, chunk.squares(form)
-        probs = np.zeros((len(rows), len(runtime.labels)), dtype=np.float32)
-        if decoded:
-            places = [row - rows.start for row in decoded]
-            probs[places] = runtime.probabilities(np.stack(list(decoded.values())))
-        statuses = [chunk.skipped[row].reason if row in chunk.skipped else "ok" for row in rows]
-        progress("predict", rows.stop, len(dataset))
+        used = [row - rows.start for row in decoded]
+        images = np.stack(list(decoded.values())) if decoded else None
+        statuses = tuple(chunk.skipped[row].reason if row in chunk.skipped else "ok" for row in rows)
         image_warnings = {row - rows.start: flags for row, flags in chunk.flags.items()}
-        names = dataset.names[rows.start : rows.stop]
-        yield Predictions(names, probs, runtime.labels, tuple(statuses), image_warnings)
+        found = []
+        for runtime in runtimes:
+            probs = np.zeros((len(rows), len(runtime.labels)), dtype=np.float32)
+            if images is not None:
+                probs[used] = runtime.probabilities(images)
+            names = dataset.names[rows.start : rows.stop]
+            found.append(Predictions(names, probs, runtime.labels, statuses, image_warnings))
+        progress("predict", rows.stop, len(dataset))
+        yield found
 
 
 @dataclass
 class Written:
-    """What was told of images while their rows were written."""
+    """What was found while rows were written."""
 
     first: int = 0
-    """Row that they began at: a command that goes on has rows already."""
+    """First row predicted now: a resumed command has rows already."""
     n_skipped: int = 0
-    """Images that could not be used, those included whose rows were there already."""
+    """Images that could not be used, in the rows that were there already too."""
     reasons: Counter[str] = field(default_factory=Counter)
-    """Of those that were looked at now, why they could not be used."""
+    """Why images predicted now could not be used."""
     image_warnings: Counter[str] = field(default_factory=Counter)
-    """Of those that were looked at now and used, what is unusual about them."""
+    """Warnings about images predicted now."""
 
 
 def write_predictions(
     runtime: Runtime,
     dataset: Dataset,
     table: ResumableWriter,
-    manner: Options = Options(),
+    options: Options = Options(),
     *,
     workers: int = 2,
     progress: Progress = silent,
 ) -> Written:
     """Add a row for each image that ``table`` does not have yet."""
     written = Written(table.n_rows)
-    for part in predict_parts(runtime, dataset, first=table.n_rows, workers=workers, progress=progress):
+    parts = predict_parts([runtime], dataset, first=table.n_rows, workers=workers, progress=progress)
+    for (part,) in parts:
         table.tally += part.n_skipped
         written.reasons.update(status for status in part.statuses if status != "ok")
         written.image_warnings.update(flag for flags in part.image_warnings.values() for flag in flags)
-        # Hundreds in a row: their place is gone for a while, such as a disk of the network.
-        table.add(part.columns(manner), lasting=not PASSING.issuperset(part.statuses))
+        # Hundreds in a row: their place is gone for a while, such as a network disk.
+        table.add(part.columns(options), lasting=not PASSING.issuperset(part.statuses))
     written.n_skipped = table.tally
     return written
 
 
 def identity_of(runtime: Runtime, dataset: Dataset, *more: object) -> str:
-    """Of all that rows depend on, besides the bytes of the images."""
+    """Digest of all that rows depend on, besides the bytes of the images."""
     digest = hashlib.sha256(repr((runtime.digest, more)).encode())
     for name in dataset.names:
         digest.update(name.encode("utf-8", "surrogateescape") + b"\0")

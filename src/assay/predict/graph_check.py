@@ -1,18 +1,16 @@
-"""The ONNX file of a model, and the check that a file is one, before anything runs it.
+"""The check of an ONNX file, before anything runs it.
 
-A graph may name other files, call code that is not onnxruntime's own, loop, or claim tensors larger than
-the memory. Ours do none of that, so whatever does is refused, by its bytes alone.
-
-The numbers of fields are those of ``onnx.proto``.
+A graph may name other files, call code that is not onnxruntime's own, loop, or claim tensors larger than the
+memory. Ours do none of that, so whatever does is refused.
 """
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator
 from math import prod
+from typing import Any
 
 from assay.errors import ModelError
-from assay.predict.protobuf import Message
 
 OPSET = 18
 """Version of ONNX's operators: every onnxruntime that we allow runs it, and torch exports to it directly."""
@@ -22,106 +20,113 @@ INPUT, OUTPUT = "images", "probabilities"
 SHA256 = "sha256"
 """The hash of a lone file, in its metadata."""
 
-_MODEL_FIELDS = {1, 2, 3, 4, 5, 6, 7, 8, 14}
-"""From the version of the format to the metadata: all but training, functions and configurations."""
+MAX_GRAPH_BYTES = 2**31
+"""protobuf reads no more; what is parsed takes memory in proportion to the file."""
 
-_MOST_SIDES = 8
+_PARTS = {
+    *("ir_version", "producer_name", "producer_version", "domain", "model_version", "doc_string"),
+    *("graph", "opset_import", "metadata_props"),
+}
+"""All but training, functions and configurations of devices."""
+
+_MAX_DIMENSIONS = 8
 
 _TYPES = {1: "float32", 2: "uint8"}
 
+_ADVICE = "this is not the file that assay wrote: copy the whole model folder again"
 
-def check_graph(graph: bytes, size: int, n_classes: int) -> None:
+
+def check_graph(graph: bytes, size: int, n_classes: int) -> bytes:
     """Refuse all but one plain graph from uint8 images (N, size, size, 3) to float32 P(class) (N, K).
+
+    Returns the file as it was understood, without unknown fields: what runs is exactly what was checked.
 
     Raises
     ------
     ModelError : no ONNX file; another opset or domain; functions, loops, sparse tensors; a tensor that
         lies in another file, or claims more numbers than it holds; other inputs or outputs
     """
+    model = _parse(graph)
+    model.DiscardUnknownFields()
+    opsets = "; ".join(f"{opset.domain or 'ONNX'} {opset.version}" for opset in model.opset_import)
+    _expect("operators", f"ONNX {OPSET}", opsets)
+    _refuse(
+        "functions, training or other parts", bool({field.name for field, _ in model.ListFields()} - _PARTS)
+    )
+    _refuse("sparse tensors", bool(model.graph.sparse_initializer))
     takes, gives = f"{INPUT} uint8 (N, {size}, {size}, 3)", f"{OUTPUT} float32 (N, {n_classes})"
-    try:
-        _check_model(Message(memoryview(graph)), takes, gives)
-    except ValueError as error:
-        raise ModelError(f"model.onnx: expected an ONNX file, got something else ({error})") from error
+    _expect("input", takes, "; ".join(map(_described, model.graph.input)))
+    _expect("output", gives, "; ".join(map(_described, model.graph.output)))
+    for tensor in _tensors(model.graph):
+        name, sides = f"tensor {tensor.name!r}", tensor.dims
+        _refuse(f"{name} of {len(sides)} dimensions", len(sides) > _MAX_DIMENSIONS)
+        _refuse(f"{name} in another file", bool(tensor.data_location or tensor.external_data))
+        # Numbers of four bits are the densest: two lie in a byte.
+        _refuse(
+            f"{name} larger than its data", min(sides, default=0) < 0 or prod(sides) > 2 * tensor.ByteSize()
+        )
+    checked: bytes = model.SerializeToString(deterministic=True)
+    return checked
 
 
 def read_metadata(graph: bytes) -> dict[str, str]:
-    """What an ONNX file says of itself, key by key.
+    """The metadata of an ONNX file, key by key.
 
     Raises
     ------
     ModelError : no ONNX file
     """
-    try:
-        return {entry.text(1): entry.text(2) for entry in Message(memoryview(graph)).parts(14)}
-    except ValueError as error:
-        raise ModelError(f"expected an ONNX file, got something else ({error})") from error
+    return {entry.key: entry.value for entry in _parse(graph).metadata_props}
 
 
-def digest_of(graph: bytes, told: Mapping[str, str]) -> str:
-    """sha256 of an ONNX file's operators and numbers, and of its metadata but for this hash itself.
+def digest_of(graph: bytes, metadata: dict[str, str]) -> str:
+    """sha256 of an ONNX file's operators and numbers, and of ``metadata`` but for this hash itself.
 
     Raises
     ------
     ModelError : no ONNX file
     """
-    try:
-        digest = hashlib.sha256(Message(memoryview(graph)).raw(7))
-    except ValueError as error:
-        raise ModelError(f"expected an ONNX file, got something else ({error})") from error
-    words = sorted((name, text) for name, text in told.items() if name != SHA256)
+    digest = hashlib.sha256(_parse(graph).graph.SerializeToString(deterministic=True))
+    words = sorted((name, text) for name, text in metadata.items() if name != SHA256)
     digest.update(json.dumps(words).encode())
     return digest.hexdigest()
 
 
-def _check_model(model: Message, takes: str, gives: str) -> None:
-    opsets = [(part.text(1) or "ONNX", *part.numbers(2)) for part in model.parts(8)]
-    _expect("operators", f"ONNX {OPSET}", "; ".join(" ".join(map(str, opset)) for opset in opsets))
-    _expect("number of graphs", 1, len(model.parts(7)))
-    _refuse("functions, training or fields of its own", bool(model.fields - _MODEL_FIELDS))
-    (graph,) = model.parts(7)
-    _refuse("sparse tensors", 15 in graph)
-    _expect("input", takes, "; ".join(map(_described, graph.parts(11))))
-    _expect("output", gives, "; ".join(map(_described, graph.parts(12))))
-    for tensor in graph.parts(5):
-        _check_tensor(tensor)
-    for node in graph.parts(1):
-        _check_node(node)
+def _parse(graph: bytes) -> Any:
+    """The message in an ONNX file; files that it names are not opened."""
+    import onnx
+
+    if len(graph) > MAX_GRAPH_BYTES:
+        raise ModelError(f"model.onnx: expected at most {MAX_GRAPH_BYTES:,} bytes, got {len(graph):,}")
+    try:
+        return onnx.ModelProto.FromString(graph)
+    except Exception as error:  # protobuf's error has no base class, and no types
+        raise ModelError(f"model.onnx: expected an ONNX file, got something else ({error})") from error
 
 
-def _described(end: Message) -> str:
+def _tensors(graph: Any) -> Iterator[Any]:
+    """All tensors, those in attributes included; other domains and graphs in attributes are refused."""
+    yield from graph.initializer
+    for node in graph.node:
+        _expect(f"domain of {node.op_type}", "", node.domain)
+        for attribute in node.attribute:
+            held = {field.name for field, _ in attribute.ListFields()}
+            nested = held & {"g", "graphs", "sparse_tensor", "sparse_tensors"}
+            _refuse(f"graphs or sparse tensors in {node.op_type}", bool(nested))
+            if "t" in held:
+                yield attribute.t
+            yield from attribute.tensors
+
+
+def _described(end: Any) -> str:
     """Name, type and sides of an input or output."""
-    kinds, sides = [], []
-    for kind in end.parts(2):
-        for tensor in kind.parts(1):
-            kinds += [_TYPES.get(number, f"type {number}") for number in tensor.numbers(1)]
-            for shape in tensor.parts(2):
-                sides += ["/".join(map(str, side.numbers(1))) or "N" for side in shape.parts(1)]
-    return f"{end.text(1)} {' '.join(kinds)} ({', '.join(sides)})"
+    tensor = end.type.tensor_type
+    kind = _TYPES.get(tensor.elem_type, f"type {tensor.elem_type}")
+    sides = (str(side.dim_value) if side.HasField("dim_value") else "N" for side in tensor.shape.dim)
+    return f"{end.name} {kind} ({', '.join(sides)})"
 
 
-def _check_node(node: Message) -> None:
-    operator = node.text(4)
-    _expect(f"domain of {operator}", "", node.text(7))
-    for attribute in node.parts(5):
-        _refuse(
-            f"graphs or sparse tensors in {operator}", any(field in attribute for field in (6, 11, 22, 23))
-        )
-        _refuse(f"tensor in pieces in {operator}", len(attribute.parts(5)) > 1)
-        for tensor in (*attribute.parts(5), *attribute.parts(10)):
-            _check_tensor(tensor)
-
-
-def _check_tensor(tensor: Message) -> None:
-    name, sides = f"tensor {tensor.text(8)!r}", tensor.numbers(1)
-    _refuse(f"{name} of {len(sides)} sides", len(sides) > _MOST_SIDES)
-    _refuse(f"{name} in another file", 13 in tensor or any(tensor.numbers(14)))
-    # Of numbers that are packed as densely as any, two lie in a byte.
-    held = 2 * sum(tensor.size(field) for field in (4, 5, 6, 7, 9, 10, 11))
-    _refuse(f"{name} larger than its bytes", min(sides, default=0) < 0 or prod(sides) > held)
-
-
-def _expect(what: str, wanted: object, found: object) -> None:
+def _expect(what: str, wanted: str, found: str) -> None:
     if found != wanted:
         raise ModelError(f"model.onnx: {what}: expected {wanted or 'none'}, got {found or 'none'}; {_ADVICE}")
 
@@ -129,6 +134,3 @@ def _expect(what: str, wanted: object, found: object) -> None:
 def _refuse(what: str, there: bool) -> None:
     if there:
         raise ModelError(f"model.onnx: expected no {what}, got some; {_ADVICE}")
-
-
-_ADVICE = "this is not the file that assay wrote: copy the whole model folder again"

@@ -1,48 +1,59 @@
-"""Model: a backbone with a head, as a folder of JSON and safetensors that anyone may open safely.
+"""Model: a backbone with a head, as a folder of JSON, safetensors and ONNX that anyone may open safely.
 
 ::
 
     model/
     ├── config.json         timm-shaped, with our part under "assay"
     ├── model.safetensors   backbone.* and head.*
-    ├── model.onnx          pixels to P(class), the same network; absent from models that cannot predict yet
+    ├── model.onnx          pixels to P(class), the same network; absent from a model that was not exported
     ├── labels.json         the labels in order, and the names for people if there are any
     ├── README.md           the model card
-    └── manifest.json       sha256 of each file above: checked before anything is read
+    └── manifest.json       sha256 of each file above, written last and checked first
 
-Nothing is ever unpickled, and no name from a file is ever imported.
+Each file is read once, hashed, and parsed from memory. Nothing is unpickled; no name from a file is imported.
 """
 
+import hashlib
+import json
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import msgspec
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from assay.data.dataset import Skipped
+from assay.data.paths import file_digest, read_named
 from assay.data.resize import FILTERS
 from assay.data.write import make_folder, write_bytes_atomic, write_json, write_text_atomic
 from assay.embed.backbone import FEATURES
 from assay.errors import ModelError
 from assay.predict.layers import Layers
-from assay.predict.package import (
-    GRAPH,
-    SCHEMA,
-    find_folder,
-    read_files,
-    read_object,
-    write_manifest,
-)
 from assay.types import Matrix, Probs
 
-WEIGHTLESS = ("tiny", "histogram")
+SCHEMA = 1
+"""Raised when a reader of the old form would misread the new one."""
+
+FILES = ("config.json", "model.safetensors", "labels.json", "README.md")
+"""What every model has."""
+
+GRAPH, MANIFEST = "model.onnx", "manifest.json"
+
+PACKAGE = (*FILES, GRAPH, MANIFEST)
+"""All of a model's folder; other files may lie beside."""
+
+MAX_FILE_BYTES = 2**31
+"""ONNX has no larger files."""
+
+WITHOUT_WEIGHTS = ("tiny", "histogram")
 """Backbones that have no tensors."""
 
-MOST_PIXELS = 4096
-"""A side beyond any backbone's; one that a file claims decides how much memory predicting takes."""
+MAX_SIZE = 4096
+"""A side in pixels beyond any backbone's; a file's claim decides how much memory predicting takes."""
 
 
 @dataclass(frozen=True)
@@ -65,17 +76,17 @@ class Model:
     backbone: Mapping[str, np.ndarray] = field(default_factory=dict)
     """timm's names -> tensors; empty for a backbone without weights."""
     facts: Mapping[str, Any] = field(default_factory=dict)
-    """Recipe, seed, figures: kept in config.json, never needed to predict."""
+    """System, seed, figures: kept in config.json, never needed to predict."""
     interpolation: str = "bicubic"
-    """How an image becomes a square of that size: a key of ``data.resize.FILTERS``."""
+    """How an image is resized: a key of ``data.resize.FILTERS``."""
     features: str = "stages"
-    """What the head looks at, one of ``FEATURES``; a backbone without stages has features of its own."""
+    """What the head takes, one of ``FEATURES``; a backbone without stages has features of its own."""
     flip_tta_below: float = 0.0
-    """An image whose likeliest class is less probable is looked at again, mirrored: see ``flip_tta``."""
+    """The mirror of an image whose likeliest class is less probable is predicted too: see ``flip_tta``."""
     graph: bytes = field(default=b"", repr=False)
     """The ONNX file, uint8 images (N, S, S, 3) -> P(class) (N, K); empty where nothing was exported."""
 
-    def __post_init__(self) -> None:
+    def __post_init__(self) -> None:  # noqa: C901  # one check after the other
         k = len(self.labels)
         if self.head.n_classes != k:
             raise ModelError(f"expected one output for each label, got {self.head.n_classes} and {k}")
@@ -87,8 +98,12 @@ class Model:
         # A name, never a path or an address.
         if not re.fullmatch(r"\w+(\.\w+)*", self.architecture):
             raise ModelError(f"architecture: expected the name of a backbone, got {self.architecture!r}")
-        _check_range("size", self.size, 1, MOST_PIXELS, " pixels")
-        _check_range("flip_tta_below", self.flip_tta_below, 0, 1)
+        for name, value, least, most in (
+            ("size", self.size, 1, MAX_SIZE),
+            ("flip_tta_below", self.flip_tta_below, 0, 1),
+        ):
+            if not least <= value <= most:  # not "less or greater": NaN must not pass
+                raise ModelError(f"{name}: expected from {least} to {most}, got {value}")
         _check_choice("interpolation", self.interpolation, FILTERS)
         _check_choice("features", self.features, FEATURES)
         if len(self.mean) != len(self.std) or len(self.mean) not in (0, 3):
@@ -131,23 +146,25 @@ class Model:
         write_manifest(folder)
 
     def _config(self) -> dict[str, Any]:
-        chosen = {
-            "features": self.features,
-            "interpolation": self.interpolation,
-            "flip_tta_below": self.flip_tta_below,
-            "activation": self.head.activation,
-        }
-        pretrained = {"input_size": [3, self.size, self.size], "mean": self.mean, "std": self.std}
         return {
             "architecture": self.architecture,
             "num_classes": len(self.labels),
             "label_names": self.titles or self.labels,
             "pretrained_cfg": {
-                **pretrained,
+                "input_size": [3, self.size, self.size],
+                "mean": self.mean,
+                "std": self.std,
                 "interpolation": FILTERS[self.interpolation].name.lower(),
                 "crop_pct": 1.0,
             },
-            "assay": {**self.facts, "schema": SCHEMA, **chosen},
+            "assay": {
+                **self.facts,
+                "schema": SCHEMA,
+                "features": self.features,
+                "interpolation": self.interpolation,
+                "flip_tta_below": self.flip_tta_below,
+                "activation": self.head.activation,
+            },
         }
 
 
@@ -156,10 +173,41 @@ def _check_choice(name: str, value: str, known: Collection[str]) -> None:
         raise ModelError(f"{name}: expected {' or '.join(known)}, got {value!r}")
 
 
-def _check_range(name: str, value: int | float, least: int, most: int, unit: str = "") -> None:
-    # Not "less or greater": NaN must not pass.
-    if not least <= value <= most:
-        raise ModelError(f"{name}: expected from {least} to {most}{unit}, got {value}")
+class _Pretrained(msgspec.Struct):
+    input_size: tuple[int, int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+class _Config(msgspec.Struct):
+    """Keys that are not here are ignored: a later version may write more."""
+
+    architecture: str
+    num_classes: int
+    pretrained_cfg: _Pretrained
+    assay: dict[str, Any]
+    """``_Choices``, and the facts."""
+
+
+class _Choices(msgspec.Struct):
+    schema: int
+    features: str
+    interpolation: str
+    flip_tta_below: float
+    activation: str
+
+
+class _Labels(msgspec.Struct):
+    labels: tuple[str, ...]
+    titles: tuple[str, ...]
+
+
+class _Manifest(msgspec.Struct):
+    schema: int
+    sha256: dict[str, str]
+
+
+_T = TypeVar("_T")
 
 
 def read_model(path: Path | str) -> Model:
@@ -171,62 +219,142 @@ def read_model(path: Path | str) -> Model:
     """
     folder = find_folder(Path(path))
     contents = read_files(folder)
-    config, labels = (read_object(folder / name, contents[name]) for name in ("config.json", "labels.json"))
+    config = _parse(folder / "config.json", contents["config.json"], _Config)
+    choices = _convert(folder / "config.json", config.assay, _Choices)
+    labels = _parse(folder / "labels.json", contents["labels.json"], _Labels)
     try:
         tensors = load(contents["model.safetensors"])
-        return _assemble(config, labels, tensors, contents.get(GRAPH, b""))
-    except SafetensorError as error:
+    except (SafetensorError, TypeError, KeyError, ValueError) as error:  # the last three: a type of no array
         raise ModelError(
             f"{folder / 'model.safetensors'}: expected safetensors, got something else ({error})"
         ) from error
+    if choices.schema != SCHEMA:
+        raise ModelError(f"{folder}: expected a model of schema {SCHEMA}, got {choices.schema}; update assay")
+    known = _Choices.__struct_fields__
+    try:
+        model = Model(
+            architecture=config.architecture,
+            size=config.pretrained_cfg.input_size[1],
+            labels=labels.labels,
+            titles=labels.titles,
+            mean=config.pretrained_cfg.mean,
+            std=config.pretrained_cfg.std,
+            backbone={
+                name.removeprefix("backbone."): tensor
+                for name, tensor in tensors.items()
+                if name.startswith("backbone.")
+            },
+            head=Layers.from_tensors(tensors, choices.activation),
+            facts={name: fact for name, fact in config.assay.items() if name not in known},
+            interpolation=choices.interpolation,
+            features=choices.features,
+            flip_tta_below=choices.flip_tta_below,
+            graph=contents.get(GRAPH, b""),
+        )
+        _check_whole(model, config.num_classes, tensors)
     except ModelError as error:
         raise ModelError(f"{folder}: {error}") from error
-    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
-        raise ModelError(
-            f"{folder}: expected files as assay writes them, got others ({type(error).__name__}: {error})"
-        ) from error
-
-
-def _assemble(
-    config: Mapping[str, Any], labels: Mapping[str, Any], tensors: Mapping[str, np.ndarray], graph: bytes
-) -> Model:
-    facts, pretrained = dict(config["assay"]), config["pretrained_cfg"]
-    if facts.pop("schema", None) != SCHEMA:
-        raise ModelError(f"expected a model of schema {SCHEMA}, got a newer or unknown one; update assay")
-    activation, features, interpolation = (
-        facts.pop(name) for name in ("activation", "features", "interpolation")
-    )
-    flip_tta_below = float(facts.pop("flip_tta_below"))
-    model = Model(
-        architecture=str(config["architecture"]),
-        size=int(pretrained["input_size"][1]),
-        labels=tuple(str(label) for label in labels["labels"]),
-        titles=tuple(str(title) for title in labels["titles"]),
-        mean=tuple(float(value) for value in pretrained["mean"]),
-        std=tuple(float(value) for value in pretrained["std"]),
-        backbone={
-            name.removeprefix("backbone."): tensor
-            for name, tensor in tensors.items()
-            if name.startswith("backbone.")
-        },
-        head=Layers.from_tensors(tensors, activation),
-        facts=facts,
-        interpolation=interpolation,
-        features=features,
-        flip_tta_below=flip_tta_below,
-        graph=graph,
-    )
-    _check_whole(model, config["num_classes"], tensors)
     return model
 
 
-def _check_whole(model: Model, n_classes: Any, tensors: Mapping[str, np.ndarray]) -> None:
+def _check_whole(model: Model, n_classes: int, tensors: Mapping[str, np.ndarray]) -> None:
     """The files agree, and hold neither less nor more than a model."""
     if n_classes != len(model.labels):
         raise ModelError(f"config.json has {n_classes} classes, labels.json {len(model.labels)}")
-    strange = [name for name in tensors if not name.startswith(("backbone.", "head."))]
-    if strange:
-        raise ModelError(f"expected tensors of backbone and head, got {strange[0]!r} too")
+    others = [name for name in tensors if not name.startswith(("backbone.", "head."))]
+    if others:
+        raise ModelError(f"expected tensors of backbone and head, got {others[0]!r} too")
     # Without this the weights of any named backbone would be fetched from the network.
-    if not model.backbone and model.architecture not in WEIGHTLESS:
+    if not model.backbone and model.architecture not in WITHOUT_WEIGHTS:
         raise ModelError(f"expected the tensors of the backbone {model.architecture!r}, got none")
+
+
+def package_bytes(folder: Path) -> int:
+    """What the model in ``folder`` weighs on disk."""
+    files = (folder / name for name in PACKAGE)
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
+def write_manifest(folder: Path) -> None:
+    """Write the manifest over the files of ``folder``; the last step of writing them."""
+    names = (*FILES, GRAPH) if (folder / GRAPH).is_file() else FILES
+    hashes = {name: file_digest(folder / name) for name in names}
+    write_json(folder / MANIFEST, {"schema": SCHEMA, "sha256": hashes})
+
+
+def find_folder(path: Path) -> Path:
+    """``path`` itself, or the ``model`` in it when it is a run folder.
+
+    Raises
+    ------
+    ModelError : neither has a manifest, or may be looked into
+    """
+    try:
+        if path.is_file():
+            raise ModelError(
+                f"{path}: expected a model folder with {MANIFEST}, got a file; model files that may run "
+                "code when opened (pickle, .pth, .joblib, .keras) are never opened"
+            )
+        for folder in (path, path / "model"):
+            if (folder / MANIFEST).is_file():
+                return folder
+    except OSError as error:
+        raise ModelError(f"{path}: expected a folder that can be read ({error.strerror})") from error
+    raise ModelError(
+        f"{path}: expected a model folder or a run folder, found no {MANIFEST}; was the run finished?"
+    )
+
+
+def read_files(folder: Path) -> dict[str, bytes]:
+    """The bytes of each file of ``FILES``, and of ``GRAPH`` if there is one, checked against the manifest.
+
+    Raises
+    ------
+    ModelError : a newer manifest, or a file that is missing, was changed or was added
+    """
+    file = folder / MANIFEST
+    manifest = _parse(file, read_model_file(file), _Manifest)
+    if manifest.schema != SCHEMA:
+        raise ModelError(f"{file}: expected schema {SCHEMA}, got {manifest.schema}; update assay")
+    # Named or there: a graph that was taken away is missed, and one that was slipped in is not run.
+    has_graph = GRAPH in manifest.sha256 or (folder / GRAPH).exists()
+    contents = {}
+    for name in (*FILES, GRAPH) if has_graph else FILES:
+        if not (folder / name).is_file():
+            raise ModelError(f"{folder}: expected {name}, which is not there; copy the whole folder")
+        contents[name] = read_model_file(folder / name)
+        if hashlib.sha256(contents[name]).hexdigest() != manifest.sha256.get(name):
+            raise ModelError(
+                f"{folder / name}: its sha256 is not the one in {MANIFEST}; the file was changed or damaged, "
+                "copy the whole folder again"
+            )
+    return contents
+
+
+def read_model_file(file: Path) -> bytes:
+    """The bytes of a regular file.
+
+    Raises
+    ------
+    ModelError : it cannot be read, is something else, such as a pipe, or larger than any model
+    """
+    found = read_named(file, MAX_FILE_BYTES)
+    if isinstance(found, Skipped):
+        raise ModelError(f"{file}: expected a file that can be read, got {found.reason}: {found.detail}")
+    return found
+
+
+def _parse(file: Path, data: bytes, kind: type[_T]) -> _T:
+    try:
+        # Not msgspec's own parser, which refuses the lone surrogates of names that are not UTF-8.
+        found = json.loads(data.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"{file}: expected JSON, got something else ({error})") from error
+    return _convert(file, found, kind)
+
+
+def _convert(file: Path, value: Any, kind: type[_T]) -> _T:
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        raise ModelError(f"{file}: expected a file as assay writes it, got another ({error})") from error

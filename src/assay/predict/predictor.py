@@ -1,21 +1,25 @@
-"""load_model: a trained model that answers for arrays, pictures, files and places, one or many."""
+"""load_model: a trained model that predicts arrays, pictures, files and folders, and evaluates itself."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
-from assay.data.dataset import Skipped
+from assay.data.dataset import ReadOptions, Skipped
 from assay.data.images import see_picture
 from assay.data.paths import read_named
 from assay.data.read import read_images
 from assay.data.resize import Square
-from assay.predict.batch import Predictions, answered, predict_dataset
+from assay.predict.batch import Predictions, predict_dataset
 from assay.predict.model import Model
 from assay.predict.runtime import Runtime, load_runtime
-from assay.types import Progress, silent
+from assay.types import Notify, Progress, ignore_message, silent
+
+if TYPE_CHECKING:
+    from assay.evaluate import Evaluation
 
 AT_ONCE = 256
 """Pictures of a list that are held decoded at a time."""
@@ -32,6 +36,10 @@ class Predictor:
 
     def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime
+
+    def __repr__(self) -> str:
+        runtime = self.runtime
+        return f"Predictor({len(runtime.labels)} classes, {runtime.size} px, {runtime.digest[:12]})"
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -50,7 +58,7 @@ class Predictor:
         workers: int = 2,
         progress: Progress = silent,
     ) -> Predictions:
-        """What the model says of images, one row each, in order; a bad image is a row with its reason.
+        """The predictions of images, one row each, in order; a bad image is a row with its reason.
 
         Parameters
         ----------
@@ -75,13 +83,39 @@ class Predictor:
                 squares = [square for square in found if not isinstance(square, Skipped)]
                 if squares:
                     probs.append(self.runtime.probabilities(np.stack(squares)))
-                # Whose square was answered for needs no memory any more.
                 seen += [one if isinstance(one, Skipped) else None for one in found]
                 progress("predict", len(seen), len(many))
-        names = tuple(
+        names = [
             str(picture) if isinstance(picture, str | Path) else str(row) for row, picture in enumerate(many)
+        ]
+        return Predictions.of_usable(names, seen, np.concatenate(probs), self.labels)
+
+    def evaluate(
+        self,
+        images: Path | str,
+        labels: Path | str | ReadOptions,
+        *,
+        workers: int = 2,
+        notify: Notify = ignore_message,
+        progress: Progress = silent,
+    ) -> "Evaluation":
+        """Accuracy and more on labelled images that the model was not trained on.
+
+        Parameters
+        ----------
+        labels : a file of true labels, or how to read them: ``trusted`` of the options
+
+        Raises
+        ------
+        LabelError : a label that the model does not know
+        DataError : no image that can be used has a label
+        """
+        from assay.predict.test_set import evaluate_runtime
+
+        options = labels if isinstance(labels, ReadOptions) else ReadOptions(trusted=Path(labels))
+        return evaluate_runtime(
+            self.runtime, Path(images), options, workers=workers, notify=notify, progress=progress
         )
-        return answered(names, seen, np.concatenate(probs), self.labels)
 
     def _see(self, picture: Picture) -> Square | Skipped:
         if isinstance(picture, np.ndarray):

@@ -1,4 +1,4 @@
-"""A model on a labelled test set."""
+"""A model on a labelled test set: true labels as the model's own."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -13,16 +13,15 @@ from assay.data.tables import shown, some
 from assay.errors import DataError, LabelError
 from assay.evaluate import Evaluation, evaluate_predictions
 from assay.predict.batch import predict_dataset
-from assay.predict.model import Model
-from assay.predict.runtime import Runtime, load_runtime
+from assay.predict.runtime import Runtime
 from assay.types import UNKNOWN, Labels, Notify, Progress, ignore_message, silent
 
 SHOWN = 10
 """Classes named in a message."""
 
 
-def evaluate_model(
-    model: Model | Path | str,
+def evaluate_runtime(
+    runtime: Runtime,
     images: Path,
     options: ReadOptions,
     *,
@@ -30,19 +29,7 @@ def evaluate_model(
     notify: Notify = ignore_message,
     progress: Progress = silent,
 ) -> Evaluation:
-    """Predict ``images`` and compare with ``options.trusted``; parameters as those of ``batch.predict``.
-
-    Parameters
-    ----------
-    notify : is told how the labels were read
-
-    Raises
-    ------
-    ModelError : no model, a damaged one, or one without a graph
-    LabelError : a label that the model does not know
-    DataError : no image that can be used has a label
-    """
-    runtime = load_runtime(model)
+    """Predict ``images`` and compare with ``options.trusted``; see ``Predictor.evaluate``."""
     dataset = read_test_set(images, options, [runtime])
     for note in dataset.notes:
         notify(note)

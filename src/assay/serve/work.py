@@ -11,7 +11,7 @@ from assay.data.limits import Limits
 from assay.data.resize import Square
 from assay.data.write import is_unicode
 from assay.errors import UsageError
-from assay.predict.batch import Predictions, answered
+from assay.predict.batch import Predictions
 from assay.predict.runtime import Runtime
 from assay.serve.gauges import Gauges
 from assay.serve.micro_batch import MicroBatches
@@ -75,7 +75,7 @@ class Work:
         loop = asyncio.get_running_loop()
         seen = await asyncio.gather(*(loop.run_in_executor(self.pool, self._see, data) for data in files))
         probs = await self.probabilities([found for found in seen if not isinstance(found, Skipped)])
-        predicted = answered(names, seen, probs, self.service.runtime.labels)
+        predicted = Predictions.of_usable(names, seen, probs, self.service.runtime.labels)
         for status in predicted.statuses:
             self.gauges.images.labels(status).inc()
         return predicted
