@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from small_datasets import dataset_of
 
-from assay.data.dataset import Skipped
-from assay.errors import DataError
+from assay.data.dataset import Dataset, Skipped
+from assay.data.sources import ListedSource
+from assay.errors import DataError, LabelError
+from assay.types import UNKNOWN
 
 FILES = (b"one", b"two", Skipped("missing"), b"four")
 
@@ -55,3 +57,22 @@ def test_labels_of_some_rows_can_be_hidden():
     assert hidden.known.tolist() == [-1, 1, -1, 0]
     assert (data.noisy.tolist(), data.decided) == ([0, 1, 0, 1], {2: 1, 3: 0})
     assert hidden.names == data.names
+
+
+def trusted_as(trusted):
+    names, unknown = tuple(f"{i}.png" for i in range(len(trusted))), np.full(len(trusted), UNKNOWN)
+    return Dataset(names, ListedSource(names), ("cat", "dog"), unknown, np.array(trusted))
+
+
+def test_equal_images_with_different_trusted_labels_are_refused():
+    """Fault 32: both names and both labels of the first three pairs are named."""
+    with pytest.raises(LabelError) as refused:
+        trusted_as([0, 1, 1, 0, UNKNOWN]).check_equal_images([b"x", b"y", b"x", b"x", b"y"])
+    assert str(refused.value) == (
+        "conflicting_trusted: equal images with different trusted labels: '0.png' is 'cat', '2.png' "
+        "is 'dog'. Correct one label of each pair, or leave both empty"
+    )
+    with pytest.raises(LabelError, match=r"; and 2 more\. Correct"):
+        trusted_as([0, 1, 1, 1, 1, 1]).check_equal_images([b"x"] * 6)
+    # Equal labels, unknown labels and images that cannot be used contradict nothing.
+    trusted_as([0, 0, UNKNOWN, 0, 1]).check_equal_images([b"x", b"x", b"x", None, None])

@@ -1,4 +1,4 @@
-"""The input's own label file with other labels."""
+"""A copy of the input's label file with corrected labels."""
 
 import pytest
 
@@ -19,16 +19,22 @@ def relabelled(tmp_path, name, content, labels=NEW, names=NAMES, **columns):
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
+        (b"", b""),
         (b"1\n2\n3\n", b"1\nnew\n3\n"),
-        (b"1\n2\n3", b"1\nnew\n3"),
+        (b"1\n2", b"1\nnew"),
         (b"1\r\n2\r\n3\r\n", b"1\r\nnew\r\n3\r\n"),
-        (b"1\n\n3\n", b"1\nnew\n3\n"),
+        (b"1\n\n3\n\n\n", b"1\nnew\n3\n\n\n"),
         (b"label\n1\n2\n3\n", b"label\n1\nnew\n3\n"),
         (b"\xef\xbb\xbf1\n2\n3\n", b"\xef\xbb\xbf1\nnew\n3\n"),
         (b"path,label\nb.png,2\na.png,1\n", b"path,label\nb.png,new\na.png,1\n"),
         (b"label;x;file\n2;\"q\";b.png\n1;'z';a.png\n", b"label;x;file\nnew;q;b.png\n1;'z';a.png\n"),
         (b"path\tlabel\n\nb.png\t2\n\nb.png\t3\n", b"path\tlabel\n\nb.png\tnew\n\nb.png\tnew\n"),
         (b'path,label\na.png,"two\nlines"\nb.png,"2\n2"\n', b'path,label\na.png,"two\nlines"\nb.png,new\n'),
+        # As a spreadsheet writes it.
+        (
+            b"sep=;\r\nfile;label\r\na.png;1;\r\n;;\r\nb.png;1;\r\n;;\r\n\r\n",
+            b"sep=;\r\nfile;label\r\na.png;1;\r\n;;\r\nb.png;new;\r\n;;\r\n\r\n",
+        ),
     ],
 )
 def test_only_the_labels_that_changed_are_other_bytes(tmp_path, content, expected):
@@ -36,22 +42,19 @@ def test_only_the_labels_that_changed_are_other_bytes(tmp_path, content, expecte
     assert relabelled(tmp_path, "labels.csv", content) == expected
 
 
-def test_a_label_that_needs_quotes_gets_them(tmp_path):
-    """The file reads back to the very label."""
-    relabelled(tmp_path, "labels.csv", b"path,label\nb.png,2\n", {"b.png": 'a "b", c\nd'})
-    assert read_table(tmp_path / "new-labels.csv").rows == (("b.png", 'a "b", c\nd'),)
-
-
-def test_json_lines_keep_their_other_fields(tmp_path):
-    """Only the line of the image changes, and in it only the label."""
-    content = b'{"file_name": "a.png", "label": "1"}\n{"file_name":"b.png","n":0.10,"label":"2"}\n'
-    new = relabelled(tmp_path, "labels.jsonl", content)
-    assert new == content.replace(b'"2"', b'"new"')
+def test_columns_may_be_named_and_cells_need_quotes(tmp_path):
+    """As when the file was read for the run; the copy reads back to the very label."""
+    content = b"n,L\na.png,1\nb.png,2\n"
+    label = {"b.png": 'a "b", c\nd'}
+    relabelled(tmp_path, "labels.csv", content, label, path_column="n", label_column="L")
+    table = read_table(tmp_path / "new-labels.csv", path_column="n", label_column="L")
+    assert table.rows == (("a.png", "1"), ("b.png", 'a "b", c\nd'))
 
 
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
+        ('{"file_name":"b.png","n":0.10,"label":"2"}', '{"file_name":"b.png","n":0.10,"label":"5"}'),
         ('{"file_name":"b.png"}', '{"file_name":"b.png", "label": "5"}'),
         ('{"file_name":"b.png","w":2 }', '{"file_name":"b.png","w":2, "label": "5" }'),
         (
@@ -59,20 +62,18 @@ def test_json_lines_keep_their_other_fields(tmp_path):
             '{"category":{"label":[1, "}"]},"file_name":"b.png","label" : 5}',
         ),
         ('{"label":null,"file_name":"b.png"}', '{"label":"5","file_name":"b.png"}'),
-        ('{"label":"","x":"\\"label\\": 1","file_name":"b.png"}',) * 2,
+        (
+            '{"label":"","x":"\\"label\\": 1","file_name":"b.png"}',
+            '{"label":"5","x":"\\"label\\": 1","file_name":"b.png"}',
+        ),
     ],
 )
-def test_a_json_label_goes_where_the_labels_are(tmp_path, line, expected):
-    """Also in a line without one, beside keys of that name inside others; a number stays a number."""
+@pytest.mark.parametrize("name", ["labels.jsonl", "labels.json"])
+def test_a_label_in_json_lines_is_replaced_where_it_is(tmp_path, name, line, expected):
+    """Other fields and lines stay; a missing label is added, and a number stays a number."""
     first = '{"file_name": "a.png", "label": "1"}\n'
-    new = relabelled(tmp_path, "labels.jsonl", (first + line + "\n").encode(), {"b.png": "5"})
-    assert new.decode() == first + expected.replace('{"label":"",', '{"label":"5",') + "\n"
-
-
-def test_columns_may_be_named(tmp_path):
-    """As when the file was read for the run."""
-    new = relabelled(tmp_path, "labels.csv", b"n,l\na.png,1\nb.png,2\n", path_column="n", label_column="l")
-    assert new == b"n,l\na.png,1\nb.png,new\n"
+    new = relabelled(tmp_path, name, (first + line + "\n").encode(), {"b.png": "5"})
+    assert new.decode() == first + expected + "\n"
 
 
 def test_the_rows_that_changed_are_counted(tmp_path):
@@ -82,44 +83,21 @@ def test_the_rows_that_changed_are_counted(tmp_path):
     assert relabel(tmp_path / "x.csv", tmp_path / "y.csv", labels, NAMES, images=tmp_path) == 2
 
 
-def test_the_labels_themselves_are_never_overwritten(tmp_path):
-    """Neither that nor Parquet is written."""
-    (tmp_path / "x.csv").write_text("1\n2\n3\n")
-    with pytest.raises(UsageError, match="expected another file than the labels themselves"):
-        relabel(tmp_path / "x.csv", tmp_path / "x.csv", NEW, NAMES, images=tmp_path)
-    with pytest.raises(UsageError, match="expected CSV or JSON lines, got Parquet"):
-        relabel(tmp_path / "x.parquet", tmp_path / "y.parquet", NEW, NAMES, images=tmp_path)
-    assert (tmp_path / "x.csv").read_text() == "1\n2\n3\n"
-
-
-def test_labels_without_names_are_those_of_the_images_in_order(tmp_path):
-    """Fewer are those of the first images, more than there are images are another data set's."""
-    assert relabelled(tmp_path, "few.csv", b"1\n2\n") == b"1\nnew\n"
-    assert relabelled(tmp_path, "blank.csv", b"1\n2\n3\n\n\n") == b"1\nnew\n3\n\n\n"
-    with pytest.raises(UsageError, match=r"more.csv: expected at most 3 labels.* got 4; name the file"):
-        relabelled(tmp_path, "more.csv", b"1\n2\n3\n4\n")
-
-
-def test_an_empty_file_stays_empty(tmp_path):
-    """There is nothing to replace."""
-    assert relabelled(tmp_path, "labels.csv", b"") == b""
-
-
 def test_an_image_is_known_by_any_spelling_of_its_path(tmp_path):
-    """A run knows it by one of them; all its rows get its label."""
+    """Fault 26: a run knows it by one of them; all its rows get its label."""
     name = "caf\u00e9/b.png"
     text = f"file,label\n./{name},1\nimages/{name},1\ncafe\u0301/b.png,1\ncaf\u00e9\\b.png,1\nother.png,1\n"
     new = relabelled(tmp_path, "labels.csv", text.encode(), {name: "new"}, [name]).decode()
     assert new == text.replace("b.png,1", "b.png,new")
 
 
-def test_a_spreadsheets_table_stays_as_it_is(tmp_path):
-    """Its first lines, empty rows and empty cells too."""
-    text = b"sep=;\r\nfile;label\r\na.png;1;\r\n;;\r\nb.png;1;\r\n;;\r\n\r\n"
-    assert relabelled(tmp_path, "labels.csv", text) == text.replace(b"b.png;1", b"b.png;new")
-
-
-def test_lines_of_json_may_be_named_json(tmp_path):
-    """As they are read, so they are written."""
-    text = b'{"file_name": "b.png", "label": "1"}\n'
-    assert relabelled(tmp_path, "labels.json", text) == text.replace(b'"1"', b'"new"')
+def test_what_cannot_be_relabelled_is_refused(tmp_path):
+    """The file itself, Parquet, and more labels without names than there are images; nothing is written."""
+    (tmp_path / "x.csv").write_text("1\n2\n3\n")
+    with pytest.raises(UsageError, match="expected another file than the labels themselves"):
+        relabel(tmp_path / "x.csv", tmp_path / "x.csv", NEW, NAMES, images=tmp_path)
+    with pytest.raises(UsageError, match="expected CSV or JSON lines, got Parquet"):
+        relabel(tmp_path / "x.parquet", tmp_path / "y.parquet", NEW, NAMES, images=tmp_path)
+    with pytest.raises(UsageError, match=r"more.csv: expected at most 3 labels.* got 4; name the file"):
+        relabelled(tmp_path, "more.csv", b"1\n2\n3\n4\n")
+    assert (tmp_path / "x.csv").read_text() == "1\n2\n3\n"

@@ -15,8 +15,10 @@ import numpy as np
 
 from assay.data.limits import USUAL, Limits
 from assay.data.tables import Table, shown
-from assay.errors import DataError
+from assay.errors import DataError, LabelError
 from assay.types import UNKNOWN, Labels, Mask, Rows, same_length
+
+_SHOWN_CONFLICTS = 3
 
 
 @dataclass(frozen=True)
@@ -178,6 +180,35 @@ class Dataset:
         hidden = set(rows.tolist())
         decided = {row: label for row, label in self.decided.items() if row not in hidden}
         return replace(self, noisy=noisy, trusted=trusted, decided=decided)
+
+    def check_equal_images(self, contents: Sequence[bytes | None]) -> None:
+        """Refuse images that are equal byte for byte and have different trusted or decided labels.
+
+        Parameters
+        ----------
+        contents : sha256 of each image's bytes; None where it cannot be used: empty files are all equal
+
+        Raises
+        ------
+        LabelError : ``conflicting_trusted``, with the first pairs of names
+        """
+        known, first = self.known, dict[bytes, int]()
+        conflicts: list[str] = []
+        for row in np.flatnonzero(known != UNKNOWN).tolist():
+            if (content := contents[row]) is None:
+                continue
+            equal = first.setdefault(content, row)
+            if known[equal] != known[row]:
+                pair = (f"{shown(self.names[i])} is {shown(self.classes[known[i]])}" for i in (equal, row))
+                conflicts.append(", ".join(pair))
+        if conflicts:
+            more = len(conflicts) - _SHOWN_CONFLICTS
+            raise LabelError(
+                "conflicting_trusted: equal images with different trusted labels: "
+                + "; ".join(conflicts[:_SHOWN_CONFLICTS])
+                + (f"; and {more:,} more" if more > 0 else "")
+                + ". Correct one label of each pair, or leave both empty"
+            )
 
     def as_seen(
         self,

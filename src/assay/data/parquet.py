@@ -1,7 +1,6 @@
 """Parquet: a table of labels, and images that are stored inside it. Imported only when one is read."""
 
-from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -17,7 +16,7 @@ WINDOW = 256
 """Images that are read from the file at once; neighbours are nearly always wanted together."""
 
 WINDOW_BYTES = 2**27
-"""About what these may weigh: of large images fewer are read at once."""
+"""About their most bytes: of large images fewer are read at once."""
 
 _WINDOWS_KEPT = 4
 
@@ -25,8 +24,8 @@ _WINDOWS_KEPT = 4
 def read_parquet(path: Path) -> Table:
     """The text, integer and boolean columns of a Parquet file as strings; null is the empty string.
 
-    Of a struct with a ``path``, such as an image of a Hugging Face data set, the path is the cell. A column
-    of whole numbers and gaps, which pandas keeps as floats, is one of integers. Others are left out.
+    The cell of a struct with a ``path``, such as an image of a Hugging Face data set, is the path. A column
+    of whole numbers and gaps, which pandas keeps as floats, is one of integers. Other columns are left out.
 
     Raises
     ------
@@ -35,11 +34,14 @@ def read_parquet(path: Path) -> Table:
     columns: dict[str, list[str]] = {}
     frame = _scan(path)
     for name, dtype in frame.collect_schema().items():
-        cells = _text(name, dtype)
+        cells = pl.col(name)
         if dtype.is_float() and _is_whole(path, frame, name):
-            cells = pl.col(name).fill_nan(None).cast(pl.Int64).cast(pl.String)
-        if cells is not None:
-            columns[name] = _collect(path, frame.select(cells.fill_null("")))
+            cells = cells.fill_nan(None).cast(pl.Int64)
+        elif isinstance(dtype, pl.Struct) and any(part.name == "path" for part in dtype.fields):
+            cells = cells.struct.field("path")
+        elif not (dtype.is_integer() or dtype in (pl.String, pl.Categorical, pl.Enum, pl.Boolean)):
+            continue
+        columns[name] = _collect(path, frame.select(cells.cast(pl.String).fill_null("")))
     height = int(_collect(path, frame.select(pl.len()))[0])
     rows = tuple(zip(*columns.values(), strict=True)) if columns else ((),) * height
     return Table(path, tuple(columns), rows, tuple(range(1, height + 1)), unit="row")
@@ -51,33 +53,29 @@ class ParquetImages:
 
     path: Path
     column: str
-    nested: bool
+    is_struct: bool
     """True for struct{bytes, path}, False for plain binary."""
     window: int = WINDOW
     """Images that are read at once."""
     _windows: tuple[tuple[int, list[bytes | None]], ...] = field(default=(), repr=False)
-    _loading: AbstractContextManager[Any] = field(default_factory=Lock, repr=False, compare=False)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Another process reads its own windows."""
-        return ParquetImages, (self.path, self.column, self.nested, self.window)
+    _loading: Any = field(default_factory=Lock, repr=False, compare=False)
 
     def read(self, index: int) -> bytes | Skipped:
-        """The bytes of image ``index``."""
+        """The bytes of image ``index``, or why there are none."""
         start = index - index % self.window
         found = self._window(start)
         if index - start >= len(found):
             return Skipped("changed", f"{self.path.name} has no row {index + 1} any more")
         data = found[index - start]
-        return (
-            Skipped("missing_image", f"row {index + 1} of {self.path.name} is null") if data is None else data
-        )
+        if data is None:
+            return Skipped("missing_image", f"row {index + 1} of {self.path.name} is null")
+        return data
 
     def _window(self, start: int) -> list[bytes | None]:
         found = dict(self._windows).get(start)
         if found is not None:
             return found
-        # Threads come to a new window together: one reads it, the others wait for it.
+        # Of threads that come to a new window together, one reads it and the others wait.
         with self._loading:
             found = dict(self._windows).get(start)
             if found is None:
@@ -88,13 +86,13 @@ class ParquetImages:
     def _load(self, start: int) -> list[bytes | None]:
         image = pl.col(self.column)
         window = _scan(self.path).slice(start, self.window)
-        return _collect(self.path, window.select(image.struct.field("bytes") if self.nested else image))
+        return _collect(self.path, window.select(image.struct.field("bytes") if self.is_struct else image))
 
 
 def parquet_listing(path: Path, *, image_column: str | None = None) -> Listing:
     """The images stored in a Parquet file, in row order.
 
-    An image is called by its ``path`` if all have one and no two are equal, else by its row, from 1.
+    An image is named by its ``path`` if all have one and no two are equal, else by its row, from 1.
 
     Raises
     ------
@@ -102,26 +100,21 @@ def parquet_listing(path: Path, *, image_column: str | None = None) -> Listing:
     """
     schema = dict(_scan(path).collect_schema())
     column = _image_column(path, schema, image_column)
-    kind = _kind(schema[column])
-    if kind == "path":
+    if not _holds_images(schema[column]):
         raise TableError(
             f"{path.name}: the column {column!r} holds paths and no images; give their folder as the images "
             f"and this file as the labels: --noisy {path.name}"
         )
+    is_struct = isinstance(schema[column], pl.Struct)
     table = read_parquet(path)
-    names = _names(table, column if kind == "struct" else None)
+    names = tuple(str(number) for number in table.line_numbers)
+    if is_struct and column in (table.columns or ()):
+        place = (table.columns or ()).index(column)
+        paths = tuple(row[place] for row in table.rows)
+        if "" not in paths and len(set(paths)) == len(paths):
+            names = paths
     fitting = WINDOW_BYTES * len(names) // max(path.stat().st_size, 1)
-    window = min(max(fitting, 1), WINDOW)
-    return Listing(names, ParquetImages(path, column, kind == "struct", window))
-
-
-def _names(table: Table, column: str | None) -> tuple[str, ...]:
-    if column is not None and table.columns is not None and column in table.columns:
-        place = table.columns.index(column)
-        names = tuple(row[place] for row in table.rows)
-        if "" not in names and len(set(names)) == len(names):
-            return names
-    return tuple(str(number) for number in table.line_numbers)
+    return Listing(names, ParquetImages(path, column, is_struct, min(max(fitting, 1), WINDOW)))
 
 
 def _image_column(path: Path, schema: Mapping[str, Any], wanted: str | None) -> str:
@@ -130,7 +123,7 @@ def _image_column(path: Path, schema: Mapping[str, Any], wanted: str | None) -> 
         return wanted
     known = known_columns(columns, PATH_COLUMNS)
     if len(known) != 1:  # then the only one that can hold images
-        known = [place for place, name in enumerate(columns) if _kind(schema[name]) != "path"]
+        known = [place for place, name in enumerate(columns) if _holds_images(schema[name])]
     if len(known) != 1:
         raise TableError(
             f"{path.name}: expected one image column ({', '.join(PATH_COLUMNS)}), got the columns "
@@ -139,20 +132,9 @@ def _image_column(path: Path, schema: Mapping[str, Any], wanted: str | None) -> 
     return columns[known[0]]
 
 
-def _kind(dtype: Any) -> str:
-    if isinstance(dtype, pl.Struct) and any(part.name == "bytes" for part in dtype.fields):
-        return "struct"
-    return "binary" if dtype == pl.Binary else "path"
-
-
-def _text(name: str, dtype: Any) -> pl.Expr | None:
-    """The column as text, if it can be a path or a label."""
-    column = pl.col(name)
-    if isinstance(dtype, pl.Struct):
-        return column.struct.field("path") if any(part.name == "path" for part in dtype.fields) else None
-    if dtype.is_integer() or dtype in (pl.String, pl.Categorical, pl.Enum, pl.Boolean):
-        return column.cast(pl.String)
-    return None
+def _holds_images(dtype: Any) -> bool:
+    is_struct = isinstance(dtype, pl.Struct) and any(part.name == "bytes" for part in dtype.fields)
+    return is_struct or bool(dtype == pl.Binary)
 
 
 def _is_whole(path: Path, frame: pl.LazyFrame, name: str) -> bool:
@@ -181,5 +163,4 @@ def _collect(path: Path, frame: pl.LazyFrame) -> list[Any]:
 
 
 def _first_line(error: Exception) -> str:
-    lines: Iterable[str] = str(error).splitlines()
-    return next(iter(lines), type(error).__name__)
+    return next(iter(str(error).splitlines()), type(error).__name__)

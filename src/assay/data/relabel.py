@@ -1,4 +1,4 @@
-"""The input's own label file with other labels: every byte that is not such a label stays."""
+"""A copy of the input's label file with corrected labels: every byte that is not such a label stays."""
 
 import csv
 import io
@@ -62,7 +62,7 @@ def relabel(
             "corrected labels are in /export/corrected.csv of the review's page, and in labels.csv of the run"
         )
     if target.exists() and target.samefile(source):
-        raise UsageError(f"{target}: expected another file than the labels themselves; name another")
+        raise UsageError(f"{target}: expected another file than the labels themselves; choose another name")
     table = read_table(source, path_column=path_column, label_column=label_column)
     before, entries = pick_columns(table, path_column=path_column, label_column=label_column)
     found = _names(source, before, entries, names, images)
@@ -70,7 +70,11 @@ def relabel(
     new = {row: labels[name] for row, (name, label) in pairs if labels.get(name, label) != label}
     lines = list(read_lines(source))
     if new:
-        place = _place(table.columns or ("label",), label_column)
+        columns = table.columns or ("label",)
+        if len(columns) == 1:
+            place = 0
+        else:
+            place = columns.index(label_column) if label_column else known_columns(columns, LABEL_COLUMNS)[0]
         replace = _replace_json if is_json(source) else _replace_cells
         replace(lines, table, new, place)
     mark = _UTF8_MARK if source.read_bytes().startswith(_UTF8_MARK) else b""
@@ -104,28 +108,17 @@ def _replace_cells(lines: list[str], table: Table, new: Mapping[int, str], place
     for row, label in new.items():
         first = numbers[row] - 1
         following = numbers[row + 1] - 1 if row + 1 < len(numbers) else len(lines)
-        # A record may have quoted line breaks; lines that say nothing may come after it.
+        # A record may have quoted line breaks, and blank lines after it.
         reader = csv.reader(lines[first:following], delimiter=delimiter)
         cells = next(reader, [""]) or [""]
         last = first + max(reader.line_num, 1)
         written = "".join(lines[first:last])
         end = written[len(written.rstrip("\r\n")) :]
         cells[place] = label
-        lines[first:last] = [_record(cells, delimiter) + end, *[""] * (last - first - 1)]
-
-
-def _record(cells: Sequence[str], delimiter: str) -> str:
-    text = io.StringIO(newline="")
-    csv.writer(text, delimiter=delimiter, lineterminator="").writerow(cells)
-    return text.getvalue()
-
-
-def _place(columns: Sequence[str], label_column: str | None) -> int:
-    if len(columns) == 1:
-        return 0
-    if label_column is not None:
-        return columns.index(label_column)
-    return known_columns(tuple(columns), LABEL_COLUMNS)[0]
+        record = io.StringIO(newline="")
+        csv.writer(record, delimiter=delimiter, lineterminator="").writerow(cells)
+        # As many lines as before, so that line numbers stay right.
+        lines[first:last] = [record.getvalue() + end, *[""] * (last - first - 1)]
 
 
 def _replace_json(lines: list[str], table: Table, new: Mapping[int, str], place: int) -> None:

@@ -1,7 +1,7 @@
-"""Noise with a known transition, to see whether what was put in is found again.
+"""Noisy labels drawn with a known transition matrix, to check that an estimate finds it again.
 
-A rate here is the share of labels that is truly wrong. Papers often redraw a share r of the labels from
-all K classes; a redraw hits the true class once in K times, so their r is a rate of ``r * (K - 1) / K``.
+A rate here is the share of labels that are wrong. Papers often redraw a share r of the labels from all K
+classes; a redraw hits the true class once in K times, so their r is a rate of ``r * (K - 1) / K``.
 """
 
 import numpy as np
@@ -25,12 +25,7 @@ def symmetric(n_classes: int, rate: float) -> Transition:
 
 
 def pair_flip(n_classes: int, rate: float) -> Transition:
-    """Class k is mistaken only for class k + 1, the last for the first.
-
-    Raises
-    ------
-    UsageError : fewer than two classes, or a rate outside [0, 1]
-    """
+    """Class k is mistaken only for class k + 1, the last for the first; raises as ``symmetric``."""
     _check(n_classes, rate)
     identity = np.eye(n_classes)
     transition: Transition = (1.0 - rate) * identity + rate * np.roll(identity, 1, axis=1)
@@ -38,7 +33,7 @@ def pair_flip(n_classes: int, rate: float) -> Transition:
 
 
 def class_dependent(matrix: Float[np.ndarray, "..."]) -> Transition:
-    """A matrix of one's own, P(given | true) at [true, given], checked, its rows scaled to sum to 1.
+    """A matrix of one's own, P(noisy | true) at [true, noisy], checked, its rows scaled to sum to 1.
 
     Raises
     ------
@@ -57,14 +52,14 @@ def class_dependent(matrix: Float[np.ndarray, "..."]) -> Transition:
     if abs(sums[row] - 1.0) > 1e-6:
         raise UsageError(
             f"expected rows that sum to 1, got {float(sums[row]):.6g} in row {row}; "
-            "rows are the true classes, columns the given ones"
+            "rows are the true classes, columns the noisy ones"
         )
     transition /= sums[:, None]
     return transition
 
 
 def spoil(labels: Labels, transition: Transition, seed: int) -> Labels:
-    """Given labels, drawn for each true label from its row of ``transition``; UNKNOWN stays UNKNOWN.
+    """Noisy labels, drawn for each true label from its row of ``transition``; UNKNOWN stays UNKNOWN.
 
     The draw of an image depends on its place and the seed, not on the labels of the others.
 
@@ -81,7 +76,7 @@ def spoil(labels: Labels, transition: Transition, seed: int) -> Labels:
     for true in range(n_classes):
         rows = labels == true
         possible = np.flatnonzero(transition[true])
-        # The last bound is left out: the sum may fall short of 1 by a rounding, and a draw lie above it.
+        # Without the last bound: the sum may fall short of 1 by a rounding, and a draw lie above it.
         bounds = transition[true, possible].cumsum()[:-1]
         noisy[rows] = possible[np.searchsorted(bounds, draws[rows], side="right")]
     return noisy

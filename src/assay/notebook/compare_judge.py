@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from assay.data.contents import leaks
 from assay.data.dataset import Dataset
 from assay.errors import DataError
 from assay.evaluate import Evaluation, evaluate_predictions, mcnemar
@@ -118,9 +117,10 @@ def leaked_names(
     contents : sha256 of each image's bytes
     run : the folder of that run
     """
-    hashes = [content.hex() if content else "" for content in contents]
+    hashes = list(contents)
     fit = np.setdiff1d(np.flatnonzero(dataset.usable), held)
-    found = {dataset.names[row] for row in leaks(hashes, held, fit).tolist()}
+    fitted = {hashes[row] for row in fit.tolist()} - {None}
+    found = {dataset.names[row] for row in held.tolist() if hashes[row] in fitted}
     if run is not None:
         evaluation = json.loads((run / "evaluation.json").read_text(encoding="utf-8"))
         found |= {*evaluation.get("left_out", ())}

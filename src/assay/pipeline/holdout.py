@@ -6,7 +6,6 @@ import numpy as np
 from jaxtyping import Int
 
 from assay.correct.near_duplicates import find_near_duplicates, local_density, standardise, unit_rows
-from assay.data.contents import check_conflicting_trusted
 from assay.data.dataset import Dataset, and_skipped
 from assay.data.split import Split, folds
 from assay.data.tables import shown
@@ -93,7 +92,9 @@ def mask_holdout(
     LabelError : equal images with different trusted labels
     UsageError : fewer usable images than folds
     """
-    _check_equal_images(dataset, features)
+    # Files that are not images, such as empty ones, may be equal and yet of different classes.
+    seen = zip(features.contents, dataset.usable.tolist(), strict=True)
+    dataset.check_equal_images([content if usable else None for content, usable in seen])
     usable, holdout = dataset.usable, split.holdout[dataset.usable[split.holdout]]
     fit_rows = np.setdiff1d(np.flatnonzero(usable), split.holdout)
     if len(fit_rows) < options.folds:
@@ -130,15 +131,6 @@ def mask_holdout(
         leaked=_leaked(holdout, learned, near_duplicates),
         near_duplicates=near_duplicates,
     )
-
-
-def _check_equal_images(dataset: Dataset, features: Features) -> None:
-    # Files that are no images, such as empty ones, may be equal and yet of different classes.
-    hashes = [
-        content.hex() if content is not None and usable else ""
-        for content, usable in zip(features.contents, dataset.usable.tolist(), strict=True)
-    ]
-    check_conflicting_trusted(hashes, dataset.known, dataset.names, dataset.classes)
 
 
 def _near_duplicates(features: Features, usable: Mask, seed: int, mirrored: Mirrored | None) -> list[Group]:
