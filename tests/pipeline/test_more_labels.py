@@ -84,8 +84,8 @@ def test_the_largest_seed_that_a_run_takes_is_taken(data, monkeypatch):
     """Each third has a seed of its own, none beyond what generators take."""
     seeds = []
 
-    def listen(evidence, learn, make, options):
-        seeds.append(options.seed)
+    def listen(evidence, train, make, *, seed):
+        seeds.append(seed)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(more_labels, "fit_joint", listen)

@@ -193,7 +193,7 @@ def _best(found: list[dict[str, Any]]) -> str:
         return ""
     others = found[0]["others"]
     more = f" = {others[0]}" if others else ""
-    return f"{found[0]['name']}{more}" + (f" and {len(others) - 1:,} more" if len(others) > 1 else "")
+    return f"{found[0]['file']}{more}" + (f" and {len(others) - 1:,} more" if len(others) > 1 else "")
 
 
 def _image_warnings(facts: dict[str, Any]) -> Iterator[str]:
