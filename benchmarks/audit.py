@@ -21,7 +21,7 @@ from PIL import Image, ImageDraw
 from assay.correct.near_duplicates import close_pairs, local_density, standardise
 from assay.correct.outliers import find_outliers
 from assay.embed.backbone import load_backbone
-from assay.pipeline.stored import stored_features
+from assay.pipeline.finished import stored_features
 from assay.review.run import read_review_run
 from assay.types import UNKNOWN
 

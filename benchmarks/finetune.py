@@ -23,12 +23,11 @@ from assay.data.dataset import Dataset, ReadOptions
 from assay.data.read import read_dataset
 from assay.data.split import draw_holdout
 from assay.embed.backbone import load_backbone
-from assay.pipeline.finished import read_finished_run
+from assay.pipeline.finished import read_finished_run, stored_features
 from assay.pipeline.holdout import Sealed, mask_holdout
 from assay.pipeline.mirrors import mirrors_for
 from assay.pipeline.options import RunOptions
 from assay.pipeline.robustness import measure_robustness
-from assay.pipeline.stored import stored_features
 from assay.predict.model import read_model
 
 RESULTS = Path(__file__).parent / "results" / "finetune.json"

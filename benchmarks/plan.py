@@ -19,11 +19,10 @@ from _machine import machine
 
 from assay.data.split import Split
 from assay.evaluate.learning_curve import LearningCurve
-from assay.pipeline.finished import HOLDOUT
+from assay.pipeline.finished import HOLDOUT, stored_features
 from assay.pipeline.holdout import mask_holdout
 from assay.pipeline.label_value import FOLDS, measure_worth
 from assay.pipeline.options import RunOptions
-from assay.pipeline.stored import stored_features
 from assay.review.run import read_review_run
 from assay.types import UNKNOWN
 

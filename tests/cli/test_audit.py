@@ -137,7 +137,7 @@ def test_a_missing_cache_is_asked_for(assay, run_folder, cloned, tmp_path):
     """Features are looked up, not computed again in silence."""
     noisy = assay("audit", run_folder, cloned.images, "--cache", tmp_path / "other")
     assert (noisy.code, noisy.out) == (2, "")
-    assert "expected the features that the run computed, but those are not there" in noisy.err
+    assert "expected the features that the run computed, but those are missing" in noisy.err
     assert "--cache" in noisy.err
 
 

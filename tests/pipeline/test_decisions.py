@@ -13,8 +13,7 @@ from assay.data.write import write_rows
 from assay.errors import LabelError, OtherRunError
 from assay.pipeline import run
 from assay.pipeline.export_run import _measured_rows
-from assay.pipeline.finished import open_images, read_finished_run
-from assay.pipeline.stored import stored_features
+from assay.pipeline.finished import open_images, read_finished_run, stored_features
 from assay.types import UNKNOWN
 
 ROWS = (1, 3, 5, 7, 9, 11)

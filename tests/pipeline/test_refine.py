@@ -23,7 +23,7 @@ from assay.data.squares import read_squares
 from assay.errors import LabelError, UsageError
 from assay.evaluate import wilson
 from assay.pipeline.dry_run import dry_run
-from assay.pipeline.finished import open_images, read_finished_run
+from assay.pipeline.finished import open_images, read_finished_run, stored_features
 from assay.pipeline.options import RunOptions
 from assay.pipeline.outputs import read_facts
 from assay.pipeline.presets import PRESETS, Preset
@@ -31,7 +31,6 @@ from assay.pipeline.refine import beside_before
 from assay.pipeline.result import RunResult
 from assay.pipeline.robustness import DAMAGE
 from assay.pipeline.run import run
-from assay.pipeline.stored import stored_features
 from assay.predict.batch import predict_dataset
 from assay.predict.flip_tta import FLIP_TTA_BELOW
 from assay.predict.model import read_model

@@ -153,7 +153,7 @@ def _audit_run(
     place: Path, images: Path | None, look: LookFlags, progress: "Progress", *, follow_symlinks: bool
 ) -> "Audited":
     from assay.pipeline.audit import audit_dataset, run_digests
-    from assay.pipeline.stored import stored_features
+    from assay.pipeline.finished import stored_features
     from assay.review.run import read_review_run
 
     run = read_review_run(place, images, follow_symlinks=follow_symlinks, command="audit")

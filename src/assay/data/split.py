@@ -1,4 +1,4 @@
-"""Which trusted images are sealed for the evaluation, and which folds the others fall into."""
+"""Which trusted images are held out for the evaluation, and the fold of each other image."""
 
 import hashlib
 from dataclasses import dataclass
@@ -15,17 +15,17 @@ HOLDOUT_MOST = 2_000
 NOTEBOOK_SEED = 1
 
 VERSION = 3
-"""Of the stratified draw: raised when the same seed seals other rows, so that no run goes on with them."""
+"""Of the stratified draw; raised when a seed draws other rows, so that no run resumes with them."""
 
 
 @dataclass(frozen=True)
 class Split:
-    """The trusted rows in two parts without a common row, each in ascending order."""
+    """The trusted rows in two disjoint parts, each in ascending order."""
 
     fit: Int[np.ndarray, "F"]
-    """Rows whose trusted labels may be learned from."""
+    """Rows whose trusted labels are used for training."""
     holdout: Int[np.ndarray, "H"]
-    """Rows whose trusted labels only the evaluation reads."""
+    """Rows whose trusted labels only the evaluation reads; see ``Dataset.without``."""
 
     @property
     def digest(self) -> str:
@@ -44,18 +44,15 @@ def draw_holdout(
     how: str = "stratified",
     seed: int = 0,
 ) -> Split:
-    """Set a part of the trusted rows aside for the evaluation.
+    """Hold out a part of the trusted rows for the evaluation.
 
     Parameters
     ----------
-    usable : rows that have an image, as far as is known; ``stratified`` takes no other, ``notebook`` asks
-        nobody
+    usable : rows that have an image, as far as is known; ``stratified`` draws no other
     size : rows to hold out; None is HOLDOUT_SHARE of the trusted rows, at most HOLDOUT_MOST
-    how : ``stratified`` draws from each class in proportion, each row with the same chance, so that a figure
-        on the holdout is one for all images. The only row of a class may be held out: if it always stayed,
-        rare classes would be missing from every figure;
-        ``notebook`` holds out what the notebook did, whatever ``seed`` says: the 2,000 trusted rows that
-        ``numpy.random.seed(1); numpy.random.choice(M, M - 2000, replace=False)`` does not draw
+    how : ``stratified`` draws from each class in proportion, each row with the same chance, also the only row
+        of a class: figures without the rare classes would not be figures of all images;
+        ``notebook`` holds out the 2,000 trusted rows that the course's notebook did, whatever the seed
 
     Raises
     ------
@@ -64,34 +61,44 @@ def draw_holdout(
     """
     rows = np.flatnonzero(trusted != UNKNOWN)
     if how == "notebook":
-        return _notebook(rows, size)
+        return _notebook_holdout(rows, size)
     if how != "stratified":
         raise UsageError(f"expected --holdout-split stratified or notebook, got {how!r}")
     rows = rows if usable is None else rows[usable[rows]]
-    room = max(len(rows) - 2, 0)
-    wanted = min(int(len(rows) * HOLDOUT_SHARE), HOLDOUT_MOST, room) if size is None else size
-    if not 0 <= wanted <= room:
+    most = max(len(rows) - 2, 0)
+    wanted = min(int(len(rows) * HOLDOUT_SHARE), HOLDOUT_MOST, most) if size is None else size
+    if not 0 <= wanted <= most:
         raise UsageError(
-            f"expected --holdout from 0 to {room:,}, so that two trusted images are left to learn from, got "
+            f"expected --holdout from 0 to {most:,}, so that two trusted images are left to train on, got "
             f"{wanted:,} of {len(rows):,}"
         )
-    held = _drawn(trusted, rows, wanted, seed)
+    held = np.sort(in_proportion(trusted, rows, seed)[:wanted])
+    left = np.setdiff1d(rows, held)
+    if len(np.unique(trusted[left])) < min(2, len(np.unique(trusted[rows]))):
+        # Nearly all rows are of one class: one of another class stays, since one class cannot be learned.
+        rare = rows[trusted[rows] != trusted[left[0]]][0]
+        held = np.sort(in_proportion(trusted, rows[rows != rare], seed)[:wanted])
     return Split(np.setdiff1d(rows, held), held)
 
 
-def _drawn(trusted: Labels, rows: Int[np.ndarray, "M"], size: int, seed: int) -> Int[np.ndarray, "H"]:
-    """``size`` of the rows, ascending; two classes stay if there are two."""
-    held = np.sort(in_proportion(trusted, rows, seed)[:size])
-    left = np.setdiff1d(rows, held)
-    if len(np.unique(trusted[left])) >= min(2, len(np.unique(trusted[rows]))):
-        return held
-    # Nearly all are of one class: the others stay, for nothing is learned from one class.
-    rare = rows[trusted[rows] != trusted[left[0]]][0]
-    return np.sort(in_proportion(trusted, rows[rows != rare], seed)[:size])
+def _notebook_holdout(rows: Int[np.ndarray, "M"], size: int | None) -> Split:
+    if size not in (None, HOLDOUT_MOST):
+        raise UsageError(
+            f"--holdout-split notebook holds out {HOLDOUT_MOST:,} images, got --holdout {size:,}"
+        )
+    if len(rows) <= HOLDOUT_MOST:
+        raise UsageError(
+            f"--holdout-split notebook needs more than {HOLDOUT_MOST:,} trusted images, got {len(rows):,}; "
+            "use --holdout-split stratified"
+        )
+    # numpy.random.seed(1); numpy.random.choice(M, M - 2000, replace=False): only the legacy generator has it.
+    generator = np.random.RandomState(NOTEBOOK_SEED)
+    drawn = generator.choice(len(rows), len(rows) - HOLDOUT_MOST, replace=False)
+    return Split(np.sort(rows[drawn]), np.delete(rows, drawn))
 
 
 def in_proportion(labels: Labels, rows: Int[np.ndarray, "M"], seed: int) -> Int[np.ndarray, "M"]:
-    """The rows in a random order of which every beginning holds each class about in proportion.
+    """The rows in a random order of which every beginning has each class about in proportion.
 
     The row of rank r in a class of size m comes at (r + u) / m, where u is drawn for the class: so each row
     has nearly the same chance to be among the first n.
@@ -101,24 +108,12 @@ def in_proportion(labels: Labels, rows: Int[np.ndarray, "M"], seed: int) -> Int[
     of_class = labels[shuffled]
     offset = generator.random(int(of_class.max(initial=0)) + 1)
     size = np.bincount(of_class, minlength=len(offset))
-    place = (_rank_in_class(of_class) + offset[of_class]) / size[of_class]
+    by_class = np.argsort(of_class, kind="stable")
+    rank = np.empty(len(rows), dtype=np.int64)  # of each row among those of its class
+    rank[by_class] = np.arange(len(rows)) - np.searchsorted(of_class[by_class], of_class[by_class])
+    place = (rank + offset[of_class]) / size[of_class]
     ordered: Int[np.ndarray, "M"] = shuffled[np.argsort(place, kind="stable")]
     return ordered
-
-
-def validation_slice(
-    fit_rows: Int[np.ndarray, "F"], size: int, seed: int
-) -> tuple[Int[np.ndarray, "T"], Int[np.ndarray, "V"]]:
-    """(rows to train on, ``size`` rows to validate on), both ascending, drawn from ``fit_rows``.
-
-    Raises
-    ------
-    UsageError : a negative size, or one that leaves nothing to train on
-    """
-    if not 0 <= size < max(len(fit_rows), 1):
-        raise UsageError(f"expected a validation part from 0 to {len(fit_rows) - 1:,} rows, got {size:,}")
-    shuffled = np.random.default_rng(seed).permutation(fit_rows)
-    return np.sort(shuffled[size:]), np.sort(shuffled[:size])
 
 
 def folds(labels: Labels | int, k: int, seed: int) -> Labels:
@@ -126,8 +121,8 @@ def folds(labels: Labels | int, k: int, seed: int) -> Labels:
 
     Parameters
     ----------
-    labels : what to stratify on, such as the trusted labels; rows that are UNKNOWN are spread like a
-        class of their own. Or a number of rows, which are then all alike
+    labels : the labels to stratify on, such as the trusted ones; UNKNOWN is a class of its own. Or a number
+        of rows without labels
 
     Raises
     ------
@@ -139,30 +134,5 @@ def folds(labels: Labels | int, k: int, seed: int) -> Labels:
     shuffled = np.random.default_rng(seed).permutation(len(groups))
     by_class = shuffled[np.argsort(groups[shuffled], kind="stable")]
     fold_of = np.empty(len(groups), dtype=np.int64)
-    fold_of[by_class] = np.arange(len(groups)) % k  # dealt out like cards, class after class
+    fold_of[by_class] = np.arange(len(groups)) % k  # dealt like cards, class after class
     return fold_of
-
-
-def _notebook(rows: Int[np.ndarray, "M"], size: int | None) -> Split:
-    if size not in (None, HOLDOUT_MOST):
-        raise UsageError(
-            f"--holdout-split notebook holds out {HOLDOUT_MOST:,} images, got --holdout {size:,}"
-        )
-    if len(rows) <= HOLDOUT_MOST:
-        raise UsageError(
-            f"--holdout-split notebook needs more than {HOLDOUT_MOST:,} trusted images, got {len(rows):,}; "
-            "use --holdout-split stratified"
-        )
-    # The legacy generator, for the only stream that gives the notebook's rows.
-    generator = np.random.RandomState(NOTEBOOK_SEED)
-    drawn = generator.choice(len(rows), len(rows) - HOLDOUT_MOST, replace=False)
-    return Split(np.sort(rows[drawn]), np.delete(rows, drawn))
-
-
-def _rank_in_class(labels: Int[np.ndarray, "M"]) -> Int[np.ndarray, "M"]:
-    """How many rows of the same class came before each row."""
-    order = np.argsort(labels, kind="stable")
-    starts = np.searchsorted(labels[order], labels[order], side="left")
-    rank = np.empty(len(labels), dtype=np.int64)
-    rank[order] = np.arange(len(labels)) - starts
-    return rank

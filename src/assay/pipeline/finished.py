@@ -1,21 +1,25 @@
-"""FinishedRun: the files of a finished run as arrays, and its images."""
+"""A finished run read back: the rows of labels.csv as arrays, its images, its features from the cache."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from assay.data.dataset import Dataset, ImageSource, PickedSource, ReadOptions
 from assay.data.limits import USUAL
 from assay.data.read import list_images
-from assay.data.tables import Table, read_table, shown
-from assay.errors import DataError
-from assay.pipeline.folder import RunFolder
+from assay.data.tables import read_csv, shown
+from assay.embed.cache import find_store
+from assay.embed.images import Features, embed_images
+from assay.errors import DataError, UsageError
+from assay.pipeline.folder import RunFolder, contents_digest
+from assay.pipeline.options import uses_flip_tta
 from assay.pipeline.outputs import DECIDED, HOLDOUT, LABEL_COLUMNS
-from assay.types import UNKNOWN, Labels, Mask, PerImage
+from assay.types import UNKNOWN, Batch, Labels, Mask, PerImage, Progress, silent
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,7 @@ class FinishedRun:
     record: Mapping[str, Any]
     """run.json."""
     names: tuple[str, ...]
+    """Relative to the root of the images; as a table wrote it where a row has no image."""
     labels: tuple[str, ...]
     """The K labels as they came in."""
     titles: tuple[str, ...]
@@ -61,19 +66,6 @@ class FinishedRun:
         stored = self.record.get("images")
         return Path(stored) if isinstance(stored, str) else None
 
-    def dataset(self, images: ImageSource) -> Dataset:
-        """Its images and labels, in the order of labels.csv; trusted labels include decisions."""
-        return Dataset(
-            self.names,
-            images,
-            self.labels,
-            self.noisy,
-            self.trusted,
-            self.titles,
-            accept_truncated=self.reading.accept_truncated,
-            limits=self.reading.limits,
-        )
-
     @property
     def reading(self) -> ReadOptions:
         """The options with which the run read its images and labels."""
@@ -84,6 +76,22 @@ class FinishedRun:
             follow_symlinks=stored.get("follow_symlinks", False),
             truncated=stored.get("truncated", "skip"),
             max_pixels=stored.get("max_pixels", USUAL.max_pixels),
+        )
+
+    def dataset(self, images: ImageSource) -> Dataset:
+        """Its images and labels, in the order of labels.csv, decisions apart from trusted labels."""
+        trusted, decided = self.trusted.copy(), self.decided
+        trusted[[*decided]] = UNKNOWN
+        return Dataset(
+            self.names,
+            images,
+            self.labels,
+            self.noisy,
+            trusted,
+            self.titles,
+            decided=decided,
+            accept_truncated=self.reading.accept_truncated,
+            limits=self.reading.limits,
         )
 
 
@@ -98,21 +106,39 @@ def read_finished_run(folder: Path) -> FinishedRun:
     record = RunFolder(folder).record()
     if record.get("status") != "done":
         raise DataError(f"{folder}: expected the folder of a finished run; run 'assay run' to its end first")
-    table = _read_table(folder)
+    table = read_csv(folder / "labels.csv", LABEL_COLUMNS)
+    if table.columns != LABEL_COLUMNS or not table.rows:
+        raise DataError(f"{table.path}: expected the columns {', '.join(LABEL_COLUMNS)} and a row an image")
     columns = dict(zip(LABEL_COLUMNS, zip(*table.rows, strict=True), strict=True))
-    labels, titles = _read_classes(folder)
+    file = folder / "model" / "labels.json"
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+        labels, titles = tuple(map(str, found["labels"])), tuple(map(str, found["titles"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{file}: expected the labels of the run's model ({error!r}); run it again") from None
     index = {label: i for i, label in enumerate(labels)} | {"": UNKNOWN}
+    names = ("noisy_label", "trusted_label", "corrected_label")
+    try:
+        noisy, trusted, proposed = (np.array([index[cell] for cell in columns[name]]) for name in names)
+    except KeyError as error:
+        raise DataError(f"{table.path}: {error} is not a class of the run's model; run it again") from None
+    try:
+        confidence, quality = (
+            np.array(list(map(float, columns[name]))) for name in ("confidence", "label_quality")
+        )
+    except ValueError as error:
+        raise DataError(f"{table.path}: expected probabilities ({error}); run it again") from None
     return FinishedRun(
         folder=folder,
         record=record,
         names=columns["file"],
         labels=labels,
-        titles=titles,
-        noisy=_indices(table, columns["noisy_label"], index),
-        trusted=_indices(table, columns["trusted_label"], index),
-        proposed=_indices(table, columns["corrected_label"], index),
-        confidence=_numbers(table, columns["confidence"]),
-        label_quality=_numbers(table, columns["label_quality"]),
+        titles=titles or labels,
+        noisy=noisy,
+        trusted=trusted,
+        proposed=proposed,
+        confidence=confidence,
+        label_quality=quality,
         actions=columns["action"],
         reasons=columns["reason"],
     )
@@ -143,32 +169,58 @@ def open_images(run: FinishedRun, place: Path, *, follow_symlinks: bool = False)
     return PickedSource(listing.source, images)
 
 
-def _read_table(folder: Path) -> Table:
-    table = read_table(folder / "labels.csv", path_column="file", label_column="corrected_label")
-    if table.columns != LABEL_COLUMNS or not table.rows:
-        raise DataError(f"{table.path}: expected the columns {', '.join(LABEL_COLUMNS)} and a row an image")
-    return table
+@dataclass(frozen=True)
+class _CachedBackbone:
+    """A backbone whose features are all in the cache: it names them and computes nothing."""
+
+    digest: str
+    size: int
+    width: int
+    cache: Path
+    name: str = "stored"
+    interpolation: str = "bicubic"
+
+    def embed(self, images: Batch) -> Float[np.ndarray, "B D"]:
+        """UsageError: an image whose features are not in the cache."""
+        raise _missing(self.cache, f"of {len(images):,} images or more are missing")
 
 
-def _read_classes(folder: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    file = folder / "model" / "labels.json"
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-        labels, titles = tuple(map(str, found["labels"])), tuple(map(str, found["titles"]))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{file}: expected the labels of the run's model ({error!r}); run it again") from None
-    return labels, titles or labels
+def stored_features(
+    run: FinishedRun, images: ImageSource, cache: Path, *, workers: int = 2, progress: Progress = silent
+) -> tuple[Dataset, Features]:
+    """The run's data, its holdout without trusted labels, and its features from the cache; loads no network.
+
+    Parameters
+    ----------
+    images : those of the run, in the order of labels.csv
+
+    Raises
+    ------
+    UsageError : the cache does not have them all
+    DataError : the images were changed since the run
+    """
+    dataset, backbone = run.dataset(images), run.record["backbone"]
+    store = find_store(cache, backbone["digest"])
+    if store is None:
+        raise _missing(cache, "are missing")
+    features = embed_images(
+        dataset,
+        _CachedBackbone(backbone["digest"], backbone["size"], store.width, cache),
+        cache,
+        mirrored=uses_flip_tta(run.record["settings"]["preset"]),
+        workers=workers,
+        progress=progress,
+    )
+    if contents_digest(features.contents) != run.record["data"]["contents"]:
+        raise DataError(
+            f"expected the images that {run.folder} was made from, got files that were changed since; "
+            "name the place of the original images, or run again"
+        )
+    return features.seen(dataset), features
 
 
-def _indices(table: Table, cells: Sequence[str], index: Mapping[str, int]) -> Labels:
-    try:
-        return np.array([index[cell] for cell in cells], dtype=np.int64)
-    except KeyError as error:
-        raise DataError(f"{table.path}: {error} is not a class of the run's model; run it again") from None
-
-
-def _numbers(table: Table, cells: Sequence[str]) -> PerImage:
-    try:
-        return np.array([float(cell) for cell in cells])
-    except ValueError as error:
-        raise DataError(f"{table.path}: expected probabilities ({error}); run it again") from None
+def _missing(cache: Path, what: str) -> UsageError:
+    return UsageError(
+        f"{cache}: expected the features that the run computed, but those {what}; name the run's cache with "
+        "--cache, or give the run's command again"
+    )

@@ -10,10 +10,10 @@ import numpy as np
 from assay.data.split import Split
 from assay.data.write import Column, write_json, write_rows
 from assay.errors import UsageError
+from assay.pipeline.finished import stored_features
 from assay.pipeline.holdout import mask_holdout
 from assay.pipeline.label_value import FOLDS, Worth, measure_worth
 from assay.pipeline.options import RunOptions
-from assay.pipeline.stored import stored_features
 from assay.review.queue import order_images
 from assay.review.run import ReviewRun
 from assay.types import Progress, Rows, silent

@@ -1,4 +1,4 @@
-"""Trusted labels as people write them, to indices."""
+"""Trusted labels as people write them, to class indices."""
 
 from collections.abc import Collection
 from typing import Any
@@ -15,9 +15,9 @@ def encode_trusted(trusted: Any, classes: np.ndarray, n: int) -> Labels:
 
     Parameters
     ----------
-    trusted : masked array, or any sequence with None, NaN or pandas' NA where the label is unknown; -1 and
-        the empty string say so too, unless there is a class of that name
-    classes : (K,) the labels in use, sorted
+    trusted : masked array, or any sequence with None, NaN or pandas' NA where the label is unknown; so are -1
+        and the empty string, unless there is a class of that name
+    classes : (K,) the noisy labels, sorted
     n : N
 
     Raises
@@ -40,7 +40,9 @@ def encode_trusted(trusted: Any, classes: np.ndarray, n: int) -> Labels:
         if _is_unknown(label, blanks):
             continue
         if label not in index:
-            raise LabelError(f"trusted: row {row} is {label!r}, which {_not_among(label, index)}")
+            near = closest(label, map(str, index)) if isinstance(label, str) else None
+            hint = f"did you mean {near!r}?" if near else f"they are {', '.join(map(repr, [*index][:10]))}"
+            raise LabelError(f"trusted: row {row} is {label!r}, which no row has as its noisy label; {hint}")
         encoded[row] = index[label]
     if (encoded == UNKNOWN).all():
         raise LabelError("trusted: expected at least one known label, got none; leave trusted out instead")
@@ -54,9 +56,3 @@ def _is_unknown(label: Any, blanks: Collection[Any]) -> bool:
         return bool(label != label)  # noqa: PLR0124  # NaN and NaT alone differ from themselves
     except TypeError:  # pandas' NA is neither equal nor different
         return True
-
-
-def _not_among(label: Any, classes: Collection[Any]) -> str:
-    meant = closest(label, map(str, classes)) if isinstance(label, str) else None
-    hint = f"did you mean {meant!r}?" if meant else f"they are {', '.join(map(repr, list(classes)[:10]))}"
-    return f"no row has as its noisy label; {hint}"
