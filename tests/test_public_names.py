@@ -16,7 +16,6 @@ NAMES = (
     "estimate_noise",
     "evaluate_predictions",
     "load_model",
-    "predict",
     "read_dataset",
     "run",
     "write_report",

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from review_runs import TITLES, write_run
 
-from assay.web.messages import SECURITY_HEADERS
+from assay.web.middleware import SECURITY_HEADERS
 
 BEARER = {"authorization": "Bearer secret-of-this-run"}
 

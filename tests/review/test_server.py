@@ -1,22 +1,12 @@
 """The server on a real socket: bounded, patient only for a while, and gone without a trace of its secret."""
 
-import asyncio
 import concurrent.futures
-import contextlib
 import http.client
 import socket
 
 import pytest
-import uvicorn
 from chromium import serving
 from review_runs import write_run
-
-from assay.review.server import guarded_app
-from assay.review.thumbnails import Thumbnails
-from assay.web import patience
-from assay.web.listen import listen
-
-PROGRESS = b"GET /progress HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nAuthorization: Bearer t\r\n\r\n"
 
 
 @pytest.fixture(scope="module")
@@ -110,62 +100,3 @@ def test_the_secret_is_in_no_log(run):
     assert "token" not in said
     assert "GET" not in said
     assert "in " in said.splitlines()[-1]
-
-
-@pytest.fixture
-def hasty(opened, monkeypatch):
-    """A server in this process whose patience is short, and its port."""
-    monkeypatch.setattr(patience, "PATIENCE_S", 0.2)
-    listener = listen("127.0.0.1", 0)
-    port = listener.getsockname()[1]
-    guard = guarded_app(opened.session, Thumbnails(opened.session.run.images), port=port, token="t")
-    config = uvicorn.Config(
-        guard, http=patience.PatientProtocol, ws="none", lifespan="off", log_level="error"
-    )
-    return uvicorn.Server(config), listener, port
-
-
-def test_who_sends_drop_by_drop_is_let_go(hasty, loop):
-    """A connection that never finishes its headers is closed after a while, others are answered meanwhile."""
-    server, listener, port = hasty
-
-    async def talk():
-        serving_ = asyncio.ensure_future(server.serve([listener]))
-        slow, unfinished = await asyncio.open_connection("127.0.0.1", port)
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(PROGRESS % port)
-        first = await reader.readline()
-        closed = await slow.read()
-        for one in (writer, unfinished):
-            one.close()
-            await one.wait_closed()
-        server.should_exit = True
-        await serving_
-        return first, closed
-
-    first, closed = loop.run_until_complete(asyncio.wait_for(talk(), 30))
-    assert first.startswith(b"HTTP/1.1 200")
-    assert closed == b""
-
-
-def test_who_never_reads_is_let_go(hasty, loop):
-    """Its answers pile up until no more fit; then it holds no place among the connections."""
-    server, listener, port = hasty
-
-    async def talk():
-        serving_ = asyncio.ensure_future(server.serve([listener]))
-        with socket.socket() as deaf:
-            deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            deaf.connect(("127.0.0.1", port))
-            deaf.setblocking(False)
-            held = 0
-            while held == 0 or server.server_state.connections:
-                held = max(held, len(server.server_state.connections))
-                with contextlib.suppress(BlockingIOError, ConnectionError):
-                    deaf.send(100 * (PROGRESS % port))
-                await asyncio.sleep(0.01)
-        server.should_exit = True
-        await serving_
-        return held
-
-    assert loop.run_until_complete(asyncio.wait_for(talk(), 60)) == 1

@@ -46,9 +46,8 @@ def serve_command(model: flags.ModelPlace, service: ServiceFlags, quiet: flags.Q
     from assay.predict.runtime import load_runtime
     from assay.serve.service import make_service
     from assay.serve.work import Service
-    from assay.web.guard import Guard
-    from assay.web.listen import is_loopback, listen, url_host
-    from assay.web.patience import answer_until_interrupted
+    from assay.web.listen import answer_until_interrupted, is_loopback, listen, url_host
+    from assay.web.middleware import Guard
 
     runtime = load_runtime(model)
     served = Service(runtime, service.name or _name_of(model), service.workers, service.max_pixels)

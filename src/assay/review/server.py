@@ -1,13 +1,12 @@
 """Serving the page."""
 
-import socket
 from collections.abc import Callable
 
 from assay.review.app import make_app
 from assay.review.session import ReviewSession
 from assay.review.thumbnails import Thumbnails
-from assay.web.guard import Guard
-from assay.web.patience import answer_until_interrupted
+from assay.web.listen import Listener, answer_until_interrupted
+from assay.web.middleware import Guard
 
 
 def guarded_app(
@@ -19,7 +18,7 @@ def guarded_app(
 
 def serve(
     session: ReviewSession,
-    listener: socket.socket,
+    listener: Listener,
     *,
     token: str,
     hosts: tuple[str, ...] = (),

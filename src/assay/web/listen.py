@@ -1,13 +1,83 @@
-"""A socket on this machine, and the address with its secret that a person opens."""
+"""A socket on this machine, its secret, and the server on it.
 
+uvicorn waits for ever for the end of a request's headers. So the socket itself knows its connections, and
+closes those that begin no request for a while, whether they are idle, send drop by drop or do not read their
+answers. (On Windows, where asyncio does not accept through the socket, this is left to a proxy.)
+"""
+
+import asyncio
+import contextlib
 import ipaddress
 import secrets
 import socket
+import time
+from collections.abc import Callable
+from typing import Any
 
-from assay.errors import UsageError
+from assay.errors import MissingExtraError, UsageError
+from assay.web.middleware import Application, Receive, Scope, Send
 
 QUEUE = 128
 """Connections that may wait to be accepted."""
+
+PATIENCE_S = 15.0
+"""A connection that begins no request for so long is closed."""
+
+ACCEPTED_TOGETHER = 16
+"""Connections that asyncio accepts in one turn."""
+
+SPARE_FILES = 128
+"""For what else a process opens: without one left it can accept nobody."""
+
+MAX_HEADERS_BYTES = 32 * 1024
+
+
+class Listener(socket.socket):
+    """A listening socket that bounds its connections in number and patience."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.connections: dict[object, _Connection] = {}
+        """Address of the other side -> its connection; closed ones stay until the next look."""
+
+    def listen(self, backlog: int = QUEUE) -> None:
+        """Let ``QUEUE`` connections wait, whatever asyncio wants, which takes the number of one turn."""
+        super().listen(max(backlog, QUEUE))
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        """The next connection; those beyond what this process may hold are closed at once."""
+        while True:
+            made, address = super().accept()
+            if len(self.connections) >= most_connections():
+                self.close_idle()
+            if len(self.connections) < most_connections():
+                self.connections[address[:2]] = _Connection(made)
+                return made, address
+            made.close()
+
+    def close_idle(self) -> None:
+        """Forget connections that are closed, and end those that began no request for too long."""
+        now = time.monotonic()
+        for address, one in list(self.connections.items()):
+            if one.socket.fileno() == -1:
+                del self.connections[address]
+            elif not one.n_requests and now - one.idle_since > PATIENCE_S:
+                # Not closed: it is asyncio's, which notices the end and closes it.
+                with contextlib.suppress(OSError):
+                    one.socket.shutdown(socket.SHUT_RDWR)
+
+
+class _Connection:
+    def __init__(self, made: socket.socket) -> None:
+        self.socket, self.n_requests, self.idle_since = made, 0, time.monotonic()
+
+
+def most_connections() -> int:
+    """How many this process may hold and still open files."""
+    import resource
+
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(files - SPARE_FILES, files // 4)
 
 
 def new_token() -> str:
@@ -15,7 +85,7 @@ def new_token() -> str:
     return secrets.token_urlsafe(32)
 
 
-def listen(host: str, port: int, *, allow_remote: bool = False) -> socket.socket:
+def listen(host: str, port: int, *, allow_remote: bool = False) -> Listener:
     """A listening socket; port 0 takes a free one.
 
     Raises
@@ -29,7 +99,7 @@ def listen(host: str, port: int, *, allow_remote: bool = False) -> socket.socket
         )
     name = host.strip("[]")
     if name in ("", "0.0.0.0", "::"):  # noqa: S104  # compared, not bound
-        raise UsageError(f"--host {host}: expected one address or name, which browsers will ask for")
+        raise UsageError(f"--host {host}: expected one address or name, which browsers will use")
     try:
         family, _, _, _, address = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)[0]
         made = socket.create_server((address[0], port), family=family, backlog=QUEUE)
@@ -38,7 +108,7 @@ def listen(host: str, port: int, *, allow_remote: bool = False) -> socket.socket
         raise UsageError(f"cannot listen on {host} port {port}: {why}; name another with --port") from error
     # asyncio sends at once only where a socket names its protocol, which create_server leaves out; otherwise
     # each answer waits 40 ms for the other side to acknowledge its first half.
-    return socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP, fileno=made.detach())
+    return Listener(family, socket.SOCK_STREAM, socket.IPPROTO_TCP, fileno=made.detach())
 
 
 def is_loopback(host: str) -> bool:
@@ -52,5 +122,86 @@ def is_loopback(host: str) -> bool:
 
 
 def url_host(host: str) -> str:
-    """As it stands in an address: IPv6 in brackets."""
+    """As it stands in a URL: IPv6 in brackets."""
     return f"[{host}]" if ":" in host and not host.startswith("[") else host
+
+
+def answer_until_interrupted(
+    app: Application,
+    listener: Listener,
+    *,
+    ready: Callable[[], None],
+    shutdown_timeout_s: int = 3,
+) -> None:
+    """Answer requests until the process is interrupted, then those that were begun.
+
+    Parameters
+    ----------
+    listener : closed at the end
+    ready : called once requests are answered
+    shutdown_timeout_s : seconds that requests have to end in
+    """
+    try:
+        asyncio.run(serve(app, listener, ready=ready, shutdown_timeout_s=shutdown_timeout_s))
+    finally:
+        listener.close()
+
+
+async def serve(
+    app: Application, listener: Listener, *, ready: Callable[[], None], shutdown_timeout_s: int = 3
+) -> None:
+    """The same in a running loop; the listener stays open."""
+    try:
+        import uvicorn
+    except ImportError as error:
+        raise MissingExtraError(error.name or "uvicorn", "web") from None
+
+    async def counted(scope: Scope, receive: Receive, send: Send) -> None:
+        address = tuple(scope.get("client") or ())
+        connection = listener.connections.get(address) if scope["type"] == "http" else None
+        if connection is None:
+            await app(scope, receive, send)
+            return
+        connection.n_requests += 1
+        try:
+            await app(scope, receive, send)
+        finally:
+            connection.n_requests -= 1
+            connection.idle_since = time.monotonic()
+
+    config = uvicorn.Config(
+        counted,
+        http="h11",
+        ws="none",
+        loop="asyncio",
+        log_level="warning",
+        access_log=False,  # an address may have a secret in it
+        server_header=False,
+        proxy_headers=False,
+        backlog=ACCEPTED_TOGETHER,
+        timeout_keep_alive=int(PATIENCE_S),
+        timeout_graceful_shutdown=shutdown_timeout_s,
+        h11_max_incomplete_event_size=MAX_HEADERS_BYTES,
+    )
+    server = uvicorn.Server(config)
+    watch = asyncio.create_task(_watch(server, listener, ready))
+    try:
+        await server.serve(sockets=[listener])
+    finally:
+        watch.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await watch
+
+
+async def _watch(server: Any, listener: Listener, ready: Callable[[], None]) -> None:
+    """Call ``ready`` once, then close idle connections until the server ends."""
+    try:
+        while not server.started:
+            await asyncio.sleep(0.01)
+        ready()
+        while True:
+            await asyncio.sleep(min(PATIENCE_S / 5, 1.0))
+            listener.close_idle()
+    except Exception:
+        server.should_exit = True
+        raise

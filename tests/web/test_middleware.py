@@ -1,9 +1,11 @@
-"""What stands before every local page: who is let in, each line of the checklist on a tiny application."""
+"""The guard of every local page: who is let in, what is bounded, and the headers of every answer."""
+
+import asyncio
 
 import pytest
-from browser import HOST, TOKEN, Browser, send
+from browser import HOST, TOKEN, Browser, converse, send
 
-from assay.web.guard import Guard
+from assay.web.middleware import SECURITY_HEADERS, Guard
 
 OWN = f"http://{HOST}"
 BEARER = {"authorization": f"Bearer {TOKEN}"}
@@ -170,7 +172,7 @@ def test_a_program_needs_the_token_as_bearer(browser):
         {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"},
     ],
 )
-def test_another_page_cannot_even_look(browser, echo, headers):
+def test_another_page_cannot_read_either(browser, echo, headers):
     """Images and pages are not for other sites either, nor for other ports of this machine."""
     assert browser.ask("GET", "/x", {"cookie": browser.cookie, **headers}).status == 403
     assert echo.asked == []
@@ -197,3 +199,109 @@ def test_a_query_of_any_length_is_no_token(browser, echo):
 def test_the_token_is_not_shown(echo):
     """The guard's own text, which may end in a log, does not have it."""
     assert TOKEN not in repr(Guard(echo, port=1, token=TOKEN))
+
+
+def test_every_answer_has_the_security_headers(browser):
+    """Pages, refusals and the exchange of the token; and none allows another origin."""
+    answers = [
+        browser.get("/x"),
+        browser.get("/x", host="evil"),
+        browser.get(f"/?token={TOKEN}"),
+        browser.ask("POST", "/x"),
+        browser.ask("POST", "/x", {"content-length": "5000", **BEARER}),
+    ]
+    assert [answer.status for answer in answers] == [200, 421, 200, 403, 413]
+    policy = (
+        "default-src 'none'; img-src 'self'; style-src 'self'; script-src 'self'; connect-src 'self'; "
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    )
+    for answer in answers:
+        assert {name: answer.header(name) for name, _ in SECURITY_HEADERS} == dict(SECURITY_HEADERS)
+        assert answer.header("content-security-policy") == policy
+        assert answer.header("cache-control") == "no-store"
+        assert not any(name.startswith("access-control") for name, _ in answer.headers)
+
+
+def test_a_large_body_is_refused(browser, echo):
+    """Announced or not, in one piece or many, and with a length that is no number."""
+    for length in ("1001", "99999999999999999999", "-1", "x", "1e3"):
+        assert browser.ask("POST", "/x", {"content-length": length, **BEARER}).status == 413
+    headers = [("host", HOST), *BEARER.items()]
+    pieces = [b"x" * 400] * 3
+    answer = browser.loop.run_until_complete(send(browser.app, "POST", "/x", headers, pieces))
+    assert answer.status == 413
+    assert echo.asked == []
+    assert browser.ask("POST", "/x", BEARER, b"x" * 1000).status == 200
+
+
+def test_a_body_that_never_ends_is_given_up(browser, echo):
+    """A slow client has its time, and then gets an answer."""
+
+    async def dribble():
+        await asyncio.sleep(0.05)
+        return {"type": "http.request", "body": b"x", "more_body": True}
+
+    headers = [("host", HOST), *BEARER.items()]
+    answer = browser.loop.run_until_complete(converse(browser.app, "POST", "/x", headers, dribble))
+    assert answer.status == 408
+    assert echo.asked == []
+
+
+def test_too_many_large_bodies_are_refused(browser, echo):
+    """Each may be allowed and all together fill the memory; a request that ends makes room."""
+    guard = browser.app
+    headers = [("host", HOST), *BEARER.items()]
+    guard.free_bytes = 300
+    answer = browser.loop.run_until_complete(send(guard, "POST", "/x", headers, [b"x" * 200, b"x" * 200]))
+    assert (answer.status, echo.asked, guard.free_bytes) == (503, [], 300)
+    assert browser.loop.run_until_complete(send(guard, "POST", "/x", headers, [b"x" * 200])).status == 200
+    assert guard.free_bytes == 300
+
+
+def test_a_refused_body_is_read_for_a_moment(browser):
+    """So the client comes to read the answer."""
+    left = [b"x" * 400] * 3
+
+    async def receive():
+        left.pop()
+        return {"type": "http.request", "body": b"x", "more_body": bool(left)}
+
+    headers = [("host", HOST), ("content-length", "5000"), *BEARER.items()]
+    answer = browser.loop.run_until_complete(converse(browser.app, "POST", "/x", headers, receive))
+    assert (answer.status, left) == (413, [])
+
+
+def test_a_server_that_ends_at_once_logs_nothing(browser, echo):
+    """A request that is cancelled ends without an answer and without an exception."""
+
+    async def asked_and_ended():
+        async def never():
+            await asyncio.sleep(60)
+
+        headers = [("host", HOST), *BEARER.items()]
+        task = asyncio.create_task(converse(browser.app, "POST", "/x", headers, never))
+        await asyncio.sleep(0)
+        task.cancel()
+        return await task
+
+    assert browser.loop.run_until_complete(asked_and_ended()).status == 0
+
+
+def test_a_client_that_goes_away_ends_quietly(browser, echo):
+    """Its half request reaches nobody."""
+
+    async def gone():
+        return {"type": "http.disconnect"}
+
+    headers = [("host", HOST), *BEARER.items()]
+    answer = browser.loop.run_until_complete(converse(browser.app, "POST", "/x", headers, gone))
+    assert answer.status == 400
+    assert echo.asked == []
+
+
+def test_ranges_and_forwarding_never_reach_the_application(browser):
+    """Ranges cost work without end, and no proxy is expected."""
+    answer = browser.get(
+        "/x", range="bytes=0-,0-,0-", if_range="x", x_forwarded_host="evil", x_forwarded_for="1.1.1.1"
+    )
+    assert answer.json["headers"] == ["cookie", "host", "sec-fetch-site"]
