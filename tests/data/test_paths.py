@@ -1,3 +1,5 @@
+"""Files that the input names: which are opened, which are skipped and why, and natural order."""
+
 import errno
 import os
 import socket
@@ -22,13 +24,11 @@ def reason(root: Path, entry: str, **options) -> str:
 
 @pytest.fixture
 def root(tmp_path):
-    folder = tmp_path / "images"
-    folder.mkdir()
-    (folder / "a.png").write_bytes(b"inside")
-    (tmp_path / "secret.png").write_bytes(b"outside")
-    (tmp_path / "images-2").mkdir()
-    (tmp_path / "images-2" / "a.png").write_bytes(b"beside")
-    return folder
+    """A folder with one file, and files that lie outside."""
+    for name, content in (("images/a.png", b"inside"), ("secret.png", b"outside"), ("images-2/a.png", b"")):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    return tmp_path / "images"
 
 
 HOSTILE = {
@@ -50,12 +50,25 @@ HOSTILE = {
 }
 
 
-@pytest.mark.parametrize("entry", HOSTILE)
-def test_a_hostile_entry_is_a_bad_path(entry):
-    """Fault 21: the text alone gives it away, and the message says how."""
-    assert check_entry(entry) == Skipped(
-        "bad_path", f"expected a path below the images, got {HOSTILE[entry]}: {entry!r}"
-    )
+def test_a_hostile_entry_is_never_opened(root):
+    """Fault 21: the text alone is refused, in words; Python's audit events show that nothing is opened."""
+    opened, is_listening = [], [True]
+
+    def hook(event, arguments):
+        if is_listening and event == "open":  # a hook cannot be removed
+            opened.append(arguments[0])
+
+    sys.addaudithook(hook)
+    try:
+        found = {entry: open_regular(root, entry) for entry in HOSTILE}
+        open_regular(root, "a.png")
+    finally:
+        is_listening.clear()
+    expected = "expected a path below the images, got {}: {!r}"
+    assert found == {
+        entry: Skipped("bad_path", expected.format(words, entry)) for entry, words in HOSTILE.items()
+    }
+    assert opened == [str(root / "a.png")]
 
 
 @pytest.mark.parametrize(
@@ -66,55 +79,25 @@ def test_an_odd_name_is_no_bad_path(entry):
     assert check_entry(entry) is None
 
 
-def test_a_hostile_entry_is_never_opened(root):
-    """Fault 21: nothing is opened for a hostile entry; Python's audit events are the witness."""
-    opened, listening = [], [True]
-
-    def hook(event, arguments):
-        # A hook cannot be removed, so it is told to stop listening.
-        if listening and event == "open":
-            opened.append(arguments[0])
-
-    sys.addaudithook(hook)
-    try:
-        reasons = {reason(root, entry) for entry in HOSTILE}
-        open_regular(root, "a.png", max_bytes=LIMIT)
-    finally:
-        listening.clear()
-    assert reasons == {"bad_path"}
-    assert opened == [str(root / "a.png")]
-
-
 def test_a_regular_file_is_read(root):
-    """The bytes of a file below the root, and their beginning."""
-    assert open_regular(root, "a.png", max_bytes=6) == b"inside"
-    assert open_regular(root, "a.png", first_bytes=2) == b"in"
-
-
-def test_a_link_that_stays_inside_is_followed(root):
-    """Fault 20: a link to a file of the same root is read, also through a linked root."""
+    """Whole or its first bytes, through a link inside the root and a linked root too."""
     (root / "link.png").symlink_to("a.png")
     (root.parent / "door").symlink_to(root)
-    assert open_regular(root, "link.png", max_bytes=LIMIT) == b"inside"
+    assert open_regular(root, "a.png", max_bytes=6) == b"inside"
+    assert open_regular(root, "a.png", first_bytes=2) == b"in"
     assert open_regular(root.parent / "door", "link.png", max_bytes=LIMIT) == b"inside"
 
 
 @pytest.mark.parametrize("target", ["../secret.png", "../images-2/a.png"])
 def test_a_link_that_leaves_is_skipped(root, target):
-    """Fault 20: a link out of the root is not read, nor one to a folder whose name only begins the same."""
+    """Fault 20: out of the root, or to a folder whose name only begins the same; on demand it is followed."""
     (root / "link.png").symlink_to(target)
-    assert open_regular(root, "link.png", max_bytes=LIMIT) == Skipped(
+    (root / "folder").symlink_to("../images-2")
+    assert open_regular(root, "link.png") == Skipped(
         "outside_root", "'link.png' is a link that leaves the folder of images"
     )
-    assert (
-        open_regular(root, "link.png", follow_symlinks=True, max_bytes=LIMIT) == (root / target).read_bytes()
-    )
-
-
-def test_a_linked_folder_that_leaves_is_skipped(root):
-    """Fault 20: a link in the middle of the path counts too."""
-    (root / "folder").symlink_to("../images-2")
     assert reason(root, "folder/a.png") == "outside_root"
+    assert open_regular(root, "link.png", follow_symlinks=True) == (root / target).read_bytes()
 
 
 def test_loops_and_dangling_links_are_skipped(root):
@@ -122,15 +105,13 @@ def test_loops_and_dangling_links_are_skipped(root):
     (root / "loop.png").symlink_to("loop.png")
     (root / "gone.png").symlink_to("nowhere.png")
     assert reason(root, "loop.png") == "symlink_loop"
-    assert reason(root, "gone.png") == "missing"
-    assert reason(root, "no.png") == "missing"
-    assert reason(root, "a.png/b.png") == "missing"
+    assert {reason(root, name) for name in ("gone.png", "no.png", "a.png/b.png")} == {"missing"}
 
 
 def test_a_hard_link_is_read_like_a_file(root):
     """Fault 22: it cannot be told from a file, as the module says."""
     (root / "hard.png").hardlink_to(root.parent / "secret.png")
-    assert open_regular(root, "hard.png", max_bytes=LIMIT) == b"outside"
+    assert open_regular(root, "hard.png") == b"outside"
 
 
 def test_what_is_no_regular_file_is_skipped(root):
@@ -143,62 +124,42 @@ def test_what_is_no_regular_file_is_skipped(root):
         os.chdir(root)  # the name of a socket may have some hundred bytes only
         listener.bind("socket.jpg")
         os.chdir(here)
-        assert reason(root, "socket.jpg") == "not_regular"
-    assert reason(root, "fifo.jpg") == "not_regular"
-    assert reason(root, "folder.jpg") == "not_regular"
-    assert reason(root, "device.jpg", follow_symlinks=True) == "not_regular"
+        names = ("socket.jpg", "fifo.jpg", "folder.jpg", "device.jpg")
+        assert {reason(root, name, follow_symlinks=True) for name in names} == {"not_regular"}
 
 
-@pytest.mark.parametrize(
-    ("number", "code"),
-    [
-        (errno.EACCES, "permission"),
-        (errno.ELOOP, "symlink_loop"),
-        (errno.EIO, "unreadable"),
-        (errno.ENXIO, "not_regular"),
-    ],
-)
-def test_the_systems_answer_becomes_a_reason(root, monkeypatch, number, code):
-    """Fault 24: a file without rights, or on a broken disk, is skipped; simulated, since root reads all."""
+REASONS = {
+    errno.EACCES: "permission",
+    errno.ELOOP: "symlink_loop",
+    errno.EIO: "unreadable",
+    errno.ENXIO: "not_regular",
+}
+
+
+@pytest.mark.parametrize(("number", "code"), REASONS.items())
+@pytest.mark.parametrize("call", ["open", "read"])
+def test_an_error_of_the_system_becomes_a_reason(root, monkeypatch, number, code, call):
+    """Fault 24: a file without rights, or on a broken disk; simulated, since root reads all."""
 
     def refuse(*_):
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(os, "open", refuse)
-    assert open_regular(root, "a.png", max_bytes=LIMIT) == Skipped(code, f"'a.png': {os.strerror(number)}")
-
-
-def test_an_error_while_reading_is_a_reason_too(root, monkeypatch):
-    """A disk that fails after opening gives a skipped item, and the file is closed."""
-    closed = []
-    close = os.close
-
-    def fail(*_):
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
-
-    monkeypatch.setattr(os, "read", fail)
+    closed, close = [], os.close
     monkeypatch.setattr(os, "close", lambda descriptor: (closed.append(descriptor), close(descriptor)))
-    assert reason(root, "a.png") == "unreadable"
-    assert len(closed) == 1
+    monkeypatch.setattr(os, call, refuse)
+    assert open_regular(root, "a.png") == Skipped(code, f"'a.png': {os.strerror(number)}")
+    assert len(closed) == (call == "read")
 
 
-def test_a_long_file_is_not_read(root):
-    """The limit is checked before reading."""
+def test_a_long_file_is_not_read(root, monkeypatch):
+    """The limit is checked before reading; what comes in parts, as from network disks, is read whole."""
     (root / "big.png").write_bytes(bytes(LIMIT + 1))
     assert open_regular(root, "big.png", max_bytes=LIMIT) == Skipped(
         "too_large", "'big.png' has 1,001 bytes, the limit is 1,000"
     )
-
-
-def test_a_file_that_comes_in_parts_is_read_whole(root, monkeypatch):
-    """As some network disks give it."""
     read = os.read
     monkeypatch.setattr(os, "read", lambda descriptor, n: read(descriptor, min(n, 2)))
     assert open_regular(root, "a.png", max_bytes=LIMIT) == b"inside"
-
-
-def test_a_file_that_grows_is_changed(root, monkeypatch):
-    """A file that is being written has no content yet."""
     monkeypatch.setattr(os, "read", lambda *_: b"inside and more")
     assert reason(root, "a.png") == "changed"
 

@@ -208,24 +208,22 @@ class ResumableWriter:
         self._part, self._state, lock = (
             self._place.with_name(stem + ending) for ending in (".part", ".json", ".lock")
         )
-        with explain_write_errors(self._part):
-            self._place.parent.stat()  # else the lock would make the folder
-            self._lock = FileLock(lock)
-            try:
-                self._lock.acquire(timeout=0)
-            except Timeout:
-                raise BusyError(
-                    f"{self._place}: another process writes there; wait until it has finished"
-                ) from None
-            self.n_rows, self.tally, n_bytes = self._read_state()
-            self._saved = self.n_rows
-            if (
-                not self.n_rows
-            ):  # or a kill before the next save would leave other rows under the old identity
-                self._state.unlink(missing_ok=True)
-            self._out = self._part.open("r+b" if self.n_rows else "w+b")
-            self._out.truncate(n_bytes)
-            self._out.seek(n_bytes)
+        self._place.parent.stat()  # else the lock would make the folder
+        self._lock = FileLock(lock)
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise BusyError(
+                f"{self._place}: another process writes there; wait until it has finished"
+            ) from None
+        self.n_rows, self.tally, n_bytes = self._read_state()
+        self._saved = self.n_rows
+        if not self.n_rows:
+            # A kill before the next save would leave other rows under the old identity.
+            self._state.unlink(missing_ok=True)
+        self._out = self._part.open("r+b" if self.n_rows else "w+b")
+        self._out.truncate(n_bytes)
+        self._out.seek(n_bytes)
 
     def _read_state(self) -> tuple[int, int, int]:
         """Rows, tally and bytes that an earlier writer of this identity saved."""
