@@ -1,28 +1,20 @@
-"""Write cli.md beside this file from the help pages of the commands: ``make docs``."""
+"""Write cli.md beside this file from the help of the commands: ``make docs``."""
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import typer
-
-from assay.cli.app import app
+from assay.cli.app import COMMANDS, app
 
 PAGE = Path(__file__).with_name("cli.md")
 
-WIDTH = 98
-
-TYPER = ".".join(typer.__version__.split(".")[:2])
-
-INTRODUCTION = f"""\
+INTRODUCTION = """\
 # The command line
 
-<!-- Written by docs/generate.py from the help pages, with typer {TYPER}. -->
+<!-- Written by docs/generate.py: change the help texts in src/assay/cli, then run make docs. -->
 
-Results go to stdout, words and progress to stderr. `--json` prints one JSON object instead of a table.
+Results go to stdout, messages and progress to stderr. `--json` prints one JSON object instead of a table.
 
-A setting comes from the flag, else from the environment (`--path-col` is `ASSAY_PATH_COL`), else from
-`assay.toml` in the working folder, else from the default:
+The value of an option comes from the command line, else from the environment (`ASSAY_PATH_COL` for
+`--path-col`), else from `assay.toml` in the working folder, else it is the default:
 
 ```toml
 cache = "/big/cache"  # for every command that has --cache
@@ -32,37 +24,33 @@ seed = 1
 class-map = ["kitten=cat"]
 ```
 
-`ASSAY_OFFLINE=1` forbids the network, which only `--backbone`, `--student` and `--teacher` with a name that
-needs a download would use.
+`ASSAY_OFFLINE=1` forbids network access, which only a `--backbone` or `--student` that must be downloaded
+needs.
 
 | exit code | meaning |
 |---|---|
 | 0 | done |
 | 1 | a bug in assay: please report it |
-| 2 | wrong usage or configuration; other settings than those of the run in the folder |
-| 3 | input data refused, nothing was written |
-| 4 | done, but images had to be skipped, under `--strict` |
+| 2 | wrong usage or configuration; the folder holds a run with other settings |
+| 3 | input data refused; nothing was written |
+| 4 | done, but images were skipped, under `--strict` |
 | 5 | done, but the model is not measurably better than the baseline; `export`: refused, nothing was written |
-| 6 | out of disk or memory; the same command goes on once there is room |
-| 7 | another run holds the folder |
-| 130, 143 | interrupted, terminated; `run`, `compare`, `demo`, `predict -o` of one model go on again |
+| 6 | out of disk space or memory; the same command resumes once there is space |
+| 7 | another run is using the folder |
+| 129, 130, 143 | terminal closed, interrupted, terminated; `run`, `compare`, `demo`, `predict -o` resume |
 """
 
 
-def pages() -> Iterator[tuple[str, str]]:
-    """Each command as it is typed, and its help page."""
-    group: Any = typer.main.get_command(app)
-    top = group.make_context("assay", [], resilient_parsing=True, terminal_width=WIDTH)
-    yield "assay", group.get_help(top)
-    for name, command in group.commands.items():
-        context = command.make_context(name, [], parent=top, resilient_parsing=True)
-        yield f"assay {name}", command.get_help(context)
-
-
 def text() -> str:
-    """The whole of cli.md."""
-    parts = [f"\n## {name}\n\n```\n{page.strip()}\n```\n" for name, page in pages()]
-    return INTRODUCTION + "".join(parts)
+    """The whole of cli.md: the generated help, with the examples after each command."""
+    first, *sections = app.generate_docs(heading_level=2).split("\n### ")
+    parts = [INTRODUCTION, first]
+    for section in sections:
+        parts.append(f"### {section}")
+        if (module := COMMANDS.get(section.split()[1])) is not None:
+            examples = "\n".join(module.EXAMPLES)
+            parts.append(f"**Examples**:\n\n```console\n{examples}\n```")
+    return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
 if __name__ == "__main__":

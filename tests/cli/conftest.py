@@ -16,7 +16,7 @@ from assay.notebook.listing import TITLES
 
 
 @dataclass(frozen=True)
-class Given:
+class Result:
     """What a command printed, and its exit code."""
 
     code: int
@@ -26,7 +26,7 @@ class Given:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
-    """Runs learn in a moment; the environment of who runs the tests decides nothing."""
+    """Runs train in a moment; the environment of who runs the tests decides nothing."""
     for name in ("ASSAY_SEED", "ASSAY_BACKBONE", "COLUMNS", "NO_COLOR"):
         monkeypatch.delenv(name, raising=False)
     with quick_learning():
@@ -34,20 +34,21 @@ def _quick(monkeypatch):
 
 
 @pytest.fixture(autouse=True)
-def _elsewhere(tmp_path, monkeypatch):
-    """Each test works in a folder of its own."""
+def here(tmp_path, monkeypatch) -> Path:
+    """The working folder, a test's own."""
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
+    return tmp_path / "here"
 
 
 @pytest.fixture
-def assay(capsys) -> Callable[..., Given]:
+def assay(capsys) -> Callable[..., Result]:
     """Give a command."""
 
-    def give(*arguments: object) -> Given:
+    def give(*arguments: object) -> Result:
         code = run_app([str(argument) for argument in arguments])
         out, err = capsys.readouterr()
-        return Given(code, out, err)
+        return Result(code, out, err)
 
     return give
 
@@ -84,3 +85,9 @@ def own_data(small_data, tmp_path) -> SmallData:
     """A copy of the images and labels that a test may change."""
     shutil.copytree(small_data.folder, tmp_path / "data")
     return SmallData(tmp_path / "data", small_data.truth, small_data.noisy, small_data.trusted_rows)
+
+
+@pytest.fixture
+def run(finished, tmp_path) -> Path:
+    """A copy of the finished run that a test may change."""
+    return shutil.copytree(finished, tmp_path / "out")

@@ -1,4 +1,4 @@
-"""The list of commands, and how they end."""
+"""How commands end: exit codes, messages, signals, and streams that are full, closed or no terminal."""
 
 import errno
 import json
@@ -8,28 +8,24 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from small_runs import run_assay, start_assay
 
 from assay import __version__, errors
 from assay.cli import app as application
-from assay.cli import endings
-from assay.cli.app import main
-
-
-def codes() -> dict[str, int]:
-    return {
-        name: error.exit_code
-        for name, error in vars(errors).items()
-        if isinstance(error, type) and issubclass(error, errors.AssayError)
-    }
+from assay.cli import options
 
 
 def test_the_exit_codes_are_these():
     """Scripts rely on them."""
-    assert endings.SKIPPED == 4
-    assert codes() == {
+    found = {
+        name: error.exit_code
+        for name, error in vars(errors).items()
+        if isinstance(error, type) and issubclass(error, errors.AssayError)
+    }
+    assert found == {
         "AssayError": 1,
         "UsageError": 2,
         "MissingExtraError": 2,
@@ -42,112 +38,121 @@ def test_the_exit_codes_are_these():
         "ResourceError": 6,
         "BusyError": 7,
     }
+    assert options.SKIPPED == 4
 
 
-@pytest.fixture
-def ending_with(assay, monkeypatch):
-    """What a command says and ends with when its work raises this."""
-
-    def give(error, command="noise"):
-        def work(*arguments):
-            raise error
-
-        monkeypatch.setattr(application, "_invoke", work)
-        return assay(*command.split())
-
-    return give
+def caused_by(error, cause):
+    error.__cause__ = cause
+    return error
 
 
-FULL, GRAPHICS = f"assay: {endings.OUT_OF_MEMORY}\n", f"assay: {endings.OUT_OF_GPU_MEMORY}\n"
+class Failing:
+    """In the place of the commands: each raises this error."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def parse_args(self, _):
+        raise self.error
 
 
-def while_importing(error):
-    """What becomes of an error while a module of C++ is loaded."""
-    failed = ImportError("initialization failed")
-    failed.__cause__ = error
-    return failed
+RESUMES = "; the same command resumes"
 
 
 @pytest.mark.parametrize(
     ("error", "code", "message"),
     [
-        (errors.DataError("expected x, got y"), 3, "assay: expected x, got y\n"),
-        (errors.BusyError("held"), 7, "assay: held\n"),
-        (KeyboardInterrupt(), 130, "assay: interrupted\n"),
-        (SystemExit(143), 143, "assay: terminated\n"),
+        (errors.DataError("expected x, got y"), 3, "expected x, got y"),
+        (errors.BusyError("held"), 7, "held"),
+        (KeyboardInterrupt(), 130, f"interrupted{RESUMES}"),
+        (caused_by(ImportError("initialization failed"), KeyboardInterrupt()), 130, f"interrupted{RESUMES}"),
+        (SystemExit(143), 143, f"terminated{RESUMES}"),
+        (SystemExit(129), 129, f"terminal closed{RESUMES}"),
         (SystemExit(None), 0, ""),
-        (SystemExit(3), 3, ""),
         (SystemExit("words"), 1, ""),
-        (MemoryError(), 6, FULL),
-        (RuntimeError("CUDA out of memory."), 6, GRAPHICS),
-        (while_importing(KeyboardInterrupt()), 130, "assay: interrupted\n"),
+        (MemoryError(), 6, f"{application.OUT_OF_MEMORY}{RESUMES}"),
+        (RuntimeError("CUDA out of memory."), 6, application.OUT_OF_GPU_MEMORY),
         (
             OSError(errno.ENOSPC, "No space left on device"),
             6,
-            "assay: no room to write: No space left on device\n",
+            f"cannot write: No space left on device; free disk space{RESUMES}",
         ),
     ],
 )
-def test_each_end_has_its_code_and_its_words(ending_with, error, code, message):
-    """What was expected to happen is said in one line, without a traceback."""
-    noisy = ending_with(error)
-    assert (noisy.code, noisy.err) == (code, message)
-
-
-@pytest.mark.parametrize("command", ["run", "run --overwrite", "demo", "predict out -o a.csv"])
-def test_a_command_that_resumes_says_so(ending_with, command):
-    """After an interruption the same command goes on."""
-    noisy = ending_with(KeyboardInterrupt(), command)
-    assert noisy.err == "assay: interrupted; the same command resumes\n"
+def test_each_end_has_its_code_and_message(assay, monkeypatch, error, code, message):
+    """An expected end is one line without a traceback, which says so where the same command resumes."""
+    monkeypatch.setattr(application, "app", Failing(error))
+    for words, again in (
+        (["run"], RESUMES),
+        (["demo"], RESUMES),
+        (["predict", "out", "new", "--out=a.csv"], RESUMES),
+        (["predict", "out", "new"], ""),  # rows that went into a pipe are gone
+        (["predict", "out", "new", "-o", "a.csv", "--all-systems"], ""),
+        (["noise"], ""),
+    ):
+        found = assay(*words)
+        shown = message.replace(RESUMES, again)
+        assert (found.code, found.err) == (code, f"assay: {shown}\n" if message else "")
 
 
 @pytest.mark.parametrize("error", [ValueError("surprise"), OSError(errno.EIO, "surprise")])
-def test_a_bug_is_shown_whole(ending_with, error):
-    """What nobody expected ends with 1, its traceback and a line that asks to report it."""
-    noisy = ending_with(error)
-    assert noisy.code == 1
-    lines = noisy.err.splitlines()
-    assert lines[0] == "Traceback (most recent call last):"
+def test_a_bug_is_shown_whole(assay, monkeypatch, error):
+    """An unexpected error ends with 1, its traceback and a request to report it."""
+    monkeypatch.setattr(application, "app", Failing(error))
+    found = assay("noise")
+    lines = found.err.splitlines()
+    assert (found.code, lines[0]) == (1, "Traceback (most recent call last):")
     assert "surprise" in lines[-2]
     assert lines[-1] == "assay: this is a bug in assay; please report it with the lines above"
 
 
-def test_a_wrong_command_is_refused_with_the_right_one(assay):
-    """A slip is wrong usage, and what was probably meant is said."""
-    noisy = assay("nosie")
-    assert (noisy.code, noisy.out) == (2, "")
-    assert noisy.err == "assay: No such command 'nosie'. Did you mean 'noise'?; see assay -h\n"
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["nosie"], 'Unknown command "nosie". Did you mean "noise"?'),
+        (
+            ["noise", "images", "--sed", "1"],
+            "Unknown option: --sed. Did you mean --seed? See assay noise -h.",
+        ),
+        (["noise", "images", "--seed", "x"], 'Invalid value for --seed: unable to convert "x" into int.'),
+        (["noise", "images", "--seed", "-1"], 'Invalid value "-1" for --seed. Must be >= 0.'),
+        (["noise", "images", "--duplicates", "voet"], 'Did you mean "vote"? See assay noise -h.'),
+        (["noise", "images", "more"], "expected no further arguments, got more. See assay noise -h."),
+        (["noise"], 'Command "noise" parameter IMAGES requires an argument. See assay noise -h.'),
+        (["noise", "images"], "expected --trusted FILE with labels that you checked, got none"),
+        (
+            ["noise", "images", "--trusted", "t", "--class-map", "ab"],
+            "--class-map: expected FROM=TO, got 'ab'",
+        ),
+        (["run", "images", "-o", "out", "--time-limit", "1d"], "expected a time above 0 such as 90s, 20m or"),
+        (["run", "images", "-o", "out", "--time-limit", "0"], "such as 90s, 20m or 1.5h, got '0'"),
+    ],
+)
+def test_wrong_usage_ends_with_2(assay, words, message):
+    """One line says what is wrong and, for a slip, what was probably meant."""
+    found = assay(*words)
+    assert (found.code, found.out) == (2, "")
+    assert found.err.startswith("assay: ")
+    assert message in found.err
+    assert found.err.count("\n") == 1
 
 
-def test_the_version_is_said(assay):
-    """On stdout, with 0."""
-    noisy = assay("--version")
-    assert (noisy.code, noisy.out, noisy.err) == (0, f"assay {__version__}\n", "")
-
-
-def test_without_a_command_the_help_is_shown(assay):
-    """A newcomer who types the name alone is told what there is."""
-    noisy = assay()
-    assert noisy.code == 0
-    assert noisy.out == assay("-h").out
-    assert "Start with: assay demo" in noisy.out
-
-
-def test_main_exits_with_the_code(monkeypatch, small_data):
+def test_main_exits_with_the_code(monkeypatch):
     """The console script hands its exit code to the shell."""
     monkeypatch.setattr(sys.stdout, "reconfigure", lambda **_: None, raising=False)
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    handlers = {number: signal.getsignal(number) for number in numbers}
     try:
         with pytest.raises(SystemExit) as end:
-            main(["noise", str(small_data.images)])
+            application.main(["noise", "images"])
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
     assert end.value.code == 2
 
 
-def learning(small_data, tmp_path, seconds):
-    """A run in a process of its own that has begun to learn heads which take this long."""
+def training(small_data, tmp_path, seconds):
+    """A run in its own process whose heads take this long to train, once it trains one."""
     begun = tmp_path / "begun"
     slow = {"SLOW_HEAD_S": str(seconds), "SLOW_HEAD_BEGUN": str(begun)}
     process = start_assay(small_data.command(tmp_path / "out"), env=slow)
@@ -159,11 +164,16 @@ def learning(small_data, tmp_path, seconds):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("number", "code", "word"), [(signal.SIGTERM, 143, "terminated"), (signal.SIGINT, 130, "interrupted")]
+    ("number", "code", "word"),
+    [
+        (signal.SIGTERM, 143, "terminated"),
+        (signal.SIGINT, 130, "interrupted"),
+        (signal.SIGHUP, 129, "terminal closed"),
+    ],
 )
 def test_a_signal_ends_a_run_in_one_line(small_data, tmp_path, number, code, word):
-    """Ctrl-C and a polite kill have the exit codes of shells, no traceback, and leave a run to resume."""
-    process = learning(small_data, tmp_path, seconds=1)
+    """The exit code is that of shells, there is no traceback, and the run can be resumed."""
+    process = training(small_data, tmp_path, seconds=1)
     process.send_signal(number)
     out, err = process.communicate(timeout=30)
     assert (process.returncode, out) == (code, "")
@@ -174,8 +184,8 @@ def test_a_signal_ends_a_run_in_one_line(small_data, tmp_path, number, code, wor
 
 @pytest.mark.slow
 def test_a_second_signal_ends_at_once(small_data, tmp_path):
-    """Who presses Ctrl-C twice does not wait for what has begun."""
-    process = learning(small_data, tmp_path, seconds=60)
+    """A second Ctrl-C does not wait for work that has begun (fault 52)."""
+    process = training(small_data, tmp_path, seconds=60)
     give_up = time.monotonic() + 30
     while process.poll() is None and time.monotonic() < give_up:
         # Two that arrive before the process wakes are one.
@@ -183,34 +193,29 @@ def test_a_second_signal_ends_at_once(small_data, tmp_path):
         time.sleep(0.2)
     _, err = process.communicate(timeout=1)
     assert process.returncode == 130
-    assert err.splitlines()[-1] == "assay: ended at once"
+    assert err.splitlines()[-1] == "assay: stopped at once"
 
 
 @pytest.mark.slow
 def test_a_held_folder_ends_with_7(assay, small_data, tmp_path):
     """A second run on the folder of a running one is refused with the number of its process."""
-    process = learning(small_data, tmp_path, seconds=20)
+    process = training(small_data, tmp_path, seconds=20)
     try:
-        noisy = assay(*small_data.command(tmp_path / "out", "--quiet"))
+        found = assay(*small_data.command(tmp_path / "out", "--quiet"))
     finally:
         process.kill()
         process.communicate()
-    assert noisy.code == 7
-    assert noisy.err == (
-        f"assay: {tmp_path / 'out'}: another run (process {process.pid}) holds this folder; "
-        "wait for it, or name another folder with --out\n"
-    )
+    assert found.code == 7
+    assert f"(process {process.pid})" in found.err
 
 
 @pytest.mark.slow
-def test_a_full_disk_ends_with_6_and_the_run_goes_on(assay, small_data, finished, tmp_path):
-    """Without room for features the message says how much is needed; with room, the bytes are the same."""
+def test_a_full_disk_ends_with_6_and_the_run_resumes(assay, small_data, finished, tmp_path):
+    """Without space for features the message says how much is needed; with space, the bytes are the same."""
     command = small_data.command(tmp_path / "out", "--quiet", "--cache", str(tmp_path / "cache"))
-
-    def limited():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-
-    full = run_assay(command, preexec_fn=limited)
+    full = run_assay(
+        command, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+    )
     assert full.returncode == 6
     assert full.stderr.startswith(f"assay: cannot write {tmp_path / 'cache'}")
     assert "bytes; free disk space" in full.stderr
@@ -219,9 +224,62 @@ def test_a_full_disk_ends_with_6_and_the_run_goes_on(assay, small_data, finished
         assert (tmp_path / "out" / name).read_bytes() == (finished / name).read_bytes()
 
 
+def test_a_full_device_ends_with_6(small_data):
+    """Output that cannot be stored is not a bug."""
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    with Path("/dev/full").open("w") as full:
+        done = run_assay(["noise", small_data.images, *small_data.labels, "-q"], stdout=full)
+    assert done.returncode == 6
+    assert done.stderr == "assay: cannot write: No space left on device; free disk space\n"
+
+
+@pytest.fixture
+def unread():
+    """A pipe that nobody reads."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as pipe:
+        yield pipe
+
+
+@pytest.mark.parametrize("words", [["--help"], ["predict"]])
+def test_a_reader_that_has_enough_is_no_error(finished, small_data, unread, words):
+    """``assay predict … | head -1`` prints its line and no traceback (fault 52)."""
+    more = [finished, small_data.images, "-q"] if words == ["predict"] else []
+    done = run_assay([*words, *more], stdout=unread)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_work_goes_on_when_nobody_reads_messages(finished, small_data, tmp_path, unread):
+    """``assay run … 2> >(head -1)`` ends as with a reader."""
+    done = run_assay(small_data.command(tmp_path / "out"), stderr=unread)
+    assert done.returncode == 0
+    assert "accuracy of" in done.stdout
+    assert (tmp_path / "out" / "labels.csv").read_bytes() == (finished / "labels.csv").read_bytes()
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_are_no_error(closed):
+    """A daemon may start a command without them."""
+    done = subprocess.run(
+        ["sh", "-c", f"{sys.executable} -m assay --version {closed}"], capture_output=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_a_pipe_has_no_colours(finished, small_data):
+    """Without a terminal neither stream has escape sequences (fault 52)."""
+    forced = {"FORCE_COLOR": "1", "TERM": "xterm-256color"}
+    for words, env in ((small_data.command(finished), forced), (["-h"], {"TERM": "xterm-256color"})):
+        done = run_assay(words, env=env)
+        assert done.returncode == 0
+        assert "\x1b" not in done.stdout + done.stderr
+
+
 @pytest.mark.parametrize("terminal", ["xterm-256color", "dumb"])
 def test_a_terminal_without_colours_has_none(finished, small_data, tmp_path, terminal):
-    """With NO_COLOR the bar has no colour, and a dumb terminal gets no bar at all."""
+    """With NO_COLOR the progress bar has no colour; a dumb terminal gets no bar at all."""
     pty = pytest.importorskip("pty", reason="there are no terminals to open here")
     leader, follower = pty.openpty()
     process = start_assay(
@@ -244,30 +302,18 @@ def test_a_terminal_without_colours_has_none(finished, small_data, tmp_path, ter
     assert process.returncode == 0
     colours = [code for code in shown.split(b"\x1b[")[1:] if code.lstrip(b"0123456789;")[:1] == b"m"]
     assert [code for code in colours if not code.startswith((b"0m", b"m", b"1m", b"2m"))] == []
-    if terminal == "dumb":
-        assert b"\x1b" not in shown
+    assert (b"\x1b" in shown) == (terminal != "dumb")
 
 
-def test_the_module_is_the_command(small_data):
-    """``python -m assay`` is ``assay``."""
-    import subprocess
-
+def test_the_module_is_the_command():
+    """``python -m assay --version`` prints the version."""
     done = subprocess.run(
         [sys.executable, "-m", "assay", "--version"], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout) == (0, f"assay {__version__}\n")
 
 
-def test_shells_can_complete(monkeypatch):
-    """The completion that a shell asks for names the commands."""
-    env = {"_ASSAY_COMPLETE": "complete_bash", "COMP_WORDS": "assay no", "COMP_CWORD": "1"}
-    done = run_assay([], env=env)
-    assert done.stdout.split() == ["noise"], done.stderr
-
-
-@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
-def test_closed_streams_are_no_reason_to_fail(closed):
-    """A command that a daemon starts without them ends as it would with them."""
-    command = f"{sys.executable} -m assay --version {closed}"
-    done = subprocess.run(["sh", "-c", command], capture_output=True, check=False)
-    assert (done.returncode, done.stderr) == (0, b"")
+def test_shell_completion_can_be_installed(assay, tmp_path):
+    """The script for a shell has the commands and their options."""
+    assert assay("--install-completion", "--shell", "bash", "-o", tmp_path / "assay.bash").code == 0
+    assert "--time-limit" in (tmp_path / "assay.bash").read_text()

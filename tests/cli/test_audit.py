@@ -15,48 +15,60 @@ def cloned(own_data):
 
 
 @pytest.fixture
-def run_folder(assay, cloned, tmp_path):
-    """A finished run on them; 6.png has no trusted conflict, since only even rows are trusted."""
-    out = tmp_path / "out"
-    assert assay(*cloned.command(out, "--quiet", "--cache", tmp_path / "cache")).code == 0
-    return out
+def of_run(assay, cloned, tmp_path):
+    """A finished run on them, and a way to audit it."""
+    out, cache = tmp_path / "out", ("--cache", tmp_path / "cache")
+    assert assay(*cloned.command(out, "--quiet", *cache)).code == 0
+    return out, lambda *more: assay("audit", out, cloned.images, *cache, *more)
 
 
-def test_images_alone_are_audited(assay, cloned, tmp_path):
+@pytest.fixture
+def of_images(assay, cloned, tmp_path):
+    """Audit the images alone."""
+    more = ("--backbone", "tiny", "--cache", tmp_path / "cache")
+    return lambda *flags: assay("audit", cloned.images, *more, *flags)
+
+
+def test_images_alone_are_audited(of_images, tmp_path):
     """No label and no run is needed; without -o nothing is written."""
-    noisy = assay("audit", cloned.images, "--backbone", "tiny", "--cache", tmp_path / "cache")
-    assert noisy.code == 0
-    assert "240 images looked at, 0 skipped." in noisy.out
-    row = next(line for line in noisy.out.splitlines() if line.startswith("groups of equal files"))
-    assert row.split() == ["groups", "of", "equal", "files", "1", "5.png", "=", "6.png"]
+    found = of_images()
+    assert found.code == 0
+    assert "240 images audited, 0 skipped." in found.out
+    assert any(" 1  5.png = 6.png" in line for line in found.out.splitlines())
     assert not [*tmp_path.rglob("audit.csv")]
+    assert "run" not in json.loads(of_images("--json", "-q").out)
 
 
-def test_a_run_is_audited(assay, run_folder, cloned, tmp_path):
-    """With its own labels and its own features, into its own folder, without a network."""
-    noisy = assay("audit", run_folder, cloned.images, "--cache", tmp_path / "cache", "--json", "-q")
-    assert (noisy.code, noisy.err) == (0, "")
-    facts = json.loads(noisy.out)
-    assert facts == json.loads((run_folder / "audit.json").read_text())
-    assert facts["findings"]["duplicates"] == [{"name": "5.png", "others": ["6.png"], "score": 1.0}]
-    with (run_folder / "audit.csv").open() as file:
+def test_a_run_is_audited(of_run, assay, cloned, tmp_path):
+    """With its own labels and features, into its folder, which stays that of the run (faults 32, 40)."""
+    out, audit = of_run
+    found = audit("--json", "-q")
+    assert (found.code, found.err) == (0, "")
+    facts = json.loads(found.out)
+    assert facts == json.loads((out / "audit.json").read_text())
+    assert facts["findings"]["duplicates"] == [{"file": "5.png", "others": ["6.png"], "score": 1.0}]
+    with (out / "audit.csv").open() as file:
         rows = [*csv.DictReader(file)]
-    assert rows[0] == {"name": "5.png", "kind": "duplicates", "others": "6.png", "score": "1.0"}
+    assert rows[0] == {"file": "5.png", "kind": "duplicates", "others": "6.png", "score": "1.0"}
     assert len(rows) == sum(len(found) for found in facts["findings"].values())
-
-
-def test_an_audit_says_of_which_run_it_is(assay, run_folder, cloned, tmp_path):
-    """Names and labels, images, split and fixed labels by their digests; an audit of images is of no run."""
-    assert assay("audit", run_folder, "--cache", tmp_path / "cache", "-q").code == 0
-    run = json.loads((run_folder / "run.json").read_text())
-    assert json.loads((run_folder / "audit.json").read_text())["run"] == {
+    run = json.loads((out / "run.json").read_text())
+    assert facts["run"] == {
         "labels": run["data"]["labels"],
         "contents": run["data"]["contents"],
         "split": run["split"]["digest"],
         "corrected": run["outputs"]["labels.csv"],
     }
-    noisy = assay("audit", cloned.images, "--backbone", "tiny", "--cache", tmp_path / "cache", "--json", "-q")
-    assert "run" not in json.loads(noisy.out)
+    again = assay(*cloned.command(out, "--cache", tmp_path / "cache"))
+    assert (again.code, "--overwrite" in again.err) == (0, True)
+
+
+def test_a_folder_can_be_named(of_run, tmp_path):
+    """Then the run's own folder stays as it is."""
+    out, audit = of_run
+    found = audit("-o", tmp_path / "audit", "-q")
+    assert found.out.splitlines()[-1] == f"All findings: {tmp_path / 'audit'}/audit.csv"
+    assert {file.name for file in (tmp_path / "audit").iterdir()} == {"audit.csv", "audit.json"}
+    assert not (out / "audit.csv").exists()
 
 
 @pytest.mark.parametrize(
@@ -69,27 +81,17 @@ def test_an_audit_says_of_which_run_it_is(assay, run_folder, cloned, tmp_path):
         ["--backbone", "tiny", "--size", "160", "--dtype", "auto"],  # also what is the default
     ],
 )
-def test_flags_of_images_are_refused_for_a_run(assay, finished, tmp_path, words):
-    """A run has its own labels and features; nothing is dropped in silence, and nothing written."""
-    noisy = assay("audit", finished, *words, "-o", tmp_path / "audit")
+def test_options_of_images_are_refused_for_a_run(assay, finished, tmp_path, words):
+    """A run has its own labels and features; no option is dropped in silence, and nothing is written."""
+    found = assay("audit", finished, *words, "-o", tmp_path / "audit")
     named = ", ".join(word for word in words if word.startswith("--"))
-    assert (noisy.code, noisy.out) == (2, "")
-    assert noisy.err == (
-        f"assay: {named}: expected with images, got the run {finished}, which has its own labels and "
-        "features; audit it without, or the images themselves\n"
-    )
+    assert (found.code, found.out) == (2, "")
+    assert found.err.startswith(f"assay: {named}: expected with images, got the run {finished}")
     assert not (tmp_path / "audit").exists()
 
 
-def test_settings_for_all_commands_do_not_stop_an_audit(assay, finished, tmp_path, monkeypatch):
-    """The environment and assay.toml name labels and backbone for whatever command takes them."""
-    monkeypatch.setenv("ASSAY_BACKBONE", "tiny")
-    (tmp_path / "here" / "assay.toml").write_text('noisy = "noisy.csv"\n')
-    assert assay("audit", finished, "-o", tmp_path / "audit", "-q").code == 0
-
-
 def test_links_may_lead_to_a_runs_images(assay, finished, small_data, tmp_path):
-    """Only where the command says so: they may lead out of the folder."""
+    """They may lead out of the folder only on request (fault 20)."""
     (tmp_path / "links").mkdir()
     for image in small_data.images.iterdir():
         (tmp_path / "links" / image.name).symlink_to(image)
@@ -98,89 +100,48 @@ def test_links_may_lead_to_a_runs_images(assay, finished, small_data, tmp_path):
     assert assay(*command, "--follow-symlinks").code == 0
 
 
-def test_the_run_goes_on_as_before(assay, run_folder, cloned, tmp_path):
-    """The files of an audit do not make the folder another run's."""
-    assert assay("audit", run_folder, cloned.images, "--cache", tmp_path / "cache", "-q").code == 0
-    noisy = assay(*cloned.command(run_folder, "--cache", tmp_path / "cache"))
-    assert noisy.code == 0
-    assert "nothing was computed" in noisy.err
+def test_moved_images_must_be_named(assay, run):
+    """A run whose images are gone, or that does not record their place, says what to do."""
+    record = json.loads((run / "run.json").read_text())
+    for images in ({"images": "/nowhere/at/all"}, {}):
+        facts = {name: value for name, value in record.items() if name != "images"} | images
+        (run / "run.json").write_text(json.dumps(facts))
+        found = assay("audit", run)
+        assert found.code == 2
+        assert "assay audit" in found.err
+        assert "IMAGES" in found.err
 
 
-def test_a_folder_can_be_named(assay, run_folder, cloned, tmp_path):
-    """Then the run's own folder stays as it is."""
-    where = tmp_path / "audit"
-    noisy = assay("audit", run_folder, cloned.images, "--cache", tmp_path / "cache", "-o", where, "-q")
-    assert noisy.code == 0
-    assert noisy.out.splitlines()[-1] == f"Every finding: {where}/audit.csv"
-    assert {file.name for file in where.iterdir()} == {"audit.csv", "audit.json"}
-    assert not (run_folder / "audit.csv").exists()
-
-
-def test_images_that_moved_are_asked_for(assay, run_folder):
-    """A run that does not say where its images are, or whose images are gone, is told so."""
-    file = run_folder / "run.json"
-    record = json.loads(file.read_text())
-    file.write_text(json.dumps(record | {"images": "/nowhere/at/all"}))
-    noisy = assay("audit", run_folder)
-    assert noisy.code == 2
-    assert noisy.err == (
-        f"assay: the images of {run_folder} were at /nowhere/at/all and are there no more; name their place "
-        f"now: assay audit {run_folder} IMAGES\n"
-    )
-    record.pop("images", None)
-    file.write_text(json.dumps(record))
-    noisy = assay("audit", run_folder)
-    assert (noisy.code, "does not say where its images are; name them: assay audit" in noisy.err) == (2, True)
-
-
-def test_a_missing_cache_is_asked_for(assay, run_folder, cloned, tmp_path):
-    """Features are looked up, not computed again in silence."""
-    noisy = assay("audit", run_folder, cloned.images, "--cache", tmp_path / "other")
-    assert (noisy.code, noisy.out) == (2, "")
-    assert "expected the features that the run computed, but those are missing" in noisy.err
-    assert "--cache" in noisy.err
-
-
-def test_changed_images_are_refused(assay, run_folder, cloned, tmp_path):
-    """An audit of other images than the run's would be put beside its labels."""
+def test_what_does_not_fit_the_run_is_refused(assay, of_run, cloned, tmp_path):
+    """Features that are not in the cache, changed images (fault 29), a run that is not finished."""
+    out, audit = of_run
+    found = assay("audit", out, cloned.images, "--cache", tmp_path / "other")
+    assert (found.code, found.out) == (2, "")
+    assert "--cache" in found.err
     shutil.copy(cloned.images / "7.png", cloned.images / "8.png")
-    noisy = assay("audit", run_folder, cloned.images, "--cache", tmp_path / "cache")
-    assert (noisy.code, noisy.out) == (3, "")
-    assert "got files that were changed since" in noisy.err
-
-
-def test_an_unfinished_run_is_refused(assay, run_folder, cloned):
-    """It has no labels to audit yet."""
-    file = run_folder / "run.json"
+    found = audit()
+    assert (found.code, found.out) == (3, "")
+    assert "changed" in found.err
+    file = out / "run.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"status": "running"}))
-    noisy = assay("audit", run_folder, cloned.images)
-    assert noisy.code == 3
-    assert "expected the folder of a finished run" in noisy.err
+    found = audit()
+    assert found.code == 3
+    assert "expected the folder of a finished run" in found.err
 
 
-def test_two_places_need_a_run(assay, cloned):
-    """The second place says where a run's images are; without a run it means nothing."""
-    noisy = assay("audit", cloned.images, cloned.images)
-    assert noisy.code == 2
-    assert noisy.err == (
-        f"assay: {cloned.images}: expected the folder of a run before IMAGES, got none; give one place only\n"
-    )
+def test_other_places_are_refused(assay, cloned, tmp_path):
+    """A second place needs a run; a missing one has no images."""
+    found = assay("audit", cloned.images, cloned.images)
+    assert (found.code, "expected the folder of a run before IMAGES" in found.err) == (2, True)
+    assert assay("audit", tmp_path / "none").code == 3
 
 
-def test_nothing_there_ends_with_3(assay, tmp_path):
-    """A place that does not exist."""
-    noisy = assay("audit", tmp_path / "none")
-    assert noisy.code == 3
-    assert noisy.err == f"assay: no such folder or file of images: {tmp_path / 'none'}\n"
-
-
-def test_skipped_images_end_with_4_when_strict(assay, cloned, tmp_path):
-    """A damaged image is counted with its reason, and audit_skipped.csv names it."""
+def test_skipped_images_end_with_4_when_strict(of_images, cloned, tmp_path):
+    """A damaged image is counted with its reason and listed."""
     (cloned.images / "9.png").write_bytes(b"")
-    command = ["audit", cloned.images, "--backbone", "tiny", "--cache", tmp_path / "cache"]
-    noisy = assay(*command, "--strict", "-o", tmp_path / "found")
-    assert noisy.code == 4
-    assert noisy.out.startswith("239 images looked at, 1 skipped: 1 empty_file.")
-    with (tmp_path / "found/audit_skipped.csv").open() as file:
-        assert [(row["name"], row["reason"]) for row in csv.DictReader(file)] == [("9.png", "empty_file")]
+    found = of_images("--strict", "-o", tmp_path / "found")
+    assert found.code == 4
+    assert found.out.startswith("239 images audited, 1 skipped: 1 empty_file.")
+    with (tmp_path / "found/image_issues.csv").open() as file:
+        assert [(row["file"], row["reason"]) for row in csv.DictReader(file)] == [("9.png", "empty_file")]
     assert json.loads((tmp_path / "found/audit.json").read_text())["skipped_because"] == {"empty_file": 1}

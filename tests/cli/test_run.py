@@ -1,5 +1,6 @@
 """assay run: what it prints, writes and ends with."""
 
+import csv
 import json
 import re
 
@@ -8,6 +9,7 @@ from PIL import Image
 from small_datasets import noise
 
 from assay.cli import console
+from assay.pipeline.finished import read_finished_run
 
 TABLE = """\
 NN % of the labels are wrong (NN % to NN %), with no sign that classes differ.
@@ -17,236 +19,216 @@ accuracy of                             95 % interval  images       measured on
 histogram baseline              NN %     NN to NN      24           holdout
 assay                           NN %     NN to NN      24           holdout
 assay, cross-validated          NN %     NN to NN      96  cross-validation
-fixed labels, cross-validated   NN %     NN to NN      96  cross-validation
+corrected labels, cross-validated   NN %     NN to NN      96  cross-validation
 
 assay is NN points better than the baseline (+NN to +NN), McNemar p = P.
 tiny at 32 px, NN MB. N s, NN GiB. Results: OUT/
 """
 
 
-def squeezed(text: str) -> list[str]:
+def squeezed(text):
     return [re.sub(r" {2,}", "  ", line) for line in text.splitlines()]
 
 
-def without_figures(text: str, out: object) -> list[str]:
+def without_figures(text, out):
     """Lines in which measured numbers are N and runs of spaces are two."""
-    text = text.replace(str(out), "OUT")
-    text = re.sub(r"p = [\d.e-]+\.", "p = P.", text)
-    text = re.sub(r"\d+\.\d+", "NN", text)
+    text = text.replace(str(out), "OUT").replace("p < 0.001", "p = 0.001")
+    text = re.sub(r"\d+\.\d+", "NN", re.sub(r"p = [\d.]+\.", "p = P.", text))
     text = re.sub(r"(kept|changed|unsure) \d+", r"\1 N", text)
     return squeezed(re.sub(r"\d+ s,", "N s,", text))
 
 
 def test_the_printed_table_is_this(assay, small_data, tmp_path, monkeypatch):
-    """A run says how wrong the labels are, what was done to them, how good the model is and what it cost."""
-    monkeypatch.setattr(console, "SHOW_EVERY_S", float("inf"))  # progress is told by a slow machine alone
-    noisy = assay(*small_data.command(tmp_path / "out"))
-    assert noisy.code == 0
-    assert without_figures(noisy.out, tmp_path / "out") == squeezed(TABLE)
-    assert noisy.err == (
-        "warning: Only 96 images carry both labels: all figures are rough. "
-        "200 to 500 trusted labels would settle them.\n"
-    )
-
-
-def test_a_finished_run_prints_its_table_again(assay, small_data, finished):
-    """The same command tells what the first one told, and that nothing was computed."""
-    noisy = assay(*small_data.command(finished))
-    assert noisy.code == 0
-    assert without_figures(noisy.out, finished) == squeezed(TABLE)
-    assert noisy.err == (
-        f"{finished}: this very run is finished: nothing was computed; --overwrite starts anew\n"
-    )
+    """Label noise, actions, accuracy and cost; the same command prints it again, -q without messages."""
+    monkeypatch.setattr(console, "LINE_EVERY_S", float("inf"))  # a slow machine would print progress
+    found = assay(*small_data.command(tmp_path / "out"))
+    assert found.code == 0
+    assert without_figures(found.out, tmp_path / "out") == squeezed(TABLE)
+    assert found.err.startswith("warning: Only 96 images ")
+    assert found.err.count("\n") == 1
+    again = assay(*small_data.command(tmp_path / "out"))
+    assert (again.code, again.out) == (0, found.out)
+    assert "--overwrite" in again.err
+    quiet = assay(*small_data.command(tmp_path / "out", "--quiet"))
+    assert (quiet.out, quiet.err) == (found.out, "")
 
 
 def test_json_is_all_that_is_on_stdout(assay, small_data, finished):
     """``--json`` prints the facts of noise.json and evaluation.json as one object, and nothing else."""
-    noisy = assay(*small_data.command(finished, "--json"))
-    facts = json.loads(noisy.out)
-    noise = json.loads((finished / "noise.json").read_text())
-    evaluation = json.loads((finished / "evaluation.json").read_text())
-    assert facts == {"folder": str(finished), "noise": noise, **evaluation}
+    facts = json.loads(assay(*small_data.command(finished, "--json")).out)
+    noise_facts, evaluation = (
+        json.loads((finished / name).read_text()) for name in ("noise.json", "evaluation.json")
+    )
+    assert facts == {"folder": str(finished), "noise": noise_facts, **evaluation}
     assert facts["systems"]["assay"]["paired"]["p_value"] < 0.05
 
 
-def test_quiet_is_quiet(assay, small_data, tmp_path):
-    """``--quiet`` leaves the table alone on stdout and nothing on stderr."""
-    noisy = assay(*small_data.command(tmp_path / "out", "--quiet"))
-    assert noisy.err == ""
-    assert without_figures(noisy.out, tmp_path / "out") == squeezed(TABLE)
-
-
-def test_a_dry_run_prints_the_plan_and_writes_nothing(assay, small_data, tmp_path):
-    """The plan counts, times and says how much room it takes; no folder and no cache come into being."""
-    noisy = assay(*small_data.command(tmp_path / "out", "--dry-run", "--cache", str(tmp_path / "cache")))
-    assert noisy.code == 0
-    text = re.sub(r"about \d+ s", "about T s", re.sub(r"\d+\.\d ms", "T ms", noisy.out))
+def test_a_dry_run_prints_the_plan_and_writes_nothing(assay, small_data, finished, tmp_path):
+    """It counts, times and says how much disk space is needed; a run that is there is not repeated."""
+    found = assay(*small_data.command(tmp_path / "out", "--dry-run", "--cache", str(tmp_path / "cache")))
+    assert found.code == 0
+    text = re.sub(r"about \d+ s", "about T s", re.sub(r"\d+\.\d ms", "T ms", found.out))
     assert text == (
         "240 images, 3 classes, 120 trusted labels\n"
-        "would hold out 24 of them, estimate the noise from 96, embed every image and its mirror with\n"
-        "tiny at 32 px (T ms each, T ms to decode), fix the labels, train, measure, and write "
-        f"{tmp_path / 'out'}/\n"
-        "about T s and 0 MB of cache if nothing is cached\n"
+        "Trusted labels: 24 for the holdout, 96 for training and for estimating the noise.\n"
+        "Features: every image and its mirror image, tiny at 32 px (T ms each, T ms to decode).\n"
+        f"Results: {tmp_path / 'out'}/\n"
+        "Takes about T s and 0 MB of cache if nothing is cached.\n"
     )
     assert {file.name for file in tmp_path.iterdir()} == {"here"}
     plan = json.loads(assay(*small_data.command(tmp_path / "out", "--dry-run", "--json")).out)
     assert (plan["images"], plan["holdout"], plan["resumes"]) == (240, 24, False)
+    assert "a part of this run is there already" in assay(*small_data.command(finished, "--dry-run")).out
 
 
-def test_a_dry_run_on_a_run_says_so(assay, small_data, finished):
-    """The plan knows that a part is done."""
-    assert f"{finished} holds this run already" in assay(*small_data.command(finished, "--dry-run")).out
-
-
-def test_other_settings_end_with_2(assay, small_data, finished):
-    """The difference is named, and the way out."""
-    noisy = assay(*small_data.command(finished, "--seed", "1"))
-    assert (noisy.code, noisy.out) == (2, "")
-    assert noisy.err == (
-        f"assay: {finished} holds a run with seed 0 there, 1 now; "
-        "name another folder with --out, or start anew with --overwrite\n"
-    )
-
-
-def test_overwrite_starts_anew(assay, small_data, tmp_path):
-    """With ``--overwrite`` the other run takes its place."""
-    assert assay(*small_data.command(tmp_path / "out")).code == 0
-    assert assay(*small_data.command(tmp_path / "out", "--seed", "1", "--overwrite")).code == 0
-    record = json.loads((tmp_path / "out" / "run.json").read_text())
+def test_other_settings_are_refused_but_for_overwrite(assay, small_data, run):
+    """The difference is named; with ``--overwrite`` the other run takes its place."""
+    found = assay(*small_data.command(run, "--seed", "1"))
+    assert (found.code, found.out) == (2, "")
+    assert "seed" in found.err
+    assert "--overwrite" in found.err
+    assert assay(*small_data.command(run, "--seed", "1", "--overwrite")).code == 0
+    record = json.loads((run / "run.json").read_text())
     assert record["settings"]["seed"] == 1
-    assert record["command"][0] == "assay"
+    assert record["command"][:2] == ["assay", "run"]
 
 
-def test_trusted_labels_are_asked_for(assay, small_data, tmp_path):
-    """Without trusted labels there is nothing to rest on."""
-    noisy = assay("run", small_data.images, "-o", tmp_path / "out")
-    assert noisy.code == 2
-    assert noisy.err == (
-        "assay: expected --trusted with labels that you checked, since everything rests on them; "
-        "200 to 500, of images picked at random, will do\n"
-    )
-
-
-@pytest.mark.parametrize("strict", [False, True])
-def test_skipped_images_end_with_4_when_strict(assay, own_data, tmp_path, strict):
-    """A damaged image is listed; only under ``--strict`` it changes the exit code. Again, the same."""
+def test_skipped_and_unusual_images_are_listed(assay, own_data, tmp_path):
+    """Damaged images change the exit code only under ``--strict``, a second time too."""
     (own_data.images / "1.png").write_bytes(b"")
-    command = own_data.command(tmp_path / "out", *(["--strict"] if strict else []))
-    for _ in range(2):
-        noisy = assay(*command)
-        assert noisy.code == (4 if strict else 0)
-        assert "skipped 1." in noisy.out
-    assert (tmp_path / "out" / "skipped.csv").read_text() == (
-        "name,reason,detail\n1.png,empty_file,0 bytes\n"
-    )
-
-
-def test_unusual_images_are_counted_and_named(assay, own_data, tmp_path):
-    """They are used, and remarks.csv says which."""
-    Image.new("RGB", (32, 32), "red").save(own_data.images / "1.png")
-    noisy = assay(*own_data.command(tmp_path / "out"))
-    assert "1 image of one colour (remarks.csv)" in noisy.err
-    assert (tmp_path / "out" / "remarks.csv").read_text() == (
-        "name,remark,meaning\n1.png,low_information,of one colour\n"
-    )
+    Image.new("RGB", (32, 32), "red").save(own_data.images / "3.png")
+    command = own_data.command(tmp_path / "out")
+    for more, code in (((), 0), (("--strict",), 4), (("--strict",), 4)):
+        found = assay(*command, *more)
+        assert found.code == code
+        assert "skipped 1." in found.out
+    with (tmp_path / "out" / "image_issues.csv").open() as file:
+        issues = [(row["file"], row["severity"], row["reason"]) for row in csv.DictReader(file)]
+    assert sorted(issues) == [
+        ("1.png", "skipped", "empty_file"),
+        ("3.png", "warning", "low_information"),
+    ]
 
 
 def test_a_model_no_better_than_the_baseline_ends_with_5(assay, own_data, tmp_path):
-    """Results are written, a warning is said, and the exit code is 5, also when the command comes again."""
+    """Results are written with a warning; a skipped image comes first under ``--strict``."""
     for row in range(240):
         noise(row, 32, 32).save(own_data.images / f"{row}.png")
-    for _ in range(2):
-        noisy = assay(*own_data.command(tmp_path / "out"))
-        assert noisy.code == 5
-        assert (tmp_path / "out" / "labels.csv").exists()
+    (own_data.images / "5.png").write_bytes(b"no image")
+    command = own_data.command(tmp_path / "out", "-q")
+    for more, code in (((), 5), ((), 5), (("--strict",), 4)):
+        assert assay(*command, *more).code == code
     facts = json.loads((tmp_path / "out" / "evaluation.json").read_text())
     assert facts["better_than_baseline"] is False
-    warning = "on the holdout the model is not measurably better than the histogram baseline"
-    assert warning in facts["warnings"]
+    assert any("not measurably better" in warning for warning in facts["warnings"])
+    assert (tmp_path / "out" / "labels.csv").exists()
 
 
 def test_without_a_holdout_it_says_not_measured(assay, small_data, tmp_path):
-    """``--holdout 0`` learns from everything, and says that the model's accuracy is not measured."""
-    noisy = assay(*small_data.command(tmp_path / "out", "--holdout", "0"))
-    assert noisy.code == 0
-    line = "No image was held out: the accuracy of this model is not measured."
-    assert line in noisy.out.splitlines()
-    assert "histogram baseline" not in noisy.out
+    """``--holdout 0`` trains on everything."""
+    found = assay(*small_data.command(tmp_path / "out", "--holdout", "0"))
+    assert found.code == 0
+    assert "No image was held out: the accuracy of this model is not measured." in found.out.splitlines()
+    assert "histogram baseline" not in found.out
 
 
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--holdout", "119"], "expected --holdout from 0 to 118, so that two trusted images"),
+        (["--holdout", "119"], "expected --holdout from 0 to 118"),
         (["--holdout-split", "notebook"], "--holdout-split notebook needs more than 2,000 trusted images"),
-        (["--folds", "1"], "see assay run -h"),
-        (["--size", "huge"], "see assay run -h"),
-        (["--duplicates", "all"], "see assay run -h"),
-        (["--preset", "heroic"], "see assay run -h"),
-        (["--class-map", "ash"], "--class-map: expected FROM=TO, got 'ash'"),
         (["--class-map", "a=b"], "--class-map a=b: 'b' is not a class"),
         (["--weights", "nowhere.safetensors"], "--weights: the backbone 'tiny' has none"),
-        (["--backbone", "tf_efficientnet_lite9"], "--backbone: expected the name of a model of timm"),
-        (["--sed", "1"], "No such option: --sed"),
+        (["--backbone", "tiny"], "Parameter --backbone specified multiple times. See assay run -h."),
+        (["--student-size", "64"], "--student-size"),
     ],
 )
-def test_wrong_usage_ends_with_2(assay, small_data, tmp_path, flags, message):
-    """What cannot be is refused in one line, and nothing is left behind that would be a run."""
-    noisy = assay(*small_data.command(tmp_path / "out", *flags))
-    assert noisy.code == 2
-    assert noisy.err.splitlines()[-1].startswith("assay: ")
-    assert message in noisy.err.splitlines()[-1]
+def test_impossible_settings_end_with_2(assay, small_data, tmp_path, flags, message):
+    """They are refused in one line, and no run is left behind."""
+    found = assay(*small_data.command(tmp_path / "out", *flags))
+    assert found.code == 2
+    assert found.err.splitlines()[-1].startswith("assay: ")
+    assert message in found.err.splitlines()[-1]
     assert not (tmp_path / "out" / "run.json").exists()
 
 
 @pytest.mark.parametrize(
-    ("break_it", "message"),
+    ("file", "content", "message"),
     [
-        (lambda data: (data.folder / "noisy.csv").unlink(), "noisy.csv"),
-        (
-            lambda data: (data.folder / "trusted.csv").write_text("file,label\n0.png,ahs\n"),
-            "did you mean 'ash'",
-        ),
-        (lambda data: (data.folder / "trusted.csv").write_text("file,label\n"), "trusted"),
-        (lambda data: (data.folder / "noisy.csv").write_text("ash\nbirch\n"), "noisy.csv"),
-        (lambda data: (data.folder / "noisy.csv").write_bytes(b"\x00\xff\x00"), "noisy.csv"),
+        ("noisy.csv", None, "noisy.csv"),
+        ("noisy.csv", b"ash\nbirch\n", "noisy.csv"),
+        ("noisy.csv", b"\x00\xff\x00", "noisy.csv"),
+        ("trusted.csv", b"file,label\n0.png,ahs\n", "did you mean 'ash'"),
+        ("trusted.csv", b"file,label\n", "trusted"),
     ],
 )
-def test_refused_data_end_with_3(assay, own_data, tmp_path, break_it, message):
-    """Labels that cannot be trusted to mean what they say are refused before anything is written."""
-    break_it(own_data)
-    noisy = assay(*own_data.command(tmp_path / "out"))
-    assert noisy.code == 3
-    assert noisy.err.splitlines()[-1].startswith("assay: ")
-    assert message in noisy.err
-    assert "Traceback" not in noisy.err
+def test_refused_data_end_with_3(assay, own_data, tmp_path, file, content, message):
+    """Labels that may not mean what they say are refused before anything is written."""
+    (own_data.folder / file).unlink()
+    if content is not None:
+        (own_data.folder / file).write_bytes(content)
+    found = assay(*own_data.command(tmp_path / "out"))
+    assert found.code == 3
+    assert found.err.splitlines()[-1].startswith("assay: ")
+    assert message in found.err
+    assert "Traceback" not in found.err
     assert not (tmp_path / "out" / "run.json").exists()
 
 
-def test_the_pairing_is_said_before_the_work(assay, own_data, tmp_path):
-    """Labels without names belong to the images in natural order, and the pairs are shown."""
+def test_noisy_labels_are_needed(assay, own_data, tmp_path):
+    """A forgotten file is named before anything is written."""
+    trusted = ["--trusted", own_data.folder / "trusted.csv"]
+    found = assay("run", own_data.images, *trusted, "-o", tmp_path / "out")
+    assert found.code == 3
+    assert "--noisy FILE" in found.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_labels_without_names_are_shown_with_their_images(assay, own_data, tmp_path):
+    """They belong to the images in natural order, and the first and last pairs are printed."""
     labels = [line.split(",")[1] for line in (own_data.folder / "noisy.csv").read_text().splitlines()[1:]]
     (own_data.folder / "noisy.csv").write_text("\n".join(labels) + "\n")
-    noisy = assay(*own_data.command(tmp_path / "out"))
-    assert noisy.code == 0
-    assert "0.png" in noisy.err
-    assert "239.png" in noisy.err
+    found = assay(*own_data.command(tmp_path / "out"))
+    assert found.code == 0
+    assert "0.png" in found.err
+    assert "239.png" in found.err
 
 
-def test_strict_comes_first(assay, own_data, tmp_path, monkeypatch):
-    """An image that had to be skipped is what was asked for, whatever the baseline has."""
-    (own_data.images / "5.png").write_bytes(b"no image")
-    monkeypatch.setattr("assay.pipeline.outputs.RunResult.better_than_baseline", False)
-    command = own_data.command(tmp_path / "out", "-q")
-    assert assay(*command).code == 5
-    assert assay(*command, "--strict").code == 4
+def action_of(folder, name):
+    with (folder / "labels.csv").open() as file:
+        return next(row["action"] for row in csv.DictReader(file) if row["file"] == name)
 
 
-def test_a_run_without_noisy_labels_ends_before_it_begins(assay, own_data, tmp_path):
-    """A file that was forgotten is asked for, and nothing is written."""
-    found = assay(
-        "run", own_data.images, "--trusted", own_data.folder / "trusted.csv", "-o", tmp_path / "out"
+def test_more_images_can_be_accepted(assay, own_data, finished, tmp_path):
+    """Cut and too large images are skipped with a hint, or used; stored features change no other run."""
+    file, out = own_data.images / "2.png", tmp_path / "out"
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    with Image.open(own_data.images / "4.png") as image:
+        image.resize((40, 40)).save(own_data.images / "4.png")
+    few = ("--max-pixels", "1200")
+    more = ("--max-pixels", "2000", "--truncated", "accept")
+    first = assay(*own_data.command(out, *few))
+    assert (first.code, action_of(out, "2.png"), action_of(out, "4.png")) == (0, "skipped", "skipped")
+    assert "--truncated accept" in first.err
+    assert "--max-pixels" in first.err
+    refused = assay(*own_data.command(out, *more))
+    assert refused.code == 2
+    assert "--truncated" in refused.err
+    assert assay(*own_data.command(out, *more, "--overwrite")).code == 0
+    assert "skipped" not in (action_of(out, "2.png"), action_of(out, "4.png"))
+    reading = read_finished_run(out).reading
+    assert (reading.truncated, reading.max_pixels) == ("accept", 2000)
+    assert assay("audit", out, "-q").code == 0  # it reads the images as the run did
+    assert assay(*own_data.command(tmp_path / "again", *few)).code == 0
+    assert action_of(tmp_path / "again", "2.png") == "skipped"
+    labels = ("--labels", own_data.folder / "trusted.csv", "--json")
+    skipped = [
+        json.loads(assay("evaluate", finished, own_data.images, *labels, *flags).out)["skipped"]
+        for flags in (few, more)
+    ]
+    assert skipped == [2, 0]
+    before, after = (
+        assay("predict", finished, own_data.images, "-q", *flags).out.splitlines() for flags in (few, more)
     )
-    assert found.code == 3
-    assert "assay: expected noisy labels, got none of 240 images; give them with --noisy FILE" in found.err
-    assert not (tmp_path / "out").exists()
+    changed = [row for row in after if row not in before]
+    assert [row.split(",")[0] for row in changed] == ["2.png", "4.png"]

@@ -25,10 +25,10 @@ def server(finished):
     process.communicate()
 
 
-def ask(address, body=None, **headers):
-    request = urllib.request.Request(address, data=body, headers=headers)
+def request(address, body=None, **headers):
+    message = urllib.request.Request(address, data=body, headers=headers)
     try:
-        with urllib.request.urlopen(request, timeout=20) as answer:
+        with urllib.request.urlopen(message, timeout=20) as answer:
             return answer.status, json.loads(answer.read())
     except urllib.error.HTTPError as error:
         with error:
@@ -39,31 +39,33 @@ def attempts(address, body):
     """Statuses, or None where the connection was closed: it takes a moment until the others are gone."""
     for _ in range(100):
         try:
-            yield ask(address, body)[0]
+            yield request(address, body)[0]
         except OSError:
             time.sleep(0.05)
             yield None
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_answers_until_it_is_ended_politely(server, small_data, number):
-    """A file gets its label; a request by another name is refused; it ends with 0."""
+def test_it_answers_until_it_is_stopped(server, small_data, number):
+    """A file gets its label; a request by another host name is refused (fault 53); the exit code is 0."""
     process, address = server
     assert address.startswith("http://127.0.0.1:")
     image = (small_data.images / "0.png").read_bytes()
-    status, found = ask(f"{address}/predict", image)
+    status, found = request(f"{address}/predict", image)
     assert (status, found["label"]) == (200, CLASSES[small_data.truth[0]])
-    assert ask(f"{address}/v2/models/trees/ready") == (200, {"name": "trees", "ready": True})
-    assert ask(f"{address}/v2", Host="evil.example")[0] == 421
+    assert request(f"{address}/v2/models/trees/ready") == (200, {"name": "trees", "ready": True})
+    assert request(f"{address}/v2", Host="evil.example")[0] == 421
     process.send_signal(number)
     out, err = process.communicate(timeout=30)
     assert process.returncode == 0
     assert out == ""
-    assert err.splitlines() == ["model 'trees' is ready: POST an image file to /predict; Ctrl-C ends"]
+    assert err.splitlines() == [
+        "Model 'trees' is ready. Send an image file with POST /predict; Ctrl-C stops."
+    ]
 
 
 def test_idle_connections_keep_nobody_out(server, small_data):
-    """More of them than the process may hold: those beyond are closed, and it goes on."""
+    """Those beyond what the process may hold are closed, and it goes on (fault 57)."""
     process, address = server
     resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (200, 200))
     host, port = address.removeprefix("http://").split(":")
@@ -79,8 +81,8 @@ def test_idle_connections_keep_nobody_out(server, small_data):
 
 
 def test_a_place_it_may_not_listen_on_is_refused(assay, finished):
-    """Beyond this machine only if that was asked for."""
-    noisy = assay("serve", finished, "--host", "0.0.0.0")
-    assert noisy.code == 2
-    assert "--allow-remote" in noisy.err
+    """An address beyond this machine needs ``--allow-remote``."""
+    found = assay("serve", finished, "--host", "0.0.0.0")
+    assert found.code == 2
+    assert "--allow-remote" in found.err
     assert assay("serve", finished / "nowhere").code == 3

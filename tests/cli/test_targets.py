@@ -1,4 +1,4 @@
-"""Files that a command writes."""
+"""Files that a command writes: nothing that is read or belongs to a run is written over."""
 
 import shutil
 import zipfile
@@ -7,52 +7,55 @@ import pytest
 
 
 @pytest.mark.parametrize(
-    "place", ["images.zip", "new/0.png", "run/model/config.json", "run/labels.csv", "lone.onnx"]
+    "place", ["images.zip", "new/0.png", "out/model/config.json", "out/labels.csv", "lone.onnx"]
 )
-def test_what_is_read_is_not_written_over(assay, finished, small_data, tmp_path, place):
-    """An archive of images, one of the images, a file of the model or of the run: rows go elsewhere."""
-    shutil.copytree(finished, tmp_path / "run")
+def test_the_input_is_not_written_over(assay, run, small_data, tmp_path, place):
+    """An archive of images, one of the images, a file of the model or of the run."""
     new = tmp_path / "new"
     new.mkdir()
     shutil.copy(small_data.images / "0.png", new)
-    shutil.copy(finished / "model" / "model.onnx", tmp_path / "lone.onnx")
+    shutil.copy(run / "model" / "model.onnx", tmp_path / "lone.onnx")
     with zipfile.ZipFile(tmp_path / "images.zip", "w") as archive:
         archive.write(new / "0.png", "0.png")
     before = (tmp_path / place).read_bytes()
-    model = tmp_path / (place if place.endswith("onnx") else "run")
+    model = tmp_path / place if place.endswith("onnx") else run
     images = tmp_path / place if place.endswith("zip") else new
-    noisy = assay("predict", model, images, "-o", tmp_path / place, "--format", "csv")
-    assert noisy.code == 2
-    assert "--out: " in noisy.err
+    found = assay("predict", model, images, "-o", tmp_path / place, "--format", "csv")
+    assert found.code == 2
+    assert "--out: " in found.err
     assert (tmp_path / place).read_bytes() == before
 
 
-def test_rows_may_lie_in_the_folder_of_a_run(assay, finished, small_data, tmp_path):
+def test_rows_may_lie_in_the_folder_of_a_run(assay, run, small_data):
     """Under a name of their own, also a second time."""
-    shutil.copytree(finished, tmp_path / "run")
     for _ in range(2):
-        rows = tmp_path / "run" / "predictions.csv"
-        assert assay("predict", tmp_path / "run", small_data.images, "-o", rows, "-q").code == 0
+        assert assay("predict", run, small_data.images, "-o", run / "predictions.csv", "-q").code == 0
 
 
-@pytest.mark.parametrize("out", ["small", "small.bin", "run/model/README"])
-def test_an_export_is_known_by_its_name(assay, finished, tmp_path, out):
-    """What no command would take for a model is refused before the work; so is a card over a card."""
-    shutil.copytree(finished, tmp_path / "run")
-    noisy = assay("export", finished, "-o", tmp_path / out)
-    assert noisy.code == 2
-    assert "--out: " in noisy.err
+@pytest.mark.parametrize(
+    ("command", "out", "message"),
+    [
+        ("predict", "rows.txt", "expected a name ending in .csv, .parquet, .jsonl, got rows.txt"),
+        ("predict", ".", "expected a file, got the folder .; name a file in it"),
+        ("predict", "nowhere/rows.csv", "expected a file in an existing folder, got nowhere/rows.csv"),
+        ("predict", f"{'a' * 300}.csv", "File name too long; choose another place"),
+        ("export", "nowhere/a.onnx", "make its folder"),
+        ("export", "small", "expected a name ending in .onnx"),
+        ("report", "found.pdf", "expected a name ending in .html, got found.pdf"),
+        ("report", "nowhere/a.html", "make its folder"),
+    ],
+)
+def test_an_impossible_file_is_refused_before_the_work(assay, finished, command, out, message):
+    """The name is checked before any image is looked for."""
+    more = ["nowhere"] if command == "predict" else []
+    found = assay(command, finished, *more, "-o", out)
+    assert (found.code, found.out) == (2, "")
+    assert "--out: " in found.err
+    assert message in found.err
 
 
-def test_a_name_that_no_disk_holds_is_refused(assay, finished, small_data, tmp_path):
-    """Of more letters than a file may have."""
-    noisy = assay("predict", finished, small_data.images, "-o", tmp_path / f"{'a' * 300}.csv")
-    assert noisy.code == 2
-    assert "File name too long; choose another place" in noisy.err
-
-
-def test_a_folder_that_is_not_there_is_refused_with_a_format_too(assay, finished, small_data, tmp_path):
-    """Before every model of a comparison is asked."""
-    noisy = assay("predict", finished, small_data.images, "--format", "csv", "-o", tmp_path / "no" / "x.csv")
-    assert noisy.code == 2
-    assert "make its folder" in noisy.err
+def test_a_card_does_not_replace_a_file_of_the_run(assay, run):
+    """Nor does an export replace the model."""
+    for out in ("README", "model.onnx"):
+        found = assay("export", run, "-o", run / "model" / out)
+        assert found.code == 2

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from assay.cli.summary import plan_text
+from assay.cli.run import plan_text
 from assay.errors import DataError, OtherRunError, UsageError
 from assay.pipeline.dry_run import dry_run
 from assay.pipeline.options import RunOptions
@@ -55,4 +55,4 @@ def test_a_plan_of_fine_tuning_says_what_is_looked_at(small_data, options, tmp_p
     assert plan.mirrored is False
     assert plan.cache_bytes == 240 * 384 * 2
     assert "tf_efficientnet_lite0 on 240 images, epochs: " in plan.fine_tuning
-    assert "embed every image with\n" in plan_text(plan, "out")
+    assert "Features: every image, " in plan_text(plan, "out")

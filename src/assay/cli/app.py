@@ -1,154 +1,220 @@
-"""The list of commands, and the one place where their errors end up: ``endings`` says what becomes of each.
+"""The commands, where their options come from, and how they end: exit codes, signals, closed streams.
 
-Results go to stdout, words and progress to stderr. torch is imported only by commands that need it.
+Results go to stdout, words and progress to stderr. Only commands that need torch import it, when they run.
 """
 
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+import tomllib
+import traceback
+from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any
+from typing import Any
 
-import typer
+from cyclopts import App, ArgumentCollection, CycloptsError, Group, Parameter, Token, UnusedCliTokensError
+from cyclopts.config import Dict
 
 from assay import __version__
 from assay.cli import audit, compare, demo, evaluate, export, noise, plan, predict, report, review, run, serve
-from assay.cli.console import show
-from assay.cli.endings import end
-from assay.cli.settings import read_settings
+from assay.cli.console import notify, redirect_to_devnull
+from assay.errors import AssayError, ResourceError, UsageError, is_disk_full, is_on_gpu, is_out_of_memory
 
-SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+SETTINGS = Path("assay.toml")
 
-EPILOG = (
-    "Start with: assay demo. Every flag may also be given as ASSAY_FLAG in the environment, as in "
-    "ASSAY_SEED=1, or in assay.toml: 'seed = 1' at its top for all commands, below '[run]' for one."
+OUT_OF_MEMORY = "out of memory; close other programs, or use fewer --workers"
+OUT_OF_GPU_MEMORY = (
+    "out of GPU memory; close other programs that use the GPU, use a smaller --size or --student-size, or "
+    "set CUDA_VISIBLE_DEVICES= to run on the CPU"
 )
 
-HELP = {"-h", "--help", "--version"}
-"""Words that must be answered however broken the settings are."""
+SIGNALS = {129: "terminal closed", 143: "terminated"}
+"""Exit code, 128 plus the number of the signal -> message."""
 
-RESUMABLE = ("run", "compare", "demo")
-"""Commands that go on where they were interrupted."""
-
-app = typer.Typer(
-    name="assay",
-    help="Learn an accurate, small image classifier from many noisy labels and a few trusted ones.",
-    epilog=EPILOG,
-    context_settings=SETTINGS,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
+EPILOGUE = (
+    "Start with: assay demo\n\n"
+    "Every option can also be set in the environment (ASSAY_SEED=1 for --seed 1) or in assay.toml: "
+    "'seed = 1' at its top for all commands, or below '[run]' for one."
 )
 
 
-def _add(name: str, command: Callable[..., int], examples: Sequence[str]) -> None:
-    # \b, alone in its line, keeps the lines of a paragraph apart.
-    app.command(name, epilog="\n".join(["\b", "Examples:", *(f"  {example}" for example in examples)]))(
-        command
+def _environment(_: App, __: tuple[str, ...], arguments: ArgumentCollection) -> None:
+    """Take ``--path-col`` from ASSAY_PATH_COL; an empty variable counts as unset."""
+    for argument in arguments:
+        variable = "ASSAY_" + argument.name.removeprefix("--").upper().replace("-", "_")
+        value = os.environ.get(variable)
+        if value and argument.name.startswith("--") and not argument.tokens:
+            for index, part in enumerate(argument.env_var_split(value)):
+                argument.append(Token(keyword=variable, value=part, source="environment", index=index))
+
+
+def _settings(command: App, chain: tuple[str, ...], arguments: ArgumentCollection) -> None:
+    """Take options from assay.toml, of which every key must be an option of some command."""
+    if not chain or not SETTINGS.is_file():
+        return
+    try:
+        shared = tomllib.loads(SETTINGS.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{SETTINGS}: expected TOML, got something else ({error})") from error
+    tables = {key: shared.pop(key) for key in list(shared) if isinstance(shared[key], dict)}
+    known = {name: _keys(app[name].assemble_argument_collection()) for name in COMMANDS}
+    for name, table in tables.items():
+        _check_key(name, {*known}, "a command")
+        for key in table:
+            _check_key(key, known[name], f"an option of assay {name}")
+    for key in shared:
+        _check_key(key, set().union(*known.values()), "an option")
+    mine = {key: value for key, value in shared.items() if key in known[chain[0]]}
+    Dict(mine | tables.get(chain[0], {}), source=str(SETTINGS), use_commands_as_keys=False)(
+        command, chain, arguments
     )
 
 
-_add("run", run.run_command, run.EXAMPLES)
-_add("noise", noise.noise_command, noise.EXAMPLES)
-_add("predict", predict.predict_command, predict.EXAMPLES)
-_add("export", export.export_command, export.EXAMPLES)
-_add("serve", serve.serve_command, serve.EXAMPLES)
-_add("evaluate", evaluate.evaluate_command, evaluate.EXAMPLES)
-_add("compare", compare.compare_command, compare.EXAMPLES)
-_add("audit", audit.audit_command, audit.EXAMPLES)
-_add("report", report.report_command, report.EXAMPLES)
-_add("review", review.review_command, review.EXAMPLES)
-_add("plan", plan.plan_command, plan.EXAMPLES)
-_add("demo", demo.demo_command, demo.EXAMPLES)
+def _keys(arguments: ArgumentCollection) -> set[str]:
+    return {name[2:] for argument in arguments for name in argument.names if name.startswith("--")}
 
 
-def _print_version(wanted: bool) -> bool:
-    if wanted:
-        show(f"assay {__version__}")
-        raise typer.Exit
-    return wanted
+def _check_key(key: str, known: set[str], what: str) -> None:
+    if key not in known:
+        near = get_close_matches(key, sorted(known), n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(sorted(known))}"
+        raise UsageError(f"{SETTINGS}: {key!r} is not {what}; {hint}")
 
 
-@app.callback()
-def _main(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
-    ] = False,
-) -> None:
-    del version  # its callback has answered
+def _default_text(value: Any) -> str | None:
+    return None if value in (None, ()) or value is False else str(value)  # a flag is off anyway
 
 
-def _names_of_flags(group: Any) -> dict[str, dict[str, str]]:
-    """Command -> long flag, without its dashes -> name of the parameter."""
-    return {
-        name: {
-            option.removeprefix("--"): parameter.name
-            for parameter in command.params
-            for option in parameter.opts
-            if option.startswith("--")
-        }
-        for name, command in group.commands.items()
-    }
+app = App(
+    name="assay",
+    help="Train an accurate, small image classifier from many noisy labels and a few trusted ones.",
+    help_epilogue=EPILOGUE,
+    help_format="plaintext",
+    help_flags=("-h", "--help"),
+    version=f"assay {__version__}",
+    version_flags=("--version",),
+    version_format="plaintext",
+    group_parameters=Group("Options", sort_key=0),
+    default_parameter=Parameter(negative=(), show_default=_default_text),  # no --no-json beside --json
+    config=(_environment, _settings),
+    print_error=False,
+    exit_on_error=False,
+)
+
+COMMANDS = {
+    "run": run,
+    "noise": noise,
+    "predict": predict,
+    "evaluate": evaluate,
+    "compare": compare,
+    "export": export,
+    "serve": serve,
+    "audit": audit,
+    "report": report,
+    "review": review,
+    "plan": plan,
+    "demo": demo,
+}
+"""Each module has a function ``command`` and EXAMPLES."""
+
+for _sort_key, (_name, _module) in enumerate(COMMANDS.items()):
+    _examples = "\n".join(["Examples:", *(f"  {example}" for example in _module.EXAMPLES)])
+    app.command(_module.command, name=_name, help_epilogue=_examples, sort_key=_sort_key)
+app.register_install_completion_command(help="Install shell completion for assay.")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and exit with its code, which ``_errors`` and ``cli.endings`` name."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        # What a shell has set to be ignored, for a job in the background, stays so.
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, _end)
-    _open_streams()
-    # A name that the terminal cannot show must not end a run.
+    """Run the command line and exit with its code."""
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
+        # A signal that the shell ignores, as for a job in the background, stays ignored.
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _stop)
+    # A stream that the caller closed (>&-) is None; to write to it must not fail.
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115  # open until exit
+    # A file name that the terminal cannot show must not end a run.
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # typed as any text stream
     sys.exit(run_app(list(sys.argv[1:] if arguments is None else arguments)))
 
 
-def _open_streams() -> None:
-    """What the caller has closed, as ``>&-`` does, is nowhere, and no reason to fail."""
-    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        if getattr(sys, name) is None:
-            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115  # while we run
-
-
-def run_app(arguments: list[str]) -> int:
-    """The exit code of one command; every failure has become a message on stderr."""
-    again = "; the same command resumes" if _resumes(arguments) else ""
+def run_app(words: list[str]) -> int:
+    """Run one command and return its exit code; every error has become a message on stderr."""
     try:
-        code = _invoke(arguments)
+        command, bound, unparsed = app.parse_args(words)
+        if "words" in unparsed:
+            bound.arguments["words"] = tuple(words)
+        code = command(*bound.args, **bound.kwargs)
         sys.stdout.flush()
-    except BaseException as error:  # noqa: BLE001  # every end has its message and its code
-        return end(error, again)
+    except BaseException as error:  # noqa: BLE001  # every error has its message and its code
+        code, message, may_resume = _ending(error)
+        if message:
+            notify(f"assay: {message}{'; the same command resumes' * (may_resume and _resumes(words))}")
     return code if isinstance(code, int) else 0
 
 
-def _resumes(arguments: list[str]) -> bool:
-    """Whether the command goes on where it was; rows in a file do, but not those of several models."""
-    flags = {word.split("=")[0] for word in arguments}
-    to_file = bool(flags & {"-o", "--out"}) and "--all-systems" not in flags
-    return (arguments[:1] == ["predict"] and to_file) or bool({*arguments[:1]} & {*RESUMABLE})
+def _resumes(words: Sequence[str]) -> bool:
+    """Whether the command continues where it was interrupted."""
+    if words[:1] == ["predict"]:  # rows in a file do, but not those of several models
+        flags = {word.split("=")[0] for word in words}
+        return bool(flags & {"-o", "--out"}) and "--all-systems" not in flags
+    return words[0] in {"run", "compare", "demo"} if words else False
 
 
-def _invoke(arguments: list[str]) -> Any:
-    if "_ASSAY_COMPLETE" in os.environ:
-        return app(arguments, prog_name="assay")  # a shell asks for completions
-    command = typer.main.get_command(app)
-    settings = {} if HELP & {*arguments} else read_settings(Path("assay.toml"), _names_of_flags(command))
-    # Not typer's own main, which turns a closed pipe into exit code 1.
-    with command.make_context("assay", arguments or ["--help"], default_map=settings) as context:
-        return command.invoke(context)
+def _ending(error: BaseException) -> tuple[int, str, bool]:
+    """The exit code, the message, and whether a command that can resume may do so."""
+    if isinstance(error, AssayError):
+        return error.exit_code, str(error), False
+    if isinstance(error, CycloptsError):
+        return UsageError.exit_code, _usage(error), False
+    if (stopped := _stopped(error)) is not None:
+        return stopped
+    if is_out_of_memory(error):
+        on_gpu = is_on_gpu(error)
+        return ResourceError.exit_code, OUT_OF_GPU_MEMORY if on_gpu else OUT_OF_MEMORY, not on_gpu
+    if is_disk_full(error):
+        return ResourceError.exit_code, f"cannot write: {error.strerror}; free disk space", True
+    traceback.print_exception(error)
+    return 1, "this is a bug in assay; please report it with the lines above", False
 
 
-def _end(number: int, _: FrameType | None) -> None:
-    """End in good order: threads finish what they have begun. The second time, end now."""
-    signal.signal(number, _end_now)
+def _usage(error: CycloptsError) -> str:
+    error.verbose = False
+    where = " ".join(("assay", *(error.command_chain or ())))
+    if isinstance(error, UnusedCliTokensError):
+        return f"expected no further arguments, got {' '.join(error.unused_tokens or ())}. See {where} -h."
+    return f"{error} See {where} -h."
+
+
+def _stopped(error: BaseException) -> tuple[int, str, bool] | None:
+    """The same for a command that a signal, a closed pipe or ``sys.exit`` ended; None for other errors."""
+    cause = error.__cause__ or error.__context__
+    # A C++ module that Ctrl-C interrupts while it loads raises another error.
+    while_importing = isinstance(error, ImportError | RuntimeError) and isinstance(cause, KeyboardInterrupt)
+    if isinstance(error, KeyboardInterrupt) or while_importing:
+        return 130, "interrupted", True
+    if isinstance(error, BrokenPipeError) or isinstance(cause, BrokenPipeError):
+        redirect_to_devnull(sys.stdout)  # the reader, such as head, has enough
+        return 0, "", False
+    if isinstance(error, SystemExit):
+        code = error.code if isinstance(error.code, int) else int(error.code is not None)
+        return code, SIGNALS.get(code, ""), code in SIGNALS
+    return None
+
+
+def _stop(number: int, _: FrameType | None) -> None:
+    """End in good order: threads finish what they have begun. A second signal ends at once."""
+    signal.signal(number, _stop_now)
     if number == signal.SIGINT:
         raise KeyboardInterrupt
     sys.exit(128 + number)
 
 
-def _end_now(number: int, _: FrameType | None) -> None:
-    # All that is on disk is whole at any moment; only the terminal may miss its cursor.
-    shown = b"\x1b[?25h" if sys.stderr.isatty() else b""
-    os.write(sys.stderr.fileno(), shown + b"assay: ended at once\n")
+def _stop_now(number: int, _: FrameType | None) -> None:
+    # Files are whole at any moment; only the terminal may still miss its cursor.
+    cursor = b"\x1b[?25h" if sys.stderr.isatty() else b""
+    os.write(sys.stderr.fileno(), cursor + b"assay: stopped at once\n")
     os._exit(128 + number)

@@ -1,24 +1,20 @@
-"""assay audit: copies, leaks, off-topic images, images without information, classes that are confused."""
+"""assay audit: duplicates, leaks, outliers, images without information, classes that are confused."""
 
-import json
-from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+from cyclopts import Parameter
+from cyclopts.validators import Number
 
-from assay.cli import flags
-from assay.cli.console import notify, progress_bar, show, table
-from assay.cli.endings import SKIPPED
-from assay.cli.groups import with_flags
-from assay.cli.typed import typed
+from assay.cli import options
+from assay.cli.console import notifier, progress_bar, show, show_json, table
 from assay.errors import UsageError
 from assay.text import percent
 
 if TYPE_CHECKING:
     from assay.pipeline.audit import Audited
-    from assay.types import Progress
 
 EXAMPLES = (
     "assay audit out/",
@@ -26,197 +22,149 @@ EXAMPLES = (
     "assay audit images/ --noisy noisy.csv -o audit/",
 )
 
-SHOWN = 5
-"""Rows of a kind that are printed; the files have all."""
+N_SHOWN = 5
+"""Pairs of classes that are printed; the files have all."""
 
 
-@dataclass(frozen=True)
-class AuditLabels(flags.LabelFlags):
-    """What the labels of images are, if there are any."""
-
-    trusted: Annotated[
-        Path | None,
-        flags.flag("--trusted", metavar="FILE", help="Checked labels of a few images, if there are any."),
-    ] = None
-
-
-@dataclass(frozen=True)
-class LookFlags:
-    """How to look at images."""
-
-    backbone: flags.Backbone = "tf_efficientnet_lite2"
-    size: flags.Size = 160
-    dtype: flags.Dtype = "auto"
-    workers: flags.Workers = 2
-    cache: flags.Cache = None
-    share: Annotated[
-        float,
-        flags.flag(
-            "--share",
-            metavar="P",
-            min=0.00001,
-            max=0.5,
-            help="Share of the good images that may be called off topic by mistake.",
+def command(
+    place: Annotated[
+        Path,
+        Parameter(
+            name="RUN|IMAGES",
+            help="A finished run, with its own labels and features; or images, with options for both.",
         ),
-    ] = 0.001
-    seed: flags.Seed = 0
-
-    @property
-    def place(self) -> Path:
-        """The cache."""
-        from assay.pipeline.options import default_cache
-
-        return self.cache or default_cache()
-
-
-Place = Annotated[
-    Path,
-    typer.Argument(
-        metavar="RUN|IMAGES",
-        help="A finished run, which has its labels and features; or images, with flags for both.",
-    ),
-]
-
-OF_A_RUN = {"follow_symlinks", "workers", "cache", "share", "seed"}
-"""Parameters of the groups that a run may be audited with; its labels and features are its own."""
-
-
-@with_flags
-def audit_command(
-    place: Place,
-    labels: AuditLabels,
-    look: LookFlags,
-    images: Annotated[
-        Path | None,
-        typer.Argument(metavar="[IMAGES]", help="Where the images of RUN are, if they were moved."),
-    ] = None,
-    out: Annotated[
-        Path | None,
-        flags.flag("--out", "-o", metavar="FOLDER", help="Folder for the files; by default the run's."),
-    ] = None,
-    strict: flags.Strict = False,
-    as_json: flags.Json = False,
-    quiet: flags.Quiet = False,
+    ],
+    images: options.RunImages = None,
+    /,
+    *,
+    labels: options.LabelOptions = options.LabelOptions(),
+    reading: options.ImageOptions = options.ImageOptions(),
+    backbone: options.Backbone = "tf_efficientnet_lite2",
+    size: options.Size = 160,
+    dtype: options.Dtype = "auto",
+    share: Annotated[float, Parameter(validator=Number(gte=0.00001, lte=0.5))] = 0.001,
+    seed: options.Seed = 0,
+    out: Annotated[Path | None, Parameter(name=("--out", "-o"))] = None,
+    cache: options.Cache = None,
+    workers: options.Workers = 2,
+    strict: options.Strict = False,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    words: options.Words = (),
 ) -> int:
-    """Find copies, leaks, conflicting labels, off-topic and empty images."""
+    """Find duplicates, leaks, conflicting labels, outliers and images without information.
+
+    Parameters
+    ----------
+    share
+        Share of the good images that may wrongly be reported as outliers.
+    out
+        Folder for the files. Without it: the run's folder, or none for images.
+    """
+    from assay.data.read import read_dataset
     from assay.data.write import make_folder
-    from assay.pipeline.audit import write_audit
+    from assay.embed.backbone import load_backbone
+    from assay.embed.images import embed_images
+    from assay.pipeline.audit import audit_dataset, run_digests, write_audit
+    from assay.pipeline.finished import stored_features
+    from assay.pipeline.options import default_cache
+    from assay.review.run import read_review_run
 
     is_run = (place / "run.json").is_file()
     if is_run:
-        _check_flags(place)
+        _refuse_image_options(place, words)
     elif images is not None:
-        raise UsageError(
-            f"{place}: expected the folder of a run before IMAGES, got none; give one place only"
-        )
-    if (folder := out or (place if is_run else None)) is not None:
+        raise UsageError(f"{place}: expected the folder of a run before IMAGES, got none; give one place")
+    folder = out or (place if is_run else None)
+    if folder is not None:
         make_folder(folder)
+    cache = cache or default_cache()
     with progress_bar(quiet) as progress:
-        audited = (
-            _audit_run(place, images, look, progress, follow_symlinks=labels.follow_symlinks)
-            if is_run
-            else _audit_images(place, labels, look, progress, quiet)
-        )
+        if is_run:
+            run = read_review_run(place, images, follow_symlinks=reading.follow_symlinks, command="audit")
+            dataset, features = stored_features(run, run.images, cache, workers=workers, progress=progress)
+            audited = audit_dataset(
+                dataset,
+                features,
+                holdout=run.held_out,
+                corrected=run.proposed,
+                run=run_digests(run.record),
+                share=share,
+                seed=seed,
+            )
+        else:
+            dataset = read_dataset(place, reading.read_options(**vars(labels)))
+            for note in dataset.notes:
+                notifier(quiet)(note)
+            network = load_backbone(backbone, cache, size=size, dtype=dtype)
+            features = embed_images(dataset, network, cache, workers=workers, progress=progress)
+            audited = audit_dataset(dataset, features, share=share, seed=seed)
     if folder is not None:
         write_audit(audited, folder)
-    show(json.dumps(audited.to_json(), indent=1) if as_json else _text(audited.to_json(), folder))
-    return SKIPPED if strict and audited.dataset.skipped else 0
+    show_json(audited.to_json()) if as_json else show(_text(audited, folder))
+    return options.SKIPPED if strict and audited.dataset.skipped else 0
 
 
-def _check_flags(run: Path) -> None:
-    """UsageError for flags of images that the command was given beside a run."""
-    of_images = {field.name for group in (AuditLabels, LookFlags) for field in fields(group)} - OF_A_RUN
-    if wrong := typed(of_images):
+def _refuse_image_options(run: Path, words: tuple[str, ...]) -> None:
+    names = {field.name for group in (options.LabelOptions, options.ImageOptions) for field in fields(group)}
+    names = (names | {"backbone", "size", "dtype"}) - {"follow_symlinks"}
+    refused = {f"--{name.replace('_', '-').replace('column', 'col')}" for name in names}
+    if wrong := [flag for flag in options.flags(words) if flag in refused]:
         raise UsageError(
             f"{', '.join(wrong)}: expected with images, got the run {run}, which has its own labels and "
-            "features; audit it without, or the images themselves"
+            "features; leave the option out, or audit the images themselves"
         )
 
 
-def _audit_images(
-    place: Path, labels: AuditLabels, look: LookFlags, progress: "Progress", quiet: bool
-) -> "Audited":
-    from assay.data.read import read_dataset
-    from assay.embed.backbone import load_backbone
-    from assay.embed.images import embed_images
-    from assay.pipeline.audit import audit_dataset
-
-    dataset = read_dataset(place, labels.reading())
-    for note in () if quiet else dataset.notes:
-        notify(note)
-    backbone = load_backbone(look.backbone, look.place, size=look.size, dtype=look.dtype)
-    features = embed_images(dataset, backbone, look.place, workers=look.workers, progress=progress)
-    return audit_dataset(dataset, features, share=look.share, seed=look.seed)
-
-
-def _audit_run(
-    place: Path, images: Path | None, look: LookFlags, progress: "Progress", *, follow_symlinks: bool
-) -> "Audited":
-    from assay.pipeline.audit import audit_dataset, run_digests
-    from assay.pipeline.finished import stored_features
-    from assay.review.run import read_review_run
-
-    run = read_review_run(place, images, follow_symlinks=follow_symlinks, command="audit")
-    dataset, features = stored_features(run, run.images, look.place, workers=look.workers, progress=progress)
-    return audit_dataset(
-        dataset,
-        features,
-        holdout=run.held_out,
-        corrected=run.proposed,
-        run=run_digests(run.record),
-        share=look.share,
-        seed=look.seed,
-    )
-
-
-def _text(facts: dict[str, Any], folder: Path | None) -> str:
+def _text(audited: "Audited", folder: Path | None) -> str:
     from assay.correct.audit import KINDS
 
-    counts = facts["counts"]
-    rows = [(words, f"{counts[kind]:,}", _best(facts["findings"][kind])) for kind, words in KINDS.items()]
+    facts = audited.to_json()
+    rows = [
+        (title, f"{facts['counts'][kind]:,}", _first(facts["findings"][kind]))
+        for kind, title in KINDS.items()
+    ]
     why = ", ".join(f"{n:,} {reason}" for reason, n in facts["skipped_because"].items())
     skipped = f"{facts['skipped']:,} skipped" + (f": {why}" if why else "")
     lines = [
-        f"{facts['images'] - facts['skipped']:,} images looked at, {skipped}.",
+        f"{facts['images'] - facts['skipped']:,} images audited, {skipped}.",
         "",
         table(("found", "", "first"), rows),
         "",
-        *_image_warnings(facts),
+        *_summary(facts),
     ]
     if folder is not None:
-        lines.append(f"Every finding: {folder}/audit.csv")
+        lines.append(f"All findings: {folder}/audit.csv")
     return "\n".join(lines)
 
 
-def _best(found: list[dict[str, Any]]) -> str:
+def _first(found: list[dict[str, Any]]) -> str:
     if not found:
         return ""
     others = found[0]["others"]
-    more = f" = {others[0]}" if others else ""
-    return f"{found[0]['file']}{more}" + (f" and {len(others) - 1:,} more" if len(others) > 1 else "")
+    equal = f" = {others[0]}" if others else ""
+    return f"{found[0]['file']}{equal}" + (f" and {len(others) - 1:,} more" if len(others) > 1 else "")
 
 
-def _image_warnings(facts: dict[str, Any]) -> Iterator[str]:
+def _summary(facts: Mapping[str, Any]) -> Iterator[str]:
     if facts["redundant"]:
-        line = f"{facts['redundant']:,} images could go if one of each picture stayed"
-        near = facts["counts"]["near_duplicates"]
-        yield f"{line}: look first, near copies can be strangers." if near else f"{line}."
-    yield _outliers(facts["outliers"])
-    for title, key in (("Labels confuse", "confused_labels"), ("Images look alike", "look_alikes")):
+        caution = "; check them first: near-duplicates may be false positives"
+        near = caution if facts["counts"]["near_duplicates"] else ""
+        yield f"{facts['redundant']:,} images are redundant and could be removed{near}."
+    outliers = facts["outliers"]
+    if outliers is None:
+        yield "There are too few images to detect outliers."
+    else:
+        trusted = outliers["calibrated_on"]
+        source = f"measured on {trusted:,} trusted images" if trusted else "extrapolated"
+        yield (
+            f"Outliers: {outliers['found']:,}; {outliers['expected_if_all_belong']:.0f} would be expected if "
+            f"all images belong (one false alarm in {1 / outliers['false_alarm_share']:,.0f}, {source})."
+        )
+    for title, key in (("Often confused labels", "confused_labels"), ("Similar images", "look_alikes")):
         pairs = [pair for pair in facts[key] if pair["unusual"]]
         if pairs:
-            shown = ", ".join(
-                f"{' and '.join(pair['classes'])} ({percent(pair['share'])})" for pair in pairs[:SHOWN]
-            )
-            yield f"{title}: {shown}."
-
-
-def _outliers(facts: dict[str, Any] | None) -> str:
-    if facts is None:
-        return "Too few images to tell which are off topic."
-    trusted = facts["calibrated_on"]
-    source = f"measured on {trusted:,} trusted images" if trusted else "extrapolated"
-    return (
-        f"Off topic: {facts['found']:,}; {facts['expected_if_all_belong']:.0f} would be if all images belong "
-        f"(a false alarm in {1 / facts['false_alarm_share']:,.0f}, {source})."
-    )
+            shown = [
+                f"{' and '.join(pair['classes'])} ({percent(pair['share'])})" for pair in pairs[:N_SHOWN]
+            ]
+            yield f"{title}: {', '.join(shown)}."

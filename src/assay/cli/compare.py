@@ -1,170 +1,134 @@
-"""assay compare: every recipe on the same data, in one table."""
+"""assay compare: every system on the same data, in one table."""
 
-import json
-import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
-from assay.cli import flags
-from assay.cli.console import notify, progress_bar, show, table
-from assay.cli.endings import SKIPPED
-from assay.cli.groups import with_flags
+from cyclopts import Parameter
+from cyclopts.validators import Number
+
+from assay.cli import options
+from assay.cli.console import notifier, progress_bar, show, show_json, table
 
 if TYPE_CHECKING:
-    from assay.data.dataset import ReadOptions
     from assay.notebook.compare_options import CompareOptions
     from assay.notebook.compare_result import Compared
+    from assay.types import Notify
 
 EXAMPLES = (
     "assay compare images/ --noisy noisy.csv --trusted trusted.csv -o out/",
     "assay compare images/ --noisy noisy.csv --trusted trusted.csv -o out/ --systems cnn-1,assay --json",
-    "assay compare images/ --noisy noisy.csv --trusted trusted.csv -o full/ --holdout 0 --figures-from out/",
 )
 
 
 @dataclass(frozen=True)
-class CompareFlags(flags.TrainingFlags):
-    """How to learn and how to measure, for all recipes."""
+class CompareTraining(options.TrainingOptions):
+    """How to train and how to measure, for all systems."""
 
     backbone: Annotated[
         str | None,
-        flags.flag(
-            "--backbone",
-            metavar="NAME",
-            help="Of all recipes that use one, as in run; without: each recipe's own, Lite2 for assay and "
-            "Lite0 for model-1 and model-2.",
+        Parameter(
+            help="The pretrained network of all systems that use one. Without it: Lite2 for assay, Lite0 for "
+            "model-1 and model-2."
         ),
-    ] = None  # type: ignore[assignment]  # each recipe has a default of its own
+    ] = None  # type: ignore[assignment]  # each system has a default of its own
     size: Annotated[
         int | None,
-        flags.flag(
-            "--size",
-            metavar="PIXELS",
-            min=16,
-            max=1024,
-            help="Side that its images are resized to; without: each recipe's own, 160 and 128.",
+        Parameter(
+            help="Side, in pixels, to which its images are resized. Without it: 160 for assay, 128 for "
+            "model-1 and model-2.",
+            validator=Number(gte=16, lte=1024),
         ),
     ] = None  # type: ignore[assignment]  # the same
-    systems: Annotated[
-        str | None,
-        flags.flag(
-            "--systems",
-            metavar="IDS",
-            help="Some of histogram, cnn-1, cnn-2, model-1, model-2, assay, with commas between; by "
-            "default all.",
-        ),
-    ] = None
-    as_published: Annotated[
-        bool, flags.flag("--as-published", help="With the notebook's defects that change results.")
-    ] = False
-    search: Annotated[
-        bool,
-        flags.flag("--search", help="Choose settings by grid search on trusted images; keeps all scores."),
-    ] = False
-    figures_from: Annotated[
-        Path | None,
-        flags.flag(
-            "--figures-from",
-            metavar="FOLDER",
-            help="With --holdout 0: a comparison that differs in that alone; its figures are copied.",
-        ),
-    ] = None
-
-    def compare_options(self, read: "ReadOptions") -> "CompareOptions":
-        """The same for ``systems``."""
-        from assay.embed.backbone import DEFAULT_BACKBONE, DEFAULT_SIZE
-        from assay.notebook.compare_options import CompareOptions
-        from assay.notebook.listing import TITLES
-        from assay.pipeline.options import RunOptions
-
-        own = ("systems", "as_published", "search", "figures_from")
-        shared = {name: value for name, value in self.settled().items() if name not in own}
-        assay = {"backbone": self.backbone or DEFAULT_BACKBONE, "size": self.size or DEFAULT_SIZE}
-        named = TITLES if self.systems is None else [name.strip() for name in self.systems.split(",")]
-        return CompareOptions(
-            run=RunOptions(read=read, **(shared | assay)),
-            systems=tuple(named),
-            backbone=self.backbone,
-            size=self.size,
-            published=self.as_published,
-            search=self.search,
-            figures_from=self.figures_from,
-        )
 
 
-@dataclass(frozen=True)
-class Options:
-    """How to go about it."""
-
-    overwrite: flags.Overwrite = False
-    strict: flags.Strict = False
-    as_json: flags.Json = False
-    quiet: flags.Quiet = False
-
-    def notify(self, line: str) -> None:
-        """A line for a person, who may have asked for quiet."""
-        if not self.quiet:
-            notify(line)
-
-
-@with_flags
-def compare_command(
-    images: flags.Images,
-    out: flags.ResultsFolder,
-    labels: flags.LabelFlags,
-    training: CompareFlags,
-    manner: Options,
+def command(
+    images: options.Images,
+    /,
+    *,
+    out: options.RunFolder,
+    labels: options.LabelOptions = options.LabelOptions(),
+    reading: options.ImageOptions = options.ImageOptions(),
+    training: CompareTraining = CompareTraining(),
+    systems: str | None = None,
+    as_published: bool = False,
+    search: bool = False,
+    overwrite: options.Overwrite = False,
+    strict: options.Strict = False,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    words: options.Words = (),
 ) -> int:
-    """Train the notebook's five systems and assay, and say what each costs and what each is worth.
+    """Train the notebook's five systems and assay on the same data, and compare accuracy and cost.
 
-    A recipe that fails is a row that says why; the exit code is then the first such recipe's.
+    A system that fails is a row of the table that gives the reason. The exit code is then that of the first
+    one that failed.
+
+    Parameters
+    ----------
+    systems
+        Some of histogram, cnn-1, cnn-2, model-1, model-2, assay, with commas between them. Without it: all.
+    as_published
+        Keep the notebook's bugs that change results.
+    search
+        Choose settings by grid search on trusted images; all scores are kept.
     """
-    options = training.compare_options(labels.options())
-
+    from assay.embed.backbone import DEFAULT_BACKBONE, DEFAULT_SIZE
     from assay.notebook.compare import compare
+    from assay.notebook.compare_options import CompareOptions
+    from assay.notebook.listing import TITLES
 
-    with progress_bar(manner.quiet) as progress:
+    labels.check_trusted()
+    for_assay = replace(
+        training, backbone=training.backbone or DEFAULT_BACKBONE, size=training.size or DEFAULT_SIZE
+    )
+    settings = CompareOptions(
+        run=for_assay.run_options(reading.read_options(**vars(labels))),
+        systems=tuple(TITLES if systems is None else (name.strip() for name in systems.split(","))),
+        backbone=training.backbone,
+        size=training.size,
+        published=as_published,
+        search=search,
+    )
+    with progress_bar(quiet) as progress:
         found = compare(
             images,
             out,
-            options,
-            overwrite=manner.overwrite,
-            command=("assay", *sys.argv[1:]),
-            notify=manner.notify,
+            settings,
+            overwrite=overwrite,
+            command=("assay", *words),
+            notify=notifier(quiet),
             progress=progress,
         )
-    _draw(found, options, manner)
-    show(json.dumps(dict(found.record), indent=1) if manner.as_json else compare_text(found.record))
-    return found.exit_code or (SKIPPED if manner.strict and found.record["skipped"] else 0)
+    _draw(found, settings, notifier(quiet))
+    show_json(dict(found.record)) if as_json else show(compare_text(found.record))
+    return found.exit_code or (options.SKIPPED if strict and found.record["skipped"] else 0)
 
 
-def _draw(found: "Compared", options: "CompareOptions", manner: Options) -> None:
-    """Pictures are a help, not a result: without their package the table stands alone."""
+def _draw(found: "Compared", settings: "CompareOptions", notify: "Notify") -> None:
+    """Draw the charts; without the package for that, the table stands alone."""
     from assay.errors import MissingExtraError
     from assay.notebook.compare_entry import held_rows
     from assay.notebook.pictures import are_drawn, write_pictures
 
-    # A comparison that was killed while it drew is finished, but for its pictures.
+    # A comparison that was killed while it drew is complete but for its charts.
     if not found.computed and are_drawn(found.folder):
         return
-
     try:
-        write_pictures(found.folder, found.dataset, held_rows(options, found.dataset))
+        write_pictures(found.folder, found.dataset, held_rows(settings, found.dataset))
     except MissingExtraError as error:
-        manner.notify(f"no pictures were drawn: {error}")
+        notify(f"no charts were drawn: {error}")
 
 
 def compare_text(record: Mapping[str, Any]) -> str:
-    """What ``assay compare`` prints: how good, at what cost, and what a reader must know of it."""
+    """The table that ``assay compare`` prints: accuracy, cost, and notes on them."""
     from assay.notebook.compare_table import COST, QUALITY, cells, notes
 
-    parts = [
+    tables = [
         table(
             ("", *(header for header, _ in columns)),
             [(row["title"], *cells(row, columns)) for row in record["rows"]],
         )
         for columns in (QUALITY, COST)
     ]
-    return "\n\n".join([*parts, "\n".join(notes(record))])
+    return "\n\n".join([*tables, "\n".join(notes(record))])

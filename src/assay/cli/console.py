@@ -1,46 +1,56 @@
-"""Results on stdout, words and progress for a person on stderr; numbers as people write them."""
+"""Results on stdout, words and progress on stderr; tables and numbers as people write them."""
 
+import json
 import os
 import sys
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
-    from assay.types import Progress
+    from assay.types import Notify, Progress
 
-SHOW_EVERY_S = 10.0
-"""Without a terminal a long step says a line this often, so that a log shows it lives."""
+LINE_EVERY_S = 10.0
+"""Without a terminal, progress is a line this often, so that a log shows that the command is alive."""
 
 RECENT_S = 20.0
-"""By how much of the past the time left is told."""
+"""Rates are those of so many last seconds: items found in a cache must not count for long."""
 
 
 def show(text: str) -> None:
-    """A result on stdout."""
-    print(_harmless(text))
+    """Print a result on stdout."""
+    print(_escaped(text))
+
+
+def show_json(facts: Any) -> None:
+    """Print a result as JSON on stdout."""
+    show(json.dumps(facts, indent=1))
 
 
 def notify(text: str) -> None:
-    """A line on stderr; if nobody reads it any more, the work goes on in silence."""
+    """Print a line on stderr; if its reader is gone, work goes on in silence."""
     try:
-        print(_harmless(text), file=sys.stderr, flush=True)
+        print(_escaped(text), file=sys.stderr, flush=True)
     except BrokenPipeError:
         redirect_to_devnull(sys.stderr)
 
 
+def notifier(quiet: bool) -> "Notify":
+    """``notify``, or under ``--quiet`` a function that does nothing."""
+    return (lambda _: None) if quiet else notify
+
+
 def redirect_to_devnull(stream: TextIO) -> None:
-    """Nothing more is written to a stream that nobody reads, not even at exit."""
+    """Write nothing more to a stream that nobody reads, not even at exit."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
 
 
-def _harmless(text: str) -> str:
-    """Without control characters: file names and labels come from strangers and may steer a terminal."""
+def _escaped(text: str) -> str:
+    """Without control characters: file names and labels from strangers could steer the terminal."""
     if text.isprintable():
         return text
     return "".join(c if c == "\n" or c.isprintable() else c.encode("unicode_escape").decode() for c in text)
@@ -48,22 +58,20 @@ def _harmless(text: str) -> str:
 
 @contextmanager
 def progress_bar(quiet: bool) -> "Iterator[Progress]":
-    """A Progress: a bar with rate and time left on a terminal, a line now and then elsewhere."""
+    """Progress as a bar with rate and time left on a terminal, as a line now and then elsewhere."""
     if quiet:
-        from assay.types import silent  # NumPy comes with it, and help does without
-
-        yield silent
+        yield lambda *_: None
     elif sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
-        with _rich_bar() as progress:
+        with _bars() as progress:
             yield progress
     else:
         yield Lines()
 
 
 @contextmanager
-def _rich_bar() -> "Iterator[Progress]":
+def _bars() -> "Iterator[Progress]":
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
 
     columns = (
@@ -71,32 +79,33 @@ def _rich_bar() -> "Iterator[Progress]":
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
     )
-    with Bars(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bars:
-        tasks: dict[str, int] = {}
+    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
+        tasks: dict[str, TaskID] = {}
         rates = Rates()
 
         def advance(stage: str, done: int, total: int) -> None:
             if stage not in tasks:
-                tasks[stage] = int(bars.add_task(stage, total=total, rate=""))
-            rate = rates.of(stage, done)
-            shown = f"{rate:,.0f}/s" if rate >= 10 else ""
-            bars.update(tasks[stage], total=total, completed=done, rate=shown)  # type: ignore[arg-type]  # rich's TaskID is an int
+                tasks[stage] = bars.add_task(stage, total=total, rate="")
+            rate = rates.update(stage, done)
+            bars.update(
+                tasks[stage], total=total, completed=done, rate=f"{rate:,.0f}/s" if rate >= 10 else ""
+            )
 
         yield advance
 
 
-@dataclass
 class Rates:
-    """How fast each stage goes, of late: what was found in a cache does not count for long."""
+    """Items per second of each stage, over the last ``RECENT_S``."""
 
-    seen: dict[str, deque[tuple[float, int]]] = field(default_factory=dict)
-    """Stage -> times and the items that were finished then: the last ones, at least two."""
+    def __init__(self) -> None:
+        self._points: dict[str, deque[tuple[float, int]]] = {}
 
-    def of(self, stage: str, done: int) -> float:
-        """Items a second of a stage of which ``done`` are finished now; 0 where that is not known yet."""
-        points, now = self.seen.setdefault(stage, deque()), time.monotonic()
-        if points and points[-1][1] > done:  # the stage begins again
+    def update(self, stage: str, done: int) -> float:
+        """The rate of a stage of which ``done`` items are finished now; 0 while it is unknown."""
+        points, now = self._points.setdefault(stage, deque()), time.monotonic()
+        if points and points[-1][1] > done:  # the stage starts again
             points.clear()
         points.append((now, done))
         while len(points) > 2 and points[0][0] < now - RECENT_S:
@@ -105,32 +114,28 @@ class Rates:
         return (done - before) / (now - since) if now > since else 0.0
 
 
-@dataclass
 class Lines:
     """Progress where there is no terminal."""
 
-    rates: Rates = field(default_factory=Rates)
-    last: float = field(default_factory=time.monotonic)
-    """When something was last said."""
+    def __init__(self) -> None:
+        self._rates = Rates()
+        self._last = time.monotonic()
 
     def __call__(self, stage: str, done: int, total: int) -> None:
-        """Say how far it is, unless that was done a moment ago."""
-        now, rate = time.monotonic(), self.rates.of(stage, done)
-        if now - self.last < SHOW_EVERY_S or rate <= 0:
+        """Print how far the stage is, unless a line was printed a moment ago."""
+        now, rate = time.monotonic(), self._rates.update(stage, done)
+        if now - self._last < LINE_EVERY_S or rate <= 0:
             return
-        self.last = now
-        shown = f", {rate:,.0f} a second" if rate >= 1 else ""
+        self._last = now
+        shown = f", {rate:,.0f} per second" if rate >= 1 else ""
         notify(f"{stage}: {done:,} of {total:,}{shown}, {(total - done) / rate:,.0f} s left")
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns under their names; the first to the left, the others to the right."""
-    widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
+    """Columns under their names; the first aligned left, the others right."""
     lines = []
-    for row in (header, *rows):
-        cells = [
-            row[0].ljust(widths[0]),
-            *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)),
-        ]
-        lines.append("  ".join(cells).rstrip())
+    widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
+    for first, *others in (header, *rows):
+        cells = [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
+        lines.append("  ".join([first.ljust(widths[0]), *cells]).rstrip())
     return "\n".join(lines)

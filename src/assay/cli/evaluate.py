@@ -1,20 +1,16 @@
 """assay evaluate: a model on labelled images that it never saw."""
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from assay.cli import flags, lineup
-from assay.cli.console import notify, progress_bar, show
-from assay.cli.endings import SKIPPED
-from assay.cli.groups import with_flags
-from assay.cli.values import class_pairs
-from assay.data.limits import USUAL
+from assay.cli import options
+from assay.cli.console import notifier, progress_bar, show, show_json, table
 from assay.text import percent, percent_range
 
 if TYPE_CHECKING:
-    from assay.data.dataset import ReadOptions
+    from collections.abc import Mapping
+
     from assay.evaluate import Evaluation
 
 EXAMPLES = (
@@ -23,92 +19,92 @@ EXAMPLES = (
 )
 
 
-@dataclass(frozen=True)
-class TestFlags:
-    """What the labels are and how to read them."""
-
-    labels: Annotated[
-        Path,
-        flags.flag("--labels", metavar="FILE", help="True labels, in any form that run's --trusted takes."),
-    ]
-    path_col: flags.PathColumn = None
-    label_col: flags.LabelColumn = None
-    class_map: flags.ClassMap = None
-    normalize_labels: flags.NormalizeLabels = False
-    follow_symlinks: flags.FollowSymlinks = False
-    truncated: flags.Truncated = "skip"
-    max_pixels: flags.MaxPixels = USUAL.max_pixels
-
-    def options(self) -> "ReadOptions":
-        """The same for ``data``."""
-        from assay.data.dataset import ReadOptions
-
-        return ReadOptions(
-            trusted=self.labels,
-            path_column=self.path_col,
-            label_column=self.label_col,
-            class_map=class_pairs(self.class_map),
-            normalize_labels=self.normalize_labels,
-            follow_symlinks=self.follow_symlinks,
-            truncated=self.truncated,
-            max_pixels=self.max_pixels,
-        )
-
-
-@with_flags
-def evaluate_command(
-    model: flags.ModelPlace,
-    images: flags.Images,
-    labels: TestFlags,
-    all_systems: lineup.AllSystems = False,
-    workers: flags.Workers = 2,
-    strict: flags.Strict = False,
-    as_json: flags.Json = False,
-    quiet: flags.Quiet = False,
+def command(
+    model: options.Model,
+    images: options.Images,
+    /,
+    *,
+    labels: Path,
+    label_column: options.LabelColumn = None,
+    class_map: options.ClassMap = (),
+    normalize_labels: options.NormalizeLabels = False,
+    reading: options.ImageOptions = options.ImageOptions(),
+    all_systems: options.AllSystems = False,
+    workers: options.Workers = 2,
+    strict: options.Strict = False,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
 ) -> int:
-    """Measure a model on labelled images that it never saw."""
-    from assay.predict.predictor import load_model
-    from assay.types import ignore_message
+    """Measure a model on labelled images that it was not trained on.
 
-    options = labels.options()
-    if not quiet and _is_of_run(model, images):
-        notify(
-            f"warning: {images} are the images of the run {model}, which learned from all but its holdout: "
-            "the accuracy is higher than that of new images; evaluation.json has the run's own figures"
-        )
-    if all_systems:
-        return lineup.evaluate_all(
-            model, images, options, workers=workers, strict=strict, as_json=as_json, quiet=quiet
+    Parameters
+    ----------
+    labels
+        The right labels: CSV, JSON lines or Parquet, as for --trusted of assay run.
+    """
+    from assay.notebook.systems import evaluate_lineup
+    from assay.predict.predictor import load_model
+
+    settings = reading.read_options(
+        trusted=labels, label_column=label_column, class_map=class_map, normalize_labels=normalize_labels
+    )
+    log = notifier(quiet)
+    if _is_of_run(model, images):
+        log(
+            f"warning: {images} are the images of the run {model}, which trained on all but its holdout: "
+            "expect a lower accuracy on new images; the run's own figures are in evaluation.json"
         )
     with progress_bar(quiet) as progress:
-        found = load_model(model).evaluate(
-            images,
-            options,
-            workers=workers,
-            notify=ignore_message if quiet else notify,
-            progress=progress,
-        )
-    show(json.dumps(found.to_json(), indent=1) if as_json else _text(found))
-    return SKIPPED if strict and found.skipped else 0
+        if all_systems:
+            found = evaluate_lineup(model, images, settings, workers=workers, notify=log, progress=progress)
+        else:
+            one = load_model(model).evaluate(images, settings, workers=workers, notify=log, progress=progress)
+            found = {"": one}
+    if not all_systems:
+        show_json(one.to_json()) if as_json else show(_text(one))
+    else:
+        _show_all(found, as_json)
+    return options.SKIPPED if strict and any(evaluation.skipped for evaluation in found.values()) else 0
 
 
 def _is_of_run(place: Path, images: Path) -> bool:
-    """Whether ``place`` holds a run that was made from ``images``, wherever it is called from."""
+    """Whether ``place`` holds a run that was made from ``images``."""
     try:
         record = json.loads((place / "run.json").read_text(encoding="utf-8"))
         return bool(record["images"] == str(images.resolve()))
-    except (OSError, ValueError, TypeError, KeyError):  # a model alone, or a run that does not say
+    except (OSError, ValueError, TypeError, KeyError):  # a model alone, or a run without that entry
         return False
 
 
 def _text(found: "Evaluation") -> str:
     from assay.evaluate import format_report
 
-    accuracy = found.accuracy
+    share = found.accuracy
     return (
         f"{format_report(found.report)}\n"
-        f"accuracy {percent(accuracy.estimate)} (95 % interval "
-        f"{percent_range(accuracy.low, accuracy.high)}, n = {found.n:,}); "
-        f"calibration error {found.calibration_error:.3f}; skipped {found.skipped:,}"
+        f"accuracy {percent(share.estimate)} (95 % interval {percent_range(share.low, share.high)}, "
+        f"n = {found.n:,}); calibration error {found.calibration_error:.3f}; skipped {found.skipped:,}"
         + (f"; without a label {found.unlabelled:,}" if found.unlabelled else "")
     )
+
+
+def _show_all(found: "Mapping[str, Evaluation]", as_json: bool) -> None:
+    from assay.notebook.listing import TITLES
+
+    if as_json:
+        rows = [{"system": system, "title": TITLES[system], **one.to_json()} for system, one in found.items()]
+        show_json({"rows": rows})
+        return
+    cells = [
+        (
+            TITLES[system],
+            percent(one.accuracy.estimate),
+            percent_range(one.accuracy.low, one.accuracy.high),
+            f"{one.report.macro.f1:.3f}",
+            f"{one.n:,}",
+        )
+        for system, one in found.items()
+    ]
+    show(table(("", "accuracy", "95 % interval", "macro F1", "images"), cells))
+    if skipped := next(iter(found.values())).skipped:
+        show(f"\n{skipped:,} images were skipped")

@@ -1,14 +1,14 @@
-"""assay plan: what more trusted labels would be worth, and which images to label."""
+"""assay plan: what more trusted labels would gain, and which images to label."""
 
-import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from assay.cli import flags
-from assay.cli.console import progress_bar, show, table
-from assay.cli.groups import with_flags
+from cyclopts import Parameter
+from cyclopts.validators import Number
+
+from assay.cli import options
+from assay.cli.console import progress_bar, show, show_json, table
 from assay.errors import UsageError
 from assay.text import percent
 
@@ -17,42 +17,37 @@ EXAMPLES = (
     "assay plan out/ --more 200,1000 --label 50 --json",
 )
 
-HEADER = ("trusted labels", "model", "gain, 95 %", "fixed labels", "gain, 95 %", "noise rate", "accuracy")
+HEADER = ("trusted labels", "model", "gain, 95 %", "labels", "gain, 95 %", "noise rate", "accuracy")
 
 
-@dataclass(frozen=True)
-class PlanFlags:
-    """What to weigh, and how many images to name."""
-
-    more: Annotated[
-        str, flags.flag("--more", metavar="N,N", help="Numbers of further trusted labels to forecast.")
-    ] = "100,500,2000"
-    label: Annotated[
-        int,
-        flags.flag(
-            "--label", metavar="N", min=1, help="How many random and how many doubtful images to name."
-        ),
-    ] = 100
-    out: Annotated[
-        Path | None,
-        flags.flag(
-            "--out", "-o", metavar="FOLDER", help="Folder for plan.csv and plan.json; by default the run's."
-        ),
-    ] = None
-    cache: flags.Cache = None
-    workers: flags.Workers = 2
-
-
-@with_flags
-def plan_command(
-    run: flags.FinishedRun,
-    plan: PlanFlags,
-    images: flags.RunImages = None,
-    as_json: flags.Json = False,
-    quiet: flags.Quiet = False,
+def command(
+    run: options.Run,
+    images: options.RunImages = None,
+    /,
+    *,
+    more: str = "100,500,2000",
+    label: Annotated[int, Parameter(validator=Number(gte=1))] = 100,
+    out: Annotated[Path | None, Parameter(name=("--out", "-o"))] = None,
+    cache: options.Cache = None,
+    workers: options.Workers = 2,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
 ) -> int:
-    """Say what more trusted labels would be worth, and which images to label."""
-    more = _numbers(plan.more)
+    """Forecast what more trusted labels would gain, and choose images to label.
+
+    Parameters
+    ----------
+    more
+        Numbers of additional trusted labels to forecast, with commas between them.
+    label
+        How many random and how many doubtful images to choose.
+    out
+        Folder for plan.csv and plan.json. Without it: the run's folder.
+    """
+    try:
+        numbers = [int(part) for part in more.split(",")]
+    except ValueError:
+        raise UsageError(f"--more: expected numbers with commas between them, got {more!r}") from None
 
     from assay.data.write import make_folder
     from assay.pipeline.options import default_cache
@@ -60,76 +55,58 @@ def plan_command(
     from assay.review.run import read_review_run
 
     found = read_review_run(run, images, command="plan")
-    cache = plan.cache or default_cache()
-    folder = plan.out or run
-    check_numbers(more, plan.label)
+    check_numbers(numbers, label)
+    folder = out or run
     make_folder(folder)
     with progress_bar(quiet) as progress:
-        planned = plan_labels(
-            found, cache, more=more, label=plan.label, workers=plan.workers, progress=progress
+        plan = plan_labels(
+            found, cache or default_cache(), more=numbers, label=label, workers=workers, progress=progress
         )
-    planned.write(folder)
-    facts = planned.to_json()
-    show(json.dumps(facts, indent=1) if as_json else _text(facts, run, folder))
+    plan.write(folder)
+    facts = plan.to_json()
+    show_json(facts) if as_json else show(_text(facts, run, folder))
     return 0
 
 
-def _numbers(more: str) -> list[int]:
-    try:
-        return [int(part) for part in more.split(",")]
-    except ValueError:
-        raise UsageError(f"--more: expected numbers with commas between them, got {more!r}") from None
-
-
 def _text(facts: Mapping[str, Any], run: Path, folder: Path) -> str:
-    random, looks = facts["random"]["images"], facts["doubtful"]
+    from assay.data.split import HOLDOUT_MOST
+
+    held_out, doubtful = facts["held_out"], facts["doubtful"]
     measured = [
         (f"{row['trusted']:,}", percent(row["model"]), percent(row["labels"])) for row in facts["curve"]
     ]
+    forecast = "With more trusted labels, and the margin of error of the noise rate:"
+    if held_out:
+        forecast = (
+            "With more trusted labels, of which the same share is held out "
+            f"({max(held_out, HOLDOUT_MOST):,} at most), and the margins of error of the noise rate and the "
+            "accuracy:"
+        )
     return "\n".join(
         [
-            f"{facts['trusted']:,} trusted labels teach, {facts['held_out']:,} are held out. With fewer:",
+            f"{facts['trusted']:,} trusted labels are used for training, {held_out:,} are held out. "
+            "Measured accuracy with fewer:",
             "",
-            table(("trusted labels", "model", "fixed labels"), measured),
+            table(("trusted labels", "model", "labels"), measured),
             "",
-            _how_more(facts["held_out"]),
+            forecast,
             "",
             table(HEADER, list(_rows(facts))),
             "",
-            f"{folder}/plan.csv names {random:,} images at random: label them for --trusted, on which every "
-            "figure rests.",
-            f"And {looks['looks']:,} doubtful ones: looking at them (assay review {run}) would put about "
-            f"{looks['labels_put_right']:.0f} labels right.",
+            f"{folder}/plan.csv lists {facts['random']['images']:,} random images: label them and add them "
+            "to the --trusted file, on which all results rest.",
+            f"It also lists {doubtful['looks']:,} doubtful images: reviewing them (assay review {run}) would "
+            f"correct about {doubtful['labels_put_right']:.0f} labels.",
         ]
-    )
-
-
-def _how_more(held_out: int) -> str:
-    """What the second table is of."""
-    if not held_out:
-        return "With more, and how closely the noise rate would be known:"
-
-    from assay.data.split import HOLDOUT_MOST
-
-    return (
-        f"With more, the same share of them held out ({max(held_out, HOLDOUT_MOST):,} at most), and how "
-        "closely the noise rate and the accuracy would be known:"
     )
 
 
 def _rows(facts: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     for row in facts["expected"]:
-        cells = []
+        cells = [f"{row['more']:,} more" if row["more"] else "now"]
         for name in ("model", "labels"):
-            cells += [
-                percent(row[name]["accuracy"]["estimate"]),
-                _gain(row[name]["gain"]) if row["more"] else "",
-            ]
-        first = f"{row['more']:,} more" if row["more"] else "now"
-        known = [row.get(key) for key in ("noise_rate_known_to", "accuracy_known_to")]
-        yield first, *cells, *("" if half is None else f"± {100 * half:.1f}" for half in known)
-
-
-def _gain(gain: Mapping[str, float]) -> str:
-    points, low, high = (100 * gain[name] for name in ("estimate", "low", "high"))
-    return f"+{points:.2f} ({low:.2f} to {high:.2f})"
+            gain = [100 * row[name]["gain"][key] for key in ("estimate", "low", "high")]
+            cells.append(percent(row[name]["accuracy"]["estimate"]))
+            cells.append("+{:.2f} ({:.2f} to {:.2f})".format(*gain) if row["more"] else "")
+        margins = (row.get(key) for key in ("noise_rate_known_to", "accuracy_known_to"))
+        yield *cells, *("" if margin is None else f"± {100 * margin:.1f}" for margin in margins)

@@ -1,10 +1,12 @@
-"""assay report: what a run found, as one HTML file."""
+"""assay report: a run's results as one HTML file."""
 
 from pathlib import Path
 from typing import Annotated
 
-from assay.cli import flags
-from assay.cli.console import notify, show
+from cyclopts import Parameter
+
+from assay.cli import options
+from assay.cli.console import notifier, show
 from assay.cli.targets import check_file
 
 EXAMPLES = (
@@ -13,27 +15,24 @@ EXAMPLES = (
 )
 
 
-def report_command(
-    run: flags.FinishedRun,
-    out: Annotated[
-        Path | None,
-        flags.flag(
-            "--out",
-            "-o",
-            metavar="FILE",
-            help="The HTML file, beside which the JSON file lies; by default report.html in RUN.",
-        ),
-    ] = None,
-    images: Annotated[
-        Path | None,
-        flags.flag(
-            "--images", metavar="PLACE", help="Where the images are, if not where they were for the run."
-        ),
-    ] = None,
-    follow_symlinks: flags.FollowSymlinks = False,
-    quiet: flags.Quiet = False,
+def command(
+    run: options.Run,
+    /,
+    *,
+    out: Annotated[Path | None, Parameter(name=("--out", "-o"))] = None,
+    images: Path | None = None,
+    follow_symlinks: options.FollowSymlinks = False,
+    quiet: options.Quiet = False,
 ) -> int:
-    """Write what a run found as one HTML file that needs nothing beside it, and as JSON."""
+    """Write a run's results as one self-contained HTML file, and as JSON beside it.
+
+    Parameters
+    ----------
+    out
+        The HTML file to write. Without it: report.html in the run's folder.
+    images
+        Where the run's images are now, if they were moved.
+    """
     from assay.notebook.shown import comparison_of
     from assay.report import write_report
 
@@ -44,8 +43,8 @@ def report_command(
         run, out, images=images, follow_symlinks=follow_symlinks, comparison=comparison, notes=notes
     )
     show(str(written.page))
-    if not quiet:
-        for note in written.notes:
-            notify(f"warning: {note}")
-        notify(f"{written.page_bytes / 1e6:.2f} MB; open it in a browser. The same facts: {written.facts}")
+    log = notifier(quiet)
+    for note in written.notes:
+        log(f"warning: {note}")
+    log(f"{written.page_bytes / 1e6:.2f} MB; open it in a browser. The same as JSON: {written.facts}")
     return 0

@@ -1,19 +1,16 @@
-"""assay run: the whole job."""
+"""assay run: the whole job, from noisy labels to a measured model."""
 
-import json
-import sys
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Any
 
-from assay.cli import flags
-from assay.cli.console import notify, progress_bar, show
-from assay.cli.endings import SKIPPED
-from assay.cli.groups import with_flags
+from assay.cli import options
+from assay.cli.console import notifier, progress_bar, show, show_json, table
 from assay.errors import GateError
+from assay.text import p_equals, percent, percent_range
 
 if TYPE_CHECKING:
-    from assay.pipeline.options import RunOptions
+    from assay.pipeline.dry_run import DryRun
 
 EXAMPLES = (
     "assay run images/ --noisy noisy.csv --trusted trusted.csv -o out/",
@@ -22,73 +19,118 @@ EXAMPLES = (
     "assay run images/ --noisy noisy.csv --trusted trusted.csv --decisions out/decisions.sqlite -o out2/",
 )
 
-Decisions = Annotated[
-    Path | None,
-    flags.flag(
-        "--decisions",
-        metavar="FILE",
-        help="What was decided in assay review (.sqlite, .csv, .json), to learn from as trusted labels.",
-    ),
-]
 
-
-@dataclass(frozen=True)
-class Options:
-    """How to go about it."""
-
-    overwrite: flags.Overwrite = False
-    dry_run: Annotated[
-        bool, flags.flag("--dry-run", help="Print the plan with its time and disk, and stop.")
-    ] = False
-    strict: flags.Strict = False
-    as_json: flags.Json = False
-    quiet: flags.Quiet = False
-
-    def notify(self, line: str) -> None:
-        """A line for a person, who may have asked for quiet."""
-        if not self.quiet:
-            notify(line)
-
-
-@with_flags
-def run_command(
-    images: flags.Images,
-    out: flags.ResultsFolder,
-    labels: flags.LabelFlags,
-    training: flags.TrainingFlags,
-    manner: Options,
-    decisions: Decisions = None,
+def command(
+    images: options.Images,
+    /,
+    *,
+    out: options.RunFolder,
+    labels: options.LabelOptions = options.LabelOptions(),
+    reading: options.ImageOptions = options.ImageOptions(),
+    training: options.TrainingOptions = options.TrainingOptions(),
+    decisions: Path | None = None,
+    overwrite: options.Overwrite = False,
+    dry_run: bool = False,
+    strict: options.Strict = False,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    words: options.Words = (),
 ) -> int:
-    """Do the whole job: noise, fixed labels, a model, its figures."""
-    options = training.options(replace(labels.options(), decisions=decisions))
-    if manner.dry_run:
-        return _plan(images, out, options, manner)
+    """Estimate the label noise, correct the labels, train a model and measure it.
 
-    from assay.cli.summary import run_text
+    Parameters
+    ----------
+    decisions
+        Decisions made in assay review (.sqlite, .csv, .json), used as trusted labels.
+    dry_run
+        Print the plan with its time and disk space, and stop.
+    """
+    labels.check_trusted()
+    settings = training.run_options(reading.read_options(decisions=decisions, **vars(labels)))
+    if dry_run:
+        from assay.pipeline.dry_run import dry_run as plan_run
+
+        plan = plan_run(images, out, settings, overwrite=overwrite, notify=notifier(quiet))
+        show_json(plan.to_json()) if as_json else show(plan_text(plan, str(out)))
+        return 0
+
     from assay.pipeline.outputs import read_facts
     from assay.pipeline.run import run
 
-    with progress_bar(manner.quiet) as progress:
+    with progress_bar(quiet) as progress:
         run(
             images,
             out,
-            options,
-            overwrite=manner.overwrite,
-            command=("assay", *sys.argv[1:]),
-            notify=manner.notify,
+            settings,
+            overwrite=overwrite,
+            command=("assay", *words),
+            notify=notifier(quiet),
             progress=progress,
         )
     facts = read_facts(out)
-    show(json.dumps(facts, indent=1) if manner.as_json else run_text(facts))
-    if manner.strict and facts["skipped"]:
-        return SKIPPED
+    show_json(facts) if as_json else show(run_text(facts))
+    if strict and facts["skipped"]:
+        return options.SKIPPED
     return GateError.exit_code if facts["better_than_baseline"] is False else 0
 
 
-def _plan(images: Path, out: Path, options: "RunOptions", manner: Options) -> int:
-    from assay.cli.summary import plan_text
-    from assay.pipeline.dry_run import dry_run
+def run_text(facts: Mapping[str, Any]) -> str:
+    """What the command prints of the facts that ``--json`` prints too."""
+    from assay.correct.result import ACTIONS
 
-    plan = dry_run(images, out, options, overwrite=manner.overwrite, notify=manner.notify)
-    show(json.dumps(plan.to_json(), indent=1) if manner.as_json else plan_text(plan, str(out)))
-    return 0
+    counts = " · ".join(f"{action} {facts['labels']['counts'][action]:,}" for action in ACTIONS)
+    model, cost = facts["model"], facts["cost"]
+    return "\n".join(
+        [
+            facts["noise"]["summary"],
+            f"Labels: {counts}.",
+            "",
+            table(("accuracy of", "", "95 % interval", "images", "measured on"), list(_accuracies(facts))),
+            "",
+            _comparison(facts),
+            f"{model['architecture']} at {model['size']} px, {cost['model_bytes'] / 1e6:.1f} MB. "
+            f"{cost['seconds']:.0f} s, {cost['peak_memory_bytes'] / 2**30:.2f} GiB. "
+            f"Results: {facts['folder']}/",
+        ]
+    )
+
+
+def _accuracies(facts: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    from assay.pipeline.measure import TITLES
+
+    for name, title in TITLES.items():
+        if (found := facts["systems"].get(name)) is not None:
+            share = found["accuracy"]
+            interval = percent_range(share["low"], share["high"])
+            yield title, percent(share["estimate"]), interval, f"{found['n']:,}", found["source"]
+
+
+def _comparison(facts: Mapping[str, Any]) -> str:
+    if "assay" not in facts["systems"]:
+        from assay.pipeline.measure import why_not_measured
+
+        why = why_not_measured(facts["systems"], facts.get("held_out", 0))
+        return f"{why}: the accuracy of this model is not measured."
+    paired = facts["systems"]["assay"]["paired"]
+    points, low, high = (100 * paired["difference"][name] for name in ("estimate", "low", "high"))
+    return (
+        f"assay is {abs(points):.1f} points {'better' if points >= 0 else 'worse'} than the baseline "
+        f"({low:+.1f} to {high:+.1f}), McNemar {p_equals(paired['p_value'])}."
+    )
+
+
+def plan_text(plan: "DryRun", out: str) -> str:
+    """What ``--dry-run`` prints."""
+    time = f"{plan.seconds:.0f} s" if plan.seconds < 90 else f"{plan.seconds / 60:.0f} min"
+    lines = [
+        f"{plan.images:,} images, {plan.classes:,} classes, {plan.trusted:,} trusted labels",
+        f"Trusted labels: {plan.holdout:,} for the holdout, {plan.trusted - plan.holdout:,} for training and "
+        "for estimating the noise.",
+        f"Features: every image{' and its mirror image' if plan.mirrored else ''}, {plan.backbone} at "
+        f"{plan.size} px ({plan.milliseconds_per_image:.1f} ms each, {plan.milliseconds_to_decode:.1f} ms to "
+        "decode).",
+        plan.fine_tuning,
+        f"Results: {out}/" + (" (a part of this run is there already and is not repeated)" * plan.resumes),
+        f"Takes about {time} and {plan.cache_bytes / 1e6:,.0f} MB of cache if nothing is cached.",
+    ]
+    return "\n".join(line for line in lines if line)

@@ -1,13 +1,13 @@
 """assay serve: a model behind HTTP."""
 
 import contextlib
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated
 
-from assay.cli import flags
-from assay.cli.console import notify, show
-from assay.cli.groups import with_flags
+from cyclopts import Parameter
+from cyclopts.validators import Number
+
+from assay.cli import options
+from assay.cli.console import notifier, notify, show
 
 EXAMPLES = (
     "assay serve out/",
@@ -16,66 +16,59 @@ EXAMPLES = (
 )
 
 
-@dataclass(frozen=True)
-class ServiceFlags:
-    """Where, and how much."""
+def command(
+    model: options.Model,
+    /,
+    *,
+    host: options.Host = "127.0.0.1",
+    port: options.Port = 8000,
+    allow_remote: options.AllowRemote = False,
+    name: str | None = None,
+    max_mb: Annotated[int, Parameter(validator=Number(gte=1))] = 16,
+    max_pixels: options.MaxPixels = 25_000_000,
+    timeout_s: Annotated[int, Parameter(name="--timeout", validator=Number(gte=1))] = 30,
+    workers: options.Workers = 2,
+    quiet: options.Quiet = False,
+) -> int:
+    """Serve predictions over HTTP: image files, and the Open Inference Protocol.
 
-    host: flags.Host = "127.0.0.1"
-    port: flags.Port = 8000
-    allow_remote: flags.AllowRemote = False
-    name: Annotated[
-        str | None,
-        flags.flag("--name", metavar="NAME", help="Name of the model; by default the file's or folder's."),
-    ] = None
-    max_mb: Annotated[
-        int, flags.flag("--max-mb", metavar="N", min=1, help="Largest request, in megabytes.")
-    ] = 16
-    max_pixels: flags.MaxPixels = 25_000_000
-    timeout_s: Annotated[
-        int,
-        flags.flag(
-            "--timeout", metavar="SECONDS", min=1, help="Time for a request to arrive and be answered."
-        ),
-    ] = 30
-    workers: flags.Workers = 2
-
-
-@with_flags
-def serve_command(model: flags.ModelPlace, service: ServiceFlags, quiet: flags.Quiet = False) -> int:
-    """Answer requests for predictions: image files, and the Open Inference Protocol."""
+    Parameters
+    ----------
+    name
+        Name of the model in requests. Without it: the name of the file or folder.
+    max_mb
+        Largest request, in megabytes.
+    timeout_s
+        Seconds in which a request must arrive and be answered.
+    """
     from assay.predict.runtime import load_runtime
     from assay.serve.service import make_service
     from assay.serve.work import Service
     from assay.web.listen import answer_until_interrupted, is_loopback, listen, url_host
     from assay.web.middleware import Guard
 
-    runtime = load_runtime(model)
-    served = Service(runtime, service.name or _name_of(model), service.workers, service.max_pixels)
-    served.check()
-    listener = listen(service.host, service.port, allow_remote=service.allow_remote)
-    host, port = url_host(service.host), listener.getsockname()[1]
+    place = model.resolve()
+    name = name or (place.stem if place.is_file() else place.name) or "model"
+    service = Service(load_runtime(model), name, workers, max_pixels)
+    service.check()
+    listener = listen(host, port, allow_remote=allow_remote)
+    hostname, free_port = url_host(host), listener.getsockname()[1]
     app = Guard(
-        make_service(served),
-        port=port,
+        make_service(service),
+        port=free_port,
         token=None,
-        hosts=(host,),
-        max_body_bytes=service.max_mb * 1_000_000,
-        timeout_s=service.timeout_s,
+        hosts=(hostname,),
+        max_body_bytes=max_mb * 1_000_000,
+        timeout_s=timeout_s,
     )
-    if not is_loopback(service.host):
-        notify(f"warning: other machines can reach {service.host}, and what is sent there is not encrypted")
+    if not is_loopback(host):
+        notify(f"warning: other machines can reach {host}; connections are not encrypted")
 
     def ready() -> None:
-        show(f"http://{host}:{port}")
-        if not quiet:
-            notify(f"model {served.name!r} is ready: POST an image file to /predict; Ctrl-C ends")
+        show(f"http://{hostname}:{free_port}")
+        notifier(quiet)(f"Model {name!r} is ready. Send an image file with POST /predict; Ctrl-C stops.")
 
-    # Ctrl-C and a polite kill are how a service ends; what was begun has been answered.
+    # Ctrl-C and SIGTERM are how a service ends, after requests in progress were answered: exit code 0.
     with contextlib.suppress(KeyboardInterrupt, SystemExit):
-        answer_until_interrupted(app, listener, ready=ready, shutdown_timeout_s=service.timeout_s)
+        answer_until_interrupted(app, listener, ready=ready, shutdown_timeout_s=timeout_s)
     return 0
-
-
-def _name_of(model: Path) -> str:
-    whole = model.resolve()
-    return (whole.stem if whole.is_file() else whole.name) or "model"

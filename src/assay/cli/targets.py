@@ -1,4 +1,4 @@
-"""Files that a command writes: refused before anything is computed for them."""
+"""Checks of a file that a command will write, made before anything is computed for it."""
 
 from pathlib import Path
 
@@ -7,25 +7,20 @@ from assay.errors import UsageError
 RUNS = ("run.json", "compare.json")
 """A folder with one of these is a run's or a comparison's."""
 
-PARTS = frozenset(
+RUN_FILES = frozenset(
     f"{name}.{ending}"
     for ending, names in {
         "json": "run compare evaluation noise audit plan search demo review_keys",
-        "csv": "labels skipped holdout history compare search audit",
+        "csv": "labels image_issues holdout history compare search audit",
         "sqlite": "decisions",
     }.items()
     for name in names.split()
 )
-"""What such a folder holds that its other commands read."""
+"""Files of such a folder that other commands read."""
 
 
 def check_file(target: Path, flag: str = "--out") -> None:
-    """UsageError if ``target`` is a folder, its folder is not there, or neither may be looked at.
-
-    Parameters
-    ----------
-    flag : that named it, for messages
-    """
+    """UsageError if ``target`` is a folder, or if its own folder is missing or cannot be read."""
     try:
         is_folder, has_place = target.is_dir(), target.parent.is_dir()
     except OSError as error:
@@ -33,29 +28,21 @@ def check_file(target: Path, flag: str = "--out") -> None:
     if is_folder:
         raise UsageError(f"{flag}: expected a file, got the folder {target}; name a file in it")
     if not has_place:
-        raise UsageError(f"{flag}: expected a file in a folder that is there, got {target}; make its folder")
+        raise UsageError(f"{flag}: expected a file in an existing folder, got {target}; make its folder")
 
 
 def check_apart(target: Path, *read: Path, flag: str = "--out") -> None:
-    """UsageError if writing ``target`` would destroy what the command reads, or a part of a run.
-
-    Parameters
-    ----------
-    target : see ``check_file``
-    read : files, folders of images, of models and of runs
-    """
+    """UsageError if writing ``target`` would destroy what the command reads, or a file of a run."""
     if not target.exists():
         return
     from assay.data.formats import IMAGE_EXTENSIONS, extension
 
     for place in read:
         if place.exists() and target.samefile(place):
-            raise UsageError(f"{flag}: expected another place than what is read, got {target}")
+            raise UsageError(f"{flag}: expected another file than the input, got {target}")
     folder = target.parent
-    in_run = target.name in PARTS and any((folder / name).is_file() for name in RUNS)
+    in_run = target.name in RUN_FILES and any((folder / name).is_file() for name in RUNS)
     if in_run or (folder / "manifest.json").is_file():
-        raise UsageError(f"{flag}: {target} is a part of what is in {folder}; choose another name")
+        raise UsageError(f"{flag}: {target} belongs to the run or model in {folder}; choose another name")
     if extension(target.name) in IMAGE_EXTENSIONS:
-        raise UsageError(
-            f"{flag}: expected a file for rows, got the image {target}; images are never changed"
-        )
+        raise UsageError(f"{flag}: expected a file for rows, got the image {target}; images stay as they are")

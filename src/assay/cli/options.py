@@ -1,0 +1,233 @@
+"""Options that several commands share, each declared once; a field's docstring is its help text.
+
+Every option can also come from the environment (``--path-col`` as ``ASSAY_PATH_COL``) or from ``assay.toml``.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Group, Parameter, Token
+from cyclopts.validators import Number
+
+from assay.data.limits import USUAL
+from assay.errors import UsageError
+
+if TYPE_CHECKING:
+    from assay.data.dataset import ReadOptions
+    from assay.pipeline.options import RunOptions
+
+SKIPPED = 4
+"""Exit code under ``--strict``: done, but images were skipped."""
+
+UNITS = {"s": 1, "m": 60, "h": 3600}
+
+LABELS = Group("Label options", sort_key=1)
+IMAGES = Group("Image options", sort_key=2)
+TRAINING = Group("Training options", sort_key=3)
+
+
+def _seconds(_: Any, tokens: Sequence[Token]) -> float:
+    """``20m`` as 1200.0; a bare number is seconds."""
+    text = tokens[0].value
+    number, unit = (text[:-1], text[-1]) if text[-1:] in UNITS else (text, "s")
+    try:
+        seconds = float(number) * UNITS[unit]
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise UsageError(f"--time-limit: expected a time above 0 such as 90s, 20m or 1.5h, got {text!r}")
+    return seconds
+
+
+def _check_class_map(_: Any, pairs: Sequence[str]) -> None:
+    for pair in pairs:
+        if "=" not in pair:
+            raise UsageError(f"--class-map: expected FROM=TO, got {pair!r}")
+
+
+Words = Annotated[tuple[str, ...], Parameter(parse=False)]
+"""The words on the command line; ``app.run_app`` passes them."""
+
+Images = Annotated[Path, Parameter(help="A folder, zip, tar or Parquet file of images, or one image.")]
+Model = Annotated[Path, Parameter(help="A run folder, a model folder, or a file written by assay export.")]
+Run = Annotated[Path, Parameter(help="The folder of a finished run.")]
+RunImages = Annotated[Path | None, Parameter(help="Where the run's images are now, if they were moved.")]
+
+RunFolder = Annotated[
+    Path,
+    Parameter(name=("--out", "-o"), help="Folder for all results. The same command resumes there."),
+]
+Overwrite = Annotated[bool, Parameter(help="Replace the results in the folder.")]
+Strict = Annotated[bool, Parameter(help="Exit with code 4 if an image was skipped.")]
+Json = Annotated[bool, Parameter(name="--json", help="Print JSON instead of a table.")]
+Quiet = Annotated[
+    bool, Parameter(name=("--quiet", "-q"), help="Only errors and security warnings on stderr.")
+]
+Workers = Annotated[
+    int,
+    Parameter(
+        help="Parallel workers that decode images and fit heads. The number of CPU cores is best.",
+        validator=Number(gte=1),
+    ),
+]
+Cache = Annotated[
+    Path | None,
+    Parameter(
+        help="Folder for features, converted weights and measured speeds. "
+        "Without it: the user's cache folder."
+    ),
+]
+Seed = Annotated[
+    int,
+    Parameter(
+        help="The same seed, machine, versions and cache give the same bytes.", validator=Number(gte=0)
+    ),
+]
+Backbone = Annotated[
+    str,
+    Parameter(
+        help="The pretrained network: tf_efficientnet_lite0, 1 or 2 (no download), tiny (no torch), "
+        "or any name that timm has."
+    ),
+]
+Size = Annotated[
+    int,
+    Parameter(help="Side, in pixels, to which images are resized.", validator=Number(gte=16, lte=1024)),
+]
+Dtype = Annotated[
+    Literal["auto", "float32", "bfloat16"],
+    Parameter(help="Number format of the backbone. auto: the faster one here, measured once."),
+]
+PathColumn = Annotated[
+    str | None,
+    Parameter(name="--path-col", help="Column of file names, or of the images themselves in Parquet."),
+]
+LabelColumn = Annotated[str | None, Parameter(name="--label-col", help="Column of labels.")]
+ClassMap = Annotated[
+    tuple[str, ...],
+    Parameter(
+        help="Read the trusted label FROM as the class TO. Repeatable.",
+        metavar="FROM=TO",
+        validator=_check_class_map,
+    ),
+]
+NormalizeLabels = Annotated[
+    bool, Parameter(help="Treat labels that differ only in case, spaces or Unicode form as one class.")
+]
+FollowSymlinks = Annotated[bool, Parameter(help="Follow symbolic links that leave the image folder.")]
+MaxPixels = Annotated[
+    int, Parameter(help="Width times height of the largest image that is used.", validator=Number(gte=1))
+]
+
+Port = Annotated[int, Parameter(help="Port. 0: any free one.", validator=Number(gte=0, lte=65535))]
+Host = Annotated[str, Parameter(help="Address of this machine to listen on.")]
+AllowRemote = Annotated[
+    bool, Parameter(help="Allow connections from other machines. They are not encrypted.")
+]
+
+AllSystems = Annotated[bool, Parameter(help="Use every model in the folder of an assay compare.")]
+
+
+@Parameter(name="*", group=IMAGES)
+@dataclass(frozen=True)
+class ImageOptions:
+    """How images are found and which are used."""
+
+    path_column: PathColumn = None
+    follow_symlinks: FollowSymlinks = False
+    truncated: Literal["skip", "accept"] = "skip"
+    """Images whose file is cut short: skip them, or use the part that is there."""
+    max_pixels: MaxPixels = USUAL.max_pixels
+
+    def read_options(self, **labels: Any) -> "ReadOptions":
+        """The same for ``data``, with what else its ``ReadOptions`` has."""
+        from assay.data.dataset import ReadOptions
+
+        pairs = dict(pair.split("=", 1) for pair in labels.pop("class_map", ()))
+        return ReadOptions(**vars(self), **labels, class_map=pairs)
+
+
+@Parameter(name="*", group=LABELS)
+@dataclass(frozen=True)
+class LabelOptions:
+    """Where the labels are and how to read them."""
+
+    noisy: Annotated[
+        Path | None,
+        Parameter(
+            help="Noisy labels of all images: CSV, JSON lines or Parquet. Without it: a metadata file in the "
+            "folder, a label column beside the images in Parquet, or class folders."
+        ),
+    ] = None
+    trusted: Path | None = None
+    """Labels that you checked, for a few of the images. Optional for assay audit only."""
+    classes: Path | None = None
+    """Class names, one a line, if the labels are integers."""
+    label_column: LabelColumn = None
+    trusted_label_column: Annotated[str | None, Parameter(name="--trusted-label-col")] = None
+    """Column of labels in the trusted file, if it has another name."""
+    duplicates: Literal["refuse", "vote"] = "refuse"
+    """What to do if one image has several different noisy labels."""
+    class_map: ClassMap = ()
+    allow_new_classes: bool = False
+    """Accept trusted labels of classes that no noisy label has."""
+    normalize_labels: NormalizeLabels = False
+    allow_empty_classes: bool = False
+    """Accept class folders without images."""
+
+    def check_trusted(self) -> None:
+        """UsageError without trusted labels."""
+        if self.trusted is None:
+            raise UsageError(
+                "expected --trusted FILE with labels that you checked, got none; "
+                "200 to 500 labels of randomly chosen images are enough"
+            )
+
+
+@Parameter(name="*", group=TRAINING)
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How to train and how to measure."""
+
+    preset: Literal["fast", "balanced", "best"] = "fast"
+    """fast: frozen features and a classifier head. balanced, best: fine-tune a network."""
+    backbone: Backbone = "tf_efficientnet_lite2"
+    weights: Path | None = None
+    """A safetensors file with weights for the backbone."""
+    size: Size = 160
+    dtype: Dtype = "auto"
+    holdout: Annotated[int | None, Parameter(validator=Number(gte=0))] = None
+    """Trusted images kept for the final evaluation. Without it: a fifth of them, at most 2,000."""
+    holdout_split: Literal["stratified", "notebook"] = "stratified"
+    """notebook: the same 2,000 images that the notebook held out."""
+    folds: Annotated[int, Parameter(validator=Number(gte=2))] = 5
+    """Folds of the cross-validation."""
+    threshold: Annotated[float, Parameter(validator=Number(gte=0, lte=1))] = 0.8
+    """Labels with a lower confidence are marked unsure."""
+    seed: Seed = 0
+    student: str | None = None
+    """With balanced or best: the network to fine-tune, by its timm name."""
+    student_size: Annotated[int | None, Parameter(validator=Number(gte=32, lte=1024))] = None
+    """With balanced or best: side of its images in pixels. Smaller is faster, larger is more accurate."""
+    time_limit: Annotated[float | None, Parameter(converter=_seconds, metavar="TIME")] = None
+    """With balanced or best: train for as many epochs as fit into 90s, 20m or 1.5h."""
+    refit: bool = False
+    """After measuring, train again on everything, the holdout too. The figures stay those of before."""
+    workers: Workers = 2
+    cache: Cache = None
+
+    def run_options(self, read: "ReadOptions") -> "RunOptions":
+        """The same for ``pipeline``."""
+        from assay.pipeline.options import RunOptions, default_cache
+
+        return RunOptions(read=read, **(vars(self) | {"cache": self.cache or default_cache()}))
+
+
+def flags(words: Sequence[str]) -> dict[str, None]:
+    """The long options among words of the command line, in order, without values.
+
+    The environment and assay.toml set options of many commands: they are not an error where one has no use.
+    """
+    return {word.split("=")[0]: None for word in words if word.startswith("--")}
