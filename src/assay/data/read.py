@@ -237,7 +237,13 @@ def _class_folders(
     images: Path, listing: Listing, options: ReadOptions
 ) -> tuple[LabelRows | None, tuple[str, ...], tuple[str, ...]]:
     """Class folders at the top, or inside the one folder that an archive often begins with."""
-    inner = _without_common_folder(listing)
+    inner = listing
+    if (
+        all("/" in name for name in inner.names)
+        and len({name.partition("/")[0] for name in inner.names}) == 1
+    ):
+        # The listing's folders are those of the outer level.
+        inner = replace(listing, names=tuple(name.partition("/")[2] for name in listing.names), folders=())
     tops = {name.partition("/")[0] for name in inner.names if "/" in name}
     outside = [name for name in inner.names if "/" not in name]
     if len(tops) < 2:
@@ -258,14 +264,6 @@ def _class_folders(
     rows = tuple(range(len(labels)))
     table = Table(images, None, tuple((label,) for label in labels), tuple(row + 1 for row in rows), "image")
     return LabelRows(table, labels, images=rows), classes, ("noisy labels are the class folders",)
-
-
-def _without_common_folder(listing: Listing) -> Listing:
-    tops = {name.partition("/")[0] for name in listing.names}
-    if len(tops) > 1 or not all("/" in name for name in listing.names):
-        return listing
-    # The folders that are known are those of the outer level.
-    return replace(listing, names=tuple(name.partition("/")[2] for name in listing.names), folders=())
 
 
 # One row for each image
