@@ -183,7 +183,7 @@ def _noisy_labels(
 
 
 def _trusted_labels(images: Path, options: ReadOptions, *, alone: bool) -> LabelRows | None:
-    """Parameters: ``alone`` if no other labels are read, so that --label-col is theirs."""
+    """The trusted labels; ``alone`` if no others are read, so that --label-col is the column of theirs."""
     if options.trusted is None:
         return None
     own = options.trusted_label_column
