@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from small_runs import CLASSES, write_labels
 
-from assay.errors import DataError, LabelError, UsageError
+from assay.data.dataset import Dataset
+from assay.errors import LabelError, UsageError
 from assay.noise import describe
 from assay.pipeline.outputs import LABEL_COLUMNS, read_facts
 from assay.pipeline.run import run
-from assay.types import UNKNOWN
 
 
 def rows_of(out, name="labels.csv") -> list[dict[str, str]]:
@@ -21,12 +21,12 @@ def rows_of(out, name="labels.csv") -> list[dict[str, str]]:
 
 
 def test_the_labels_are_right_and_say_what_they_are(finished, small_data):
-    """labels.csv has one row an image in input order, and what it fixes is right."""
+    """labels.csv has one row an image in input order, and its corrected labels are right."""
     rows = rows_of(finished.out)
     assert tuple(rows[0]) == LABEL_COLUMNS
-    assert [row["name"] for row in rows] == [f"{i}.png" for i in range(240)]
-    assert [row["noisy"] for row in rows] == [CLASSES[i] for i in small_data.noisy]
-    right = [row["corrected"] == CLASSES[i] for row, i in zip(rows, small_data.truth, strict=True)]
+    assert [row["file"] for row in rows] == [f"{i}.png" for i in range(240)]
+    assert [row["noisy_label"] for row in rows] == [CLASSES[i] for i in small_data.noisy]
+    right = [row["corrected_label"] == CLASSES[i] for row, i in zip(rows, small_data.truth, strict=True)]
     assert np.mean(right) > 0.95
 
 
@@ -34,7 +34,7 @@ def test_the_holdout_is_marked_and_its_trusted_labels_are_not_shown(finished, sm
     """A fifth of the trusted images have the reason holdout, no trusted label, and an action of their own."""
     rows = rows_of(finished.out)
     held = {i for i, row in enumerate(rows) if row["reason"] == "holdout"}
-    shown = {i for i, row in enumerate(rows) if row["trusted"]}
+    shown = {i for i, row in enumerate(rows) if row["trusted_label"]}
     assert len(held) == 24
     assert not held & shown
     assert held | shown == set(small_data.trusted_rows.tolist())
@@ -43,38 +43,32 @@ def test_the_holdout_is_marked_and_its_trusted_labels_are_not_shown(finished, sm
 
 
 def test_the_model_is_measured_beside_the_baseline(finished):
-    """Both figures come from the same held-out images, and a paired test says that assay is better."""
-    result = finished.result
-    assert {name: found.n for name, found in result.evaluation.items()} == {
+    """Both figures come from the images that holdout.csv lists, and a paired test compares them."""
+    found = finished.result.evaluation
+    assert {name: one.n for name, one in found.items()} == {
         "histogram": 24,
         "assay": 24,
         "assay_cross_validated": 96,
         "labels_cross_validated": 96,
     }
-    ours, baseline = result.evaluation["assay"], result.evaluation["histogram"]
+    ours, baseline = found["assay"], found["histogram"]
     assert ours.accuracy.estimate > 0.9
     assert baseline.accuracy.estimate < 0.6
-    assert ours.paired.difference.estimate == pytest.approx(
-        ours.accuracy.estimate - baseline.accuracy.estimate
-    )
-    assert result.better_than_baseline is True
-
-
-def test_each_image_behind_the_figure_is_listed(finished):
-    """holdout.csv has them in input order; counted, they are the accuracy."""
+    gain = ours.accuracy.estimate - baseline.accuracy.estimate
+    assert ours.paired.difference.estimate == pytest.approx(gain)
+    assert finished.result.better_than_baseline is True
     held = rows_of(finished.out, "holdout.csv")
-    assert [row["name"] for row in held] == [
-        row["name"] for row in rows_of(finished.out) if row["reason"] == "holdout"
+    assert [row["file"] for row in held] == [
+        row["file"] for row in rows_of(finished.out) if row["reason"] == "holdout"
     ]
-    right = [row["predicted"] == row["trusted"] for row in held if not row["reason"]]
-    assert finished.result.evaluation["assay"].accuracy.estimate == np.mean(right)
+    right = [row["predicted_label"] == row["trusted_label"] for row in held if not row["reason"]]
+    assert ours.accuracy.estimate == np.mean(right)
 
 
 def test_the_noise_is_found(finished, small_data):
-    """noise.json holds the rate with an interval that contains the true one, and says it in words."""
+    """noise.json holds the rate with an interval that contains the true one, and a summary in words."""
     noise = json.loads((finished.out / "noise.json").read_text())
-    truth = np.mean(small_data.noisy != small_data.truth)
-    assert noise["rate"]["low"] < truth < noise["rate"]["high"]
+    assert noise["rate"]["low"] < np.mean(small_data.noisy != small_data.truth) < noise["rate"]["high"]
     assert noise["n_pairs"] == 96
     assert noise["summary"] == describe(finished.result.noise)
     assert noise["representative"]["looks_alike"] is True
@@ -85,6 +79,7 @@ def test_the_record_says_how_to_do_it_again(finished, small_data):
     record = json.loads((finished.out / "run.json").read_text())
     assert record["status"] == "done"
     assert record["command"] == ["assay", "run", "…"]
+    assert record["images"] == str(small_data.images)
     assert record["settings"] == finished.options.settings()
     assert (record["data"]["images"], record["data"]["trusted"]) == (240, 120)
     assert {len(record["data"][name]) for name in ("labels", "contents")} == {64}
@@ -92,14 +87,24 @@ def test_the_record_says_how_to_do_it_again(finished, small_data):
     assert record["backbone"]["name"] == "tiny"
     assert {"python", "numpy", "torch"} <= set(record["versions"])
     assert record["machine"]["threads"] >= 1
-    assert list(record["seconds"]) == sorted(
-        ["read", "load", "embed", "seal", "learn", "baseline", "measure", "export", "damage", "write"]
+    stages = (
+        "read",
+        "load",
+        "embed",
+        "split",
+        "learn",
+        "baseline",
+        "evaluate",
+        "export",
+        "robustness",
+        "write",
     )
+    assert list(record["seconds"]) == sorted(stages)
     assert (record["processes"], record["holdout_evaluations"]) == (1, 1)
 
 
-def test_warnings_are_said_and_kept(finished):
-    """What the user should know is said while it runs, returned, and in evaluation.json."""
+def test_warnings_are_notified_and_kept(finished):
+    """What the user should know appears while it runs, in the result and in evaluation.json."""
     few = (
         "Only 96 images carry both labels: all figures are rough. "
         "200 to 500 trusted labels would settle them."
@@ -109,37 +114,36 @@ def test_warnings_are_said_and_kept(finished):
     assert read_facts(finished.out)["warnings"] == [few]
 
 
-def test_the_facts_are_read_back(finished):
-    """What the files say of a run is what its result says."""
-    facts = read_facts(finished.out)
-    assert facts["folder"] == str(finished.out)
-    assert facts["noise"]["rate"] == finished.result.noise.rate.to_json()
-    for name, found in finished.result.evaluation.items():
-        assert facts["systems"][name] == found.to_json()
-    assert facts["labels"]["counts"] == dict(finished.result.learned.corrected.counts)
-    assert facts["better_than_baseline"] is True
+def test_prediction_sets_are_counted_on_the_holdout(finished, small_data):
+    """The coverage in evaluation.json is that of the saved model's sets on the held-out images."""
+    held = [int(row["file"].removesuffix(".png")) for row in rows_of(finished.out, "holdout.csv")]
+    predictor = finished.result.model
+    predicted = predictor.predict([small_data.images / f"{row}.png" for row in held])
+    found = {one["asked"]: one for one in read_facts(finished.out)["coverage"]}
+    assert {0.5, 0.9, 0.95} <= {*found}
+    for asked, one in found.items():
+        sets = predicted.sets(predictor.runtime.thresholds[f"{asked:g}"])
+        right = [CLASSES[small_data.truth[row]] in labels for row, labels in zip(held, sets, strict=True)]
+        assert one["estimate"] == pytest.approx(np.mean(right))
+        assert one["labels"] == pytest.approx(np.mean([len(labels) for labels in sets]))
+    assert "| 95 % | " in (finished.out / "model" / "README.md").read_text()
 
 
-def test_facts_of_no_run_are_refused(tmp_path):
-    """A folder without results is named."""
-    with pytest.raises(DataError, match=r"^.*: expected the folder of a finished run \(.*noise.json"):
-        read_facts(tmp_path)
-
-
-def test_without_a_holdout_everything_is_learned_from(small_data, options, tmp_path):
-    """With --holdout 0 no seal is opened and the accuracy of the model is not measured, and that is said."""
+def test_without_a_holdout_everything_is_trained_on(small_data, options, tmp_path):
+    """With --holdout 0 the accuracy of the model is not measured, and its card says so."""
     result = run(small_data.images, tmp_path / "out", replace(options, holdout=0))
     assert set(result.evaluation) == {"assay_cross_validated", "labels_cross_validated"}
     assert rows_of(tmp_path / "out", "holdout.csv") == []
     assert result.evaluation["assay_cross_validated"].n == 120
     assert result.better_than_baseline is None
+    assert "assay: not measured. No image was held out." in repr(result)
     record = json.loads((tmp_path / "out" / "run.json").read_text())
     assert (record["split"]["holdout"], record["holdout_evaluations"]) == (0, 0)
     card = (tmp_path / "out" / "model" / "README.md").read_text()
     assert "No image was held out: the accuracy of this model is not measured." in card
 
 
-def test_a_holdout_that_leaves_nothing_to_learn_from_is_refused(small_data, options, tmp_path):
+def test_a_holdout_that_leaves_nothing_to_train_on_is_refused(small_data, options, tmp_path):
     """More images than can be held out are refused before anything is written."""
     message = r"expected --holdout from 0 to 118, so that two trusted images are left .*, got 119 of 120"
     with pytest.raises(UsageError, match=message):
@@ -160,9 +164,8 @@ def test_a_run_that_was_refused_leaves_no_run(own_data, read_of, options, tmp_pa
     """After a refusal the corrected command finds the folder free."""
     one = own_data.trusted_rows[own_data.truth[own_data.trusted_rows] == 0]
     write_labels(own_data.folder / "trusted.csv", one, own_data.truth[one])
-    wrong = replace(options, read=read_of(own_data))
     with pytest.raises(LabelError, match=r"two or more trusted labels .* got 0 and \d+ of 'ash'"):
-        run(own_data.images, tmp_path / "out", wrong)
+        run(own_data.images, tmp_path / "out", replace(options, read=read_of(own_data)))
     assert not (tmp_path / "out").exists()
     with pytest.raises(UsageError, match=r"no-such-network"):
         run(own_data.images, tmp_path / "out", replace(options, backbone="no-such-network"))
@@ -170,7 +173,7 @@ def test_a_run_that_was_refused_leaves_no_run(own_data, read_of, options, tmp_pa
 
 
 def test_class_names_for_people_are_used_in_figures_and_model(own_data, read_of, options, tmp_path):
-    """Integer labels stay what they are in the files; reports speak of the names."""
+    """Integer labels stay what they are in the files; reports use the names."""
     for name in ("noisy.csv", "trusted.csv"):
         file = own_data.folder / name
         text = file.read_text()
@@ -180,30 +183,33 @@ def test_class_names_for_people_are_used_in_figures_and_model(own_data, read_of,
     (tmp_path / "classes.txt").write_text("\n".join(CLASSES) + "\n")
     read = replace(read_of(own_data), classes=tmp_path / "classes.txt")
     result = run(own_data.images, tmp_path / "out", replace(options, read=read))
-    assert {row["corrected"] for row in rows_of(tmp_path / "out")} == {"0", "1", "2"}
+    assert {row["corrected_label"] for row in rows_of(tmp_path / "out")} == {"0", "1", "2"}
     assert [scores.name for scores in result.evaluation["assay"].report.classes] == list(CLASSES)
-    assert (result.model.labels, result.model.titles) == (("0", "1", "2"), CLASSES)
-    assert read_facts(tmp_path / "out")["noise"]["classes"] == list(CLASSES)
+    labels = json.loads((tmp_path / "out" / "model" / "labels.json").read_text())
+    assert (labels["labels"], labels["titles"]) == (["0", "1", "2"], list(CLASSES))
     assert result.noise.classes == CLASSES
 
 
-def test_without_some_given_labels_the_images_are_labelled_all_the_same(own_data, read_of, options, tmp_path):
-    """An image without a noisy label gets a fixed one, and the reason says that it had none."""
-    rows = range(200)
-    write_labels(own_data.folder / "noisy.csv", rows, own_data.noisy[:200])
-    result = run(own_data.images, tmp_path / "out", replace(options, read=read_of(own_data)))
-    late = [row for row in rows_of(tmp_path / "out") if int(row["name"].removesuffix(".png")) >= 200]
-    assert len(late) == 40
-    assert {row["noisy"] for row in late} == {""}
-    assert {row["reason"] for row in late} == {"no given label", "holdout"}
-    assert all(row["corrected"] in CLASSES for row in late)
-    assert (result.dataset.noisy == UNKNOWN).sum() == 40
-
-
-def test_trusted_labels_of_absent_images_are_not_held_out(own_data, read_of, options, tmp_path):
-    """Sixty more that name no image change neither how many are sealed nor how many judge."""
+def test_images_without_a_noisy_label_are_labelled_too(own_data, read_of, options, tmp_path):
+    """They get a corrected label, and the reason says that they had none; absent images are not held out."""
+    write_labels(own_data.folder / "noisy.csv", range(200), own_data.noisy[:200])
     with (own_data.folder / "trusted.csv").open("a") as file:
         file.writelines(f"gone-{number}.png,{CLASSES[number % 3]}\n" for number in range(60))
     result = run(own_data.images, tmp_path / "out", replace(options, read=read_of(own_data)))
-    assert len(result.dataset.skipped) == 60
-    assert result.evaluation["assay"].n == 24
+    rows = {row["file"]: row for row in rows_of(tmp_path / "out")}
+    late = [rows[f"{number}.png"] for number in range(200, 240)]
+    assert {row["noisy_label"] for row in late} == {""}
+    assert {row["reason"] for row in late} == {"no noisy label", "holdout"}
+    assert all(row["corrected_label"] in CLASSES for row in late)
+    assert (result.facts["skipped"], result.evaluation["assay"].n) == (60, 24)
+
+
+def test_a_data_set_may_be_given_itself(finished, small_data, tmp_path):
+    """A run of a data set has no place of its images to record."""
+    from assay.data.read import read_dataset
+
+    dataset = read_dataset(small_data.images, finished.options.read)
+    assert isinstance(dataset, Dataset)
+    run(dataset, tmp_path / "out", finished.options)
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["images"] is None
+    assert (tmp_path / "out" / "labels.csv").read_bytes() == (finished.out / "labels.csv").read_bytes()

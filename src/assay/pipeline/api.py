@@ -1,0 +1,122 @@
+"""The public functions, in the few words that a notebook wants."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Unpack
+
+from assay.data.dataset import Dataset, ReadOptions
+from assay.data.memory import dataset_of
+from assay.data.read import read_dataset as read_place
+from assay.embed import images as embedding
+from assay.embed.backbone import DEFAULT_BACKBONE, DEFAULT_SIZE, load_backbone
+from assay.embed.images import Features
+from assay.errors import UsageError
+from assay.pipeline import run as story
+from assay.pipeline.options import RunOptions, RunSettings, default_cache
+from assay.pipeline.result import RunResult
+from assay.types import Backbone, Notify, Progress, ignore_message, silent
+
+Place = Path | str
+
+
+def read_dataset(
+    images: Any, *, noisy: Any = None, trusted: Any = None, options: ReadOptions | None = None
+) -> Dataset:
+    """The images of a place, or in memory, with their labels.
+
+    Parameters
+    ----------
+    images : folder, zip, tar or Parquet file, read in place, no image is opened; or an array (N, H, W, 3)
+        uint8, a list of arrays, PIL images, bytes or paths, a Hugging Face data set
+    noisy, trusted : label files; without ``noisy`` the noisy labels are the class folders. For images in
+        memory N labels each (list, array, pandas or polars column), None, NaN or -1 where unknown, or a name
+        of a column of the Hugging Face data set
+    options : further options of reading files
+
+    Raises
+    ------
+    AssayError : labels that do not fit the images, see ``data.read.read_dataset``
+    """
+    if isinstance(images, str | Path):
+        return read_place(Path(images), _with_files(options, noisy, trusted))
+    return dataset_of(images, noisy, trusted)
+
+
+def embed_images(
+    dataset: Dataset,
+    backbone: Backbone | str = DEFAULT_BACKBONE,
+    *,
+    size: int = DEFAULT_SIZE,
+    mirrored: bool = False,
+    cache: Place | None = None,
+    progress: Progress = silent,
+) -> Features:
+    """Features of every usable image, from the cache where they are known: ``.views[0]`` is (N, D).
+
+    Parameters
+    ----------
+    backbone : ``tiny``, a name that timm knows, or what ``embed.load_backbone`` gave
+    size : side in pixels that images are resized to, if ``backbone`` is a name
+    mirrored : also embed each image's mirror, as ``.views[1]``
+    """
+    place = Path(cache) if cache else default_cache()
+    if isinstance(backbone, str):
+        backbone = load_backbone(backbone, place, size=size)
+    return embedding.embed_images(dataset, backbone, place, mirrored=mirrored, progress=progress)
+
+
+def run(
+    images: Any,
+    out: Place,
+    *,
+    trusted: Any,
+    noisy: Any = None,
+    read: ReadOptions | None = None,
+    weights: Place | None = None,
+    cache: Place | None = None,
+    overwrite: bool = False,
+    notify: Notify = ignore_message,
+    progress: Progress = silent,
+    **settings: Unpack[RunSettings],
+) -> RunResult:
+    """The whole job, as ``assay run`` does it: noise, corrected labels, a model, its figures.
+
+    Parameters
+    ----------
+    images, noisy, trusted : see ``read_dataset``
+    out : folder for the results; the same call resumes a killed run in it, and reads a complete one
+    read : further options of reading files
+    overwrite : replace the run in ``out``
+    notify : called with what was assumed about the data, and with warnings; such as ``print``
+    weights, cache : see ``RunOptions``
+    settings : its other fields, such as ``preset``, ``backbone``, ``size``, ``holdout``, ``seed``
+
+    Raises
+    ------
+    AssayError : see ``pipeline.run.run``
+    """
+    is_place = isinstance(images, str | Path)
+    options = RunOptions(
+        read=_with_files(read, noisy, trusted) if is_place else ReadOptions(),
+        weights=Path(weights) if weights else None,
+        cache=Path(cache) if cache else default_cache(),
+        **settings,
+    )
+    place = Path(images) if is_place else dataset_of(images, noisy, trusted)
+    return story.run(place, Path(out), options, overwrite=overwrite, notify=notify, progress=progress)
+
+
+def _with_files(read: ReadOptions | None, noisy: Any, trusted: Any) -> ReadOptions:
+    """The options with the label files."""
+    for name, labels in (("noisy", noisy), ("trusted", trusted)):
+        if not isinstance(labels, str | Path | None):
+            raise UsageError(
+                f"{name}: expected a label file for images at a place, got {type(labels).__name__}; "
+                "give the images as a list of paths with it"
+            )
+    read = read or ReadOptions()
+    return replace(
+        read,
+        noisy=Path(noisy) if noisy else read.noisy,
+        trusted=Path(trusted) if trusted else read.trusted,
+    )

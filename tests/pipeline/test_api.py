@@ -1,0 +1,78 @@
+"""The public functions in a few lines, on tiny data, from files and from memory."""
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from PIL import Image
+from small_runs import CLASSES
+
+import assay
+from assay.embed.backbone import load_backbone
+from assay.errors import UsageError
+
+
+def test_a_notebook_does_the_whole_run(small_data, tmp_path):
+    """Run, read the results, predict: a few lines, and the folder is what the command line makes."""
+    notes = []
+    result = assay.run(
+        small_data.images,
+        tmp_path / "out",
+        noisy=small_data.folder / "noisy.csv",
+        trusted=str(small_data.folder / "trusted.csv"),
+        backbone="tiny",
+        cache=str(tmp_path / "cache"),
+        notify=notes.append,
+    )
+    assert 0.3 < result.noise.rate.estimate < 0.5
+    assert result.evaluation["assay"].accuracy.estimate > 0.9
+    assert len(result.labels.issues) > 0
+    found = result.model.predict(small_data.images)
+    assert found.labels == CLASSES
+    assert (found.probs.argmax(axis=1) == small_data.truth).mean() > 0.95
+    assert any("96 images carry both labels" in line for line in notes)
+    assert assay.load_run(tmp_path / "out").noise.rate == result.noise.rate
+
+
+def test_the_steps_can_be_taken_one_by_one(small_data, tmp_path):
+    """Read, embed, estimate, correct; a backbone may be named or given, with one view or both."""
+    options = assay.ReadOptions(trusted=small_data.folder / "trusted.csv", class_map={"ash": "ash"})
+    data = assay.read_dataset(small_data.images, noisy=small_data.folder / "noisy.csv", options=options)
+    features = assay.embed_images(data, "tiny", cache=tmp_path)
+    assert [view.shape for view in features.views] == [(240, 384)]
+    both = assay.embed_images(data, load_backbone("tiny", tmp_path), mirrored=True, cache=tmp_path)
+    assert len(both.views) == 2
+    assert (both.views[0] == features.views[0]).all()
+    noise = assay.estimate_noise(data.noisy, data.trusted, len(data.classes), classes=data.classes)
+    assert noise.n_pairs == 120
+
+
+@pytest.mark.parametrize("kind", ["array", "pillow", "paths"])
+def test_images_in_memory_are_run_like_those_of_a_folder(finished, small_data, kind, tmp_path):
+    """Arrays, PIL images or lists of paths with columns of labels end in the same model; a rerun reads it."""
+    files = [small_data.images / f"{row}.png" for row in range(240)]
+    pictures = [Image.open(file) for file in files]
+    arrays = np.stack([np.asarray(one) for one in pictures])
+    images = {"array": arrays, "pillow": pictures, "paths": files}[kind]
+    noisy = pl.Series([CLASSES[label] for label in small_data.noisy])
+    trusted = pd.Series([None] * 240, dtype=object)
+    trusted[small_data.trusted_rows] = [CLASSES[label] for label in small_data.truth[small_data.trusted_rows]]
+    settings = {"backbone": "tiny", "cache": tmp_path / "cache"}
+    result = assay.run(images, tmp_path / "out", noisy=noisy, trusted=trusted, **settings)
+    table, before = result.labels.frame, finished.result.labels.frame
+    assert table["file"].to_list()[:2] == (
+        [str(file) for file in files[:2]] if kind == "paths" else ["0", "1"]
+    )
+    for column in table.columns[1:]:
+        assert table[column].to_list() == before[column].to_list(), column
+    notes = []
+    assay.run(images, tmp_path / "out", noisy=noisy, trusted=trusted, notify=notes.append, **settings)
+    assert any("run is already complete" in line for line in notes)
+
+
+def test_labels_in_memory_go_with_images_in_memory(small_data):
+    """Beside a folder they would have no names to be matched by."""
+    with pytest.raises(
+        UsageError, match=r"^noisy: expected a label file for images at a place, got list; give"
+    ):
+        assay.read_dataset(small_data.images, noisy=["ash"])
