@@ -57,31 +57,25 @@ class ParquetImages:
     """True for struct{bytes, path}, False for plain binary."""
     window: int = WINDOW
     """Images that are read at once."""
-    _windows: tuple[tuple[int, list[bytes | None]], ...] = field(default=(), repr=False)
+    _windows: dict[int, list[bytes | None]] = field(default_factory=dict, repr=False)
     _loading: Any = field(default_factory=Lock, repr=False, compare=False)
 
     def read(self, index: int) -> bytes | Skipped:
         """The bytes of image ``index``, or why there are none."""
         start = index - index % self.window
-        found = self._window(start)
+        # Of threads that come to a new window together, one reads it and the others wait.
+        with self._loading:
+            if start not in self._windows:
+                if len(self._windows) == _WINDOWS_KEPT:
+                    del self._windows[next(iter(self._windows))]
+                self._windows[start] = self._load(start)
+            found = self._windows[start]
         if index - start >= len(found):
             return Skipped("changed", f"{self.path.name} has no row {index + 1} any more")
         data = found[index - start]
         if data is None:
             return Skipped("missing_image", f"row {index + 1} of {self.path.name} is null")
         return data
-
-    def _window(self, start: int) -> list[bytes | None]:
-        found = dict(self._windows).get(start)
-        if found is not None:
-            return found
-        # Of threads that come to a new window together, one reads it and the others wait.
-        with self._loading:
-            found = dict(self._windows).get(start)
-            if found is None:
-                found = self._load(start)
-                self._windows = ((start, found), *self._windows[: _WINDOWS_KEPT - 1])
-        return found
 
     def _load(self, start: int) -> list[bytes | None]:
         image = pl.col(self.column)

@@ -14,7 +14,6 @@ import stat
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
 
 from assay.data.dataset import Skipped
 from assay.data.limits import USUAL
@@ -54,24 +53,16 @@ _REASONS = {
 }
 
 
-class NaturalKey(NamedTuple):
-    """Sorts names as a person would; two different names never compare equal."""
-
-    text: str
-    """The name, before each number a NUL and how many digits it has without leading zeros."""
-    name: str
-    """Decides between ``1.png`` and ``01.png``."""
-
-
-def natural_key(name: str) -> NaturalKey:
+def natural_key(name: str) -> tuple[str, str]:
     """Sort key for natural order: ``2.png`` before ``10.png``; any str will do, surrogates included."""
 
     def counted(number: re.Match[str]) -> str:
-        # As text: ``int`` refuses more than 4,300 digits.
+        # By length, then as text: ``int`` refuses more than 4,300 digits.
         digits = number[0].lstrip("0")
         return f"\0{chr(min(len(digits), sys.maxunicode))}{digits}"
 
-    return NaturalKey(_DIGITS.sub(counted, name), name)
+    # The name itself decides between ``1.png`` and ``01.png``.
+    return _DIGITS.sub(counted, name), name
 
 
 def check_entry(entry: str) -> Skipped | None:

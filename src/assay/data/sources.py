@@ -4,7 +4,6 @@ import os
 import tarfile
 import zipfile
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -201,7 +200,13 @@ class ScanReport:
         lines = []
         if self.hidden:
             lines.append(f"ignored {counted(self.hidden, 'hidden entry', 'hidden entries')}")
-        lines += self._ignored()
+        most = dict(self.ignored.most_common(_SHOWN_ENDINGS))  # numbered endings may be thousands
+        for ending, number in sorted(most.items()):
+            what = f"named *{ending}" if ending else "without an extension"
+            lines.append(f"ignored {counted(number, 'file')} {what}: no images")
+        others = self.ignored.total() - sum(most.values())
+        if others:
+            lines.append(f"ignored {counted(others, 'file')} of other endings: no images")
         for reason, number in sorted(self.links.items()):
             lines.append(f"did not follow {counted(number, 'link')}: {reason}{ADVICE.get(reason, '')}")
         if self.unlisted:
@@ -212,16 +217,6 @@ class ScanReport:
             more = f", and {len(groups) - 1:,} more groups of such names" if len(groups) > 1 else ""
             lines.append(f"warning: names that differ only in case: {some(groups[0], _SHOWN)}{more}")
         return tuple(lines)
-
-    def _ignored(self) -> Iterator[str]:
-        """A line for each of the most frequent endings, sorted, and one for the others."""
-        most = dict(self.ignored.most_common(_SHOWN_ENDINGS))  # numbered endings may be thousands
-        for ending, number in sorted(most.items()):
-            what = f"named *{ending}" if ending else "without an extension"
-            yield f"ignored {counted(number, 'file')} {what}: no images"
-        others = self.ignored.total() - sum(most.values())
-        if others:
-            yield f"ignored {counted(others, 'file')} of other endings: no images"
 
     def _equal_but_for_case(self) -> list[list[str]]:
         groups: dict[str, list[str]] = {}

@@ -286,18 +286,15 @@ class ResumableWriter:
                     self._part.replace(self._place)
                 _sync_folder(self._place.parent)
         elif self._is_partial:
+            data = _encode(self.header, self._held_rows, "parquet")
             if self.n_rows:
+                import polars as pl
+
                 self._save()
-            write_bytes_atomic(self._place, self._parquet_of_part())
+                data = _parquet_bytes(pl.read_ndjson(self._part, infer_schema_length=None).rechunk())
+            write_bytes_atomic(self._place, data)
         else:
             self._write(_encode(self.header, self._held_rows, "parquet"))
-
-    def _parquet_of_part(self) -> bytes:
-        if not self.n_rows:
-            return _encode(self.header, self._held_rows, "parquet")
-        import polars as pl
-
-        return _parquet_bytes(pl.read_ndjson(self._part, infer_schema_length=None).rechunk())
 
     def _encode_rows(self, columns: Sequence[Column], *, headed: bool) -> bytes:
         grown = "jsonl" if self.format == "parquet" else self.format
