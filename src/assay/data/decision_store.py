@@ -24,8 +24,8 @@ SCHEMA = 1
 LABEL, SKIP, UNDO = "label", "skip", "undo"
 """What a row does: give an image a label, leave it without one, take the last such row back."""
 
-_TABLE = """
-CREATE TABLE decisions (
+_TABLE = (
+    """CREATE TABLE decisions (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     name TEXT NOT NULL,
     revision INTEGER NOT NULL,
@@ -36,12 +36,12 @@ CREATE TABLE decisions (
     at TEXT NOT NULL,
     client TEXT NOT NULL,
     UNIQUE (name, revision)
-);
-CREATE TRIGGER decisions_never_change BEFORE UPDATE ON decisions
-BEGIN SELECT RAISE(ABORT, 'decisions are never changed'); END;
-CREATE TRIGGER decisions_never_go BEFORE DELETE ON decisions
-BEGIN SELECT RAISE(ABORT, 'decisions are never deleted'); END;
-"""
+)""",
+    """CREATE TRIGGER decisions_never_change BEFORE UPDATE ON decisions
+BEGIN SELECT RAISE(ABORT, 'decisions are never changed'); END""",
+    """CREATE TRIGGER decisions_never_go BEFORE DELETE ON decisions
+BEGIN SELECT RAISE(ABORT, 'decisions are never deleted'); END""",
+)
 
 # Names are bytes of a file system and need not be UTF-8, which SQLite's own conversion would refuse.
 _INSERT = """
@@ -320,10 +320,8 @@ def _make_table(path: Path, connection: sqlite3.Connection) -> None:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     (tables,) = connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
     if not version and not tables:
-        for statement in _TABLE.split(";\n"):
-            # A trigger has a semicolon of its own, which stands before END.
-            if statement.strip():
-                connection.execute(statement)
+        for statement in _TABLE:
+            connection.execute(statement)
         connection.execute(f"PRAGMA user_version = {SCHEMA}")
     connection.execute("COMMIT")
     if (version or SCHEMA) != SCHEMA or (tables and not version):
