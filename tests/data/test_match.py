@@ -96,30 +96,20 @@ def test_a_path_finds_its_image(entry, names):
 
 
 @pytest.mark.parametrize(
-    ("table", "images", "entry", "name"),
+    ("table", "images", "entry", "names"),
     [
-        ("labels.csv", "deep/images", "deep/images/1.png", "1.png"),
-        ("deep/images/labels.csv", "deep/images", "1.png", "1.png"),
-        ("images/sub/labels.csv", "images", "1.png", "sub/1.png"),
-        ("labels/a.csv", "images", "1.png", "1.png"),
-        ("labels/a.csv", "images", "{images}/1.png", "1.png"),
+        ("labels.csv", "deep/images", "deep/images/1.png", ["0.png", "1.png"]),
+        ("deep/images/labels.csv", "deep/images", "1.png", ["0.png", "1.png"]),
+        ("images/sub/labels.csv", "images", "1.png", ["1.png", "sub/1.png"]),
+        ("labels/a.csv", "images", "1.png", ["0.png", "1.png"]),
+        ("labels/a.csv", "images", "{images}/1.png", ["0.png", "1.png"]),
     ],
 )
-def test_a_path_may_begin_at_the_table_at_the_images_or_at_the_root(tmp_path, table, images, entry, name):
-    """Paths are relative to the label file's folder, then to the images, or absolute."""
+def test_a_path_may_begin_at_the_table_at_the_images_or_at_the_root(tmp_path, table, images, entry, names):
+    """Paths are relative to the label file's folder, if not there to the images, or absolute."""
     (tmp_path / images).mkdir(parents=True)
     entry = entry.format(images=tmp_path / images)
-    found = by_name(entry, names=["0.png", name], images=tmp_path / images, path=tmp_path / table)
-    assert found.images == (1,)
-
-
-def test_the_tables_folder_comes_first(tmp_path):
-    """If a path fits both the table's folder and the images, it is relative to the table."""
-    (tmp_path / "images" / "sub").mkdir(parents=True)
-    path = tmp_path / "images" / "sub" / "a.csv"
-    assert by_name("1.png", names=["1.png", "sub/1.png"], images=tmp_path / "images", path=path).images == (
-        1,
-    )
+    assert by_name(entry, names=names, images=tmp_path / images, path=tmp_path / table).images == (1,)
 
 
 def test_absolute_paths_lie_below_the_images_alone(tmp_path):
@@ -198,9 +188,13 @@ def test_a_hostile_path_is_skipped(entry):
 
 
 def test_a_row_without_an_image_is_skipped_with_its_place():
-    """The reason says which file and line named which image (fault 30)."""
+    """The reason names file, line and image (fault 30); a path that is not UTF-8 is refused by its byte."""
     why = Skipped("missing_image", r"a.csv line 3 names 'no\n.png', which does not exist")
     assert by_name("1.png", "no\n.png", names=["1.png"]).skipped == {1: why}
+    with pytest.raises(
+        TableError, match=r"a\.csv line 3: byte 0xE9 of '\\udce9\.png' is not UTF-8; save the"
+    ):
+        by_name("1.png", "\udce9.png", names=["1.png", "é.png"])
 
 
 @pytest.mark.parametrize(
@@ -215,14 +209,6 @@ def test_paths_that_all_miss_are_refused(entries, first):
         f"a.csv: none of its 2 paths names an image of images: the first is '{first}', an image is called "
         "'1.png'; write the paths relative to the label file or to the images"
     )
-
-
-def test_a_latin_1_path_is_refused_with_its_byte():
-    """A path that is neither UTF-8 nor on disk is text in another encoding."""
-    with pytest.raises(
-        TableError, match=r"a\.csv line 3: byte 0xE9 of '\\udce9\.png' is not UTF-8; save the"
-    ):
-        by_name("1.png", "\udce9.png", names=["1.png", "é.png"])
 
 
 def merged(entries, labels, *, vote=False):

@@ -62,7 +62,7 @@ class FinishedRun:
 
     @property
     def stored_place(self) -> Path | None:
-        """The root that the names are relative to; None if run.json has none."""
+        """The root that the names are relative to; None where the images were in memory."""
         stored = self.record.get("images")
         return Path(stored) if isinstance(stored, str) else None
 
