@@ -4,7 +4,7 @@
         [--seeds 0 1] [--answers ANSWERS] [--redraw]
 
 FOLDER is that of course.py. Judged on the trusted images of the notebook's fit part that are not among the
-12,000; the sealed ones are not looked at.
+12,000; the partition ones are not looked at.
 
     A  trusted labels only, frozen features        E  the posterior, fine-tuned, never corrected
     B  and noisy ones, joint likelihood            F  the posterior, corrected after each epoch: assay
@@ -50,7 +50,7 @@ from assay.evaluate import mcnemar, wilson
 from assay.noise import estimate_noise
 from assay.pipeline.exact import See
 from assay.pipeline.finetune_split import FineTuneSplit, split_for_finetuning
-from assay.pipeline.holdout import Sealed, mask_holdout
+from assay.pipeline.holdout import Partition, mask_holdout
 from assay.pipeline.learn import Labelled, Learned, learn
 from assay.pipeline.options import RunOptions
 from assay.pipeline.presets import PRESETS, tuning_for
@@ -329,8 +329,8 @@ def only(data: Labelled, rows: Labels) -> Labelled:
     return replace(data, noisy=noisy, trusted=trusted, fold_of=fold_of, all_noisy=None)
 
 
-def sealed_course(asked: argparse.Namespace, cache: Path, seed: int) -> tuple[Sealed, RunOptions]:
-    """The course data, its holdout sealed, with the features of one view."""
+def sealed_course(asked: argparse.Namespace, cache: Path, seed: int) -> tuple[Partition, RunOptions]:
+    """The course data, its holdout partition, with the features of one view."""
     read = ReadOptions(noisy=asked.data / "noisy_labels.csv", trusted=asked.data / "clean_labels.csv")
     options = RunOptions(read=read, cache=cache, holdout_split="notebook", preset=EFFORT, seed=seed)
     dataset = read_dataset(asked.data / "images.zip", read)

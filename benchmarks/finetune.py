@@ -5,7 +5,7 @@
 
 FOLDER is that of course.py; the holdout is the notebook's. One ``assay run`` as a process of its own, then
 the saved model on images as they are and damaged: on those that the run kept aside (validation), and, with
---open-seal, for a final table, on the sealed ones. Choices are made on the former alone. Results go to
+--open-seal, for a final table, on the partition ones. Choices are made on the former alone. Results go to
 benchmarks/results/finetune.json, under effort, size and seed.
 """
 
@@ -24,7 +24,7 @@ from assay.data.read import read_dataset
 from assay.data.split import draw_holdout
 from assay.embed.backbone import load_backbone
 from assay.pipeline.finished import read_finished_run, stored_features
-from assay.pipeline.holdout import Sealed, mask_holdout
+from assay.pipeline.holdout import Partition, mask_holdout
 from assay.pipeline.mirrors import mirrors_for
 from assay.pipeline.options import RunOptions
 from assay.pipeline.robustness import measure_robustness
@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("--preset", default="balanced")
     parser.add_argument("--student-size", type=int)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--open-seal", action="store_true", help="damage the sealed images too")
+    parser.add_argument("--open-seal", action="store_true", help="damage the holdout images too")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         cache, out = asked.cache or Path(scratch) / "cache", asked.keep or Path(scratch) / "out"
@@ -84,17 +84,17 @@ def run(asked: argparse.Namespace, out: Path, cache: Path) -> dict[str, Any]:
 
 
 def damaged(asked: argparse.Namespace, out: Path, cache: Path) -> dict[str, Any]:
-    """Accuracy by damage, of the watched images as the run measured it, and of the sealed ones."""
+    """Accuracy by damage, of the watched images as the run measured it, and of the partition ones."""
     found = {"validation": json.loads((out / "evaluation.json").read_text())["robustness"]}
     if asked.open_seal:
-        dataset, sealed = reseal(asked, out, cache)
-        rows = sealed.judges
+        dataset, partition = reseal(asked, out, cache)
+        rows = partition.evaluated
         measured = measure_robustness(read_model(out), dataset, rows, dataset.trusted[rows])
         found["holdout"] = measured.to_json() if measured else None
     return found
 
 
-def reseal(asked: argparse.Namespace, out: Path, cache: Path) -> tuple[Dataset, Sealed]:
+def reseal(asked: argparse.Namespace, out: Path, cache: Path) -> tuple[Dataset, Partition]:
     """The data, and the parts that the run made of it."""
     finished = read_finished_run(out)
     dataset = read_dataset(asked.data / "images.zip", options(asked, cache).read)

@@ -43,9 +43,9 @@ def main() -> None:
     dataset, features = stored_features(run, run.images, place.cache)
     held = np.flatnonzero([reason == HOLDOUT for reason in run.reasons])
     split = Split(np.flatnonzero(run.trusted != UNKNOWN), held)
-    sealed = mask_holdout(dataset, split, features, RunOptions(folds=FOLDS))
+    partition = mask_holdout(dataset, split, features, RunOptions(folds=FOLDS))
     begun = time.perf_counter()
-    worth = measure_worth(sealed.data, len(held), shares=SHARES)
+    worth = measure_worth(partition.data, len(held), shares=SHARES)
     found: dict[str, Any] = {"seconds": round(time.perf_counter() - begun), "machine": machine()}
     for name, curve in (("model", worth.model), ("labels", worth.labels)):
         found[name] = {

@@ -9,7 +9,7 @@ from small_runs import CLASSES
 
 import assay
 from assay.embed.backbone import load_backbone
-from assay.errors import UsageError
+from assay.errors import DataError
 
 
 def test_a_notebook_does_the_whole_run(small_data, tmp_path):
@@ -70,9 +70,15 @@ def test_images_in_memory_are_run_like_those_of_a_folder(finished, small_data, k
     assert any("run is already complete" in line for line in notes)
 
 
-def test_labels_in_memory_go_with_images_in_memory(small_data):
-    """Beside a folder they would have no names to be matched by."""
-    with pytest.raises(
-        UsageError, match=r"^noisy: expected a label file for images at a place, got list; give"
-    ):
+def test_labels_in_memory_go_with_images_at_a_place_too(small_data):
+    """Columns with names are matched by name, labels alone by the order of the images."""
+    table = pd.read_csv(small_data.folder / "noisy.csv")
+    from_file = assay.read_dataset(small_data.images, noisy=small_data.folder / "noisy.csv")
+    by_name = assay.read_dataset(small_data.images, noisy=table[::-1])
+    assert by_name.names == from_file.names[::-1]
+    assert by_name.noisy.tolist() == from_file.noisy[::-1].tolist()
+    by_order = assay.read_dataset(small_data.images, noisy=table["label"], trusted=table["label"][:9])
+    assert by_order.fingerprint() != from_file.fingerprint()
+    assert by_order.noisy.tolist() == from_file.noisy.tolist()
+    with pytest.raises(DataError, match="noisy: expected 240 labels, one for each image of images, got 1"):
         assay.read_dataset(small_data.images, noisy=["ash"])

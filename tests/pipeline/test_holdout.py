@@ -91,15 +91,15 @@ def copy_image(data, source: int, target: int) -> None:
 def test_every_usable_image_is_learned_from_or_held_out(masked, own_data):
     """Held-out and skipped images have no fold and no label, all others a fold; each part has all classes."""
     (own_data.images / "0.png").write_bytes(b"")
-    sealed, split = masked(own_data)
-    folded = sealed.data.fold_of != UNKNOWN
+    partition, split = masked(own_data)
+    folded = partition.data.fold_of != UNKNOWN
     without = [0, *split.holdout.tolist()]
     assert not folded[without].any()
     assert folded.sum() == 240 - len({*without})
-    assert {*sealed.data.fold_of[folded].tolist()} == {*range(5)}
-    assert {*sealed.data.trusted[without].tolist(), *sealed.data.noisy[without].tolist()} == {UNKNOWN}
-    assert sealed.holdout.tolist() == [row for row in split.holdout.tolist() if row != 0]
-    for rows in (split.holdout, np.flatnonzero(sealed.data.trusted != UNKNOWN)):
+    assert {*partition.data.fold_of[folded].tolist()} == {*range(5)}
+    assert {*partition.data.trusted[without].tolist(), *partition.data.noisy[without].tolist()} == {UNKNOWN}
+    assert partition.holdout.tolist() == [row for row in split.holdout.tolist() if row != 0]
+    for rows in (split.holdout, np.flatnonzero(partition.data.trusted != UNKNOWN)):
         assert {*own_data.truth[rows].tolist()} == {0, 1, 2}
 
 
@@ -113,10 +113,10 @@ def test_a_mirrored_copy_of_a_held_out_image_is_found(masked, own_data, preset):
     for row, mirrored in zip(others, (True, True, False), strict=True):
         copy = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if mirrored else picture
         copy.save(own_data.images / f"{row}.png")
-    sealed, _ = masked(own_data, preset=preset)
-    assert sealed.leaked.tolist() == [held]
-    assert [rows.tolist() for rows in sealed.near_duplicates] == [sorted([held, *others])]
-    assert len({*sealed.data.fold_of[others].tolist()}) == 1
+    partition, _ = masked(own_data, preset=preset)
+    assert partition.leaked.tolist() == [held]
+    assert [rows.tolist() for rows in partition.near_duplicates] == [sorted([held, *others])]
+    assert len({*partition.data.fold_of[others].tolist()}) == 1
 
 
 @pytest.mark.parametrize(("preset", "leaks"), [("fast", False), ("balanced", True)])
@@ -130,9 +130,9 @@ def test_a_copy_without_any_label_teaches_a_network_and_no_head(masked, own_data
     lines = noisy.read_text().splitlines()
     lines[1 + twin] = f"{twin}.png,"
     noisy.write_text("\n".join(lines) + "\n")
-    sealed, _ = masked(own_data, preset=preset)
-    assert sealed.leaked.tolist() == ([held] if leaks else [])
-    assert [rows.tolist() for rows in sealed.near_duplicates] == [sorted([held, twin])]
+    partition, _ = masked(own_data, preset=preset)
+    assert partition.leaked.tolist() == ([held] if leaks else [])
+    assert [rows.tolist() for rows in partition.near_duplicates] == [sorted([held, twin])]
 
 
 def test_a_held_out_image_that_is_also_learned_from_is_left_out(masked, own_data, read_of, options, tmp_path):
@@ -161,8 +161,8 @@ def test_copies_share_a_fold_and_no_fold_is_emptied(masked, own_data):
     assert (after.data.fold_of == fold_of).sum() == 240 - len(elsewhere)
     for other in others:
         copy_image(own_data, first, other)
-    sealed, _ = masked(own_data)
-    assert {*sealed.data.fold_of.tolist()} == {UNKNOWN, *range(5)}
+    partition, _ = masked(own_data)
+    assert {*partition.data.fold_of.tolist()} == {UNKNOWN, *range(5)}
 
 
 def test_equal_images_with_different_trusted_labels_are_refused(own_data, read_of, options, tmp_path):

@@ -7,10 +7,10 @@ from typing import Any, Unpack
 from assay.data.dataset import Dataset, ReadOptions
 from assay.data.memory import dataset_of
 from assay.data.read import read_dataset as read_place
+from assay.data.tables import Table, table_of
 from assay.embed import images as embedding
 from assay.embed.backbone import DEFAULT_BACKBONE, DEFAULT_SIZE, load_backbone
 from assay.embed.images import Features
-from assay.errors import UsageError
 from assay.pipeline import run as story
 from assay.pipeline.options import RunOptions, RunSettings, default_cache
 from assay.pipeline.result import RunResult
@@ -28,9 +28,9 @@ def read_dataset(
     ----------
     images : folder, zip, tar or Parquet file, read in place, no image is opened; or an array (N, H, W, 3)
         uint8, a list of arrays, PIL images, bytes or paths, a Hugging Face data set
-    noisy, trusted : label files; without ``noisy`` the noisy labels are the class folders. For images in
-        memory N labels each (list, array, pandas or polars column), None, NaN or -1 where unknown, or a name
-        of a column of the Hugging Face data set
+    noisy, trusted : label files, or a mapping or data frame with their columns; without ``noisy`` the noisy
+        labels are the class folders. For images in memory N labels each (list, array, pandas or polars
+        column), None, NaN or -1 where unknown, or a name of a column of the Hugging Face data set
     options : further options of reading files
 
     Raises
@@ -107,16 +107,14 @@ def run(
 
 
 def _with_files(read: ReadOptions | None, noisy: Any, trusted: Any) -> ReadOptions:
-    """The options with the label files."""
-    for name, labels in (("noisy", noisy), ("trusted", trusted)):
-        if not isinstance(labels, str | Path | None):
-            raise UsageError(
-                f"{name}: expected a label file for images at a place, got {type(labels).__name__}; "
-                "give the images as a list of paths with it"
-            )
+    """The options with the label files, or with labels in memory as tables."""
     read = read or ReadOptions()
     return replace(
-        read,
-        noisy=Path(noisy) if noisy else read.noisy,
-        trusted=Path(trusted) if trusted else read.trusted,
+        read, noisy=_table(noisy, "noisy") or read.noisy, trusted=_table(trusted, "trusted") or read.trusted
     )
+
+
+def _table(labels: Any, name: str) -> Path | Table | None:
+    if labels is None or isinstance(labels, str | Path):
+        return Path(labels) if labels else None
+    return table_of(labels, name)

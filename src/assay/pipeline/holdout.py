@@ -19,7 +19,7 @@ from assay.types import UNKNOWN, Labels, Mask
 
 
 @dataclass(frozen=True)
-class Sealed:
+class Partition:
     """A dataset with its holdout set apart."""
 
     data: Labelled
@@ -33,7 +33,7 @@ class Sealed:
     """Images that show one picture, in groups of two or more."""
 
     @property
-    def judges(self) -> Int[np.ndarray, "J"]:
+    def evaluated(self) -> Int[np.ndarray, "J"]:
         """Held-out rows that the figures are computed from: all but the leaked ones."""
         return np.setdiff1d(self.holdout, self.leaked)
 
@@ -80,7 +80,7 @@ def check_learnable(dataset: Dataset, split: Split) -> None:
 
 def mask_holdout(
     dataset: Dataset, split: Split, features: Features, options: RunOptions, mirrors: Mirrors | None = None
-) -> Sealed:
+) -> Partition:
     """Mask the holdout of ``split`` and give all other usable images a fold; near-duplicates share one.
 
     Parameters
@@ -113,7 +113,7 @@ def mask_holdout(
     learned = fold_of != UNKNOWN
     if options.preset == "fast":  # a head is not trained on images without any label, a network is
         learned &= (dataset.noisy != UNKNOWN) | (dataset.known != UNKNOWN)
-    return Sealed(
+    return Partition(
         data=Labelled(
             features,
             visible.noisy,

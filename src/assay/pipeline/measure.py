@@ -9,7 +9,7 @@ import numpy as np
 from assay.correct.result import CorrectedLabels
 from assay.data.dataset import Dataset, why_skipped
 from assay.evaluate import Evaluation, Paired, Source, evaluate_predictions, mcnemar, wilson
-from assay.pipeline.holdout import Sealed
+from assay.pipeline.holdout import Partition
 from assay.pipeline.learn import Learned
 from assay.predict.conformal import conformal_thresholds, prediction_sets
 from assay.types import UNKNOWN, Labels, Probs, Rows
@@ -51,7 +51,11 @@ class Coverage:
 
 
 def evaluate_holdout(
-    dataset: Dataset, sealed: Sealed, learned: Learned, baseline: Callable[[Rows], Probs], n_skipped: int
+    dataset: Dataset,
+    partition: Partition,
+    learned: Learned,
+    baseline: Callable[[Rows], Probs],
+    n_skipped: int,
 ) -> dict[str, Evaluation]:
     """The model and the baseline on the holdout; here and in ``coverages`` its trusted labels are read.
 
@@ -61,9 +65,9 @@ def evaluate_holdout(
     n_skipped : held-out images that could not be used
     """
     names = dataset.titles or dataset.classes
-    groups = {"": sealed.judges}
-    if len(sealed.leaked):
-        groups["_leaks_included"] = sealed.holdout
+    groups = {"": partition.evaluated}
+    if len(partition.leaked):
+        groups["_leaks_included"] = partition.holdout
     found: dict[str, Evaluation] = {}
     for suffix, rows in groups.items():
         if not len(rows):
@@ -122,7 +126,11 @@ def why_not_measured(measured: Collection[str], n_held_out: int) -> str:
 
 
 def warnings_of(
-    dataset: Dataset, sealed: Sealed, learned: Learned, evaluations: Mapping[str, Evaluation], n_held_out: int
+    dataset: Dataset,
+    partition: Partition,
+    learned: Learned,
+    evaluations: Mapping[str, Evaluation],
+    n_held_out: int,
 ) -> list[str]:
     """What a user should know before relying on the run: noise, trusted images, holdout, labels, model."""
     found = [*learned.noise.notes, *learned.representative.warnings]
@@ -131,9 +139,9 @@ def warnings_of(
         found.append(
             f"{len(dataset.skipped):,} images could not be used, see image_issues.csv: {why_skipped(reasons)}"
         )
-    if len(sealed.leaked):
+    if len(partition.leaked):
         found.append(
-            f"{len(sealed.leaked):,} holdout images are near-duplicates of training images; excluded from "
+            f"{len(partition.leaked):,} holdout images are near-duplicates of training images; excluded from "
             "the evaluation"
         )
     if n_held_out and "assay" not in evaluations:

@@ -16,7 +16,7 @@ from assay.data.squares import read_squares
 from assay.embed.backbone import TimmBackbone, load_backbone
 from assay.errors import UsageError
 from assay.pipeline.finetune_split import FineTuneSplit, split_for_finetuning
-from assay.pipeline.holdout import Sealed
+from assay.pipeline.holdout import Partition
 from assay.pipeline.learn import Learned
 from assay.pipeline.options import RunOptions
 from assay.pipeline.presets import ImageCounts, Schedule, chosen_preset, fit_schedules, tuning_for
@@ -95,7 +95,7 @@ def refine_run(
     record: dict[str, Any],
     dataset: Dataset,
     squares: Batch,
-    sealed: Sealed,
+    partition: Partition,
     learned: Learned,
     networks: Sequence[Network],
 ) -> Refined | None:
@@ -111,7 +111,7 @@ def refine_run(
     networks : see ``load_networks``
     """
     begun, options = perf_counter(), context.options
-    split = split_for_finetuning(sealed.data, sealed.near_duplicates)
+    split = split_for_finetuning(partition.data, partition.near_duplicates)
     folder = context.checkpoints
     folder.mkdir(exist_ok=True)
     see = partial(read_squares, dataset, workers=options.workers)
@@ -137,10 +137,10 @@ def refine_run(
         plan = TuningPlan(phases, network.backbones, kept, identity, tuning)
         before = refined.learned if refined else learned
         refined = refine(
-            sealed.data, before, squares, see, split, plan, notify=context.told, progress=context.progress
+            partition.data, before, squares, see, split, plan, notify=context.told, progress=context.progress
         )
     if refined:
-        context.notify(beside_before(learned, refined.learned, split.validation, sealed.data.trusted))
+        context.notify(beside_before(learned, refined.learned, split.validation, partition.data.trusted))
     return refined
 
 

@@ -29,7 +29,7 @@ from assay.pipeline.folder import (
     read_contents,
     split_facts,
 )
-from assay.pipeline.holdout import Sealed, check_learnable, mask_holdout
+from assay.pipeline.holdout import Partition, check_learnable, mask_holdout
 from assay.pipeline.learn import Learned, learn, train_histogram
 from assay.pipeline.measure import coverages, evaluate_fit, evaluate_holdout, set_thresholds, warnings_of
 from assay.pipeline.mirrors import mirrors_for
@@ -124,27 +124,29 @@ def run(  # noqa: PLR0915  # the whole way of images and labels, in one place
                 notify=notify,
                 progress=progress,
             )
-            sealed, learned, network = train(dataset, split)
-            trained_on = np.flatnonzero(sealed.data.fold_of != UNKNOWN)
+            partition, learned, network = train(dataset, split)
+            trained_on = np.flatnonzero(partition.data.fold_of != UNKNOWN)
             with watch.stage("baseline"):
                 histograms = features.beside[0]
                 baseline = train_histogram(dataset, trained_on, histograms)
 
             # Evaluate: counted before the labels are read, for a run that is killed here has read them.
-            record.facts["holdout_evaluations"] += int(len(sealed.holdout) > 0)
+            record.facts["holdout_evaluations"] += int(len(partition.holdout) > 0)
             record.keep()
             with watch.stage("evaluate"):
-                n_skipped = len(split.holdout) - len(sealed.holdout)
+                n_skipped = len(split.holdout) - len(partition.holdout)
                 evaluations = evaluate_holdout(
                     dataset,
-                    sealed,
+                    partition,
                     learned,
                     lambda rows: baseline.probabilities(histograms[rows]),
                     n_skipped,
                 ) | evaluate_fit(dataset, learned)
-                judges = sealed.judges
-                coverage = coverages(learned.says(judges), dataset.trusted[judges], set_thresholds(learned))
-            warnings = warnings_of(dataset, sealed, learned, evaluations, len(split.holdout))
+                evaluated = partition.evaluated
+                coverage = coverages(
+                    learned.says(evaluated), dataset.trusted[evaluated], set_thresholds(learned)
+                )
+            warnings = warnings_of(dataset, partition, learned, evaluations, len(split.holdout))
             for warning in warnings:
                 notify(f"warning: {warning}")
 
@@ -154,8 +156,8 @@ def run(  # noqa: PLR0915  # the whole way of images and labels, in one place
                 everything = Split(np.union1d(split.fit, split.holdout), split.holdout[:0])
                 record.facts["refit"] = split_facts(everything)
                 record.keep()
-                unsealed, saved, network = train(dataset, everything, refit=True)
-                trained_on = np.flatnonzero(unsealed.data.fold_of != UNKNOWN)
+                all_data, saved, network = train(dataset, everything, refit=True)
+                trained_on = np.flatnonzero(all_data.data.fold_of != UNKNOWN)
 
             # Export: network, head and figures, and the ONNX graph that is compared with both.
             with watch.stage("export"):
@@ -176,7 +178,7 @@ def run(  # noqa: PLR0915  # the whole way of images and labels, in one place
                 model.save(out / "model", card)
                 outputs.write_noise(out, learned)
                 outputs.write_labels(out, dataset, learned, split.holdout)
-                outputs.write_holdout(out, dataset, learned, split.holdout, sealed.leaked)
+                outputs.write_holdout(out, dataset, learned, split.holdout, partition.leaked)
                 outputs.write_issues(out, dataset)
                 cost = Cost(sum(watch.so_far().values()), peak_memory_bytes(), package_bytes(out / "model"))
                 outputs.write_evaluation(
@@ -186,7 +188,7 @@ def run(  # noqa: PLR0915  # the whole way of images and labels, in one place
                     model,
                     evaluations,
                     holdout=split.holdout,
-                    leaked=sealed.leaked,
+                    leaked=partition.leaked,
                     cost=cost,
                     coverage=coverage,
                     robustness=robustness,
@@ -252,7 +254,7 @@ def fit(
     notify: Notify,
     progress: Progress,
     refit: bool = False,
-) -> tuple[Sealed, Learned, Backbone]:
+) -> tuple[Partition, Learned, Backbone]:
     """Train on all images but the holdout; nothing here sees a trusted label of it.
 
     Returns
@@ -263,12 +265,12 @@ def fit(
     # Near-duplicates share a fold; the trusted labels of the holdout are masked.
     with watch.stage("split"):
         mirrors = mirrors_for(dataset, backbone, options)
-        sealed = mask_holdout(dataset, split, features, options, mirrors)
+        partition = mask_holdout(dataset, split, features, options, mirrors)
     record.replace()
 
     # Estimate the noise, predict out of fold, correct the labels, train a head on the features.
     with watch.stage("learn"):
-        learned = learn(sealed.data, progress=progress)
+        learned = learn(partition.data, progress=progress)
 
     # Presets balanced and best: fine-tune a network on the corrected labels, which corrects them further.
     if squares is not None:
@@ -280,11 +282,11 @@ def fit(
         spent = sum(watch.seconds.values())
         context = RunContext(checkpoints, options, notify, progress, spent, record.keep)
         with watch.stage("fine-tune"):
-            refined = refine_run(context, facts, dataset, squares, sealed, learned, networks)
+            refined = refine_run(context, facts, dataset, squares, partition, learned, networks)
         if refined:
-            return sealed, refined.learned, refined.backbone
+            return partition, refined.learned, refined.backbone
 
     # What is saved computes in float32: the holdout is predicted so, whatever the features were made with.
     with watch.stage("embed"):
         exact = predicts_exactly(learned, dataset, backbone, split.holdout, workers=options.workers)
-    return sealed, exact, backbone
+    return partition, exact, backbone

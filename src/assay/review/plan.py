@@ -89,14 +89,14 @@ def plan_labels(
     held = np.flatnonzero(run.held_out)
     options = RunOptions(folds=FOLDS, seed=int(run.record["settings"]["seed"]), workers=workers)
     split = Split(np.flatnonzero(dataset.trusted >= 0), held)
-    sealed = mask_holdout(dataset, split, features, options)
+    partition = mask_holdout(dataset, split, features, options)
     left = run.is_open & ~run.is_looked_at
     told = run.noisy, run.proposed, run.confidence
     doubtful = order_images(*told, left, strategy="doubtful").rows
     fair = order_images(*told, run.is_unlabelled, strategy="random").rows
     return Plan(
         run,
-        measure_worth(sealed.data, len(held), progress=progress),
+        measure_worth(partition.data, len(held), progress=progress),
         tuple(more),
         fair[:label],
         doubtful[:label],
