@@ -42,8 +42,7 @@ def command(
         Seconds in which a request must arrive and be answered.
     """
     from assay.predict.runtime import load_runtime
-    from assay.serve.service import make_service
-    from assay.serve.work import Service
+    from assay.serve.app import Service, make_app
     from assay.web.listen import answer_until_interrupted, is_loopback, listen, url_host
     from assay.web.middleware import Guard
 
@@ -54,7 +53,7 @@ def command(
     listener = listen(host, port, allow_remote=allow_remote)
     hostname, free_port = url_host(host), listener.getsockname()[1]
     app = Guard(
-        make_service(service),
+        make_app(service),
         port=free_port,
         token=None,
         hosts=(hostname,),

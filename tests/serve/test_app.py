@@ -1,5 +1,6 @@
 """assay serve: image files and tensors over HTTP."""
 
+import asyncio
 import json
 from dataclasses import replace
 
@@ -8,29 +9,29 @@ import pytest
 
 pytest.importorskip("fastapi")
 
-from browser import HOST, Browser
+from browser import HOST, Browser, send
 from PIL import Image
 from small_runs import CLASSES
 
+from assay.errors import UsageError
 from assay.predict.predictor import load_model
 from assay.predict.runtime import load_runtime
-from assay.serve.image_requests import MOST_FILES
-from assay.serve.service import make_service
-from assay.serve.work import Service
-from assay.web.guard import Guard
+from assay.serve.app import MAX_FILES, Service, make_app
+from assay.web.middleware import Guard
 
 THRESHOLDS = {"0.9": 0.2, "0.95": 0.0}
 
 
 @pytest.fixture(scope="module")
 def runtime(model):
+    """The model, with thresholds for sets."""
     return replace(load_runtime(model), thresholds=THRESHOLDS)
 
 
 @pytest.fixture
 def client(runtime):
     """A program that asks it, past the guard."""
-    app = Guard(make_service(Service(runtime, "trees")), port=8765, token=None, max_body_bytes=200_000)
+    app = Guard(make_app(Service(runtime, "trees")), port=8765, token=None, max_body_bytes=200_000)
     found = Browser(app)
     yield found
     found.close()
@@ -80,14 +81,14 @@ def test_several_files_in_a_form_get_a_row_each(client, new_images):
     body, headers = form(*((name, (new_images / name).read_bytes()) for name in names))
     found = post(client, "/predict", body, **headers)
     rows = found.json["predictions"]
-    assert [row["name"] for row in rows] == list(names)
+    assert [row["file"] for row in rows] == list(names)
     assert [row["label"] for row in rows] == [CLASSES[2], None, CLASSES[0]]
     assert [row["status"] for row in rows] == ["ok", "empty_file", "ok"]
     assert [len(row["top"]) for row in rows] == [1, 0, 1]
 
 
-def test_it_abstains_and_gives_sets(client, new_images):
-    """As assay predict does with the same words."""
+def test_a_minimum_confidence_and_sets_are_answered(client, new_images):
+    """As assay predict does for the same options."""
     image = (new_images / "5.png").read_bytes()
     unsure = post(client, "/predict?min_confidence=1", image)
     assert (unsure.status, unsure.json["label"], unsure.json["status"]) == (200, None, "unsure")
@@ -124,7 +125,7 @@ def test_it_abstains_and_gives_sets(client, new_images):
             "form: expected UTF-8",
         ),
         ("/predict", form()[0], form()[1], 400, "expected image files in the form, got none"),
-        ("/predict", form(*[("a.png", b"")] * (MOST_FILES + 1))[0], form()[1], 400, "form: Too many files"),
+        ("/predict", form(*[("a.png", b"")] * (MAX_FILES + 1))[0], form()[1], 400, "form: Too many files"),
         ("/predict", b"x" * 200_001, {}, 413, "expected at most 200,000 bytes"),
         ("/v2/models/trees/infer", b"{", {"content_type": "application/json"}, 422, "body"),
         ("/v2/models/trees/infer", b"{}", {"content_type": "application/json"}, 422, "inputs"),
@@ -142,7 +143,7 @@ def test_what_is_not_understood_is_refused(client, path, body, headers, status, 
 def test_a_huge_picture_is_refused_by_its_header(runtime, tmp_path):
     """Before a pixel is decoded."""
     Image.new("1", (3000, 3000)).save(tmp_path / "big.png")
-    browser = Browser(make_service(Service(runtime, "trees", max_pixels=1_000_000)))
+    browser = Browser(make_app(Service(runtime, "trees", max_pixels=1_000_000)))
     found = post(browser, "/predict", (tmp_path / "big.png").read_bytes())
     browser.close()
     assert (found.status, found.json["status"]) == (422, "too_many_pixels")
@@ -158,8 +159,8 @@ def test_a_huge_picture_is_refused_by_its_header(runtime, tmp_path):
         ({"host": HOST}, 200),
     ],
 )
-def test_other_pages_may_not_ask(client, headers, status):
-    """A program needs no secret; a page of somebody else's in a browser here is not let in."""
+def test_other_pages_are_not_answered(client, headers, status):
+    """A program needs no token; a page of another site in a browser on this machine is refused."""
     assert client.ask("GET", "/v2/health/ready", headers).status == status
 
 
@@ -217,7 +218,7 @@ def test_tensors_that_do_not_fit_are_refused(client, more, words):
     assert words in found.json["error"]
 
 
-def test_the_protocol_tells_of_server_and_model(client):
+def test_the_protocol_describes_server_and_model(client):
     """Health, metadata, and 404 for other models."""
     assert client.get("/v2").json["name"] == "assay"
     assert client.get("/v2/health/live").json == {"live": True}
@@ -243,7 +244,7 @@ def test_metrics_count_what_was_done(client, new_images):
     assert "assay_batch_images_count 1.0" in text
 
 
-def test_a_model_that_cannot_be_run_is_no_silent_answer(runtime, new_images):
+def test_a_model_that_cannot_run_is_an_error(runtime, new_images):
     """What goes wrong in the model is a 500 with its words, and the next request is answered."""
 
     class Broken:
@@ -255,7 +256,7 @@ def test_a_model_that_cannot_be_run_is_no_silent_answer(runtime, new_images):
                 raise RuntimeError("no such kernel")
             return runtime.session.run(*asked)
 
-    browser = Browser(make_service(Service(replace(runtime, session=Broken()), "trees")))
+    browser = Browser(make_app(Service(replace(runtime, session=Broken()), "trees")))
     image = (new_images / "5.png").read_bytes()
     first, second = (post(browser, "/predict", image) for _ in range(2))
     browser.close()
@@ -263,14 +264,14 @@ def test_a_model_that_cannot_be_run_is_no_silent_answer(runtime, new_images):
     assert second.status == 200
 
 
-def test_a_full_memory_is_said_and_survived(runtime, new_images):
-    """503, and the next request is answered again."""
+def test_a_full_memory_is_survived(runtime, new_images):
+    """503, with what to do."""
 
     class Full:
         def run(self, *_):
             raise MemoryError
 
-    app = make_service(Service(replace(runtime, session=Full()), "trees"))
+    app = make_app(Service(replace(runtime, session=Full()), "trees"))
     found = post(Browser(Guard(app, port=8765, token=None)), "/predict", (new_images / "5.png").read_bytes())
     assert (found.status, found.json["error"]) == (
         503,
@@ -280,7 +281,7 @@ def test_a_full_memory_is_said_and_survived(runtime, new_images):
 
 def test_too_many_waiting_images_are_refused_at_once(runtime, new_images):
     """503 with a hint when to come again; those before are answered."""
-    app = make_service(Service(runtime, "trees", most_waiting=3))
+    app = make_app(Service(runtime, "trees", max_waiting=3))
     image = (new_images / "5.png").read_bytes()
     body, headers = form(*[("a.png", image)] * 8)
     browser = Browser(app)
@@ -289,3 +290,46 @@ def test_too_many_waiting_images_are_refused_at_once(runtime, new_images):
     browser.close()
     assert (found.status, found.header("retry-after")) == (503, "1")
     assert later.status == 200
+
+
+def test_metrics_count_what_nobody_answered(runtime):
+    """A bug is a 500, and what took too long a 503: a server in trouble shows it."""
+
+    async def broken():
+        raise RuntimeError("a bug")
+
+    async def slow():
+        await asyncio.sleep(60)
+
+    app = make_app(Service(runtime, "trees"))
+    browser = Browser(app)
+    app.add_api_route("/broken", broken)
+    app.add_api_route("/slow", slow)
+    with pytest.raises(RuntimeError, match="a bug"):
+        browser.get("/broken")
+    with pytest.raises(TimeoutError):
+        browser.loop.run_until_complete(
+            asyncio.wait_for(send(app, "GET", "/slow", [("host", HOST)], [b""]), 0.2)
+        )
+    text = browser.get("/metrics").text
+    assert 'assay_requests_total{path="/broken",status="500"} 1.0' in text
+    assert 'assay_requests_total{path="/slow",status="503"} 1.0' in text
+    browser.close()
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"name": "a/b"}, "--name: expected 1 to 200 letters without '/'.*, got 'a/b'"),
+        ({"name": ".."}, "--name: expected"),
+        ({"name": "a" * 201}, "--name: expected"),
+        ({"name": "caf\udce9"}, "--name: expected Unicode text"),
+        ({"labels": ("a", "b", "\ud800")}, "expected labels of Unicode text"),
+    ],
+)
+def test_a_name_or_label_that_cannot_be_answered_is_refused_at_the_start(runtime, more, words):
+    """A name that no address can have, and a label that JSON cannot hold."""
+    name = more.pop("name", "trees")
+    with pytest.raises(UsageError, match=words):
+        Service(replace(runtime, **more), name).check()
+    Service(runtime, "trees").check()

@@ -13,7 +13,7 @@ from assay.predict.graph_check import INPUT, OUTPUT
 from assay.predict.runtime import Runtime
 from assay.types import Batch, Probs
 
-MOST_IMAGES = 256
+MAX_IMAGES = 256
 """Of one request."""
 
 PLATFORM = "onnx_onnxv1"
@@ -30,7 +30,7 @@ class TensorIn(BaseModel):
 
 
 class InferRequest(BaseModel):
-    """What is asked; outputs are always the probabilities, whichever are named."""
+    """A request; the outputs are always the probabilities, whichever are named."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -40,50 +40,46 @@ class InferRequest(BaseModel):
     parameters: dict[str, Any] = Field(default_factory=dict)
 
 
-def images_of(asked: InferRequest, size: int) -> Batch:
+def images_of(request: InferRequest, size: int) -> Batch:
     """The images (N, S, S, 3) of a request.
 
     Raises
     ------
     ValueError : another name, type or shape, or numbers that are no bytes
     """
-    (tensor,) = asked.inputs
+    (tensor,) = request.inputs
     wanted = f"{INPUT} UINT8 [N, {size}, {size}, 3]"
     if (tensor.name, tensor.datatype) != (INPUT, "UINT8") or tensor.shape[1:] != [size, size, 3]:
         raise ValueError(f"inputs: expected {wanted}, got {tensor.name} {tensor.datatype} {tensor.shape}")
     n = tensor.shape[0]
-    if not 1 <= n <= MOST_IMAGES:
-        raise ValueError(f"inputs: expected from 1 to {MOST_IMAGES} images, got {n}")
-    numbers = _flat(tensor.data)
+    if not 1 <= n <= MAX_IMAGES:
+        raise ValueError(f"inputs: expected from 1 to {MAX_IMAGES} images, got {n}")
+    # By Python: NumPy would make an array of what the longest text needs.
+    numbers = tensor.data
+    while numbers and {*map(type, numbers)} == {list}:
+        numbers = list(chain.from_iterable(numbers))
     if len(numbers) != n * size * size * 3:
         raise ValueError(
             f"inputs: expected {n * size * size * 3:,} whole numbers for {wanted}, got {len(numbers):,}"
         )
-    strange = [kind.__name__ for kind in {*map(type, numbers)} if kind is not int]
-    if strange:
-        raise ValueError(f"inputs: expected whole numbers for {wanted}, got {strange[0]} among them")
+    others = [kind.__name__ for kind in {*map(type, numbers)} if kind is not int]
+    if others:
+        raise ValueError(f"inputs: expected whole numbers for {wanted}, got {others[0]} among them")
     if min(numbers) < 0 or max(numbers) > 255:
         raise ValueError(f"inputs: expected numbers from 0 to 255, got {min(numbers)} to {max(numbers)}")
     return np.array(numbers, dtype=np.uint8).reshape(n, size, size, 3)
 
 
-def _flat(data: list[Any]) -> list[Any]:
-    """The values of lists in lists; by Python, since NumPy makes an array of what the largest text needs."""
-    while data and {*map(type, data)} == {list}:
-        data = list(chain.from_iterable(data))
-    return data
-
-
-def answer(asked: InferRequest, name: str, version: str, probs: Probs) -> dict[str, Any]:
-    """The response."""
+def response_of(request: InferRequest, name: str, version: str, probs: Probs) -> dict[str, Any]:
+    """The answer to a request."""
     data = [round(float(p), 6) for p in probs.ravel()]
     output = {"name": OUTPUT, "datatype": "FP32", "shape": list(probs.shape), "data": data}
-    told = {"id": asked.id} if asked.id else {}
-    return {"model_name": name, "model_version": version, **told, "outputs": [output]}
+    ids = {"id": request.id} if request.id else {}
+    return {"model_name": name, "model_version": version, **ids, "outputs": [output]}
 
 
 def model_metadata(runtime: Runtime, name: str, version: str) -> dict[str, Any]:
-    """What the model takes and gives."""
+    """Inputs and outputs of the model."""
     size, k = runtime.size, len(runtime.labels)
     return {
         "name": name,

@@ -1,45 +1,23 @@
-"""A service at work, and whether it can be."""
+"""Images that wait while the model is at work are predicted together."""
 
 import asyncio
-from dataclasses import replace
 
 import numpy as np
 import pytest
 
-pytest.importorskip("fastapi")
-
-from assay.errors import UsageError
 from assay.predict.runtime import load_runtime
 from assay.serve.micro_batch import FullError, MicroBatches
-from assay.serve.work import Service
 
 
 @pytest.fixture(scope="module")
 def runtime(model):
+    """The model, ready to predict."""
     return load_runtime(model)
-
-
-@pytest.mark.parametrize(
-    ("more", "words"),
-    [
-        ({"name": "a/b"}, "--name: expected 1 to 200 letters without '/'.*, got 'a/b'"),
-        ({"name": ".."}, "--name: expected"),
-        ({"name": "a" * 201}, "--name: expected"),
-        ({"name": "caf\udce9"}, "--name: expected Unicode text"),
-        ({"labels": ("a", "b", "\ud800")}, "expected labels of Unicode text"),
-    ],
-)
-def test_what_could_never_be_answered_is_refused_at_the_start(runtime, more, words):
-    """A model that no address can name, and a label that JSON cannot hold."""
-    name = more.pop("name", "trees")
-    with pytest.raises(UsageError, match=words):
-        Service(replace(runtime, **more), name).check()
-    Service(runtime, "trees").check()
 
 
 @pytest.fixture
 def batches(runtime):
-    """The model behind micro-batches of which at most 100 images wait, and the sizes of its batches."""
+    """The model, for which at most 100 images wait, and the sizes of its batches."""
     sizes: list[int] = []
     return MicroBatches(runtime, 100, sizes.append), sizes
 
@@ -47,7 +25,7 @@ def batches(runtime):
 IMAGES = np.random.default_rng(1).integers(0, 256, (90, 32, 32, 3), np.uint8)
 
 
-def test_what_waits_is_answered_together(runtime, batches):
+def test_waiting_images_are_predicted_together(runtime, batches):
     """Twenty requests at once are a few batches, each with its own answer."""
     asked, sizes = batches
 
@@ -60,7 +38,7 @@ def test_what_waits_is_answered_together(runtime, batches):
 
 
 def test_a_request_waits_as_a_whole_or_not_at_all(batches):
-    """What is refused takes no turn from those who wait."""
+    """A refused request takes no turn from those that wait."""
     asked, sizes = batches
 
     async def ask():
@@ -74,8 +52,8 @@ def test_a_request_waits_as_a_whole_or_not_at_all(batches):
     assert sum(sizes) == 50
 
 
-def test_who_went_away_is_not_computed_for(batches):
-    """A client that gave up, or was given up, costs no more."""
+def test_a_cancelled_request_is_not_computed(batches):
+    """A client that gave up costs no more."""
     asked, sizes = batches
 
     async def ask():
@@ -88,8 +66,8 @@ def test_who_went_away_is_not_computed_for(batches):
     assert sum(sizes) <= 32 + 10
 
 
-def test_who_went_away_keeps_nobody_out(batches):
-    """While the model is at work, images of clients that gave up are not counted among those that wait."""
+def test_a_cancelled_request_keeps_nobody_out(batches):
+    """While the model is at work, images of clients that gave up do not count as waiting."""
     asked, _ = batches
 
     async def ask():
@@ -106,8 +84,8 @@ def test_who_went_away_keeps_nobody_out(batches):
     assert asyncio.run(ask()) == (10, 50)
 
 
-def test_a_failure_reaches_all_who_wait(runtime, batches, monkeypatch):
-    """Also one before the model is asked, such as a full memory; the next request is answered."""
+def test_a_failure_reaches_all_waiting_requests(runtime, batches, monkeypatch):
+    """Also one before the model runs, such as a full memory; the next request is answered."""
     asked, _ = batches
 
     def full(_):
@@ -115,7 +93,7 @@ def test_a_failure_reaches_all_who_wait(runtime, batches, monkeypatch):
 
     async def ask():
         with monkeypatch.context() as patch:
-            patch.setattr(asked, "_heard", full)
+            patch.setattr(asked, "_observe", full)
             with pytest.raises(MemoryError):
                 await asked.probabilities(IMAGES[:3])
         return await asked.probabilities(IMAGES[:3])
