@@ -189,28 +189,21 @@ def test_a_damaged_archive_is_read_or_refused(tmp_path_factory, data):
 
 
 @pytest.mark.parametrize(("content", "start"), [(b"", "b''"), (b"7z\xbc\xaf'\x1c\0\0", r"b\"7z")])
-def test_what_is_no_archive_is_refused(tmp_path, content, start):
-    """The message says what can be read and what the file begins with."""
+def test_what_is_no_archive_is_refused(tmp_path, content, start, monkeypatch):
+    """Fault 24: the message says what can be read and what was found, or why it was not opened."""
     (tmp_path / "x.zip").write_bytes(content)
     message = rf"expected a zip or tar \(plain, gzip, bzip2 or xz\), got a file that starts {start}"
     with pytest.raises(DataError, match=message):
         scan_archive(tmp_path / "x.zip")
-    with pytest.raises(
-        DataError, match=r"^expected a zip or tar file, got '.*', which is no file; check the"
-    ):
+    with pytest.raises(DataError, match=r"^expected a zip or tar file, got '.*', which is no file; check"):
         scan_archive(tmp_path)
-
-
-def test_an_archive_that_cannot_be_opened_is_refused(tmp_path, monkeypatch):
-    """Fault 24: simulated, since root reads all."""
-    path = zipped(tmp_path / "x.zip", {"a.png": PNG})
 
     def refuse(*_):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr(Path, "open", refuse)  # simulated, since root reads all
     with pytest.raises(DataError, match="expected a file that can be read, got: Permission denied; check"):
-        scan_archive(path)
+        scan_archive(tmp_path / "x.zip")
 
 
 @zip_and_tar
@@ -309,18 +302,14 @@ def test_damage_inside_a_zip_is_a_skipped_image(tmp_path, method):
     assert [getattr(source.read(n), "reason", "read") for n in range(3)] == ["corrupt", "corrupt", "read"]
 
 
-def test_a_zip_behind_a_program_is_read(tmp_path):
-    """A zip that unpacks itself has other bytes before it."""
-    path = zipped(tmp_path / "x", {"a.png": PNG})
-    path.write_bytes(b"#!/bin/sh\n" * 100 + path.read_bytes())
+def test_kinds_are_told_apart_by_content(tmp_path):
+    """A zip that unpacks itself has other bytes before it; a tar that ends with a zip is a tar."""
+    path = zipped(tmp_path / "x", {"a.png": PNG}, zipfile.ZIP_STORED)
+    inner = path.read_bytes()
+    path.write_bytes(b"#!/bin/sh\n" * 100 + inner)
     assert scan_archive(path).source.read(0) == PNG
-
-
-def test_a_tar_that_ends_with_a_zip_is_a_tar(tmp_path):
-    """A zip inside a tar does not make it a zip."""
-    inner = zipped(tmp_path / "inner.zip", {"in.png": PNG}, zipfile.ZIP_STORED).read_bytes()
-    (tmp_path / "x").write_bytes(tarred({"a.png": PNG, "inner.zip": inner}))
-    assert scan_archive(tmp_path / "x").names == ("a.png",)
+    path.write_bytes(tarred({"b.png": PNG, "inner.zip": inner}))
+    assert scan_archive(path).names == ("b.png",)
 
 
 SPECIAL = [
@@ -333,8 +322,8 @@ SPECIAL = [
 
 
 def test_special_members_of_a_tar_are_skipped(tmp_path):
-    """Fault 20: links and devices are skipped rows; a hard link to a member reads that member."""
-    buffer = io.BytesIO(tarred({"a.png": PNG}, tarfile.GNU_FORMAT))
+    """Fault 20: links, devices and large members are skipped; a hard link to a member reads that member."""
+    buffer = io.BytesIO(tarred({"a.png": PNG, "large.png": bytes(LIMIT + 1)}, tarfile.GNU_FORMAT))
     with tarfile.open(fileobj=buffer, mode="a") as archive:
         for name, kind, link in SPECIAL:
             info = tarfile.TarInfo(name)
@@ -343,14 +332,8 @@ def test_special_members_of_a_tar_are_skipped(tmp_path):
     (tmp_path / "x.tar").write_bytes(buffer.getvalue())
     listing = scan_archive(tmp_path / "x.tar")
     expected = {"lost.png": "missing", "soft.png": "not_regular", "fifo.png": "not_regular"}
-    assert reasons(listing) == {**expected, "sparse.png": "unsupported"}
+    assert reasons(listing) == {**expected, "sparse.png": "unsupported", "large.png": "too_large"}
     assert listing.source.read(listing.names.index("hard.png")) == PNG
-
-
-def test_a_large_member_of_a_tar_is_skipped(tmp_path):
-    """The limit of 64 MiB holds in a tar."""
-    (tmp_path / "x.tar.gz").write_bytes(gzip.compress(tarred({"a.png": bytes(LIMIT + 1), "b.png": PNG}), 1))
-    assert reasons(scan_archive(tmp_path / "x.tar.gz")) == {"a.png": "too_large"}
 
 
 def damaged_tars():
@@ -380,28 +363,20 @@ def test_a_damaged_tar_is_refused(tmp_path, _name, content, why):
         scan_archive(tmp_path / "x")
 
 
-def test_a_compressed_tar_leaves_no_file(tmp_path, monkeypatch):
-    """It is unpacked into a file without a name."""
+def test_a_compressed_tar_is_unpacked_into_a_file_without_a_name(tmp_path, monkeypatch):
+    """Fault 48: it is stopped at a multiple of its size, and a full disk names the place and what to do."""
+    path = packed(tmp_path, "tar.gz", {"a.png": PNG})
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
     (tmp_path / "tmp").mkdir()
-    source = scan_archive(packed(tmp_path, "tar.gz", {"a.png": PNG})).source
+    source = scan_archive(path).source
     assert list((tmp_path / "tmp").iterdir()) == []
     assert source.read(0) == PNG
-
-
-def test_a_full_disk_is_reported(tmp_path, monkeypatch):
-    """Fault 48: no disk space to unpack a compressed tar names the place and what to do."""
-    path = packed(tmp_path, "tar.gz", {"a.png": PNG})
     monkeypatch.setattr(tempfile, "TemporaryFile", partial(Path.open, Path("/dev/full"), "wb", buffering=0))
     message = r": expected disk space to unpack it in .*, got: No space left on device after 0 bytes; set TMP"
     with pytest.raises(ResourceError, match=message):
         scan_archive(path)
-
-
-def test_a_bomb_of_a_tar_is_refused(tmp_path, monkeypatch):
-    """A compressed tar that unpacks without end is stopped at a multiple of its size."""
+    monkeypatch.undo()
     monkeypatch.setattr("assay.data.archives._SMALL_TAR_BYTES", 1_000_000)
-    path = tmp_path / "x.tar.xz"
     path.write_bytes(lzma.compress(bytes(8_000_000)))
     with pytest.raises(DataError, match=r"damaged one \(it unpacks to more than 1,000,000 bytes\)"):
         scan_archive(path)
