@@ -113,12 +113,12 @@ def test_a_hugging_face_data_set_is_read_by_its_columns():
     ("noisy", "trusted", "error", "message"),
     [
         (["a", "b"], None, DataError, r"^noisy: expected a label for each of 4 images, got 2$"),
-        (list("aaaa"), None, LabelError, r"^noisy: expected labels of two classes or more, got \['a'\]$"),
+        (list("aaaa"), None, LabelError, r"^noisy: expected labels of two classes or more, got only 'a'$"),
         (
             ["cat", "dog"] * 2,
             ["cat", None, "cta", None],
             LabelError,
-            r"^trusted\[2\]: 'cta' is no class of the noisy labels; did you mean 'cat'\?$",
+            r"^trusted row 3: 'cta' is not a class of noisy; did you mean 'cat'\? Correct it",
         ),
     ],
 )

@@ -1,8 +1,7 @@
 """Images and labels in memory: arrays, PIL images, lists of paths, columns of data frames."""
 
 import io
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,11 +9,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from assay.data.classes import closest
-from assay.data.dataset import Dataset, Skipped
-from assay.data.paths import natural_key, read_named
-from assay.errors import DataError, LabelError
-from assay.types import UNKNOWN
+from assay.data.classes import decide_classes
+from assay.data.dataset import Dataset, ReadOptions, Skipped
+from assay.data.match import LabelRows
+from assay.data.paths import read_named
+from assay.data.tables import pick_columns, table_of
+from assay.errors import DataError
+from assay.types import UNKNOWN, Labels
 
 PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I", "I;16")
 """Of PIL images; others become RGB."""
@@ -65,7 +66,7 @@ def checked_pixels(pixels: Any) -> np.ndarray:
     return found
 
 
-def dataset_of(images: Any, noisy: Any, trusted: Any) -> Dataset:
+def dataset_of(images: Any, noisy: Any, trusted: Any, options: ReadOptions | None = None) -> Dataset:
     """A data set of images and labels in memory.
 
     Parameters
@@ -74,11 +75,12 @@ def dataset_of(images: Any, noisy: Any, trusted: Any) -> Dataset:
         column of images
     noisy, trusted : N labels each, None, NaN, "", masked or -1 where unknown; of a Hugging Face data set also
         the name of a column
+    options : how labels become classes
 
     Raises
     ------
     DataError : numbers of images and labels that differ, or no image
-    LabelError : a trusted label that is no class of the noisy ones, or fewer than two classes
+    LabelError, UsageError : see ``decide_classes``
     """
     if hasattr(images, "column_names") and hasattr(images, "features"):  # Hugging Face, without importing it
         noisy, trusted = (_column(images, one) if isinstance(one, str) else one for one in (noisy, trusted))
@@ -88,23 +90,31 @@ def dataset_of(images: Any, noisy: Any, trusted: Any) -> Dataset:
             raise DataError(f"images: expected one column of images, got {len(pictures)} among {[*kinds]}")
         images = images[pictures[0]]
     many = list(images)
-    given, checked = _words("noisy", noisy, len(many)), _words("trusted", trusted, len(many))
-    classes = tuple(sorted({word for word in given if word}, key=natural_key))
-    if len(classes) < 2:
-        raise LabelError(f"noisy: expected labels of two classes or more, got {[*classes]}")
-    strange = next((row for row, word in enumerate(checked) if word and word not in classes), None)
-    if strange is not None:
-        near = closest(checked[strange], classes)
-        hint = f"; did you mean {near!r}?" if near else ""
-        raise LabelError(f"trusted[{strange}]: {checked[strange]!r} is no class of the noisy labels{hint}")
-    index = {word: i for i, word in enumerate(classes)} | {"": UNKNOWN}
+    noisy_rows, trusted_rows = _rows(noisy, "noisy", len(many)), _rows(trusted, "trusted", len(many))
+    classes = decide_classes(noisy_rows, trusted_rows, options or ReadOptions())
     return Dataset(
         tuple(str(image) if isinstance(image, str | Path) else str(row) for row, image in enumerate(many)),
         MemorySource(many),
-        classes,
-        np.array([index[word] for word in given], dtype=np.int64),
-        np.array([index[word] for word in checked], dtype=np.int64),
+        classes.names,
+        _indices(noisy_rows, classes.noisy, len(many)),
+        _indices(trusted_rows, classes.trusted, len(many)),
+        classes.titles,
     )
+
+
+def _rows(labels: Any, name: str, n: int) -> LabelRows | None:
+    if labels is None:
+        return None
+    table = table_of(list(labels), name)
+    if len(table.rows) != n:
+        raise DataError(f"{name}: expected a label for each of {n:,} images, got {len(table.rows):,}")
+    return LabelRows(table, pick_columns(table)[0])
+
+
+def _indices(rows: LabelRows | None, index: Mapping[str, int], n: int) -> Labels:
+    if rows is None:
+        return np.full(n, UNKNOWN)
+    return np.array([index[label] for label in rows.labels], dtype=np.int64)
 
 
 def _column(dataset: Any, name: str) -> list[Any]:
@@ -116,30 +126,3 @@ def _column(dataset: Any, name: str) -> list[Any]:
     if not titles:
         return values
     return [titles[value] if value is not None and value >= 0 else None for value in values]
-
-
-def _words(name: str, labels: Any, n: int) -> list[str]:
-    """Labels as text, "" where unknown."""
-    if labels is None:
-        return [""] * n
-    if np.ma.isMaskedArray(labels):
-        hidden = np.ma.getmaskarray(labels)
-        labels = [None if masked else value for value, masked in zip(labels.data, hidden, strict=True)]
-    words = [_word(value) for value in labels]
-    if len(words) != n:
-        raise DataError(f"{name}: expected a label for each of {n:,} images, got {len(words):,}")
-    return words
-
-
-def _word(value: Any) -> str:
-    if value is None or type(value).__name__ in ("NAType", "NaTType"):  # pandas' unknown
-        return ""
-    if isinstance(value, str | bool | np.bool_):
-        return str(value)
-    number = float(value) if isinstance(value, int | float | np.number) else math.nan
-    if math.isnan(number):
-        return "" if isinstance(value, float | np.floating) else str(value)
-    if number == UNKNOWN:
-        return ""
-    # A column of integers with gaps comes as floats: 3.0 is class 3.
-    return str(int(number)) if number.is_integer() else str(value)

@@ -13,10 +13,12 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, NoReturn
 
 from assay.errors import TableError
+from assay.types import UNKNOWN
 
 PATH_COLUMNS = ("path", "file_name", "filename", "filepath", "image", "image_path", "file")
 """Names of columns that hold the path of an image, whatever their case."""
@@ -107,7 +109,8 @@ def table_of(columns: Any, name: str) -> Table:
 
     Parameters
     ----------
-    columns : names and their values, or a sequence of labels that has no names; None and NaN are empty cells
+    columns : names and their values, or a sequence of labels that has no names; None, NaN, -1 and masked
+        values are empty cells
     name : stands for the file name in messages
     """
     header = [*columns] if isinstance(columns, Mapping) else getattr(columns, "columns", None)
@@ -394,12 +397,21 @@ def _refuse(text: str) -> NoReturn:
 
 
 def _cell(value: Any) -> str:
-    """A value as text; a missing one is empty, and a whole float is written as pandas read it: an integer."""
-    if value is None or type(value).__name__ in ("NAType", "NaTType"):
+    """A value as text; missing ones are empty, in memory also NaN and -1 (numbers of JSON are text here)."""
+    kind = type(value).__name__
+    if value is None or kind in ("NAType", "NaTType", "MaskedConstant"):
         return ""
-    if isinstance(value, float):
-        return "" if math.isnan(value) else str(int(value)) if value.is_integer() else str(value)
-    return str(value).lower() if type(value).__name__ in ("bool", "bool_") else str(value)
+    if isinstance(value, bool) or kind in ("bool", "bool_"):
+        return str(value).lower()
+    if isinstance(value, Integral):
+        return "" if value == UNKNOWN else str(int(value))
+    if not isinstance(value, Real):
+        return str(value)
+    number = float(value)
+    if math.isnan(number) or number == UNKNOWN:
+        return ""
+    # A column of integers with gaps comes as floats: 3.0 is class 3.
+    return str(int(number)) if number.is_integer() else str(value)
 
 
 # Text

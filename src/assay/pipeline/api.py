@@ -39,7 +39,7 @@ def read_dataset(
     """
     if isinstance(images, str | Path):
         return read_place(Path(images), _with_files(options, noisy, trusted))
-    return dataset_of(images, noisy, trusted)
+    return dataset_of(images, noisy, trusted, options)
 
 
 def embed_images(
@@ -102,7 +102,7 @@ def run(
         cache=Path(cache) if cache else default_cache(),
         **settings,
     )
-    place = Path(images) if is_place else dataset_of(images, noisy, trusted)
+    place = Path(images) if is_place else dataset_of(images, noisy, trusted, read)
     return story.run(place, Path(out), options, overwrite=overwrite, notify=notify, progress=progress)
 
 
