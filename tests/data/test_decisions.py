@@ -208,7 +208,7 @@ def test_decisions_stand_beside_the_trusted_labels(dataset, tmp_path):
 def test_names_of_decisions_may_begin_above_the_images(dataset, tmp_path):
     """As in a label file, at the folder of the decisions."""
     (tmp_path / "images").mkdir()
-    file = csv(tmp_path, "images/d.png,dog\nb.png,cat\n")
+    file = csv(tmp_path, "images/d.png,dog\nb.png,cat\n/c.png,dog\n")
     assert with_decisions(dataset, file, tmp_path / "images").decided == {1: 0, 3: 1}
 
 

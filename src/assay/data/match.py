@@ -80,10 +80,9 @@ def _match_by_name(rows: LabelRows, entries: Sequence[str], listing: Listing, im
     skipped: dict[int, Skipped] = {}
     normalised = 0
     for row, entry in enumerate(entries):
-        bad = finder.check(entry)
-        image, exact = (None, True) if bad else finder.find(entry)
+        image, exact = finder.find(entry)
         if image is None:
-            skipped[row] = bad or _missing(rows, row, entry)
+            skipped[row] = finder.check(entry) or _missing(rows, row, entry)
         normalised += not exact
         found.append(image)
     missing = [entries[row] for row, why in skipped.items() if why.reason == "missing_image"]
@@ -143,6 +142,8 @@ class ImageFinder:
         ------
         DataError : ``ambiguous_name``: two images differ only in their Unicode form
         """
+        if self.check(entry) is not None:  # without this /1.png would be 1.png
+            return None, True
         candidates = list(self._candidates(self._below(entry)))
         equal = next((name for name in candidates if name in self._known), None)
         forms = [unicodedata.normalize("NFC", name) for name in (candidates if equal is None else [equal])]
