@@ -9,8 +9,7 @@ cannot be found stays a row with its reason.
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from collections.abc import Mapping as Map
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -39,7 +38,7 @@ class LabelRows:
     """The image of each row as the table names it; None if rows follow the order of the images."""
     images: tuple[int | None, ...] | None = None
     """Index of each row's image in the listing, None where it was not found; None before they are matched."""
-    skipped: Map[int, Skipped] = field(default_factory=dict)
+    skipped: Mapping[int, Skipped] = field(default_factory=dict)
     """Why a row has no image: ``bad_path`` or ``missing_image``."""
     notes: tuple[str, ...] = ()
     """Lines for the user: the pairs that were assumed, names that are nearly right."""
