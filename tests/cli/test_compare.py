@@ -17,10 +17,9 @@ import psutil
 import pytest
 from planted import quick
 from small_compare import working_here
-from small_runs import SmallData, quick_learning, run_assay, start_assay, write_labels
+from small_runs import SmallData, quick_learning, run_assay, start_assay
 
 from assay.cli.app import run_app
-from assay.notebook.compare_folder import CompareFolder
 from assay.notebook.listing import SYSTEMS
 from assay.notebook.process import Failure
 from assay.notebook.task import System
@@ -136,16 +135,6 @@ def test_a_finished_comparison_is_shown_again(unbroken, assay, small_data):
         ]
 
 
-def test_its_models_predict_and_are_evaluated(unbroken, assay, small_data, tmp_path):
-    """The folder is what ``--all-systems`` takes."""
-    rows, labels = tmp_path / "rows.csv", write_labels(tmp_path / "l.csv", range(240), small_data.truth)
-    assert assay("predict", unbroken.out, small_data.images, "--all-systems", "-o", rows).code == 0
-    assert rows.read_text().splitlines()[0] == "Index,Baseline,CNN 1,Assay"
-    assert len(rows.read_text().splitlines()) == 241
-    found = assay("evaluate", unbroken.out, small_data.images, "--labels", labels, "--all-systems", "--json")
-    assert [row["title"] for row in json.loads(found.out)["rows"]] == ["Baseline", "CNN 1", "Assay"]
-
-
 def test_a_killed_comparison_goes_on_to_the_same_end(unbroken, small_data, tmp_path):
     """Killed while a system trains, then while it is evaluated: nothing is trained twice (fault 47)."""
     words, out = command(small_data, tmp_path), tmp_path / "out"
@@ -229,39 +218,6 @@ def test_skipped_images_end_with_4_when_strict(assay, own_data, tmp_path):
         found = assay(*words, "--strict")
     assert found.code == 4
     assert found.out.startswith("       accuracy")
-
-
-@pytest.mark.parametrize(
-    ("more", "message"),
-    [
-        (["--systems", "cnn1"], "did you mean cnn-1?"),
-        (["--holdout-split", "notebook"], "notebook"),
-    ],
-)
-def test_impossible_settings_end_with_2(assay, small_data, tmp_path, more, message):
-    """Nothing is written."""
-    words = command(small_data, tmp_path)
-    if "--systems" in more:
-        words = words[: words.index("--systems")]
-    found = assay(*words, *more)
-    assert (found.code, found.out) == (2, "")
-    assert message in found.err
-    assert not (tmp_path / "out").exists()
-
-
-def test_other_settings_in_its_folder_are_refused_with_2(unbroken, assay, small_data):
-    """The difference is named."""
-    found = assay(*command(small_data, unbroken.out.parent), "--seed", "1")
-    assert found.code == 2
-    assert "seed" in found.err
-
-
-def test_a_busy_folder_ends_with_7(unbroken, assay, small_data):
-    """The message names the process that holds it (fault 50)."""
-    with CompareFolder(unbroken.out).lock():
-        found = assay(*command(small_data, unbroken.out.parent))
-    assert found.code == 7
-    assert f"(process {os.getpid()})" in found.err
 
 
 def wait_for(file, process):

@@ -54,8 +54,6 @@ def test_help_has_examples_that_parse(assay, command):
 
 OWN = {
     "--out": "each command writes its own things",
-    "--backbone": "compare leaves it to each system",
-    "--size": "the same",
     "IMAGES": "new images may come on stdin; those of a run may have moved",
 }
 

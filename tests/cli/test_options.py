@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from assay.cli.app import app
-from assay.cli.compare import CompareTraining
 from assay.cli.options import ImageOptions, LabelOptions, TrainingOptions
 from assay.data.dataset import ReadOptions
 from assay.pipeline.options import PRESET_NAMES, RunOptions
@@ -26,7 +25,6 @@ def names(*groups):
 def test_every_library_option_is_on_the_command_line():
     """``decisions`` is an option of assay run alone."""
     assert names(LabelOptions, ImageOptions) | {"decisions"} == names(ReadOptions)
-    assert names(TrainingOptions) == names(CompareTraining)
     assert names(TrainingOptions) | {"read"} == names(RunOptions) - {"teacher"}
 
 

@@ -103,20 +103,9 @@ app = App(
     exit_on_error=False,
 )
 
-COMMANDS = {
-    "run": run,
-    "noise": noise,
-    "predict": predict,
-    "evaluate": evaluate,
-    "compare": compare,
-    "export": export,
-    "serve": serve,
-    "audit": audit,
-    "report": report,
-    "review": review,
-    "plan": plan,
-    "demo": demo,
-}
+_MODULES = (run, noise, predict, evaluate, compare, export, serve, audit, report, review, plan, demo)
+
+COMMANDS = {module.__name__.rpartition(".")[2]: module for module in _MODULES}
 """Each module has a function ``command`` and EXAMPLES."""
 
 for _sort_key, (_name, _module) in enumerate(COMMANDS.items()):

@@ -39,8 +39,8 @@ def command(
     *,
     labels: options.LabelOptions = options.LabelOptions(),
     reading: options.ImageOptions = options.ImageOptions(),
-    backbone: options.Backbone = "tf_efficientnet_lite2",
-    size: options.Size = 160,
+    backbone: options.Backbone = None,
+    size: options.Size = None,
     dtype: options.Dtype = "auto",
     share: Annotated[float, Parameter(validator=Number(gte=0.00001, lte=0.5))] = 0.001,
     seed: options.Seed = 0,
@@ -63,7 +63,7 @@ def command(
     """
     from assay.data.read import read_dataset
     from assay.data.write import make_folder
-    from assay.embed.backbone import load_backbone
+    from assay.embed.backbone import DEFAULT_BACKBONE, DEFAULT_SIZE, load_backbone
     from assay.embed.images import embed_images
     from assay.pipeline.audit import audit_dataset, run_digests, write_audit
     from assay.pipeline.finished import stored_features
@@ -96,7 +96,9 @@ def command(
             dataset = read_dataset(place, reading.read_options(**vars(labels)))
             for note in dataset.notes:
                 notifier(quiet)(note)
-            network = load_backbone(backbone, cache, size=size, dtype=dtype)
+            network = load_backbone(
+                backbone or DEFAULT_BACKBONE, cache, size=size or DEFAULT_SIZE, dtype=dtype
+            )
             features = embed_images(dataset, network, cache, workers=workers, progress=progress)
             audited = audit_dataset(dataset, features, share=share, seed=seed)
     if folder is not None:

@@ -1,11 +1,7 @@
 """assay compare: every system on the same data, in one table."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Any
-
-from cyclopts import Parameter
-from cyclopts.validators import Number
+from typing import TYPE_CHECKING, Any
 
 from assay.cli import options
 from assay.cli.console import notifier, progress_bar, show, show_json, table
@@ -21,27 +17,6 @@ EXAMPLES = (
 )
 
 
-@dataclass(frozen=True)
-class CompareTraining(options.TrainingOptions):
-    """How to train and how to measure, for all systems."""
-
-    backbone: Annotated[
-        str | None,
-        Parameter(
-            help="The pretrained network of all systems that use one. Without it: Lite2 for assay, Lite0 for "
-            "model-1 and model-2."
-        ),
-    ] = None  # type: ignore[assignment]  # each system has a default of its own
-    size: Annotated[
-        int | None,
-        Parameter(
-            help="Side, in pixels, to which its images are resized. Without it: 160 for assay, 128 for "
-            "model-1 and model-2.",
-            validator=Number(gte=16, lte=1024),
-        ),
-    ] = None  # type: ignore[assignment]  # the same
-
-
 def command(
     images: options.Images,
     /,
@@ -49,7 +24,7 @@ def command(
     out: options.RunFolder,
     labels: options.LabelOptions = options.LabelOptions(),
     reading: options.ImageOptions = options.ImageOptions(),
-    training: CompareTraining = CompareTraining(),
+    training: options.TrainingOptions = options.TrainingOptions(),
     systems: str | None = None,
     as_published: bool = False,
     search: bool = False,
@@ -73,17 +48,13 @@ def command(
     search
         Choose settings by grid search on trusted images; all scores are kept.
     """
-    from assay.embed.backbone import DEFAULT_BACKBONE, DEFAULT_SIZE
     from assay.notebook.compare import compare
     from assay.notebook.compare_options import CompareOptions
     from assay.notebook.listing import TITLES
 
     labels.check_trusted()
-    for_assay = replace(
-        training, backbone=training.backbone or DEFAULT_BACKBONE, size=training.size or DEFAULT_SIZE
-    )
     settings = CompareOptions(
-        run=for_assay.run_options(reading.read_options(**vars(labels))),
+        run=training.run_options(reading.read_options(**vars(labels))),
         systems=tuple(TITLES if systems is None else (name.strip() for name in systems.split(","))),
         backbone=training.backbone,
         size=training.size,

@@ -8,6 +8,7 @@ from cyclopts import Parameter
 
 from assay.cli import options
 from assay.cli.console import notifier, progress_bar, show, show_json, table
+from assay.cli.run import label_counts
 from assay.text import percent, percent_range
 
 if TYPE_CHECKING:
@@ -27,8 +28,8 @@ TITLES = {
 def command(
     *,
     out: Annotated[Path, Parameter(name=("--out", "-o"))] = Path("out/demo"),
-    backbone: options.Backbone = "tf_efficientnet_lite0",
-    size: options.Size = 96,
+    backbone: options.Backbone = None,
+    size: options.Size = None,
     seed: options.Seed = 0,
     cache: options.Cache = None,
     as_json: options.Json = False,
@@ -50,7 +51,12 @@ def command(
         f"{known:,} images for training, {NOISE:.0%} of their labels wrong, "
         f"{int(TRUSTED_SHARE * known):,} trusted labels; {N_NEW:,} new images to predict"
     )
-    settings = RunOptions(backbone=backbone, size=size, seed=seed, cache=cache or default_cache())
+    settings = RunOptions(
+        backbone=backbone or "tf_efficientnet_lite0",
+        size=size or 96,
+        seed=seed,
+        cache=cache or default_cache(),
+    )
     with progress_bar(quiet) as progress:
         found = run_demo(out, settings, progress=progress)
     noise = found.run.noise
@@ -61,14 +67,14 @@ def command(
         )
         show_json({"noise": noise.to_json(), "new_images": new_images, "labels": labels})
         return 0
-    counts = " · ".join(f"{action} {n:,}" for action, n in found.run.facts["labels"]["counts"].items())
     parts = [
         describe(noise),
         _table(f"accuracy on {N_NEW} new images", found.new_images),
         _table("correct labels, among images without a trusted one", found.labels),
-        f"Labels: {counts}.\nResults: {out / 'run'}/ with labels.csv, noise.json, evaluation.json, model/.",
+        label_counts(found.run.facts),
     ]
-    show("\n\n".join(parts))
+    results = f"Results: {out / 'run'}/ with labels.csv, noise.json, evaluation.json, model/."
+    show("\n\n".join(parts) + f"\n{results}")
     return 0
 
 

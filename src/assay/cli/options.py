@@ -86,15 +86,19 @@ Seed = Annotated[
     ),
 ]
 Backbone = Annotated[
-    str,
+    str | None,
     Parameter(
-        help="The pretrained network: tf_efficientnet_lite0, 1 or 2 (no download), tiny (no torch), "
-        "or any name that timm has."
+        help="The pretrained network: tf_efficientnet_lite0, 1 or 2 (no download), tiny (no torch), or any "
+        "name that timm has. Without it: Lite2; Lite0 for demo and for model-1 and model-2 of compare."
     ),
 ]
 Size = Annotated[
-    int,
-    Parameter(help="Side, in pixels, to which images are resized.", validator=Number(gte=16, lte=1024)),
+    int | None,
+    Parameter(
+        help="Side, in pixels, to which images are resized. Without it: 160; 96 for demo, 128 for model-1 "
+        "and model-2 of compare.",
+        validator=Number(gte=16, lte=1024),
+    ),
 ]
 Dtype = Annotated[
     Literal["auto", "float32", "bfloat16"],
@@ -193,10 +197,10 @@ class TrainingOptions:
 
     preset: Literal["fast", "balanced", "best"] = "fast"
     """fast: frozen features and a classifier head. balanced, best: fine-tune a network."""
-    backbone: Backbone = "tf_efficientnet_lite2"
+    backbone: Backbone = None
     weights: Path | None = None
     """A safetensors file with weights for the backbone."""
-    size: Size = 160
+    size: Size = None
     dtype: Dtype = "auto"
     holdout: Annotated[int | None, Parameter(validator=Number(gte=0))] = None
     """Trusted images kept for the final evaluation. Without it: a fifth of them, at most 2,000."""
@@ -222,7 +226,9 @@ class TrainingOptions:
         """The same for ``pipeline``."""
         from assay.pipeline.options import RunOptions, default_cache
 
-        return RunOptions(read=read, **(vars(self) | {"cache": self.cache or default_cache()}))
+        # The others keep their None, which has a meaning there.
+        chosen = {name: value for name, value in vars(self).items() if value is not None}
+        return RunOptions(read=read, **(chosen | {"cache": self.cache or default_cache()}))
 
 
 def flags(words: Sequence[str]) -> dict[str, None]:

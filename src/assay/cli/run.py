@@ -76,14 +76,11 @@ def command(
 
 def run_text(facts: Mapping[str, Any]) -> str:
     """What the command prints of the facts that ``--json`` prints too."""
-    from assay.correct.result import ACTIONS
-
-    counts = " · ".join(f"{action} {facts['labels']['counts'][action]:,}" for action in ACTIONS)
     model, cost = facts["model"], facts["cost"]
     return "\n".join(
         [
             facts["noise"]["summary"],
-            f"Labels: {counts}.",
+            label_counts(facts),
             "",
             table(("accuracy of", "", "95 % interval", "images", "measured on"), list(_accuracies(facts))),
             "",
@@ -93,6 +90,14 @@ def run_text(facts: Mapping[str, Any]) -> str:
             f"Results: {facts['folder']}/",
         ]
     )
+
+
+def label_counts(facts: Mapping[str, Any]) -> str:
+    """How many labels were kept, changed and so on, as one line."""
+    from assay.correct.result import ACTIONS
+
+    counts = facts["labels"]["counts"]
+    return f"Labels: {' · '.join(f'{action} {counts[action]:,}' for action in ACTIONS)}."
 
 
 def _accuracies(facts: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
