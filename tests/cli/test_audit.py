@@ -40,8 +40,12 @@ def test_images_alone_are_audited(of_images, tmp_path):
 
 
 def test_a_run_is_audited(of_run, assay, cloned, tmp_path):
-    """With its own labels and features, into its folder, which stays that of the run (faults 32, 40)."""
+    """With its own labels and features; into its folder, which stays that of the run, or another."""
     out, audit = of_run
+    found = audit("-o", tmp_path / "audit", "-q")
+    assert found.out.splitlines()[-1] == f"All findings: {tmp_path / 'audit'}/audit.csv"
+    assert {file.name for file in (tmp_path / "audit").iterdir()} == {"audit.csv", "audit.json"}
+    assert not (out / "audit.csv").exists()
     found = audit("--json", "-q")
     assert (found.code, found.err) == (0, "")
     facts = json.loads(found.out)
@@ -60,15 +64,6 @@ def test_a_run_is_audited(of_run, assay, cloned, tmp_path):
     }
     again = assay(*cloned.command(out, "--cache", tmp_path / "cache"))
     assert (again.code, "--overwrite" in again.err) == (0, True)
-
-
-def test_a_folder_can_be_named(of_run, tmp_path):
-    """Then the run's own folder stays as it is."""
-    out, audit = of_run
-    found = audit("-o", tmp_path / "audit", "-q")
-    assert found.out.splitlines()[-1] == f"All findings: {tmp_path / 'audit'}/audit.csv"
-    assert {file.name for file in (tmp_path / "audit").iterdir()} == {"audit.csv", "audit.json"}
-    assert not (out / "audit.csv").exists()
 
 
 @pytest.mark.parametrize(

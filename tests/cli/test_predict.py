@@ -77,7 +77,7 @@ def test_unusual_images_are_reported(assay, finished, new, tmp_path):
 
 
 def test_each_format_has_the_same_rows(rows_on_stdout, finished, new, here):
-    """CSV, JSON lines and Parquet, by the file's name or ``--format``; stdout without a file, or with -."""
+    """By the file's name or ``--format``; on stdout too; formulas are marked on request (fault 35)."""
     for name in ("rows.csv", "rows.jsonl", "rows.parquet"):
         rows_on_stdout("predict", finished, new, "-o", name, "-q")
     lines = [json.loads(line) for line in (here / "rows.jsonl").read_text().splitlines()]
@@ -90,42 +90,31 @@ def test_each_format_has_the_same_rows(rows_on_stdout, finished, new, here):
         ((), "rows.csv"),
     ):
         assert rows_on_stdout("predict", finished, new, "-q", *more) == (here / file).read_bytes()
-    rows_on_stdout("predict", finished, new, "-o", "x.txt", "--format", "csv")
-    assert (here / "x.txt").read_bytes() == (here / "rows.csv").read_bytes()
+    rows_on_stdout("predict", finished, new, "-o", "x.txt", "--format", "csv", "--excel-safe")
+    plain, safe = ((here / name).read_text().splitlines() for name in ("rows.csv", "x.txt"))
+    assert (plain[-1], safe[-1]) == ("=cmd().png,,,empty_file", "'=cmd().png,,,empty_file")
+    assert plain[:-1] == safe[:-1]
 
 
-def test_formulas_are_marked_on_request(rows_on_stdout, finished, new):
-    """``--excel-safe`` puts a quote before what a spreadsheet would run (fault 35)."""
-    plain = rows_on_stdout("predict", finished, new, "-q").decode()
-    safe = rows_on_stdout("predict", finished, new, "-q", "--excel-safe").decode()
-    assert next(csv.reader(io.StringIO(plain.splitlines()[-1])))[0] == "=cmd().png"
-    assert next(csv.reader(io.StringIO(safe.splitlines()[-1])))[0] == "'=cmd().png"
-
-
-def test_a_model_that_is_none_ends_with_3(assay, new, finished, run, tmp_path):
+def test_what_is_no_model_ends_with_3(assay, new, finished, run, tmp_path):
     """A missing folder, one without a model, a pickle, a model with a changed byte (faults 42, 46)."""
     (tmp_path / "model.pkl").write_bytes(b"\x80\x04.")
     weights = run / "model" / "model.safetensors"
     content = weights.read_bytes()
     weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    for place, word in [
-        (tmp_path / "nowhere", "manifest.json"),
-        (new, "manifest.json"),
-        (tmp_path / "model.pkl", "never opened"),
-        (run, "sha256"),
-    ]:
-        found = assay("predict", place, new)
-        assert (found.code, found.out) == (3, "")
-        assert word in found.err
-        assert "Traceback" not in found.err
-
-
-def test_an_empty_folder_ends_with_3(assay, finished, tmp_path):
-    """There is nothing to predict."""
     (tmp_path / "empty").mkdir()
-    found = assay("predict", finished, tmp_path / "empty")
-    assert found.code == 3
-    assert found.err == f"assay: expected images in {tmp_path / 'empty'}, got none\n"
+    for place, images, message in [
+        (tmp_path / "nowhere", new, "manifest.json"),
+        (new, new, "manifest.json"),
+        (tmp_path / "model.pkl", new, "never opened"),
+        (run, new, "sha256"),
+        (finished, tmp_path / "empty", f"expected images in {tmp_path / 'empty'}, got none"),
+    ]:
+        found = assay("predict", place, images)
+        assert (found.code, found.out) == (3, "")
+        assert message in found.err
+        assert "Traceback" not in found.err
+    assert assay("predict", tmp_path, new, "--all-systems").code == 3
 
 
 def test_a_model_folder_will_do(rows_on_stdout, finished, new, tmp_path):
@@ -199,29 +188,26 @@ def numbered(tmp_path):
 
 
 def test_all_systems_write_the_notebooks_file(assay, lineup, numbered):
-    """A column for each model, a row for each image in natural order, the labels as they came in."""
+    """A column for each model, or for those chosen, and a row for each image in natural order."""
     images, truth = numbered
-    found = assay("predict", lineup, images, "--all-systems", "-o", "label_prediction.csv")
+    command = ("predict", lineup, images, "--all-systems", "-o", "rows.csv")
+    found = assay(*command)
     assert (found.code, found.out, found.err) == (0, "", "")
-    text = Path("label_prediction.csv").read_text()
+    text = Path("rows.csv").read_text()
     assert text.splitlines()[0] == HEADER_OF_ALL
-    rows = rows_of("label_prediction.csv")
+    rows = rows_of("rows.csv")
     assert [row["Index"] for row in rows] == [str(row) for row in range(12)]
     for title in ("CNN 1", "Model II", "Assay"):
         assert sum(row[title] == label for row, label in zip(rows, truth, strict=True)) > 9
     assert '"ash, ""old"""' in text
+    assert assay(*command, "--columns", "Index, Baseline,model-1, Model II").code == 0
+    assert Path("rows.csv").read_text().splitlines()[0] == "Index,Baseline,Model I,Model II"
+    refused = assay(*command, "--columns", "Index,Model 2")
+    assert (refused.code, HEADER_OF_ALL.replace(",", ", ") in refused.err) == (2, True)
 
 
-def test_columns_of_all_systems_are_chosen(rows_on_stdout, lineup, numbered):
-    """By title or id, with blanks or without, also on stdout; an unknown one is refused."""
-    command = ("predict", lineup, numbered[0], "--all-systems", "-q", "--columns")
-    lines = rows_on_stdout(*command, "Index, Baseline,model-1, Model II").decode().splitlines()
-    assert (lines[0], len(lines)) == ("Index,Baseline,Model I,Model II", 13)
-    assert run_app([str(word) for word in (*command, "Index,Model 2")]) == 2
-
-
-def test_all_systems_keep_the_row_of_a_skipped_image(assay, lineup, numbered):
-    """Its cells are empty, and under ``--strict`` the command ends with 4."""
+def test_all_systems_keep_every_row_apart(assay, lineup, numbered):
+    """Cells of a skipped image are empty; Index has whole names where others would be equal."""
     images, _ = numbered
     (images / "3.png").write_bytes(b"")
     command = ["predict", lineup, images, "--all-systems", "-o", "rows.csv"]
@@ -229,23 +215,12 @@ def test_all_systems_keep_the_row_of_a_skipped_image(assay, lineup, numbered):
     assert (found.code, found.err) == (0, "1 of 12 images were skipped; their cells are empty\n")
     assert Path("rows.csv").read_text().splitlines()[4] == "3,,,,,,"
     assert assay(*command, "--strict").code == 4
-
-
-def test_all_systems_tell_images_of_one_stem_apart(assay, lineup, numbered):
-    """The index has whole names then, and a line explains it."""
-    images, _ = numbered
     (images / "more").mkdir()
     shutil.copy(images / "1.png", images / "more" / "1.png")
-    found = assay("predict", lineup, images, "--all-systems", "-o", "rows.csv")
-    assert found.err.startswith("The column Index has whole file names")
+    assert assay(*command).err.startswith("The column Index has whole file names")
     index = [row["Index"] for row in rows_of("rows.csv")]
     assert (len(index), len(set(index))) == (13, 13)
     assert {"1.png", "more/1.png"} <= set(index)
-
-
-def test_all_systems_need_a_comparison(assay, numbered, tmp_path):
-    """A folder without models is refused."""
-    assert assay("predict", tmp_path, numbered[0], "--all-systems").code == 3
 
 
 @pytest.fixture
