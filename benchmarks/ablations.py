@@ -11,7 +11,6 @@ FOLDER is that of course.py. Judged on the trusted images of the notebook's fit 
     C  and the posterior as targets                G  as F, but without any noisy label
     D  trusted labels only, fine-tuned             H  noisy labels taken as true, trusted ones as they are
     J  as E, but of JPEGs of quality 30 alone, learned from and judged on: what is left to recognise in them
-    L  as F, with a larger network (Lite2)         T  as F, its labels corrected by L before: a teacher
 
 Letters may be done one after another: results are kept beside those that are there, and ANSWERS, a folder,
 holds what each letter said, so that one done later is compared with F too.
@@ -49,24 +48,21 @@ from assay.embed.squares import fill_squares, room_for_squares
 from assay.evaluate import mcnemar, wilson
 from assay.noise import estimate_noise
 from assay.pipeline.exact import See
+from assay.pipeline.finetune import FlipTTA, load_student, refine
 from assay.pipeline.finetune_split import FineTuneSplit, split_for_finetuning
 from assay.pipeline.holdout import Partition, mask_holdout
 from assay.pipeline.learn import Labelled, Learned, learn
 from assay.pipeline.options import RunOptions
 from assay.pipeline.presets import PRESETS, tuning_for
-from assay.pipeline.refine import TuningPlan, refine
-from assay.pipeline.refine_run import load_networks
-from assay.pipeline.tta import FlipTTA
 from assay.train.augment import compress
-from assay.train.finetune import EpochPredictions, TuningData, fine_tune
+from assay.train.finetune import FineTuneData, fine_tune
 from assay.train.heads import make_head
 from assay.types import UNKNOWN, Batch, Labels, Probs, Rows
 
 RESULTS = Path(__file__).parent / "results" / "ablations.json"
 SEEDS = (0, 1)
-LETTERS = "ABCDEFGHJLT"
-LARGER = "tf_efficientnet_lite2"
-EFFORT = "balanced"
+LETTERS = "ABCDEFGHJ"
+PRESET = "balanced"
 
 
 @dataclass(frozen=True)
@@ -104,7 +100,7 @@ class Reduced:
         return self._head(rows, self._one_hot(self.data.trusted[rows]))
 
     def way_b(self) -> Labels:
-        """The head of effort fast."""
+        """The head of preset fast."""
         return self._said(self.learned)
 
     def way_c(self) -> Labels:
@@ -118,7 +114,7 @@ class Reduced:
 
     def way_e(self) -> Labels:
         """Fine-tuned on the posterior as it is."""
-        return self._tuned(self.split.learn, self.learned.corrected.posterior, self.data.trusted)
+        return self._tuned(self.split.train, self.learned.corrected.posterior, self.data.trusted)
 
     def way_f(self) -> Labels:
         """All of it."""
@@ -137,27 +133,14 @@ class Reduced:
 
     def way_h(self) -> Labels:
         """Noisy labels as if they were true."""
-        return self._tuned(self.split.learn, self._one_hot(self.data.noisy), self.data.trusted)
+        return self._tuned(self.split.train, self._one_hot(self.data.noisy), self.data.trusted)
 
     def way_j(self) -> Labels:
         """Nothing but strong JPEGs: no model that must know other images too can bear them better."""
         seen = np.union1d(self.drawn, self.judged)
         squares = np.array(self.squares)
         squares[seen] = np.stack([compress(square, 30) for square in squares[seen]])
-        return self._tuned(self.split.learn, self.learned.corrected.posterior, self.data.trusted, squares)
-
-    def way_l(self) -> Labels:
-        """A larger network."""
-        return self._said(self.larger)
-
-    def way_t(self) -> Labels:
-        """The network of F, after that."""
-        return self._said(self._refined(self.data, self.larger))
-
-    @cached_property
-    def larger(self) -> Learned:
-        """What the larger network makes of the data."""
-        return self._refined(self.data, self.learned, LARGER)
+        return self._tuned(self.split.train, self.learned.corrected.posterior, self.data.trusted, squares)
 
     def _one_hot(self, labels: Labels) -> Probs:
         k = len(self.data.classes)
@@ -174,44 +157,36 @@ class Reduced:
         squares, known = self.squares if squares is None else squares, taught.copy()
         known[np.concatenate([self.split.calibration_rows, self.split.validation])] = UNKNOWN
         calibration_rows = np.intersect1d(self.split.calibration_rows, rows)
-        if len(rows) < len(self.split.learn):  # trusted labels alone: those of the spies teach too
+        if len(rows) < len(self.split.train):  # trusted labels alone: those of the calibration rows teach too
             known, calibration_rows = taught, calibration_rows[:0]
-        tuning_data = TuningData(squares, rows, known, targets, calibration_rows, self.split.validation)
-
-        def unchanged(told: EpochPredictions) -> Probs:
-            return targets[told.rows]
-
-        plan = self._plan(len(rows))
-        tuned = fine_tune(
-            tuning_data,
-            plan.phases,
-            plan.backbones,
-            unchanged,
-            plan.tuning,
-            seed=self.data.seed,
-            workers=2,
-            kept=plan.kept,
-            identity=plan.identity,
-        )
-        learned_from = np.isin(np.arange(len(self.data.noisy)), rows)
-        looks = FlipTTA(tuned, squares, seen_in(squares), learned_from, self.data.usable, workers=2)
-        found: Labels = looks.again(rows=self.judged).argmax(axis=1)
+        data = FineTuneData(squares, rows, known, targets, calibration_rows, self.split.validation)
+        training = self._training(len(rows))
+        phases, student, tuning = (training.pop(name) for name in ("phases", "student", "tuning"))
+        tuned = fine_tune(data, phases, student, tuning, seed=self.data.seed, workers=2, **training)
+        trained = np.isin(np.arange(len(self.data.noisy)), rows)
+        predictions = FlipTTA(tuned, squares, seen_in(squares), trained, self.data.usable, workers=2)
+        found: Labels = predictions.predict(self.judged).argmax(axis=1)
         return found
 
-    def _refined(self, data: Labelled, learned: Learned, network: str | None = None) -> Learned:
-        plan = self._plan(len(self.split.learn), network)
-        see = seen_in(self.squares)
-        return refine(data, learned, self.squares, see, self.split, plan, notify=print).learned
+    def _refined(self, data: Labelled, learned: Learned) -> Learned:
+        training, see = self._training(len(self.split.train)), seen_in(self.squares)
+        return refine(data, learned, self.squares, see, self.split, notify=print, **training)[0]
 
     def _said(self, learned: Learned) -> Labels:
         found: Labels = learned.says(self.judged).argmax(axis=1)
         return found
 
-    def _plan(self, n: int, name: str | None = None) -> TuningPlan:
-        (network,) = load_networks(replace(self.options, student=name))
-        kept = self.scratch / "state"
-        kept.unlink(missing_ok=True)
-        return TuningPlan(PRESETS[EFFORT].phases_for(n), network.backbones, kept, "ablation", tuning_for(n))
+    def _training(self, n: int) -> dict[str, Any]:
+        """Schedule, network and an empty checkpoint for ``n`` images."""
+        checkpoint = self.scratch / "state"
+        checkpoint.unlink(missing_ok=True)
+        return {
+            "phases": PRESETS[PRESET].phases_for(n),
+            "student": load_student(self.options),
+            "tuning": tuning_for(n),
+            "checkpoint": checkpoint,
+            "identity": "ablation",
+        }
 
 
 def main() -> None:
@@ -283,7 +258,7 @@ def reduced(asked: argparse.Namespace, cache: Path, scratch: Path, seed: int) ->
     whole, options = sealed_course(asked, cache, seed)
     fit = np.flatnonzero(whole.data.fold_of != UNKNOWN)
     drawn = np.sort(np.random.default_rng(seed).choice(fit, min(asked.images, len(fit)), replace=False))
-    shown = [group for group in whole.copies if np.isin(group, drawn).any()]
+    shown = [group for group in whole.near_duplicates if np.isin(group, drawn).any()]
     judged = np.setdiff1d(fit[whole.data.trusted[fit] != UNKNOWN], np.concatenate([drawn, *shown]))
     # Nobody needs to be asked about the others.
     usable = whole.data.usable & np.isin(np.arange(len(whole.data.usable)), np.concatenate([drawn, judged]))
@@ -291,7 +266,7 @@ def reduced(asked: argparse.Namespace, cache: Path, scratch: Path, seed: int) ->
     truth = whole.data.trusted[judged]
     with squares_of(asked, scratch) as squares:
         yield Reduced(
-            data, judged, truth, squares, split_for_finetuning(data, whole.copies), options, scratch
+            data, judged, truth, squares, split_for_finetuning(data, whole.near_duplicates), options, scratch
         )
 
 
@@ -301,7 +276,7 @@ def redrawn(asked: argparse.Namespace, cache: Path, scratch: Path) -> dict[str, 
     known = np.flatnonzero(whole.data.trusted != UNKNOWN)
     order = np.random.default_rng(0).permutation(known)
     learn_rows, judged = np.sort(order[: 4 * len(order) // 5]), np.sort(order[4 * len(order) // 5 :])
-    shown = [group for group in whole.copies if np.isin(group, learn_rows).any()]
+    shown = [group for group in whole.near_duplicates if np.isin(group, learn_rows).any()]
     judged = np.setdiff1d(judged, np.concatenate([judged[:0], *shown]))
     hidden = np.random.default_rng(1).permutation(learn_rows)[len(learn_rows) // 5 :]
     truth = whole.data.trusted
@@ -313,7 +288,7 @@ def redrawn(asked: argparse.Namespace, cache: Path, scratch: Path) -> dict[str, 
             trusted[hidden] = UNKNOWN
             noisy = spoil(truth, transition, draw)
             data = only(replace(whole.data, noisy=noisy, trusted=trusted), learn_rows)
-            split = split_for_finetuning(data, whole.copies)
+            split = split_for_finetuning(data, whole.near_duplicates)
             part = Reduced(data, judged, truth[judged], squares, split, options, scratch)
             right = int((part.way_f() == part.truth).sum())
             found[str(draw)] = {**wilson(right, len(judged)).to_json(), "n": len(judged)}
@@ -332,7 +307,7 @@ def only(data: Labelled, rows: Labels) -> Labelled:
 def sealed_course(asked: argparse.Namespace, cache: Path, seed: int) -> tuple[Partition, RunOptions]:
     """The course data, its holdout partition, with the features of one view."""
     read = ReadOptions(noisy=asked.data / "noisy_labels.csv", trusted=asked.data / "clean_labels.csv")
-    options = RunOptions(read=read, cache=cache, holdout_split="notebook", preset=EFFORT, seed=seed)
+    options = RunOptions(read=read, cache=cache, holdout_split="notebook", preset=PRESET, seed=seed)
     dataset = read_dataset(asked.data / "images.zip", read)
     backbone = load_backbone(options.backbone, cache, size=options.size)
     features = embed_images(dataset, backbone, cache, mirrored=False)
@@ -353,7 +328,7 @@ def seen_in(squares: Batch) -> See:
 def squares_of(asked: argparse.Namespace, scratch: Path) -> Iterator[Batch]:
     """All images as they are learned from."""
     dataset = read_dataset(asked.data / "images.zip", ReadOptions())
-    with room_for_squares(dataset, PRESETS[EFFORT].largest, scratch) as squares:
+    with room_for_squares(dataset, PRESETS[PRESET].largest, scratch) as squares:
         fill_squares(squares, dataset)
         yield squares
 

@@ -16,9 +16,7 @@ from _machine import machine
 
 from assay.embed.backbone import TimmBackbone, load_backbone
 from assay.pipeline.presets import PRESETS, tuning_for
-from assay.train.loop import Material, learn_epoch
-from assay.train.pace import blank_learner, measure_pace
-from assay.train.pixels import to_pixels
+from assay.train.loop import blank_trainer, measure_pace, train_epoch
 
 RESULTS = Path(__file__).parent / "results" / "epochs.json"
 SIDE, CLASSES, FEWEST = 32, 10, 2_000
@@ -26,49 +24,46 @@ TUNING = tuning_for(50_000)
 
 
 def main() -> None:
-    """Pace by phase of each effort, then epochs that double."""
+    """Pace by phase of each preset, then epochs that double."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", type=Path, help="not needed: every benchmark takes it")
     parser.add_argument("--cache", type=Path, help="of weights and speeds; default: a temporary one")
     parser.add_argument("--most", type=int, default=16_000, help="images of the largest epoch")
     asked = parser.parse_args()
-    squares = np.random.default_rng(0).integers(0, 256, (asked.most, SIDE, SIDE, 3), np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (asked.most, SIDE, SIDE, 3), np.uint8)
     with tempfile.TemporaryDirectory() as scratch:
         cache = asked.cache or Path(scratch)
         found = {
             "machine": machine(),
-            "milliseconds_an_image": {name: paces(name, squares, cache) for name in PRESETS},
-            "epochs": epochs(squares, cache),
+            "milliseconds_an_image": {name: paces(name, images, cache) for name in PRESETS},
+            "epochs": epochs(images, cache),
         }
     RESULTS.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
     print(json.dumps(found, indent=1))
 
 
-def paces(preset: str, squares: np.ndarray, cache: Path) -> dict[str, dict[str, float]]:
-    """Of the student of an effort at each size of its schedule."""
+def paces(preset: str, images: np.ndarray, cache: Path) -> dict[str, dict[str, float]]:
+    """Of the network of a preset at each size of its schedule."""
     chosen, found = PRESETS[preset], {}
     for phase in chosen.phases:
-        pace = measure_pace(loaded(chosen.student, phase.size, cache), squares, CLASSES, TUNING)
+        pace = measure_pace(loaded(chosen.student, phase.size, cache), images, CLASSES, TUNING)
         found[f"{chosen.student}, {phase.size} px"] = {
-            name: round(value, 2) for name, value in pace.to_json().items()
+            "train": round(pace.train_ms, 2),
+            "predict": round(pace.predict_ms, 2),
         }
     return found
 
 
-def epochs(squares: np.ndarray, cache: Path) -> list[dict[str, float]]:
+def epochs(images: np.ndarray, cache: Path) -> list[dict[str, float]]:
     """Seconds of one epoch at the first size of ``balanced``, of ever more images."""
     backbone = loaded(PRESETS["balanced"].student, PRESETS["balanced"].phases[0].size, cache)
-    targets, found, n = np.full((len(squares), CLASSES), 1 / CLASSES), [], FEWEST
-    learn_epoch(
-        blank_learner(backbone, CLASSES, TUNING, 1),
-        Material(squares, np.arange(256), targets),
-        0,
-        to_pixels(backbone),
-    )
-    while n <= len(squares):
-        new = blank_learner(backbone, CLASSES, TUNING, 1)
+    targets, found, n = np.full((len(images), CLASSES), 1 / CLASSES), [], FEWEST
+    warm = blank_trainer(backbone, CLASSES, TUNING, 1)
+    train_epoch(warm, backbone, images, np.arange(256), targets, 0)
+    while n <= len(images):
+        new = blank_trainer(backbone, CLASSES, TUNING, 1)
         start = time.perf_counter()
-        learn_epoch(new, Material(squares, np.arange(n), targets), 0, to_pixels(backbone))
+        train_epoch(new, backbone, images, np.arange(n), targets, 0)
         seconds = time.perf_counter() - start
         found.append(
             {"images": n, "seconds": round(seconds, 2), "milliseconds": round(1000 * seconds / n, 3)}

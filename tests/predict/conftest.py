@@ -1,5 +1,8 @@
 """A model of drawn images, and images to predict."""
 
+from collections.abc import Callable
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from small_models import model, new_images
@@ -34,3 +37,20 @@ def folder(named_model, tmp_path):
     """That model with a graph, saved."""
     named_model.save(tmp_path / "model", card="# A card\n")
     return tmp_path / "model"
+
+
+@pytest.fixture(scope="session")
+def draw_layers() -> Callable[..., Layers]:
+    """Layers with random numbers: ``widths`` are the inputs, the hidden units, the classes."""
+
+    def draw(*widths, seed=0):
+        rng = np.random.default_rng(seed)
+        parts = []
+        for inputs, outputs in pairwise(widths):
+            parts += [rng.normal(size=(inputs, outputs)) / inputs**0.5, rng.normal(size=outputs)]
+        mean, scale = rng.normal(size=widths[0]), rng.uniform(0.5, 2, widths[0])
+        return Layers(
+            mean.astype(np.float32), scale.astype(np.float32), tuple(p.astype(np.float32) for p in parts)
+        )
+
+    return draw

@@ -1,11 +1,12 @@
-"""Pictures changed by chance keep their shape, their range and their class."""
+"""Random changes and crops of images keep shape, range and class; crops are those of NumPy and Pillow."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from assay.train.augment import Augment, compress, soften
+from assay.train.augment import Augment, Crops, compress, draw_crops, soften
 
 NOTHING = Augment(compressed=0.0, blurred=0.0, light=0.0, hidden=0.0)
 
@@ -18,7 +19,7 @@ def images() -> np.ndarray:
     return np.stack([np.dstack([picture, np.full((32, 32), 9 * i, np.uint8)]) for i in range(8)])
 
 
-def test_with_all_steps_left_out_an_image_is_itself_or_its_mirror(images):
+def test_without_any_step_an_image_is_itself_or_its_mirror(images):
     """A share of 0 leaves a step out; only the mirror has no share."""
     found = NOTHING(images, np.random.default_rng(0))
     plain = [np.array_equal(seen, image) for seen, image in zip(found, images, strict=True)]
@@ -28,8 +29,8 @@ def test_with_all_steps_left_out_an_image_is_itself_or_its_mirror(images):
     assert any(mirrored)
 
 
-def test_the_same_chance_gives_the_same_images(images):
-    """All chance comes from the generator; the images that came in stay as they were."""
+def test_the_same_generator_gives_the_same_images(images):
+    """All chance comes from the generator; the input stays as it was."""
     before = images.copy()
     one, again, other = (Augment()(images, np.random.default_rng(seed)) for seed in (1, 1, 2))
     assert np.array_equal(one, again)
@@ -37,39 +38,87 @@ def test_the_same_chance_gives_the_same_images(images):
     assert np.array_equal(images, before)
 
 
-def test_what_comes_out_is_a_picture(images):
-    """float32 from 0 to 255, of the same shape, however strong the steps are."""
+def test_the_strongest_steps_give_images(images):
+    """float32 from 0 to 255, of the same shape; a hidden square is no larger than its side."""
     strong = Augment(compressed=1.0, quality=(1, 5), blurred=1.0, light=1.0, hidden=1.0, square=1.0)
     found = strong(images, np.random.default_rng(0))
     assert (found.shape, found.dtype) == (images.shape, np.float32)
-    assert found.min() >= 0
-    assert found.max() <= 255
-
-
-def test_a_square_is_hidden(images):
-    """Of every image when the share is 1, and no more than the square's own pixels."""
+    assert 0 <= found.min() < found.max() <= 255
     hiding = replace(NOTHING, hidden=1.0, square=0.25)
     hidden = (hiding(images, np.random.default_rng(0)) == 127.5).all(axis=3).sum(axis=(1, 2))
     assert (hidden > 0).all()
     assert (hidden <= 8 * 8).all()
 
 
-def test_what_is_seen_is_drawn_as_it_was_asked_for():
-    """Shift, zoom and stretch; the chance is the generator's."""
-    far = Augment(shift=0.25, zoom=2.0, stretch=1.0).crops(300, np.random.default_rng(0))
-    assert np.abs(far.middle - 0.5).max() == pytest.approx(0.25, abs=0.01)
-    assert (far.extent.min(), far.extent.max()) == pytest.approx((0.5, 2.0), rel=0.02)
-    assert np.array_equal(far.extent[0], far.extent[1])
-
-
-def test_a_lower_quality_is_further_from_the_image(images):
-    """And a softer image has less detail; both keep the shape."""
+def test_damage_grows_with_its_strength(images):
+    """A lower quality is further from the image and a softer image has less detail; the shape stays."""
     picture = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
     losses = [np.abs(compress(picture, quality).astype(int) - picture).mean() for quality in (90, 50, 10)]
-    assert losses == sorted(losses)
-    assert losses[0] > 0
-    assert compress(images[0], 50).shape == images[0].shape
-    for strength in (0.0, 0.49, 0.5, 0.99):
-        assert soften(picture, strength).shape == picture.shape
+    assert 0 < losses[0] < losses[1] < losses[2]
+    assert {soften(picture, strength).shape for strength in (0.0, 0.49, 0.5, 0.99)} == {picture.shape}
     assert soften(picture, 0.49).std() < soften(picture, 0.0).std() < picture.std()
     assert soften(picture, 0.99).std() < picture.std()
+
+
+def crop(middle: tuple[float, float] = (0.5, 0.5), extent: tuple[float, float] = (1.0, 1.0)) -> Crops:
+    return Crops(np.array(middle)[:, None], np.array(extent)[:, None])
+
+
+def applied(picture: np.ndarray, size: int, what: Crops) -> np.ndarray:
+    """One plane through the crop."""
+    down, right = (matrix[0] for matrix in what.matrices(len(picture), size))
+    return down @ picture @ right.T
+
+
+@pytest.fixture
+def picture() -> np.ndarray:
+    return np.random.default_rng(0).uniform(0, 255, (24, 24)).astype(np.float32)
+
+
+@pytest.mark.parametrize("size", [11, 24, 36, 96])
+def test_the_whole_image_is_resized_as_by_pillow(picture, size):
+    """But for the border, outside of which Pillow has nothing and a crop the mirror image."""
+    pillow = np.asarray(Image.fromarray(picture).resize((size, size), Image.Resampling.BICUBIC))
+    found, edge = applied(picture, size, crop()), -(-3 * size // 24) + 1
+    assert found.shape == (size, size)
+    assert found[edge:-edge, edge:-edge] == pytest.approx(pillow[edge:-edge, edge:-edge], abs=0.01)
+
+
+def test_a_crop_is_pillows_box(picture):
+    """Three quarters of the height from a quarter of it on, and half of the width."""
+    found = applied(picture, 48, crop((0.625, 0.5), (0.75, 0.5)))
+    boxed = Image.fromarray(picture).resize((48, 48), Image.Resampling.BICUBIC, box=(6, 6, 18, 24))
+    assert found[8:-8, 12:-12] == pytest.approx(np.asarray(boxed)[8:-8, 12:-12], abs=0.01)
+
+
+@pytest.mark.parametrize(("down", "right"), [(0, 5), (-7, 0), (20, -20)])
+def test_the_image_is_mirrored_outside(picture, down, right):
+    """By whole pixels, NumPy's ``reflect``, once and again."""
+    wide = np.pad(picture, 48, mode="reflect")
+    shifted = wide[48 + down : 72 + down, 48 + right : 72 + right]
+    found = applied(picture, 24, crop((0.5 + down / 24, 0.5 + right / 24)))
+    assert found == pytest.approx(shifted, abs=1e-3)
+
+
+@pytest.mark.parametrize(("side", "size"), [(1, 8), (2, 8), (8, 3)])
+def test_one_colour_stays_that_colour(side, size):
+    """Wherever the crop lies, however small the image is."""
+    what = draw_crops(20, np.random.default_rng(0), shift=0.5, zoom=3.0, stretch=2.0)
+    for matrix in what.matrices(side, size):
+        assert matrix.shape == (20, size, side)
+        assert matrix.sum(axis=2) == pytest.approx(np.ones((20, size)), abs=1e-5)
+
+
+def test_crops_use_all_of_what_is_allowed():
+    """Shift, zoom and stretch reach their limits and no further; none of them is the whole image."""
+    drawn = Augment(shift=0.1, zoom=1.5, stretch=1.2).crops(500, np.random.default_rng(0))
+    again = draw_crops(500, np.random.default_rng(0), shift=0.1, zoom=1.5, stretch=1.2)
+    assert np.array_equal(drawn.extent, again.extent)
+    assert np.abs(drawn.middle - 0.5).max() == pytest.approx(0.1, abs=0.01)
+    zoom, stretch = np.sqrt(1 / drawn.extent.prod(axis=0)), drawn.extent[1] / drawn.extent[0]
+    for found, most in ((zoom, 1.5), (stretch, 1.2)):
+        assert (found.min(), found.max()) == pytest.approx((1 / most, most), rel=0.01)
+    still = draw_crops(3, np.random.default_rng(0), shift=0.0, zoom=1.0, stretch=1.0)
+    assert (still.middle == 0.5).all()
+    for matrix in still.matrices(16, 16):
+        assert matrix == pytest.approx(np.broadcast_to(np.eye(16), (3, 16, 16)), abs=1e-6)

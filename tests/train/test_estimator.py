@@ -80,8 +80,8 @@ def test_it_beats_both_kinds_of_label_alone(digits, estimator, margin):
 
 @pytest.mark.train
 @pytest.mark.slow
-def test_the_default_head_fixes_labels(digits):
-    """Out of the box, most labels come out right and the head beats one that believes the noisy labels."""
+def test_the_default_head_corrects_labels(digits):
+    """Out of the box, most corrected labels are right and the head beats one trained on noisy labels."""
     both = NoisyLabelClassifier(folds=2).fit(digits.X, digits.noisy, trusted=digits.trusted)
     noisy = NoisyLabelClassifier().fit(digits.X, digits.noisy)
     assert isinstance(both.estimator_, MLPHead)
@@ -90,8 +90,11 @@ def test_the_default_head_fixes_labels(digits):
     assert both.score(digits.X_new, digits.truth_new) > noisy.score(digits.X_new, digits.truth_new) + 0.05
 
 
-def test_what_was_found_is_kept(digits, fitted):
-    """Noise, calibration and fixed labels of each row, with the trusted ones among them."""
+def test_its_attributes_hold_all_results(digits, fitted):
+    """Noise, calibration and corrected labels; confidence on new rows is the share that is right."""
+    probs, right = fitted.predict_proba(digits.X_new), fitted.predict(digits.X_new) == digits.truth_new
+    assert probs.max(axis=1).mean() == pytest.approx(right.mean(), abs=0.03)
+    np.testing.assert_allclose(probs.sum(axis=1), 1)
     known = ~digits.trusted.mask
     assert fitted.noise_.rate.low < 0.6 < fitted.noise_.rate.high
     assert fitted.noise_.n_pairs == known.sum()
@@ -107,14 +110,6 @@ def test_what_was_found_is_kept(digits, fitted):
     assert wrong[corrected.label_issues[:400]].mean() > 0.97
 
 
-def test_probabilities_are_honest(digits, fitted):
-    """On new rows the mean confidence is the share that is right."""
-    probs = fitted.predict_proba(digits.X_new)
-    right = fitted.predict(digits.X_new) == digits.truth_new
-    assert probs.max(axis=1).mean() == pytest.approx(right.mean(), abs=0.03)
-    np.testing.assert_allclose(probs.sum(axis=1), 1)
-
-
 def test_the_same_seed_gives_the_same_result(digits):
     """Twice the same; the seed reaches the classifier, and steps of a pipeline too."""
     inside = make_pipeline(StandardScaler(), RandomForestClassifier(5))
@@ -128,7 +123,7 @@ def test_the_same_seed_gives_the_same_result(digits):
 
 
 def test_without_trusted_labels_the_labels_are_taken_as_they_are(digits, fitted):
-    """The estimator alone is fitted, to y, and what only trusted labels could tell is None."""
+    """The estimator alone is fitted, to y, also after a fit with trusted ones; other attributes are None."""
     plain = clone(LOGISTIC).fit(digits.X, digits.noisy)
     again = clone(fitted).fit(digits.X, digits.noisy)
     np.testing.assert_allclose(again.predict_proba(digits.X_new), plain.predict_proba(digits.X_new))
@@ -136,14 +131,6 @@ def test_without_trusted_labels_the_labels_are_taken_as_they_are(digits, fitted)
     assert again.transition_.tolist() == np.eye(10).tolist()
     assert again.posterior_.argmax(axis=1).tolist() == digits.noisy.tolist()
     assert all(getattr(again, name) is None for name in ONLY_WITH_TRUSTED)
-
-
-def test_a_second_fit_forgets_the_first(digits):
-    """Fitting without trusted labels leaves nothing of a fit with them."""
-    model = NoisyLabelClassifier(LOGISTIC)
-    model.fit(digits.X[:300], digits.noisy[:300], trusted=digits.trusted[:300])
-    model.fit(digits.X[:300], digits.noisy[:300])
-    assert all(getattr(model, name) is None for name in ONLY_WITH_TRUSTED)
 
 
 def test_trusted_labels_for_all_rows_make_the_noisy_ones_idle(digits):

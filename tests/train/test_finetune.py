@@ -1,34 +1,43 @@
-"""Fine-tuning: it learns, it goes on where it was killed, and its copies are one student."""
+"""Fine-tuning: it learns, it resumes to the same bytes, and its replicas are one student."""
 
+import os
 from copy import deepcopy
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
+torch = pytest.importorskip("torch", reason="needs the train extra")
 
-from networks import quick_probe  # noqa: E402  # only where torch is
+from networks import quick_probe, random_weights  # noqa: E402  # only where torch is
+from safetensors.torch import save_file  # noqa: E402  # the same
 from timm.layers.drop import DropPath  # noqa: E402  # the same
 
 from assay.data.resize import to_square  # noqa: E402  # the same
 from assay.embed.backbone import load_backbone  # noqa: E402  # the same
 from assay.embed.device import Plan  # noqa: E402  # the same
 from assay.embed.fast_kernels import FastInvertedResidual  # noqa: E402  # the same
+from assay.errors import ResourceError  # noqa: E402  # the same
 from assay.train import loop  # noqa: E402  # the same
 from assay.train.augment import Augment  # noqa: E402  # the same
-from assay.train.checkpoint import read_checkpoint  # noqa: E402  # the same
-from assay.train.finetune import Phase, TuningData, fine_tune  # noqa: E402  # the same
-from assay.train.loop import Material, Tuning, gradients_of  # noqa: E402  # the same
-from assay.train.pixels import to_pixels  # noqa: E402  # the same
-from assay.train.scoring import features_of, score  # noqa: E402  # the same
-from assay.train.student import Student, copies_of, put  # noqa: E402  # the same
-from assay.types import UNKNOWN  # noqa: E402  # only where torch is
+from assay.train.finetune import (  # noqa: E402  # the same
+    Checkpoint,
+    FineTuneData,
+    Phase,
+    embed_resized,
+    fine_tune,
+    predict_resized,
+    read_checkpoint,
+    write_checkpoint,
+)
+from assay.train.heads import MLPHead  # noqa: E402  # the same
+from assay.train.loop import Tuning, backward, blank_trainer, one_cycle, train_epoch  # noqa: E402  # the same
+from assay.train.pixels import network_input  # noqa: E402  # the same
+from assay.train.student import Student  # noqa: E402  # the same
+from assay.types import UNKNOWN  # noqa: E402  # the same
 
 pytestmark = [pytest.mark.train, pytest.mark.slow]
 
-SIDES = (32, 40)
 PHASES = (Phase(32, 2), Phase(40, 1))
 TUNING = Tuning(batch=16, augment=Augment(compressed=0.2, hidden=0.2))
 
@@ -43,249 +52,289 @@ def _quick_probe():
 def backbones(tmp_path_factory):
     """Lite0 at two small sizes."""
     cache = tmp_path_factory.mktemp("cache")
-    return {side: load_backbone("tf_efficientnet_lite0", cache, size=side, dtype="float32") for side in SIDES}
+    return {
+        size: load_backbone("tf_efficientnet_lite0", cache, size=size, dtype="float32") for size in (32, 40)
+    }
 
 
 @pytest.fixture(scope="module")
-def training_data() -> TuningData:
+def data() -> FineTuneData:
     """120 images of stripes, flat or upright; a third of the targets are wrong, a quarter is trusted."""
     rng = np.random.default_rng(0)
     truth = np.arange(120) % 2
     wave = (np.arange(24) // 3 % 2 * 180).astype(np.float64)
     flat = np.broadcast_to(wave[:, None], (24, 24))
     pictures = np.stack([flat.T if label else flat for label in truth])[..., None]
-    squares = np.clip(pictures + rng.normal(30, 25, (120, 24, 24, 3)), 0, 255).astype(np.uint8)
-    said = np.where(rng.random(120) < 1 / 3, 1 - truth, truth)
-    targets = np.where(np.eye(2)[said] == 1, 0.82, 0.18)
-    taught = np.where(rng.random(120) < 1 / 4, truth, UNKNOWN)
-    return TuningData(
-        squares,
+    images = np.clip(pictures + rng.normal(30, 25, (120, 24, 24, 3)), 0, 255).astype(np.uint8)
+    noisy = np.where(rng.random(120) < 1 / 3, 1 - truth, truth)
+    return FineTuneData(
+        images,
         np.arange(100),
-        taught,
-        targets,
+        known=np.where(rng.random(120) < 1 / 4, truth, UNKNOWN),
+        targets=np.where(np.eye(2)[noisy] == 1, 0.82, 0.18),
         calibration_rows=np.arange(3),
         validation=np.arange(100, 120),
     )
 
 
-def tune(training_data, backbones, file, hear=None, targets=None):
-    """Fine-tune by the phases above; after each epoch ``hear`` is told, and ``targets`` are the next."""
+def tune(data, backbones, file, report=None, targets=None):
+    """Fine-tune by the phases above; ``targets`` are those of later epochs."""
 
-    def judge(told):
-        if hear:
-            hear(told)
-        return (training_data.targets if targets is None else targets)[told.rows]
+    def relabel(predictions):
+        return (data.targets if targets is None else targets)[predictions.rows]
 
     return fine_tune(
-        training_data, PHASES, backbones, judge, TUNING, seed=0, workers=1, kept=file, identity="this"
+        data,
+        PHASES,
+        backbones,
+        TUNING,
+        checkpoint=file,
+        identity="this",
+        seed=0,
+        workers=1,
+        relabel=relabel,
+        report=report,
     )
 
 
 @pytest.fixture(scope="module")
-def whole(training_data, backbones, tmp_path_factory):
-    """An unbroken run, and what was told after each epoch."""
-    told = []
-    return tune(training_data, backbones, tmp_path_factory.mktemp("whole") / "state", told.append), told
+def whole(data, backbones, tmp_path_factory):
+    """An uninterrupted run, and its predictions after each epoch."""
+    reports = []
+    return tune(data, backbones, tmp_path_factory.mktemp("whole") / "state", reports.append), reports
 
 
-def test_it_learns_more_than_the_targets_say(training_data, backbones, whole):
-    """Of images that it never saw it knows the class, though a third of what it was told is wrong."""
-    tuned, told = whole
-    assert [(said.epoch, said.size) for said in told] == [(0, 32), (1, 32), (2, 40)]
-    new = np.arange(100, 120)
-    probs = score(tuned.backbone, tuned.head, training_data.squares, new)
-    assert (probs.argmax(axis=1) == new % 2).mean() > 0.9
-    asked = np.union1d(np.flatnonzero(training_data.taught[:100] == UNKNOWN), training_data.calibration_rows)
-    assert [said.rows.tolist() for said in told] == [asked.tolist(), asked.tolist(), []]
-    assert told[0].probs.shape == (len(asked), 2)
-    assert np.allclose(told[0].probs.sum(axis=1), 1, atol=1e-5)
-    assert np.array_equal(told[-1].validation, probs)
+@pytest.fixture
+def student(data, backbones):
+    """The network that is fine-tuned, with a head that knows a little."""
+    features = embed_resized(backbones[32], data.images, data.rows)
+    head = MLPHead(hidden=16, min_steps=20).fit_soft(features, data.targets[data.rows]).layers_
+    return Student(deepcopy(backbones[32].network), head)
+
+
+def seen(data, backbones, n=4):
+    return network_input(backbones[32], data.images[:n].astype(np.float32))
+
+
+def test_it_learns_more_than_its_targets_say(data, backbones, whole):
+    """It knows the class of new images though a third of its targets is wrong."""
+    tuned, reports = whole
+    assert [(one.epoch, one.size) for one in reports] == [(0, 32), (1, 32), (2, 40)]
+    probs = predict_resized(tuned.backbone, tuned.head, data.images, data.validation)
+    assert (probs.argmax(axis=1) == data.validation % 2).mean() > 0.9
+    assert np.array_equal(reports[-1].validation, probs)
+    open_rows = np.union1d(np.flatnonzero(data.known[:100] == UNKNOWN), data.calibration_rows)
+    assert [one.rows.tolist() for one in reports] == [open_rows.tolist(), open_rows.tolist(), []]
+    assert np.allclose(reports[0].probs.sum(axis=1), 1, atol=1e-5)
     assert tuned.backbone.digest != backbones[40].digest
     assert tuned.backbone.size == 40
 
 
-def test_a_killed_run_ends_as_an_unbroken_one(training_data, backbones, whole, tmp_path):
-    """It goes on after the last epoch that was kept, to the same numbers, to the last bit."""
+def test_an_interrupted_run_ends_as_an_uninterrupted_one(data, backbones, whole, tmp_path):
+    """It goes on after the last epoch that was kept, to the last bit; after the last one it only ends."""
 
-    def killing(told):
-        if told.epoch == 1:
+    def killing(predictions):
+        if predictions.epoch == 1:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        tune(training_data, backbones, tmp_path / "state", killing)
-    seen = []
-    resumed = tune(training_data, backbones, tmp_path / "state", lambda told: seen.append(told.epoch))
-    assert seen == [1, 2]
-    for one, other in zip(whole[0].head.weights, resumed.head.weights, strict=True):
-        assert np.array_equal(one, other)
-    assert whole[0].backbone.digest == resumed.backbone.digest
+        tune(data, backbones, tmp_path / "state", killing)
+    epochs = []
+    for wanted in ([1, 2], [1, 2]):
+        resumed = tune(data, backbones, tmp_path / "state", lambda one: epochs.append(one.epoch))
+        assert epochs == wanted
+        assert all(map(np.array_equal, whole[0].head.weights, resumed.head.weights))
+        assert (resumed.backbone.digest, resumed.backbone.size) == (whole[0].backbone.digest, 40)
 
 
-def test_a_run_killed_after_its_last_epoch_ends_as_an_unbroken_one(training_data, backbones, tmp_path):
-    """Nothing is learned any more, and the network is that of the last size, to the last bit."""
-    first = tune(training_data, backbones, tmp_path / "state")
-    seen = []
-    again = tune(training_data, backbones, tmp_path / "state", lambda told: seen.append(told.epoch))
-    assert seen == []
-    assert first.backbone.digest == again.backbone.digest
-    assert first.backbone.size == again.backbone.size == 40
-
-
-def test_the_judge_decides_what_is_learned_next(training_data, backbones, whole, tmp_path):
-    """With targets that say the opposite from the second epoch on, the end is another."""
-    other = tune(training_data, backbones, tmp_path / "state", targets=1 - training_data.targets)
-    assert other.backbone.digest != whole[0].backbone.digest
-
-
-def test_a_settled_target_stays_also_where_it_is_judged(training_data, backbones, tmp_path):
-    """Spies are asked about however sure their targets are, and learned from as any other image is."""
-    sure = training_data.targets.copy()
+def test_targets_are_corrected_where_they_are_not_settled(data, backbones, whole, tmp_path):
+    """Other targets from the second epoch on give another network; a settled one stays, measured or not."""
+    sure = data.targets.copy()
     sure[0] = [0.99, 0.01]
-    tune(replace(training_data, targets=sure), backbones, tmp_path / "state", targets=1 - sure)
+    other = tune(replace(data, targets=sure), backbones, tmp_path / "state", targets=1 - sure)
+    assert other.backbone.digest != whole[0].backbone.digest
     kept = read_checkpoint(tmp_path / "state", "this").tensors["targets"]
-    assert training_data.taught[:2].tolist() == [UNKNOWN, UNKNOWN]
+    assert data.known[:2].tolist() == [UNKNOWN, UNKNOWN]
     assert kept[0].tolist() == [0.99, 0.01]
     assert np.allclose(kept[1], 1 - sure[1])
 
 
-def test_copies_are_one_student(training_data, backbones):
-    """They share their numbers and not their gradients, and agree to the last bit."""
-    head = _head(training_data, backbones[32])
-    student = Student(deepcopy(backbones[32].network), head)
-    first, second = copies_of(student.train(), 2)
-    put(first, [number + 0.01 for number in first.learning()])
-    pixels = to_pixels(backbones[32])(training_data.squares[:4].astype(np.float32))
-    logits = [copy(pixels) for copy in (first, second)]
+def test_without_relabel_targets_stay(data, backbones, tmp_path):
+    """Then only the validation images are predicted after an epoch."""
+    reports, file = [], tmp_path / "state"
+    phases, report = (Phase(32, 1),), reports.append
+    fine_tune(data, phases, backbones, TUNING, checkpoint=file, identity="this", seed=0, report=report)
+    hard = np.flatnonzero(data.known != UNKNOWN)
+    expected = data.targets.copy()
+    expected[hard] = np.eye(2)[data.known[hard]]
+    assert np.array_equal(read_checkpoint(file, "this").tensors["targets"], expected)
+    assert [(len(one.validation), len(one.rows)) for one in reports] == [(20, 0)]
+
+
+def test_replicas_are_one_student(data, backbones, student):
+    """They share their parameters and not their gradients, and agree to the last bit."""
+    first, second = student.train().replicas(2)
+    first.load([parameter + 0.01 for parameter in first.trained_parameters()])
+    logits = [replica(seen(data, backbones)) for replica in (first, second)]
     assert torch.equal(*logits)
     logits[0].sum().backward()
-    assert all(number.grad is None for number in second.learning())
-    assert all(number.grad is not None for number in first.learning())
+    assert all(parameter.grad is None for parameter in second.trained_parameters())
+    assert all(parameter.grad is not None for parameter in first.trained_parameters())
 
 
-def test_an_untouched_student_says_what_backbone_and_head_say(training_data, backbones):
-    """Before it learns anything it is the frozen network with its head."""
-    head = _head(training_data, backbones[32])
-    student = Student(deepcopy(backbones[32].network), head)
-    rows = np.arange(6)
-    enlarged = np.stack([to_square(training_data.squares[row], 32, "sharp") for row in rows]).astype(
-        np.float32
-    )
-    student.eval()
+def test_an_untrained_student_is_its_backbone_and_head(data, backbones, student):
+    """Before the first step it predicts what the frozen network with its head predicts."""
+    rows, head = np.arange(6), student.head.layers()
+    enlarged = np.stack([to_square(data.images[row], 32, "sharp") for row in rows]).astype(np.float32)
     with torch.no_grad():
-        found = student(to_pixels(backbones[32])(enlarged)).softmax(dim=1).numpy()
-    assert np.allclose(found, score(backbones[32], head, training_data.squares, rows), atol=1e-3)
-    assert all(
-        np.array_equal(one, other)
-        for one, other in zip(student.head.layers().weights, head.weights, strict=True)
-    )
+        found = student.eval()(network_input(backbones[32], enlarged)).softmax(dim=1).numpy()
+    assert np.allclose(found, predict_resized(backbones[32], head, data.images, rows), atol=1e-3)
 
 
-def test_what_is_learned_depends_on_no_lot_and_no_statistics(training_data, backbones, monkeypatch):
-    """Cut into lots of one, images have the gradients that they have together; norms stay as they were."""
-    student = Student(deepcopy(backbones[32].network), _head(training_data, backbones[32])).train()
-    material = Material(training_data.squares, training_data.rows, training_data.targets)
-    look, rows = to_pixels(backbones[32]), np.arange(5)
+def test_gradients_do_not_depend_on_micro_batches(data, backbones, student, monkeypatch):
+    """Images one by one have the gradients that they have together, and batch norms keep their statistics."""
+    student.train()
     before = {name: held.clone() for name, held in student.network.named_buffers()}
+    part = seen(data, backbones, 5), torch.from_numpy(data.targets[:5].astype(np.float32))
     losses, gradients = [], []
-    see = partial(loop._see, material, rows, TUNING.augment, look, (0,))
-    for at_once in (loop.AT_ONCE["cpu"], 1):
-        monkeypatch.setitem(loop.AT_ONCE, "cpu", at_once)
-        losses.append(float(loop._learn_from(student, see)))
-        gradients.append(gradients_of(student))
+    for pixels in (loop.MICRO_BATCH_PIXELS["cpu"], 1):
+        monkeypatch.setitem(loop.MICRO_BATCH_PIXELS, "cpu", pixels)
+        losses.append(float(backward(student, lambda: part)))
+        gradients.append([parameter.grad for parameter in student.trained_parameters()])
         student.zero_grad()
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
-    assert len(gradients[0]) == len(student.learning())
     for one, other in zip(*gradients, strict=True):
         assert torch.allclose(one, other, rtol=1e-2, atol=1e-3 * float(one.abs().max()))
     assert all(torch.equal(held, before[name]) for name, held in student.network.named_buffers())
 
 
-def test_each_image_is_seen_through_a_window_of_its_own(training_data, backbones):
-    """Another one in the next step; drawn by seed, so that a run that goes on sees the same."""
-    student = Student(deepcopy(backbones[32].network), _head(training_data, backbones[32])).train()
-    material, look = (
-        Material(training_data.squares, training_data.rows, training_data.targets),
-        to_pixels(backbones[32]),
-    )
-    drawn = []
-
-    def watching(images, crops=None):
-        drawn.append(crops.extent)
-        return look(images, crops)
-
-    for seed in (0, 0, 1):
-        see = partial(loop._see, material, np.arange(5), TUNING.augment, watching, (seed,))
-        loop._learn_from(student, see)
-    assert [len(np.unique(extent)) for extent in drawn] == [10, 10, 10]
-    assert np.array_equal(drawn[0], drawn[1])
-    assert not np.array_equal(drawn[0], drawn[2])
-
-
-def test_nothing_is_left_to_chance_or_to_the_order_of_images(training_data, backbones):
-    """Whatever normalises by a batch or drops out stays as it is when asked; the rest learns."""
+def test_nothing_in_training_depends_on_chance_or_on_other_images(backbones, student):
+    """Batch norms and dropout stay in evaluation mode; the other layers train."""
     network = deepcopy(backbones[32].network)
     network.others = torch.nn.Sequential(torch.nn.Dropout(), torch.nn.BatchNorm1d(3), DropPath(0.1))
-    Student(network, _head(training_data, backbones[32])).train()
+    Student(network, student.head.layers()).train()
     assert not any(module.training for module in network.others)
     assert not network.blocks[-1][0].bn1.training
     assert network.blocks[-1].training
 
 
-def test_the_front_stays_as_it_is(training_data, backbones):
-    """Stem, first three stages and layers that no feature needs do not learn; all others have a gradient."""
-    student = Student(deepcopy(backbones[32].network), _head(training_data, backbones[32])).train()
-    names = {name for name, number in student.network.named_parameters() if not number.requires_grad}
-    assert {name.rsplit(".", 1)[0] for name in names if "blocks" not in name} == {
-        "conv_stem",
-        "bn1",
-        "conv_head",
-        "bn2",
-    }
+def test_the_front_is_frozen(data, backbones, student):
+    """Stem, first three stages and layers that no feature needs are frozen; all others have a gradient."""
+    names = {name for name, one in student.network.named_parameters() if not one.requires_grad}
+    outside = {name.rsplit(".", 1)[0] for name in names if "blocks" not in name}
+    assert outside == {"conv_stem", "bn1", "conv_head", "bn2"}
     assert {name.split(".")[1] for name in names if "blocks" in name} == {"0", "1", "2"}
-    before = student.network.bn1.running_mean.clone()
-    student(to_pixels(backbones[32])(training_data.squares[:4].astype(np.float32))).sum().backward()
-    assert all(number.grad is not None for number in student.learning())
-    assert torch.equal(student.network.bn1.running_mean, before)
-    assert not student.network.bn1.training
-    assert student.network.blocks[-1].training
+    student.train()(seen(data, backbones)).sum().backward()
+    assert all(parameter.grad is not None for parameter in student.trained_parameters())
 
 
-def test_a_quick_front_is_the_front(training_data, backbones):
-    """Folded, it gives what the network's own stages give; the stages after it learn as before."""
-    student = Student(deepcopy(backbones[32].network), _head(training_data, backbones[32])).eval()
-    pixels = to_pixels(backbones[32])(training_data.squares[:4].astype(np.float32))
+def test_the_fast_front_is_the_front(data, backbones, student):
+    """Folded, it gives what the network's own stages give; the stages after it have fast training kernels."""
+    student.eval()
     with torch.no_grad():
-        before = student(pixels)
-        student.quicken(backbones[32].plan, 32)
-        assert torch.allclose(student(pixels), before, rtol=1e-3, atol=1e-3)
-    # What fuses its layers knows no others.
+        before = student(seen(data, backbones))
+        student.use_plan(backbones[32].plan, 32)
+        assert torch.allclose(student(seen(data, backbones)), before, rtol=1e-3, atol=1e-3)
     assert not any(isinstance(module, FastInvertedResidual) for module in student.front().modules())
     assert sum(isinstance(module, FastInvertedResidual) for module in student.modules()) > 1
-    student.train()(pixels).sum().backward()
-    assert all(number.grad is not None for number in student.learning())
 
 
-def test_it_learns_in_the_dtype_of_the_plan_and_answers_in_float32(training_data, backbones):
-    """Products are bfloat16 while it learns; gradients, and all that it says when asked, are float32."""
-    student = Student(deepcopy(backbones[32].network), _head(training_data, backbones[32]))
-    pixels = to_pixels(backbones[32])(training_data.squares[:4].astype(np.float32))
-    student.quicken(Plan("bfloat16", "channels_last", 8), 32)
-    seen = []
-    hook = student.network.blocks[-1].register_forward_hook(lambda _, __, out: seen.append(out.dtype))
-    logits = student.train()(pixels)
-    gradients = torch.autograd.grad(logits.sum(), student.learning())
+def test_training_has_the_plans_dtype_and_prediction_float32(data, backbones, student):
+    """Products are bfloat16 in training; gradients and logits are float32."""
+    student.use_plan(Plan("bfloat16", "channels_last", 8), 32)
+    dtypes = []
+    hook = student.network.blocks[-1].register_forward_hook(lambda _, __, out: dtypes.append(out.dtype))
+    logits = student.train()(seen(data, backbones))
+    gradients = torch.autograd.grad(logits.sum(), student.trained_parameters())
     with torch.no_grad():
-        asked = student.eval()(pixels)
+        predicted = student.eval()(seen(data, backbones))
     hook.remove()
-    assert seen == [torch.bfloat16, torch.float32]
-    assert {found.dtype for found in (logits, asked, *gradients)} == {torch.float32}
+    assert dtypes == [torch.bfloat16, torch.float32]
+    assert {found.dtype for found in (logits, predicted, *gradients)} == {torch.float32}
     assert all(found.isfinite().all() for found in gradients)
 
 
-def _head(training_data, backbone):
-    from assay.train.heads import MLPHead
+def test_a_batch_is_split_among_all_cores(backbones, monkeypatch):
+    """Whatever their number, a step follows the same gradients."""
+    still = Augment(shift=0.0, zoom=1.0, stretch=1.0, compressed=0.0, blurred=0.0, light=0.0, hidden=0.0)
+    rng = np.random.default_rng(0)
+    # Symmetric: which images are mirrored is drawn by part, and must not matter here.
+    half = rng.integers(0, 256, (12, 24, 12, 3), dtype=np.uint8)
+    images, targets = np.concatenate([half, half[:, :, ::-1]], axis=2), np.eye(3)[rng.integers(0, 3, 12)]
+    found = {}
+    for cores in (1, 5, 64):
+        monkeypatch.setattr(loop, "cores", lambda cores=cores: cores)
+        trainer = blank_trainer(backbones[32], 3, Tuning(batch=12, augment=still), 3)
+        for epoch in range(3):
+            train_epoch(trainer, backbones[32], images, np.arange(12), targets, epoch)
+        found[len(trainer.students)] = torch.cat([one.detach().flatten() for one in trainer.parameters])
+    assert [*found] == [2, 5, 8]
+    for other in (5, 8):
+        torch.testing.assert_close(found[other], found[2], rtol=1e-2, atol=1e-4)
 
-    features = features_of(backbone, training_data.squares, training_data.rows)
-    return (
-        MLPHead(hidden=16, min_steps=20).fit_soft(features, training_data.targets[training_data.rows]).layers_
-    )
+
+def test_prefetched_batches_train_the_same(data, backbones, monkeypatch):
+    """As on a GPU: to the last byte the same as batches that are made when they are needed."""
+    found = []
+    for depth in (0, 3):
+        monkeypatch.setitem(loop.PREFETCH, "cpu", depth)
+        trainer = blank_trainer(backbones[32], 2, Tuning(batch=6), 1)
+        loss = train_epoch(trainer, backbones[32], data.images, np.arange(24), data.targets, 0)
+        found.append((loss, [parameter.detach().clone() for parameter in trainer.parameters]))
+    assert found[0][0] == found[1][0]
+    assert all(map(torch.equal, found[0][1], found[1][1]))
+
+
+def test_layers_that_no_feature_needs_do_not_break_a_checkpoint(data, tmp_path):
+    """A network that is run whole may have some after its last stage, without gradients."""
+    weights = tmp_path / "convnext.safetensors"
+    save_file(random_weights("test_convnext").tensors, weights)
+    backbone = load_backbone("test_convnext", tmp_path, size=32, weights=weights, dtype="float32")
+
+    def epoch(trainer, number):
+        train_epoch(trainer, backbone, data.images, np.arange(8), data.targets, number)
+
+    first, second = (blank_trainer(backbone, 2, Tuning(batch=8), 2) for _ in range(2))
+    epoch(first, 0)
+    assert any(parameter.grad is None for parameter in first.parameters)
+    second.restore(first.tensors())
+    ends = []
+    for trainer in (first, second):
+        epoch(trainer, 1)
+        ends.append(trainer.tensors())
+    assert ends[0].keys() == ends[1].keys()
+    assert all(np.array_equal(ends[0][name], ends[1][name]) for name in ends[0])
+
+
+def test_the_learning_rate_rises_once_and_falls_to_zero():
+    """From a twenty-fifth of the peak to the peak at the end of the warm-up, then down."""
+    rates = [one_cycle(share, 0.2) for share in np.linspace(0, 1, 101)]
+    assert (rates[0], rates[20], rates[-1]) == pytest.approx((0.04, 1, 0))
+    assert all(np.diff(rates[:21]) > 0)
+    assert all(np.diff(rates[20:]) < 0)
+
+
+def test_a_checkpoint_is_read_back_whole_or_not_at_all(tmp_path, monkeypatch):
+    """Another identity, half a file or a full disk gives no half state; the one before stays."""
+    tensors = {"a": np.arange(6, dtype=np.float32).reshape(2, 3).T, "step.0": np.float32(7).reshape(())}
+    file = tmp_path / "checkpoints" / "state.safetensors"
+    assert read_checkpoint(file, "this") is None
+    write_checkpoint(file, Checkpoint(tensors, {"epoch": 3}), "this")
+    found = read_checkpoint(file, "this")
+    assert found.facts == {"epoch": 3}
+    assert {name: tensor.shape for name, tensor in found.tensors.items()} == {"a": (3, 2), "step.0": ()}
+    assert all(np.array_equal(found.tensors[name], tensor) for name, tensor in tensors.items())
+    assert read_checkpoint(file, "another") is None
+
+    def full(descriptor, data):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("assay.data.write.os.write", full)
+        with pytest.raises(ResourceError, match="free disk space"):
+            write_checkpoint(file, Checkpoint({}, {"epoch": 4}), "this")
+    assert read_checkpoint(file, "this").facts["epoch"] == 3
+    bytes_before = file.read_bytes()
+    for damaged in (bytes_before[: len(bytes_before) // 2], b"", b"{}", os.urandom(64)):
+        file.write_bytes(damaged)
+        assert read_checkpoint(file, "this") is None

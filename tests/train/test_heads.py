@@ -1,4 +1,5 @@
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -11,8 +12,7 @@ from assay.correct.crossfit import Evidence, cross_fit
 from assay.data.simulate import symmetric
 from assay.data.split import folds
 from assay.errors import MissingExtraError
-from assay.train import train_head
-from assay.train.heads import MLPHead
+from assay.train.heads import MLPHead, make_head
 from assay.types import UNKNOWN
 
 pytestmark = pytest.mark.train
@@ -122,33 +122,28 @@ def test_a_row_of_weight_zero_is_not_there(clouds):
 
 
 @pytest.mark.parametrize("factor", [1e-9, 1e9])
-def test_weights_are_relative(clouds, factor):
-    """However small or large all of them are."""
+def test_weights_count_and_are_relative(clouds, factor):
+    """A class whose rows weigh more is predicted more, however small or large all weights are."""
     X, labels = clouds
-    weight = np.where(labels == 2, 2.0, 1.0)
-    one = clone(FAST).fit(X, labels, sample_weight=weight)
-    other = clone(FAST).fit(X, labels, sample_weight=factor * weight)
+    weight = np.where(labels == 2, 20.0, 1.0)
+    plain = clone(FAST).fit(X, labels)
+    one, other = (clone(FAST).fit(X, labels, sample_weight=scale * weight) for scale in (1, factor))
+    assert np.mean(one.predict(X) == 2) > np.mean(plain.predict(X) == 2) + 0.02
     np.testing.assert_allclose(one.predict_proba(X), other.predict_proba(X), atol=1e-3)
 
 
-def test_a_weight_is_heeded(clouds):
-    """A class whose rows weigh more is predicted more."""
+def test_units_do_not_matter_and_labels_may_be_words(clouds):
+    """Features in other units give the same probabilities; classes are sorted words, as predictions are."""
     X, labels = clouds
-    weight = np.where(labels == 2, 20.0, 1.0)
-    plain, weighted = clone(FAST).fit(X, labels), clone(FAST).fit(X, labels, sample_weight=weight)
-    assert np.mean(weighted.predict(X) == 2) > np.mean(plain.predict(X) == 2) + 0.02
-
-
-def test_units_do_not_matter(clouds):
-    """Features in other units, however small, give the same probabilities."""
-    X, labels = clouds
-    scaled = X * np.float32(2**-40)
-    one, other = clone(FAST).fit(X, labels), clone(FAST).fit(scaled, labels)
+    words, scaled = np.array(["eel", "cat", "dog"])[labels], X * np.float32(2**-40)
+    one, other = clone(FAST).fit(X, words), clone(FAST).fit(scaled, words)
     np.testing.assert_allclose(one.predict_proba(X), other.predict_proba(scaled), atol=1e-5)
+    assert one.classes_.tolist() == ["cat", "dog", "eel"]
+    assert one.score(X, words) > 0.8
 
 
-def test_it_says_what_torch_would_say(clouds):
-    """The arrays, applied by NumPy, give the numbers that torch's own layers give."""
+def test_its_arrays_compute_what_torch_computes(clouds):
+    """NumPy applies them with the result of torch's own layers."""
     import torch
 
     X, labels = clouds
@@ -170,26 +165,11 @@ def test_a_linear_head_is_nearly_logistic_regression(clouds):
     assert np.abs(head.predict_proba(X) - theirs.predict_proba(X)).mean() < 0.02
 
 
-def test_it_learns_digits(digits):
-    """On right labels of pixels it is right more than nine times in ten."""
-    head = MLPHead(hidden=128, min_steps=300).fit(digits.X, digits.truth)
-    assert head.score(digits.X_new, digits.truth_new) > 0.93
-
-
 @pytest.mark.parametrize("n", [2, 5, 6, 20, 25, 41])
 def test_the_shortest_training_works(clouds, n):
     """One pass over a handful of rows, whatever their number of batches."""
     X, labels = clouds[0][:n], np.arange(n) % 2
     assert MLPHead(hidden=4, epochs=1, min_steps=0, batch_size=5).fit(X, labels).predict(X).shape == (n,)
-
-
-def test_labels_may_be_words(clouds):
-    """Classes come sorted, and predictions in the words of y."""
-    X, labels = clouds
-    words = np.array(["eel", "cat", "dog"])[labels]
-    head = clone(FAST).fit(X, words)
-    assert head.classes_.tolist() == ["cat", "dog", "eel"]
-    assert head.score(X, words) > 0.8
 
 
 @pytest.mark.parametrize(
@@ -237,24 +217,37 @@ def test_weights_that_leave_nothing_are_refused(clouds, weight, message):
         clone(FAST).fit(*clouds, sample_weight=np.full(300, weight))
 
 
-def test_without_torch_the_install_line_is_told(clouds, monkeypatch):
-    """Who lacks the extra learns its name."""
+def test_without_torch_the_install_line_is_shown(clouds, monkeypatch):
+    """The message names the extra."""
     monkeypatch.setitem(sys.modules, "torch", None)
-    monkeypatch.delitem(sys.modules, "assay.train.train_head", raising=False)
     with pytest.raises(MissingExtraError, match=r"this needs torch, .* pip install '\.\[train\]'"):
         clone(FAST).fit(*clouds)
 
 
-def test_it_learns_in_one_thread(clouds, monkeypatch):
-    """Whoever calls it: threads that wait for each other burn a processor; afterwards there are as many."""
-    seen, before = [], torch.get_num_threads()
-    plain = train_head.train_head
-    monkeypatch.setattr(
-        train_head, "train_head", lambda *noisy: seen.append(torch.get_num_threads()) or plain(*noisy)
-    )
+def test_it_trains_in_one_thread(clouds, monkeypatch):
+    """Threads that wait for each other waste a CPU; afterwards there are as many as before."""
+    seen, plain, before = [], MLPHead._train, torch.get_num_threads()
+
+    def watching(self, *arguments):
+        seen.append(torch.get_num_threads())
+        return plain(self, *arguments)
+
+    monkeypatch.setattr(MLPHead, "_train", watching)
     torch.set_num_threads(2)
     try:
-        MLPHead(hidden=8, epochs=1).fit(*clouds[:2])
+        MLPHead(hidden=8, epochs=1).fit(*clouds)
         assert (seen, torch.get_num_threads()) == ([1], 2)
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(("n", "steps"), [(300, 80), (2_000, 160), (40_000, 1_256)])
+def test_few_rows_are_passed_over_more_often_but_not_without_end(monkeypatch, n, steps):
+    """20 passes are enough for some hundred rows, 8 for many."""
+    taken = []
+    monkeypatch.setattr(torch.optim.AdamW, "step", lambda *_, **__: taken.append(1))
+    X = np.zeros((n, 2), np.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the schedule misses the steps that are only counted
+        make_head(0).set_params(hidden=2).fit_soft(X, np.tile([[0.5, 0.5]], (n, 1)))
+    assert len(taken) == steps

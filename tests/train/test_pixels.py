@@ -1,34 +1,39 @@
+"""The network's input in training is that of prediction."""
+
 import numpy as np
 import pytest
 
-pytest.importorskip("torch")
+torch = pytest.importorskip("torch", reason="needs the train extra")
 
-import torch
-
-from assay.data.resize import to_square
-from assay.embed.backbone import TimmBackbone
-from assay.train.crops import Crops
-from assay.train.pixels import bicubic, softened, to_pixels
+from assay.data.resize import to_square  # noqa: E402  # after torch is known to be there
+from assay.embed.backbone import TimmBackbone  # noqa: E402  # the same
+from assay.embed.device import Plan  # noqa: E402  # the same
+from assay.train.augment import Crops  # noqa: E402  # the same
+from assay.train.pixels import bicubic, network_input, softened  # noqa: E402  # the same
 
 pytestmark = pytest.mark.train
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.5, 0.2, 0.1)
 
 
-@pytest.mark.parametrize(("interpolation", "most"), [("bicubic", 1.1), ("sharp", 3.1)])
-@pytest.mark.parametrize("size", [13, 16, 24, 32, 36, 96])
-def test_what_learns_sees_what_predicting_sees(interpolation, most, size):
-    """Shrunk, as they are, enlarged a little and a lot: the squares of ``to_square``, normalised.
+def backbone(size: int, interpolation: str) -> TimmBackbone:
+    """Size, mean and spread, and no network."""
+    plan = Plan("float32", "contiguous", 1)
+    return TimmBackbone("none", size, 1, "", "file", MEAN, STD, plan, None, (), "stages", interpolation)
 
-    Up to the rounding to bytes that Pillow does after each direction, and sharpening adds to; of colours
-    that stay within a byte, for Pillow clips more often.
+
+@pytest.mark.parametrize(("interpolation", "most"), [("bicubic", 1.1), ("sharp", 3.1)])
+@pytest.mark.parametrize("size", [13, 24, 32, 96])
+def test_training_sees_what_prediction_sees(interpolation, most, size):
+    """Shrunk, as they are, enlarged a little and a lot: the images of ``to_square``, normalised.
+
+    Up to Pillow's rounding to bytes after each direction, which sharpening adds to; of colours that stay
+    within a byte, for Pillow clips more often.
     """
     images = np.random.default_rng(0).integers(96, 160, (3, 24, 24, 3), np.uint8)
-    none = (None, None, ())  # no plan, no network
-    backbone = TimmBackbone("none", size, 1, "", "file", MEAN, STD, *none, "stages", interpolation)
-    found = to_pixels(backbone)(images.astype(np.float32)).numpy().transpose(0, 2, 3, 1)
+    found = network_input(backbone(size, interpolation), images.astype(np.float32))
+    shades = 255 * (found.numpy().transpose(0, 2, 3, 1) * np.array(STD) + np.array(MEAN))
     squares = np.stack([to_square(image, size, interpolation) for image in images])
-    shades = 255 * (found * np.array(STD) + np.array(MEAN))
     assert shades.shape == (3, size, size, 3)
     assert np.abs(shades - squares).max() < most
     assert np.abs(shades - squares).mean() < 0.7
@@ -36,13 +41,11 @@ def test_what_learns_sees_what_predicting_sees(interpolation, most, size):
 
 @pytest.mark.parametrize("interpolation", ["bicubic", "sharp"])
 @pytest.mark.parametrize("size", [16, 24, 48])
-def test_each_image_is_seen_through_its_own_window(interpolation, size):
-    """Its own matrices, one down and another right; sharpened like a whole picture."""
+def test_each_image_has_its_own_crop(interpolation, size):
+    """Its own matrices, one down and another right; sharpened like a whole image."""
     images = np.random.default_rng(0).uniform(96, 160, (3, 24, 24, 3)).astype(np.float32)
     crops = Crops(np.array([[0.5, 0.4, 0.6], [0.5, 0.7, 0.5]]), np.array([[1.0, 0.9, 1.1], [1.0, 1.2, 0.8]]))
-    none = (None, None, ())  # no plan, no network
-    backbone = TimmBackbone("none", size, 1, "", "file", MEAN, STD, *none, "stages", interpolation)
-    found = to_pixels(backbone)(images, crops).numpy().transpose(0, 2, 3, 1)
+    found = network_input(backbone(size, interpolation), images, crops).numpy().transpose(0, 2, 3, 1)
     share = 1.0 if interpolation == "sharp" and size == 48 else 0.0
 
     def blur(matrix):
@@ -57,8 +60,8 @@ def test_each_image_is_seen_through_its_own_window(interpolation, size):
         assert 255 * (shown * np.array(STD) + np.array(MEAN)) == pytest.approx(wanted, abs=0.01)
 
 
-def test_a_softened_column_is_the_mean_of_its_surroundings():
-    """Of one matrix and of several: what is enlarged twice, over two pixels each way and half of the next."""
+def test_a_softened_column_is_the_mean_of_its_neighbours():
+    """Of one matrix and of several: for a doubled image, two pixels each way and half of the next."""
     one = bicubic(8, 16)
     wide = np.pad(one.numpy(), ((2, 2), (0, 0)), mode="edge")
     weights = (0.5, 1.0, 1.0, 1.0, 0.5)

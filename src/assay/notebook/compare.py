@@ -155,7 +155,7 @@ class _Job:
         if overwrite and not record:
             run = self.options.run
             # Or all models that are there would be deleted for a slip of the pen.
-            for name in ({self.options.backbone, run.backbone} - {"tiny"}) | {run.student, run.teacher}:
+            for name in ({self.options.backbone, run.backbone} - {"tiny"}) | {run.student}:
                 if name is not None:
                     check_name(name)
             self.folder.clear()

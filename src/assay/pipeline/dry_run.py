@@ -23,7 +23,7 @@ DECODED_IMAGES = 32
 LEARN_S_PER_VIEW = 0.75e-3
 """To train six heads, for each view of an image; measured on two cores."""
 
-LEARN_S_AT_LEAST = 15.0
+LEARN_S_AT_LEAST = 3.0
 """The same for few images, which take more epochs."""
 
 
@@ -76,26 +76,26 @@ def dry_run(
     dataset, split = read_inputs(images, out, options, notify)
     record = RunRecord(RunFolder(out), options.settings(), data_facts(dataset))
     record.load(lambda: contents_digest(read_contents(dataset, options.workers)), overwrite=overwrite)
-    backbone, networks = load_networks(options)
+    backbone, student = load_networks(options)
     n, mirrored, passes = len(dataset), uses_flip_tta(options.preset), 1
     views = n * (2 if mirrored else 1)
     # One after the other: in parallel each would slow the other down.
     embed_s, decode_s = _embed_s(backbone), _decode_s(dataset, backbone, options.workers)
     learn_s = max(views * LEARN_S_PER_VIEW, LEARN_S_AT_LEAST)
     words, tuning_s = "", 0.0
-    if networks:
-        from assay.pipeline.presets import ImageCounts, chosen_preset, fit_schedules, tuning_for
-        from assay.pipeline.refine_run import blank_squares, paces, time_left
+    if student:
+        from assay.pipeline.finetune import measure_paces
+        from assay.pipeline.presets import chosen_preset, fit_schedule, tuning_for
 
         preset, tuning = chosen_preset(options), tuning_for(n)
         passes += preset.largest > backbone.size  # images are decoded once more for larger squares
-        blank = blank_squares(preset.phases_for(n), tuning.batch)
-        paced = {one.role: paces(one.backbones, blank, len(dataset.classes), tuning) for one in networks}
-        left_s = time_left(options, passes * n * decode_s + views * embed_s + learn_s)
-        schedules = fit_schedules(preset, paced, left_s, ImageCounts(n, n, n))
-        planned = [(one, schedules[one.role]) for one in networks if schedules[one.role].phases]
-        words = "; then ".join(schedule.words(one.name, n) for one, schedule in planned)
-        tuning_s = sum(schedule.seconds for _, schedule in planned)
+        blank = np.zeros((tuning.batch, preset.largest, preset.largest, 3), dtype=np.uint8)
+        pace, left_s = measure_paces(student, blank, len(dataset.classes), tuning), None
+        if options.time_limit is not None:
+            left_s = options.time_limit - (passes * n * decode_s + views * embed_s + learn_s)
+        schedule = fit_schedule(preset.phases_for(n), pace, left_s, n_images=n, n_train=n, n_predicted=n)
+        words = schedule.words(preset.student, n) if schedule.phases else ""
+        tuning_s = schedule.seconds
     fits = 2 if options.refit else 1
     return DryRun(
         images=n,

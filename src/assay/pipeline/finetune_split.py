@@ -1,4 +1,4 @@
-"""Trusted images that fine-tuning is judged by: some are learned from as noisy ones, some not at all."""
+"""Trusted images that measure fine-tuning: some are trained on by their noisy label, some not at all."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ from assay.pipeline.learn import Labelled
 from assay.types import UNKNOWN, Labels
 
 Group = Int[np.ndarray, "_"]
-"""Rows that show one picture, ascending; groups differ in length."""
+"""Rows of near-duplicates, ascending; groups differ in length."""
 
-ONE_IN = 10
-"""One trusted image in so many is watched, one is a spy."""
+SHARE = 0.1
+"""Of the trusted images, for validation and as much for calibration."""
 
 MOST = 1_000
-"""Of each; more would tell little that these do not."""
+"""Of each; more would add little."""
 
 FEWEST = 20
 """Trusted images, of which two are set aside for each."""
@@ -28,16 +28,16 @@ FEWEST = 20
 class FineTuneSplit:
     """Which images are for what; rows, ascending."""
 
-    learn: Int[np.ndarray, "R"]
-    """Learned from: all that may be, the spies too, with their given labels alone."""
+    train: Int[np.ndarray, "R"]
+    """Trained on: all that may be, the calibration rows by their noisy label alone."""
     calibration_rows: Int[np.ndarray, "A"]
-    """Trusted images among them whose trusted label is not learned from."""
+    """Trusted images among them whose trusted label is hidden from training."""
     validation: Int[np.ndarray, "W"]
-    """Trusted images that the student learns nothing from; the first labels of others rest on theirs too."""
+    """Trusted images that are not trained on; the first labels of others rest on theirs too."""
 
 
 def check_enough(n: int) -> None:
-    """LabelError unless there are trusted images enough to fine-tune by, those of the holdout not counted."""
+    """LabelError unless ``n`` trusted images besides the holdout's are enough for fine-tuning."""
     if n < FEWEST:
         raise LabelError(
             f"expected {FEWEST} trusted images or more besides the holdout's to fine-tune by, got {n}; "
@@ -45,40 +45,37 @@ def check_enough(n: int) -> None:
         )
 
 
-def draw_judges(
+def draw_measured(
     labels: Labels, trusted: Int[np.ndarray, "M"], seed: int
 ) -> tuple[Int[np.ndarray, "W"], Int[np.ndarray, "A"]]:
-    """Watched rows and spies, ascending: of the trusted ones a tenth for each, from all classes alike."""
-    order, n = in_proportion(labels, trusted, seed), min(round(len(trusted) / ONE_IN), MOST)
+    """Validation and calibration rows, ascending: a tenth of the trusted ones each, from each class."""
+    order, n = in_proportion(labels, trusted, seed), min(round(len(trusted) * SHARE), MOST)
     return np.sort(order[:n]), np.sort(order[n : 2 * n])
 
 
 def split_for_finetuning(data: Labelled, near_duplicates: Sequence[Group]) -> FineTuneSplit:
-    """Draw a tenth of the trusted images for each, from each class in proportion.
+    """Set a tenth of the trusted images aside for validation and for calibration.
 
     Parameters
     ----------
-    near_duplicates : rows that show one picture; a copy of a watched picture is not learned from either,
-        and a
-        picture whose label a copy tells is no spy
+    near_duplicates : groups of rows; a near-duplicate of a validation image is not trained on either, and an
+        image whose label a near-duplicate gives away is not used for calibration
 
     Raises
     ------
-    LabelError : too few trusted images, or none whose picture no copy shows
+    LabelError : too few trusted images, or none without a near-duplicate
     """
     trusted = np.flatnonzero((data.trusted != UNKNOWN) & (data.fold_of != UNKNOWN))
     check_enough(len(trusted))
-    validation, calibration_rows = draw_judges(data.trusted, trusted, data.seed)
+    validation, calibration = draw_measured(data.trusted, trusted, data.seed)
     known = data.trusted if data.known is None else data.known
     shown = [group for group in near_duplicates if np.isin(group, validation).any()]
-    told = [group for group in near_duplicates if np.sum(known[group] != UNKNOWN) > 1]
-    learn = np.setdiff1d(np.flatnonzero(data.fold_of != UNKNOWN), np.concatenate([validation, *shown]))
-    calibration_rows = np.setdiff1d(
-        np.intersect1d(calibration_rows, learn), np.concatenate([validation, *told])
-    )
-    if not len(calibration_rows):
+    given_away = [group for group in near_duplicates if np.sum(known[group] != UNKNOWN) > 1]
+    train = np.setdiff1d(np.flatnonzero(data.fold_of != UNKNOWN), np.concatenate([validation, *shown]))
+    calibration = np.setdiff1d(np.intersect1d(calibration, train), np.concatenate([validation, *given_away]))
+    if not len(calibration):
         raise LabelError(
-            f"expected trusted images without copies to fine-tune by, got none among {len(trusted)} that "
-            "were drawn from; add trusted labels, or take --preset fast"
+            "expected trusted images without near-duplicates to fine-tune by, got none among "
+            f"{len(trusted)}; add trusted labels, or take --preset fast"
         )
-    return FineTuneSplit(learn, calibration_rows, validation)
+    return FineTuneSplit(train, calibration, validation)

@@ -113,8 +113,7 @@ class RunFolder:
     def drop_checkpoints(self) -> None:
         """Delete the checkpoints, and their folders if nothing else is in them."""
         for folder in self.checkpoints:
-            for role in ("teacher", "student"):
-                (folder / f"{role}.safetensors").unlink(missing_ok=True)
+            (folder / "student.safetensors").unlink(missing_ok=True)
             _remove_if_empty(folder)
 
     def clear(self) -> None:

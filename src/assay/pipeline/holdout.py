@@ -11,7 +11,7 @@ from assay.data.split import Split, folds
 from assay.data.tables import shown
 from assay.embed.images import Features
 from assay.errors import LabelError, UsageError
-from assay.pipeline.finetune_split import Group, draw_judges
+from assay.pipeline.finetune_split import Group, draw_measured
 from assay.pipeline.learn import Labelled
 from assay.pipeline.mirrors import Mirrored, Mirrors
 from assay.pipeline.options import RunOptions
@@ -106,7 +106,7 @@ def mask_holdout(
     trusted, fold_of = visible.trusted, np.full(len(dataset), UNKNOWN)
     mirrored = None
     if mirrors:
-        drawn = draw_judges(trusted, np.flatnonzero(trusted != UNKNOWN), options.seed)
+        drawn = draw_measured(trusted, np.flatnonzero(trusted != UNKNOWN), options.seed)
         mirrored = mirrors(np.sort(np.concatenate([holdout, *drawn])))
     near_duplicates = _near_duplicates(features, usable, options.seed, mirrored)
     fold_of[fit_rows] = folds(trusted[fit_rows], options.folds, options.seed)

@@ -63,8 +63,6 @@ class RunOptions:
     """The network that is fine-tuned; None: that of the preset."""
     student_size: int | None = None
     """Side in pixels of the images that its model takes; None: the preset's."""
-    teacher: str | None = None
-    """A network, larger as a rule, that is fine-tuned before the student and corrects its labels."""
     time_limit: float | None = None
     """Seconds that the run may take, about, which decides the number of epochs; None: no limit."""
     cache: Path = field(default_factory=default_cache)
@@ -77,7 +75,7 @@ class RunOptions:
 
     def __post_init__(self) -> None:
         size, limit, preset = self.student_size, self.time_limit, self.preset
-        alone = {self.student, size, self.teacher, limit} == {None}
+        alone = {self.student, size, limit} == {None}
         for holds, message in (
             (preset in PRESET_NAMES, f"--preset: expected {', '.join(PRESET_NAMES)}, got {preset!r}"),
             (
@@ -89,8 +87,7 @@ class RunOptions:
             (self.workers >= 1, f"--workers: expected 1 or more, got {self.workers}"),
             (
                 preset != "fast" or alone,
-                "--student, --student-size, --teacher, --time-limit: "
-                "expected with --preset balanced or best, got fast",
+                "--student, --student-size, --time-limit: expected with --preset balanced or best, got fast",
             ),
             (
                 size is None or size >= LEAST_SIZE,
@@ -146,7 +143,6 @@ class RunSettings(TypedDict, total=False):
     preset: str
     student: str | None
     student_size: int | None
-    teacher: str | None
     time_limit: float | None
     refit: bool
     workers: int

@@ -1,4 +1,4 @@
-"""Efforts: which network is fine-tuned, how many epochs at which size, and how long that takes here."""
+"""Presets: which network is fine-tuned, how many epochs at which size, and how long that takes here."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -6,35 +6,34 @@ from typing import Any
 
 from assay.pipeline.options import RunOptions
 from assay.train.finetune import Phase
-from assay.train.loop import Tuning
-from assay.train.pace import Pace
+from assay.train.loop import Pace, Tuning
 
 MANY = 12_000
 """Images of which an epoch has steps enough."""
 
-LAST_LOOKS = 1.5
-"""Times that an image is looked at when all is learned: at those that the student is unsure of twice."""
-
 MOST_TIMES = 20
 """By which epochs are multiplied for few images."""
+
+FINAL_PREDICTIONS = 1.5
+"""Predictions an image when training is over: a second one, of the mirror, where the first is unsure."""
 
 
 @dataclass(frozen=True)
 class Preset:
-    """A student and its schedule."""
+    """A network and its schedule."""
 
     student: str
-    """A network of timm."""
+    """timm's name."""
     phases: tuple[Phase, ...]
     """For ``MANY`` images or more."""
 
     @property
     def largest(self) -> int:
-        """Side in pixels of the largest images that are learned from."""
+        """Side in pixels of the largest images in training."""
         return max(phase.size for phase in self.phases)
 
     def at(self, size: int | None) -> "Preset":
-        """The same with images that end at ``size`` pixels, as many epochs in all; None leaves them be."""
+        """The same with images that end at ``size`` pixels, as many epochs in all; None changes nothing."""
         if size is None:
             return self
         epochs = sum(phase.epochs for phase in self.phases)
@@ -43,7 +42,7 @@ class Preset:
         return replace(self, phases=(*smaller, Phase(size, left)))
 
     def phases_for(self, n: int) -> tuple[Phase, ...]:
-        """The phases for ``n`` images: more epochs where these are few, for a network learns by steps."""
+        """The phases for ``n`` images: more epochs where these are few, since a network learns by steps."""
         times = min(max(round(MANY / max(n, 1)), 1), MOST_TIMES)
         return tuple(replace(phase, epochs=times * phase.epochs) for phase in self.phases)
 
@@ -56,33 +55,23 @@ PRESETS = {
 
 
 def chosen_preset(options: RunOptions) -> Preset:
-    """What a run's options name."""
-    return PRESETS[options.preset].at(options.student_size)
+    """The preset of a run's options, with their network and size."""
+    preset = PRESETS[options.preset].at(options.student_size)
+    return replace(preset, student=options.student or preset.student)
 
 
 def tuning_for(n: int) -> Tuning:
-    """How to learn from ``n`` images: twice as many at a time where there are steps enough all the same.
+    """How to train on ``n`` images: with twice the batch where there are steps enough all the same.
 
-    An image then takes a sixth less time at 64 px; the rate grows by the root of two, and the average
-    reaches back over as many images.
+    An image then takes a sixth less time at 64 px; the rate grows by the root of two, and the average reaches
+    back over as many images.
     """
     return Tuning(batch=128, learning_rate=1.4e-3, averaged=0.996) if n >= 2 * MANY else Tuning()
 
 
 @dataclass(frozen=True)
-class ImageCounts:
-    """Numbers of images that decide how long fine-tuning takes."""
-
-    images: int
-    learned_from: int
-    """In an epoch."""
-    asked: int
-    """About, after an epoch: those that are not settled. Later epochs leave fewer."""
-
-
-@dataclass(frozen=True)
 class Schedule:
-    """What will be done, and about how long it takes."""
+    """The epochs of a fine-tuning, and about how long they take."""
 
     phases: tuple[Phase, ...]
     """Empty if there is no time for any."""
@@ -99,60 +88,39 @@ class Schedule:
 
     @staticmethod
     def from_json(found: Sequence[Sequence[Any]]) -> tuple[Phase, ...]:
-        """The phases that ``to_json`` gave."""
+        """The phases of ``to_json()``."""
         return tuple(Phase(int(size), int(epochs)) for size, epochs in found)
 
 
 def fit_schedule(
     phases: Sequence[Phase],
     pace: Mapping[int, Pace],
-    counts: ImageCounts,
     limit_s: float | None,
+    *,
+    n_images: int,
+    n_train: int,
+    n_predicted: int,
 ) -> Schedule:
-    """As many of the epochs as the time allows; the longest phase gives way first, the last epoch last.
+    """As many of the epochs as the time allows; the longest phase is shortened first, the last one last.
 
     Parameters
     ----------
     pace : at each phase's size
     limit_s : seconds there are; None for as many as it takes
+    n_images : all images, predicted at the end
+    n_train, n_predicted : images trained on in an epoch, and predicted after it
     """
+
+    def seconds(phases: Sequence[Phase]) -> float:
+        train = sum(phase.epochs * n_train * pace[phase.size].train_ms for phase in phases)
+        predict = sum(phase.epochs * n_predicted * pace[phase.size].predict_ms for phase in phases)
+        last = FINAL_PREDICTIONS * n_images * pace[phases[-1].size].predict_ms if phases else 0.0
+        return (train + predict + last) / 1000
+
     kept = tuple(phases)
-    while kept and limit_s is not None and _seconds(kept, pace, counts) > limit_s:
+    while kept and limit_s is not None and seconds(kept) > limit_s:
         # The later of two equally long phases, whose epochs cost more.
         at = max(range(len(kept)), key=lambda i: (kept[i].epochs, i))
         shorter = replace(kept[at], epochs=kept[at].epochs - 1)
         kept = tuple(phase for phase in (*kept[:at], shorter, *kept[at + 1 :]) if phase.epochs)
-    return Schedule(kept, _seconds(kept, pace, counts))
-
-
-def _seconds(phases: Sequence[Phase], pace: Mapping[int, Pace], counts: ImageCounts) -> float:
-    learn = sum(phase.epochs * counts.learned_from * pace[phase.size].learn_ms for phase in phases)
-    look = sum(phase.epochs * counts.asked * pace[phase.size].look_ms for phase in phases)
-    last = LAST_LOOKS * counts.images * pace[phases[-1].size].look_ms if phases else 0.0
-    return (learn + look + last) / 1000
-
-
-def fit_schedules(
-    preset: Preset, paced: Mapping[str, Mapping[int, Pace]], left_s: float | None, counts: ImageCounts
-) -> dict[str, Schedule]:
-    """A schedule for each network, by role; of a limit the student may have half, the teacher what is left.
-
-    Where that is too little for an epoch of either, the student has all of it and nobody teaches.
-
-    Parameters
-    ----------
-    paced : role -> size -> pace
-    left_s : seconds there are
-    """
-    phases = preset.phases_for(counts.learned_from)
-
-    def fitted(role: str, limit_s: float | None) -> Schedule:
-        return fit_schedule(phases, paced[role], counts, limit_s)
-
-    if left_s is None or "teacher" not in paced:
-        return {role: fitted(role, left_s) for role in paced}
-    student = fitted("student", left_s / 2)
-    teacher = fitted("teacher", left_s - student.seconds)
-    if not (student.phases and teacher.phases):
-        student, teacher = fitted("student", left_s), Schedule((), 0.0)
-    return {"teacher": teacher, "student": student}
+    return Schedule(kept, seconds(kept))

@@ -1,10 +1,9 @@
 """run: from images with labels to a folder of results, step by step."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,7 +11,7 @@ from assay.data.dataset import Dataset
 from assay.data.images import image_warnings_on
 from assay.data.read import read_dataset
 from assay.data.split import Split
-from assay.embed.backbone import load_backbone
+from assay.embed.backbone import TimmBackbone, load_backbone
 from assay.embed.images import Features
 from assay.errors import UsageError
 from assay.evaluate import Cost, peak_memory_bytes
@@ -39,9 +38,6 @@ from assay.pipeline.result import RunResult, load_run
 from assay.pipeline.robustness import measure_robustness
 from assay.predict.model import package_bytes
 from assay.types import UNKNOWN, Backbone, Batch, Notify, Progress, ignore_message, silent
-
-if TYPE_CHECKING:  # it imports torch, which preset fast does without
-    from assay.pipeline.refine_run import Network
 
 
 def run(  # noqa: PLR0915  # the whole way of images and labels, in one place
@@ -94,7 +90,7 @@ def run(  # noqa: PLR0915  # the whole way of images and labels, in one place
         with record.cleared_if_refused(), ExitStack() as stack:
             # Load: all networks first, so that a wrong name is refused before hours of work.
             with watch.stage("load"):
-                backbone, networks = load_networks(options)
+                backbone, student = load_networks(options)
             place = None if isinstance(images, Dataset) else images
             record.start(place, options.read, split, backbone, command, notify)
 
@@ -118,7 +114,7 @@ def run(  # noqa: PLR0915  # the whole way of images and labels, in one place
                 features=features,
                 squares=squares,
                 backbone=backbone,
-                networks=networks,
+                student=student,
                 options=options,
                 record=record,
                 notify=notify,
@@ -224,8 +220,8 @@ def read_inputs(
     return dataset, split
 
 
-def load_networks(options: RunOptions) -> tuple[Backbone, Sequence["Network"]]:
-    """The backbone whose features are embedded, and the networks that are fine-tuned: none at ``fast``.
+def load_networks(options: RunOptions) -> tuple[Backbone, Mapping[int, TimmBackbone]]:
+    """The backbone that embeds, and the network that is fine-tuned, by size: none at ``fast``.
 
     Raises
     ------
@@ -235,10 +231,10 @@ def load_networks(options: RunOptions) -> tuple[Backbone, Sequence["Network"]]:
         options.backbone, options.cache, size=options.size, weights=options.weights, dtype=options.dtype
     )
     if options.preset == "fast":
-        return backbone, ()
-    from assay.pipeline.refine_run import load_networks  # with torch, which fast does without
+        return backbone, {}
+    from assay.pipeline.finetune import load_student  # with torch, which fast does without
 
-    return backbone, load_networks(options)
+    return backbone, load_student(options)
 
 
 def fit(
@@ -248,7 +244,7 @@ def fit(
     features: Features,
     squares: Batch | None,
     backbone: Backbone,
-    networks: Sequence["Network"],
+    student: Mapping[int, TimmBackbone],
     options: RunOptions,
     record: RunRecord,
     notify: Notify,
@@ -274,17 +270,29 @@ def fit(
 
     # Presets balanced and best: fine-tune a network on the corrected labels, which corrects them further.
     if squares is not None:
-        from assay.pipeline.refine_run import RunContext, refine_run  # with torch
+        from assay.pipeline.finetune import finetune_run  # with torch
 
         checkpoints, facts = record.folder.checkpoints[refit], record.facts
         if refit:  # the epochs that were planned before, from a checkpoint of its own
             facts = facts | {"split": facts["refit"]}
-        spent = sum(watch.seconds.values())
-        context = RunContext(checkpoints, options, notify, progress, spent, record.keep)
+        spent_s = sum(watch.seconds.values())
         with watch.stage("fine-tune"):
-            refined = refine_run(context, facts, dataset, squares, partition, learned, networks)
-        if refined:
-            return partition, refined.learned, refined.backbone
+            tuned = finetune_run(
+                checkpoints,
+                options,
+                facts,
+                dataset,
+                images=squares,
+                partition=partition,
+                learned=learned,
+                student=student,
+                spent_s=spent_s,
+                keep=record.keep,
+                notify=notify,
+                progress=progress,
+            )
+        if tuned:
+            return partition, *tuned
 
     # What is saved computes in float32: the holdout is predicted so, whatever the features were made with.
     with watch.stage("embed"):

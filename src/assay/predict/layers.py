@@ -20,7 +20,7 @@ class Layers:
     mean: Float[np.ndarray, "D"]
     """Subtracted from each feature."""
     scale: Float[np.ndarray, "D"]
-    """What each feature is then divided by, > 0."""
+    """Each feature is then divided by it, > 0."""
     weights: tuple[np.ndarray, ...]
     """Weight (in, out) and bias (out,) of each layer in turn."""
     activation: str = "gelu"
@@ -40,7 +40,8 @@ class Layers:
             width = weight.shape[1]
         for name, part in self.tensors().items():
             if part.dtype != np.float32 or not np.isfinite(part).all():
-                raise ModelError(f"{name}: expected finite float32 numbers, got {_described(part)}")
+                found = "NaN or infinity" if part.dtype == np.float32 else part.dtype
+                raise ModelError(f"{name}: expected finite float32 numbers, got {found}")
         if self.scale.shape != self.mean.shape or not (self.scale > 0).all():
             raise ModelError("head: expected one scale > 0 for each mean")
 
@@ -71,13 +72,13 @@ class Layers:
 
     def probabilities(self, X: Matrix) -> Probs:
         """P(class), one row per row of X."""
-        from scipy.special import softmax  # late: predicting with a saved model needs no SciPy
+        from scipy.special import softmax  # late: the ONNX graph predicts without SciPy
 
         probs: Probs = softmax(self.scores(X), axis=1)
         return probs
 
     def calibrated(self, inverse_temperature: float, bias: PerClass) -> "Layers":
-        """The head that gives ``softmax(sharpness · log p + bias)``: the last layer absorbs both."""
+        """The head of ``softmax(inverse_temperature · log p + bias)``: the last layer absorbs both."""
         *earlier, weight, last = self.weights
         changed = (
             (weight * inverse_temperature).astype(np.float32),
@@ -94,7 +95,7 @@ class Layers:
 
     @staticmethod
     def from_tensors(tensors: Mapping[str, np.ndarray], activation: str = "gelu") -> "Layers":
-        """What ``tensors`` gave, read back; the activation is not among them.
+        """The layers of ``tensors()``, which do not hold the activation.
 
         Raises
         ------
@@ -111,10 +112,6 @@ class Layers:
         return Layers(tensors["head.mean"], tensors["head.scale"], weights, activation)
 
 
-def _described(part: np.ndarray) -> str:
-    return str(part.dtype) if part.dtype != np.float32 else "NaN or infinity"
-
-
 def gelu(values: np.ndarray) -> np.ndarray:
     """The exact GELU (Hendrycks & Gimpel 2016), as torch computes it."""
     from scipy.special import erf
@@ -124,13 +121,13 @@ def gelu(values: np.ndarray) -> np.ndarray:
 
 
 def relu(values: np.ndarray) -> np.ndarray:
-    """What is above zero."""
+    """The positive part."""
     positive: np.ndarray = np.maximum(values, 0)
     return positive
 
 
 ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {"gelu": gelu, "relu": relu}
-"""The activations that there are."""
+"""Name -> activation between the layers."""
 
 
 def moments(
@@ -141,7 +138,7 @@ def moments(
     A feature that is constant, as far as float32 can tell, gets 1 for its deviation.
     """
     share = np.ones(len(X)) if weight is None else weight.astype(np.float64)
-    # Sums of squares lose the spread of numbers far from 0; seen from a row of their own they are near it.
+    # Sums of squares lose the spread of numbers far from 0; relative to one of the rows they are near it.
     origin = X[int(share.argmax())].astype(np.float64)
     total, squares = np.zeros(X.shape[1]), np.zeros(X.shape[1])
     for start in range(0, len(X), ROWS):

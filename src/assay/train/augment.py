@@ -1,34 +1,39 @@
-"""Augmentation: what may happen to a picture before it reaches the network, without changing its class.
+"""Augmentation: random changes of an image, and random crops of it, that leave its class as it is.
 
-Phones send JPEGs, sometimes small ones, blurred or badly lit. A network that never saw such images while
-it learned loses ten points more on them, so a share of the images is compressed, blurred and relit. A small
-share: one in ten keeps most of what one in three would, and costs images as they are nothing that could be
-measured, where one in three costs a point (benchmarks/LOG.md).
-
-All chance comes from the generator that is handed in: a batch is the same whichever thread makes it.
+Phones send JPEGs, sometimes small, blurred or badly lit, and a network that never saw such images in training
+loses ten points on them. So a share of the images is compressed, blurred and relit: one in ten keeps most of
+the gain of one in three and costs nothing measurable on clean images, where one in three costs a point
+(benchmarks/LOG.md). All chance comes from the generator passed in: a batch is the same whichever thread makes
+it.
 """
 
 import io
+import math
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from PIL import Image, ImageFilter
 
-from assay.train.crops import Crops, draw_crops
 from assay.types import Batch, Pixels
+
+Matrices = Float[np.ndarray, "B S s"]
+"""What resizes columns or rows of s pixels to S, one matrix for each of B images."""
+
+KEYS = -0.5
+"""The parameter of Keys' cubic kernel: Pillow's, and torch's with antialias."""
 
 
 @dataclass(frozen=True)
 class Augment:
-    """How often and how strongly; a share of 0 leaves a step out."""
+    """How often and how strongly images are changed; a share of 0 leaves a step out."""
 
     shift: float = 1 / 8
-    """How far what is seen may move, as a share of the side; what comes in from outside is mirrored."""
+    """How far a crop may move, as a share of the side; outside, the image is mirrored."""
     zoom: float = 1.2
     """How many times nearer or farther it may be."""
     stretch: float = 1.1
-    """How many times wider, or higher."""
+    """How many times wider or higher."""
     compressed: float = 0.15
     """Share of the images that become JPEGs."""
     quality: tuple[int, int] = (20, 90)
@@ -43,24 +48,17 @@ class Augment:
     """Its side, as a share of the image's."""
 
     def __call__(self, images: Batch, rng: np.random.Generator) -> Float[np.ndarray, "B S S 3"]:
-        """The images changed by chance, float32 from 0 to 255, half of them mirrored.
-
-        Parameters
-        ----------
-        images : (B, S, S, 3)
-        rng : the source of all chance
-        """
-        seen = images.copy()
+        """The images (B, S, S, 3) changed by chance, float32 from 0 to 255, half of them mirrored."""
+        changed = images.copy()
         mirrored = rng.random(len(images)) < 0.5
-        seen[mirrored] = seen[mirrored, :, ::-1]
-        damaged = self._damaged(seen, rng)
-        return self._hide(self._relit(damaged, rng), rng)
+        changed[mirrored] = changed[mirrored, :, ::-1]
+        return self._hide(self._relight(self._damage(changed, rng), rng), rng)
 
-    def crops(self, n: int, rng: np.random.Generator) -> Crops:
-        """What is seen of ``n`` images."""
+    def crops(self, n: int, rng: np.random.Generator) -> "Crops":
+        """Random crops for ``n`` images."""
         return draw_crops(n, rng, shift=self.shift, zoom=self.zoom, stretch=self.stretch)
 
-    def _damaged(self, images: Batch, rng: np.random.Generator) -> Batch:
+    def _damage(self, images: Batch, rng: np.random.Generator) -> Batch:
         n = len(images)
         blurred, compressed = rng.random(n) < self.blurred, rng.random(n) < self.compressed
         softness, quality = rng.random(n), rng.integers(*self.quality, n, endpoint=True)
@@ -70,13 +68,13 @@ class Augment:
             images[i] = compress(images[i], int(quality[i]))
         return images
 
-    def _relit(self, images: Batch, rng: np.random.Generator) -> Float[np.ndarray, "B S S 3"]:
+    def _relight(self, images: Batch, rng: np.random.Generator) -> Float[np.ndarray, "B S S 3"]:
         values = images.astype(np.float32)
         if self.light == 0:
             return values
         factors = 1 + self.light * rng.uniform(-1, 1, (3, len(images), 1, 1, 1)).astype(np.float32)
-        bright, contrast, saturation = factors
-        values *= bright
+        brightness, contrast, saturation = factors
+        values *= brightness
         middle = values.mean(axis=(1, 2, 3), keepdims=True)
         values = middle + contrast * (values - middle)
         grey = values.mean(axis=3, keepdims=True)
@@ -96,9 +94,9 @@ class Augment:
 
 def compress(image: Pixels, quality: int) -> Pixels:
     """The image after it was a JPEG of that quality, 1 to 95."""
-    held = io.BytesIO()
-    Image.fromarray(image).save(held, "JPEG", quality=quality)
-    return np.asarray(Image.open(held, formats=["JPEG"]))
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "JPEG", quality=quality)
+    return np.asarray(Image.open(file, formats=["JPEG"]))
 
 
 def soften(image: Pixels, strength: float) -> Pixels:
@@ -110,3 +108,62 @@ def soften(image: Pixels, strength: float) -> Pixels:
     # From the whole side to a half.
     width, height = (max(round(side * (1.5 - strength)), 1) for side in picture.size)
     return np.asarray(picture.resize((width, height), bicubic).resize(picture.size, bicubic))
+
+
+@dataclass(frozen=True)
+class Crops:
+    """Crops of B images, each down and right, as shares of the side; the image is mirrored outside.
+
+    A crop by parts of a pixel, a little nearer or farther, costs no more than resizing does: the matrix
+    products that resize (``pixels.resized``) take another matrix for each image.
+    """
+
+    middle: Float[np.ndarray, "2 B"]
+    """0.5 is the image's own."""
+    extent: Float[np.ndarray, "2 B"]
+    """1 is the whole image."""
+
+    def matrices(self, side: int, size: int) -> tuple[Matrices, Matrices]:
+        """What resizes the crops' columns and rows of ``side`` pixels to ``size``: twice (B, S, s)."""
+        down, right = (_resizing(side, size, *each) for each in zip(self.middle, self.extent, strict=True))
+        return down, right
+
+
+def draw_crops(n: int, rng: np.random.Generator, *, shift: float, zoom: float, stretch: float) -> Crops:
+    """``n`` random crops; see ``Augment`` for the parameters, of which zoom and stretch are 1 or more."""
+    middle = 0.5 + rng.uniform(-shift, shift, (2, n))
+    nearer, wider = (math.log(most) * rng.uniform(-1, 1, n) for most in (zoom, stretch))
+    return Crops(middle, np.exp([-nearer - wider / 2, -nearer + wider / 2]))
+
+
+def _resizing(
+    side: int, size: int, middle: Float[np.ndarray, "B"], extent: Float[np.ndarray, "B"]
+) -> Matrices:
+    """Bicubic (Keys 1981, doi:10.1109/TASSP.1981.1163711), wider where it shrinks, so nothing is aliased."""
+    places = (np.arange(size, dtype=np.float32) + 0.5) / size - 0.5
+    wanted = side * (middle[:, None] + extent[:, None] * places).astype(np.float32) - 0.5
+    widths = np.maximum(1.0, extent * side / size).astype(np.float32)[:, None, None]
+    far = math.ceil(2 * float(widths.max(initial=1.0)))
+    taps = np.floor(wanted)[:, :, None] + np.arange(1 - far, far + 1, dtype=np.float32)  # (B, S, T)
+    weights = _cubic(np.abs(wanted[:, :, None] - taps) / widths)
+    weights /= weights.sum(axis=2, keepdims=True)
+    # Weights of places outside are added to those of the places that they mirror.
+    inside = _mirrored(taps.astype(np.int64), side)
+    rows = np.arange(wanted.size).reshape(*wanted.shape, 1)
+    summed = np.bincount((rows * side + inside).ravel(), weights.ravel(), wanted.size * side)
+    return summed.astype(np.float32).reshape(*wanted.shape, side)
+
+
+def _cubic(x: Float[np.ndarray, "B S T"]) -> Float[np.ndarray, "B S T"]:
+    """Keys' kernel at distances of 0 or more."""
+    near = ((KEYS + 2) * x - (KEYS + 3)) * x * x + 1
+    away = KEYS * (((x - 5) * x + 8) * x - 4)
+    return np.where(x < 1, near, np.where(x < 2, away, np.float32(0)))
+
+
+def _mirrored(places: Int[np.ndarray, "B S T"], side: int) -> Int[np.ndarray, "B S T"]:
+    """Places inside the image; the border itself comes once, as in NumPy's ``reflect``."""
+    if side == 1:
+        return np.zeros_like(places)
+    inside: np.ndarray = side - 1 - np.abs(places % (2 * side - 2) - (side - 1))
+    return inside

@@ -1,52 +1,56 @@
-"""Fine-tuning on labels that are wrong: learn, ask the average, correct the targets, learn on.
+"""Fine-tuning on labels that are wrong: train, predict with the average, correct the targets, train on.
 
 ::
 
-    head on frozen features of the student's own network          (a start from which nothing is torn down)
+    a head on frozen features of the student's own network     (a start from which nothing is torn down)
     for each epoch, at rising size:
-        learn_epoch     strong views, soft targets                                      (loop)
-        score           weak views, by the average                                     (scoring)
-        judge           weigh what it says on images kept aside, posterior             (the caller's)
-        the posterior is the next epoch's target
+        train_epoch        augmented images, soft targets                          (loop)
+        predict_resized    images as they are, by the averaged student
+        relabel            the next epoch's targets, where labels are corrected    (the caller's)
+        write_checkpoint
 
-A label must not confirm itself: the student has seen the given label of every image it scores. Some trusted
-images are therefore treated exactly as noisy ones are, their trusted label unseen: spies among them, as in
-learning from positive and unlabelled images (Liu et al. 2002). What the
-student says of them, after it learned from their given labels, is what it says of any image; how much it and
-the given label count is fitted there, and so allows for all that was memorised. How right the student is of
-new images is told by other images, of which it saw neither label (watched).
+A label must not confirm itself: the student was trained on the noisy label of every image that it predicts.
+So the trusted labels of some images, the calibration rows, are hidden and they are trained on by their noisy
+label like all others (as the spies of Liu et al. 2002). How far the student memorised noisy labels shows
+there. The validation rows, of which it saw neither label, show how right it is of new images.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
 
+from assay.data.resize import to_square
+from assay.data.write import write_bytes_atomic
 from assay.embed.backbone import TimmBackbone
 from assay.embed.device import one_thread_each
 from assay.predict.layers import Layers
-from assay.train.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from assay.train.heads import make_head
-from assay.train.loop import Learner, Material, Tuning, learn_epoch
-from assay.train.pixels import to_pixels
-from assay.train.scoring import features_of, score
-from assay.train.student import Student, put
-from assay.types import UNKNOWN, Batch, Labels, Probs, Progress, silent
+from assay.train.loop import Trainer, Tuning, train_epoch
+from assay.train.student import Student
+from assay.types import UNKNOWN, Batch, Labels, Mask, Matrix, Probs, Progress, silent
 
-METHOD = "10"
-"""A part of a checkpoint's identity: another one wherever it would be learned on otherwise than it began."""
+METHOD = "11"
+"""Part of a checkpoint's identity, raised whenever training would go on otherwise than it began."""
 
-PROBED = 12_000
-"""Images of which the first head is made; more did not help."""
+FIRST_HEAD_IMAGES = 12_000
+"""Images that the first head is fitted to; more did not help."""
 
 SURE = 0.8
-"""Targets below it make no first head."""
+"""Images with less sure targets are left out of the first head."""
 
 SETTLED = 0.98
-"""A target as sure is the last one of its image: it is not corrected while there is more to learn."""
+"""A target as sure is final: it is not corrected any more."""
+
+BLOCK = 512
+"""Images that are resized and predicted together."""
 
 
 @dataclass(frozen=True)
@@ -59,46 +63,46 @@ class Phase:
 
 
 @dataclass(frozen=True)
-class TuningData:
-    """The images and labels that fine-tuning learns from; none of the holdout's labels is among them."""
+class FineTuneData:
+    """The images and labels of fine-tuning; none of the holdout's labels is among them."""
 
-    squares: Batch
+    images: Batch
     """(N, s, s, 3)."""
     rows: Int[np.ndarray, "R"]
-    """Images that may be learned from, ascending."""
-    taught: Labels
-    """(N,) trusted labels that are learned from, else UNKNOWN: those of the spies are."""
+    """Images that are trained on, ascending."""
+    known: Labels
+    """(N,) trusted labels that are trained on, else UNKNOWN, as for the calibration rows."""
     targets: Probs
     """(N, K) the first posterior."""
     calibration_rows: Int[np.ndarray, "A"]
-    """Among the rows: those that the caller judges answers by; asked about however sure their targets are."""
+    """Among the rows; predicted after each epoch however sure their targets are."""
     validation: Int[np.ndarray, "W"]
-    """Images that are not learned from, and asked about after each epoch."""
+    """Images that are not trained on, predicted after each epoch."""
 
 
 @dataclass(frozen=True)
 class EpochPredictions:
-    """What the average of the student says after an epoch."""
+    """Predictions of the averaged student after an epoch."""
 
     epoch: int
     """From 0."""
     size: int
     validation: Float[np.ndarray, "W K"]
-    """P(class) (W, K) of the images that are not learned from."""
+    """P(class) (W, K) of the validation images."""
     rows: Int[np.ndarray, "R"]
-    """The images that are not settled, and the spies, ascending; none after the last epoch, when nothing more
-    is learned."""
+    """Images that are not settled, and the calibration rows, ascending; none after the last epoch, or where
+    targets are not corrected."""
     probs: Float[np.ndarray, "R K"]
     """P(class) of them."""
 
 
 Relabel = Callable[[EpochPredictions], Float[np.ndarray, "R K"]]
-"""The posterior (R, K) of the rows that were asked about: the next epoch's targets of those not settled."""
+"""The posterior (R, K) of the predicted rows: the next epoch's targets of those that are not settled."""
 
 
 @dataclass(frozen=True)
-class Tuned:
-    """The fine-tuned network and head, as they stand after the last epoch."""
+class FineTuned:
+    """The fine-tuned network and head after the last epoch."""
 
     backbone: TimmBackbone
     """Of the last phase's size."""
@@ -107,127 +111,192 @@ class Tuned:
 
 
 def fine_tune(
-    data: TuningData,
+    data: FineTuneData,
     phases: Sequence[Phase],
     backbones: Mapping[int, TimmBackbone],
-    judge: Relabel,
     tuning: Tuning,
     *,
-    seed: int,
-    workers: int,
-    kept: Path,
+    checkpoint: Path,
     identity: str,
+    seed: int,
+    workers: int = 2,
+    relabel: Relabel | None = None,
+    report: Callable[[EpochPredictions], None] | None = None,
     progress: Progress = silent,
-) -> Tuned:
-    """Learn all phases, going on from the checkpoint at ``kept`` if it has this identity.
+) -> FineTuned:
+    """Train through all phases, or on from the checkpoint if it has this identity.
 
     Parameters
     ----------
     backbones : the pretrained network at each phase's size
-    judge : called after each epoch; a resumed run hears only of those that are left
-    kept : file of the checkpoint
+    checkpoint : its file, replaced after each epoch
     identity : see ``write_checkpoint``
+    workers : threads that resize
+    relabel : corrects the targets after each epoch but the last; None keeps them as they are
+    report : called after each epoch, after ``relabel``; a resumed run reports the epochs that are left
 
     Raises
     ------
     ResourceError : the disk is full; the same call goes on from the last epoch that was kept
     """
     sizes = [phase.size for phase in phases for _ in range(phase.epochs)]
-    state = read_checkpoint(kept, identity)
-    learner = _begin(data, backbones[sizes[0]], state, len(sizes), tuning, seed, workers)
-    targets, begun, tuned = _hardened(data.targets, data.taught), 0, None
+    targets, first, tuned = data.targets.copy(), 0, None
+    known = np.flatnonzero(data.known != UNKNOWN)
+    targets[known] = np.eye(targets.shape[1])[data.known[known]]
+    state = read_checkpoint(checkpoint, identity)
+    head = Layers.from_tensors(state.tensors) if state else None
+    if head is None:
+        head = _first_head(data, targets, backbones[sizes[0]], seed, workers)
+    student = Student(deepcopy(backbones[sizes[0]].network), head).to(backbones[sizes[0]].plan.device)
+    trainer = Trainer(student, tuning, len(sizes), seed)
     if state:
-        targets, begun = state.tensors["targets"], int(state.facts["epoch"]) + 1
-    for epoch in range(begun, len(sizes)):
+        trainer.restore(state.tensors)
+        targets, first = state.tensors["targets"], int(state.facts["epoch"]) + 1
+    for epoch in range(first, len(sizes)):
         backbone = backbones[sizes[epoch]]
-        learner.quicken(backbone.plan, backbone.size)
-        material = Material(data.squares, data.rows, targets)
-        learn_epoch(learner, material, epoch, to_pixels(backbone), progress)
-        tuned = _average(learner, backbone)
-        rows = data.rows[:0] if epoch + 1 == len(sizes) else _asked(data, targets)
-        validation, probs = _ask(tuned, data, rows, workers, progress, epoch)
-        likely = judge(EpochPredictions(epoch, sizes[epoch], validation, rows, probs))
-        # Those of spies too stay as they are once they are settled, as those of any image do.
-        corrected = ~_settled(targets[rows])
-        targets[rows[corrected]] = likely[corrected]
-        tensors = learner.tensors() | {"targets": targets}
-        write_checkpoint(kept, Checkpoint(tensors, {"epoch": epoch}), identity)
-    # Also where nothing was left to learn: the last epoch was kept, and then the process was killed.
-    return tuned or _average(learner, backbones[sizes[-1]])
+        trainer.use_plan(backbone.plan, backbone.size)
+        train_epoch(trainer, backbone, data.images, data.rows, targets, epoch, progress)
+        tuned = _averaged(trainer, backbone)
+        rows = data.rows[:0]
+        if relabel and epoch + 1 < len(sizes):
+            rows = np.union1d(data.rows[~_is_settled(targets[data.rows])], data.calibration_rows)
+        probs = predict_resized(
+            tuned.backbone,
+            tuned.head,
+            data.images,
+            np.concatenate([data.validation, rows]),
+            workers=workers,
+            progress=progress,
+            stage=f"predict, epoch {epoch + 1}",
+        )
+        n = len(data.validation)
+        predictions = EpochPredictions(epoch, sizes[epoch], probs[:n], rows, probs[n:])
+        if relabel and len(rows):
+            # Settled calibration rows keep their targets too: they must be trained on as any image is.
+            corrected = ~_is_settled(targets[rows])
+            targets[rows[corrected]] = relabel(predictions)[corrected]
+        if report:
+            report(predictions)
+        tensors = trainer.tensors() | {"targets": targets}
+        write_checkpoint(checkpoint, Checkpoint(tensors, {"epoch": epoch}), identity)
+    # Also where the process was killed after the last epoch was kept, and nothing is left to train.
+    return tuned or _averaged(trainer, backbones[sizes[-1]])
 
 
-def _begin(
-    data: TuningData,
-    backbone: TimmBackbone,
-    state: Checkpoint | None,
-    epochs: int,
-    tuning: Tuning,
-    seed: int,
-    workers: int,
-) -> Learner:
-    """A learner at its start, or as the checkpoint holds it."""
-    head = Layers.from_tensors(state.tensors) if state else _probe(data, backbone, seed, workers)
-    student = Student(deepcopy(backbone.network), head).to(backbone.plan.device)
-    learner = Learner(student, tuning, epochs, seed)
-    if state:
-        learner.restore(state.tensors)
-    return learner
-
-
-def _probe(data: TuningData, backbone: TimmBackbone, seed: int, workers: int) -> Layers:
+def _first_head(
+    data: FineTuneData, targets: Probs, backbone: TimmBackbone, seed: int, workers: int
+) -> Layers:
     """A head on frozen features of some images whose class is sure."""
-    targets = _hardened(data.targets, data.taught)
-    drawn = np.random.default_rng(seed).permutation(_sure(data.rows, targets))[:PROBED]
-    some = np.sort(drawn)
-    features = features_of(backbone, data.squares, some, workers=workers)
+    sure = data.rows[targets[data.rows].max(axis=1) >= SURE]
+    if len(sure) < len(data.rows) // 10:  # hardly any
+        sure = data.rows
+    some = np.sort(np.random.default_rng(seed).permutation(sure)[:FIRST_HEAD_IMAGES])
+    features = embed_resized(backbone, data.images, some, workers=workers)
     with one_thread_each():
-        head = make_head(seed).fit_soft(features, targets[some])
-    return head.layers_
+        return make_head(seed).fit_soft(features, targets[some]).layers_
 
 
-def _sure(rows: Int[np.ndarray, "R"], targets: Probs) -> Int[np.ndarray, "S"]:
-    """The rows whose target is sure; all of them where hardly any is."""
-    sure = rows[targets[rows].max(axis=1) >= SURE]
-    return sure if len(sure) >= len(rows) // 10 else rows
-
-
-def _ask(
-    tuned: Tuned, data: TuningData, rows: Int[np.ndarray, "R"], workers: int, progress: Progress, epoch: int
-) -> tuple[Float[np.ndarray, "W K"], Float[np.ndarray, "R K"]]:
-    """P(class) of the images that are watched, and of ``rows``."""
-    probs = score(
-        tuned.backbone,
-        tuned.head,
-        data.squares,
-        np.concatenate([data.validation, rows]),
-        workers=workers,
-        progress=progress,
-        stage=f"ask, epoch {epoch + 1}",
-    )
-    return probs[: len(data.validation)], probs[len(data.validation) :]
-
-
-def _asked(data: TuningData, targets: Probs) -> Int[np.ndarray, "R"]:
-    """The rows whose targets may still be corrected, and those by which answers are judged."""
-    return np.union1d(data.rows[~_settled(targets[data.rows])], data.calibration_rows)
-
-
-def _settled(targets: Probs) -> Bool[np.ndarray, "R"]:
-    settled: np.ndarray = targets.max(axis=1) >= SETTLED
+def _is_settled(targets: Probs) -> Mask:
+    settled: Mask = targets.max(axis=1) >= SETTLED
     return settled
 
 
-def _hardened(targets: Probs, taught: Labels) -> Probs:
-    """A copy of the targets, with the labels that are taught as they are."""
-    known = np.flatnonzero(taught != UNKNOWN)
-    hard = targets.copy()
-    hard[known] = np.eye(targets.shape[1])[taught[known]]
-    return hard
-
-
-def _average(learner: Learner, backbone: TimmBackbone) -> Tuned:
-    """What the average is, as a backbone and a head of their own."""
-    student = deepcopy(learner.students[0]).cpu()
-    put(student, learner.average)
+def _averaged(trainer: Trainer, backbone: TimmBackbone) -> FineTuned:
+    """The averaged parameters as a backbone and a head of their own."""
+    student = deepcopy(trainer.students[0]).cpu()
+    student.load(trainer.average)
     student.eval().requires_grad_(False)
-    return Tuned(backbone.retrained(student.network), student.head.layers())
+    return FineTuned(backbone.retrained(student.network), student.head.layers())
+
+
+# ---- predictions for images that are stored resized ----
+
+
+def embed_resized(
+    backbone: TimmBackbone, images: Batch, rows: Int[np.ndarray, "R"], *, workers: int = 2
+) -> Matrix:
+    """Features (R, D) of the images (N, s, s, 3) at ``rows``, in their order."""
+    blocks = [*_embedded_blocks(backbone, images, rows, workers)]
+    return np.concatenate(blocks) if blocks else np.zeros((0, backbone.width), dtype=np.float32)
+
+
+def predict_resized(
+    backbone: TimmBackbone,
+    head: Layers,
+    images: Batch,
+    rows: Int[np.ndarray, "R"],
+    *,
+    workers: int = 2,
+    progress: Progress = silent,
+    stage: str = "predict",
+) -> Probs:
+    """P(class) (R, K) of the images (N, s, s, 3) at ``rows``, by a head on their features."""
+    probs, done = np.zeros((len(rows), head.n_classes)), 0
+    for features in _embedded_blocks(backbone, images, rows, workers):
+        probs[done : done + len(features)] = head.probabilities(features)
+        done += len(features)
+        progress(stage, done, len(rows))
+    return probs
+
+
+def _embedded_blocks(
+    backbone: TimmBackbone, images: Batch, rows: Int[np.ndarray, "R"], workers: int
+) -> Iterator[Matrix]:
+    def resize(image: np.ndarray) -> np.ndarray:
+        return to_square(image, backbone.size, backbone.interpolation)
+
+    with ThreadPoolExecutor(max(workers, 1), "resize") as pool:
+        for start in range(0, len(rows), BLOCK):
+            yield backbone.embed(np.stack([*pool.map(resize, images[rows[start : start + BLOCK]])]))
+
+
+# ---- checkpoints: one file that appears whole or not at all ----
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The state after an epoch."""
+
+    tensors: Mapping[str, np.ndarray]
+    facts: Mapping[str, int]
+    """``epoch``, from 0."""
+
+
+def write_checkpoint(file: Path, checkpoint: Checkpoint, identity: str) -> None:
+    """Replace the checkpoint at ``file``, bytes on disk first.
+
+    Parameters
+    ----------
+    identity : a digest of all that training depends on; with another identity it is not read
+
+    Raises
+    ------
+    ResourceError : the disk is full; the one before stays
+    """
+    metadata = {"facts": json.dumps(checkpoint.facts, sort_keys=True), "identity": identity}
+    # Not ascontiguousarray, which would give a lone number a shape.
+    tensors = {name: np.asarray(tensor, order="C") for name, tensor in checkpoint.tensors.items()}
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes_atomic(file, save(tensors, metadata))
+
+
+def is_resumable(file: Path, identity: str) -> bool:
+    """Whether the checkpoint at ``file`` can be read and has this identity."""
+    try:
+        with safe_open(file, "numpy") as opened:
+            return bool((opened.metadata() or {}).get("identity") == identity)
+    except (OSError, SafetensorError):
+        return False
+
+
+def read_checkpoint(file: Path, identity: str) -> Checkpoint | None:
+    """The checkpoint at ``file``; None where there is none of this identity, or it is damaged."""
+    if not is_resumable(file, identity):
+        return None
+    try:
+        with safe_open(file, "numpy") as opened:
+            metadata = opened.metadata()
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  # no mapping
+        return Checkpoint(tensors, json.loads(metadata["facts"]))
+    except (OSError, SafetensorError, ValueError, KeyError):
+        return None

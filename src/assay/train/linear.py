@@ -17,7 +17,7 @@ ABSENT = -30.0
 def fit_logistic(X: Matrix, labels: Labels, n_classes: int, *, C: float = 1.0) -> Layers:
     """Multinomial logistic regression on X (N, D); classes without a row are never predicted.
 
-    Where all labels are of one class, that one is always predicted.
+    Labels that are all of one class give a head that always predicts it.
 
     Parameters
     ----------
@@ -28,20 +28,14 @@ def fit_logistic(X: Matrix, labels: Labels, n_classes: int, *, C: float = 1.0) -
     LabelError : no label
     """
     if not len(labels):
-        raise LabelError("expected labels to learn from, got none")
-    if len(np.unique(labels)) == 1:
-        return _always(int(labels[0]), n_classes, *moments(X))
+        raise LabelError("expected labels to fit to, got none")
     mean, scale = moments(X)
+    if len(np.unique(labels)) == 1:
+        bias = np.full(n_classes, ABSENT, dtype=np.float32)
+        bias[labels[0]] = 0.0
+        return Layers(mean, scale, (np.zeros((len(mean), n_classes), dtype=np.float32), bias))
     fitted = LogisticRegression(max_iter=2000, C=C).fit((X.astype(np.float64) - mean) / scale, labels)
     return logistic_layers(fitted, n_classes, mean, scale)
-
-
-def _always(
-    label: int, n_classes: int, mean: Float[np.ndarray, "D"], scale: Float[np.ndarray, "D"]
-) -> Layers:
-    bias = np.full(n_classes, ABSENT, dtype=np.float32)
-    bias[label] = 0.0
-    return Layers(mean, scale, (np.zeros((len(mean), n_classes), dtype=np.float32), bias))
 
 
 def check_two_classes(labels: Labels) -> None:
@@ -55,12 +49,12 @@ def check_two_classes(labels: Labels) -> None:
 def logistic_layers(
     fitted: Any, n_classes: int, mean: Float[np.ndarray, "D"], scale: Float[np.ndarray, "D"]
 ) -> Layers:
-    """A fitted LogisticRegression; ``mean`` and ``scale`` are what made its rows of the features."""
+    """A LogisticRegression that was fitted to features standardised by ``mean`` and ``scale``."""
     weight = np.zeros((len(mean), n_classes), dtype=np.float32)
     bias = np.full(n_classes, ABSENT, dtype=np.float32)
     coefficients, intercepts = fitted.coef_, fitted.intercept_
     if len(fitted.classes_) == 2:
-        # Two classes are kept as one score: the second's; the first's is 0.
+        # scikit-learn keeps one score for two classes: the second's; the first's is 0.
         coefficients = np.vstack([np.zeros_like(coefficients), coefficients])
         intercepts = np.concatenate([[0.0], intercepts])
     weight[:, fitted.classes_], bias[fitted.classes_] = coefficients.T, intercepts

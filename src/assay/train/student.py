@@ -1,10 +1,9 @@
-"""Student: a pretrained network that learns, with a head on the outputs of its last stages.
+"""Student: a pretrained network in training, with a head on the outputs of its last stages.
 
-The last stages learn. What comes before them, edges and textures, stays as it is, takes no gradient and runs
-folded, which saves a third of the time and costs nothing that could be measured (benchmarks/LOG.md). Batch
-norms keep the statistics that they came with, and learn only their scale and shift: measuring those of the
-images at hand gains nothing, and so an image's answer depends on no other image, nor on the size of a batch.
-All multiply in the dtype that is fastest here while they learn; what learns answers in float32.
+The last stages are trained. Those before them, edges and textures, are frozen and run folded, which saves a
+third of the time and costs nothing measurable (benchmarks/LOG.md). Batch norms keep the statistics that they
+came with and train only scale and shift: new statistics gain nothing, and so an image's prediction depends on
+no other image. In training products have the plan's dtype; the trained stages predict in float32.
 """
 
 from collections.abc import Sequence
@@ -25,15 +24,15 @@ from assay.embed.fast_kernels import use_fast_training
 from assay.embed.trunk import fold_batch_norms, make_trunk, needed_tensors
 from assay.predict.layers import Layers
 
-LEARNING = 4
-"""Stages that learn, the last ones, in networks that are known to run in a row; others learn as a whole."""
+TRAINED_STAGES = 4
+"""The last stages, in networks that are known to run in a row; others are trained as a whole."""
 
-TOGETHER = 8
-"""Images that go through the front at a time on a processor: what it makes of them stays in its cache."""
+FRONT_BATCH = 8
+"""Images that go through the frozen stages at a time on a CPU: their maps stay in its cache."""
 
 
 class Head(nn.Module):
-    """``Layers`` that learn, of an ``MLPHead``: with GELU between them."""
+    """``Layers`` as parameters, with GELU between them."""
 
     mean: torch.Tensor
     scale: torch.Tensor
@@ -53,18 +52,18 @@ class Head(nn.Module):
         return values
 
     def layers(self) -> Layers:
-        """What it has learned, as arrays."""
+        """The parameters as arrays."""
         parts = tuple(part.detach().cpu().numpy().copy() for part in self.weights)
         return Layers(self.mean.cpu().numpy(), self.scale.cpu().numpy(), parts)
 
 
 class Front(nn.Module):
-    """The stages that do not learn: pixels to the maps that those take which do."""
+    """The frozen stages: pixels to the maps that enter the trained ones."""
 
     def __init__(self, network: Any) -> None:
         super().__init__()
         self.conv_stem, self.bn1 = network.conv_stem, network.bn1
-        self.blocks = nn.Sequential(*list(network.blocks)[:-LEARNING])
+        self.blocks = nn.Sequential(*list(network.blocks)[:-TRAINED_STAGES])
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """Maps (B, C, H, W)."""
@@ -75,24 +74,24 @@ class Front(nn.Module):
 class Student(nn.Module):
     """Normalised pixels (B, 3, S, S) to logits (B, K)."""
 
-    quick_front: nn.Module | None
-    """The front as ``quicken`` made it."""
-    learns_in: torch.dtype
-    """What is multiplied while it learns, and what a batch norm adds; all that is kept is float32."""
+    fast_front: nn.Module | None
+    """The front, folded and fused for the plan of ``use_plan``."""
+    train_dtype: torch.dtype
+    """Of products in training; all that is kept is float32."""
 
     def __init__(self, network: nn.Module, head: Layers) -> None:
         super().__init__()
         self.trunk = make_trunk(network, "stages", LEVELS)
-        self.quick_front, self.learns_in = None, torch.float32
+        self.fast_front, self.train_dtype = None, torch.float32
         front = self.front()
-        # What does not learn is made quick by its own rules, for which it has to be what it was.
-        for part in list(self.network.blocks)[-LEARNING:] if front else [network]:
+        # The frozen stages have fast kernels of their own, which expect timm's blocks.
+        for part in list(self.network.blocks)[-TRAINED_STAGES:] if front else [network]:
             use_fast_training(part)
-        corrected = set[nn.Parameter](front.parameters() if front else ())
+        frozen = set[nn.Parameter](front.parameters() if front else ())
         needed = needed_tensors(self.trunk)
         # Layers that no feature comes from would have no gradient.
-        for name, number in network.named_parameters():
-            number.requires_grad_(name in needed and number not in corrected)
+        for name, parameter in network.named_parameters():
+            parameter.requires_grad_(name in needed and parameter not in frozen)
         self.head = Head(head)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks memory_format alone
 
@@ -101,30 +100,35 @@ class Student(nn.Module):
         """Where it is, and its logits."""
         return self.head.mean.device
 
+    @property
+    def network(self) -> Any:
+        """The network without the head."""
+        return self.trunk.network
+
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """Logits, of pixels on any device."""
         pixels = pixels.to(self.device, non_blocking=True)
-        quick = self.training and self.learns_in != torch.float32
-        with torch.autocast(pixels.device.type, self.learns_in, enabled=quick):
+        lower = self.training and self.train_dtype != torch.float32
+        with torch.autocast(pixels.device.type, self.train_dtype, enabled=lower):
             features = self._features(pixels)
         logits: torch.Tensor = self.head(features.float())
         return logits
 
     def _features(self, pixels: torch.Tensor) -> torch.Tensor:
         trunk: Any = self.trunk
-        if self.quick_front is None:
+        if self.fast_front is None:
             features: torch.Tensor = trunk(pixels)
             return features
-        where = next(self.quick_front.parameters())
+        where = next(self.fast_front.parameters())
         with torch.no_grad():
             pixels = pixels.to(where.device, where.dtype)
-            few = torch.split(pixels, TOGETHER if where.device.type == "cpu" else len(pixels))
-            maps = torch.cat([self.quick_front(part) for part in few]).to(pixels.device, torch.float32)
-        features = trunk.onwards(maps, LEARNING)
+            few = torch.split(pixels, FRONT_BATCH if where.device.type == "cpu" else len(pixels))
+            maps = torch.cat([self.fast_front(part) for part in few]).to(pixels.device, torch.float32)
+        features = trunk.onwards(maps, TRAINED_STAGES)
         return features
 
     def train(self, mode: bool = True) -> "Student":
-        """As any module's, but batch norms and the quick front stay as they are, and nothing drops out."""
+        """As any module's, but batch norms, dropout and the front stay in evaluation mode."""
         super().train(mode)
         for module in self.modules():
             if isinstance(module, _BatchNorm | _DropoutNd | DropPath | Front):
@@ -132,45 +136,33 @@ class Student(nn.Module):
         return self
 
     def front(self) -> Front | None:
-        """The network's own stages that do not learn; None where all learn."""
+        """The network's frozen stages; None where all are trained."""
         return Front(self.network) if getattr(self.trunk, "in_a_row", False) else None
 
-    def quicken(self, plan: Plan, size: int) -> None:
-        """From now on learn in the plan's dtype, and run the front folded."""
-        self.learns_in = plan.torch_dtype
+    def use_plan(self, plan: Plan, size: int) -> None:
+        """Train in the plan's dtype from now on, the front folded for ``size`` pixels."""
+        self.train_dtype = plan.torch_dtype
         front = self.front()
         if front is not None:
-            self.quick_front = prepare(fold_batch_norms(deepcopy(front).cpu().eval(), size), plan, size)
+            self.fast_front = prepare(fold_batch_norms(deepcopy(front).cpu().eval(), size), plan, size)
 
-    def as_quick_as(self, other: "Student") -> None:
-        """Share what ``quicken`` made of the other: it holds no state that a thread could disturb."""
-        self.quick_front, self.learns_in = other.quick_front, other.learns_in
+    def trained_parameters(self) -> list[nn.Parameter]:
+        """The parameters with a gradient, in an order that does not change."""
+        return [parameter for parameter in self.parameters() if parameter.requires_grad]
 
-    @property
-    def network(self) -> Any:
-        """The network without the head."""
-        return self.trunk.network
+    def load(self, values: Sequence[torch.Tensor]) -> None:
+        """Set the trained parameters."""
+        with torch.no_grad():
+            for own, new in zip(self.trained_parameters(), values, strict=True):
+                own.copy_(new)
 
-    def learning(self) -> list[nn.Parameter]:
-        """What learns, in an order that does not change."""
-        return [number for number in self.parameters() if number.requires_grad]
+    def replicas(self, n: int) -> list["Student"]:
+        """The student and n - 1 more that share its parameters, each with gradients of its own.
 
-
-def copies_of(student: Student, n: int) -> list[Student]:
-    """``student`` and n - 1 more that share its numbers, each with gradients of its own.
-
-    Each works in a thread of its own. Two threads inside each step would wait for each other most of the
-    time; see ``embed.threads``.
-    """
-    others = [deepcopy(student) for _ in range(n - 1)]
-    for other in others:
-        for mine, own in zip(student.parameters(), other.parameters(), strict=True):
-            own.data = mine.data
-    return [student, *others]
-
-
-def put(student: Student, numbers: Sequence[torch.Tensor]) -> None:
-    """Give the student these numbers, in the order of ``learning``."""
-    with torch.no_grad():
-        for own, new in zip(student.learning(), numbers, strict=True):
-            own.copy_(new)
+        Each runs in a thread of its own: two threads inside one step mostly wait (``embed.device``).
+        """
+        others = [deepcopy(self) for _ in range(n - 1)]
+        for other in others:
+            for mine, own in zip(self.parameters(), other.parameters(), strict=True):
+                own.data = mine.data
+        return [self, *others]

@@ -8,8 +8,9 @@ from hypothesis import given as arbitrary
 from hypothesis import strategies as st
 from scipy.special import softmax
 
-from assay.correct.posterior import Calibration
+from assay.correct.posterior import NO_FLOOR, Calibration
 from assay.errors import ModelError
+from assay.predict.flip_tta import flip_tta
 from assay.predict.layers import ROWS, Layers, gelu, moments
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -46,14 +47,6 @@ def test_scores_are_the_slow_loop(draw_layers, widths, activation):
     np.testing.assert_allclose(layers.probabilities(X), softmax(slow_scores(layers, X), axis=1), atol=1e-6)
 
 
-def test_the_activations_differ(draw_layers):
-    """A head of one layer has no activation; deeper ones do what they say."""
-    X = np.random.default_rng(1).normal(size=(20, 4))
-    for widths, same in (((4, 3), True), ((4, 6, 3), False)):
-        one, other = (replace(draw_layers(*widths), activation=name) for name in ACTIVATIONS)
-        assert np.array_equal(one.scores(X), other.scores(X)) == same
-
-
 def test_blocks_change_nothing(draw_layers):
     """More rows than fit in a block get what each would get alone; no row gets none."""
     layers, X = draw_layers(4, 6, 3), np.random.default_rng(1).normal(size=(ROWS + 2, 4))
@@ -82,12 +75,6 @@ def test_calibration_is_absorbed(draw_layers):
     two_steps = Calibration(1.3, bias).apply(layers.probabilities(X))
     np.testing.assert_allclose(layers.calibrated(1.3, bias).probabilities(X), two_steps, atol=1e-5)
     np.testing.assert_array_equal(layers.calibrated(1.0, np.zeros(3)).scores(X), layers.scores(X))
-
-
-def test_calibration_keeps_the_activation(draw_layers):
-    """The calibrated head has the activation of the head."""
-    layers = replace(draw_layers(4, 6, 3), activation="relu")
-    assert layers.calibrated(1.3, np.array([0.5, -0.7, 0.2])).activation == "relu"
 
 
 @pytest.mark.parametrize("widths", [(4, 3), (4, 6, 3)])
@@ -147,18 +134,6 @@ def test_a_choice_that_there_is_not_is_refused(draw_layers, choice, message):
         Layers.from_tensors(draw_layers(4, 3).tensors(), **choice)
 
 
-def test_no_tensors_are_no_head():
-    """Nothing at all is refused too."""
-    with pytest.raises(ModelError, match=r"head\.0\.weight, head\.0\.bias, got none"):
-        Layers.from_tensors({})
-
-
-def test_another_number_of_features_is_refused(draw_layers):
-    """The error says how many features the head knows."""
-    with pytest.raises(ValueError, match=r"features: expected \(N, 4\), got \(2, 5\)"):
-        draw_layers(4, 3).scores(np.zeros((2, 5)))
-
-
 def test_gelu_is_the_exact_one():
     """Not the tanh approximation; float32 stays float32."""
     values = np.linspace(-5, 5, 101, dtype=np.float32)
@@ -193,12 +168,48 @@ def test_a_spread_far_from_zero_is_not_lost():
 
 
 @pytest.mark.parametrize("value", [0.0, 0.1, 1e8 + 0.1])
-def test_a_constant_feature_has_deviation_one(value):
-    """Nothing is divided by zero, or by a rounding error."""
+def test_only_a_constant_feature_has_deviation_one(value):
+    """Nothing is divided by zero or by a rounding error, and a feature in billionths is standardised."""
     assert moments(np.full((1000, 1), value))[1].tolist() == [1.0]
-
-
-def test_small_units_are_no_constant():
-    """A feature measured in billionths is standardised like any other."""
     X = np.random.default_rng(0).normal(size=(100, 1))
     assert moments(X * 1e-9)[1] == pytest.approx(moments(X)[1] * 1e-9, rel=1e-6)
+
+
+def test_missing_tensors_and_another_number_of_features_are_refused(draw_layers):
+    """Both errors name what was expected."""
+    with pytest.raises(ModelError, match=r"head\.0\.weight, head\.0\.bias, got none"):
+        Layers.from_tensors({})
+    with pytest.raises(ValueError, match=r"features: expected \(N, 4\), got \(2, 5\)"):
+        draw_layers(4, 3).scores(np.zeros((2, 5)))
+
+
+PLAIN, MIRRORED = softmax(np.random.default_rng(0).normal(0, 2, (2, 50, 4)), axis=2)
+
+
+@pytest.mark.parametrize("below", [0.0, 0.5, 0.9, 1.0])
+def test_flip_tta_averages_where_the_model_is_unsure(below):
+    """The mirrors of unsure images are predicted once, and both count the same; the rest stays to the bit."""
+    called, before = [], PLAIN.copy()
+    found = flip_tta(PLAIN, lambda rows: called.append(rows.tolist()) or MIRRORED[rows], below)
+    unsure = PLAIN.max(axis=1) < below
+    assert called == ([np.flatnonzero(unsure).tolist()] if unsure.any() else [])
+    assert (found[~unsure] == PLAIN[~unsure]).all()
+    both = np.sqrt(PLAIN * MIRRORED)
+    assert found[unsure] == pytest.approx((both / both.sum(axis=1, keepdims=True))[unsure])
+    assert (before == PLAIN).all()
+    assert flip_tta(PLAIN[:0], lambda rows: MIRRORED[rows], below).shape == (0, 4)
+
+
+def test_calibration_may_come_before_or_after_flip_tta():
+    """One temperature and a bias for each class: the mean of logarithms lets both pass."""
+    change = Calibration(1.7, np.array([0.3, -0.2, 0.1, -0.2]), NO_FLOOR)
+    before = flip_tta(change.apply(PLAIN), lambda rows: change.apply(MIRRORED[rows]), 1.0)
+    assert before == pytest.approx(change.apply(flip_tta(PLAIN, lambda rows: MIRRORED[rows], 1.0)))
+
+
+def test_predictions_that_exclude_each_other_leave_probabilities():
+    """A probability of 0, as float32 rounds it, counts as a tiny one: no NaN comes of it."""
+    plain, mirror = (np.array([row], np.float32) for row in ([0.5, 0.5, 0, 0], [0, 0, 0.5, 0.5]))
+    found = flip_tta(plain, lambda rows: mirror[rows], 0.9)
+    assert found.dtype == np.float32
+    assert found == pytest.approx(np.full((1, 4), 0.25), abs=1e-6)

@@ -1,0 +1,444 @@
+"""Presets ``balanced`` and ``best``: a network is fine-tuned on the posterior, and the labels are corrected
+once more with what it predicts.
+
+The out-of-fold predictions of the frozen features are kept: the student's predictions are pooled with them,
+weighed by the trusted labels of images that neither was trained on (``correct.posterior.fit_pool``).
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property, partial
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from assay.correct.posterior import (
+    NO_FLOOR,
+    Calibration,
+    Pool,
+    calibrate,
+    fit_pool,
+    halves,
+    posterior,
+    transition_from,
+)
+from assay.correct.result import CorrectedLabels
+from assay.data.dataset import Dataset
+from assay.data.squares import read_squares
+from assay.embed.backbone import TimmBackbone, load_backbone
+from assay.errors import UsageError
+from assay.evaluate import mcnemar, wilson
+from assay.pipeline.exact import See, exactly
+from assay.pipeline.finetune_split import FineTuneSplit, split_for_finetuning
+from assay.pipeline.holdout import Partition
+from assay.pipeline.learn import Labelled, Learned
+from assay.pipeline.options import RunOptions
+from assay.pipeline.presets import Schedule, chosen_preset, fit_schedule, tuning_for
+from assay.predict.flip_tta import FLIP_TTA_BELOW, flip_tta
+from assay.train.finetune import (
+    METHOD,
+    SETTLED,
+    EpochPredictions,
+    FineTuned,
+    FineTuneData,
+    Phase,
+    fine_tune,
+    is_resumable,
+    predict_resized,
+)
+from assay.train.loop import Pace, Tuning, measure_pace
+from assay.types import (
+    UNKNOWN,
+    Batch,
+    Labels,
+    Mask,
+    Notify,
+    Probs,
+    Progress,
+    Rows,
+    Transition,
+    ignore_message,
+    silent,
+)
+
+
+def load_student(options: RunOptions) -> dict[int, TimmBackbone]:
+    """The pretrained network that is fine-tuned, at each size of the preset's schedule.
+
+    Raises
+    ------
+    AssayError : as ``load_backbone``
+    UsageError : a network without weights to start from
+    """
+    preset, found = chosen_preset(options), {}
+    for phase in preset.phases:
+        # Not sharpened: a network that is trained on enlarged images gains nothing by it.
+        backbone = load_backbone(
+            preset.student, options.cache, size=phase.size, dtype=options.dtype, interpolation="bicubic"
+        )
+        if not isinstance(backbone, TimmBackbone):
+            raise UsageError(f"--student: expected a network that can be fine-tuned, got {preset.student!r}")
+        found[phase.size] = backbone
+    return found
+
+
+def finetune_run(
+    checkpoints: Path,
+    options: RunOptions,
+    record: dict[str, Any],
+    dataset: Dataset,
+    *,
+    images: Batch,
+    partition: Partition,
+    learned: Learned,
+    student: Mapping[int, TimmBackbone],
+    spent_s: float,
+    keep: Callable[[], None],
+    notify: Notify = ignore_message,
+    progress: Progress = silent,
+) -> tuple[Learned, TimmBackbone] | None:
+    """Fine-tune as the run's preset and time limit say; None if not one epoch fits into the limit.
+
+    Parameters
+    ----------
+    checkpoints : the folder of the checkpoint
+    record : run.json, which gets the schedule: a resumed run keeps to it
+    images : all images resized, see ``embed.squares``
+    student : see ``load_student``
+    spent_s : seconds that the run took so far
+    keep : writes run.json
+    """
+    begun = perf_counter()
+    split = split_for_finetuning(partition.data, partition.near_duplicates)
+    tuning, name = tuning_for(len(split.train)), next(iter(student.values())).name
+    if not is_planned(record, student):
+        pace = measure_paces(student, images, len(dataset.classes), tuning)
+        left_s = None
+        if options.time_limit is not None:
+            left_s = options.time_limit - spent_s - (perf_counter() - begun)
+            # A refit takes the same epochs again after measuring.
+            left_s = left_s / 2 if options.refit else left_s
+        settled = learned.corrected.posterior[split.train].max(axis=1) >= SETTLED
+        schedule = fit_schedule(
+            chosen_preset(options).phases_for(len(split.train)),
+            pace,
+            left_s,
+            n_images=len(dataset),
+            n_train=len(split.train),
+            n_predicted=int((~settled).sum()) + len(split.validation),
+        )
+        if schedule.phases:
+            notify(schedule.words(name, len(split.train)))
+        else:
+            notify(
+                f"warning: no epoch of {name} fits into the time limit: the model is that of --preset fast"
+            )
+        record["fine_tuning"] = {
+            "network": name,
+            "stages": schedule.to_json(),
+            "seconds_expected": round(schedule.seconds),
+            "milliseconds": {
+                str(size): {"train": one.train_ms, "predict": one.predict_ms} for size, one in pace.items()
+            },
+        }
+        keep()
+    phases = Schedule.from_json(record["fine_tuning"]["stages"])
+    if not phases:
+        return None
+    checkpoints.mkdir(exist_ok=True)
+    checkpoint = checkpoints / "student.safetensors"
+    identity = _identity(record, student, tuning)
+    if checkpoint.is_file() and not is_resumable(checkpoint, identity):
+        notify("warning: checkpoint was written by another version; restarting fine-tuning")
+
+    def epoch_done(line: str) -> None:
+        keep()
+        notify(line)
+
+    after, backbone = refine(
+        partition.data,
+        learned,
+        images,
+        partial(read_squares, dataset, workers=options.workers),
+        split,
+        phases=phases,
+        student=student,
+        tuning=tuning,
+        checkpoint=checkpoint,
+        identity=identity,
+        notify=epoch_done,
+        progress=progress,
+    )
+    notify(before_and_after(learned, after, split.validation, partition.data.trusted))
+    return after, backbone
+
+
+def is_planned(record: Mapping[str, Any], student: Mapping[int, TimmBackbone]) -> bool:
+    """Whether the run was begun with this network at these sizes: another version may have had others."""
+    plan = record.get("fine_tuning", {})
+    now = next(iter(student.values())).name, {*map(str, student)}
+    return (plan.get("network"), {*plan.get("milliseconds", {})}) == now
+
+
+def measure_paces(
+    student: Mapping[int, TimmBackbone], images: Batch, n_classes: int, tuning: Tuning
+) -> dict[int, Pace]:
+    """Milliseconds an image at each size, timed now."""
+    return {size: measure_pace(backbone, images, n_classes, tuning) for size, backbone in student.items()}
+
+
+def _identity(record: Mapping[str, Any], student: Mapping[int, TimmBackbone], tuning: Tuning) -> str:
+    """A digest of all that a checkpoint depends on."""
+    facts = [record[name] for name in ("settings", "data", "split", "backbone", "fine_tuning")]
+    whole = [facts, [backbone.digest for backbone in student.values()], asdict(tuning), METHOD]
+    return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
+
+
+def before_and_after(before: Learned, after: Learned, validation: Rows, trusted: Labels) -> str:
+    """The accuracy on validation images before and after fine-tuning; a warning if it fell significantly."""
+    truth = trusted[validation]
+    predicted = [one.unseen[validation].argmax(axis=1) for one in (before, after)]
+    earlier, now = (100 * (one == truth).mean() for one in predicted)
+    line = f"{earlier:.1f} % of {len(truth):,} validation images right before fine-tuning, {now:.1f} % after"
+    if mcnemar(truth, *predicted).difference.high >= 0:
+        return line
+    return (
+        f"warning: {line}; this model may be smaller than that of --preset fast, but it is less "
+        "accurate: more images or --preset best may change that"
+    )
+
+
+def refine(
+    data: Labelled,
+    learned: Learned,
+    images: Batch,
+    see: See,
+    split: FineTuneSplit,
+    *,
+    phases: Sequence[Phase],
+    student: Mapping[int, TimmBackbone],
+    tuning: Tuning,
+    checkpoint: Path,
+    identity: str,
+    notify: Notify = ignore_message,
+    progress: Progress = silent,
+) -> tuple[Learned, TimmBackbone]:
+    """Fine-tune on the result of preset ``fast`` and correct the labels again; the new backbone comes too.
+
+    Nothing here sees the holdout's trusted labels.
+
+    Parameters
+    ----------
+    images : all images resized, see ``embed.squares``
+    see : the images themselves, for predictions of those that were not trained on
+    checkpoint, identity : see ``train.finetune.fine_tune``
+    notify : gets the figures of each epoch
+    """
+    evidence = _Evidence(data, learned, split)
+    corrected_share: list[float] = []
+
+    def relabel(predictions: EpochPredictions) -> Float[np.ndarray, "R K"]:
+        likely = evidence.relabel(predictions)
+        rows = np.isin(predictions.rows, split.calibration_rows)
+        corrected_share.append((likely[rows].argmax(axis=1) == data.trusted[split.calibration_rows]).mean())
+        return likely
+
+    def report(predictions: EpochPredictions) -> None:
+        right = predictions.validation.argmax(axis=1) == data.trusted[split.validation]
+        share, epochs = wilson(int(right.sum()), len(right)), sum(phase.epochs for phase in phases)
+        line = (
+            f"epoch {predictions.epoch + 1} of {epochs}, {predictions.size} px: "
+            f"{100 * share.estimate:.1f} % ({100 * share.low:.1f} to {100 * share.high:.1f}) of "
+            f"{len(right):,} validation images right"
+        )
+        labels = f", {100 * corrected_share.pop():.1f} % of corrected labels" if corrected_share else ""
+        notify(line + labels)
+
+    tuned = fine_tune(
+        FineTuneData(
+            images,
+            split.train,
+            evidence.known,
+            learned.corrected.posterior,
+            split.calibration_rows,
+            split.validation,
+        ),
+        phases,
+        student,
+        tuning,
+        checkpoint=checkpoint,
+        identity=identity,
+        seed=data.seed,
+        workers=data.workers,
+        relabel=relabel,
+        report=report,
+        progress=progress,
+    )
+    trained = np.isin(np.arange(len(data.noisy)), split.train)
+    predictions = FlipTTA(tuned, images, see, trained, data.usable, data.workers, progress)
+    return _concluded(evidence, predictions), tuned.backbone
+
+
+@dataclass(frozen=True)
+class _Evidence:
+    """All that is known of the images besides the student."""
+
+    data: Labelled
+    learned: Learned
+    """At preset ``fast``."""
+    split: FineTuneSplit
+
+    @property
+    def known(self) -> Labels:
+        """Trusted and decided labels that the student is trained on."""
+        known = (self.data.trusted if self.data.known is None else self.data.known).copy()
+        known[self.split.calibration_rows] = known[self.split.validation] = UNKNOWN
+        return known
+
+    @cached_property
+    def transition(self) -> Transition:
+        """P(noisy | true) without the measured images: no label affects its own posterior."""
+        trusted = self.data.trusted.copy()
+        trusted[self.split.calibration_rows] = trusted[self.split.validation] = UNKNOWN
+        return transition_from(self.data.noisy, trusted, self.learned.noise.transition, self.data.seed)
+
+    def pool(self, probs: Float[np.ndarray, "J K"], rows: Rows) -> Pool:
+        """The weights of both predictions and of the noisy label, by the trusted labels of ``rows``."""
+        both = [self.learned.corrected.pred_probs[rows], probs]
+        return fit_pool(both, self.data.noisy[rows], self.data.trusted[rows], self.transition)
+
+    def pooled(self, pool: Pool, probs: Float[np.ndarray, "R K"], rows: Rows) -> tuple[Probs, Probs]:
+        """Pooled predictions and posterior of some rows."""
+        pred_probs = pool.pred_probs([self.learned.corrected.pred_probs[rows], probs])
+        noisy = self.data.for_posterior[rows]
+        return pred_probs, posterior(noisy, pred_probs, self.transition, pool.strength)
+
+    def relabel(self, predictions: EpochPredictions) -> Float[np.ndarray, "R K"]:
+        """The posterior of the predicted rows.
+
+        Each half of the calibration rows is weighed by the other: a target that knew its own trusted label
+        would be trained on, and these images would seem better than others are.
+        """
+        calibration = self.split.calibration_rows
+        places = np.flatnonzero(np.isin(predictions.rows, calibration))
+        probs = predictions.probs[places]
+        pool = self.pool(probs, calibration)
+        likely = self.pooled(pool, predictions.probs, predictions.rows)[1]
+        for weighing, weighed in halves(np.arange(len(calibration))):
+            pool = self.pool(probs[weighing], calibration[weighing])
+            likely[places[weighed]] = self.pooled(pool, probs[weighed], calibration[weighed])[1]
+        return likely
+
+
+@dataclass
+class FlipTTA:
+    """Predictions of the fine-tuned model with flip TTA; an image and its mirror are predicted once at most.
+
+    Images that were not trained on are predicted from their files in float32, as the saved model does, since
+    figures come from them. The others are predicted as they were trained on, in the dtype that is fastest.
+    """
+
+    tuned: FineTuned
+    images: Batch
+    """(N, s, s, 3), of all images."""
+    see: See
+    """The images themselves, which may be larger, or resized in another way."""
+    trained: Mask
+    """(N,) True for images that were trained on."""
+    usable: Mask
+    """(N,) False where the image was skipped."""
+    workers: int = 1
+    progress: Progress = silent
+    _plain: Probs = field(init=False, repr=False)
+    """(N, K) P(class) of the images as they are, where they were predicted; else 0."""
+    _mirrored: Probs = field(init=False, repr=False)
+    """The same of their mirrors."""
+
+    def __post_init__(self) -> None:
+        shape = len(self.usable), self.tuned.head.n_classes
+        self._plain, self._mirrored = np.zeros(shape), np.zeros(shape)
+
+    @cached_property
+    def _exact(self) -> TimmBackbone:
+        return self.tuned.backbone.exact()
+
+    def predict(self, rows: Rows | None = None, calibration: Calibration | None = None) -> Probs:
+        """P(class) (R, K) of some rows, by default all; uniform for skipped images.
+
+        Parameters
+        ----------
+        calibration : of the image's prediction and of its mirror's, before the first is found unsure
+        """
+        rows = np.arange(len(self.usable)) if rows is None else rows
+        usable = np.flatnonzero(self.usable[rows])
+        probs = np.full((len(rows), self.tuned.head.n_classes), 1 / self.tuned.head.n_classes)
+
+        def predicted(some: Rows, *, mirrored: bool) -> Float[np.ndarray, "A K"]:
+            cached = self._mirrored if mirrored else self._plain
+            self._fill(cached, some[~cached[some].any(axis=1)], mirrored)
+            return calibration.apply(cached[some]) if calibration else cached[some]
+
+        def of_mirrors(unsure: Rows) -> Probs:
+            return predicted(rows[usable[unsure]], mirrored=True)
+
+        probs[usable] = flip_tta(predicted(rows[usable], mirrored=False), of_mirrors, FLIP_TTA_BELOW)
+        return probs
+
+    def _fill(self, cached: Probs, rows: Rows, mirrored: bool) -> None:
+        tuned, trained = self.tuned, self.trained[rows]
+        if trained.any():
+            images, some = self.images[:, :, ::-1] if mirrored else self.images, rows[trained]
+            cached[some] = predict_resized(
+                tuned.backbone, tuned.head, images, some, workers=self.workers, progress=self.progress
+            )
+        for some, probs in exactly(self.see, rows[~trained], self._exact, tuned.head, mirrored=mirrored):
+            cached[some] = probs
+
+
+def _concluded(evidence: _Evidence, predictions: FlipTTA) -> Learned:
+    """The calibrated model, and labels that are corrected by all that is known.
+
+    Images that were not trained on have a pool of their own: their noisy label was never memorised.
+    """
+    data, split = evidence.data, evidence.split
+    before = evidence.learned.corrected
+    pred_probs, likely, strength = before.pred_probs.copy(), before.posterior.copy(), 1.0
+    plain, new = predictions.predict(), np.setdiff1d(np.flatnonzero(data.usable), split.train)
+    for measured, rows in ((split.validation, new), (split.calibration_rows, split.train)):
+        for fitted_on, others in [*halves(measured), (measured, np.setdiff1d(rows, measured))]:
+            pool = evidence.pool(plain[fitted_on], fitted_on)
+            pred_probs[others], likely[others] = evidence.pooled(pool, plain[others], others)
+        strength = pool.strength
+    # Without a floor, as the saved head has none.
+    calibration = calibrate(plain[split.validation], data.trusted[split.validation], NO_FLOOR)
+    # Images that were trained on need no prediction of the model: their labels are corrected.
+    probs = np.full_like(plain, 1 / plain.shape[1])
+    probs[new] = predictions.predict(new, calibration)
+    unseen = probs.copy()
+    for fitted_on, others in halves(split.validation):
+        half = calibrate(plain[fitted_on], data.trusted[fitted_on], NO_FLOOR)
+        unseen[others] = predictions.predict(others, half)
+    corrected = CorrectedLabels(
+        data.for_posterior,
+        data.trusted,
+        pred_probs,
+        likely,
+        data.usable,
+        strength,
+        data.threshold,
+        checked=np.isin(np.arange(len(plain)), split.calibration_rows),
+    )
+    return replace(
+        evidence.learned,
+        head=predictions.tuned.head.calibrated(calibration.inverse_temperature, calibration.bias),
+        corrected=corrected if data.known is None else corrected.relying_on(data.known),
+        says=lambda rows: probs[rows],
+        unseen=unseen,
+        validation=split.validation,
+        flip_tta_below=FLIP_TTA_BELOW,
+    )
