@@ -1,8 +1,8 @@
-"""How a model bears images as they arrive: compressed, blurred, small, dark.
+"""Robustness: the accuracy of a model on compressed, blurred, small and dark images.
 
-Measured on the images that fine-tuning watched, which the student did not learn from; as its probabilities
-were calibrated on them, each half is judged as the other half would have it calibrated. Each image is
-damaged at its own size, then predicted as any other, and compared with itself undamaged.
+Measured on the validation images, which fine-tuning did not train on. The model was calibrated on them, so
+each half is calibrated anew by the other. Each image is damaged at its own size, then predicted like any
+other, and compared with itself undamaged.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Int, UInt8
 from PIL import Image
 
 from assay.correct.posterior import NO_FLOOR, by_halves
@@ -36,25 +36,25 @@ DAMAGE: dict[str, Callable[[Pixels], Pixels]] = {
 }
 
 LARGEST = 512
-"""Longer side in pixels to which larger images are shrunk before; the larger an image, the more it bears."""
+"""Longer side in pixels to which larger images are shrunk first; damage shows less the larger an image is."""
 
 AT_ONCE = 32
-"""Images that are held at a time, each with all its damages."""
+"""Images in memory at a time, each with all its damages."""
 
 
 @dataclass(frozen=True)
 class Robustness:
-    """What is left of the accuracy."""
+    """The accuracy that is left."""
 
     n: int
     """Images."""
     right: int
-    """Of them as they are."""
+    """Images predicted right as they are."""
     damaged: dict[str, tuple[int, Paired]]
-    """Damage -> images that are still right, and the paired comparison with the images as they are."""
+    """Damage -> images still predicted right, and the paired comparison with the images as they are."""
 
     def to_json(self) -> dict[str, Any]:
-        """As plain dicts and numbers."""
+        """The content of evaluation.json."""
         return {
             "n": self.n,
             "as they are": wilson(self.right, self.n).to_json(),
@@ -91,33 +91,30 @@ def measure_robustness(
     Parameters
     ----------
     model : with its graph
-    rows : images that were not learned from
+    rows : images that were not trained on
     truth : (W,) their trusted labels
-    calibrated : whether the model was calibrated on these; each half of them is then judged by the other
+    calibrated : whether the model was calibrated on them; each half is then calibrated by the other
     workers : threads that decode and damage
     """
-    runtime, answers, labels = load_runtime(model), list[Probs](), list[int]()
+    runtime, predicted, labels = load_runtime(model), list[Probs](), list[int]()
     with ThreadPoolExecutor(max(workers, 1), "damage") as pool:
         for start in range(0, len(rows), AT_ONCE):
             some = slice(start, start + AT_ONCE)
-            seen = list(pool.map(lambda row: _variants(dataset, int(row), runtime), rows[some]))
-            usable = [squares for squares in seen if squares is not None]
-            labels += [int(y) for y, squares in zip(truth[some], seen, strict=True) if squares is not None]
+            found = list(pool.map(lambda row: _variants(dataset, int(row), runtime), rows[some]))
+            usable = [variants for variants in found if variants is not None]
+            labels += [int(y) for y, variants in zip(truth[some], found, strict=True) if variants is not None]
             if usable:
-                answers.append(_answers(runtime, np.stack(usable, axis=1)))
-    return _compared(np.concatenate(answers, axis=1), np.array(labels), calibrated) if answers else None
+                by_variant = np.stack(usable, axis=1)  # (V, B, S, S, 3)
+                predicted.append(np.stack([runtime.probabilities(images) for images in by_variant]))
+    if not predicted:
+        return None
+    probs, truth = np.concatenate(predicted, axis=1), np.array(labels)
 
-
-def _compared(probs: Float[np.ndarray, "V W K"], truth: Labels, calibrated: bool) -> Robustness:
-    """By what was said of the images as they are, and of each of their variants."""
-    as_they_are = probs[0]
-
-    def predicted(said: Probs) -> Labels:
-        judged = by_halves(as_they_are, truth, NO_FLOOR, of=said) if calibrated else said
-        likeliest: Labels = judged.argmax(axis=1)
+    def classes(of: Probs) -> Labels:
+        likeliest: Labels = (by_halves(probs[0], truth, NO_FLOOR, of=of) if calibrated else of).argmax(axis=1)
         return likeliest
 
-    plain, *damaged = (predicted(said) for said in probs)
+    plain, *damaged = map(classes, probs)
     return Robustness(
         len(truth),
         int((plain == truth).sum()),
@@ -129,22 +126,13 @@ def _compared(probs: Float[np.ndarray, "V W K"], truth: Labels, calibrated: bool
 
 
 def _variants(dataset: Dataset, row: int, runtime: Runtime) -> UInt8[np.ndarray, "V S S 3"] | None:
-    """An image as the model sees it: as it is, and with each damage; None if it cannot be used."""
+    """An image as the model's input, as it is and with each damage; None if it cannot be used."""
     image = read_image(dataset, row, LARGEST)
     if image is None:
         return None
-    pixels = _shrunk(image.pixels)
+    pixels, longer = image.pixels, max(image.pixels.shape[:2])
+    if longer > LARGEST:
+        height, width = (max(round(side * LARGEST / longer), 1) for side in pixels.shape[:2])
+        pixels = np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC))
     variants = [pixels, *(damage(pixels) for damage in DAMAGE.values())]
     return np.stack([to_square(one, runtime.size, runtime.interpolation) for one in variants])
-
-
-def _shrunk(pixels: Pixels) -> UInt8[np.ndarray, "h w 3"]:
-    longer = max(pixels.shape[:2])
-    if longer <= LARGEST:
-        return pixels
-    height, width = (max(round(side * LARGEST / longer), 1) for side in pixels.shape[:2])
-    return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC))
-
-
-def _answers(runtime: Runtime, squares: UInt8[np.ndarray, "V B S S 3"]) -> Float[np.ndarray, "V B K"]:
-    return np.stack([runtime.probabilities(variant) for variant in squares])
