@@ -37,14 +37,13 @@ from assay.correct.crossfit import Evidence, cross_fit
 from assay.correct.posterior import calibrate
 from assay.correct.result import CorrectedLabels
 from assay.data.dataset import ReadOptions
+from assay.data.loader import ImageBatch
 from assay.data.read import read_dataset
-from assay.data.resize import to_square
+from assay.data.resize import TargetSize, to_square
 from assay.data.simulate import spoil
 from assay.data.split import draw_holdout
-from assay.data.squares import Squares
 from assay.embed.backbone import load_backbone
-from assay.embed.images import embed_images
-from assay.embed.squares import fill_squares, room_for_squares
+from assay.embed.images import embed_images, fill_squares, room_for_squares
 from assay.evaluate import mcnemar, wilson
 from assay.noise import estimate_noise
 from assay.pipeline.exact import See
@@ -318,8 +317,9 @@ def sealed_course(asked: argparse.Namespace, cache: Path, seed: int) -> tuple[Pa
 def seen_in(squares: Batch) -> See:
     """Images as they are held: none of these is larger than its square."""
 
-    def see(rows: Rows, size: int, interpolation: str) -> Squares:
-        return Squares(rows, np.stack([to_square(squares[row], size, interpolation) for row in rows]))
+    def see(target: TargetSize, rows: Rows) -> Iterator[ImageBatch]:
+        images = np.stack([to_square(squares[row], *target) for row in rows])
+        yield ImageBatch(rows, rows, (images,), {}, {}, {}, 0.0)
 
     return see
 

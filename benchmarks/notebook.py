@@ -25,7 +25,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
 from assay.data.dataset import Dataset, ReadOptions
-from assay.data.images import Decoded, decode
+from assay.data.decode import DecodedImage, decode
 from assay.data.read import read_dataset
 from assay.data.resize import to_square
 from assay.data.split import draw_holdout
@@ -293,7 +293,7 @@ def speed(course: Course, images: int) -> dict[str, Any]:
 def _square(dataset: Dataset, row: int, network: Backbone) -> np.ndarray:
     data = dataset.source.read(row)
     image = decode(data) if isinstance(data, bytes) else data
-    if not isinstance(image, Decoded):
+    if not isinstance(image, DecodedImage):
         raise SystemExit(f"{dataset.names[row]}: {image}")
     return to_square(image.pixels, network.size, network.interpolation)
 

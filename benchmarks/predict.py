@@ -26,6 +26,7 @@ from _machine import machine
 from _process import ASSAY
 from PIL import Image
 
+from assay.data.loader import load_image
 from assay.embed.tiny import TinyBackbone
 from assay.export.export import with_graph
 from assay.predict.model import Model
@@ -155,7 +156,7 @@ def against_inception(models: dict[str, Path], place: Path) -> dict[str, Any]:
     calls: dict[str, tuple[Callable[[np.ndarray], object], np.ndarray]] = {}
     for name, model in models.items():
         runtime = load_runtime(model)
-        pictures = np.stack([runtime.square(np.asarray(Image.open(file).convert("RGB"))) for file in files])
+        pictures = np.stack([load_image(Image.open(file), runtime.target).pixels for file in files])
         calls[name] = runtime.probabilities, pictures
         calls[f"{name}, one look"] = runtime.without_tta, pictures
     session = onnxruntime.InferenceSession(inception(place / "inception.onnx"))

@@ -39,6 +39,14 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True, scope="session")
+def _threads_decode() -> Iterator[None]:
+    """Starting worker processes takes a second; those tests that are about them say so."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("assay.data.loader.FEW", 10_000)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
 def _no_network() -> Iterator[None]:
     """A connection to another machine fails the test; this machine may be reached."""
     with pytest.MonkeyPatch.context() as patch:

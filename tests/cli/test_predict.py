@@ -70,7 +70,7 @@ def test_unusual_images_are_reported(assay, finished, new, tmp_path):
     found = assay("predict", finished, new, "-o", "rows.csv")
     links, colour, skipped = found.err.splitlines()
     assert "--follow-symlinks" in links
-    assert "1 image of one colour" in colour
+    assert "1 image of a single colour" in colour
     assert skipped.startswith("2 of 6 images were skipped, see their status: 1 truncated (")
     assert "--truncated accept" in skipped
     assert assay("predict", finished, new, "-o", "rows.csv", "--quiet").err == ""
@@ -226,7 +226,7 @@ def test_all_systems_keep_every_row_apart(assay, lineup, numbered):
 @pytest.fixture
 def many(small_data, tmp_path, monkeypatch):
     """Images of which one is none, read in small parts that are brought to disk soon."""
-    monkeypatch.setattr("assay.embed.chunks.CHUNK", 16)
+    monkeypatch.setattr("assay.data.loader.BATCH", 16)
     monkeypatch.setattr("assay.data.write.SAVED_EVERY", 32)
     shutil.copytree(small_data.images, tmp_path / "many")
     (tmp_path / "many" / "3.png").write_bytes(b"")

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from assay.data.colour import to_rgb
-from assay.data.headers import BadImageError
+from assay.data.formats import BadImageError
 
 BACKGROUND = (10, 200, 30)
 

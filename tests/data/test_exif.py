@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from assay.data.exif import orientation
+from assay.data.formats import orientation
 
 
 def block(entry: bytes, order: str = "<", start: int = 8) -> bytes:

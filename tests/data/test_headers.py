@@ -5,7 +5,7 @@ from io import BytesIO
 import pytest
 from PIL import Image
 
-from assay.data.headers import BadImageError, check_png, declared_size
+from assay.data.formats import BadImageError, check_png, declared_size
 
 
 def saved(form: str, size: tuple[int, int] = (37, 21), **options) -> bytes:

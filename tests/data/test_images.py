@@ -6,8 +6,8 @@ from pictures import decoded, difference, picture, reason, saved
 from PIL import Image
 
 from assay.data.dataset import Skipped
-from assay.data.images import FLAGS, WORDS, decode, image_warnings_on
-from assay.data.limits import Limits
+from assay.data.decode import FLAGS, decode, warning_lines
+from assay.data.formats import Limits
 from assay.data.resize import to_square
 
 FORMATS = ["PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF"]
@@ -164,11 +164,10 @@ def test_small_images_decode_fast():
     assert (time.process_time() - start) / 500 < 1e-3  # some ten times the usual; shape checks are on
 
 
-def test_remarks_are_counted_in_words():
-    """A line for each kind, in the order in which they are stored; every kind has its words."""
-    assert image_warnings_on({0: ("low_information", "animated"), 5: ("animated",)}) == (
-        "2 images animated: the first picture is used",
-        "1 image of one colour",
+def test_warnings_are_counted_in_words():
+    """A line for each kind, in the order in which they are stored; every kind has its text."""
+    assert warning_lines({"low_information": 1, "animated": 2000, "bad_exif": 0}) == (
+        "2,000 images animated (first frame used)",
+        "1 image of a single colour",
     )
-    assert image_warnings_on({}) == ()
-    assert WORDS.keys() == {*FLAGS}
+    assert len(warning_lines(dict.fromkeys(FLAGS, 1))) == len(FLAGS)

@@ -14,8 +14,8 @@ from pictures import chunk, decoded, difference, mpf, picture, png, reason, save
 from PIL import Image, ImageFile, MpoImagePlugin
 
 from assay.data.dataset import Skipped
-from assay.data.images import Decoded, decode
-from assay.data.limits import Limits
+from assay.data.decode import DecodedImage, decode
+from assay.data.formats import Limits
 
 FORMATS = ["PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF"]
 
@@ -128,13 +128,13 @@ def test_a_png_with_a_huge_text_is_skipped(kind, place):
     if place == "before":
         assert reason(png(64, 64, text, pixels)) == "too_large"
     else:
-        assert isinstance(decode(png(64, 64, pixels, text)), Skipped | Decoded)
+        assert isinstance(decode(png(64, 64, pixels, text)), Skipped | DecodedImage)
 
 
 MEASURE = """
 import re, sys, zlib
 from pathlib import Path
-from assay.data.images import decode
+from assay.data.decode import decode
 
 def peak_mb():
     return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024
@@ -205,7 +205,7 @@ def test_decoding_changes_nothing_that_is_shared():
         accepted = pool.map(lambda _: decode(cut, accept_truncated=True), range(100))
         refused = pool.map(lambda _: decode(cut), range(100))
         bombs = pool.map(decode, list(BOMBS.values()) * 5)
-        assert all(isinstance(found, Decoded) for found in accepted)
+        assert all(isinstance(found, DecodedImage) for found in accepted)
         assert {found.reason for found in refused} == {"truncated"}
         assert {found.reason for found in bombs} == {"too_many_pixels"}
     assert (ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS, list(warnings.filters)) == before
@@ -236,8 +236,8 @@ def test_any_damage_is_decoded_or_skipped(data, flips, end, accept):
     found = decode(
         bytes(damaged[: int(end * len(damaged))]), accept_truncated=accept, limits=Limits(max_pixels=10**6)
     )
-    assert isinstance(found, Skipped | Decoded)
-    if isinstance(found, Decoded):
+    assert isinstance(found, Skipped | DecodedImage)
+    if isinstance(found, DecodedImage):
         assert found.pixels.dtype == np.uint8
         assert found.pixels.shape[2] == 3
     else:
@@ -248,10 +248,10 @@ def test_any_damage_is_decoded_or_skipped(data, flips, end, accept):
 def test_a_full_memory_is_no_fault_of_the_image(monkeypatch):
     """It would be a skipped row, and the run a success."""
 
-    def full(*_):
+    def full(*_, **__):
         raise MemoryError
 
-    monkeypatch.setattr("assay.data.images._load", full)
+    monkeypatch.setattr("assay.data.decode._load", full)
     held = io.BytesIO()
     Image.new("RGB", (40, 40)).save(held, "PNG")
     with pytest.raises(MemoryError):

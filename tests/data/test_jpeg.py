@@ -4,8 +4,7 @@ import pytest
 from pictures import mpf, with_segment
 from PIL import Image
 
-from assay.data.headers import BadImageError
-from assay.data.jpeg import split_jpeg
+from assay.data.formats import BadImageError, split_jpeg
 
 
 def jpeg(**options) -> bytes:

@@ -11,8 +11,8 @@ from pictures import picture, saved
 
 from assay.data.archives import scan_archive
 from assay.data.dataset import Skipped
-from assay.data.images import decode
-from assay.data.limits import Limits
+from assay.data.decode import decode
+from assay.data.formats import Limits
 from assay.data.sources import ScanReport, class_folders, one_image, read_listed, scan_folder
 from assay.errors import DataError, LabelError
 

@@ -20,7 +20,8 @@ import numpy as np
 from pictures import saved
 from small_datasets import InMemory, dataset_of, drawn, noise
 
-from assay.embed import cache, chunks
+from assay.data import loader
+from assay.embed import cache
 from assay.embed.cache import FeatureStore
 from assay.embed.images import Features, embed_images
 from assay.embed.tiny import TinyBackbone
@@ -126,7 +127,7 @@ def full_copy(folder: Path) -> dict:
 
 def embedded(folder: Path) -> Features:
     """Both views of 24 images in three chunks, one image of which is broken."""
-    chunks.CHUNK = 8
+    loader.BATCH = 8
     files = drawn(24)
     files[5] = files[5][:100]
     return embed_images(dataset_of(files), TinyBackbone(), folder)
@@ -174,7 +175,7 @@ def killed_at_random(folder: Path, seed: str) -> dict:
 
 def peak_memory(folder: Path, number: str) -> dict:
     """The most memory that Python and NumPy held while that many images were embedded."""
-    chunks.CHUNK = 40  # so that the reading ahead is at its most within 200 images
+    loader.BATCH = 40  # so that the reading ahead is at its most within 200 images
     picture = saved(noise(0, 64, 64), "BMP")
 
     class Varied(InMemory):

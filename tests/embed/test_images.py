@@ -8,10 +8,10 @@ from pictures import saved
 from PIL import Image, ImageOps
 from small_datasets import dataset_of, drawn, noise
 
+from assay.data import loader
 from assay.data.dataset import Skipped
-from assay.data.images import decode
+from assay.data.decode import decode
 from assay.data.resize import to_square
-from assay.embed import chunks
 from assay.embed.histogram import HistogramBackbone
 from assay.embed.images import embed_images
 from assay.embed.tiny import TinyBackbone
@@ -23,7 +23,7 @@ BROKEN = b"no image at all"
 
 @pytest.fixture(autouse=True)
 def _small_chunks(monkeypatch):
-    monkeypatch.setattr(chunks, "CHUNK", 4)
+    monkeypatch.setattr(loader, "BATCH", 4)
 
 
 def one_by_one(files) -> np.ndarray:

@@ -4,7 +4,7 @@ from pictures import saved
 from PIL import Image
 from small_datasets import dataset_of, noise
 
-from assay.embed import chunks
+from assay.data import loader
 from assay.embed.images import embed_images
 from assay.embed.pixels import PixelBackbone
 from assay.types import Backbone
@@ -18,7 +18,7 @@ class Enlarged(PixelBackbone):
 
 @pytest.fixture(autouse=True)
 def _small_chunks(monkeypatch):
-    monkeypatch.setattr(chunks, "CHUNK", 4)
+    monkeypatch.setattr(loader, "BATCH", 4)
 
 
 def pixels_of(pictures) -> np.ndarray:

@@ -9,7 +9,6 @@ from small_datasets import dataset_of, noise
 
 from assay.data.resize import to_square
 from assay.embed.tiny import TinyBackbone
-from assay.pipeline import exact
 from assay.pipeline.exact import predicts_exactly
 
 pytest.importorskip("torch")
@@ -49,7 +48,7 @@ def learned(finished, tmp_path_factory, squares):
 
 def test_what_it_says_is_what_the_saved_model_says(images, squares, learned, monkeypatch):
     """In float32, though its features were bfloat16; of an image that cannot be read nothing is changed."""
-    monkeypatch.setattr(exact, "AT_ONCE", 2)
+    monkeypatch.setattr("assay.data.loader.BATCH", 2)
     quick, backbone = learned("bfloat16")
     rows = np.array([0, 2, 3, 5])
     found = predicts_exactly(quick, images, backbone, rows)
@@ -57,7 +56,7 @@ def test_what_it_says_is_what_the_saved_model_says(images, squares, learned, mon
     assert np.allclose(found.says(np.array([0, 3, 5])), wanted, atol=1e-6)
     assert not np.allclose(quick.says(np.array([0, 3, 5])), wanted, atol=1e-6)
     assert np.array_equal(found.says(np.array([2])), quick.says(np.array([2])))
-    with pytest.raises(ValueError, match="expected rows of the images that were looked at exactly"):
+    with pytest.raises(ValueError, match="expected rows that were predicted exactly"):
         found.says(np.array([1]))
 
 

@@ -10,7 +10,8 @@ import pytest
 pytest.importorskip("torch")
 
 from assay.data.dataset import Dataset
-from assay.data.squares import read_squares
+from assay.data.loader import load_together
+from assay.data.resize import TargetSize
 from assay.errors import UsageError
 from assay.pipeline.export_run import PRECISIONS, export_card, export_run
 from assay.pipeline.finished import open_images, read_finished_run
@@ -119,7 +120,7 @@ def test_test_time_augmentation_is_reported(run, images, monkeypatch):
     plain = read_model(run.folder)
     rows = np.flatnonzero((run.trusted >= 0) & (np.array(run.reasons) != "holdout"))
     dataset = Dataset(run.names, images, run.labels, run.noisy, run.trusted)
-    squares = read_squares(dataset, rows, plain.size, plain.interpolation).images
+    squares = load_together(dataset, TargetSize(plain.size, plain.interpolation), rows).images[0]
     first = load_runtime(plain).probabilities(squares)
     model = replace(plain, flip_tta_below=float(np.median(first.max(axis=1))))
     once = export_run(run, images, "float32")

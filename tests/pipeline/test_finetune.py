@@ -19,9 +19,10 @@ from small_runs import draw_data, quick_learning
 
 from assay.correct.posterior import NO_FLOOR, Calibration, by_halves
 from assay.data.dataset import Dataset, ReadOptions
+from assay.data.loader import ImageBatch, load_together
 from assay.data.read import read_dataset
+from assay.data.resize import TargetSize
 from assay.data.split import draw_holdout
-from assay.data.squares import Squares, read_squares
 from assay.embed.images import Features
 from assay.embed.tiny import TinyBackbone
 from assay.errors import LabelError, UsageError
@@ -157,7 +158,8 @@ def test_the_model_uses_flip_tta_where_it_is_unsure(fine):
     model = read_model(fine.out)
     assert (model.features, model.flip_tta_below) == ("stages", FLIP_TTA_BELOW)
     runtime, dataset = load_runtime(fine.out), fine.dataset
-    images = read_squares(dataset, np.arange(len(dataset)), model.size, model.interpolation).images
+    target = TargetSize(model.size, model.interpolation)
+    images = load_together(dataset, target, np.arange(len(dataset))).images[0]
     plain, probs = runtime.without_tta(images), runtime.probabilities(images)
     unsure = plain.max(axis=1) < FLIP_TTA_BELOW
     assert 0 < unsure.mean() < 1
@@ -337,8 +339,8 @@ def test_each_image_and_mirror_is_predicted_once():
         for shown in (images, images[:, :, ::-1])
     )
 
-    def see(rows, size, interpolation):
-        return Squares(rows, images[rows])
+    def see(target, rows):
+        yield ImageBatch(rows, rows, (images[rows],), {}, {}, {}, 0.0)
 
     predictions = FlipTTA(tuned, images, see, np.arange(n) < 20, usable)
     unsure = usable & (plain.max(axis=1) < FLIP_TTA_BELOW)

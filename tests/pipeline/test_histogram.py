@@ -56,7 +56,7 @@ def test_the_baseline_is_the_notebooks(dataset, tmp_path):
 
 
 def read_pixels(dataset, row):
-    from assay.data.images import decode
+    from assay.data.decode import decode
 
     return decode(dataset.source.read(row)).pixels
 

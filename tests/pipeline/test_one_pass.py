@@ -8,8 +8,8 @@ import pytest
 from pictures import saved
 from small_datasets import dataset_of, noise
 
-from assay.data.forms import make_squares
-from assay.data.images import decode
+from assay.data import loader
+from assay.data.decode import decode
 from assay.data.resize import to_square
 from assay.embed.histogram import HistogramBackbone
 from assay.embed.images import embed_images
@@ -65,11 +65,11 @@ def test_a_run_decodes_each_image_once(small_data, options, tmp_path, monkeypatc
     """The baseline sees them while the network does."""
     made = []
 
-    def noted(data, asked):
+    def noted(data, **options):
         made.append(data)
-        return make_squares(data, asked)
+        return decode(data, **options)
 
-    monkeypatch.setattr("assay.data.decoders.make_squares", noted)
-    result = run(small_data.images, tmp_path / "out", replace(options, cache=tmp_path / "cache"))
-    assert len(made) == len(result.dataset) == 240
+    monkeypatch.setattr(loader, "decode", noted)
+    run(small_data.images, tmp_path / "out", replace(options, cache=tmp_path / "cache"))
+    assert len(made) == 240
     assert json.loads((tmp_path / "out" / "run.json").read_text())["features_computed"] == 240

@@ -102,7 +102,7 @@ def test_a_zip_gives_the_rows_of_its_folder(predictor, new_images, tmp_path):
 def test_batches_and_threads_change_nothing(predictor, new_images, monkeypatch):
     """Chunks of two images, read by three threads, give the rows of one chunk, and progress is reported."""
     expected = predictor.predict(new_images)
-    monkeypatch.setattr("assay.embed.chunks.CHUNK", 2)
+    monkeypatch.setattr("assay.data.loader.BATCH", 2)
     steps = []
     found = predictor.predict(new_images, workers=3, progress=lambda *step: steps.append(step))
     assert found.probs == pytest.approx(expected.probs, abs=1e-5)

@@ -11,7 +11,7 @@ from small_runs import draw_data, quick_learning
 
 from assay.data.dataset import ReadOptions, Skipped
 from assay.data.decision_store import FILE, open_decisions
-from assay.data.images import decode
+from assay.data.decode import decode
 from assay.errors import DataError, UsageError
 from assay.pipeline.options import RunOptions
 from assay.pipeline.run import run as run_assay

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pictures import picture, saved
 
 from assay.data.dataset import Skipped
-from assay.data.thumbnails import draw_thumbnail
+from assay.data.loader import draw_thumbnail
 from assay.review.thumbnails import BusyThumbnailsError, Thumbnails
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from assay.data.dataset import Skipped
-from assay.data.images import Decoded, decode
+from assay.data.decode import DecodedImage, decode
 
 
 def picture(height: int = 48, width: int = 64) -> Image.Image:
@@ -49,10 +49,10 @@ def mpf(*codes: int, order: str = "<") -> bytes:
     return b"MPF\0" + magic + index + entries
 
 
-def decoded(data: bytes, **options: object) -> Decoded:
+def decoded(data: bytes, **options: object) -> DecodedImage:
     """What ``decode`` makes of a file that it must not skip."""
     found = decode(data, **options)
-    assert isinstance(found, Decoded), found
+    assert isinstance(found, DecodedImage), found
     return found
 
 

@@ -146,10 +146,10 @@ def whereabouts(images: Path, reading: options.ImageOptions, names: Sequence[str
 
 def _summarise(n: int, written: "Written", log: "Notify") -> None:
     from assay.data.dataset import why_skipped
-    from assay.data.images import image_warning_lines
+    from assay.data.decode import warning_lines
 
     part = f"of the {n - written.first:,} images predicted now: " if written.first else ""
-    for line in image_warning_lines(written.image_warnings):
+    for line in warning_lines(written.image_warnings):
         log(f"{part}{line}")
     if written.n_skipped:
         why = f": {why_skipped(written.reasons)}" if written.reasons.total() == written.n_skipped else ""

@@ -20,8 +20,15 @@ from threading import Lock
 from typing import IO, NamedTuple, Protocol, runtime_checkable
 
 from assay.data.dataset import Listing, Skipped
-from assay.data.formats import IMAGE_EXTENSIONS, SNIFF_BYTES, extension, promises_image, raw_fault
-from assay.data.limits import USUAL, Limits
+from assay.data.formats import (
+    IMAGE_EXTENSIONS,
+    SNIFF_BYTES,
+    USUAL,
+    Limits,
+    extension,
+    promises_image,
+    raw_fault,
+)
 from assay.data.paths import check_entry
 from assay.data.sources import ScanReport, is_hidden
 from assay.errors import DataError, ResourceError

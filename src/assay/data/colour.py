@@ -1,11 +1,11 @@
-"""Any Pillow image -> RGB: bit depth, transparency, CMYK and colour profiles, by fixed rules.
+"""Any Pillow image -> sRGB: bit depth, transparency, CMYK and colour profiles, by fixed rules.
 
 * 16-bit gray is scaled, 65535 to 255; 12-bit TIFF, 4095 to 255.
-* Integer (``I``) and float (``F``) images are read in the narrowest of the ranges 0..1 (floats only),
-  0..255 and 0..65535 that holds all their values, and else stretched from their least to their
-  greatest value. NaN counts as the least. The range depends on the image, so they are flagged.
-* Transparent pixels show the fixed background.
-* CMYK of a JPEG is inverted, as Adobe writes it and as browsers read it.
+* Integer (``I``) and float (``F``) images are scaled from the narrowest of the ranges 0..1 (floats only),
+  0..255 and 0..65535 that holds all values, or else from minimum to maximum. NaN counts as the minimum.
+  The range depends on the image, so it is flagged ``rescaled``.
+* Transparent pixels show the background.
+* CMYK of a JPEG is inverted, as Adobe writes it and browsers read it.
 * A colour profile that fits the pixels is converted to sRGB, by perceptual intent.
 """
 
@@ -14,7 +14,7 @@ from io import BytesIO
 import numpy as np
 from PIL import Image, ImageCms
 
-from assay.data.headers import BadImageError
+from assay.data.formats import BadImageError
 
 _DEEP_GRAY = frozenset(("I;16", "I;16B", "I;16L", "I;16N"))
 _NUMBERS = frozenset(("I", "F"))
@@ -25,7 +25,9 @@ _BITS_PER_SAMPLE = 258
 def to_rgb(image: Image.Image, background: tuple[int, int, int]) -> tuple[Image.Image, tuple[str, ...]]:
     """The image in sRGB over ``background``, and the flags ``rescaled`` and ``icc_ignored``.
 
-    BadImageError : ``unsupported_format`` for a colour space that is none of gray, RGB, CMYK, YCbCr
+    Raises
+    ------
+    BadImageError : ``unsupported_format`` for a colour space other than gray, RGB, CMYK, YCbCr
     """
     if image.mode == "RGB" and not image.info.keys() & {"icc_profile", "transparency"}:
         return image, ()

@@ -13,22 +13,13 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from assay.data.limits import USUAL, Limits
+from assay.data.formats import USUAL, Limits
+from assay.data.formats import Skipped as Skipped  # noqa: PLC0414  # readers of a data set need it too
 from assay.data.tables import Table, shown
 from assay.errors import DataError, LabelError
 from assay.types import UNKNOWN, Labels, Mask, Rows, same_length
 
 _SHOWN_CONFLICTS = 3
-
-
-@dataclass(frozen=True)
-class Skipped:
-    """Why an image cannot be used. Never an exception, never a missing row."""
-
-    reason: str
-    """A code such as ``truncated``, ``bad_path``, ``missing_image``."""
-    detail: str = ""
-    """The fault in words."""
 
 
 ADVICE = {
@@ -120,7 +111,7 @@ class Dataset:
     limits: Limits = USUAL
     """Most bytes and pixels of an image."""
     image_warnings: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
-    """Row -> warnings about an image that is used, once it was decoded: see ``data.images.FLAGS``."""
+    """Row -> warnings about an image that is used, once it was decoded: see ``data.decode.FLAGS``."""
     contents: Sequence[bytes | None] = ()
     """sha256 of each image's bytes when they were first read, None if unreadable; empty before."""
 

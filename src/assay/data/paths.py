@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from assay.data.dataset import Skipped
-from assay.data.limits import USUAL
+from assay.data.formats import USUAL
 
 _FORBIDDEN = re.compile(
     r"""(?P<empty>\A\Z)

@@ -1,9 +1,10 @@
-"""Pixels of any size -> the squares that networks take: the one resize there is.
+"""Pixels of any size -> the squares that networks take: the only resize.
 
-Enlarging makes a picture soft, and networks were trained on pictures that were shrunk, so what tells one
-texture from another arrives too weak. ``sharp`` gives an enlarged picture its edges back: on images of 32
-pixels a frozen network is right of one in a hundred more (benchmarks/LOG.md).
+Enlarging softens an image, and pretrained networks expect shrunk, sharp ones. ``sharp`` restores the edges of
+enlarged images: on images of 32 pixels a frozen network gains one point of accuracy (benchmarks/LOG.md).
 """
+
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
@@ -19,17 +20,26 @@ FILTERS = {
     "bicubic": Image.Resampling.BICUBIC,
     "nearest": Image.Resampling.NEAREST,
 }
-"""How an image may be resized: the name, and Pillow's filter for it."""
+"""Name of an interpolation -> Pillow's filter for it."""
+
+
+class TargetSize(NamedTuple):
+    """The square that an image is resized to."""
+
+    size: int
+    """Its side in pixels."""
+    interpolation: str = "bicubic"
+    """A key of ``FILTERS``."""
 
 
 def to_square(pixels: Pixels, size: int, interpolation: str = "bicubic") -> Square:
-    """The image at ``size`` by ``size`` pixels, the aspect ratio not kept.
+    """The image resized to ``size`` by ``size`` pixels; the aspect ratio is not kept.
 
     Parameters
     ----------
-    interpolation : a key of ``FILTERS``; ``bicubic`` is Pillow's, which widens with the factor when it
-        shrinks, so nothing is aliased; ``sharp`` is the same and, if that enlarges, adds to each pixel its
-        difference from the mean of its surroundings; ``nearest`` makes no colour that was not there
+    interpolation : a key of ``FILTERS``; ``bicubic`` is Pillow's, which does not alias when it shrinks;
+        ``sharp`` is bicubic that also sharpens enlarged images: it adds to each pixel its difference from the
+        mean around it; ``nearest`` adds no new colours
     """
     if pixels.shape[:2] == (size, size):
         return pixels
@@ -42,17 +52,17 @@ def to_square(pixels: Pixels, size: int, interpolation: str = "bicubic") -> Squa
 
 
 def inverse_temperature(factor: float) -> float:
-    """Strength of the sharpening where the side grows by ``factor``: 0 up to 1, 1 from 2 on."""
+    """Strength of the sharpening of an image enlarged by ``factor``: 0 up to factor 1, 1 from factor 2."""
     return min(max(factor - 1, 0.0), 1.0)
 
 
 def reach(factor: float) -> float:
-    """Radius in pixels of the box whose mean is taken: it covers two pixels of the small picture."""
+    """Radius in pixels of the box that is averaged: it covers two pixels of the small image."""
     return factor - 0.5
 
 
 def in_words(interpolation: str) -> str:
-    """What ``to_square`` does, for who runs a model elsewhere."""
+    """What ``to_square`` does, for people who run a model elsewhere."""
     plain = "upright sRGB to size x size, Pillow's filter, aspect ratio not kept"
     if interpolation != "sharp":
         return plain

@@ -13,12 +13,13 @@ from assay.data.dataset import ADVICE, Dataset, Listing, ReadOptions, Skipped
 from assay.data.formats import (
     IMAGE_EXTENSIONS,
     SNIFF_BYTES,
+    USUAL,
+    Limits,
     extension,
     known_format,
     promises_image,
     raw_fault,
 )
-from assay.data.limits import USUAL, Limits
 from assay.data.paths import check_entry, natural_key, open_regular, read_named, resolve_below
 from assay.data.tables import some
 from assay.errors import DataError, LabelError

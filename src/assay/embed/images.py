@@ -1,26 +1,31 @@
-"""embed_images: every image of a Dataset through a Backbone, once.
+"""Images -> features of a backbone, each image once, cached by its content; and images to train on.
 
-Images are taken in chunks of the dataset's order. A chunk is computed whole or not at all, so a run
-that was killed goes on with the very batches that an unbroken run would have computed, and ends with
-the same features.
+Images are taken in batches of the data set's order. A batch is computed whole or not at all, so a killed run
+resumes with the very batches of an unbroken run, and ends with the same features.
 """
 
+import os
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
 
-from assay.data.dataset import Dataset, Skipped
-from assay.data.forms import TargetSize
+from assay.data.dataset import Dataset
+from assay.data.decode import FLAGS, size_in_header
+from assay.data.formats import Skipped
+from assay.data.loader import ImageBatch, Known, decode_all, load, spread
+from assay.data.resize import TargetSize
 from assay.embed.cache import FeatureStore, Snapshot, store_folder
-from assay.embed.chunks import Chunk, bits, nothing, read_chunks, words
-from assay.embed.squares import form_of
 from assay.errors import ResourceError
 from assay.types import Backbone, Batch, Matrix, Progress, silent
+
+SIZED = 256
+"""Images whose sizes decide how large images to train on are; they are spread evenly over the data set."""
 
 
 @dataclass(frozen=True)
@@ -32,18 +37,18 @@ class Features:
     contents: tuple[bytes | None, ...]
     """sha256 of each image's bytes; None where they could not be read."""
     skipped: Mapping[int, Skipped]
-    """Images that could not be used, those that the dataset already knew included."""
+    """Row -> why the image cannot be used, those included that the data set knew."""
     flags: Mapping[int, tuple[str, ...]]
-    """Remarks on images that were used."""
+    """Row -> warnings about an image that is used: see ``data.decode.FLAGS``."""
     computed: int
-    """Images that the network had to see: those that were not in the cache, and the rest of their chunks."""
+    """Images that the network computed: those that were not in the cache, and the rest of their batches."""
     seconds: Mapping[str, float] = field(default_factory=dict)
     """``decode`` (all threads together) and ``embed`` (the network, and storing its features)."""
     beside: tuple[Float[np.ndarray, "N _"], ...] = ()
-    """(N, D) by each of the backbones beside, of the images as they are; zeros where skipped."""
+    """(N, D) of each backbone beside, for the images as they are; zeros where skipped."""
 
     def seen(self, dataset: Dataset) -> Dataset:
-        """The dataset that they are of, with what was found out about its images."""
+        """The data set that they are of, with what was found about its images."""
         return dataset.as_seen(self.skipped, self.contents, self.flags)
 
 
@@ -62,122 +67,157 @@ def embed_images(
 
     Parameters
     ----------
-    cache : folder that may be shared by any number of runs at once
-    mirrored : also embed each image's mirror, as a second view
-    beside : others that see each image while it is decoded, as large as ``backbone`` has it decoded
-    squares : (N, s, s, 3), to be filled with the images likewise: every one is decoded then; of JPEGs they
-        are coarse if s is more than the backbone's size
-    workers : threads that read and decode
+    cache : folder that any number of runs may share at once
+    mirrored : also embed the mirror of each image, as a second view
+    beside : other backbones that embed each image too, at the size that it is decoded at for ``backbone``
+    squares : (N, s, s, 3), see ``room_for_squares``; filled in the same pass, in which every image is decoded
+        then. At most as large as the backbone's images: those of JPEGs would be coarse otherwise.
+    workers : threads that read, and processes that decode
 
     Raises
     ------
-    ResourceError : the disk is full; what was stored stays, and the same call goes on from there
+    ResourceError : the disk is full; what was stored stays, and the same call resumes there
     UsageError : the cache cannot be written to
     """
-    views = list(_views(backbone, cache, mirrored, beside))
-    own = len(views) - len(beside)
-    forms = [_form(one) for one in (backbone, *beside)]
-    held = [] if squares is None else [form_of(squares)]
-    known = partial(_image_warnings, views) if squares is None else nothing
-    found = _Found()
-    for chunk in read_chunks(dataset, *forms, *held, known=known, workers=workers):
+    views = [_View(backbone, False, cache, backbone.digest, "plain")]
+    views += [_View(backbone, True, cache, backbone.digest, "mirror")] if mirrored else []
+    own = len(views)
+    # Stored with the backbone: the size that it has a JPEG decoded at changes what the others get.
+    views += [_View(one, False, cache, backbone.digest, one.digest[:24]) for one in beside]
+    held = [] if squares is None else [TargetSize(squares.shape[1])]
+    targets = list(dict.fromkeys([*(view.target for view in views), *held]))
+
+    def flags_if_stored(content: bytes) -> tuple[str, ...] | None:
+        rows = [view.before.find(content) for view in views]
+        return _from_bits(views[0].before.flags(rows[0])) if min(rows) >= 0 else None
+
+    known: Known = flags_if_stored if squares is None else decode_all
+    contents: list[bytes | None] = [None] * len(dataset)
+    skipped, flags = dict[int, Skipped](), dict[int, tuple[str, ...]]()
+    computed, decode_s, embed_s = 0, 0.0, 0.0
+    for batch in load(dataset, targets, known=known, workers=workers):
         start = time.perf_counter()
-        computed = [view.compute(chunk) for view in views]
+        images = dict(zip(targets, batch.images, strict=True))
+        stored = [view.store_features(batch, images[view.target]) for view in views]
         if squares is not None:
-            for row, square in chunk.squares(form_of(squares)).items():
-                squares[row] = square
-        found.add(chunk, any(computed[:own]), time.perf_counter() - start)
-        progress("embed", chunk.rows.stop, len(dataset))
-    return found.features(views, own)
+            squares[batch.decoded] = images[held[0]]
+        for row, content in batch.contents.items():
+            contents[row] = content
+        skipped |= batch.skipped
+        flags |= batch.flags
+        computed += len(batch.decoded) if any(stored[:own]) else 0
+        decode_s += batch.seconds
+        embed_s += time.perf_counter() - start
+        progress("embed", int(batch.rows[-1]) + 1, len(dataset))
+    found = tuple(view.gather(contents, skipped) for view in views)
+    return Features(
+        found[:own],
+        tuple(contents),
+        skipped,
+        flags,
+        computed,
+        seconds={"decode": decode_s, "embed": embed_s},
+        beside=found[own:],
+    )
 
 
-def _form(backbone: Backbone) -> TargetSize:
-    return TargetSize(backbone.size, backbone.interpolation)
-
-
-@dataclass(frozen=True)
 class _View:
-    """One kind of features: what computes them, of which squares, and where they are stored."""
+    """One kind of features: what computes them, and where they are stored."""
 
-    backbone: Backbone
-    mirrored: bool
-    store: FeatureStore
-    before: Snapshot
-    """What was stored at the start."""
+    def __init__(self, backbone: Backbone, mirrored: bool, cache: Path, digest: str, name: str) -> None:
+        self.backbone, self.mirrored = backbone, mirrored
+        self.target = TargetSize(backbone.size, backbone.interpolation)
+        self.store = FeatureStore(store_folder(cache, digest, name), backbone.width)
+        self.before: Snapshot = self.store.snapshot()
 
-    def compute(self, chunk: Chunk) -> bool:
-        """Store the features of a chunk; False if they are stored already.
+    def store_features(self, batch: ImageBatch, images: Batch) -> bool:
+        """Compute and store the features of a batch; False if they are stored already.
 
-        A run that is killed between two views leaves the chunk in one of them; the other is computed.
+        A run that is killed between two views leaves the batch in one of them; the other is computed.
         """
-        decoded, contents, flags = chunk.squares(_form(self.backbone)), chunk.contents, chunk.flags
-        keys = [contents[row] for row in decoded]
+        keys = [batch.contents[row] for row in batch.decoded.tolist()]
         if all(self.before.find(key) >= 0 for key in keys):
             return False
-        images = np.stack(list(decoded.values()))
         seen = np.ascontiguousarray(images[:, :, ::-1]) if self.mirrored else images
-        self.store.append(keys, [bits(flags.get(row, ())) for row in decoded], self.backbone.embed(seen))
+        bits = [_to_bits(batch.flags.get(row, ())) for row in batch.decoded.tolist()]
+        self.store.append(keys, bits, self.backbone.embed(seen))
         return True
 
-
-def _views(backbone: Backbone, cache: Path, mirrored: bool, beside: Sequence[Backbone]) -> Iterator[_View]:
-    """Those of the images as they are come first, then the mirrors', then those beside."""
-    kinds = [(backbone, False, "plain"), *([(backbone, True, "mirror")] if mirrored else [])]
-    # Kept with the backbone: how large it has a JPEG decoded changes what the others see.
-    kinds += [(one, False, one.digest[:24]) for one in beside]
-    for one, turned, name in kinds:
-        store = FeatureStore(store_folder(cache, backbone.digest, name), one.width)
-        yield _View(one, turned, store, store.snapshot())
-
-
-def _image_warnings(views: Sequence[_View], content: bytes) -> tuple[str, ...] | None:
-    """Those on an image whose features are all stored; else None."""
-    rows = [view.before.find(content) for view in views]
-    return words(views[0].before.flags(rows[0])) if min(rows) >= 0 else None
-
-
-@dataclass
-class _Found:
-    """The chunks so far, without their pixels."""
-
-    contents: list[bytes | None] = field(default_factory=list)
-    skipped: dict[int, Skipped] = field(default_factory=dict)
-    flags: dict[int, tuple[str, ...]] = field(default_factory=dict)
-    computed: int = 0
-    decode_s: float = 0.0
-    embed_s: float = 0.0
-
-    def add(self, chunk: Chunk, computed: bool, embed_s: float) -> None:
-        self.contents += [image.content for image in chunk.images]
-        self.skipped |= chunk.skipped
-        self.flags |= chunk.flags
-        self.computed += sum(bool(image.squares) for image in chunk.images) if computed else 0
-        self.decode_s += sum(image.seconds for image in chunk.images)
-        self.embed_s += embed_s
-
-    def features(self, views: Sequence[_View], own: int) -> Features:
-        found = tuple(view.store.gather(self._rows(view.store)) for view in views)
-        return Features(
-            found[:own],
-            tuple(self.contents),
-            self.skipped,
-            self.flags,
-            self.computed,
-            seconds={"decode": self.decode_s, "embed": self.embed_s},
-            beside=found[own:],
-        )
-
-    def _rows(self, store: FeatureStore) -> np.ndarray:
-        """Where the features of each image lie; -1 for those that were skipped."""
-        snapshot = store.snapshot()
-        rows = np.full(len(self.contents), -1, dtype=np.int64)
-        for row, content in enumerate(self.contents):
-            if content is not None and row not in self.skipped:
+    def gather(self, contents: Sequence[bytes | None], skipped: Mapping[int, Skipped]) -> Matrix:
+        """The stored features of all images; zeros where skipped."""
+        snapshot = self.store.snapshot()
+        rows = np.full(len(contents), -1, dtype=np.int64)
+        for row, content in enumerate(contents):
+            if content is not None and row not in skipped:
                 rows[row] = snapshot.find(content)
-        lost = np.count_nonzero(rows < 0) - len(self.skipped)
+        lost = np.count_nonzero(rows < 0) - len(skipped)
         if lost:
             raise ResourceError(
-                f"{store.folder}: the features of {lost:,} images were stored and are gone or damaged; "
+                f"{self.store.folder}: the features of {lost:,} images were stored and are gone or damaged; "
                 "if nothing else writes there, the disk is failing: name another cache with ASSAY_CACHE"
             )
-        return rows
+        return self.store.gather(rows)
+
+
+def _to_bits(flags: Sequence[str]) -> int:
+    places = list(FLAGS)
+    return sum(1 << places.index(flag) for flag in flags)
+
+
+def _from_bits(stored: int) -> tuple[str, ...]:
+    return tuple(flag for place, flag in enumerate(FLAGS) if stored >> place & 1)
+
+
+@contextmanager
+def room_for_squares(dataset: Dataset, size: int, place: Path) -> Iterator[Batch]:
+    """(N, s, s, 3) uint8 on disk for all images of a data set at one size; zeros until they are filled.
+
+    s is ``size``, or the longest side among the images if all are smaller: enlarged images would only take
+    more memory. The file has no name and goes with the process.
+
+    Parameters
+    ----------
+    size : the largest side that training needs
+    place : an existing folder, on a disk with room for N · s · s · 3 bytes
+
+    Raises
+    ------
+    ResourceError : the disk is full
+    """
+    side = min(size, _longest_side(dataset, size))
+    length = max(len(dataset) * side * side * 3, 1)
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(tempfile.TemporaryFile(dir=place))
+            # Claimed now: a disk that is full later would kill the process in the middle of a write.
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, length)
+            else:  # macOS, Windows
+                zeros = bytes(1 << 20)
+                for start in range(0, length, len(zeros)):
+                    file.write(zeros[: length - start])
+                file.flush()
+        except OSError as error:
+            raise ResourceError(
+                f"{place}: expected room for {length:,} bytes of images to train on: {error.strerror}"
+            ) from error
+        yield np.memmap(file, np.uint8, "r+", shape=(len(dataset), side, side, 3))
+
+
+def fill_squares(squares: Batch, dataset: Dataset, *, workers: int = 2, progress: Progress = silent) -> None:
+    """Put every usable image into its place, in a pass of its own."""
+    for batch in load(dataset, [TargetSize(squares.shape[1])], workers=workers):
+        squares[batch.decoded] = batch.images[0]
+        progress("read", int(batch.rows[-1]) + 1, len(dataset))
+
+
+def _longest_side(dataset: Dataset, size: int) -> int:
+    """The longest side among some images, by their headers, of those that can be decoded; 1 without any."""
+    sides = {}
+    for row in spread(np.flatnonzero(dataset.usable), SIZED).tolist():
+        data = dataset.read(row)
+        found = None if isinstance(data, Skipped) else size_in_header(data, dataset.limits)
+        sides[row] = max(found) if found else 0
+    largest_first = np.array(sorted(sides, key=lambda row: -sides[row]), dtype=np.int64)
+    with closing(load(dataset, [TargetSize(size)], largest_first, batch_size=1, workers=1)) as batches:
+        return next((sides[batch.decoded[0]] for batch in batches if len(batch.decoded)), 1)

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Int
 
 from assay.data.dataset import Dataset, PickedSource, Skipped
+from assay.data.loader import load_image
 from assay.data.paths import file_digest
 from assay.data.write import write_rows
 from assay.evaluate import peak_memory_bytes
@@ -83,10 +84,10 @@ def _alone_s(runtime: Runtime, part: Dataset) -> Iterator[float]:
     for row in range(len(part)):
         data = part.read(row)
         start = time.perf_counter()
-        square = runtime.see(data, part.limits)
-        if isinstance(square, Skipped):
+        found = data if isinstance(data, Skipped) else load_image(data, runtime.target, part.limits)
+        if isinstance(found, Skipped):
             continue
-        runtime.probabilities(square[None])
+        runtime.probabilities(found.pixels[None])
         yield time.perf_counter() - start
         left -= 1
         if not left:

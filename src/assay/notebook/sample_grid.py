@@ -9,8 +9,9 @@ import numpy as np
 from jaxtyping import Int
 
 from assay.data.dataset import Dataset
+from assay.data.formats import Skipped
+from assay.data.loader import load_row
 from assay.data.resize import to_square
-from assay.data.squares import read_image
 from assay.drawing import COLOURS, INK, printable, short, svg
 from assay.types import UNKNOWN, Pixels
 
@@ -72,8 +73,8 @@ def draw_samples(dataset: Dataset, rows: Int[np.ndarray, "R"] | None = None, *, 
 def _samples(dataset: Dataset, rows: Sequence[int] | np.ndarray) -> Iterator[_Sample]:
     words = (*(dataset.titles or dataset.classes), "")  # UNKNOWN, -1, has the empty name
     for row in rows:
-        found = read_image(dataset, int(row), SIDE)
-        if found is None:
+        found = load_row(dataset, int(row), at_least=SIDE)
+        if isinstance(found, Skipped):
             continue
         side = min(SIDE, max(found.pixels.shape[:2]))
         yield _Sample(

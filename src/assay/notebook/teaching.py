@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from sklearn.base import clone
 
-from assay.data.squares import read_squares, spread
+from assay.data.loader import load_together, spread
+from assay.data.resize import TargetSize
 from assay.embed.images import embed_images
 from assay.errors import LabelError
 from assay.evaluate import Stopwatch
@@ -67,7 +68,8 @@ class TrainingData:
     def sample(self, backbone: Backbone) -> Batch:
         """Some of the images that may be learned from, as ``backbone`` sees them: to compare a graph on."""
         rows = spread(np.flatnonzero(self.task.learnable), COMPARED)
-        return read_squares(self.task.dataset, rows, backbone.size, backbone.interpolation).images
+        target = TargetSize(backbone.size, backbone.interpolation)
+        return load_together(self.task.dataset, target, rows).images[0]
 
     def _progress(self, stage: str) -> Any:
         return lambda _, done, total: self.task.progress(f"train, {stage}", done, total)

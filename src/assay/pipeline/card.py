@@ -8,7 +8,8 @@ from jaxtyping import Int
 
 from assay.correct.result import CorrectedLabels
 from assay.data.dataset import Dataset
-from assay.data.squares import read_squares, spread
+from assay.data.loader import load_together, spread
+from assay.data.resize import TargetSize
 from assay.embed.backbone import TimmBackbone
 from assay.evaluate import Evaluation, format_report
 from assay.export.export import with_graph
@@ -91,8 +92,8 @@ def assemble_model(
 def export(model: Model, backbone: Backbone, dataset: Dataset, rows: Int[np.ndarray, "M"]) -> Model:
     """The model with the graph of its backbone and head, compared on images among ``rows``."""
     trunk = backbone.trunk() if isinstance(backbone, TimmBackbone) else None
-    squares = read_squares(dataset, spread(rows, COMPARED), model.size, model.interpolation)
-    return with_graph(model, trunk, squares.images)
+    target = TargetSize(model.size, model.interpolation)
+    return with_graph(model, trunk, load_together(dataset, target, spread(rows, COMPARED)).images[0])
 
 
 def model_card(

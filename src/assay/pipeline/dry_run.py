@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from assay.data.dataset import Dataset
-from assay.data.squares import read_squares, spread
+from assay.data.loader import load_together, spread
+from assay.data.resize import TargetSize
 from assay.embed.backbone import TimmBackbone
 from assay.pipeline.folder import RunFolder, RunRecord, contents_digest, data_facts, read_contents
 from assay.pipeline.options import RunOptions, uses_flip_tta
@@ -117,7 +118,7 @@ def dry_run(
 def _decode_s(dataset: Dataset, backbone: Backbone, workers: int) -> float:
     rows = spread(np.flatnonzero(dataset.usable), DECODED_IMAGES)
     start = time.perf_counter()
-    read_squares(dataset, rows, backbone.size, backbone.interpolation, workers=workers)
+    load_together(dataset, TargetSize(backbone.size, backbone.interpolation), rows, workers=workers)
     return (time.perf_counter() - start) / max(len(rows), 1)
 
 

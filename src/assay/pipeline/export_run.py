@@ -14,7 +14,8 @@ import onnx
 
 from assay.correct.posterior import NO_FLOOR, by_halves
 from assay.data.dataset import ImageSource
-from assay.data.squares import Squares, read_squares, spread
+from assay.data.loader import ImageBatch, load_together, spread
+from assay.data.resize import TargetSize
 from assay.errors import UsageError
 from assay.evaluate import Report, classification_report, format_report, wilson
 from assay.export.gate import Quantized, quantize
@@ -130,19 +131,19 @@ def export_run(
     model = read_model(run.folder)
     dataset = run.dataset(images)
 
-    def read(rows: Rows) -> Squares:
-        return read_squares(dataset, rows, model.size, model.interpolation, workers=workers)
+    def read(rows: Rows) -> ImageBatch:
+        return load_together(dataset, TargetSize(model.size, model.interpolation), rows, workers=workers)
 
     rows, trained_on = _measured_rows(run)
     measured = read(rows)
-    if not len(measured.rows):
+    if not len(measured.decoded):
         raise UsageError(f"{run.folder}: expected a trusted image to measure the model on, got none")
-    pixels, truth, quantized = measured.images, run.trusted[measured.rows], None
+    pixels, truth, quantized = measured.images[0], run.trusted[measured.decoded], None
     graphs = {"float32": model.graph}
     if precision != "float32":
         graphs["float16"] = to_float16(model.graph)
     if precision == "int8":
-        calibration, compared = (read(some).images for some in _unlabelled_rows(run, rows))
+        calibration, compared = (read(some).images[0] for some in _unlabelled_rows(run, rows))
         quantized = quantize(model, calibration, compared, pixels, truth, progress=progress)
         graphs["int8"] = quantized.graph
     runtimes = {name: load_runtime(replace(model, graph=graph)) for name, graph in graphs.items()}

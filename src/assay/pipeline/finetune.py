@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -29,7 +29,7 @@ from assay.correct.posterior import (
 )
 from assay.correct.result import CorrectedLabels
 from assay.data.dataset import Dataset
-from assay.data.squares import read_squares
+from assay.data.loader import load
 from assay.embed.backbone import TimmBackbone, load_backbone
 from assay.errors import UsageError
 from assay.evaluate import mcnemar, wilson
@@ -164,7 +164,7 @@ def finetune_run(
         partition.data,
         learned,
         images,
-        partial(read_squares, dataset, workers=options.workers),
+        lambda target, rows: load(dataset, [target], rows, workers=options.workers),
         split,
         phases=phases,
         student=student,

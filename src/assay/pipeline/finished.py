@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from assay.data.dataset import Dataset, ImageSource, PickedSource, ReadOptions
-from assay.data.limits import USUAL
+from assay.data.formats import USUAL
 from assay.data.read import list_images
 from assay.data.tables import read_csv, shown
 from assay.embed.cache import find_store

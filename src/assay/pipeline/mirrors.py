@@ -8,7 +8,8 @@ import numpy as np
 from jaxtyping import Int
 
 from assay.data.dataset import Dataset
-from assay.data.squares import read_squares
+from assay.data.loader import load
+from assay.data.resize import TargetSize
 from assay.pipeline.options import RunOptions, uses_flip_tta
 from assay.types import Backbone, Matrix
 
@@ -38,10 +39,8 @@ def mirrors_for(dataset: Dataset, backbone: Backbone, options: RunOptions) -> Mi
 
 def _mirrored(dataset: Dataset, backbone: Backbone, workers: int, rows: Int[np.ndarray, "R"]) -> Mirrored:
     used, features = [rows[:0]], [np.zeros((0, backbone.width), dtype=np.float32)]
-    for start in range(0, len(rows), AT_ONCE):
-        squares = read_squares(
-            dataset, rows[start : start + AT_ONCE], backbone.size, backbone.interpolation, workers=workers
-        )
-        used.append(squares.rows)
-        features.append(backbone.embed(squares.images[:, :, ::-1]))
+    target = TargetSize(backbone.size, backbone.interpolation)
+    for batch in load(dataset, [target], rows, batch_size=AT_ONCE, workers=workers):
+        used.append(batch.decoded)
+        features.append(backbone.embed(batch.images[0][:, :, ::-1]))
     return Mirrored(np.concatenate(used), np.concatenate(features))

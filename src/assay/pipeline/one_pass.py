@@ -6,8 +6,7 @@ from pathlib import Path
 
 from assay.data.dataset import Dataset
 from assay.embed.histogram import HistogramBackbone
-from assay.embed.images import Features, embed_images
-from assay.embed.squares import fill_squares, room_for_squares
+from assay.embed.images import Features, embed_images, fill_squares, room_for_squares
 from assay.pipeline.options import RunOptions, uses_flip_tta
 from assay.types import Backbone, Batch, Progress
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from assay.correct.result import CorrectedLabels
 from assay.data.dataset import Dataset
-from assay.data.images import WORDS
+from assay.data.decode import FLAGS
 from assay.data.write import write_json, write_rows
 from assay.errors import DataError
 from assay.evaluate import Cost, Evaluation, wilson
@@ -116,7 +116,7 @@ def write_issues(folder: Path, dataset: Dataset) -> None:
     """image_issues.csv: skipped images and warnings about others, in input order."""
     found = [(row, "skipped", why.reason, why.detail) for row, why in dataset.skipped.items()]
     found += [
-        (row, "warning", flag, WORDS[flag]) for row, flags in dataset.image_warnings.items() for flag in flags
+        (row, "warning", flag, FLAGS[flag]) for row, flags in dataset.image_warnings.items() for flag in flags
     ]
     found.sort(key=lambda issue: issue[0])  # stable: warnings about one image keep their order
     columns = [

@@ -6,23 +6,21 @@ other, and compared with itself undamaged.
 """
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import Float, Int
 from PIL import Image
 
 from assay.correct.posterior import NO_FLOOR, by_halves
 from assay.data.dataset import Dataset
-from assay.data.resize import to_square
-from assay.data.squares import read_image
+from assay.data.loader import load
 from assay.evaluate import Paired, mcnemar, wilson
 from assay.predict.model import Model
-from assay.predict.runtime import Runtime, load_runtime
+from assay.predict.runtime import load_runtime
 from assay.train.augment import compress, soften
-from assay.types import Labels, Pixels, Probs
+from assay.types import Labels, Pixels, Probs, Rows
 
 DAMAGE: dict[str, Callable[[Pixels], Pixels]] = {
     "JPEG, quality 75": lambda image: compress(image, 75),
@@ -96,19 +94,23 @@ def measure_robustness(
     calibrated : whether the model was calibrated on them; each half is then calibrated by the other
     workers : threads that decode and damage
     """
-    runtime, predicted, labels = load_runtime(model), list[Probs](), list[int]()
-    with ThreadPoolExecutor(max(workers, 1), "damage") as pool:
-        for start in range(0, len(rows), AT_ONCE):
-            some = slice(start, start + AT_ONCE)
-            found = list(pool.map(lambda row: _variants(dataset, int(row), runtime), rows[some]))
-            usable = [variants for variants in found if variants is not None]
-            labels += [int(y) for y, variants in zip(truth[some], found, strict=True) if variants is not None]
-            if usable:
-                by_variant = np.stack(usable, axis=1)  # (V, B, S, S, 3)
-                predicted.append(np.stack([runtime.probabilities(images) for images in by_variant]))
+    runtime, predicted, used = load_runtime(model), list[Float[np.ndarray, "V B K"]](), list[Rows]()
+    batches = load(
+        dataset,
+        [runtime.target],
+        rows,
+        at_least=LARGEST,
+        damage=_variants,
+        batch_size=AT_ONCE,
+        workers=workers,
+    )
+    for batch in batches:
+        if len(batch.decoded):
+            predicted.append(np.stack([runtime.probabilities(images) for images in batch.images]))
+            used.append(batch.decoded)
     if not predicted:
         return None
-    probs, truth = np.concatenate(predicted, axis=1), np.array(labels)
+    probs, truth = np.concatenate(predicted, axis=1), truth[np.isin(rows, np.concatenate(used))]
 
     def classes(of: Probs) -> Labels:
         likeliest: Labels = (by_halves(probs[0], truth, NO_FLOOR, of=of) if calibrated else of).argmax(axis=1)
@@ -125,14 +127,10 @@ def measure_robustness(
     )
 
 
-def _variants(dataset: Dataset, row: int, runtime: Runtime) -> UInt8[np.ndarray, "V S S 3"] | None:
-    """An image as the model's input, as it is and with each damage; None if it cannot be used."""
-    image = read_image(dataset, row, LARGEST)
-    if image is None:
-        return None
-    pixels, longer = image.pixels, max(image.pixels.shape[:2])
+def _variants(pixels: Pixels) -> list[Pixels]:
+    """An image as it is, and with each damage; larger ones are shrunk first."""
+    longer = max(pixels.shape[:2])
     if longer > LARGEST:
         height, width = (max(round(side * LARGEST / longer), 1) for side in pixels.shape[:2])
         pixels = np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC))
-    variants = [pixels, *(damage(pixels) for damage in DAMAGE.values())]
-    return np.stack([to_square(one, runtime.size, runtime.interpolation) for one in variants])
+    return [pixels, *(damage(pixels) for damage in DAMAGE.values())]

@@ -1,5 +1,6 @@
 """run: from images with labels to a folder of results, step by step."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -8,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from assay.data.dataset import Dataset
-from assay.data.images import image_warnings_on
+from assay.data.decode import warning_lines
 from assay.data.read import read_dataset
 from assay.data.split import Split
 from assay.embed.backbone import TimmBackbone, load_backbone
@@ -98,7 +99,7 @@ def run(  # noqa: PLR0915  # the whole way of images and labels, in one place
             with watch.stage("embed"):
                 squares = stack.enter_context(room_to_learn(dataset, options, out))
                 features = embed_all(dataset, backbone, options, squares, progress)
-            for line in image_warnings_on(features.flags):
+            for line in warning_lines(Counter(flag for flags in features.flags.values() for flag in flags)):
                 notify(f"{line} (image_issues.csv)")
             record.check_contents(contents_digest(features.contents))
             record.facts["features_computed"] = record.facts.get("features_computed", 0) + features.computed

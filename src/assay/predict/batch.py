@@ -11,9 +11,8 @@ from itertools import accumulate
 import numpy as np
 
 from assay.data.dataset import Dataset, Skipped
-from assay.data.forms import TargetSize
+from assay.data.loader import load
 from assay.data.write import ResumableWriter
-from assay.embed.chunks import read_chunks
 from assay.predict.conformal import prediction_sets
 from assay.predict.runtime import Runtime
 from assay.types import PerImage, Probs, Progress, same_length, silent
@@ -210,18 +209,16 @@ def predict_parts(
     runtimes : one or more that take images of one size and interpolation
     first : row to begin at
     """
-    form = TargetSize(runtimes[0].size, runtimes[0].interpolation)
-    for chunk in read_chunks(dataset, form, workers=workers, first=first):
-        rows, decoded = chunk.rows, chunk.squares(form)
-        used = [row - rows.start for row in decoded]
-        images = np.stack(list(decoded.values())) if decoded else None
-        statuses = tuple(chunk.skipped[row].reason if row in chunk.skipped else "ok" for row in rows)
-        image_warnings = {row - rows.start: flags for row, flags in chunk.flags.items()}
+    every = np.arange(first, len(dataset))
+    for batch in load(dataset, [runtimes[0].target], every, workers=workers):
+        rows = range(batch.rows[0], batch.rows[-1] + 1)
+        statuses = tuple(batch.skipped[row].reason if row in batch.skipped else "ok" for row in rows)
+        image_warnings = {row - rows.start: flags for row, flags in batch.flags.items()}
         found = []
         for runtime in runtimes:
             probs = np.zeros((len(rows), len(runtime.labels)), dtype=np.float32)
-            if images is not None:
-                probs[used] = runtime.probabilities(images)
+            if len(batch.decoded):
+                probs[batch.decoded - rows.start] = runtime.probabilities(batch.images[0])
             names = dataset.names[rows.start : rows.stop]
             found.append(Predictions(names, probs, runtime.labels, statuses, image_warnings))
         progress("predict", rows.stop, len(dataset))

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from assay.data.dataset import ReadOptions, Skipped
-from assay.data.images import see_picture
-from assay.data.paths import read_named
+from assay.data.dataset import ReadOptions
+from assay.data.formats import Skipped
+from assay.data.loader import Picture, load_image
 from assay.data.read import read_images
-from assay.data.resize import Square
 from assay.predict.batch import Predictions, predict_dataset
 from assay.predict.model import Model
 from assay.predict.runtime import Runtime, load_runtime
@@ -23,9 +22,6 @@ if TYPE_CHECKING:
 
 AT_ONCE = 256
 """Pictures of a list that are held decoded at a time."""
-
-Picture = np.ndarray | Image.Image | Path | str | bytes
-"""uint8 RGB (H, W, 3); Pillow's; the path of an image file; or its bytes."""
 
 PLACES = {".zip", ".tar", ".gz", ".tgz", ".bz2", ".tbz", ".tbz2", ".xz", ".txz", ".parquet", ".pq"}
 """Endings of files that hold many images."""
@@ -79,10 +75,11 @@ class Predictor:
         probs = [np.zeros((0, len(self.labels)))]
         with ThreadPoolExecutor(max(workers, 1), "decode") as pool:
             for start in range(0, len(many), AT_ONCE):
-                found = list(pool.map(self._see, many[start : start + AT_ONCE]))
-                squares = [square for square in found if not isinstance(square, Skipped)]
-                if squares:
-                    probs.append(self.runtime.probabilities(np.stack(squares)))
+                some = many[start : start + AT_ONCE]
+                found = list(pool.map(lambda picture: load_image(picture, self.runtime.target), some))
+                pixels = [one.pixels for one in found if not isinstance(one, Skipped)]
+                if pixels:
+                    probs.append(self.runtime.probabilities(np.stack(pixels)))
                 seen += [one if isinstance(one, Skipped) else None for one in found]
                 progress("predict", len(seen), len(many))
         names = [
@@ -117,14 +114,6 @@ class Predictor:
             self.runtime, Path(images), options, workers=workers, notify=notify, progress=progress
         )
 
-    def _see(self, picture: Picture) -> Square | Skipped:
-        if isinstance(picture, np.ndarray):
-            return self.runtime.square(_checked(picture))
-        if isinstance(picture, Image.Image):
-            found = see_picture(picture)
-            return found if isinstance(found, Skipped) else self.runtime.square(found)
-        return self.runtime.see(picture if isinstance(picture, bytes) else read_named(Path(picture)))
-
 
 def load_model(path: Path | str | Model, *, threads: int | None = None) -> Predictor:
     """The model of a run folder, a model folder or a file of ``assay export``, ready to predict.
@@ -149,11 +138,3 @@ def _many(images: Picture | Sequence[Picture]) -> list[Picture]:
     if isinstance(images, np.ndarray):
         return [images] if images.ndim < 4 else [*images]
     return [images] if isinstance(images, Image.Image | Path | str | bytes) else [*images]
-
-
-def _checked(pixels: np.ndarray) -> np.ndarray:
-    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape:
-        raise ValueError(
-            f"images: expected uint8 RGB arrays (H, W, 3) or (N, H, W, 3), got {pixels.dtype} {pixels.shape}"
-        )
-    return pixels

@@ -17,16 +17,13 @@ from typing import Annotated, Any
 import msgspec
 import numpy as np
 
-from assay.data.dataset import Skipped
-from assay.data.images import decode
-from assay.data.limits import USUAL, Limits
-from assay.data.resize import FILTERS, Square, to_square
+from assay.data.resize import FILTERS, TargetSize
 from assay.embed.device import cores
 from assay.errors import ModelError
 from assay.predict.flip_tta import flip_tta
 from assay.predict.graph_check import INPUT, OUTPUT, SHA256, check_graph, digest_of, read_metadata
 from assay.predict.model import MAX_SIZE, Model, read_model, read_model_file
-from assay.types import Batch, Pixels, Probs
+from assay.types import Batch, Probs
 
 BATCH = 32
 """Images that are handed over together where there are many, and that figures of batches are of."""
@@ -71,14 +68,10 @@ class Runtime:
     def __repr__(self) -> str:
         return f"Runtime({len(self.labels)} classes, {self.size} px, {self.digest[:12]})"
 
-    def see(self, data: bytes | Skipped, limits: Limits = USUAL) -> Square | Skipped:
-        """An image file as the model sees it, or why it cannot be used."""
-        found = decode(data, at_least=self.size, limits=limits) if isinstance(data, bytes) else data
-        return found if isinstance(found, Skipped) else self.square(found.pixels)
-
-    def square(self, pixels: Pixels) -> Square:
-        """Upright RGB pixels as the model sees them."""
-        return to_square(pixels, self.size, self.interpolation)
+    @property
+    def target(self) -> TargetSize:
+        """The size that images are resized to."""
+        return TargetSize(self.size, self.interpolation)
 
     def probabilities(self, images: Batch) -> Probs:
         """P(class) (B, K), float32, of RGB images (B, size, size, 3), with test-time augmentation.

@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image
 
 from assay.data.dataset import ImageSource
-from assay.data.limits import Limits
-from assay.data.thumbnails import MEDIA_TYPE, draw_thumbnail
+from assay.data.formats import Limits
+from assay.data.loader import THUMBNAIL_TYPE, draw_thumbnail
 from assay.drawing import data_url
 from assay.pipeline.finished import FinishedRun
 
@@ -96,5 +96,5 @@ def draw_pictures(images: ImageSource, rows: Iterable[int], limits: Limits) -> M
         else:
             left -= times * len(drawn)
             with Image.open(BytesIO(drawn), formats=["WEBP"]) as opened:
-                found[row] = Picture(data_url(drawn, MEDIA_TYPE), *opened.size)
+                found[row] = Picture(data_url(drawn, THUMBNAIL_TYPE), *opened.size)
     return found

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from assay.data.decision_store import Decision, Stale
-from assay.data.decoders import ENDED
-from assay.data.thumbnails import MEDIA_TYPE
+from assay.data.loader import THUMBNAIL_TYPE
+from assay.data.workers import WORKER_ENDED
 from assay.errors import AssayError, BusyError, MissingExtraError, ResourceError, UsageError
 from assay.review.exports import export
 from assay.review.keys import default_keys, write_keys
@@ -83,7 +83,7 @@ def _add_images(app: FastAPI, session: ReviewSession, thumbnails: Thumbnails) ->
         row = _row(session, item)
         if size not in SIZES:
             raise HTTPException(404, "there is no such size")
-        if session.run.reasons[row] in ENDED:  # and would end this server as it ended its decoder
+        if session.run.reasons[row] in WORKER_ENDED:  # and would end this server as it ended its decoder
             raise HTTPException(404, f"this image cannot be shown: {session.run.reasons[row]}")
         try:
             found = await thumbnails.get(row, size)
@@ -91,7 +91,7 @@ def _add_images(app: FastAPI, session: ReviewSession, thumbnails: Thumbnails) ->
             raise HTTPException(503, "too many images at once", headers={"retry-after": "1"}) from None
         if not isinstance(found, bytes):
             raise HTTPException(404, f"this image cannot be shown: {found.reason}")
-        return Response(found, media_type=MEDIA_TYPE, headers=_KEEP)
+        return Response(found, media_type=THUMBNAIL_TYPE, headers=_KEEP)
 
 
 def _add_actions(app: FastAPI, session: ReviewSession) -> None:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from assay.data.dataset import ImageSource, Skipped
-from assay.data.limits import USUAL, Limits
-from assay.data.thumbnails import draw_thumbnail
+from assay.data.formats import USUAL, Limits
+from assay.data.loader import draw_thumbnail
 
 SIZES: Mapping[str, int] = MappingProxyType({"small": 160, "large": 1024})
 """Longest side in pixels; a smaller image keeps its size."""

@@ -14,17 +14,20 @@ Every request that is not understood gets a 4xx with a line that says what was e
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any
 
 import numpy as np
 
 from assay import __version__
-from assay.data.dataset import Skipped
-from assay.data.limits import Limits
+from assay.data.decode import decode
+from assay.data.formats import Limits, Skipped
 from assay.data.resize import Square
+from assay.data.workers import DecoderPool
 from assay.data.write import is_unicode
 from assay.errors import AssayError, MissingExtraError, UsageError
 from assay.predict.batch import UNSURE, Options, Predictions
@@ -144,14 +147,17 @@ class Work:
         )
         self.batches = MicroBatches(service.runtime, service.max_waiting, sizes.observe)
         self.pool = ThreadPoolExecutor(max(service.workers, 1), "decode")
-        self.limits = Limits.of(service.max_pixels)
+        self.decoders = DecoderPool(service.workers)
+        limits = Limits.of(service.max_pixels)
+        self.decode = partial(decode, targets=(service.runtime.target,), limits=limits)
 
     async def predictions(self, names: list[str], files: list[bytes]) -> Predictions:
         """Of image files; a bad one is a row with its reason."""
         loop = asyncio.get_running_loop()
-        seen = await asyncio.gather(*(loop.run_in_executor(self.pool, self._see, data) for data in files))
-        probs = await self.probabilities([found for found in seen if not isinstance(found, Skipped)])
-        predicted = Predictions.of_usable(names, seen, probs, self.service.runtime.labels)
+        tasks = (loop.run_in_executor(self.pool, self.decoders.map, self.decode, [data]) for data in files)
+        found = [one for (one,) in await asyncio.gather(*tasks)]
+        probs = await self.probabilities([one.pixels for one in found if not isinstance(one, Skipped)])
+        predicted = Predictions.of_usable(names, found, probs, self.service.runtime.labels)
         for status in predicted.statuses:
             self.images.labels(status).inc()
         return predicted
@@ -167,17 +173,25 @@ class Work:
             return np.zeros((0, len(self.service.runtime.labels)), np.float32)
         return await self.batches.probabilities(squares)
 
-    def _see(self, data: bytes) -> Square | Skipped:
-        return self.service.runtime.see(data, self.limits)
-
 
 def make_app(service: Service) -> FastAPI:
     """The application; it is served behind a ``Guard``."""
+    work = Work(service)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await asyncio.to_thread(work.decoders.close)  # whatever an image makes a decoder do
+
     # No documentation pages: they would load scripts from elsewhere.
     app = FastAPI(
-        title="assay serve", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False
+        title="assay serve",
+        version=__version__,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=lifespan,
     )
-    work = Work(service)
     _add_predict(app, work)
     _add_protocol(app, work)
     _add_metrics(app, work)

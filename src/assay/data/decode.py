@@ -1,0 +1,247 @@
+"""The bytes of one image file -> pixels, or the reason why it is skipped: the only decoder.
+
+Only files of an allowed format are handed to a parser, and only to the parser of that format. ``decode`` has
+no side effects, so it may run in any number of threads.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from typing import TypeVar
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, ImageFile, ImageOps
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from assay.data.colour import to_rgb
+from assay.data.formats import (
+    USUAL,
+    BadImageError,
+    Limits,
+    Skipped,
+    allowed_format,
+    check_png,
+    declared_size,
+    foreign_format,
+    orientation,
+    split_jpeg,
+)
+from assay.data.resize import TargetSize, to_square
+from assay.types import Pixels
+
+T = TypeVar("T")
+
+Damage = Callable[[Pixels], Sequence[Pixels]]
+"""Variants of an image, made at its own size before it is resized."""
+
+_MAX_ASPECT = 100
+_END_OF_JPEG = b"\xff\xd9"
+
+# The classes themselves rather than Image.open(formats=...): that one lets the JPEG format call the MPO
+# parser, warns about large images in all threads, and loads every plugin for TIFF and WebP.
+_PARSERS: dict[str, Callable[[BytesIO], ImageFile.ImageFile]] = {
+    "PNG": PngImageFile,
+    "JPEG": JpegImageFile,
+    "WEBP": WebPImageFile,
+    "BMP": BmpImageFile,
+    "GIF": GifImageFile,
+    "TIFF": TiffImageFile,
+}
+_TRANSPOSITIONS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+FLAGS = {
+    "animated": "animated (first frame used)",
+    "truncated": "truncated (partly used)",
+    "bad_exif": "with damaged EXIF (orientation ignored)",
+    "icc_ignored": "with an unusable colour profile (ignored)",
+    "rescaled": "with values outside 8 bits (rescaled)",
+    "low_information": "of a single colour",
+    "large": f"of more than {USUAL.max_pixels:,} pixels",
+}
+"""Flag -> text of each warning about an image that is used. Caches store a flag as the bit at its place here:
+the order is fixed, and new ones go to the end."""
+
+
+@dataclass(frozen=True)
+class DecodedImage:
+    """One image."""
+
+    images: tuple[UInt8[np.ndarray, "_ _ 3"], ...]
+    """Upright sRGB: one as large as it was decoded, or one for each target size; may be read-only."""
+    flags: tuple[str, ...] = ()
+    """Warnings, keys of ``FLAGS``."""
+
+    @property
+    def pixels(self) -> Pixels:
+        """The first of ``images``."""
+        return self.images[0]
+
+
+def decode(
+    data: bytes,
+    targets: Sequence[TargetSize] = (),
+    *,
+    at_least: int | None = None,
+    damage: Damage | None = None,
+    limits: Limits = USUAL,
+    accept_truncated: bool = False,
+) -> DecodedImage | Skipped:
+    """The first frame of an image file as upright sRGB pixels, or why it is skipped.
+
+    Parameters
+    ----------
+    targets : resize to each of these; without any, the image keeps the size that it is decoded at
+    at_least : decode a JPEG at 1/2, 1/4 or 1/8 of its size, as long as its shorter side keeps so many pixels,
+        which is much faster for photos; by default the size of the first target
+    damage : resize the variants that it makes, instead of the image: all of them to the first target, then
+        all to the next
+    accept_truncated : use what is left of a truncated file, flagged ``truncated``
+
+    Skipped : ``empty_file``, ``too_large``, ``not_an_image``, ``unsupported_format``,
+    ``too_many_pixels``, ``bad_aspect`` (above 100:1), ``truncated``, ``corrupt``
+    """
+    if at_least is None and targets:
+        at_least = targets[0].size
+    found = _guarded(lambda: _decode(data, at_least, limits, keep_part=False), data)
+    if accept_truncated and isinstance(found, Skipped) and found.reason == "truncated":
+        found = _guarded(lambda: _decode(data, at_least, limits, keep_part=True), data)
+    if isinstance(found, Skipped) or not targets:
+        return found
+    variants = [found.pixels] if damage is None else damage(found.pixels)
+    return DecodedImage(tuple(to_square(one, *target) for target in targets for one in variants), found.flags)
+
+
+def decode_opened(image: Image.Image, limits: Limits = USUAL) -> DecodedImage | Skipped:
+    """The same for a Pillow image; one that was only opened is read now."""
+
+    def convert() -> DecodedImage:
+        _check_size(image.size, limits)
+        rgb, flags = to_rgb(ImageOps.exif_transpose(image), limits.background)
+        return DecodedImage((np.asarray(rgb),), flags)
+
+    return _guarded(convert, b"")
+
+
+def size_in_header(data: bytes, limits: Limits) -> tuple[int, int] | None:
+    """(width, height) of an image file by its header; None if it is no image or beyond ``limits``."""
+    found = _guarded(lambda: _open(data, limits, keep_part=True), data)
+    return None if isinstance(found, Skipped) else found[1].size
+
+
+def warning_lines(counts: Mapping[str, int]) -> tuple[str, ...]:
+    """One line for each flag, of flag -> number of images: ``3 images animated (first frame used)``."""
+    found = ((counts.get(flag, 0), text) for flag, text in FLAGS.items())
+    return tuple(f"{n:,} {'image' if n == 1 else 'images'} {text}" for n, text in found if n)
+
+
+def _guarded(work: Callable[[], T], data: bytes) -> T | Skipped:
+    """The result of ``work``, or why it failed on ``data``."""
+    try:
+        return work()
+    except MemoryError:
+        raise  # the size is within the limits: this machine is short of memory, and the image may be good
+    except BadImageError as error:
+        return Skipped(error.reason, error.detail)
+    except Exception as error:  # noqa: BLE001  # hostile bytes can make a parser raise anything
+        detail = f"{type(error).__name__}: {error}"
+        if isinstance(error, Image.DecompressionBombError):
+            return Skipped("too_many_pixels", detail)
+        if "too large" in detail or "Too much memory" in detail:  # PNG text that unpacks to megabytes
+            return Skipped("too_large", detail)
+        is_cut = "truncated" in detail.lower() or _lacks_end(data)
+        return Skipped("truncated" if is_cut else "corrupt", detail)
+
+
+def _lacks_end(data: bytes) -> bool:
+    if data.startswith(b"\xff\xd8"):
+        return _END_OF_JPEG not in data[-64:]
+    return data.startswith(b"RIFF") and (len(data) < 8 + int.from_bytes(data[4:8], "little"))
+
+
+def _decode(data: bytes, at_least: int | None, limits: Limits, *, keep_part: bool) -> DecodedImage:
+    kind, image, exif = _open(data, limits, keep_part=keep_part)
+    flags = ["truncated"] if keep_part else []
+    if image.width * image.height > USUAL.max_pixels:
+        flags.append("large")
+    if getattr(image, "is_animated", False):
+        if kind == "TIFF":
+            raise BadImageError("unsupported_format", "TIFF of several pages")
+        flags.append("animated")
+    if at_least is not None:
+        image.draft(None, (at_least, at_least))  # does nothing unless it is a JPEG
+    _load(image, keep_part=keep_part)
+    rgb, colour_flags = to_rgb(image, limits.background)
+    if kind != "TIFF":  # Pillow has turned a TIFF already
+        try:
+            turn = orientation(exif or image.info["exif"]) if exif or image.info.get("exif") else 1
+            rgb = rgb.transpose(_TRANSPOSITIONS[turn]) if turn > 1 else rgb
+        except ValueError:
+            flags.append("bad_exif")
+    pixels = np.frombuffer(rgb.tobytes(), np.uint8).reshape(rgb.height, rgb.width, 3)
+    flags += colour_flags
+    first = pixels[0, 0]
+    # Most images differ in their first row already, which spares a pass over all.
+    if (pixels[0] == first).all() and (pixels == first).all():
+        flags.append("low_information")
+    return DecodedImage((pixels,), tuple(flags))
+
+
+def _open(data: bytes, limits: Limits, *, keep_part: bool) -> tuple[str, ImageFile.ImageFile, bytes]:
+    """Format, image of which nothing is decoded yet, and EXIF of a JPEG."""
+    if not data:
+        raise BadImageError("empty_file", "0 bytes")
+    if len(data) > limits.max_bytes:
+        raise BadImageError("too_large", f"{len(data):,} bytes, the limit is {limits.max_bytes:,}")
+    kind = allowed_format(data)
+    if kind is None:
+        if foreign := foreign_format(data):
+            raise BadImageError("unsupported_format", foreign)
+        raise BadImageError("not_an_image", f"starts with {data[:8]!r}, as no known image does")
+    exif = b""
+    if kind == "JPEG":
+        data, exif = split_jpeg(data + _END_OF_JPEG if keep_part else data)
+    elif kind == "PNG" and not keep_part:
+        check_png(data)
+    if (size := declared_size(data, kind)) is not None:
+        _check_size(size, limits)  # before Pillow may allocate a canvas
+    image = _PARSERS[kind](BytesIO(data))
+    _check_size(image.size, limits)
+    return kind, image, exif
+
+
+def _check_size(size: tuple[int, int], limits: Limits) -> None:
+    width, height = size
+    if not width * height:
+        raise BadImageError("corrupt", f"{width} x {height} pixels")
+    if width * height > limits.max_pixels:
+        raise BadImageError(
+            "too_many_pixels", f"{width} x {height}, the limit is {limits.max_pixels:,} pixels"
+        )
+    if max(size) > _MAX_ASPECT * min(size):
+        raise BadImageError("bad_aspect", f"{width} x {height} is longer than {_MAX_ASPECT}:1")
+
+
+def _load(image: ImageFile.ImageFile, *, keep_part: bool) -> None:
+    try:
+        image.load()
+    except (OSError, SyntaxError, EOFError):
+        if not keep_part:
+            raise
+        # The rows decoded so far are in place. Without tiles nothing is left to be loaded: the effect of
+        # LOAD_TRUNCATED_IMAGES for this image alone.
+        image.tile = []
+        image.load()
