@@ -21,7 +21,7 @@ from assay.data.split import Split
 from assay.evaluate.learning_curve import LearningCurve
 from assay.pipeline.finished import HOLDOUT, stored_features
 from assay.pipeline.holdout import mask_holdout
-from assay.pipeline.label_value import FOLDS, measure_worth
+from assay.pipeline.label_value import FOLDS, measure_label_value
 from assay.pipeline.options import RunOptions
 from assay.review.run import read_review_run
 from assay.types import UNKNOWN
@@ -45,7 +45,7 @@ def main() -> None:
     split = Split(np.flatnonzero(run.trusted != UNKNOWN), held)
     partition = mask_holdout(dataset, split, features, RunOptions(folds=FOLDS))
     begun = time.perf_counter()
-    worth = measure_worth(partition.data, len(held), shares=SHARES)
+    worth = measure_label_value(partition.data, len(held), shares=SHARES)
     found: dict[str, Any] = {"seconds": round(time.perf_counter() - begun), "machine": machine()}
     for name, curve in (("model", worth.model), ("labels", worth.labels)):
         found[name] = {

@@ -12,7 +12,7 @@ from assay.data.write import Column, write_json, write_rows
 from assay.errors import UsageError
 from assay.pipeline.finished import stored_features
 from assay.pipeline.holdout import mask_holdout
-from assay.pipeline.label_value import FOLDS, Worth, measure_worth
+from assay.pipeline.label_value import FOLDS, LabelValue, measure_label_value
 from assay.pipeline.options import RunOptions
 from assay.review.queue import order_images
 from assay.review.run import ReviewRun
@@ -28,7 +28,7 @@ class Plan:
     """What to label, and what for."""
 
     run: ReviewRun
-    worth: Worth
+    worth: LabelValue
     more: tuple[int, ...]
     random: Rows
     """A fair sample of the images without a label in the file of trusted ones, for that file: whoever decided
@@ -96,7 +96,7 @@ def plan_labels(
     fair = order_images(*told, run.is_unlabelled, strategy="random").rows
     return Plan(
         run,
-        measure_worth(partition.data, len(held), progress=progress),
+        measure_label_value(partition.data, len(held), progress=progress),
         tuple(more),
         fair[:label],
         doubtful[:label],
