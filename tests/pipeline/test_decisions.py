@@ -10,9 +10,9 @@ from small_runs import CLASSES, write_labels
 
 from assay.data.write import write_rows
 from assay.errors import LabelError, OtherRunError
-from assay.pipeline.run import run
 from assay.pipeline.export_run import _measured_rows
 from assay.pipeline.finished import open_images, read_finished_run, stored_features
+from assay.pipeline.run import run
 from assay.types import UNKNOWN
 
 ROWS = (1, 3, 5, 7, 9, 11)

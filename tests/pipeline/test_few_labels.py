@@ -1,6 +1,5 @@
 """Data at their limits end in a message or a documented mode, never in a stack trace (faults 38, 39)."""
 
-import re
 from dataclasses import replace
 
 import numpy as np
@@ -62,7 +61,7 @@ def test_a_class_without_trusted_labels_is_still_corrected(run_with, own_data):
     """Its noisy labels are used, and the lack is a note."""
     rows, notes = own_data.trusted_rows[own_data.truth[own_data.trusted_rows] != 2], []
     result = run_with(rows=rows, notify=notes.append)
-    assert "no trusted label is 'cedar'" in notes
+    assert any("no trusted label is 'cedar'" in note for note in notes)
     assert right(result, own_data.truth, own_data.truth == 2) > 0.3
 
 
@@ -77,7 +76,7 @@ def test_labels_that_never_agree_are_reported(run_with, own_data):
     """Trusted labels that contradict every noisy one give a rate of 1 and a warning."""
     result = run_with(noisy=(own_data.truth + 1) % 3)
     assert result.noise.rate.estimate == 1
-    assert re.search(r"none of 120 \w+ labels equals its trusted one", " ".join(result.warnings))
+    assert "none of 120 noisy labels equals its trusted label" in " ".join(result.warnings)
     assert right(result, own_data.truth) > 0.9
 
 
