@@ -37,7 +37,7 @@ from assay.types import Pixels
 
 T = TypeVar("T")
 
-Damage = Callable[[Pixels], Sequence[Pixels]]
+Damage = Callable[[Pixels], Sequence[UInt8[np.ndarray, "_ _ 3"]]]
 """Variants of an image, made at its own size before it is resized."""
 
 _MAX_ASPECT = 100

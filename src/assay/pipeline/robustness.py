@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 from PIL import Image
 
 from assay.correct.posterior import NO_FLOOR, by_halves
@@ -127,7 +127,7 @@ def measure_robustness(
     )
 
 
-def _variants(pixels: Pixels) -> list[Pixels]:
+def _variants(pixels: Pixels) -> list[UInt8[np.ndarray, "_ _ 3"]]:
     """An image as it is, and with each damage; larger ones are shrunk first."""
     longer = max(pixels.shape[:2])
     if longer > LARGEST:
