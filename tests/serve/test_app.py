@@ -10,6 +10,7 @@ import pytest
 pytest.importorskip("fastapi")
 
 from browser import HOST, Browser, send
+from misbehaving import decode_or_behave
 from PIL import Image
 from small_runs import CLASSES
 
@@ -277,6 +278,15 @@ def test_a_full_memory_is_survived(runtime, new_images):
         503,
         "this machine is out of memory; send fewer or smaller images",
     )
+
+
+def test_an_image_that_crashes_its_decoder_costs_that_image(runtime, new_images, monkeypatch):
+    """Fault 63: the service goes on, and its other images are answered."""
+    monkeypatch.setattr("assay.serve.app.decode", decode_or_behave)
+    crashing = Browser(Guard(make_app(Service(runtime, "trees")), port=8765, token=None))
+    body, headers = form(("a.png", b"crash"), ("b.png", (new_images / "5.png").read_bytes()))
+    rows = post(crashing, "/predict", body, **headers).json["predictions"]
+    assert [row["status"] for row in rows] == ["crash", "ok"]
 
 
 def test_too_many_waiting_images_are_refused_at_once(runtime, new_images):
