@@ -17,7 +17,7 @@ help: ## list the targets
 demo: $(INSTALLED) ## a whole run on drawn images, in a minute
 	$(BIN)/assay demo
 
-test: $(INSTALLED) ## the tests; ARGS="tests/measure -x" for some of them
+test: $(INSTALLED) ## the tests; ARGS="tests/evaluate -x" for some of them
 	$(BIN)/pytest -q -n auto --dist worksteal $(ARGS)
 
 check: $(INSTALLED) ## lint, format, types and layers, changing nothing
@@ -26,18 +26,18 @@ check: $(INSTALLED) ## lint, format, types and layers, changing nothing
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-fix: $(INSTALLED) ## what ruff can mend by itself
+fix: $(INSTALLED) ## ruff's automatic fixes and format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 docs: $(INSTALLED) ## docs/cli.md, from the help pages
 	$(BIN)/python docs/generate.py
 
-WANT_A_RUN := audit plan predict serve
+NEED_A_RUN := audit plan predict serve
 
-bench: $(INSTALLED) ## every benchmark but those that want a run; DATA=folder of the data set
+bench: $(INSTALLED) ## every benchmark that needs no finished run; DATA=folder of the data set
 	@test -n "$(DATA)" || { echo "make bench: expected DATA=folder of the data set, got nothing" >&2; exit 2; }
-	@set -e; for script in $(filter-out $(WANT_A_RUN:%=benchmarks/%.py),$(wildcard benchmarks/[a-z]*.py)); do \
+	@set -e; for script in $(filter-out $(NEED_A_RUN:%=benchmarks/%.py),$(wildcard benchmarks/[a-z]*.py)); do \
 		echo "$$script"; $(BIN)/python "$$script" --data "$(DATA)"; \
 	done
 
