@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from assay.embed.device import one_torch_thread
 from assay.embed.histogram import HistogramBackbone
 from assay.embed.tiny import TinyBackbone
 from assay.errors import GateError, ModelError
@@ -93,7 +94,8 @@ def _features(model: Model, trunk: Any, images: Batch) -> Matrix:
 
     trunk.eval()
     parts = []
-    with torch.inference_mode():
+    # Where other programs compute too, threads of torch wait for each other: four times the CPU time.
+    with torch.inference_mode(), one_torch_thread():
         for start in range(0, len(images), BATCH):
             pixels = (
                 torch.from_numpy(images[start : start + BATCH]).permute(0, 3, 1, 2).float()

@@ -21,7 +21,7 @@ from assay.pipeline.robustness import Robustness
 from assay.predict.model import Model
 from assay.types import UNKNOWN, Backbone
 
-COMPARED = 256
+COMPARED = 128
 """Images that the graph is compared with the model on."""
 
 
