@@ -1,12 +1,11 @@
-"""Prediction sets: all classes that an image may be of, the true one among them as often as was asked.
+"""Prediction sets: the classes that an image may have, the true one among them in a chosen share of images.
 
-Split conformal prediction: on images that the model did not learn from, how improbable was the true class?
-A set holds every class that is no more improbable than the true one was in that share of the images. For
-images like those it holds the true class in at least that share, whatever the model is, if the very model
-said so of both (Vovk et al. 2005; least ambiguous sets, Sadinle et al. 2019,
-doi:10.1080/01621459.2017.1395341). Here the thresholds come from calibrations of a half of the images or of
-the other folds, close to the model's own but not it: about that share, then, and it is counted anew on
-images that nothing was fitted to.
+Split conformal prediction: on images that the model was not trained on, how improbable was the true class? A
+set holds every class that is no more improbable than the true one was in that share of the images. For images
+like those it holds the true class in at least that share, whatever the model is, if one model predicted both
+(Vovk et al. 2005; least ambiguous sets, Sadinle et al. 2019, doi:10.1080/01621459.2017.1395341). Here the
+thresholds come from calibrations of a half of the images or of the other folds, close to the model's own but
+not it: so the share is approximate, and it is counted again on images that nothing was fitted to.
 """
 
 import math
@@ -29,7 +28,7 @@ def conformal_thresholds(probs: Probs, truth: Labels) -> dict[str, float]:
 
     Parameters
     ----------
-    probs : P(class) (N, K) of images that were not learned from
+    probs : P(class) (N, K) of images that the model was not trained on
     truth : (N,) class indices
     """
     n, found = len(truth), {}
