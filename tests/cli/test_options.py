@@ -25,7 +25,7 @@ def names(*groups):
 def test_every_library_option_is_on_the_command_line():
     """``decisions`` is an option of assay run alone."""
     assert names(LabelOptions, ImageOptions) | {"decisions"} == names(ReadOptions)
-    assert names(TrainingOptions) | {"read"} == names(RunOptions) - {"teacher"}
+    assert names(TrainingOptions) | {"read"} == names(RunOptions)
 
 
 def test_the_presets_are_those_of_the_library():
