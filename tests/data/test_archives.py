@@ -349,7 +349,7 @@ def damaged_tars():
         first[124:136], first[148:156] = size, b" " * 8
         first[148:156] = b"%06o\0 " % sum(first)
         yield name, bytes(first) + whole[512:], ".+"
-    yield "gzip of text", gzip.compress(b"just text, of some length" * 99), ".+"
+    yield "gzip of text", gzip.compress(b"just text, of some length" * 99, mtime=0), ".+"
     middle = bytearray(bz2.compress(whole))
     middle[len(middle) // 2] ^= 255
     yield "bzip2", bytes(middle), ".+"
