@@ -9,6 +9,7 @@ from assay.errors import UsageError
 from assay.notebook.compare_judge import NOT_MEASURED
 from assay.notebook.compare_options import CompareOptions
 from assay.notebook.compare_twin import CARRIED, check_apart_from, twin_rows
+from assay.pipeline.folder import SCHEMA
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +26,7 @@ def twin(options, finished, data, tmp_path):
     partial = CompareOptions(run=options, backbone="tiny")
     row = {"system": "cnn-1", "status": "done"} | NOT_MEASURED | {"accuracy": 0.5, "n": 24}
     record = {
-        "schema": 1,
+        "schema": SCHEMA,
         "status": "done",
         "settings": partial.settings(),
         "data": data,

@@ -69,9 +69,7 @@ def test_nobodys_images_are_written_over(tmp_path):
 def test_a_demo_with_another_seed_is_refused(tmp_path):
     """The images of a demo are not exchanged below its results."""
     (tmp_path / "demo.json").write_text('{"digits": 1797, "seed": 0}')
-    message = (
-        r"holds the demo \{'digits': 1797, 'seed': 0\}, asked for is .*'seed': 1, .*; name another with --out"
-    )
+    message = r"holds the demo \{'digits': 1797, 'seed': 0\}, not .*'seed': 1, .*; name another with --out"
     with pytest.raises(OtherRunError, match=message):
         run_demo(tmp_path, RunOptions(backbone="tiny", seed=1))
 

@@ -61,7 +61,7 @@ def test_a_run_killed_while_it_writes_ends_in_the_same_bytes(small_data, unbroke
         assert list((tmp_path / "out").rglob(".*.tmp"))
     done = run_assay(command)
     assert done.returncode == 0, done.stderr
-    assert f"{tmp_path / 'out'}: going on with the run that was begun here" in done.stderr
+    assert f"{tmp_path / 'out'}: resuming run" in done.stderr
     assert {name: (tmp_path / "out" / name).read_bytes() for name in SAME} == unbroken
     assert not list((tmp_path / "out").rglob(".*.tmp"))
     record = json.loads((tmp_path / "out" / "run.json").read_text())

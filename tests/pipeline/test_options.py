@@ -26,7 +26,7 @@ FINE_TUNED = r"^--student, --student-size, --time-limit: expected with --preset 
         ({"time_limit": 60.0}, FINE_TUNED),
         (
             {"preset": "balanced", "time_limit": 0.0},
-            r"^--time-limit: expected more than nothing, got 0 seconds$",
+            r"^--time-limit: must be positive, got 0 seconds$",
         ),
         ({"seed": -1}, r"^--seed: expected 0 to 4294967294, got -1$"),
         ({"workers": 0}, r"^--workers: expected 1 or more, got 0$"),
@@ -61,7 +61,7 @@ def test_cache_and_workers_are_no_settings():
 
 def test_the_keywords_are_the_fields():
     """``assay.run`` takes every field of ``RunOptions`` but ``read``."""
-    places = {"read", "weights", "cache", "figures_from"}
+    places = {"read", "weights", "cache"}
     assert set(RunSettings.__annotations__) == {field.name for field in fields(RunOptions)} - places
 
 
