@@ -50,9 +50,9 @@ STAGES = {
     "learn": "estimate the noise, correct the labels, train the model",
     "fine-tune": "fine-tune the network, correct the labels",
     "baseline": "train the baseline",
-    "measure": "evaluate",
+    "evaluate": "evaluate",
     "export": "export the model and check it",
-    "damage": "evaluate the model on damaged images",
+    "robustness": "evaluate the model on damaged images",
     "write": "write the results",
 }
 """The stages of a run in their order."""
