@@ -1,53 +1,51 @@
-"""A run made by hand, its desk, and a window on its page."""
+"""A run made by hand, its review, and a window on its page."""
 
 import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from browser import HOST, Browser
+from browser import Browser
 from chromium import Watched, chromium
 from review_runs import draw_images, write_run
 
 pytest.importorskip("fastapi", reason="needs the web extra")
 
 from assay.data.decision_store import open_decisions
+from assay.review.app import Thumbnails, make_app
 from assay.review.neighbours import Neighbours
 from assay.review.queue import order_images
 from assay.review.run import read_review_run
-from assay.review.server import guarded_app
 from assay.review.session import ReviewSession
-from assay.review.thumbnails import Thumbnails
+from assay.web.middleware import Guard
 
 TOKEN = "secret-of-this-run"
 
 
 @dataclass
 class Opened:
-    """A desk, its guarded page and a window that has exchanged the token."""
+    """A review, its guarded page and a window that has exchanged the token."""
 
     session: ReviewSession
     app: object
     browser: Browser
 
-    @property
-    def run_name(self) -> str:
-        """What only a page that was let in says."""
-        return f"{self.session.run.folder.resolve().name} · assay"
+    def close(self) -> None:
+        self.browser.close()
+        self.session.store.close()
 
 
-def open_desk(run: Path, images: Path | None = None, **order) -> ReviewSession:
-    found = read_review_run(run, images)
-    options = {"strategy": "doubtful", "seed": 0, **order}
-    ordered = order_images(found.noisy, found.proposed, found.confidence, found.is_open, **options)
-    store = open_decisions(run / "decisions.sqlite")
-    neighbours = Neighbours(found, None)
-    return ReviewSession(found, store, ordered, neighbours, "mia")
+def open_session(run: Path) -> ReviewSession:
+    found = read_review_run(run)
+    ordered = order_images(found.noisy, found.proposed, found.confidence, found.is_open, strategy="doubtful")
+    return ReviewSession(
+        found, open_decisions(run / "decisions.sqlite"), ordered, Neighbours(found, None), "mia"
+    )
 
 
-def open_page(run: Path, images: Path | None = None, **order) -> Opened:
-    session = open_desk(run, images, **order)
-    app = guarded_app(session, Thumbnails(session.run.images), port=8765, token=TOKEN)
+def open_page(run: Path) -> Opened:
+    session = open_session(run)
+    app = Guard(make_app(session, Thumbnails(session.run.images)), port=8765, token=TOKEN)
     browser = Browser(app)
     browser.cookie = browser.get(f"/?token={TOKEN}").header("set-cookie").partition(";")[0]
     return Opened(session, app, browser)
@@ -63,7 +61,7 @@ def images(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def run(tmp_path, images) -> Path:
-    """A run folder that says where its images are."""
+    """A run folder that knows where its images are."""
     return write_run(tmp_path / "out", images=images)
 
 
@@ -72,8 +70,7 @@ def opened(run):
     """The page of that run."""
     found = open_page(run)
     yield found
-    found.browser.close()
-    found.session.store.close()
+    found.close()
 
 
 @pytest.fixture
@@ -81,31 +78,20 @@ def opener():
     """Opens pages of other runs, and closes them."""
     every = []
 
-    def give(*arguments, **options):
-        every.append(open_page(*arguments, **options))
+    def give(run):
+        every.append(open_page(run))
         return every[-1]
 
     yield give
     for found in every:
-        found.browser.close()
-        found.session.store.close()
+        found.close()
 
 
 @pytest.fixture
 def session(run):
-    found = open_desk(run)
+    found = open_session(run)
     yield found
     found.store.close()
-
-
-@pytest.fixture
-def token() -> str:
-    return TOKEN
-
-
-@pytest.fixture
-def host() -> str:
-    return HOST
 
 
 @pytest.fixture
@@ -124,20 +110,20 @@ def chrome():
 
 @pytest.fixture
 def visit(chrome):
-    """Opens an address in a browser of its own; at the end nothing was said and nobody else was asked."""
-    validation = []
+    """Opens an address in a new window; at the end there were no errors and no requests to other servers."""
+    windows = []
 
     def give(address, **context) -> object:
         page = chrome.new_context(**context).new_page()
         page.set_default_timeout(120_000)  # a busy machine is slow, and not wrong
-        validation.append(Watched(page))
+        windows.append(Watched(page))
         page.goto(address)
-        # The page says its image's address once its script runs: from then on keys are heard.
+        # The script sets this address when it starts: from then on keys work.
         page.wait_for_url("**/item/*")
         return page
 
     yield give
-    for one in validation:
+    for one in windows:
         one.page.context.close()
-    assert [one.errors for one in validation] == [[] for _ in validation]
-    assert [one.elsewhere for one in validation] == [[] for _ in validation]
+    assert [one.errors for one in windows] == [[] for _ in windows]
+    assert [one.elsewhere for one in windows] == [[] for _ in windows]

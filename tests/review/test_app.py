@@ -1,4 +1,4 @@
-"""The page's addresses: what they answer, and that nobody else is answered."""
+"""The addresses of the page: what they answer, and what they refuse."""
 
 import csv
 import io
@@ -10,23 +10,17 @@ from browser import HOST
 from fastapi.routing import APIRoute
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from review_runs import TITLES, write_run
+from review_runs import TITLES, draw_images, write_run
 
 from assay.web.middleware import SECURITY_HEADERS
 
 BEARER = {"authorization": "Bearer secret-of-this-run"}
 
-FILLED = {"item": "5", "label": "1", "size": "small", "name": "review.js"}
-
-
-def routes(opened) -> list[tuple[str, str]]:
-    """Each method with an address of each route."""
-    found = []
-    for route in opened.app.app.routes:
-        assert isinstance(route, APIRoute), f"{route}: not one of ours"
-        path = re.sub(r"{(\w+)}", lambda match: FILLED[match[1]], route.path)
-        found += [(method, path) for method in sorted(route.methods)]
-    return found
+ROUTES = {
+    *(("GET", path) for path in ("/", "/item/5", "/card/5", "/grid/1", "/keys", "/find", "/progress")),
+    *(("GET", path) for path in ("/image/5/small", "/export/review.js", "/static/review.js")),
+    *(("POST", path) for path in ("/decide", "/undo", "/keys")),
+}
 
 
 def choice(item, label, revision=0):
@@ -37,103 +31,76 @@ def decide(opened, *choices, client="one"):
     return opened.browser.post("/decide", {"client": client, "choices": [*choices]})
 
 
-def test_there_are_the_routes_that_were_meant(opened):
-    """No documentation, no schema, no folder of files comes along with the framework."""
-    assert {path for _, path in routes(opened)} == {
-        "/",
-        "/item/5",
-        "/card/5",
-        "/grid/1",
-        "/keys",
-        "/image/5/small",
-        "/decide",
-        "/undo",
-        "/find",
-        "/progress",
-        "/export/review.js",
-        "/static/review.js",
-    }
+def test_the_routes_are_known(opened):
+    """The framework adds no documentation, schema or folder of files."""
+    filled = {"item": "5", "label": "1", "size": "small", "name": "review.js"}
+    found = set()
+    for route in opened.app.app.routes:
+        assert isinstance(route, APIRoute), f"{route}: not one of ours"
+        path = re.sub(r"{(\w+)}", lambda match: filled[match[1]], route.path)
+        found |= {(method, path) for method in route.methods}
+    assert found == ROUTES
 
 
-def test_every_route_refuses_strangers(opened):
-    """By default: a foreign host, a foreign page, a page without an origin, and who has no token."""
-    cookie, bearer = opened.browser.cookies(), BEARER
-    strangers = {
-        421: [{"host": "evil.example", **cookie}, {"host": "localhost:1", **bearer}],
-        403: [
-            {"origin": "http://evil.example", **cookie},
-            {"origin": "null", **cookie},
-            {"origin": "null", **bearer},
-            {"sec-fetch-site": "cross-site", **cookie},
-            {"sec-fetch-site": "same-site", **bearer},
-            {"sec-fetch-site": "same-origin", "origin": f"http://{HOST}"},
-            {},
-        ],
-    }
-    for method, path in routes(opened):
-        for status, headers in [(code, one) for code, every in strangers.items() for one in every]:
-            answer = opened.browser.ask(method, path, headers, b"{}")
-            assert answer.status == status, (method, path, headers)
-            assert opened.run_name not in answer.text
+@pytest.mark.parametrize(
+    ("status", "headers"),
+    [
+        (421, {"host": "evil.example", **BEARER}),
+        (403, {"origin": "http://evil.example", **BEARER}),
+        (403, {"origin": "null", **BEARER}),
+        (403, {"sec-fetch-site": "cross-site", **BEARER}),
+        (403, {"sec-fetch-site": "same-origin", "origin": f"http://{HOST}"}),
+        (403, {}),
+    ],
+)
+def test_every_route_is_guarded(opened, status, headers):
+    """Another host, another page, or no token: refused, and the answer does not show the page."""
+    for method, path in ROUTES:
+        answer = opened.browser.ask(method, path, headers, b"{}")
+        assert (answer.status, "· assay" in answer.text) == (status, False), (method, path)
     assert opened.session.store.rows() == []
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"])
 def test_other_methods_change_nothing(opened, method):
-    """Even for who has the token they are not there."""
-    for _, path in routes(opened):
-        assert opened.browser.ask(method, path, BEARER, b"{}").status in (404, 405)
+    """Even with the token they do not exist."""
+    statuses = {opened.browser.ask(method, path, BEARER, b"{}").status for _, path in ROUTES}
+    assert statuses <= {404, 405}
     assert opened.session.store.rows() == []
 
 
 def test_every_route_has_the_security_headers(opened):
-    """Pages, images, files, refusals and errors; only images may be kept, and by this browser alone."""
-    for method, path in [*routes(opened), ("GET", "/nothing"), ("GET", "/item/999")]:
+    """Errors too; a browser may keep images alone."""
+    for method, path in [*ROUTES, ("GET", "/nothing"), ("GET", "/item/999")]:
         answer = opened.browser.ask(method, path, BEARER, b"{}")
         assert {name: answer.header(name) for name, _ in SECURITY_HEADERS} == dict(SECURITY_HEADERS)
-        kept = path.startswith("/image/")
-        assert answer.header("cache-control") == (
-            "private, max-age=3600, immutable" if kept else "no-store"
-        ), path
+        kept = "private, max-age=3600, immutable" if path.startswith("/image/") else "no-store"
+        assert answer.header("cache-control") == kept, path
 
 
-def test_the_pages_say_where_one_is(opened):
-    """The first page shows the first image of the queue; a page of its own and its part say the same."""
+def test_the_first_page_shows_the_first_image(opened):
+    """As its own page and its card do; nothing in the page is an inline script or style."""
     item = opened.session.first()
     page, one, card = (opened.browser.get(path).text for path in ("/", f"/item/{item}", f"/card/{item}"))
     assert page == one
     assert card.strip() in page
     assert f'data-item="{item}"' in card
-    assert "<script src=" in page
-    assert re.findall(r"<(?:script|style)[^>]*>[^<]", page) == []  # nothing inline
+    assert re.findall(r"<(?:script|style)[^>]*>[^<]", page) == []
 
 
 @pytest.mark.parametrize(
     "path",
     [
         *("/item/0", "/item/-1", "/item/41", "/item/99999999999999999999999", "/item/x", "/item/1.5"),
-        *(
-            "/item/%2e%2e",
-            "/item/..%2f..%2fetc%2fpasswd",
-            "/item/",
-            "/item/5/..",
-            "/card/0",
-            "/grid/-1",
-            "/grid/3",
-        ),
-        *("/image/0/small", "/image/5/huge", "/image/../small", "/image/5/..%2f", "/image/-5/large"),
-        *(
-            "/static/..%2f..%2fapp.py",
-            "/static/app.py",
-            "/static/",
-            "/export/run.json",
-            "/export/..%2frun.json",
-        ),
-        *("/docs", "/redoc", "/openapi.json", "/favicon.ico", "/decide", "/.git/config"),
+        *("/item/%2e%2e", "/item/..%2f..%2fetc%2fpasswd", "/item/", "/item/5/..", "/card/0"),
+        *("/grid/-1", "/grid/3", "/image/0/small", "/image/5/huge", "/image/../small", "/image/5/..%2f"),
+        *("/image/-5/large", "/static/..%2f..%2fapp.py", "/static/app.py", "/static/"),
+        *("/export/run.json", "/export/..%2frun.json", "/docs", "/redoc", "/openapi.json"),
+        *("/favicon.ico", "/decide", "/.git/config"),
     ],
 )
-def test_what_there_is_not_is_not_found(opened, run, path):
-    """The answer names neither a path of this machine nor another image."""
+def test_an_unknown_address_is_not_found(opened, run, path):
+    """The answer names no path of this machine and no image."""
     answer = opened.browser.get(path)
     assert answer.status in (404, 405, 422)
     assert str(run) not in answer.text
@@ -141,92 +108,76 @@ def test_what_there_is_not_is_not_found(opened, run, path):
     assert len(answer.text) < 300
 
 
-def test_a_decision_is_acknowledged_when_it_is_on_the_disk(opened):
-    """The answer has the new revision, the next image and how far it is; the row is in the file by then."""
-    order = (opened.session.order.rows + 1).tolist()
-    answer = decide(opened, choice(order[0], 2))
-    assert answer.status == 200
-    assert answer.json["results"] == [{"item": order[0], "stale": False, "revision": 1}]
-    assert (answer.json["next"], answer.json["done"], answer.json["total"]) == (order[1], 1, 36)
+def test_a_confirmed_decision_is_on_disk(opened):
+    """The answer has its revision, the next image and the progress; the row is in the file by then."""
+    first, second = (opened.session.order.rows[:2] + 1).tolist()
+    answer = decide(opened, choice(first, 2))
+    assert (answer.status, answer.json["results"]) == (200, [{"item": first, "stale": False, "revision": 1}])
+    assert (answer.json["next"], answer.json["done"], answer.json["total"]) == (second, 1, 36)
     (row,) = opened.session.store.rows()
-    assert (row.name, row.after, row.who, row.client) == (f"{order[0] - 1}.png", TITLES[2], "mia", "one")
+    assert (row.name, row.after, row.who, row.client) == (f"{first - 1}.png", TITLES[2], "mia", "one")
 
 
 def test_a_stale_decision_is_a_conflict(opened):
-    """409, who was first, and nothing written; among several, those that are not stale are."""
+    """409 and who was first, nothing written; of several, those that are not stale are written."""
     decide(opened, choice(10, 0), client="two")
     answer = decide(opened, choice(10, 1))
     assert answer.status == 409
     assert answer.json["results"] == [{"item": 10, "stale": True, "revision": 1, "by": "mia"}]
     answer = decide(opened, choice(10, 1), choice(11, None))
-    assert answer.status == 200
-    assert [result["stale"] for result in answer.json["results"]] == [True, False]
-    assert [(row.name, row.after) for row in opened.session.store.rows()] == [
-        ("9.png", "ash"),
-        ("10.png", None),
-    ]
+    assert (answer.status, [result["stale"] for result in answer.json["results"]]) == (200, [True, False])
+    rows = [(row.name, row.after) for row in opened.session.store.rows()]
+    assert rows == [("9.png", "ash"), ("10.png", None)]
 
 
-def test_undo_takes_back_ones_own(opened):
-    """Up to as many as asked for; 404 once nothing is left, 409 if another window was there since."""
-    undo = {"client": "one", "count": 2}
-    assert opened.browser.post("/undo", undo).status == 404
+def test_undo_is_for_the_decisions_of_one_window(opened):
+    """Up to as many as requested; 404 if none is left, 409 if another window decided since."""
+    assert opened.browser.post("/undo", {"client": "one", "count": 2}).status == 404
     decide(opened, choice(10, 0), choice(11, 0), choice(12, 0))
-    answer = opened.browser.post("/undo", undo)
-    assert [result["item"] for result in answer.json["results"]] == [12, 11]
-    assert answer.json["done"] == 1
+    answer = opened.browser.post("/undo", {"client": "one", "count": 2})
+    assert ([result["item"] for result in answer.json["results"]], answer.json["done"]) == ([12, 11], 1)
     decide(opened, choice(10, 1, revision=1), client="two")
     assert opened.browser.post("/undo", {"client": "one"}).status == 409
 
 
-def test_what_cannot_be_decided_is_refused_with_words(opened):
-    """A locked image, a class that there is not, an image that there is not: nothing is written."""
+def test_an_impossible_decision_is_refused(opened):
+    """A locked image, an unknown class, an unknown image: nothing is written."""
     assert "trusted label" in decide(opened, choice(1, 0)).json["error"]
     assert decide(opened, choice(10, 3)).status == 422
     assert decide(opened, choice(10, 0), choice(41, 0)).status == 404
     assert opened.session.store.rows() == []
 
 
-def test_keys_are_kept(opened):
-    """What was chosen is on the next page; an empty choice means the usual ones."""
-    usual = opened.session.keys
+def test_keys_are_saved_and_restored(opened):
+    """Saved keys are on the next page; an empty request restores the default ones."""
+    default = opened.session.keys
     answer = opened.browser.post("/keys", {"keys": {"class-0": "x", "accept": "a"}})
     assert answer.json == {"keys": {"class-0": "x", "accept": "a"}}
     assert 'name="class-0" value="x"' in opened.browser.get("/keys").text
+    assert not any("<kbd></kbd>" in opened.browser.get(path).text for path in ("/item/5", "/grid/1", "/keys"))
     assert opened.browser.post("/keys", {"keys": {"accept": "xy"}}).status == 422
-    assert opened.browser.post("/keys", {"keys": {}}).json == {"keys": usual}
+    assert opened.browser.post("/keys", {"keys": {}}).json == {"keys": default}
 
 
-def test_keys_are_kept_of_any_number_of_classes(tmp_path, images, opener):
-    """Of thousands most have no key; what is no class of the run is refused as ever."""
+def test_thousands_of_classes_may_have_keys(tmp_path, images, opener):
+    """Most of them empty; an unknown class is refused."""
     opened = opener(write_run(tmp_path / "many", labels=[f"class {i}" for i in range(5_000)], images=images))
     keys = dict.fromkeys((f"class-{i}" for i in range(5_000)), "")
     answer = opened.browser.post("/keys", {"keys": {**keys, "class-4999": "x", "accept": "a"}})
     assert (answer.status, answer.json) == (200, {"keys": {"class-4999": "x", "accept": "a"}})
     assert opened.browser.post("/keys", {"keys": {"class-5000": "y"}}).status == 422
-    assert opened.session.keys == {"class-4999": "x", "accept": "a"}
 
 
-def test_only_keys_that_there_are_are_shown(tmp_path, images, opener):
-    """Where classes are letters the arrow keys alone move, and no page has an empty key."""
-    opened = opener(write_run(tmp_path / "letters", labels=[*"AJK"], images=images))
-    page = opened.browser.get("/item/5").text
-    assert 'data-key="j"' in page
-    assert 'data-key-accept="." ' in page
-    assert re.findall(r"<tr><td>(.*)</td><td>(?:Next|Prev).*</td></tr>", page) == [
-        "<kbd>→</kbd>",
-        "<kbd>←</kbd>",
-    ]
-    assert (
-        "<kbd>j</kbd> or <kbd>→</kbd>"
-        in opener(write_run(tmp_path / "words", images=images)).browser.get("/item/5").text
-    )
-    opened.browser.post("/keys", {"keys": {"class-0": "x"}})
-    assert not any("<kbd></kbd>" in opened.browser.get(path).text for path in ("/item/5", "/grid/1", "/keys"))
+@pytest.mark.parametrize(("labels", "shown"), [("AJK", ["→", "←"]), (TITLES, ["j or →", "k or ←"])])
+def test_the_help_shows_the_keys(tmp_path, images, opener, labels, shown):
+    """Where classes are letters, the arrow keys alone move."""
+    page = opener(write_run(tmp_path / "out", labels=[*labels], images=images)).browser.get("/item/5").text
+    rows = re.findall(r"<tr><td>(.*)</td><td>(?:Next|Prev).*</td></tr>", page)
+    assert [re.sub("</?kbd>", "", row) for row in rows] == shown
 
 
-def test_files_can_be_had_from_the_page(opened):
-    """Decisions as CSV and Label Studio's JSON, and a corrected label for every image."""
+def test_files_are_offered_for_download(opened):
+    """Decisions as CSV and for Label Studio, and a corrected label for every image."""
     decide(opened, choice(10, 0), choice(11, None))
     answer = opened.browser.get("/export/decisions.csv")
     assert answer.header("content-disposition") == 'attachment; filename="decisions.csv"'
@@ -253,28 +204,58 @@ BAD = st.recursive(
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 @given(BAD, st.sampled_from(["/decide", "/undo", "/keys"]))
-def test_nothing_that_is_sent_breaks_the_server(opened, value, path):
-    """Any JSON, NaN and huge numbers included, has an answer that is no fault of the server."""
+def test_no_json_breaks_the_server(opened, value, path):
+    """NaN and huge numbers included."""
     assert opened.browser.post(path, value).status < 500
 
 
 @pytest.mark.parametrize(
     "body",
-    [
-        b"",
-        b"{",
-        b"[" * 100_000,
-        b"1" * 10_000,
-        b"\xff",
-        b'{"client": NaN}',
-        b'{"client": "one", "choices": [NaN]}',
-    ],
+    [b"", b"{", b"[" * 100_000, b"1" * 10_000, b"\xff", b'{"client": "one", "choices": [NaN]}'],
+    ids=["empty", "open", "deep", "long", "no text", "nan"],
 )
 @pytest.mark.parametrize("kind", ["application/json", "text/plain", "application/x-www-form-urlencoded"])
-def test_a_body_that_is_no_request_is_refused(opened, body, kind):
-    """Malformed, deep, or of another type; nothing of it is repeated, nothing is written."""
+def test_an_unexpected_body_is_refused(opened, body, kind):
+    """Malformed, deep, or of another type: not repeated in the answer, nothing written."""
     for path in ("/decide", "/undo", "/keys"):
         answer = opened.browser.ask("POST", path, {"content-type": kind, **BEARER}, body)
         assert answer.status in (400, 422)
         assert len(answer.body) < 300
     assert opened.session.store.rows() == []
+
+
+@pytest.fixture
+def own_run(tmp_path):
+    """A run whose images and rows may be changed."""
+    names = [f"{row}.png" for row in range(8)]
+    draw_images(tmp_path / "images", names)
+    return write_run(tmp_path / "out", names, images=tmp_path / "images")
+
+
+def test_an_image_is_a_new_thumbnail(opened, images):
+    """WebP, never the bytes of the file."""
+    answer = opened.browser.get("/image/5/large?v=x")
+    assert (answer.status, answer.header("content-type"), answer.body[:4]) == (200, "image/webp", b"RIFF")
+    assert answer.body != (images / "4.png").read_bytes()
+
+
+@pytest.mark.parametrize("reason", ["timeout", "crash"])
+def test_an_image_that_ended_its_decoder_is_not_drawn(own_run, opener, reason):
+    """It would end the server too."""
+    lines = (own_run / "labels.csv").read_text().splitlines()
+    lines[7] = lines[7].rpartition(",")[0] + f",{reason}"
+    (own_run / "labels.csv").write_text("\n".join(lines) + "\n")
+    opened = opener(own_run)
+    answer = opened.browser.get("/image/7/small")
+    assert (answer.status, reason in answer.text) == (404, True)
+    assert opened.browser.get("/image/6/small").status == 200
+
+
+def test_a_link_out_of_the_folder_is_not_followed(own_run, tmp_path, opener):
+    """Nothing of its target is sent."""
+    draw_images(tmp_path, ["secret.png"])
+    opened = opener(own_run)
+    (tmp_path / "images" / "6.png").unlink()
+    (tmp_path / "images" / "6.png").symlink_to(tmp_path / "secret.png")
+    answer = opened.browser.get("/image/7/small")
+    assert (answer.status, b"RIFF" in answer.body) == (404, False)

@@ -1,11 +1,14 @@
-"""The pages as a browser shows them: readable by all, on any screen, and deaf to hostile names."""
+"""A review as a person does it in Chromium: by keyboard, on any screen, with hostile names."""
 
 import csv
+import sqlite3
 
 import pytest
 from chromium import need_chromium, serving
-from review_runs import draw_images, write_run
+from review_runs import TITLES, draw_images, write_run
 
+from assay.data.decision_store import State, read_states
+from assay.review.keys import ACTIONS
 from assay.review.run import read_review_run
 
 pytestmark = pytest.mark.slow
@@ -31,11 +34,50 @@ HOSTILE_NAMES = (
 )
 
 
-def opened(server, visit, page: str, **context):
-    found = visit(server.address, **context)
-    found.goto(f"http://127.0.0.1:{server.port}/{page}")
-    found.wait_for_load_state("load")
-    return found
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory, images):
+    """A server and its run, for the tests that do not end it; each decides images of its own."""
+    run = write_run(tmp_path_factory.mktemp("shared") / "out", images=images)
+    with serving(run) as server:
+        yield server, run
+
+
+def url(server, page: str) -> str:
+    return f"http://127.0.0.1:{server.port}/{page}"
+
+
+def item(page) -> int:
+    return int(page.get_attribute("#card", "data-item"))
+
+
+def until(page, condition: str) -> None:
+    """Wait for a condition of JavaScript."""
+    page.wait_for_function(f"() => {condition}")
+
+
+def until_text(page, selector: str, text: str) -> None:
+    until(page, f"document.querySelector('{selector}').textContent.includes('{text}')")
+
+
+def press(page, key: str) -> int:
+    """Press a key that goes to another image, and wait for it; the image that it was pressed on."""
+    before = item(page)
+    page.keyboard.press(key)
+    until(page, f"Number(document.querySelector('#card').dataset.item) != {before}")
+    return before
+
+
+def labels(run) -> dict[int, str | None]:
+    """Item -> label, of reviewed images, from the file."""
+    states = read_states(run / "decisions.sqlite")
+    return {int(name.removesuffix(".png")) + 1: one.label for name, one in states.items() if one.history}
+
+
+@pytest.fixture
+def new_labels(shared):
+    """``labels`` without those of earlier tests on the shared run."""
+    earlier = labels(shared[1])
+    return lambda: {item: label for item, label in labels(shared[1]).items() if item not in earlier}
 
 
 def violations(page) -> list[str]:
@@ -43,19 +85,12 @@ def violations(page) -> list[str]:
     from axe_playwright_python.sync_playwright import Axe
 
     found = Axe().run(page).response
-    assert len(found["passes"]) > 10  # it did look
+    assert len(found["passes"]) > 10  # it did run
     return [f"{rule['id']}: {[node['html'] for node in rule['nodes']]}" for rule in found["violations"]]
 
 
-@pytest.fixture
-def hostile(tmp_path):
-    """A run whose classes and images are called what an attacker would call them."""
-    draw_images(tmp_path / "images", HOSTILE_NAMES)
-    return write_run(tmp_path / "out", HOSTILE_NAMES, HOSTILE_LABELS, images=tmp_path / "images")
-
-
-def test_without_a_browser_nothing_is_green(monkeypatch):
-    """Where there is no Chromium these tests are skipped and say what is missing; in CI they fail."""
+def test_a_missing_browser_is_reported(monkeypatch):
+    """Without Chromium these tests are skipped and say how to install it; in CI they fail."""
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("CI", raising=False)
     with pytest.raises(pytest.skip.Exception, match="missing: chromium; apt-get install chromium"):
@@ -65,124 +100,283 @@ def test_without_a_browser_nothing_is_green(monkeypatch):
         need_chromium()
 
 
-def test_hostile_names_are_words(hostile, visit):
-    """Names of classes and files are shown as they are and do nothing, on every page, decided or not."""
-    with serving(hostile) as server:
+def test_twenty_reviews_by_keyboard(run, visit):
+    """Each key decides the shown image; a reload in the middle loses nothing and keeps the image."""
+    expected = {}
+    with serving(run) as server:
         page = visit(server.address)
-        planted = "main svg, main script, [onerror], [onmouseover], [onload]"
-        for item in range(1, len(HOSTILE_NAMES) + 1):
-            page.goto(f"http://127.0.0.1:{server.port}/item/{item}")
+        for number, key in enumerate("123a12s312a3213s2123"):
+            if number == 10:
+                shown = item(page)
+                page.reload()
+                assert item(page) == shown
+            proposed = TITLES[int(page.get_attribute("#card", "data-proposed"))]
+            label = {"a": proposed, "s": None}[key] if key in "as" else TITLES[int(key) - 1]
+            expected[press(page, key)] = label
+        assert "18 of 36 decided, 2 skipped" in page.text_content("#progress")
+        code, printed = server.interrupt()
+    assert (code, "18 of 36 decided, 2 skipped" in printed) == (0, True)
+    assert labels(run) == expected
+
+
+def test_confirmed_decisions_survive_a_kill(run, visit):
+    """The page reports that the server is gone; the next server has every decision, and another token."""
+    with serving(run) as server:
+        page = visit(server.address)
+        decided = {press(page, "1"): "ash", press(page, "2"): "birch"}
+        server.kill()
+        shown = item(page)
+        page.keyboard.press("3")
+        until_text(page, "#alert", "Not saved: no connection to the server")
+        assert item(page) == shown
+    assert labels(run) == decided
+    with serving(run, "--port", server.port) as server:
+        page.keyboard.press("3")  # with the old token
+        until_text(page, "#alert", "token")
+        page.goto(server.address)
+        page.wait_for_url("**/item/*")
+        assert "2 of 36 decided" in page.text_content("#progress")
+        decided |= {press(page, "3"): "cedar"}
+    assert labels(run) == decided
+
+
+def test_saved_keys_work_in_every_window(run, visit):
+    """Also after a restart; the old key does nothing, and single keys can be switched off."""
+    with serving(run) as server:
+        page = visit(server.address)
+        keys = page.context.new_page()
+        keys.goto(url(server, "keys"))
+        keys.fill("input[name=class-0]", "x")
+        keys.fill("input[name=accept]", "x")
+        keys.keyboard.press("Enter")
+        until_text(keys, "#alert", "used for both")
+        keys.fill("input[name=class-0]", "a")
+        keys.fill("input[name=skip]", "")
+        keys.fill("input[name=class-2]", "")
+        with keys.expect_request("**/keys") as sent, keys.expect_navigation():
+            keys.keyboard.press("Enter")
+        # Without actions, an empty request would restore the default keys.
+        assert {"class-0", "class-1", *ACTIONS} == {*sent.value.post_data_json["keys"]}
+        for _ in range(3):  # the next card was prefetched with the old keys
+            press(page, "ArrowRight")
+        decided = {press(page, "a"): "ash"}
+        assert labels(run) == decided
+    with serving(run) as server:
+        page.goto(server.address)
+        page.wait_for_url("**/item/*")
+        page.keyboard.press("1")
+        decided[press(page, "a")] = "ash"
+        assert labels(run) == decided
+        page.goto(url(server, "keys"))
+        page.uncheck("#single-keys")
+        page.goto(url(server, ""))
+        page.keyboard.press("a")
+        press(page, "ArrowRight")
+        assert labels(run) == decided
+
+
+def test_classes_that_are_letters_have_their_keys(tmp_path, images, visit):
+    """With or without Shift; actions that would have had them have signs. The page reports the last image."""
+    run = write_run(tmp_path / "few", [f"{row}.png" for row in range(10)], ("A", "S", "U"), images=images)
+    with serving(run) as server:
+        page = visit(server.address)
+        expected = {press(page, key): key.upper() for key in ("a", "S", "u")}
+        proposed = int(page.get_attribute("#card", "data-proposed"))
+        expected[press(page, ".")] = "ASU"[proposed]
+        expected[press(page, ",")] = None
+        page.keyboard.press("s")
+        until_text(page, "#status", "Saved: S. All images are reviewed.")
+        assert "Decided: S" in page.text_content("#card")
+        assert labels(run) == {**expected, item(page): "S"}
+        page.keyboard.press("-")
+        until_text(page, "#status", "Undone")
+        assert labels(run) == expected
+    with sqlite3.connect(run / "decisions.sqlite") as file:
+        assert file.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    file.close()
+    assert State() not in read_states(run / "decisions.sqlite").values()
+
+
+def test_names_are_shown_as_text(tmp_path, visit):
+    """Classes and files named like HTML or scripts do nothing; direction marks and bytes are written out."""
+    draw_images(tmp_path / "images", HOSTILE_NAMES)
+    run = write_run(tmp_path / "out", HOSTILE_NAMES, HOSTILE_LABELS, images=tmp_path / "images")
+    written = {8: "two\\nlines.png", 9: "\\u202egnp.exe", 10: "\\udcff\\udcfe.png"}
+    planted = "main svg, main script, [onerror], [onmouseover], [onload]"
+    with serving(run) as server:
+        page = visit(server.address)
+        for number, name in enumerate(HOSTILE_NAMES, 1):
+            page.goto(url(server, f"item/{number}"))
             assert page.locator(planted).count() == 0
             assert [page.text_content(f"[data-label='{i}'] span") for i in range(3)] == [*HOSTILE_LABELS]
+            assert page.text_content(".name") == written.get(number, name)
             page.wait_for_load_state("load")
-            if item > 4:
-                page.keyboard.press("123"[item % 3])
-                page.wait_for_function(
-                    "() => document.querySelector('#status').textContent.startsWith('Saved')"
-                )
+            if number > 4:
+                page.keyboard.press("123"[number % 3])
+                until_text(page, "#status", "Saved")
                 assert page.locator(planted).count() == 0
         for address in ("grid/0", "grid/2", "keys"):
-            page.goto(f"http://127.0.0.1:{server.port}/{address}")
+            page.goto(url(server, address))
             assert page.locator(planted).count() == 0
-        page.goto(f"http://127.0.0.1:{server.port}/keys")
         with page.expect_download() as download:
             page.click("text=decisions.csv")
         text = download.value.path().read_text(encoding="utf-8", errors="surrogateescape")
     rows = {row["file"]: row["label"] for row in csv.DictReader(text.splitlines(keepends=True))}
     assert rows == {
-        name: HOSTILE_LABELS[(item % 3)] for item, name in enumerate(HOSTILE_NAMES, 1) if item > 4
+        name: HOSTILE_LABELS[(number % 3)] for number, name in enumerate(HOSTILE_NAMES, 1) if number > 4
     }
 
 
-def test_no_name_turns_the_page_round(hostile, visit):
-    """Marks of direction and bytes that are no text are written out."""
-    with serving(hostile) as server:
-        page = visit(server.address)
-        for item, shown in ((8, "two\\nlines.png"), (9, "\\u202egnp.exe"), (10, "\\udcff\\udcfe.png")):
-            page.goto(f"http://127.0.0.1:{server.port}/item/{item}")
-            assert page.text_content(".name") == shown
-
-
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing(run, visit, scheme):
-    """Contrast, names, roles, headings and all else that axe can tell, on each page, dialogs included."""
-    with serving(run) as server:
-        for address in PAGES:
-            page = opened(server, visit, address, color_scheme=scheme)
-            found = {address: violations(page)}
-            if address.startswith("item"):
-                for key in "g?":
-                    page.keyboard.press(key)
-                    found[f"{address} {key}"] = violations(page)
-                    page.keyboard.press("Escape")
-                    page.wait_for_function("() => !document.querySelector('dialog[open]')")
-            assert {name: what for name, what in found.items() if what} == {}
+def test_axe_finds_no_violation(shared, visit, scheme):
+    """On each page, dialogs included."""
+    server, _ = shared
+    page = visit(server.address, color_scheme=scheme)
+    found = {}
+    for address in PAGES:
+        page.goto(url(server, address))
+        page.wait_for_load_state("load")
+        found[address] = violations(page)
+        for key in "g?" if address.startswith("item") else "":
+            page.keyboard.press(key)
+            found[f"{address} {key}"] = violations(page)
+            page.keyboard.press("Escape")
+            until(page, "!document.querySelector('dialog[open]')")
+    assert {name: broken for name, broken in found.items() if broken} == {}
 
 
 @pytest.mark.parametrize("width", [320, 390, 1280])
-def test_every_screen_is_wide_enough(run, visit, width):
-    """Nothing is cut off or scrolled to sideways, at phone width and with 400 % zoom."""
-    with serving(run) as server:
-        for address in PAGES:
-            page = opened(server, visit, address, viewport={"width": width, "height": 800})
-            assert page.evaluate("document.documentElement.scrollWidth") <= width
-            small = "all => all.filter((one) => one.checkVisibility() && one.offsetHeight < 24).length"
-            assert page.locator("button, input").evaluate_all(small) == 0
+def test_every_screen_is_wide_enough(shared, visit, width):
+    """No sideways scrolling on phones and at 400 % zoom, and no button too small for a finger."""
+    server, _ = shared
+    page = visit(server.address, viewport={"width": width, "height": 800})
+    for address in PAGES:
+        page.goto(url(server, address))
+        page.wait_for_load_state("load")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        small = "all => all.filter((one) => one.checkVisibility() && one.offsetHeight < 24).length"
+        assert page.locator("button, input").evaluate_all(small) == 0
 
 
-def test_focus_is_seen_and_where_it_was(run, visit):
-    """The focused button has an outline; after a click on it the next image's words get the focus."""
-    with serving(run) as server:
-        page = opened(server, visit, "item/5")
-        button = page.locator("#card .classes button").first
-        page.keyboard.press("Tab")
-        assert page.evaluate("document.activeElement.textContent") == "To the image"
-        button.focus()
-        page.keyboard.press("Shift+Tab")
-        page.keyboard.press("Tab")
-        style = "getComputedStyle(document.activeElement).outlineStyle"
-        assert page.evaluate(style) == "solid"
-        page.keyboard.press("Enter")
-        page.wait_for_function("() => document.querySelector('#status').textContent.startsWith('Saved')")
-        assert page.evaluate("document.activeElement.id") == "card-title"
+def test_focus_and_announcements(shared, visit):
+    """Focus is visible and goes to the next image's title; a screen reader announces what was saved."""
+    server, run = shared
+    page = visit(server.address)
+    page.goto(url(server, "item/20"))
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to the image"
+    page.locator("#card .classes button").nth(1).focus()
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.press("Tab")
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    page.keyboard.press("Enter")
+    until_text(page, "#status", "Saved")
+    assert page.evaluate("document.activeElement.id") == "card-title"
+    title = page.text_content("#card-title")
+    assert page.text_content("#status") == f"Saved: birch. {title}"
+    assert (page.get_attribute("#status", "role"), page.get_attribute("#alert", "role")) == (
+        "status",
+        "alert",
+    )
+    assert page.get_attribute("img.large", "alt") == title.partition(":")[0]
+    # What a window keeps is named by its run: another one at this address must not undo these decisions.
+    key = page.get_attribute("body", "data-run")
+    assert key == read_review_run(run).key
+    stored = {*page.evaluate("Object.keys(sessionStorage)")}
+    assert stored == {f"{name} {key}" for name in ("client", "counts", "marked")}
 
 
-def test_it_is_announced(run, visit):
-    """A screen reader hears what was saved and which image is next, and what went wrong as an alert."""
-    with serving(run) as server:
-        page = opened(server, visit, "item/5")
-        page.keyboard.press("2")
-        page.wait_for_function("() => document.querySelector('#status').textContent.startsWith('Saved')")
-        assert page.get_attribute("#status", "role") == "status"
-        assert page.get_attribute("#alert", "role") == "alert"
-        title = page.text_content("#card-title")
-        assert page.text_content("#status") == f"Saved: birch. {title}"
-        assert page.get_attribute("img.large", "alt") == f"{title.partition(':')[0]}, to be judged"
+def test_a_locked_image_cannot_be_decided(shared, visit, new_labels):
+    """A trusted, a held-out and an unusable image: no button is enabled, and keys report it."""
+    server, _ = shared
+    page = visit(server.address)
+    for number in (1, 3, 4):
+        page.goto(url(server, f"item/{number}"))
+        page.wait_for_url(f"**/item/{number}")
+        assert page.locator("#card .classes button:not([disabled])").count() == 0
+        for key in "a1s":
+            page.keyboard.press(key)
+            until_text(page, "#alert", "This image cannot be decided.")
+    assert new_labels() == {}
 
 
-def test_nothing_can_be_decided_of_a_locked_image(run, visit):
-    """A trusted, a held out and an unusable image are shown with the reason; keys say so."""
-    with serving(run) as server:
-        page = opened(server, visit, "item/1")
-        for item in (1, 3, 4):
-            page.goto(f"http://127.0.0.1:{server.port}/item/{item}")
-            page.wait_for_url(f"**/item/{item}")
-            assert page.locator("#card .classes button:not([disabled])").count() == 0
-            for key in "a1s":
-                page.keyboard.press(key)
-                page.wait_for_function("() => document.querySelector('#alert').textContent != ''")
-                assert page.text_content("#alert") == "This image cannot be decided."
-        assert "0 of 36 decided" in page.text_content("#progress")
+def test_undo_jump_and_moving(shared, visit, new_labels):
+    """Undo returns to the image; moving, searching and keys in a dialog decide nothing."""
+    server, _ = shared
+    page = visit(server.address)
+    first = press(page, "1")
+    press(page, "2")
+    page.keyboard.press("u")
+    until_text(page, "#status", "Undone")
+    second = item(page)
+    assert new_labels() == {first: "ash"}
+    press(page, "j")
+    press(page, "ArrowLeft")
+    assert item(page) == second
+    elsewhere = next(number for number in (18, 19) if number != second)
+    page.keyboard.press("g")
+    page.keyboard.type(f"{elsewhere - 1}.png")
+    page.keyboard.press("Enter")
+    until(page, f"document.querySelector('#card').dataset.item == {elsewhere}")
+    page.keyboard.press("g")
+    page.keyboard.type("no such image")
+    page.keyboard.press("Enter")
+    until_text(page, "#jump-error", "No image has this number or name.")
+    page.keyboard.press("Escape")
+    until(page, "!document.querySelector('dialog[open]')")
+    page.keyboard.press("?")
+    assert page.is_visible("#help")
+    page.keyboard.press("3")
+    page.keyboard.press("Escape")
+    until(page, "!document.querySelector('dialog[open]')")
+    assert item(page) == elsewhere
+    assert new_labels() == {first: "ash"}
 
 
-def test_what_a_window_did_is_of_the_run_that_it_did_it_in(run, visit):
-    """Another run at the same address finds nothing of it: no undo takes back what was decided there."""
-    with serving(run) as server:
-        page = opened(server, visit, "item/5")
-        page.keyboard.press("2")
-        page.wait_for_function("() => document.querySelector('#status').textContent.startsWith('Saved')")
-        of_run = page.get_attribute("body", "data-run")
-        assert of_run == read_review_run(run).key
-        assert {*page.evaluate("Object.keys(sessionStorage)")} == {
-            f"{name} {of_run}" for name in ("client", "counts", "marked")
-        }
+def test_two_windows_cannot_overwrite_each_other(shared, visit, new_labels):
+    """The later one is shown the first one's decision; undo leaves it, reports it, and goes on before it."""
+    server, _ = shared
+    page = visit(server.address)
+    before = press(page, "3")
+    other, image = visit(server.address), item(page)
+    assert item(other) == image
+    press(page, "1")
+    other.keyboard.press("2")
+    until_text(other, "#alert", f"Not saved: mia decided image {image} in the meantime.")
+    assert "Decided: ash" in other.text_content("#card")
+    assert new_labels() == {before: "cedar", image: "ash"}
+    press(other, "2")
+    page.keyboard.press("u")
+    until_text(page, "#alert", f"Not undone: mia has decided image {image} in the meantime.")
+    assert item(page) == image
+    assert new_labels() == {before: "cedar", image: "birch"}
+    page.keyboard.press("u")
+    until_text(page, "#status", "Undone")
+    assert item(page) == before
+    assert new_labels() == {image: "birch"}
+
+
+def test_fifty_images_at_once(shared, visit, new_labels):
+    """Marked images are not labelled and come one by one; one undo is for the whole page."""
+    server, run = shared
+    n_before = sum(label is not None for label in labels(run).values())
+    page = visit(server.address)
+    page.goto(url(server, "grid/1"))
+    buttons = page.locator("#grid button")
+    items = [int(text) for text in buttons.evaluate_all("all => all.map((one) => one.dataset.item)")]
+    buttons.first.focus()
+    for key in ("ArrowRight", "Space", "End", "Space", "Space", "Home", "Space"):
+        page.keyboard.press(key)
+    assert page.locator("#grid button[aria-pressed=true]").count() == 2
+    page.keyboard.press("a")
+    page.wait_for_url(f"**/item/{items[0]}")
+    assert new_labels() == dict.fromkeys(items[2:], "birch")
+    press(page, "1")
+    assert item(page) == items[1]
+    press(page, "3")
+    assert new_labels() == {**dict.fromkeys(items[2:], "birch"), items[0]: "ash", items[1]: "cedar"}
+    for left in (len(items) - 1, len(items) - 2, 0):
+        page.keyboard.press("u")
+        until_text(page, "#status", "Undone")
+        until(page, f"document.querySelector('#progress').textContent.startsWith('{n_before + left} of')")
+    assert new_labels() == {}

@@ -1,20 +1,15 @@
-"""Reading a finished run, with its images."""
+"""Reading a finished run for a review."""
 
 import json
 import re
-import shutil
 
 import numpy as np
 import pytest
 from review_runs import TITLES, draw_images, write_run
-from small_runs import draw_data, quick_learning
 
-from assay.data.dataset import ReadOptions, Skipped
+from assay.data.dataset import Skipped
 from assay.data.decision_store import FILE, open_decisions
-from assay.data.decode import decode
 from assay.errors import DataError, UsageError
-from assay.pipeline.options import RunOptions
-from assay.pipeline.run import run as run_assay
 from assay.review.run import read_review_run
 
 
@@ -23,22 +18,22 @@ def edit(run, **changes):
     (run / "run.json").write_text(json.dumps(record | changes))
 
 
-def test_rows_are_those_of_the_labels_file(run):
-    """Names, labels, what was found and which image may be decided."""
+def test_a_run_is_read_with_its_images(run, images):
+    """Labels, the transition matrix, the holdout, and which images may be decided."""
     found = read_review_run(run)
-    assert found.names == tuple(f"{row}.png" for row in range(40))
-    assert (found.labels, found.titles) == (TITLES, TITLES)
     assert found.noisy[:6].tolist() == [1, 1, 2, 0, 2, 2]
     assert found.trusted[:4].tolist() == [0, 1, -1, -1]
     assert found.proposed[:6].tolist() == [0, 1, 2, -1, 1, 2]
     assert np.flatnonzero(~found.is_open).tolist() == [0, 1, 2, 3]
+    assert found.held_out_labels == {2: 2}
     assert found.transition[0].tolist() == pytest.approx([0.8, 0.1, 0.1])
-    assert found.title(-1) == "no label"
-    assert found.label(-1) is None
+    assert (found.title(-1), found.label(-1)) == ("no label", None)
+    assert found.images.read(7) == (images / "7.png").read_bytes()
+    assert found.is_open is found.is_open  # computed once: a page of fifty images reads it fifty times
 
 
-def test_what_was_decided_is_still_without_a_trusted_label(run):
-    """It teaches, and is no part of the file of trusted labels: a fair sample may draw it."""
+def test_decided_images_are_still_unlabelled(run):
+    """A decision is not in the file of trusted labels: a fair sample may draw its image."""
     rows = (run / "labels.csv").read_text().splitlines()
     cells = rows[6].split(",")
     rows[6] = ",".join([*cells[:2], TITLES[2], *cells[3:-1], "decided"])
@@ -48,83 +43,46 @@ def test_what_was_decided_is_still_without_a_trusted_label(run):
     assert np.flatnonzero(~found.is_unlabelled).tolist() == [0, 1, 2, 3]
 
 
-def test_images_that_were_looked_at_are_known(run):
-    """Decided or skipped; none that was taken back, and none without a review."""
-    assert not read_review_run(run).is_looked_at.any()
+def test_reviewed_images_are_known(run):
+    """Decided or skipped, and not undone; none without a review."""
+    assert not read_review_run(run).is_reviewed.any()
     store = open_decisions(run / FILE)
     for row, label in ((4, TITLES[2]), (5, None), (6, TITLES[2])):
         store.decide(f"{row}.png", label, noisy=TITLES[0], revision=0, who="me", client="here")
     store.undo(who="me", client="here")
     store.close()
-    assert np.flatnonzero(read_review_run(run).is_looked_at).tolist() == [4, 5]
-
-
-def test_a_real_run_is_read(tmp_path):
-    """What ``assay run`` leaves behind, with its trusted images and its holdout."""
-    data = draw_data(tmp_path / "data", 120)
-    read = ReadOptions(noisy=data.folder / "noisy.csv", trusted=data.folder / "trusted.csv")
-    with quick_learning():
-        options = RunOptions(read=read, backbone="tiny", cache=tmp_path / "cache")
-        result = run_assay(data.images, tmp_path / "out", options)
-    found = read_review_run(tmp_path / "out", data.images)
-    assert found.names == result.dataset.names
-    assert found.is_open.tolist() == (np.arange(120) % 2 == 1).tolist()
-    assert found.proposed.tolist() == result.learned.corrected.corrected.tolist()
-    assert found.images.read(7) == result.dataset.source.read(7)
+    assert np.flatnonzero(read_review_run(run).is_reviewed).tolist() == [4, 5]
 
 
 def test_titles_are_for_people(tmp_path, images):
-    """Labels stay what they are; the page says their names."""
-    run = write_run(tmp_path / "out", labels=("0", "1", "2"), titles=TITLES, images=images)
-    found = read_review_run(run)
+    """Labels stay as they are in the files."""
+    found = read_review_run(write_run(tmp_path / "out", labels=("0", "1", "2"), titles=TITLES, images=images))
     assert (found.label(1), found.title(1)) == ("1", "birch")
 
 
-def test_images_are_found_by_the_names_of_the_labels_file(tmp_path):
-    """The order in the folder does not matter."""
-    root, names = tmp_path / "images", ["b/1.png", "a/2.png", "a/10.png"]
+def test_images_are_found_by_name(tmp_path):
+    """In any order; a missing one is skipped."""
+    root, names = tmp_path / "images", ["b/1.png", "a/2.png", "a/10.png", "c.png"]
     draw_images(root, names)
+    (root / "c.png").unlink()
     found = read_review_run(write_run(tmp_path / "out", names), root)
-    for row, name in enumerate(names):
+    for row, name in enumerate(names[:3]):
         assert found.images.read(row) == (root / name).read_bytes()
+    assert isinstance(found.images.read(3), Skipped)
+    assert found.names_in_order == ("a/2.png", "a/10.png", "b/1.png")
 
 
-def test_an_image_that_is_gone_is_skipped(tmp_path, images):
-    """One missing file does not end the review of the others."""
-    shutil.copytree(images, tmp_path / "copy")
-    (tmp_path / "copy" / "7.png").unlink()
-    found = read_review_run(write_run(tmp_path / "out"), tmp_path / "copy")
-    assert isinstance(found.images.read(7), Skipped)
-    assert not isinstance(decode(found.images.read(8)), Skipped)
-
-
-def test_a_place_that_moved_is_asked_for(run, tmp_path, images):
-    """The run says where its images were; where they are no more, or it does not, one has to say."""
+def test_images_that_moved_are_asked_for(run, tmp_path, images):
+    """The message says where they were, if the run knows, and the command with their place."""
     edit(run, images=str(tmp_path / "gone"))
-    message = f"were at {tmp_path / 'gone'} and are there no more; name their place now: assay review"
+    message = f"are no longer at {tmp_path / 'gone'}; name their place: assay review {run} IMAGES"
     with pytest.raises(UsageError, match=re.escape(message)):
         read_review_run(run)
     edit(run, images=None)
-    with pytest.raises(
-        UsageError, match=r"does not say where its images are; name them: assay review .* IMAGES"
-    ):
-        read_review_run(run)
+    message = f"does not record where its images are; name the place: assay plan {run} IMAGES"
+    with pytest.raises(UsageError, match=re.escape(message)):
+        read_review_run(run, command="plan")
     assert len(read_review_run(run, images)) == 40
-
-
-def test_other_images_are_refused(run, tmp_path):
-    """Not one of the run's images is there."""
-    draw_images(tmp_path / "other", ["x.png"])
-    with pytest.raises(DataError, match=r"contains none of the 40 images of the run, such as '0\.png'"):
-        read_review_run(run, tmp_path / "other")
-
-
-@pytest.mark.parametrize("status", ["running", None])
-def test_a_run_that_is_not_finished_is_refused(run, status):
-    """There is nothing to look at yet."""
-    edit(run, status=status)
-    with pytest.raises(DataError, match="expected the folder of a finished run; run 'assay run' to its end"):
-        read_review_run(run)
 
 
 @pytest.mark.parametrize(
@@ -140,10 +98,13 @@ def test_a_run_that_is_not_finished_is_refused(run, status):
         ("labels.csv", "unsure", "unsure,x,y", "expected 8 cells"),
         ("labels.csv", ",0.1,", ",many,", "expected probabilities"),
         ("model/labels.json", "labels", "lables", "expected the labels of the run's model"),
+        ("holdout.csv", "2.png", "x.png", "holdout.csv: 'x.png' is not of this run; run it again"),
+        ("holdout.csv", "cedar", "larch", "holdout.csv: 'larch' is not of this run; run it again"),
+        ("run.json", '"done"', '"running"', "expected the folder of a finished run; run 'assay run' to its"),
     ],
 )
-def test_files_that_do_not_fit_are_refused(run, file, before, after, message):
-    """The message names the file."""
+def test_files_that_do_not_match_are_refused(run, file, before, after, message):
+    """The message names the file, or what to do."""
     path = run / file
     assert before in path.read_text()
     path.write_text(path.read_text().replace(before, after))
@@ -151,20 +112,14 @@ def test_files_that_do_not_fit_are_refused(run, file, before, after, message):
         read_review_run(run)
 
 
-def test_without_a_transition_the_rest_is_there(run):
-    """noise.json is for words beside an image."""
+def test_a_run_without_a_transition_is_read(run):
+    """It is only shown beside an image."""
     (run / "noise.json").unlink()
     assert read_review_run(run).transition is None
 
 
 def test_another_run_has_another_key(run):
-    """Addresses of images never mean those of an earlier run."""
+    """URLs of images never mean those of an earlier run."""
     before = read_review_run(run).key
     edit(run, seed=1)
     assert read_review_run(run).key != before
-
-
-def test_which_images_are_open_is_found_out_once(run):
-    """Each card asks; over 50,000 rows that would be felt in each page of fifty."""
-    found = read_review_run(run)
-    assert found.is_open is found.is_open

@@ -1,4 +1,4 @@
-"""Run folders as a finished run leaves them, made by hand in a moment, with any names and labels.
+"""Folders of finished runs, made by hand in a moment, with any names and labels.
 
 Started as a script this is ``assay``.
 """
@@ -38,9 +38,9 @@ def write_run(
     titles: Sequence[str] = (),
     images: Path | None = None,
 ) -> Path:
-    """Row i is truly of class i mod 3; every fourth is given as the next class, and found to be wrong.
+    """Row i is truly of class i mod 3; every fourth has the next class as its noisy label, and is corrected.
 
-    Rows 0 and 1 are trusted, row 2 is held out, row 3 was skipped; the rest may be decided.
+    Rows 0 and 1 are trusted, row 2 is held out, row 3 was skipped; the others may be decided.
     """
     rows = np.arange(len(names))
     truth = rows % 3
@@ -60,7 +60,6 @@ def write_run(
         ["holdout" if row == 2 else "truncated" if row == 3 else "" for row in rows.tolist()],
     ]
     (folder / "model").mkdir(parents=True)
-    # The model is wrong about it.
     held = [[names[2]], [words[truth[2]]], [words[truth[1]]], ["0.6"], [""]]
     write_rows(folder / "holdout.csv", HOLDOUT_COLUMNS, held)
     write_rows(folder / "labels.csv", LABEL_COLUMNS, columns)
@@ -74,6 +73,6 @@ def write_run(
 if __name__ == "__main__":
     from assay.cli.app import main
 
-    # A test may have been started where Ctrl-C is ignored, and processes inherit that.
+    # Processes inherit an ignored Ctrl-C from where the tests were started.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     main()

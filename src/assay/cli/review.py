@@ -112,7 +112,7 @@ def _user() -> str:
 def _serve(
     session: "ReviewSession", host: str, port: int, allow_remote: bool, no_browser: bool, quiet: bool
 ) -> None:
-    from assay.review.server import serve
+    from assay.review.app import serve
     from assay.web.listen import is_loopback, listen, new_token, url_host
 
     listener, token = listen(host, port, allow_remote=allow_remote), new_token()
@@ -131,7 +131,7 @@ def _serve(
     # Ctrl-C is how a review ends; each decision is on disk already.
     with contextlib.suppress(KeyboardInterrupt):
         serve(session, listener, token=token, hosts=(url_host(host),), ready=ready)
-    notifier(quiet)(f"{session.progress().found()}; saved in {session.store.path}")
+    notifier(quiet)(f"{session.progress().counts()}; saved in {session.store.path}")
 
 
 def _import(session: "ReviewSession", file: Path) -> None:
@@ -168,7 +168,7 @@ def _relabel(
 ) -> None:
     from assay.data.relabel import relabel
     from assay.pipeline.outputs import read_facts
-    from assay.review.exports import corrected_labels
+    from assay.review.pages import corrected_labels
 
     run = session.run
     changed = relabel(

@@ -1,4 +1,4 @@
-"""A page where a person decides."""
+"""A local web page where a person decides labels."""
 
 from assay.review.queue import STRATEGIES, Order, order_images
 from assay.review.run import ReviewRun, read_review_run

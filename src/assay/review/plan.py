@@ -90,7 +90,7 @@ def plan_labels(
     options = RunOptions(folds=FOLDS, seed=int(run.record["settings"]["seed"]), workers=workers)
     split = Split(np.flatnonzero(dataset.trusted >= 0), held)
     partition = mask_holdout(dataset, split, features, options)
-    left = run.is_open & ~run.is_looked_at
+    left = run.is_open & ~run.is_reviewed
     told = run.noisy, run.proposed, run.confidence
     doubtful = order_images(*told, left, strategy="doubtful").rows
     fair = order_images(*told, run.is_unlabelled, strategy="random").rows

@@ -1,4 +1,4 @@
-"""ReviewRun: what a finished run says of each image, and where the images are."""
+"""ReviewRun: a finished run with its images, and which of them a person may decide."""
 
 import hashlib
 import json
@@ -27,31 +27,30 @@ class ReviewRun(FinishedRun):
     root: Path
     """The place of the images, which the names are relative to."""
     transition: Transition | None
-    """P(given | true), where the run could estimate it."""
+    """P(noisy | true) at [true, noisy]; None where the run could not estimate it."""
     held_out_labels: Mapping[int, int]
-    """Row -> trusted label of the held-out images, for exports alone: nothing here may learn from them.
-    Empty if the run kept none."""
+    """Row -> trusted label of the holdout, for exports alone: nothing may be trained on them."""
 
     @property
     def digest(self) -> str:
-        """Of the run's backbone; empty if run.json does not say."""
+        """Of the run's backbone; empty if run.json does not have it."""
         return str(self.record.get("backbone", {}).get("digest", ""))
 
     @cached_property
     def key(self) -> str:
-        """Tells this run from any other, in the addresses of images."""
+        """Names this run in the URLs of images, so that a browser never shows those of another run."""
         return hashlib.sha256(json.dumps(self.record, sort_keys=True).encode()).hexdigest()[:16]
 
     @cached_property
     def is_open(self) -> Mask:
-        """Images that a person may decide: no trusted label is known, and the image can be seen."""
+        """Images that a person may decide: usable ones without a trusted label."""
         may: Mask = (self.trusted == UNKNOWN) & (self.proposed != UNKNOWN) & ~self.held_out
         return may
 
     @cached_property
     def is_unlabelled(self) -> Mask:
-        """Images without a label in the file of trusted ones that can be seen. Also what a person decided:
-        decisions are no fair sample, and neither are the images that they leave.
+        """Usable images that are not in the file of trusted labels, decided ones included: decided images
+        were chosen, not drawn, so neither they nor the rest are a fair sample.
         """
         decided = np.zeros(len(self), dtype=bool)
         decided[[*self.decided]] = True
@@ -59,16 +58,16 @@ class ReviewRun(FinishedRun):
         return may
 
     @cached_property
-    def is_looked_at(self) -> Mask:
-        """Images of which a review of this run has a row: decided, or skipped."""
+    def is_reviewed(self) -> Mask:
+        """Images that a review of this run decided or skipped."""
         file = self.folder / FILE
         names = {row.name for row in read_decisions(file)} if file.is_file() else set()
         return np.array([name in names for name in self.names], dtype=bool)
 
     @cached_property
     def names_in_order(self) -> tuple[str, ...]:
-        """Names of the images in the order of their place, natural order as a rule: that of labels without
-        names. labels.csv has the order of the noisy table, and rows that name no image.
+        """Names in the order of the images' place, which labels without file names follow; labels.csv has
+        the order of the noisy table.
         """
         if not isinstance(self.images, PickedSource):
             return self.names
@@ -87,20 +86,29 @@ class ReviewRun(FinishedRun):
 def read_review_run(
     folder: Path, images: Path | None = None, *, follow_symlinks: bool = False, command: str = "review"
 ) -> ReviewRun:
-    """A finished run, with its images.
+    """Read a finished run and open its images.
 
     Parameters
     ----------
     images : where the images are; by default where they were when the run was made
-    command : that a message names
+    command : the command that messages advise to give again
 
     Raises
     ------
-    DataError : no finished run, files of it that do not fit each other, or images that are not there
-    UsageError : the run does not say where the images are, or they are there no more
+    DataError : no finished run, files of it that do not match, or other images
+    UsageError : the run does not know where its images are, or they are no longer there
     """
     run = read_finished_run(folder)
-    root = images or _place(run, command)
+    root = images or run.stored_place
+    if root is None:
+        raise UsageError(
+            f"{folder} does not record where its images are; name the place: assay {command} {folder} IMAGES"
+        )
+    if images is None and not root.exists():
+        raise UsageError(
+            f"the images of {folder} are no longer at {root}; name their place: "
+            f"assay {command} {folder} IMAGES"
+        )
     return ReviewRun(
         **vars(run),
         images=open_images(run, root, follow_symlinks=follow_symlinks),
@@ -122,23 +130,9 @@ def _held_out_labels(run: FinishedRun) -> dict[int, int]:
 
 
 def _transition(folder: Path, n_classes: int) -> Transition | None:
-    """Only for words beside an image: a run without it can be reviewed all the same."""
+    """None where noise.json has none: it is shown beside an image, and a review does without."""
     try:
         found = np.array(json.loads((folder / "noise.json").read_text(encoding="utf-8"))["transition"], float)
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return found if found.shape == (n_classes, n_classes) else None
-
-
-def _place(run: FinishedRun, command: str) -> Path:
-    folder, stored = run.folder, run.stored_place
-    if stored is None:
-        raise UsageError(
-            f"{folder} does not say where its images are; name them: assay {command} {folder} IMAGES"
-        )
-    if not stored.exists():
-        raise UsageError(
-            f"the images of {folder} were at {stored} and are there no more; name their place now: "
-            f"assay {command} {folder} IMAGES"
-        )
-    return stored

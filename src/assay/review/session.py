@@ -1,7 +1,9 @@
-"""Desk: one review in progress; what the pages show and what they may do, free of HTTP."""
+"""ReviewSession: one review in progress; what the pages show and what a person decides, free of HTTP."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
@@ -10,52 +12,101 @@ from jaxtyping import Int
 from assay.data.decision_store import Decision, DecisionRequest, DecisionStore, Stale, State
 from assay.data.tables import shown
 from assay.errors import DataError, UsageError
+from assay.evaluate import wilson
 from assay.review.keys import read_keys
 from assay.review.neighbours import Neighbour, Neighbours
-from assay.review.progress import Progress, progress_of
 from assay.review.queue import Order
 from assay.review.run import ReviewRun
-from assay.review.why import locked, reasons
+from assay.text import percent
 from assay.types import UNKNOWN, Rows
 
 GRID = 50
 """Images on one page of the grid."""
 
+AHEAD = 50
+"""Images for which the expected corrections are shown."""
+
+MIN_SAMPLE = 10
+"""Reviewed images of the random sample from which a share is estimated."""
+
 
 @dataclass(frozen=True)
 class Card:
-    """All that is said of one image."""
+    """What the page shows of one image."""
 
     item: int
-    """Its number, from 1, which is its row in labels.csv."""
+    """Its number, from 1: its row in labels.csv."""
     name: str
     noisy: str
     """As all names here: for people."""
     proposed: str
-    proposed_index: int
-    """Class index; -1 where there is none."""
     noisy_index: int
+    """Class index; UNKNOWN where there is none."""
+    proposed_index: int
     confidence: float
     state: State
     decided: str
-    """What a person said: a title, ``skipped``, or empty."""
+    """The title that a person decided, ``skipped``, or empty."""
     locked: str
     """Why it cannot be decided; empty if it can."""
-    reasons: list[str] = field(default_factory=list)
-    neighbours: list[tuple[int, str]] = field(default_factory=list)
-    """Number and trusted label of the most alike."""
+    reasons: tuple[str, ...] = ()
+    neighbours: tuple[tuple[int, str], ...] = ()
+    """Item and trusted label of the most similar."""
     next: int | None = None
-    """The next image that nobody looked at."""
+    """The next item that is not reviewed."""
     previous: int | None = None
+
+
+@dataclass(frozen=True)
+class Progress:
+    """The review so far."""
+
+    decided: int
+    skipped: int
+    total: int
+    """Images that may be decided."""
+    noisy_wrong: int
+    """Decided images whose noisy label differs from the decision."""
+    proposed_wrong: int
+    """Decided images whose proposed label differs from the decision: labels corrected by the review."""
+    ahead: int
+    """The next images that are not reviewed, 50 at most."""
+    expected_corrections: float
+    """Proposed labels among these that the decisions will change, by the run's confidence."""
+    sample_size: int
+    """Decided images of the random sample before the first that is not reviewed."""
+    sample_right: int
+    """Those whose proposed label is the decided one."""
+
+    def counts(self) -> str:
+        """What was reviewed, and how many labels were wrong."""
+        skipped = f", {self.skipped:,} skipped" if self.skipped else ""
+        wrong = f"; wrong: {self.noisy_wrong:,} noisy labels, {self.proposed_wrong:,} proposed labels"
+        return f"{self.decided:,} of {self.total:,} decided{skipped}{wrong if self.decided else ''}"
+
+    def summary(self) -> str:
+        """``counts``, and the corrections to expect of the next images."""
+        expected = f" About {self.expected_corrections:.0f} of the next {self.ahead} need a correction."
+        return f"{self.counts()}.{expected if self.ahead else ''}"
+
+    def estimate(self) -> str:
+        """The share of correct proposed labels with its interval; empty if the random sample is too small."""
+        if self.sample_size < MIN_SAMPLE:
+            return ""
+        share = wilson(self.sample_right, self.sample_size)
+        return (
+            f"Random sample: {self.sample_right:,} of {self.sample_size:,} proposed labels are correct. "
+            f"Of all proposed labels: {100 * share.low:.0f} to {100 * share.high:.0f} % (95 % interval)."
+        )
 
 
 @dataclass
 class ReviewSession:
-    """A run, the decisions on it, and their order.
+    """A run, the decisions on it, and the order of its images.
 
     Raises
     ------
-    DataError : decisions of a run with other classes, which was in the folder before
+    DataError : decisions of another run with other classes
     """
 
     run: ReviewRun
@@ -63,57 +114,52 @@ class ReviewSession:
     order: Order
     neighbours: Neighbours
     who: str
-    keys: dict[str, str] = field(default_factory=dict)
+    keys: dict[str, str] = field(init=False)
     _row_of: dict[str, int] = field(init=False, repr=False)
     _place: Int[np.ndarray, "N"] = field(init=False, repr=False)
     """Of each row in the order; -1 for those that are not in it."""
-
-    _told: dict[str, frozenset[str]] = field(init=False, repr=False, default_factory=dict)
-    """Window -> images that it decided, of which it knows that somebody else did so since."""
+    _known_stale: dict[str, frozenset[str]] = field(init=False, repr=False, default_factory=dict)
+    """Client -> images it decided whose later change by somebody else it has been shown."""
 
     def __post_init__(self) -> None:
         self._row_of = {name: row for row, name in enumerate(self.run.names)}
-        self._check_labels()
+        for name, state in self.store.states.items():
+            if state.label is not None and name in self._row_of and state.label not in self.run.labels:
+                raise DataError(
+                    f"{self.store.path}: {shown(name)} was decided to be {shown(state.label)}, which is no "
+                    "class of this run; these are the decisions of another run: move the file away"
+                )
         self._place = np.full(len(self.run), -1, dtype=np.int64)
         self._place[self.order.rows] = np.arange(len(self.order.rows))
-        self.keys = self.keys or read_keys(self.folder, self.run.titles)
+        self.keys = read_keys(self.folder, self.run.titles)
 
     @property
     def folder(self) -> Path:
         """Where the decisions are kept."""
         return self.store.path.parent
 
-    def _check_labels(self) -> None:
-        """DataError if an image of the run was decided to be of a class that the run does not have."""
-        for name, state in self.store.states.items():
-            if state.label is not None and name in self._row_of and state.label not in self.run.labels:
-                raise DataError(
-                    f"{self.store.path}: {shown(name)} was decided to be {shown(state.label)}, which is no "
-                    "class of this run; these are the decisions of another one: move the file away"
-                )
-
-    def row(self, item: int) -> int | None:
-        """The row of an item's number; None if there is no such item."""
-        return item - 1 if 1 <= item <= len(self.run) else None
-
     def state(self, row: int) -> State:
-        """What people said of an image."""
+        """What was decided on an image."""
         return self.store.states.get(self.run.names[row], State())
 
+    def row(self, item: int) -> int | None:
+        """The row of an item; None if there is no such item."""
+        return item - 1 if 1 <= item <= len(self.run) else None
+
     def first(self) -> int:
-        """The item to begin with: the first that nobody looked at, or the first of all."""
+        """The first item that is not reviewed, or the first of all."""
         waiting = self._waiting(0)
         rows = waiting if len(waiting) else self.order.rows
         return int(rows[0]) + 1 if len(rows) else 1
 
-    def following(self, row: int, count: int) -> list[int]:
-        """The next items after a row that nobody looked at; after the last one come earlier ones."""
+    def next_after(self, row: int) -> int | None:
+        """The next item after a row that is not reviewed; after the last come those passed over."""
         waiting = self._waiting(int(self._place[row]) + 1)
-        rows: list[int] = waiting[waiting != row][:count].tolist()
-        return [other + 1 for other in rows]
+        others = waiting[waiting != row]
+        return int(others[0]) + 1 if len(others) else None
 
     def find(self, text: str) -> int | None:
-        """The item with this number, or else the first with this in its name."""
+        """The item with this number, or with this name, or the first whose name contains the text."""
         if text.isascii() and text.isdigit() and len(text) <= 12 and self.row(int(text)) is not None:
             return int(text)
         exact = self._row_of.get(text)
@@ -122,76 +168,105 @@ class ReviewSession:
         return next((row + 1 for row, name in enumerate(self.run.names) if text and text in name), None)
 
     def card(self, row: int) -> Card:
-        """All that is said of one image."""
-        near, following = self.neighbours.nearest(row), self.following(row, 1)
+        """What the page shows of one image, with its neighbours and the reasons for the proposed label."""
+        near, place = self.neighbours.nearest(row), int(self._place[row])
         return replace(
-            self._facts(row),
-            reasons=reasons(self.run, row, near),
-            neighbours=[self._neighbour(found) for found in near],
-            next=following[0] if following else None,
-            previous=self._previous(row),
+            self._card(row),
+            reasons=tuple(reasons(self.run, row, near)),
+            neighbours=tuple((one.row + 1, self.run.title(int(self.run.trusted[one.row]))) for one in near),
+            next=self.next_after(row),
+            previous=int(self.order.rows[place - 1]) + 1 if place > 0 else None,
         )
 
     def grid(self, label: int) -> tuple[list[Card], int]:
-        """Up to fifty images of one proposed class that nobody looked at, and how many there are in all."""
+        """Up to fifty images of one proposed class that are not reviewed, and how many there are in all."""
         waiting = self._waiting(0)
         rows = waiting[self.run.proposed[waiting] == label]
-        return [self._facts(row) for row in rows[:GRID].tolist()], len(rows)
+        return [self._card(row) for row in rows[:GRID].tolist()], len(rows)
 
-    def decide(self, wanted: Sequence[tuple[int, int | None, int]], *, client: str) -> list[Decision | Stale]:
-        """Give images a class, or skip them; on the disk when this returns.
-
-        Parameters
-        ----------
-        wanted : row, class index (None skips), and the revision that was looked at
-
-        Raises
-        ------
-        UsageError : an image that cannot be decided, or a class that there is not; nothing is written
-        """
-        requests = [self._wish(row, label, revision) for row, label, revision in wanted]
-        # What somebody makes of these from now on is news again.
-        self._told[client] = self._told.get(client, frozenset()) - {request.name for request in requests}
-        return self.store.decide_all(requests, who=self.who, client=client)
-
-    def undo(self, client: str, count: int = 1) -> list[tuple[int, Decision | Stale]]:
-        """Take back what a window decided last, up to ``count`` images; fewer if no more are left.
-
-        An image that somebody else decided since counts as one of them: the window is told of it, once.
-
-        Returns
-        -------
-        Each item, 0 if the run has that image no more, and what became of it.
-        """
-        found: list[tuple[int, Decision | Stale]] = []
-        for _ in range(count):
-            told = self._told.get(client, frozenset())
-            outcome = self.store.undo(who=self.who, client=client, known_stale=told)
-            if outcome is None:
-                break
-            found.append((self._row_of.get(outcome.name, -1) + 1, outcome))
-            if isinstance(outcome, Stale):
-                self._told[client] = told | {outcome.name}
-        return found
-
-    def progress(self) -> Progress:
-        """How far it is."""
-        # What the run was told, by these very decisions perhaps, is open no more.
-        states = {row: state for row, state in self._states().items() if self.run.is_open[row]}
-        return progress_of(self.run, self.order, states)
-
-    def classes_waiting(self) -> list[int]:
-        """For each class, how many images proposed to be of it nobody looked at."""
+    def n_waiting(self) -> list[int]:
+        """Images that are not reviewed, by proposed class."""
         proposed = self.run.proposed[self._waiting(0)]
         counts: list[int] = np.bincount(proposed, minlength=len(self.run.labels)).tolist()
         return counts
 
+    def decide(
+        self, choices: Sequence[tuple[int, int | None, int]], *, client: str
+    ) -> list[Decision | Stale]:
+        """Give images a class, or skip them; on disk when this returns.
+
+        Parameters
+        ----------
+        choices : row, class index (None skips), and the revision that the person saw
+
+        Raises
+        ------
+        UsageError : an image that cannot be decided, or no such class; nothing is written
+        """
+        run, requests = self.run, []
+        for row, label, revision in choices:
+            name = run.names[row]
+            if not run.is_open[row]:
+                raise UsageError(f"{shown(name)}: {locked(run, row)}")
+            if label is not None and not 0 <= label < len(run.labels):
+                known = f"a class from 0 to {len(run.labels) - 1}"
+                raise UsageError(f"{shown(name)}: expected {known}, got {label}")
+            chosen = None if label is None else run.labels[label]
+            requests.append(DecisionRequest(name, chosen, run.label(int(run.noisy[row])), revision))
+        # Whoever changes these from now on is reported to the client again.
+        known_stale = self._known_stale.get(client, frozenset())
+        self._known_stale[client] = known_stale - {request.name for request in requests}
+        return self.store.decide_all(requests, who=self.who, client=client)
+
+    def undo(self, client: str, count: int = 1) -> list[tuple[int, Decision | Stale]]:
+        """Undo the latest ``count`` decisions of a client, fewer if no more are left.
+
+        An image that somebody else has decided since is reported once as stale, and counts as one of them.
+
+        Returns
+        -------
+        Each item, 0 if the run no longer has the image, with its outcome.
+        """
+        found: list[tuple[int, Decision | Stale]] = []
+        for _ in range(count):
+            known_stale = self._known_stale.get(client, frozenset())
+            outcome = self.store.undo(who=self.who, client=client, known_stale=known_stale)
+            if outcome is None:
+                break
+            found.append((self._row_of.get(outcome.name, -1) + 1, outcome))
+            if isinstance(outcome, Stale):
+                self._known_stale[client] = known_stale | {outcome.name}
+        return found
+
+    def progress(self) -> Progress:
+        """Counts of the review, and what to expect of the next images."""
+        run, index = self.run, {label: i for i, label in enumerate(self.run.labels)}
+        # A later run has trained on these decisions; then they are trusted labels, and no longer open.
+        states = {row: state for row, state in self._states().items() if run.is_open[row]}
+        decided = {row: index.get(str(s.label), UNKNOWN) for row, s in states.items() if s.is_decided}
+        done = {row for row, state in states.items() if state.history}
+        rows, labels = np.array([*decided], dtype=np.int64), np.array([*decided.values()], dtype=np.int64)
+        ahead = self._waiting(0)[:AHEAD]
+        # A gap would make it a selection; skipped images have no label to compare.
+        sample = [row for row in takewhile(done.__contains__, map(int, self.order.sample)) if row in decided]
+        return Progress(
+            decided=len(decided),
+            skipped=len(done) - len(decided),
+            total=int(run.is_open.sum()),
+            noisy_wrong=int(np.sum((run.noisy[rows] != labels) & (run.noisy[rows] != UNKNOWN))),
+            proposed_wrong=int(np.sum(run.proposed[rows] != labels)),
+            ahead=len(ahead),
+            expected_corrections=float(np.sum(1 - run.confidence[ahead])),
+            sample_size=len(sample),
+            sample_right=sum(int(run.proposed[row]) == decided[row] for row in sample),
+        )
+
     def _waiting(self, place: int) -> Rows:
-        """Rows that nobody looked at, from a place in the order on, then from its beginning."""
-        seen = np.zeros(len(self.run), dtype=bool)
-        seen[[row for row, state in self._states().items() if state.history]] = True
+        """Rows that are not reviewed, from a place in the order on, then from its beginning."""
+        reviewed = np.zeros(len(self.run), dtype=bool)
+        reviewed[[row for row, state in self._states().items() if state.history]] = True
         rows = np.roll(self.order.rows, -place)
-        waiting: Rows = rows[~seen[rows]]
+        waiting: Rows = rows[~reviewed[rows]]
         return waiting
 
     def _states(self) -> dict[int, State]:
@@ -199,43 +274,68 @@ class ReviewSession:
         states = self.store.states.items()
         return {self._row_of[name]: state for name, state in states if name in self._row_of}
 
-    def _wish(self, row: int, label: int | None, revision: int) -> DecisionRequest:
-        name = self.run.names[row]
-        if not self.run.is_open[row]:
-            raise UsageError(f"{shown(name)}: {locked(self.run, row)}")
-        if label is not None and not 0 <= label < len(self.run.labels):
-            known = f"a class from 0 to {len(self.run.labels) - 1}"
-            raise UsageError(f"{shown(name)}: expected {known}, got {label}")
-        noisy = self.run.label(int(self.run.noisy[row]))
-        return DecisionRequest(name, None if label is None else self.run.labels[label], noisy, revision)
-
-    def _facts(self, row: int) -> Card:
-        """Without what has to be searched for."""
+    def _card(self, row: int) -> Card:
+        """Without what takes a search: reasons and neighbours."""
         run, state = self.run, self.state(row)
+        noisy, proposed = int(run.noisy[row]), int(run.proposed[row])
+        decided = "skipped" if state.is_skipped else ""
+        if state.label is not None:
+            # Decisions of other processes may be of a class that this run lacks.
+            known = state.label in run.labels
+            decided = run.title(run.labels.index(state.label)) if known else state.label
         return Card(
             item=row + 1,
             name=run.names[row],
-            noisy=run.title(int(run.noisy[row])),
-            proposed=run.title(int(run.proposed[row])),
-            proposed_index=int(run.proposed[row]),
-            noisy_index=int(run.noisy[row]),
+            noisy=run.title(noisy),
+            proposed=run.title(proposed),
+            noisy_index=noisy,
+            proposed_index=proposed,
             confidence=float(run.confidence[row]),
             state=state,
-            decided=self._decided(state),
+            decided=decided,
             locked=locked(run, row),
         )
 
-    def _previous(self, row: int) -> int | None:
-        place = int(self._place[row])
-        return int(self.order.rows[place - 1]) + 1 if place > 0 else None
 
-    def _decided(self, state: State) -> str:
-        if state.is_skipped:
-            return "skipped"
-        if state.label is None:
-            return ""
-        index = {label: i for i, label in enumerate(self.run.labels)}.get(state.label, UNKNOWN)
-        return state.label if index == UNKNOWN else self.run.title(index)
+def locked(run: ReviewRun, row: int) -> str:
+    """Why an image cannot be decided; empty if it can."""
+    if run.is_open[row]:
+        return ""
+    if run.trusted[row] != UNKNOWN:
+        return "This image already has a trusted label."
+    if run.held_out[row]:
+        return "This image is in the holdout; its trusted label is not shown here."
+    return f"This image could not be used: {run.reasons[row] or run.actions[row]}."
 
-    def _neighbour(self, found: Neighbour) -> tuple[int, str]:
-        return found.row + 1, self.run.title(int(self.run.trusted[found.row]))
+
+def reasons(run: ReviewRun, row: int, neighbours: Sequence[Neighbour]) -> list[str]:
+    """What speaks for and against the noisy and the proposed label."""
+    noisy, proposed = int(run.noisy[row]), int(run.proposed[row])
+    if proposed == UNKNOWN:
+        return []
+    sure = _probability(run.confidence[row])
+    if noisy == UNKNOWN:
+        found = [f"There is no noisy label. {run.title(proposed)} is correct with probability {sure}."]
+    elif noisy == proposed:
+        most = "is the most probable class, with probability only" if run.confidence[row] < 0.5 else ""
+        found = [f"The noisy label {run.title(noisy)} {most or 'is correct with probability'} {sure}."]
+    else:
+        found = [
+            f"The noisy label {run.title(noisy)} is correct with probability "
+            f"{_probability(run.label_quality[row])}, the proposed label {run.title(proposed)} with {sure}."
+        ]
+        if run.transition is not None:
+            share = _probability(run.transition[proposed, noisy])
+            found.append(f"Of the images of {run.title(proposed)}, {share} are labelled {run.title(noisy)}.")
+    if neighbours:
+        counts = Counter(int(run.trusted[neighbour.row]) for neighbour in neighbours).most_common()
+        labels = ", ".join(f"{count} × {run.title(label)}" for label, count in counts)
+        found.append(f"Labels of the {len(neighbours)} most similar trusted images: {labels}.")
+    return found
+
+
+def _probability(share: float) -> str:
+    # Files of a run have four decimals, so 0 and 1 are only nearly 0 and 1.
+    if share < 0.001:
+        return "less than 0.1 %"
+    return "more than 99.9 %" if share > 0.999 else percent(share)

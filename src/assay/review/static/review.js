@@ -1,52 +1,52 @@
 "use strict";
-// The page works without a build step and talks to its own server alone. A decision is shown as made only
-// after the server has said that it is on the disk.
+// Plain JavaScript without a build step; requests go to the page's own server alone. A decision is shown as
+// saved only after the server has confirmed that it is on disk.
 
 const find = (selector, root = document) => root.querySelector(selector);
 const body = document.body;
 const memory = window.sessionStorage;
 
-// What this window did belongs to the run that it was done in: another one may have this address tomorrow.
+// By run: another run may be served at this address tomorrow.
 const ofRun = (name) => `${name} ${body.dataset.run}`;
 const recall = (name) => memory.getItem(ofRun(name));
 const keep = (name, value) => memory.setItem(ofRun(name), value);
 
-// One window, one client: undo takes back what this window did, also after a reload.
+// One window is one client: undo is for the decisions of this window, also after a reload.
 const client = recall("client") || newClient();
 keep("client", client);
 
 function newClient() {
-  // Not randomUUID, which a page has only on this machine or over https.
+  // Not randomUUID, which exists only on this machine or over https.
   return [...crypto.getRandomValues(new Uint32Array(4))].map((part) => part.toString(16)).join("-");
 }
 
 let busy = false;
 const ahead = new Map(); // item -> promise of its card as text
 
-// ---- talking to the server
+// ---- requests
 
-async function ask(address, sent) {
+async function request(address, sent) {
   const options = sent === undefined ? {} : {
     method: "POST",
     headers: { "Content-Type": "application/json" },
     body: JSON.stringify(sent),
   };
-  let answer;
+  let response;
   try {
-    answer = await fetch(address, options);
+    response = await fetch(address, options);
   } catch {
-    throw new Error("Not saved: the server does not answer. Is 'assay review' still running?");
+    throw new Error("Not saved: no connection to the server. Is 'assay review' still running?");
   }
-  const isJson = (answer.headers.get("Content-Type") || "").startsWith("application/json");
-  const found = isJson ? await answer.json() : { error: await answer.text() };
-  return { ok: answer.ok, status: answer.status, ...found };
+  const isJson = (response.headers.get("Content-Type") || "").startsWith("application/json");
+  const found = isJson ? await response.json() : { error: await response.text() };
+  return { ok: response.ok, status: response.status, ...found };
 }
 
-async function alone(work) {
-  // A second key before the first is acknowledged is a slip, not a decision.
+async function exclusively(work) {
+  // A second key before the first decision is saved is a slip.
   if (busy) return;
   busy = true;
-  say("");
+  announce("");
   try {
     await work();
   } catch (error) {
@@ -56,24 +56,24 @@ async function alone(work) {
   }
 }
 
-// ---- saying what happened
+// ---- messages
 
-function say(words) { find("#status").textContent = words; if (words) find("#alert").textContent = ""; }
+function announce(words) { find("#status").textContent = words; if (words) find("#alert").textContent = ""; }
 function warn(words) { find("#alert").textContent = words; }
 
 function showProgress(found) {
-  if (found.words === undefined) return;
+  if (found.summary === undefined) return;
   find("#bar").value = found.done;
   find("#bar").max = Math.max(found.total, 1);
-  find("#progress").textContent = found.words;
+  find("#progress").textContent = found.summary;
   find("#estimate").textContent = found.estimate;
 }
 
 function problem(found) {
   const stale = (found.results || []).find((result) => result.stale);
-  if (stale) return `Not saved: ${stale.by} decided image ${stale.item} elsewhere meanwhile. Here is how it is now.`;
+  if (stale) return `Not saved: ${stale.by} decided image ${stale.item} in the meantime. Its current state is shown.`;
   if (found.error) return `Not saved: ${found.error}`;
-  return `Not saved: the server refused this (${found.status}).`;
+  return `Not saved: the server refused the request (${found.status}).`;
 }
 
 // ---- one image at a time
@@ -83,9 +83,9 @@ const item = () => Number(card().dataset.item);
 const number = (text) => (text ? Number(text) : null);
 
 async function loadCard(wanted) {
-  const answer = await fetch(`/card/${wanted}`);
-  if (!answer.ok) throw new Error(`Image ${wanted} cannot be shown (${answer.status}).`);
-  return answer.text();
+  const response = await fetch(`/card/${wanted}`);
+  if (!response.ok) throw new Error(`Image ${wanted} cannot be shown (${response.status}).`);
+  return response.text();
 }
 
 function prefetch(wanted) {
@@ -101,7 +101,7 @@ function parse(text) { return new DOMParser().parseFromString(text, "text/html")
 async function showItem(wanted, fresh = false) {
   if (fresh) ahead.delete(wanted);
   const text = await (ahead.get(wanted) || loadCard(wanted));
-  ahead.clear(); // what was fetched earlier may be out of date by now
+  ahead.clear(); // may be out of date
   const found = parse(text).querySelector("#card");
   const hadFocus = card().contains(document.activeElement);
   card().replaceWith(document.adoptNode(found));
@@ -114,14 +114,14 @@ async function showItem(wanted, fresh = false) {
 function marked() { return JSON.parse(recall("marked") || "[]"); }
 
 function remember(count) {
-  // How many images each decision was for: one undo takes back a whole page of the grid.
+  // Images of each request: one undo is for a whole page of the grid.
   keep("counts", JSON.stringify([...counts(), count]));
 }
 
 function counts() { return JSON.parse(recall("counts") || "[]"); }
 
 function nextItem(suggested) {
-  // Those marked in the grid come first.
+  // Images marked in the grid come first.
   const [first, ...rest] = marked().filter((other) => other !== item());
   keep("marked", JSON.stringify(rest));
   return first === undefined ? suggested : first;
@@ -134,7 +134,7 @@ async function decide(label) {
   if (dataset.locked) return warn("This image cannot be decided.");
   const words = classTitle(label);
   const choice = { item: item(), label, revision: Number(dataset.revision) };
-  const found = await ask("/decide", { client, choices: [choice] });
+  const found = await request("/decide", { client, choices: [choice] });
   showProgress(found);
   if (!found.ok) {
     if (found.status === 409) await showItem(choice.item, true);
@@ -144,42 +144,42 @@ async function decide(label) {
   const next = nextItem(found.next);
   if (next === null) {
     await showItem(choice.item, true);
-    return say(`Saved: ${words}. That was the last image that nobody looked at.`);
+    return announce(`Saved: ${words}. All images are reviewed.`);
   }
   await showItem(next);
-  return say(`Saved: ${words}. ${title()}`);
+  return announce(`Saved: ${words}. ${title()}`);
 }
 
 async function undo() {
   const done = counts();
-  const found = await ask("/undo", { client, count: done.pop() || 1 });
+  const found = await request("/undo", { client, count: done.pop() || 1 });
   if (found.results) keep("counts", JSON.stringify(done));
   showProgress(found);
   if (found.status === 404) return warn(found.error);
   const [result] = found.results || [];
   if (!result) return warn(problem(found));
-  const left = keptByOthers(found.results);
+  const notUndone = changedByOthers(found.results);
   if (body.dataset.view !== "review") {
-    if (left) memory.setItem("warning", left);
+    if (notUndone) memory.setItem("warning", notUndone);
     return location.reload();
   }
   if (result.item) await showItem(result.item, true);
-  return left ? warn(left) : say(`Undone. ${title()}`);
+  return notUndone ? warn(notUndone) : announce(`Undone. ${title()}`);
 }
 
-function keptByOthers(results) {
+function changedByOthers(results) {
   const stale = results.filter((one) => one.stale);
   if (!stale.length) return "";
   const undone = results.length - stale.length;
   const [{ by, item: image }] = stale;
-  const kept = stale.length === 1 ? `${by} decided image ${image}` : `Others decided ${stale.length} images`;
-  return `${undone ? `${undone} undone. ` : ""}${kept} elsewhere meanwhile: not undone.`;
+  const changed = stale.length === 1 ? `${by} has decided image ${image}` : `others have decided ${stale.length} images`;
+  return `${undone ? `${undone} undone. ` : ""}Not undone: ${changed} in the meantime.`;
 }
 
 async function move(wanted, words) {
   if (wanted === null) return warn(words);
   await showItem(wanted);
-  return say(title());
+  return announce(title());
 }
 
 const classTitle = (label) => (label === null ? "skipped" : find(`#card [data-label="${label}"] span`).textContent);
@@ -188,7 +188,7 @@ const ACTIONS = {
   accept: () => decide(Number(card().dataset.proposed)),
   skip: () => decide(null),
   undo,
-  next: () => move(nextItem(number(card().dataset.next)), "There is no further image."),
+  next: () => move(nextItem(number(card().dataset.next)), "No more images to review."),
   previous: () => move(number(card().dataset.previous), "This is the first image."),
   jump: () => {
     find("#jump-error").textContent = "";
@@ -202,16 +202,16 @@ async function jump(event) {
   if (event.submitter && event.submitter.value === "cancel") return;
   event.preventDefault();
   const text = find("#jump-text").value.trim();
-  const found = await ask(`/find?text=${encodeURIComponent(text)}`);
+  const found = await request(`/find?text=${encodeURIComponent(text)}`);
   if (!found.ok) {
-    find("#jump-error").textContent = "There is no such image.";
+    find("#jump-error").textContent = "No image has this number or name.";
     return;
   }
   find("#jump").close();
-  await alone(() => move(found.item, ""));
+  await exclusively(() => move(found.item, ""));
 }
 
-// ---- fifty at once
+// ---- fifty images
 
 const cells = () => [...document.querySelectorAll("#grid button")];
 
@@ -236,12 +236,12 @@ async function acceptGrid() {
   const choices = cells().filter((cell) => !isWrong(cell)).map((cell) => (
     { item: Number(cell.dataset.item), label, revision: Number(cell.dataset.revision) }));
   if (choices.length) {
-    const found = await ask("/decide", { client, choices });
+    const found = await request("/decide", { client, choices });
     showProgress(found);
     if (!found.results) return warn(problem(found));
     const stale = found.results.filter((result) => result.stale).length;
     if (stale < choices.length) remember(choices.length - stale);
-    if (stale) memory.setItem("warning", `${stale} of them were decided elsewhere meanwhile and stay as they are.`);
+    if (stale) memory.setItem("warning", `Not saved: ${stale} of the images were decided by others in the meantime.`);
   }
   if (wrong.length) {
     const [first, ...rest] = wrong;
@@ -256,27 +256,27 @@ async function acceptGrid() {
 // ---- keys
 
 function isTyping(target) {
-  // For a moment the field of a dialog that was just closed still has the focus.
+  // The field of a dialog that was just closed keeps the focus for a moment.
   return target instanceof Element && target.closest("input, textarea, select, [contenteditable]") !== null
     && !target.closest("dialog:not([open])");
 }
 
 function actionOf(key) {
-  // The card that is seen has the keys of now, also where they were chosen anew in another window.
-  const seen = [...document.querySelectorAll("#card [data-action]")];
-  if (seen.length) return seen.find((one) => one.dataset.key === key)?.dataset.action;
+  // The card has the current keys, also if they were changed in another window.
+  const shown = [...document.querySelectorAll("#card [data-action]")];
+  if (shown.length) return shown.find((one) => one.dataset.key === key)?.dataset.action;
   return Object.keys(ACTIONS).find((name) => body.getAttribute(`data-key-${name}`) === key);
 }
 
 function classButton(key) {
   const all = [...document.querySelectorAll("#card .classes button")];
-  // With Caps Lock a letter is still that class, unless another one has the capital.
+  // With Caps Lock a letter means the same class, unless another class has the capital.
   return all.find((one) => one.dataset.key === key)
     || all.find((one) => one.dataset.key.toLowerCase() === key.toLowerCase());
 }
 
 function onKey(event) {
-  // An event may come without a key, from a browser that fills in by itself; an action may be without one too.
+  // Autofill sends events without a key.
   if (!event.key || event.ctrlKey || event.altKey || event.metaKey || event.isComposing || event.repeat) return;
   if (isTyping(event.target) || find("dialog[open]")) return;
   if (memory.getItem("single-keys") === "off" && !event.key.startsWith("Arrow")) return;
@@ -290,23 +290,23 @@ function reviewKey(event) {
   const button = classButton(event.key);
   if (!action && !button) return;
   event.preventDefault();
-  alone(() => (action ? ACTIONS[action]() : decide(Number(button.dataset.label))));
+  exclusively(() => (action ? ACTIONS[action]() : decide(Number(button.dataset.label))));
 }
 
 function gridKey(event) {
   if (!find("#grid")) return;
   const action = actionOf(event.key);
   if (/^(Arrow|Home$|End$)/.test(event.key)) walk(event.key);
-  else if (action === "accept") alone(acceptGrid);
-  else if (action === "undo") alone(undo);
+  else if (action === "accept") exclusively(acceptGrid);
+  else if (action === "undo") exclusively(undo);
   else return;
   event.preventDefault();
 }
 
-// ---- choosing keys
+// ---- changing keys
 
 async function saveKeys(keys) {
-  const found = await ask("/keys", { keys });
+  const found = await request("/keys", { keys });
   if (!found.ok) return warn(problem(found));
   location.reload();
   return undefined;
@@ -319,21 +319,21 @@ function setUpKeys() {
   single.addEventListener("change", () => memory.setItem("single-keys", single.checked ? "on" : "off"));
   form.addEventListener("submit", (event) => {
     event.preventDefault();
-    // Of thousands of classes few have a key; without the actions, no key at all would mean the usual ones.
+    // Of thousands of classes few have a key. Actions are always sent: an empty object means the default keys.
     const named = [...form.elements].filter((input) => input.name in ACTIONS || (input.name && input.value));
-    alone(() => saveKeys(Object.fromEntries(named.map((input) => [input.name, input.value]))));
+    exclusively(() => saveKeys(Object.fromEntries(named.map((input) => [input.name, input.value]))));
   });
-  find("#usual-keys").addEventListener("click", () => alone(() => saveKeys({})));
+  find("#default-keys").addEventListener("click", () => exclusively(() => saveKeys({})));
 }
 
-// ---- beginning
+// ---- start
 
 function onClick(event) {
   const button = event.target.closest("button");
   if (!button || button.disabled) return;
-  if (button.dataset.action) alone(() => ACTIONS[button.dataset.action]());
-  else if (button.dataset.label) alone(() => decide(Number(button.dataset.label)));
-  else if (button.id === "accept-grid") alone(acceptGrid);
+  if (button.dataset.action) exclusively(() => ACTIONS[button.dataset.action]());
+  else if (button.dataset.label) exclusively(() => decide(Number(button.dataset.label)));
+  else if (button.id === "accept-grid") exclusively(acceptGrid);
   else if (button.closest("#grid")) toggle(button);
 }
 
