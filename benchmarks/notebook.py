@@ -32,13 +32,10 @@ from assay.data.split import draw_holdout
 from assay.embed.backbone import FROM_ZERO_TO_ONE, load_backbone
 from assay.embed.histogram import HistogramBackbone
 from assay.embed.images import embed_images
-from assay.embed.pixels import PixelBackbone
-from assay.notebook import cnn, transfer
-from assay.notebook.agreement import agreed_labels
-from assay.notebook.compare_measure import rows_of
-from assay.notebook.sequential import SequentialClassifier
-from assay.notebook.task import Task
-from assay.notebook.teaching import TrainingData, prepare_training_data
+from assay.notebook import systems
+from assay.notebook.compare import rows_of
+from assay.notebook.networks import Cnn, Head, SequentialClassifier
+from assay.notebook.systems import PixelBackbone, Task, TrainingData, agreed_labels, prepare_training_data
 from assay.pipeline.options import RunOptions
 from assay.train.linear import fit_logistic
 from assay.types import UNKNOWN, Backbone, Labels, Mask
@@ -130,7 +127,7 @@ CHANGES: dict[str, dict[str, Any]] = {
 def frozen(course: Course, **changed: Any) -> Backbone:
     """Model I's backbone."""
     choices = {"interpolation": "bicubic", **changed}
-    return load_backbone(transfer.BACKBONE, course.cache, size=transfer.SIZE, **choices)
+    return load_backbone(systems.BACKBONE, course.cache, size=systems.BACKBONE_SIZE, **choices)
 
 
 def backbone(course: Course) -> dict[str, Any]:
@@ -142,13 +139,13 @@ def backbone(course: Course) -> dict[str, Any]:
         published = "standardised" in name or "published" in name
         training_data = prepare_training_data(course.task(0), network)
         for seed in course.seeds:
-            head = transfer.compiled(course.task(seed, published=published))
+            head = systems.head_classifier(course.task(seed, published=published))
             fitted = training_data.fit(head, training_data.trusted, "trusted")
             rights.setdefault(name, []).append(course.right(training_data, fitted))
     return summary(rights)
 
 
-class SoftmaxTwice(transfer.Head):
+class SoftmaxTwice(Head):
     """The head with a softmax of its own, before the one in the loss."""
 
     def __call__(self, n_features: int, n_classes: int) -> Any:
@@ -166,8 +163,8 @@ def loss(course: Course) -> dict[str, Any]:
         rights: Rights = {"as intended": [], "softmax of softmax": []}
         last: dict[str, list[float]] = {}
         for seed in course.seeds:
-            for name, build in zip(rights, (transfer.Head(), SoftmaxTwice()), strict=True):
-                head = transfer.compiled(course.task(seed)).set_params(build=build)
+            for name, build in zip(rights, (Head(), SoftmaxTwice()), strict=True):
+                head = systems.head_classifier(course.task(seed)).set_params(build=build)
                 fitted = training_data.fit(head, labels, stage)
                 rights[name].append(course.right(training_data, fitted))
                 last.setdefault(name, []).append(fitted.history_[-1].loss)
@@ -177,14 +174,16 @@ def loss(course: Course) -> dict[str, Any]:
 
 def rounding(course: Course) -> dict[str, Any]:
     """CNN 2: logits rounded to whole numbers, in the filter and in the prediction."""
-    training_data = prepare_training_data(course.task(0), PixelBackbone(cnn.SIZE))
+    training_data = prepare_training_data(course.task(0), PixelBackbone())
     names = ("as intended", "rounded when predicting", "rounded in the filter", "rounded in both")
     rights: Rights = {"first stage": [], "first stage, rounded": []}
     rights |= {name: [] for name in names}
     kept: dict[str, list[dict[str, Any]]] = {"filter": [], "filter, rounded": []}
     for seed in course.seeds:
-        layers = cnn.Cnn(batch_norm=True)
-        first = training_data.fit(cnn.compiled(course.task(seed), layers), training_data.trusted, "trusted")
+        layers = Cnn(batch_norm=True)
+        first = training_data.fit(
+            systems.cnn_classifier(course.task(seed), layers), training_data.trusted, "trusted"
+        )
         scores = training_data.scores(first)
         for name, said in (("", scores), (", rounded", np.round(scores))):
             rights["first stage" + name].append(
@@ -193,7 +192,7 @@ def rounding(course: Course) -> dict[str, Any]:
             labels, figures = filtered(course, training_data, said.argmax(axis=1))
             kept["filter" + name].append(figures)
             second = training_data.fit(
-                cnn.compiled(course.task(seed + 1), layers), labels, "trusted and kept"
+                systems.cnn_classifier(course.task(seed + 1), layers), labels, "trusted and kept"
             )
             for place, rounded in enumerate((False, True)):
                 which = names[place + 2 * bool(name)]
@@ -221,11 +220,11 @@ def model_2(course: Course) -> dict[str, Any]:
     rights |= {"all noisy labels, trusted ones in their place": []}
     kept, mended = [], np.where(training_data.trusted == UNKNOWN, training_data.noisy, training_data.trusted)
     for seed in course.seeds:
-        head = transfer.compiled(course.task(seed))
+        head = systems.head_classifier(course.task(seed))
         first = training_data.fit(head, training_data.trusted, "trusted")
         labels, figures = filtered(course, training_data, training_data.scores(first).argmax(axis=1))
         kept.append(figures)
-        second = transfer.compiled(course.task(seed + 1))
+        second = systems.head_classifier(course.task(seed + 1))
         found = (
             training_data.fit(second, labels, "trusted and kept"),
             first,
@@ -239,12 +238,12 @@ def model_2(course: Course) -> dict[str, Any]:
 
 def trusted(course: Course) -> dict[str, Any]:
     """CNN 1 leaves the trusted labels unused that it has: the same with them in the noisy ones' place."""
-    training_data = prepare_training_data(course.task(0), PixelBackbone(cnn.SIZE))
+    training_data = prepare_training_data(course.task(0), PixelBackbone())
     mended = np.where(training_data.trusted == UNKNOWN, training_data.noisy, training_data.trusted)
     rights: Rights = {"noisy labels, as intended": [], "trusted labels in their place": []}
     for seed in course.seeds:
         for name, labels in zip(rights, (training_data.noisy, mended), strict=True):
-            fitted = training_data.fit(cnn.compiled(course.task(seed), cnn.Cnn()), labels, "noisy")
+            fitted = training_data.fit(systems.cnn_classifier(course.task(seed), Cnn()), labels, "noisy")
             rights[name].append(course.right(training_data, fitted))
     return summary(rights)
 
@@ -252,11 +251,11 @@ def trusted(course: Course) -> dict[str, Any]:
 def epochs(course: Course) -> dict[str, Any]:
     """CNN 2's first stage stopped earlier: nobody watched how it does on other images."""
     course = course.only(np.flatnonzero(course.dataset.trusted != UNKNOWN))
-    training_data = prepare_training_data(course.task(0), PixelBackbone(cnn.SIZE))
+    training_data = prepare_training_data(course.task(0), PixelBackbone())
     rights: Rights = {}
     for many in (10, 2, 3, 4, 5, 7):
         for seed in course.seeds:
-            network = cnn.compiled(course.task(seed), cnn.Cnn(batch_norm=True)).set_params(epochs=many)
+            network = systems.cnn_classifier(course.task(seed), Cnn(batch_norm=True)).set_params(epochs=many)
             fitted = training_data.fit(network, training_data.trusted, "trusted")
             rights.setdefault(f"{many} epochs", []).append(course.right(training_data, fitted))
     return summary(rights)
@@ -315,7 +314,7 @@ def _every_epoch(task: Task, network: Backbone, squares: np.ndarray) -> Training
 def _model_1(
     training_data: TrainingData, squares: np.ndarray | None = None, network: Backbone | None = None
 ) -> None:
-    head = transfer.compiled(training_data.task)
+    head = systems.head_classifier(training_data.task)
     # Of the passes, one more is in the lesson itself.
     _again(training_data.noisy, squares, network, head.epochs - 1)
     training_data.fit(head, training_data.noisy, "noisy")
@@ -324,7 +323,7 @@ def _model_1(
 def _model_2(
     training_data: TrainingData, squares: np.ndarray | None = None, network: Backbone | None = None
 ) -> None:
-    head = transfer.compiled(training_data.task)
+    head = systems.head_classifier(training_data.task)
     # The pass in the lesson is one of the trusted rows and that of predicting the others.
     _again(training_data.trusted, squares, network, head.epochs - 1)
     first = training_data.fit(head, training_data.trusted, "trusted")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from assay.notebook.listing import TITLES
+from assay.notebook.systems import TITLES
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 QUICK = Path(__file__).parent / "support" / "small_runs.py"

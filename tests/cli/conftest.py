@@ -11,8 +11,7 @@ from small_compare import save_models
 from small_runs import SmallData, draw_data, quick_learning
 
 from assay.cli.app import run_app
-from assay.notebook.histogram import histogram
-from assay.notebook.listing import TITLES
+from assay.notebook.systems import TITLES, histogram
 
 
 @dataclass(frozen=True)

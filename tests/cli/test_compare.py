@@ -20,9 +20,8 @@ from small_compare import working_here
 from small_runs import SmallData, quick_learning, run_assay, start_assay
 
 from assay.cli.app import run_app
-from assay.notebook.listing import SYSTEMS
 from assay.notebook.process import Failure
-from assay.notebook.task import System
+from assay.notebook.systems import SYSTEMS, System
 
 SYSTEM_IDS = ("histogram", "cnn-1", "assay")
 
@@ -106,7 +105,7 @@ def test_the_table_is_this(unbroken):
     assert [line.split() for line in found.splitlines()] == [line.split() for line in QUALITY.splitlines()]
     assert cost.splitlines()[0].split("  ")[-1].strip() == "on disk, MB"
     assert [line.split("  ")[0] for line in cost.splitlines()[1:]] == ["Baseline", "CNN 1", "Assay"]
-    assert notes.splitlines()[0] == "Accuracy on 24 held-out images, the same for all."
+    assert notes.splitlines()[0] == "Accuracy on 24 holdout images, the same for all systems."
     assert "Traceback" not in unbroken.messages
 
 

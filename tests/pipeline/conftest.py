@@ -2,16 +2,13 @@
 
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from small_compare import GOOD, KNOWN, FinishedComparison, working_here
 from small_runs import SmallData, draw_data, quick_learning
 
 from assay.data.dataset import ReadOptions
-from assay.notebook.compare import compare
-from assay.notebook.compare_options import CompareOptions
 from assay.pipeline.options import RunOptions
 from assay.pipeline.result import RunResult
 from assay.pipeline.run import run
@@ -75,39 +72,3 @@ def own_run(finished, tmp_path) -> Path:
 def read_of() -> Callable[[SmallData], ReadOptions]:
     """The label files of some data."""
     return lambda data: ReadOptions(noisy=data.folder / "noisy.csv", trusted=data.folder / "trusted.csv")
-
-
-@pytest.fixture(scope="session")
-def partly(small_data, options, finished, tmp_path_factory) -> FinishedComparison:
-    """A comparison in the folder of a finished run: two recipes fail; not to be changed."""
-    out = tmp_path_factory.mktemp("compared") / "out"
-    shutil.copytree(finished.out, out)
-    asked = CompareOptions(run=options, systems=tuple(KNOWN), backbone="tiny")
-    said: list[str] = []
-    found = compare(small_data.images, out, asked, known=KNOWN, command=("assay", "…"), notify=said.append)
-    return FinishedComparison(found, asked, said)
-
-
-@pytest.fixture(scope="session")
-def compared(small_data, partly, tmp_path_factory) -> FinishedComparison:
-    """The same with assay and without those that fail: no training is left to do; not to be changed."""
-    out = tmp_path_factory.mktemp("compared") / "out"
-    shutil.copytree(partly.out, out)
-    asked, said = replace(partly.options, systems=GOOD), []
-    with working_here():
-        found = compare(small_data.images, out, asked, known=KNOWN, notify=said.append)
-    return FinishedComparison(found, asked, said)
-
-
-@pytest.fixture
-def here():
-    """Recipes work in this very process."""
-    with working_here():
-        yield
-
-
-@pytest.fixture
-def own_comparison(compared, tmp_path) -> Path:
-    """A copy of the finished comparison that a test may change."""
-    shutil.copytree(compared.out, tmp_path / "own")
-    return tmp_path / "own"

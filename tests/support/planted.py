@@ -1,4 +1,4 @@
-"""Recipes with something planted in them, in a module that other processes can import."""
+"""Systems with something planted in them, in a module that other processes can import."""
 
 import os
 import signal
@@ -11,10 +11,8 @@ from planted_works import HUNGER_BYTES, wait
 
 from assay.embed.tiny import TinyBackbone
 from assay.export.export import with_graph
-from assay.notebook.listing import SYSTEMS
-from assay.notebook.sequential import Epoch
-from assay.notebook.task import Task, Trained
-from assay.notebook.teaching import facts_of, prepare_training_data
+from assay.notebook.networks import Epoch
+from assay.notebook.systems import SYSTEMS, Task, Trained, prepare_training_data
 from assay.predict.model import Model
 from assay.train.linear import fit_logistic
 from assay.types import UNKNOWN
@@ -32,19 +30,24 @@ def quick(task: Task) -> Trained:
         "training": uuid4().hex,
         "held": int(task.held.sum()),
         "seen": int(sum((part != UNKNOWN).sum() for part in labels)),
-        **facts_of(training_data),
+        **training_data.facts(),
     }
     model = Model("tiny", 32, task.dataset.classes, head, titles=task.dataset.titles, facts=facts)
-    model = with_graph(model, None, training_data.sample(backbone))
+    model = training_data.export(model, None, backbone).model
     epochs = tuple(Epoch("noisy", number, 1 / number, number / 4, 0.5) for number in (1, 2))
     return Trained(model, epochs, {"train": 1.0})
 
 
-def stubborn(task: Task) -> Trained:
-    """The same model for all images: always the first class, after half a second and much memory."""
+def hungry(task: Task) -> Trained:
+    """The same after half a second, with much memory meanwhile."""
     held = np.ones(HUNGER_BYTES, dtype=np.uint8)
     time.sleep(0.5)
     del held
+    return quick(task)
+
+
+def constant(task: Task) -> Trained:
+    """A model that always predicts the first class."""
     trained = quick(task)
     k = len(task.dataset.classes)
     weight, bias = np.zeros((384, k), dtype=np.float32), np.eye(k, dtype=np.float32)[0]
@@ -73,7 +76,7 @@ def waits_once(task: Task) -> Trained:
 
 
 def plant(named: str) -> None:
-    """``cnn-1=quick model-2=killed`` puts recipes of this module in the place of those."""
+    """``cnn-1=quick model-2=killed`` puts systems of this module in the place of those."""
     for pair in named.split():
         system, name = pair.split("=")
         SYSTEMS[system] = globals()[name]

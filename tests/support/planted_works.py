@@ -12,7 +12,7 @@ from assay.errors import DataError
 from assay.evaluate import peak_memory_bytes
 
 HUNGER_BYTES = 400_000_000
-"""More than a quick recipe takes."""
+"""More than a quick system takes."""
 
 
 def answer(argument: object, notify, progress) -> Mapping[str, object]:

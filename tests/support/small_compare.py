@@ -1,4 +1,4 @@
-"""Entries of a comparison on the few drawn images, to be worked on in the test's own process."""
+"""Systems of a comparison on the few drawn images, to be worked on in the test's own process."""
 
 import shutil
 from collections.abc import Iterator
@@ -12,25 +12,22 @@ from small_runs import SmallData, work_here
 
 from assay.data.dataset import ReadOptions
 from assay.data.read import read_dataset
-from assay.notebook.compare_entry import Entry, train
-from assay.notebook.compare_options import CompareOptions
-from assay.notebook.compare_result import Compared
-from assay.notebook.task import System
+from assay.notebook.compare import Compared, CompareOptions, Entry, train
+from assay.notebook.systems import System
 from assay.pipeline.folder import data_facts
 from assay.pipeline.options import RunOptions
 from assay.types import ignore_message, silent
 
 HELD = 24
-"""Images that a comparison of ``draw_data``'s 120 trusted ones holds out."""
+"""Holdout of ``draw_data``'s 120 trusted images."""
 
 KNOWN = {
-    "histogram": planted.stubborn,
+    "histogram": planted.constant,
     "cnn-1": planted.killed,
+    "cnn-2": planted.hungry,
     "model-1": planted.graphless,
     "model-2": planted.quick,
 }
-
-GOOD = ("histogram", "model-2", "assay")
 
 
 @dataclass(frozen=True)
@@ -57,7 +54,7 @@ def compare_options(data: SmallData, cache: Path, **settings: object) -> Compare
 
 @contextmanager
 def working_here() -> Iterator[None]:
-    """Inside, recipes work in this very process."""
+    """Inside, systems work in this very process."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("assay.notebook.compare.run_apart", work_here)
         yield
@@ -68,11 +65,12 @@ def entry_of(
 ) -> Entry:
     """What the comparison hands to a process, the bytes of the images aside."""
     dataset = read_dataset(data.images, options.run.read)
-    return Entry(system, learn, data.images, out, options, options.settings(), data_facts(dataset))
+    basis = {"settings": options.settings(), "data": data_facts(dataset)}
+    return Entry(system, learn, data.images, out, options, basis)
 
 
 def save_models(data: SmallData, out: Path, cache: Path, learned: dict[str, System]) -> Path:
-    """The folder of a comparison with a trained model of each recipe, the one of assay too."""
+    """The folder of a comparison with a trained model of each system, that of assay too."""
     options = compare_options(data, cache)
     for system, learn in learned.items():
         train(entry_of(data, out, options, system, learn), ignore_message, silent)

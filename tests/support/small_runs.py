@@ -1,7 +1,7 @@
 """Runs on a few drawn images, with a head that learns in a moment.
 
-Started as a script this is ``assay`` with that head, and with the recipes that PLANTED names; with
-WORKING_HERE the recipes of a comparison work in that very process.
+Started as a script this is ``assay`` with that head, and with the systems that PLANTED names; with
+WORKING_HERE the systems of a comparison work in that very process.
 """
 
 import os

@@ -1,6 +1,5 @@
-"""Tasks on the few drawn images of ``small_runs``, sealed as a comparison seals them."""
+"""Tasks on the few drawn images of ``small_runs``, without the labels of their holdout."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +7,7 @@ from small_runs import SmallData
 
 from assay.data.dataset import ReadOptions
 from assay.data.read import read_dataset
-from assay.notebook.task import Task
+from assay.notebook.systems import Task
 from assay.pipeline.options import RunOptions
 from assay.types import UNKNOWN
 
@@ -22,10 +21,8 @@ def small_task(data: SmallData, cache: Path, **settings: object) -> Task:
     dataset = read_dataset(data.images, read)
     held = np.zeros(len(dataset), dtype=bool)
     held[np.flatnonzero(dataset.trusted != UNKNOWN)[:HELD]] = True
-    noisy, trusted = (np.where(held, UNKNOWN, labels) for labels in (dataset.noisy, dataset.trusted))
     options = RunOptions(read=read, cache=cache, workers=1, dtype="float32")
-    sealed = replace(dataset, noisy=noisy, trusted=trusted)
-    return Task(sealed, held, options, dataset.noisy, **settings)
+    return Task(dataset.without(np.flatnonzero(held)), held, options, dataset.noisy, **settings)
 
 
 def squares_of(data: SmallData) -> np.ndarray:

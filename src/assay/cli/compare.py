@@ -7,8 +7,7 @@ from assay.cli import options
 from assay.cli.console import notifier, progress_bar, show, show_json, table
 
 if TYPE_CHECKING:
-    from assay.notebook.compare_options import CompareOptions
-    from assay.notebook.compare_result import Compared
+    from assay.notebook.compare import Compared
     from assay.types import Notify
 
 EXAMPLES = (
@@ -48,9 +47,8 @@ def command(
     search
         Choose settings by grid search on trusted images; all scores are kept.
     """
-    from assay.notebook.compare import compare
-    from assay.notebook.compare_options import CompareOptions
-    from assay.notebook.listing import TITLES
+    from assay.notebook.compare import CompareOptions, compare
+    from assay.notebook.systems import TITLES
 
     labels.check_trusted()
     settings = CompareOptions(
@@ -71,29 +69,28 @@ def command(
             notify=notifier(quiet),
             progress=progress,
         )
-    _draw(found, settings, notifier(quiet))
+    _draw(found, notifier(quiet))
     show_json(dict(found.record)) if as_json else show(compare_text(found.record))
     return found.exit_code or (options.SKIPPED if strict and found.record["skipped"] else 0)
 
 
-def _draw(found: "Compared", settings: "CompareOptions", notify: "Notify") -> None:
+def _draw(found: "Compared", notify: "Notify") -> None:
     """Draw the charts; without the package for that, the table stands alone."""
     from assay.errors import MissingExtraError
-    from assay.notebook.compare_entry import held_rows
     from assay.notebook.pictures import are_drawn, write_pictures
 
     # A comparison that was killed while it drew is complete but for its charts.
     if not found.computed and are_drawn(found.folder):
         return
     try:
-        write_pictures(found.folder, found.dataset, held_rows(settings, found.dataset))
+        write_pictures(found.folder, found.dataset, found.held)
     except MissingExtraError as error:
         notify(f"no charts were drawn: {error}")
 
 
 def compare_text(record: Mapping[str, Any]) -> str:
     """The table that ``assay compare`` prints: accuracy, cost, and notes on them."""
-    from assay.notebook.compare_table import COST, QUALITY, cells, notes
+    from assay.notebook.table import COST, QUALITY, cells, notes
 
     tables = [
         table(

@@ -42,7 +42,7 @@ def command(
     labels
         The right labels: CSV, JSON lines or Parquet, as for --trusted of assay run.
     """
-    from assay.notebook.systems import evaluate_lineup
+    from assay.notebook.lineup import evaluate_lineup
     from assay.predict.predictor import load_model
 
     settings = reading.read_options(
@@ -89,7 +89,7 @@ def _text(found: "Evaluation") -> str:
 
 
 def _show_all(found: "Mapping[str, Evaluation]", as_json: bool) -> None:
-    from assay.notebook.listing import TITLES
+    from assay.notebook.systems import TITLES
 
     if as_json:
         rows = [{"system": system, "title": TITLES[system], **one.to_json()} for system, one in found.items()]

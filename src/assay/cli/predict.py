@@ -169,7 +169,7 @@ def _predict_all(
 ) -> int:
     """Write the label that each model of a comparison gives each image; the number of skipped images."""
     from assay.data.write import write_rows
-    from assay.notebook.systems import predict_lineup
+    from assay.notebook.lineup import predict_lineup
 
     log = notifier(quiet)
     dataset = _read(images, reading, log)

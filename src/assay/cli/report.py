@@ -33,7 +33,7 @@ def command(
     images
         Where the run's images are now, if they were moved.
     """
-    from assay.notebook.shown import comparison_of
+    from assay.notebook.table import comparison_of
     from assay.report import write_report
 
     if out is not None:

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Unpack
 
 from assay.data.dataset import ReadOptions
+from assay.notebook.compare import Compared, CompareOptions
 from assay.notebook.compare import compare as compare_systems
-from assay.notebook.compare_options import CompareOptions
-from assay.notebook.compare_result import Compared
-from assay.notebook.listing import TITLES
+from assay.notebook.systems import TITLES
 from assay.pipeline.options import RunOptions, RunSettings, default_cache
 from assay.types import Notify, Progress, ignore_message, silent
 

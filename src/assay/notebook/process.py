@@ -1,6 +1,6 @@
-"""One function in a process of its own: its memory and its time are its own, and so is its death.
+"""One function in a process of its own, with its own memory, time and death.
 
-The two sides talk through a pipe, in JSON: the child says how far it is, then what it found or why not.
+The child reports through a pipe, in JSON: lines for the user, progress, then its result or why there is none.
 """
 
 import json
@@ -11,7 +11,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass
 from multiprocessing import get_context, parent_process, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -21,10 +21,10 @@ from assay.errors import AssayError, ResourceError, is_disk_full, is_out_of_memo
 from assay.types import Notify, Progress, ignore_message, silent
 
 Work = Callable[[Any, Notify, Progress], Mapping[str, Any]]
-"""A function of a module, with an argument that can be sent; what it gives back must be plain JSON."""
+"""A function of a module, whose result is plain JSON."""
 
 GRACE_S = 5.0
-"""From asking a child to end until it is killed; nothing that it leaves on disk is half a file."""
+"""From asking a child to end until it is killed."""
 
 BUG = 1
 
@@ -35,62 +35,40 @@ class Failure:
 
     message: str
     exit_code: int
-    """As in ``_errors.py``."""
 
 
 def run_apart(
     work: Work, argument: object, *, notify: Notify = ignore_message, progress: Progress = silent
 ) -> dict[str, Any] | Failure:
-    """``work(argument, say, progress)`` in a new process that shares nothing with this one.
+    """``work(argument, notify, progress)`` in a new process that shares nothing with this one.
 
-    Whatever ends this process or leaves this call ends the child too. What the child prints goes to
-    stderr.
+    The child ends when this process ends, however it does, or leaves this call. Its prints go to stderr.
     """
     # spawn: a forked child would count this process's memory, and may hang on locks of its threads.
     context = get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     child = context.Process(target=_live, args=(sender, work, argument))
+    found: dict[str, Any] | Failure | None = None
     try:
-        with _interrupt_waits():
+        with _interrupts_blocked():
             child.start()
-        sender.close()  # what the child has of it stays open, so its death ends the pipe
-        found = _listen(receiver, notify, progress)
+        sender.close()  # the child's copy stays open, so its death ends the pipe
+        while found is None:
+            try:
+                kind, what = json.loads(receiver.recv_bytes())
+            except (EOFError, OSError):
+                break
+            if kind == "progress":
+                progress(*what)
+            elif kind == "notify":
+                notify(what)
+            else:
+                found = Failure(**what) if kind == "failed" else dict(what)
         child.join(GRACE_S)
     finally:
         _end(child)
         receiver.close()
     return _death(child.exitcode) if found is None else found
-
-
-@contextmanager
-def _interrupt_waits() -> Iterator[None]:
-    """What is started inside has Ctrl-C blocked until it can ignore it: it would die of it in many lines."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield  # Windows
-        return
-    resource_tracker.ensure_running()  # the first start begins with this, which would unblock it
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _listen(pipe: Connection, notify: Notify, progress: Progress) -> dict[str, Any] | Failure | None:
-    """What the child found, or why not; None if it ended without a word."""
-    while True:
-        try:
-            kind, what = json.loads(pipe.recv_bytes())
-        except (EOFError, OSError):
-            return None
-        if kind == "progress":
-            progress(*what)
-        elif kind == "say":
-            notify(what)
-        elif kind == "failed":
-            return Failure(**what)
-        else:
-            return dict(what)
 
 
 def _end(child: BaseProcess) -> None:
@@ -105,52 +83,58 @@ def _end(child: BaseProcess) -> None:
 
 
 def _death(code: int | None) -> Failure:
-    """In words, the end of a child that could not say anything any more."""
+    """The end of a child that could not report it."""
+    if code == -signal.SIGKILL:
+        why = "its process was killed (SIGKILL), as the system does when memory runs out"
+        return Failure(why, ResourceError.exit_code)
     if code is not None and code < 0:
-        name = signal.Signals(-code).name
-        if -code == signal.SIGKILL:
-            why = f"its process was killed ({name}), as the system does when memory runs out"
-            return Failure(why, ResourceError.exit_code)
-        return Failure(f"its process died of {name}", BUG)
-    return Failure(f"its process ended without a word, with exit code {code}", BUG)
+        return Failure(f"its process died of {signal.Signals(-code).name}", BUG)
+    return Failure(f"its process exited without a result, with exit code {code}", BUG)
 
 
-@dataclass(frozen=True)
-class _Messages:
-    """The child's end of the pipe; any thread may speak."""
-
-    pipe: Connection
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def send(self, kind: str, what: Any) -> None:
-        with self.lock:
-            try:
-                self.pipe.send_bytes(json.dumps([kind, what]).encode())
-            except BrokenPipeError:
-                os._exit(BUG)  # nobody listens any more
-
-    def notify(self, line: str) -> None:
-        self.send("say", line)
-
-    def progress(self, stage: str, done: int, total: int) -> None:
-        self.send("progress", [stage, done, total])
+@contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """A process that is started inside has Ctrl-C blocked until it ignores it: it would print a traceback."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield  # Windows
+        return
+    resource_tracker.ensure_running()  # the first start begins with this, which would unblock it
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _live(pipe: Connection, work: Work, argument: object) -> None:
     """The child's whole life."""
-    # Ctrl-C in a terminal reaches parent and child; the parent alone decides, and says so by SIGTERM.
+    # Ctrl-C in a terminal reaches parent and child: the parent alone decides, and ends the child by SIGTERM.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    messages = _Messages(pipe)
+    lock = threading.Lock()  # any thread may report
+
+    def send(kind: str, what: Any) -> None:
+        with lock:
+            try:
+                pipe.send_bytes(json.dumps([kind, what]).encode())
+            except BrokenPipeError:
+                os._exit(BUG)  # the parent is gone
+
+    def notify(line: str) -> None:
+        send("notify", line)
+
+    def progress(stage: str, done: int, total: int) -> None:
+        send("progress", [stage, done, total])
+
     try:
-        found = dict(work(argument, messages.notify, messages.progress))
-    except BaseException as error:  # noqa: BLE001  # every end is told to the parent
+        found = dict(work(argument, notify, progress))
+    except BaseException as error:  # noqa: BLE001  # the parent reports every end
         failure = _explained(error)
-        messages.send("failed", {"message": failure.message, "exit_code": failure.exit_code})
+        send("failed", asdict(failure))
     else:
-        messages.send("done", found)
+        send("done", found)
 
 
 def _end_with_parent() -> None:
@@ -166,6 +150,6 @@ def _explained(error: BaseException) -> Failure:
     if is_out_of_memory(error):
         return Failure("out of memory", ResourceError.exit_code)
     if is_disk_full(error):
-        return Failure(f"no room to write: {error.strerror}", ResourceError.exit_code)
+        return Failure(f"no disk space: {error.strerror}", ResourceError.exit_code)
     traceback.print_exception(error)
     return Failure(f"a bug in assay: {type(error).__name__}: {error}", BUG)

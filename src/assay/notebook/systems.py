@@ -1,170 +1,508 @@
-"""All models of a folder on the same images: the notebook's table of predictions, and its last cell."""
+"""The five systems of the notebook: each a function from a ``Task`` to a ``Trained`` model.
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+The baseline, CNN 1 and Model I take the noisy labels as true. CNN 2 and Model II train on the trusted labels,
+keep the noisy labels that the result predicts, and train again on both. As published, each has those of the
+notebook's defects that change results.
+"""
+
+import hashlib
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+from jaxtyping import Float
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
-from assay.data.dataset import Dataset, ReadOptions
-from assay.data.read import read_images
-from assay.errors import ModelError, UsageError
-from assay.evaluate import Evaluation, evaluate_predictions
-from assay.notebook.compare_folder import CompareFolder
-from assay.notebook.listing import TITLES
-from assay.predict.batch import Predictions, predict_together
-from assay.predict.model import MANIFEST
-from assay.predict.runtime import Runtime, load_runtime
-from assay.predict.test_set import as_model_labels, check_measurable, read_test_set
-from assay.types import Notify, Progress, ignore_message, silent
+from assay.data.dataset import Dataset
+from assay.data.loader import load_together, spread
+from assay.data.resize import TargetSize
+from assay.embed.backbone import FROM_ZERO_TO_ONE, TimmBackbone, load_backbone
+from assay.embed.histogram import HistogramBackbone
+from assay.embed.images import embed_images
+from assay.errors import LabelError
+from assay.evaluate import Stopwatch
+from assay.export.export import with_graph
+from assay.notebook.networks import Cnn, Epoch, Head, SequentialClassifier
+from assay.notebook.search import Grid, search
+from assay.pipeline.learn import histogram_model
+from assay.pipeline.options import RunOptions
+from assay.predict.layers import Layers
+from assay.predict.model import Model
+from assay.train.linear import fit_logistic, logistic_layers
+from assay.types import UNKNOWN, Backbone, Batch, Labels, Mask, Matrix, Progress, same_length, silent
 
-INDEX = "Index"
+CNN_SIZE = 32
+"""Side in pixels of the images of CNN 1 and CNN 2."""
+
+BACKBONE, BACKBONE_SIZE = "tf_efficientnet_lite0", 128
+"""Of Model I and Model II; the size is the notebook's 32, doubled twice."""
+
+COMPARED = 128
+"""Images that a network and its graph are compared on; the notebook's networks are slow."""
+
+HISTOGRAM_GRID: Grid = {"logisticregression__C": [0.01, 0.1, 1.0, 10.0, 100.0]}
+"""Values that ``--search`` tries; the notebook has 1, scikit-learn's default."""
+
+CNN_GRID: Grid = {"build__dense": [64, 128], "learning_rate": [1e-3, 3e-4], "epochs": [5, 10]}
+"""The same; the notebook chose 64, 1e-3 and 10."""
+
+HEAD_GRID: Grid = [
+    {"learning_rate": [1e-4, 1e-3], "epochs": [6, 12], "build__dropout": [0.3, 0.5]},
+    {"learning_rate": [1e-4, 1e-3], "epochs": [6, 12], "build__hidden": [(512, 256, 64)]},
+]
+"""The same; the notebook chose 1e-4, 6, 0.3 and (1024, 512, 128)."""
 
 
 @dataclass(frozen=True)
-class Lineup:
-    """What several models say of the same images."""
+class Task:
+    """A dataset without the labels of its holdout, and how to train on it."""
 
-    found: Mapping[str, Predictions]
-    """Recipe -> its predictions, in the order of ``TITLES``; at least one."""
-    header: tuple[str, ...]
-    """The columns that were asked for: ``INDEX`` and titles of recipes."""
+    dataset: Dataset
+    """The holdout's labels, noisy and trusted, are UNKNOWN: nothing can leak."""
+    held: Mask
+    """True for the holdout images."""
+    options: RunOptions
+    """Seed, cache, workers, dtype."""
+    noisy_all: Labels
+    """The noisy labels with the holdout's: the published baseline trained on them too."""
+    backbone: str | None = None
+    """Of the systems that use one; None for the system's own."""
+    size: int | None = None
+    """Side in pixels of that backbone's images; None for the system's own."""
+    published: bool = False
+    """Whether to keep the notebook's defects that change results."""
+    search: bool = False
+    """Whether hyperparameters are chosen by cross-validation; else they are the notebook's."""
+    folder: Path | None = None
+    """For the scores of a search; None to keep none."""
+    progress: Progress = silent
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished model, and the cost of it."""
+
+    model: Model
+    """With its graph."""
+    history: tuple[Epoch, ...] = ()
+    """Loss and accuracy by epoch; empty for a model that is not trained by epochs."""
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    """Wall time of each stage, such as ``embed`` and ``train``."""
+
+
+System = Callable[[Task], Trained]
+
+
+@dataclass(frozen=True)
+class PixelBackbone:
+    """The values 0 … 255 of an image as its features: row by row, red, green and blue beside each other.
+
+    ``features.reshape(-1, size, size, 3)`` is the image again; float16, as the cache stores them, holds every
+    whole number up to 2048.
+    """
+
+    size: int = CNN_SIZE
 
     @property
-    def names(self) -> tuple[str, ...]:
-        """Of the images, in the order of the input."""
-        return next(iter(self.found.values())).names
+    def name(self) -> str:
+        """``pixels``."""
+        return "pixels"
 
     @property
-    def has_stems(self) -> bool:
-        """Whether each image is told by its file's stem; if not, the whole names tell them apart."""
-        stems = [_stem(name) for name in self.names]
-        return len(set(stems)) == len(stems)
+    def interpolation(self) -> str:
+        """``bicubic``."""
+        return "bicubic"
 
     @property
-    def n_skipped(self) -> int:
-        """Images to which some model has no answer."""
-        rows = zip(*(predictions.statuses for predictions in self.found.values()), strict=True)
-        return sum(any(status != "ok" for status in row) for row in rows)
+    def width(self) -> int:
+        """Three numbers for each pixel."""
+        return self.size * self.size * 3
 
-    def columns(self) -> list[list[object]]:
-        """The columns of ``header``: labels as they came in, None where the image could not be used."""
-        index = [_stem(name) for name in self.names] if self.has_stems else self.names
-        labels = {TITLES[system]: list[object](said.predicted) for system, said in self.found.items()}
-        return [list(index) if title == INDEX else labels[title] for title in self.header]
+    @property
+    def digest(self) -> str:
+        """Over what changes the features."""
+        return hashlib.sha256(f"pixels-1-{self.size}".encode()).hexdigest()
 
-
-def _stem(name: str) -> str:
-    return PurePosixPath(name).stem
+    def embed(self, images: Batch) -> Float[np.ndarray, "B D"]:
+        """Pixels of a batch, float32."""
+        return images.reshape(len(images), self.width).astype(np.float32)
 
 
-def models_in(folder: Path) -> dict[str, Path]:
-    """Recipe -> the folder of its finished model, in the order of ``TITLES``; failed recipes are absent.
+@dataclass
+class TrainingData:
+    """The images of a task as features, and the labels that may be trained on."""
 
-    Raises
-    ------
-    ModelError : there is none
-    """
-    compared = CompareFolder(folder)
-    failed = {row["system"] for row in compared.record().get("rows", ()) if row["status"] == "failed"}
-    places = {system: compared.model(system) for system in TITLES if system not in failed}
-    found = {system: place for system, place in places.items() if (place / MANIFEST).is_file()}
-    if not found:
-        raise ModelError(
-            f"{folder}: expected the folder of a comparison, with the models of its recipes, found none"
+    task: Task
+    X: Matrix
+    """(N, D) memory map."""
+    noisy: Labels
+    """UNKNOWN for images of the holdout and for those that cannot be used."""
+    trusted: Labels
+    """Likewise."""
+    computed: int
+    """Images whose features were not in the cache."""
+    watch: Stopwatch
+    history: list[Epoch] = field(default_factory=list)
+
+    def searched(
+        self, network: SequentialClassifier, grid: Grid
+    ) -> tuple[SequentialClassifier, dict[str, Any]]:
+        """``network`` with the best settings of ``grid`` and facts about the search, if one is wanted."""
+        if not self.task.search:
+            return network, {}
+        best, facts = self.search(network, grid, self.X)
+        return clone(network).set_params(**best), {"search": facts}
+
+    def search(self, classifier: Any, grid: Grid, X: Matrix) -> tuple[dict[str, Any], dict[str, Any]]:
+        """See ``search.search``."""
+        task = self.task
+        with self.watch.stage("search"):
+            return search(
+                classifier,
+                grid,
+                X,
+                self.trusted,
+                seed=task.options.seed,
+                workers=task.options.workers,
+                folder=task.folder,
+                progress=task.progress,
+            )
+
+    def fit(self, network: SequentialClassifier, labels: Labels, stage: str) -> SequentialClassifier:
+        """A copy of ``network``, trained on the rows whose label is known.
+
+        Raises
+        ------
+        LabelError : labels of fewer than two classes
+        """
+        rows = np.flatnonzero(labels != UNKNOWN)
+        check_two_classes(labels[rows], f"{stage}: ")
+        every_class = np.arange(len(self.task.dataset.classes))
+
+        def progress(_: str, done: int, total: int) -> None:
+            self.task.progress(f"train, {stage}", done, total)
+
+        with self.watch.stage("train"):
+            fitted: SequentialClassifier = clone(network).fit(self.X, labels, rows, every_class, progress)
+        self.history += [replace(epoch, stage=stage) for epoch in fitted.history_]
+        return fitted
+
+    def fit_filtered(
+        self, network: SequentialClassifier, *, rounded: bool = False
+    ) -> tuple[SequentialClassifier, dict[str, int]]:
+        """Train on the trusted labels, then anew on those and the noisy labels that the first one predicts.
+
+        Parameters
+        ----------
+        rounded : whether logits are rounded before the largest is taken, as the notebook's CNN 2 does
+
+        Returns
+        -------
+        the second network, and how many noisy labels were kept, of how many
+        """
+        first = self.fit(network, self.trusted, "trusted")
+        scores = self.scores(first)
+        predicted = (np.round(scores) if rounded else scores).argmax(axis=1)
+        labels = agreed_labels(self.noisy, self.trusted, predicted)
+        second = clone(network).set_params(random_state=self.task.options.seed + 1)
+        return self.fit(second, labels, "trusted and kept"), self.count_kept(labels)
+
+    def scores(self, network: SequentialClassifier) -> Matrix:
+        """Logits (N, K) of all images."""
+        with self.watch.stage("predict"):
+            return network.decision_scores(self.X)
+
+    def count_kept(self, labels: Labels) -> dict[str, int]:
+        """How many noisy labels are among ``labels``, and of how many they were chosen."""
+        noisy = (self.trusted == UNKNOWN) & (self.noisy != UNKNOWN)
+        return {"kept": int((labels[noisy] != UNKNOWN).sum()), "kept_of": int(noisy.sum())}
+
+    def facts(self, **more: Any) -> dict[str, Any]:
+        """Facts that every system's model carries, and more."""
+        return {
+            "seed": self.task.options.seed,
+            "published": self.task.published,
+            "features_computed": self.computed,
+            "skipped": len(self.task.dataset.skipped),
+            **more,
+        }
+
+    def export(self, model: Model, trunk: Any, backbone: Backbone, *, rounded: bool = False) -> Trained:
+        """The model with its graph, which is compared with the network on some of the training images."""
+        task = self.task
+        with self.watch.stage("export"):
+            rows = spread(np.flatnonzero(task.dataset.usable & ~task.held), COMPARED)
+            target = TargetSize(backbone.size, backbone.interpolation)
+            images = load_together(task.dataset, target, rows).images[0]
+            model = with_graph(model, trunk, images)
+            if rounded:
+                model = with_rounded_scores(model)
+        return Trained(model, tuple(self.history), self.watch.seconds)
+
+
+def prepare_training_data(task: Task, backbone: Backbone) -> TrainingData:
+    """The features of every image, from the cache where they are known, and the labels of the usable ones."""
+    watch = Stopwatch()
+    with watch.stage("embed"):
+        features = embed_images(
+            task.dataset,
+            backbone,
+            task.options.cache,
+            mirrored=False,
+            workers=task.options.workers,
+            progress=task.progress,
         )
-    return found
+    dataset = features.seen(task.dataset)
+    labels = dataset.without(np.flatnonzero(~dataset.usable))  # the task hides the holdout's
+    return TrainingData(
+        task=replace(task, dataset=dataset),
+        X=features.views[0],
+        noisy=labels.noisy,
+        trusted=labels.trusted,
+        computed=features.computed,
+        watch=watch,
+    )
 
 
-def predict_lineup(
-    folder: Path,
-    images: Path | Dataset,
-    columns: Sequence[str] | None = None,
-    *,
-    workers: int = 2,
-    progress: Progress = silent,
-) -> Lineup:
-    """Predict every image with every model of a comparison.
+def agreed_labels(noisy: Labels, trusted: Labels, predicted: Labels) -> Labels:
+    """The trusted label where there is one, the noisy one where the prediction agrees, else UNKNOWN.
 
-    Parameters
-    ----------
-    images : their place, or what was read of it
-    columns : ``INDEX`` and titles or ids of recipes, in the order to write them; None for all there are
-
-    Raises
-    ------
-    UsageError : a column that there is not
-    ModelError, DataError : as ``predict.batch.predict``
+    The prediction should come from a model that was trained on trusted labels alone: one that was trained on
+    a noisy label agrees with it too easily.
     """
-    places = models_in(folder)
-    header = _header(columns, places, folder)
-    # Only what is asked for is computed.
-    asked = [system for system in places if TITLES[system] in header]
-    runtimes = {system: load_runtime(places[system]) for system in asked}
-    dataset = images if isinstance(images, Dataset) else read_images(images)
-    found = predict_together(runtimes, dataset, workers=workers, progress=progress)
-    return Lineup(found, header)
+    same_length(noisy=noisy, trusted=trusted, predicted=predicted)
+    agreed: Labels = np.where(noisy == predicted, noisy, UNKNOWN)
+    labels: Labels = np.where(trusted != UNKNOWN, trusted, agreed)
+    return labels
 
 
-def _header(columns: Sequence[str] | None, places: Mapping[str, Path], folder: Path) -> tuple[str, ...]:
-    there = [INDEX, *(TITLES[system] for system in places)]
-    if columns is None:
-        return tuple(there)
-    titles = tuple(TITLES.get(column, column) for column in columns)
-    strange = [title for title in titles if title not in there]
-    if strange:
-        raise UsageError(
-            f"--columns: expected columns that there are, got {strange[0]!r}; {folder} has {', '.join(there)}"
-        )
-    if len(set(titles)) < len(titles) or {*titles} <= {INDEX}:
-        raise UsageError(f"--columns: expected recipes, each once, got {', '.join(titles)}")
-    return titles
+def check_two_classes(labels: Labels, what: str = "") -> None:
+    """LabelError for labels of fewer than two classes."""
+    if (known := len(np.unique(labels))) < 2:
+        raise LabelError(f"{what}expected labels of two classes or more, got {len(labels)} of {known}")
 
 
-def evaluate_lineup(
-    folder: Path,
-    images: Path,
-    options: ReadOptions,
-    *,
-    workers: int = 2,
-    notify: Notify = ignore_message,
-    progress: Progress = silent,
-) -> dict[str, Evaluation]:
-    """Every model of a comparison on a labelled test set, all on the same images.
+def with_rounded_scores(model: Model) -> Model:
+    """The model with a graph that rounds its scores, halves to even, before the softmax: CNN 2 as published.
 
-    Parameters
-    ----------
-    options : how to read the labels, which are its ``trusted``
-    notify : is told how the labels were read
-
-    Raises
-    ------
-    LabelError : a label that a model does not know
-    ModelError, DataError : as ``predict.test_set.evaluate_model``
+    The head itself stays as it was trained; the fact ``rounded`` tells the two apart.
     """
-    runtimes: dict[str, Runtime] = {
-        system: load_runtime(place) for system, place in models_in(folder).items()
-    }
-    dataset = read_test_set(images, options, runtimes.values())
-    for note in dataset.notes:
-        notify(note)
-    truth = {
-        system: as_model_labels(dataset, runtime, any_form=options.normalize_labels)
-        for system, runtime in runtimes.items()
-    }
-    found = predict_together(runtimes, dataset, workers=workers, progress=progress)
-    # Models of different size may refuse different images; the figures are of those that all could use.
-    each = zip(*(said.statuses for said in found.values()), strict=True)
-    statuses = [next((status for status in row if status != "ok"), "ok") for row in each]
-    check_measurable(next(iter(truth.values())), statuses)
-    usable = np.array([status == "ok" for status in statuses])
-    return {
-        system: evaluate_predictions(
-            truth[system][usable],
-            found[system].probs[usable],
-            runtime.titles or runtime.labels,
-            source="test set",
-            skipped=int((~usable).sum()),
-        )
-        for system, runtime in runtimes.items()
-    }
+    import onnx
+    from onnx import helper
+
+    graph = onnx.load_model_from_string(model.graph)
+    nodes = graph.graph.node
+    softmax = nodes[-1]
+    nodes.insert(len(nodes) - 1, helper.make_node("Round", [softmax.input[0]], ["assay-rounded"]))
+    softmax.input[0] = "assay-rounded"
+    rounded = graph.SerializeToString(deterministic=True)
+    return replace(model, graph=rounded, facts={**model.facts, "rounded": True})
+
+
+def histogram(task: Task) -> Trained:
+    """The baseline: logistic regression on shares of pixels by colour, until it converges.
+
+    As published: counts of pixels, scikit-learn's defaults, which stop before that, and the noisy labels of
+    all images, those of the holdout too.
+    """
+    backbone = HistogramBackbone()
+    data = prepare_training_data(task, backbone)
+    n_classes, facts = len(task.dataset.classes), dict[str, Any]()
+    if task.published:
+        noisy: Labels = np.where(data.task.dataset.usable, task.noisy_all, UNKNOWN)
+        rows = np.flatnonzero(noisy != UNKNOWN)
+        check_two_classes(noisy[rows])
+        pixels = backbone.size**2
+        counts = data.X[rows].astype(np.float64) * pixels
+        with data.watch.stage("train"), warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # a fact of the model instead
+            fitted = LogisticRegression(random_state=0).fit(counts, noisy[rows])
+        width = counts.shape[1]
+        as_counts = np.zeros(width, dtype=np.float32), np.full(width, 1 / pixels, dtype=np.float32)
+        head: Layers = logistic_layers(fitted, n_classes, *as_counts)
+        converged = bool((fitted.n_iter_ < fitted.max_iter).all())
+        facts = {"rows": len(rows), "converged": converged, "saw_holdout": bool(task.held[rows].any())}
+    else:
+        C = 1.0
+        if task.search:
+            simple = make_pipeline(
+                StandardScaler(), LogisticRegression(max_iter=2000, random_state=task.options.seed)
+            )
+            best, found = data.search(simple, HISTOGRAM_GRID, data.X.astype(np.float64))
+            C, facts["search"] = best["logisticregression__C"], found
+        rows = np.flatnonzero(data.noisy != UNKNOWN)
+        with data.watch.stage("train"):
+            head = fit_logistic(data.X[rows], data.noisy[rows], n_classes, C=C)
+        facts["rows"] = len(rows)
+    model = histogram_model(data.task.dataset, backbone, head, data.facts(system="histogram", **facts))
+    return data.export(model, None, backbone)
+
+
+def cnn_classifier(task: Task, layers: Cnn) -> SequentialClassifier:
+    """The network with the notebook's settings: Adam, batches of 32, 10 epochs."""
+    return SequentialClassifier(
+        layers,
+        epochs=10,
+        batch_size=32,
+        learning_rate=1e-3,
+        dtype=task.options.dtype,
+        random_state=task.options.seed,
+    )
+
+
+def cnn_1(task: Task) -> Trained:
+    """CNN 1: a small convolutional network; takes the noisy labels as true."""
+    data = prepare_training_data(task, PixelBackbone())
+    network, facts = data.searched(cnn_classifier(task, Cnn()), CNN_GRID)
+    return _export_cnn(data, data.fit(network, data.noisy, "noisy"), "cnn-1", facts)
+
+
+def cnn_2(task: Task) -> Trained:
+    """CNN 2: the same with a batch norm, on the trusted labels and the noisy ones that agree.
+
+    As published, both networks round their logits to whole numbers before the largest is taken.
+    """
+    data = prepare_training_data(task, PixelBackbone())
+    network, facts = data.searched(cnn_classifier(task, Cnn(batch_norm=True)), CNN_GRID)
+    fitted, kept = data.fit_filtered(network, rounded=task.published)
+    return _export_cnn(data, fitted, "cnn-2", {**facts, **kept}, rounded=task.published)
+
+
+def _export_cnn(
+    data: TrainingData,
+    fitted: SequentialClassifier,
+    system: str,
+    facts: Mapping[str, Any],
+    rounded: bool = False,
+) -> Trained:
+    from torch import nn
+
+    from assay.notebook.training import dense_layers
+
+    layers = list(fitted.network_)
+    end = next(place for place, layer in enumerate(layers) if isinstance(layer, nn.Flatten)) + 1
+    trunk = nn.Sequential(*layers[1:end])  # without Pixels: a graph normalises before its trunk
+    dataset = data.task.dataset
+    model = Model(
+        architecture="conv",
+        size=CNN_SIZE,
+        labels=dataset.classes,
+        head=dense_layers(layers[end:]),
+        titles=dataset.titles,
+        mean=(0.0, 0.0, 0.0),
+        std=(1.0, 1.0, 1.0),
+        backbone={name: tensor.numpy() for name, tensor in trunk.state_dict().items()},
+        facts=data.facts(system=system, **facts),
+        features="map",
+    )
+    return data.export(model, trunk, PixelBackbone(), rounded=rounded)
+
+
+def head_classifier(task: Task) -> SequentialClassifier:
+    """The head of Model I and II with the notebook's settings: Adam at 1e-4, batches of 64, 6 epochs."""
+    return SequentialClassifier(
+        Head(),
+        epochs=6,
+        batch_size=64,
+        learning_rate=1e-4,
+        standardise=not task.published,
+        dtype=task.options.dtype,
+        random_state=task.options.seed,
+    )
+
+
+def frozen_backbone(task: Task) -> Backbone:
+    """The pretrained network below the head, with its own preprocessing and smoothly enlarged images.
+
+    As published: images enlarged by repeating pixels, values in [0, 1] whatever the weights were trained
+    with, and all places of the last map instead of means. ``tiny`` has no such choices.
+    """
+    name, options = task.backbone or BACKBONE, task.options
+    choices: dict[str, Any] = {"interpolation": "bicubic"}
+    if task.published:
+        choices = {"features": "map", "interpolation": "nearest", "preprocessing": FROM_ZERO_TO_ONE}
+    return load_backbone(
+        name,
+        options.cache,
+        size=task.size or BACKBONE_SIZE,
+        # A local file holds the weights of the network that was named, not of the system's own.
+        weights=options.weights if task.backbone else None,
+        dtype=options.dtype,
+        **(choices if name != "tiny" else {}),
+    )
+
+
+def model_1(task: Task) -> Trained:
+    """Model I: a head on a frozen network; takes the noisy labels as true.
+
+    The frozen network sees each image once, and its features are kept; the notebook ran it in every epoch.
+    """
+    backbone = frozen_backbone(task)
+    data = prepare_training_data(task, backbone)
+    network, facts = data.searched(head_classifier(task), HEAD_GRID)
+    return _export_head(data, backbone, data.fit(network, data.noisy, "noisy"), "model-1", facts)
+
+
+def model_2(task: Task) -> Trained:
+    """Model II: the same on the trusted labels and the noisy ones that agree."""
+    backbone = frozen_backbone(task)
+    data = prepare_training_data(task, backbone)
+    network, facts = data.searched(head_classifier(task), HEAD_GRID)
+    fitted, kept = data.fit_filtered(network)
+    return _export_head(data, backbone, fitted, "model-2", {**facts, **kept})
+
+
+def _export_head(
+    data: TrainingData,
+    backbone: Backbone,
+    fitted: SequentialClassifier,
+    system: str,
+    facts: Mapping[str, Any],
+) -> Trained:
+    from assay.notebook.training import dense_layers
+
+    network: dict[str, Any] = {}
+    trunk, origin = None, "built in"
+    if isinstance(backbone, TimmBackbone):
+        network = {"mean": backbone.mean, "std": backbone.std, "backbone": backbone.tensors()}
+        network |= {"features": backbone.features, "interpolation": backbone.interpolation}
+        trunk, origin = backbone.trunk(), backbone.origin
+    dataset = data.task.dataset
+    chosen = {"backbone": backbone.name, "weights": origin, "size": backbone.size}
+    model = Model(
+        architecture=backbone.name,
+        size=backbone.size,
+        labels=dataset.classes,
+        head=dense_layers(fitted.network_, fitted.mean_, fitted.scale_),
+        titles=dataset.titles,
+        facts=data.facts(system=system, **chosen, **facts),
+        **network,
+    )
+    return data.export(model, trunk, backbone)
+
+
+SYSTEMS: dict[str, System] = {
+    "histogram": histogram,
+    "cnn-1": cnn_1,
+    "cnn-2": cnn_2,
+    "model-1": model_1,
+    "model-2": model_2,
+}
+"""The notebook's systems by the ids that flags, folders and JSON use; ``assay`` is ``pipeline.run``."""
+
+TITLES = {
+    "histogram": "Baseline",
+    "cnn-1": "CNN 1",
+    "cnn-2": "CNN 2",
+    "model-1": "Model I",
+    "model-2": "Model II",
+    "assay": "Assay",
+}
+"""Their names for people: the notebook's, in its order."""

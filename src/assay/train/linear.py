@@ -38,14 +38,6 @@ def fit_logistic(X: Matrix, labels: Labels, n_classes: int, *, C: float = 1.0) -
     return logistic_layers(fitted, n_classes, mean, scale)
 
 
-def check_two_classes(labels: Labels) -> None:
-    """LabelError for labels of fewer than two classes."""
-    if len(np.unique(labels)) < 2:
-        raise LabelError(
-            f"expected labels of two classes or more, got {len(labels)} of {len(np.unique(labels))}"
-        )
-
-
 def logistic_layers(
     fitted: Any, n_classes: int, mean: Float[np.ndarray, "D"], scale: Float[np.ndarray, "D"]
 ) -> Layers:

@@ -1,4 +1,4 @@
-"""Networks of listed layers, trained as Keras trains them."""
+"""Networks of listed layers, trained with Keras' defaults, and saved as heads."""
 
 import sys
 
@@ -9,7 +9,7 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from assay.errors import MissingExtraError, UsageError
-from assay.notebook.sequential import Epoch, SequentialClassifier
+from assay.notebook.networks import Cnn, Epoch, Head, SequentialClassifier
 from assay.types import UNKNOWN
 
 pytestmark = pytest.mark.train
@@ -78,7 +78,7 @@ def test_weights_start_as_keras_starts_them():
     import torch
     from torch import nn
 
-    from assay.notebook.train_sequential import build_network
+    from assay.notebook.training import build_network
 
     def build(n_features, n_classes):
         return nn.Sequential(
@@ -100,7 +100,7 @@ def test_one_step_is_adams(clouds):
     import torch
     from torch.nn import functional
 
-    from assay.notebook.train_sequential import build_network
+    from assay.notebook.training import build_network
 
     X, labels = clouds
     network = SequentialClassifier(Small(), epochs=1, batch_size=300, learning_rate=0.01)
@@ -221,9 +221,9 @@ def test_a_layer_that_cannot_be_started_is_named(clouds):
 
 
 def test_without_torch_the_install_line_is_told(clouds, monkeypatch):
-    """Who lacks the extra learns its name."""
+    """A missing extra is named with its install line."""
     monkeypatch.setitem(sys.modules, "torch", None)
-    monkeypatch.delitem(sys.modules, "assay.notebook.train_sequential", raising=False)
+    monkeypatch.delitem(sys.modules, "assay.notebook.training", raising=False)
     with pytest.raises(MissingExtraError, match=r"this needs torch, .* pip install '\.\[train\]'"):
         clone(FAST).fit(*clouds)
 
@@ -232,11 +232,69 @@ def test_a_lone_last_row_joins_a_batch_where_there_is_a_batch_norm(clouds):
     """Alone it has no statistics; without a batch norm it stays a batch."""
     import torch
 
-    from assay.notebook.train_sequential import _batches
+    from assay.notebook.training import batches
 
     X, labels = clouds
     fitted = clone(FAST).set_params(build=Small(norm=True)).fit(X[:33], labels[:33])
     assert fitted.score(X, labels) > 0.5
     generator = torch.Generator()
-    lengths = [[len(rows) for rows in _batches(65, 32, generator, together)] for together in (True, False)]
+    lengths = [[len(rows) for rows in batches(65, 32, generator, together)] for together in (True, False)]
     assert lengths == [[32, 33], [32, 32, 1]]
+
+
+def test_the_layers_are_the_notebooks():
+    """CNN 1 has three convolutions and two pools; CNN 2 a batch norm more; the head three hidden layers."""
+    plain, normed, head = Cnn()(3072, 10), Cnn(batch_norm=True)(3072, 10), Head()(2048, 10)
+    names = [type(layer).__name__ for layer in plain]
+    convolutions = ["Conv2d", "MaxPool2d", "ReLU", "Conv2d", "MaxPool2d", "ReLU", "Conv2d", "ReLU"]
+    assert names == ["Pixels", *convolutions, "Flatten", "Linear", "ReLU", "Linear"]
+    assert [type(layer).__name__ for layer in normed] == [*names[:10], "BatchNorm1d", *names[10:]]
+    assert sum(part.numel() for part in plain.parameters()) == 896 + 18_496 + 36_928 + 262_208 + 650
+    assert (normed[10].momentum, normed[10].eps) == (pytest.approx(1 - 0.99), pytest.approx(1e-3))
+    names = [type(layer).__name__ for layer in head]
+    assert names == ["Linear", "ReLU", "Linear", "ReLU", "Dropout", "Linear", "ReLU", "Linear"]
+    assert [head[place].out_features for place in (0, 2, 5, 7)] == [1024, 512, 128, 10]
+    assert head[4].p == pytest.approx(0.3)
+
+
+def test_the_pool_may_come_before_the_relu():
+    """Both orders give the same numbers and the same gradients."""
+    import torch
+    from torch import nn
+    from torch.nn import functional
+
+    maps = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    found = []
+    for layers in (nn.Sequential(nn.MaxPool2d(2), nn.ReLU()), nn.Sequential(nn.ReLU(), nn.MaxPool2d(2))):
+        out = layers(maps)
+        found.append((out, torch.autograd.grad(functional.softplus(out).sum(), maps)[0]))
+    assert torch.equal(found[0][0], found[1][0])
+    assert torch.equal(found[0][1], found[1][1])
+
+
+def test_dense_layers_become_a_head(clouds):
+    """It predicts what torch predicts: with a batch norm or without, after features are standardised."""
+    import torch
+
+    from assay.notebook.training import dense_layers
+
+    X = clouds[0]
+    mean, scale = np.arange(4, dtype=np.float32), np.linspace(0.5, 2, 4, dtype=np.float32)
+    network = clone(FAST).set_params(build=Small(norm=True, dropout=0.5)).fit(*clouds).network_
+    with torch.no_grad():
+        for layers in (network, network[1:]):
+            expected = layers(torch.from_numpy(X)).numpy()
+            assert dense_layers(layers).scores(X) == pytest.approx(expected, abs=1e-4)
+        expected = network(torch.from_numpy((X - mean) / scale)).numpy()
+    assert dense_layers(network, mean, scale).scores(X) == pytest.approx(expected, abs=1e-3)
+
+
+def test_other_layers_are_no_head():
+    """What a saved head cannot hold is named, a batch norm in the middle too."""
+    from torch import nn
+
+    from assay.notebook.training import dense_layers
+
+    for layer in (nn.Tanh(), nn.BatchNorm1d(3)):
+        with pytest.raises(ValueError, match=f"expected Linear, ReLU.*, got {type(layer).__name__}"):
+            dense_layers([nn.Linear(4, 3), layer])

@@ -11,9 +11,8 @@ from small_runs import draw_data, write_labels
 
 from assay.data.dataset import ReadOptions
 from assay.errors import DataError, LabelError, ModelError, UsageError
-from assay.notebook import systems as lineup
-from assay.notebook.histogram import histogram
-from assay.notebook.systems import evaluate_lineup, models_in, predict_lineup
+from assay.notebook.lineup import evaluate_lineup, models_in, predict_lineup
+from assay.notebook.systems import histogram
 from assay.pipeline.folder import SCHEMA
 from assay.predict.predictor import load_model
 
@@ -33,8 +32,8 @@ def new(tmp_path):
     return draw_data(tmp_path / "new", 12, seed=5)
 
 
-def test_each_model_says_what_it_says_alone(compared, new):
-    """In the notebook's order, the images in natural order, told by their stems."""
+def test_each_model_predicts_as_it_does_alone(compared, new):
+    """In the notebook's order, the images in natural order, named by their stems."""
     found = predict_lineup(compared, new.images)
     assert list(found.found) == list(LEARNED)
     assert found.header == ("Index", "Baseline", "Model II", "Assay")
@@ -47,7 +46,7 @@ def test_each_model_says_what_it_says_alone(compared, new):
 
 
 def test_columns_are_chosen_by_title_or_id(compared, new):
-    """In the order in which they were named; only what is asked for is computed."""
+    """In the order in which they were named; only the named systems are computed."""
     found = predict_lineup(compared, new.images, ["model-2", "Index", "Baseline"])
     assert found.header == ("Model II", "Index", "Baseline")
     assert list(found.found) == ["histogram", "model-2"]
@@ -62,13 +61,13 @@ def test_columns_are_chosen_by_title_or_id(compared, new):
         (["Index", "Model 2"], r"--columns: .* got 'Model 2'; .*out has Index, Baseline, Model II, Assay$"),
         (["CNN 1"], r"got 'CNN 1'; .*out has Index, Baseline, Model II, Assay$"),
         (["cnn-1"], r"got 'CNN 1'; .*out has Index"),
-        (["Index"], r"--columns: expected recipes, each once, got Index$"),
-        (["Assay", "assay"], r"expected recipes, each once, got Assay, Assay$"),
-        ([""], r"expected columns that there are, got ''"),
+        (["Index"], r"--columns: expected systems, each once, got Index$"),
+        (["Assay", "assay"], r"expected systems, each once, got Assay, Assay$"),
+        ([""], r"expected columns that exist, got ''"),
     ],
 )
-def test_a_column_that_there_is_not_is_refused(compared, new, columns, message):
-    """With those that there are; before any image is read."""
+def test_a_column_that_does_not_exist_is_refused(compared, new, columns, message):
+    """The message names those that exist."""
     with pytest.raises(UsageError, match=message):
         predict_lineup(compared, new.images, columns)
 
@@ -82,7 +81,7 @@ def test_an_image_that_cannot_be_used_keeps_its_row(compared, new):
     assert found.n_skipped == 1
 
 
-def test_where_stems_are_not_unique_the_whole_names_tell(compared, new):
+def test_where_stems_are_not_unique_there_are_whole_names(compared, new):
     """``1.png`` in two folders, or beside ``1.jpg``, would be one index."""
     (new.images / "more").mkdir()
     shutil.copy(new.images / "1.png", new.images / "more" / "1.png")
@@ -92,8 +91,8 @@ def test_where_stems_are_not_unique_the_whole_names_tell(compared, new):
     assert {"1.png", "more/1.png"} <= set(found.names)
 
 
-def test_recipes_that_failed_are_absent(compared, new, tmp_path):
-    """A model that the comparison does not stand for is no column, though its files are there."""
+def test_systems_that_failed_are_absent(compared, new, tmp_path):
+    """A model without a figure is no column, though its files are there."""
     shutil.copytree(compared, tmp_path / "out")
     rows = [{"system": system, "status": "done"} for system in LEARNED]
     rows[1]["status"] = "failed"
@@ -104,8 +103,8 @@ def test_recipes_that_failed_are_absent(compared, new, tmp_path):
 
 
 def test_a_folder_without_models_is_refused(new):
-    """It says what it had expected."""
-    with pytest.raises(ModelError, match="expected the folder of a comparison, with the models of its rec"):
+    """The message names what was expected."""
+    with pytest.raises(ModelError, match="expected the folder of a comparison, with the models of its sys"):
         predict_lineup(new.folder, new.images)
 
 
@@ -152,12 +151,3 @@ def test_a_label_that_no_model_knows_is_refused(compared, new, labelled):
     labelled.trusted.write_text(text)
     with pytest.raises(LabelError, match=r"'ceder' is not a class of the model; did you mean 'cedar'\?"):
         evaluate_lineup(compared, new.images, labelled)
-
-
-def test_stems_are_told_apart_once_for_all_images(compared, new, monkeypatch):
-    """Not once for each image, which took minutes for ten thousand."""
-    found, asked = predict_lineup(compared, new.images), []
-    plain = lineup._stem
-    monkeypatch.setattr(lineup, "_stem", lambda name: asked.append(name) or plain(name))
-    found.columns()
-    assert len(asked) <= 2 * len(found.names)

@@ -1,12 +1,12 @@
-"""The files of a comparison, which lie beside those of a run: nothing is deleted that no comparison wrote.
+"""CompareFolder: the files of a comparison, which lie beside those of a run.
 
 ::
 
     out/compare.json · compare.csv · compare.md
-    out/models/<recipe>/   the model package · row.json · history.csv · holdout.csv · pictures of it
+    out/models/<system>/   the model · row.json · history.csv · holdout.csv · pictures of it
     out/pictures/          of the data and of the figures
 
-The recipe ``assay`` has its model in ``out/model/``, for it is the run of that folder.
+The model of ``assay`` is that of the run: ``out/model/``.
 """
 
 from collections.abc import Iterator, Mapping
@@ -18,11 +18,11 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from assay.data.paths import file_digest
-from assay.data.write import write_json
-from assay.errors import BusyError, ModelError, OtherRunError, UsageError
-from assay.notebook.listing import TITLES
+from assay.data.write import make_folder, write_json
+from assay.errors import ModelError, OtherRunError, UsageError
+from assay.notebook.systems import TITLES
 from assay.pipeline.folder import LOCKS, SCHEMA, RunFolder, lock, read_record, sweep
-from assay.predict.model import MANIFEST, PACKAGE, package_bytes, read_files
+from assay.predict.model import MANIFEST, PACKAGE, read_files
 
 TABLES = ("compare.csv", "compare.md")
 
@@ -35,19 +35,14 @@ BESIDE = (
     "search.json",
     "search.csv",
 )
-"""What lies beside them."""
+"""Files beside each system's model."""
 
 PICTURES = ("samples.svg", "confusion_noisy.svg", *(f"confusion_{system}.svg" for system in TITLES))
-
-CHILD_LOCK = ".compare.child.lock"
-
-WAIT_S = 60.0
-"""For the last process of a comparison that was killed to notice it and end."""
 
 
 @dataclass(frozen=True)
 class CompareFolder:
-    """A folder that holds a comparison, or may."""
+    """A folder that holds a comparison, or may. Nothing is deleted that no comparison wrote."""
 
     path: Path
 
@@ -76,48 +71,25 @@ class CompareFolder:
             )
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """Make the folder, keep other comparisons out, and clear away what a killed one left half done.
+    def lock(self) -> Iterator[None]:
+        """Make the folder, keep other comparisons out, and delete what a killed one left half written.
 
         Raises
         ------
-        BusyError : another comparison, or a process of one, holds the folder
+        BusyError : another comparison holds the folder
         """
         with lock(self.path, "comparison"):
-            with self.held_by_child():
-                for folder in (self.path / "pictures", *map(self.beside, TITLES)):
-                    sweep(folder)
-            run_lock = FileLock(self.path / LOCKS["run"][0], blocking=False)
+            for folder in (self.path / "pictures", *map(self.beside, TITLES)):
+                sweep(folder)
             try:
-                with run_lock:
+                with FileLock(self.path / LOCKS["run"][0], blocking=False):
                     sweep(self.path)
             except Timeout:
-                pass  # a run is writing here: it swept when it began
+                pass  # a run is writing here, which swept when it began
             yield
-
-    @contextmanager
-    def held_by_child(self) -> Iterator[None]:
-        """For the processes of a comparison: one that outlives its killed parent a moment is waited for.
-
-        Raises
-        ------
-        BusyError : it does not end
-        """
-        child_lock = FileLock(self.path / CHILD_LOCK)
-        try:
-            child_lock.acquire(timeout=WAIT_S)
-        except Timeout:
-            raise BusyError(
-                f"{self.path}: a process of an earlier comparison still works in this folder; end it, or "
-                "name another folder with --out"
-            ) from None
-        try:
-            yield
-        finally:
-            child_lock.release()
 
     def record(self) -> dict[str, Any]:
-        """What compare.json says; empty when there is none.
+        """compare.json; empty where there is none.
 
         Raises
         ------
@@ -130,35 +102,34 @@ class CompareFolder:
         write_json(self.path / "compare.json", record)
 
     def beside(self, system: str) -> Path:
-        """The folder of what was measured of a recipe."""
+        """The folder of what was measured of a system."""
         return self.path / "models" / system
 
     def model(self, system: str) -> Path:
-        """The folder of a recipe's model."""
+        """The folder of a system's model."""
         return self.path / "model" if system == "assay" else self.beside(system)
 
     def holdout(self, system: str) -> Path:
-        """What a recipe's model says of the held-out images."""
+        """The predictions of a system's model for the holdout images."""
         return self.beside(system) / "holdout.csv"
 
     def row(self, system: str) -> dict[str, Any]:
-        """What row.json says of a recipe; empty when there is none."""
+        """row.json of a system; empty where there is none."""
         return read_record(self.beside(system) / "row.json", SCHEMA)
 
     def write_row(self, system: str, row: Mapping[str, Any]) -> None:
-        """Put row.json of a recipe in place."""
-        self.beside(system).mkdir(parents=True, exist_ok=True)
+        """Put row.json of a system in place."""
+        make_folder(self.beside(system))
         write_json(self.beside(system) / "row.json", {**row, "schema": SCHEMA})
 
     def forget(self, system: str) -> None:
-        """Make a recipe one that is not trained: until it is learned anew it has no model and no figures."""
-        place = self.beside(system)
+        """Until it is trained again a system has no model and no figures."""
         # The model of assay is its run's, which knows itself whether it is whole.
         for name in ("row.json", "holdout.csv", MANIFEST):
-            (place / name).unlink(missing_ok=True)
+            (self.beside(system) / name).unlink(missing_ok=True)
 
     def weights(self, system: str) -> str | None:
-        """sha256 of a recipe's weights; None if there is no whole model."""
+        """sha256 of a system's weights; None if there is no whole model."""
         folder = self.model(system)
         try:
             read_files(folder)
@@ -166,12 +137,8 @@ class CompareFolder:
             return None
         return file_digest(folder / "model.safetensors")
 
-    def model_bytes(self, system: str) -> int:
-        """What a recipe's model weighs on disk."""
-        return package_bytes(self.model(system))
-
     def clear(self) -> None:
-        """Delete what a comparison wrote, the run aside; compare.json goes last, for it owns the others."""
+        """Delete what a comparison wrote, not the run; compare.json last, so a kill leaves a comparison."""
         names = [*TABLES, *(f"pictures/{name}" for name in PICTURES)]
         for system in TITLES:
             names += [f"models/{system}/{name}" for name in (*PACKAGE, *BESIDE)]

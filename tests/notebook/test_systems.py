@@ -1,0 +1,291 @@
+"""The notebook's five systems on drawn images."""
+
+import warnings
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given as for_all
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from pictures import saved
+from PIL import Image
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from small_datasets import dataset_of, noise
+from small_tasks import small_task, squares_of
+
+from assay.embed.backbone import FROM_ZERO_TO_ONE
+from assay.embed.histogram import HistogramBackbone
+from assay.embed.images import embed_images
+from assay.embed.tiny import TinyBackbone
+from assay.errors import LabelError, UsageError
+from assay.notebook import systems
+from assay.notebook.networks import Cnn
+from assay.notebook.systems import (
+    SYSTEMS,
+    TITLES,
+    PixelBackbone,
+    TrainingData,
+    agreed_labels,
+    cnn_1,
+    cnn_2,
+    frozen_backbone,
+    histogram,
+    model_1,
+    model_2,
+)
+from assay.pipeline.learn import train_histogram
+from assay.predict.model import read_model
+from assay.predict.runtime import load_runtime
+from assay.train.linear import fit_logistic
+from assay.types import UNKNOWN, Backbone
+
+LABELS = arrays(np.int64, 20, elements=st.integers(UNKNOWN, 3))
+
+
+@pytest.fixture(scope="module")
+def task(small_data, tmp_path_factory):
+    return small_task(small_data, tmp_path_factory.mktemp("cache"), backbone="tiny")
+
+
+@pytest.fixture(scope="module")
+def networks():
+    """The two networks of CNN 2, in the order of training."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def second(task, networks):
+    """CNN 2, trained."""
+    fit = TrainingData.fit
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TrainingData, "fit", lambda *args: networks.append(fit(*args)) or networks[-1])
+        return cnn_2(task)
+
+
+def test_the_systems_are_the_notebooks():
+    """Five and assay, in the order of the table."""
+    assert [*SYSTEMS, "assay"] == list(TITLES)
+    assert list(TITLES.values()) == ["Baseline", "CNN 1", "CNN 2", "Model I", "Model II", "Assay"]
+
+
+# The filter of CNN 2 and Model II.
+
+
+def test_trusted_labels_stay_and_noisy_ones_must_agree():
+    """Trusted; trusted against noisy; agreed; not agreed; without any label."""
+    noisy = np.array([0, 1, 2, 2, UNKNOWN])
+    trusted = np.array([0, 2, UNKNOWN, UNKNOWN, UNKNOWN])
+    predicted = np.array([1, 1, 2, 0, 1])
+    assert agreed_labels(noisy, trusted, predicted).tolist() == [0, 2, 2, UNKNOWN, UNKNOWN]
+
+
+@for_all(LABELS, LABELS, arrays(np.int64, 20, elements=st.integers(0, 3)))
+def test_no_label_is_made_up(noisy, trusted, predicted):
+    """Each label is the trusted one, or the noisy one that was predicted, or UNKNOWN."""
+    found = agreed_labels(noisy, trusted, predicted)
+    known = trusted != UNKNOWN
+    rest = ~known & (found != UNKNOWN)
+    assert (found[known] == trusted[known]).all()
+    assert (found[rest] == noisy[rest]).all()
+    assert (found[rest] == predicted[rest]).all()
+
+
+# The baseline.
+
+
+def counts_of(images: np.ndarray) -> np.ndarray:
+    """Pixels in five bins between six edges, for each channel, as the notebook counts them."""
+    edges = np.linspace(0, 255, 6)
+    return np.array(
+        [[n for c in range(3) for n in np.histogram(image[..., c], bins=edges)[0]] for image in images]
+    )
+
+
+def test_the_baseline_is_the_runs(task):
+    """As intended it is what ``train_histogram`` trains on all images outside the holdout."""
+    trained = histogram(task)
+    features = embed_images(task.dataset, HistogramBackbone(), task.options.cache, mirrored=False).views[0]
+    same = train_histogram(task.dataset, np.flatnonzero(~task.held), features)
+    assert all((a == b).all() for a, b in zip(trained.model.head.weights, same.head.weights, strict=True))
+    assert (trained.history, trained.model.facts["rows"]) == ((), 200)
+
+
+def test_the_baseline_as_published(task, small_data):
+    """Counts of pixels, all noisy labels: the probabilities of scikit-learn's default."""
+    trained = histogram(replace(task, published=True))
+    images = squares_of(small_data)
+    counts = counts_of(images)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        simple = LogisticRegression(random_state=0).fit(counts, task.noisy_all)
+    expected = simple.predict_proba(counts)
+    assert load_runtime(trained.model).probabilities(images) == pytest.approx(expected, abs=1e-4)
+    assert (trained.model.facts["rows"], trained.model.facts["saw_holdout"]) == (240, True)
+    assert trained.model.facts["converged"] == bool((simple.n_iter_ < 100).all())
+
+
+def test_the_baselines_strength_may_be_searched(task, small_data, tmp_path):
+    """The best C of the grid is trained with."""
+    trained = histogram(replace(task, search=True, folder=tmp_path))
+    best = trained.model.facts["search"]["best"]["logisticregression__C"]
+    rows = np.flatnonzero(task.dataset.noisy != UNKNOWN)
+    order = [int(name.partition(".")[0]) for name in task.dataset.names]
+    features = HistogramBackbone().embed(squares_of(small_data)[order][rows]).astype(np.float16)
+    expected = fit_logistic(features, task.dataset.noisy[rows], 3, C=best)
+    assert trained.model.head.weights[0] == pytest.approx(expected.weights[0], abs=1e-5)
+    assert (tmp_path / "search.csv").is_file()
+
+
+@pytest.mark.parametrize("published", [False, True])
+def test_labels_of_one_class_cannot_be_trained_on(task, published):
+    """A network, and the published baseline, need two."""
+    same = np.where(task.held, UNKNOWN, 0)
+    one = replace(task, dataset=replace(task.dataset, noisy=same), noisy_all=np.zeros(240, int))
+    system = histogram if published else model_1
+    with pytest.raises(LabelError, match=r"expected labels of two classes or more, got 2[04]0 of 1"):
+        system(replace(one, published=published))
+
+
+# CNN 1 and CNN 2.
+
+
+def test_pixels_come_back_from_the_cache(tmp_path):
+    """As features, every value of every pixel is what it was."""
+    every = np.resize(np.arange(256, dtype=np.uint8), (32, 32, 3))
+    pictures = [*(noise(seed, 32, 32) for seed in range(4)), Image.fromarray(every)]
+    images, backbone = np.stack([np.asarray(one) for one in pictures]), PixelBackbone()
+    features = embed_images(dataset_of([saved(one) for one in pictures]), backbone, tmp_path, mirrored=False)
+    assert np.array_equal(features.views[0].reshape(-1, 32, 32, 3), images)
+    assert isinstance(backbone, Backbone)
+    assert (backbone.name, backbone.interpolation, backbone.width) == ("pixels", "bicubic", 3072)
+    assert PixelBackbone(64).digest != backbone.digest
+
+
+@pytest.mark.train
+def test_the_settings_are_the_notebooks(task):
+    """Adam's and Keras' defaults; as published the features of Model I and II are not standardised."""
+    cnn, head = systems.cnn_classifier(task, Cnn()), systems.head_classifier(task)
+    assert (cnn.epochs, cnn.batch_size, cnn.learning_rate, cnn.standardise) == (10, 32, 1e-3, False)
+    assert (head.epochs, head.batch_size, head.learning_rate, head.standardise) == (6, 64, 1e-4, True)
+    assert (cnn.random_state, cnn.dtype) == (0, "float32")
+    assert not systems.head_classifier(replace(task, published=True)).standardise
+
+
+@pytest.mark.train
+@pytest.mark.parametrize(("system", "epochs"), [(cnn_1, 10), (model_1, 6)])
+def test_the_first_of_each_pair_takes_noisy_labels_as_true(task, system, epochs, tmp_path):
+    """Trusted labels change nothing; each epoch is in the history; features are computed once."""
+    task = replace(task, options=replace(task.options, cache=tmp_path))
+    one = system(task)
+    assert [(epoch.stage, epoch.epoch) for epoch in one.history] == [
+        ("noisy", n) for n in range(1, epochs + 1)
+    ]
+    assert {"embed", "train", "export"} <= one.seconds.keys()
+    blind = system(replace(task, dataset=replace(task.dataset, trusted=np.full(240, UNKNOWN))))
+    assert blind.model.head.weights[0].tobytes() == one.model.head.weights[0].tobytes()
+    assert [found.model.facts["features_computed"] for found in (one, blind)] == [240, 0]
+
+
+@pytest.mark.train
+def test_cnn_2_keeps_the_labels_it_agrees_with(second, networks, task):
+    """First the trusted labels, then those and the agreed ones, with another seed; they are counted."""
+    assert [epoch.stage for epoch in second.history] == ["trusted"] * 10 + ["trusted and kept"] * 10
+    assert 0 < second.model.facts["kept"] < second.model.facts["kept_of"] == 240 - 120
+    assert [network.random_state for network in networks] == [0, 1]
+
+
+@pytest.mark.train
+def test_the_model_is_the_network_that_was_trained(second, networks, task, small_data, tmp_path):
+    """The graph predicts what the torch network predicts, also read from its folder, and well."""
+    images = squares_of(small_data)
+    expected = networks[1].predict_proba(images.reshape(240, -1).astype(np.float32))
+    probs = load_runtime(second.model).probabilities(images)
+    assert probs == pytest.approx(expected, abs=1e-4)
+    assert (second.model.architecture, second.model.size) == ("conv", 32)
+    assert second.model.labels == task.dataset.classes
+    second.model.save(tmp_path / "model")
+    assert (load_runtime(read_model(tmp_path / "model")).probabilities(images) == probs).all()
+    held = np.array([int(name.partition(".")[0]) for name in np.array(task.dataset.names)[task.held]])
+    assert (probs[held].argmax(axis=1) == small_data.truth[held]).mean() > 0.6
+
+
+@pytest.mark.train
+def test_cnn_2_as_published_rounds_its_scores(second, task, small_data):
+    """In the filter and in the saved model; CNN 1 never rounded."""
+    published = cnn_2(replace(task, published=True))
+    assert published.model.facts["rounded"]
+    assert published.model.facts["published"]
+    assert "rounded" not in second.model.facts
+    assert "rounded" not in cnn_1(replace(task, published=True)).model.facts
+    probs = load_runtime(published.model).probabilities(squares_of(small_data))
+    logs = np.log(probs[:, 0]) - np.log(probs[:, 1])
+    assert logs == pytest.approx(np.round(logs), abs=1e-3)
+
+
+# Model I and Model II.
+
+
+@pytest.mark.train
+def test_model_2_keeps_the_labels_it_agrees_with(task, small_data):
+    """The graph predicts what backbone and head predict, and the facts name the backbone."""
+    two = model_2(task)
+    assert [epoch.stage for epoch in two.history] == ["trusted"] * 6 + ["trusted and kept"] * 6
+    assert 0 < two.model.facts["kept"] < two.model.facts["kept_of"] == 120
+    assert two.model.architecture == two.model.facts["backbone"] == "tiny"
+    assert (two.model.facts["size"], two.model.facts["weights"]) == (32, "built in")
+    images = squares_of(small_data)
+    expected = two.model.probabilities(frozen_backbone(task).embed(images))
+    assert load_runtime(two.model).probabilities(images) == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("inception_v33", "expected the name of a model of timm, got 'inception_v33'"),
+        ("inception_v3", r"'inception_v3' would come from the hub.*give a local file"),
+    ],
+)
+def test_a_backbone_that_cannot_be_had_is_refused_before_any_work(task, name, message):
+    """An unknown name, and one whose weights only the hub has."""
+    with pytest.raises(UsageError, match=message):
+        model_1(replace(task, backbone=name))
+
+
+def test_the_backbone_is_the_packaged_one(monkeypatch, task):
+    """At 128 px with its own preprocessing, but as published; a local file belongs to a named one."""
+    asked = {}
+
+    def load(name, _, **settings):
+        asked.clear()
+        asked.update(settings, name=name)
+        return TinyBackbone()
+
+    monkeypatch.setattr(systems, "load_backbone", load)
+    weights = task.options.cache / "x.safetensors"
+    task = replace(task, backbone=None, options=replace(task.options, weights=weights))
+    common = {"name": "tf_efficientnet_lite0", "size": 128, "weights": None, "dtype": "float32"}
+    frozen_backbone(task)
+    assert asked == common | {"interpolation": "bicubic"}
+    frozen_backbone(replace(task, published=True))
+    choices = {"features": "map", "interpolation": "nearest", "preprocessing": FROM_ZERO_TO_ONE}
+    assert asked == common | choices
+    frozen_backbone(replace(task, backbone="inception_v3", size=160))
+    assert (asked["name"], asked["size"], asked["weights"]) == ("inception_v3", 160, weights)
+    frozen_backbone(replace(task, backbone="tiny", published=True))
+    assert "features" not in asked
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("published", [False, True])
+def test_a_pretrained_network_works_both_ways(small_data, tmp_path, published):
+    """With the packaged weights the saved graph predicts, and the choices are in the model."""
+    model = model_2(small_task(small_data, tmp_path, size=32, published=published)).model
+    assert model.facts["weights"] == "package"
+    chosen = ("map", "nearest") if published else ("stages", "bicubic")
+    assert (model.features, model.interpolation) == chosen
+    assert model.mean == ((0.0, 0.0, 0.0) if published else (0.5, 0.5, 0.5))
+    assert (model.head.mean == 0).all() == published
+    probs = load_runtime(model).probabilities(squares_of(small_data)[:8])
+    assert probs.sum(axis=1) == pytest.approx(1, abs=1e-4)
