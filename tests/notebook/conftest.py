@@ -81,11 +81,10 @@ def compared(small_data, options, finished, tmp_path_factory) -> FinishedCompari
     """A comparison of three systems in the folder of the run, made in this process; not to be changed."""
     out = tmp_path_factory.mktemp("compared") / "out"
     shutil.copytree(finished, out)
-    asked = CompareOptions(run=options, systems=("histogram", "model-2", "assay"), backbone="tiny")
-    said: list[str] = []
+    wanted = CompareOptions(run=options, systems=("histogram", "model-2", "assay"), backbone="tiny")
     with working_here():
-        found = compare(small_data.images, out, asked, known=KNOWN, notify=said.append)
-    return FinishedComparison(found, asked, said)
+        found = compare(small_data.images, out, wanted, known=KNOWN)
+    return FinishedComparison(found, wanted)
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ from assay.pipeline.options import RunOptions
 from assay.predict.model import read_model
 from assay.types import ignore_message, silent
 
-# What a comparison is given.
+# Options.
 
 
 def test_systems_come_in_the_order_of_the_table():
@@ -79,22 +79,22 @@ def test_settings_are_what_changes_a_row():
 @pytest.fixture(scope="module")
 def partly(small_data, options, tmp_path_factory):
     """A comparison in processes of their own, of which two fail."""
-    asked = CompareOptions(run=options, systems=tuple(KNOWN), backbone="tiny")
-    said: list[str] = []
+    wanted = CompareOptions(run=options, systems=tuple(KNOWN), backbone="tiny")
+    messages: list[str] = []
     out = tmp_path_factory.mktemp("partly") / "out"
-    return compare(small_data.images, out, asked, known=KNOWN, notify=said.append), said
+    return compare(small_data.images, out, wanted, known=KNOWN, notify=messages.append), messages
 
 
 @pytest.mark.slow
 def test_one_systems_failure_does_not_lose_the_others(partly):
     """Its row has the reason in JSON, CSV and Markdown; the exit code is that of the first that failed."""
-    found, said = partly
+    found, messages = partly
     failed = {row["system"]: row["error"] for row in found.rows if row["status"] == "failed"}
     killed = "its process was killed (SIGKILL), as the system does when memory runs out"
     assert failed == {"cnn-1": killed, "model-1": failed["model-1"]}
     assert failed["model-1"].startswith("expected a model with model.onnx")
     assert found.exit_code == 6
-    assert f"warning: CNN 1 failed: {killed}" in said
+    assert f"warning: CNN 1 failed: {killed}" in messages
     empty = [row for row in found.rows if row["system"] in failed]
     assert {row[name] for row in empty for name in ("accuracy", "train_seconds")} == {None}
     with (found.folder / "compare.csv").open() as file:
@@ -165,8 +165,8 @@ def test_the_holdout_is_evaluated_once_a_comparison(compared):
 @pytest.mark.usefixtures("here")
 def test_with_nothing_held_out_the_models_are_trained_on_all_images(own_data, tmp_path):
     """Their accuracy is not measured, their times are."""
-    asked = compare_options(own_data, tmp_path / "cache", holdout=0, systems=("model-2",))
-    found = compare(own_data.images, tmp_path / "out", asked, known=KNOWN)
+    wanted = compare_options(own_data, tmp_path / "cache", holdout=0, systems=("model-2",))
+    found = compare(own_data.images, tmp_path / "out", wanted, known=KNOWN)
     row = found.rows[0]
     assert (row["facts"]["held"], row["accuracy"], found.record["holdout_evaluations"]) == (0, None, 0)
     assert row["milliseconds_alone"] > 0
@@ -175,20 +175,20 @@ def test_with_nothing_held_out_the_models_are_trained_on_all_images(own_data, tm
     assert not CompareFolder(found.folder).holdout("model-2").exists()
     card = (found.folder / "models" / "model-2" / "README.md").read_text()
     assert "the accuracy of this model is not measured" in card
-    assert not compare(own_data.images, tmp_path / "out", asked, known=KNOWN).computed
+    assert not compare(own_data.images, tmp_path / "out", wanted, known=KNOWN).computed
 
 
 @pytest.mark.usefixtures("here")
 def test_images_that_cannot_be_used_count_for_no_system(own_data, tmp_path):
     """A damaged holdout image is skipped, a duplicate of a training image excluded; the table reports it."""
-    asked = compare_options(own_data, tmp_path / "cache", systems=("model-2",))
-    dataset = read_dataset(own_data.images, asked.run.read)
-    split = asked.run.split(dataset)
+    wanted = compare_options(own_data, tmp_path / "cache", systems=("model-2",))
+    dataset = read_dataset(own_data.images, wanted.run.read)
+    split = wanted.run.split(dataset)
     broken, copied = split.holdout[:2]
     same = next(row for row in split.fit if dataset.trusted[row] == dataset.trusted[copied])
     (own_data.images / dataset.names[broken]).write_bytes(b"")
     shutil.copy(own_data.images / dataset.names[same], own_data.images / dataset.names[copied])
-    found = compare(own_data.images, tmp_path / "out", asked, known=KNOWN)
+    found = compare(own_data.images, tmp_path / "out", wanted, known=KNOWN)
     assert (found.rows[0]["n"], found.record["skipped"]) == (HELD - 2, 1)
     assert found.record["left_out"] == [dataset.names[copied]]
     page = (tmp_path / "out" / "compare.md").read_text()
@@ -206,10 +206,10 @@ def times_of(folder):
 
 def test_a_complete_comparison_is_left_as_it_is(compared, own_comparison, small_data):
     """The same command reports it, evaluates no holdout and writes nothing."""
-    before, said = times_of(own_comparison), []
-    found = compare(small_data.images, own_comparison, compared.options, known=KNOWN, notify=said.append)
+    before, messages = times_of(own_comparison), []
+    found = compare(small_data.images, own_comparison, compared.options, known=KNOWN, notify=messages.append)
     assert (found.computed, found.rows) == (False, compared.found.rows)
-    assert said == [f"{own_comparison}: comparison is already complete; use --overwrite to repeat it"]
+    assert messages == [f"{own_comparison}: comparison is already complete; use --overwrite to repeat it"]
     assert times_of(own_comparison) == before
 
 
@@ -237,8 +237,8 @@ def test_only_what_is_missing_or_changed_is_done_again(compared, own_comparison,
 @pytest.mark.usefixtures("here")
 def test_other_systems_join_those_that_are_there(compared, own_comparison, small_data):
     """Their models are taken as they are; the new table is a second evaluation of the holdout."""
-    asked = replace(compared.options, systems=("cnn-2", "model-2"))
-    found = compare(small_data.images, own_comparison, asked, known=KNOWN | {"cnn-2": planted.quick})
+    wanted = replace(compared.options, systems=("cnn-2", "model-2"))
+    found = compare(small_data.images, own_comparison, wanted, known=KNOWN | {"cnn-2": planted.quick})
     assert found.rows[1]["facts"] == compared.rows()["model-2"]["facts"]
     assert [row["system"] for row in found.rows] == ["cnn-2", "model-2"]
     assert found.record["holdout_evaluations"] == 2
@@ -263,28 +263,28 @@ def test_other_settings_are_refused(compared, own_comparison, small_data, change
 def test_other_data_are_refused(compared, own_comparison, own_data):
     """Other labels, and images with other bytes."""
     read = compare_options(own_data, compared.options.run.cache).run.read
-    asked = replace(compared.options, run=replace(compared.options.run, read=read))
+    wanted = replace(compared.options, run=replace(compared.options.run, read=read))
     (own_data.images / "1.png").write_bytes((own_data.images / "3.png").read_bytes())
     with pytest.raises(OtherRunError, match="images whose files were changed since"):
-        compare(own_data.images, own_comparison, asked, known=KNOWN)
+        compare(own_data.images, own_comparison, wanted, known=KNOWN)
     write_labels(own_data.folder / "noisy.csv", range(240), own_data.truth)
     with pytest.raises(OtherRunError, match="other images or labels"):
-        compare(own_data.images, own_comparison, asked, known=KNOWN)
+        compare(own_data.images, own_comparison, wanted, known=KNOWN)
 
 
 def test_a_run_with_other_settings_is_refused(compared, small_data, own_run):
     """The run in the folder would be the system assay."""
-    asked = replace(compared.options, run=replace(compared.options.run, threshold=0.9))
+    wanted = replace(compared.options, run=replace(compared.options.run, threshold=0.9))
     with pytest.raises(OtherRunError, match=r"holds a run with threshold 0.8 there, 0.9 now"):
-        compare(small_data.images, own_run, asked, known=KNOWN)
+        compare(small_data.images, own_run, wanted, known=KNOWN)
     assert not (own_run / "compare.json").exists()
 
 
 @pytest.mark.usefixtures("here")
 def test_overwrite_starts_anew(compared, own_comparison, small_data):
     """With other settings, in the same folder: old models and the count of evaluations go, the run stays."""
-    asked = replace(compared.options, systems=("model-2",), published=True)
-    found = compare(small_data.images, own_comparison, asked, known=KNOWN, overwrite=True)
+    wanted = replace(compared.options, systems=("model-2",), published=True)
+    found = compare(small_data.images, own_comparison, wanted, known=KNOWN, overwrite=True)
     assert found.rows[0]["published"]
     assert found.record["holdout_evaluations"] == 1
     assert not (own_comparison / "models" / "histogram").exists()
@@ -355,7 +355,7 @@ def test_training_and_measuring_leave_a_model_and_its_cost(entry):
     assert (measured["images_in_batches"], measured["images_alone"]) == (HELD, HELD)
     assert min(measured["milliseconds_alone"], measured["milliseconds_in_batches"]) > 0
     assert measured["peak_memory_predicting_bytes"] > 50_000_000
-    train(replace(entry, learn=no_epochs), ignore_message, silent)
+    train(replace(entry, function=no_epochs), ignore_message, silent)
     assert not (place / "history.csv").exists()
 
 
@@ -363,31 +363,11 @@ def no_epochs(task):
     return replace(planted.quick(task), history=())
 
 
-def test_it_is_done_until_something_differs(entry):
-    """Settings, data, one byte of the model, or of its predictions."""
-    assert (entry.is_trained(), entry.is_measured()) == (False, False)
-    train(entry, ignore_message, silent)
-    assert (entry.is_trained(), entry.is_measured()) == (True, False)
-    measure(entry, ignore_message, silent)
-    assert (entry.is_trained(), entry.is_measured()) == (True, True)
-    for name in ("settings", "data"):
-        changed = entry.basis | {name: entry.basis[name] | {"seed": 1, "labels": "other"}}
-        assert not replace(entry, basis=changed).is_trained()
-    for name in ("model.safetensors", "model.onnx", "config.json", "README.md"):
-        file = entry.folder.beside("cnn-1") / name
-        whole = file.read_bytes()
-        file.write_bytes(whole + b" ")
-        assert not entry.is_trained(), name
-        file.write_bytes(whole)
-    entry.folder.holdout("cnn-1").unlink()
-    assert (entry.is_trained(), entry.is_measured()) == (True, False)
-
-
 def test_a_training_that_fails_leaves_no_old_model_behind(entry):
     """Nor old predictions, nor an old row."""
     work_on(entry)
     with pytest.raises(RuntimeError, match="planted"):
-        train(replace(entry, learn=fails), ignore_message, silent)
+        train(replace(entry, function=fails), ignore_message, silent)
     place = entry.folder.beside("cnn-1")
     assert not any((place / name).exists() for name in ("row.json", "holdout.csv", "manifest.json"))
 
@@ -553,15 +533,6 @@ def test_results_among_the_images_are_refused(small_data, compared):
     with pytest.raises(UsageError, match="expected a folder outside"):
         compare(small_data.images, small_data.images / "out", compared.options, known=KNOWN)
     assert not (small_data.images / "out").exists()
-
-
-@pytest.mark.parametrize("text", ["{", "[]", '{"schema": 99}'])
-def test_a_record_of_another_assay_is_refused(folder, text):
-    """Half a file, another kind of value, a newer form."""
-    folder.path.mkdir()
-    (folder.path / "compare.json").write_text(text)
-    with pytest.raises(OtherRunError, match=r"compare.json: expected what this version of assay writes"):
-        folder.record()
 
 
 def test_two_comparisons_do_not_share_a_folder(folder):

@@ -12,6 +12,7 @@ from pictures import saved
 from PIL import Image
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
 from small_datasets import dataset_of, noise
 from small_tasks import small_task, squares_of
 
@@ -103,13 +104,19 @@ def counts_of(images: np.ndarray) -> np.ndarray:
     )
 
 
-def test_the_baseline_is_the_runs(task):
-    """As intended it is what ``train_histogram`` trains on all images outside the holdout."""
+def test_the_baseline_is_the_runs(task, small_data):
+    """Shares of pixels as NumPy counts them, and scikit-learn's regression on noisy labels, holdout apart."""
     trained = histogram(task)
+    rows = np.flatnonzero(~task.held)
     features = embed_images(task.dataset, HistogramBackbone(), task.options.cache, mirrored=False).views[0]
-    same = train_histogram(task.dataset, np.flatnonzero(~task.held), features)
+    order = [int(name.partition(".")[0]) for name in task.dataset.names]
+    assert features == pytest.approx(counts_of(squares_of(small_data)[order]) / 1024, abs=1e-3)
+    same = train_histogram(task.dataset, rows, features)
     assert all((a == b).all() for a, b in zip(trained.model.head.weights, same.head.weights, strict=True))
     assert (trained.history, trained.model.facts["rows"]) == ((), 200)
+    X = StandardScaler().fit(features[rows].astype(float)).transform(features.astype(float))
+    simple = LogisticRegression(max_iter=2000).fit(X[rows], task.dataset.noisy[rows])
+    assert same.probabilities(features) == pytest.approx(simple.predict_proba(X), abs=1e-3)
 
 
 def test_the_baseline_as_published(task, small_data):
@@ -255,11 +262,11 @@ def test_a_backbone_that_cannot_be_had_is_refused_before_any_work(task, name, me
 
 def test_the_backbone_is_the_packaged_one(monkeypatch, task):
     """At 128 px with its own preprocessing, but as published; a local file belongs to a named one."""
-    asked = {}
+    wanted = {}
 
     def load(name, _, **settings):
-        asked.clear()
-        asked.update(settings, name=name)
+        wanted.clear()
+        wanted.update(settings, name=name)
         return TinyBackbone()
 
     monkeypatch.setattr(systems, "load_backbone", load)
@@ -267,14 +274,14 @@ def test_the_backbone_is_the_packaged_one(monkeypatch, task):
     task = replace(task, backbone=None, options=replace(task.options, weights=weights))
     common = {"name": "tf_efficientnet_lite0", "size": 128, "weights": None, "dtype": "float32"}
     frozen_backbone(task)
-    assert asked == common | {"interpolation": "bicubic"}
+    assert wanted == common | {"interpolation": "bicubic"}
     frozen_backbone(replace(task, published=True))
     choices = {"features": "map", "interpolation": "nearest", "preprocessing": FROM_ZERO_TO_ONE}
-    assert asked == common | choices
+    assert wanted == common | choices
     frozen_backbone(replace(task, backbone="inception_v3", size=160))
-    assert (asked["name"], asked["size"], asked["weights"]) == ("inception_v3", 160, weights)
+    assert (wanted["name"], wanted["size"], wanted["weights"]) == ("inception_v3", 160, weights)
     frozen_backbone(replace(task, backbone="tiny", published=True))
-    assert "features" not in asked
+    assert "features" not in wanted
 
 
 @pytest.mark.slow

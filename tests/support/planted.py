@@ -68,7 +68,7 @@ def graphless(task: Task) -> Trained:
 
 
 def waits_once(task: Task) -> Trained:
-    """The first time it tells its process, in a file, and waits to be ended."""
+    """The first time it writes its process id to a file and waits to be ended."""
     began = task.folder / "began"
     if not began.exists():
         wait(began, print, print)

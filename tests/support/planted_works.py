@@ -24,7 +24,7 @@ def answer(argument: object, notify, progress) -> Mapping[str, object]:
 
 
 def wait(pid_file: Path, notify, progress) -> Mapping[str, object]:
-    """Tells its process, in a file, and does not end by itself."""
+    """Writes its process id to a file, and does not end by itself."""
     beside = pid_file.with_suffix(".part")
     beside.write_text(str(os.getpid()))
     beside.replace(pid_file)
@@ -33,7 +33,7 @@ def wait(pid_file: Path, notify, progress) -> Mapping[str, object]:
 
 
 def tell_and_wait(argument: object, notify, progress) -> Mapping[str, object]:
-    """Says which process it is, and does not end by itself."""
+    """Reports its process id, and does not end by itself."""
     notify(str(os.getpid()))
     time.sleep(600)
     raise AssertionError(argument)

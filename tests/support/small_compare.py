@@ -34,7 +34,6 @@ KNOWN = {
 class FinishedComparison:
     found: Compared
     options: CompareOptions
-    said: list[str]
 
     @property
     def out(self) -> Path:
@@ -61,12 +60,12 @@ def working_here() -> Iterator[None]:
 
 
 def entry_of(
-    data: SmallData, out: Path, options: CompareOptions, system: str, learn: System | None = planted.quick
+    data: SmallData, out: Path, options: CompareOptions, system: str, function: System | None = planted.quick
 ) -> Entry:
     """What the comparison hands to a process, the bytes of the images aside."""
     dataset = read_dataset(data.images, options.run.read)
     basis = {"settings": options.settings(), "data": data_facts(dataset)}
-    return Entry(system, learn, data.images, out, options, basis)
+    return Entry(system, function, data.images, out, options, basis)
 
 
 def save_models(data: SmallData, out: Path, cache: Path, learned: dict[str, System]) -> Path:

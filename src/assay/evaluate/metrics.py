@@ -13,7 +13,7 @@ from assay.noise.intervals import Interval, wilson
 from assay.text import interval
 from assay.types import UNKNOWN, Counts, Labels, PerImage, Probs
 
-Source = Literal["holdout", "cross-validation", "validation", "test set", "holdout of the partial model"]
+Source = Literal["holdout", "cross-validation", "validation", "test set"]
 """Images that the figures are from: held out before fitting; each predicted by models that had not seen it;
 kept out of the fit of this model, but used during it; another data set; or held out of another model, which
 was fitted to all the other images."""

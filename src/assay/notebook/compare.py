@@ -169,7 +169,7 @@ def compare(  # noqa: C901, PLR0915  # the whole comparison, in one place
 
     Raises
     ------
-    DataError : input that cannot be trusted to mean what it says
+    DataError : input that is contradictory, damaged or missing
     OtherRunError : ``out`` holds a comparison, or a run, with other settings or data and ``overwrite`` is
         not set, or other files
     BusyError : another comparison holds ``out``
@@ -305,7 +305,7 @@ def _clear(folder: CompareFolder, options: CompareOptions) -> None:
 
 
 def _work_on(entry: "Entry", notify: Notify, progress: Progress) -> Failure | None:
-    """What is left to do for a system, in processes of its own; the reason if it fails."""
+    """Train and measure a system as far as it is not done yet; the reason if that fails."""
     title = TITLES[entry.system]
 
     def titled(stage: str, done: int, total: int) -> None:
@@ -326,7 +326,7 @@ class Entry:
     """A system that takes part; plain enough to be sent to another process."""
 
     system: str
-    learn: System | None
+    function: System | None
     """None for ``assay``, which is a run in the same folder."""
     images: Path
     out: Path
@@ -348,7 +348,7 @@ class Entry:
         if not row or any(row[name] != facts for name, facts in self.basis.items()):
             return False
         # A run that was repeated since is another one, even if it ended with the same bytes.
-        same_run = row["run"] == (self.run_outputs() if self.learn is None else None)
+        same_run = row["run"] == (self.run_outputs() if self.function is None else None)
         weights = self.folder.weights(self.system)
         return bool(same_run and weights is not None and weights == row["weights"])
 
@@ -395,7 +395,7 @@ def train(entry: Entry, notify: Notify, progress: Progress) -> dict[str, Any]:
     folder, system, options = entry.folder, entry.system, entry.options
     place = folder.beside(system)
     folder.forget(system)
-    if entry.learn is None:
+    if entry.function is None:
         run(
             entry.images,
             entry.out,
@@ -422,8 +422,8 @@ def train(entry: Entry, notify: Notify, progress: Progress) -> dict[str, Any]:
         with watch.stage("read"):
             dataset, held = entry.read()
             make_folder(place)
-        with watch.stage("learn"):
-            trained = entry.learn(
+        with watch.stage("train"):
+            trained = entry.function(
                 Task(
                     dataset=dataset.without(held),
                     held=np.isin(np.arange(len(dataset)), held),
@@ -457,7 +457,7 @@ def train(entry: Entry, notify: Notify, progress: Progress) -> dict[str, Any]:
         "system": system,
         **entry.basis,
         "weights": folder.weights(system),
-        "run": entry.run_outputs() if entry.learn is None else None,
+        "run": entry.run_outputs() if entry.function is None else None,
         "versions": versions(),
         "trained": found | {"model_bytes": package_bytes(folder.model(system))},
     }
@@ -616,7 +616,7 @@ def leaked_names(
 ) -> set[str]:
     """Holdout images that are near-duplicates of training images: their figures would measure memory.
 
-    Equal byte for byte, and, where the run of ``assay`` looked for them, near-duplicates too.
+    Equal byte for byte; with the run of ``assay``, near-duplicates too.
 
     Parameters
     ----------
