@@ -21,8 +21,7 @@ from PIL import Image, ImageDraw
 from assay.correct.near_duplicates import close_pairs, local_density, standardise
 from assay.correct.outliers import find_outliers
 from assay.embed.backbone import load_backbone
-from assay.pipeline.finished import stored_features
-from assay.review.run import read_review_run
+from assay.pipeline.finished import open_run, stored_features
 from assay.types import UNKNOWN
 
 RESULTS = Path(__file__).parent / "results" / "audit.json"
@@ -105,7 +104,7 @@ MEASURES = {"speed": speed, "recall": recall, "planted": planted}
 
 
 def _features(place: argparse.Namespace) -> tuple[tuple[np.ndarray, ...], np.ndarray, dict[str, Any]]:
-    run = read_review_run(place.run, place.images)
+    run = open_run(place.run, place.images, command="audit")
     _, found = stored_features(run, run.images, place.cache)
     return found.views, run.trusted, dict(run.record["backbone"])
 

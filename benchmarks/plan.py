@@ -19,11 +19,10 @@ from _machine import machine
 
 from assay.data.split import Split
 from assay.evaluate.learning_curve import LearningCurve
-from assay.pipeline.finished import HOLDOUT, stored_features
+from assay.pipeline.finished import HOLDOUT, open_run, stored_features
 from assay.pipeline.holdout import mask_holdout
 from assay.pipeline.label_value import FOLDS, measure_label_value
 from assay.pipeline.options import RunOptions
-from assay.review.run import read_review_run
 from assay.types import UNKNOWN
 
 RESULTS = Path(__file__).parent / "results" / "plan.json"
@@ -39,7 +38,7 @@ def main() -> None:
     parser.add_argument("--images", type=Path, required=True)
     parser.add_argument("--cache", type=Path, required=True)
     place = parser.parse_args()
-    run = read_review_run(place.run, place.images)
+    run = open_run(place.run, place.images, command="plan")
     dataset, features = stored_features(run, run.images, place.cache)
     held = np.flatnonzero([reason == HOLDOUT for reason in run.reasons])
     split = Split(np.flatnonzero(run.trusted != UNKNOWN), held)

@@ -64,7 +64,7 @@ def test_images_to_label_are_chosen(plan, run, tmp_path):
     assert doubtful == sorted(float(known[name]["confidence"]) for name in known if is_open[name])[:7]
     facts = json.loads((tmp_path / "one" / "plan.json").read_text())
     expected = sum(1 - confidence for confidence in doubtful)
-    assert facts["doubtful"]["labels_put_right"] == pytest.approx(expected, abs=1e-3)
+    assert facts["doubtful"]["expected_corrections"] == pytest.approx(expected, abs=1e-3)
 
     store = open_decisions(run / FILE)
     for row in rows[7:10]:

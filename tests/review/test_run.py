@@ -79,9 +79,9 @@ def test_images_that_moved_are_asked_for(run, tmp_path, images):
     with pytest.raises(UsageError, match=re.escape(message)):
         read_review_run(run)
     edit(run, images=None)
-    message = f"does not record where its images are; name the place: assay plan {run} IMAGES"
+    message = f"does not record where its images are; name the place: assay review {run} IMAGES"
     with pytest.raises(UsageError, match=re.escape(message)):
-        read_review_run(run, command="plan")
+        read_review_run(run)
     assert len(read_review_run(run, images)) == 40
 
 

@@ -66,9 +66,8 @@ def command(
     from assay.embed.backbone import DEFAULT_BACKBONE, DEFAULT_SIZE, load_backbone
     from assay.embed.images import embed_images
     from assay.pipeline.audit import audit_dataset, run_digests, write_audit
-    from assay.pipeline.finished import stored_features
+    from assay.pipeline.finished import open_run, stored_features
     from assay.pipeline.options import default_cache
-    from assay.review.run import read_review_run
 
     is_run = (place / "run.json").is_file()
     if is_run:
@@ -81,7 +80,7 @@ def command(
     cache = cache or default_cache()
     with progress_bar(quiet) as progress:
         if is_run:
-            run = read_review_run(place, images, follow_symlinks=reading.follow_symlinks, command="audit")
+            run = open_run(place, images, follow_symlinks=reading.follow_symlinks, command="audit")
             dataset, features = stored_features(run, run.images, cache, workers=workers, progress=progress)
             audited = audit_dataset(
                 dataset,

@@ -51,9 +51,9 @@ def command(
 
     from assay.data.write import write_bytes_atomic, write_text_atomic
     from assay.pipeline.export_run import export_card, export_run
-    from assay.review.run import read_review_run
+    from assay.pipeline.finished import open_run
 
-    found = read_review_run(run, images, command="export")
+    found = open_run(run, images, command="export")
     with progress_bar(quiet) as progress:
         exported = export_run(found, found.images, precision, workers=workers, progress=progress)
     write_bytes_atomic(out, exported.graph)

@@ -50,11 +50,11 @@ def command(
         raise UsageError(f"--more: expected numbers with commas between them, got {more!r}") from None
 
     from assay.data.write import make_folder
+    from assay.pipeline.finished import open_run
     from assay.pipeline.options import default_cache
-    from assay.review.plan import check_numbers, plan_labels
-    from assay.review.run import read_review_run
+    from assay.pipeline.plan import check_numbers, plan_labels
 
-    found = read_review_run(run, images, command="plan")
+    found = open_run(run, images, command="plan")
     check_numbers(numbers, label)
     folder = out or run
     make_folder(folder)
@@ -95,8 +95,8 @@ def _text(facts: Mapping[str, Any], run: Path, folder: Path) -> str:
             "",
             f"{folder}/plan.csv lists {facts['random']['images']:,} random images: label them and add them "
             "to the --trusted file, on which all results rest.",
-            f"It also lists {doubtful['looks']:,} doubtful images: reviewing them (assay review {run}) would "
-            f"correct about {doubtful['labels_put_right']:.0f} labels.",
+            f"It also lists {doubtful['images']:,} doubtful images: reviewing them (assay review {run}) "
+            f"would correct about {doubtful['expected_corrections']:.0f} labels.",
         ]
     )
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import numpy as np
 from jaxtyping import Float
 
 from assay.data.dataset import Dataset, ImageSource, PickedSource, ReadOptions
+from assay.data.decision_store import FILE
+from assay.data.decisions import read_decisions
 from assay.data.formats import USUAL
 from assay.data.read import list_images
 from assay.data.tables import read_csv, shown
@@ -59,6 +62,37 @@ class FinishedRun:
     def decided(self) -> dict[int, int]:
         """Row -> class index of the images that a person decided: see ``Dataset.decided``."""
         return {row: int(self.trusted[row]) for row, reason in enumerate(self.reasons) if reason == DECIDED}
+
+    def label(self, index: int) -> str | None:
+        """The label of a class index; None of UNKNOWN."""
+        return None if index == UNKNOWN else self.labels[index]
+
+    def title(self, index: int) -> str:
+        """The name for people of a class index."""
+        return "no label" if index == UNKNOWN else self.titles[index]
+
+    @cached_property
+    def is_open(self) -> Mask:
+        """Images that a person may decide: usable ones without a trusted label."""
+        may: Mask = (self.trusted == UNKNOWN) & (self.proposed != UNKNOWN) & ~self.held_out
+        return may
+
+    @cached_property
+    def is_unlabelled(self) -> Mask:
+        """Usable images that are not in the file of trusted labels, decided ones included: decided images
+        were chosen, not drawn, so neither they nor the rest are a fair sample.
+        """
+        decided = np.zeros(len(self), dtype=bool)
+        decided[[*self.decided]] = True
+        may: Mask = self.is_open | (decided & (self.proposed != UNKNOWN))
+        return may
+
+    @cached_property
+    def is_reviewed(self) -> Mask:
+        """Images that a review of this run decided or skipped."""
+        file = self.folder / FILE
+        names = {row.name for row in read_decisions(file)} if file.is_file() else set()
+        return np.array([name in names for name in self.names], dtype=bool)
 
     @property
     def stored_place(self) -> Path | None:
@@ -142,6 +176,55 @@ def read_finished_run(folder: Path) -> FinishedRun:
         actions=columns["action"],
         reasons=columns["reason"],
     )
+
+
+@dataclass(frozen=True)
+class OpenedRun(FinishedRun):
+    """A finished run with its images."""
+
+    images: ImageSource
+    """Reads the bytes of row i."""
+    root: Path
+    """The place of the images, which the names are relative to."""
+
+    @cached_property
+    def names_in_order(self) -> tuple[str, ...]:
+        """Names in the order of the images' place, which labels without file names follow; labels.csv has
+        the order of the noisy table.
+        """
+        if not isinstance(self.images, PickedSource):
+            return self.names
+        placed = zip(self.images.images, self.names, strict=True)
+        return tuple(name for _, name in sorted((place, name) for place, name in placed if place is not None))
+
+
+def open_run(
+    folder: Path, images: Path | None = None, *, follow_symlinks: bool = False, command: str
+) -> OpenedRun:
+    """Read a finished run and open its images.
+
+    Parameters
+    ----------
+    images : where the images are; by default where they were when the run was made
+    command : the command that messages advise to give again
+
+    Raises
+    ------
+    DataError : no finished run, files of it that do not match, or other images
+    UsageError : the run does not know where its images are, or they are no longer there
+    """
+    run = read_finished_run(folder)
+    root = images or run.stored_place
+    if root is None:
+        raise UsageError(
+            f"{folder} does not record where its images are; name the place: assay {command} {folder} IMAGES"
+        )
+    if images is None and not root.exists():
+        raise UsageError(
+            f"the images of {folder} are no longer at {root}; name their place: "
+            f"assay {command} {folder} IMAGES"
+        )
+    return OpenedRun(**vars(run), images=open_images(run, root, follow_symlinks=follow_symlinks), root=root)
 
 
 def open_images(run: FinishedRun, place: Path, *, follow_symlinks: bool = False) -> ImageSource:

@@ -1,4 +1,4 @@
-"""ReviewRun: a finished run with its images, and which of them a person may decide."""
+"""ReviewRun: a finished run with its images, and what a review shows beside them."""
 
 import hashlib
 import json
@@ -9,23 +9,16 @@ from pathlib import Path
 
 import numpy as np
 
-from assay.data.dataset import ImageSource, PickedSource
-from assay.data.decision_store import FILE
-from assay.data.decisions import read_decisions
 from assay.data.tables import read_table
-from assay.errors import DataError, UsageError
-from assay.pipeline.finished import FinishedRun, open_images, read_finished_run
-from assay.types import UNKNOWN, Mask, Transition
+from assay.errors import DataError
+from assay.pipeline.finished import FinishedRun, OpenedRun, open_run
+from assay.types import Transition
 
 
 @dataclass(frozen=True)
-class ReviewRun(FinishedRun):
-    """A finished run with its images."""
+class ReviewRun(OpenedRun):
+    """A finished run as a person reviews it."""
 
-    images: ImageSource
-    """Reads the bytes of row i."""
-    root: Path
-    """The place of the images, which the names are relative to."""
     transition: Transition | None
     """P(noisy | true) at [true, noisy]; None where the run could not estimate it."""
     held_out_labels: Mapping[int, int]
@@ -41,78 +34,12 @@ class ReviewRun(FinishedRun):
         """Names this run in the URLs of images, so that a browser never shows those of another run."""
         return hashlib.sha256(json.dumps(self.record, sort_keys=True).encode()).hexdigest()[:16]
 
-    @cached_property
-    def is_open(self) -> Mask:
-        """Images that a person may decide: usable ones without a trusted label."""
-        may: Mask = (self.trusted == UNKNOWN) & (self.proposed != UNKNOWN) & ~self.held_out
-        return may
 
-    @cached_property
-    def is_unlabelled(self) -> Mask:
-        """Usable images that are not in the file of trusted labels, decided ones included: decided images
-        were chosen, not drawn, so neither they nor the rest are a fair sample.
-        """
-        decided = np.zeros(len(self), dtype=bool)
-        decided[[*self.decided]] = True
-        may: Mask = self.is_open | (decided & (self.proposed != UNKNOWN))
-        return may
-
-    @cached_property
-    def is_reviewed(self) -> Mask:
-        """Images that a review of this run decided or skipped."""
-        file = self.folder / FILE
-        names = {row.name for row in read_decisions(file)} if file.is_file() else set()
-        return np.array([name in names for name in self.names], dtype=bool)
-
-    @cached_property
-    def names_in_order(self) -> tuple[str, ...]:
-        """Names in the order of the images' place, which labels without file names follow; labels.csv has
-        the order of the noisy table.
-        """
-        if not isinstance(self.images, PickedSource):
-            return self.names
-        placed = zip(self.images.images, self.names, strict=True)
-        return tuple(name for _, name in sorted((place, name) for place, name in placed if place is not None))
-
-    def label(self, index: int) -> str | None:
-        """The label of a class index; None of UNKNOWN."""
-        return None if index == UNKNOWN else self.labels[index]
-
-    def title(self, index: int) -> str:
-        """The name for people of a class index."""
-        return "no label" if index == UNKNOWN else self.titles[index]
-
-
-def read_review_run(
-    folder: Path, images: Path | None = None, *, follow_symlinks: bool = False, command: str = "review"
-) -> ReviewRun:
-    """Read a finished run and open its images.
-
-    Parameters
-    ----------
-    images : where the images are; by default where they were when the run was made
-    command : the command that messages advise to give again
-
-    Raises
-    ------
-    DataError : no finished run, files of it that do not match, or other images
-    UsageError : the run does not know where its images are, or they are no longer there
-    """
-    run = read_finished_run(folder)
-    root = images or run.stored_place
-    if root is None:
-        raise UsageError(
-            f"{folder} does not record where its images are; name the place: assay {command} {folder} IMAGES"
-        )
-    if images is None and not root.exists():
-        raise UsageError(
-            f"the images of {folder} are no longer at {root}; name their place: "
-            f"assay {command} {folder} IMAGES"
-        )
+def read_review_run(folder: Path, images: Path | None = None, *, follow_symlinks: bool = False) -> ReviewRun:
+    """Read a finished run and open its images; parameters and errors as of ``open_run``."""
+    run = open_run(folder, images, follow_symlinks=follow_symlinks, command="review")
     return ReviewRun(
         **vars(run),
-        images=open_images(run, root, follow_symlinks=follow_symlinks),
-        root=root,
         transition=_transition(folder, len(run.labels)),
         held_out_labels=_held_out_labels(run),
     )
