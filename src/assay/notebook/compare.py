@@ -12,7 +12,7 @@ import json
 import statistics
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from assay.embed.weights import check_name
 from assay.errors import DataError, OtherRunError, UsageError
 from assay.evaluate import Stopwatch, evaluate_predictions, mcnemar, peak_memory_bytes
 from assay.notebook.folder import TABLES, CompareFolder
+from assay.notebook.networks import Epoch
 from assay.notebook.process import Failure, run_apart
 from assay.notebook.systems import SYSTEMS, TITLES, System, Task
 from assay.notebook.table import CSV_COLUMNS, RIVALS, comparison_card, csv_columns, markdown, write_figures
@@ -65,8 +66,6 @@ COSTS = (
     "peak_memory_predicting_bytes",
     "model_bytes",
 )
-
-HISTORY_COLUMNS = ("stage", "epoch", "loss", "accuracy", "seconds")
 
 ALONE = 100
 """Images predicted one at a time; the median of their times is reported."""
@@ -443,9 +442,9 @@ def train(entry: Entry, notify: Notify, progress: Progress) -> dict[str, Any]:
             model.save(place, comparison_card(model, None))
             (place / "history.csv").unlink(missing_ok=True)
             if trained.history:
-                epochs = [asdict(epoch) for epoch in trained.history]
-                columns = [[epoch[name] for epoch in epochs] for name in HISTORY_COLUMNS]
-                write_rows(place / "history.csv", HISTORY_COLUMNS, columns)
+                header = tuple(column.name for column in fields(Epoch))
+                columns = [[getattr(epoch, name) for epoch in trained.history] for name in header]
+                write_rows(place / "history.csv", header, columns)
         spent = watch.seconds
         found = {
             "train_seconds": sum(spent.values()),

@@ -24,6 +24,7 @@ from assay.data.resize import to_square
 from assay.data.write import make_folder, write_text_atomic
 from assay.drawing import COLOURS, FAINT, INK, draw_confusion, printable, short, svg
 from assay.evaluate.metrics import confusion_matrix
+from assay.notebook.compare import read_answers
 from assay.notebook.networks import Epoch
 from assay.notebook.systems import TITLES
 from assay.pipeline.outputs import HOLDOUT
@@ -73,7 +74,8 @@ def write_pictures(folder: Path, dataset: Dataset, held: Rows | None = None) -> 
 def _write_pictures(folder: Path, dataset: Dataset, held: Rows | None) -> Iterator[Path]:
     names, k = dataset.titles or dataset.classes, len(dataset.classes)
     row_of = {name: row for row, name in enumerate(dataset.names)}
-    predicted = {file.parent.name: _read_answers(file) for file in _files(folder, "holdout.csv")}
+    files = _files(folder, "holdout.csv")
+    predicted = {file.parent.name: read_answers(file, dataset.classes) for file in files}
 
     # Training images: what no model was, or will be, measured on.
     apart = {name for answers in predicted.values() for name in answers}
@@ -90,14 +92,14 @@ def _write_pictures(folder: Path, dataset: Dataset, held: Rows | None) -> Iterat
         yield _write(folder / "pictures" / "confusion_noisy.svg", drawn)
 
     # Holdout images, but for those that the figures exclude as leaked.
-    record, class_of = folder / "compare.json", {label: k for k, label in enumerate(dataset.classes)}
+    record = folder / "compare.json"
     leaked = json.loads(record.read_text(encoding="utf-8")).get("left_out", ()) if record.is_file() else ()
     for system, answers in predicted.items():
         rows = np.array([row_of[name] for name in answers if name in row_of and name not in leaked], np.int64)
         rows = rows[dataset.trusted[rows] != UNKNOWN]
         if not len(rows):
             continue
-        found = np.array([class_of[answers[dataset.names[row]]] for row in rows], dtype=np.int64)
+        found = np.array([answers[dataset.names[row]] for row in rows]).argmax(axis=1)
         counts = confusion_matrix(dataset.trusted[rows], found, k)
         title = f"{TITLES[system]}: predicted against trusted labels of {len(rows):,} holdout images"
         drawn = draw_confusion(counts, names, title=title)
@@ -130,14 +132,6 @@ def read_history(file: Path) -> tuple[Epoch, ...]:
 def _read(file: Path) -> list[dict[str, str]]:
     with file.open(encoding="utf-8", errors="surrogateescape", newline="") as opened:
         return list(csv.DictReader(opened))
-
-
-def _read_answers(file: Path) -> dict[str, str]:
-    """Image -> its most probable label, of a system's holdout.csv."""
-    with file.open(encoding="utf-8", errors="surrogateescape", newline="") as opened:
-        rows = csv.reader(opened)
-        labels = next(rows)[1:]
-        return {name: labels[int(np.argmax([float(p) for p in probs]))] for name, *probs in rows}
 
 
 def _files(folder: Path, name: str) -> list[Path]:
