@@ -3,7 +3,7 @@
     python benchmarks/notebook.py --data FOLDER [--only baseline backbone …] [--seeds 3] [--images 4000]
 
 FOLDER is that of course.py. The notebook's 2,000 held-out images are left out from the start. Of its other
-8,000 trusted ones 6,400 are learned from and 1,600 judge (seed 0). In each group the first line is a recipe
+8,000 trusted ones 6,400 are trained on and 1,600 measure (seed 0). In each group the first line is a system
 as intended, the others are the same with one thing changed, judged on the same images. Results go to
 benchmarks/results/notebook.json. ``speed`` wants a quiet machine.
 """
@@ -57,7 +57,7 @@ class Course:
     seeds: Sequence[int]
 
     def task(self, seed: int, *, published: bool = False) -> Task:
-        """What a recipe is given."""
+        """What a system gets."""
         noisy, trusted = (
             np.where(self.judges, UNKNOWN, labels) for labels in (self.dataset.noisy, self.dataset.trusted)
         )
@@ -304,7 +304,7 @@ def _timed(work: Any) -> float:
 
 
 def _every_epoch(task: Task, network: Backbone, squares: np.ndarray) -> TrainingData:
-    """A lesson whose features are to be computed again and again; the images are in memory already."""
+    """Training data whose features are to be computed again and again; the images are in memory already."""
     from assay.evaluate import Stopwatch
 
     features = network.embed(squares)
@@ -315,7 +315,7 @@ def _model_1(
     training_data: TrainingData, squares: np.ndarray | None = None, network: Backbone | None = None
 ) -> None:
     head = systems.head_classifier(training_data.task)
-    # Of the passes, one more is in the lesson itself.
+    # Of the passes, one more is in the training data itself.
     _again(training_data.noisy, squares, network, head.epochs - 1)
     training_data.fit(head, training_data.noisy, "noisy")
 
@@ -324,7 +324,7 @@ def _model_2(
     training_data: TrainingData, squares: np.ndarray | None = None, network: Backbone | None = None
 ) -> None:
     head = systems.head_classifier(training_data.task)
-    # The pass in the lesson is one of the trusted rows and that of predicting the others.
+    # The pass in the training data is one of the trusted rows and that of predicting the others.
     _again(training_data.trusted, squares, network, head.epochs - 1)
     first = training_data.fit(head, training_data.trusted, "trusted")
     labels = agreed_labels(
