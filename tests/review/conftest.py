@@ -30,10 +30,6 @@ class Opened:
     app: object
     browser: Browser
 
-    def close(self) -> None:
-        self.browser.close()
-        self.session.store.close()
-
 
 def open_session(run: Path) -> ReviewSession:
     found = read_review_run(run)
@@ -66,16 +62,14 @@ def run(tmp_path, images) -> Path:
 
 
 @pytest.fixture
-def opened(run):
+def opened(opener, run):
     """The page of that run."""
-    found = open_page(run)
-    yield found
-    found.close()
+    return opener(run)
 
 
 @pytest.fixture
 def opener():
-    """Opens pages of other runs, and closes them."""
+    """Opens pages of runs, and closes them."""
     every = []
 
     def give(run):
@@ -84,7 +78,8 @@ def opener():
 
     yield give
     for found in every:
-        found.close()
+        found.browser.close()
+        found.session.store.close()
 
 
 @pytest.fixture

@@ -61,11 +61,11 @@ def test_every_route_is_guarded(opened, status, headers):
     assert opened.session.store.rows() == []
 
 
-@pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"])
-def test_other_methods_change_nothing(opened, method):
+def test_other_methods_change_nothing(opened):
     """Even with the token they do not exist."""
-    statuses = {opened.browser.ask(method, path, BEARER, b"{}").status for _, path in ROUTES}
-    assert statuses <= {404, 405}
+    for method in ("PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"):
+        statuses = {opened.browser.ask(method, path, BEARER, b"{}").status for _, path in ROUTES}
+        assert statuses <= {404, 405}, method
     assert opened.session.store.rows() == []
 
 
@@ -109,13 +109,16 @@ def test_an_unknown_address_is_not_found(opened, run, path):
 
 
 def test_a_confirmed_decision_is_on_disk(opened):
-    """The answer has its revision, the next image and the progress; the row is in the file by then."""
+    """The answer has its revision, the next image and the progress; the card shows the decision."""
     first, second = (opened.session.order.rows[:2] + 1).tolist()
     answer = decide(opened, choice(first, 2))
     assert (answer.status, answer.json["results"]) == (200, [{"item": first, "stale": False, "revision": 1}])
     assert (answer.json["next"], answer.json["done"], answer.json["total"]) == (second, 1, 36)
     (row,) = opened.session.store.rows()
     assert (row.name, row.after, row.who, row.client) == (f"{first - 1}.png", TITLES[2], "mia", "one")
+    assert "Decided: <strong>cedar" in opened.browser.get(f"/card/{first}").text
+    decide(opened, choice(first, None, revision=1))
+    assert "Decided: <strong>skipped" in opened.browser.get(f"/card/{first}").text
 
 
 def test_a_stale_decision_is_a_conflict(opened):
@@ -124,27 +127,38 @@ def test_a_stale_decision_is_a_conflict(opened):
     answer = decide(opened, choice(10, 1))
     assert answer.status == 409
     assert answer.json["results"] == [{"item": 10, "stale": True, "revision": 1, "by": "mia"}]
-    answer = decide(opened, choice(10, 1), choice(11, None))
-    assert (answer.status, [result["stale"] for result in answer.json["results"]]) == (200, [True, False])
+    answer = decide(opened, choice(10, 1), choice(11, None), choice(11, 2))
+    assert answer.status == 200
+    assert [result["stale"] for result in answer.json["results"]] == [True, False, True]
     rows = [(row.name, row.after) for row in opened.session.store.rows()]
     assert rows == [("9.png", "ash"), ("10.png", None)]
 
 
 def test_undo_is_for_the_decisions_of_one_window(opened):
-    """Up to as many as requested; 404 if none is left, 409 if another window decided since."""
+    """As many as requested, newest first; 404 if none is left, 409 if another window decided since."""
     assert opened.browser.post("/undo", {"client": "one", "count": 2}).status == 404
     decide(opened, choice(10, 0), choice(11, 0), choice(12, 0))
     answer = opened.browser.post("/undo", {"client": "one", "count": 2})
     assert ([result["item"] for result in answer.json["results"]], answer.json["done"]) == ([12, 11], 1)
     decide(opened, choice(10, 1, revision=1), client="two")
     assert opened.browser.post("/undo", {"client": "one"}).status == 409
+    assert opened.browser.post("/undo", {"client": "two", "count": 9}).json["results"][0]["item"] == 10
 
 
-def test_an_impossible_decision_is_refused(opened):
-    """A locked image, an unknown class, an unknown image: nothing is written."""
-    assert "trusted label" in decide(opened, choice(1, 0)).json["error"]
-    assert decide(opened, choice(10, 3)).status == 422
-    assert decide(opened, choice(10, 0), choice(41, 0)).status == 404
+@pytest.mark.parametrize(
+    ("item", "label", "status", "message"),
+    [
+        (1, 0, 422, "This image already has a trusted label"),
+        (3, 0, 422, "in the holdout; its trusted label is not shown"),
+        (4, 0, 422, "could not be used: truncated"),
+        (12, 3, 422, "expected a class from 0 to 2, got 3"),
+        (41, 0, 404, "no such image"),
+    ],
+)
+def test_an_impossible_decision_is_refused(opened, item, label, status, message):
+    """Nothing is written, not even the valid choices of the request."""
+    answer = decide(opened, choice(10, 0), choice(item, label))
+    assert (answer.status, message in answer.text) == (status, True)
     assert opened.session.store.rows() == []
 
 

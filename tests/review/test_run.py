@@ -8,7 +8,6 @@ import pytest
 from review_runs import TITLES, draw_images, write_run
 
 from assay.data.dataset import Skipped
-from assay.data.decision_store import FILE, open_decisions
 from assay.errors import DataError, UsageError
 from assay.review.run import read_review_run
 
@@ -41,17 +40,6 @@ def test_decided_images_are_still_unlabelled(run):
     found = read_review_run(run)
     assert (found.decided, found.is_open[5]) == ({5: 2}, False)
     assert np.flatnonzero(~found.is_unlabelled).tolist() == [0, 1, 2, 3]
-
-
-def test_reviewed_images_are_known(run):
-    """Decided or skipped, and not undone; none without a review."""
-    assert not read_review_run(run).is_reviewed.any()
-    store = open_decisions(run / FILE)
-    for row, label in ((4, TITLES[2]), (5, None), (6, TITLES[2])):
-        store.decide(f"{row}.png", label, noisy=TITLES[0], revision=0, who="me", client="here")
-    store.undo(who="me", client="here")
-    store.close()
-    assert np.flatnonzero(read_review_run(run).is_reviewed).tolist() == [4, 5]
 
 
 def test_titles_are_for_people(tmp_path, images):

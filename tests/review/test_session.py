@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from assay.data.decision_store import Stale
-from assay.errors import DataError, UsageError
+from assay.errors import DataError
 from assay.pipeline.outputs import DECIDED
 from assay.review.neighbours import Neighbour
 from assay.review.pages import corrected_columns, corrected_labels
@@ -37,15 +37,6 @@ def test_images_come_in_order_and_round_again(session):
     assert session.first() == order[0] + 1
 
 
-def test_undo_returns_images_to_their_place(session):
-    """Several at once, newest first, and no more than there are."""
-    rows = session.order.rows[:3].tolist()
-    session.decide([(row, 0, 0) for row in rows], client="one")
-    assert [item - 1 for item, _ in session.undo("one", 10)] == rows[::-1]
-    assert session.first() == rows[0] + 1
-    assert session.undo("one") == []
-
-
 def test_undo_keeps_later_decisions_of_others(session):
     """Such an image is reported once, counts as one of the page, and is reported again if decided again."""
     before, first, second, third = session.order.rows[:4].tolist()
@@ -65,45 +56,6 @@ def test_undo_keeps_later_decisions_of_others(session):
     # Once the other decision is undone, the own one below it can be undone too.
     session.undo("two")
     assert session.undo("one")[0][0] == second + 1
-
-
-def test_a_card_has_the_facts_of_one_image(session):
-    """Labels, decision, and the images before and after."""
-    before, row, after = session.order.rows[4:7].tolist()
-    card = session.card(row)
-    assert (card.item, card.name, card.decided, card.locked) == (row + 1, f"{row}.png", "", "")
-    assert (card.proposed, card.noisy) == (
-        session.run.title(row % 3),
-        session.run.title(int(session.run.noisy[row])),
-    )
-    assert (card.previous, card.next) == (before + 1, after + 1)
-    decide(session, row, 1)
-    assert session.card(row).decided == "birch"
-    decide(session, row, None, revision=1)
-    assert session.card(row).decided == "skipped"
-
-
-@pytest.mark.parametrize(
-    ("row", "label", "message"),
-    [
-        (0, 0, "This image already has a trusted label"),
-        (2, 0, "in the holdout; its trusted label is not shown"),
-        (3, 0, "could not be used: truncated"),
-        (11, 3, "expected a class from 0 to 2, got 3"),
-        (11, 10**6, "expected a class from 0 to 2, got 1000000"),
-    ],
-)
-def test_locked_images_and_unknown_classes_are_refused(session, row, label, message):
-    """Nothing is written, not even the valid choices of the request."""
-    with pytest.raises(UsageError, match=message):
-        session.decide([(10, 0, 0), (row, label, 0)], client="one")
-    assert session.store.rows() == []
-
-
-def test_the_second_choice_for_an_image_is_stale(session):
-    """Of two in one request it has not seen the first."""
-    first, second = session.decide([(10, 0, 0), (10, 1, 0)], client="one")
-    assert (first.after, isinstance(second, Stale)) == ("ash", True)
 
 
 def test_images_are_found_by_number_and_name(session):
