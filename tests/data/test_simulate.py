@@ -46,18 +46,9 @@ def matrix(rows):
             lambda: matrix([[0.5, 0.5]]),
             "expected a square transition of two classes or more, got shape (1, 2)",
         ),
-        (
-            lambda: matrix([[1.0, 0], [1.5, -0.5]]),
-            "expected probabilities in [0, 1], got 1.5 at [1, 0]",
-        ),
-        (
-            lambda: matrix([[1, 0], [np.nan, 1]]),
-            "expected probabilities in [0, 1], got nan at [1, 0]",
-        ),
-        (
-            lambda: matrix([[1, 0], [0.5, 0.4]]),
-            "expected rows that sum to 1, got 0.9 in row 1; rows are the",
-        ),
+        (lambda: matrix([[1.0, 0], [1.5, -0.5]]), "expected probabilities in [0, 1], got 1.5 at [1, 0]"),
+        (lambda: matrix([[1, 0], [np.nan, 1]]), "expected probabilities in [0, 1], got nan at [1, 0]"),
+        (lambda: matrix([[1, 0], [0.5, 0.4]]), "expected rows that sum to 1, got 0.9 in row 1; rows are the"),
         (lambda: symmetric(3, -0.1), "expected a rate in [0, 1], the share of wrong labels, got -0.1"),
         (lambda: pair_flip(3, float("nan")), "expected a rate in [0, 1], the share of wrong labels, got nan"),
         (lambda: symmetric(1, 0.5), "expected two classes or more, got 1"),

@@ -13,7 +13,8 @@ from assay.data.archives import scan_archive
 from assay.data.dataset import Skipped
 from assay.data.decode import decode
 from assay.data.formats import Limits
-from assay.data.sources import ScanReport, class_folders, one_image, read_listed, scan_folder
+from assay.data.read import read_listed
+from assay.data.sources import ScanReport, class_folders, one_image, scan_folder
 from assay.errors import DataError, LabelError
 
 PNG = saved(picture(4, 4))

@@ -118,8 +118,7 @@ def _check_combination(typed: Collection[str], images: Path, all_systems: bool) 
 
 def _read(images: Path, reading: options.ImageOptions, log: "Notify") -> "Dataset":
     """The images of a place, or of the paths on stdin."""
-    from assay.data.read import read_images
-    from assay.data.sources import read_listed
+    from assay.data.read import read_images, read_listed
 
     settings = reading.read_options()
     on_stdin = images == Path("-")

@@ -12,7 +12,7 @@ import tempfile
 import weakref
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -134,7 +134,12 @@ def scan_archive(path: Path, limits: Limits = USUAL) -> Listing:
             # A table with a NUL in it could not be read again.
             report.add(name.replace("\0", "\ufffd"), fault)
     names, skipped, order = report.rows()
-    _refuse_duplicates(path, names)
+    if len(set(names)) < len(names):  # a label could be for either of two members of one name
+        twice = next(name for name, following in pairwise(names) if name == following)
+        raise DataError(
+            f"{path}: expected every member to have a name of its own, got {twice!r} {names.count(twice)} "
+            "times; pack the images again under different names"
+        )
     source = ArchiveSource(archive, tuple(members[place] for place in order), skipped)
     return Listing(names, source, skipped, report.notes(), tuple(sorted(report.folders)))
 
@@ -197,16 +202,6 @@ def _fault(member: Member | Skipped, max_bytes: int) -> Skipped | None:
     if unpacked > max(_SMALL_BYTES, MAX_RATIO * packed):
         return Skipped("too_large", f"{packed:,} bytes claim to unpack to {unpacked:,}")
     return None
-
-
-def _refuse_duplicates(path: Path, names: Sequence[str]) -> None:
-    """A label could be for either of two members of one name."""
-    if len(set(names)) < len(names):
-        twice = next(name for name, following in pairwise(names) if name == following)
-        raise DataError(
-            f"{path}: expected every member to have a name of its own, got {twice!r} {names.count(twice)} "
-            "times; pack the images again under different names"
-        )
 
 
 def _without_dots(name: str) -> str:
@@ -312,15 +307,12 @@ class _Tar:
                     if isinstance(member, Member):
                         places[info.name] = member
                     yield _without_dots(info.name), member
-                self._check_end(archive.offset)
+                # tarfile takes a damaged header for the end: all images behind it would be lost.
+                self._file.seek(archive.offset)
+                if self._file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+                    raise _damaged(self._path, "tar", f"no end mark at byte {archive.offset}")
         except (tarfile.TarError, ValueError, OverflowError) as error:
             raise _damaged(self._path, "tar", str(error)) from error
-
-    def _check_end(self, offset: int) -> None:
-        """Refuse a damaged header, which tarfile takes for the end: all images behind it would be lost."""
-        self._file.seek(offset)
-        if self._file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-            raise _damaged(self._path, "tar", f"no end mark at byte {offset}")
 
     def read(self, member: Member, n_bytes: int) -> bytes | Skipped:
         fault = None if self._stamp is None else _changed(self._path, self._stamp)
@@ -357,7 +349,15 @@ def _unpacked(path: Path, head: bytes) -> IO[bytes]:
     try:
         with unpacker(path) as packed:
             while chunk := packed.read(_CHUNK_BYTES):
-                _write_chunk(path, file, chunk)
+                try:
+                    file.write(chunk)
+                    file.flush()
+                except OSError as error:
+                    raise ResourceError(
+                        f"{path}: expected disk space to unpack it in {tempfile.gettempdir()}, got: "
+                        f"{error.strerror} after {file.tell():,} bytes; set TMPDIR to a larger disk or "
+                        "unpack it into a folder"
+                    ) from error
                 if file.tell() > limit:
                     raise _damaged(path, "tar", f"it unpacks to more than {limit:,} bytes")
     except BaseException as error:
@@ -366,14 +366,3 @@ def _unpacked(path: Path, head: bytes) -> IO[bytes]:
             raise _damaged(path, "tar", str(error)) from error
         raise
     return file
-
-
-def _write_chunk(path: Path, file: IO[bytes], chunk: bytes) -> None:
-    try:
-        file.write(chunk)
-        file.flush()
-    except OSError as error:
-        raise ResourceError(
-            f"{path}: expected disk space to unpack it in {tempfile.gettempdir()}, got: {error.strerror} "
-            f"after {file.tell():,} bytes; set TMPDIR to a larger disk or unpack it into a folder"
-        ) from error

@@ -80,9 +80,24 @@ def decide_classes(
     spelled = _one_spelling(counts, (*declared, *titles), source, options, apart={*titles, *apart})
     names = {spelled[label] for label in counts} - {""}
     if options.classes is not None:
-        _check_listed(source, mapped, spelled, titles, options.classes.name)
+        for row, label in enumerate(source.labels):
+            name = spelled[mapped.get(label, label)]
+            if name and name not in titles:
+                raise LabelError(
+                    f"{source.where(row)}: {shown(label)} is not among the {len(titles)} classes of "
+                    f"{options.classes.name}{_hint(name, titles)} Correct the label or add its class to the "
+                    "file"
+                )
     elif not declared and least > 1:
-        _check_shared(source, names)
+        n_labels = sum(map(bool, source.labels))
+        if len(names) > MANY_CLASSES and 2 * len(names) > n_labels:
+            first, *_, last = sorted(names, key=natural_key)
+            raise LabelError(
+                f"{source.name}: expected classes that several images share, got {len(names):,} different "
+                f"labels in {n_labels:,} rows, such as {shown(first)} and {shown(last)}; if that is another "
+                "column, name the label column (--label-col, --trusted-label-col); if they are classes, use "
+                "--classes"
+            )
     names |= set(spelled.values()) - {""}
     trusted_names = {} if trusted is None else _trusted_names(trusted, source, names, options)
     names |= set(trusted_names.values()) - {""}
@@ -206,33 +221,6 @@ def _classes_file(path: Path | None, observed: Collection[str]) -> dict[str, str
     return dict.fromkeys(lines, "")
 
 
-def _check_listed(
-    source: LabelRows,
-    mapped: Mapping[str, str],
-    spelled: Mapping[str, str],
-    listed: Collection[str],
-    classes_file: str,
-) -> None:
-    for row, label in enumerate(source.labels):
-        name = spelled[mapped.get(label, label)]
-        if name and name not in listed:
-            raise LabelError(
-                f"{source.where(row)}: {shown(label)} is not among the {len(listed)} classes of "
-                f"{classes_file}{_hint(name, listed)} Correct the label or add its class to the file"
-            )
-
-
-def _check_shared(source: LabelRows, found: Collection[str]) -> None:
-    n_labels = sum(map(bool, source.labels))
-    if len(found) > MANY_CLASSES and 2 * len(found) > n_labels:
-        first, *_, last = sorted(found, key=natural_key)
-        raise LabelError(
-            f"{source.name}: expected classes that several images share, got {len(found):,} different labels "
-            f"in {n_labels:,} rows, such as {shown(first)} and {shown(last)}; if that is another column, "
-            "name the label column (--label-col, --trusted-label-col); if they are classes, use --classes"
-        )
-
-
 def _trusted_names(
     trusted: LabelRows, source: LabelRows, names: Collection[str], options: ReadOptions
 ) -> dict[str, str]:
@@ -255,31 +243,21 @@ def _trusted_names(
             unknown.append(label)
         meaning[label] = name
     if unknown:
-        raise LabelError(_not_a_class(trusted, source, unknown, names, options))
+        label = unknown[0]
+        name = options.class_map.get(label, label)
+        near = closest(name, names)
+        mapping = shlex.quote(f"{label[:60]}={near or 'CLASS'}")
+        advice = f"--class-map {mapping}, or --allow-new-classes"
+        if near is not None and plain_form(near) == plain_form(name):
+            advice = "--normalize-labels: the two differ only in case, spaces or Unicode form"
+        more = f" ({len(unknown):,} labels are no class)" if len(unknown) > 1 else ""
+        raise LabelError(
+            f"{_first_place(trusted, label)}: {shown(label)} is not a class of {source.name}"
+            f"{_hint(name, names)} Correct it, pass {advice}{more}"
+        )
     new = set(meaning.values()) - set(names) - {""}
     merged = _one_spelling(Counter(new), (), trusted, options)
     return {label: merged.get(name, name) for label, name in meaning.items()}
-
-
-def _not_a_class(
-    trusted: LabelRows,
-    source: LabelRows,
-    unknown: Sequence[str],
-    names: Collection[str],
-    options: ReadOptions,
-) -> str:
-    label = unknown[0]
-    name = options.class_map.get(label, label)
-    near = closest(name, names)
-    mapping = shlex.quote(f"{label[:60]}={near or 'CLASS'}")
-    advice = f"--class-map {mapping}, or --allow-new-classes"
-    if near is not None and plain_form(near) == plain_form(name):
-        advice = "--normalize-labels: the two differ only in case, spaces or Unicode form"
-    more = f" ({len(unknown):,} labels are no class)" if len(unknown) > 1 else ""
-    return (
-        f"{_first_place(trusted, label)}: {shown(label)} is not a class of {source.name}"
-        f"{_hint(name, names)} Correct it, pass {advice}{more}"
-    )
 
 
 def _hint(label: str, names: Iterable[str]) -> str:

@@ -39,7 +39,11 @@ def to_rgb(image: Image.Image, background: tuple[int, int, int]) -> tuple[Image.
     rgb = _to_srgb(colour, profile) if profile else colour.convert("RGB")
     if rgb is None:
         rgb, flags = colour.convert("RGB"), (*flags, "icc_ignored")
-    return _over(rgb, alpha, background), flags
+    if alpha is None:
+        return rgb, flags
+    canvas = Image.new("RGB", rgb.size, background)
+    canvas.paste(rgb, mask=alpha)
+    return canvas, flags
 
 
 def _split(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
@@ -97,11 +101,3 @@ def _to_srgb(colour: Image.Image, profile: bytes) -> Image.Image | None:
         return ImageCms.profileToProfile(colour, source, target, outputMode="RGB")
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
         return None
-
-
-def _over(rgb: Image.Image, alpha: Image.Image | None, background: tuple[int, int, int]) -> Image.Image:
-    if alpha is None:
-        return rgb
-    canvas = Image.new("RGB", rgb.size, background)
-    canvas.paste(rgb, mask=alpha)
-    return canvas

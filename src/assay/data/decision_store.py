@@ -190,14 +190,20 @@ class DecisionStore:
         known_stale : images of which the client knows that; their stale rows are passed over
         """
         with self._writing():
-            found = self._newest_of(client, known_stale)
-            if found is None:
+            found = self.connection.execute(
+                f"{_SELECT} WHERE client = ? AND kind != 'undo' ORDER BY id DESC", [client]
+            )
+            for newest in (Decision(*values) for _, *values in found):
+                state = self.states[newest.name]
+                # Of rows that were taken back, or replaced as the client knows, an older one is meant.
+                if state.last == newest or (newest in state.history and newest.name not in known_stale):
+                    break
+            else:
                 return None
-            state = self.states[found.name]
-            if state.last != found:
-                return Stale(found.name, state)
+            if state.last != newest:
+                return Stale(newest.name, state)
             row = Decision(
-                found.name, state.revision + 1, UNDO, found.after, found.before, who, _now(), client
+                newest.name, state.revision + 1, UNDO, newest.after, newest.before, who, _now(), client
             )
             self._insert(row)
         self.refresh()
@@ -255,18 +261,6 @@ class DecisionStore:
         name, before, after, who = map(_bytes, (row.name, row.before, row.after, row.who))
         values = [name, row.revision, row.kind, before, after, who, row.at, row.client]
         self.connection.execute(_INSERT, values)
-
-    def _newest_of(self, client: str, known_stale: Collection[str]) -> Decision | None:
-        """The client's newest row that nobody took back, nor replaced as far as the client knows."""
-        found = self.connection.execute(
-            f"{_SELECT} WHERE client = ? AND kind != 'undo' ORDER BY id DESC", [client]
-        )
-        for _, *values in found:
-            row = Decision(*values)
-            state = self.states[row.name]
-            if state.last == row or (row in state.history and row.name not in known_stale):
-                return row
-        return None
 
 
 def open_decisions(path: Path) -> DecisionStore:

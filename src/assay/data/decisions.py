@@ -6,7 +6,7 @@ an empty label. Label Studio's JSON has a task for each image. Both read back wi
 
 import codecs
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -91,7 +91,15 @@ def read_decisions(path: Path) -> list[Decision]:
     if head == _SQLITE:
         return standing(read_states(path))
     start = head.removeprefix(codecs.BOM_UTF8).lstrip()[:1]
-    return _once_each(_from_json(path) if start in (b"[", b"{") else _from_csv(path), path)
+    seen: dict[str, Decision] = {}
+    for row in _from_json(path) if start in (b"[", b"{") else _from_csv(path):
+        other = seen.setdefault(row.name, row)
+        if other.after != row.after:
+            raise TableError(
+                f"{path.name}: {shown(row.name)} is both {shown(other.after or '')} and "
+                f"{shown(row.after or '')}; keep one of the two rows"
+            )
+    return list(seen.values())
 
 
 def standing(states: Mapping[str, State]) -> list[Decision]:
@@ -181,15 +189,3 @@ def _from_task(task: Any) -> Decision:
 def _imported(name: str, label: str, noisy: str, who: str, at: str) -> Decision:
     kind = LABEL if label else SKIP
     return Decision(name, 1, kind, noisy or None, label or None, who, at, IMPORTED)
-
-
-def _once_each(rows: Iterable[Decision], path: Path) -> list[Decision]:
-    seen: dict[str, Decision] = {}
-    for row in rows:
-        other = seen.setdefault(row.name, row)
-        if other.after != row.after:
-            raise TableError(
-                f"{path.name}: {shown(row.name)} is both {shown(other.after or '')} and "
-                f"{shown(row.after or '')}; keep one of the two rows"
-            )
-    return list(seen.values())

@@ -162,14 +162,12 @@ def _guarded(work: Callable[[], T], data: bytes) -> T | Skipped:
             return Skipped("too_many_pixels", detail)
         if "too large" in detail or "Too much memory" in detail:  # PNG text that unpacks to megabytes
             return Skipped("too_large", detail)
-        is_cut = "truncated" in detail.lower() or _lacks_end(data)
+        is_cut = (
+            "truncated" in detail.lower()
+            or (data.startswith(b"\xff\xd8") and _END_OF_JPEG not in data[-64:])
+            or (data.startswith(b"RIFF") and len(data) < 8 + int.from_bytes(data[4:8], "little"))
+        )
         return Skipped("truncated" if is_cut else "corrupt", detail)
-
-
-def _lacks_end(data: bytes) -> bool:
-    if data.startswith(b"\xff\xd8"):
-        return _END_OF_JPEG not in data[-64:]
-    return data.startswith(b"RIFF") and (len(data) < 8 + int.from_bytes(data[4:8], "little"))
 
 
 def _decode(data: bytes, at_least: int | None, limits: Limits, *, keep_part: bool) -> DecodedImage:

@@ -76,18 +76,29 @@ def match(rows: LabelRows, listing: Listing, images: Path, *, complete: bool) ->
 def _match_by_name(rows: LabelRows, entries: Sequence[str], listing: Listing, images: Path) -> LabelRows:
     finder = ImageFinder(listing.names, images, rows.table.path)
     found: list[int | None] = []
-    skipped: dict[int, Skipped] = {}
+    skipped, missing = dict[int, Skipped](), list[str]()
     normalised = 0
     for row, entry in enumerate(entries):
         image, exact = finder.find(entry)
         if image is None:
-            skipped[row] = finder.check(entry) or _missing(rows, row, entry)
+            # A name of any bytes may exist on disk; one that does not is Latin-1 text far more often.
+            if (bad := finder.check(entry)) is None:
+                check_decoded(entry, where := rows.where(row))
+                missing.append(entry)
+                bad = Skipped("missing_image", f"{where} names {shown(entry)}, which does not exist")
+            skipped[row] = bad
         normalised += not exact
         found.append(image)
-    missing = [entries[row] for row, why in skipped.items() if why.reason == "missing_image"]
     near = finder.lookalikes(missing) if missing else []
     if found and len(skipped) == len(found):
-        raise _no_match(rows, images, listing, [*missing, *entries][0], near)
+        why = (
+            "{} and {} differ in case or ending; write the exact file names".format(*map(shown, near[0]))
+            if near
+            else f"the first is {shown([*missing, *entries][0])}, an image is called "
+            f"{shown(listing.names[0])}; write the paths relative to the label file or to the images"
+        )
+        none = f"{rows.name}: none of its {len(rows.labels):,} paths names an image of {images.name}"
+        raise DataError(f"{none}: {why}")
     notes = list(rows.notes)
     if near:
         entry, name = near[0]
@@ -100,12 +111,6 @@ def _match_by_name(rows: LabelRows, entries: Sequence[str], listing: Listing, im
     if normalised:
         notes.append(f"{rows.name}: names in another Unicode form than the images': {normalised:,}")
     return replace(rows, images=tuple(found), skipped=skipped, notes=tuple(notes))
-
-
-def _missing(rows: LabelRows, row: int, entry: str) -> Skipped:
-    # A name of any bytes may exist on disk; one that does not is Latin-1 text far more often than a name.
-    check_decoded(entry, rows.where(row))
-    return Skipped("missing_image", f"{rows.where(row)} names {shown(entry)}, which does not exist")
 
 
 class ImageFinder:
@@ -204,21 +209,6 @@ def _without_case_and_ending(name: str) -> str:
     return form.removesuffix(ending) if ending in IMAGE_EXTENSIONS else form
 
 
-def _no_match(
-    rows: LabelRows, images: Path, listing: Listing, first: str, near: Sequence[tuple[str, str]]
-) -> DataError:
-    none = f"{rows.name}: none of its {len(rows.labels):,} paths names an image of {images.name}"
-    if near:
-        entry, name = near[0]
-        return DataError(
-            f"{none}: {shown(entry)} and {shown(name)} differ in case or ending; write the exact file names"
-        )
-    return DataError(
-        f"{none}: the first is {shown(first)}, an image is called {shown(listing.names[0])}; write the paths "
-        "relative to the label file or to the images"
-    )
-
-
 def _match_by_order(rows: LabelRows, listing: Listing, images: Path, *, complete: bool) -> LabelRows:
     n, expected = len(rows.labels), len(listing.names)
     while n > expected and not rows.labels[n - 1]:  # an editor's empty last line is no label
@@ -270,7 +260,16 @@ def one_label_each(
     for place, its_rows in rows_of.items():
         votes = Counter(indices[row] for row in its_rows)
         if len(votes) > 1 and not vote:
-            raise LabelError(_two_labels(rows, its_rows, indices, may_vote=vote is not None))
+            first = its_rows[0]
+            second = next(row for row in its_rows if indices[row] != indices[first])
+            written = rows.entries or ()  # without entries no image comes twice
+            other = "" if written[first] == written[second] else f" for {shown(written[first])}"
+            raise LabelError(
+                f"{rows.where(second)}: {shown(written[second])} is {shown(rows.labels[second])} here and "
+                f"{shown(rows.labels[first])}{other} in {rows.table.unit} {rows.table.line_numbers[first]}; "
+                "correct the file"
+                + ("" if vote is None else ", or use the most frequent label with --duplicates=vote")
+            )
         (labels[place], most), *others = votes.most_common(2)  # of equals, the one that came first
         tied += bool(others) and others[0][1] == most
         repeated += len(its_rows) - 1
@@ -282,19 +281,6 @@ def one_label_each(
             f"{rows.name}: images with different labels, the most frequent is used: {divided:,}{ties}"
         )
     return labels, tuple(notes)
-
-
-def _two_labels(rows: LabelRows, its_rows: Sequence[int], indices: Sequence[int], *, may_vote: bool) -> str:
-    first = its_rows[0]
-    second = next(row for row in its_rows if indices[row] != indices[first])
-    written = rows.entries or ()  # without entries no image comes twice
-    other = "" if written[first] == written[second] else f" for {shown(written[first])}"
-    line = f"{rows.table.unit} {rows.table.line_numbers[first]}"
-    return (
-        f"{rows.where(second)}: {shown(written[second])} is {shown(rows.labels[second])} here and "
-        f"{shown(rows.labels[first])}{other} in {line}; correct the file"
-        + (", or use the most frequent label with --duplicates=vote" if may_vote else "")
-    )
 
 
 def misalignment(noisy: Labels, trusted: Labels) -> tuple[str, ...]:

@@ -29,7 +29,7 @@ class MemorySource:
     """uint8 RGB arrays (H, W, 3), PIL images, bytes, paths, or Hugging Face's ``{"bytes": …, "path": …}``."""
 
     def read(self, index: int) -> bytes | Skipped:
-        """The bytes of image ``index``; safe to call from threads."""
+        """The bytes of image ``index``; safe to call from threads; DataError for an array of another kind."""
         image = self.images[index]
         if isinstance(image, dict):
             image = image.get("bytes") or image.get("path")
@@ -39,31 +39,21 @@ class MemorySource:
             return image
         if isinstance(image, str | Path):
             return read_named(Path(image))
-        return _packed(image if isinstance(image, Image.Image) else Image.fromarray(checked_pixels(image)))
-
-
-def _packed(picture: Image.Image) -> bytes | Skipped:
-    packed = io.BytesIO()
-    try:
-        exif = picture.getexif()  # turned as the same image in a file is
-        picture = picture if picture.mode in PNG_MODES else picture.convert("RGB")
-        picture.save(packed, "PNG", compress_level=1, **({"exif": exif} if exif else {}))
-    except (OSError, ValueError, SyntaxError) as error:  # read from a damaged file only now
-        return Skipped("corrupt", str(error))
-    return packed.getvalue()
-
-
-def checked_pixels(pixels: Any) -> np.ndarray:
-    """An RGB image as an array.
-
-    Raises
-    ------
-    DataError : another shape or type
-    """
-    found = np.asarray(pixels)
-    if found.dtype != np.uint8 or found.ndim != 3 or found.shape[2] != 3 or 0 in found.shape:
-        raise DataError(f"images: expected uint8 RGB arrays (H, W, 3), got {found.dtype} {found.shape}")
-    return found
+        if not isinstance(image, Image.Image):
+            found = np.asarray(image)
+            if found.dtype != np.uint8 or found.ndim != 3 or found.shape[2] != 3 or 0 in found.shape:
+                raise DataError(
+                    f"images: expected uint8 RGB arrays (H, W, 3), got {found.dtype} {found.shape}"
+                )
+            image = Image.fromarray(found)
+        packed = io.BytesIO()
+        try:
+            exif = image.getexif()  # turned as the same image in a file is
+            image = image if image.mode in PNG_MODES else image.convert("RGB")
+            image.save(packed, "PNG", compress_level=1, **({"exif": exif} if exif else {}))
+        except (OSError, ValueError, SyntaxError) as error:  # read from a damaged file only now
+            return Skipped("corrupt", str(error))
+        return packed.getvalue()
 
 
 def dataset_of(images: Any, noisy: Any, trusted: Any, options: ReadOptions | None = None) -> Dataset:

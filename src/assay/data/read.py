@@ -5,6 +5,7 @@ natural order. Labels without names, class folders and Parquet keep the order of
 name of its image below the place of the images; a row without an image has the path that the table wrote.
 """
 
+import os
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,8 +16,9 @@ from assay.data.archives import scan_archive
 from assay.data.classes import Classes, decide_classes, label_warnings
 from assay.data.dataset import Dataset, Listing, PickedSource, ReadOptions
 from assay.data.decisions import with_decisions
+from assay.data.formats import raw_fault
 from assay.data.match import LabelRows, match, misalignment, one_label_each
-from assay.data.sources import class_folders, one_image, scan_folder
+from assay.data.sources import ListedSource, class_folders, one_image, scan_folder
 from assay.data.tables import (
     LABEL_COLUMNS,
     Table,
@@ -88,7 +90,30 @@ def read_images(images: Path, options: ReadOptions | None = None) -> Dataset:
     TableError : a Parquet file without a column of images, or with several and none is named
     """
     options = options or ReadOptions()
-    listing = list_images(images, options)
+    return _unlabelled(list_images(images, options), options)
+
+
+def read_listed(listing: bytes, options: ReadOptions | None = None) -> Dataset:
+    """The images at these paths, in this order, without labels.
+
+    Parameters
+    ----------
+    listing : paths, one a line, or with NUL between them, as ``find -print0`` writes them
+
+    Raises
+    ------
+    DataError : not one path
+    """
+    parts = listing.split(b"\0") if b"\0" in listing else listing.splitlines()
+    paths = tuple(os.fsdecode(part) for part in parts if part)
+    if not paths:
+        raise DataError("expected paths of images on stdin, one a line, got none")
+    options = options or ReadOptions()
+    faults = {row: fault for row, path in enumerate(paths) if (fault := raw_fault(path)) is not None}
+    return _unlabelled(Listing(paths, ListedSource(paths, options.limits.max_bytes), faults), options)
+
+
+def _unlabelled(listing: Listing, options: ReadOptions) -> Dataset:
     # One number with a stride of 0: there may be millions of images.
     unknown = np.broadcast_to(np.int64(UNKNOWN), len(listing.names))
     return Dataset(

@@ -65,7 +65,16 @@ def relabel(
         raise UsageError(f"{target}: expected another file than the labels themselves; choose another name")
     table = read_table(source, path_column=path_column, label_column=label_column)
     before, entries = pick_columns(table, path_column=path_column, label_column=label_column)
-    found = _names(source, before, entries, names, images)
+    found = names
+    if entries is not None:
+        finder = ImageFinder(names, images, source)
+        rows = (finder.find(entry)[0] for entry in entries)
+        found = ["" if image is None else names[image] for image in rows]
+    elif (n := max((row + 1 for row, label in enumerate(before) if label), default=0)) > len(names):
+        raise UsageError(
+            f"{source.name}: expected at most {len(names):,} labels, one for each image of the run in "
+            f"natural order, got {n:,}; name the file that the run was made from"
+        )
     pairs = enumerate(zip(found, before, strict=False))
     new = {row: labels[name] for row, (name, label) in pairs if labels.get(name, label) != label}
     lines = list(read_lines(source))
@@ -80,27 +89,6 @@ def relabel(
     mark = _UTF8_MARK if source.read_bytes().startswith(_UTF8_MARK) else b""
     write_bytes_atomic(target, mark + "".join(lines).encode("utf-8", "surrogateescape"))
     return len(new)
-
-
-def _names(
-    source: Path,
-    labels: Sequence[str],
-    entries: Sequence[str] | None,
-    names: Sequence[str],
-    images: Path,
-) -> Sequence[str]:
-    """The name of each row's image; empty where it is none of the run's."""
-    if entries is None:
-        n = max((row + 1 for row, label in enumerate(labels) if label), default=0)
-        if n > len(names):
-            raise UsageError(
-                f"{source.name}: expected at most {len(names):,} labels, one for each image of the run in "
-                f"natural order, got {n:,}; name the file that the run was made from"
-            )
-        return names
-    finder = ImageFinder(names, images, source)
-    found = [finder.find(entry)[0] for entry in entries]
-    return ["" if image is None else names[image] for image in found]
 
 
 def _replace_cells(lines: list[str], table: Table, new: Mapping[int, str], place: int) -> None:

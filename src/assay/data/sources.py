@@ -7,9 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
-from assay.data.dataset import ADVICE, Dataset, Listing, ReadOptions, Skipped
+from assay.data.dataset import ADVICE, Listing, Skipped
 from assay.data.formats import (
     IMAGE_EXTENSIONS,
     SNIFF_BYTES,
@@ -24,7 +22,6 @@ from assay.data.paths import check_entry, natural_key, open_regular, read_named,
 from assay.data.tables import some
 from assay.errors import DataError, LabelError
 from assay.text import counted
-from assay.types import UNKNOWN
 
 _HIDDEN = frozenset(
     (
@@ -111,35 +108,6 @@ def one_image(file: Path, limits: Limits = USUAL) -> Listing | None:
     source = FolderSource(file.parent, (file.name,), follow_symlinks=True, max_bytes=limits.max_bytes)
     fault = raw_fault(file.name)
     return Listing((file.name,), source, skipped={} if fault is None else {0: fault})
-
-
-def read_listed(listing: bytes, options: ReadOptions | None = None) -> Dataset:
-    """The images at these paths, in this order, without labels.
-
-    Parameters
-    ----------
-    listing : paths, one a line, or with NUL between them, as ``find -print0`` writes them
-    options : which files may be used
-
-    Raises
-    ------
-    DataError : not one path
-    """
-    parts = listing.split(b"\0") if b"\0" in listing else listing.splitlines()
-    paths = tuple(os.fsdecode(part) for part in parts if part)
-    if not paths:
-        raise DataError("expected paths of images on stdin, one a line, got none")
-    unknown, options = np.full(len(paths), UNKNOWN, dtype=np.int64), options or ReadOptions()
-    return Dataset(
-        paths,
-        ListedSource(paths, options.limits.max_bytes),
-        (),
-        unknown,
-        unknown.copy(),
-        skipped={row: fault for row, path in enumerate(paths) if (fault := raw_fault(path)) is not None},
-        accept_truncated=options.accept_truncated,
-        limits=options.limits,
-    )
 
 
 def class_folders(listing: Listing, *, allow_empty: bool) -> tuple[tuple[str, ...], list[int]]:

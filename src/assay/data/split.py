@@ -61,7 +61,19 @@ def draw_holdout(
     """
     rows = np.flatnonzero(trusted != UNKNOWN)
     if how == "notebook":
-        return _notebook_holdout(rows, size)
+        if size not in (None, HOLDOUT_MOST):
+            raise UsageError(
+                f"--holdout-split notebook holds out {HOLDOUT_MOST:,} images, got --holdout {size:,}"
+            )
+        if len(rows) <= HOLDOUT_MOST:
+            raise UsageError(
+                f"--holdout-split notebook needs more than {HOLDOUT_MOST:,} trusted images, got "
+                f"{len(rows):,}; use --holdout-split stratified"
+            )
+        # numpy.random.seed(1); numpy.random.choice(M, M - 2000, replace=False): the legacy generator's own.
+        generator = np.random.RandomState(NOTEBOOK_SEED)
+        drawn = generator.choice(len(rows), len(rows) - HOLDOUT_MOST, replace=False)
+        return Split(np.sort(rows[drawn]), np.delete(rows, drawn))
     if how != "stratified":
         raise UsageError(f"expected --holdout-split stratified or notebook, got {how!r}")
     rows = rows if usable is None else rows[usable[rows]]
@@ -79,22 +91,6 @@ def draw_holdout(
         rare = rows[trusted[rows] != trusted[left[0]]][0]
         held = np.sort(in_proportion(trusted, rows[rows != rare], seed)[:wanted])
     return Split(np.setdiff1d(rows, held), held)
-
-
-def _notebook_holdout(rows: Int[np.ndarray, "M"], size: int | None) -> Split:
-    if size not in (None, HOLDOUT_MOST):
-        raise UsageError(
-            f"--holdout-split notebook holds out {HOLDOUT_MOST:,} images, got --holdout {size:,}"
-        )
-    if len(rows) <= HOLDOUT_MOST:
-        raise UsageError(
-            f"--holdout-split notebook needs more than {HOLDOUT_MOST:,} trusted images, got {len(rows):,}; "
-            "use --holdout-split stratified"
-        )
-    # numpy.random.seed(1); numpy.random.choice(M, M - 2000, replace=False): only the legacy generator has it.
-    generator = np.random.RandomState(NOTEBOOK_SEED)
-    drawn = generator.choice(len(rows), len(rows) - HOLDOUT_MOST, replace=False)
-    return Split(np.sort(rows[drawn]), np.delete(rows, drawn))
 
 
 def in_proportion(labels: Labels, rows: Int[np.ndarray, "M"], seed: int) -> Int[np.ndarray, "M"]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from itertools import islice
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from assay.errors import TableError
 from assay.types import UNKNOWN
@@ -356,7 +356,7 @@ def _json_record(line: str, path: Path, number: int) -> dict[str, Any]:
             object_pairs_hook=unique_keys,
             parse_int=_digits,
             parse_float=_digits,
-            parse_constant=_refuse,
+            parse_constant=_digits,
         )
         if not isinstance(record, dict):
             raise ValueError(f"got {shown(line.strip())}")
@@ -389,11 +389,9 @@ def unique_keys(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
 def _digits(text: str) -> str:
     if len(text) > DIGITS_LIMIT:
         raise ValueError(f"a number of {len(text):,} characters")
+    if text.lstrip("-")[0].isalpha():
+        raise ValueError(f"{text} is not a JSON number")
     return text
-
-
-def _refuse(text: str) -> NoReturn:
-    raise ValueError(f"{text} is not a JSON number")
 
 
 def _cell(value: Any) -> str:

@@ -338,24 +338,20 @@ def _encode(
     if len(set(lengths)) > 1:
         raise ValueError(f"expected columns of one length, got {dict(zip(header, lengths, strict=True))}")
     if format == "csv":
-        return _csv(header, columns, excel_safe=excel_safe, headed=headed)
+        cells = [[_cell(value, excel_safe) for value in _plain(column)] for column in columns]
+        lines = [",".join(_cell(name, excel_safe) for name in header)] if headed else []
+        lines += [",".join(row) for row in zip(*cells, strict=True)]
+        return "".join(line + "\n" for line in lines).encode("utf-8", "surrogateescape")
     if format == "jsonl":
         rows = (dict(zip(header, row, strict=True)) for row in zip(*map(_plain, columns), strict=True))
-        lines = (json.dumps(row, ensure_ascii=False, allow_nan=False, default=_plain_value) for row in rows)
-        return "".join(escape_surrogates(line) + "\n" for line in lines).encode()
+        objects = (json.dumps(row, ensure_ascii=False, allow_nan=False, default=_plain_value) for row in rows)
+        return "".join(escape_surrogates(line) + "\n" for line in objects).encode()
     import polars as pl
 
     _check_unicode(header, columns)
     return _parquet_bytes(
         pl.DataFrame({name: list(_plain(column)) for name, column in zip(header, columns, strict=True)})
     )
-
-
-def _csv(header: Sequence[str], columns: Sequence[Column], *, excel_safe: bool, headed: bool) -> bytes:
-    cells = [[_cell(value, excel_safe) for value in _plain(column)] for column in columns]
-    lines = [",".join(_cell(name, excel_safe) for name in header)] if headed else []
-    lines += [",".join(row) for row in zip(*cells, strict=True)]
-    return "".join(line + "\n" for line in lines).encode("utf-8", "surrogateescape")
 
 
 def _cell(value: Any, excel_safe: bool) -> str:
