@@ -88,8 +88,8 @@ def test_progress_counts_wrong_labels(session):
     left = session.order.rows[4:]
     expected = float(np.sum(1 - session.run.confidence[left]))
     assert progress.summary() == (
-        f"3 of 36 decided, 1 skipped; wrong: {wrong} noisy labels, 1 proposed labels. "
-        f"About {expected:.0f} of the next {len(left)} need a correction."
+        f"3 of 36 decided, 1 skipped; wrong: {wrong} noisy labels, 1 proposed label. "
+        f"About {expected:.0f} of the next {len(left)} proposed labels are wrong."
     )
     trusted = session.run.trusted.copy()
     trusted[rows[:2]] = session.run.proposed[rows[:2]]

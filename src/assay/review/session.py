@@ -17,7 +17,7 @@ from assay.review.keys import read_keys
 from assay.review.neighbours import Neighbour, Neighbours
 from assay.review.queue import Order
 from assay.review.run import ReviewRun
-from assay.text import percent
+from assay.text import counted, percent
 from assay.types import UNKNOWN, Rows
 
 GRID = 50
@@ -81,12 +81,18 @@ class Progress:
     def counts(self) -> str:
         """What was reviewed, and how many labels were wrong."""
         skipped = f", {self.skipped:,} skipped" if self.skipped else ""
-        wrong = f"; wrong: {self.noisy_wrong:,} noisy labels, {self.proposed_wrong:,} proposed labels"
+        noisy, proposed = (
+            counted(self.noisy_wrong, "noisy label"),
+            counted(self.proposed_wrong, "proposed label"),
+        )
+        wrong = f"; wrong: {noisy}, {proposed}"
         return f"{self.decided:,} of {self.total:,} decided{skipped}{wrong if self.decided else ''}"
 
     def summary(self) -> str:
         """``counts``, and the corrections to expect of the next images."""
-        expected = f" About {self.expected_corrections:.0f} of the next {self.ahead} need a correction."
+        expected = (
+            f" About {self.expected_corrections:.0f} of the next {self.ahead} proposed labels are wrong."
+        )
         return f"{self.counts()}.{expected if self.ahead else ''}"
 
     def estimate(self) -> str:
