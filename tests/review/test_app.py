@@ -1,9 +1,11 @@
 """The addresses of the page: what they answer, and what they refuse."""
 
 import csv
+import importlib
 import io
 import json
 import re
+import sys
 
 import pytest
 from browser import HOST
@@ -12,6 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from review_runs import TITLES, draw_images, write_run
 
+from assay.errors import MissingExtraError
+from assay.review.pages import Pages, corrected_labels
 from assay.web.middleware import SECURITY_HEADERS
 
 BEARER = {"authorization": "Bearer secret-of-this-run"}
@@ -273,3 +277,15 @@ def test_a_link_out_of_the_folder_is_not_followed(own_run, tmp_path, opener):
     (tmp_path / "images" / "6.png").symlink_to(tmp_path / "secret.png")
     answer = opened.browser.get("/image/7/small")
     assert (answer.status, b"RIFF" in answer.body) == (404, False)
+
+
+def test_only_the_page_needs_the_web_extra(session, monkeypatch):
+    """Without it the message has the install line, and exports work."""
+    for name in ("jinja2", "fastapi"):
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.delitem(sys.modules, "assay.review.app")
+    with pytest.raises(MissingExtraError, match=r"jinja2, .*'\.\[web\]'"):
+        Pages(session)
+    with pytest.raises(MissingExtraError, match=r"fastapi, .*'\.\[web\]'"):
+        importlib.import_module("assay.review.app")
+    assert corrected_labels(session)["0.png"] == "ash"
