@@ -1,8 +1,8 @@
-"""A finished run on a few drawn images, shared; and the quick head for runs of a test's own."""
+"""Finished runs on a few drawn images, shared; and the quick head for runs of a test's own."""
 
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -52,6 +52,13 @@ def finished(small_data, options, tmp_path_factory) -> Finished:
     with quick_learning():
         result = run(small_data.images, out, options, command=("assay", "run", "…"), notify=said.append)
     return Finished(result, options, said)
+
+
+@pytest.fixture(scope="session")
+def without_holdout(small_data, options, tmp_path_factory) -> RunResult:
+    """The same run with --holdout 0, not to be changed."""
+    with quick_learning():
+        return run(small_data.images, tmp_path_factory.mktemp("all") / "out", replace(options, holdout=0))
 
 
 @pytest.fixture

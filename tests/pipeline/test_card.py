@@ -60,10 +60,14 @@ def without_figures(text: str) -> str:
 
 
 def test_the_card_says_what_was_measured(finished):
-    """README.md of the model names backbone, noise, figures with intervals, the report and the limits."""
+    """README.md of the model names backbone, noise, figures and limits; config.json has the figures too."""
     card = (finished.out / "model" / "README.md").read_text()
     squeezed = [re.sub(r" +", " ", line) for line in without_figures(card).splitlines()]
     assert squeezed == [re.sub(r" +", " ", line) for line in CARD.splitlines()]
+    facts = json.loads((finished.out / "model" / "config.json").read_text())["assay"]
+    assert (facts["system"], facts["preset"], facts["seed"]) == ("assay", "fast", 0)
+    accuracy = finished.result.evaluation["assay"].accuracy.to_json()
+    assert facts["figures"]["assay"] == {"n": 24, "accuracy": accuracy, "source": "holdout"}
 
 
 def test_the_model_that_was_saved_is_the_one_that_was_measured(finished, small_data):
@@ -75,15 +79,4 @@ def test_the_model_that_was_saved_is_the_one_that_was_measured(finished, small_d
     assert len(rows) == 24
     assert {row["file"]: row["predicted_label"] for row in rows} == {
         row["file"]: predicted[row["file"]] for row in rows
-    }
-
-
-def test_the_model_carries_its_figures(finished):
-    """config.json has system, seed and the accuracies with their n."""
-    facts = json.loads((finished.out / "model" / "config.json").read_text())["assay"]
-    assert (facts["system"], facts["preset"], facts["seed"]) == ("assay", "fast", 0)
-    assert facts["figures"]["assay"] == {
-        "n": 24,
-        "accuracy": finished.result.evaluation["assay"].accuracy.to_json(),
-        "source": "holdout",
     }

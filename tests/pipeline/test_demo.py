@@ -44,43 +44,18 @@ def test_one_seed_draws_one_demo(drawn, tmp_path):
         assert (tmp_path / "again" / name).read_bytes() == (out / name).read_bytes()
 
 
-@pytest.mark.slow
-def test_the_demo_shows_what_it_is_for(tmp_path):
-    """The baseline is poor, assay is good on new images, and most wrong labels are mended."""
-    options = RunOptions(backbone="tiny", cache=tmp_path / "cache")
-    found = run_demo(tmp_path / "demo", options)
-    new = {name: interval.estimate for name, interval in found.new_images.items()}
-    assert new["histogram"] < 0.5
-    assert new["assay"] > max(0.8, new["noisy-only"])
-    assert found.labels["noisy"].estimate < 0.45
-    assert found.labels["corrected"].estimate > 0.8
-
-
-def test_nobodys_images_are_written_over(tmp_path):
-    """A folder with other files is refused untouched."""
-    (tmp_path / "images").mkdir()
-    (tmp_path / "images" / "0000.png").write_bytes(b"mine")
-    with pytest.raises(OtherRunError, match=r"expected an empty folder, found other files; name another"):
-        run_demo(tmp_path, RunOptions(backbone="tiny"))
-    assert [file.name for file in tmp_path.iterdir()] == ["images"]
-    assert (tmp_path / "images" / "0000.png").read_bytes() == b"mine"
-
-
-def test_a_demo_with_another_seed_is_refused(tmp_path):
-    """The images of a demo are not exchanged below its results."""
-    (tmp_path / "demo.json").write_text('{"digits": 1797, "seed": 0}')
-    message = r"holds the demo \{'digits': 1797, 'seed': 0\}, not .*'seed': 1, .*; name another with --out"
-    with pytest.raises(OtherRunError, match=message):
-        run_demo(tmp_path, RunOptions(backbone="tiny", seed=1))
-
-
-def test_another_network_is_another_demo(tmp_path):
-    """In a folder of its own; a file, or what nobody can read, is no demo."""
-    options = RunOptions(backbone="tiny", size=32)
-    (tmp_path / "file").touch()
+def test_a_folder_that_is_not_this_demo_is_refused(tmp_path):
+    """Nobody's files are written over, and the images of a demo are not exchanged below its results."""
+    options = RunOptions(backbone="tiny", size=32, seed=1)
+    (tmp_path / "file").write_bytes(b"mine")
     with pytest.raises(UsageError, match=r"expected a folder for the demo, got a file"):
         run_demo(tmp_path / "file", options)
-    for text in ('{"digits": 1797, "seed": 0, "network": "tiny at 16 px"}', "{"):
+    with pytest.raises(OtherRunError, match=r"expected an empty folder, found other files; name another"):
+        run_demo(tmp_path, options)
+    assert [file.name for file in tmp_path.iterdir()] == ["file"]
+    message = r"holds the demo .*, not .*'seed': 1, .*; name another with --out"
+    seed, network = '{"digits": 1797, "seed": 0}', '{"digits": 1797, "seed": 1, "network": "tiny at 16 px"}'
+    for text in (seed, network, "{"):
         (tmp_path / "demo.json").write_text(text)
-        with pytest.raises(OtherRunError, match=r"holds the demo .* name another with --out"):
+        with pytest.raises(OtherRunError, match=message):
             run_demo(tmp_path, options)

@@ -7,9 +7,8 @@ import sys
 import pytest
 from filelock import Timeout
 
-from assay.data.write import write_json
 from assay.errors import BusyError, OtherRunError, UsageError
-from assay.pipeline.folder import RESULTS, SCHEMA, RunFolder, sweep
+from assay.pipeline.folder import RESULTS, SCHEMA, RunFolder
 
 HOLD = """
 import sys
@@ -35,22 +34,18 @@ def holder(tmp_path):
     process.communicate()
 
 
-def test_a_held_folder_is_refused_with_the_pid_of_its_holder(holder, tmp_path):
-    """Another process that holds the folder is named."""
+def test_a_held_folder_is_refused_until_its_holder_is_dead(holder, tmp_path):
+    """The message names the holding process; the lock of a killed run falls with it."""
+    folder = RunFolder(tmp_path / "out")
     message = (
         rf"out: another run \(process {holder.pid}\) holds this folder; wait for it, or name another folder "
         r"with --out$"
     )
-    with pytest.raises(BusyError, match=message), RunFolder(tmp_path / "out").lock():
+    with pytest.raises(BusyError, match=message), folder.lock():
         pass
-
-
-def test_the_lock_of_a_killed_run_falls_with_it(holder, tmp_path):
-    """After its holder was killed a folder can be held, and the next refusal names the new holder."""
     holder.kill()
     holder.wait()
     assert (tmp_path / "out" / ".pid").read_text() == str(holder.pid)
-    folder = RunFolder(tmp_path / "out")
     with folder.lock(), pytest.raises(BusyError, match=rf"process {os.getpid()}\)"), folder.lock():
         pass
     assert not (tmp_path / "out" / ".pid").exists()
@@ -67,11 +62,12 @@ def test_a_timeout_inside_is_not_taken_for_a_held_folder(tmp_path):
 def test_half_files_of_a_killed_run_are_swept_away(tmp_path):
     """What a kill left beside its place is gone once the folder is held again; other files stay."""
     (tmp_path / "model").mkdir()
-    for name in (".0123456789abcdef.tmp", "model/.0123456789abcdef.tmp", ".notes", "mine.tmp"):
+    (tmp_path / ".x.tmp").mkdir()
+    for name in (".0123456789abcdef.tmp", "model/.0123456789abcdef.tmp", ".session.tmp", "mine.tmp"):
         (tmp_path / name).write_text("x")
     with RunFolder(tmp_path).lock():
         left = {str(file.relative_to(tmp_path)) for file in tmp_path.rglob("*") if file.is_file()}
-    assert left == {".notes", "mine.tmp", ".lock", ".pid"}
+    assert left == {".session.tmp", "mine.tmp", ".lock", ".pid"}
 
 
 def test_a_folder_that_cannot_be_made_is_wrong_usage(tmp_path):
@@ -111,27 +107,16 @@ def test_a_strange_record_is_refused(tmp_path, text):
         RunFolder(tmp_path).check()
 
 
-def test_a_record_reads_back(tmp_path):
-    """What was written is what is read."""
-    record = {"schema": SCHEMA, "status": "running", "seconds": {"read": 0.1}}
-    write_json(tmp_path / "run.json", record)
-    assert RunFolder(tmp_path).record() == record
-    assert RunFolder(tmp_path / "empty").record() == {}
-
-
 def test_clearing_deletes_what_a_run_wrote_and_nothing_else(own_run):
-    """Files that a user put beside the results stay, also inside the model's folder."""
-    (own_run / "notes.txt").write_text("mine")
-    (own_run / "model" / "notes.txt").write_text("mine")
+    """A user's files beside the results and inside the model's folder stay; an empty folder goes."""
+    for name in ("notes.txt", "model/notes.txt"):
+        (own_run / name).write_text("mine")
     RunFolder(own_run).clear()
     left = {str(file.relative_to(own_run)) for file in own_run.rglob("*") if file.is_file()}
     assert left == {".lock", "notes.txt", "model/notes.txt"}
-
-
-def test_clearing_a_run_leaves_no_folder(own_run):
-    """The model's folder goes with the model."""
+    (own_run / "model" / "notes.txt").unlink()
     RunFolder(own_run).clear()
-    assert [file.name for file in own_run.iterdir()] == [".lock"]
+    assert {file.name for file in own_run.iterdir()} == {".lock", "notes.txt"}
 
 
 def test_all_that_a_run_writes_is_known(finished):
@@ -143,13 +128,3 @@ def test_all_that_a_run_writes_is_known(finished):
     }
     assert visible == {*RESULTS, "run.json"}
     assert set(RunFolder(finished.out).outputs()) == set(RESULTS)
-
-
-def test_the_sweep_takes_half_files_of_ours_alone(tmp_path):
-    """Hidden files of other names are somebody's."""
-    ours, theirs = tmp_path / ".0123456789abcdef.tmp", tmp_path / ".session.tmp"
-    for file in (ours, theirs):
-        file.touch()
-    (tmp_path / ".x.tmp").mkdir()
-    sweep(tmp_path)
-    assert {file.name for file in tmp_path.iterdir()} == {".session.tmp", ".x.tmp"}

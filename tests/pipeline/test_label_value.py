@@ -37,9 +37,8 @@ def probs(data) -> np.ndarray:
     return np.stack([raw / raw.sum(axis=1, keepdims=True)] * 2)
 
 
-@pytest.fixture
-def weighed(monkeypatch) -> list[tuple[np.ndarray, np.ndarray]]:
-    """What ``weigh`` was given and gave: the trusted labels it rests on, the posterior."""
+def test_no_label_affects_its_own_posterior(data, probs, monkeypatch):
+    """A third is weighed with ``size`` labels of the other thirds; its own trusted labels change nothing."""
     calls: list[tuple[np.ndarray, np.ndarray]] = []
 
     def listen(raw, noisy, trusted, *more):
@@ -48,45 +47,28 @@ def weighed(monkeypatch) -> list[tuple[np.ndarray, np.ndarray]]:
         return found
 
     monkeypatch.setattr(label_value, "weigh", listen)
-    return calls
-
-
-def test_a_size_weighs_with_so_many_labels_of_the_other_folds(data, probs, weighed):
-    """The posterior of a third rests on ``size`` labels of the other thirds, and helps the model."""
-    right = count_right(data, np.arange(N), probs, SIZE)
-    assert right.shape == (2, N)
-    assert [int((trusted != UNKNOWN).sum()) for trusted, _ in weighed] == [SIZE] * FOLDS
-    assert sum(int((trusted == UNKNOWN).sum()) for trusted, _ in weighed) == N
-    assert right[1].mean() > right[0].mean()
-
-
-def test_no_label_affects_its_own_posterior(data, probs, weighed):
-    """With one trusted label changed the posteriors of its own third stay to the last digits."""
-    count_right(data, np.arange(N), probs, SIZE)
+    model, labels = count_right(data, np.arange(N), probs, SIZE)
+    assert labels.mean() > model.mean()
     data.trusted[4] = (data.trusted[4] + 1) % 3
     count_right(data, np.arange(N), probs, SIZE)
-    (trusted, before), (_, after) = weighed[4 % FOLDS], weighed[FOLDS + 4 % FOLDS]
+    assert [int((trusted != UNKNOWN).sum()) for trusted, _ in calls] == [SIZE] * 2 * FOLDS
+    (trusted, before), (_, after) = calls[4 % FOLDS], calls[FOLDS + 4 % FOLDS]
     tested = trusted == UNKNOWN
     np.testing.assert_allclose(before[tested], after[tested], atol=1e-12)
 
 
 def test_labels_of_one_class_are_refused_with_their_reason(data):
-    """Too few labels, or nearly all of one class, cannot show what more are worth."""
+    """Nearly all of one class cannot show what more labels are worth."""
     one = replace(data, trusted=np.where(np.arange(N) < 2, 1, 0))
     with pytest.raises(LabelError, match=r"expected two classes or more among .*, got nearly all 300 of one"):
         measure_label_value(one, 0)
-    few = replace(data, trusted=np.where(np.arange(N) < 30, data.trusted, UNKNOWN))
-    with pytest.raises(
-        LabelError, match=r"^expected 60 trusted labels or more besides the holdout's .* got 30"
-    ):
-        measure_label_value(few, 0)
 
 
-def test_the_largest_seed_that_a_run_takes_is_taken(data, monkeypatch):
+def test_the_largest_seed_of_a_run_is_taken(data, monkeypatch):
     """Each third has a seed of its own, none beyond what generators take."""
     seeds = []
 
-    def listen(evidence, learn, make, *, seed):
+    def listen(*_, seed):
         seeds.append(seed)
         raise KeyboardInterrupt
 
@@ -95,8 +77,7 @@ def test_the_largest_seed_that_a_run_takes_is_taken(data, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             predict_fold(replace(data, seed=MOST_SEED), fold, SIZE, np.arange(3))
     assert len({*seeds}) == FOLDS
-    assert max(seeds) < 2**32 - 1
-    assert min(seeds) >= 0
+    assert 0 <= min(seeds) <= max(seeds) < 2**32 - 1
 
 
 def half_width(share: float, n: int) -> float:
@@ -109,10 +90,8 @@ def half_width(share: float, n: int) -> float:
     [
         (500, 500, 0, (500, 500)),  # --holdout 500, and not a fifth of 1,000
         (500, 500, 101, (551, 550)),
-        (800, 200, 0, (800, 200)),
         (800, 200, 100, (880, 220)),
         (8_000, 2_000, 500, (8_500, 2_000)),  # a run holds out no more by itself
-        (9_000, 3_000, 500, (9_500, 3_000)),
         (1_000, 0, 100, (1_100, 0)),
     ],
 )

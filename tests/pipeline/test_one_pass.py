@@ -37,8 +37,8 @@ def passed(files, preset, place):
         return dataset, features, None if squares is None else squares.copy()
 
 
-def test_at_effort_fast_each_image_is_read_once(tmp_path):
-    """For both views and the baseline; there are no squares."""
+def test_at_preset_fast_each_image_is_read_once(tmp_path):
+    """For both views and the baseline; no images are kept for fine-tuning."""
     dataset, features, squares = passed(files_of(48), "fast", tmp_path)
     assert sorted(dataset.source.reads) == [*range(6)]
     assert len(features.views) == 2
@@ -62,7 +62,7 @@ def test_squares_to_learn_from_are_read_in_passing(tmp_path, side, reads):
 
 
 def test_a_run_decodes_each_image_once(small_data, options, tmp_path, monkeypatch):
-    """The baseline sees them while the network does."""
+    """The baseline sees them while the network does; 128 are read again to compare the exported graph."""
     made = []
 
     def noted(data, **options):
@@ -71,5 +71,5 @@ def test_a_run_decodes_each_image_once(small_data, options, tmp_path, monkeypatc
 
     monkeypatch.setattr(loader, "decode", noted)
     run(small_data.images, tmp_path / "out", replace(options, cache=tmp_path / "cache"))
-    assert len(made) == 240
+    assert len(made) == 240 + 128
     assert json.loads((tmp_path / "out" / "run.json").read_text())["features_computed"] == 240

@@ -8,7 +8,6 @@ from platformdirs import user_cache_path
 
 from assay.errors import UsageError
 from assay.pipeline.options import RunOptions, RunSettings, default_cache
-from assay.types import ignore_message
 
 FINE_TUNED = r"^--student, --student-size, --time-limit: expected with --preset balanced or best, got fast$"
 
@@ -73,9 +72,3 @@ def test_the_cache_is_where_the_environment_says(monkeypatch):
     assert default_cache() == user_cache_path("assay")
     monkeypatch.delenv("ASSAY_CACHE")
     assert default_cache() == user_cache_path("assay")
-
-
-def test_nobody_hears_what_is_not_listened_to(capsys):
-    """Without a listener a run is silent."""
-    ignore_message("x")
-    assert capsys.readouterr() == ("", "")

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from small_runs import CLASSES, write_labels
+from small_runs import CLASSES, quick_learning, write_labels
 
-from assay.data.dataset import Dataset
+from assay.data.dataset import ReadOptions
 from assay.errors import LabelError, UsageError
 from assay.noise import describe
 from assay.pipeline.outputs import LABEL_COLUMNS, read_facts
@@ -129,26 +129,18 @@ def test_prediction_sets_are_counted_on_the_holdout(finished, small_data):
     assert "| 95 % | " in (finished.out / "model" / "README.md").read_text()
 
 
-def test_without_a_holdout_everything_is_trained_on(small_data, options, tmp_path):
+def test_without_a_holdout_everything_is_trained_on(without_holdout):
     """With --holdout 0 the accuracy of the model is not measured, and its card says so."""
-    result = run(small_data.images, tmp_path / "out", replace(options, holdout=0))
+    result, out = without_holdout, without_holdout.path
     assert set(result.evaluation) == {"assay_cross_validated", "labels_cross_validated"}
-    assert rows_of(tmp_path / "out", "holdout.csv") == []
+    assert rows_of(out, "holdout.csv") == []
     assert result.evaluation["assay_cross_validated"].n == 120
     assert result.better_than_baseline is None
     assert "assay: not measured. No image was held out." in repr(result)
-    record = json.loads((tmp_path / "out" / "run.json").read_text())
+    record = json.loads((out / "run.json").read_text())
     assert (record["split"]["holdout"], record["holdout_evaluations"]) == (0, 0)
-    card = (tmp_path / "out" / "model" / "README.md").read_text()
+    card = (out / "model" / "README.md").read_text()
     assert "No image was held out: the accuracy of this model is not measured." in card
-
-
-def test_a_holdout_that_leaves_nothing_to_train_on_is_refused(small_data, options, tmp_path):
-    """More images than can be held out are refused before anything is written."""
-    message = r"expected --holdout from 0 to 118, so that two trusted images are left .*, got 119 of 120"
-    with pytest.raises(UsageError, match=message):
-        run(small_data.images, tmp_path / "out", replace(options, holdout=119))
-    assert not (tmp_path / "out").exists()
 
 
 def test_results_among_the_images_are_refused(small_data, options):
@@ -162,54 +154,50 @@ def test_results_among_the_images_are_refused(small_data, options):
 
 def test_a_run_that_was_refused_leaves_no_run(own_data, read_of, options, tmp_path):
     """After a refusal the corrected command finds the folder free."""
-    one = own_data.trusted_rows[own_data.truth[own_data.trusted_rows] == 0]
-    write_labels(own_data.folder / "trusted.csv", one, own_data.truth[one])
-    with pytest.raises(LabelError, match=r"two or more trusted labels .* got 0 and \d+ of 'ash'"):
-        run(own_data.images, tmp_path / "out", replace(options, read=read_of(own_data)))
-    assert not (tmp_path / "out").exists()
     with pytest.raises(UsageError, match=r"no-such-network"):
         run(own_data.images, tmp_path / "out", replace(options, backbone="no-such-network"))
     assert [file.name for file in (tmp_path / "out").iterdir()] == [".lock"]
+    message = r"expected --holdout from 0 to 118, so that two trusted images are left .*, got 119 of 120"
+    with pytest.raises(UsageError, match=message):
+        run(own_data.images, tmp_path / "new", replace(options, holdout=119))
+    one = own_data.trusted_rows[own_data.truth[own_data.trusted_rows] == 0]
+    write_labels(own_data.folder / "trusted.csv", one, own_data.truth[one])
+    with pytest.raises(LabelError, match=r"two or more trusted labels .* got 0 and \d+ of 'ash'"):
+        run(own_data.images, tmp_path / "new", replace(options, read=read_of(own_data)))
+    assert not (tmp_path / "new").exists()
 
 
-def test_class_names_for_people_are_used_in_figures_and_model(own_data, read_of, options, tmp_path):
+@pytest.fixture(scope="module")
+def gappy(small_data, options, tmp_path_factory):
+    """A run on integer labels with names; 40 images have no noisy label, 60 trusted labels no image."""
+    place = tmp_path_factory.mktemp("gappy")
+    numbered = [f"{row}.png,{label}\n" for row, label in enumerate(small_data.noisy[:200])]
+    (place / "noisy.csv").write_text("file,label\n" + "".join(numbered))
+    trusted = [f"{row}.png,{small_data.truth[row]}\n" for row in small_data.trusted_rows]
+    trusted += [f"gone-{number}.png,{number % 3}\n" for number in range(60)]
+    (place / "trusted.csv").write_text("file,label\n" + "".join(trusted))
+    (place / "classes.txt").write_text("\n".join(CLASSES) + "\n")
+    read = ReadOptions(
+        noisy=place / "noisy.csv", trusted=place / "trusted.csv", classes=place / "classes.txt"
+    )
+    with quick_learning():
+        return run(small_data.images, place / "out", replace(options, read=read))
+
+
+def test_class_names_are_used_in_figures_and_model(gappy):
     """Integer labels stay what they are in the files; reports use the names."""
-    for name in ("noisy.csv", "trusted.csv"):
-        file = own_data.folder / name
-        text = file.read_text()
-        for number, word in enumerate(CLASSES):
-            text = text.replace(f",{word}", f",{number}")
-        file.write_text(text)
-    (tmp_path / "classes.txt").write_text("\n".join(CLASSES) + "\n")
-    read = replace(read_of(own_data), classes=tmp_path / "classes.txt")
-    result = run(own_data.images, tmp_path / "out", replace(options, read=read))
-    assert {row["corrected_label"] for row in rows_of(tmp_path / "out")} == {"0", "1", "2"}
-    assert [scores.name for scores in result.evaluation["assay"].report.classes] == list(CLASSES)
-    labels = json.loads((tmp_path / "out" / "model" / "labels.json").read_text())
+    assert {row["corrected_label"] for row in rows_of(gappy.path)} == {"0", "1", "2", ""}
+    assert [scores.name for scores in gappy.evaluation["assay"].report.classes] == list(CLASSES)
+    labels = json.loads((gappy.path / "model" / "labels.json").read_text())
     assert (labels["labels"], labels["titles"]) == (["0", "1", "2"], list(CLASSES))
-    assert result.noise.classes == CLASSES
+    assert gappy.noise.classes == CLASSES
 
 
-def test_images_without_a_noisy_label_are_labelled_too(own_data, read_of, options, tmp_path):
-    """They get a corrected label, and the reason says that they had none; absent images are not held out."""
-    write_labels(own_data.folder / "noisy.csv", range(200), own_data.noisy[:200])
-    with (own_data.folder / "trusted.csv").open("a") as file:
-        file.writelines(f"gone-{number}.png,{CLASSES[number % 3]}\n" for number in range(60))
-    result = run(own_data.images, tmp_path / "out", replace(options, read=read_of(own_data)))
-    rows = {row["file"]: row for row in rows_of(tmp_path / "out")}
+def test_images_without_a_noisy_label_are_labelled_too(gappy):
+    """They get a corrected label and say that they had none; absent images are not held out (fault 30)."""
+    rows = {row["file"]: row for row in rows_of(gappy.path)}
     late = [rows[f"{number}.png"] for number in range(200, 240)]
     assert {row["noisy_label"] for row in late} == {""}
     assert {row["reason"] for row in late} == {"no noisy label", "holdout"}
-    assert all(row["corrected_label"] in CLASSES for row in late)
-    assert (result.facts["skipped"], result.evaluation["assay"].n) == (60, 24)
-
-
-def test_a_data_set_may_be_given_itself(finished, small_data, tmp_path):
-    """A run of a data set has no place of its images to record."""
-    from assay.data.read import read_dataset
-
-    dataset = read_dataset(small_data.images, finished.options.read)
-    assert isinstance(dataset, Dataset)
-    run(dataset, tmp_path / "out", finished.options)
-    assert json.loads((tmp_path / "out" / "run.json").read_text())["images"] is None
-    assert (tmp_path / "out" / "labels.csv").read_bytes() == (finished.out / "labels.csv").read_bytes()
+    assert all(row["corrected_label"] in ("0", "1", "2") for row in late)
+    assert (gappy.facts["skipped"], gappy.evaluation["assay"].n) == (60, 24)
