@@ -42,12 +42,6 @@ def test_the_order_of_labels_does_not_matter(labels):
     assert decide(labels) == decide(["b", "a", "10", "9", ""])
 
 
-def test_odd_labels_are_classes():
-    """NA, 007 and 1.0 are classes of their own (fault 35)."""
-    labels = ["NA", "None", "null", "nan", "007", "7", "1.0", "1", "true", "=cmd()", "<script>", "a" * 10_000]
-    assert set(decide(labels).names) == set(labels)
-
-
 def test_without_noisy_labels_the_trusted_ones_give_the_classes():
     """A trusted file alone defines the classes, after the class map; no file means no classes."""
     classes = decide(None, ["b", "a", "aa"], class_map={"aa": "a"})

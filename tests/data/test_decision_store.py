@@ -54,7 +54,7 @@ def kinds(store):
 
 
 def test_a_decision_is_there_after_opening_again(store):
-    """Image, from, to, who, when, client and revision are read back; a second one says what it replaces."""
+    """Image, from, to, who, when, client and revision; a second one has what it replaces, a skip no label."""
     row = decide(store, "cat")
     second = decide(store, "ape", revision=1)
     store.close()
@@ -64,14 +64,10 @@ def test_a_decision_is_there_after_opening_again(store):
     assert (second.before, second.after, second.revision) == ("cat", "ape", 2)
     assert datetime.fromisoformat(row.at).utcoffset().total_seconds() == 0
     assert (again.states["a.png"].is_decided, label_of(again)) == (True, "ape")
+    decide(again, None, name="b.png")
+    state = again.states["b.png"]
+    assert (state.is_skipped, state.is_decided, state.label, kinds(again)[-1]) == (True, False, None, SKIP)
     again.close()
-
-
-def test_a_skip_is_a_row_without_a_label(store):
-    """A skipped image was looked at and has no label."""
-    decide(store, None)
-    state = store.states["a.png"]
-    assert (state.is_skipped, state.is_decided, state.label, kinds(store)) == (True, False, None, [SKIP])
 
 
 def test_a_stale_decision_is_not_written(store):

@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 from pictures import mpf, with_segment
 from PIL import Image
 
+from assay.data.decode import decode
 from assay.data.formats import (
     ALLOWED_EXTENSIONS,
     IMAGE_EXTENSIONS,
     BadImageError,
+    Skipped,
     allowed_format,
     check_png,
     declared_size,
@@ -34,17 +36,8 @@ def saved(form: str, size: tuple[int, int] = (37, 21), **options) -> bytes:
     ("head", "allowed", "foreign"),
     [
         *((saved(form)[:32], form, None) for form in ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")),
-        (b"\0\0\0\x1cftypheic\0\0\0\0", None, "HEIC"),
-        (b"\0\0\0\x1cftypavif\0\0\0\0", None, "AVIF"),
-        (b"\0\0\0\x0cjP  \r\n\x87\n", None, "JPEG 2000"),
         (b"\xff\x0a\x00", None, "JPEG XL"),
-        (b"8BPS\0\1", None, "PSD"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0", None, "EPS"),
-        (b"%PDF-1.7", None, "PDF"),
-        (b"SIMPLE  =                    T", None, "FITS"),
-        (b"P6\n2 2\n255\n", None, "Netpbm"),
         (b"\xef\xbb\xbf<?xml version='1.0'?>\n<svg xmlns='x'/>", None, "SVG"),
-        (b"<SVG>", None, "SVG"),
         *((head, None, None) for head in (b"", b"\x89PN", b"<html>", b"BMW and other makers, a list")),
         *((head, None, None) for head in (b"RIFF\0\0\0\0WAVEfmt ", b"\0\0\0\x18ftypmp42", b"P7x")),
     ],
@@ -79,9 +72,7 @@ def test_an_extension_is_the_end_of_the_last_part():
 def test_a_damaged_png_is_refused(harm, reason, message):
     """Fault 4: damage that Pillow would not notice is named with its place; bytes after the end are none."""
     check_png(saved("PNG") + b"trailing bytes")
-    with pytest.raises(BadImageError, match=f"^{message}$") as caught:
-        check_png(harm(saved("PNG")))
-    assert caught.value.reason == reason
+    assert decode(harm(saved("PNG"))) == Skipped(reason, message)
 
 
 @pytest.mark.parametrize(
@@ -108,13 +99,13 @@ def test_a_gif_frame_beyond_its_screen_counts(junk):
 def test_exif_is_cut_out_of_a_jpeg():
     """Each block, also behind fill bytes; the first one is returned, and nothing else changes."""
     plain = saved("JPEG")
-    assert split_jpeg(plain).data is plain  # the common way copies nothing
+    assert split_jpeg(plain)[0] is plain  # the common way copies nothing
     data = with_segment(
         with_segment(with_segment(plain, 0xE1, b"Exif\0\0second"), 0xE5, b"other"), 0xE1, b"Exif\0\0first"
     )
     assert split_jpeg(data) == (with_segment(plain, 0xE5, b"other"), b"Exif\0\0first")
     filled = plain[:2] + b"\xff\xff\xff" + with_segment(plain, 0xE1, b"Exif\0\0here")[2:]
-    assert split_jpeg(filled).exif == b"Exif\0\0here"
+    assert split_jpeg(filled)[1] == b"Exif\0\0here"
 
 
 @pytest.mark.parametrize(
@@ -138,7 +129,7 @@ def test_only_a_second_view_makes_a_jpeg_a_multi_picture_file(index, is_refused)
         with pytest.raises(BadImageError, match=r"^MPO \(several pictures in one JPEG\)$"):
             split_jpeg(data)
     else:
-        assert split_jpeg(data).data == data
+        assert split_jpeg(data)[0] == data
 
 
 def block(entry: bytes, order: str = "<", start: int = 8) -> bytes:

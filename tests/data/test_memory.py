@@ -32,12 +32,8 @@ def test_bytes_paths_and_hugging_faces_dicts_are_read(tmp_path):
     """Bytes as they are, files by their path, nothing as skipped; other kinds of colour become RGB."""
     data = MemorySource([PIXELS[0]]).read(0)
     (tmp_path / "a.png").write_bytes(data)
-    many = [
-        data,
-        tmp_path / "a.png",
-        {"bytes": data, "path": None},
-        {"bytes": None, "path": tmp_path / "a.png"},
-    ]
+    path = tmp_path / "a.png"
+    many = [data, path, {"bytes": data, "path": None}, {"bytes": None, "path": path}]
     source = MemorySource([*many, None, tmp_path / "b.png", CMYK])
     assert [source.read(row) for row in range(4)] == [data] * 4
     assert source.read(4) == Skipped("missing_image", "no image in memory")
@@ -123,14 +119,11 @@ def test_a_hugging_face_data_set_is_read_by_its_columns():
     ],
 )
 def test_labels_that_cannot_be_are_refused(noisy, trusted, error, message):
-    """Another number of labels, one class, or a trusted label of no class."""
+    """Another number of labels, one class, a trusted label of no class; floats are no pixels."""
     with pytest.raises(error, match=message):
         dataset_of(PIXELS, noisy, trusted)
 
-
-def test_pixels_of_another_kind_are_refused():
-    """Floats and gray images are not guessed at."""
     with pytest.raises(
-        DataError, match=r"^images: expected uint8 RGB arrays \(H, W, 3\), got float64 \(4, 5\)$"
+        DataError, match=r"^images: expected uint8 RGB arrays \(H, W, 3\), got float64 \(4, 5\)"
     ):
         MemorySource([np.zeros((4, 5))]).read(0)

@@ -76,14 +76,6 @@ def test_few_large_images_are_read_at_once(tmp_path, monkeypatch):
     assert sum(map(len, source._windows.values())) <= 20
 
 
-def test_paths_name_the_images_if_they_are_distinct(tmp_path):
-    """A path is a name only if every row has one of its own."""
-    distinct = [{"bytes": b"x", "path": "b.png"}, {"bytes": b"y", "path": "a.png"}]
-    assert parquet_listing(stored(tmp_path / "a.parquet", distinct)).names == ("b.png", "a.png")
-    twice = [{"bytes": b"x", "path": "a.png"}, {"bytes": b"y", "path": "a.png"}]
-    assert parquet_listing(stored(tmp_path / "b.parquet", twice)).names == ("1", "2")
-
-
 def test_an_image_that_is_not_there_is_skipped(tmp_path):
     """A row without bytes, or one that the file does not have any more."""
     path = stored(tmp_path / "a.parquet", [b"x", None, b"z"])

@@ -100,14 +100,6 @@ def test_a_link_that_leaves_is_skipped(root, target):
     assert open_regular(root, "link.png", follow_symlinks=True) == (root / target).read_bytes()
 
 
-def test_loops_and_dangling_links_are_skipped(root):
-    """Fault 20: neither hangs, each has its reason."""
-    (root / "loop.png").symlink_to("loop.png")
-    (root / "gone.png").symlink_to("nowhere.png")
-    assert reason(root, "loop.png") == "symlink_loop"
-    assert {reason(root, name) for name in ("gone.png", "no.png", "a.png/b.png")} == {"missing"}
-
-
 def test_a_hard_link_is_read_like_a_file(root):
     """Fault 22: it cannot be told from a file, as the module says."""
     (root / "hard.png").hardlink_to(root.parent / "secret.png")

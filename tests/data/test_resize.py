@@ -1,5 +1,4 @@
 import numpy as np
-import pytest
 from pictures import difference, picture
 from PIL import Image, ImageFilter
 
@@ -39,15 +38,6 @@ def test_an_enlarged_picture_gets_its_edges_back():
     wanted = np.clip(2.0 * np.asarray(plain) - around, 0, 255)
     found = to_square(np.asarray(small), 60, "sharp")
     assert np.abs(found - wanted).max() <= 1
-
-
-def test_a_picture_that_is_shrunk_is_not_sharpened():
-    """There is nothing to give back."""
-    large = np.asarray(picture(64, 48))
+    large = np.asarray(picture(64, 48))  # one that is shrunk has nothing to get back
     assert (to_square(large, 32, "sharp") == to_square(large, 32, "bicubic")).all()
-
-
-@pytest.mark.parametrize(("factor", "share"), [(0.5, 0.0), (1.0, 0.0), (1.25, 0.25), (2.0, 1.0), (12.0, 1.0)])
-def test_how_much_is_sharpened_grows_with_the_factor(factor, share):
-    """Nothing at the same size, all of it from twice the side on, and no step in between."""
-    assert inverse_temperature(factor) == pytest.approx(share)
+    assert [inverse_temperature(factor) for factor in (0.5, 1.0, 1.25, 2.0, 12.0)] == [0, 0, 0.25, 1, 1]

@@ -22,13 +22,10 @@ def test_every_transition_is_a_distribution_with_the_rate_asked_for(k, rate):
 
 
 def test_the_shape_of_the_noise():
-    """Symmetric noise spares no class; a pair flip hits the next one."""
+    """Symmetric noise spares no class; a pair flip hits the next one; a matrix of one's own is scaled."""
     assert symmetric(3, 0.5).tolist() == [[0.5, 0.25, 0.25], [0.25, 0.5, 0.25], [0.25, 0.25, 0.5]]
     assert pair_flip(3, 0.25).tolist() == [[0.75, 0.25, 0], [0, 0.75, 0.25], [0.25, 0, 0.75]]
 
-
-def test_a_matrix_of_ones_own_is_scaled():
-    """Its rows sum to 1 exactly; the caller's array is not touched."""
     matrix = np.array([[0.7, 0.3 + 1e-9], [0.5, 0.5]])
     before = matrix.copy()
     assert class_dependent(matrix).sum(axis=1) == pytest.approx([1.0, 1.0], abs=1e-15)
@@ -62,16 +59,6 @@ def test_noise_that_is_not_possible_is_refused(call, message):
         call()
 
 
-def test_the_frequencies_are_those_of_the_transition():
-    """Counts of (true, noisy) lie within five standard errors of the transition."""
-    transition = class_dependent(np.random.default_rng(0).dirichlet(np.ones(4), size=4))
-    true = np.repeat(np.arange(4), 20_000)
-    noisy = spoil(true, transition, seed=1)
-    counts = np.array([np.bincount(noisy[true == k], minlength=4) for k in range(4)])
-    error = np.sqrt(transition * (1 - transition) / 20_000)
-    assert (np.abs(counts / 20_000 - transition) < 5 * error + 1e-12).all()
-
-
 def test_the_same_seed_gives_the_same_labels_and_another_does_not():
     """Noise is reproducible, and a draw does not depend on the labels of the other images."""
     true, transition = np.arange(1_000) % 5, symmetric(5, 0.5)
@@ -91,11 +78,13 @@ def test_unknown_stays_unknown_and_no_noise_changes_nothing():
     assert spoil(np.array([], dtype=np.int64), symmetric(3, 0.5), seed=0).size == 0
 
 
-@given_examples(st.integers(0, 1000), st.lists(st.integers(-1, 3)))
-def test_impossible_labels_are_never_drawn(seed, labels):
-    """A class with probability 0 does not occur."""
-    transition = class_dependent(np.array([[0, 1, 0, 0], [0.5, 0, 0.5, 0], [0, 0, 1, 0], [0.1, 0.9, 0, 0]]))
-    true = np.array(labels, dtype=np.int64)
-    noisy = spoil(true, transition, seed)
-    known = true != UNKNOWN
-    assert (transition[true[known], noisy[known]] > 0).all()
+def test_the_frequencies_are_those_of_the_transition():
+    """Within five standard errors; a class with probability 0 does not occur."""
+    zeros = np.array([[0, 1, 0, 0], [0.5, 0, 0.5, 0], [0, 0, 1, 0], [0.1, 0.9, 0, 0]])
+    for transition in (zeros, np.random.default_rng(0).dirichlet(np.ones(4), size=4)):
+        true = np.repeat(np.arange(4), 20_000)
+        noisy = spoil(true, class_dependent(transition), seed=1)
+        counts = np.array([np.bincount(noisy[true == k], minlength=4) for k in range(4)])
+        error = np.sqrt(transition * (1 - transition) / 20_000)
+        assert (np.abs(counts / 20_000 - transition) < 5 * error + 1e-12).all()
+        assert not counts[transition == 0].any()

@@ -14,8 +14,8 @@ from assay.data.dataset import Skipped
 from assay.data.decode import decode
 from assay.data.formats import Limits
 from assay.data.read import read_listed
-from assay.data.sources import ScanReport, class_folders, one_image, scan_folder
-from assay.errors import DataError, LabelError
+from assay.data.sources import ScanReport, one_image, scan_folder
+from assay.errors import DataError
 
 PNG = saved(picture(4, 4))
 
@@ -242,27 +242,6 @@ def test_notes_count_everything():
     )
     report.ignored.update(f".{number:03d}" for number in range(100))  # as medical pictures have
     assert "ignored 93 files of other endings: no images" in report.notes()
-
-
-def test_class_folders_are_sorted(tmp_path):
-    """The class of an image is the first folder of its name; classes are in plain order."""
-    names = ("cat/1.png", "Dog/x/2.png", "cat/3.png", "ant10/4.png", "ant9/5.png")
-    listing = scan_folder(fill(tmp_path, *names))
-    classes, labels = class_folders(listing, allow_empty=False)
-    assert classes == ("Dog", "ant10", "ant9", "cat")
-    assert [classes[label] for label in labels] == [name.split("/")[0] for name in listing.names]
-
-
-def test_an_empty_class_is_refused_unless_allowed(tmp_path):
-    """A folder without images is an error, or a class without images; hidden folders are neither."""
-    listing = scan_folder(fill(tmp_path, "cat/1.png", "dog/readme.txt", ".git/x", content=b"text"))
-    message = (
-        "expected images in every class folder, got none in 'dog'; "
-        "remove the folder, or pass --allow-empty-classes"
-    )
-    with pytest.raises(LabelError, match=f"^{message}$"):
-        class_folders(listing, allow_empty=False)
-    assert class_folders(listing, allow_empty=True) == (("cat", "dog"), [0])
 
 
 @pytest.fixture

@@ -36,6 +36,13 @@ def test_the_parts_are_the_trusted_rows(trusted, seed, data):
         draw_holdout(trusted, size=most + 1)
 
 
+def test_two_classes_stay_to_fit_whatever_the_seed():
+    """Of two rows that stay, one is of the rare class and one of the other."""
+    for trusted in ([1, 1, 1, 1, 3, 3], [0, 0, 0, 0, 0, 1]):
+        rows = np.array(trusted)
+        assert {len(set(rows[draw_holdout(rows, size=4, seed=seed).fit])) for seed in range(50)} == {2}
+
+
 @pytest.mark.parametrize(("n", "held"), [(0, 0), (1, 0), (4, 0), (9, 1), (100, 20), (50_000, 2_000)])
 def test_the_default_is_a_fifth_and_at_most_two_thousand(n, held):
     """Without a size, 20 % of the trusted rows are held out, and never more than 2,000."""
@@ -92,7 +99,7 @@ def test_the_notebooks_holdout_is_reproduced():
         (
             2_000,
             {"how": "notebook"},
-            "needs more than 2,000 trusted images, got 2,000; use --holdout-split stratified",
+            "needs more than 2,000 trusted images, got 2,000; use --holdout-split s",
         ),
         (3_000, {"how": "notebook", "size": 500}, "notebook holds out 2,000 images, got --holdout 500"),
         (3_000, {"how": "random"}, "expected --holdout-split stratified or notebook, got 'random'"),

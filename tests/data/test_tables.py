@@ -5,7 +5,6 @@ import json
 import tracemalloc
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
@@ -14,21 +13,6 @@ from hypothesis import strategies as st
 
 from assay.data.tables import LINE_LIMIT, Table, pick_columns, read_table, shown, table_of
 from assay.errors import TableError
-
-ODD_LABELS = [
-    "NA",
-    "None",
-    "null",
-    "nan",
-    "007",
-    "1.0",
-    "true",
-    " x",
-    "x ",
-    "=cmd()",
-    "<script>",
-    "a" * 10_000,
-]
 
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20)
 
@@ -39,12 +23,6 @@ def test_a_file_without_a_header_is_one_label_a_line(write_file):
     assert table.columns is None
     assert table.rows == (("",), ("cat",), ("",), ("dog",))
     assert table.line_numbers == (1, 2, 3, 4)
-
-
-def test_labels_stay_as_they_are(write_file):
-    """No label is read as a number, a missing value or a truth value, and no space is stripped (fault 35)."""
-    table = read_table(write_file("noisy.csv", "\n".join(ODD_LABELS)))
-    assert [row[0] for row in table.rows] == ODD_LABELS
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
@@ -284,14 +262,6 @@ def test_columns_in_memory_are_a_table(columns):
     table = table_of(columns, "noisy")
     assert pick_columns(table) == (("7", "", "12"), ("1.png", "2.png", "3.png"))
     assert table.where(0) == "noisy row 1"
-
-
-@pytest.mark.parametrize(
-    "labels", [[True, None], np.array([True, None]), pd.Series([True, None]), pl.Series([True, None])]
-)
-def test_labels_in_memory_are_a_table_without_names(labels):
-    """A sequence of labels belongs to the images by order."""
-    assert table_of(labels, "noisy") == Table(Path("noisy"), None, (("true",), ("",)), (1, 2), unit="row")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,6 @@ import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
 
 
 @dataclass(frozen=True)
@@ -234,17 +233,8 @@ def _gif_size(data: bytes) -> tuple[int, int]:
 # --- metadata ------------------------------------------------------------------------------------------
 
 
-class Jpeg(NamedTuple):
-    """A JPEG file and its EXIF, apart."""
-
-    data: bytes
-    """The file without its EXIF blocks."""
-    exif: bytes
-    """The first EXIF block; empty if there is none."""
-
-
-def split_jpeg(data: bytes) -> Jpeg:
-    """Take the EXIF out of a JPEG, unparsed.
+def split_jpeg(data: bytes) -> tuple[bytes, bytes]:
+    """(the JPEG file without its EXIF blocks, the first of them, unparsed; empty if there is none).
 
     Raises
     ------
@@ -261,8 +251,8 @@ def split_jpeg(data: bytes) -> Jpeg:
         elif marker == 0xE2 and data.startswith(b"MPF\0", start + 4) and _lists_views(data[start + 8 : end]):
             raise BadImageError("unsupported_format", "MPO (several pictures in one JPEG)")
     if not exif:
-        return Jpeg(data, b"")
-    return Jpeg(b"".join((*kept, data[kept_to:])), exif[0])
+        return data, b""
+    return b"".join((*kept, data[kept_to:])), exif[0]
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:

@@ -85,12 +85,12 @@ def draw_holdout(
             f"{wanted:,} of {len(rows):,}"
         )
     held = np.sort(in_proportion(trusted, rows, seed)[:wanted])
-    left = np.setdiff1d(rows, held)
-    if len(np.unique(trusted[left])) < min(2, len(np.unique(trusted[rows]))):
+    kept, least = rows[:0], min(2, len(np.unique(trusted[rows])))
+    while len(np.unique(trusted[left := np.setdiff1d(rows, held)])) < least:
         # Nearly all rows are of one class: one of another class stays, since one class cannot be learned.
-        rare = rows[trusted[rows] != trusted[left[0]]][0]
-        held = np.sort(in_proportion(trusted, rows[rows != rare], seed)[:wanted])
-    return Split(np.setdiff1d(rows, held), held)
+        kept = np.append(kept, rows[trusted[rows] != trusted[left[0]]][0])
+        held = np.sort(in_proportion(trusted, np.setdiff1d(rows, kept), seed)[:wanted])
+    return Split(left, held)
 
 
 def in_proportion(labels: Labels, rows: Int[np.ndarray, "M"], seed: int) -> Int[np.ndarray, "M"]:
