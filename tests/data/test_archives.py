@@ -9,6 +9,7 @@ import stat
 import struct
 import tarfile
 import tempfile
+import tracemalloc
 import zipfile
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -264,8 +265,6 @@ def test_the_declared_size_is_not_believed(tmp_path, size, method):
 
 def test_a_member_that_unpacks_without_end_takes_no_memory(tmp_path):
     """Fault 6: no more bytes are unpacked than the member declares, whatever it holds."""
-    import tracemalloc
-
     bomb = zipped(tmp_path / "x.zip", {"a.png": bytes(200_000_000)})
     source = scan_archive(patched(bomb, "a.png", size=100_000)).source
     tracemalloc.start()

@@ -4,10 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given as given_examples
-from hypothesis import strategies as st
 
-from assay.data.classes import closest, decide_classes, label_warnings, plain_form
+from assay.data.classes import decide_classes, label_warnings
 from assay.data.dataset import ReadOptions
 from assay.data.match import LabelRows
 from assay.data.tables import Table
@@ -34,12 +32,7 @@ def test_the_classes_are_the_noisy_labels_in_natural_order():
     assert classes.noisy == {"10": 2, "2": 1, "1": 0, "": UNKNOWN}
     assert classes.trusted == {"2": 1, "": UNKNOWN}
     assert classes.titles == ()
-
-
-@given_examples(st.permutations(["b", "a", "10", "9", "b", ""]))
-def test_the_order_of_labels_does_not_matter(labels):
-    """Classes and indices depend on the set of labels only."""
-    assert decide(labels) == decide(["b", "a", "10", "9", ""])
+    assert decide(["1", "", "2", "10", "10"], ["2", ""]) == classes  # by the set of labels only
 
 
 def test_without_noisy_labels_the_trusted_ones_give_the_classes():
@@ -92,14 +85,6 @@ def test_a_trusted_label_of_no_class_is_refused(trusted, options, message):
     assert str(refused.value) == f"clean.csv {message}"
 
 
-@pytest.mark.parametrize(
-    ("label", "meant"), [("cta", "cat"), ("CAT", "cat"), ("horse", "House"), ("xyz", None)]
-)
-def test_the_closest_class_is_suggested(label, meant):
-    """A slip leads to the class that was meant, and nonsense to none."""
-    assert closest(label, ["cat", "dog", "House"]) == meant
-
-
 def test_a_class_map_reads_a_trusted_label_as_another():
     """The map applies to trusted labels, may make one unknown, and must lead to a class."""
     classes = decide(["cat", "dog"], ["cta", "dog", "?"], class_map={"cta": "cat", "?": ""})
@@ -130,12 +115,6 @@ def test_spellings_of_one_class_are_refused_or_merged_on_request(variant):
     assert decide(["cat", "dog"], declared=[variant], normalize_labels=True).names == tuple(
         sorted([variant, "dog"])
     )
-
-
-@pytest.mark.parametrize(("one", "other"), [("7", "007"), ("1", "1.0"), ("NA", "None"), ("a b", "ab")])
-def test_other_differences_make_two_classes(one, other):
-    """Numbers that are equal, and words that are only similar, stay apart."""
-    assert plain_form(one) != plain_form(other)
 
 
 def test_classes_that_differ_in_case_alone_can_be_kept_apart(tmp_path):

@@ -22,23 +22,19 @@ def unpacked(data: bytes) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
 
 
-@pytest.mark.parametrize("image", [PIXELS[0], Image.fromarray(PIXELS[0])], ids=["array", "pillow"])
-def test_pixels_are_packed_without_loss(image):
-    """What is read back is what was given."""
-    assert (unpacked(MemorySource([image]).read(0)) == PIXELS[0]).all()
-
-
 def test_bytes_paths_and_hugging_faces_dicts_are_read(tmp_path):
-    """Bytes as they are, files by their path, nothing as skipped; other kinds of colour become RGB."""
+    """Bytes as they are, files by their path, pixels without loss; other kinds of colour become RGB."""
     data = MemorySource([PIXELS[0]]).read(0)
     (tmp_path / "a.png").write_bytes(data)
     path = tmp_path / "a.png"
     many = [data, path, {"bytes": data, "path": None}, {"bytes": None, "path": path}]
-    source = MemorySource([*many, None, tmp_path / "b.png", CMYK])
+    source = MemorySource([*many, None, tmp_path / "b.png", CMYK, Image.fromarray(PIXELS[0])])
     assert [source.read(row) for row in range(4)] == [data] * 4
     assert source.read(4) == Skipped("missing_image", "no image in memory")
     assert source.read(5).reason == "missing"
     assert (unpacked(source.read(6)) == np.asarray(CMYK.convert("RGB"))).all()
+    assert (unpacked(source.read(7)) == PIXELS[0]).all()
+    assert (unpacked(data) == PIXELS[0]).all()
 
 
 def test_a_damaged_file_that_pillow_opened_is_skipped(tmp_path):

@@ -87,7 +87,7 @@ def test_an_image_that_is_not_there_is_skipped(tmp_path):
 
 
 def test_the_image_column_can_be_named(tmp_path):
-    """Of two that may hold images, under unknown names, it is the one that is given."""
+    """Of two that may hold images it is the one that is given; one of paths is refused with the way out."""
     path = tmp_path / "a.parquet"
     pl.DataFrame({"picture": [b"x"], "mask": [b"y"], "label": ["a"]}).write_parquet(path)
     assert parquet_listing(path, image_column="picture").source.read(0) == b"x"
@@ -96,11 +96,7 @@ def test_the_image_column_can_be_named(tmp_path):
     )
     with pytest.raises(TableError, match=message):
         parquet_listing(path)
-
-
-def test_paths_instead_of_images_are_refused(tmp_path):
-    """A file of paths is a label file, and the message says how to give it."""
-    path = stored(tmp_path / "a.parquet", ["1.png"], label=["a"])
+    path = stored(path, ["1.png"], label=["a"])
     with pytest.raises(TableError, match=r"'image' holds paths and no images; .* --noisy a\.parquet"):
         parquet_listing(path)
 

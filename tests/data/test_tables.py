@@ -17,14 +17,6 @@ from assay.errors import TableError
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20)
 
 
-def test_a_file_without_a_header_is_one_label_a_line(write_file):
-    """Lines become rows of one cell; a blank line is an empty label and the final newline no row."""
-    table = read_table(write_file("noisy.csv", "\ncat\n\ndog\n"))
-    assert table.columns is None
-    assert table.rows == (("",), ("cat",), ("",), ("dog",))
-    assert table.line_numbers == (1, 2, 3, 4)
-
-
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 @pytest.mark.parametrize(
@@ -47,14 +39,10 @@ def test_delimiter_line_end_and_encoding_are_detected(write_file, delimiter, end
     assert table.line_numbers == (2, 3)
 
 
-def test_the_delimiter_is_the_one_that_makes_a_header(write_file):
-    """A comma inside a column name does not beat the semicolon between known names."""
+def test_cells_may_hold_delimiters(write_file):
+    """The delimiter is the one between known names; what is in quotes is part of the label."""
     table = read_table(write_file("a.csv", "path;label;size, px\n1.png;a,b;4\n"))
     assert table.rows == (("1.png", "a,b", "4"),)
-
-
-def test_quoted_cells_may_hold_anything(write_file):
-    """Commas, quotes and newlines inside quotes are part of the label; later rows keep their line numbers."""
     table = read_table(write_file("a.csv", 'path,label\n1.png,"a,""b""\r\nc"\n2.png,d\n'))
     assert table.rows == (("1.png", 'a,"b"\r\nc'), ("2.png", "d"))
     assert table.line_numbers == (2, 4)
@@ -81,19 +69,14 @@ def test_any_text_survives_quoting_and_json(tmp_path_factory, rows):
         ("y\nn\nn\n", None, 3),
         ("label\n", None, 1),
         ("path\na\nb\n", None, 3),
+        ("\ncat\n\ndog\n", None, 4),
     ],
 )
 def test_a_single_column_has_a_header_only_if_its_name_never_comes_again(write_file, text, columns, count):
-    """A first line that is also a later label, or one letter, is a label."""
+    """A first line that is also a later label, or one letter, is a label; a blank line is an empty one."""
     table = read_table(write_file("a.csv", text))
     assert (table.columns, len(table.rows)) == (columns, count)
-
-
-def test_named_columns_make_a_header(write_file):
-    """Names that are given make a header, known ones or not."""
-    path = write_file("a.csv", "where\twhat\n1.png\ta\n")
-    assert read_table(path, path_column="where", label_column="what").columns == ("where", "what")
-    assert read_table(write_file("b.csv", "what\na\n"), label_column="what").columns == ("what",)
+    assert [row for row in table.rows if len(row) != 1] == []
 
 
 @pytest.mark.parametrize(
@@ -276,11 +259,12 @@ def test_columns_in_memory_are_a_table(columns):
         ),
         ("NAME,label\np,l\n", {"path_column": "img"}, ("l",), ("p",)),
         ("name,file,label\nn,f,l\n", {}, ("l",), ("f",)),
+        ("where\twhat\n1.png\ta\n", {"path_column": "where", "label_column": "what"}, ("a",), ("1.png",)),
+        ("what\na\n", {"label_column": "what"}, ("a",), None),
     ],
-    ids=["labels alone", "named", "name as path", "name beside file"],
 )
 def test_columns_are_found(write_file, text, named, labels, paths):
-    """Named columns, else known names; ``name`` is a path only if no other column is."""
+    """Named columns, which make a header, else known names; ``name`` is a path only if no other is."""
     assert pick_columns(read_table(write_file("a.csv", text), **named), **named) == (labels, paths)
 
 
