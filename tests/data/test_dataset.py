@@ -8,7 +8,7 @@ import pytest
 from small_datasets import dataset_of
 
 from assay.data.dataset import Dataset, Skipped
-from assay.data.sources import ListedSource
+from assay.data.memory import MemorySource
 from assay.errors import DataError, LabelError
 from assay.types import UNKNOWN
 
@@ -61,7 +61,7 @@ def test_labels_of_some_rows_can_be_hidden():
 
 def trusted_as(trusted):
     names, unknown = tuple(f"{i}.png" for i in range(len(trusted))), np.full(len(trusted), UNKNOWN)
-    return Dataset(names, ListedSource(names), ("cat", "dog"), unknown, np.array(trusted))
+    return Dataset(names, MemorySource(names), ("cat", "dog"), unknown, np.array(trusted))
 
 
 def test_equal_images_with_different_trusted_labels_are_refused():

@@ -20,20 +20,25 @@ def words(dataset, labels):
 
 
 def read(images, **options):
+    """The data set; label files may be given as their text."""
+    for name in ("noisy", "trusted"):
+        if isinstance(text := options.get(name), str | bytes):
+            options[name] = images.parent / f"{name}.csv"
+            options[name].write_bytes(text if isinstance(text, bytes) else text.encode())
     return read_dataset(images, ReadOptions(**options))
 
 
-def test_files_without_headers(make_folder, write_file):
+def test_files_without_headers(make_folder):
     """Two files of lines label the images in natural order; the trusted one only the first (fault 37)."""
     images = make_folder("10.png", "1.png", "2.png")
-    data = read(images, noisy=write_file("noisy.csv", "b\na\nb\n"), trusted=write_file("clean.csv", "b\nb\n"))
+    data = read(images, noisy="b\na\nb\n", trusted="b\nb\n")
     assert data.names == ("1.png", "2.png", "10.png")
     assert data.classes == ("a", "b")
     assert words(data, data.noisy) == ["b", "a", "b"]
     assert words(data, data.trusted) == ["b", "b", None]
     assert data.notes == (
         "noisy.csv: 3 labels by order of names: 1.png → b, 2.png → a, 10.png → b",
-        "clean.csv: 2 labels by order of names: 1.png → b, 2.png → b",
+        "trusted.csv: 2 labels by order of names: 1.png → b, 2.png → b",
         "classes without a trusted label: 'a'",
         "classes with only one noisy label: 'a'",
     )
@@ -54,7 +59,7 @@ def test_a_table_comes_in_its_own_order(make_folder, write_file):
         "a,images/10.png",
     ]
     lines = "\n".join(["label,path", *entries])
-    data = read(images, noisy=write_file("noisy.csv", lines), duplicates="vote")
+    data = read(images, noisy=lines, duplicates="vote")
     assert data.names == ("sub/3.png", "gone.png", "../../etc/passwd", "10.png", "2.png", "1.png", "4.png")
     assert words(data, data.noisy) == ["a", "b", "a", "b", None, None, None]
     reasons = {row: why.reason for row, why in data.skipped.items()}
@@ -73,7 +78,7 @@ def test_a_table_comes_in_its_own_order(make_folder, write_file):
 
 
 @pytest.mark.parametrize("entry", ["images/{}", "{folder}/images/{}", "./images//{}", "{}"])
-def test_images_have_their_names_below_the_images(make_folder, write_file, entry):
+def test_images_have_their_names_below_the_images(make_folder, entry):
     """Whatever folder the table begins at; the option for duplicates has two values."""
     images = make_folder("a/1.png", "images/1.png")
     with pytest.raises(UsageError, match="expected --duplicates refuse or vote, got 'all': an image has one"):
@@ -81,7 +86,7 @@ def test_images_have_their_names_below_the_images(make_folder, write_file, entry
     rows = "".join(
         entry.format(name, folder=images.parent) + f",{name[0]}\n" for name in ("images/1.png", "a/1.png")
     )
-    data = read(images, noisy=write_file("n.csv", f"path,label\n{rows}"))
+    data = read(images, noisy=f"path,label\n{rows}")
     assert (data.names, words(data, data.noisy)) == (("images/1.png", "a/1.png"), ["i", "a"])
 
 
@@ -98,7 +103,7 @@ def test_hostile_paths_are_never_opened(make_folder, write_file):
     ]
     entries = [*hostile, "http://x/1.png", "", "1.png", "2.png"]
     rows = "".join(f"{entry},{i % 2}\n" for i, entry in enumerate(entries))
-    table = write_file("noisy.csv", f"path,label\n{rows}")
+    table = f"path,label\n{rows}"
     opened, watching = [], [True]
     sys.addaudithook(lambda event, args: opened.append(args[0]) if event == "open" and watching else None)
     data = read(images, noisy=table)
@@ -111,11 +116,11 @@ def test_hostile_paths_are_never_opened(make_folder, write_file):
 
 
 @pytest.mark.parametrize("noisy_by_name", [True, False])
-def test_noisy_and_trusted_may_differ_in_form(make_folder, write_file, noisy_by_name):
+def test_noisy_and_trusted_may_differ_in_form(make_folder, noisy_by_name):
     """A file of lines and a table of names meet at the images; the noisy table sets the order."""
     images = make_folder("1.png", "2.png", "3.png")
-    table = write_file("table.csv", "path,label\n3.png,a\n2.png,b\n1.png,b\n")
-    lines = write_file("lines.csv", "b\nb\na\n")
+    table = "path,label\n3.png,a\n2.png,b\n1.png,b\n"
+    lines = "b\nb\na\n"
     data = read(
         images, **dict(zip(("noisy", "trusted"), (table, lines)[:: 1 if noisy_by_name else -1], strict=True))
     )
@@ -123,42 +128,39 @@ def test_noisy_and_trusted_may_differ_in_form(make_folder, write_file, noisy_by_
     assert (data.noisy == data.trusted).all()
 
 
-def test_a_trusted_row_without_an_image_stays_a_row(make_folder, write_file):
+def test_a_trusted_row_without_an_image_stays_a_row(make_folder):
     """Missing images of the trusted table come after the images that the noisy lines label (fault 30)."""
     images = make_folder("1.png", "2.png")
-    trusted = write_file("t.csv", "path,label\nno.png,a\n2.png,b\n")
-    data = read(images, noisy=write_file("n.csv", "a\nb\n"), trusted=trusted)
+    trusted = "path,label\nno.png,a\n2.png,b\n"
+    data = read(images, noisy="a\nb\n", trusted=trusted)
     assert data.names == ("1.png", "2.png", "no.png")
     assert words(data, data.trusted) == [None, "b", "a"]
     assert list(data.skipped) == [2]
 
 
-def test_trusted_labels_may_never_contradict(make_folder, write_file):
+def test_trusted_labels_may_never_contradict(make_folder):
     """Two trusted labels for one image are refused, whatever the rule for noisy ones (fault 31)."""
-    trusted = write_file("t.csv", "path,label\n1.png,a\nimages/1.png,b\n")
-    message = r"t\.csv line 3: 'images/1\.png' is 'b' here and 'a' for '1\.png' in line 2; correct the file$"
+    trusted = "path,label\n1.png,a\nimages/1.png,b\n"
+    message = (
+        r"trusted\.csv line 3: 'images/1\.png' is 'b' here and 'a' for '1\.png' in line 2; correct the file$"
+    )
     with pytest.raises(LabelError, match=message):
-        read(
-            make_folder("1.png", "2.png"),
-            noisy=write_file("n.csv", "a\nb\n"),
-            trusted=trusted,
-            duplicates="vote",
-        )
+        read(make_folder("1.png", "2.png"), noisy="a\nb\n", trusted=trusted, duplicates="vote")
 
 
 @pytest.mark.parametrize("names", [("Cat/1.png", "Dog/2.png"), ("train/1.png", "test/2.png")])
 def test_trusted_labels_alone(make_folder, write_file, names):
     """They give the classes; a test set may have one class, and its folders are no labels."""
     images = make_folder(*names)
-    trusted = write_file("t.csv", f"path,label\n{names[0]},cat\n{names[1]},dog\n")
-    data = read_trusted(images, ReadOptions(trusted=trusted))
+    trusted = f"path,label\n{names[0]},cat\n{names[1]},dog\n"
+    data = read_trusted(images, ReadOptions(trusted=write_file("t.csv", trusted)))
     assert (data.classes, words(data, data.trusted)) == (("cat", "dog"), ["cat", "dog"])
     assert (data.noisy == UNKNOWN).all()
     one = write_file("one.csv", f"path,label\n{names[0]},cat\n")
     assert read_trusted(images, ReadOptions(trusted=one)).classes == ("cat",)
 
 
-def test_odd_names_and_labels_come_through(make_folder, write_file):
+def test_odd_names_and_labels_come_through(make_folder):
     """Labels and names of any text are kept byte for byte (faults 25, 35)."""
     names = [
         *(b"a b.png", b"new\nline.png", b'q"u,o.png', "😀.png".encode(), b"\xff\x80.png", b"-x.png"),
@@ -170,20 +172,20 @@ def test_odd_names_and_labels_come_through(make_folder, write_file):
     pairs = zip(names, labels, strict=True)
     quoted = [b'"' + name.replace(b'"', b'""') + b'",' + label.encode() for name, label in pairs]
     images = make_folder(*map(os.fsdecode, names))
-    data = read(images, noisy=write_file("n.csv", b"path,label\n" + b"\n".join(quoted)))
+    data = read(images, noisy=b"path,label\n" + b"\n".join(quoted))
     assert [os.fsencode(name) for name in data.names] == names
     assert words(data, data.noisy) == labels
     assert not data.skipped
 
 
-def test_labels_one_line_off_are_reported(make_folder, write_file):
+def test_labels_one_line_off_are_reported(make_folder):
     """A line that is missing in one of the files gives a warning (fault 37)."""
     images = make_folder(*(f"{i}.png" for i in range(60)))
     labels = np.random.default_rng(0).integers(5, size=60).astype(str).tolist()
-    noisy = write_file("noisy.csv", "\n".join(labels))
-    data = read(images, noisy=noisy, trusted=write_file("clean.csv", "\n".join(labels[1:])))
+    noisy = "\n".join(labels)
+    data = read(images, noisy=noisy, trusted="\n".join(labels[1:]))
     assert data.notes[-1].startswith("warning: possible_misalignment: noisy and trusted labels agree on 0.")
-    aligned = read(images, noisy=noisy, trusted=write_file("clean.csv", "\n".join(labels[:40])))
+    aligned = read(images, noisy=noisy, trusted="\n".join(labels[:40]))
     assert not [note for note in aligned.notes if "misalignment" in note]
 
 
@@ -228,9 +230,9 @@ def test_images_alone(make_folder, write_file):
     assert read_images(images.parent / "a.tar").names == ("P1 photos/1.png",)
 
 
-def test_the_same_input_gives_the_same_fingerprint(make_folder, make_zip, write_file):
+def test_the_same_input_gives_the_same_fingerprint(make_folder, make_zip):
     """A folder and a zip of the same images with the same labels are the same data."""
-    names, noisy = ["1.png", "2.png", "10.png"], write_file("n.csv", "a\nb\na\n")
+    names, noisy = ["1.png", "2.png", "10.png"], "a\nb\na\n"
     folder, archive = read(make_folder(*reversed(names)), noisy=noisy), read(make_zip(*names), noisy=noisy)
     assert folder.fingerprint() == archive.fingerprint()
 
@@ -239,10 +241,10 @@ def test_the_same_input_gives_the_same_fingerprint(make_folder, make_zip, write_
 
 
 @pytest.mark.parametrize("inside", ["", "animals/"])
-def test_class_folders_are_the_noisy_labels(make_zip, write_file, inside):
+def test_class_folders_are_the_noisy_labels(make_zip, inside):
     """Without a noisy file the folder of an image is its label; a folder that all share is no class."""
     images = make_zip(*(inside + name for name in ("dog/1.png", "cat/2.png", "cat/sub/1.png")))
-    trusted = write_file("t.csv", f"file_name;class\n{inside}dog/1.png;cat\n")
+    trusted = f"file_name;class\n{inside}dog/1.png;cat\n"
     data = read(images, trusted=trusted)
     assert dict(zip(data.names, words(data, data.noisy), strict=True)) == {
         f"{inside}cat/2.png": "cat",
@@ -314,18 +316,18 @@ def test_metadata_without_labels_or_in_two_files(make_folder):
         read(images)
 
 
-def test_images_in_a_parquet_file(tmp_path, make_folder, write_file):
+def test_images_in_a_parquet_file(tmp_path, make_folder):
     """Rows keep their order, labels are strings, and a trusted file joins by row or by name."""
     pictures = [(make_folder("x.png") / "x.png").read_bytes() + bytes([i]) for i in range(3)]
     images = [{"bytes": data, "path": f"{i}.png"} for i, data in zip([10, 9, 2], pictures, strict=True)]
     path = tmp_path / "train.parquet"
     pl.DataFrame({"image": images, "label": [7, None, 12]}).write_parquet(path)
-    data = read(path, trusted=write_file("t.csv", "12\n7\n"))
+    data = read(path, trusted="12\n7\n")
     assert (data.names, data.classes) == (("10.png", "9.png", "2.png"), ("7", "12"))
     assert words(data, data.noisy) == ["7", None, "12"]
     assert words(data, data.trusted) == ["12", "7", None]
     assert [data.source.read(i) for i in range(3)] == pictures
-    named = read(path, trusted=write_file("t.csv", "path,label\n2.png,7\n"))
+    named = read(path, trusted="path,label\n2.png,7\n")
     assert words(named, named.trusted)[named.names.index("2.png")] == "7"
     assert read_images(path).classes == ()
 
@@ -343,12 +345,12 @@ def test_a_parquet_file_labels_its_own_rows(tmp_path, make_folder, paths):
     assert words(data, data.noisy) == ["cat", "dog"]
 
 
-def test_columns_of_a_parquet_file(tmp_path, make_folder, write_file):
+def test_columns_of_a_parquet_file(tmp_path, make_folder):
     """The only column that can hold images does; without labels there are no classes; paths are a table."""
     picture = (make_folder("x.png") / "x.png").read_bytes()
     path = tmp_path / "train.parquet"
     pl.DataFrame({"img": [picture, picture], "label": ["cat", "dog"]}).write_parquet(path)
-    trusted = write_file("t.csv", "file,label\n2,cat\n")
+    trusted = "file,label\n2,cat\n"
     for column in (None, "img"):
         data = read(path, trusted=trusted, path_column=column)
         assert words(data, data.trusted)[data.names.index("2")] == "cat"
@@ -363,51 +365,53 @@ def test_columns_of_a_parquet_file(tmp_path, make_folder, write_file):
 # Columns that are named
 
 
-def test_files_with_other_columns_are_read_with_one_flag(make_folder, write_file):
+def test_files_with_other_columns_are_read_with_one_flag(make_folder):
     """The label column of one of them has its own name, that of the other a known one."""
-    noisy = write_file("n.csv", "file,label\n1.png,cat\n2.png,dog\n")
-    trusted = write_file("t.csv", "Datei;Klasse\n1.png;dog\n")
+    noisy = "file,label\n1.png,cat\n2.png,dog\n"
+    trusted = "Datei;Klasse\n1.png;dog\n"
     images = make_folder("1.png", "2.png")
     data = read(images, noisy=noisy, trusted=trusted, path_column="Datei", label_column="Klasse")
     assert (words(data, data.noisy), words(data, data.trusted)) == (["cat", "dog"], ["dog", None])
 
 
-def test_a_label_column_that_no_file_has_is_refused(make_folder, write_file):
+def test_a_label_column_that_no_file_has_is_refused(make_folder):
     """A slip of the pen must not choose another column."""
     images = make_folder("1.png", "2.png")
-    noisy = write_file("n.csv", "file,label,fine\n1.png,cat,a\n2.png,dog,b\n")
-    trusted, bare = write_file("t.csv", "file,label\n1.png,dog\n"), write_file("bare.csv", "cat\ndog\n")
-    message = r"n\.csv: expected one label column \('fein'\), got none in 'file', 'label', 'fine'"
+    noisy = "file,label,fine\n1.png,cat,a\n2.png,dog,b\n"
+    trusted, bare = "file,label\n1.png,dog\n", "cat\ndog\n"
+    message = r"noisy\.csv: expected one label column \('fein'\), got none in 'file', 'label', 'fine'"
     for other in (None, trusted):
         with pytest.raises(TableError, match=message):
             read(images, noisy=noisy, trusted=other, label_column="fein")
-    with pytest.raises(TableError, match=r"t\.csv: expected one label column \('fein'\)"):
+    with pytest.raises(TableError, match=r"trusted\.csv: expected one label column \('fein'\)"):
         read(images, noisy=bare, trusted=trusted, label_column="fein")
 
 
-def test_the_trusted_file_may_have_a_column_of_its_own(make_folder, write_file):
+def test_the_trusted_file_may_have_a_column_of_its_own(make_folder):
     """A copy of the noisy table with a column of checked labels: that one holds the trusted labels."""
-    noisy = write_file("n.csv", "file,label\n1.png,cat\n2.png,dog\n")
-    trusted = write_file("t.csv", "file,label,checked\n1.png,cat,dog\n")
+    noisy = "file,label\n1.png,cat\n2.png,dog\n"
+    trusted = "file,label,checked\n1.png,cat,dog\n"
     files = {"images": make_folder("1.png", "2.png"), "noisy": noisy, "trusted": trusted}
     data = read(**files, trusted_label_column="checked")
     assert words(data, data.trusted) == ["dog", None]
-    assert "t.csv: labels are read from column 'checked'; not read: 'label'" in data.notes
+    assert "trusted.csv: labels are read from column 'checked'; not read: 'label'" in data.notes
     both = read(**files, label_column="label", trusted_label_column="checked")
     assert words(both, both.trusted) == ["dog", None]
-    assert "t.csv: labels are read from column 'label'; not read: 'checked'" in read(**files).notes
+    assert "trusted.csv: labels are read from column 'label'; not read: 'checked'" in read(**files).notes
 
 
 def test_a_trusted_column_that_does_not_exist_is_refused(make_folder, write_file):
     """Neither another column nor a file without columns takes its place, and the flag is named."""
     images = make_folder("1.png", "2.png")
-    noisy = write_file("n.csv", "file,label\n1.png,cat\n2.png,dog\n")
+    noisy = "file,label\n1.png,cat\n2.png,dog\n"
     for text in ("file,label\n1.png,cat\n", "cat\n"):
-        trusted = write_file("t.csv", text)
-        with pytest.raises(TableError, match=r"t\.csv: expected one label column \('checked'\), got none"):
+        trusted = text
+        with pytest.raises(
+            TableError, match=r"trusted\.csv: expected one label column \('checked'\), got none"
+        ):
             read(images, noisy=noisy, trusted=trusted, trusted_label_column="checked")
-    trusted = write_file("t.csv", "file,gefunden\n1.png,cat\n")
+    trusted = "file,gefunden\n1.png,cat\n"
     with pytest.raises(TableError, match=r"name it with --trusted-label-col$"):
         read(images, noisy=noisy, trusted=trusted)
     with pytest.raises(TableError, match=r"name it with --label-col$"):
-        read_trusted(images, ReadOptions(trusted=trusted))
+        read_trusted(images, ReadOptions(trusted=write_file("t.csv", trusted)))

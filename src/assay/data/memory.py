@@ -11,6 +11,7 @@ from PIL import Image
 
 from assay.data.classes import decide_classes
 from assay.data.dataset import Dataset, ReadOptions, Skipped
+from assay.data.formats import USUAL
 from assay.data.match import LabelRows
 from assay.data.paths import read_named
 from assay.data.tables import pick_columns, table_of
@@ -23,10 +24,12 @@ PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I", "I;16")
 
 @dataclass(frozen=True)
 class MemorySource:
-    """Bytes of images in memory; what has no bytes yet, pixels, is packed as PNG, which loses nothing."""
+    """Images in memory, and files named one by one; pixels are packed as PNG, which loses nothing."""
 
     images: Sequence[Any]
     """uint8 RGB arrays (H, W, 3), PIL images, bytes, paths, or Hugging Face's ``{"bytes": …, "path": …}``."""
+    max_bytes: int = USUAL.max_bytes
+    """Of a file; a larger one is skipped."""
 
     def read(self, index: int) -> bytes | Skipped:
         """The bytes of image ``index``; safe to call from threads; DataError for an array of another kind."""
@@ -38,7 +41,7 @@ class MemorySource:
         if isinstance(image, bytes):
             return image
         if isinstance(image, str | Path):
-            return read_named(Path(image))
+            return read_named(Path(image), self.max_bytes)
         if not isinstance(image, Image.Image):
             found = np.asarray(image)
             if found.dtype != np.uint8 or found.ndim != 3 or found.shape[2] != 3 or 0 in found.shape:

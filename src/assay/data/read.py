@@ -18,7 +18,8 @@ from assay.data.dataset import Dataset, Listing, PickedSource, ReadOptions
 from assay.data.decisions import with_decisions
 from assay.data.formats import raw_fault
 from assay.data.match import LabelRows, match, misalignment, one_label_each
-from assay.data.sources import ListedSource, class_folders, one_image, scan_folder
+from assay.data.memory import MemorySource
+from assay.data.sources import class_folders, one_image, scan_folder
 from assay.data.tables import (
     LABEL_COLUMNS,
     Table,
@@ -110,7 +111,7 @@ def read_listed(listing: bytes, options: ReadOptions | None = None) -> Dataset:
         raise DataError("expected paths of images on stdin, one a line, got none")
     options = options or ReadOptions()
     faults = {row: fault for row, path in enumerate(paths) if (fault := raw_fault(path)) is not None}
-    return _unlabelled(Listing(paths, ListedSource(paths, options.limits.max_bytes), faults), options)
+    return _unlabelled(Listing(paths, MemorySource(paths, options.limits.max_bytes), faults), options)
 
 
 def _unlabelled(listing: Listing, options: ReadOptions) -> Dataset:

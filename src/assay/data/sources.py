@@ -18,7 +18,7 @@ from assay.data.formats import (
     promises_image,
     raw_fault,
 )
-from assay.data.paths import check_entry, natural_key, open_regular, read_named, resolve_below
+from assay.data.paths import check_entry, natural_key, open_regular, resolve_below
 from assay.data.tables import some
 from assay.errors import DataError, LabelError
 from assay.text import counted
@@ -46,18 +46,6 @@ class FolderSource:
         """The bytes of image ``index``, or why there are none."""
         name = self.names[index]
         return open_regular(self.root, name, follow_symlinks=self.follow_symlinks, max_bytes=self.max_bytes)
-
-
-@dataclass(frozen=True)
-class ListedSource:
-    """Reads files wherever they are: a file that the user names may lie behind a link."""
-
-    paths: tuple[str, ...]
-    max_bytes: int = USUAL.max_bytes
-
-    def read(self, index: int) -> bytes | Skipped:
-        """The bytes of image ``index``, or why there are none."""
-        return read_named(Path(self.paths[index]), self.max_bytes)
 
 
 def scan_folder(root: Path, *, follow_symlinks: bool = False, limits: Limits = USUAL) -> Listing:
