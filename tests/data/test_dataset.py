@@ -46,10 +46,8 @@ def test_an_image_that_changed_since_is_an_error(now, message):
 
 def test_labels_of_some_rows_can_be_hidden():
     """No label of those rows is known; all others, and the dataset itself, stay."""
-    data = replace(
-        dataset_of(FILES), classes=("a", "b"), noisy=np.array([0, 1, 0, 1]), trusted=np.array([1, 1, -1, -1])
-    )
-    data = replace(data, decided={2: 1, 3: 0})
+    labels = {"noisy": np.array([0, 1, 0, 1]), "trusted": np.array([1, 1, -1, -1]), "decided": {2: 1, 3: 0}}
+    data = replace(dataset_of(FILES), classes=("a", "b"), **labels)
     hidden = data.without(np.array([0, 2]))
     assert hidden.noisy.tolist() == [-1, 1, -1, 1]
     assert hidden.trusted.tolist() == [-1, 1, -1, -1]

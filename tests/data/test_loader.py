@@ -18,6 +18,7 @@ from assay.data.formats import Limits, Skipped
 from assay.data.loader import draw_thumbnail, load, load_image, load_row, load_together, spread
 from assay.data.read import read_images
 from assay.data.resize import TargetSize, to_square
+from assay.errors import DataError
 
 SIZE = 8
 TARGET = TargetSize(SIZE)
@@ -141,17 +142,6 @@ def test_reading_stays_a_few_batches_ahead_and_stops_when_nobody_wants_more():
     assert slow.source.reads == [0, 1, 2, 3, 4]
 
 
-def test_an_error_of_the_source_arrives():
-    """A source that fails, which it should not, is not silenced by the threads."""
-
-    class Failing:
-        def read(self, index):
-            raise RuntimeError(f"row {index} is on fire")
-
-    with pytest.raises(RuntimeError, match=r"^row 0 is on fire$"):
-        list(load(replace(dataset_of(drawn(8)), source=Failing()), [TARGET]))
-
-
 def test_all_targets_come_from_one_decoding():
     """Each is the resize of the pixels that the first target has decoded; a photo is decoded smaller."""
     files = [saved(Image.effect_noise((640, 360), 64).convert("RGB"), "JPEG"), drawn(1)[0]]
@@ -195,6 +185,13 @@ def test_the_first_look_at_many_images_is_that_of_processes(monkeypatch):
     for one, other in zip(by_threads, by_processes, strict=True):
         assert (one.skipped, one.flags, one.contents) == (other.skipped, other.flags, other.contents)
         assert np.array_equal(one.images[0], other.images[0])
+
+
+def test_an_image_that_has_changed_is_an_error():
+    """Fault 29: it leaves the threads as it is."""
+    dataset = replace(dataset_of(drawn(2)), contents=[sha256(drawn(1)[0]), sha256(b"other")])
+    with pytest.raises(DataError, match=r"'1.png' was read before, and has other bytes now"):
+        list(load(dataset, [TARGET]))
 
 
 def test_some_images_are_loaded_together(tmp_path):

@@ -1,6 +1,7 @@
 """From a place of images and label files to one Dataset."""
 
 import os
+import re
 import sys
 import tarfile
 
@@ -271,7 +272,7 @@ def test_an_empty_class_folder(make_folder):
     "names", [["1.png"], ["pics/1.png", "pics/2.png"], ["a/1.png", "cover.jpg", "b/3.png"]]
 )
 def test_folders_that_are_no_classes(make_folder, names):
-    """Images without folders, one folder for all and a mixture have no classes; a mixture is reported."""
+    """No folders, one for all and a mixture, which is reported; train and test are refused."""
     data = read(make_folder(*names))
     assert data.classes == ()
     assert (data.noisy == UNKNOWN).all()
@@ -279,14 +280,8 @@ def test_folders_that_are_no_classes(make_folder, names):
         "the 2 folders of images are not read as classes: 1 of 3 images lie outside them, such as 'cover.jpg'"
     )
     assert (message in data.notes) == ("cover.jpg" in names)
-
-
-def test_folders_that_are_parts_of_a_data_set_are_refused(make_folder):
-    """Train and test are not classes."""
-    with pytest.raises(
-        LabelError, match="images holds the folders test, train, which are parts of a data set"
-    ):
-        read(make_folder("train/cat/1.png", "test/cat/2.png"))
+    with pytest.raises(LabelError, match="more holds the folders test, train, which are parts of a data set"):
+        read(make_folder("train/cat/1.png", "test/cat/2.png", folder="more"))
 
 
 @pytest.mark.parametrize("file", ["metadata.csv", "metadata.jsonl", "metadata.parquet"])
@@ -364,54 +359,58 @@ def test_columns_of_a_parquet_file(tmp_path, make_folder):
 
 # Columns that are named
 
+NOISY = "file,label\n1.png,cat\n2.png,dog\n"
+
 
 def test_files_with_other_columns_are_read_with_one_flag(make_folder):
-    """The label column of one of them has its own name, that of the other a known one."""
-    noisy = "file,label\n1.png,cat\n2.png,dog\n"
-    trusted = "Datei;Klasse\n1.png;dog\n"
-    images = make_folder("1.png", "2.png")
-    data = read(images, noisy=noisy, trusted=trusted, path_column="Datei", label_column="Klasse")
-    assert (words(data, data.noisy), words(data, data.trusted)) == (["cat", "dog"], ["dog", None])
-
-
-def test_a_label_column_that_no_file_has_is_refused(make_folder):
-    """A slip of the pen must not choose another column."""
-    images = make_folder("1.png", "2.png")
-    noisy = "file,label,fine\n1.png,cat,a\n2.png,dog,b\n"
-    trusted, bare = "file,label\n1.png,dog\n", "cat\ndog\n"
-    message = r"noisy\.csv: expected one label column \('fein'\), got none in 'file', 'label', 'fine'"
-    for other in (None, trusted):
-        with pytest.raises(TableError, match=message):
-            read(images, noisy=noisy, trusted=other, label_column="fein")
-    with pytest.raises(TableError, match=r"trusted\.csv: expected one label column \('fein'\)"):
-        read(images, noisy=bare, trusted=trusted, label_column="fein")
-
-
-def test_the_trusted_file_may_have_a_column_of_its_own(make_folder):
-    """A copy of the noisy table with a column of checked labels: that one holds the trusted labels."""
-    noisy = "file,label\n1.png,cat\n2.png,dog\n"
-    trusted = "file,label,checked\n1.png,cat,dog\n"
-    files = {"images": make_folder("1.png", "2.png"), "noisy": noisy, "trusted": trusted}
-    data = read(**files, trusted_label_column="checked")
-    assert words(data, data.trusted) == ["dog", None]
+    """The label column of one has its own name; a copy with a column of checked labels may be named too."""
+    images, checked = make_folder("1.png", "2.png"), "file,label,checked\n1.png,cat,dog\n"
+    for trusted, options in (
+        ("Datei;Klasse\n1.png;dog\n", {"path_column": "Datei", "label_column": "Klasse"}),
+        (checked, {"trusted_label_column": "checked"}),
+        (checked, {"trusted_label_column": "checked", "label_column": "label"}),
+    ):
+        data = read(images, noisy=NOISY, trusted=trusted, **options)
+        assert (words(data, data.noisy), words(data, data.trusted)) == (["cat", "dog"], ["dog", None])
     assert "trusted.csv: labels are read from column 'checked'; not read: 'label'" in data.notes
-    both = read(**files, label_column="label", trusted_label_column="checked")
-    assert words(both, both.trusted) == ["dog", None]
-    assert "trusted.csv: labels are read from column 'label'; not read: 'checked'" in read(**files).notes
+    notes = read(images, noisy=NOISY, trusted=checked).notes
+    assert "trusted.csv: labels are read from column 'label'; not read: 'checked'" in notes
 
 
-def test_a_trusted_column_that_does_not_exist_is_refused(make_folder, write_file):
-    """Neither another column nor a file without columns takes its place, and the flag is named."""
-    images = make_folder("1.png", "2.png")
-    noisy = "file,label\n1.png,cat\n2.png,dog\n"
-    for text in ("file,label\n1.png,cat\n", "cat\n"):
-        trusted = text
-        with pytest.raises(
-            TableError, match=r"trusted\.csv: expected one label column \('checked'\), got none"
-        ):
-            read(images, noisy=noisy, trusted=trusted, trusted_label_column="checked")
-    trusted = "file,gefunden\n1.png,cat\n"
-    with pytest.raises(TableError, match=r"name it with --trusted-label-col$"):
-        read(images, noisy=noisy, trusted=trusted)
+@pytest.mark.parametrize(
+    ("noisy", "trusted", "options", "message"),
+    [
+        (
+            NOISY,
+            None,
+            {"label_column": "x"},
+            "noisy.csv: expected one label column ('x'), got none in 'file', ",
+        ),
+        (NOISY, NOISY, {"label_column": "x"}, "noisy.csv: expected one label column ('x'), got none"),
+        (
+            "cat\ndog\n",
+            NOISY,
+            {"label_column": "x"},
+            "trusted.csv: expected one label column ('x'), got none",
+        ),
+        (
+            NOISY,
+            NOISY,
+            {"trusted_label_column": "x"},
+            "trusted.csv: expected one label column ('x'), got none",
+        ),
+        (NOISY, "cat\n", {"trusted_label_column": "x"}, "trusted.csv: expected one label column ('x'), got"),
+        (NOISY, "file,odd\n1.png,cat\n", {}, "'odd'; name it with --trusted-label-col"),
+    ],
+)
+def test_a_label_column_that_does_not_exist_is_refused(make_folder, noisy, trusted, options, message):
+    """A slip of the pen chooses no other column, and the flag is named."""
+    with pytest.raises(TableError, match=re.escape(message)):
+        read(make_folder("1.png", "2.png"), noisy=noisy, trusted=trusted, **options)
+
+
+def test_a_test_set_without_a_label_column_is_refused(make_folder, write_file):
+    """The flag is that of its only labels."""
+    options = ReadOptions(trusted=write_file("t.csv", "file,odd\n1.png,cat\n"))
     with pytest.raises(TableError, match=r"name it with --label-col$"):
-        read_trusted(images, ReadOptions(trusted=write_file("t.csv", trusted)))
+        read_trusted(make_folder("1.png"), options)
