@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from assay.data.colour import to_rgb
+from assay.data.decode import to_rgb
 from assay.data.formats import BadImageError
 
 BACKGROUND = (10, 200, 30)
