@@ -119,24 +119,21 @@ def test_undo_takes_back_ones_own_newest(store):
 def test_rows_can_neither_be_changed_nor_deleted(store):
     """The file itself refuses, whatever program asks."""
     decide(store, "cat")
-    with sqlite3.connect(store.path) as other:
-        for statement, message in (
-            ("UPDATE decisions SET after = 'ape'", "never changed"),
-            ("DELETE FROM decisions", "never deleted"),
-        ):
-            with pytest.raises(sqlite3.IntegrityError, match=message):
-                other.execute(statement)
-    other.close()
+    for statement, word in (
+        ("UPDATE decisions SET after = 'ape'", "changed"),
+        ("DELETE FROM decisions", "deleted"),
+    ):
+        with pytest.raises(sqlite3.IntegrityError, match=f"never {word}"):
+            store.connection.execute(statement)
 
 
-@pytest.mark.parametrize("name", ["é.png", "\udcff\udcfe.png", 'a"\n<b>.png', "'; DROP TABLE decisions; --"])
-def test_names_are_kept_byte_for_byte(tmp_path, name):
+def test_names_are_kept_byte_for_byte(store):
     """Fault 25: names that are not UTF-8, or look like code, read back as they are."""
-    store = open_decisions(tmp_path / "decisions.sqlite")
-    store.decide(name, "cät\udcff", noisy=name, revision=0, **ME)
-    store.close()
-    (state,) = read_states(store.path).values()
-    assert (state.last.name, state.label, state.last.before) == (name, "cät\udcff", name)
+    names = ["é.png", "\udcff\udcfe.png", 'a"\n<b>.png', "'; DROP TABLE decisions; --"]
+    for name in names:
+        store.decide(name, "cät\udcff", noisy=name, revision=0, **ME)
+    found = [(state.last.name, state.label, state.last.before) for state in read_states(store.path).values()]
+    assert found == [(name, "cät\udcff", name) for name in names]
 
 
 @given(st.lists(st.sampled_from(["cat", "ape", None, "undo"]), max_size=12))
@@ -317,12 +314,11 @@ def test_another_database_is_refused_and_stays_as_it_is(tmp_path, version, mode)
 
 
 def test_a_file_that_is_no_database_is_refused(tmp_path):
-    """It stays as it is; a place that cannot be written to is refused too."""
+    """A place that cannot be written to is refused too."""
     (tmp_path / "text").write_text("no database" * 1000)
     for read in (open_decisions, read_states):
         with pytest.raises(DataError, match="expected decisions as assay writes them"):
             read(tmp_path / "text")
-    assert (tmp_path / "text").read_text() == "no database" * 1000
     with pytest.raises(UsageError, match=r"cannot write .*: unable to open database file; check its rights"):
         open_decisions(tmp_path / "nowhere" / "decisions.sqlite")
 
