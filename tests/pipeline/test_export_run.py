@@ -9,6 +9,7 @@ import pytest
 
 pytest.importorskip("torch")
 
+from assay.correct.posterior import NO_FLOOR, by_halves
 from assay.data.dataset import Dataset
 from assay.data.loader import load_together
 from assay.data.resize import TargetSize
@@ -37,10 +38,7 @@ def test_the_file_alone_predicts(run, images, small_data, precision, tmp_path):
     found = export_run(run, images, precision)
     file = tmp_path / "classifier.onnx"
     file.write_bytes(found.graph)
-    expected, alone = (
-        load_model(run.folder).predict(small_data.images),
-        load_model(file).predict(small_data.images),
-    )
+    expected, alone = (load_model(place).predict(small_data.images) for place in (run.folder, file))
     assert alone.labels == expected.labels
     assert np.abs(alone.probs - expected.probs).max() < 0.1
     figures = json.loads(read_metadata(found.graph)["figures"])
@@ -86,33 +84,21 @@ class Watching:
         return self.images.read(row)
 
 
-def test_validation_images_come_first(run, images):
-    """Where some were not trained on, the model is measured on them alone."""
+def test_validation_images_are_measured_by_halves(run, images, small_data, tmp_path):
+    """Alone, where there are some: each half calibrated on float32's other one, so rounding is not hidden."""
     rows = [row for row in range(len(run)) if run.trusted[row] >= 0][:30]
     reasons = tuple("validation" if row in rows else reason for row, reason in enumerate(run.reasons))
-    found = export_run(replace(run, reasons=reasons), images, "float32")
-    assert found.figures[0].n == 30
-    assert len(found.figures) == 1
+    found = export_run(replace(run, reasons=reasons), images, "float16")
+    (tmp_path / "half.onnx").write_bytes(found.graph)
+    plain, half = (
+        load_model(place).predict(small_data.images).probs[rows]
+        for place in (run.folder, tmp_path / "half.onnx")
+    )
+    truth = run.trusted[rows]
+    for figures, probs in zip(found.figures, (plain, half), strict=True):
+        right = by_halves(plain, truth, NO_FLOOR, of=probs).argmax(axis=1) == truth
+        assert (figures.n, figures.accuracy[0]) == (30, right.mean())
     assert not found.trained_on
-
-
-def test_images_that_calibrated_the_model_are_measured_by_halves(run, images, monkeypatch):
-    """As the halves of float32 would have it in every precision: rounding is not calibrated away."""
-    asked: list[tuple[np.ndarray, np.ndarray]] = []
-
-    def listen(probs, truth, floor, *, of):
-        asked.append((probs, of))
-        return of
-
-    monkeypatch.setattr("assay.pipeline.export_run.by_halves", listen)
-    export_run(run, images, "float16")
-    assert not asked  # trained on, so none of its figures is an accuracy
-    validation = tuple("validation" if run.trusted[row] >= 0 else "" for row in range(len(run)))
-    export_run(replace(run, reasons=validation), images, "float16")
-    (plain, same), (again, half), *first_looks = asked
-    assert plain is same is again
-    assert half is not plain
-    assert [judges is plain for judges, _ in first_looks] == [True, True]
 
 
 def test_test_time_augmentation_is_reported(run, images, monkeypatch):

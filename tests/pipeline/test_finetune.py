@@ -15,24 +15,21 @@ pytest.importorskip("timm", reason="needs the train extra")
 
 from networks import quick_probe
 from PIL import Image
-from small_runs import draw_data, quick_learning
+from small_runs import quick_learning
 
-from assay.correct.posterior import NO_FLOOR, Calibration, by_halves
+from assay.cli.run import plan_text
+from assay.correct.posterior import NO_FLOOR, by_halves
 from assay.data.dataset import Dataset, ReadOptions
-from assay.data.loader import ImageBatch, load_together
+from assay.data.loader import load_together
 from assay.data.read import read_dataset
 from assay.data.resize import TargetSize
 from assay.data.split import draw_holdout
-from assay.embed.images import Features
-from assay.embed.tiny import TinyBackbone
 from assay.errors import LabelError, UsageError
 from assay.evaluate import wilson
-from assay.noise import estimate_noise
 from assay.pipeline import finetune
 from assay.pipeline.dry_run import dry_run
-from assay.pipeline.finetune import FlipTTA, before_and_after, is_planned, load_student
-from assay.pipeline.finetune_split import split_for_finetuning
-from assay.pipeline.learn import Labelled, Learned
+from assay.pipeline.finetune import before_and_after, is_planned, load_student
+from assay.pipeline.learn import Learned
 from assay.pipeline.options import RunOptions
 from assay.pipeline.outputs import read_facts
 from assay.pipeline.presets import PRESETS, Preset
@@ -40,13 +37,11 @@ from assay.pipeline.result import RunResult
 from assay.pipeline.robustness import DAMAGE
 from assay.pipeline.run import run
 from assay.predict.batch import predict_dataset
-from assay.predict.flip_tta import FLIP_TTA_BELOW, flip_tta
-from assay.predict.layers import Layers
+from assay.predict.flip_tta import FLIP_TTA_BELOW
 from assay.predict.model import read_model
 from assay.predict.runtime import load_runtime
 from assay.report import write_report
-from assay.train.finetune import FineTuned, Phase
-from assay.types import UNKNOWN
+from assay.train.finetune import Phase
 
 pytestmark = [pytest.mark.train, pytest.mark.slow]
 
@@ -98,14 +93,11 @@ def recorded() -> Iterator[list[Learned]]:
 
 
 @pytest.fixture(scope="module")
-def fine(tmp_path_factory):
-    place, lines = tmp_path_factory.mktemp("fine"), []
-    data = draw_data(place / "data")
-    read = ReadOptions(noisy=data.folder / "noisy.csv", trusted=data.folder / "trusted.csv")
-    options = RunOptions(read=read, backbone="tiny", cache=place / "features", preset="balanced")
+def fine(small_data, options, tmp_path_factory):
+    lines, options = [], replace(options, preset="balanced")
     with recorded() as learned:
-        result = run(data.images, place / "out", options, notify=lines.append)
-    return Fine(result, learned[0], data.images, options, lines)
+        result = run(small_data.images, tmp_path_factory.mktemp("fine") / "out", options, notify=lines.append)
+    return Fine(result, learned[0], small_data.images, options, lines)
 
 
 def bytes_of(out: Path) -> list[bytes]:
@@ -113,7 +105,7 @@ def bytes_of(out: Path) -> list[bytes]:
 
 
 def test_the_fine_tuned_network_is_the_model(fine):
-    """At its last size; run.json has its schedule."""
+    """At its last size; run.json has its schedule, and a report shows validation figures."""
     facts, record = read_facts(fine.out), json.loads((fine.out / "run.json").read_text())
     assert facts["model"] == {"architecture": "tf_efficientnet_lite0", "size": 32}
     assert facts["systems"]["assay"]["accuracy"]["estimate"] > 0.6
@@ -121,10 +113,13 @@ def test_the_fine_tuned_network_is_the_model(fine):
     assert record["backbone"]["name"] == "tiny"
     plan = record["fine_tuning"]
     assert (plan["network"], plan["stages"]) == ("tf_efficientnet_lite0", [[32, 2]])
+    written = write_report(fine.out, fine.out.parent / "report.html", images=fine.images)
+    figures = json.loads(written.facts.read_text())["figures"]
+    assert {row["system"] for row in figures} >= {"assay_validated", "labels_validated"}
 
 
 def test_schedule_and_figures_are_reported(fine):
-    """The schedule before, validation accuracy after each epoch, and before and after; less is a warning."""
+    """The schedule, validation accuracy after each epoch, and before and after; less is a warning."""
     assert any(line.startswith("fine-tuning tf_efficientnet_lite0 on ") for line in fine.lines)
     first, second = [line for line in fine.lines if line.startswith("epoch ")]
     assert first.startswith("epoch 1 of 2, 32 px: ")
@@ -136,7 +131,6 @@ def test_schedule_and_figures_are_reported(fine):
     line = next(line for line in fine.lines if "before fine-tuning" in line)
     assert line.endswith(f"{100 * right:.1f} % after")
     worse = replace(learned, unseen=1 - learned.unseen)
-    assert before_and_after(worse, learned, validation, truth).endswith("after")
     assert before_and_after(learned, worse, validation, truth).startswith("warning: ")
 
 
@@ -168,16 +162,18 @@ def test_the_model_uses_flip_tta_where_it_is_unsure(fine):
 
 
 def test_figures_are_those_of_the_saved_model(fine, tmp_path):
-    """Though it trains in bfloat16, on resized images: for their files the saved model predicts the same."""
+    """Though it trains in bfloat16, on resized images, one of which is damaged."""
     shutil.copytree(fine.images, tmp_path / "images")
     for file in (tmp_path / "images").iterdir():
         with Image.open(file) as image:
             image.resize((24, 20)).save(file)
+    (tmp_path / "images" / "1.png").write_bytes(b"")  # without a trusted label
     with recorded() as learned:
         result = run(tmp_path / "images", tmp_path / "out", replace(fine.options, dtype="bfloat16"))
     dataset, found = read_dataset(tmp_path / "images", fine.options.read), learned[0]
     predicted = predict_dataset(load_runtime(tmp_path / "out"), dataset)
     labels = (tmp_path / "out" / "labels.csv").read_text().splitlines()[1:]
+    assert labels[1].endswith(",skipped,empty_file")
     held = np.array([row for row, line in enumerate(labels) if line.endswith(",holdout")])
     for rows in (held, found.validation):
         assert predicted.probs[rows] == pytest.approx(found.says(rows), abs=1e-4)
@@ -199,7 +195,7 @@ def test_robustness_is_measured_on_validation_images(fine):
     assert "| JPEG, quality 30 | " in (fine.out / "model" / "README.md").read_text()
 
 
-def interrupted(fine, out, options, at="epoch 2 "):
+def interrupted(fine, out, at="epoch 2 "):
     """A run that is killed after that epoch, before it is kept."""
 
     def killing(line):
@@ -207,18 +203,27 @@ def interrupted(fine, out, options, at="epoch 2 "):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run(fine.images, out, options, notify=killing)
+        run(fine.images, out, fine.options, notify=killing)
 
 
 def test_an_interrupted_run_resumes_to_the_same_bytes(fine, tmp_path):
-    """It goes on after the last epoch that was kept; in the end there is no checkpoint."""
-    interrupted(fine, tmp_path / "out", fine.options)
-    assert (tmp_path / "out" / "checkpoints" / "student.safetensors").exists()
+    """It continues after the last epoch that was kept, also after a refusal; then the checkpoint goes."""
+    out = tmp_path / "out"
+    interrupted(fine, out)
+    assert (out / "checkpoints" / "student.safetensors").exists()
+
+    def refusing(*_):
+        raise UsageError("planted")
+
     lines: list[str] = []
-    run(fine.images, tmp_path / "out", fine.options, notify=lines.append)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("assay.pipeline.run.assemble_model", refusing)
+        with pytest.raises(UsageError, match="planted"):
+            run(fine.images, out, fine.options, notify=lines.append)
+    run(fine.images, out, fine.options, notify=lines.append)
     assert [line.split(",")[0] for line in lines if line.startswith("epoch ")] == ["epoch 2 of 2"]
-    assert bytes_of(tmp_path / "out") == bytes_of(fine.out)
-    assert not (tmp_path / "out" / "checkpoints").exists()
+    assert bytes_of(out) == bytes_of(fine.out)
+    assert not (out / "checkpoints").exists()
 
 
 def test_a_run_of_another_version_is_planned_anew(fine, tmp_path, monkeypatch):
@@ -229,26 +234,10 @@ def test_a_run_of_another_version_is_planned_anew(fine, tmp_path, monkeypatch):
         assert not is_planned({"fine_tuning": record["fine_tuning"] | other}, student)
     with monkeypatch.context() as patch:
         patch.setitem(PRESETS, "balanced", SMALL.at(40))
-        interrupted(fine, tmp_path / "out", fine.options)
+        interrupted(fine, tmp_path / "out")
     lines: list[str] = []
     run(fine.images, tmp_path / "out", fine.options, notify=lines.append)
     assert "warning: checkpoint was written by another version; restarting fine-tuning" in lines
-    assert bytes_of(tmp_path / "out") == bytes_of(fine.out)
-
-
-def test_what_is_refused_after_training_keeps_the_training(fine, tmp_path, monkeypatch):
-    """The same command goes on with the last epoch, and ends as if nothing had been in its way."""
-
-    def refusing(*_):
-        raise UsageError("planted")
-
-    with monkeypatch.context() as patch:
-        patch.setattr("assay.pipeline.run.assemble_model", refusing)
-        with pytest.raises(UsageError, match="planted"):
-            run(fine.images, tmp_path / "out", fine.options)
-    lines: list[str] = []
-    run(fine.images, tmp_path / "out", fine.options, notify=lines.append)
-    assert not [line for line in lines if line.startswith("epoch ")]
     assert bytes_of(tmp_path / "out") == bytes_of(fine.out)
 
 
@@ -280,12 +269,12 @@ def test_too_little_time_leaves_the_model_of_fast(fine, tmp_path):
 
 
 def test_a_dry_run_shows_the_fine_tuning(fine, tmp_path):
-    """Its network, size, epochs and time, without writing anything."""
-    plan = dry_run(fine.images, tmp_path / "out", fine.options)
-    assert plan.fine_tuning.startswith("fine-tuning tf_efficientnet_lite0 on 240 images, epochs: 2 at 32 px")
-    chosen = replace(fine.options, student_size=40, student="tf_efficientnet_lite1")
-    words = dry_run(fine.images, tmp_path / "out", chosen).fine_tuning
-    assert words.startswith("fine-tuning tf_efficientnet_lite1 on 240 images, epochs: 2 at 40 px")
+    """One view of each image, the network, its size, epochs and time, without writing anything."""
+    plan = dry_run(fine.images, tmp_path / "out", replace(fine.options, student_size=40))
+    words = "fine-tuning tf_efficientnet_lite0 on 240 images, epochs: 2 at 40 px"
+    assert plan.fine_tuning.startswith(words)
+    assert (plan.mirrored, plan.cache_bytes) == (False, 240 * 384 * 2)
+    assert "Features: every image, " in plan_text(plan, "out")
     fast = dry_run(fine.images, tmp_path / "out", replace(fine.options, preset="fast"))
     assert (fast.fine_tuning, plan.seconds > fast.seconds) == ("", True)
     assert not (tmp_path / "out").exists()
@@ -302,81 +291,3 @@ def test_what_cannot_be_fine_tuned_is_refused(fine, tmp_path):
     with pytest.raises(LabelError, match=r"^expected 20 trusted images or more besides the holdout's"):
         run(fine.images, tmp_path / "few", options)
     assert not (tmp_path / "few").exists()
-
-
-def test_its_report_can_be_written(fine, tmp_path):
-    """With validation figures in the place of cross-validated ones."""
-    written = write_report(fine.out, tmp_path / "report.html", images=fine.images)
-    facts = json.loads(written.facts.read_text())
-    assert {row["system"] for row in facts["figures"]} >= {"assay_validated", "labels_validated"}
-
-
-class Counting(TinyBackbone):
-    """Counts the images that it embeds; exact in a copy of its own."""
-
-    embedded: list[int]
-
-    def embed(self, images):
-        self.embedded.append(len(images))
-        return super().embed(images)
-
-    def exact(self):
-        return self
-
-
-@pytest.mark.usefixtures("without_shape_checks")  # tiny stands for a network of timm
-def test_each_image_and_mirror_is_predicted_once():
-    """Mirrors only where the first prediction is unsure, after calibration; skipped images are uniform."""
-    n, rng = 30, np.random.default_rng(0)
-    images = rng.integers(0, 256, (n, 32, 32, 3), np.uint8)
-    images[:, :, :16] //= rng.integers(1, 4, (n, 1, 1, 1), np.uint8)
-    backbone, usable = Counting(), np.arange(n) % 5 != 3
-    object.__setattr__(backbone, "embedded", [])  # frozen
-    ones = np.ones(backbone.width, np.float32)
-    weight = rng.normal(0, 0.5, (backbone.width, 2)).astype(np.float32)
-    tuned = FineTuned(backbone, Layers(0 * ones, ones, (weight, np.zeros(2, np.float32))))
-    plain, mirrored = (
-        tuned.head.probabilities(TinyBackbone().embed(np.ascontiguousarray(shown)))
-        for shown in (images, images[:, :, ::-1])
-    )
-
-    def see(target, rows):
-        yield ImageBatch(rows, rows, (images[rows],), {}, {}, {}, 0.0)
-
-    predictions = FlipTTA(tuned, images, see, np.arange(n) < 20, usable)
-    unsure = usable & (plain.max(axis=1) < FLIP_TTA_BELOW)
-    assert 0 < unsure.sum() < usable.sum()
-    some = np.array([22, 1, 3, 1, 0])
-    first = predictions.predict(some)
-    found = predictions.predict()
-    wanted = flip_tta(plain, lambda rows: mirrored[rows], FLIP_TTA_BELOW)
-    assert found[usable] == pytest.approx(wanted[usable], abs=1e-6)
-    assert (found[~usable] == 0.5).all()
-    assert (first == found[some]).all()
-    softer = Calibration(0.5, np.array([0.1, -0.1]), NO_FLOOR)
-    calibrated = flip_tta(softer.apply(plain), lambda rows: softer.apply(mirrored[rows]), FLIP_TTA_BELOW)
-    assert predictions.predict(calibration=softer)[usable] == pytest.approx(calibrated[usable], abs=1e-6)
-    again = usable & ((softer.apply(plain).max(axis=1) < FLIP_TTA_BELOW) | unsure)
-    assert sum(backbone.embedded) == usable.sum() + again.sum()
-
-
-def test_the_transition_comes_from_images_that_measure_nothing():
-    """Whatever the pairs of calibration and validation images are."""
-    n, rng = 600, np.random.default_rng(0)
-    truth = rng.integers(0, 4, n)
-    noisy = np.where(rng.random(n) < 0.3, (truth + 1) % 4, truth)
-
-    def evidence(noisy):
-        trusted, fold_of = np.where(np.arange(n) < 400, truth, UNKNOWN), np.arange(n) % 5
-        features = Features((np.zeros((n, 1), dtype=np.float32),), (None,) * n, {}, {}, 0)
-        data = Labelled(features, noisy, trusted, fold_of != UNKNOWN, fold_of, tuple("abcd"), 0, 0.8)
-        learned = object.__new__(Learned)  # only its noise is used
-        object.__setattr__(learned, "noise", estimate_noise(noisy, trusted, 4))
-        return finetune._Evidence(data, learned, split_for_finetuning(data, []))
-
-    before = evidence(noisy)
-    for measured in (before.split.calibration_rows, before.split.validation):
-        other = noisy.copy()
-        other[measured] = (other[measured] + 2) % 4
-        assert (evidence(other).transition == before.transition).all()
-    assert (evidence((noisy + 1) % 4).transition != before.transition).any()

@@ -7,8 +7,9 @@ import pytest
 
 from assay.embed.images import Features
 from assay.errors import LabelError
+from assay.noise import estimate_noise
 from assay.pipeline.finetune_split import MOST, split_for_finetuning
-from assay.pipeline.learn import Labelled
+from assay.pipeline.learn import Labelled, Learned
 from assay.types import UNKNOWN
 
 
@@ -77,3 +78,23 @@ def test_too_few_are_refused():
     """Two images would measure nothing."""
     with pytest.raises(LabelError, match=r"^expected 20 trusted images or more .* got 19;"):
         split_for_finetuning(labelled(trusted=19), [])
+
+
+def test_the_transition_comes_from_images_that_measure_nothing():
+    """Whatever the pairs of calibration and validation images are."""
+    finetune = pytest.importorskip("assay.pipeline.finetune", reason="needs the train extra")
+    plain = labelled(600)
+    noisy = np.where(np.random.default_rng(0).random(600) < 0.3, (plain.trusted + 1) % 4, plain.trusted)
+    learned = object.__new__(Learned)  # only its noise is used
+    object.__setattr__(learned, "noise", estimate_noise(noisy, plain.trusted, 4))
+
+    def evidence(noisy):
+        data = replace(plain, noisy=noisy)
+        return finetune._Evidence(data, learned, split_for_finetuning(data, []))
+
+    before = evidence(noisy)
+    for measured in (before.split.calibration_rows, before.split.validation):
+        other = noisy.copy()
+        other[measured] = (other[measured] + 2) % 4
+        assert (evidence(other).transition == before.transition).all()
+    assert (evidence((noisy + 1) % 4).transition != before.transition).any()

@@ -69,7 +69,7 @@ def masked(options, read_of, tmp_path):
         settings, read = replace(options, read=read_of(data), **changes), read_of(data)
         dataset, backbone = read_dataset(data.images, read), load_backbone("tiny", tmp_path)
         mirrored = uses_flip_tta(settings.preset)
-        features = embed_images(dataset, backbone, tmp_path / "own", mirrored=mirrored)
+        features = embed_images(dataset, backbone, options.cache, mirrored=mirrored)
         dataset, split = features.seen(dataset), draw_holdout(dataset.trusted)
         mirrors = mirrors_for(dataset, backbone, settings)
         return mask_holdout(dataset, split, features, settings, mirrors), split

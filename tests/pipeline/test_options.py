@@ -1,6 +1,6 @@
 """Settings that cannot be are refused, and only what changes the result makes another run."""
 
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -50,12 +50,6 @@ def test_weights_count_by_their_content(tmp_path):
     assert settings[0] != settings[2]
     assert settings[3]["weights"] is None
     assert RunOptions(weights=tmp_path / "missing").settings()["weights"] is None
-
-
-def test_cache_and_workers_are_no_settings():
-    """They say where and how fast, not what."""
-    options = RunOptions()
-    assert options.settings() == replace(options, cache=Path("x"), workers=9).settings()
 
 
 def test_the_keywords_are_the_fields():
