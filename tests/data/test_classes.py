@@ -43,41 +43,25 @@ def test_without_noisy_labels_the_trusted_ones_give_the_classes():
     assert decide(None).names == ()
 
 
+NO_CLASS = "is not a class of noisy.csv"
+SAME = "Correct it, pass --normalize-labels: the two differ only in case, spaces or Unicode form"
+NEW = {"allow_new_classes": True}
+
+
 @pytest.mark.parametrize(
     ("trusted", "options", "message"),
     [
-        (
-            ["dog", "cta"],
-            {},
-            "line 2: 'cta' is not a class of noisy.csv; did you mean 'cat'? Correct it, pass --class-map "
-            "cta=cat, or --allow-new-classes",
-        ),
-        (
-            ["Cat", "owl", "dog"],
-            {},
-            "line 1: 'Cat' is not a class of noisy.csv; did you mean 'cat'? Correct it, pass "
-            "--normalize-labels: the two differ only in case, spaces or Unicode form (2 labels are no class)",
-        ),
-        (
-            ["owl"],
-            {},
-            "line 1: 'owl' is not a class of noisy.csv. Correct it, pass --class-map owl=CLASS, or "
-            "--allow-new-classes",
-        ),
-        (
-            ["CAT"],
-            {"allow_new_classes": True},
-            "line 1: 'CAT' is not a class of noisy.csv; did you mean 'cat'? Correct it, pass "
-            "--normalize-labels: the two differ only in case, spaces or Unicode form",
-        ),
-        (
-            ["owl", "Owl"],
-            {"allow_new_classes": True},
-            "line 1: 'Owl' and 'owl' differ only in case, spaces or Unicode form; write 'Owl' everywhere, "
-            "pass --normalize-labels, or list them in --classes if they are two classes",
-        ),
+        (["dog", "cta"], {}, f"line 2: 'cta' {NO_CLASS}; did you mean 'cat'? Correct it, pass --class-map "
+         "cta=cat, or --allow-new-classes"),
+        (["Cat", "owl", "dog"], {}, f"line 1: 'Cat' {NO_CLASS}; did you mean 'cat'? {SAME} (2 labels are no "
+         "class)"),
+        (["owl"], {}, f"line 1: 'owl' {NO_CLASS}. Correct it, pass --class-map owl=CLASS, or "
+         "--allow-new-classes"),
+        (["CAT"], NEW, f"line 1: 'CAT' {NO_CLASS}; did you mean 'cat'? {SAME}"),
+        (["owl", "Owl"], NEW, "line 1: 'Owl' and 'owl' differ only in case, spaces or Unicode form; write "
+         "'Owl' everywhere, pass --normalize-labels, or list them in --classes if they are two classes"),
     ],
-)
+)  # fmt: skip  # one case after another
 def test_a_trusted_label_of_no_class_is_refused(trusted, options, message):
     """A slip in a trusted label is named with its place and the class that was meant (faults 33, 34)."""
     with pytest.raises(LabelError) as refused:

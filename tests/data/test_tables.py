@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assay.data.tables import LINE_LIMIT, pick_columns, read_table, shown, table_of
+from assay.data.tables import LINE_LIMIT, PATH_COLUMNS, pick_columns, read_table, shown, table_of
 from assay.errors import TableError
 
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20)
@@ -92,38 +92,28 @@ def test_additions_of_spreadsheets_are_no_row_and_no_cell(write_file, text):
     assert [lines[number - 1][:5] for number in table.line_numbers] == ["1.png", "2.png"]
 
 
+OPEN_QUOTE = 'is there a quote (") that does not close, or one inside a cell?'
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (
-            "1.png,cat\n2.png,dog\n",
-            "line 1: expected one label a line in a file without a header, got 2 cells; add a header such as "
-            "'path,label', name the columns with --path-col and --label-col, or quote a label that holds ','",
-        ),
-        (
-            "path,label\n1.png,a\n2.png,b,c\n",
-            "line 3: expected 2 cells as in the header, got 3; quote a cell that holds ','",
-        ),
-        (
-            "file;label;note\n1.png;a\n",
-            "line 2: expected 3 cells as in the header, got 2; quote a cell that holds ';'",
-        ),
-        (
-            'path,label\n1.png,a\n2.png,"b\n3.png,c\n',
-            'line 3: unexpected end of data; is there a quote (") that does not close, or one inside a cell?',
-        ),
-        (
-            'path,label\n1.png,"a"b\n',
-            "line 2: ',' expected after '\"'; is there a quote (\") that does not close, or one inside a "
-            "cell?",
-        ),
+        ("1.png,cat\n2.png,dog\n", "line 1: expected one label a line in a file without a header, got 2 "
+         "cells; add a header such as 'path,label', name the columns with --path-col and --label-col, or "
+         "quote a label that holds ','"),
+        ("path,label\n1.png,a\n2.png,b,c\n", "line 3: expected 2 cells as in the header, got 3; quote a cell "
+         "that holds ','"),
+        ("file;label;note\n1.png;a\n", "line 2: expected 3 cells as in the header, got 2; quote a "
+         "cell that holds ';'"),
+        ('path,label\n1.png,a\n2.png,"b\n3.png,c\n', f"line 3: unexpected end of data; {OPEN_QUOTE}"),
+        ('path,label\n1.png,"a"b\n', f"line 2: ',' expected after '\"'; {OPEN_QUOTE}"),
         ("a\nb\0\n", "line 2: a NUL character; save the file as UTF-8 text"),
         ("a\nb\n".encode("utf-16-le"), "line 1: a NUL character; save the file as UTF-8 text"),
         (codecs.BOM_UTF16_LE + b"a\0\n\0b", "after line 1: not utf-16-le (truncated data)"),
         ("a\n" + "b" * (LINE_LIMIT + 1), "line 2: expected at most 1,048,576 characters in a line"),
     ],
     ids=["no-header", "wide", "narrow", "open-quote", "inner-quote", "nul", "unmarked", "utf-16-cut", "long"],
-)
+)  # fmt: skip  # one case after another
 def test_a_csv_that_needs_a_guess_is_refused_with_its_line(write_file, content, message):
     """The message says where the fault is, what was expected and what to do (fault 36)."""
     with pytest.raises(TableError) as refused:
@@ -257,39 +247,23 @@ def test_columns_are_found(write_file, text, named, labels, paths):
     assert pick_columns(read_table(write_file("a.csv", text), **named), **named) == (labels, paths)
 
 
+LABEL, PATH = "label, class, target, y, category", ", ".join(PATH_COLUMNS)
+
+
 @pytest.mark.parametrize(
-    ("text", "named", "message"),
+    ("text", "named", "expected", "got", "flag"),
     [
-        (
-            "path,weight\n1.png,2\n",
-            {},
-            "expected one label column (label, class, target, y, category), got none in 'path', 'weight'; "
-            "name it with --label-col",
-        ),
-        (
-            "id,label\n1,2\n",
-            {},
-            "expected one path column (path, file_name, filename, filepath, image, image_path, file), got "
-            "none in 'id', 'label'; name it with --path-col",
-        ),
-        (
-            "path,label,class\n1,2,3\n",
-            {},
-            "expected one label column (label, class, target, y, category), got 2 in 'path', 'label', "
-            "'class'; name it with --label-col",
-        ),
-        (
-            "path,label\n1,2\n",
-            {"label_column": "klass"},
-            "expected one label column ('klass'), got none in 'path', 'label'; name it with --label-col",
-        ),
+        ("path,weight\n1.png,2\n", {}, f"label column ({LABEL})", "none in 'path', 'weight'", "--label-col"),
+        ("id,label\n1,2\n", {}, f"path column ({PATH})", "none in 'id', 'label'", "--path-col"),
+        ("path,y,class\n1,2,3\n", {}, f"label column ({LABEL})", "2 in 'path', 'y', 'class'", "--label-col"),
+        ("path,y\n1,2\n", {"label_column": "k"}, "label column ('k')", "none in 'path', 'y'", "--label-col"),
     ],
 )
-def test_columns_that_cannot_be_found_are_refused(write_file, text, named, message):
+def test_columns_that_cannot_be_found_are_refused(write_file, text, named, expected, got, flag):
     """If no column fits or more than one, the message names the flag that decides."""
     with pytest.raises(TableError) as refused:
         pick_columns(read_table(write_file("a.csv", text)), **named)
-    assert str(refused.value) == f"a.csv: {message}"
+    assert str(refused.value) == f"a.csv: expected one {expected}, got {got}; name it with {flag}"
 
 
 def test_a_label_that_is_not_utf_8_is_refused_with_its_line(write_file):
