@@ -1,4 +1,4 @@
-"""The demo: drawn digits, spoiled labels, the whole job."""
+"""The demo: drawn digits with wrong labels."""
 
 import numpy as np
 import pytest

@@ -47,14 +47,10 @@ def test_too_few_labels_are_refused(run_with):
 
 
 def test_a_trusted_label_of_each_class_is_enough_to_run(run_with, own_data):
-    """Three labels, none of which can be held out or cross-validated alone, end in a message."""
-    rows = [int(np.flatnonzero(own_data.truth == label)[0]) for label in range(3)]
-    try:
-        result = run_with(rows=rows)
-    except LabelError as error:
-        assert "two or more trusted labels besides the holdout's" in str(error)  # noqa: PT017  # either will do
-    else:
-        assert "assay" not in result.evaluation
+    """Of three labels none is held out, so the accuracy of the model is not measured."""
+    result = run_with(rows=[int(np.flatnonzero(own_data.truth == label)[0]) for label in range(3)])
+    assert "assay" not in result.evaluation
+    assert result.labels.frame["confidence"].is_finite().all()
 
 
 def test_a_class_without_trusted_labels_is_still_corrected(run_with, own_data):
@@ -109,5 +105,5 @@ def test_no_usable_image_is_refused(run_with, own_data):
     """If nothing can be decoded nothing can be trained."""
     for row in range(240):
         (own_data.images / f"{row}.png").write_bytes(b"")
-    with pytest.raises(UsageError, match=r"expected at least 5 usable images to \w+ \w+, got 0"):
+    with pytest.raises(UsageError, match=r"expected at least 5 usable images to train on, got 0"):
         run_with()

@@ -1,4 +1,4 @@
-"""Nothing that is learned depends on the holdout, and no figure counts a picture that was learned from."""
+"""Training does not depend on the holdout, and no figure counts a training image or its copy."""
 
 import shutil
 from dataclasses import replace
@@ -37,7 +37,7 @@ def same_split(finished, small_data, options, monkeypatch):
     return split
 
 
-def test_labels_of_the_holdout_teach_nothing(finished, same_split, own_data, read_of, options, tmp_path):
+def test_labels_of_the_holdout_are_not_trained_on(finished, same_split, own_data, read_of, options, tmp_path):
     """With its trusted, or its noisy labels changed, noise and model are the same bytes (fault 39)."""
     changed, held = replace(options, read=read_of(own_data)), same_split.holdout
     rows, truth, noisy = own_data.trusted_rows, own_data.truth.copy(), own_data.noisy.copy()
@@ -98,7 +98,7 @@ def test_every_usable_image_is_learned_from_or_held_out(masked, own_data):
 
 @pytest.mark.parametrize("preset", ["fast", "balanced"])
 def test_a_mirrored_copy_of_a_held_out_image_is_found(masked, own_data, preset):
-    """Four files that show one picture, two of them mirrored, are one group in one fold (fault 40)."""
+    """Four copies of an image, two of them mirrored, are one group in one fold (fault 40)."""
     _, split = masked(own_data)
     held = int(split.holdout[0])
     others = np.setdiff1d(np.flatnonzero(own_data.truth == own_data.truth[held]), split.holdout)[:3].tolist()
@@ -113,30 +113,30 @@ def test_a_mirrored_copy_of_a_held_out_image_is_found(masked, own_data, preset):
 
 
 @pytest.mark.parametrize(("preset", "leaks"), [("fast", False), ("balanced", True)])
-def test_a_copy_without_any_label_teaches_a_network_and_no_head(masked, own_data, preset, leaks):
-    """So at preset fast it is no leak (fault 40)."""
+def test_a_copy_without_any_label_leaks_into_a_network_alone(masked, own_data, preset, leaks):
+    """At preset fast, where only a head is trained, it is no leak (fault 40)."""
     _, split = masked(own_data)
     held = int(split.holdout[0])
-    (twin, *_) = np.setdiff1d(np.arange(240), own_data.trusted_rows).tolist()
-    copy_image(own_data, held, twin)
+    (copy, *_) = np.setdiff1d(np.arange(240), own_data.trusted_rows).tolist()
+    copy_image(own_data, held, copy)
     noisy = own_data.folder / "noisy.csv"
     lines = noisy.read_text().splitlines()
-    lines[1 + twin] = f"{twin}.png,"
+    lines[1 + copy] = f"{copy}.png,"
     noisy.write_text("\n".join(lines) + "\n")
     partition, _ = masked(own_data, preset=preset)
     assert partition.leaked.tolist() == ([held] if leaks else [])
-    assert [rows.tolist() for rows in partition.near_duplicates] == [sorted([held, twin])]
+    assert [rows.tolist() for rows in partition.near_duplicates] == [sorted([held, copy])]
 
 
 def test_held_out_images_that_cannot_be_counted(masked, own_data, read_of, options, tmp_path):
     """Copies of training images leave the evaluation, skipped ones too; both are reported (fault 40)."""
     _, split = masked(own_data)
-    held, twins = [], []
+    held, originals = [], []
     for row in split.holdout.tolist():
         # Of its class, so that no trusted label contradicts.
-        twin = int(split.fit[own_data.truth[split.fit] == own_data.truth[row]][0])
-        held, twins = [*held, row], [*twins, twin]
-    copy_image(own_data, twins[0], held[0])
+        original = int(split.fit[own_data.truth[split.fit] == own_data.truth[row]][0])
+        held, originals = [*held, row], [*originals, original]
+    copy_image(own_data, originals[0], held[0])
     for row in held[1:4]:
         (own_data.images / f"{row}.png").write_bytes(b"no image")
     changed = replace(options, read=read_of(own_data))
@@ -146,8 +146,8 @@ def test_held_out_images_that_cannot_be_counted(masked, own_data, read_of, optio
     assert result.facts["left_out"] == [f"{held[0]}.png"]
     assert (found.n, result.evaluation["assay_leaks_included"].n, found.skipped) == (20, 21, 3)
 
-    for row, twin in zip(held, twins, strict=True):
-        copy_image(own_data, twin, row)
+    for row, original in zip(held, originals, strict=True):
+        copy_image(own_data, original, row)
     result = run(own_data.images, tmp_path / "copies", changed)
     assert any("this model's accuracy is not measured" in line for line in result.warnings)
     assert "assay" not in result.evaluation
@@ -161,7 +161,7 @@ def test_held_out_images_that_cannot_be_counted(masked, own_data, read_of, optio
 
 
 def test_copies_share_a_fold_and_no_fold_is_emptied(masked, own_data):
-    """No picture is both trained on and tested; if all images are one picture, the folds stay (fault 40)."""
+    """No image is both trained on and tested; where all images are equal, the folds stay (fault 40)."""
     before, _ = masked(own_data)
     (first, *others) = np.setdiff1d(np.arange(240), own_data.trusted_rows).tolist()
     fold_of = before.data.fold_of
@@ -178,7 +178,7 @@ def test_copies_share_a_fold_and_no_fold_is_emptied(masked, own_data):
 
 
 def test_equal_images_with_different_trusted_labels_are_refused(own_data, read_of, options, tmp_path):
-    """Two names of one picture cannot be two classes, in whatever part they are (fault 32)."""
+    """One image under two names cannot be of two classes, in whatever part (fault 32)."""
     rows = own_data.trusted_rows
     one = int(rows[0])
     other = int(rows[own_data.truth[rows] != own_data.truth[one]][0])
@@ -191,7 +191,7 @@ def test_equal_images_with_different_trusted_labels_are_refused(own_data, read_o
 
 def test_fewer_images_than_folds_are_refused(masked, small_data):
     """There must be an image for each fold."""
-    with pytest.raises(UsageError, match=r"expected at least 217 usable images to learn from, got 216$"):
+    with pytest.raises(UsageError, match=r"expected at least 217 usable images to train on, got 216$"):
         masked(small_data, folds=217)
 
 
@@ -210,7 +210,7 @@ def test_fewer_images_than_folds_are_refused(masked, small_data):
     ],
     ids=["no noisy", "no pairs", "one class", "one of the other", "none usable"],
 )
-def test_labels_that_teach_nothing_are_refused_before_any_image_is_read(noisy, trusted, message):
+def test_useless_labels_are_refused_before_any_image_is_read(noisy, trusted, message):
     """Each message says what is missing (fault 38)."""
     dataset = Dataset(
         names=("1.png", "2.png", "3.png"),

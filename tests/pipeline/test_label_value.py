@@ -101,11 +101,11 @@ def test_a_row_is_of_one_division_of_the_labels(trusted, held_out, more, parted)
     curve = LearningCurve(np.array([100, 200, 400]), right)
     worth = LabelValue(trusted=trusted, held_out=held_out, noise_rate=0.4, model=curve, labels=curve)
     row = worth.to_json([more])["expected"][1]
-    teach, sealed = parted
-    assert (row["more"], row["trusted"], row["held_out"]) == (more, teach, sealed)
-    (expected,) = curve.expect(trusted, [teach])
+    fit, held = parted
+    assert (row["more"], row["trusted"], row["held_out"]) == (more, fit, held)
+    (expected,) = curve.expect(trusted, [fit])
     for name in ("model", "labels"):
         assert row[name] == {"accuracy": expected.accuracy.to_json(), "gain": expected.gain.to_json()}
-    assert row["noise_rate_known_to"] == pytest.approx(half_width(0.4, teach))
-    accuracy = half_width(expected.accuracy.estimate, sealed) if sealed else None
+    assert row["noise_rate_known_to"] == pytest.approx(half_width(0.4, fit))
+    accuracy = half_width(expected.accuracy.estimate, held) if held else None
     assert row.get("accuracy_known_to") == (accuracy if accuracy is None else pytest.approx(accuracy))

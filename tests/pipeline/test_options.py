@@ -34,7 +34,7 @@ FINE_TUNED = r"^--student, --student-size, --time-limit: expected with --preset 
     ],
 )
 def test_a_setting_that_cannot_be_is_refused(change, message):
-    """Refused when the options are made, whoever makes them."""
+    """Refused when the options are made."""
     with pytest.raises(UsageError, match=message):
         RunOptions(**change)
 

@@ -99,7 +99,7 @@ def mask_holdout(
     fit_rows = np.setdiff1d(np.flatnonzero(usable), split.holdout)
     if len(fit_rows) < options.folds:
         raise UsageError(
-            f"expected at least {options.folds} usable images to learn from, got {len(fit_rows)}"
+            f"expected at least {options.folds} usable images to train on, got {len(fit_rows)}"
             f"{and_skipped(why.reason for why in dataset.skipped.values())}"
         )
     visible = dataset.without(np.setdiff1d(np.arange(len(dataset)), fit_rows))
