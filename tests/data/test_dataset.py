@@ -21,9 +21,8 @@ def contents_of(files) -> list[bytes | None]:
 
 def test_images_that_stay_as_they_were_are_read():
     """Each as often as it is asked for, and each that was skipped stays so, whatever it is now."""
-    seen = dataset_of(FILES).as_seen(
-        {2: Skipped("missing"), 3: Skipped("not_an_image")}, contents_of(FILES), {}
-    )
+    skipped = {2: Skipped("missing"), 3: Skipped("not_an_image")}
+    seen = replace(dataset_of(FILES), skipped=skipped, contents=contents_of(FILES))
     assert [seen.read(row) for row in (0, 1, 1)] == [b"one", b"two", b"two"]
     assert [seen.read(row).reason for row in (2, 3)] == ["missing", "not_an_image"]
     assert seen.usable.tolist() == [True, True, False, False]
@@ -38,7 +37,7 @@ def test_images_that_stay_as_they_were_are_read():
 )
 def test_an_image_that_changed_since_is_an_error(now, message):
     """A row of zeros, or another picture under the same label, would be worse."""
-    seen = dataset_of((b"one", now)).as_seen({}, contents_of((b"one", b"two")), {})
+    seen = replace(dataset_of((b"one", now)), contents=contents_of((b"one", b"two")))
     assert seen.read(0) == b"one"
     with pytest.raises(DataError, match=message):
         seen.read(1)

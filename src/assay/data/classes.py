@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int
 
 from assay.data.dataset import ReadOptions
 from assay.data.match import LabelRows
@@ -119,11 +118,12 @@ def label_warnings(names: Sequence[str], noisy: Labels, trusted: Labels) -> tupl
     """Notes on labels that are valid but few, which limits what can be learned from them."""
     notes: list[str] = []
     n_trusted = np.bincount(trusted[trusted != UNKNOWN], minlength=len(names))
-    if n_trusted.any() and not n_trusted.all():
-        notes.append(f"classes without a trusted label: {_some(np.flatnonzero(n_trusted == 0), names)}")
-    single = np.bincount(noisy[noisy != UNKNOWN], minlength=len(names)) == 1
-    if single.any():
-        notes.append(f"classes with only one noisy label: {_some(np.flatnonzero(single), names)}")
+    without = [name for name, n in zip(names, n_trusted, strict=True) if n == 0]
+    if n_trusted.any() and without:
+        notes.append(f"classes without a trusted label: {some(without, _SHOWN_CLASSES)}")
+    n_noisy = np.bincount(noisy[noisy != UNKNOWN], minlength=len(names))
+    if single := [name for name, n in zip(names, n_noisy, strict=True) if n == 1]:
+        notes.append(f"classes with only one noisy label: {some(single, _SHOWN_CLASSES)}")
     both = (noisy != UNKNOWN) & (trusted != UNKNOWN)
     equal = noisy[both] == trusted[both]
     if both.any() and not equal.any():
@@ -267,7 +267,3 @@ def _hint(label: str, names: Iterable[str]) -> str:
 
 def _first_place(rows: LabelRows, label: str) -> str:
     return rows.where(rows.labels.index(label)) if label in rows.labels else rows.name
-
-
-def _some(places: Int[np.ndarray, "_"], names: Sequence[str]) -> str:
-    return some([names[place] for place in places], _SHOWN_CLASSES)

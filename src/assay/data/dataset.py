@@ -201,17 +201,6 @@ class Dataset:
                 + ". Correct one label of each pair, or leave both empty"
             )
 
-    def as_seen(
-        self,
-        skipped: Mapping[int, Skipped],
-        contents: Sequence[bytes | None],
-        image_warnings: Mapping[int, tuple[str, ...]],
-    ) -> "Dataset":
-        """The same images after each was read once: skipped ones, sha256 of all, warnings."""
-        return replace(
-            self, skipped={**self.skipped, **skipped}, contents=contents, image_warnings=image_warnings
-        )
-
     def fingerprint(self) -> str:
         """sha256 over names, classes and labels: two runs with one fingerprint had the same labels."""
         digest = hashlib.sha256()

@@ -280,7 +280,15 @@ def open_decisions(path: Path) -> DecisionStore:
             # FULL is not enough for what was acknowledged to survive a power cut: the removal of the journal,
             # which is the commit, may be undone by one.
             connection.execute("PRAGMA synchronous = EXTRA")
-            _make_table(path, connection)
+            connection.execute("BEGIN IMMEDIATE")
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            (tables,) = connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
+            if not version and not tables:
+                for statement in (*_TABLE, f"PRAGMA user_version = {SCHEMA}"):
+                    connection.execute(statement)
+            connection.execute("COMMIT")
+            if (version or SCHEMA) != SCHEMA or (tables and not version):
+                raise DataError(_OTHER.format(path=path))
         except BaseException:
             connection.close()
             raise
@@ -307,19 +315,6 @@ def read_states(path: Path) -> dict[str, State]:
             store = DecisionStore(path, connection)
             store.refresh()
             return store.states
-
-
-def _make_table(path: Path, connection: sqlite3.Connection) -> None:
-    connection.execute("BEGIN IMMEDIATE")
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    (tables,) = connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
-    if not version and not tables:
-        for statement in _TABLE:
-            connection.execute(statement)
-        connection.execute(f"PRAGMA user_version = {SCHEMA}")
-    connection.execute("COMMIT")
-    if (version or SCHEMA) != SCHEMA or (tables and not version):
-        raise DataError(_OTHER.format(path=path))
 
 
 def _now() -> str:

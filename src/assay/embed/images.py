@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +49,8 @@ class Features:
 
     def seen(self, dataset: Dataset) -> Dataset:
         """The data set that they are of, with what was found about its images."""
-        return dataset.as_seen(self.skipped, self.contents, self.flags)
+        skipped = {**dataset.skipped, **self.skipped}
+        return replace(dataset, skipped=skipped, contents=self.contents, image_warnings=self.flags)
 
 
 def embed_images(
