@@ -108,3 +108,12 @@ def test_every_test_says_what_it_shows():
             if is_test and not (ast.get_docstring(node) or "").endswith("."):
                 found.append(f"{file}:{node.lineno} {node.name}")
     assert found == []
+
+
+def test_the_list_of_behaviours_names_tests_that_exist():
+    """Each test that tests/README.md names, or a test that begins so, is there."""
+    named = set(re.findall(r"\btest_[a-z0-9_]+", (ROOT / "tests" / "README.md").read_text("utf-8")))
+    known = {Path(file).stem for file, _ in sources("tests")}
+    known |= {name for _, text in sources("tests") for name in re.findall(r"def (test_\w+)", text)}
+    assert len(named) > 100
+    assert [name for name in sorted(named) if not any(one.startswith(name) for one in known)] == []
