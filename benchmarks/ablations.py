@@ -43,14 +43,14 @@ from assay.data.resize import TargetSize, to_square
 from assay.data.simulate import spoil
 from assay.data.split import draw_holdout
 from assay.embed.backbone import load_backbone
-from assay.embed.images import embed_images, fill_squares, room_for_squares
+from assay.embed.images import embed_images, fill_images, room_for_images
 from assay.evaluate import mcnemar, wilson
 from assay.noise import estimate_noise
 from assay.pipeline.exact import See
 from assay.pipeline.finetune import FlipTTA, load_student, refine
 from assay.pipeline.finetune_split import FineTuneSplit, split_for_finetuning
 from assay.pipeline.holdout import Partition, mask_holdout
-from assay.pipeline.learn import Labelled, Learned, learn
+from assay.pipeline.learn import Fitted, TrainingLabels, learn
 from assay.pipeline.options import RunOptions
 from assay.pipeline.presets import PRESETS, tuning_for
 from assay.train.augment import compress
@@ -68,18 +68,18 @@ PRESET = "balanced"
 class Reduced:
     """Some images to learn from, and others to be judged on."""
 
-    data: Labelled
+    data: TrainingLabels
     """Of all images; those that were not drawn have no label and no fold."""
     judged: Labels
     """Rows of trusted images that were not drawn."""
     truth: Labels
-    squares: Batch
+    resized_images: Batch
     split: FineTuneSplit
     options: RunOptions
     scratch: Path
 
     @cached_property
-    def learned(self) -> Learned:
+    def fitted(self) -> Fitted:
         """At preset ``fast``."""
         return learn(self.data)
 
@@ -100,11 +100,11 @@ class Reduced:
 
     def way_b(self) -> Labels:
         """The head of preset fast."""
-        return self._said(self.learned)
+        return self._said(self.fitted)
 
     def way_c(self) -> Labels:
         """A head on the posterior of all images."""
-        return self._head(self.drawn, self.learned.corrected.posterior[self.drawn])
+        return self._head(self.drawn, self.fitted.corrected.posterior[self.drawn])
 
     def way_d(self) -> Labels:
         """Fine-tuned on trusted labels alone."""
@@ -113,22 +113,22 @@ class Reduced:
 
     def way_e(self) -> Labels:
         """Fine-tuned on the posterior as it is."""
-        return self._tuned(self.split.train, self.learned.corrected.posterior, self.data.trusted)
+        return self._tuned(self.split.train, self.fitted.corrected.posterior, self.data.trusted)
 
     def way_f(self) -> Labels:
         """All of it."""
-        return self._said(self._refined(self.data, self.learned))
+        return self._said(self._refined(self.data, self.fitted))
 
     def way_g(self) -> Labels:
         """Trusted labels and images without any label."""
         data = replace(self.data, noisy=np.full(len(self.data.noisy), UNKNOWN))
-        evidence = Evidence(data.features.views, data.noisy, data.trusted, self.learned.noise.transition)
+        evidence = Evidence(data.features.views, data.noisy, data.trusted, self.fitted.noise.transition)
         raw = cross_fit(evidence, data.fold_of, make_head, seed=data.seed, workers=2).pred_probs
         pred_probs = calibrate(raw, data.trusted).apply(raw)
         corrected = CorrectedLabels(
             data.noisy, data.trusted, pred_probs, pred_probs, data.usable, 1.0, data.threshold
         )
-        return self._said(self._refined(data, replace(self.learned, corrected=corrected)))
+        return self._said(self._refined(data, replace(self.fitted, corrected=corrected)))
 
     def way_h(self) -> Labels:
         """Noisy labels as if they were true."""
@@ -137,9 +137,11 @@ class Reduced:
     def way_j(self) -> Labels:
         """Nothing but strong JPEGs: no model that must know other images too can bear them better."""
         seen = np.union1d(self.drawn, self.judged)
-        squares = np.array(self.squares)
-        squares[seen] = np.stack([compress(square, 30) for square in squares[seen]])
-        return self._tuned(self.split.train, self.learned.corrected.posterior, self.data.trusted, squares)
+        resized_images = np.array(self.resized_images)
+        resized_images[seen] = np.stack([compress(square, 30) for square in resized_images[seen]])
+        return self._tuned(
+            self.split.train, self.fitted.corrected.posterior, self.data.trusted, resized_images
+        )
 
     def _one_hot(self, labels: Labels) -> Probs:
         k = len(self.data.classes)
@@ -152,27 +154,34 @@ class Reduced:
         found: Labels = head.probabilities(views[0][self.judged]).argmax(axis=1)
         return found
 
-    def _tuned(self, rows: Labels, targets: Probs, taught: Labels, squares: Batch | None = None) -> Labels:
-        squares, known = self.squares if squares is None else squares, taught.copy()
+    def _tuned(
+        self, rows: Labels, targets: Probs, taught: Labels, resized_images: Batch | None = None
+    ) -> Labels:
+        resized_images, known = (
+            self.resized_images if resized_images is None else resized_images,
+            taught.copy(),
+        )
         known[np.concatenate([self.split.calibration_rows, self.split.validation])] = UNKNOWN
         calibration_rows = np.intersect1d(self.split.calibration_rows, rows)
         if len(rows) < len(self.split.train):  # trusted labels alone: those of the calibration rows teach too
             known, calibration_rows = taught, calibration_rows[:0]
-        data = FineTuneData(squares, rows, known, targets, calibration_rows, self.split.validation)
+        data = FineTuneData(resized_images, rows, known, targets, calibration_rows, self.split.validation)
         training = self._training(len(rows))
         phases, student, tuning = (training.pop(name) for name in ("phases", "student", "tuning"))
         tuned = fine_tune(data, phases, student, tuning, seed=self.data.seed, workers=2, **training)
         trained = np.isin(np.arange(len(self.data.noisy)), rows)
-        predictions = FlipTTA(tuned, squares, seen_in(squares), trained, self.data.usable, workers=2)
+        predictions = FlipTTA(
+            tuned, resized_images, seen_in(resized_images), trained, self.data.usable, workers=2
+        )
         found: Labels = predictions.predict(self.judged).argmax(axis=1)
         return found
 
-    def _refined(self, data: Labelled, learned: Learned) -> Learned:
-        training, see = self._training(len(self.split.train)), seen_in(self.squares)
-        return refine(data, learned, self.squares, see, self.split, notify=print, **training)[0]
+    def _refined(self, data: TrainingLabels, fitted: Fitted) -> Fitted:
+        training, see = self._training(len(self.split.train)), seen_in(self.resized_images)
+        return refine(data, fitted, self.resized_images, see, self.split, notify=print, **training)[0]
 
-    def _said(self, learned: Learned) -> Labels:
-        found: Labels = learned.says(self.judged).argmax(axis=1)
+    def _said(self, fitted: Fitted) -> Labels:
+        found: Labels = fitted.probs_of(self.judged).argmax(axis=1)
         return found
 
     def _training(self, n: int) -> dict[str, Any]:
@@ -263,9 +272,15 @@ def reduced(asked: argparse.Namespace, cache: Path, scratch: Path, seed: int) ->
     usable = whole.data.usable & np.isin(np.arange(len(whole.data.usable)), np.concatenate([drawn, judged]))
     data = replace(only(whole.data, drawn), usable=usable)
     truth = whole.data.trusted[judged]
-    with squares_of(asked, scratch) as squares:
+    with squares_of(asked, scratch) as resized_images:
         yield Reduced(
-            data, judged, truth, squares, split_for_finetuning(data, whole.near_duplicates), options, scratch
+            data,
+            judged,
+            truth,
+            resized_images,
+            split_for_finetuning(data, whole.near_duplicates),
+            options,
+            scratch,
         )
 
 
@@ -281,21 +296,21 @@ def redrawn(asked: argparse.Namespace, cache: Path, scratch: Path) -> dict[str, 
     truth = whole.data.trusted
     transition = estimate_noise(whole.data.noisy, truth, len(whole.data.classes)).transition
     found: dict[str, Any] = {}
-    with squares_of(asked, scratch) as squares:
+    with squares_of(asked, scratch) as resized_images:
         for draw in SEEDS:
             trusted = truth.copy()
             trusted[hidden] = UNKNOWN
             noisy = spoil(truth, transition, draw)
             data = only(replace(whole.data, noisy=noisy, trusted=trusted), learn_rows)
             split = split_for_finetuning(data, whole.near_duplicates)
-            part = Reduced(data, judged, truth[judged], squares, split, options, scratch)
+            part = Reduced(data, judged, truth[judged], resized_images, split, options, scratch)
             right = int((part.way_f() == part.truth).sum())
             found[str(draw)] = {**wilson(right, len(judged)).to_json(), "n": len(judged)}
             print(f"draw {draw}: {right / len(judged):.4f} of {len(judged):,}", flush=True)
     return found
 
 
-def only(data: Labelled, rows: Labels) -> Labelled:
+def only(data: TrainingLabels, rows: Labels) -> TrainingLabels:
     """The same images, of which only these have labels and a fold."""
     kept = np.isin(np.arange(len(data.noisy)), rows)
     labels = (data.noisy, data.trusted, data.fold_of)
@@ -314,11 +329,11 @@ def sealed_course(asked: argparse.Namespace, cache: Path, seed: int) -> tuple[Pa
     return mask_holdout(dataset, split, features, options), options
 
 
-def seen_in(squares: Batch) -> See:
+def seen_in(resized_images: Batch) -> See:
     """Images as they are held: none of these is larger than its square."""
 
     def see(target: TargetSize, rows: Rows) -> Iterator[ImageBatch]:
-        images = np.stack([to_square(squares[row], *target) for row in rows])
+        images = np.stack([to_square(resized_images[row], *target) for row in rows])
         yield ImageBatch(rows, rows, (images,), {}, {}, {}, 0.0)
 
     return see
@@ -328,9 +343,9 @@ def seen_in(squares: Batch) -> See:
 def squares_of(asked: argparse.Namespace, scratch: Path) -> Iterator[Batch]:
     """All images as they are learned from."""
     dataset = read_dataset(asked.data / "images.zip", ReadOptions())
-    with room_for_squares(dataset, PRESETS[PRESET].largest, scratch) as squares:
-        fill_squares(squares, dataset)
-        yield squares
+    with room_for_images(dataset, PRESETS[PRESET].largest, scratch) as resized_images:
+        fill_images(resized_images, dataset)
+        yield resized_images
 
 
 if __name__ == "__main__":

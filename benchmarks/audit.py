@@ -82,8 +82,8 @@ def planted(place: argparse.Namespace) -> dict[str, Any]:
         raise SystemExit("the features in the cache are of another backbone than this machine's")
     kinds = list(STRANGERS)
     drawn = [STRANGERS[kind](np.random.default_rng(row)) for kind in kinds for row in range(PLANTED)]
-    squares = np.stack([_square(image, backbone.size) for image in drawn])
-    both = (backbone.embed(squares), backbone.embed(np.ascontiguousarray(squares[:, :, ::-1])))
+    resized_images = np.stack([_square(image, backbone.size) for image in drawn])
+    both = (backbone.embed(resized_images), backbone.embed(np.ascontiguousarray(resized_images[:, :, ::-1])))
     features = standardise([np.concatenate([view, more]) for view, more in zip(views, both, strict=True)])
     n = len(views[0])
     is_trusted = np.concatenate([trusted != UNKNOWN, np.zeros(len(drawn), bool)])

@@ -269,13 +269,15 @@ def speed(course: Course, images: int) -> dict[str, Any]:
     rows = np.sort(np.concatenate([learn[known][:n_trusted], learn[~known][: images - n_trusted]]))
     course = replace(course.only(rows), seeds=(0,))
     network = frozen(course)
-    squares = np.stack([_square(course.dataset, row, network) for row in range(len(rows))])
+    resized_images = np.stack([_square(course.dataset, row, network) for row in range(len(rows))])
     # Nothing cached, and the plan known: it is timed once a machine, whoever asks first.
     with tempfile.TemporaryDirectory(dir=course.cache) as fresh:
         task = course.task(0)
         found = {}
         for name, way in (("model_1", _model_1), ("model_2", _model_2)):
-            every = _timed(lambda way=way: way(_every_epoch(task, network, squares), squares, network))
+            every = _timed(
+                lambda way=way: way(_every_epoch(task, network, resized_images), resized_images, network)
+            )
             options = replace(task.options, cache=Path(fresh) / name)
             cold = _timed(
                 lambda way=way, o=options: way(prepare_training_data(replace(task, options=o), network))
@@ -303,43 +305,43 @@ def _timed(work: Any) -> float:
     return time.perf_counter() - start
 
 
-def _every_epoch(task: Task, network: Backbone, squares: np.ndarray) -> TrainingData:
+def _every_epoch(task: Task, network: Backbone, resized_images: np.ndarray) -> TrainingData:
     """Training data whose features are to be computed again and again; the images are in memory already."""
     from assay.evaluate import Stopwatch
 
-    features = network.embed(squares)
+    features = network.embed(resized_images)
     return TrainingData(task, features, task.dataset.noisy, task.dataset.trusted, 0, Stopwatch())
 
 
 def _model_1(
-    training_data: TrainingData, squares: np.ndarray | None = None, network: Backbone | None = None
+    training_data: TrainingData, resized_images: np.ndarray | None = None, network: Backbone | None = None
 ) -> None:
     head = systems.head_classifier(training_data.task)
     # Of the passes, one more is in the training data itself.
-    _again(training_data.noisy, squares, network, head.epochs - 1)
+    _again(training_data.noisy, resized_images, network, head.epochs - 1)
     training_data.fit(head, training_data.noisy, "noisy")
 
 
 def _model_2(
-    training_data: TrainingData, squares: np.ndarray | None = None, network: Backbone | None = None
+    training_data: TrainingData, resized_images: np.ndarray | None = None, network: Backbone | None = None
 ) -> None:
     head = systems.head_classifier(training_data.task)
     # The pass in the training data is one of the trusted rows and that of predicting the others.
-    _again(training_data.trusted, squares, network, head.epochs - 1)
+    _again(training_data.trusted, resized_images, network, head.epochs - 1)
     first = training_data.fit(head, training_data.trusted, "trusted")
     labels = agreed_labels(
         training_data.noisy, training_data.trusted, training_data.scores(first).argmax(axis=1)
     )
-    _again(labels, squares, network, head.epochs)
+    _again(labels, resized_images, network, head.epochs)
     training_data.fit(clone(head), labels, "trusted and kept")
 
 
-def _again(labels: Labels, squares: np.ndarray | None, network: Backbone | None, times: int) -> None:
+def _again(labels: Labels, resized_images: np.ndarray | None, network: Backbone | None, times: int) -> None:
     """Run the network over the rows with a label, as every epoch of the notebook did."""
-    if squares is not None and network is not None:
+    if resized_images is not None and network is not None:
         rows = np.flatnonzero(labels != UNKNOWN)
         for _ in range(times):
-            network.embed(squares[rows])
+            network.embed(resized_images[rows])
 
 
 def summary(rights: Mapping[str, Sequence[np.ndarray]]) -> dict[str, Any]:

@@ -75,8 +75,8 @@ def lineup(tmp_path_factory) -> Path:
     for name in ("noisy.csv", "trusted.csv"):
         file = data.folder / name
         file.write_text(file.read_text().replace(",ash", ',"ash, ""old"""'))
-    learned = dict.fromkeys(TITLES, quick) | {"histogram": histogram}
-    return save_models(data, place / "out", place / "cache", learned)
+    fitted = dict.fromkeys(TITLES, quick) | {"histogram": histogram}
+    return save_models(data, place / "out", place / "cache", fitted)
 
 
 @pytest.fixture

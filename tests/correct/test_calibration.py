@@ -118,9 +118,9 @@ def test_few_rows_of_many_classes_are_not_overfitted():
     """With two rows a class, neither their measured accuracy rises nor that of others falls."""
     shares = []
     for seed in range(10):
-        probs, truth, says = draw_many_classes(seed)
-        halved = by_halves(says[:120], truth[:120], NO_FLOOR)
-        right = [p.argmax(axis=1) == truth[: len(p)] for p in (probs, says, halved)]
+        probs, truth, probs_of = draw_many_classes(seed)
+        halved = by_halves(probs_of[:120], truth[:120], NO_FLOOR)
+        right = [p.argmax(axis=1) == truth[: len(p)] for p in (probs, probs_of, halved)]
         shares.append([right[0][:120].mean(), right[1][:120].mean(), right[2].mean()])
         shares[-1] += [right[0][120:].mean(), right[1][120:].mean()]
     before, on_itself, by_the_other_half, new_before, new = np.mean(shares, axis=0)

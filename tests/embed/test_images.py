@@ -226,12 +226,12 @@ def test_squares_are_filled_in_the_same_pass(tmp_path):
     """Whether the features are stored or not, every usable image becomes a square."""
     files = [*drawn(5), BROKEN]
     for _ in range(2):
-        squares = np.zeros((6, 20, 20, 3), np.uint8)
-        features = embed_images(dataset_of(files), TINY, tmp_path, squares=squares)
+        resized_images = np.zeros((6, 20, 20, 3), np.uint8)
+        features = embed_images(dataset_of(files), TINY, tmp_path, resized_images=resized_images)
         assert np.array_equal(features.views[0][:5], one_by_one(files[:5]))
-        assert not squares[5].any()
+        assert not resized_images[5].any()
         for row in range(5):
-            assert np.array_equal(squares[row], to_square(decode(files[row]).pixels, 20))
+            assert np.array_equal(resized_images[row], to_square(decode(files[row]).pixels, 20))
     assert features.computed == 0
 
 

@@ -57,12 +57,12 @@ def test_figures_are_counted_on_trusted_images_outside_the_holdout(run, images, 
     assert held
     assert not held & {*read}
     rows = [row for row in range(len(run)) if run.trusted[row] >= 0 and run.reasons[row] != "holdout"]
-    says = load_model(run.folder).predict(small_data.images).probs.argmax(axis=1)
+    probs_of = load_model(run.folder).predict(small_data.images).probs.argmax(axis=1)
     plain, half, small = found.figures
     assert (plain.precision, half.precision, small.precision) == ("float32", "float16", "int8")
     assert plain.bytes > half.bytes
     assert plain.n == small.n == len(rows)
-    assert plain.accuracy[0] == pytest.approx(np.mean([says[row] == run.trusted[row] for row in rows]))
+    assert plain.accuracy[0] == pytest.approx(np.mean([probs_of[row] == run.trusted[row] for row in rows]))
     assert (plain.same_class, plain.largest_difference) == (1.0, 0.0)
     assert plain.bytes == len(read_model(run.folder).graph)
     assert min(plain.milliseconds_one, small.milliseconds_batch) > 0
@@ -106,8 +106,8 @@ def test_test_time_augmentation_is_reported(run, images, monkeypatch):
     plain = read_model(run.folder)
     rows = np.flatnonzero((run.trusted >= 0) & (np.array(run.reasons) != "holdout"))
     dataset = Dataset(run.names, images, run.labels, run.noisy, run.trusted)
-    squares = load_together(dataset, TargetSize(plain.size, plain.interpolation), rows).images[0]
-    first = load_runtime(plain).probabilities(squares)
+    resized_images = load_together(dataset, TargetSize(plain.size, plain.interpolation), rows).images[0]
+    first = load_runtime(plain).probabilities(resized_images)
     model = replace(plain, flip_tta_below=float(np.median(first.max(axis=1))))
     once = export_run(run, images, "float32")
     monkeypatch.setattr("assay.pipeline.export_run.read_model", Mock(return_value=model))
@@ -117,8 +117,8 @@ def test_test_time_augmentation_is_reported(run, images, monkeypatch):
     assert before.accuracy_without_tta == after.accuracy_without_tta == before.accuracy[0]
     assert before.flip_tta_share == 0
     assert after.flip_tta_share == (first.max(axis=1) < model.flip_tta_below).mean() > 0
-    says = load_runtime(model).probabilities(squares)
-    assert after.accuracy[0] == (says.argmax(axis=1) == run.trusted[rows]).mean()
+    probs_of = load_runtime(model).probabilities(resized_images)
+    assert after.accuracy[0] == (probs_of.argmax(axis=1) == run.trusted[rows]).mean()
     assert "mirrored" not in export_card("a.onnx", "", once)
     card = export_card("a.onnx", "", twice)
     assert f"predicted too: {100 * after.flip_tta_share:.0f} % of these images" in card

@@ -29,7 +29,7 @@ from assay.evaluate import wilson
 from assay.pipeline import finetune
 from assay.pipeline.dry_run import dry_run
 from assay.pipeline.finetune import before_and_after, is_planned, load_student
-from assay.pipeline.learn import Learned
+from assay.pipeline.learn import Fitted
 from assay.pipeline.options import RunOptions
 from assay.pipeline.outputs import read_facts
 from assay.pipeline.presets import PRESETS, Preset
@@ -54,7 +54,7 @@ class Fine:
     """A finished run at preset ``balanced``."""
 
     result: RunResult
-    learned: Learned
+    fitted: Fitted
     images: Path
     options: RunOptions
     lines: list[str]
@@ -78,7 +78,7 @@ def _small():
 
 
 @contextmanager
-def recorded() -> Iterator[list[Learned]]:
+def recorded() -> Iterator[list[Fitted]]:
     """Inside, all that fine-tuning hands to the rest of a run is added to the list."""
     found, refine = [], finetune.refine
 
@@ -95,9 +95,9 @@ def recorded() -> Iterator[list[Learned]]:
 @pytest.fixture(scope="module")
 def fine(small_data, options, tmp_path_factory):
     lines, options = [], replace(options, preset="balanced")
-    with recorded() as learned:
+    with recorded() as fitted:
         result = run(small_data.images, tmp_path_factory.mktemp("fine") / "out", options, notify=lines.append)
-    return Fine(result, learned[0], small_data.images, options, lines)
+    return Fine(result, fitted[0], small_data.images, options, lines)
 
 
 def bytes_of(out: Path) -> list[bytes]:
@@ -125,18 +125,18 @@ def test_schedule_and_figures_are_reported(fine):
     assert first.startswith("epoch 1 of 2, 32 px: ")
     assert first.endswith("% of corrected labels")
     assert second.endswith("of 10 validation images right")
-    learned = fine.learned
-    truth, validation = learned.corrected.trusted, learned.validation
-    right = (learned.unseen[validation].argmax(axis=1) == truth[validation]).mean()
+    fitted = fine.fitted
+    truth, validation = fitted.corrected.trusted, fitted.validation
+    right = (fitted.unseen[validation].argmax(axis=1) == truth[validation]).mean()
     line = next(line for line in fine.lines if "before fine-tuning" in line)
     assert line.endswith(f"{100 * right:.1f} % after")
-    worse = replace(learned, unseen=1 - learned.unseen)
-    assert before_and_after(learned, worse, validation, truth).startswith("warning: ")
+    worse = replace(fitted, unseen=1 - fitted.unseen)
+    assert before_and_after(fitted, worse, validation, truth).startswith("warning: ")
 
 
 def test_figures_come_from_images_kept_out_of_training(fine):
     """The model's from validation images, the labels' from calibration images, whose label it never saw."""
-    validation, checked = fine.learned.validation, fine.learned.corrected.sample
+    validation, checked = fine.fitted.validation, fine.fitted.corrected.sample
     assert not np.intersect1d(validation, checked).size
     found = fine.result.evaluation
     assert found["assay_validated"].source == found["labels_validated"].source == "validation"
@@ -168,25 +168,25 @@ def test_figures_are_those_of_the_saved_model(fine, tmp_path):
         with Image.open(file) as image:
             image.resize((24, 20)).save(file)
     (tmp_path / "images" / "1.png").write_bytes(b"")  # without a trusted label
-    with recorded() as learned:
+    with recorded() as fitted:
         result = run(tmp_path / "images", tmp_path / "out", replace(fine.options, dtype="bfloat16"))
-    dataset, found = read_dataset(tmp_path / "images", fine.options.read), learned[0]
+    dataset, found = read_dataset(tmp_path / "images", fine.options.read), fitted[0]
     predicted = predict_dataset(load_runtime(tmp_path / "out"), dataset)
     labels = (tmp_path / "out" / "labels.csv").read_text().splitlines()[1:]
     assert labels[1].endswith(",skipped,empty_file")
     held = np.array([row for row, line in enumerate(labels) if line.endswith(",holdout")])
     for rows in (held, found.validation):
-        assert predicted.probs[rows] == pytest.approx(found.says(rows), abs=1e-4)
+        assert predicted.probs[rows] == pytest.approx(found.probs_of(rows), abs=1e-4)
     right = predicted.probs[held].argmax(axis=1) == dataset.trusted[held]
     assert result.evaluation["assay"].accuracy.estimate == pytest.approx(right.mean())
 
 
 def test_robustness_is_measured_on_validation_images(fine):
     """Each damage beside the images as they are, in evaluation.json and the model card."""
-    found, learned = read_facts(fine.out)["robustness"], fine.learned
-    truth = learned.corrected.trusted[learned.validation]
+    found, fitted = read_facts(fine.out)["robustness"], fine.fitted
+    truth = fitted.corrected.trusted[fitted.validation]
     # They calibrated the model: each half is calibrated by the other.
-    right = by_halves(learned.says(learned.validation), truth, NO_FLOOR).argmax(axis=1) == truth
+    right = by_halves(fitted.probs_of(fitted.validation), truth, NO_FLOOR).argmax(axis=1) == truth
     assert found["as they are"] == wilson(int(right.sum()), len(right)).to_json()
     assert {*found["damaged"]} == {*DAMAGE}
     for damaged in found["damaged"].values():

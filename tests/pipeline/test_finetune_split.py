@@ -9,17 +9,17 @@ from assay.embed.images import Features
 from assay.errors import LabelError
 from assay.noise import estimate_noise
 from assay.pipeline.finetune_split import MOST, split_for_finetuning
-from assay.pipeline.learn import Labelled, Learned
+from assay.pipeline.learn import Fitted, TrainingLabels
 from assay.types import UNKNOWN
 
 
-def labelled(n=1_000, trusted=400, seed=0) -> Labelled:
+def labelled(n=1_000, trusted=400, seed=0) -> TrainingLabels:
     """The labels of a data set whose last tenth is held out."""
     rng = np.random.default_rng(seed)
     known = np.where(np.arange(n) < trusted, rng.integers(0, 4, n), UNKNOWN)
     fold_of = np.where(np.arange(n) < n * 9 // 10, np.arange(n) % 5, UNKNOWN)
     features = Features((np.zeros((n, 1), dtype=np.float32),), (None,) * n, {}, {}, 0)
-    return Labelled(features, known, known, fold_of != UNKNOWN, fold_of, tuple("abcd"), seed, 0.8)
+    return TrainingLabels(features, known, known, fold_of != UNKNOWN, fold_of, tuple("abcd"), seed, 0.8)
 
 
 def test_a_tenth_of_the_trusted_images_each():
@@ -85,12 +85,12 @@ def test_the_transition_comes_from_images_that_measure_nothing():
     finetune = pytest.importorskip("assay.pipeline.finetune", reason="needs the train extra")
     plain = labelled(600)
     noisy = np.where(np.random.default_rng(0).random(600) < 0.3, (plain.trusted + 1) % 4, plain.trusted)
-    learned = object.__new__(Learned)  # only its noise is used
-    object.__setattr__(learned, "noise", estimate_noise(noisy, plain.trusted, 4))
+    fitted = object.__new__(Fitted)  # only its noise is used
+    object.__setattr__(fitted, "noise", estimate_noise(noisy, plain.trusted, 4))
 
     def evidence(noisy):
         data = replace(plain, noisy=noisy)
-        return finetune._Evidence(data, learned, split_for_finetuning(data, []))
+        return finetune._Evidence(data, fitted, split_for_finetuning(data, []))
 
     before = evidence(noisy)
     for measured in (before.split.calibration_rows, before.split.validation):

@@ -12,7 +12,7 @@ from assay.evaluate import wilson
 from assay.evaluate.learning_curve import LearningCurve
 from assay.pipeline import label_value
 from assay.pipeline.label_value import FOLDS, LabelValue, count_right, measure_label_value, predict_fold
-from assay.pipeline.learn import Labelled
+from assay.pipeline.learn import TrainingLabels
 from assay.pipeline.options import MOST_SEED
 from assay.types import UNKNOWN
 
@@ -20,14 +20,14 @@ N, SIZE = 300, 40
 
 
 @pytest.fixture
-def data() -> Labelled:
+def data() -> TrainingLabels:
     """Three classes, two labels of five wrong, all of them trusted, in three folds."""
     generator = np.random.default_rng(0)
     truth = generator.integers(0, 3, N)
     noisy = np.where(generator.random(N) < 0.4, (truth + 1) % 3, truth)
     fold_of = np.arange(N) % FOLDS
     features = Features((np.zeros((N, 1), dtype=np.float32),), (None,) * N, {}, {}, 0)
-    return Labelled(features, noisy, truth, np.ones(N, dtype=bool), fold_of, ("a", "b", "c"), 0, 0.8)
+    return TrainingLabels(features, noisy, truth, np.ones(N, dtype=bool), fold_of, ("a", "b", "c"), 0, 0.8)
 
 
 @pytest.fixture

@@ -29,20 +29,20 @@ def files_of(side: int) -> list[bytes]:
 def passed(files, preset, place):
     """The data set, its features, and a copy of the squares."""
     dataset, options = dataset_of(files), RunOptions(preset=preset, cache=place / preset)
-    with room_to_learn(dataset, options, place) as squares:
+    with room_to_learn(dataset, options, place) as resized_images:
         dataset.source.reads.clear()
-        features = embed_all(dataset, TinyBackbone(), options, squares, silent)
-        if squares is not None:
-            fill_rest(squares, features.seen(dataset), TinyBackbone(), options, silent)
-        return dataset, features, None if squares is None else squares.copy()
+        features = embed_all(dataset, TinyBackbone(), options, resized_images, silent)
+        if resized_images is not None:
+            fill_rest(resized_images, features.seen(dataset), TinyBackbone(), options, silent)
+        return dataset, features, None if resized_images is None else resized_images.copy()
 
 
 def test_at_preset_fast_each_image_is_read_once(tmp_path):
     """For both views and the baseline; no images are kept for fine-tuning."""
-    dataset, features, squares = passed(files_of(48), "fast", tmp_path)
+    dataset, features, resized_images = passed(files_of(48), "fast", tmp_path)
     assert sorted(dataset.source.reads) == [*range(6)]
     assert len(features.views) == 2
-    assert squares is None
+    assert resized_images is None
     alone = embed_images(dataset, HistogramBackbone(), tmp_path / "alone", mirrored=False).views[0]
     assert np.array_equal(features.beside[0], alone)
 
@@ -51,14 +51,14 @@ def test_at_preset_fast_each_image_is_read_once(tmp_path):
 def test_squares_to_learn_from_are_read_in_passing(tmp_path, side, reads):
     """But where they are larger than what the network of the features sees: they would be too coarse."""
     files = files_of(side)
-    dataset, features, squares = passed(files, "balanced", tmp_path)
+    dataset, features, resized_images = passed(files, "balanced", tmp_path)
     # A second pass leaves out what the first could not use.
     assert sorted(dataset.source.reads) == sorted([*range(6), *([*range(5)] * (reads - 1))])
     assert len(features.views) == 1
-    assert squares.shape == (6, side, side, 3)
-    assert not squares[5].any()
+    assert resized_images.shape == (6, side, side, 3)
+    assert not resized_images[5].any()
     for row in range(5):
-        assert np.array_equal(squares[row], to_square(decode(files[row]).pixels, side))
+        assert np.array_equal(resized_images[row], to_square(decode(files[row]).pixels, side))
 
 
 def test_a_run_decodes_each_image_once(small_data, options, tmp_path, monkeypatch):

@@ -40,8 +40,8 @@ def rows_of(file) -> list[tuple[str, ...]]:
 @pytest.mark.usefixtures("without_shape_checks")
 def test_each_image_has_its_row(dataset, corrected, tmp_path):
     """Trusted, kept, unsure, changed and skipped images, each as it should be written."""
-    learned = SimpleNamespace(corrected=corrected, validation=np.array([0]))
-    write_labels(tmp_path, dataset, learned, np.array([3]))
+    fitted = SimpleNamespace(corrected=corrected, validation=np.array([0]))
+    write_labels(tmp_path, dataset, fitted, np.array([3]))
     assert rows_of(tmp_path / "labels.csv") == [
         ("a.png", "no", "yes", "yes", "1.0", "0.0", "trusted", "validation"),
         ("b.png", "yes", "", "yes", "0.95", "0.95", "kept", ""),
@@ -58,14 +58,14 @@ def test_predictions_of_the_holdout_are_listed(dataset, tmp_path):
     rows = np.array([0, 2, 3, 4])
     probs = POSTERIOR[rows].astype(np.float32)
     probs[1] = 0.49996, 0.50004  # as good as even, and not rounded before it is compared
-    write_holdout(tmp_path, known, SimpleNamespace(says=lambda _: probs), rows, np.array([2]))
+    write_holdout(tmp_path, known, SimpleNamespace(probs_of=lambda _: probs), rows, np.array([2]))
     assert rows_of(tmp_path / "holdout.csv") == [
         ("a.png", "yes", "yes", "0.8", ""),
         ("c.png", "no", "yes", "0.5", "near_duplicate"),
         ("d.png", "no", "no", "0.9", ""),
         ("e,\n.png", "yes", "", "0.0", "truncated"),
     ]
-    write_holdout(tmp_path, known, SimpleNamespace(says=lambda _: probs[:0]), rows[:0], rows[:0])
+    write_holdout(tmp_path, known, SimpleNamespace(probs_of=lambda _: probs[:0]), rows[:0], rows[:0])
     assert rows_of(tmp_path / "holdout.csv") == []
 
 

@@ -33,10 +33,10 @@ def test_images_are_damaged_at_their_own_size(finished, seen):
     assert [image.shape for image in seen] == [(40, 60, 3), (341, 512, 3), (20, 20, 3)]
     assert found.n == 3
     runtime = load_runtime(model)
-    squares = [to_square(image, runtime.size, runtime.interpolation) for image in seen]
-    said = runtime.probabilities(np.stack(squares)).argmax(axis=1)
+    resized_images = [to_square(image, runtime.size, runtime.interpolation) for image in seen]
+    said = runtime.probabilities(np.stack(resized_images)).argmax(axis=1)
     assert found.right == (said == [0, 2, 0]).sum()
-    black = runtime.probabilities(np.zeros_like(squares[:1])).argmax(axis=1)
+    black = runtime.probabilities(np.zeros_like(resized_images[:1])).argmax(axis=1)
     assert found.damaged["black"][0] == (black == [0, 2, 0]).sum()
 
 

@@ -68,12 +68,12 @@ def entry_of(
     return Entry(system, function, data.images, out, options, basis)
 
 
-def save_models(data: SmallData, out: Path, cache: Path, learned: dict[str, System]) -> Path:
+def save_models(data: SmallData, out: Path, cache: Path, fitted: dict[str, System]) -> Path:
     """The folder of a comparison with a trained model of each system, that of assay too."""
     options = compare_options(data, cache)
-    for system, learn in learned.items():
+    for system, learn in fitted.items():
         train(entry_of(data, out, options, system, learn), ignore_message, silent)
-    if "assay" in learned:
+    if "assay" in fitted:
         (out / "model").mkdir()
         for file in (out / "models" / "assay").iterdir():
             shutil.move(file, out / "model" / file.name)

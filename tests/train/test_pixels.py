@@ -33,10 +33,10 @@ def test_training_sees_what_prediction_sees(interpolation, most, size):
     images = np.random.default_rng(0).integers(96, 160, (3, 24, 24, 3), np.uint8)
     found = network_input(backbone(size, interpolation), images.astype(np.float32))
     shades = 255 * (found.numpy().transpose(0, 2, 3, 1) * np.array(STD) + np.array(MEAN))
-    squares = np.stack([to_square(image, size, interpolation) for image in images])
+    resized_images = np.stack([to_square(image, size, interpolation) for image in images])
     assert shades.shape == (3, size, size, 3)
-    assert np.abs(shades - squares).max() < most
-    assert np.abs(shades - squares).mean() < 0.7
+    assert np.abs(shades - resized_images).max() < most
+    assert np.abs(shades - resized_images).mean() < 0.7
 
 
 @pytest.mark.parametrize("interpolation", ["bicubic", "sharp"])

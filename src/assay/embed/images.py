@@ -60,7 +60,7 @@ def embed_images(
     *,
     mirrored: bool = True,
     beside: Sequence[Backbone] = (),
-    squares: Batch | None = None,
+    resized_images: Batch | None = None,
     workers: int = 2,
     progress: Progress = silent,
 ) -> Features:
@@ -71,7 +71,7 @@ def embed_images(
     cache : folder that any number of runs may share at once
     mirrored : also embed the mirror of each image, as a second view
     beside : other backbones that embed each image too, at the size that it is decoded at for ``backbone``
-    squares : (N, s, s, 3), see ``room_for_squares``; filled in the same pass, in which every image is decoded
+    resized_images : (N, s, s, 3), see ``room_for_images``; filled in the same pass, which then decodes all
         then. At most as large as the backbone's images: those of JPEGs would be coarse otherwise.
     workers : threads that read, and processes that decode
 
@@ -85,14 +85,14 @@ def embed_images(
     own = len(views)
     # Stored with the backbone: the size that it has a JPEG decoded at changes what the others get.
     views += [_View(one, False, cache, backbone.digest, one.digest[:24]) for one in beside]
-    held = [] if squares is None else [TargetSize(squares.shape[1])]
+    held = [] if resized_images is None else [TargetSize(resized_images.shape[1])]
     targets = list(dict.fromkeys([*(view.target for view in views), *held]))
 
     def flags_if_stored(content: bytes) -> tuple[str, ...] | None:
         rows = [view.before.find(content) for view in views]
         return _from_bits(views[0].before.flags(rows[0])) if min(rows) >= 0 else None
 
-    known: Known = flags_if_stored if squares is None else decode_all
+    known: Known = flags_if_stored if resized_images is None else decode_all
     contents: list[bytes | None] = [None] * len(dataset)
     skipped, flags = dict[int, Skipped](), dict[int, tuple[str, ...]]()
     computed, decode_s, embed_s = 0, 0.0, 0.0
@@ -100,8 +100,8 @@ def embed_images(
         start = time.perf_counter()
         images = dict(zip(targets, batch.images, strict=True))
         stored = [view.store_features(batch, images[view.target]) for view in views]
-        if squares is not None:
-            squares[batch.decoded] = images[held[0]]
+        if resized_images is not None:
+            resized_images[batch.decoded] = images[held[0]]
         for row, content in batch.contents.items():
             contents[row] = content
         skipped |= batch.skipped
@@ -170,7 +170,7 @@ def _from_bits(stored: int) -> tuple[str, ...]:
 
 
 @contextmanager
-def room_for_squares(dataset: Dataset, size: int, place: Path) -> Iterator[Batch]:
+def room_for_images(dataset: Dataset, size: int, place: Path) -> Iterator[Batch]:
     """(N, s, s, 3) uint8 on disk for all images of a data set at one size; zeros until they are filled.
 
     s is ``size``, or the longest side among the images if all are smaller: enlarged images would only take
@@ -205,10 +205,12 @@ def room_for_squares(dataset: Dataset, size: int, place: Path) -> Iterator[Batch
         yield np.memmap(file, np.uint8, "r+", shape=(len(dataset), side, side, 3))
 
 
-def fill_squares(squares: Batch, dataset: Dataset, *, workers: int = 2, progress: Progress = silent) -> None:
+def fill_images(
+    resized_images: Batch, dataset: Dataset, *, workers: int = 2, progress: Progress = silent
+) -> None:
     """Put every usable image into its place, in a pass of its own."""
-    for batch in load(dataset, [TargetSize(squares.shape[1])], workers=workers):
-        squares[batch.decoded] = batch.images[0]
+    for batch in load(dataset, [TargetSize(resized_images.shape[1])], workers=workers):
+        resized_images[batch.decoded] = batch.images[0]
         progress("read", int(batch.rows[-1]) + 1, len(dataset))
 
 

@@ -328,8 +328,8 @@ def brier(probs: Probs, truth: Labels) -> float:
     Source : Brier (1950), doi:10.1175/1520-0493(1950)078<0001:VOFEIT>2.0.CO;2
     """
     # |p - e|² = |p|² - 2 p[true] + 1
-    squares = np.square(probs.astype(float)).sum(axis=1)
-    return float((squares - 2 * _of_truth(probs, truth) + 1).mean())
+    resized_images = np.square(probs.astype(float)).sum(axis=1)
+    return float((resized_images - 2 * _of_truth(probs, truth) + 1).mean())
 
 
 def _of_truth(probs: Probs, truth: Labels) -> PerImage:

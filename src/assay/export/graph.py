@@ -106,8 +106,8 @@ def _add_tiny(nodes: Nodes, pixels: str, size: int) -> str:
     grid = nodes.apply("Reshape", scaled, nodes.ints(-1, blocks, side, blocks, side, 3))
     means = nodes.apply("ReduceMean", grid, nodes.ints(2, 4))  # (N, blocks, 1, blocks, 1, 3)
     offsets = nodes.apply("Sub", grid, means)
-    squares = nodes.apply("Mul", offsets, offsets)
-    spreads = nodes.apply("Sqrt", nodes.apply("ReduceMean", squares, nodes.ints(2, 4)))
+    resized_images = nodes.apply("Mul", offsets, offsets)
+    spreads = nodes.apply("Sqrt", nodes.apply("ReduceMean", resized_images, nodes.ints(2, 4)))
     both = nodes.apply("Concat", means, spreads, axis=-1)
     return nodes.apply("Reshape", both, nodes.ints(-1, TinyBackbone(size).width))
 

@@ -14,7 +14,7 @@ from assay.embed.backbone import TimmBackbone
 from assay.evaluate import Evaluation, format_report
 from assay.export.export import with_graph
 from assay.noise import describe
-from assay.pipeline.learn import Learned
+from assay.pipeline.learn import Fitted
 from assay.pipeline.measure import TITLES, Coverage, coverage_lines, set_thresholds, why_not_measured
 from assay.pipeline.options import RunOptions
 from assay.pipeline.robustness import Robustness
@@ -40,7 +40,7 @@ with little confidence.
 def assemble_model(
     dataset: Dataset,
     backbone: Backbone,
-    learned: Learned,
+    fitted: Fitted,
     evaluations: Mapping[str, Evaluation],
     options: RunOptions,
     fit: Int[np.ndarray, "M"],
@@ -72,18 +72,18 @@ def assemble_model(
         backbone.name,
         backbone.size,
         dataset.classes,
-        learned.head,
+        fitted.head,
         titles=dataset.titles,
         facts={
             "system": "assay",
             "preset": options.preset,
             "seed": options.seed,
             "figures": figures,
-            "conformal": set_thresholds(learned),
+            "conformal": set_thresholds(fitted),
             **({"refit": True} if options.refit else {}),
         },
         interpolation=backbone.interpolation,
-        flip_tta_below=learned.flip_tta_below,
+        flip_tta_below=fitted.flip_tta_below,
         **network,
     )
     return export(model, backbone, dataset, fit)
@@ -98,7 +98,7 @@ def export(model: Model, backbone: Backbone, dataset: Dataset, rows: Int[np.ndar
 
 def model_card(
     model: Model,
-    learned: Learned,
+    fitted: Fitted,
     evaluations: Mapping[str, Evaluation],
     robustness: Robustness | None = None,
     coverage: Sequence[Coverage] = (),
@@ -110,9 +110,9 @@ def model_card(
         f"# Image classifier: {len(model.labels)} classes",
         "",
         f"Backbone `{model.architecture}` at {model.size} px, a head on its features. "
-        f"{describe(learned.noise)}",
+        f"{describe(fitted.noise)}",
         "",
-        *_data(learned.corrected),
+        *_data(fitted.corrected),
         *_use(model),
         "",
         "## Measured",

@@ -10,7 +10,7 @@ from assay.data.dataset import Dataset
 from assay.data.loader import ImageBatch, load
 from assay.data.resize import TargetSize
 from assay.embed.backbone import TimmBackbone
-from assay.pipeline.learn import Learned
+from assay.pipeline.learn import Fitted
 from assay.predict.layers import Layers
 from assay.types import Backbone, Probs, Rows
 
@@ -34,8 +34,8 @@ def exactly(
 
 
 def predicts_exactly(
-    learned: Learned, dataset: Dataset, backbone: Backbone, rows: Int[np.ndarray, "H"], *, workers: int = 2
-) -> Learned:
+    fitted: Fitted, dataset: Dataset, backbone: Backbone, rows: Int[np.ndarray, "H"], *, workers: int = 2
+) -> Fitted:
     """The same, with float32 predictions for ``rows``: features may be bfloat16, and the saved model is not.
 
     Parameters
@@ -45,19 +45,19 @@ def predicts_exactly(
     """
     exact = backbone.exact() if isinstance(backbone, TimmBackbone) else backbone
     if exact is backbone:
-        return learned
-    probs = learned.says(rows).copy()
+        return fitted
+    probs = fitted.probs_of(rows).copy()
 
     def see(target: TargetSize, some: Rows) -> Iterator[ImageBatch]:
         return load(dataset, [target], some, workers=workers)
 
-    for some, said in exactly(see, rows, exact, learned.head):  # images that are skipped keep what they had
+    for some, said in exactly(see, rows, exact, fitted.head):  # images that are skipped keep what they had
         probs[np.searchsorted(rows, some)] = said
 
-    def says(asked: Rows) -> np.ndarray:
+    def probs_of(asked: Rows) -> np.ndarray:
         places = np.searchsorted(rows, asked)
         if not np.array_equal(rows.take(places, mode="clip"), asked):
             raise ValueError("expected rows that were predicted exactly")
         return probs[places]
 
-    return replace(learned, says=says)
+    return replace(fitted, probs_of=probs_of)

@@ -36,7 +36,7 @@ from assay.evaluate import mcnemar, wilson
 from assay.pipeline.exact import See, exactly
 from assay.pipeline.finetune_split import FineTuneSplit, split_for_finetuning
 from assay.pipeline.holdout import Partition
-from assay.pipeline.learn import Labelled, Learned
+from assay.pipeline.learn import Fitted, TrainingLabels
 from assay.pipeline.options import RunOptions
 from assay.pipeline.presets import Schedule, chosen_preset, fit_schedule, tuning_for
 from assay.predict.flip_tta import FLIP_TTA_BELOW, flip_tta
@@ -95,20 +95,20 @@ def finetune_run(
     *,
     images: Batch,
     partition: Partition,
-    learned: Learned,
+    fitted: Fitted,
     student: Mapping[int, TimmBackbone],
     spent_s: float,
     keep: Callable[[], None],
     notify: Notify = ignore_message,
     progress: Progress = silent,
-) -> tuple[Learned, TimmBackbone] | None:
+) -> tuple[Fitted, TimmBackbone] | None:
     """Fine-tune as the run's preset and time limit say; None if not one epoch fits into the limit.
 
     Parameters
     ----------
     checkpoints : the folder of the checkpoint
     record : run.json, which gets the schedule: a resumed run keeps to it
-    images : all images resized, see ``embed.squares``
+    images : all images resized, see ``embed.resized_images``
     student : see ``load_student``
     spent_s : seconds that the run took so far
     keep : writes run.json
@@ -123,7 +123,7 @@ def finetune_run(
             left_s = options.time_limit - spent_s - (perf_counter() - begun)
             # A refit takes the same epochs again after measuring.
             left_s = left_s / 2 if options.refit else left_s
-        settled = learned.corrected.posterior[split.train].max(axis=1) >= SETTLED
+        settled = fitted.corrected.posterior[split.train].max(axis=1) >= SETTLED
         schedule = fit_schedule(
             chosen_preset(options).phases_for(len(split.train)),
             pace,
@@ -162,7 +162,7 @@ def finetune_run(
 
     after, backbone = refine(
         partition.data,
-        learned,
+        fitted,
         images,
         lambda target, rows: load(dataset, [target], rows, workers=options.workers),
         split,
@@ -174,7 +174,7 @@ def finetune_run(
         notify=epoch_done,
         progress=progress,
     )
-    notify(before_and_after(learned, after, split.validation, partition.data.trusted))
+    notify(before_and_after(fitted, after, split.validation, partition.data.trusted))
     return after, backbone
 
 
@@ -199,7 +199,7 @@ def _identity(record: Mapping[str, Any], student: Mapping[int, TimmBackbone], tu
     return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
 
 
-def before_and_after(before: Learned, after: Learned, validation: Rows, trusted: Labels) -> str:
+def before_and_after(before: Fitted, after: Fitted, validation: Rows, trusted: Labels) -> str:
     """The accuracy on validation images before and after fine-tuning; a warning if it fell significantly."""
     truth = trusted[validation]
     predicted = [one.unseen[validation].argmax(axis=1) for one in (before, after)]
@@ -214,8 +214,8 @@ def before_and_after(before: Learned, after: Learned, validation: Rows, trusted:
 
 
 def refine(
-    data: Labelled,
-    learned: Learned,
+    data: TrainingLabels,
+    fitted: Fitted,
     images: Batch,
     see: See,
     split: FineTuneSplit,
@@ -227,19 +227,19 @@ def refine(
     identity: str,
     notify: Notify = ignore_message,
     progress: Progress = silent,
-) -> tuple[Learned, TimmBackbone]:
+) -> tuple[Fitted, TimmBackbone]:
     """Fine-tune on the result of preset ``fast`` and correct the labels again; the new backbone comes too.
 
     Nothing here sees the holdout's trusted labels.
 
     Parameters
     ----------
-    images : all images resized, see ``embed.squares``
+    images : all images resized, see ``embed.resized_images``
     see : the images themselves, for predictions of those that were not trained on
     checkpoint, identity : see ``train.finetune.fine_tune``
     notify : gets the figures of each epoch
     """
-    evidence = _Evidence(data, learned, split)
+    evidence = _Evidence(data, fitted, split)
     corrected_share: list[float] = []
 
     def relabel(predictions: EpochPredictions) -> Float[np.ndarray, "R K"]:
@@ -264,7 +264,7 @@ def refine(
             images,
             split.train,
             evidence.known,
-            learned.corrected.posterior,
+            fitted.corrected.posterior,
             split.calibration_rows,
             split.validation,
         ),
@@ -288,8 +288,8 @@ def refine(
 class _Evidence:
     """All that is known of the images besides the student."""
 
-    data: Labelled
-    learned: Learned
+    data: TrainingLabels
+    fitted: Fitted
     """At preset ``fast``."""
     split: FineTuneSplit
 
@@ -305,16 +305,16 @@ class _Evidence:
         """P(noisy | true) without the measured images: no label affects its own posterior."""
         trusted = self.data.trusted.copy()
         trusted[self.split.calibration_rows] = trusted[self.split.validation] = UNKNOWN
-        return transition_from(self.data.noisy, trusted, self.learned.noise.transition, self.data.seed)
+        return transition_from(self.data.noisy, trusted, self.fitted.noise.transition, self.data.seed)
 
     def pool(self, probs: Float[np.ndarray, "J K"], rows: Rows) -> Pool:
         """The weights of both predictions and of the noisy label, by the trusted labels of ``rows``."""
-        both = [self.learned.corrected.pred_probs[rows], probs]
+        both = [self.fitted.corrected.pred_probs[rows], probs]
         return fit_pool(both, self.data.noisy[rows], self.data.trusted[rows], self.transition)
 
     def pooled(self, pool: Pool, probs: Float[np.ndarray, "R K"], rows: Rows) -> tuple[Probs, Probs]:
         """Pooled predictions and posterior of some rows."""
-        pred_probs = pool.pred_probs([self.learned.corrected.pred_probs[rows], probs])
+        pred_probs = pool.pred_probs([self.fitted.corrected.pred_probs[rows], probs])
         noisy = self.data.for_posterior[rows]
         return pred_probs, posterior(noisy, pred_probs, self.transition, pool.strength)
 
@@ -400,13 +400,13 @@ class FlipTTA:
             cached[some] = probs
 
 
-def _concluded(evidence: _Evidence, predictions: FlipTTA) -> Learned:
+def _concluded(evidence: _Evidence, predictions: FlipTTA) -> Fitted:
     """The calibrated model, and labels that are corrected by all that is known.
 
     Images that were not trained on have a pool of their own: their noisy label was never memorised.
     """
     data, split = evidence.data, evidence.split
-    before = evidence.learned.corrected
+    before = evidence.fitted.corrected
     pred_probs, likely, strength = before.pred_probs.copy(), before.posterior.copy(), 1.0
     plain, new = predictions.predict(), np.setdiff1d(np.flatnonzero(data.usable), split.train)
     for measured, rows in ((split.validation, new), (split.calibration_rows, split.train)):
@@ -434,10 +434,10 @@ def _concluded(evidence: _Evidence, predictions: FlipTTA) -> Learned:
         checked=np.isin(np.arange(len(plain)), split.calibration_rows),
     )
     return replace(
-        evidence.learned,
+        evidence.fitted,
         head=predictions.tuned.head.calibrated(calibration.inverse_temperature, calibration.bias),
         corrected=corrected if data.known is None else corrected.relying_on(data.known),
-        says=lambda rows: probs[rows],
+        probs_of=lambda rows: probs[rows],
         unseen=unseen,
         validation=split.validation,
         flip_tta_below=FLIP_TTA_BELOW,

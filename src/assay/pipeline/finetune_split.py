@@ -8,7 +8,7 @@ from jaxtyping import Int
 
 from assay.data.split import in_proportion
 from assay.errors import LabelError
-from assay.pipeline.learn import Labelled
+from assay.pipeline.learn import TrainingLabels
 from assay.types import UNKNOWN, Labels
 
 Group = Int[np.ndarray, "_"]
@@ -53,7 +53,7 @@ def draw_measured(
     return np.sort(order[:n]), np.sort(order[n : 2 * n])
 
 
-def split_for_finetuning(data: Labelled, near_duplicates: Sequence[Group]) -> FineTuneSplit:
+def split_for_finetuning(data: TrainingLabels, near_duplicates: Sequence[Group]) -> FineTuneSplit:
     """Set a tenth of the trusted images aside for validation and for calibration.
 
     Parameters

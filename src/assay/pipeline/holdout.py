@@ -12,7 +12,7 @@ from assay.data.tables import shown
 from assay.embed.images import Features
 from assay.errors import LabelError, UsageError
 from assay.pipeline.finetune_split import Group, draw_measured
-from assay.pipeline.learn import Labelled
+from assay.pipeline.learn import TrainingLabels
 from assay.pipeline.mirrors import Mirrored, Mirrors
 from assay.pipeline.options import RunOptions
 from assay.types import UNKNOWN, Labels, Mask
@@ -22,7 +22,7 @@ from assay.types import UNKNOWN, Labels, Mask
 class Partition:
     """A dataset with its holdout set apart."""
 
-    data: Labelled
+    data: TrainingLabels
     """For training; its holdout has no label and no fold."""
     holdout: Int[np.ndarray, "H"]
     """Usable held-out rows, ascending; nothing is trained on them."""
@@ -110,11 +110,11 @@ def mask_holdout(
         mirrored = mirrors(np.sort(np.concatenate([holdout, *drawn])))
     near_duplicates = _near_duplicates(features, usable, options.seed, mirrored)
     fold_of[fit_rows] = folds(trusted[fit_rows], options.folds, options.seed)
-    learned = fold_of != UNKNOWN
+    fitted = fold_of != UNKNOWN
     if options.preset == "fast":  # a head is not trained on images without any label, a network is
-        learned &= (dataset.noisy != UNKNOWN) | (dataset.known != UNKNOWN)
+        fitted &= (dataset.noisy != UNKNOWN) | (dataset.known != UNKNOWN)
     return Partition(
-        data=Labelled(
+        data=TrainingLabels(
             features,
             visible.noisy,
             trusted,
@@ -128,7 +128,7 @@ def mask_holdout(
             all_noisy=dataset.noisy,
         ),
         holdout=holdout,
-        leaked=_leaked(holdout, learned, near_duplicates),
+        leaked=_leaked(holdout, fitted, near_duplicates),
         near_duplicates=near_duplicates,
     )
 
@@ -167,16 +167,16 @@ def _together(fold_of: Labels, near_duplicates: list[Group]) -> Labels:
     moved = fold_of.copy()
     left = np.bincount(moved[moved != UNKNOWN])
     for group in near_duplicates:
-        learned = group[moved[group] != UNKNOWN]
-        change = np.bincount(moved[learned[:1]].repeat(len(learned)), minlength=len(left))
-        change -= np.bincount(moved[learned], minlength=len(left))
+        fitted = group[moved[group] != UNKNOWN]
+        change = np.bincount(moved[fitted[:1]].repeat(len(fitted)), minlength=len(left))
+        change -= np.bincount(moved[fitted], minlength=len(left))
         if (left + change > 0).all():
-            moved[learned], left = moved[learned[:1]], left + change
+            moved[fitted], left = moved[fitted[:1]], left + change
     return moved
 
 
 def _leaked(
-    holdout: Int[np.ndarray, "H"], learned: Mask, near_duplicates: list[Group]
+    holdout: Int[np.ndarray, "H"], fitted: Mask, near_duplicates: list[Group]
 ) -> Int[np.ndarray, "L"]:
-    shown = [group for group in near_duplicates if learned[group].any()]
+    shown = [group for group in near_duplicates if fitted[group].any()]
     return np.intersect1d(holdout, np.concatenate([*shown, holdout[:0]]))

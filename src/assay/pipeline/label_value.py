@@ -21,7 +21,7 @@ from assay.errors import LabelError
 from assay.evaluate import wilson
 from assay.evaluate.learning_curve import LearningCurve
 from assay.noise import estimate_noise
-from assay.pipeline.learn import Labelled
+from assay.pipeline.learn import TrainingLabels
 from assay.pipeline.options import MOST_SEED
 from assay.train.heads import make_head
 from assay.types import UNKNOWN, Labels, Progress, Transition, silent
@@ -87,7 +87,7 @@ class LabelValue:
 
 
 def measure_label_value(
-    data: Labelled, held_out: int, *, shares: Sequence[float] = SHARES, progress: Progress = silent
+    data: TrainingLabels, held_out: int, *, shares: Sequence[float] = SHARES, progress: Progress = silent
 ) -> LabelValue:
     """Train with several shares of the trusted labels.
 
@@ -127,7 +127,7 @@ def measure_label_value(
     )
 
 
-def _sizes(data: Labelled, n_trusted: int, shares: Sequence[float]) -> list[int]:
+def _sizes(data: TrainingLabels, n_trusted: int, shares: Sequence[float]) -> list[int]:
     """Numbers of trusted labels to train on, ascending; none that holds one class alone."""
     outside = n_trusted * (FOLDS - 1) // FOLDS
     large = [size for size in (round(share * outside) for share in shares) if size >= FEWEST]
@@ -149,7 +149,7 @@ def _sizes(data: Labelled, n_trusted: int, shares: Sequence[float]) -> list[int]
 
 
 def predict_fold(
-    data: Labelled, fold: int, size: int, tested: Int[np.ndarray, "T"]
+    data: TrainingLabels, fold: int, size: int, tested: Int[np.ndarray, "T"]
 ) -> Float[np.ndarray, "2 T K"]:
     """P(class) of a fold's trusted images by a head of the other folds: of the image, and of all views."""
     train, trusted = (data.fold_of != fold) & (data.fold_of != UNKNOWN), draw_trusted(data, fold, size)
@@ -160,7 +160,7 @@ def predict_fold(
     return np.array([mean_pred_probs(head, some, len(data.classes)) for some in (views[:1], views)])
 
 
-def draw_trusted(data: Labelled, fold: int, size: int) -> Labels:
+def draw_trusted(data: TrainingLabels, fold: int, size: int) -> Labels:
     """``size`` trusted labels of the other folds, each class in proportion; a larger draw holds a smaller."""
     outside = (data.fold_of != fold) & (data.fold_of != UNKNOWN)
     known = np.flatnonzero(outside & (data.trusted != UNKNOWN))
@@ -171,7 +171,7 @@ def draw_trusted(data: Labelled, fold: int, size: int) -> Labels:
 
 
 def count_right(
-    data: Labelled, rows: Int[np.ndarray, "T"], probs: Float[np.ndarray, "2 T K"], size: int
+    data: TrainingLabels, rows: Int[np.ndarray, "T"], probs: Float[np.ndarray, "2 T K"], size: int
 ) -> Bool[np.ndarray, "2 T"]:
     """Whether the model, and the corrected label, is right for each trusted image.
 
@@ -191,7 +191,7 @@ def count_right(
     return np.array([found.argmax(axis=1) == truth for found in (model, likely)])
 
 
-def _transition(data: Labelled, noisy: Labels, trusted: Labels) -> Transition:
+def _transition(data: TrainingLabels, noisy: Labels, trusted: Labels) -> Transition:
     """From these pairs; uniform where there are none."""
     k = len(data.classes)
     return transition_from(noisy, trusted, np.full((k, k), 1 / k), data.seed)

@@ -24,7 +24,7 @@ from assay.types import UNKNOWN, Labels, Mask, Matrix, Probs, Progress, Rows, si
 
 
 @dataclass(frozen=True)
-class Labelled:
+class TrainingLabels:
     """What may be learned from: features and labels, the holdout's trusted labels masked."""
 
     features: Features
@@ -55,7 +55,7 @@ class Labelled:
 
 
 @dataclass(frozen=True)
-class Learned:
+class Fitted:
     """The head, and the evidence for it."""
 
     head: Layers
@@ -66,7 +66,7 @@ class Learned:
     unseen: Probs
     """P(class | image) (N, K) of the head, calibrated, out of fold, for the cross-validated figures. With
     ``validation`` from this very model, unbiased for those rows alone, each half calibrated on the other."""
-    says: Callable[[Rows], Probs]
+    probs_of: Callable[[Rows], Probs]
     """P(class) at rows that were not trained on, at least the holdout's, as the saved model predicts them."""
     validation: Rows | None = None
     """Trusted images kept out of training to measure a fine-tuned model; None where folds do that."""
@@ -74,7 +74,7 @@ class Learned:
     """Of the saved model, see ``predict.flip_tta``; 0 for a model without test-time augmentation."""
 
 
-def learn(data: Labelled, *, progress: Progress = silent) -> Learned:
+def learn(data: TrainingLabels, *, progress: Progress = silent) -> Fitted:
     """Estimate the noise, predict out of fold, correct the labels, train the head."""
     views = data.features.views
     with one_thread_each():
@@ -102,7 +102,7 @@ def learn(data: Labelled, *, progress: Progress = silent) -> Learned:
     trained: Layers = found.fitted.classifier.layers_
     head = trained.calibrated(calibration.inverse_temperature, calibration.bias)
     fit = data.fold_of != UNKNOWN
-    return Learned(
+    return Fitted(
         head=head,
         noise=found.noise,
         representative=check_representative(
@@ -110,7 +110,7 @@ def learn(data: Labelled, *, progress: Progress = silent) -> Learned:
         ),
         corrected=found.corrected,
         unseen=unseen,
-        says=lambda rows: head.probabilities(views[0][rows]),
+        probs_of=lambda rows: head.probabilities(views[0][rows]),
     )
 
 

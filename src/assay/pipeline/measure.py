@@ -10,7 +10,7 @@ from assay.correct.result import CorrectedLabels
 from assay.data.dataset import Dataset, why_skipped
 from assay.evaluate import Evaluation, Paired, Source, evaluate_predictions, mcnemar, wilson
 from assay.pipeline.holdout import Partition
-from assay.pipeline.learn import Learned
+from assay.pipeline.learn import Fitted
 from assay.predict.conformal import conformal_thresholds, prediction_sets
 from assay.types import UNKNOWN, Labels, Probs, Rows
 
@@ -53,7 +53,7 @@ class Coverage:
 def evaluate_holdout(
     dataset: Dataset,
     partition: Partition,
-    learned: Learned,
+    fitted: Fitted,
     baseline: Callable[[Rows], Probs],
     n_skipped: int,
 ) -> dict[str, Evaluation]:
@@ -72,7 +72,7 @@ def evaluate_holdout(
     for suffix, rows in groups.items():
         if not len(rows):
             continue
-        truth, simple, ours = dataset.trusted[rows], baseline(rows), learned.says(rows)
+        truth, simple, ours = dataset.trusted[rows], baseline(rows), fitted.probs_of(rows)
         for name, probs, paired in (("histogram", simple, None), ("assay", ours, simple.argmax(axis=1))):
             found[f"{name}{suffix}"] = evaluate_predictions(
                 truth, probs, names, source="holdout", baseline_predicted=paired, skipped=n_skipped
@@ -80,20 +80,20 @@ def evaluate_holdout(
     return found
 
 
-def evaluate_fit(dataset: Dataset, learned: Learned) -> dict[str, Evaluation]:
+def evaluate_fit(dataset: Dataset, fitted: Fitted) -> dict[str, Evaluation]:
     """The model and the corrected labels on trusted images of the fit part: out of fold, or on those that
     fine-tuning kept aside.
     """
-    trusted, names = learned.corrected.trusted, dataset.titles or dataset.classes
-    sample, source = learned.corrected.sample, CROSS_VALIDATION
-    if learned.validation is None:
+    trusted, names = fitted.corrected.trusted, dataset.titles or dataset.classes
+    sample, source = fitted.corrected.sample, CROSS_VALIDATION
+    if fitted.validation is None:
         rows, suffix = sample, "cross_validated"
     else:
-        rows, suffix, source = learned.validation, "validated", VALIDATION
+        rows, suffix, source = fitted.validation, "validated", VALIDATION
     return {
-        f"assay_{suffix}": evaluate_predictions(trusted[rows], learned.unseen[rows], names, source=source),
+        f"assay_{suffix}": evaluate_predictions(trusted[rows], fitted.unseen[rows], names, source=source),
         f"labels_{suffix}": evaluate_predictions(
-            trusted[sample], learned.corrected.posterior[sample], names, source=source
+            trusted[sample], fitted.corrected.posterior[sample], names, source=source
         ),
     }
 
@@ -128,12 +128,12 @@ def why_not_measured(measured: Collection[str], n_held_out: int) -> str:
 def warnings_of(
     dataset: Dataset,
     partition: Partition,
-    learned: Learned,
+    fitted: Fitted,
     evaluations: Mapping[str, Evaluation],
     n_held_out: int,
 ) -> list[str]:
     """What a user should know before relying on the run: noise, trusted images, holdout, labels, model."""
-    found = [*learned.noise.notes, *learned.representative.warnings]
+    found = [*fitted.noise.notes, *fitted.representative.warnings]
     if dataset.skipped:
         reasons = Counter(why.reason for why in dataset.skipped.values())
         found.append(
@@ -147,7 +147,7 @@ def warnings_of(
     if n_held_out and "assay" not in evaluations:
         why = why_not_measured(evaluations, n_held_out)
         found.append(f"{why[0].lower()}{why[1:]}: this model's accuracy is not measured")
-    paired = against_noisy(learned.corrected)
+    paired = against_noisy(fitted.corrected)
     if paired and paired.difference.low <= 0:
         found.append(
             f"on {paired.n:,} trusted images the corrected labels are not measurably better than the noisy "
@@ -158,10 +158,10 @@ def warnings_of(
     return found
 
 
-def set_thresholds(learned: Learned) -> dict[str, float]:
+def set_thresholds(fitted: Fitted) -> dict[str, float]:
     """Coverage -> least probability of a class in a prediction set, from trusted images not trained on."""
-    rows = learned.corrected.sample if learned.validation is None else learned.validation
-    return conformal_thresholds(learned.unseen[rows], learned.corrected.trusted[rows])
+    rows = fitted.corrected.sample if fitted.validation is None else fitted.validation
+    return conformal_thresholds(fitted.unseen[rows], fitted.corrected.trusted[rows])
 
 
 def coverages(probs: Probs, truth: Labels, thresholds: Mapping[str, float]) -> tuple[Coverage, ...]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from assay.data.dataset import Dataset
 from assay.embed.histogram import HistogramBackbone
-from assay.embed.images import Features, embed_images, fill_squares, room_for_squares
+from assay.embed.images import Features, embed_images, fill_images, room_for_images
 from assay.pipeline.options import RunOptions, uses_flip_tta
 from assay.types import Backbone, Batch, Progress
 
@@ -28,14 +28,18 @@ def room_to_learn(dataset: Dataset, options: RunOptions, place: Path) -> Iterato
         return
     from assay.pipeline.presets import chosen_preset  # with torch, which fast does without
 
-    with room_for_squares(dataset, chosen_preset(options).largest, place) as squares:
-        yield squares
+    with room_for_images(dataset, chosen_preset(options).largest, place) as resized_images:
+        yield resized_images
 
 
 def embed_all(
-    dataset: Dataset, backbone: Backbone, options: RunOptions, squares: Batch | None, progress: Progress
+    dataset: Dataset,
+    backbone: Backbone,
+    options: RunOptions,
+    resized_images: Batch | None,
+    progress: Progress,
 ) -> Features:
-    """Features of all images, the baseline's beside them; ``squares`` are filled if they can be in passing.
+    """Features of all images, and the baseline's; fills ``resized_images`` if this pass decodes large enough.
 
     Raises
     ------
@@ -47,20 +51,22 @@ def embed_all(
         options.cache,
         mirrored=uses_flip_tta(options.preset),
         beside=[HistogramBackbone()],
-        squares=squares if squares is not None and _in_passing(squares, backbone) else None,
+        resized_images=resized_images
+        if resized_images is not None and _in_passing(resized_images, backbone)
+        else None,
         workers=options.workers,
         progress=progress,
     )
 
 
 def fill_rest(
-    squares: Batch, dataset: Dataset, backbone: Backbone, options: RunOptions, progress: Progress
+    resized_images: Batch, dataset: Dataset, backbone: Backbone, options: RunOptions, progress: Progress
 ) -> None:
     """Fill them in a pass of its own, if they were not in passing."""
-    if not _in_passing(squares, backbone):
-        fill_squares(squares, dataset, workers=options.workers, progress=progress)
+    if not _in_passing(resized_images, backbone):
+        fill_images(resized_images, dataset, workers=options.workers, progress=progress)
 
 
-def _in_passing(squares: Batch, backbone: Backbone) -> bool:
+def _in_passing(resized_images: Batch, backbone: Backbone) -> bool:
     """Whether images that are decoded for ``backbone`` are large enough."""
-    return bool(squares.shape[1] <= backbone.size)
+    return bool(resized_images.shape[1] <= backbone.size)

@@ -14,7 +14,7 @@ from assay.data.write import write_json, write_rows
 from assay.errors import DataError
 from assay.evaluate import Cost, Evaluation, wilson
 from assay.noise import describe
-from assay.pipeline.learn import Learned
+from assay.pipeline.learn import Fitted
 from assay.pipeline.measure import Coverage, against_noisy, better_than_baseline
 from assay.pipeline.robustness import Robustness
 from assay.predict.model import Model
@@ -51,27 +51,27 @@ REFIT = "measured on the model before it was refitted on all trusted images, the
 """Under ``refit`` in evaluation.json: what the figures of a refitted model are of."""
 
 
-def write_noise(folder: Path, learned: Learned) -> None:
+def write_noise(folder: Path, fitted: Fitted) -> None:
     """noise.json: the rate, the transition matrix, and whether the trusted images look like the others."""
-    representative, summary = learned.representative.to_json(), describe(learned.noise)
-    facts = {**learned.noise.to_json(), "representative": representative, "summary": summary}
+    representative, summary = fitted.representative.to_json(), describe(fitted.noise)
+    facts = {**fitted.noise.to_json(), "representative": representative, "summary": summary}
     write_json(folder / "noise.json", facts)
 
 
-def write_labels(folder: Path, dataset: Dataset, learned: Learned, holdout: Rows) -> None:
+def write_labels(folder: Path, dataset: Dataset, fitted: Fitted, holdout: Rows) -> None:
     """labels.csv: one row an image, in input order, labels as they came in.
 
     Parameters
     ----------
     holdout : rows whose trusted label is not written
     """
-    corrected = learned.corrected
+    corrected = fitted.corrected
     words = np.array([*dataset.classes, ""], dtype=object)  # UNKNOWN, -1, is the empty label
     reasons = np.full(len(dataset), "", dtype=object)
     reasons[dataset.noisy == UNKNOWN] = "no noisy label"
     reasons[[*dataset.decided]] = DECIDED
-    if learned.validation is not None:
-        reasons[learned.validation] = VALIDATION
+    if fitted.validation is not None:
+        reasons[fitted.validation] = VALIDATION
     reasons[holdout] = HOLDOUT
     for row, why in dataset.skipped.items():
         reasons[row] = why.reason
@@ -88,7 +88,7 @@ def write_labels(folder: Path, dataset: Dataset, learned: Learned, holdout: Rows
     write_rows(folder / "labels.csv", LABEL_COLUMNS, columns)
 
 
-def write_holdout(folder: Path, dataset: Dataset, learned: Learned, holdout: Rows, leaked: Rows) -> None:
+def write_holdout(folder: Path, dataset: Dataset, fitted: Fitted, holdout: Rows, leaked: Rows) -> None:
     """holdout.csv: what the model predicts for each held-out image, in input order.
 
     Parameters
@@ -96,7 +96,7 @@ def write_holdout(folder: Path, dataset: Dataset, learned: Learned, holdout: Row
     leaked : those that the figures leave out
     """
     words, left_out = np.array(dataset.classes, dtype=object), {*leaked.tolist()}
-    probs = learned.says(holdout)
+    probs = fitted.probs_of(holdout)
     reasons = [
         dataset.skipped[row].reason if row in dataset.skipped else COPY if row in left_out else ""
         for row in holdout.tolist()
@@ -131,7 +131,7 @@ def write_issues(folder: Path, dataset: Dataset) -> None:
 def write_evaluation(
     folder: Path,
     dataset: Dataset,
-    learned: Learned,
+    fitted: Fitted,
     model: Model,
     evaluations: Mapping[str, Evaluation],
     *,
@@ -152,7 +152,7 @@ def write_evaluation(
     facts: dict[str, Any] = {
         "systems": {name: found.to_json() for name, found in evaluations.items()},
         "better_than_baseline": better_than_baseline(evaluations),
-        "labels": corrected_figures(learned.corrected),
+        "labels": corrected_figures(fitted.corrected),
         "model": {"architecture": model.architecture, "size": model.size},
         "cost": cost.to_json(),
         "coverage": [sets.to_json() for sets in coverage],

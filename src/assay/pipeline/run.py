@@ -30,7 +30,7 @@ from assay.pipeline.folder import (
     split_facts,
 )
 from assay.pipeline.holdout import Partition, check_learnable, mask_holdout
-from assay.pipeline.learn import Learned, learn, train_histogram
+from assay.pipeline.learn import Fitted, learn, train_histogram
 from assay.pipeline.measure import coverages, evaluate_fit, evaluate_holdout, set_thresholds, warnings_of
 from assay.pipeline.mirrors import mirrors_for
 from assay.pipeline.one_pass import embed_all, fill_rest, room_to_learn
@@ -64,7 +64,7 @@ def run(  # noqa: PLR0915  # the whole way of images and labels, in one place
 
     Raises
     ------
-    DataError : input that cannot be trusted to mean what it says
+    DataError : input that is refused, such as labels that may belong to other images
     OtherRunError : ``out`` holds a run with other settings or data and ``overwrite`` is not set, or files
         that are not a run's
     BusyError : another run holds ``out``
@@ -97,23 +97,23 @@ def run(  # noqa: PLR0915  # the whole way of images and labels, in one place
 
             # Embed: one pass decodes each image once, for the backbone, the baseline and fine-tuning.
             with watch.stage("embed"):
-                squares = stack.enter_context(room_to_learn(dataset, options, out))
-                features = embed_all(dataset, backbone, options, squares, progress)
+                resized_images = stack.enter_context(room_to_learn(dataset, options, out))
+                features = embed_all(dataset, backbone, options, resized_images, progress)
             for line in warning_lines(Counter(flag for flags in features.flags.values() for flag in flags)):
                 notify(f"{line} (image_issues.csv)")
             record.check_contents(contents_digest(features.contents))
             record.facts["features_computed"] = record.facts.get("features_computed", 0) + features.computed
             record.keep()
             dataset = features.seen(dataset)
-            if squares is not None:
+            if resized_images is not None:
                 with watch.stage("embed"):
-                    fill_rest(squares, dataset, backbone, options, progress)
+                    fill_rest(resized_images, dataset, backbone, options, progress)
 
             # Estimate the noise, correct the labels, train: the holdout's trusted labels stay hidden.
             train = partial(
                 fit,
                 features=features,
-                squares=squares,
+                resized_images=resized_images,
                 backbone=backbone,
                 student=student,
                 options=options,
@@ -121,7 +121,7 @@ def run(  # noqa: PLR0915  # the whole way of images and labels, in one place
                 notify=notify,
                 progress=progress,
             )
-            partition, learned, network = train(dataset, split)
+            partition, fitted, network = train(dataset, split)
             trained_on = np.flatnonzero(partition.data.fold_of != UNKNOWN)
             with watch.stage("baseline"):
                 histograms = features.beside[0]
@@ -135,20 +135,20 @@ def run(  # noqa: PLR0915  # the whole way of images and labels, in one place
                 evaluations = evaluate_holdout(
                     dataset,
                     partition,
-                    learned,
+                    fitted,
                     lambda rows: baseline.probabilities(histograms[rows]),
                     n_skipped,
-                ) | evaluate_fit(dataset, learned)
+                ) | evaluate_fit(dataset, fitted)
                 evaluated = partition.evaluated
                 coverage = coverages(
-                    learned.says(evaluated), dataset.trusted[evaluated], set_thresholds(learned)
+                    fitted.probs_of(evaluated), dataset.trusted[evaluated], set_thresholds(fitted)
                 )
-            warnings = warnings_of(dataset, partition, learned, evaluations, len(split.holdout))
+            warnings = warnings_of(dataset, partition, fitted, evaluations, len(split.holdout))
             for warning in warnings:
                 notify(f"warning: {warning}")
 
             # Refit: once the figures are known, the model that is saved may be trained on the holdout too.
-            saved = learned
+            saved = fitted
             if options.refit:
                 everything = Split(np.union1d(split.fit, split.holdout), split.holdout[:0])
                 record.facts["refit"] = split_facts(everything)
@@ -173,15 +173,15 @@ def run(  # noqa: PLR0915  # the whole way of images and labels, in one place
                     model, saved, evaluations, robustness, coverage, n_held_out=len(split.holdout)
                 )
                 model.save(out / "model", card)
-                outputs.write_noise(out, learned)
-                outputs.write_labels(out, dataset, learned, split.holdout)
-                outputs.write_holdout(out, dataset, learned, split.holdout, partition.leaked)
+                outputs.write_noise(out, fitted)
+                outputs.write_labels(out, dataset, fitted, split.holdout)
+                outputs.write_holdout(out, dataset, fitted, split.holdout, partition.leaked)
                 outputs.write_issues(out, dataset)
                 cost = Cost(sum(watch.so_far().values()), peak_memory_bytes(), package_bytes(out / "model"))
                 outputs.write_evaluation(
                     out,
                     dataset,
-                    learned,
+                    fitted,
                     model,
                     evaluations,
                     holdout=split.holdout,
@@ -243,7 +243,7 @@ def fit(
     split: Split,
     *,
     features: Features,
-    squares: Batch | None,
+    resized_images: Batch | None,
     backbone: Backbone,
     student: Mapping[int, TimmBackbone],
     options: RunOptions,
@@ -251,7 +251,7 @@ def fit(
     notify: Notify,
     progress: Progress,
     refit: bool = False,
-) -> tuple[Partition, Learned, Backbone]:
+) -> tuple[Partition, Fitted, Backbone]:
     """Train on all images but the holdout; nothing here sees a trusted label of it.
 
     Returns
@@ -267,10 +267,10 @@ def fit(
 
     # Estimate the noise, predict out of fold, correct the labels, train a head on the features.
     with watch.stage("learn"):
-        learned = learn(partition.data, progress=progress)
+        fitted = learn(partition.data, progress=progress)
 
     # Presets balanced and best: fine-tune a network on the corrected labels, which corrects them further.
-    if squares is not None:
+    if resized_images is not None:
         from assay.pipeline.finetune import finetune_run  # with torch
 
         checkpoints, facts = record.folder.checkpoints[refit], record.facts
@@ -283,9 +283,9 @@ def fit(
                 options,
                 facts,
                 dataset,
-                images=squares,
+                images=resized_images,
                 partition=partition,
-                learned=learned,
+                fitted=fitted,
                 student=student,
                 spent_s=spent_s,
                 keep=record.keep,
@@ -297,5 +297,5 @@ def fit(
 
     # What is saved computes in float32: the holdout is predicted so, whatever the features were made with.
     with watch.stage("embed"):
-        exact = predicts_exactly(learned, dataset, backbone, split.holdout, workers=options.workers)
+        exact = predicts_exactly(fitted, dataset, backbone, split.holdout, workers=options.workers)
     return partition, exact, backbone

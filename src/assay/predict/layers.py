@@ -140,13 +140,13 @@ def moments(
     share = np.ones(len(X)) if weight is None else weight.astype(np.float64)
     # Sums of squares lose the spread of numbers far from 0; relative to one of the rows they are near it.
     origin = X[int(share.argmax())].astype(np.float64)
-    total, squares = np.zeros(X.shape[1]), np.zeros(X.shape[1])
+    total, resized_images = np.zeros(X.shape[1]), np.zeros(X.shape[1])
     for start in range(0, len(X), ROWS):
         block = X[start : start + ROWS].astype(np.float64) - origin
         part = share[start : start + ROWS, None]
         total += (part * block).sum(axis=0)
-        squares += (part * np.square(block)).sum(axis=0)
+        resized_images += (part * np.square(block)).sum(axis=0)
     offset = total / share.sum()
-    mean, scale = origin + offset, np.sqrt(np.maximum(squares / share.sum() - offset**2, 0))
+    mean, scale = origin + offset, np.sqrt(np.maximum(resized_images / share.sum() - offset**2, 0))
     scale = np.where(scale <= 1e-6 * np.abs(mean), 1, scale)
     return mean.astype(np.float32), scale.astype(np.float32)

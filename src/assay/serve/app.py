@@ -162,16 +162,16 @@ class Work:
             self.images.labels(status).inc()
         return predicted
 
-    async def probabilities(self, squares: list[Square]) -> Probs:
+    async def probabilities(self, resized_images: list[Square]) -> Probs:
         """P(class) (N, K).
 
         Raises
         ------
         FullError : too many images wait already
         """
-        if not squares:
+        if not resized_images:
             return np.zeros((0, len(self.service.runtime.labels)), np.float32)
-        return await self.batches.probabilities(squares)
+        return await self.batches.probabilities(resized_images)
 
 
 def make_app(service: Service) -> FastAPI:

@@ -35,21 +35,21 @@ class MicroBatches:
         self._worker: asyncio.Task[None] | None = None
         self._pool = ThreadPoolExecutor(1, "model")
 
-    async def probabilities(self, squares: Sequence[Square]) -> Probs:
+    async def probabilities(self, resized_images: Sequence[Square]) -> Probs:
         """P(class) (N, K) of the images of one request, one or more.
 
         Raises
         ------
         FullError : with them more would wait than may; none of them does
         """
-        if len(self._waiting) + len(squares) > self._max_waiting:
+        if len(self._waiting) + len(resized_images) > self._max_waiting:
             # Cancelled requests wait for nothing.
             self._waiting = [one for one in self._waiting if not one[1].done()]
-        if len(self._waiting) + len(squares) > self._max_waiting:
+        if len(self._waiting) + len(resized_images) > self._max_waiting:
             raise FullError
         loop = asyncio.get_running_loop()
-        answers: list[asyncio.Future[np.ndarray]] = [loop.create_future() for _ in squares]
-        self._waiting += zip(squares, answers, strict=True)
+        answers: list[asyncio.Future[np.ndarray]] = [loop.create_future() for _ in resized_images]
+        self._waiting += zip(resized_images, answers, strict=True)
         if self._worker is None or self._worker.done():
             self._worker = asyncio.create_task(self._work())
         # Cancelling the request cancels all of its answers.
