@@ -47,8 +47,8 @@ more than one in a hundred."""
 DIMENSIONS = 128
 """Of the projection. On the course data 64 and 192 took longer: more candidates, or more to multiply."""
 
-CELLS = 1 << 26
-"""Pairs bounded at once: 256 MiB."""
+CELLS = 1 << 24
+"""Pairs bounded at once: 64 MiB."""
 
 MOST_PAIRS = 1 << 21
 """Pairs kept before they are thinned: ten thousand images of one thing are fifty million pairs."""

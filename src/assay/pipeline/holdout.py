@@ -143,13 +143,13 @@ def _near_duplicates(features: Features, usable: Mask, seed: int, mirrored: Mirr
     around = local_density(standard[: len(rows)], seed)
     if mirrored is None:
         found = find_near_duplicates(around.directions, contents, around.spacing, around.dimension)
-        return [rows[list(near_duplicates.rows)] for near_duplicates in found]
+        return [rows[list(group.rows)] for group in found]
     # A mirrored image counts as an image of its own, with the local density of the original.
     directions = np.concatenate([around.directions, unit_rows(standard[len(rows) :])])
     spacing = np.concatenate([around.spacing, around.spacing[np.searchsorted(rows, mirrored.rows)]])
     shown, unknown = np.concatenate([rows, mirrored.rows]), [None] * len(mirrored.rows)
     found = find_near_duplicates(directions, [*contents, *unknown], spacing, around.dimension)
-    return _merged([shown[list(near_duplicates.rows)] for near_duplicates in found])
+    return _merged([shown[list(group.rows)] for group in found])
 
 
 def _merged(groups: list[Group]) -> list[Group]:
