@@ -1,51 +1,24 @@
 """A small comparison, shared; the data and the run that it is of."""
 
 import shutil
-import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from small_compare import KNOWN, FinishedComparison, working_here
 from small_runs import SmallData, draw_data, quick_learning
+from svg_pictures import Picture
 
 from assay.data.dataset import ReadOptions
 from assay.notebook.compare import CompareOptions, compare
 from assay.pipeline.options import RunOptions
 from assay.pipeline.run import run
 
-NAMES = "{http://www.w3.org/2000/svg}"
-
-
-@dataclass(frozen=True)
-class Picture:
-    """An SVG file as a browser shows it."""
-
-    root: ET.Element
-
-    @property
-    def title(self) -> str:
-        return self.root.findtext(f"{NAMES}title")
-
-    @property
-    def description(self) -> str:
-        return self.root.findtext(f"{NAMES}desc")
-
-    @property
-    def texts(self) -> list[str]:
-        """Its words, in order."""
-        return ["".join(node.itertext()).strip() for node in self.root.iter(f"{NAMES}text")]
-
-    @property
-    def images(self) -> int:
-        return sum(1 for _ in self.root.iter(f"{NAMES}image"))
-
 
 @pytest.fixture
 def seen() -> Callable[[str], Picture]:
     """Parses an SVG text; one that is not well-formed fails."""
-    return lambda text: Picture(ET.fromstring(text.encode("utf-8")))
+    return Picture
 
 
 @pytest.fixture(autouse=True)

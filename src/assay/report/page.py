@@ -61,7 +61,7 @@ def draw_page(
         "percent": text.percent,
         "range_of": lambda found: text.percent_range(found["low"], found["high"]),
         "seconds": text.seconds,
-        # Files of a run have four decimals, so nothing above 99.9 % is told apart.
+        # Files of a run have four decimals, so values above 99.9 % cannot be distinguished.
         "sure": lambda confidence: "> 99.9 %" if confidence > 0.999 else text.percent(confidence),
     }
     environment.globals["counted"] = text.counted
