@@ -19,9 +19,9 @@ from filelock import FileLock, Timeout
 
 from assay.data.paths import file_digest
 from assay.data.write import make_folder, write_json
-from assay.errors import ModelError, OtherRunError, UsageError
+from assay.errors import ModelError
 from assay.notebook.systems import TITLES
-from assay.pipeline.folder import LOCKS, SCHEMA, RunFolder, lock, read_record, sweep
+from assay.pipeline.folder import LOCKS, SCHEMA, RunFolder, check_place, lock, read_record, sweep
 from assay.predict.model import MANIFEST, PACKAGE, read_files
 
 TABLES = ("compare.csv", "compare.md")
@@ -59,16 +59,9 @@ class CompareFolder:
         OtherRunError : files that are neither a run's nor a comparison's
         UsageError : not a folder
         """
-        if self.path.exists() and not self.path.is_dir():
-            raise UsageError(f"{self.path}: expected a folder for the results, got a file; name a folder")
-        if self.record():
-            return
-        foreign = [name for name in (*TABLES, "models", "pictures") if (self.path / name).exists()]
-        if foreign if self.run.record() else any(self.path.glob("[!.]*")):
-            raise OtherRunError(
-                f"{self.path}: expected an empty folder, or one that holds a run or a comparison, "
-                "found other files; name another with --out"
-            )
+        names = (*TABLES, "models", "pictures")
+        expected = "an empty folder, or one that holds a run or a comparison"
+        check_place(self.path, "compare.json", "run.json", names, expected)
 
     @contextmanager
     def lock(self) -> Iterator[None]:

@@ -62,17 +62,8 @@ class RunFolder:
         OtherRunError : files that are not a run's
         UsageError : not a folder
         """
-        if self.path.exists() and not self.path.is_dir():
-            raise UsageError(f"{self.path}: expected a folder for the results, got a file; name a folder")
-        if self.record():
-            return
-        compared = bool(read_record(self.path / "compare.json", SCHEMA))
-        foreign = [name for name in RESULTS if (self.path / name).exists()]
-        if foreign if compared else any(self.path.glob("[!.]*")):
-            raise OtherRunError(
-                f"{self.path}: expected an empty folder or one that holds a run, found other files; "
-                "name another with --out"
-            )
+        expected = "an empty folder or one that holds a run"
+        check_place(self.path, "run.json", "compare.json", RESULTS, expected)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -422,6 +413,27 @@ def lock(path: Path, kind: str) -> Iterator[None]:
     finally:
         pid.unlink(missing_ok=True)
         held.release()
+
+
+def check_place(path: Path, own: str, other: str, names: Iterable[str], expected: str) -> None:
+    """Refuse a place that is neither free nor ours, before anything is written to it.
+
+    Parameters
+    ----------
+    own, other : the record of what is to be written, and of the other kind that may lie in the same folder
+    names : what is to be written beside its record; all that is foreign where the other kind is
+    expected : names the places that are taken
+    """
+    if path.exists() and not path.is_dir():
+        raise UsageError(f"{path}: expected a folder for the results, got a file; name a folder")
+    if read_record(path / own, SCHEMA):
+        return
+    if read_record(path / other, SCHEMA):
+        is_foreign = any((path / name).exists() for name in names)
+    else:
+        is_foreign = any(path.glob("[!.]*"))
+    if is_foreign:
+        raise OtherRunError(f"{path}: expected {expected}, found other files; name another with --out")
 
 
 def check_outside(folder: Path, images: Path) -> None:
