@@ -143,7 +143,7 @@ class Compared:
         return list(self.record["rows"])
 
 
-def compare(  # noqa: C901, PLR0915  # the whole comparison, in one place
+def compare(  # noqa: PLR0915  # the whole comparison, in one place
     images: Path | str,
     out: Path | str,
     options: CompareOptions,

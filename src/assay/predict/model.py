@@ -86,7 +86,7 @@ class Model:
     graph: bytes = field(default=b"", repr=False)
     """The ONNX file, uint8 images (N, S, S, 3) -> P(class) (N, K); empty where nothing was exported."""
 
-    def __post_init__(self) -> None:  # noqa: C901  # one check after the other
+    def __post_init__(self) -> None:
         k = len(self.labels)
         if self.head.n_classes != k:
             raise ModelError(f"expected one output for each label, got {self.head.n_classes} and {k}")

@@ -256,7 +256,7 @@ def _rows(found: Predictions, options: Options, top: int) -> list[dict[str, Any]
     return rows
 
 
-def _add_protocol(app: FastAPI, work: Work) -> None:  # noqa: C901  # one address after the other
+def _add_protocol(app: FastAPI, work: Work) -> None:
     service = work.service
 
     def check(name: str) -> None:

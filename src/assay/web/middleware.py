@@ -105,9 +105,7 @@ class Guard:
         else:
             await self._answer(scope, receive, send)
 
-    async def _answer(  # noqa: C901  # the order of the checks is the story
-        self, scope: Scope, receive: Receive, send: Send
-    ) -> None:
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         arrived = answered = False
 
         async def send_on(message: Message) -> None:
