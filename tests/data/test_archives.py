@@ -21,9 +21,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from packing import KINDS, LIMIT, PNG, packed, reasons, tarred, zipped
 
-from assay.data.archives import scan_archive
 from assay.data.dataset import Skipped
-from assay.data.sources import class_folders
+from assay.data.sources import class_folders, scan_archive
 from assay.errors import DataError, ResourceError
 
 every_kind = pytest.mark.parametrize("kind", KINDS)
@@ -354,7 +353,7 @@ def test_a_compressed_tar_is_unpacked_into_a_file_without_a_name(tmp_path, monke
     with pytest.raises(ResourceError, match=message):
         scan_archive(path)
     monkeypatch.undo()
-    monkeypatch.setattr("assay.data.archives._SMALL_TAR_BYTES", 1_000_000)
+    monkeypatch.setattr("assay.data.sources._SMALL_TAR_BYTES", 1_000_000)
     path.write_bytes(lzma.compress(bytes(8_000_000)))
     with pytest.raises(DataError, match=r"damaged one \(it unpacks to more than 1,000,000 bytes\)"):
         scan_archive(path)

@@ -1,6 +1,5 @@
 """The bytes of one image file become pixels, or it is skipped with its reason."""
 
-import io
 import struct
 import subprocess
 import sys
@@ -18,8 +17,8 @@ from pictures import chunk, decoded, difference, mpf, picture, png, reason, save
 from PIL import Image, ImageCms, ImageFile, MpoImagePlugin
 
 from assay.data.dataset import Skipped
-from assay.data.decode import FLAGS, DecodedImage, decode, to_rgb, warning_lines
-from assay.data.formats import BadImageError, Limits
+from assay.data.decode import FLAGS, BadImageError, DecodedImage, decode, to_rgb, warning_lines
+from assay.data.files import Limits
 from assay.data.resize import to_square
 
 FORMATS = ["PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF"]
@@ -358,11 +357,9 @@ def test_a_full_memory_is_no_fault_of_the_image(monkeypatch):
     def full(*_, **__):
         raise MemoryError
 
-    monkeypatch.setattr("assay.data.decode._load", full)
-    held = io.BytesIO()
-    Image.new("RGB", (40, 40)).save(held, "PNG")
+    monkeypatch.setattr(ImageFile.ImageFile, "load", full)
     with pytest.raises(MemoryError):
-        decode(held.getvalue())
+        decode(saved(picture(), "BMP"))
 
 
 # Colours

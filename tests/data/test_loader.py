@@ -14,7 +14,7 @@ from small_datasets import InMemory, dataset_of, drawn, noise
 
 from assay.data import loader
 from assay.data.decode import decode
-from assay.data.formats import Limits, Skipped
+from assay.data.files import Limits, Skipped
 from assay.data.loader import draw_thumbnail, load, load_image, load_row, load_together, spread
 from assay.data.read import read_images
 from assay.data.resize import TargetSize, to_square

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assay.data.dataset import Skipped
-from assay.data.paths import check_entry, natural_key, open_regular
+from assay.data.files import check_entry, natural_key, open_regular
 
 LIMIT = 1000
 

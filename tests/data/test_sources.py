@@ -4,17 +4,17 @@ import os
 import sys
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 from pictures import picture, saved
 
-from assay.data.archives import scan_archive
 from assay.data.dataset import Skipped
 from assay.data.decode import decode
-from assay.data.formats import Limits
+from assay.data.files import Limits
 from assay.data.read import read_listed
-from assay.data.sources import ScanReport, one_image, scan_folder
+from assay.data.sources import ScanReport, one_image, scan_archive, scan_folder
 from assay.errors import DataError
 
 PNG = saved(picture(4, 4))
@@ -49,10 +49,12 @@ def test_the_order_does_not_depend_on_the_disk(tmp_path, monkeypatch):
     """Fault 51: entries listed backwards give the same listing; files named like images are not opened."""
     fill(tmp_path, "a/1.png", "b/2.png", "c.png", ".h")
     wanted = scan_folder(tmp_path)
-    monkeypatch.setattr(
-        "assay.data.sources._entries",
-        lambda root, below, _: sorted(os.scandir(root / below), key=lambda e: e.name)[::-1],
-    )
+    scandir = os.scandir
+
+    def backwards(path):
+        return nullcontext(sorted(scandir(path), key=lambda entry: entry.name)[::-1])
+
+    monkeypatch.setattr(os, "scandir", backwards)
     monkeypatch.setattr(os, "open", lambda *_: pytest.fail("a file was opened"))
     assert scan_folder(tmp_path) == wanted
 

@@ -15,7 +15,7 @@ from pictures import picture, saved
 
 from assay.data import workers
 from assay.data.decode import decode
-from assay.data.formats import Limits, Skipped
+from assay.data.files import Limits, Skipped
 from assay.data.resize import TargetSize
 from assay.data.workers import DecoderPool
 from assay.errors import ResourceError

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from assay.data.paths import file_digest
+from assay.data.files import file_digest
 from assay.errors import MissingExtraError, ModelError, UsageError
 
 torch = pytest.importorskip("torch", reason="needs the train extra")

@@ -5,7 +5,7 @@ from review_runs import write_run
 from small_datasets import InMemory, drawn, noise
 
 from assay.data.dataset import Skipped
-from assay.data.formats import USUAL
+from assay.data.files import USUAL
 from assay.pipeline.finished import read_finished_run
 from assay.report import galleries
 from assay.report.galleries import SHOWN, SIDE, TOO_LARGE, choose_galleries, draw_pictures

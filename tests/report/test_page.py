@@ -6,7 +6,7 @@ import pytest
 from pictures import saved
 from small_datasets import InMemory, noise
 
-from assay.data.formats import USUAL
+from assay.data.files import USUAL
 from assay.pipeline.finished import read_finished_run
 from assay.report.facts import MAX_ROWS, MAX_SKIPPED, gather
 from assay.report.galleries import SHOWN, SIDE, choose_galleries, draw_pictures

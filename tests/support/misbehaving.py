@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 from assay.data.decode import decode
-from assay.data.formats import Skipped
+from assay.data.files import Skipped
 
 
 def behave(data: bytes) -> bytes | Skipped:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Group, Parameter, Token
 from cyclopts.validators import Number
 
-from assay.data.formats import USUAL
+from assay.data.files import USUAL
 from assay.errors import UsageError
 
 if TYPE_CHECKING:

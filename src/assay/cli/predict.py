@@ -130,7 +130,7 @@ def _read(images: Path, reading: options.ImageOptions, log: "Notify") -> "Datase
 
 def whereabouts(images: Path, reading: options.ImageOptions, names: Sequence[str]) -> str:
     """Identify the images by their place and their files' stamps: cameras reuse names every day."""
-    from assay.data.paths import stamps_digest
+    from assay.data.files import stamps_digest
 
     used = f" {reading.truncated} {reading.max_pixels}"
     if images == Path("-"):

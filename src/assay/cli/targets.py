@@ -35,7 +35,7 @@ def check_apart(target: Path, *read: Path, flag: str = "--out") -> None:
     """UsageError if writing ``target`` would destroy what the command reads, or a file of a run."""
     if not target.exists():
         return
-    from assay.data.formats import IMAGE_EXTENSIONS, extension
+    from assay.data.files import IMAGE_EXTENSIONS, extension
 
     for place in read:
         if place.exists() and target.samefile(place):

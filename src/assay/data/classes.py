@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from assay.data.dataset import ReadOptions
+from assay.data.files import natural_key
 from assay.data.match import LabelRows
-from assay.data.paths import natural_key
 from assay.data.tables import check_decoded, read_lines, shown, some
 from assay.errors import LabelError, UsageError
 from assay.types import UNKNOWN, Labels

@@ -13,8 +13,8 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from assay.data.formats import USUAL, Limits
-from assay.data.formats import Skipped as Skipped  # noqa: PLC0414  # readers of a data set need it too
+from assay.data.files import USUAL, Limits
+from assay.data.files import Skipped as Skipped  # noqa: PLC0414  # readers of a data set need it too
 from assay.data.tables import Table, shown
 from assay.errors import DataError, LabelError
 from assay.types import UNKNOWN, Labels, Mask, Rows, same_length

@@ -12,6 +12,8 @@ no side effects, so it may run in any number of threads. Colours follow fixed ru
 * A colour profile that fits the pixels is converted to sRGB, by perceptual intent.
 """
 
+import struct
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -27,18 +29,7 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from assay.data.formats import (
-    USUAL,
-    BadImageError,
-    Limits,
-    Skipped,
-    allowed_format,
-    check_png,
-    declared_size,
-    foreign_format,
-    orientation,
-    split_jpeg,
-)
+from assay.data.files import USUAL, Limits, Skipped, allowed_format, foreign_format
 from assay.data.resize import TargetSize, to_square
 from assay.types import Pixels
 
@@ -85,6 +76,14 @@ FLAGS = {
 }
 """Flag -> text of each warning about an image that is used. Caches store a flag as the bit at its place here:
 the order is fixed, and new ones go to the end."""
+
+
+class BadImageError(Exception):
+    """An image that cannot be decoded; ``decode`` turns it into a ``Skipped``."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason, self.detail = reason, detail
 
 
 @dataclass(frozen=True)
@@ -192,11 +191,20 @@ def _decode(data: bytes, at_least: int | None, limits: Limits, *, keep_part: boo
         flags.append("animated")
     if at_least is not None:
         image.draft(None, (at_least, at_least))  # does nothing unless it is a JPEG
-    _load(image, keep_part=keep_part)
+    try:
+        image.load()
+    except (OSError, SyntaxError, EOFError):
+        if not keep_part:
+            raise
+        # The rows decoded so far are in place. Without tiles nothing is left to be loaded: the effect of
+        # LOAD_TRUNCATED_IMAGES for this image alone.
+        image.tile = []
+        image.load()
     rgb, colour_flags = to_rgb(image, limits.background)
-    if kind != "TIFF":  # Pillow has turned a TIFF already
+    exif = exif or image.info.get("exif")
+    if exif and kind != "TIFF":  # Pillow has turned a TIFF already
         try:
-            turn = orientation(exif or image.info["exif"]) if exif or image.info.get("exif") else 1
+            turn = orientation(exif)
             rgb = rgb.transpose(_TRANSPOSITIONS[turn]) if turn > 1 else rgb
         except ValueError:
             flags.append("bad_exif")
@@ -209,7 +217,7 @@ def _decode(data: bytes, at_least: int | None, limits: Limits, *, keep_part: boo
     return DecodedImage((pixels,), tuple(flags))
 
 
-def _open(data: bytes, limits: Limits, *, keep_part: bool) -> tuple[str, ImageFile.ImageFile, bytes]:
+def _open(data: bytes, limits: Limits, *, keep_part: bool) -> tuple[str, ImageFile.ImageFile, bytes | None]:
     """Format, image of which nothing is decoded yet, and EXIF of a JPEG."""
     if not data:
         raise BadImageError("empty_file", "0 bytes")
@@ -220,7 +228,7 @@ def _open(data: bytes, limits: Limits, *, keep_part: bool) -> tuple[str, ImageFi
         if foreign := foreign_format(data):
             raise BadImageError("unsupported_format", foreign)
         raise BadImageError("not_an_image", f"starts with {data[:8]!r}, as no known image does")
-    exif = b""
+    exif = None
     if kind == "JPEG":
         data, exif = split_jpeg(data + _END_OF_JPEG if keep_part else data)
     elif kind == "PNG" and not keep_part:
@@ -242,18 +250,6 @@ def _check_size(size: tuple[int, int], limits: Limits) -> None:
         )
     if max(size) > _MAX_ASPECT * min(size):
         raise BadImageError("bad_aspect", f"{width} x {height} is longer than {_MAX_ASPECT}:1")
-
-
-def _load(image: ImageFile.ImageFile, *, keep_part: bool) -> None:
-    try:
-        image.load()
-    except (OSError, SyntaxError, EOFError):
-        if not keep_part:
-            raise
-        # The rows decoded so far are in place. Without tiles nothing is left to be loaded: the effect of
-        # LOAD_TRUNCATED_IMAGES for this image alone.
-        image.tile = []
-        image.load()
 
 
 # --- colours -------------------------------------------------------------------------------------------
@@ -301,29 +297,19 @@ def _split(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
 
 def _deep_to_gray(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     values = np.asarray(image)
-    least, span = _range(image, values)
+    if image.mode in _DEEP_GRAY:
+        bits = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE)
+        least, span = 0.0, 4095.0 if bits == (12,) else 65535.0
+    else:
+        finite = values[np.isfinite(values.astype(np.float64))]
+        least, greatest = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+        usual = [top for top in (1.0, 255.0, 65535.0)[image.mode == "I" :] if least >= 0 and greatest <= top]
+        least, span = (0.0, usual[0]) if usual else (least, (greatest - least) or 1.0)
     filled = np.nan_to_num(values.astype(np.float32), nan=least, posinf=least + span, neginf=least)
     gray = np.clip((filled - least) * (255.0 / span) + 0.5, 0, 255).astype(np.uint8)
     hidden = image.info.get("transparency")
     opaque = None if hidden is None else Image.fromarray(np.where(values == hidden, 0, 255).astype(np.uint8))
     return Image.fromarray(gray), opaque
-
-
-def _range(
-    image: Image.Image, values: "np.ndarray[tuple[int, ...], np.dtype[np.generic]]"
-) -> tuple[float, float]:
-    """(value that becomes 0, distance from it to the value that becomes 255)."""
-    if image.mode in _DEEP_GRAY:
-        bits = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE)
-        return 0.0, 4095.0 if bits == (12,) else 65535.0
-    finite = values[np.isfinite(values.astype(np.float64))]
-    if not finite.size:
-        return 0.0, 1.0
-    least, greatest = float(finite.min()), float(finite.max())
-    for top in (1.0, 255.0, 65535.0)[image.mode == "I" :]:
-        if least >= 0 and greatest <= top:
-            return 0.0, top
-    return least, (greatest - least) or 1.0
 
 
 def _to_srgb(colour: Image.Image, profile: bytes) -> Image.Image | None:
@@ -338,3 +324,168 @@ def _to_srgb(colour: Image.Image, profile: bytes) -> Image.Image | None:
         return ImageCms.profileToProfile(colour, source, target, outputMode="RGB")
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
         return None
+
+
+# --- headers and metadata ------------------------------------------------------------------------------
+
+# Read from the bytes: Pillow does not check the CRC of PNG pixels, allocates the canvas of a WebP and of a
+# GIF frame when it opens them, and reports large frames and damaged EXIF as Python warnings, which cannot be
+# caught in one thread without changing the filters of all.
+
+
+def check_png(data: bytes) -> None:
+    """Compare the CRCs of all chunks of a PNG.
+
+    Raises
+    ------
+    BadImageError : ``truncated`` (a chunk is cut), ``corrupt`` (a wrong CRC, no IEND)
+    """
+    place = 8
+    while place < len(data):
+        if place + 12 > len(data):
+            raise BadImageError("truncated", f"PNG ends inside the chunk at byte {place}")
+        length, kind = struct.unpack_from(">I4s", data, place)
+        end = place + 8 + length
+        if end + 4 > len(data):
+            raise BadImageError("truncated", f"PNG ends inside the chunk {kind!r} at byte {place}")
+        if zlib.crc32(data[place + 4 : end]) != int.from_bytes(data[end : end + 4], "big"):
+            raise BadImageError("corrupt", f"PNG chunk {kind!r} at byte {place} has a wrong CRC")
+        if kind == b"IEND":
+            return
+        place = end + 4
+    raise BadImageError("corrupt", "PNG has no IEND chunk")
+
+
+def declared_size(data: bytes, kind: str) -> tuple[int, int] | None:
+    """(width, height) in the header of a PNG, GIF or WebP; None for formats that Pillow opens safely.
+
+    The size of a GIF is that of its screen, widened to hold the first frame.
+
+    Raises
+    ------
+    BadImageError : ``truncated``
+    """
+    try:
+        if kind == "PNG":
+            width, height = struct.unpack_from(">II", data, 16)
+        elif kind == "GIF":
+            width, height = _gif_size(data)
+        elif kind != "WEBP":
+            return None
+        elif data[12:16] == b"VP8 ":
+            width, height = (side & 0x3FFF for side in struct.unpack_from("<HH", data, 26))
+        elif data[12:16] == b"VP8L":
+            (bits,) = struct.unpack_from("<I", data, 21)
+            width, height = (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+        else:
+            width, height = (int.from_bytes(data[place : place + 3], "little") + 1 for place in (24, 27))
+    except (struct.error, IndexError):
+        raise BadImageError("truncated", f"{kind} ends inside its header") from None
+    return width, height
+
+
+def _gif_size(data: bytes) -> tuple[int, int]:
+    extension_start, frame, end, comment = 0x21, 0x2C, 0x3B, 0xFE
+    width, height, packed = struct.unpack_from("<HHB", data, 6)
+    place = 13 + (3 << (packed & 7) + 1 if packed & 0x80 else 0)
+    while data[place] not in (frame, end):
+        if data[place] != extension_start:
+            place += 1
+            continue
+        is_comment = data[place + 1] == comment
+        place += 2
+        # Pillow goes on behind a first empty block: a reader of the standard would find another frame.
+        if data[place] == 0 and not is_comment:
+            place += 1
+        while data[place]:
+            place += 1 + data[place]
+        place += 1
+    if data[place] == end:
+        return width, height
+    left, top, frame_width, frame_height = struct.unpack_from("<4H", data, place + 1)
+    return max(width, left + frame_width), max(height, top + frame_height)
+
+
+def split_jpeg(data: bytes) -> tuple[bytes, bytes | None]:
+    """(the JPEG file without its EXIF blocks, the first of them, unparsed; None if there is none).
+
+    Raises
+    ------
+    BadImageError : ``unsupported_format`` for a multi-picture file (MPO)
+    """
+    exif: list[bytes] = []
+    kept: list[bytes] = []
+    kept_to, place = 0, 2
+    # The segments before the pixels, as far as they can be followed.
+    while place + 4 <= len(data) and data[place] == 0xFF:
+        marker = data[place + 1]
+        if marker == 0xFF:  # a fill byte
+            place += 1
+            continue
+        end = place + 2 + int.from_bytes(data[place + 2 : place + 4], "big")
+        if marker in (0xDA, 0xD9) or end > len(data):
+            break
+        if marker == 0xE1 and data.startswith(b"Exif\0\0", place + 4):
+            exif.append(data[place + 4 : end])
+            kept.append(data[kept_to:place])
+            kept_to = end
+        elif marker == 0xE2 and data.startswith(b"MPF\0", place + 4) and _lists_views(data[place + 8 : end]):
+            raise BadImageError("unsupported_format", "MPO (several pictures in one JPEG)")
+        place = end
+    # The common way copies nothing.
+    return (b"".join((*kept, data[kept_to:])), exif[0]) if exif else (data, None)
+
+
+def _lists_views(mpf: bytes) -> bool:
+    """Whether an MPF index lists a second view (panorama, stereo): class 2 of the type code.
+
+    Phones list previews, gain maps and depth maps beside a photo, which stays a plain JPEG for everyone else.
+
+    Source: CIPA DC-007-2009, sections 5.2.3 (index) and 5.2.3.3.1 (type code)
+    """
+    entries_tag, entry_bytes, views_class = 0xB002, 16, 2
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(mpf[:4], "<")
+    try:
+        (start,) = struct.unpack_from(order + "I", mpf, 4)
+        (n_tags,) = struct.unpack_from(order + "H", mpf, start)
+        tags = [struct.unpack_from(order + "HHII", mpf, start + 2 + 12 * n) for n in range(n_tags)]
+        n_bytes, table = next((tag[2:] for tag in tags if tag[0] == entries_tag), (0, 0))
+        places = range(table, table + min(n_bytes, len(mpf)), entry_bytes)
+        codes = [struct.unpack_from(order + "I", mpf, place)[0] for place in places]
+    except struct.error:
+        return False
+    return any(code >> 16 & 0xFF == views_class for code in codes[1:])
+
+
+def orientation(exif: bytes) -> int:
+    r"""EXIF orientation, 1 (upright) to 8; 1 where the block has none.
+
+    Parameters
+    ----------
+    exif : a TIFF header and its first directory, with or without ``Exif\0\0`` before it
+
+    Raises
+    ------
+    ValueError : the block is cut short, is no TIFF, or has a number outside 0..8
+
+    Source: Exif 2.32, CIPA DC-008-2019, section 4.6.4
+    """
+    block = exif.removeprefix(b"Exif\0\0")
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(block[:4])
+    if order is None:
+        raise ValueError(f"EXIF starts with {block[:4]!r}, not with a TIFF header")
+    try:
+        (start,) = struct.unpack_from(order + "I", block, 4)
+        (n_entries,) = struct.unpack_from(order + "H", block, start)
+        for place in range(start + 2, start + 2 + 12 * n_entries, 12):
+            tag, kind, count, value = struct.unpack_from(order + "HHIH", block, place)
+            if tag != 0x0112:
+                continue
+            if kind == 4:  # LONG instead of SHORT, against the standard; other readers take it
+                (value,) = struct.unpack_from(order + "I", block, place + 8)
+            if kind not in (3, 4) or count != 1 or not 0 <= value <= 8:
+                raise ValueError(f"EXIF orientation is {value} (type {kind}, count {count}), not 1 to 8")
+            return int(value) or 1  # some programs write 0 for unknown
+    except struct.error as error:
+        raise ValueError(f"EXIF is cut short: {error}") from None
+    return 1

@@ -24,8 +24,7 @@ from PIL import Image
 
 from assay.data.dataset import Dataset, ImageSource
 from assay.data.decode import Damage, DecodedImage, decode, decode_opened, size_in_header
-from assay.data.formats import USUAL, Limits, Skipped
-from assay.data.paths import read_named
+from assay.data.files import USUAL, Limits, Skipped, read_named
 from assay.data.resize import TargetSize, to_square
 from assay.data.workers import DecoderPool
 from assay.types import Rows

@@ -17,8 +17,7 @@ import numpy as np
 from jaxtyping import Int
 
 from assay.data.dataset import Listing, Skipped
-from assay.data.formats import IMAGE_EXTENSIONS, extension
-from assay.data.paths import check_entry
+from assay.data.files import IMAGE_EXTENSIONS, check_entry, extension
 from assay.data.tables import Table, check_decoded, shown
 from assay.errors import DataError, LabelError
 from assay.types import UNKNOWN, Labels

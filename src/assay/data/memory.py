@@ -11,9 +11,8 @@ from PIL import Image
 
 from assay.data.classes import decide_classes
 from assay.data.dataset import Dataset, ReadOptions, Skipped
-from assay.data.formats import USUAL
+from assay.data.files import USUAL, read_named
 from assay.data.match import LabelRows
-from assay.data.paths import read_named
 from assay.data.tables import pick_columns, table_of
 from assay.errors import DataError
 from assay.types import UNKNOWN, Labels

@@ -12,14 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
-from assay.data.archives import scan_archive
 from assay.data.classes import Classes, decide_classes, label_warnings
 from assay.data.dataset import Dataset, Listing, PickedSource, ReadOptions
 from assay.data.decisions import with_decisions
-from assay.data.formats import raw_fault
+from assay.data.files import raw_fault
 from assay.data.match import LabelRows, match, misalignment, one_label_each
 from assay.data.memory import MemorySource
-from assay.data.sources import class_folders, one_image, scan_folder
+from assay.data.sources import class_folders, one_image, scan_archive, scan_folder
 from assay.data.tables import (
     LABEL_COLUMNS,
     Table,

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Self, TypeVar
 
 from pebble import ProcessExpired, ProcessFuture, ProcessPool
 
-from assay.data.formats import Skipped
+from assay.data.files import Skipped
 from assay.errors import ResourceError
 
 T = TypeVar("T")

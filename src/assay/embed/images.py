@@ -17,7 +17,7 @@ from jaxtyping import Float
 
 from assay.data.dataset import Dataset
 from assay.data.decode import FLAGS, size_in_header
-from assay.data.formats import Skipped
+from assay.data.files import Skipped
 from assay.data.loader import ImageBatch, Known, decode_all, load, spread
 from assay.data.resize import TargetSize
 from assay.embed.cache import FeatureStore, Snapshot, store_folder

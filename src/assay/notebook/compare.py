@@ -20,8 +20,8 @@ import numpy as np
 
 from assay.data.classes import closest
 from assay.data.dataset import Dataset, PickedSource, Skipped
+from assay.data.files import file_digest
 from assay.data.loader import load_image
-from assay.data.paths import file_digest
 from assay.data.read import read_dataset
 from assay.data.write import make_folder, write_rows, write_text_atomic
 from assay.embed.weights import check_name

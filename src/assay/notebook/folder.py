@@ -17,7 +17,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from assay.data.paths import file_digest
+from assay.data.files import file_digest
 from assay.data.write import make_folder, write_json
 from assay.errors import ModelError
 from assay.notebook.systems import TITLES

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from assay.data.dataset import Dataset
-from assay.data.formats import Skipped
+from assay.data.files import Skipped
 from assay.data.loader import load_row
 from assay.data.resize import to_square
 from assay.data.write import make_folder, write_text_atomic

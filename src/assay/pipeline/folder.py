@@ -17,8 +17,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from assay.data.dataset import Dataset, ReadOptions, Skipped
-from assay.data.formats import USUAL
-from assay.data.paths import file_digest
+from assay.data.files import USUAL, file_digest
 from assay.data.split import Split
 from assay.data.write import UNFINISHED_NAME, write_json, write_text_atomic
 from assay.embed.backbone import TimmBackbone

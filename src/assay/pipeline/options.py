@@ -8,7 +8,7 @@ from typing import Any, TypedDict
 from platformdirs import user_cache_path
 
 from assay.data.dataset import Dataset, ReadOptions
-from assay.data.paths import file_digest
+from assay.data.files import file_digest
 from assay.data.split import VERSION, Split, draw_holdout
 from assay.embed.backbone import DEFAULT_BACKBONE, DEFAULT_SIZE
 from assay.errors import UsageError

@@ -27,7 +27,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from assay.data.dataset import Skipped
-from assay.data.paths import file_digest, read_named
+from assay.data.files import file_digest, read_named
 from assay.data.resize import FILTERS
 from assay.data.write import make_folder, write_bytes_atomic, write_json, write_text_atomic
 from assay.embed.backbone import FEATURES

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from assay.data.dataset import ReadOptions
-from assay.data.formats import Skipped
+from assay.data.files import Skipped
 from assay.data.loader import Picture, load_image
 from assay.data.read import read_images
 from assay.predict.batch import Predictions, predict_dataset

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from assay.data.dataset import ImageSource
-from assay.data.formats import Limits
+from assay.data.files import Limits
 from assay.data.loader import THUMBNAIL_TYPE, draw_thumbnail
 from assay.drawing import data_url
 from assay.pipeline.finished import FinishedRun

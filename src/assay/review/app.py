@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from assay.data.dataset import ImageSource, Skipped
 from assay.data.decision_store import Decision, Stale
-from assay.data.formats import USUAL, Limits
+from assay.data.files import USUAL, Limits
 from assay.data.loader import THUMBNAIL_TYPE, draw_thumbnail
 from assay.data.workers import WORKER_ENDED
 from assay.errors import AssayError, BusyError, MissingExtraError, ResourceError, UsageError

@@ -25,7 +25,7 @@ import numpy as np
 
 from assay import __version__
 from assay.data.decode import decode
-from assay.data.formats import Limits, Skipped
+from assay.data.files import Limits, Skipped
 from assay.data.resize import Square
 from assay.data.workers import DecoderPool
 from assay.data.write import is_unicode
