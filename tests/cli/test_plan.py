@@ -6,7 +6,7 @@ import json
 import pytest
 from small_runs import quick_head
 
-from assay.data.decision_store import FILE, open_decisions
+from assay.data.decisions import FILE, DecisionRequest, open_decisions
 
 
 @pytest.fixture
@@ -67,8 +67,8 @@ def test_images_to_label_are_chosen(plan, run, tmp_path):
     assert facts["doubtful"]["expected_corrections"] == pytest.approx(expected, abs=1e-3)
 
     store = open_decisions(run / FILE)
-    for row in rows[7:10]:
-        store.decide(row["file"], row["corrected_label"], noisy="", revision=0, who="me", client="here")
+    requests = [DecisionRequest(row["file"], row["corrected_label"], "", 0) for row in rows[7:10]]
+    store.decide(requests, who="me", client="here")
     store.close()
     assert plan(run, "-o", tmp_path / "two").code == 0
     after = rows_of(tmp_path / "two")

@@ -6,7 +6,7 @@ import json
 import pytest
 from review_runs import draw_images, write_run
 
-from assay.data.decision_store import open_decisions, read_states
+from assay.data.decisions import DecisionRequest, open_decisions, read_states
 
 ME = {"who": "mia", "client": "one"}
 
@@ -22,8 +22,8 @@ def run(tmp_path, images):
     """A run of which three images were reviewed."""
     out = write_run(tmp_path / "out", images=images)
     store = open_decisions(out / "decisions.sqlite")
-    for name, label in (("4.png", "ash"), ("5.png", "cedar"), ("6.png", None)):
-        store.decide(name, label, noisy="birch", revision=0, **ME)
+    labels = {"4.png": "ash", "5.png": "cedar", "6.png": None}
+    store.decide([DecisionRequest(name, label, "birch", 0) for name, label in labels.items()], **ME)
     store.close()
     return out
 

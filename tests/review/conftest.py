@@ -11,7 +11,7 @@ from review_runs import draw_images, write_run
 
 pytest.importorskip("fastapi", reason="needs the web extra")
 
-from assay.data.decision_store import open_decisions
+from assay.data.decisions import open_decisions
 from assay.review.app import Thumbnails, make_app
 from assay.review.neighbours import Neighbours
 from assay.review.queue import order_images

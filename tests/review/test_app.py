@@ -62,7 +62,7 @@ def test_every_route_is_guarded(opened, status, headers):
     for method, path in ROUTES:
         answer = opened.browser.ask(method, path, headers, b"{}")
         assert (answer.status, "· assay" in answer.text) == (status, False), (method, path)
-    assert opened.session.store.rows() == []
+    assert opened.session.store.states == {}
 
 
 def test_other_methods_change_nothing(opened):
@@ -70,7 +70,7 @@ def test_other_methods_change_nothing(opened):
     for method in ("PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"):
         statuses = {opened.browser.ask(method, path, BEARER, b"{}").status for _, path in ROUTES}
         assert statuses <= {404, 405}, method
-    assert opened.session.store.rows() == []
+    assert opened.session.store.states == {}
 
 
 def test_every_route_has_the_security_headers(opened):
@@ -118,7 +118,7 @@ def test_a_confirmed_decision_is_on_disk(opened):
     answer = decide(opened, choice(first, 2))
     assert (answer.status, answer.json["results"]) == (200, [{"item": first, "stale": False, "revision": 1}])
     assert (answer.json["next"], answer.json["done"], answer.json["total"]) == (second, 1, 36)
-    (row,) = opened.session.store.rows()
+    (row,) = (state.last for state in opened.session.store.states.values())
     assert (row.name, row.after, row.who, row.client) == (f"{first - 1}.png", TITLES[2], "mia", "one")
     assert "Decided: <strong>cedar" in opened.browser.get(f"/card/{first}").text
     decide(opened, choice(first, None, revision=1))
@@ -134,8 +134,8 @@ def test_a_stale_decision_is_a_conflict(opened):
     answer = decide(opened, choice(10, 1), choice(11, None), choice(11, 2))
     assert answer.status == 200
     assert [result["stale"] for result in answer.json["results"]] == [True, False, True]
-    rows = [(row.name, row.after) for row in opened.session.store.rows()]
-    assert rows == [("9.png", "ash"), ("10.png", None)]
+    labels = [(name, state.label) for name, state in opened.session.store.states.items()]
+    assert labels == [("9.png", "ash"), ("10.png", None)]
 
 
 def test_undo_is_for_the_decisions_of_one_window(opened):
@@ -163,7 +163,7 @@ def test_an_impossible_decision_is_refused(opened, item, label, status, message)
     """Nothing is written, not even the valid choices of the request."""
     answer = decide(opened, choice(10, 0), choice(item, label))
     assert (answer.status, message in answer.text) == (status, True)
-    assert opened.session.store.rows() == []
+    assert opened.session.store.states == {}
 
 
 def test_keys_are_saved_and_restored(opened):
@@ -239,7 +239,7 @@ def test_an_unexpected_body_is_refused(opened, body, kind):
         answer = opened.browser.ask("POST", path, {"content-type": kind, **BEARER}, body)
         assert answer.status in (400, 422)
         assert len(answer.body) < 300
-    assert opened.session.store.rows() == []
+    assert opened.session.store.states == {}
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 from chromium import need_chromium, serving
 from review_runs import TITLES, draw_images, write_run
 
-from assay.data.decision_store import State, read_states
+from assay.data.decisions import State, read_states
 from assay.review.keys import ACTIONS
 from assay.review.run import read_review_run
 

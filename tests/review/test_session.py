@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from assay.data.decision_store import Stale
+from assay.data.decisions import DecisionRequest, Stale
 from assay.errors import DataError
 from assay.pipeline.outputs import DECIDED
 from assay.review.neighbours import Neighbour
@@ -46,7 +46,7 @@ def test_undo_keeps_later_decisions_of_others(session):
     found = session.undo("one", 3)
     assert [item - 1 for item, _ in found] == [third, second, first]
     assert [isinstance(outcome, Stale) for _, outcome in found] == [False, True, False]
-    assert (session.state(before).is_decided, session.state(second).label) == (True, "birch")
+    assert (session.state(before).label, session.state(second).label) == ("ash", "birch")
     decide(session, second, 0, 2)
     decide(session, second, 1, 3, client="two")
     ((item, outcome),) = session.undo("one")
@@ -140,7 +140,7 @@ def test_reasons_are_in_words(session):
 
 def test_decisions_on_missing_images_are_kept(session):
     """After a new run on fewer images they are not counted, and stay in the file."""
-    session.store.decide("gone.png", "ash", noisy=None, revision=0, who="mia", client="one")
+    session.store.decide([DecisionRequest("gone.png", "ash", None, 0)], who="mia", client="one")
     later = reopened(session, session.run)
     assert (later.progress().decided, later.first()) == (0, session.order.rows[0] + 1)
     assert later.undo("one")[0][0] == 0
@@ -148,7 +148,7 @@ def test_decisions_on_missing_images_are_kept(session):
 
 def test_decisions_of_other_classes_are_refused(session):
     """They are of another run that was in the folder before."""
-    session.store.decide("5.png", "zebra", noisy=None, revision=0, who="mia", client="one")
+    session.store.decide([DecisionRequest("5.png", "zebra", None, 0)], who="mia", client="one")
     message = "'?5.png'? was decided to be '?zebra'?, which is no class of this run; .* move the file away"
     with pytest.raises(DataError, match=message):
         reopened(session, session.run)

@@ -75,7 +75,7 @@ def command(
         if relabel is None and export.suffix.lower() not in DECISIONS:
             raise UsageError(f"--export: expected a name ending in {' or '.join(DECISIONS)}, got {export}")
 
-    from assay.data.decision_store import FILE, open_decisions
+    from assay.data.decisions import FILE, open_decisions
     from assay.pipeline.options import default_cache
     from assay.review.neighbours import Neighbours
     from assay.review.queue import order_images

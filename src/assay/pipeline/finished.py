@@ -11,8 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from assay.data.dataset import Dataset, ImageSource, PickedSource, ReadOptions
-from assay.data.decision_store import FILE
-from assay.data.decisions import read_decisions
+from assay.data.decisions import FILE, read_decisions
 from assay.data.files import USUAL
 from assay.data.read import list_images
 from assay.data.tables import read_csv, shown

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Annotated, Any
 
 from assay.data.dataset import ImageSource, Skipped
-from assay.data.decision_store import Decision, Stale
+from assay.data.decisions import Decision, Stale
 from assay.data.files import USUAL, Limits
 from assay.data.loader import THUMBNAIL_TYPE, draw_thumbnail
 from assay.data.workers import WORKER_ENDED

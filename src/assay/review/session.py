@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int
 
-from assay.data.decision_store import Decision, DecisionRequest, DecisionStore, Stale, State
+from assay.data.decisions import Decision, DecisionRequest, DecisionStore, Stale, State
 from assay.data.tables import shown
 from assay.errors import DataError, UsageError
 from assay.evaluate import wilson
@@ -222,7 +222,7 @@ class ReviewSession:
         # Whoever changes these from now on is reported to the client again.
         known_stale = self._known_stale.get(client, frozenset())
         self._known_stale[client] = known_stale - {request.name for request in requests}
-        return self.store.decide_all(requests, who=self.who, client=client)
+        return self.store.decide(requests, who=self.who, client=client)
 
     def undo(self, client: str, count: int = 1) -> list[tuple[int, Decision | Stale]]:
         """Undo the latest ``count`` decisions of a client, fewer if no more are left.
@@ -249,7 +249,7 @@ class ReviewSession:
         run, index = self.run, {label: i for i, label in enumerate(self.run.labels)}
         # A later run has trained on these decisions; then they are trusted labels, and no longer open.
         states = {row: state for row, state in self._states().items() if run.is_open[row]}
-        decided = {row: index.get(str(s.label), UNKNOWN) for row, s in states.items() if s.is_decided}
+        decided = {row: index.get(s.label, UNKNOWN) for row, s in states.items() if s.label is not None}
         done = {row for row, state in states.items() if state.history}
         rows, labels = np.array([*decided], dtype=np.int64), np.array([*decided.values()], dtype=np.int64)
         ahead = self._waiting(0)[:AHEAD]
