@@ -486,50 +486,49 @@ def test_a_file_that_is_missing_or_too_large_is_refused(tmp_path, monkeypatch):
         read_decisions(tmp_path / "x.json")
 
 
+# Labels of a data set
+
+
 @pytest.fixture
-def dataset():
-    """Four images of two classes; the first is trusted."""
+def decided(tmp_path):
+    """A data set of four images and two classes, the first image trusted, with the decisions of a CSV."""
     names, noisy, trusted = ("a.png", "b.png", "c.png", "d.png"), [0, 1, 1, -1], [1, -1, -1, -1]
-    return Dataset(names, MemorySource(names), ("cat", "dog"), np.array(noisy), np.array(trusted))
-
-
-def csv(tmp_path, rows: str):
-    (tmp_path / "d.csv").write_text(f"file,label\n{rows}")
-    return tmp_path / "d.csv"
-
-
-def test_decisions_stand_beside_the_trusted_labels(dataset, tmp_path):
-    """They change no label; names may begin above the images; an empty file changes nothing."""
+    dataset = Dataset(names, MemorySource(names), ("cat", "dog"), np.array(noisy), np.array(trusted))
     (tmp_path / "images").mkdir()
-    rows = "images/d.png,dog\nb.png,cat\nc.png,\n/c.png,dog\n"
-    found = with_decisions(dataset, csv(tmp_path, rows), tmp_path / "images")
-    assert found.decided == {1: 0, 3: 1}
-    assert found.known.tolist() == [1, 0, UNKNOWN, 1]
-    assert found.trusted.tolist() == dataset.trusted.tolist()
-    assert found.fingerprint() == dataset.fingerprint()
+
+    def found(*rows):
+        (tmp_path / "d.csv").write_text("\n".join(["file,label", *rows]))
+        return with_decisions(dataset, tmp_path / "d.csv", tmp_path / "images")
+
+    return found
+
+
+def test_decisions_stand_beside_the_trusted_labels(decided):
+    """They change no label; names may begin above the images; an empty file changes nothing."""
+    found, before = decided("images/d.png,dog", "b.png,cat", "c.png,", "/c.png,dog"), decided()
+    assert (found.decided, found.known.tolist()) == ({1: 0, 3: 1}, [1, 0, UNKNOWN, 1])
+    assert found.trusted.tolist() == before.trusted.tolist()
+    assert found.fingerprint() == before.fingerprint()
     assert found.notes[0] == "d.csv: decisions used as trusted labels for training, in no figure: 2"
-    found = with_decisions(dataset, csv(tmp_path, ""), tmp_path)
-    assert (found.decided, found.decisions_digest(), found.notes) == ({}, None, ())
+    assert (before.decided, before.decisions_digest(), before.notes) == ({}, None, ())
 
 
-def test_a_trusted_label_stays(dataset, tmp_path):
+def test_a_trusted_label_stays(decided):
     """A decision of its image, or of one that is not here, is left out; others have a digest of their own."""
-    found = with_decisions(dataset, csv(tmp_path, "a.png,cat\nb.png,cat\ngone.png,dog\n"), tmp_path)
+    found = decided("a.png,cat", "b.png,cat", "gone.png,dog")
     assert found.decided == {1: 0}
     assert found.notes[1:] == (
         "d.csv: decisions of images with a trusted label, which stays: 1",
         "d.csv: decisions of images that are not here: 1",
     )
-    rows = ["b.png,cat\nc.png,dog\n", "c.png,dog\nb.png,cat\n", "b.png,dog\nc.png,dog\n"]
-    one, same, other = (
-        with_decisions(dataset, csv(tmp_path, row), tmp_path).decisions_digest() for row in rows
-    )
-    assert one == same != other  # the order does not matter
+    one, same = decided("b.png,cat", "c.png,dog"), decided("c.png,dog", "b.png,cat")
+    other = decided("b.png,dog", "c.png,dog")
+    assert one.decisions_digest() == same.decisions_digest() != other.decisions_digest()
 
 
-def test_decisions_that_do_not_fit_are_refused(dataset, tmp_path):
+def test_decisions_that_do_not_fit_are_refused(decided):
     """A label that is no class, and decisions of other images."""
     with pytest.raises(LabelError, match=r"d\.csv: 'b\.png' was decided to be 'cow', which is no class"):
-        with_decisions(dataset, csv(tmp_path, "b.png,cow\n"), tmp_path)
+        decided("b.png,cow")
     with pytest.raises(DataError, match=r"none of its 1 decisions is of an image of this data set.*'x\.png'"):
-        with_decisions(dataset, csv(tmp_path, "x.png,cat\n"), tmp_path)
+        decided("x.png,cat")

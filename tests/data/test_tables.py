@@ -10,8 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assay.data.tables import LINE_LIMIT, PATH_COLUMNS, pick_columns, read_table, shown, table_of
+from assay.data.tables import LINE_LIMIT, PATH_COLUMNS, find_columns, read_table, shown, table_of
 from assay.errors import TableError
+
+
+def picked(table, **named):
+    """(labels, paths)"""
+    label, path = find_columns(table, **named)
+    return table.column(label), None if path is None else tuple(row[path] for row in table.rows)
+
 
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20)
 
@@ -22,9 +29,8 @@ TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])
 def test_delimiter_line_end_and_encoding_are_detected(write_file, delimiter, end, encoding):
     """The same table is read whatever its delimiter, line end and marked encoding (fault 36)."""
     lines = [["File_Name", "Label"], ["1.png", "né"], ["2.png", "日本"]]
-    text = ("\ufeff" if encoding == "utf-16-be" else "") + "".join(
-        delimiter.join(line) + end for line in lines
-    )
+    mark = "\ufeff" if encoding == "utf-16-be" else ""
+    text = mark + "".join(delimiter.join(line) + end for line in lines)
     table = read_table(write_file("a.csv", text.encode(encoding)))
     assert (table.columns, table.delimiter) == (("File_Name", "Label"), delimiter)
     assert table.rows == (("1.png", "né"), ("2.png", "日本"))
@@ -121,16 +127,22 @@ def test_a_csv_that_needs_a_guess_is_refused_with_its_line(write_file, content, 
     assert str(refused.value) == f"a.csv {message}"
 
 
-def test_files_that_are_no_text_are_refused(tmp_path, write_file):
-    """A missing file, a name that is too long, spreadsheets and archives are named."""
-    others = {
-        b"PK\x03\x04\x14\0": "a zip or a spreadsheet; unpack it, or save it as CSV",
-        b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1\0": "a spreadsheet; save it as CSV",
-        b"\x1f\x8b": "a gzip; unpack it",
-    }
-    for start, message in others.items():
-        with pytest.raises(TableError, match=f"a.csv: expected text, got {message}"):
-            read_table(write_file("a.csv", start))
+@pytest.mark.parametrize(
+    ("start", "message"),
+    [
+        (b"PK\x03\x04\x14\0", "a zip or a spreadsheet; unpack it, or save it as CSV"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1\0", "a spreadsheet; save it as CSV"),
+        (b"\x1f\x8b", "a gzip; unpack it"),
+    ],
+)
+def test_files_that_are_no_text_are_refused(write_file, start, message):
+    """Spreadsheets and archives are named."""
+    with pytest.raises(TableError, match=f"a.csv: expected text, got {message}"):
+        read_table(write_file("a.csv", start))
+
+
+def test_files_that_cannot_be_opened_are_refused(tmp_path):
+    """A missing file, and a name that is too long."""
     with pytest.raises(TableError, match=r"cannot read .*none\.csv: No such file or directory"):
         read_table(tmp_path / "none.csv")
     with pytest.raises(TableError, match=r"cannot read .*: File name too long"):
@@ -209,7 +221,7 @@ def test_csv_json_lines_and_parquet_are_equal(tmp_path, write_file):
     pl.DataFrame({"image": paths, "label": labels}).write_parquet(tmp_path / "a.parquet")
     for name in ("a.csv", "a.json", "a.parquet"):
         table = read_table(tmp_path / name)
-        assert pick_columns(table) == (labels, paths)
+        assert picked(table) == (labels, paths)
     assert table.where(2) == "a.parquet row 3"
 
 
@@ -222,7 +234,7 @@ COLUMNS = {"file": ["1.png", "2.png", "3.png"], "label": [7, None, 12]}
 def test_columns_in_memory_are_a_table(kind):
     """Frames and mappings are read as files are: labels are text, missing ones empty."""
     table = table_of(kind(COLUMNS), "noisy")
-    assert pick_columns(table) == (("7", "", "12"), ("1.png", "2.png", "3.png"))
+    assert picked(table) == (("7", "", "12"), ("1.png", "2.png", "3.png"))
     assert table.where(0) == "noisy row 1"
 
 
@@ -244,7 +256,7 @@ def test_columns_in_memory_are_a_table(kind):
 )
 def test_columns_are_found(write_file, text, named, labels, paths):
     """Named columns, which make a header, else known names; ``name`` is a path only if no other is."""
-    assert pick_columns(read_table(write_file("a.csv", text), **named), **named) == (labels, paths)
+    assert picked(read_table(write_file("a.csv", text), **named), **named) == (labels, paths)
 
 
 LABEL, PATH = "label, class, target, y, category", ", ".join(PATH_COLUMNS)
@@ -262,7 +274,7 @@ LABEL, PATH = "label, class, target, y, category", ", ".join(PATH_COLUMNS)
 def test_columns_that_cannot_be_found_are_refused(write_file, text, named, expected, got, flag):
     """If no column fits or more than one, the message names the flag that decides."""
     with pytest.raises(TableError) as refused:
-        pick_columns(read_table(write_file("a.csv", text)), **named)
+        find_columns(read_table(write_file("a.csv", text)), **named)
     assert str(refused.value) == f"a.csv: expected one {expected}, got {got}; name it with {flag}"
 
 
@@ -271,9 +283,9 @@ def test_a_label_that_is_not_utf_8_is_refused_with_its_line(write_file):
     table = read_table(write_file("a.csv", b"path,label\n\xe9.png,cat\n2.png,k\xf6ter\n"))
     assert table.rows[0] == ("\udce9.png", "cat")
     with pytest.raises(TableError, match=r"a\.csv line 3: byte 0xF6 of 'k\\udcf6ter' is not UTF-8; save"):
-        pick_columns(table)
+        table.column(1)
     with pytest.raises(TableError, match=r"half a surrogate pair of '\\ud800' is not UTF-8"):
-        pick_columns(table_of(["\ud800"], "x"))
+        table_of(["\ud800"], "x").column(0)
 
 
 def test_long_and_odd_text_is_short_and_safe_in_messages():

@@ -1,7 +1,6 @@
 """Dataset: images in a fixed order, with the labels that came with them.
 
-A Dataset holds no pixels. It knows how to read the bytes of image i, its labels, and which images cannot be
-used and why. N never changes after reading: a bad image stays a row.
+It holds no pixels. N never changes after reading: an image that cannot be used stays a row with its reason.
 """
 
 import hashlib
@@ -18,9 +17,6 @@ from assay.data.files import Skipped as Skipped  # noqa: PLC0414  # readers of a
 from assay.data.tables import Table, shown
 from assay.errors import DataError, LabelError
 from assay.types import UNKNOWN, Labels, Mask, Rows, same_length
-
-_SHOWN_CONFLICTS = 3
-
 
 ADVICE = {
     "outside_root": " (links that leave the folder: --follow-symlinks)",
@@ -62,7 +58,7 @@ class PickedSource:
     """For each row, the index into ``source``; None where there is no image."""
 
     def read(self, index: int) -> bytes | Skipped:
-        """The bytes of row ``index``, or why they cannot be had."""
+        """As of any source."""
         image = self.images[index]
         return Skipped("missing_image") if image is None else self.source.read(image)
 
@@ -149,7 +145,8 @@ class Dataset:
         """
         found = self.skipped.get(row) or self.source.read(row)
         if not self.contents or row in self.skipped:
-            return found
+            return found  # there is nothing to compare it with
+        # Another picture under the same label, or a row of zeros, would be worse than an error.
         if isinstance(found, Skipped):
             change = f"can no longer be read: {found.reason}"
         elif hashlib.sha256(found).digest() != self.contents[row]:
@@ -166,22 +163,18 @@ class Dataset:
 
         The one place where labels are hidden. What may see them is given the whole dataset.
         """
-        noisy, trusted = self.noisy.copy(), self.trusted.copy()
+        noisy, trusted = self.noisy.copy(), self.trusted.copy()  # this data set keeps its own
         noisy[rows] = trusted[rows] = UNKNOWN
         hidden = set(rows.tolist())
         decided = {row: label for row, label in self.decided.items() if row not in hidden}
         return replace(self, noisy=noisy, trusted=trusted, decided=decided)
 
     def check_equal_images(self, contents: Sequence[bytes | None]) -> None:
-        """Refuse images that are equal byte for byte and have different trusted or decided labels.
+        """LabelError for images of equal bytes with different trusted or decided labels.
 
         Parameters
         ----------
         contents : sha256 of each image's bytes; None where it cannot be used: empty files are all equal
-
-        Raises
-        ------
-        LabelError : ``conflicting_trusted``, with the first pairs of names
         """
         known, first = self.known, dict[bytes, int]()
         conflicts: list[str] = []
@@ -193,20 +186,18 @@ class Dataset:
                 pair = (f"{shown(self.names[i])} is {shown(self.classes[known[i]])}" for i in (equal, row))
                 conflicts.append(", ".join(pair))
         if conflicts:
-            more = len(conflicts) - _SHOWN_CONFLICTS
+            more = f"; and {len(conflicts) - 3:,} more" if len(conflicts) > 3 else ""
             raise LabelError(
                 "conflicting_trusted: equal images with different trusted labels: "
-                + "; ".join(conflicts[:_SHOWN_CONFLICTS])
-                + (f"; and {more:,} more" if more > 0 else "")
-                + ". Correct one label of each pair, or leave both empty"
+                f"{'; '.join(conflicts[:3])}{more}. Correct one label of each pair, or leave both empty"
             )
 
     def fingerprint(self) -> str:
         """sha256 over names, classes and labels: two runs with one fingerprint had the same labels."""
         digest = hashlib.sha256()
-        for part in (*self.names, "\0", *self.classes):
+        for part in (*self.names, "\0", *self.classes):  # no name has a NUL, so none can run into the next
             digest.update(part.encode("utf-8", "surrogateescape") + b"\0")
-        for labels in (self.noisy, self.trusted):
+        for labels in (self.noisy, self.trusted):  # not the decided ones, which change no figure
             digest.update(labels.astype("<i8").tobytes())
         return digest.hexdigest()
 
@@ -214,6 +205,7 @@ class Dataset:
         """sha256 over the decisions: two runs with one digest had the same; None where there are none."""
         if not self.decided:
             return None
+        # Sorted: the order of a file of decisions does not matter.
         return hashlib.sha256(repr(sorted(self.decided.items())).encode()).hexdigest()
 
 

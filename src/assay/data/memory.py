@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from assay.data.classes import decide_classes
 from assay.data.dataset import Dataset, ReadOptions, Skipped
 from assay.data.files import USUAL, read_named
-from assay.data.match import LabelRows
-from assay.data.tables import pick_columns, table_of
+from assay.data.labels import LabelRows, decide_classes
+from assay.data.tables import table_of
 from assay.errors import DataError
 from assay.types import UNKNOWN, Labels
 
@@ -100,7 +99,7 @@ def _rows(labels: Any, name: str, n: int) -> LabelRows | None:
     table = table_of(list(labels), name)
     if len(table.rows) != n:
         raise DataError(f"{name}: expected a label for each of {n:,} images, got {len(table.rows):,}")
-    return LabelRows(table, pick_columns(table)[0])
+    return LabelRows(table, table.column(0))
 
 
 def _indices(rows: LabelRows | None, index: Mapping[str, int], n: int) -> Labels:

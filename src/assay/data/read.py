@@ -6,42 +6,45 @@ name of its image below the place of the images; a row without an image has the 
 """
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from assay.data.classes import Classes, decide_classes, label_warnings
 from assay.data.dataset import Dataset, Listing, PickedSource, ReadOptions
 from assay.data.decisions import with_decisions
 from assay.data.files import raw_fault
-from assay.data.match import LabelRows, match, misalignment, one_label_each
+from assay.data.labels import (
+    Classes,
+    LabelRows,
+    decide_classes,
+    label_warnings,
+    match,
+    misalignment,
+    one_label_each,
+)
 from assay.data.memory import MemorySource
 from assay.data.sources import class_folders, one_image, scan_archive, scan_folder
 from assay.data.tables import (
     LABEL_COLUMNS,
     Table,
+    find_columns,
+    find_labels,
     is_parquet,
     known_columns,
-    pick_columns,
-    pick_labels,
     read_table,
     shown,
-    unread_columns,
+    some,
 )
 from assay.errors import DataError, LabelError, UsageError
-from assay.types import UNKNOWN, Labels
+from assay.types import UNKNOWN
 
 METADATA_NAMES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 """Label files that may lie among the images, as in a Hugging Face image folder."""
 
-TRUSTED_FLAG = "--trusted-label-col"
-
 _SPLITS = {"train", "training", "test", "val", "valid", "validation", "dev"}
-
-Key = int | str
-"""Identifies a row: the index of its image in the listing, or the path that names no image."""
+_SHOWN_COLUMNS = 5
 
 
 def read_dataset(images: Path, options: ReadOptions) -> Dataset:
@@ -53,7 +56,7 @@ def read_dataset(images: Path, options: ReadOptions) -> Dataset:
     Raises
     ------
     DataError : no image, labels or decisions that do not fit the images, names that are ambiguous
-    LabelError : labels that cannot be right; see ``decide_classes``, ``one_label_each``, ``with_decisions``
+    LabelError : labels that cannot be right
     TableError : a label file or decisions that cannot be read without guessing
     UsageError : an option with an impossible value
     """
@@ -73,22 +76,12 @@ def read_trusted(images: Path, options: ReadOptions, apart: Collection[str] = ()
     Parameters
     ----------
     apart : labels that are classes each, even if they differ in case alone
-
-    Raises
-    ------
-    AssayError : as ``read_dataset``
     """
     return _with_labels(images, list_images(images, options), None, options, least=1, apart=apart)
 
 
 def read_images(images: Path, options: ReadOptions | None = None) -> Dataset:
-    """The images of a place without labels and without classes.
-
-    Raises
-    ------
-    DataError : no such place, or no image in it
-    TableError : a Parquet file without a column of images, or with several and none is named
-    """
+    """The images of a place without labels and without classes."""
     options = options or ReadOptions()
     return _unlabelled(list_images(images, options), options)
 
@@ -166,8 +159,19 @@ def _with_labels(
     least: int = 2,
     apart: Collection[str] = (),
 ) -> Dataset:
-    trusted = _trusted_labels(images, options, alone=noisy is None)
-    _check_label_column(noisy, trusted, options)
+    """The data set of these noisy labels and of ``options.trusted``; last three as for ``decide_classes``."""
+    wanted, own = options.label_column, options.trusted_label_column
+    trusted = None
+    if options.trusted is not None:
+        # Of its only labels, the flag is --label-col.
+        flag = "--label-col" if noisy is None and own is None else "--trusted-label-col"
+        column = wanted if own is None else own
+        trusted = _labels_in(options.trusted, images, options, column, flag, must_be=own is not None)
+    tables = [rows.table for rows in (noisy, trusted if own is None else None) if rows is not None]
+    if wanted is not None and not any(wanted in (table.columns or ()) for table in tables):
+        # A column that no table has is a slip, which must not choose another one.
+        for table in filter(_has_label, tables):
+            find_labels(table, wanted)
     if noisy is not None:
         noisy = match(noisy, listing, images, complete=True)
     if trusted is not None:
@@ -184,12 +188,14 @@ def _noisy_labels(
     images: Path, listing: Listing, options: ReadOptions
 ) -> tuple[LabelRows | None, tuple[str, ...], tuple[str, ...]]:
     """(labels, classes that may have no image, notes)"""
+    wanted = options.label_column
     if options.noisy is not None:
-        return _labels_in(options.noisy, images, options), (), ()
+        return _labels_in(options.noisy, images, options, wanted), (), ()
     if is_parquet(images):
-        if not _has_label(table := read_table(images), options):
+        table = read_table(images)
+        if wanted is None and not _has_label(table):
             return None, (), (f"{images.name} has no label column",)
-        return _labels_in(table, images, options), (), ()
+        return _labels_in(table, images, options, wanted), (), ()
     files = [images / name for name in METADATA_NAMES if (images / name).is_file()]
     if len(files) > 1:
         raise UsageError(
@@ -197,65 +203,50 @@ def _noisy_labels(
         )
     notes: tuple[str, ...] = ()
     for path in files:
-        table = read_table(path, path_column=options.path_column, label_column=options.label_column)
-        if _has_label(table, options):
-            labels = _labels_in(table, images, options)
+        table = read_table(path, path_column=options.path_column, label_column=wanted)
+        if wanted is not None or _has_label(table):
+            labels = _labels_in(table, images, options, wanted)
             # A table among the images has more columns as a rule: captions, sizes.
             return replace(labels, notes=()), (), (f"noisy labels are read from {path.name}",)
         notes = (f"{path.name} has no label column, so its rows were not read",)
-    folders = _class_folders(images, listing, options)
-    return folders[0], folders[1], (*notes, *folders[2])
-
-
-def _trusted_labels(images: Path, options: ReadOptions, *, alone: bool) -> LabelRows | None:
-    """The trusted labels; ``alone`` if no others are read, so that --label-col is the column of theirs."""
-    if options.trusted is None:
-        return None
-    own = options.trusted_label_column
-    if own is None:
-        return _labels_in(options.trusted, images, options, flag="--label-col" if alone else TRUSTED_FLAG)
-    found = _labels_in(options.trusted, images, replace(options, label_column=own), flag=TRUSTED_FLAG)
-    if own not in (found.table.columns or ()):
-        pick_labels(found.table, own, TRUSTED_FLAG)  # refuses a table without it
-    return found
+    labels, classes, found = _class_folders(images, listing, options)
+    return labels, classes, (*notes, *found)
 
 
 def _labels_in(
-    source: Path | Table, images: Path, options: ReadOptions, *, flag: str = "--label-col"
+    source: Path | Table,
+    images: Path,
+    options: ReadOptions,
+    column: str | None,
+    flag: str = "--label-col",
+    *,
+    must_be: bool = False,
 ) -> LabelRows:
-    """The labels of a table; those of the Parquet file that holds the images belong to its rows."""
+    """The labels of a table, in ``column``, which ``flag`` names; unless it must be, also in a known one."""
     table = source
     if not isinstance(table, Table):
-        table = read_table(table, path_column=options.path_column, label_column=options.label_column)
-    column = options.label_column
-    # One flag serves two files: the label column of one may have a known name instead.
-    if column not in (table.columns or ()) and _known_label(table):
-        column = None
+        table = read_table(table, path_column=options.path_column, label_column=column)
+    columns = table.columns or ()
+    if column not in columns and _has_label(table) and not must_be:
+        column = None  # one flag serves two files
     if is_parquet(images) and table.path.resolve() == images.resolve():
-        labels = pick_labels(table, column, flag)
+        # They belong to its rows, even where its paths are no names.
+        labels = table.column(find_labels(table, column, flag))
         return LabelRows(table, labels, images=tuple(range(len(labels))))
-    labels, entries = pick_columns(
-        table, path_column=options.path_column, label_column=column, label_flag=flag
-    )
-    return LabelRows(table, labels, entries, notes=unread_columns(table, options.path_column, column))
+    place, paths = find_columns(table, path_column=options.path_column, label_column=column, label_flag=flag)
+    if must_be and column not in columns:  # of a lone column the name does not matter otherwise
+        find_labels(table, column, flag)
+    entries = None if paths is None else tuple(cells[paths] for cells in table.rows)
+    others = [name for i, name in enumerate(columns) if i not in (place, paths) and name.strip()]
+    notes: tuple[str, ...] = ()
+    if others:
+        used, unused = shown(columns[place]), some(others, _SHOWN_COLUMNS)
+        notes = (f"{table.path.name}: labels are read from column {used}; not read: {unused}",)
+    return LabelRows(table, table.column(place), entries, notes=notes)
 
 
-def _has_label(table: Table, options: ReadOptions) -> bool:
-    return options.label_column is not None or _known_label(table)
-
-
-def _known_label(table: Table) -> bool:
+def _has_label(table: Table) -> bool:
     return bool(known_columns(table.columns or (), LABEL_COLUMNS))
-
-
-def _check_label_column(noisy: LabelRows | None, trusted: LabelRows | None, options: ReadOptions) -> None:
-    """TableError for a --label-col that no table has: a slip must not choose another column."""
-    both = [noisy, trusted] if options.trusted_label_column is None else [noisy]
-    tables = [labels.table for labels in both if labels is not None]
-    if options.label_column is None or any(options.label_column in (one.columns or ()) for one in tables):
-        return
-    for table in filter(_known_label, tables):
-        pick_labels(table, options.label_column)
 
 
 def _class_folders(
@@ -263,10 +254,8 @@ def _class_folders(
 ) -> tuple[LabelRows | None, tuple[str, ...], tuple[str, ...]]:
     """Class folders at the top, or inside the one folder that an archive often begins with."""
     inner = listing
-    if (
-        all("/" in name for name in inner.names)
-        and len({name.partition("/")[0] for name in inner.names}) == 1
-    ):
+    tops = {name.partition("/")[0] for name in listing.names}
+    if len(tops) == 1 and all("/" in name for name in listing.names):
         # The listing's folders are those of the outer level.
         inner = replace(listing, names=tuple(name.partition("/")[2] for name in listing.names), folders=())
     tops = {name.partition("/")[0] for name in inner.names if "/" in name}
@@ -303,15 +292,17 @@ def _arrange(
 ) -> Dataset:
     """One row for each image, and one for each path in a table that names no image."""
     tables = [rows for rows in (noisy, trusted) if rows is not None]
-    keys = [key for rows in tables for key in _keys(rows)]
+    keys = [key for rows in tables for key in rows.keys]
     row_of = {key: row for row, key in enumerate(dict.fromkeys([*keys, *range(len(listing.names))]))}
     images = tuple(key if isinstance(key, int) else None for key in row_of)
-    noisy_labels, noisy_notes = _labels(noisy, classes.noisy, row_of, vote=options.duplicates == "vote")
-    trusted_labels, trusted_notes = _labels(trusted, classes.trusted, row_of, vote=None)
+    vote, advice = options.duplicates == "vote", ", or use the most frequent label with --duplicates=vote"
+    noisy_labels, noisy_notes = one_label_each(noisy, classes.noisy, row_of, vote=vote, advice=advice)
+    trusted_labels, trusted_notes = one_label_each(trusted, classes.trusted, row_of)
     notes = [*listing.notes, *noisy_notes, *trusted_notes]
-    labeled = set(range(len(listing.names))) if noisy is None else {*(noisy.images or ())} - {None}
-    if noisy is not None and (n_unlabeled := len(listing.names) - len(labeled)):
-        notes.append(f"{noisy.name}: images without a row, used as unlabeled: {n_unlabeled:,}")
+    if noisy is not None:
+        n_unlabeled = len(listing.names) - len({*(noisy.images or ())} - {None})
+        if n_unlabeled:
+            notes.append(f"{noisy.name}: images without a row, used as unlabeled: {n_unlabeled:,}")
     notes += label_warnings(classes.names, noisy_labels, trusted_labels)
     if any(rows.entries is None for rows in tables):
         # In the order of the images, in which labels without names were matched.
@@ -319,7 +310,7 @@ def _arrange(
         notes += misalignment(noisy_labels[order], trusted_labels[order])
     skipped = {row_of[image]: why for image, why in listing.skipped.items()}
     for rows in tables:
-        of_rows = _keys(rows)
+        of_rows = rows.keys
         skipped |= {row_of[of_rows[row]]: why for row, why in rows.skipped.items()}
     in_order = images == tuple(range(len(images)))
     return Dataset(
@@ -334,23 +325,3 @@ def _arrange(
         accept_truncated=options.accept_truncated,
         limits=options.limits,
     )
-
-
-def _keys(rows: LabelRows) -> list[Key]:
-    """What identifies each row of a table; two rows with one key are of one image."""
-    entries = rows.entries or ()
-    return [entries[row] if image is None else image for row, image in enumerate(rows.images or ())]
-
-
-def _labels(
-    rows: LabelRows | None, index: Mapping[str, int], row_of: Mapping[Key, int], *, vote: bool | None
-) -> tuple[Labels, tuple[str, ...]]:
-    """(label of each image, notes)"""
-    if rows is None:
-        return np.full(len(row_of), UNKNOWN, dtype=np.int64), ()
-    places = [row_of[key] for key in _keys(rows)]
-    indices = [index[label] for label in rows.labels[: len(places)]]
-    labels, merged = one_label_each(rows, places, indices, len(row_of), vote=vote)
-    empty = indices.count(UNKNOWN)
-    missing = (f"{rows.name}: empty labels, used as unknown: {empty:,}",) if empty else ()
-    return labels, (*rows.notes, *missing, *merged)

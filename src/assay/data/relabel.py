@@ -7,17 +7,8 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from assay.data.match import ImageFinder
-from assay.data.tables import (
-    LABEL_COLUMNS,
-    Table,
-    is_json,
-    is_parquet,
-    known_columns,
-    pick_columns,
-    read_lines,
-    read_table,
-)
+from assay.data.labels import ImageFinder
+from assay.data.tables import Table, find_columns, is_json, is_parquet, read_lines, read_table
 from assay.data.write import escape_surrogates, write_bytes_atomic
 from assay.errors import UsageError
 
@@ -64,11 +55,11 @@ def relabel(
     if target.exists() and target.samefile(source):
         raise UsageError(f"{target}: expected another file than the labels themselves; choose another name")
     table = read_table(source, path_column=path_column, label_column=label_column)
-    before, entries = pick_columns(table, path_column=path_column, label_column=label_column)
-    found = names
-    if entries is not None:
+    place, paths = find_columns(table, path_column=path_column, label_column=label_column)
+    before, found = table.column(place), names
+    if paths is not None:
         finder = ImageFinder(names, images, source)
-        rows = (finder.find(entry)[0] for entry in entries)
+        rows = (finder.find(cells[paths])[0] for cells in table.rows)
         found = ["" if image is None else names[image] for image in rows]
     elif (n := max((row + 1 for row, label in enumerate(before) if label), default=0)) > len(names):
         raise UsageError(
@@ -78,14 +69,12 @@ def relabel(
     pairs = enumerate(zip(found, before, strict=False))
     new = {row: labels[name] for row, (name, label) in pairs if labels.get(name, label) != label}
     lines = list(read_lines(source))
-    if new:
-        columns = table.columns or ("label",)
-        if len(columns) == 1:
-            place = 0
-        else:
-            place = columns.index(label_column) if label_column else known_columns(columns, LABEL_COLUMNS)[0]
-        replace = _replace_json if is_json(source) else _replace_cells
-        replace(lines, table, new, place)
+    if is_json(source):
+        for row, label in new.items():
+            number, key = table.line_numbers[row] - 1, (table.columns or ())[place]
+            lines[number] = escape_surrogates(_with_value(lines[number], key, label))
+    else:
+        _replace_cells(lines, table, new, place)
     mark = _UTF8_MARK if source.read_bytes().startswith(_UTF8_MARK) else b""
     write_bytes_atomic(target, mark + "".join(lines).encode("utf-8", "surrogateescape"))
     return len(new)
@@ -107,13 +96,6 @@ def _replace_cells(lines: list[str], table: Table, new: Mapping[int, str], place
         csv.writer(record, delimiter=delimiter, lineterminator="").writerow(cells)
         # As many lines as before, so that line numbers stay right.
         lines[first:last] = [record.getvalue() + end, *[""] * (last - first - 1)]
-
-
-def _replace_json(lines: list[str], table: Table, new: Mapping[int, str], place: int) -> None:
-    assert table.columns is not None  # keys
-    for row, label in new.items():
-        number = table.line_numbers[row] - 1
-        lines[number] = escape_surrogates(_with_value(lines[number], table.columns[place], label))
 
 
 def _with_value(line: str, key: str, label: str) -> str:

@@ -12,8 +12,6 @@ from assay.types import UNKNOWN, Labels, Mask
 HOLDOUT_SHARE = 0.2
 HOLDOUT_MOST = 2_000
 
-NOTEBOOK_SEED = 1
-
 VERSION = 3
 """Of the stratified draw; raised when a seed draws other rows, so that no run resumes with them."""
 
@@ -51,8 +49,7 @@ def draw_holdout(
     usable : rows that have an image, as far as is known; ``stratified`` draws no other
     size : rows to hold out; None is HOLDOUT_SHARE of the trusted rows, at most HOLDOUT_MOST
     how : ``stratified`` draws from each class in proportion, each row with the same chance, also the only row
-        of a class: figures without the rare classes would not be figures of all images;
-        ``notebook`` holds out the 2,000 trusted rows that the course's notebook did, whatever the seed
+        of a class; ``notebook`` holds out the 2,000 rows that the course's notebook did, whatever the seed
 
     Raises
     ------
@@ -71,8 +68,7 @@ def draw_holdout(
                 f"{len(rows):,}; use --holdout-split stratified"
             )
         # numpy.random.seed(1); numpy.random.choice(M, M - 2000, replace=False): the legacy generator's own.
-        generator = np.random.RandomState(NOTEBOOK_SEED)
-        drawn = generator.choice(len(rows), len(rows) - HOLDOUT_MOST, replace=False)
+        drawn = np.random.RandomState(1).choice(len(rows), len(rows) - HOLDOUT_MOST, replace=False)
         return Split(np.sort(rows[drawn]), np.delete(rows, drawn))
     if how != "stratified":
         raise UsageError(f"expected --holdout-split stratified or notebook, got {how!r}")

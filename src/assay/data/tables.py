@@ -1,8 +1,6 @@
 """Label tables as rows of strings, byte for byte; what would need a guess is refused with its line.
 
-CSV is text separated by commas, semicolons, tabs or bars, with or without a header; JSON lines and Parquet
-name their columns. Cells are never converted: ``NA``, ``007``, ``1.0`` and `` x`` stay what they are. Text is
-UTF-8, or UTF-16 and UTF-32 with a byte order mark.
+Cells are never converted: ``NA``, ``007``, ``1.0`` and `` x`` stay what they are.
 """
 
 import codecs
@@ -29,22 +27,16 @@ LABEL_COLUMNS = ("label", "class", "target", "y", "category")
 LINE_LIMIT = 2**20
 """Characters in a line; a longer one is refused before it is read to its end."""
 
-DEPTH_LIMIT = 32
-"""Brackets within brackets in JSON; Python's own parser runs out of stack near 1,000."""
-
-DIGITS_LIMIT = 32
-"""Characters of a number in JSON."""
-
+_DEPTH_LIMIT = 32  # brackets within brackets in JSON; Python's own parser runs out of stack near 1,000
+_DIGITS_LIMIT = 32  # characters of a number in JSON
 _DELIMITERS = ",;\t|"
 
-_SHOWN_COLUMNS = 5
-
+# First bytes of files that are often taken for text -> what they are, and what to do.
 _OTHER_FILES = {
     b"PK\x03\x04": "a zip or a spreadsheet; unpack it, or save it as CSV (UTF-8)",
     b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1": "a spreadsheet; save it as CSV (UTF-8)",
     b"\x1f\x8b": "a gzip; unpack it",
 }
-"""First bytes of files that are often taken for text -> what they are, and what to do."""
 
 _BYTE_ORDER_MARKS = {
     codecs.BOM_UTF8: "utf-8-sig",
@@ -82,6 +74,14 @@ class Table:
     def where(self, row: int) -> str:
         """The place of a row, for a message: ``labels.csv line 17``."""
         return f"{self.path.name} {self.unit} {self.line_numbers[row]}"
+
+    def column(self, place: int) -> tuple[str, ...]:
+        """The cells of a column of labels; TableError for one that is not UTF-8."""
+        cells = tuple(row[place] for row in self.rows)
+        for row, cell in enumerate(cells):
+            if not cell.isascii():
+                check_decoded(cell, self.where(row))
+        return cells
 
 
 def read_table(path: Path, *, path_column: str | None = None, label_column: str | None = None) -> Table:
@@ -138,14 +138,14 @@ def known_columns(columns: Sequence[str], known: Sequence[str]) -> list[int]:
     return [place for place, name in enumerate(columns) if name.strip().casefold() in known]
 
 
-def pick_columns(
+def find_columns(
     table: Table,
     *,
     path_column: str | None = None,
     label_column: str | None = None,
     label_flag: str = "--label-col",
-) -> tuple[tuple[str, ...], tuple[str, ...] | None]:
-    """(labels, paths of the images): a table of one column has no paths, row i belongs to the i-th image.
+) -> tuple[int, int | None]:
+    """(column of the labels, column of the paths): a lone column has no paths, row i is of the i-th image.
 
     Parameters
     ----------
@@ -154,45 +154,27 @@ def pick_columns(
 
     Raises
     ------
-    TableError : no column or more than one fits, or a label that is not UTF-8
+    TableError : no column or more than one fits
     """
-    columns = table.columns
-    paths = _path_places(columns or (), path_column)
-    # A lone column of paths is what is left of a table whose labels are missing.
-    if columns is None or (len(columns) == 1 and not paths):
-        return _decoded(table, 0), None
-    place = _only(table, paths, "path", path_column, PATH_COLUMNS, "--path-col")
-    return pick_labels(table, label_column, label_flag), tuple(row[place] for row in table.rows)
-
-
-def pick_labels(table: Table, label_column: str | None = None, flag: str = "--label-col") -> tuple[str, ...]:
-    """The label column of a table alone; raises as ``pick_columns`` does."""
-    places = _label_places(table.columns or (), label_column)
-    return _decoded(table, _only(table, places, "label", label_column, LABEL_COLUMNS, flag))
-
-
-def unread_columns(table: Table, path_column: str | None, label_column: str | None) -> tuple[str, ...]:
-    """A note on the column that the labels were read from, where others might hold them too."""
     columns = table.columns or ()
-    labels, paths = _label_places(columns, label_column), _path_places(columns, path_column)
-    others = [name for place, name in enumerate(columns) if place not in (*labels, *paths) and name.strip()]
-    if not (labels and others):
-        return ()
-    used, unused = shown(columns[labels[0]]), some(others, _SHOWN_COLUMNS)
-    return (f"{table.path.name}: labels are read from column {used}; not read: {unused}",)
+    # One flag serves several files: where there is no such column, one of a known name is meant.
+    paths = [place for place, name in enumerate(columns) if name == path_column]
+    paths = paths or known_columns(columns, PATH_COLUMNS)
+    paths = paths or known_columns(columns, ("name",))  # last, since some tables call the class so
+    # A lone column of paths is what is left of a table whose labels are missing.
+    if table.columns is None or (len(columns) == 1 and not paths):
+        return 0, None
+    path = _only(table, paths, "path", path_column, PATH_COLUMNS, "--path-col")
+    return find_labels(table, label_column, label_flag), path
 
 
-def _path_places(columns: Sequence[str], wanted: str | None) -> list[int]:
-    # One flag serves several files: where there is no such column, one of a known name is meant. ``name`` is
-    # taken last, since some tables call the class so.
-    named = [place for place, name in enumerate(columns) if name == wanted]
-    return named or known_columns(columns, PATH_COLUMNS) or known_columns(columns, ("name",))
-
-
-def _label_places(columns: Sequence[str], wanted: str | None) -> list[int]:
-    if wanted is None:
-        return known_columns(columns, LABEL_COLUMNS)
-    return [place for place, name in enumerate(columns) if name == wanted]
+def find_labels(table: Table, label_column: str | None = None, flag: str = "--label-col") -> int:
+    """The label column of a table alone; raises as ``find_columns`` does."""
+    columns = table.columns or ()
+    places = [place for place, name in enumerate(columns) if name == label_column]
+    if label_column is None:
+        places = known_columns(columns, LABEL_COLUMNS)
+    return _only(table, places, "label", label_column, LABEL_COLUMNS, flag)
 
 
 def _only(
@@ -209,15 +191,6 @@ def _only(
     )
 
 
-def _decoded(table: Table, place: int) -> tuple[str, ...]:
-    cells = tuple(row[place] for row in table.rows)
-    odd = {cell for cell in set(cells) if not cell.isascii()}
-    for row, cell in enumerate(cells):
-        if cell in odd:
-            check_decoded(cell, table.where(row))
-    return cells
-
-
 # CSV
 
 
@@ -229,49 +202,47 @@ def read_csv(path: Path, wanted: Sequence[str] = ()) -> Table:
     table of several columns may have what spreadsheets add: blank lines, rows of empty cells, empty cells at
     the ends of rows, a first line ``sep=;``.
     """
-    first, before = _first_line(path, wanted)
-    delimiter, columns = _header(first, wanted)
-    numbers: list[int] = []
-    rows: list[tuple[str, ...]] = []
-    for number, cells in islice(_records(path, delimiter), before, None):
-        numbers.append(number)
-        rows.append(tuple(cells))
-    if columns is None and _is_lone_header(rows, wanted):
-        columns = rows[0]
+    delimiter, columns, before = _find_header(path, wanted)
+    records = list(islice(_records(path, delimiter), before, None))
+    if columns is None and _is_lone_header([cells for _, cells in records], wanted):
+        columns = records[0][1]
     if columns is not None:
-        del rows[0], numbers[0]
-    if columns is not None and len(columns) > 1:
-        numbers = [number for number, cells in zip(numbers, rows, strict=True) if any(cells)]
-        rows = [_padded(cells, columns) for cells in rows if any(cells)]
-    else:
-        rows = [cells or ("",) for cells in rows]
+        del records[0]
     width = 1 if columns is None else len(columns)
-    for number, row in zip(numbers, rows, strict=True):
-        if len(row) == width:
+    if columns is not None and width > 1:
+        records = [(number, _padded(cells, columns)) for number, cells in records if any(cells)]
+    else:
+        records = [(number, cells or ("",)) for number, cells in records]
+    for number, cells in records:
+        if len(cells) == width:
             continue
-        message = f"expected {width} cells as in the header, got {len(row)}; quote a cell that holds "
+        message = f"expected {width} cells as in the header, got {len(cells)}; quote a cell that holds "
         if columns is None:
             message = (
-                f"expected one label a line in a file without a header, got {len(row)} cells; add a header "
+                f"expected one label a line in a file without a header, got {len(cells)} cells; add a header "
                 "such as 'path,label', name the columns with --path-col and --label-col, or quote a label "
                 "that holds "
             )
         raise TableError(f"{path.name} line {number}: {message}{delimiter!r}")
+    numbers, rows = (number for number, _ in records), (cells for _, cells in records)
     return Table(path, columns, tuple(rows), tuple(numbers), delimiter=delimiter)
 
 
-def _first_line(path: Path, wanted: Sequence[str]) -> tuple[str, int]:
-    """The header and how many blank or ``sep=`` lines come before it; without a header the first line."""
+def _find_header(path: Path, wanted: Sequence[str]) -> tuple[str, tuple[str, ...] | None, int]:
+    """(delimiter, columns if there is a header of several, how many blank or ``sep=`` lines are before it)"""
     first = ""
     for before, line in enumerate(read_lines(path)):
         first = first if before else line
         if line.strip() and not _SEPARATOR_LINE.fullmatch(line):
-            return (line, before) if _header(line, wanted)[1] is not None else (first, 0)
-    return first, 0
+            delimiter, columns = _split_header(line, wanted)
+            if columns is not None:
+                return delimiter, columns, before
+            break
+    return _split_header(first, wanted)[0], None, 0
 
 
-def _header(line: str, wanted: Sequence[str]) -> tuple[str, tuple[str, ...] | None]:
-    """The delimiter of the file, and its columns if ``line`` is a header of several."""
+def _split_header(line: str, wanted: Sequence[str]) -> tuple[str, tuple[str, ...] | None]:
+    """The delimiter that gives most known columns, and these; None without a known one."""
     wide: dict[str, tuple[str, ...]] = {}
     for delimiter in _DELIMITERS:
         try:
@@ -301,13 +272,13 @@ def _is_lone_header(rows: Sequence[tuple[str, ...]], wanted: Sequence[str]) -> b
     return name in wanted or (known and rows.count(rows[0]) == 1)
 
 
-def _records(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+def _records(path: Path, delimiter: str) -> Iterator[tuple[int, tuple[str, ...]]]:
     """Each record with the line it begins in."""
     reader = csv.reader(read_lines(path), delimiter=delimiter, strict=True)
     number = 1
     try:
         for cells in reader:
-            yield number, cells
+            yield number, tuple(cells)
             number = reader.line_num + 1
     except csv.Error as error:
         # The reader's own limit on a cell (128 KiB) also bounds the memory that an open quote can take.
@@ -335,38 +306,33 @@ def _read_json_lines(path: Path) -> Table:
     records: list[dict[str, Any]] = []
     numbers: list[int] = []
     for number, line in enumerate(read_lines(path), start=1):
-        if line.strip():
-            records.append(_json_record(line, path, number))
-            numbers.append(number)
+        if not line.strip():
+            continue
+        try:
+            records.append(_json_record(line))
+        except ValueError as error:
+            advice = "expected one object a line, with file_name and label"
+            if path.suffix.lower() == ".json":
+                other = "convert other JSON, such as COCO's or Label Studio's"
+                advice += f"; {other}, to a CSV with columns path and label"
+            raise TableError(f"{path.name} line {number}: bad_json: {error}; {advice}") from None
+        numbers.append(number)
     nested = {key for record in records for key, value in record.items() if isinstance(value, list | dict)}
     columns = tuple(dict.fromkeys(key for record in records for key in record if key not in nested))
     rows = tuple(tuple(_cell(record.get(column)) for column in columns) for record in records)
     return Table(path, columns, rows, tuple(numbers))
 
 
-def _json_record(line: str, path: Path, number: int) -> dict[str, Any]:
-    try:
-        depth = 0
-        for bracket in re.findall(r"[\[\]{}]", _JSON_STRING.sub("", line)):
-            depth += 1 if bracket in "[{" else -1
-            if depth > DEPTH_LIMIT:
-                raise ValueError(f"nested deeper than {DEPTH_LIMIT}")
-        record = json.loads(
-            line,
-            object_pairs_hook=unique_keys,
-            parse_int=_digits,
-            parse_float=_digits,
-            parse_constant=_digits,
-        )
-        if not isinstance(record, dict):
-            raise ValueError(f"got {shown(line.strip())}")
-    except ValueError as error:
-        advice = "expected one object a line, with file_name and label"
-        if path.suffix.lower() == ".json":
-            advice += (
-                "; convert other JSON, such as COCO's or Label Studio's, to a CSV with columns path and label"
-            )
-        raise TableError(f"{path.name} line {number}: bad_json: {error}; {advice}") from None
+def _json_record(line: str) -> dict[str, Any]:
+    depth = 0
+    for bracket in re.findall(r"[\[\]{}]", _JSON_STRING.sub("", line)):
+        depth += 1 if bracket in "[{" else -1
+        if depth > _DEPTH_LIMIT:
+            raise ValueError(f"nested deeper than {_DEPTH_LIMIT}")
+    hooks = dict.fromkeys(("parse_int", "parse_float", "parse_constant"), _digits)
+    record = json.loads(line, object_pairs_hook=unique_keys, **hooks)
+    if not isinstance(record, dict):
+        raise ValueError(f"got {shown(line.strip())}")
     return record
 
 
@@ -377,17 +343,15 @@ def unique_keys(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
         if key in record:
             raise ValueError(f"the key {shown(key)} comes twice")
         for text in (key, value):
-            found = _BAD_CHARACTER.search(text) if isinstance(text, str) else None
-            if found:
-                raise ValueError(
-                    "a NUL character" if "\0" in text else f"half of a character in {shown(text)}"
-                )
+            if isinstance(text, str) and _BAD_CHARACTER.search(text):
+                what = "a NUL character" if "\0" in text else f"half of a character in {shown(text)}"
+                raise ValueError(what)
         record[key] = value
     return record
 
 
 def _digits(text: str) -> str:
-    if len(text) > DIGITS_LIMIT:
+    if len(text) > _DIGITS_LIMIT:
         raise ValueError(f"a number of {len(text):,} characters")
     if text.lstrip("-")[0].isalpha():
         raise ValueError(f"{text} is not a JSON number")
@@ -426,10 +390,20 @@ def read_lines(path: Path) -> Iterator[str]:
     """
     number = 0
     try:
-        encoding = _encoding(path)
+        if path.exists() and not (path.is_file() or path.is_dir()):  # a pipe would be waited for
+            raise TableError(
+                f"cannot read {path}: expected a file, got a pipe or a device; write it to a file first"
+            )
+        with path.open("rb") as start:
+            head = start.read(8)
+        for mark, what in _OTHER_FILES.items():
+            if head.startswith(mark):
+                raise TableError(f"{path.name}: expected text, got {what}")
+        marked = (name for mark, name in _BYTE_ORDER_MARKS.items() if head.startswith(mark))
+        encoding = next(marked, "utf-8")
         errors = "surrogateescape" if encoding.startswith("utf-8") else "strict"
         with path.open(encoding=encoding, errors=errors, newline="") as file:
-            while line := file.readline(LINE_LIMIT + 1):
+            while line := file.readline(LINE_LIMIT + 1):  # never more than this in memory
                 number += 1
                 where = f"{path.name} line {number}"
                 if len(line) > LINE_LIMIT:
@@ -443,29 +417,8 @@ def read_lines(path: Path) -> Iterator[str]:
         raise TableError(f"cannot read {path}: {error.strerror}") from None
 
 
-def _encoding(path: Path) -> str:
-    """By the byte order mark; TableError for a file that is known to be no text."""
-    if path.exists() and not (path.is_file() or path.is_dir()):  # a pipe would be waited for
-        raise TableError(
-            f"cannot read {path}: expected a file, got a pipe or a device; write it to a file first"
-        )
-    with path.open("rb") as file:
-        head = file.read(8)
-    for start, what in _OTHER_FILES.items():
-        if head.startswith(start):
-            raise TableError(f"{path.name}: expected text, got {what}")
-    return next((name for mark, name in _BYTE_ORDER_MARKS.items() if head.startswith(mark)), "utf-8")
-
-
 def check_decoded(text: str, where: str) -> None:
-    """Refuse text that was not UTF-8.
-
-    Raises
-    ------
-    TableError : names the first byte that is not UTF-8
-    """
-    if text.isascii():
-        return
+    """TableError for text that was not UTF-8, with its first such byte."""
     byte = next((ord(letter) - 0xDC00 for letter in text if "\ud800" <= letter <= "\udfff"), None)
     if byte is not None:
         what = f"byte 0x{byte:02X}" if 0x80 <= byte <= 0xFF else "half a surrogate pair"

@@ -13,7 +13,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from assay.data.classes import closest
+from assay.data.labels import closest
 from assay.data.write import write_bytes_atomic
 from assay.embed.cache import CACHE_ADVICE
 from assay.errors import MissingExtraError, ModelError, UsageError, explain_write_errors

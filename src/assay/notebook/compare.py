@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from assay.data.classes import closest
 from assay.data.dataset import Dataset, PickedSource, Skipped
 from assay.data.files import file_digest
+from assay.data.labels import closest
 from assay.data.loader import load_image
 from assay.data.read import read_dataset
 from assay.data.write import make_folder, write_rows, write_text_atomic

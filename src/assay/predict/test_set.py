@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from assay.data.classes import by_form, closest, plain_form
 from assay.data.dataset import Dataset, ReadOptions, and_skipped
+from assay.data.labels import by_form, closest, plain_form
 from assay.data.read import read_trusted
 from assay.data.tables import shown, some
 from assay.errors import DataError, LabelError

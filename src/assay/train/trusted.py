@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from assay.data.classes import closest
+from assay.data.labels import closest
 from assay.errors import LabelError
 from assay.types import UNKNOWN, Labels
 

@@ -1,0 +1,580 @@
+"""From label tables to images and classes: which image each row is of, and which class each label means.
+
+What needs a guess is refused with its place and what was probably meant. A row whose image cannot be found
+stays a row with its reason.
+"""
+
+import difflib
+import re
+import shlex
+import unicodedata
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int
+
+from assay.data.dataset import Listing, ReadOptions, Skipped
+from assay.data.files import IMAGE_EXTENSIONS, check_entry, extension, natural_key
+from assay.data.tables import Table, check_decoded, read_lines, shown, some
+from assay.errors import DataError, LabelError, UsageError
+from assay.types import UNKNOWN, Labels
+
+MANY_CLASSES = 5_000
+"""More are refused if fewer than two rows have each and no file lists them: they are another column."""
+
+MANY_EQUAL = 30
+"""If so many trusted labels all equal the noisy ones, the wrong column is likelier than chance."""
+
+Key = int | str
+"""Identifies a row: the index of its image in the listing, or the path that names no image."""
+
+_ARCHIVE_ENDING = re.compile(r"\.(zip|tar|t[gbx]z|tar\.\w+)\Z", re.IGNORECASE)
+_INTEGER = re.compile(r"0|[1-9][0-9]*")
+_SIMILARITY = 0.6
+_SHOWN_CLASSES = 10
+_SHOWN_PAIRS = 3
+
+
+@dataclass(frozen=True)
+class LabelRows:
+    """The labels of a table, byte for byte, each with its image once they are matched."""
+
+    table: Table
+    labels: tuple[str, ...]
+    """The empty string where the label is missing."""
+    entries: tuple[str, ...] | None = None
+    """The image of each row as the table names it; None if rows follow the order of the images."""
+    images: tuple[int | None, ...] | None = None
+    """Index of each row's image in the listing, None where it was not found; None before they are matched."""
+    skipped: Mapping[int, Skipped] = field(default_factory=dict)
+    """Why a row has no image: ``bad_path`` or ``missing_image``."""
+    notes: tuple[str, ...] = ()
+    """Lines for the user: the pairs that were assumed, names that are nearly right."""
+
+    @property
+    def name(self) -> str:
+        """The name of the file, for messages."""
+        return self.table.path.name
+
+    @property
+    def keys(self) -> list[Key]:
+        """What identifies each matched row; two rows with one key are of one image."""
+        entries = self.entries or ()
+        return [entries[row] if image is None else image for row, image in enumerate(self.images or ())]
+
+
+# Rows to images
+
+
+def match(rows: LabelRows, listing: Listing, images: Path, *, complete: bool) -> LabelRows:
+    """The same rows with their images.
+
+    Parameters
+    ----------
+    complete : rows without paths must be as many as the images; otherwise they belong to the first images
+
+    Raises
+    ------
+    DataError : another number of rows than images; no path names an image; ``ambiguous_name``: two images
+        differ only in Unicode form
+    TableError : a path that is not UTF-8 and that no image has
+    """
+    if rows.images is not None:
+        return rows
+    if rows.entries is None:
+        return _match_by_order(rows, listing, images, complete=complete)
+    return _match_by_name(rows, rows.entries, listing, images)
+
+
+def _match_by_order(rows: LabelRows, listing: Listing, images: Path, *, complete: bool) -> LabelRows:
+    n, expected = len(rows.labels), len(listing.names)
+    while n > expected and not rows.labels[n - 1]:  # an editor's empty last line is no label
+        n -= 1
+    if n > expected or (complete and n < expected):
+        limit = "" if complete else "at most "
+        raise DataError(
+            f"{rows.name}: expected {limit}{expected:,} labels, one for each image of {images.name}, "
+            f"got {n:,}; without names, label i belongs to the i-th image in natural order (2.png "
+            f"before 10.png; here {', '.join(map(shown, listing.names[:3]))}). "
+            "Correct the file (an empty line is an unknown label), or give it a header 'path,label' and names"
+        )
+    note = f"{rows.name} has no labels"
+    if n:
+        # Both ends: a line too many or too few is seen by whoever knows the images.
+        ends = sorted({*range(n)[:_SHOWN_PAIRS], *range(n)[-_SHOWN_PAIRS:]})
+        pairs = [f"{_plain(listing.names[row])} → {_plain(rows.labels[row]) or '(none)'}" for row in ends]
+        if n > len(ends):
+            pairs.insert(_SHOWN_PAIRS, "…")
+        note = f"{rows.name}: {n:,} labels by order of names: {', '.join(pairs)}"
+    return replace(rows, images=tuple(range(n)), notes=(*rows.notes, note))
+
+
+def _match_by_name(rows: LabelRows, entries: Sequence[str], listing: Listing, images: Path) -> LabelRows:
+    finder = ImageFinder(listing.names, images, rows.table.path)
+    found: list[int | None] = []
+    skipped, missing = dict[int, Skipped](), list[str]()
+    normalised = 0
+    for row, entry in enumerate(entries):
+        image, exact = finder.find(entry)
+        if image is None:
+            # A name of any bytes may exist on disk; one that does not is Latin-1 text far more often.
+            if (bad := finder.check(entry)) is None:
+                check_decoded(entry, where := rows.table.where(row))
+                missing.append(entry)
+                bad = Skipped("missing_image", f"{where} names {shown(entry)}, which does not exist")
+            skipped[row] = bad
+        normalised += not exact
+        found.append(image)
+    near = finder.lookalikes(missing) if missing else []
+    if found and len(skipped) == len(found):
+        why = (
+            "{} and {} differ in case or ending; write the exact file names".format(*map(shown, near[0]))
+            if near
+            else f"the first is {shown([*missing, *entries][0])}, an image is called "
+            f"{shown(listing.names[0])}; write the paths relative to the label file or to the images"
+        )
+        none = f"{rows.name}: none of its {len(rows.labels):,} paths names an image of {images.name}"
+        raise DataError(f"{none}: {why}")
+    notes = list(rows.notes)
+    if near:
+        entry, name = near[0]
+        notes.append(
+            f"warning: {rows.name}: {len(near):,} names of missing images differ from an existing one only "
+            f"in case or ending, such as {shown(entry)} and {shown(name)}; write the exact file names"
+        )
+    if skipped:
+        notes.append(f"{rows.name}: rows without an image: {len(skipped):,}")
+    if normalised:
+        notes.append(f"{rows.name}: names in another Unicode form than the images': {normalised:,}")
+    return replace(rows, images=tuple(found), skipped=skipped, notes=tuple(notes))
+
+
+class ImageFinder:
+    """Finds the image that a path in a table names; opens nothing.
+
+    A path may begin at the table's folder, at the images or at the name of their folder, or be the whole path
+    of an image; in an archive whose members share one folder, that folder may be left out. Names are compared
+    exactly, then by Unicode NFC.
+
+    Parameters
+    ----------
+    names : of the images, below their place
+    table : the file whose paths are looked up
+    """
+
+    def __init__(self, names: Sequence[str], images: Path, table: Path) -> None:
+        self._names, self._known = names, frozenset(names)
+        self._composed: dict[str, tuple[int, ...]] = {}  # NFC form -> images
+        for image, name in enumerate(names):
+            form = unicodedata.normalize("NFC", name)
+            self._composed[form] = (*self._composed.get(form, ()), image)
+        is_folder, root, folder = images.is_dir(), images.resolve(), table.resolve().parent
+        # (beginning to take off a path, beginning to put on), in the order of preference
+        routes: list[tuple[str, str]] = []
+        if is_folder and root.is_relative_to(folder):
+            routes.append((_beginning(root.relative_to(folder)), ""))
+        if is_folder and folder.is_relative_to(root):
+            routes.append(("", _beginning(folder.relative_to(root))))
+        routes += [("", ""), (_ARCHIVE_ENDING.sub("", root.name) + "/", "")]
+        tops = {name.partition("/")[0] for name in names}
+        if not is_folder and len(tops) == 1 and all("/" in name for name in names):
+            routes.append(("", tops.pop() + "/"))
+        self._routes = tuple(dict.fromkeys(routes))
+        places = (images.absolute(), root) if is_folder else ()
+        self._whole = tuple(dict.fromkeys(place.as_posix() + "/" for place in places))
+
+    def check(self, entry: str) -> Skipped | None:
+        """``bad_path`` if the text of ``entry`` cannot name a file below the images."""
+        # An archive lists members with hostile names too; they are skipped there.
+        return None if entry in self._known else check_entry(self._below(entry))
+
+    def find(self, entry: str) -> tuple[int | None, bool]:
+        """(image that ``entry`` names or None, whether the names are equal without Unicode normalisation).
+
+        Raises
+        ------
+        DataError : ``ambiguous_name``: two images differ only in their Unicode form
+        """
+        if self.check(entry) is not None:  # without this /1.png would be 1.png
+            return None, True
+        candidates = list(self._candidates(entry))
+        equal = next((name for name in candidates if name in self._known), None)
+        forms = [unicodedata.normalize("NFC", name) for name in (candidates if equal is None else [equal])]
+        twins = next((self._composed[form] for form in forms if form in self._composed), ())
+        if len(twins) > 1:
+            both = " and ".join(ascii(self._names[twin]) for twin in twins[:2])
+            raise DataError(
+                f"ambiguous_name: {shown(entry)} may be {both}, which differ only in their Unicode form; "
+                "rename one of the two files"
+            )
+        return (twins[0], equal is not None) if twins else (None, True)
+
+    def lookalikes(self, entries: Iterable[str]) -> list[tuple[str, str]]:
+        """(entry, name of an image) where the two differ only in case or in the ending."""
+        alike: dict[str, str] = {}
+        for name in self._names:
+            alike.setdefault(_without_case_and_ending(name), name)
+        found = []
+        for entry in entries:
+            forms = map(_without_case_and_ending, self._candidates(entry))
+            near = next((alike[form] for form in forms if form in alike), None)
+            found += [(entry, near)] if near is not None else []
+        return found
+
+    def _below(self, entry: str) -> str:
+        """``entry`` as it is, or from the images on if it is the whole path of something there."""
+        return next((entry[len(whole) :] for whole in self._whole if entry.startswith(whole)), entry)
+
+    def _candidates(self, entry: str) -> Iterator[str]:
+        below = self._below(entry)
+        clean = "/".join(part for part in re.split(r"[\\/]", below) if part not in ("", "."))
+        for form in dict.fromkeys((below, clean)):  # a backslash may also be part of a name
+            for off, on in self._routes:
+                if form.startswith(off):
+                    yield on + form[len(off) :]
+
+
+def _beginning(folder: Path) -> str:
+    text = folder.as_posix()
+    return "" if text == "." else text + "/"
+
+
+def _without_case_and_ending(name: str) -> str:
+    form = unicodedata.normalize("NFC", name).casefold()
+    ending = extension(form)
+    return form.removesuffix(ending) if ending in IMAGE_EXTENSIONS else form
+
+
+def _plain(text: str) -> str:
+    return text if text.isprintable() and len(text) <= 60 else shown(text)
+
+
+# Labels to classes
+
+
+@dataclass(frozen=True)
+class Classes:
+    """The classes of a data set, and the class of each label."""
+
+    names: tuple[str, ...]
+    """The K labels as they came in, in natural order."""
+    titles: tuple[str, ...]
+    """K names for people, from a classes file; empty where the labels are names already."""
+    noisy: Mapping[str, int]
+    """Class index of each noisy label; UNKNOWN of the empty one."""
+    trusted: Mapping[str, int]
+    """Class index of each trusted label; UNKNOWN of the empty one."""
+
+
+def decide_classes(
+    noisy: LabelRows | None,
+    trusted: LabelRows | None,
+    options: ReadOptions,
+    *,
+    declared: Sequence[str] = (),
+    least: int = 2,
+    apart: Collection[str] = (),
+) -> Classes:
+    """The classes: the distinct noisy labels, or the trusted ones if there are no noisy labels.
+
+    Parameters
+    ----------
+    declared : classes that may have no image, such as empty class folders; a classes file adds its own
+    least : how many classes there must be
+    apart : labels that are classes each, as those of a classes file are, even if they differ in case alone
+
+    Raises
+    ------
+    LabelError : two spellings of one class, a trusted label of no class, a label of white space only,
+        one that the classes file does not have, fewer classes than there must be
+    UsageError : ``class_map`` maps to a name that is no class
+    """
+    source = noisy or trusted
+    if source is None:
+        return Classes((), (), {"": UNKNOWN}, {"": UNKNOWN})
+    mapped = options.class_map if noisy is None else {}
+    counts = Counter(mapped.get(label, label) for label in source.labels)
+    titles = _classes_file(options.classes, counts)
+    spelled = _one_spelling(counts, (*declared, *titles), source, options, apart={*titles, *apart})
+    names = {spelled[label] for label in counts} - {""}
+    if options.classes is not None:
+        for row, label in enumerate(source.labels):
+            name = spelled[mapped.get(label, label)]
+            if name and name not in titles:
+                raise LabelError(
+                    f"{source.table.where(row)}: {shown(label)} is not among the {len(titles)} classes of "
+                    f"{options.classes.name}{_hint(name, titles)} Correct the label or add its class to the "
+                    "file"
+                )
+    elif not declared and least > 1:
+        n_labels = sum(map(bool, source.labels))
+        if len(names) > MANY_CLASSES and 2 * len(names) > n_labels:
+            first, *_, last = sorted(names, key=natural_key)
+            raise LabelError(
+                f"{source.name}: expected classes that several images share, got {len(names):,} different "
+                f"labels in {n_labels:,} rows, such as {shown(first)} and {shown(last)}; if that is another "
+                "column, name the label column (--label-col, --trusted-label-col); if they are classes, use "
+                "--classes"
+            )
+    names |= set(spelled.values()) - {""}
+    trusted_names = {} if trusted is None else _trusted_names(trusted, source, names, options)
+    names |= set(trusted_names.values()) - {""}
+    if len(names) < least:
+        got = f"only {shown(min(names))}" if names else "no label at all"
+        many = "two classes" if least > 1 else "one class"
+        raise LabelError(f"{source.name}: expected labels of {many} or more, got {got}")
+    ordered = tuple(sorted(names, key=natural_key))
+    index = {name: place for place, name in enumerate(ordered)} | {"": UNKNOWN}
+    return Classes(
+        names=ordered,
+        # A class that the trusted labels added is its own title.
+        titles=tuple(titles.get(name, name) for name in ordered) if any(titles.values()) else (),
+        noisy={label: index[name] for label, name in spelled.items()},
+        trusted={label: index[name] for label, name in trusted_names.items()},
+    )
+
+
+def _classes_file(path: Path | None, observed: Collection[str]) -> dict[str, str]:
+    """The classes that the file lists, each with its title; no title where the labels are names."""
+    if path is None:
+        return {}
+    lines: dict[str, int] = {}
+    for number, line in enumerate((line.rstrip("\r\n") for line in read_lines(path)), start=1):
+        where = f"{path.name} line {number}"
+        check_decoded(line, where)
+        if not line.strip():
+            raise LabelError(f"{where}: expected the name of a class, got an empty line")
+        if line in lines:
+            raise LabelError(f"{where}: {shown(line)} is already in line {lines[line]}")
+        lines[line] = number
+    numbered = all(_INTEGER.fullmatch(label) for label in observed if label)
+    if numbered and not all(_INTEGER.fullmatch(line) for line in lines):
+        return {str(place): line for place, line in enumerate(lines)}
+    return dict.fromkeys(lines, "")
+
+
+def _one_spelling(
+    counts: Mapping[str, int],
+    declared: Collection[str],
+    source: LabelRows,
+    options: ReadOptions,
+    *,
+    apart: Collection[str] = (),
+) -> dict[str, str]:
+    """The class name of every label; several spellings of one name are merged only on request."""
+    spelled: dict[str, str] = {"": ""}
+    for form, spellings in by_form({*counts, *declared} - {""}).items():
+        # Listed side by side by a person, such as letters that differ in case alone.
+        if len(spellings) > 1 and {*spellings} <= {*apart} & {*counts}:
+            spelled |= {label: label for label in spellings}
+            continue
+        # A declared spelling is kept, then the most frequent, then the first in natural order.
+        ranked = sorted(spellings, key=lambda label: (label not in declared, -counts.get(label, 0)))
+        keep = ranked[0] if form else ""
+        if not options.normalize_labels and (len(spellings) > 1 or not form):
+            where = _first_place(source, next(label for label in spellings if label != keep))
+            if not form:
+                raise LabelError(
+                    f"{where}: the label {shown(spellings[0])} is only white space; leave it empty"
+                )
+            both = " and ".join(map(shown, spellings[:3]))
+            raise LabelError(
+                f"{where}: {both} differ only in case, spaces or Unicode form; write {shown(keep)} "
+                "everywhere, pass --normalize-labels, or list them in --classes if they are two classes"
+            )
+        spelled |= dict.fromkeys(spellings, keep)
+    return spelled
+
+
+def _trusted_names(
+    trusted: LabelRows, source: LabelRows, names: Collection[str], options: ReadOptions
+) -> dict[str, str]:
+    """The class name of each trusted label, which must be one of ``names`` unless new ones are allowed."""
+    for label, name in options.class_map.items():
+        if name and name not in names and not options.allow_new_classes:
+            raise UsageError(
+                f"--class-map {label}={name}: {shown(name)} is not a class{_hint(name, names)} "
+                "The right side must be one of the classes"
+            )
+    forms = by_form(names)
+    meaning: dict[str, str] = {"": ""}
+    unknown: list[str] = []
+    for label in dict.fromkeys(trusted.labels):
+        name = options.class_map.get(label, label)
+        form = plain_form(name)
+        if options.normalize_labels and name not in names:
+            name = forms.get(form, [name if form else ""])[0]
+        # Another spelling of a class is never a new class.
+        if name and name not in names and (form in forms or not options.allow_new_classes):
+            unknown.append(label)
+        meaning[label] = name
+    if unknown:
+        label = unknown[0]
+        name = options.class_map.get(label, label)
+        near = closest(name, names)
+        mapping = shlex.quote(f"{label[:60]}={near or 'CLASS'}")
+        advice = f"--class-map {mapping}, or --allow-new-classes"
+        if near is not None and plain_form(near) == plain_form(name):
+            advice = "--normalize-labels: the two differ only in case, spaces or Unicode form"
+        more = f" ({len(unknown):,} labels are no class)" if len(unknown) > 1 else ""
+        raise LabelError(
+            f"{_first_place(trusted, label)}: {shown(label)} is not a class of {source.name}"
+            f"{_hint(name, names)} Correct it, pass {advice}{more}"
+        )
+    new = set(meaning.values()) - set(names) - {""}
+    merged = _one_spelling(Counter(new), (), trusted, options)
+    return {label: merged.get(name, name) for label, name in meaning.items()}
+
+
+def plain_form(label: str) -> str:
+    """The common form of all spellings of a class: NFKC, no case, single spaces and none around it."""
+    folded = unicodedata.normalize("NFKC", label).casefold()
+    return " ".join(unicodedata.normalize("NFKC", folded).split())  # folding may undo the normal form
+
+
+def by_form(labels: Iterable[str]) -> dict[str, list[str]]:
+    """The labels of each plain form, in natural order."""
+    forms: dict[str, list[str]] = {}
+    for label in sorted(labels, key=natural_key):
+        forms.setdefault(plain_form(label), []).append(label)
+    return forms
+
+
+def closest(label: str, classes: Iterable[str]) -> str | None:
+    """The class that was probably meant, or None: the same plain form, else the most similar."""
+    forms = by_form(classes)
+    form = plain_form(label)
+    if form not in forms:
+        form = next(iter(difflib.get_close_matches(form, forms, n=1, cutoff=_SIMILARITY)), "")
+    return next(iter(forms.get(form, ())), None)
+
+
+def _hint(label: str, names: Iterable[str]) -> str:
+    near = closest(label, names)
+    return "." if near is None else f"; did you mean {shown(near)}?"
+
+
+def _first_place(rows: LabelRows, label: str) -> str:
+    # A declared class stands in no row.
+    return rows.table.where(rows.labels.index(label)) if label in rows.labels else rows.name
+
+
+# One label for each image
+
+
+def one_label_each(
+    rows: LabelRows | None,
+    index: Mapping[str, int],
+    row_of: Mapping[Key, int],
+    *,
+    vote: bool = False,
+    advice: str = "",
+) -> tuple[Labels, tuple[str, ...]]:
+    """(label of each image, notes) from matched rows of which several may name one image.
+
+    Parameters
+    ----------
+    index : class index of each label, or UNKNOWN
+    row_of : the place of each key in the answer
+    vote : the most frequent label of an image wins, then the first; otherwise two labels are refused
+    advice : ends the refusal
+
+    Raises
+    ------
+    LabelError : one image with two labels, unless ``vote``
+    """
+    labels = np.full(len(row_of), UNKNOWN, dtype=np.int64)
+    if rows is None:
+        return labels, ()
+    keys = rows.keys
+    indices = [index[label] for label in rows.labels[: len(keys)]]
+    rows_of: dict[int, list[int]] = {}
+    for row, key in enumerate(keys):
+        if indices[row] != UNKNOWN:
+            rows_of.setdefault(row_of[key], []).append(row)
+    repeated = divided = tied = 0
+    for place, its_rows in rows_of.items():
+        votes = Counter(indices[row] for row in its_rows)
+        if len(votes) > 1 and not vote:
+            first = its_rows[0]
+            second = next(row for row in its_rows if indices[row] != indices[first])
+            written = rows.entries or ()  # without entries no image comes twice
+            other = "" if written[first] == written[second] else f" for {shown(written[first])}"
+            raise LabelError(
+                f"{rows.table.where(second)}: {shown(written[second])} is {shown(rows.labels[second])} here "
+                f"and {shown(rows.labels[first])}{other} in {rows.table.unit} "
+                f"{rows.table.line_numbers[first]}; correct the file{advice}"
+            )
+        (labels[place], most), *others = votes.most_common(2)  # of equals, the one that came first
+        tied += bool(others) and others[0][1] == most
+        repeated += len(its_rows) - 1
+        divided += len(votes) > 1
+    notes = list(rows.notes)
+    if UNKNOWN in indices:
+        notes.append(f"{rows.name}: empty labels, used as unknown: {indices.count(UNKNOWN):,}")
+    if repeated:
+        notes.append(f"{rows.name}: rows that repeat an image, merged: {repeated:,}")
+    if divided:
+        ties = f", in a tie the first: {tied:,}" if tied else ""
+        notes.append(
+            f"{rows.name}: images with different labels, the most frequent is used: {divided:,}{ties}"
+        )
+    return labels, tuple(notes)
+
+
+def label_warnings(names: Sequence[str], noisy: Labels, trusted: Labels) -> tuple[str, ...]:
+    """Notes on labels that are valid but few, which limits what can be learned from them."""
+    notes: list[str] = []
+    n_trusted = np.bincount(trusted[trusted != UNKNOWN], minlength=len(names))
+    without = [name for name, n in zip(names, n_trusted, strict=True) if n == 0]
+    if n_trusted.any() and without:
+        notes.append(f"classes without a trusted label: {some(without, _SHOWN_CLASSES)}")
+    n_noisy = np.bincount(noisy[noisy != UNKNOWN], minlength=len(names))
+    if single := [name for name, n in zip(names, n_noisy, strict=True) if n == 1]:
+        notes.append(f"classes with only one noisy label: {some(single, _SHOWN_CLASSES)}")
+    both = (noisy != UNKNOWN) & (trusted != UNKNOWN)
+    equal = noisy[both] == trusted[both]
+    if both.any() and not equal.any():
+        notes.append(f"warning: none of {both.sum():,} noisy labels equals its trusted label")
+    if both.sum() >= MANY_EQUAL and equal.all():
+        notes.append(
+            f"all {both.sum():,} trusted labels equal the noisy ones; if that cannot be, name the column "
+            "of checked labels with --trusted-label-col"
+        )
+    return tuple(notes)
+
+
+def misalignment(noisy: Labels, trusted: Labels) -> tuple[str, ...]:
+    """A warning if noisy and trusted labels agree only by chance, but much better when shifted by one image.
+
+    Parameters
+    ----------
+    noisy, trusted : class indices or UNKNOWN, in the order in which files without names are read
+    """
+    here, chance, error = _agreement(noisy, trusted)
+    shifted = {"later": _agreement(noisy[1:], trusted[:-1]), "earlier": _agreement(noisy[:-1], trusted[1:])}
+    shift = max(shifted, key=lambda step: shifted[step][0])
+    there, shifted_chance, shifted_error = shifted[shift]
+    # By chance is within three standard errors of independent labels, much better beyond six.
+    if here > chance + 3 * error or there <= shifted_chance + 6 * shifted_error:
+        return ()
+    return (
+        f"warning: possible_misalignment: noisy and trusted labels agree on {here:.3f} of the images "
+        f"({chance:.3f} by chance), but on {there:.3f} with the trusted labels one image {shift}; "
+        "is there a line too many or too few in one of the files?",
+    )
+
+
+def _agreement(noisy: Int[np.ndarray, "P"], trusted: Int[np.ndarray, "P"]) -> tuple[float, float, float]:
+    """Share of equal labels, that of independent ones, and the standard error of the latter."""
+    both = (noisy != UNKNOWN) & (trusted != UNKNOWN)
+    if not both.any():
+        return 0.0, 1.0, 0.0
+    pair = noisy[both], trusted[both]
+    size = 1 + max(int(labels.max()) for labels in pair)
+    shares = [np.bincount(labels, minlength=size) / both.sum() for labels in pair]
+    chance = float(shares[0] @ shares[1])
+    return float(np.mean(pair[0] == pair[1])), chance, float(np.sqrt(chance * (1 - chance) / both.sum()))
