@@ -31,9 +31,9 @@ class Unread:
         raise AssertionError(f"matching opens nothing, not even image {index}")
 
 
-def rows_of(*labels, entries=None, images=None, path="a.csv"):
+def rows_of(*labels, path="a.csv", **known):
     table = Table(Path(path), None, (("",),) * len(labels), tuple(range(1, len(labels) + 1)))
-    return LabelRows(table, labels, entries, images)
+    return LabelRows(table, labels, **known)
 
 
 def in_order(*labels, names, complete=True):
@@ -206,9 +206,9 @@ def test_paths_that_all_miss_are_refused(entries, first):
 
 
 def decide(noisy, trusted=None, declared=(), apart=(), **options):
-    noisy = None if noisy is None else rows_of(*noisy, path="noisy.csv")
+    noisy = None if noisy is None else rows_of(*noisy, path="noisy.csv", declared=declared)
     trusted = None if trusted is None else rows_of(*trusted, path="clean.csv")
-    return decide_classes(noisy, trusted, ReadOptions(**options), declared=declared, apart=apart)
+    return decide_classes(noisy, trusted, ReadOptions(**options), apart=apart)
 
 
 def test_the_classes_are_the_noisy_labels_in_natural_order():
@@ -273,7 +273,7 @@ def test_spellings_of_one_class_are_refused_or_merged_on_request(variant):
     assert classes.names == ("cat", "dog")
     assert classes.noisy[variant] == classes.noisy["cat"] == 0
     assert classes.trusted == {variant: 0, "DOG": 1, " ": UNKNOWN, "": UNKNOWN}
-    declared = decide(["cat", "dog"], declared=[variant], normalize_labels=True)
+    declared = decide(["cat", "dog"], declared=(variant,), normalize_labels=True)
     assert declared.names == tuple(sorted([variant, "dog"]))
 
 
@@ -365,13 +365,6 @@ def test_rows_that_repeat_a_label_are_merged():
     found = merged(["x", "y", "x", "y"], ["a", "b", "a", ""])
     assert found == ([0, 1], (empty, "a.csv: rows that repeat an image, merged: 1"))
     assert merged(["x", "y"], ["a", "b"])[1] == ()
-
-
-def test_two_noisy_labels_for_one_image_are_refused():
-    """Both lines and both labels are named, and voting is advised (fault 31)."""
-    message = r"^a\.csv line 3: 'x' is 'dog' here and 'cat' in line 1; correct the file, or vote$"
-    with pytest.raises(LabelError, match=message):
-        merged(["x", "y", "x"], ["cat", "cat", "dog"], advice=", or vote")
 
 
 @given_examples(st.lists(st.tuples(st.sampled_from("uvwxyz"), st.sampled_from(["", "a", "b", "c"]))))

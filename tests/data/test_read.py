@@ -114,14 +114,21 @@ def test_a_trusted_row_without_an_image_stays_a_row(make_folder):
     assert list(data.skipped) == [2]
 
 
-def test_trusted_labels_may_never_contradict(make_folder):
-    """Two trusted labels for one image are refused, whatever the rule for noisy ones (fault 31)."""
-    trusted = "path,label\n1.png,a\nimages/1.png,b\n"
-    message = (
-        r"trusted\.csv line 3: 'images/1\.png' is 'b' here and 'a' for '1\.png' in line 2; correct the file$"
-    )
-    with pytest.raises(LabelError, match=message):
-        read(make_folder("1.png", "2.png"), noisy="a\nb\n", trusted=trusted, duplicates="vote")
+@pytest.mark.parametrize(
+    ("trusted", "duplicates", "message"),
+    [
+        ("1.png,a\nimages/1.png,b\n", "vote", "trusted.csv line 3: 'images/1.png' is 'b' here and 'a' for "
+         "'1.png' in line 2; correct the file"),
+        ("1.png,a\n", "refuse", "noisy.csv line 4: '1.png' is 'b' here and 'a' in line 2; correct the file, "
+         "or use the most frequent label with --duplicates=vote"),
+    ],
+)  # fmt: skip  # one case after another
+def test_two_labels_for_one_image_are_refused(make_folder, trusted, duplicates, message):
+    """Both lines and both labels are named; among noisy ones a vote may decide (fault 31)."""
+    files = {"noisy": "path,label\n1.png,a\n2.png,b\n1.png,b\n", "trusted": f"path,label\n{trusted}"}
+    with pytest.raises(LabelError) as refused:
+        read(make_folder("1.png", "2.png"), **files, duplicates=duplicates)
+    assert str(refused.value) == message
 
 
 @pytest.mark.parametrize("names", [("Cat/1.png", "Dog/2.png"), ("train/1.png", "test/2.png")])

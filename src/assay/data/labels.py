@@ -53,6 +53,8 @@ class LabelRows:
     """Why a row has no image: ``bad_path`` or ``missing_image``."""
     notes: tuple[str, ...] = ()
     """Lines for the user: the pairs that were assumed, names that are nearly right."""
+    declared: tuple[str, ...] = ()
+    """Classes that may have no image, such as empty class folders."""
 
     @property
     def name(self) -> str:
@@ -274,7 +276,6 @@ def decide_classes(
     trusted: LabelRows | None,
     options: ReadOptions,
     *,
-    declared: Sequence[str] = (),
     least: int = 2,
     apart: Collection[str] = (),
 ) -> Classes:
@@ -282,7 +283,6 @@ def decide_classes(
 
     Parameters
     ----------
-    declared : classes that may have no image, such as empty class folders; a classes file adds its own
     least : how many classes there must be
     apart : labels that are classes each, as those of a classes file are, even if they differ in case alone
 
@@ -298,7 +298,7 @@ def decide_classes(
     mapped = options.class_map if noisy is None else {}
     counts = Counter(mapped.get(label, label) for label in source.labels)
     titles = _classes_file(options.classes, counts)
-    spelled = _one_spelling(counts, (*declared, *titles), source, options, apart={*titles, *apart})
+    spelled = _one_spelling(counts, (*source.declared, *titles), source, options, apart={*titles, *apart})
     names = {spelled[label] for label in counts} - {""}
     if options.classes is not None:
         for row, label in enumerate(source.labels):
@@ -309,7 +309,7 @@ def decide_classes(
                     f"{options.classes.name}{_hint(name, titles)} Correct the label or add its class to the "
                     "file"
                 )
-    elif not declared and least > 1:
+    elif not source.declared and least > 1:
         n_labels = sum(map(bool, source.labels))
         if len(names) > MANY_CLASSES and 2 * len(names) > n_labels:
             first, *_, last = sorted(names, key=natural_key)

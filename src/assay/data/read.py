@@ -65,9 +65,8 @@ def read_dataset(images: Path, options: ReadOptions) -> Dataset:
             f"expected --duplicates refuse or vote, got {options.duplicates!r}: an image has one noisy label"
         )
     listing = list_images(images, options)
-    noisy, declared, notes = _noisy_labels(images, listing, options)
-    listing = replace(listing, notes=(*listing.notes, *notes))
-    return _with_labels(images, listing, noisy, options, declared=declared)
+    noisy, notes = _noisy_labels(images, listing, options)
+    return _with_labels(images, replace(listing, notes=(*listing.notes, *notes)), noisy, options)
 
 
 def read_trusted(images: Path, options: ReadOptions, apart: Collection[str] = ()) -> Dataset:
@@ -155,11 +154,10 @@ def _with_labels(
     noisy: LabelRows | None,
     options: ReadOptions,
     *,
-    declared: tuple[str, ...] = (),
     least: int = 2,
     apart: Collection[str] = (),
 ) -> Dataset:
-    """The data set of these noisy labels and of ``options.trusted``; last three as for ``decide_classes``."""
+    """The data set of these noisy labels and of ``options.trusted``."""
     wanted, own = options.label_column, options.trusted_label_column
     trusted = None
     if options.trusted is not None:
@@ -176,7 +174,7 @@ def _with_labels(
         noisy = match(noisy, listing, images, complete=True)
     if trusted is not None:
         trusted = match(trusted, listing, images, complete=False)
-    classes = decide_classes(noisy, trusted, options, declared=declared, least=least, apart=apart)
+    classes = decide_classes(noisy, trusted, options, least=least, apart=apart)
     dataset = _arrange(listing, noisy, trusted, classes, options)
     return dataset if options.decisions is None else with_decisions(dataset, options.decisions, images)
 
@@ -186,16 +184,16 @@ def _with_labels(
 
 def _noisy_labels(
     images: Path, listing: Listing, options: ReadOptions
-) -> tuple[LabelRows | None, tuple[str, ...], tuple[str, ...]]:
-    """(labels, classes that may have no image, notes)"""
+) -> tuple[LabelRows | None, tuple[str, ...]]:
+    """(labels, notes)"""
     wanted = options.label_column
     if options.noisy is not None:
-        return _labels_in(options.noisy, images, options, wanted), (), ()
+        return _labels_in(options.noisy, images, options, wanted), ()
     if is_parquet(images):
         table = read_table(images)
         if wanted is None and not _has_label(table):
-            return None, (), (f"{images.name} has no label column",)
-        return _labels_in(table, images, options, wanted), (), ()
+            return None, (f"{images.name} has no label column",)
+        return _labels_in(table, images, options, wanted), ()
     files = [images / name for name in METADATA_NAMES if (images / name).is_file()]
     if len(files) > 1:
         raise UsageError(
@@ -207,10 +205,10 @@ def _noisy_labels(
         if wanted is not None or _has_label(table):
             labels = _labels_in(table, images, options, wanted)
             # A table among the images has more columns as a rule: captions, sizes.
-            return replace(labels, notes=()), (), (f"noisy labels are read from {path.name}",)
+            return replace(labels, notes=()), (f"noisy labels are read from {path.name}",)
         notes = (f"{path.name} has no label column, so its rows were not read",)
-    labels, classes, found = _class_folders(images, listing, options)
-    return labels, classes, (*notes, *found)
+    folders, found = _class_folders(images, listing, options)
+    return folders, (*notes, *found)
 
 
 def _labels_in(
@@ -251,7 +249,7 @@ def _has_label(table: Table) -> bool:
 
 def _class_folders(
     images: Path, listing: Listing, options: ReadOptions
-) -> tuple[LabelRows | None, tuple[str, ...], tuple[str, ...]]:
+) -> tuple[LabelRows | None, tuple[str, ...]]:
     """Class folders at the top, or inside the one folder that an archive often begins with."""
     inner = listing
     tops = {name.partition("/")[0] for name in listing.names}
@@ -261,13 +259,13 @@ def _class_folders(
     tops = {name.partition("/")[0] for name in inner.names if "/" in name}
     outside = [name for name in inner.names if "/" not in name]
     if len(tops) < 2:
-        return None, (), ()
+        return None, ()
     if outside:
         note = (
             f"the {len(tops):,} folders of {images.name} are not read as classes: {len(outside):,} of "
             f"{len(inner.names):,} images lie outside them, such as {shown(outside[0])}"
         )
-        return None, (), (note,)
+        return None, (note,)
     if tops <= _SPLITS:
         raise LabelError(
             f"{images.name} holds the folders {', '.join(sorted(tops))}, which are parts of a data set "
@@ -277,7 +275,8 @@ def _class_folders(
     labels = tuple(classes[place] for place in places)
     rows = tuple(range(len(labels)))
     table = Table(images, None, tuple((label,) for label in labels), tuple(row + 1 for row in rows), "image")
-    return LabelRows(table, labels, images=rows), classes, ("noisy labels are the class folders",)
+    found = LabelRows(table, labels, images=rows, declared=classes)
+    return found, ("noisy labels are the class folders",)
 
 
 # One row for each image

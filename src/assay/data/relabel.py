@@ -113,9 +113,9 @@ def _value(line: str, key: str) -> tuple[int, int]:
     """Where the value of ``key`` begins and ends; the end of the last value, twice, if there is none."""
     decoder, place = json.JSONDecoder(), line.index("{") + 1
     end = place
-    while line[(place := _past(line, place, " \t\r\n,"))] != "}":
+    while line[(place := _past_signs(line, place))] != "}":
         name, place = decoder.raw_decode(line, place)
-        start = _past(line, place, " \t\r\n:")
+        start = _past_signs(line, place)
         _, place = decoder.raw_decode(line, start)
         if name == key:
             return start, place
@@ -123,6 +123,6 @@ def _value(line: str, key: str) -> tuple[int, int]:
     return end, end
 
 
-def _past(line: str, place: int, signs: str) -> int:
-    """The first place from ``place`` on with none of these signs."""
-    return len(line) - len(line[place:].lstrip(signs))
+def _past_signs(line: str, place: int) -> int:
+    # Either sign will do: the line is known to be JSON.
+    return len(line) - len(line[place:].lstrip(" \t\r\n,:"))

@@ -329,8 +329,9 @@ def _json_record(line: str) -> dict[str, Any]:
         depth += 1 if bracket in "[{" else -1
         if depth > _DEPTH_LIMIT:
             raise ValueError(f"nested deeper than {_DEPTH_LIMIT}")
-    hooks = dict.fromkeys(("parse_int", "parse_float", "parse_constant"), _digits)
-    record = json.loads(line, object_pairs_hook=unique_keys, **hooks)
+    record = json.loads(
+        line, object_pairs_hook=unique_keys, parse_int=_digits, parse_float=_digits, parse_constant=_digits
+    )
     if not isinstance(record, dict):
         raise ValueError(f"got {shown(line.strip())}")
     return record
