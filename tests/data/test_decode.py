@@ -17,7 +17,15 @@ from pictures import chunk, decoded, difference, mpf, picture, png, reason, save
 from PIL import Image, ImageCms, ImageFile, MpoImagePlugin
 
 from assay.data.dataset import Skipped
-from assay.data.decode import FLAGS, BadImageError, DecodedImage, decode, to_rgb, warning_lines
+from assay.data.decode import (
+    FLAGS,
+    BadImageError,
+    DecodedImage,
+    decode,
+    size_in_header,
+    to_rgb,
+    warning_lines,
+)
 from assay.data.files import Limits
 from assay.data.resize import to_square
 
@@ -75,14 +83,55 @@ def test_all_orientations_give_the_upright_picture(value, form):
     assert found.flags == ()
 
 
+def exif_block(entry: bytes, order: str = "<", start: int = 8) -> bytes:
+    magic = b"Exif\0\0II*\0" if order == "<" else b"Exif\0\0MM\0*"
+    return magic + struct.pack(order + "I", start) + bytes(start - 8) + struct.pack(order + "H", 1) + entry
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_the_orientation_is_read_in_both_byte_orders(order):
+    """Fault 12: of the first block; a long number and 0, as some programs write them, count too."""
+    plain = saved(picture(), "JPEG")
+    turned = exif_block(struct.pack(order + "HHIHH", 0x0112, 3, 1, 6, 0), order, start=20)
+    for block, is_turned in (
+        (turned, True),
+        (exif_block(struct.pack(order + "HHII", 0x0112, 4, 1, 6), order), True),
+        (exif_block(struct.pack(order + "HHIHH", 0x0112, 3, 1, 0, 0), order), False),
+        (exif_block(struct.pack(order + "HHII", 0x0128, 3, 1, 2), order), False),
+    ):
+        later = with_segment(plain, 0xE1, b"Exif\0\0second")
+        found = decoded(with_segment(with_segment(later, 0xE5, b"other"), 0xE1, block))
+        assert (found.pixels.shape, found.flags) == ((64, 48, 3) if is_turned else (48, 64, 3), ())
+    filled = plain[:2] + b"\xff\xff\xff" + with_segment(plain, 0xE1, turned)[2:]
+    assert decoded(filled).pixels.shape == (64, 48, 3)
+
+
+MALFORMED = [
+    b"Exif\0\0II*\0\xff\xff\xff\xff",
+    b"Exif\0\0MM\0*\0\0\0\x08\0\x05cut",
+    b"Exif\0\0nonsense",
+    exif_block(b""),
+    exif_block(struct.pack("<HHII", 0x0112, 3, 1, 9)),
+    exif_block(struct.pack("<HHII", 0x0112, 2, 1, 6)),
+]
+
+
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP"])
-@pytest.mark.parametrize(
-    "exif", [b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0MM\0*\0\0\0\x08\0\x05cut", b"Exif\0\0nonsense"]
-)
+@pytest.mark.parametrize("exif", MALFORMED)
 def test_malformed_exif_is_ignored_and_flagged(exif, form):
-    """Fault 12: the picture is shown as it is stored; no warning, no crash."""
+    """Fault 12: the picture is shown as it is stored; no warning, no crash, no guess."""
     found = decoded(saved(picture(), form, exif=exif))
     assert (found.flags, found.pixels.shape) == (("bad_exif",), (48, 64, 3))
+
+
+@given(
+    st.binary(max_size=200),
+    st.sampled_from([b"", b"II*\0", b"MM\0*", b"II*\0\x08\0\0\0", b"MM\0*\0\0\0\x08"]),
+)
+def test_any_exif_is_read_or_flagged(tail, head):
+    """No block, however hostile, costs the image."""
+    found = decoded(with_segment(saved(picture(8, 8), "JPEG"), 0xE1, b"Exif\0\0" + head + tail))
+    assert set(found.flags) <= {"bad_exif"}
 
 
 def test_odd_shapes_are_decoded_or_skipped():
@@ -108,15 +157,16 @@ def test_one_colour_is_flagged(form):
     assert not decoded(data).pixels.any()
 
 
-def test_limits_are_the_callers():
-    """A file beyond them is skipped, one at them is not; transparent pixels show theirs (fault 10)."""
-    data = saved(picture(), "PNG")
+@pytest.mark.parametrize(
+    ("form", "options"),
+    [*((form, {}) for form in FORMATS), ("WEBP", {"lossless": True}), ("WEBP", {"exif": b"x"})],
+)
+def test_limits_are_the_callers(form, options):
+    """Fault 5: a file beyond them is skipped, one at them is not, whatever its kind of header."""
+    data = saved(picture(), form, **options)
     assert reason(data, limits=Limits(max_bytes=len(data) - 1)) == "too_large"
     assert reason(data, limits=Limits(max_pixels=48 * 64 - 1)) == "too_many_pixels"
     assert decoded(data, limits=Limits(max_bytes=len(data), max_pixels=48 * 64))
-    hidden = saved(Image.new("RGBA", (4, 4), (1, 2, 3, 0)), "PNG")
-    assert (decoded(hidden).pixels == 255).all()
-    assert (decoded(hidden, limits=Limits(background=(9, 8, 7))).pixels == (9, 8, 7)).all()
 
 
 @pytest.mark.parametrize(
@@ -187,6 +237,27 @@ def test_a_cut_png_can_be_accepted():
     assert not found.pixels[-30:].any()
 
 
+@pytest.mark.parametrize(
+    ("harm", "reason", "message"),
+    [
+        (lambda data: data[:-12], "corrupt", "PNG has no IEND chunk"),
+        (
+            lambda data: data[:-16] + b"\0\0\0\0" + data[-12:],
+            "corrupt",
+            "PNG chunk b'IDAT' at byte 33 has a wrong CRC",
+        ),
+        (lambda data: data[:45], "truncated", "PNG ends inside the chunk b'IDAT' at byte 33"),
+        (lambda data: data[:37], "truncated", "PNG ends inside the chunk at byte 33"),
+        (lambda data: data[:8], "corrupt", "PNG has no IEND chunk"),
+    ],
+    ids=["no IEND", "bad CRC", "cut in a chunk", "cut in a chunk header", "signature only"],
+)
+def test_a_damaged_png_is_refused(harm, reason, message):
+    """Fault 4: damage that Pillow would not notice is named with its place; bytes after the end are none."""
+    assert decoded(saved(picture(21, 37)) + b"trailing bytes")
+    assert decode(harm(saved(picture(21, 37)))) == Skipped(reason, message)
+
+
 @pytest.mark.parametrize("form", FORMATS)
 def test_half_a_file_of_any_format_is_skipped(form):
     """Fault 3: where cut files are accepted, a whole one is not flagged and one without pixels is skipped."""
@@ -194,6 +265,8 @@ def test_half_a_file_of_any_format_is_skipped(form):
     assert reason(data[: len(data) // 2]) in ("truncated", "corrupt")
     assert decoded(data, accept_truncated=True).flags == ()
     assert isinstance(decode(data[:20], accept_truncated=True), Skipped)
+    if form in ("GIF", "WEBP"):
+        assert decode(data[:18]) == Skipped("truncated", f"{form} ends inside its header")
 
 
 def test_a_png_whose_pixels_end_early_is_skipped():
@@ -220,6 +293,17 @@ BOMBS = {
     + b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in
                [(256, 60000), (257, 60000), (258, 8), (259, 1), (262, 1), (273, 8), (278, 60000)]) + bytes(4),
 }  # fmt: skip  # the parts of each file stand together
+
+
+@pytest.mark.parametrize("junk", [b"", b"\0", b"\x01\x02", b"!\x01\0\x01,\0", b"!\xfe\0"])
+def test_a_gif_frame_beyond_its_screen_counts(junk):
+    """Fault 5: it is the frame that Pillow finds, behind comments and bytes of no standard too."""
+    for options in ({}, {"comment": b"c" * 600, "transparency": 0}):
+        data = saved(Image.new("RGB", (37, 21)), "GIF", **options)
+        frame = data.index(b",", 13)
+        hidden = data[:6] + struct.pack("<HH", 1, 1) + data[10:frame] + junk + data[frame:]
+        assert size_in_header(hidden, Limits()) == Image.open(BytesIO(hidden)).size == (37, 21)
+        assert reason(hidden, limits=Limits(max_pixels=37 * 21 - 1)) == "too_many_pixels"
 
 
 @pytest.mark.parametrize("place", ["before", "after"])
@@ -265,6 +349,26 @@ def test_bombs_take_no_memory(tmp_path):
     growth, *reasons = run.stdout.split()
     assert float(growth) < 50
     assert reasons == ["too_many_pixels"] * 7 + ["too_large"] * 2
+
+
+@pytest.mark.parametrize(
+    ("index", "is_refused"),
+    [
+        (mpf(0x030000, 0x020002, order="<"), True),
+        (mpf(0x030000, 0x020002, order=">"), True),
+        (mpf(0x030000), False),
+        (mpf(0x030000, 0x010001, 0x010002), False),
+        (mpf(0x030000, 0), False),
+        (mpf(0x030000, 0, 0), False),
+        (mpf(0x030000, 0x020002)[:-20], False),
+        (b"MPF\0", False),
+    ],
+    ids=["stereo", "big endian", "one", "previews", "gain map", "gain map and depth", "cut", "empty"],
+)
+def test_only_a_second_view_makes_a_jpeg_a_multi_picture_file(index, is_refused):
+    """Fault 15: what phones add to a photo does not make it another format."""
+    found = decode(with_segment(saved(picture(), "JPEG"), 0xE2, index))
+    assert isinstance(found, Skipped) == is_refused
 
 
 FOREIGN = {
@@ -374,9 +478,7 @@ def pixels(image: Image.Image) -> tuple[np.ndarray, tuple[str, ...]]:
 
 
 def reopened(image: Image.Image, form: str, **options) -> Image.Image:
-    buffer = BytesIO()
-    image.save(buffer, form, **options)
-    return Image.open(buffer)
+    return Image.open(BytesIO(saved(image, form, **options)))
 
 
 def corrected(values) -> bytes:
@@ -405,6 +507,13 @@ def profile(red, green, blue, space: bytes = b"RGB ") -> bytes:
 
 # The primaries of sRGB at D50; ImageCms writes the same numbers into its own profile.
 RED, GREEN, BLUE = (0.4361, 0.2225, 0.0139), (0.3851, 0.7169, 0.0971), (0.1431, 0.0606, 0.7141)
+
+
+def test_transparent_pixels_show_the_callers_background():
+    """Fault 10: white, if nothing else was asked for."""
+    hidden = saved(Image.new("RGBA", (4, 4), (1, 2, 3, 0)), "PNG")
+    assert (decoded(hidden).pixels == 255).all()
+    assert (decoded(hidden, limits=Limits(background=(9, 8, 7))).pixels == (9, 8, 7)).all()
 
 
 def test_plain_rgb_is_passed_on():
@@ -515,10 +624,9 @@ def test_cmyk_has_the_right_polarity():
         assert np.abs(found - wanted).max() <= 3
     wanted = (180, 60, 30)
     y, cb, cr = Image.new("RGB", (1, 1), tuple(255 - v for v in wanted)).convert("YCbCr").getpixel((0, 0))
-    buffer = BytesIO()
     # Pillow writes 255 minus these as they are; the byte that says "they are YCCK" is set afterwards.
-    Image.new("CMYK", (16, 16), (255 - y, 255 - cb, 255 - cr, 0)).save(buffer, "JPEG", quality=100)
-    data = bytearray(buffer.getvalue())
+    ink = Image.new("CMYK", (16, 16), (255 - y, 255 - cb, 255 - cr, 0))
+    data = bytearray(saved(ink, "JPEG", quality=100))
     transform = data.index(b"Adobe") + 11
     assert data[transform] == 0
     data[transform] = 2

@@ -1,6 +1,7 @@
 """Images of a folder, or named one by one: which are rows, which are counted, and reading them."""
 
 import os
+import socket
 import sys
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
@@ -8,6 +9,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+from packing import PNG, reasons
 from pictures import picture, saved
 
 from assay.data.dataset import Skipped
@@ -17,8 +19,6 @@ from assay.data.read import read_listed
 from assay.data.sources import ScanReport, one_image, scan_archive, scan_folder
 from assay.errors import DataError
 
-PNG = saved(picture(4, 4))
-
 
 def fill(root: Path, *names: str, content: bytes = PNG) -> Path:
     for name in names:
@@ -26,10 +26,6 @@ def fill(root: Path, *names: str, content: bytes = PNG) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
     return root
-
-
-def reasons(listing):
-    return {listing.names[index]: skipped.reason for index, skipped in listing.skipped.items()}
 
 
 def test_images_are_found_in_natural_order(tmp_path):
@@ -104,18 +100,22 @@ def test_hidden_entries_are_counted(tmp_path):
     assert listing.notes == ("ignored 5 hidden entries",)
 
 
-def test_what_is_no_file_is_a_skipped_row(tmp_path):
-    """Fault 23: FIFO, folder and device under the name of an image are rows, and nothing hangs."""
+def test_what_is_no_file_is_a_skipped_row(tmp_path, monkeypatch):
+    """Fault 23: FIFO, socket, folder and device under the name of an image are rows, and nothing hangs."""
+    fill(tmp_path, "folder.jpg/inner.png", "z.png")
     os.mkfifo(tmp_path / "fifo.jpg")
     os.mkfifo(tmp_path / "fifo")
-    fill(tmp_path, "folder.jpg/inner.png", "z.png")
     (tmp_path / "device.jpg").symlink_to(os.devnull)
-    listing = scan_folder(tmp_path)
-    assert listing.names == ("device.jpg", "fifo.jpg", "folder.jpg", "z.png")
-    expected = {"device.jpg": "outside_root", "fifo.jpg": "not_regular", "folder.jpg": "not_regular"}
-    assert reasons(listing) == expected
-    found = [getattr(listing.source.read(index), "reason", "read") for index in range(4)]
-    assert found == [*expected.values(), "read"]
+    monkeypatch.chdir(tmp_path)  # the name of a socket may have some hundred bytes only
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("socket.jpg")
+        for follow, why in ((False, "outside_root"), (True, "not_regular")):
+            listing = scan_folder(tmp_path, follow_symlinks=follow)
+            others = dict.fromkeys(("fifo.jpg", "folder.jpg", "socket.jpg"), "not_regular")
+            assert listing.names == ("device.jpg", *others, "z.png")
+            assert reasons(listing) == {"device.jpg": why, **others}
+            found = [getattr(listing.source.read(index), "reason", "read") for index in range(5)]
+            assert found == [why, *others.values(), "read"]
     assert one_image(tmp_path / "fifo") is None
 
 
@@ -157,7 +157,7 @@ def test_links_may_be_followed_out(linked):
 
 NAMES = ["with space.png", "new\nline.png", "quo'te\".png", "smile\U0001f600.png", "\u202eltr.png",
          "-lead.png", "x" * 251 + ".png", "bad\udcff\udcfe.png", "sub dir/\udc80", "semi;comma,.png",
-         "back\\slash.png"]  # fmt: skip  # a list of words
+         "back\\slash.png", "a..b/c..png", "ab:c/d.png"]  # fmt: skip  # a list of words
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse some of these names")

@@ -31,6 +31,14 @@ def lives(pid: int) -> bool:
         return False
 
 
+def run_script(*command: object, **options: object) -> subprocess.CompletedProcess[str]:
+    """A script in a process of its own, which finds what the tests import."""
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
+    return subprocess.run(
+        [sys.executable, *command], env=env, capture_output=True, text=True, check=False, **options
+    )
+
+
 def wait_for(wanted: Callable[[], object]) -> None:
     """Long enough for the slowest machine; what never comes is a failure, not a test without end."""
     for _ in range(6_000):
@@ -132,9 +140,7 @@ while not os.path.exists({str(place)!r}):
 time.sleep(0.2)
 os.kill(os.getpid(), 9)
 """
-    path = os.pathsep.join(entry for entry in sys.path if entry)
-    done = subprocess.run([sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": path}, check=False)
-    assert done.returncode == -9
+    assert run_script("-c", script).returncode == -9
     wait_for(lambda: not lives(int(place.read_text())))
 
 
@@ -151,15 +157,7 @@ def test_a_script_without_a_guard_runs_once(tmp_path):
         "with DecoderPool(1) as pool:\n"
         "    print(pool.map(behave, [b'pid', b'a'])[1])\n"
     )
-    path = os.pathsep.join(entry for entry in sys.path if entry)
-    done = subprocess.run(
-        [sys.executable, script],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": path},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_script(script, cwd=tmp_path)
     assert (done.stdout, done.stderr, done.returncode) == ("once\nb'a'\n", "", 0)
 
 

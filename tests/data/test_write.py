@@ -27,9 +27,8 @@ from assay.data.write import (
 )
 from assay.errors import BusyError, ResourceError, UsageError
 
-FORMATS = ("csv", "jsonl", "parquet")
 HEADER = ["path", "label"]
-every_format = pytest.mark.parametrize("format_", FORMATS)
+every_format = pytest.mark.parametrize("format_", ["csv", "jsonl", "parquet"])
 
 
 def names_in(folder):
@@ -235,12 +234,9 @@ def grow(target, rows=ROWS, stop_after=None, **options):
     return before
 
 
-def whole(tmp_path, rows=ROWS, format_="csv"):
+def whole(rows=ROWS, format_="csv"):
     """The bytes of a table that is written at once."""
-    write_rows(tmp_path / "whole", HEADER, columns(rows) if rows else [[], []], format=format_)
-    data = (tmp_path / "whole").read_bytes()
-    (tmp_path / "whole").unlink()
-    return data
+    return written(columns(rows) if rows else [[], []], format=format_)
 
 
 @every_format
@@ -250,7 +246,7 @@ def test_rows_one_by_one_are_a_table(tmp_path, saved_often, format_):
     for rows in (ROWS, []):
         assert grow(target, rows, format=format_) == 0
         assert names_in(tmp_path) == [target.name]
-        assert target.read_bytes() == whole(tmp_path, rows, format_)
+        assert target.read_bytes() == whole(rows, format_)
 
 
 @every_format
@@ -263,7 +259,7 @@ def test_an_interrupted_table_continues(tmp_path, saved_often, format_, stop_aft
     assert (tmp_path / "t").read_text() == "old"
     assert (len(names_in(tmp_path)) == 1) is (stop_after < 2)  # nothing saved, nothing left
     assert grow(tmp_path / "t", format=format_, identity="this") == stop_after // 2 * 2
-    assert (tmp_path / "t").read_bytes() == whole(tmp_path, format_=format_)
+    assert (tmp_path / "t").read_bytes() == whole(format_=format_)
     assert names_in(tmp_path) == ["t"]
 
 
@@ -291,7 +287,7 @@ def test_rows_of_another_table_are_not_taken_for_ours(tmp_path, saved_often):
     other._out.close()  # with its lock, as the death of its process does
     other._lock.release()
     assert grow(tmp_path / "t", identity="this") == 0
-    assert (tmp_path / "t").read_bytes() == whole(tmp_path)
+    assert (tmp_path / "t").read_bytes() == whole()
 
 
 def test_rows_that_may_differ_later_are_not_kept(tmp_path, saved_often):
@@ -302,7 +298,7 @@ def test_rows_that_may_differ_later_are_not_kept(tmp_path, saved_often):
             table.add(columns([row]), lasting=number != 2)
         raise KeyboardInterrupt
     assert grow(tmp_path / "t") == 2
-    assert (tmp_path / "t").read_bytes() == whole(tmp_path)
+    assert (tmp_path / "t").read_bytes() == whole()
 
 
 def test_a_parquet_file_that_cannot_be_written_keeps_its_rows(tmp_path, monkeypatch):
@@ -332,14 +328,14 @@ def test_a_stream_gets_rows_as_they_come(tmp_path):
         table.add(columns(ROWS[:1]))
         assert stream.getvalue() == b'path,label\n"a,""b""",1\n'
         table.add(columns(ROWS[1:]))
-    assert stream.getvalue() == whole(tmp_path)
+    assert stream.getvalue() == whole()
     os.mkfifo(tmp_path / "pipe")
     reading = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
     grow(tmp_path / "pipe")
-    assert os.read(reading, 4096) == whole(tmp_path)
+    assert os.read(reading, 4096) == whole()
     os.close(reading)
     grow(stream := io.BytesIO(), format="parquet")
-    assert stream.getvalue() == whole(tmp_path, format_="parquet")
+    assert stream.getvalue() == whole(format_="parquet")
 
 
 def test_one_writer_at_a_time(tmp_path):
@@ -351,7 +347,7 @@ def test_one_writer_at_a_time(tmp_path):
         ):
             pass
         table.add(columns(ROWS))
-    assert (tmp_path / "t").read_bytes() == whole(tmp_path)
+    assert (tmp_path / "t").read_bytes() == whole()
 
 
 def test_a_place_for_rows_that_cannot_be_written_is_refused(tmp_path):

@@ -256,12 +256,7 @@ def _check_size(size: tuple[int, int], limits: Limits) -> None:
 
 
 def to_rgb(image: Image.Image, background: tuple[int, int, int]) -> tuple[Image.Image, tuple[str, ...]]:
-    """The image in sRGB over ``background``, and the flags ``rescaled`` and ``icc_ignored``.
-
-    Raises
-    ------
-    BadImageError : ``unsupported_format`` for a colour space other than gray, RGB, CMYK, YCbCr
-    """
+    """The image in sRGB over ``background``, and the flags ``rescaled`` and ``icc_ignored``."""
     if image.mode == "RGB" and not image.info.keys() & {"icc_profile", "transparency"}:
         return image, ()
     if image.mode in ("LAB", "HSV"):
@@ -334,12 +329,7 @@ def _to_srgb(colour: Image.Image, profile: bytes) -> Image.Image | None:
 
 
 def check_png(data: bytes) -> None:
-    """Compare the CRCs of all chunks of a PNG.
-
-    Raises
-    ------
-    BadImageError : ``truncated`` (a chunk is cut), ``corrupt`` (a wrong CRC, no IEND)
-    """
+    """Compare the CRCs of all chunks of a PNG."""
     place = 8
     while place < len(data):
         if place + 12 > len(data):
@@ -360,10 +350,6 @@ def declared_size(data: bytes, kind: str) -> tuple[int, int] | None:
     """(width, height) in the header of a PNG, GIF or WebP; None for formats that Pillow opens safely.
 
     The size of a GIF is that of its screen, widened to hold the first frame.
-
-    Raises
-    ------
-    BadImageError : ``truncated``
     """
     try:
         if kind == "PNG":
@@ -407,12 +393,7 @@ def _gif_size(data: bytes) -> tuple[int, int]:
 
 
 def split_jpeg(data: bytes) -> tuple[bytes, bytes | None]:
-    """(the JPEG file without its EXIF blocks, the first of them, unparsed; None if there is none).
-
-    Raises
-    ------
-    BadImageError : ``unsupported_format`` for a multi-picture file (MPO)
-    """
+    """(the JPEG file without its EXIF blocks, the first of them, unparsed; None if there is none)."""
     exif: list[bytes] = []
     kept: list[bytes] = []
     kept_to, place = 0, 2
@@ -463,10 +444,6 @@ def orientation(exif: bytes) -> int:
     Parameters
     ----------
     exif : a TIFF header and its first directory, with or without ``Exif\0\0`` before it
-
-    Raises
-    ------
-    ValueError : the block is cut short, is no TIFF, or has a number outside 0..8
 
     Source: Exif 2.32, CIPA DC-008-2019, section 4.6.4
     """

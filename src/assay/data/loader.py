@@ -29,18 +29,10 @@ from assay.data.resize import TargetSize, to_square
 from assay.data.workers import DecoderPool
 from assay.types import Rows
 
-BATCH = 256
-"""Images of a batch. Features are computed and stored by whole batches of this size."""
-
-AHEAD = 3
-"""Batches that may be decoded before they are needed."""
-
-GROUP, GROUP_BYTES = 16, 1 << 20
-"""Files that are sent to a worker process together: so many, or as many as have so many bytes."""
-
-FEW = 64
-"""Images for which no process is started: decoding them takes less time than that."""
-
+BATCH = 256  # images of a batch: features are computed and stored by whole batches
+AHEAD = 3  # batches that may be decoded before they are needed
+GROUP, GROUP_BYTES = 16, 1 << 20  # files that go to a process together: so many, or of so many bytes
+FEW = 64  # images for which no process is started: decoding them takes less time than that
 THUMBNAIL_TYPE = "image/webp"
 
 Known = Callable[[bytes], tuple[str, ...] | None]
@@ -95,11 +87,6 @@ def load(
     at_least, damage : see ``data.decode.decode``
     batch_size : by default ``BATCH``
     workers : threads, and worker processes that decode for them
-
-    Raises
-    ------
-    DataError : an image has other bytes than when it was read first
-    MemoryError, ResourceError : as ``DecoderPool.map``
     """
     rows, step = np.arange(len(dataset)) if rows is None else rows, batch_size or BATCH
     make = partial(
@@ -159,12 +146,7 @@ def load_row(dataset: Dataset, row: int, *, at_least: int) -> DecodedImage | Ski
 def load_image(
     picture: Picture, target: TargetSize | None = None, limits: Limits = USUAL
 ) -> DecodedImage | Skipped:
-    """One image of no data set, resized to ``target`` if there is one.
-
-    Raises
-    ------
-    ValueError : an array of another shape or type than ``Picture`` allows
-    """
+    """One image of no data set, resized to ``target`` if there is one."""
     if isinstance(picture, np.ndarray):
         if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or 0 in picture.shape:
             raise ValueError(
@@ -183,20 +165,16 @@ def load_image(
 
 
 def draw_thumbnail(images: ImageSource, row: int, side: int, limits: Limits = USUAL) -> bytes | Skipped:
-    """One image as WebP of at most ``side`` pixels a side, for a page.
-
-    It is encoded anew from its pixels: metadata, such as the place and the camera, do not leave the file.
-    """
+    """One image as WebP of at most ``side`` pixels a side, for a page."""
     data = images.read(row)
-    found = (
-        data
-        if isinstance(data, Skipped)
-        else decode(data, at_least=side, limits=limits, accept_truncated=True)
-    )
+    if isinstance(data, Skipped):
+        return data
+    found = decode(data, at_least=side, limits=limits, accept_truncated=True)
     if isinstance(found, Skipped):
         return found
     image = Image.fromarray(found.pixels)
     image.thumbnail((side, side), Image.Resampling.BICUBIC)
+    # Encoded anew from its pixels: metadata, such as the place and the camera, do not leave the file.
     buffer = BytesIO()
     # Tiny images are shown enlarged, where the losses of WebP would be seen.
     image.save(buffer, "WEBP", quality=85, method=2, lossless=max(image.size) < 96)
@@ -244,29 +222,22 @@ def _look(
     for row in rows.tolist():
         if stopped.is_set():
             raise CancelledError
-        image, data = _read(dataset, row, known)
-        if data is None:
-            found.append(image)
+        data = dataset.read(row)
+        if isinstance(data, Skipped):
+            found.append(_Image(row, None, data))
             continue
-        pending.append((image, data))
+        # Where the data set has a hash, reading has compared it already.
+        content = (dataset.contents[row] if dataset.contents else None) or hashlib.sha256(data).digest()
+        flags = known(content)
+        if flags is not None and _is_accepted(dataset, data, flags):
+            found.append(_Image(row, content, flags=flags))
+            continue
+        pending.append((_Image(row, content), data))
         if sum(len(waiting) for _, waiting in pending) >= GROUP_BYTES:
             decode_pending()
     decode_pending()
     each_s = (time.perf_counter() - start) / len(rows)
     return [image._replace(seconds=each_s) for image in found]
-
-
-def _read(dataset: Dataset, row: int, known: Known) -> tuple[_Image, bytes | None]:
-    """An image, and its bytes if it has to be decoded."""
-    data = dataset.read(row)
-    if isinstance(data, Skipped):
-        return _Image(row, None, data), None
-    # Where the data set has a hash, reading has compared it already.
-    content = (dataset.contents[row] if dataset.contents else None) or hashlib.sha256(data).digest()
-    flags = known(content)
-    if flags is not None and _is_accepted(dataset, data, flags):
-        return _Image(row, content, flags=flags), None
-    return _Image(row, content), data
 
 
 def _is_accepted(dataset: Dataset, data: bytes, flags: Sequence[str]) -> bool:

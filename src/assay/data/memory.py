@@ -16,8 +16,8 @@ from assay.data.tables import table_of
 from assay.errors import DataError
 from assay.types import UNKNOWN, Labels
 
-PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I", "I;16")
-"""Of PIL images; others become RGB."""
+# Modes of PIL images that a PNG can hold; others become RGB.
+_PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I", "I;16")
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class MemorySource:
         packed = io.BytesIO()
         try:
             exif = image.getexif()  # turned as the same image in a file is
-            image = image if image.mode in PNG_MODES else image.convert("RGB")
+            image = image if image.mode in _PNG_MODES else image.convert("RGB")
             image.save(packed, "PNG", compress_level=1, **({"exif": exif} if exif else {}))
         except (OSError, ValueError, SyntaxError) as error:  # read from a damaged file only now
             return Skipped("corrupt", str(error))
@@ -67,11 +67,6 @@ def dataset_of(images: Any, noisy: Any, trusted: Any, options: ReadOptions | Non
     noisy, trusted : N labels each, None, NaN, "", masked or -1 where unknown; of a Hugging Face data set also
         the name of a column
     options : how labels become classes
-
-    Raises
-    ------
-    DataError : numbers of images and labels that differ, or no image
-    LabelError, UsageError : see ``decide_classes``
     """
     if hasattr(images, "column_names") and hasattr(images, "features"):  # Hugging Face, without importing it
         noisy, trusted = (_column(images, one) if isinstance(one, str) else one for one in (noisy, trusted))
@@ -81,14 +76,15 @@ def dataset_of(images: Any, noisy: Any, trusted: Any, options: ReadOptions | Non
             raise DataError(f"images: expected one column of images, got {len(pictures)} among {[*kinds]}")
         images = images[pictures[0]]
     many = list(images)
-    noisy_rows, trusted_rows = _rows(noisy, "noisy", len(many)), _rows(trusted, "trusted", len(many))
+    n = len(many)
+    noisy_rows, trusted_rows = _rows(noisy, "noisy", n), _rows(trusted, "trusted", n)
     classes = decide_classes(noisy_rows, trusted_rows, options or ReadOptions())
     return Dataset(
         tuple(str(image) if isinstance(image, str | Path) else str(row) for row, image in enumerate(many)),
         MemorySource(many),
         classes.names,
-        _indices(noisy_rows, classes.noisy, len(many)),
-        _indices(trusted_rows, classes.trusted, len(many)),
+        _indices(noisy_rows, classes.noisy, n),
+        _indices(trusted_rows, classes.trusted, n),
         classes.titles,
     )
 

@@ -1,6 +1,5 @@
 """Parquet: a table of labels, and images that are stored inside it. Imported only when one is read."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -12,12 +11,8 @@ from assay.data.dataset import Listing, Skipped
 from assay.data.tables import PATH_COLUMNS, Table, known_columns
 from assay.errors import TableError
 
-WINDOW = 256
-"""Images that are read from the file at once; neighbours are nearly always wanted together."""
-
-WINDOW_BYTES = 2**27
-"""About their most bytes: of large images fewer are read at once."""
-
+WINDOW = 256  # images that are read at once: neighbours are nearly always wanted together
+WINDOW_BYTES = 2**27  # about their most bytes: of large images fewer are read at once
 _WINDOWS_KEPT = 4
 
 
@@ -26,17 +21,15 @@ def read_parquet(path: Path) -> Table:
 
     The cell of a struct with a ``path``, such as an image of a Hugging Face data set, is the path. A column
     of whole numbers and gaps, which pandas keeps as floats, is one of integers. Other columns are left out.
-
-    Raises
-    ------
-    TableError : the file cannot be read
     """
     columns: dict[str, list[str]] = {}
     frame = _scan(path)
     for name, dtype in frame.collect_schema().items():
         cells = pl.col(name)
-        if dtype.is_float() and _is_whole(path, frame, name):
-            cells = cells.fill_nan(None).cast(pl.Int64)
+        numbers = cells.fill_nan(None)
+        whole = (numbers == numbers.round()) & (numbers.abs() < 2**53)
+        if dtype.is_float() and _collect(path, frame.select(whole.all()))[0]:
+            cells = numbers.cast(pl.Int64)
         elif isinstance(dtype, pl.Struct) and any(part.name == "path" for part in dtype.fields):
             cells = cells.struct.field("path")
         elif not (dtype.is_integer() or dtype in (pl.String, pl.Categorical, pl.Enum, pl.Boolean)):
@@ -56,7 +49,6 @@ class ParquetImages:
     is_struct: bool
     """True for struct{bytes, path}, False for plain binary."""
     window: int = WINDOW
-    """Images that are read at once."""
     _windows: dict[int, list[bytes | None]] = field(default_factory=dict, repr=False)
     _loading: Any = field(default_factory=Lock, repr=False, compare=False)
 
@@ -68,7 +60,10 @@ class ParquetImages:
             if start not in self._windows:
                 if len(self._windows) == _WINDOWS_KEPT:
                     del self._windows[next(iter(self._windows))]
-                self._windows[start] = self._load(start)
+                cells = pl.col(self.column)
+                cells = cells.struct.field("bytes") if self.is_struct else cells
+                window = _scan(self.path).slice(start, self.window)
+                self._windows[start] = _collect(self.path, window.select(cells))
             found = self._windows[start]
         if index - start >= len(found):
             return Skipped("changed", f"{self.path.name} has no row {index + 1} any more")
@@ -77,23 +72,24 @@ class ParquetImages:
             return Skipped("missing_image", f"row {index + 1} of {self.path.name} is null")
         return data
 
-    def _load(self, start: int) -> list[bytes | None]:
-        image = pl.col(self.column)
-        window = _scan(self.path).slice(start, self.window)
-        return _collect(self.path, window.select(image.struct.field("bytes") if self.is_struct else image))
-
 
 def parquet_listing(path: Path, *, image_column: str | None = None) -> Listing:
     """The images stored in a Parquet file, in row order.
 
     An image is named by its ``path`` if all have one and no two are equal, else by its row, from 1.
-
-    Raises
-    ------
-    TableError : the file cannot be read, no column can be the image, or it holds paths and no images
     """
     schema = dict(_scan(path).collect_schema())
-    column = _image_column(path, schema, image_column)
+    columns = tuple(schema)
+    found = [place for place, name in enumerate(columns) if name == image_column]
+    found = found or known_columns(columns, PATH_COLUMNS)
+    if len(found) != 1:  # then the only one that can hold images
+        found = [place for place, name in enumerate(columns) if _holds_images(schema[name])]
+    if len(found) != 1:
+        raise TableError(
+            f"{path.name}: expected one image column ({', '.join(PATH_COLUMNS)}), got the columns "
+            f"{', '.join(columns)}; name it with --path-col"
+        )
+    column = columns[found[0]]
     if not _holds_images(schema[column]):
         raise TableError(
             f"{path.name}: the column {column!r} holds paths and no images; give their folder as the images "
@@ -111,30 +107,9 @@ def parquet_listing(path: Path, *, image_column: str | None = None) -> Listing:
     return Listing(names, ParquetImages(path, column, is_struct, min(max(fitting, 1), WINDOW)))
 
 
-def _image_column(path: Path, schema: Mapping[str, Any], wanted: str | None) -> str:
-    columns = tuple(schema)
-    if wanted is not None and wanted in columns:
-        return wanted
-    known = known_columns(columns, PATH_COLUMNS)
-    if len(known) != 1:  # then the only one that can hold images
-        known = [place for place, name in enumerate(columns) if _holds_images(schema[name])]
-    if len(known) != 1:
-        raise TableError(
-            f"{path.name}: expected one image column ({', '.join(PATH_COLUMNS)}), got the columns "
-            f"{', '.join(columns)}; name it with --path-col"
-        )
-    return columns[known[0]]
-
-
 def _holds_images(dtype: Any) -> bool:
     is_struct = isinstance(dtype, pl.Struct) and any(part.name == "bytes" for part in dtype.fields)
     return is_struct or bool(dtype == pl.Binary)
-
-
-def _is_whole(path: Path, frame: pl.LazyFrame, name: str) -> bool:
-    numbers = pl.col(name).fill_nan(None)
-    whole = (numbers == numbers.round()) & (numbers.abs() < 2**53)
-    return bool(_collect(path, frame.select(whole.all()))[0])
 
 
 def _scan(path: Path) -> pl.LazyFrame:

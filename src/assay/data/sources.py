@@ -96,11 +96,10 @@ class ScanReport:
         if fault is not None:
             self.skipped[name] = fault
 
-    def rows(self) -> tuple[tuple[str, ...], dict[int, Skipped], list[int]]:
-        """Names in natural order, the fault of each index that has one, the places of adding."""
-        order = sorted(range(len(self.names)), key=lambda place: natural_key(self.names[place]))
-        names = tuple(self.names[place] for place in order)
-        return names, {i: self.skipped[name] for i, name in enumerate(names) if name in self.skipped}, order
+    def rows(self) -> tuple[tuple[str, ...], dict[int, Skipped]]:
+        """Names in natural order, and the fault of each index that has one."""
+        names = tuple(sorted(self.names, key=natural_key))
+        return names, {i: self.skipped[name] for i, name in enumerate(names) if name in self.skipped}
 
     def notes(self) -> tuple[str, ...]:
         """What the user should know, one line for each kind."""
@@ -138,10 +137,6 @@ def class_folders(listing: Listing, *, allow_empty: bool) -> tuple[tuple[str, ..
     """(classes, label of each name) of a listing whose names all are ``class/…/image``.
 
     A class is the first folder of a name; classes are sorted, so the order does not depend on the disk.
-
-    Raises
-    ------
-    LabelError : a folder without images, unless ``allow_empty``
     """
     first = [name.partition("/")[0] for name in listing.names]
     empty = sorted(set(listing.folders) - set(first))
@@ -179,16 +174,7 @@ def scan_folder(root: Path, *, follow_symlinks: bool = False, limits: Limits = U
 
     A file with an image's extension is a row whatever it holds; any other file is one if its first bytes are
     those of an allowed format, or, without an extension, of any known one. Hidden entries and other files are
-    left out and counted.
-
-    Parameters
-    ----------
-    follow_symlinks : follow links to folders, and links that leave ``root``
-    limits : a file of more bytes is skipped when it is read
-
-    Raises
-    ------
-    DataError : ``root`` cannot be listed
+    left out and counted. Links to folders, and those that leave ``root``, are only followed on demand.
     """
     report = ScanReport()
     waiting, seen = [""], {os.path.realpath(root)}
@@ -220,7 +206,7 @@ def scan_folder(root: Path, *, follow_symlinks: bool = False, limits: Limits = U
                 waiting.append(f"{name}/")
                 if not below:
                     report.folders.add(entry.name)
-    names, skipped, _ = report.rows()
+    names, skipped = report.rows()
     source = FolderSource(root, names, follow_symlinks, limits.max_bytes)
     return Listing(names, source, skipped, report.notes(), tuple(sorted(report.folders)))
 
@@ -273,33 +259,21 @@ class Member(NamedTuple):
     place: zipfile.ZipInfo | int
     """What zipfile knows of it, or the offset of its first byte in a tar."""
     packed_bytes: int
-    n_bytes: int
-    """As the archive declares it; never trusted, only compared."""
+    n_bytes: int  # as the archive declares it; never trusted, only compared
 
 
 Entry = tuple[str, Member | Skipped | None]
-"""A member's name with ``/`` between parts, hostile until checked; where it lies, or why it cannot be read,
-or None for a folder."""
+"""A member's name, hostile until checked; where it lies, why it cannot be read, or None for a folder."""
 
 
 def scan_archive(path: Path, limits: Limits = USUAL) -> Listing:
     """All images in a zip or tar (plain, gzip, bzip2 or xz), which are told apart by content.
 
-    A member with an image's extension is a row whatever it holds, any other if its first bytes are those of
-    an allowed format. A hostile name, an encrypted or a too large member is a skipped row. A compressed tar
-    takes its unpacked size among the temporary files.
-
-    Parameters
-    ----------
-    limits : a member of more bytes is skipped
-
-    Raises
-    ------
-    DataError : no zip or tar, a damaged one, or two members of one name
-    ResourceError : no disk space to unpack a compressed tar
+    Rows are as ``scan_folder`` has them; a hostile name, an encrypted or a too large member is a skipped one.
+    A compressed tar takes its unpacked size among the temporary files.
     """
     archive, report = _open(path), ScanReport()
-    members: list[Member | None] = []
+    members: dict[str, Member] = {}
     for name, member in archive.entries():
         bad = check_entry(name)
         if member is not None and bad is None and any(map(_is_hidden, name.split("/"))):
@@ -319,17 +293,18 @@ def scan_archive(path: Path, limits: Limits = USUAL) -> Listing:
             report.ignored[ending] += 1
             continue
         fault = bad or raw_fault(name) or _fault(member, limits.max_bytes)
-        members.append(member if fault is None and isinstance(member, Member) else None)
+        if fault is None and isinstance(member, Member):
+            members[name] = member
         # A table with a NUL in it could not be read again.
         report.add(name.replace("\0", "\ufffd"), fault)
-    names, skipped, order = report.rows()
+    names, skipped = report.rows()
     if len(set(names)) < len(names):  # a label could be for either of two members of one name
         twice = next(name for name, following in pairwise(names) if name == following)
         raise DataError(
             f"{path}: expected every member to have a name of its own, got {twice!r} {names.count(twice)} "
             "times; pack the images again under different names"
         )
-    source = ArchiveSource(archive, tuple(members[place] for place in order), skipped)
+    source = ArchiveSource(archive, tuple(members.get(name) for name in names), skipped)
     return Listing(names, source, skipped, report.notes(), tuple(sorted(report.folders)))
 
 
@@ -473,10 +448,8 @@ def _tar_member(info: tarfile.TarInfo, places: Mapping[str, Member]) -> Member |
 
 
 def _unpacked(path: Path, head: bytes) -> IO[bytes]:
-    """A compressed tar, unpacked into a temporary file without a name.
-
-    A compressed stream can be read only from its start, and images are read in any order by several threads.
-    """
+    """A compressed tar, unpacked into a temporary file without a name."""
+    # A compressed stream can be read only from its start, and several threads read images in any order.
     unpacker = next(unpacker for magic, unpacker in _UNPACKERS.items() if head.startswith(magic))
     limit = max(_SMALL_TAR_BYTES, _TAR_RATIO * path.stat().st_size)
     file = tempfile.TemporaryFile()  # noqa: SIM115  # the source keeps it open

@@ -20,20 +20,15 @@ from assay.errors import ResourceError
 
 T = TypeVar("T")
 
-LIMIT_S = 60.0
-"""CPU time that one image may take: the largest allowed ones, of 50 megapixels, take about two seconds."""
-
-CLOCK_TIMES = 10
-"""Times that limit which it may take by the clock: a machine may be busy with other work."""
-
-START_S = 60.0
-"""A worker that has not answered by then cannot be started here."""
+LIMIT_S = 60.0  # CPU time of one image: the largest allowed ones, of 50 megapixels, take about two seconds
+CLOCK_TIMES = 10  # times that limit which it may take by the clock: the machine may be busy with other work
+START_S = 60.0  # a worker that has not answered by then cannot be started here
 
 WORKER_ENDED = ("timeout", "crash")
 """Reasons to skip images that ended their workers."""
 
+# What ends a worker by its own fault, or that of the image.
 _CRASHES = ("SIGSEGV", "SIGBUS", "SIGABRT", "SIGILL", "SIGFPE", "SIGSYS", "SIGTRAP")
-"""Signals that end a worker by its own fault, or that of the image."""
 
 
 class DecoderPool:
@@ -55,12 +50,6 @@ class DecoderPool:
         Parameters
         ----------
         function : a function of a module, or a partial of one
-
-        Raises
-        ------
-        MemoryError : a worker has none left
-        ResourceError : a worker was killed from outside, as systems do when memory is full
-        RuntimeError : the pool was closed
         """
         worker = self._free.get()
         try:
@@ -72,7 +61,7 @@ class DecoderPool:
             if not isinstance(found, Skipped):
                 return found
             if len(files) == 1 and found.reason == "timeout":
-                return [found]
+                return [found]  # a second try would take as long
             # A thread must not try what has ended a worker, even if no other worker can be started now.
             alone = (worker.run(function, [data]) if worker.start() else found for data in files)
             return [died if isinstance(died, Skipped) else died[0] for died in alone]
@@ -82,7 +71,9 @@ class DecoderPool:
     def close(self) -> None:
         """End the workers, whatever they do; threads that wait for a result get a RuntimeError."""
         for worker in self._workers:
-            worker.cancel()
+            worker.closed = True  # before its task ends: no other may begin
+            if (task := worker.task) is not None:
+                task.cancel()  # type: ignore[no-untyped-call]  # pebble's
         held = [self._free.get() for _ in self._workers]
         for worker in held:
             worker.stop()
@@ -127,16 +118,16 @@ class _Worker:
         """The results; or one Skipped, why the process died."""
         self._check_open()
         assert self.pool is not None
+        by_clock_s = CLOCK_TIMES * self.limit_s
         try:
-            self.task = task = self.pool.schedule(
-                _run_each, (function, files, self.limit_s), timeout=CLOCK_TIMES * self.limit_s
-            )
+            self.task = self.pool.schedule(_run_each, (function, files, self.limit_s), timeout=by_clock_s)
             self._check_open()  # closed meanwhile, before there was a task to cancel
-            return task.result()
+            found: list[T | Skipped] = self.task.result()
+            return found
         except ProcessExpired as error:
-            return self._why(error.exitcode)
+            status = error.exitcode
         except TimeoutError:
-            return Skipped("timeout", f"not decoded in {CLOCK_TIMES * self.limit_s:g} s")
+            return Skipped("timeout", f"not decoded in {by_clock_s:g} s")
         except BrokenProcessPool:  # it died before pebble noticed that it had begun
             self._drop()
             return Skipped("crash", "its decoder ended")
@@ -145,10 +136,7 @@ class _Worker:
             raise
         finally:
             self.task = None
-
-    def _why(self, status: int) -> Skipped:
-        """The reason for an exit status."""
-        self._check_open()
+        self._check_open()  # closing ends processes too
         name = signal.Signals(-status).name if -status in set(signal.Signals) else f"status {status}"
         if name == "SIGPROF":
             return Skipped("timeout", f"not decoded in {self.limit_s:g} s of CPU time")
@@ -169,12 +157,6 @@ class _Worker:
         self.stop()
         self.join()
         self.pool = None
-
-    def cancel(self) -> None:
-        """From another thread: accept no more tasks, and end the one that runs."""
-        self.closed = True
-        if (task := self.task) is not None:
-            task.cancel()  # type: ignore[no-untyped-call]  # pebble's
 
     def stop(self) -> None:
         if self.pool is not None:
@@ -206,10 +188,9 @@ class _Process(SpawnProcess):
 
 
 class _NoLock:
-    """The lock of a channel that one process uses.
+    """The lock of a channel that one process uses."""
 
-    A real one would be a named semaphore: not to be had everywhere, and left behind after SIGKILL.
-    """
+    # A real one would be a named semaphore: not to be had everywhere, and left behind after SIGKILL.
 
     def acquire(self, **_: object) -> bool:
         return True
@@ -240,14 +221,12 @@ def _command_line(**pipes: Any) -> list[str]:
 
 def _prepare() -> None:
     """In a new worker."""
-    with contextlib.suppress(ImportError, ValueError, OSError):
-        import resource  # not on Windows
+    with contextlib.suppress(ImportError, OSError):
+        import resource  # Windows has neither this nor the two below
 
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash leaves no file among the user's
-    with contextlib.suppress(AttributeError, OSError):
-        os.setsid()  # Ctrl-C and a closed terminal are for the process that started it
-    with contextlib.suppress(AttributeError):
         signal.signal(signal.SIGPROF, signal.SIG_DFL)
+        os.setsid()  # Ctrl-C and a closed terminal are for the process that started it
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # ends it even inside a decoder
     nowhere = os.open(os.devnull, os.O_RDWR)
     for stream in (1, 2):  # a decoder's own words, and a pipe that would stay open after its reader's end

@@ -21,12 +21,9 @@ from filelock import FileLock, Timeout
 
 from assay.errors import BusyError, UsageError, explain_write_errors
 
+# The name of a file until it is whole; other hidden files are the user's.
 UNFINISHED_NAME = re.compile(r"\.[0-9a-f]{16}\.tmp")
-"""The name of a file until it is whole; other hidden files are the user's."""
-
-SAVED_EVERY = 4_096
-"""Rows of a ``ResumableWriter`` between two flushes to disk; a kill loses no more."""
-
+SAVED_EVERY = 4_096  # rows of a ``ResumableWriter`` between two flushes to disk; a kill loses no more
 FORMATS = ("csv", "jsonl", "parquet")
 
 Column = Sequence[Any] | np.ndarray
@@ -57,12 +54,7 @@ def make_folder(folder: Path) -> None:
 
 
 def write_bytes_atomic(path: Path, data: bytes) -> None:
-    """Put ``data`` at ``path``; on any failure what was there before stays as it was.
-
-    Raises
-    ------
-    ResourceError, UsageError : see ``explain_write_errors``
-    """
+    """Put ``data`` at ``path``; on any failure what was there before stays as it was."""
     with explain_write_errors(path, len(data)):
         if path.exists() and not path.is_file():
             with path.open("wb", buffering=0) as device:
@@ -91,12 +83,7 @@ def write_text_atomic(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Put ``value`` at ``path`` as JSON: sorted keys, indent 1, UTF-8, numbers with all their digits.
-
-    Raises
-    ------
-    ValueError : a NaN or an infinity, which JSON does not have
-    """
+    """Put ``value`` at ``path`` as JSON: sorted keys, indent 1, UTF-8, numbers with all their digits."""
     text = json.dumps(
         value, ensure_ascii=False, allow_nan=False, sort_keys=True, indent=1, default=_plain_value
     )
@@ -129,12 +116,6 @@ def write_rows(
     format : ``csv`` (UTF-8, LF, minimal quotes), ``jsonl`` (keys in the order of ``header``), ``parquet``
     excel_safe : in CSV, put ``'`` before text that a spreadsheet would run as a formula; such text does not
         read back as it was
-
-    Raises
-    ------
-    UsageError : an unknown format; text that is not Unicode, in Parquet; a place that cannot be written to
-    ValueError : a NaN or an infinity, columns of different lengths
-    ResourceError : the disk is full
     """
     data = _encode(header, columns, format, excel_safe=excel_safe)
     if isinstance(target, Path):
@@ -160,11 +141,6 @@ class ResumableWriter:
     target : a path, or an open binary stream
     header, format, excel_safe : see ``write_rows``
     identity : of all that the rows depend on; rows of another identity are discarded
-
-    Raises
-    ------
-    ResourceError, UsageError : the place cannot be written to
-    BusyError : another process writes there
     """
 
     n_rows: int
@@ -189,41 +165,36 @@ class ResumableWriter:
         self._is_partial = False
 
     def __enter__(self) -> Self:
-        """Open the place; ``n_rows`` says what is there."""
         self._out: Any = self.target
         if not isinstance(self.target, Path):
             return self
         with explain_write_errors(self.target):
             self._is_partial = self.target.is_file() or not self.target.exists()
-            if self._is_partial:
-                self._open_part()
-            else:
+            if not self._is_partial:  # a device or a pipe
                 self._out = self.target.open("wb")
+                return self
+            # A hash, since the name itself may have all of the 255 bytes that a name can have.
+            stem = f".{hashlib.sha256(os.fsencode(self.target.name)).hexdigest()[:16]}"
+            self._part, self._state, lock = (
+                self.target.with_name(stem + ending) for ending in (".part", ".json", ".lock")
+            )
+            self.target.parent.stat()  # else the lock would make the folder
+            self._lock = FileLock(lock)
+            try:
+                self._lock.acquire(timeout=0)
+            except Timeout:
+                raise BusyError(
+                    f"{self.target}: another process writes there; wait until it has finished"
+                ) from None
+            self.n_rows, self.tally, n_bytes = self._read_state()
+            self._saved = self.n_rows
+            if not self.n_rows:
+                # A kill before the next save would leave other rows under the old identity.
+                self._state.unlink(missing_ok=True)
+            self._out = self._part.open("r+b" if self.n_rows else "w+b")
+            self._out.truncate(n_bytes)
+            self._out.seek(n_bytes)
         return self
-
-    def _open_part(self) -> None:
-        """Open the part after its whole rows, if they are ours; else begin anew."""
-        # A hash, since the name itself may have all of the 255 bytes that a name can have.
-        stem = f".{hashlib.sha256(os.fsencode(self._place.name)).hexdigest()[:16]}"
-        self._part, self._state, lock = (
-            self._place.with_name(stem + ending) for ending in (".part", ".json", ".lock")
-        )
-        self._place.parent.stat()  # else the lock would make the folder
-        self._lock = FileLock(lock)
-        try:
-            self._lock.acquire(timeout=0)
-        except Timeout:
-            raise BusyError(
-                f"{self._place}: another process writes there; wait until it has finished"
-            ) from None
-        self.n_rows, self.tally, n_bytes = self._read_state()
-        self._saved = self.n_rows
-        if not self.n_rows:
-            # A kill before the next save would leave other rows under the old identity.
-            self._state.unlink(missing_ok=True)
-        self._out = self._part.open("r+b" if self.n_rows else "w+b")
-        self._out.truncate(n_bytes)
-        self._out.seek(n_bytes)
 
     def _read_state(self) -> tuple[int, int, int]:
         """Rows, tally and bytes that an earlier writer of this identity saved."""
@@ -241,10 +212,6 @@ class ResumableWriter:
         Parameters
         ----------
         lasting : False for rows that may differ at another time; a later writer begins before them
-
-        Raises
-        ------
-        ResourceError, UsageError, ValueError : as ``write_rows``
         """
         if self.format == "parquet":
             _check_unicode(self.header, columns, self.n_rows)
@@ -252,14 +219,13 @@ class ResumableWriter:
             for held, more in zip(self._held_rows, columns, strict=True):
                 held.extend(more)
         else:
-            self._write(self._encode_rows(columns, headed=self.n_rows == 0))
+            self._write_rows(columns)
         self.n_rows += len(columns[0])
         self._lasting &= lasting
         if self._is_partial and self._lasting and self.n_rows - self._saved >= SAVED_EVERY:
             self._save()
 
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
-        """Give the rows their name, or leave them to be continued."""
         is_finished = False
         try:
             if kind is None:
@@ -279,26 +245,27 @@ class ResumableWriter:
     def _finish(self) -> None:
         if self.format != "parquet":
             if self.n_rows == 0:
-                self._write(self._encode_rows(self._held_rows, headed=True))
+                self._write_rows(self._held_rows)
             if self._is_partial:
                 self._save()
                 with explain_write_errors(self._place):
                     self._part.replace(self._place)
                 _sync_folder(self._place.parent)
-        elif self._is_partial:
-            data = _encode(self.header, self._held_rows, "parquet")
-            if self.n_rows:
-                import polars as pl
+        elif self._is_partial and self.n_rows:
+            import polars as pl
 
-                self._save()
-                data = _parquet_bytes(pl.read_ndjson(self._part, infer_schema_length=None).rechunk())
-            write_bytes_atomic(self._place, data)
+            self._save()
+            rows = pl.read_ndjson(self._part, infer_schema_length=None)
+            write_bytes_atomic(self._place, _parquet_bytes(rows.rechunk()))
+        elif self._is_partial:
+            write_bytes_atomic(self._place, _encode(self.header, self._held_rows, "parquet"))
         else:
             self._write(_encode(self.header, self._held_rows, "parquet"))
 
-    def _encode_rows(self, columns: Sequence[Column], *, headed: bool) -> bytes:
+    def _write_rows(self, columns: Sequence[Column]) -> None:
         grown = "jsonl" if self.format == "parquet" else self.format
-        return _encode(self.header, columns, grown, excel_safe=self.excel_safe, headed=headed)
+        headed = self.n_rows == 0
+        self._write(_encode(self.header, columns, grown, excel_safe=self.excel_safe, headed=headed))
 
     def _write(self, data: bytes) -> None:
         with explain_write_errors(self._place, len(data)):
@@ -311,12 +278,8 @@ class ResumableWriter:
         with explain_write_errors(self._place):
             self._out.flush()
             os.fsync(self._out.fileno())
-        state = {
-            "identity": self.identity,
-            "rows": self.n_rows,
-            "tally": self.tally,
-            "bytes": self._out.tell(),
-        }
+        n_bytes = self._out.tell()
+        state = {"identity": self.identity, "rows": self.n_rows, "tally": self.tally, "bytes": n_bytes}
         write_json(self._state, state)
         self._saved = self.n_rows
 

@@ -1,17 +1,24 @@
-"""Files that the input names: which are opened, which are skipped and why, and natural order."""
+"""Files that the input names: which are opened, which are skipped and why, formats, natural order."""
 
 import errno
 import os
-import socket
 import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pictures import picture, saved
 
-from assay.data.dataset import Skipped
-from assay.data.files import check_entry, natural_key, open_regular
+from assay.data.files import (
+    IMAGE_EXTENSIONS,
+    Skipped,
+    allowed_format,
+    extension,
+    foreign_format,
+    natural_key,
+    open_regular,
+)
 
 LIMIT = 1000
 
@@ -71,14 +78,6 @@ def test_a_hostile_entry_is_never_opened(root):
     assert opened == [str(root / "a.png")]
 
 
-@pytest.mark.parametrize(
-    "entry", ["a.png", "a/b c.png", "..a/b..png", "-x", "ab:c/d", "x\ny", "...", "\udcff.png"]
-)
-def test_an_odd_name_is_no_bad_path(entry):
-    """Only what may lead elsewhere is refused, not what looks unusual."""
-    assert check_entry(entry) is None
-
-
 def test_a_regular_file_is_read(root):
     """Whole or its first bytes, through a link inside the root and a linked root too."""
     (root / "link.png").symlink_to("a.png")
@@ -106,29 +105,15 @@ def test_a_hard_link_is_read_like_a_file(root):
     assert open_regular(root, "hard.png") == b"outside"
 
 
-def test_what_is_no_regular_file_is_skipped(root):
-    """Fault 23: FIFO, socket, folder and device neither hang nor are read."""
-    os.mkfifo(root / "fifo.jpg")
-    (root / "folder.jpg").mkdir()
-    (root / "device.jpg").symlink_to(os.devnull)
-    with socket.socket(socket.AF_UNIX) as listener:
-        here = Path.cwd()
-        os.chdir(root)  # the name of a socket may have some hundred bytes only
-        listener.bind("socket.jpg")
-        os.chdir(here)
-        names = ("socket.jpg", "fifo.jpg", "folder.jpg", "device.jpg")
-        assert {reason(root, name, follow_symlinks=True) for name in names} == {"not_regular"}
-
-
-REASONS = {
-    errno.EACCES: "permission",
-    errno.ELOOP: "symlink_loop",
-    errno.EIO: "unreadable",
-    errno.ENXIO: "not_regular",
-}
-
-
-@pytest.mark.parametrize(("number", "code"), REASONS.items())
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [
+        (errno.EACCES, "permission"),
+        (errno.ELOOP, "symlink_loop"),
+        (errno.EIO, "unreadable"),
+        (errno.ENXIO, "not_regular"),
+    ],
+)
 @pytest.mark.parametrize("call", ["open", "read"])
 def test_an_error_of_the_system_becomes_a_reason(root, monkeypatch, number, code, call):
     """Fault 24: a file without rights, or on a broken disk; simulated, since root reads all."""
@@ -156,22 +141,38 @@ def test_a_long_file_is_not_read(root, monkeypatch):
     assert reason(root, "a.png") == "changed"
 
 
-def test_natural_order_counts():
-    """Numbers are compared as numbers, of any length, and leading zeros decide last."""
-    huge = "1" + "0" * 5000
-    names = ["10.png", "2.png", "1.png", "01.png", "a10b2", "a10b10", "a9", "a", "", f"{huge}.png"]
-    assert sorted(names, key=natural_key) == [
-        "", "01.png", "1.png", "2.png", "10.png", f"{huge}.png", "a", "a9", "a10b2", "a10b10",
-    ]  # fmt: skip  # one line to see the order
-
-
+HUGE = "1" + "0" * 5000
+IN_ORDER = ["", "01.png", "1.png", "2.png", "10.png", f"{HUGE}.png", "a", "a9", "a10b2", "a10b10"]
 names = st.text(st.characters(), max_size=8) | st.from_regex(r"[a0-9/\udcff]{0,8}", fullmatch=True)
 
 
 @given(st.lists(names), st.integers(0, 10**30), st.integers(0, 10**30))
 def test_natural_order_is_total(names, a, b):
-    """Any str has a place, equal keys mean equal names, and numbers sort as numbers."""
-    backwards = names[::-1]
+    """Any str has a place, equal keys mean equal names; numbers of any length sort as numbers."""
+    backwards, wanted = names[::-1], IN_ORDER[::-1]
     assert sorted(names, key=natural_key) == sorted(backwards, key=natural_key)
+    assert sorted(wanted, key=natural_key) == IN_ORDER
     assert len({natural_key(name) for name in names}) == len(set(names))
     assert (natural_key(f"x{a}.png") < natural_key(f"x{b}.png")) == (a < b)
+
+
+@pytest.mark.parametrize(
+    ("head", "allowed", "foreign"),
+    [
+        *((saved(picture(), form), form, None) for form in ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")),
+        (b"\xff\x0a\x00", None, "JPEG XL"),
+        (b"\xef\xbb\xbf<?xml version='1.0'?>\n<svg xmlns='x'/>", None, "SVG"),
+        *((head, None, None) for head in (b"", b"\x89PN", b"<html>", b"BMW and other makers, a list")),
+        *((head, None, None) for head in (b"RIFF\0\0\0\0WAVEfmt ", b"\0\0\0\x18ftypmp42", b"P7x")),
+    ],
+)
+def test_a_format_is_known_by_its_first_bytes(head, allowed, foreign):
+    """Fault 15: an allowed image, one of another format, and text, sound or film are told apart."""
+    assert (allowed_format(head), foreign_format(head)) == (allowed, foreign)
+
+
+def test_an_extension_is_the_end_of_the_last_part():
+    """Fault 16: in lower case; that of a HEIC photo promises an image, which is skipped later."""
+    names = {"a.JPG": ".jpg", "x.y/a": "", "x/a.tar.GZ": ".gz", ".png": "", "a.": "", "a\udcff.PnG": ".png"}
+    assert {name: extension(name) for name in names} == names
+    assert ".heic" in IMAGE_EXTENSIONS
