@@ -7,8 +7,8 @@ from small_datasets import InMemory, drawn, noise
 from assay.data.dataset import Skipped
 from assay.data.files import USUAL
 from assay.pipeline.finished import read_finished_run
-from assay.report import galleries
-from assay.report.galleries import SHOWN, SIDE, TOO_LARGE, choose_galleries, draw_pictures
+from assay.report import facts
+from assay.report.facts import SHOWN, SIDE, TOO_LARGE, choose_galleries, draw_pictures
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_the_page_does_not_grow_beyond_its_limit(monkeypatch):
     """When the room for images is used up, the next ones are left out and say so; smaller ones still fit."""
     files = [*drawn(3), saved(noise(9, 2, 2))]
     one = len(draw_pictures(InMemory(files), [0], USUAL)[0].address) * 3 // 4
-    monkeypatch.setattr(galleries, "MAX_BYTES", 2 * one + 200)
+    monkeypatch.setattr(facts, "MAX_BYTES", 2 * one + 200)
     found = draw_pictures(InMemory(files), range(4), USUAL)
     assert [isinstance(found[row], str) for row in range(4)] == [False, False, True, False]
     assert found[2] == TOO_LARGE

@@ -14,8 +14,10 @@ from assay.errors import DataError, UsageError
 from assay.noise import describe, estimate_noise
 from assay.noise.intervals import share_interval
 from assay.pipeline.audit import run_digests
+from assay.pipeline.finished import read_finished_run
 from assay.pipeline.measure import TITLES
-from assay.report.facts import MAX_CLASSES, noise_facts, to_json
+from assay.report import facts as report_facts
+from assay.report.facts import MAX_CLASSES, class_facts, noise_facts
 from assay.report.write import write_report
 from assay.text import interval, percent_range, seconds
 
@@ -330,22 +332,15 @@ def test_an_audit_of_another_run_is_left_out(own_run, change):
     assert "What else is wrong with the images" not in page.words()
 
 
-@pytest.mark.parametrize("content", ["[1]", "{", '{"run": 1, '])
+@pytest.mark.parametrize("content", ["[1]", "{", None])
 def test_what_is_no_audit_is_refused(own_run, content):
-    """With what to do."""
-    (own_run / "audit.json").write_text(content)
+    """Other JSON, half a file, or one of this run without its findings: with what to do."""
+    found = audit_of(own_run)
+    del found["findings"]
+    (own_run / "audit.json").write_text(content or json.dumps(found))
     with pytest.raises(
         DataError, match=r"expected what assay audit writes .*; delete it, or run assay audit"
     ):
-        write_report(own_run)
-
-
-def test_an_audit_without_its_findings_is_refused(own_run):
-    """It says that it is of this run, and is not whole."""
-    found = audit_of(own_run)
-    del found["findings"]
-    write_json(own_run / "audit.json", found)
-    with pytest.raises(DataError, match=r"expected what assay audit writes \(KeyError"):
         write_report(own_run)
 
 
@@ -406,7 +401,40 @@ def test_many_classes_are_pictures(own_run):
     assert written.page_bytes < 1_000_000
 
 
-def test_few_classes_keep_their_matrices():
-    """Up to fifty, report.json has everything."""
-    facts = {"classes": ["a"] * MAX_CLASSES, "noise": {"transition": [[1.0]]}}
-    assert to_json(facts) is facts
+@pytest.fixture
+def unmeasured(own_run):
+    """The run as if the holdout had no image of birch, and no image were called ash."""
+    file = own_run / "evaluation.json"
+    found = json.loads(file.read_text())
+    report = found["systems"]["assay"]["report"]
+    report["confusion"] = [[0, 1, 2], [0, 0, 0], [0, 4, 5]]
+    scores = [(0.0, 0.0, 0.0, 3), (0.0, 0.0, 0.0, 0), (5 / 7, 5 / 9, 0.625, 9)]
+    keys = ("precision", "recall", "f1", "support")
+    for one, values in zip(report["classes"], scores, strict=True):
+        one |= dict(zip(keys, values, strict=True))
+    write_json(file, found)
+    return own_run
+
+
+def test_what_was_not_measured_is_a_dash(unmeasured):
+    """No share of no image is a number, in page and JSON alike; a class that is never found has a recall."""
+    written = write_report(unmeasured)
+    _, *rows = Page(written.page.read_text()).table("Wrong: share of the images of the class")
+    assert [row[3:7] for row in rows] == [
+        ["–", "0.000", "0.000", "3"],
+        ["–", "–", "–", "0"],
+        ["0.714", "0.556", "0.625", "9"],
+    ]
+    rows = json.loads(written.facts.read_text())["by_class"]["rows"]
+    assert [(row["precision"], row["recall"], row["f1"]) for row in rows[:2]] == [(None, 0, 0), (None,) * 3]
+
+
+@pytest.mark.parametrize(("most", "names"), [(1, ["ash"]), (2, ["ash", "cedar"])])
+def test_the_worst_classes_are_measured_ones(unmeasured, monkeypatch, most, names):
+    """Of more classes than the table holds those that nobody measured are the last."""
+    monkeypatch.setattr(report_facts, "MAX_ROWS", most)
+    noise, evaluation = (
+        json.loads((unmeasured / f"{name}.json").read_text()) for name in ("noise", "evaluation")
+    )
+    facts = class_facts(read_finished_run(unmeasured), noise, evaluation)
+    assert [row["name"] for row in facts["rows"]] == names

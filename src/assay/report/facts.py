@@ -1,19 +1,25 @@
-"""All that the report says, as report.json has it: read from the files of a finished run."""
+"""All that the report says and shows, read from the files of a finished run; report.json has what it says."""
 
 import csv
 import json
 import shlex
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from assay import __version__
 from assay.correct.audit import KINDS
 from assay.correct.result import ACTIONS
-from assay.drawing import describe_confusion
+from assay.data.dataset import ImageSource
+from assay.data.files import Limits
+from assay.data.loader import THUMBNAIL_TYPE, draw_thumbnail
+from assay.drawing import data_url, describe_confusion
 from assay.errors import DataError
 from assay.noise.estimate import how_classes_differ
 from assay.noise.intervals import share_bounds
@@ -21,7 +27,6 @@ from assay.pipeline.audit import run_digests
 from assay.pipeline.finished import FinishedRun
 from assay.pipeline.measure import TITLES, why_not_measured
 from assay.pipeline.outputs import DECIDED, VALIDATION, read_facts
-from assay.report.galleries import Gallery, Picture
 from assay.text import counted, cut, interval, p_equals, percent
 from assay.types import UNKNOWN
 
@@ -41,6 +46,17 @@ MAX_MOVES = 10
 MAX_SKIPPED = 200
 MAX_FINDINGS = 5
 """Rows shown of longer lists; the run's files have all."""
+
+SHOWN = 24
+"""Images of a gallery."""
+
+SIDE = 128
+"""Pixels at most: sharp on a screen, and all galleries together weigh half a megabyte."""
+
+MAX_BYTES = 1_800_000
+"""Of all thumbnails together, so that no page is larger than 5 MB; photos need a third of it."""
+
+TOO_LARGE = "the page would grow too large"
 
 STAGES = {
     "read": "read the labels, list the images",
@@ -63,6 +79,29 @@ Facts = dict[str, Any]
 Json = Mapping[str, Any]
 
 
+@dataclass(frozen=True)
+class Gallery:
+    """Some images of one kind."""
+
+    title: str
+    about: str
+    """How they were chosen."""
+    rows: tuple[int, ...]
+    """Of labels.csv, in the order to show them."""
+    of: int
+    """Images of the kind."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A thumbnail as a page holds it."""
+
+    address: str = field(repr=False)
+    """A data: URL."""
+    width: int
+    height: int
+
+
 def gather(
     run: FinishedRun,
     galleries: Sequence[Gallery],
@@ -77,10 +116,6 @@ def gather(
     galleries, pictures : the images to show; empty where there are none
     comparison : ``rows``, ``notes`` and ``holdout_evaluations`` of a comparison of systems
     notes : what the report lacks, and why
-
-    Raises
-    ------
-    DataError : files of the run that are missing, or that a run did not write
     """
     found = read_facts(run.folder)
     noise = found["noise"]
@@ -112,6 +147,57 @@ def gather(
     return facts | {"summary": " ".join(_summary(facts))}
 
 
+def choose_galleries(run: FinishedRun, seed: int) -> tuple[Gallery, ...]:
+    """The most confident changes, the least certain labels, and changes at random; no held-out image."""
+    actions = np.array(run.actions, dtype=object)
+    changed, unsure = (np.flatnonzero((actions == kind) & ~run.held_out) for kind in ("changed", "unsure"))
+    found = (
+        (
+            "The most confident changes",
+            "Changed labels with the highest confidence.",
+            changed[np.argsort(-run.confidence[changed], kind="stable")],
+        ),
+        (
+            "The least certain labels",
+            "Labels with the lowest confidence: nothing was changed, a person should decide.",
+            unsure[np.argsort(run.confidence[unsure], kind="stable")],
+        ),
+        (
+            "Changes at random",
+            "A random sample of all changed labels, to judge how good they are.",
+            np.random.default_rng(seed).permutation(changed),
+        ),
+    )
+    return tuple(
+        Gallery(title, about, tuple(rows[:SHOWN].tolist()), len(rows))
+        for title, about, rows in found
+        if len(rows)
+    )
+
+
+def draw_pictures(images: ImageSource, rows: Iterable[int], limits: Limits) -> Mapping[int, Picture | str]:
+    """Row -> its thumbnail, or why there is none.
+
+    Parameters
+    ----------
+    rows : in the order of showing; one that comes twice is in the page twice
+    """
+    found: dict[int, Picture | str] = {}
+    left = MAX_BYTES
+    for row, times in Counter(rows).items():
+        drawn = draw_thumbnail(images, row, SIDE, limits)
+        if not isinstance(drawn, bytes):
+            found[row] = drawn.reason
+        elif times * len(drawn) > left:
+            # Smaller ones may still fit.
+            found[row] = TOO_LARGE
+        else:
+            left -= times * len(drawn)
+            with Image.open(BytesIO(drawn), formats=["WEBP"]) as opened:
+                found[row] = Picture(data_url(drawn, THUMBNAIL_TYPE), *opened.size)
+    return found
+
+
 def to_json(facts: Facts) -> Facts:
     """report.json: the same, without matrices that would be larger than the run's own files."""
     if len(facts["classes"]) <= MAX_CLASSES:
@@ -121,13 +207,11 @@ def to_json(facts: Facts) -> Facts:
 
 
 def _data_facts(run: FinishedRun, evaluation: Json) -> Facts:
-    """How many images, classes and trusted labels there were, and how they were used.
-
-    ``validation`` counts trusted images whose trusted label a fine-tuned model did not train on.
-    """
+    """How many images, classes and trusted labels there were, and how they were used."""
     data, split = run.record["data"], run.record["split"]
     places = list(zip(run.actions, run.reasons, strict=True))
     usable = sum(action == "trusted" and reason != DECIDED for action, reason in places)
+    # Trusted images whose trusted label a fine-tuned model did not train on.
     validation = sum(reason == VALIDATION for reason in run.reasons)
     # labels.csv does not mark the calibration images, by which the corrected labels are measured.
     validation += evaluation["systems"].get("labels_validated", {"n": 0})["n"]
@@ -144,13 +228,7 @@ def _data_facts(run: FinishedRun, evaluation: Json) -> Facts:
 
 
 def noise_facts(noise: Json, titles: Sequence[str]) -> Facts:
-    """Noise rate, transition with intervals, test of structure; whether the trusted images resemble the rest.
-
-    Parameters
-    ----------
-    noise : noise.json
-    titles : K class names
-    """
+    """Noise rate, transition with intervals, test of structure, whether trusted images resemble the rest."""
     return {
         **{name: noise[name] for name in ("transition", "low", "high")},
         "rate": noise["rate"],
@@ -400,10 +478,6 @@ def audit_facts(run: FinishedRun) -> tuple[Facts | None, list[str]]:
     """What ``assay audit`` found: counts of each kind and the first findings; and notes on what is left out.
 
     None without an audit, or where audit.json is of another state of the run.
-
-    Raises
-    ------
-    DataError : an audit.json that assay audit did not write
     """
     file = run.folder / "audit.json"
     if not file.is_file():

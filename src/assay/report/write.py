@@ -9,8 +9,7 @@ from typing import Any
 from assay.data.write import write_json, write_text_atomic
 from assay.errors import DataError, UsageError
 from assay.pipeline.finished import open_images, read_finished_run
-from assay.report.facts import KIND, gather, to_json
-from assay.report.galleries import choose_galleries, draw_pictures
+from assay.report.facts import KIND, choose_galleries, draw_pictures, gather, to_json
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ def write_report(
     images : where the images are, if they moved since the run; a report of a run whose images are gone has
         none and says so
     follow_symlinks : links may leave the folder of images
-    comparison, notes : of the systems in the same folder, see ``notebook.shown.comparison_of``
+    comparison, notes : of the systems in the same folder, see ``notebook.table.comparison_of``
 
     Raises
     ------
