@@ -33,9 +33,9 @@ from assay.embed.backbone import FROM_ZERO_TO_ONE, load_backbone
 from assay.embed.histogram import HistogramBackbone
 from assay.embed.images import embed_images
 from assay.notebook import systems
-from assay.notebook.compare import rows_of
 from assay.notebook.networks import Cnn, Head, SequentialClassifier
 from assay.notebook.systems import PixelBackbone, Task, TrainingData, agreed_labels, prepare_training_data
+from assay.notebook.work import rows_of
 from assay.pipeline.options import RunOptions
 from assay.train.linear import fit_logistic
 from assay.types import UNKNOWN, Backbone, Labels, Mask
@@ -184,7 +184,7 @@ def rounding(course: Course) -> dict[str, Any]:
         first = training_data.fit(
             systems.cnn_classifier(course.task(seed), layers), training_data.trusted, "trusted"
         )
-        scores = training_data.scores(first)
+        scores = first.decision_scores(training_data.X)
         for name, said in (("", scores), (", rounded", np.round(scores))):
             rights["first stage" + name].append(
                 said[course.judges].argmax(axis=1) == course.dataset.trusted[course.judges]
@@ -222,7 +222,8 @@ def model_2(course: Course) -> dict[str, Any]:
     for seed in course.seeds:
         head = systems.head_classifier(course.task(seed))
         first = training_data.fit(head, training_data.trusted, "trusted")
-        labels, figures = filtered(course, training_data, training_data.scores(first).argmax(axis=1))
+        predicted = first.decision_scores(training_data.X).argmax(axis=1)
+        labels, figures = filtered(course, training_data, predicted)
         kept.append(figures)
         second = systems.head_classifier(course.task(seed + 1))
         found = (
@@ -330,7 +331,7 @@ def _model_2(
     _again(training_data.trusted, resized_images, network, head.epochs - 1)
     first = training_data.fit(head, training_data.trusted, "trusted")
     labels = agreed_labels(
-        training_data.noisy, training_data.trusted, training_data.scores(first).argmax(axis=1)
+        training_data.noisy, training_data.trusted, first.decision_scores(training_data.X).argmax(axis=1)
     )
     _again(labels, resized_images, network, head.epochs)
     training_data.fit(clone(head), labels, "trusted and kept")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from assay.data.dataset import ReadOptions
     from assay.errors import AssayError
     from assay.noise import estimate_noise
-    from assay.notebook.api import compare
+    from assay.notebook.compare import compare
     from assay.pipeline.api import embed_images, read_dataset, run
     from assay.pipeline.result import load_run
     from assay.predict.predictor import load_model
@@ -52,7 +52,7 @@ _HOMES = {
     "AssayError": "assay.errors",
     "NoisyLabelClassifier": "assay.train.estimator",
     "ReadOptions": "assay.data.dataset",
-    "compare": "assay.notebook.api",
+    "compare": "assay.notebook.compare",
     "embed_images": "assay.pipeline.api",
     "estimate_noise": "assay.noise",
     "load_model": "assay.predict.predictor",

@@ -10,7 +10,7 @@ from small_runs import SmallData, draw_data, quick_learning
 from svg_pictures import Picture
 
 from assay.data.dataset import ReadOptions
-from assay.notebook.compare import CompareOptions, compare
+from assay.notebook.compare import CompareOptions, compare_systems
 from assay.pipeline.options import RunOptions
 from assay.pipeline.run import run
 
@@ -56,7 +56,7 @@ def compared(small_data, options, finished, tmp_path_factory) -> FinishedCompari
     shutil.copytree(finished, out)
     wanted = CompareOptions(run=options, systems=("histogram", "model-2", "assay"), backbone="tiny")
     with working_here():
-        found = compare(small_data.images, out, wanted, known=KNOWN)
+        found = compare_systems(small_data.images, out, wanted, known=KNOWN)
     return FinishedComparison(found, wanted)
 
 

@@ -5,40 +5,39 @@ import json
 import os
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import planted
 import pytest
-from small_compare import HELD, KNOWN, compare_options, entry_of
+from small_compare import HELD, KNOWN, compare_options
 from small_runs import write_labels
 
 from assay.data.read import read_dataset
 from assay.data.write import write_rows
-from assay.errors import BusyError, DataError, OtherRunError, UsageError
+from assay.errors import DataError, OtherRunError, UsageError
 from assay.evaluate import mcnemar, wilson
 from assay.notebook.compare import (
     NOT_MEASURED,
     CompareOptions,
-    compare,
+    compare_systems,
     evaluate_systems,
     leaked_names,
-    measure,
-    train,
 )
 from assay.notebook.folder import CompareFolder
-from assay.pipeline.folder import SCHEMA
+from assay.notebook.systems import SYSTEMS, TITLES
 from assay.pipeline.options import RunOptions
-from assay.predict.model import read_model
-from assay.types import ignore_message, silent
+
+compare = partial(compare_systems, known=KNOWN)
 
 # Options.
 
 
 def test_systems_come_in_the_order_of_the_table():
-    """Each once, however they were named; all by default."""
-    everything = ("histogram", "cnn-1", "cnn-2", "model-1", "model-2", "assay")
-    assert CompareOptions().systems == everything
+    """Each once, however they were named; all by default: the notebook's five, and assay."""
+    assert CompareOptions().systems == (*SYSTEMS, "assay") == tuple(TITLES)
+    assert list(TITLES.values()) == ["Baseline", "CNN 1", "CNN 2", "Model I", "Model II", "Assay"]
     assert CompareOptions(systems=("assay", "cnn-1", "assay")).systems == ("cnn-1", "assay")
 
 
@@ -82,7 +81,7 @@ def partly(small_data, options, tmp_path_factory):
     wanted = CompareOptions(run=options, systems=tuple(KNOWN), backbone="tiny")
     messages: list[str] = []
     out = tmp_path_factory.mktemp("partly") / "out"
-    return compare(small_data.images, out, wanted, known=KNOWN, notify=messages.append), messages
+    return compare(small_data.images, out, wanted, notify=messages.append), messages
 
 
 @pytest.mark.slow
@@ -130,22 +129,11 @@ def test_no_system_sees_the_holdout(compared, small_data):
         assert [line.partition(",")[0] for line in lines] == held
 
 
-def test_rows_are_compared_with_their_rivals(compared):
-    """A constant prediction is right as often as its class comes; assay is better; rivals have no rival."""
-    rows = compared.rows()
-    assert rows["histogram"]["accuracy"] == pytest.approx(9 / HELD)
-    assert rows["assay"]["accuracy"] > rows["histogram"]["accuracy"]
-    assert all(row["accuracy_low"] <= row["accuracy"] <= row["accuracy_high"] for row in rows.values())
-    assert (rows["histogram"]["against_baseline"], rows["model-2"]["against_model_2"]) == (None, None)
-    paired = rows["assay"]["against_baseline"]
-    difference = rows["assay"]["accuracy"] - rows["histogram"]["accuracy"]
-    assert paired["difference"]["estimate"] == pytest.approx(difference)
-    assert paired["p_value"] < 0.05
-
-
 def test_the_figures_are_those_of_the_run_and_of_each_model(compared):
     """The row of assay has what its run measured; the other models carry theirs in config.json and card."""
     rows = compared.rows()
+    assert rows["histogram"]["accuracy"] == pytest.approx(9 / HELD)  # always the first class
+    assert rows["assay"]["against_baseline"]["p_value"] < 0.05
     run = json.loads((compared.out / "evaluation.json").read_text())["systems"]["assay"]
     assert (rows["assay"]["accuracy"], rows["assay"]["n"]) == (run["accuracy"]["estimate"], run["n"])
     place = compared.out / "models" / "model-2"
@@ -156,7 +144,7 @@ def test_the_figures_are_those_of_the_run_and_of_each_model(compared):
 
 
 def test_the_holdout_is_evaluated_once_a_comparison(compared):
-    """Counted before the labels are read; the run that was there is not repeated."""
+    """The run that was there is not repeated."""
     assert compared.found.record["holdout_evaluations"] == 1
     assert compared.found.record["holdout_evaluations_by_run"] == 1
     assert json.loads((compared.out / "run.json").read_text())["processes"] == 1
@@ -166,7 +154,7 @@ def test_the_holdout_is_evaluated_once_a_comparison(compared):
 def test_with_nothing_held_out_the_models_are_trained_on_all_images(own_data, tmp_path):
     """Their accuracy is not measured, their times are."""
     wanted = compare_options(own_data, tmp_path / "cache", holdout=0, systems=("model-2",))
-    found = compare(own_data.images, tmp_path / "out", wanted, known=KNOWN)
+    found = compare(own_data.images, tmp_path / "out", wanted)
     row = found.rows[0]
     assert (row["facts"]["held"], row["accuracy"], found.record["holdout_evaluations"]) == (0, None, 0)
     assert row["milliseconds_alone"] > 0
@@ -175,7 +163,7 @@ def test_with_nothing_held_out_the_models_are_trained_on_all_images(own_data, tm
     assert not CompareFolder(found.folder).holdout("model-2").exists()
     card = (found.folder / "models" / "model-2" / "README.md").read_text()
     assert "the accuracy of this model is not measured" in card
-    assert not compare(own_data.images, tmp_path / "out", wanted, known=KNOWN).computed
+    assert not compare(own_data.images, tmp_path / "out", wanted).computed
 
 
 @pytest.mark.usefixtures("here")
@@ -188,12 +176,19 @@ def test_images_that_cannot_be_used_count_for_no_system(own_data, tmp_path):
     same = next(row for row in split.fit if dataset.trusted[row] == dataset.trusted[copied])
     (own_data.images / dataset.names[broken]).write_bytes(b"")
     shutil.copy(own_data.images / dataset.names[same], own_data.images / dataset.names[copied])
-    found = compare(own_data.images, tmp_path / "out", wanted, known=KNOWN)
+    found = compare(own_data.images, tmp_path / "out", wanted)
     assert (found.rows[0]["n"], found.record["skipped"]) == (HELD - 2, 1)
     assert found.record["left_out"] == [dataset.names[copied]]
     page = (tmp_path / "out" / "compare.md").read_text()
     assert "22 holdout images, the same for all systems; 1 holdout image is a near-duplicate of a tr" in page
     assert f"\n{dataset.names[broken]}," not in CompareFolder(found.folder).holdout("model-2").read_text()
+
+
+def test_results_among_the_images_are_refused(small_data, compared):
+    """They would count as images."""
+    with pytest.raises(UsageError, match="expected a folder outside"):
+        compare(small_data.images, small_data.images / "out", compared.options)
+    assert not (small_data.images / "out").exists()
 
 
 # The same comparison again.
@@ -207,7 +202,7 @@ def times_of(folder):
 def test_a_complete_comparison_is_left_as_it_is(compared, own_comparison, small_data):
     """The same command reports it, evaluates no holdout and writes nothing."""
     before, messages = times_of(own_comparison), []
-    found = compare(small_data.images, own_comparison, compared.options, known=KNOWN, notify=messages.append)
+    found = compare(small_data.images, own_comparison, compared.options, notify=messages.append)
     assert (found.computed, found.rows) == (False, compared.found.rows)
     assert messages == [f"{own_comparison}: comparison is already complete; use --overwrite to repeat it"]
     assert times_of(own_comparison) == before
@@ -218,7 +213,7 @@ def test_only_what_is_missing_or_changed_is_done_again(compared, own_comparison,
     """A lost table is written, a changed model trained, changed predictions repeated; nothing else is."""
     page = (own_comparison / "compare.md").read_bytes()
     (own_comparison / "compare.md").unlink()
-    found = compare(small_data.images, own_comparison, compared.options, known=KNOWN)
+    found = compare(small_data.images, own_comparison, compared.options)
     assert (found.computed, found.rows) == (True, compared.found.rows)
     assert (own_comparison / "compare.md").read_bytes() == page
     with (own_comparison / "models" / "model-2" / "model.safetensors").open("ab") as file:
@@ -226,7 +221,7 @@ def test_only_what_is_missing_or_changed_is_done_again(compared, own_comparison,
     answers = own_comparison / "models" / "histogram" / "holdout.csv"
     whole = answers.read_bytes()
     answers.write_bytes(whole.replace(b"0", b"1", 1))
-    found = compare(small_data.images, own_comparison, compared.options, known=KNOWN)
+    found = compare(small_data.images, own_comparison, compared.options)
     rows, before = {row["system"]: row for row in found.rows}, compared.rows()
     assert rows["model-2"]["facts"]["training"] != before["model-2"]["facts"]["training"]
     assert rows["histogram"]["facts"] == before["histogram"]["facts"]
@@ -244,19 +239,12 @@ def test_other_systems_join_those_that_are_there(compared, own_comparison, small
     assert found.record["holdout_evaluations"] == 2
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"published": True}, "holds a comparison with as_published False there, True now; name another"),
-        ({"search": True}, "search False there, True now"),
-        ({"backbone": None}, "backbone 'tiny' there, None now"),
-    ],
-)
-def test_other_settings_are_refused(compared, own_comparison, small_data, change, message):
+def test_other_settings_are_refused(compared, own_comparison, small_data):
     """The difference is named, and nothing is touched."""
-    before = times_of(own_comparison)
+    before, other = times_of(own_comparison), replace(compared.options, published=True)
+    message = "holds a comparison with as_published False there, True now; name another"
     with pytest.raises(OtherRunError, match=message):
-        compare(small_data.images, own_comparison, replace(compared.options, **change), known=KNOWN)
+        compare(small_data.images, own_comparison, other)
     assert times_of(own_comparison) == before
 
 
@@ -266,17 +254,17 @@ def test_other_data_are_refused(compared, own_comparison, own_data):
     wanted = replace(compared.options, run=replace(compared.options.run, read=read))
     (own_data.images / "1.png").write_bytes((own_data.images / "3.png").read_bytes())
     with pytest.raises(OtherRunError, match="images whose files were changed since"):
-        compare(own_data.images, own_comparison, wanted, known=KNOWN)
+        compare(own_data.images, own_comparison, wanted)
     write_labels(own_data.folder / "noisy.csv", range(240), own_data.truth)
     with pytest.raises(OtherRunError, match="other images or labels"):
-        compare(own_data.images, own_comparison, wanted, known=KNOWN)
+        compare(own_data.images, own_comparison, wanted)
 
 
 def test_a_run_with_other_settings_is_refused(compared, small_data, own_run):
     """The run in the folder would be the system assay."""
     wanted = replace(compared.options, run=replace(compared.options.run, threshold=0.9))
     with pytest.raises(OtherRunError, match=r"holds a run with threshold 0.8 there, 0.9 now"):
-        compare(small_data.images, own_run, wanted, known=KNOWN)
+        compare(small_data.images, own_run, wanted)
     assert not (own_run / "compare.json").exists()
 
 
@@ -284,7 +272,7 @@ def test_a_run_with_other_settings_is_refused(compared, small_data, own_run):
 def test_overwrite_starts_anew(compared, own_comparison, small_data):
     """With other settings, in the same folder: old models and the count of evaluations go, the run stays."""
     wanted = replace(compared.options, systems=("model-2",), published=True)
-    found = compare(small_data.images, own_comparison, wanted, known=KNOWN, overwrite=True)
+    found = compare(small_data.images, own_comparison, wanted, overwrite=True)
     assert found.rows[0]["published"]
     assert found.record["holdout_evaluations"] == 1
     assert not (own_comparison / "models" / "histogram").exists()
@@ -302,97 +290,9 @@ def test_overwriting_waits_for_what_can_be_refused(compared, own_comparison, sma
             small_data.images,
             own_comparison,
             replace(compared.options, run=run),
-            known=KNOWN,
             overwrite=True,
         )
     assert times_of(own_comparison) == before
-
-
-# The work of one process.
-
-
-@pytest.fixture
-def entry(own_data, tmp_path):
-    """CNN 1, quick, nothing done yet."""
-    return entry_of(own_data, tmp_path / "out", compare_options(own_data, tmp_path / "cache"), "cnn-1")
-
-
-def work_on(entry):
-    """Train and measure in this process."""
-    train(entry, ignore_message, silent)
-    measure(entry, ignore_message, silent)
-    return entry.folder.row(entry.system)
-
-
-def test_labels_of_the_holdout_change_neither_model_nor_predictions(entry, own_data, tmp_path, monkeypatch):
-    """With its trusted labels all wrong, weights and holdout.csv are byte for byte the same."""
-    split = entry.options.run.split(read_dataset(entry.images, entry.options.run.read))
-    monkeypatch.setattr("assay.pipeline.options.draw_holdout", lambda *_, **__: split)
-    work_on(entry)
-    truth = own_data.truth.copy()
-    truth[split.holdout] = (truth[split.holdout] + 1) % 3
-    write_labels(own_data.folder / "trusted.csv", own_data.trusted_rows, truth[own_data.trusted_rows])
-    other = entry_of(own_data, tmp_path / "other", entry.options, "cnn-1")
-    assert other.basis != entry.basis
-    work_on(other)
-    for name in ("model.safetensors", "holdout.csv"):
-        files = [one.folder.beside("cnn-1") / name for one in (entry, other)]
-        assert files[0].read_bytes() == files[1].read_bytes(), name
-
-
-def test_training_and_measuring_leave_a_model_and_its_cost(entry):
-    """A package that loads, history.csv, and row.json with times, memory and facts."""
-    row, place = work_on(entry), entry.folder.beside("cnn-1")
-    model, trained, measured = read_model(place), row["trained"], row["measured"]
-    assert (model.facts["system"], model.facts["published"]) == ("cnn-1", False)
-    history = "stage,epoch,loss,accuracy,seconds\nnoisy,1,1.0,0.25,0.5\nnoisy,2,0.5,0.5,0.5\n"
-    assert (place / "history.csv").read_text() == history
-    assert set(trained["stages_s"]) == {"read", "train", "write"}
-    assert trained["train_seconds"] > 0
-    assert trained["peak_memory_bytes"] > 50_000_000
-    package = ("config.json", "model.safetensors", "labels.json", "README.md", "model.onnx", "manifest.json")
-    assert trained["model_bytes"] == sum((place / name).stat().st_size for name in package)
-    assert (measured["images_in_batches"], measured["images_alone"]) == (HELD, HELD)
-    assert min(measured["milliseconds_alone"], measured["milliseconds_in_batches"]) > 0
-    assert measured["peak_memory_predicting_bytes"] > 50_000_000
-    train(replace(entry, function=no_epochs), ignore_message, silent)
-    assert not (place / "history.csv").exists()
-
-
-def no_epochs(task):
-    return replace(planted.quick(task), history=())
-
-
-def test_a_training_that_fails_leaves_no_old_model_behind(entry):
-    """Nor old predictions, nor an old row."""
-    work_on(entry)
-    with pytest.raises(RuntimeError, match="planted"):
-        train(replace(entry, function=fails), ignore_message, silent)
-    place = entry.folder.beside("cnn-1")
-    assert not any((place / name).exists() for name in ("row.json", "holdout.csv", "manifest.json"))
-
-
-def fails(task):
-    raise RuntimeError("planted")
-
-
-def test_labels_that_change_meanwhile_are_refused(entry, own_data):
-    """A process that reads other labels than the comparison did trains on nothing."""
-    write_labels(own_data.folder / "noisy.csv", range(240), own_data.truth)
-    for work in (train, measure):
-        with pytest.raises(OtherRunError, match="images or labels were changed while the comparison ran"):
-            work(entry, ignore_message, silent)
-
-
-def test_a_class_called_file_keeps_its_column(own_data, tmp_path):
-    """The column of the images gets another name."""
-    for file in ("noisy.csv", "trusted.csv"):
-        text = (own_data.folder / file).read_text().replace(",ash", ",file")
-        (own_data.folder / file).write_text(text)
-    entry = entry_of(own_data, tmp_path / "out", compare_options(own_data, tmp_path / "cache"), "cnn-1")
-    work_on(entry)
-    first = entry.folder.holdout("cnn-1").read_text().splitlines()[0]
-    assert first == "file of the image,birch,cedar,file"
 
 
 # The figures.
@@ -490,92 +390,3 @@ def test_duplicates_of_training_images_are_leaked(dataset, tmp_path):
     assert leaked_names(dataset, HOLDOUT, contents, None) == {first}
     (tmp_path / "evaluation.json").write_text(json.dumps({"left_out": ["7.png"]}))
     assert leaked_names(dataset, HOLDOUT, contents, tmp_path) == {first, "7.png"}
-
-
-# The folder.
-
-
-@pytest.fixture
-def folder(tmp_path):
-    """A place where nothing is yet."""
-    return CompareFolder(tmp_path / "new")
-
-
-def test_free_places_and_our_own_are_taken(folder, own_run):
-    """Nothing there, an empty folder, one with a comparison, one with a run; nothing is written yet."""
-    folder.check()
-    assert not folder.path.exists()
-    folder.path.mkdir()
-    (folder.path / ".hidden").write_text("")
-    folder.check()
-    folder.write({"schema": SCHEMA})
-    (folder.path / "models").mkdir()
-    folder.check()
-    CompareFolder(own_run).check()
-
-
-@pytest.mark.parametrize("name", ["notes.txt", "models", "compare.csv"])
-def test_a_place_with_other_files_is_refused(folder, own_run, name):
-    """Empty but for them, or with a run beside files of our names; and a file is no folder."""
-    folder.path.mkdir()
-    (folder.path / name).write_text("dear")
-    with pytest.raises(OtherRunError, match=r"expected an empty folder, or one that holds a run or a comp"):
-        folder.check()
-    (own_run / "pictures").mkdir()
-    with pytest.raises(OtherRunError, match="found other files; name another with --out"):
-        CompareFolder(own_run).check()
-    with pytest.raises(UsageError, match="expected a folder for the results, got a file"):
-        CompareFolder(folder.path / name).check()
-
-
-def test_results_among_the_images_are_refused(small_data, compared):
-    """They would count as images."""
-    with pytest.raises(UsageError, match="expected a folder outside"):
-        compare(small_data.images, small_data.images / "out", compared.options, known=KNOWN)
-    assert not (small_data.images / "out").exists()
-
-
-def test_two_comparisons_do_not_share_a_folder(folder):
-    """The message names the process that holds it; a run in the same folder is no rival (fault 50)."""
-    with folder.lock():
-        with pytest.raises(BusyError, match=rf"another comparison \(process {os.getpid()}\) holds this fol"):
-            CompareFolder(folder.path).lock().__enter__()
-        with folder.run.lock():
-            pass
-    with folder.lock():
-        assert (folder.path / ".compare.pid").exists()
-    assert not (folder.path / ".compare.pid").exists()
-
-
-def test_half_written_files_are_deleted(folder):
-    """Those of a killed comparison go when the next one begins; those of a run at work stay."""
-    places = [folder.path, folder.path / "pictures", folder.beside("cnn-1"), folder.beside("assay")]
-    halves = [place / ".0123456789abcdef.tmp" for place in places]
-    for half in halves:
-        half.parent.mkdir(parents=True, exist_ok=True)
-    with folder.run.lock():
-        halves[0].write_text("half")
-        with folder.lock():
-            assert halves[0].exists()
-    for half in halves:
-        half.write_text("half")
-    with folder.lock():
-        assert not list(folder.path.rglob("*.tmp"))
-
-
-def test_clearing_deletes_what_a_comparison_wrote_and_nothing_else(small_data, own_run, tmp_path):
-    """The run stays, and so does a file that somebody put there."""
-    folder = CompareFolder(own_run)
-    before = [path for path in own_run.rglob("*") if ".lock" not in path.name]
-    options = compare_options(small_data, tmp_path / "cache")
-    for system in ("cnn-1", "cnn-2"):
-        train(entry_of(small_data, own_run, options, system), ignore_message, silent)
-    for name in ("compare.csv", "compare.md", "pictures/samples.svg", "models/cnn-1/history.svg"):
-        (own_run / name).parent.mkdir(exist_ok=True)
-        (own_run / name).write_text("")
-    folder.write({"schema": SCHEMA})
-    mine = folder.beside("cnn-2") / "notes.txt"
-    mine.write_text("dear")
-    folder.clear()
-    left = {path for path in own_run.rglob("*") if ".lock" not in path.name}
-    assert left == {*before, mine, mine.parent, mine.parent.parent}

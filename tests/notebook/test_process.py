@@ -1,5 +1,6 @@
 """A function in a process of its own."""
 
+import json
 import os
 import signal
 import subprocess
@@ -40,20 +41,22 @@ def test_a_child_is_another_process_and_reports(capfd):
     held = bytearray(b"1") * planted_works.HUNGER_BYTES
     assert peak_memory_bytes() > planted_works.HUNGER_BYTES
     said, steps = [], []
-    found = run_apart(
+    ended = run_apart(
         planted_works.answer, {"n": 1}, notify=said.append, progress=lambda *step: steps.append(step)
     )
-    assert len(held) == planted_works.HUNGER_BYTES
+    assert (ended, len(held), steps) == (None, planted_works.HUNGER_BYTES, [("count", 1, 2)])
+    found = json.loads(said[0])
     assert found["argument"] == {"n": 1}
     assert found["pid"] != os.getpid()
     assert found["memory"] < planted_works.HUNGER_BYTES
-    assert (said, steps) == (["told {'n': 1}"], [("count", 1, 2)])
     assert capfd.readouterr() == ("", "printed by the child\n")
 
 
 def test_ctrl_c_is_the_parents_to_decide():
     """A child that Ctrl-C reaches, even while it starts, goes on until its parent ends it."""
-    assert run_apart(planted_works.interrupted, 5) == {"answer": 5}
+    said = []
+    assert run_apart(planted_works.interrupted, 5, notify=said.append) is None
+    assert said == ["went on with 5"]
 
 
 def test_an_exception_in_the_parent_ends_the_child():

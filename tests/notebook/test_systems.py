@@ -1,5 +1,7 @@
-"""The notebook's five systems on drawn images."""
+"""The notebook's five systems on drawn images, and the search for their settings."""
 
+import csv
+import json
 import warnings
 from dataclasses import replace
 
@@ -12,6 +14,7 @@ from pictures import saved
 from PIL import Image
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, ParameterGrid, StratifiedKFold
 from sklearn.preprocessing import StandardScaler
 from small_datasets import dataset_of, noise
 from small_tasks import small_task, squares_of
@@ -24,8 +27,6 @@ from assay.errors import LabelError, UsageError
 from assay.notebook import systems
 from assay.notebook.networks import Cnn
 from assay.notebook.systems import (
-    SYSTEMS,
-    TITLES,
     PixelBackbone,
     TrainingData,
     agreed_labels,
@@ -35,6 +36,7 @@ from assay.notebook.systems import (
     histogram,
     model_1,
     model_2,
+    search,
 )
 from assay.pipeline.learn import train_histogram
 from assay.predict.model import read_model
@@ -63,12 +65,6 @@ def second(task, networks):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(TrainingData, "fit", lambda *args: networks.append(fit(*args)) or networks[-1])
         return cnn_2(task)
-
-
-def test_the_systems_are_the_notebooks():
-    """Five and assay, in the order of the table."""
-    assert [*SYSTEMS, "assay"] == list(TITLES)
-    assert list(TITLES.values()) == ["Baseline", "CNN 1", "CNN 2", "Model I", "Model II", "Assay"]
 
 
 # The filter of CNN 2 and Model II.
@@ -296,3 +292,90 @@ def test_a_pretrained_network_works_both_ways(small_data, tmp_path, published):
     assert (model.head.mean == 0).all() == published
     probs = load_runtime(model).probabilities(squares_of(small_data)[:8])
     assert probs.sum(axis=1) == pytest.approx(1, abs=1e-4)
+
+
+# The search for settings.
+
+GRID = {"C": [1e-4, 1.0, 100.0]}
+
+
+@pytest.fixture(scope="module")
+def clouds():
+    """(X, trusted): 120 rows of four features in three classes, every third without a label."""
+    rng = np.random.default_rng(0)
+    truth = np.arange(120) % 3
+    X = (rng.normal(size=(120, 4)) + np.eye(3, 4)[truth]).astype(np.float32)
+    return X, np.where(rng.random(120) < 0.3, UNKNOWN, truth)
+
+
+def test_the_scores_are_scikit_learns(clouds, tmp_path):
+    """One GridSearchCV over the whole grid has the same scores; every score and the choice are written."""
+    X, trusted = clouds
+    known = trusted != UNKNOWN
+    folds = StratifiedKFold(3, shuffle=True, random_state=0)
+    whole = GridSearchCV(LogisticRegression(), GRID, cv=folds).fit(X[known], trusted[known])
+    steps = []
+    for workers in (1, 3):
+        best, found = search(
+            LogisticRegression(),
+            GRID,
+            *clouds,
+            workers=workers,
+            folder=tmp_path,
+            progress=lambda *step: steps.append(step),
+        )
+        assert best == whole.best_params_
+        assert found["best_accuracy"] == pytest.approx(whole.best_score_)
+        assert found["notebook_accuracy"] == pytest.approx(whole.cv_results_["mean_test_score"][1])
+    assert steps == [("search", done, 3) for done in (1, 2, 3)] * 2
+    rows = list(csv.DictReader((tmp_path / "search.csv").read_text().splitlines()))
+    assert [row["C"] for row in rows] == ["0.0001", "1.0", "100.0"]
+    assert [row["notebook"] for row in rows] == ["", "yes", ""]
+    for row in rows:
+        scores = [float(row[f"fold_{fold}"]) for fold in (1, 2, 3)]
+        assert float(row["accuracy"]) == pytest.approx(np.mean(scores), abs=1e-4)
+    found = json.loads((tmp_path / "search.json").read_text())
+    assert (found["grid"], found["notebook"]) == (GRID, {"C": 1.0})
+    assert found["scored_on"] == f"3-fold cross-validation on {known.sum()} trusted images, none held out"
+
+
+def test_the_notebooks_choice_is_in_the_grid(clouds):
+    """Or the search could not report what its own choice is worth; a tie goes to what is named first."""
+    best, _ = search(LogisticRegression(), {"tol": [1e-4, 1.1e-4]}, *clouds)
+    assert best == {"tol": 1e-4}
+    with pytest.raises(ValueError, match="expected the classifier's own settings among the combinations"):
+        search(LogisticRegression(), {"C": [3.0]}, *clouds)
+
+
+def test_a_class_of_two_images_cannot_be_searched(clouds):
+    """Each fold needs one of each class."""
+    X, trusted = clouds
+    few = np.where((trusted == 2) & (np.arange(120) > 10), UNKNOWN, trusted)
+    left = (few == 2).sum()
+    with pytest.raises(LabelError, match=f"expected 3 or more trusted images of each class .*, got {left}"):
+        search(LogisticRegression(), GRID, X, few)
+
+
+@pytest.mark.train
+def test_a_network_is_trained_with_the_best_settings(small_data, tmp_path, monkeypatch):
+    """Of the training and of the layers; the facts name them."""
+    grid = [{"epochs": [6, 2]}, {"epochs": [6], "build__hidden": [(16, 8, 4)]}]
+    monkeypatch.setattr(systems, "HEAD_GRID", grid)
+    task = small_task(small_data, tmp_path / "cache", search=True, folder=tmp_path, backbone="tiny")
+    trained = model_1(task)
+    found = trained.model.facts["search"]
+    assert (len(trained.history), found["combinations"]) == (found["best"]["epochs"], 3)
+    assert found["notebook"] == {"epochs": 6}
+    assert trained.seconds["search"] > 0
+    rows = list(csv.DictReader((tmp_path / "search.csv").read_text().splitlines()))
+    assert [row["build__hidden"] for row in rows] == ["(1024, 512, 128)"] * 2 + ["(16, 8, 4)"]
+
+
+@pytest.mark.train
+def test_the_grids_are_small_and_hold_the_notebooks_choice(task):
+    """At most twelve combinations, the settings of the classifier among them."""
+    classifiers = (systems.cnn_classifier(task, Cnn()), systems.head_classifier(task))
+    for classifier, grid in zip(classifiers, (systems.CNN_GRID, systems.HEAD_GRID), strict=True):
+        own, combinations = classifier.get_params(), list(ParameterGrid(grid))
+        assert 4 <= len(combinations) <= 12
+        assert any({**own, **parameters} == own for parameters in combinations)

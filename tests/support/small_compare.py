@@ -12,8 +12,9 @@ from small_runs import SmallData, work_here
 
 from assay.data.dataset import ReadOptions
 from assay.data.read import read_dataset
-from assay.notebook.compare import Compared, CompareOptions, Entry, train
+from assay.notebook.compare import Compared, CompareOptions
 from assay.notebook.systems import System
+from assay.notebook.work import Entry, train
 from assay.pipeline.folder import data_facts
 from assay.pipeline.options import RunOptions
 from assay.types import ignore_message, silent

@@ -47,7 +47,7 @@ def command(
     search
         Choose settings by grid search on trusted images; all scores are kept.
     """
-    from assay.notebook.compare import CompareOptions, compare
+    from assay.notebook.compare import CompareOptions, compare_systems
     from assay.notebook.systems import TITLES
 
     labels.check_trusted()
@@ -60,7 +60,7 @@ def command(
         search=search,
     )
     with progress_bar(quiet) as progress:
-        found = compare(
+        found = compare_systems(
             images,
             out,
             settings,

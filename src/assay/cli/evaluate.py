@@ -42,7 +42,7 @@ def command(
     labels
         The right labels: CSV, JSON lines or Parquet, as for --trusted of assay run.
     """
-    from assay.notebook.lineup import evaluate_lineup
+    from assay.notebook.folder import evaluate_lineup
     from assay.predict.predictor import load_model
 
     settings = reading.read_options(

@@ -168,14 +168,14 @@ def _predict_all(
 ) -> int:
     """Write the label that each model of a comparison gives each image; the number of skipped images."""
     from assay.data.write import write_rows
-    from assay.notebook.lineup import predict_lineup
+    from assay.notebook.folder import predict_lineup
 
     log = notifier(quiet)
     dataset = _read(images, reading, log)
     wanted = None if columns is None else [name.strip() for name in columns.split(",")]
     with progress_bar(quiet) as progress:
         found = predict_lineup(folder, dataset, wanted, workers=workers, progress=progress)
-    write_rows(target or sys.stdout.buffer, found.header, found.columns(), format=kind, excel_safe=excel_safe)
+    write_rows(target or sys.stdout.buffer, found.header, found.columns, format=kind, excel_safe=excel_safe)
     if not found.has_stems:
         log("The column Index has whole file names: without folder and ending, some would be equal.")
     if found.n_skipped:

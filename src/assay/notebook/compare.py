@@ -9,29 +9,27 @@
 
 import csv
 import json
-import statistics
-import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
-from assay.data.dataset import Dataset, PickedSource, Skipped
-from assay.data.files import file_digest
+from assay.data.dataset import Dataset, ReadOptions
 from assay.data.labels import closest
-from assay.data.loader import load_image
 from assay.data.read import read_dataset
-from assay.data.write import make_folder, write_rows, write_text_atomic
+from assay.data.split import Split
+from assay.data.write import write_rows, write_text_atomic
 from assay.embed.weights import check_name
 from assay.errors import DataError, OtherRunError, UsageError
-from assay.evaluate import Stopwatch, evaluate_predictions, mcnemar, peak_memory_bytes
+from assay.evaluate import evaluate_predictions, mcnemar
 from assay.notebook.folder import TABLES, CompareFolder
-from assay.notebook.networks import Epoch
 from assay.notebook.process import Failure, run_apart
-from assay.notebook.systems import SYSTEMS, TITLES, System, Task
-from assay.notebook.table import CSV_COLUMNS, RIVALS, comparison_card, csv_columns, markdown, write_figures
+from assay.notebook.systems import SYSTEMS, TITLES, System
+from assay.notebook.table import CSV_COLUMNS, RIVALS, csv_columns, markdown, write_figures
+from assay.notebook.work import Entry, measure, train
 from assay.pipeline.finetune_split import check_enough
 from assay.pipeline.folder import (
     SCHEMA,
@@ -44,12 +42,8 @@ from assay.pipeline.folder import (
     read_contents,
     versions,
 )
-from assay.pipeline.options import RunOptions
-from assay.pipeline.outputs import read_facts
-from assay.pipeline.run import run
-from assay.predict.batch import predict_together
-from assay.predict.model import package_bytes, read_model
-from assay.predict.runtime import BATCH, Runtime, load_runtime
+from assay.pipeline.options import RunOptions, RunSettings, default_cache
+from assay.predict.model import read_model
 from assay.types import Labels, Notify, Progress, Rows, ignore_message, silent
 
 NOT_MEASURED: dict[str, Any] = dict.fromkeys(
@@ -66,12 +60,6 @@ COSTS = (
     "peak_memory_predicting_bytes",
     "model_bytes",
 )
-
-ALONE = 100
-"""Images predicted one at a time; the median of their times is reported."""
-
-TIMED = 512
-"""Images predicted in batches where nothing is held out."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +131,38 @@ class Compared:
         return list(self.record["rows"])
 
 
-def compare(  # noqa: PLR0915  # the whole comparison, in one place
+def compare(
+    images: Path | str,
+    out: Path | str,
+    *,
+    trusted: Path | str,
+    noisy: Path | str | None = None,
+    systems: Iterable[str] = tuple(TITLES),
+    read: ReadOptions | None = None,
+    cache: Path | str | None = None,
+    overwrite: bool = False,
+    notify: Notify = ignore_message,
+    progress: Progress = silent,
+    **settings: Unpack[RunSettings],
+) -> Compared:
+    """Train the notebook's five systems and assay on the same data, and measure what each costs and reaches.
+
+    Parameters
+    ----------
+    images, out, noisy, trusted, read, cache, overwrite, notify, settings : see ``assay.run``; files alone
+    systems : some of ``histogram``, ``cnn-1``, ``cnn-2``, ``model-1``, ``model-2``, ``assay``
+
+    Raises
+    ------
+    AssayError : see ``compare_systems``
+    """
+    files = replace(read or ReadOptions(), trusted=Path(trusted), noisy=Path(noisy) if noisy else None)
+    run = RunOptions(read=files, cache=Path(cache) if cache else default_cache(), **settings)
+    options = CompareOptions(run=run, systems=tuple(systems))
+    return compare_systems(images, out, options, overwrite=overwrite, notify=notify, progress=progress)
+
+
+def compare_systems(
     images: Path | str,
     out: Path | str,
     options: CompareOptions,
@@ -174,47 +193,32 @@ def compare(  # noqa: PLR0915  # the whole comparison, in one place
     BusyError : another comparison holds ``out``
     """
     images, out = Path(images), Path(out)
-    folder, notify = CompareFolder(out), _once(notify)
-
-    # Refuse what can be refused before anything is written.
-    folder.check()
-    check_outside(out, images)
-    dataset = read_dataset(images, options.run.read)
-    split = options.run.split(dataset)
-    if "assay" in options.systems and options.run.preset != "fast":
-        check_enough(len(split.fit))
-    for note in dataset.notes:
-        notify(note)
-
+    folder = CompareFolder(out)
+    notify = cache(notify)  # each line once: every process reads the same data and has the same notes on it
+    dataset, split = _read(images, folder, options, notify)
     with folder.lock():
         contents = list(read_contents(dataset, options.run.workers))
         data = data_facts(dataset) | {"contents": contents_digest(contents)}
-        settings = options.settings()
+        basis = {"settings": options.settings(), "data": data}
         earlier = folder.record()
-        if overwrite:
-            # The same command with --overwrite that was interrupted resumes: hours of work may be there.
-            earlier = earlier if is_interrupted(earlier, settings, data) else {}
-        else:
-            _refuse_other(folder, options, settings, data)
-        entries = [
-            Entry(
-                system,
-                None if system == "assay" else known[system],
-                images,
-                out,
-                options,
-                {"settings": settings, "data": data},
-                overwrite and system == "assay",
-                tuple(command),
-            )
-            for system in options.systems
-        ]
+        if not overwrite:
+            _refuse_other(folder, options, basis)
+        elif not is_interrupted(earlier, **basis):
+            earlier = {}  # while the same command, interrupted, resumes: hours of work may be there
+        entries = []
+        for system in options.systems:
+            function = None if system == "assay" else known[system]
+            entries.append(Entry(system, function, images, out, options, basis, overwrite, tuple(command)))
         if not overwrite and _is_complete(earlier, entries):
             notify(f"{out}: comparison is already complete; use --overwrite to repeat it")
             return Compared(out, dataset, split.holdout, earlier, computed=False)
 
         if overwrite and not earlier:
-            _clear(folder, options)
+            # What is there stays until the names of networks are known to be right.
+            for name in ({options.backbone, options.run.backbone} - {"tiny"}) | {options.run.student}:
+                if name is not None:
+                    check_name(name)
+            folder.clear()
         if earlier.get("status") == "running":
             notify(f"{out}: resuming comparison")
         record = {
@@ -222,158 +226,53 @@ def compare(  # noqa: PLR0915  # the whole comparison, in one place
             "holdout_evaluations": earlier.get("holdout_evaluations", 0),
             "status": "running",
             "command": list(command),
-            "settings": settings,
-            "data": data,
+            **basis,
             "systems": list(options.systems),
             "held_out": len(split.holdout),
             "versions": versions(),
             "machine": machine(),
+            "left_out": [],
+            "skipped": len(dataset.skipped),
         }
         folder.write(record)
-
         # Train each system in one process, and predict with the saved model in another.
-        failures = {
-            entry.system: failure for entry in entries if (failure := _work_on(entry, notify, progress))
-        }
-
-        # Evaluate: only here are the trusted labels of the holdout read.
-        done = [system for system in options.systems if system not in failures]
-        figures: Mapping[str, Any] = {}
-        record |= {"left_out": [], "skipped": len(dataset.skipped)}
-        if len(split.holdout) and done:
-            # Counted before the labels are read: a comparison that is killed here has read them.
-            record["holdout_evaluations"] += 1
-            folder.write(record)
-            leaked = leaked_names(dataset, split.holdout, contents, out if "assay" in done else None)
-            answers = {system: folder.holdout(system) for system in done}
-            figures, left_out, skipped = evaluate_systems(dataset, split.holdout, answers, leaked)
-            record |= {"left_out": left_out, "skipped": max(record["skipped"], skipped)}
-
-        # Write the figures into each saved model, and the table; the record last.
-        rows = [_row(entry, failures.get(entry.system), figures.get(entry.system, {})) for entry in entries]
-        for row in rows:
-            place = folder.model(row["system"])
-            if row["status"] == "done" and row["system"] != "assay":  # the run wrote its own
-                write_figures(place, read_model(place), row)
-        record["skipped"] = max(record["skipped"], *(row["facts"].get("skipped", 0) for row in rows))
-        by_run = int(folder.run.record()["holdout_evaluations"]) if "assay" in done else 0
-        record |= {"rows": rows, "holdout_evaluations_by_run": by_run}
-        write_rows(out / "compare.csv", CSV_COLUMNS, csv_columns(rows))
-        write_text_atomic(out / "compare.md", markdown(record))
-        record["status"] = "done"
-        folder.write(record)
+        found = {entry.system: _work_on(entry, notify, progress) for entry in entries}
+        failures = {system: failure for system, failure in found.items() if failure}
+        # Only here are the trusted labels of the holdout read.
+        done = [system for system in found if system not in failures]
+        figures = _evaluate(folder, record, dataset, split.holdout, contents, done)
+        _write_results(folder, record, entries, failures, figures)
     first_code = next((failure.exit_code for failure in failures.values()), 0)
     return Compared(out, dataset, split.holdout, record, exit_code=first_code)
 
 
-def _once(notify: Notify) -> Notify:
-    """Each line once: every process reads the same data and has the same notes on it."""
-    known = set[str]()
+def _read(
+    images: Path, folder: CompareFolder, options: CompareOptions, notify: Notify
+) -> tuple[Dataset, Split]:
+    """The data and its split; what can be refused is refused before anything is written."""
+    folder.check()
+    check_outside(folder.path, images)
+    dataset = read_dataset(images, options.run.read)
+    split = options.run.split(dataset)
+    if "assay" in options.systems and options.run.preset != "fast":
+        check_enough(len(split.fit))
+    for note in dataset.notes:
+        notify(note)
+    return dataset, split
 
-    def new(line: str) -> None:
-        if line not in known:
-            known.add(line)
-            notify(line)
 
-    return new
-
-
-def _refuse_other(
-    folder: CompareFolder, options: CompareOptions, settings: Mapping[str, Any], data: Mapping[str, Any]
-) -> None:
+def _refuse_other(folder: CompareFolder, options: CompareOptions, basis: Mapping[str, Any]) -> None:
     """OtherRunError if the comparison in the folder, or the run of ``assay``, has other settings or data."""
-    there = [("comparison", folder.record(), settings)]
+    there = [("comparison", folder.record(), basis["settings"])]
     if "assay" in options.systems:
         there.append(("run", folder.run.record(), options.run.settings()))
     for what, record, wanted in there:
-        differing = differences(record, wanted, data) if record else []
+        differing = differences(record, wanted, basis["data"]) if record else []
         if differing:
             raise OtherRunError(
                 f"{folder.path} holds a {what} with {'; '.join(differing)}; "
                 "name another folder with --out, or replace it with --overwrite"
             )
-
-
-def _clear(folder: CompareFolder, options: CompareOptions) -> None:
-    """Delete the comparison that is replaced, once the names of networks are known to be right."""
-    run = options.run
-    for name in ({options.backbone, run.backbone} - {"tiny"}) | {run.student}:
-        if name is not None:
-            check_name(name)
-    folder.clear()
-
-
-def _work_on(entry: "Entry", notify: Notify, progress: Progress) -> Failure | None:
-    """Train and measure a system as far as it is not done yet; the reason if that fails."""
-    title = TITLES[entry.system]
-
-    def titled(stage: str, done: int, total: int) -> None:
-        progress(f"{title}: {stage}", done, total)
-
-    for is_done, work in ((entry.is_trained, train), (entry.is_measured, measure)):
-        if is_done():
-            continue
-        found = run_apart(work, entry, notify=notify, progress=titled)
-        if isinstance(found, Failure):
-            notify(f"warning: {title} failed: {found.message}")
-            return found
-    return None
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A system that takes part; plain enough to be sent to another process."""
-
-    system: str
-    function: System | None
-    """None for ``assay``, which is a run in the same folder."""
-    images: Path
-    out: Path
-    options: CompareOptions
-    basis: Mapping[str, Any]
-    """The settings and data of the whole comparison, as in compare.json."""
-    overwrite: bool = False
-    """Of the run, if the system is ``assay``."""
-    command: tuple[str, ...] = ()
-
-    @property
-    def folder(self) -> CompareFolder:
-        """Where the results go."""
-        return CompareFolder(self.out)
-
-    def is_trained(self) -> bool:
-        """Whether its model is there, whole, and made with these settings from these data."""
-        row = self.folder.row(self.system)
-        if not row or any(row[name] != facts for name, facts in self.basis.items()):
-            return False
-        # A run that was repeated since is another one, even if it ended with the same bytes.
-        same_run = row["run"] == (self.run_outputs() if self.function is None else None)
-        weights = self.folder.weights(self.system)
-        return bool(same_run and weights is not None and weights == row["weights"])
-
-    def is_measured(self) -> bool:
-        """Whether the measurements of that model are there."""
-        measured, file = self.folder.row(self.system).get("measured"), self.folder.holdout(self.system)
-        if measured is None:
-            return False
-        return bool(measured["holdout"] == (file_digest(file) if file.is_file() else None))
-
-    def run_outputs(self) -> dict[str, str] | None:
-        """sha256 of each result of the run in the folder; None if they are not as the run wrote them."""
-        record = self.folder.run.record()
-        return dict(record["outputs"]) if self.folder.run.is_complete(record) else None
-
-    def read(self) -> tuple[Dataset, Rows]:
-        """The dataset as the comparison read it, and its holdout.
-
-        Raises
-        ------
-        OtherRunError : its labels were changed meanwhile
-        """
-        dataset = read_dataset(self.images, self.options.run.read)
-        if any(self.basis["data"][name] != fact for name, fact in data_facts(dataset).items()):
-            raise OtherRunError(f"{self.images}: the images or labels were changed while the comparison ran")
-        return dataset, self.options.run.split(dataset).holdout
 
 
 def _is_complete(record: Mapping[str, Any], entries: Sequence[Entry]) -> bool:
@@ -386,183 +285,106 @@ def _is_complete(record: Mapping[str, Any], entries: Sequence[Entry]) -> bool:
     )
 
 
-def train(entry: Entry, notify: Notify, progress: Progress) -> dict[str, Any]:
-    """Train and save the model; row.json has the cost. The work of a process.
+def _work_on(entry: Entry, notify: Notify, progress: Progress) -> Failure | None:
+    """Train and measure a system as far as it is not done yet; the reason if that fails."""
+    title = TITLES[entry.system]
 
-    No label of the holdout reaches a system, but for those that the published baseline trained on.
-    """
-    folder, system, options = entry.folder, entry.system, entry.options
-    place = folder.beside(system)
-    folder.forget(system)
-    if entry.function is None:
-        run(
-            entry.images,
-            entry.out,
-            options.run,
-            overwrite=entry.overwrite,
-            command=entry.command,
-            notify=notify,
-            progress=progress,
-        )
-        record = folder.run.record()
-        found = {
-            "train_seconds": record["cost"]["seconds"],
-            "stages_s": record["seconds"],
-            "peak_memory_bytes": record["cost"]["peak_memory_bytes"],
-            "facts": {
-                "backbone": record["backbone"]["name"],
-                "size": record["backbone"]["size"],
-                "features_computed": record.get("features_computed"),
-                "skipped": read_facts(entry.out)["skipped"],
-            },
-        }
-    else:
-        watch = Stopwatch()
-        with watch.stage("read"):
-            dataset, held = entry.read()
-            make_folder(place)
-        with watch.stage("train"):
-            trained = entry.function(
-                Task(
-                    dataset=dataset.without(held),
-                    held=np.isin(np.arange(len(dataset)), held),
-                    options=options.run,
-                    noisy_all=dataset.noisy,
-                    backbone=options.backbone,
-                    size=options.size,
-                    published=options.published,
-                    search=options.search,
-                    folder=place,
-                    progress=progress,
-                )
-            )
-        with watch.stage("write"):
-            facts = {**trained.model.facts, "system": system, "published": options.published}
-            model = replace(trained.model, facts=facts)
-            model.save(place, comparison_card(model, None))
-            (place / "history.csv").unlink(missing_ok=True)
-            if trained.history:
-                header = tuple(column.name for column in fields(Epoch))
-                columns = [[getattr(epoch, name) for epoch in trained.history] for name in header]
-                write_rows(place / "history.csv", header, columns)
-        spent = watch.seconds
-        found = {
-            "train_seconds": sum(spent.values()),
-            "stages_s": {"read": spent["read"], **trained.seconds, "write": spent["write"]},
-            "peak_memory_bytes": peak_memory_bytes(),
-            "facts": facts,
-        }
-    row = {
-        "system": system,
-        **entry.basis,
-        "weights": folder.weights(system),
-        "run": entry.run_outputs() if entry.function is None else None,
-        "versions": versions(),
-        "trained": found | {"model_bytes": package_bytes(folder.model(system))},
-    }
-    folder.write_row(system, row)
-    return {}
+    def titled(stage: str, done: int, total: int) -> None:
+        progress(f"{title}: {stage}", done, total)
 
-
-def measure(entry: Entry, notify: Notify, progress: Progress) -> dict[str, Any]:
-    """Predict the holdout with the saved model, and write its predictions and cost. The work of a process."""
-    del notify  # there is nothing to report
-    folder, system = entry.folder, entry.system
-    dataset, held = entry.read()
-    part = rows_of(dataset, held if len(held) else np.arange(min(TIMED, len(dataset))))
-    runtime = load_runtime(folder.model(system))
-    for count in (1, BATCH):  # warm up
-        runtime.probabilities(np.zeros((count, runtime.size, runtime.size, 3), dtype=np.uint8))
-    start = time.perf_counter()
-    found = predict_together({system: runtime}, part, workers=entry.options.run.workers, progress=progress)[
-        system
-    ]
-    batches_s = time.perf_counter() - start
-    n_used = len(part) - found.n_skipped
-    alone = list(_alone_s(runtime, part))
-    digest = None
-    if len(held):
-        usable = np.flatnonzero([status == "ok" for status in found.statuses])
-        # The shortest digits that read back to the same float32.
-        columns = [[float(str(p)) for p in column] for column in found.probs[usable].T]
-        first = "file" if "file" not in found.labels else "file of the image"
-        names = [found.names[row] for row in usable]
-        write_rows(folder.holdout(system), (first, *found.labels), [names, *columns])
-        digest = file_digest(folder.holdout(system))
-    row = folder.row(system)
-    row["measured"] = {
-        "milliseconds_in_batches": 1000 * batches_s / max(n_used, 1),
-        "milliseconds_alone": 1000 * statistics.median(alone) if alone else None,
-        "images_in_batches": n_used,
-        "images_alone": len(alone),
-        "peak_memory_predicting_bytes": peak_memory_bytes(),
-        "holdout": digest,
-    }
-    folder.write_row(system, row)
-    return {}
-
-
-def rows_of(dataset: Dataset, rows: Rows) -> Dataset:
-    """Some images of a dataset, as a dataset."""
-    chosen = tuple(rows.tolist())
-
-    def at(known: Mapping[int, Any]) -> dict[int, Any]:
-        return {i: known[row] for i, row in enumerate(chosen) if row in known}
-
-    return replace(
-        dataset,
-        names=tuple(dataset.names[row] for row in chosen),
-        source=PickedSource(dataset.source, chosen),
-        noisy=dataset.noisy[rows],
-        trusted=dataset.trusted[rows],
-        skipped=at(dataset.skipped),
-        decided=at(dataset.decided),
-        image_warnings=at(dataset.image_warnings),
-        contents=[dataset.contents[row] for row in chosen] if dataset.contents else (),
-    )
-
-
-def _alone_s(runtime: Runtime, part: Dataset) -> Iterator[float]:
-    """Seconds from the bytes of one image to its probabilities, for each of the first usable ones."""
-    left = ALONE
-    for row in range(len(part)):
-        data = part.read(row)
-        start = time.perf_counter()
-        found = data if isinstance(data, Skipped) else load_image(data, runtime.target, part.limits)
-        if isinstance(found, Skipped):
+    for is_done, work in ((entry.is_trained, train), (entry.is_measured, measure)):
+        if is_done():
             continue
-        runtime.probabilities(found.pixels[None])
-        yield time.perf_counter() - start
-        left -= 1
-        if not left:
-            return
+        failure = run_apart(work, entry, notify=notify, progress=titled)
+        if failure:
+            notify(f"warning: {title} failed: {failure.message}")
+            return failure
+    return None
+
+
+def _evaluate(
+    folder: CompareFolder,
+    record: dict[str, Any],
+    dataset: Dataset,
+    held: Rows,
+    contents: Sequence[bytes | None],
+    done: Sequence[str],
+) -> Mapping[str, Any]:
+    """The figures of the systems that are done; ``record`` counts the evaluation, and names leaked images."""
+    if not len(held) or not done:
+        return {}
+    # Counted before the labels are read: a comparison that is killed here has read them.
+    record["holdout_evaluations"] += 1
+    folder.write(record)
+    leaked = leaked_names(dataset, held, contents, folder.path if "assay" in done else None)
+    answers = {system: folder.holdout(system) for system in done}
+    figures, record["left_out"], skipped = evaluate_systems(dataset, held, answers, leaked)
+    record["skipped"] = max(record["skipped"], skipped)
+    return figures
+
+
+def _write_results(
+    folder: CompareFolder,
+    record: dict[str, Any],
+    entries: Sequence[Entry],
+    failures: Mapping[str, Failure],
+    figures: Mapping[str, Any],
+) -> None:
+    """Write the figures into each saved model, then the tables; compare.json last."""
+    rows = [_row(entry, failures.get(entry.system), figures.get(entry.system, {})) for entry in entries]
+    by_run = 0
+    for row in rows:
+        if row["status"] != "done":
+            continue
+        if row["system"] == "assay":  # its run wrote its own figures
+            by_run = int(folder.run.record()["holdout_evaluations"])
+        else:
+            place = folder.model(row["system"])
+            write_figures(place, read_model(place), row)
+    record["skipped"] = max(record["skipped"], *(row["facts"].get("skipped", 0) for row in rows))
+    record |= {"rows": rows, "holdout_evaluations_by_run": by_run}
+    write_rows(folder.path / "compare.csv", CSV_COLUMNS, csv_columns(rows))
+    write_text_atomic(folder.path / "compare.md", markdown(record))
+    record["status"] = "done"
+    folder.write(record)
+
+
+def _row(entry: Entry, failure: Failure | None, figures: Mapping[str, Any]) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "system": entry.system,
+        "title": TITLES[entry.system],
+        "status": "failed" if failure else "done",
+        "published": entry.options.published,
+        "error": failure.message if failure else None,
+        **NOT_MEASURED,
+    }
+    if failure:
+        return row | {**dict.fromkeys(COSTS), "facts": {}}
+    found = entry.folder.row(entry.system)
+    known = {**found["trained"], **found["measured"]}
+    return row | dict(figures) | {name: known[name] for name in (*COSTS, "facts")}
 
 
 def evaluate_systems(
-    dataset: Dataset, held: Rows, answers: Mapping[str, Path], leaked: Iterable[str]
+    dataset: Dataset, held: Rows, answers: Mapping[str, Path], leaked: Collection[str]
 ) -> tuple[dict[str, dict[str, Any]], list[str], int]:
     """Compare the predictions for the holdout with its trusted labels, all systems on the same images.
 
     Parameters
     ----------
     answers : system -> its holdout.csv
-    leaked : images to exclude, see ``leaked_names``
+    leaked : images to exclude
 
     Returns
     -------
     system -> the figures of ``NOT_MEASURED``; holdout images excluded as leaked; how many could not be used
-
-    Raises
-    ------
-    DataError : a holdout.csv that was changed or belongs to other images
     """
     row_of = {dataset.names[row]: row for row in held.tolist()}
     found = {system: read_answers(file, dataset.classes) for system, file in answers.items()}
     # Models of different size may skip different images; the figures are of those that all could use.
     used = [name for name in row_of if all(name in probs for probs in found.values())]
-    apart = {*leaked}
-    names = [name for name in used if name not in apart]
-    left_out = [name for name in used if name in apart]
+    names = [name for name in used if name not in leaked]
+    left_out = [name for name in used if name in leaked]
     skipped = len(row_of) - len(used)
     if not names:
         return {system: dict(NOT_MEASURED) for system in answers}, left_out, skipped
@@ -592,12 +414,7 @@ def evaluate_systems(
 
 
 def read_answers(file: Path, classes: Sequence[str]) -> dict[str, list[float]]:
-    """File -> P(class) in the order of ``classes``, of a holdout.csv that ``measure`` wrote.
-
-    Raises
-    ------
-    DataError : something else
-    """
+    """File -> P(class) in the order of ``classes``, of a holdout.csv that ``measure`` wrote."""
     try:
         with file.open(encoding="utf-8", errors="surrogateescape", newline="") as opened:
             header, *rows = csv.reader(opened)
@@ -615,11 +432,7 @@ def leaked_names(
 ) -> set[str]:
     """Holdout images that are near-duplicates of training images: their figures would measure memory.
 
-    Equal byte for byte; with the run of ``assay``, near-duplicates too.
-
-    Parameters
-    ----------
-    contents : sha256 of each image's bytes
+    Equal byte for byte, by the sha256 in ``contents``; near-duplicates too, where ``assay`` looked for them.
     """
     fit = np.setdiff1d(np.flatnonzero(dataset.usable), held)
     fitted = {contents[row] for row in fit.tolist()} - {None}
@@ -628,19 +441,3 @@ def leaked_names(
         evaluation = json.loads((run_folder / "evaluation.json").read_text(encoding="utf-8"))
         found |= {*evaluation.get("left_out", ())}
     return found
-
-
-def _row(entry: Entry, failure: Failure | None, figures: Mapping[str, Any]) -> dict[str, Any]:
-    row: dict[str, Any] = {
-        "system": entry.system,
-        "title": TITLES[entry.system],
-        "status": "failed" if failure else "done",
-        "published": entry.options.published,
-        "error": failure.message if failure else None,
-        **NOT_MEASURED,
-    }
-    if failure:
-        return row | {**dict.fromkeys(COSTS), "facts": {}}
-    found = entry.folder.row(entry.system)
-    known = {**found["trained"], **found["measured"]}
-    return row | dict(figures) | {name: known[name] for name in (*COSTS, "facts")}

@@ -92,13 +92,6 @@ class SequentialClassifier(ClassifierMixin, BaseEstimator):
         ----------
         rows : indices of the training rows, ascending; all by default
         classes : all labels that exist, where the rows may lack some
-        progress : gets ``train`` and the rows passed, of all epochs together
-
-        Raises
-        ------
-        ValueError : X, y or a parameter is not as expected
-        UsageError : an unknown dtype
-        MissingExtraError : torch is not installed
         """
         try:
             from assay.notebook.training import build_network, train_network
@@ -140,12 +133,13 @@ class SequentialClassifier(ClassifierMixin, BaseEstimator):
                 seed=seed,
                 progress=progress,
             )
+            # Training happens here: the epochs come one by one, as they end.
             self.history_: tuple[Epoch, ...] = tuple(Epoch("train", *figures) for figures in epochs)
         self.network_ = network
         return self
 
     def decision_scores(self, X: Any) -> Float[np.ndarray, "N K"]:
-        """Logits, before the softmax; only the result grows in memory with N."""
+        """Logits, before the softmax."""
         from assay.notebook.training import network_scores
 
         check_is_fitted(self)

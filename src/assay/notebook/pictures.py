@@ -9,7 +9,7 @@
 import csv
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby, zip_longest
 from pathlib import Path
@@ -42,6 +42,9 @@ SAMPLES, ACROSS = 8, 4
 SAMPLE_SIDE = 96
 """Most pixels of a sample's side: the picture stays small, whatever the photos weigh."""
 
+NUMBERS = ("loss", "accuracy", "seconds")
+"""Columns of history.csv besides the names of stage and epoch."""
+
 DASHES = ("-", "--", ":", "-.")
 """Stages differ by their dashes too, not by colour alone."""
 
@@ -68,16 +71,15 @@ def write_pictures(folder: Path, dataset: Dataset, held: Rows | None = None) -> 
     MissingExtraError : matplotlib is not installed
     ModelError : a model folder that is damaged
     """
-    return list(_write_pictures(folder, dataset, held))
+    names, k, written = dataset.titles or dataset.classes, len(dataset.classes), list[Path]()
 
-
-def _write_pictures(folder: Path, dataset: Dataset, held: Rows | None) -> Iterator[Path]:
-    names, k = dataset.titles or dataset.classes, len(dataset.classes)
-    row_of = {name: row for row, name in enumerate(dataset.names)}
-    files = _files(folder, "holdout.csv")
-    predicted = {file.parent.name: read_answers(file, dataset.classes) for file in files}
+    def write(file: Path, drawn: str) -> None:
+        make_folder(file.parent)
+        write_text_atomic(file, drawn)
+        written.append(file)
 
     # Training images: what no model was, or will be, measured on.
+    predicted = {f.parent.name: read_answers(f, dataset.classes) for f in _files(folder, "holdout.csv")}
     apart = {name for answers in predicted.values() for name in answers}
     apart |= {dataset.names[row] for row in (() if held is None else held)}
     if (file := folder / "labels.csv").is_file():
@@ -85,15 +87,16 @@ def _write_pictures(folder: Path, dataset: Dataset, held: Rows | None) -> Iterat
     both = (dataset.noisy != UNKNOWN) & (dataset.trusted != UNKNOWN) & dataset.usable
     rows = np.array([row for row in np.flatnonzero(both) if dataset.names[row] not in apart], dtype=np.int64)
     if len(rows):
-        yield _write(folder / "pictures" / "samples.svg", draw_samples(dataset, rows))
+        write(folder / "pictures" / "samples.svg", draw_samples(dataset, rows))
         counts = confusion_matrix(dataset.trusted[rows], dataset.noisy[rows], k)
         title = f"Noisy against trusted labels of {len(rows):,} images"
         drawn = draw_confusion(counts, names, title=title, columns="noisy")
-        yield _write(folder / "pictures" / "confusion_noisy.svg", drawn)
+        write(folder / "pictures" / "confusion_noisy.svg", drawn)
 
     # Holdout images, but for those that the figures exclude as leaked.
     record = folder / "compare.json"
     leaked = json.loads(record.read_text(encoding="utf-8")).get("left_out", ()) if record.is_file() else ()
+    row_of = {name: row for row, name in enumerate(dataset.names)}
     for system, answers in predicted.items():
         rows = np.array([row_of[name] for name in answers if name in row_of and name not in leaked], np.int64)
         rows = rows[dataset.trusted[rows] != UNKNOWN]
@@ -102,31 +105,27 @@ def _write_pictures(folder: Path, dataset: Dataset, held: Rows | None) -> Iterat
         found = np.array([answers[dataset.names[row]] for row in rows]).argmax(axis=1)
         counts = confusion_matrix(dataset.trusted[rows], found, k)
         title = f"{TITLES[system]}: predicted against trusted labels of {len(rows):,} holdout images"
-        drawn = draw_confusion(counts, names, title=title)
-        yield _write(folder / "pictures" / f"confusion_{system}.svg", drawn)
+        write(folder / "pictures" / f"confusion_{system}.svg", draw_confusion(counts, names, title=title))
 
     for file in _files(folder, "history.csv"):
-        if epochs := read_history(file):
+        epochs = [
+            Epoch(row["stage"], int(row["epoch"]), *(float(row[name]) for name in NUMBERS))
+            for row in _read(file)
+        ]
+        if epochs:
             title = f"{TITLES[file.parent.name]}: loss and accuracy by epoch"
-            yield _write(file.with_name("history.svg"), draw_history(epochs, title=title))
+            write(file.with_name("history.svg"), draw_history(epochs, title=title))
 
     for system, place in _models(folder).items():
         drawn = draw_layers(read_model(place), title=f"{TITLES[system]}: layers")
-        yield _write(folder / "models" / system / "layers.svg", drawn)
+        write(folder / "models" / system / "layers.svg", drawn)
+    return written
 
 
 def are_drawn(folder: Path) -> bool:
     """Whether all pictures are there: the layers of each model come last."""
     places = [folder / "models" / system / "layers.svg" for system in _models(folder)]
     return (folder / "pictures").is_dir() and all(place.is_file() for place in places)
-
-
-def read_history(file: Path) -> tuple[Epoch, ...]:
-    """The epochs in a ``history.csv``."""
-    numbers = ("loss", "accuracy", "seconds")
-    return tuple(
-        Epoch(row["stage"], int(row["epoch"]), *(float(row[name]) for name in numbers)) for row in _read(file)
-    )
 
 
 def _read(file: Path) -> list[dict[str, str]]:
@@ -146,23 +145,12 @@ def _models(folder: Path) -> dict[str, Path]:
     return models
 
 
-def _write(file: Path, drawn: str) -> Path:
-    make_folder(file.parent)
-    write_text_atomic(file, drawn)
-    return file
-
-
-def draw_samples(dataset: Dataset, rows: Rows, *, count: int = SAMPLES) -> str:
-    """The first ``count`` images of ``rows`` that can be opened, with both labels of each, as SVG text.
-
-    Raises
-    ------
-    MissingExtraError : matplotlib is not installed
-    """
+def draw_samples(dataset: Dataset, rows: Rows) -> str:
+    """The first images of ``rows`` that can be opened, with both labels of each, as SVG text."""
     words = (*(dataset.titles or dataset.classes), "")  # UNKNOWN, -1, has the empty name
     samples: list[tuple[str, Pixels, str, str]] = []
     for row in rows:
-        if len(samples) == count:
+        if len(samples) == SAMPLES:
             break
         found = load_row(dataset, int(row), at_least=SAMPLE_SIDE)
         if not isinstance(found, Skipped):
@@ -200,20 +188,8 @@ def draw_samples(dataset: Dataset, rows: Rows, *, count: int = SAMPLES) -> str:
     )
 
 
-def draw_history(epochs: Sequence[Epoch], *, title: str = "Loss and accuracy by epoch") -> str:
-    """Two curves for each stage as SVG text: the loss, and the accuracy against the training labels.
-
-    Parameters
-    ----------
-    epochs : in the order of training, at least one
-
-    Raises
-    ------
-    ValueError : no epoch
-    MissingExtraError : matplotlib is not installed
-    """
-    if not epochs:
-        raise ValueError("expected at least one epoch to draw, got none")
+def draw_history(epochs: Sequence[Epoch], *, title: str) -> str:
+    """Two curves for each stage as SVG text: the loss, and the accuracy against the training labels."""
     stages = [(stage, list(some)) for stage, some in groupby(epochs, key=lambda epoch: epoch.stage)]
 
     def draw(figure: "Figure") -> None:
@@ -264,13 +240,8 @@ class Layer:
     """``backbone``, ``head``, or ``step`` for a layer without parameters."""
 
 
-def draw_layers(model: Model, *, title: str | None = None) -> str:
-    """The layers from the image down to P(class), one box each, as SVG text.
-
-    Raises
-    ------
-    MissingExtraError : matplotlib is not installed
-    """
+def draw_layers(model: Model, *, title: str) -> str:
+    """The layers from the image down to P(class), one box each, as SVG text."""
     layers = describe_layers(model)
 
     def draw(figure: "Figure") -> None:
@@ -306,7 +277,7 @@ def draw_layers(model: Model, *, title: str | None = None) -> str:
         draw,
         width=6.4,
         height=0.45 * len(layers) + 0.3,
-        title=title or f"Layers of {model.architecture}",
+        title=title,
         description=f"From top to bottom: {listed}. {total:,} numbers in all.",
     )
 

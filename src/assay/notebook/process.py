@@ -1,6 +1,7 @@
 """One function in a process of its own, with its own memory, time and death.
 
-The child reports through a pipe, in JSON: lines for the user, progress, then its result or why there is none.
+The child reports through a pipe, in JSON: lines for the user, progress, then that it is done, or why not.
+It imports little besides the function: what it holds is counted as the function's.
 """
 
 import json
@@ -9,29 +10,29 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context, parent_process, resource_tracker
 from multiprocessing.connection import Connection
-from multiprocessing.process import BaseProcess
 from typing import Any
 
 from assay.errors import AssayError, ResourceError, is_disk_full, is_out_of_memory
 from assay.types import Notify, Progress, ignore_message, silent
 
-Work = Callable[[Any, Notify, Progress], Mapping[str, Any]]
-"""A function of a module, whose result is plain JSON."""
+Work = Callable[[Any, Notify, Progress], None]
+"""A function of a module, so that a new process can import it."""
 
 GRACE_S = 5.0
 """From asking a child to end until it is killed."""
 
 BUG = 1
+"""Exit code of what should not happen."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a process has no result."""
+    """Why a process did not do its work."""
 
     message: str
     exit_code: int
@@ -39,7 +40,7 @@ class Failure:
 
 def run_apart(
     work: Work, argument: object, *, notify: Notify = ignore_message, progress: Progress = silent
-) -> dict[str, Any] | Failure:
+) -> Failure | None:
     """``work(argument, notify, progress)`` in a new process that shares nothing with this one.
 
     The child ends when this process ends, however it does, or leaves this call. Its prints go to stderr.
@@ -48,42 +49,31 @@ def run_apart(
     context = get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     child = context.Process(target=_live, args=(sender, work, argument))
-    found: dict[str, Any] | Failure | None = None
     try:
         with _interrupts_blocked():
             child.start()
         sender.close()  # the child's copy stays open, so its death ends the pipe
-        while found is None:
+        while True:
             try:
                 kind, what = json.loads(receiver.recv_bytes())
             except (EOFError, OSError):
-                break
+                child.join(GRACE_S)
+                break  # its exit code explains
             if kind == "progress":
                 progress(*what)
             elif kind == "notify":
                 notify(what)
             else:
-                found = Failure(**what) if kind == "failed" else dict(what)
-        child.join(GRACE_S)
+                child.join(GRACE_S)
+                return Failure(**what) if kind == "failed" else None
     finally:
-        _end(child)
+        if child.pid is not None:  # it was started
+            child.terminate()
+            child.join(GRACE_S)
+            child.kill()
+            child.join()
         receiver.close()
-    return _death(child.exitcode) if found is None else found
-
-
-def _end(child: BaseProcess) -> None:
-    if child.pid is None:
-        return
-    if child.is_alive():
-        child.terminate()
-        child.join(GRACE_S)
-    if child.is_alive():
-        child.kill()
-    child.join()
-
-
-def _death(code: int | None) -> Failure:
-    """The end of a child that could not report it."""
+    code = child.exitcode
     if code == -signal.SIGKILL:
         why = "its process was killed (SIGKILL), as the system does when memory runs out"
         return Failure(why, ResourceError.exit_code)
@@ -129,12 +119,11 @@ def _live(pipe: Connection, work: Work, argument: object) -> None:
         send("progress", [stage, done, total])
 
     try:
-        found = dict(work(argument, notify, progress))
+        work(argument, notify, progress)
     except BaseException as error:  # noqa: BLE001  # the parent reports every end
-        failure = _explained(error)
-        send("failed", asdict(failure))
+        send("failed", asdict(_explained(error)))
     else:
-        send("done", found)
+        send("done", None)
 
 
 def _end_with_parent() -> None:

@@ -6,8 +6,10 @@ notebook's defects that change results.
 """
 
 import hashlib
+import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,26 +19,38 @@ from jaxtyping import Float
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, ParameterGrid, StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from assay.data.dataset import Dataset
 from assay.data.loader import load_together, spread
 from assay.data.resize import TargetSize
+from assay.data.write import make_folder, write_json, write_rows
 from assay.embed.backbone import FROM_ZERO_TO_ONE, TimmBackbone, load_backbone
+from assay.embed.device import one_thread_each
 from assay.embed.histogram import HistogramBackbone
 from assay.embed.images import embed_images
 from assay.errors import LabelError
 from assay.evaluate import Stopwatch
 from assay.export.export import with_graph
 from assay.notebook.networks import Cnn, Epoch, Head, SequentialClassifier
-from assay.notebook.search import Grid, search
 from assay.pipeline.learn import histogram_model
 from assay.pipeline.options import RunOptions
 from assay.predict.layers import Layers
 from assay.predict.model import Model
 from assay.train.linear import fit_logistic, logistic_layers
 from assay.types import UNKNOWN, Backbone, Batch, Labels, Mask, Matrix, Progress, same_length, silent
+
+TITLES = {
+    "histogram": "Baseline",
+    "cnn-1": "CNN 1",
+    "cnn-2": "CNN 2",
+    "model-1": "Model I",
+    "model-2": "Model II",
+    "assay": "Assay",
+}
+"""Ids of systems, as flags, folders and JSON use them -> names for people: the notebook's, in its order."""
 
 CNN_SIZE = 32
 """Side in pixels of the images of CNN 1 and CNN 2."""
@@ -46,6 +60,12 @@ BACKBONE, BACKBONE_SIZE = "tf_efficientnet_lite0", 128
 
 COMPARED = 128
 """Images that a network and its graph are compared on; the notebook's networks are slow."""
+
+Grid = Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Sequence[Any]]]
+"""Parameters of a classifier and the values to try, as for scikit-learn's ``ParameterGrid``."""
+
+FOLDS = 3
+"""Of the cross-validation of a search."""
 
 HISTOGRAM_GRID: Grid = {"logisticregression__C": [0.01, 0.1, 1.0, 10.0, 100.0]}
 """Values that ``--search`` tries; the notebook has 1, scikit-learn's default."""
@@ -109,16 +129,8 @@ class PixelBackbone:
     """
 
     size: int = CNN_SIZE
-
-    @property
-    def name(self) -> str:
-        """``pixels``."""
-        return "pixels"
-
-    @property
-    def interpolation(self) -> str:
-        """``bicubic``."""
-        return "bicubic"
+    name: str = field(default="pixels", init=False)
+    interpolation: str = field(default="bicubic", init=False)
 
     @property
     def width(self) -> int:
@@ -151,20 +163,13 @@ class TrainingData:
     watch: Stopwatch
     history: list[Epoch] = field(default_factory=list)
 
-    def searched(
-        self, network: SequentialClassifier, grid: Grid
-    ) -> tuple[SequentialClassifier, dict[str, Any]]:
-        """``network`` with the best settings of ``grid`` and facts about the search, if one is wanted."""
-        if not self.task.search:
-            return network, {}
-        best, facts = self.search(network, grid, self.X)
-        return clone(network).set_params(**best), {"search": facts}
-
-    def search(self, classifier: Any, grid: Grid, X: Matrix) -> tuple[dict[str, Any], dict[str, Any]]:
-        """See ``search.search``."""
+    def searched(self, classifier: Any, grid: Grid, X: Matrix) -> tuple[Any, dict[str, Any]]:
+        """``classifier`` with the best settings of ``grid`` and facts about the search, if one is wanted."""
         task = self.task
+        if not task.search:
+            return classifier, {}
         with self.watch.stage("search"):
-            return search(
+            best, facts = search(
                 classifier,
                 grid,
                 X,
@@ -174,14 +179,10 @@ class TrainingData:
                 folder=task.folder,
                 progress=task.progress,
             )
+        return clone(classifier).set_params(**best), {"search": facts}
 
     def fit(self, network: SequentialClassifier, labels: Labels, stage: str) -> SequentialClassifier:
-        """A copy of ``network``, trained on the rows whose label is known.
-
-        Raises
-        ------
-        LabelError : labels of fewer than two classes
-        """
+        """A copy of ``network``, trained on the rows whose label is known."""
         rows = np.flatnonzero(labels != UNKNOWN)
         check_two_classes(labels[rows], f"{stage}: ")
         every_class = np.arange(len(self.task.dataset.classes))
@@ -194,30 +195,27 @@ class TrainingData:
         self.history += [replace(epoch, stage=stage) for epoch in fitted.history_]
         return fitted
 
-    def fit_filtered(
-        self, network: SequentialClassifier, *, rounded: bool = False
-    ) -> tuple[SequentialClassifier, dict[str, int]]:
-        """Train on the trusted labels, then anew on those and the noisy labels that the first one predicts.
+    def fit_system(
+        self, network: SequentialClassifier, grid: Grid, *, filtered: bool, rounded: bool = False
+    ) -> tuple[SequentialClassifier, dict[str, Any]]:
+        """Train on the noisy labels, or in two stages on the trusted and the kept ones; and facts about it.
 
         Parameters
         ----------
-        rounded : whether logits are rounded before the largest is taken, as the notebook's CNN 2 does
-
-        Returns
-        -------
-        the second network, and how many noisy labels were kept, of how many
+        filtered : train on the trusted labels, then anew on those and the noisy ones that the first predicts
+        rounded : round the logits of the filter before the largest is taken
         """
+        network, facts = self.searched(network, grid, self.X)
+        if not filtered:
+            return self.fit(network, self.noisy, "noisy"), facts
         first = self.fit(network, self.trusted, "trusted")
-        scores = self.scores(first)
+        with self.watch.stage("predict"):
+            scores = first.decision_scores(self.X)
         predicted = (np.round(scores) if rounded else scores).argmax(axis=1)
         labels = agreed_labels(self.noisy, self.trusted, predicted)
+        # Another seed: the second network starts from other weights and sees other batches.
         second = clone(network).set_params(random_state=self.task.options.seed + 1)
-        return self.fit(second, labels, "trusted and kept"), self.count_kept(labels)
-
-    def scores(self, network: SequentialClassifier) -> Matrix:
-        """Logits (N, K) of all images."""
-        with self.watch.stage("predict"):
-            return network.decision_scores(self.X)
+        return self.fit(second, labels, "trusted and kept"), {**facts, **self.count_kept(labels)}
 
     def count_kept(self, labels: Labels) -> dict[str, int]:
         """How many noisy labels are among ``labels``, and of how many they were chosen."""
@@ -235,7 +233,12 @@ class TrainingData:
         }
 
     def export(self, model: Model, trunk: Any, backbone: Backbone, *, rounded: bool = False) -> Trained:
-        """The model with its graph, which is compared with the network on some of the training images."""
+        """The model with its graph, which is compared with the network on some of the training images.
+
+        Parameters
+        ----------
+        rounded : whether the graph rounds its scores before the softmax
+        """
         task = self.task
         with self.watch.stage("export"):
             rows = spread(np.flatnonzero(task.dataset.usable & ~task.held), COMPARED)
@@ -243,7 +246,7 @@ class TrainingData:
             images = load_together(task.dataset, target, rows).images[0]
             model = with_graph(model, trunk, images)
             if rounded:
-                model = with_rounded_scores(model)
+                model = _with_rounded_scores(model)
         return Trained(model, tuple(self.history), self.watch.seconds)
 
 
@@ -289,21 +292,96 @@ def check_two_classes(labels: Labels, what: str = "") -> None:
         raise LabelError(f"{what}expected labels of two classes or more, got {len(labels)} of {known}")
 
 
-def with_rounded_scores(model: Model) -> Model:
-    """The model with a graph that rounds its scores, halves to even, before the softmax: CNN 2 as published.
-
-    The head itself stays as it was trained; the fact ``rounded`` tells the two apart.
-    """
+def _with_rounded_scores(model: Model) -> Model:
     import onnx
     from onnx import helper
 
     graph = onnx.load_model_from_string(model.graph)
     nodes = graph.graph.node
     softmax = nodes[-1]
+    # ONNX rounds halves to even, as NumPy does in the filter.
     nodes.insert(len(nodes) - 1, helper.make_node("Round", [softmax.input[0]], ["assay-rounded"]))
     softmax.input[0] = "assay-rounded"
     rounded = graph.SerializeToString(deterministic=True)
+    # The head itself stays as it was trained; the fact tells the two apart.
     return replace(model, graph=rounded, facts={**model.facts, "rounded": True})
+
+
+def search(
+    classifier: Any,
+    grid: Grid,
+    X: Matrix,
+    trusted: Labels,
+    *,
+    seed: int = 0,
+    workers: int = 1,
+    folder: Path | None = None,
+    progress: Progress = silent,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The best parameters, by cross-validation on the trusted labels, and facts about the search.
+
+    The notebook's hyperparameters "were chosen using grid search (not shown)". Here every score is kept in
+    ``search.csv``, and the grid and the choice in ``search.json``.
+
+    Parameters
+    ----------
+    classifier : with the notebook's settings, which must be in the grid
+    workers : combinations tried at the same time
+    folder : for the two files; None to keep none
+    """
+    rows = np.flatnonzero(trusted != UNKNOWN)
+    fewest = np.unique(trusted[rows], return_counts=True)[1].min(initial=len(rows))
+    if fewest < FOLDS:
+        raise LabelError(
+            f"--search: expected {FOLDS} or more trusted images of each class to train on, got {fewest} "
+            "of one; add trusted labels, or leave --search out"
+        )
+    labels, rows_of_X = trusted[rows], X[rows]
+    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
+    combinations = list(ParameterGrid(grid))
+    settings = classifier.get_params()
+    own = [{**settings, **parameters} == settings for parameters in combinations]
+    if not any(own):
+        raise ValueError("grid: expected the classifier's own settings among the combinations, got others")
+
+    # One GridSearchCV for each combination, not one for all: progress, and the seconds of each.
+    def attempt(parameters: Mapping[str, Any]) -> tuple[list[float], float]:
+        start = time.perf_counter()
+        one = {name: [value] for name, value in parameters.items()}
+        found = GridSearchCV(classifier, one, scoring="accuracy", cv=folds, refit=False, error_score="raise")
+        scores = found.fit(rows_of_X, labels).cv_results_
+        of_folds = [float(scores[f"split{fold}_test_score"][0]) for fold in range(FOLDS)]
+        return of_folds, time.perf_counter() - start
+
+    tried = []
+    with one_thread_each(), ThreadPoolExecutor(max(workers, 1)) as pool:
+        for found in pool.map(attempt, combinations):
+            tried.append(found)
+            progress("search", len(tried), len(combinations))
+    accuracy = [float(np.mean(scores)) for scores, _ in tried]
+    best, notebook = int(np.argmax(accuracy)), own.index(True)  # argmax: the first of equals
+    facts = {
+        "scored_on": f"{FOLDS}-fold cross-validation on {len(rows):,} trusted images, none held out",
+        "combinations": len(tried),
+        "best": dict(combinations[best]),
+        "best_accuracy": accuracy[best],
+        "notebook": dict(combinations[notebook]),
+        "notebook_accuracy": accuracy[notebook],
+    }
+    if folder is not None:
+        make_folder(folder)
+        names = sorted({name for parameters in combinations for name in parameters})
+        values = [{**settings, **parameters} for parameters in combinations]
+        columns = {
+            **{name: [str(value[name]) for value in values] for name in names},
+            "accuracy": [f"{share:.4f}" for share in accuracy],
+            **{f"fold_{fold + 1}": [f"{scores[fold]:.4f}" for scores, _ in tried] for fold in range(FOLDS)},
+            "seconds": [f"{seconds:.1f}" for _, seconds in tried],
+            "notebook": ["yes" if place == notebook else "" for place in range(len(tried))],
+        }
+        write_rows(folder / "search.csv", tuple(columns), list(columns.values()))
+        write_json(folder / "search.json", {**facts, "grid": grid})
+    return dict(combinations[best]), facts
 
 
 def histogram(task: Task) -> Trained:
@@ -314,7 +392,8 @@ def histogram(task: Task) -> Trained:
     """
     backbone = HistogramBackbone()
     data = prepare_training_data(task, backbone)
-    n_classes, facts = len(task.dataset.classes), dict[str, Any]()
+    n_classes = len(task.dataset.classes)
+    facts: dict[str, Any]
     if task.published:
         noisy: Labels = np.where(data.task.dataset.usable, task.noisy_all, UNKNOWN)
         rows = np.flatnonzero(noisy != UNKNOWN)
@@ -330,18 +409,16 @@ def histogram(task: Task) -> Trained:
         converged = bool((fitted.n_iter_ < fitted.max_iter).all())
         facts = {"rows": len(rows), "converged": converged, "saw_holdout": bool(task.held[rows].any())}
     else:
-        C = 1.0
-        if task.search:
-            simple = make_pipeline(
-                StandardScaler(), LogisticRegression(max_iter=2000, random_state=task.options.seed)
-            )
-            best, found = data.search(simple, HISTOGRAM_GRID, data.X.astype(np.float64))
-            C, facts["search"] = best["logisticregression__C"], found
+        simple = make_pipeline(
+            StandardScaler(), LogisticRegression(max_iter=2000, random_state=task.options.seed)
+        )
+        searched, facts = data.searched(simple, HISTOGRAM_GRID, data.X.astype(np.float64))
+        C = searched.get_params()["logisticregression__C"]
         rows = np.flatnonzero(data.noisy != UNKNOWN)
         with data.watch.stage("train"):
             head = fit_logistic(data.X[rows], data.noisy[rows], n_classes, C=C)
         facts["rows"] = len(rows)
-    model = histogram_model(data.task.dataset, backbone, head, data.facts(system="histogram", **facts))
+    model = histogram_model(data.task.dataset, backbone, head, data.facts(**facts))
     return data.export(model, None, backbone)
 
 
@@ -359,9 +436,7 @@ def cnn_classifier(task: Task, layers: Cnn) -> SequentialClassifier:
 
 def cnn_1(task: Task) -> Trained:
     """CNN 1: a small convolutional network; takes the noisy labels as true."""
-    data = prepare_training_data(task, PixelBackbone())
-    network, facts = data.searched(cnn_classifier(task, Cnn()), CNN_GRID)
-    return _export_cnn(data, data.fit(network, data.noisy, "noisy"), "cnn-1", facts)
+    return _train_cnn(task, Cnn(), filtered=False)
 
 
 def cnn_2(task: Task) -> Trained:
@@ -369,37 +444,34 @@ def cnn_2(task: Task) -> Trained:
 
     As published, both networks round their logits to whole numbers before the largest is taken.
     """
+    return _train_cnn(task, Cnn(batch_norm=True), filtered=True)
+
+
+def _train_cnn(task: Task, layers: Cnn, *, filtered: bool) -> Trained:
     data = prepare_training_data(task, PixelBackbone())
-    network, facts = data.searched(cnn_classifier(task, Cnn(batch_norm=True)), CNN_GRID)
-    fitted, kept = data.fit_filtered(network, rounded=task.published)
-    return _export_cnn(data, fitted, "cnn-2", {**facts, **kept}, rounded=task.published)
-
-
-def _export_cnn(
-    data: TrainingData,
-    fitted: SequentialClassifier,
-    system: str,
-    facts: Mapping[str, Any],
-    rounded: bool = False,
-) -> Trained:
+    rounded = filtered and task.published
+    fitted, facts = data.fit_system(
+        cnn_classifier(task, layers), CNN_GRID, filtered=filtered, rounded=rounded
+    )
+    # Only now: without torch, fitting names the line that installs it.
     from torch import nn
 
     from assay.notebook.training import dense_layers
 
-    layers = list(fitted.network_)
-    end = next(place for place, layer in enumerate(layers) if isinstance(layer, nn.Flatten)) + 1
-    trunk = nn.Sequential(*layers[1:end])  # without Pixels: a graph normalises before its trunk
+    trained = list(fitted.network_)
+    end = next(place for place, layer in enumerate(trained) if isinstance(layer, nn.Flatten)) + 1
+    trunk = nn.Sequential(*trained[1:end])  # without Pixels: a graph normalises before its trunk
     dataset = data.task.dataset
     model = Model(
         architecture="conv",
         size=CNN_SIZE,
         labels=dataset.classes,
-        head=dense_layers(layers[end:]),
+        head=dense_layers(trained[end:]),
         titles=dataset.titles,
         mean=(0.0, 0.0, 0.0),
         std=(1.0, 1.0, 1.0),
         backbone={name: tensor.numpy() for name, tensor in trunk.state_dict().items()},
-        facts=data.facts(system=system, **facts),
+        facts=data.facts(**facts),
         features="map",
     )
     return data.export(model, trunk, PixelBackbone(), rounded=rounded)
@@ -444,28 +516,19 @@ def model_1(task: Task) -> Trained:
 
     The frozen network sees each image once, and its features are kept; the notebook ran it in every epoch.
     """
-    backbone = frozen_backbone(task)
-    data = prepare_training_data(task, backbone)
-    network, facts = data.searched(head_classifier(task), HEAD_GRID)
-    return _export_head(data, backbone, data.fit(network, data.noisy, "noisy"), "model-1", facts)
+    return _train_head(task, filtered=False)
 
 
 def model_2(task: Task) -> Trained:
     """Model II: the same on the trusted labels and the noisy ones that agree."""
+    return _train_head(task, filtered=True)
+
+
+def _train_head(task: Task, *, filtered: bool) -> Trained:
     backbone = frozen_backbone(task)
     data = prepare_training_data(task, backbone)
-    network, facts = data.searched(head_classifier(task), HEAD_GRID)
-    fitted, kept = data.fit_filtered(network)
-    return _export_head(data, backbone, fitted, "model-2", {**facts, **kept})
-
-
-def _export_head(
-    data: TrainingData,
-    backbone: Backbone,
-    fitted: SequentialClassifier,
-    system: str,
-    facts: Mapping[str, Any],
-) -> Trained:
+    fitted, facts = data.fit_system(head_classifier(task), HEAD_GRID, filtered=filtered)
+    # Only now: without torch, fitting names the line that installs it.
     from assay.notebook.training import dense_layers
 
     network: dict[str, Any] = {}
@@ -482,7 +545,7 @@ def _export_head(
         labels=dataset.classes,
         head=dense_layers(fitted.network_, fitted.mean_, fitted.scale_),
         titles=dataset.titles,
-        facts=data.facts(system=system, **chosen, **facts),
+        facts=data.facts(**chosen, **facts),
         **network,
     )
     return data.export(model, trunk, backbone)
@@ -496,13 +559,3 @@ SYSTEMS: dict[str, System] = {
     "model-2": model_2,
 }
 """The notebook's systems by the ids that flags, folders and JSON use; ``assay`` is ``pipeline.run``."""
-
-TITLES = {
-    "histogram": "Baseline",
-    "cnn-1": "CNN 1",
-    "cnn-2": "CNN 2",
-    "model-1": "Model I",
-    "model-2": "Model II",
-    "assay": "Assay",
-}
-"""Their names for people: the notebook's, in its order."""

@@ -13,9 +13,6 @@ from torch.nn import functional
 from assay.predict.layers import Layers
 from assay.types import Labels, Matrix, Progress
 
-KERAS_EPSILON = 1e-7
-"""Of Adam; torch's default is 1e-8."""
-
 SCORE_BATCH = 256
 """Rows that pass through a trained network at a time."""
 
@@ -37,12 +34,7 @@ class Pixels(nn.Module):
 def build_network(
     build: Callable[[int, int], nn.Sequential], n_features: int, n_classes: int, seed: int
 ) -> nn.Sequential:
-    """The network with Glorot-uniform weights drawn from ``seed`` and biases of 0.
-
-    Raises
-    ------
-    ValueError : a layer whose weights cannot be initialised here
-    """
+    """The network with Glorot-uniform weights drawn from ``seed`` and biases of 0."""
     # On "meta" nothing is drawn: torch's own initialisation would use the global generator.
     with torch.device("meta"):
         network = build(n_features, n_classes)
@@ -60,6 +52,7 @@ def build_network(
         elif isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
             layer.reset_parameters()
         elif list(layer.parameters()):
+            # to_empty left whatever lay in memory as its weights.
             raise ValueError(
                 f"build: expected Linear, Conv2d and batch norms, got weights of {type(layer).__name__}"
             )
@@ -89,14 +82,17 @@ def train_network(
     mean, scale : subtracted from the features of X, then divided by
     """
     generator = torch.Generator().manual_seed(seed + 1)
-    optimiser = torch.optim.Adam(network.parameters(), lr=learning_rate, eps=KERAS_EPSILON, fused=True)
-    in_bfloat16 = dtype == "bfloat16" or (dtype == "auto" and _multiplies_bfloat16())
+    # Keras' epsilon; torch's default is 1e-8.
+    optimiser = torch.optim.Adam(network.parameters(), lr=learning_rate, eps=1e-7, fused=True)
+    # Without units for it a CPU is slower in bfloat16; an older torch, which cannot report them, has none.
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    in_bfloat16 = dtype == "bfloat16" or (dtype == "auto" and bool(capabilities.get("amx_bf16", False)))
     batch_norm = any(isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d) for layer in network)
     network.train()
     for epoch in range(1, epochs + 1):
         start, loss, hits, seen = time.perf_counter(), 0.0, 0, 0
         for step, batch in enumerate(batches(len(rows), batch_size, generator, batch_norm)):
-            values = _standardised(X, rows[batch], mean, scale)
+            values = _standardised(X[rows[batch]], mean, scale)
             wanted = torch.from_numpy(target[batch])
             with torch.autocast("cpu", torch.bfloat16, enabled=in_bfloat16):
                 for layer in network:
@@ -119,32 +115,18 @@ def train_network(
     network.eval()
 
 
-def _multiplies_bfloat16() -> bool:
-    """Whether this CPU has units for bfloat16 matrices; on others bfloat16 is slower than float32."""
-    # A version of torch that cannot report it counts as a CPU without them.
-    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-    return bool(capabilities.get("amx_bf16", False))
-
-
 def batches(n: int, size: int, generator: torch.Generator, batch_norm: bool) -> Iterator[Labels]:
-    """Shuffled batches of the rows 0 … n-1; the last one may be short.
-
-    Parameters
-    ----------
-    batch_norm : a single last row joins the batch before, since it has no statistics of its own
-    """
+    """Shuffled batches of the rows 0 … n-1; the last one may be short."""
     order = torch.randperm(n, generator=generator).numpy()
     ends = [*range(size, n, size), n]
     if batch_norm and len(ends) > 1 and n - ends[-2] == 1:
-        del ends[-2]
+        del ends[-2]  # a single last row has no statistics of its own: it joins the batch before
     for batch in np.split(order, ends[:-1]):
         yield np.sort(batch)  # a memory map is then read forwards
 
 
-def _standardised(
-    X: Matrix, rows: Int[np.ndarray, "B"], mean: Float[np.ndarray, "D"], scale: Float[np.ndarray, "D"]
-) -> torch.Tensor:
-    return torch.from_numpy((X[rows].astype(np.float32) - mean) / scale)
+def _standardised(X: Matrix, mean: Float[np.ndarray, "D"], scale: Float[np.ndarray, "D"]) -> torch.Tensor:
+    return torch.from_numpy((X.astype(np.float32) - mean) / scale)
 
 
 def network_scores(
@@ -153,9 +135,10 @@ def network_scores(
     """Logits of a trained network, in float32."""
     blocks = []
     with torch.inference_mode():
+        # In blocks: only the result grows in memory with N.
         for start in range(0, len(X), SCORE_BATCH):
-            rows = np.arange(start, min(start + SCORE_BATCH, len(X)))
-            blocks.append(network(_standardised(X, rows, mean, scale)).numpy())
+            rows = _standardised(X[start : start + SCORE_BATCH], mean, scale)
+            blocks.append(network(rows).numpy())
     return np.concatenate(blocks)
 
 
@@ -170,10 +153,6 @@ def dense_layers(
     ----------
     layers : Linear, ReLU and Dropout, in order; a batch norm may come first
     mean, scale : subtracted from each feature before all layers, then divided by; 0 and 1 by default
-
-    Raises
-    ------
-    ValueError : a layer of another kind
     """
     norm: nn.BatchNorm1d | None = None
     weights: list[np.ndarray] = []

@@ -12,7 +12,7 @@ from assay.data.read import read_trusted
 from assay.data.tables import shown, some
 from assay.errors import DataError, LabelError
 from assay.evaluate import Evaluation, evaluate_predictions
-from assay.predict.batch import predict_dataset
+from assay.predict.batch import Predictions, predict_together
 from assay.predict.runtime import Runtime
 from assay.types import UNKNOWN, Labels, Notify, Progress, ignore_message, silent
 
@@ -30,17 +30,49 @@ def evaluate_runtime(
     progress: Progress = silent,
 ) -> Evaluation:
     """Predict ``images`` and compare with ``options.trusted``; see ``Predictor.evaluate``."""
-    dataset = read_test_set(images, options, [runtime])
+    runtimes = {"": runtime}
+    found = evaluate_together(runtimes, images, options, workers=workers, notify=notify, progress=progress)
+    return found[""]
+
+
+def evaluate_together(
+    runtimes: Mapping[str, Runtime],
+    images: Path,
+    options: ReadOptions,
+    *,
+    workers: int = 2,
+    notify: Notify = ignore_message,
+    progress: Progress = silent,
+) -> dict[str, Evaluation]:
+    """The same of several models, by name, all on the same images."""
+    dataset = read_test_set(images, options, runtimes.values())
     for note in dataset.notes:
         notify(note)
-    truth = as_model_labels(dataset, runtime, any_form=options.normalize_labels)
-    found = predict_dataset(runtime, dataset, workers=workers, progress=progress)
-    check_measurable(truth, found.statuses)
-    usable = np.array([status == "ok" for status in found.statuses])
-    names = runtime.titles or runtime.labels
-    return evaluate_predictions(
-        truth[usable], found.probs[usable], names, source="test set", skipped=found.n_skipped
-    )
+    truth = {
+        name: as_model_labels(dataset, runtime, any_form=options.normalize_labels)
+        for name, runtime in runtimes.items()
+    }
+    found = predict_together(runtimes, dataset, workers=workers, progress=progress)
+    # Models of different size may skip different images; the figures are of those that all could use.
+    statuses = common_statuses(found)
+    check_measurable(next(iter(truth.values())), statuses)
+    usable = np.array([status == "ok" for status in statuses])
+    return {
+        name: evaluate_predictions(
+            truth[name][usable],
+            found[name].probs[usable],
+            runtime.titles or runtime.labels,
+            source="test set",
+            skipped=int((~usable).sum()),
+        )
+        for name, runtime in runtimes.items()
+    }
+
+
+def common_statuses(found: Mapping[str, Predictions]) -> list[str]:
+    """Of each image ``ok``, or why the first model that could not use it could not."""
+    each = zip(*(predictions.statuses for predictions in found.values()), strict=True)
+    return [next((status for status in row if status != "ok"), "ok") for row in each]
 
 
 def read_test_set(images: Path, options: ReadOptions, models: Iterable[Runtime]) -> Dataset:
