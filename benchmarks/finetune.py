@@ -12,7 +12,6 @@ benchmarks/results/finetune.json, under effort, size and seed.
 import argparse
 import json
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,6 @@ from assay.data.split import draw_holdout
 from assay.embed.backbone import load_backbone
 from assay.pipeline.finished import read_finished_run, stored_features
 from assay.pipeline.holdout import Partition, mask_holdout
-from assay.pipeline.mirrors import mirrors_for
 from assay.pipeline.options import RunOptions
 from assay.pipeline.robustness import measure_robustness
 from assay.predict.model import read_model
@@ -102,8 +100,7 @@ def reseal(asked: argparse.Namespace, out: Path, cache: Path) -> tuple[Dataset, 
     split = draw_holdout(dataset.trusted, how="notebook", seed=asked.seed)
     dataset, told = features.seen(dataset), options(asked, cache)
     backbone = load_backbone(told.backbone, cache, size=told.size)
-    mirrors = mirrors_for(dataset, backbone, replace(told, preset=asked.preset))
-    return dataset, mask_holdout(dataset, split, features, told, mirrors)
+    return dataset, mask_holdout(dataset, split, features, told, backbone)
 
 
 if __name__ == "__main__":

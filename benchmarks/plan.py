@@ -21,8 +21,8 @@ from assay.data.split import Split
 from assay.evaluate.learning_curve import LearningCurve
 from assay.pipeline.finished import HOLDOUT, open_run, stored_features
 from assay.pipeline.holdout import mask_holdout
-from assay.pipeline.label_value import FOLDS, measure_label_value
 from assay.pipeline.options import RunOptions
+from assay.pipeline.plan import FOLDS, measure_label_value
 from assay.types import UNKNOWN
 
 RESULTS = Path(__file__).parent / "results" / "plan.json"

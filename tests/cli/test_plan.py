@@ -12,7 +12,7 @@ from assay.data.decisions import FILE, DecisionRequest, open_decisions
 @pytest.fixture
 def plan(assay, monkeypatch):
     """Give ``assay plan``, with a head that trains in a moment."""
-    monkeypatch.setattr("assay.pipeline.label_value.make_head", quick_head)
+    monkeypatch.setattr("assay.pipeline.plan.make_head", quick_head)
     return lambda run, *more: assay("plan", run, "--label", "7", "-q", *more)
 
 

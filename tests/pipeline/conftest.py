@@ -9,8 +9,8 @@ import pytest
 from small_runs import SmallData, draw_data, quick_learning
 
 from assay.data.dataset import ReadOptions
+from assay.pipeline.finished import RunResult
 from assay.pipeline.options import RunOptions
-from assay.pipeline.result import RunResult
 from assay.pipeline.run import run
 
 

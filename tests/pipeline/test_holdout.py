@@ -16,7 +16,6 @@ from assay.embed.backbone import load_backbone
 from assay.embed.images import embed_images
 from assay.errors import LabelError, UsageError
 from assay.pipeline.holdout import check_learnable, mask_holdout
-from assay.pipeline.mirrors import mirrors_for
 from assay.pipeline.options import uses_flip_tta
 from assay.pipeline.run import run
 from assay.types import UNKNOWN
@@ -71,8 +70,7 @@ def masked(options, read_of, tmp_path):
         mirrored = uses_flip_tta(settings.preset)
         features = embed_images(dataset, backbone, options.cache, mirrored=mirrored)
         dataset, split = features.seen(dataset), draw_holdout(dataset.trusted)
-        mirrors = mirrors_for(dataset, backbone, settings)
-        return mask_holdout(dataset, split, features, settings, mirrors), split
+        return mask_holdout(dataset, split, features, settings, backbone), split
 
     return mask
 

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from assay.errors import DataError
+from assay.pipeline.finished import load_run
 from assay.pipeline.outputs import read_facts
-from assay.pipeline.result import load_run
 
 
 def test_what_is_read_back_is_what_was_written(finished):

@@ -156,7 +156,7 @@ def test_other_machines_are_named(finished, small_data, own_run, killed):
         run(small_data.images, own_run, finished.options)
     versions = record["versions"]
     change_record(own_run, backbone=record["backbone"], versions=versions | {"numpy": "1.0", "gone": "1"})
-    killed("embed_all", small_data.images, own_run, finished.options, notify=said.append)
+    killed("embed_images", small_data.images, own_run, finished.options, notify=said.append)
     assert said[1] == (
         f"warning: numpy 1.0 then, {versions['numpy']} now: "
         "the bytes may differ from those of an uninterrupted run"
@@ -173,7 +173,7 @@ def test_overwriting_starts_anew_where_anything_differs(finished, small_data, ow
     ):
         change_record(own_run, **record | changes | {"status": "running"})
         named = {"overwrite": True, "notify": said.append}
-        killed("embed_all", small_data.images, own_run, finished.options, **named)
+        killed("embed_images", small_data.images, own_run, finished.options, **named)
     change_record(own_run, **record)
     (own_run / "notes.txt").write_text("mine")
     run(small_data.images, own_run, finished.options, overwrite=True, notify=said.append)

@@ -6,11 +6,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from pictures import saved
+from small_datasets import InMemory, noise
 from small_runs import CLASSES, quick_learning, write_labels
 
-from assay.data.dataset import ReadOptions
+from assay.data import loader
+from assay.data.dataset import Dataset, ReadOptions
+from assay.data.decode import decode
+from assay.data.resize import to_square
+from assay.embed.tiny import TinyBackbone
 from assay.errors import LabelError, UsageError
 from assay.noise import describe
+from assay.pipeline.options import RunOptions
 from assay.pipeline.outputs import LABEL_COLUMNS, read_facts
 from assay.pipeline.run import run
 
@@ -152,6 +159,47 @@ def test_a_run_that_was_refused_leaves_no_run(own_data, read_of, options, tmp_pa
     with pytest.raises(LabelError, match=r"two or more trusted labels .* got 0 and \d+ of 'ash'"):
         run(own_data.images, tmp_path / "new", replace(options, read=read_of(own_data)))
     assert not (tmp_path / "new").exists()
+
+
+@pytest.fixture
+def decoded(monkeypatch) -> list[bytes]:
+    """The files that were decoded."""
+    files: list[bytes] = []
+
+    def noted(data, **options):
+        files.append(data)
+        return decode(data, **options)
+
+    monkeypatch.setattr(loader, "decode", noted)
+    return files
+
+
+def test_a_run_decodes_each_image_once(small_data, options, tmp_path, decoded):
+    """The baseline sees them while the network does; 128 are read again to compare the exported graph."""
+    run(small_data.images, tmp_path / "out", replace(options, cache=tmp_path / "cache"))
+    assert len(decoded) == 240 + 128
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["features_computed"] == 240
+
+
+@pytest.mark.parametrize(("side", "passes"), [(32, 1), (20, 1), (48, 2)])
+def test_images_to_fine_tune_on_are_decoded_in_passing(tmp_path, decoded, monkeypatch, side, passes):
+    """But where they are larger than what the network of the features sees: they would be too coarse."""
+    files, labels = [*(saved(noise(seed, side, side)) for seed in range(39)), b"no image"], np.arange(40) % 2
+    dataset = Dataset([f"{row}.png" for row in range(40)], InMemory(files), ("a", "b"), labels, labels)
+    kept = []
+
+    def killed(*_, resized_images, **__):
+        kept.append(resized_images.copy())
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("assay.pipeline.run.load_networks", lambda _: (TinyBackbone(), {64: TinyBackbone()}))
+    monkeypatch.setattr("assay.pipeline.run.fit", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run(dataset, tmp_path / "out", RunOptions(preset="balanced", cache=tmp_path / "cache"))
+    # A second pass leaves out what the first could not use.
+    assert sorted(decoded) == sorted([*files, *(files[:39] * (passes - 1))])
+    expected = [to_square(decode(file).pixels, side) for file in files[:39]]
+    assert np.array_equal(kept[0], [*expected, np.zeros((side, side, 3))])
 
 
 @pytest.fixture(scope="module")

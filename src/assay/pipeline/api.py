@@ -12,8 +12,8 @@ from assay.embed import images as embedding
 from assay.embed.backbone import DEFAULT_BACKBONE, DEFAULT_SIZE, load_backbone
 from assay.embed.images import Features
 from assay.pipeline import run as story
+from assay.pipeline.finished import RunResult
 from assay.pipeline.options import RunOptions, RunSettings, default_cache
-from assay.pipeline.result import RunResult
 from assay.types import Backbone, Notify, Progress, ignore_message, silent
 
 Place = Path | str

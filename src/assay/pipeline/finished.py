@@ -1,27 +1,159 @@
-"""A finished run read back: the rows of labels.csv as arrays, its images, its features from the cache."""
+"""A finished run read back: its results for a notebook, its labels and images for the other commands."""
 
+import html
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 from jaxtyping import Float
 
 from assay.data.dataset import Dataset, ImageSource, PickedSource, ReadOptions
-from assay.data.decisions import FILE, read_decisions
-from assay.data.files import USUAL
 from assay.data.read import list_images
 from assay.data.tables import read_csv, shown
 from assay.embed.cache import find_store
 from assay.embed.images import Features, embed_images
 from assay.errors import DataError, UsageError
-from assay.pipeline.folder import RunFolder, contents_digest
+from assay.evaluate import Cost, Evaluation
+from assay.noise import Noise
+from assay.pipeline.folder import READING, RunFolder, contents_digest
+from assay.pipeline.measure import TITLES, why_not_measured
 from assay.pipeline.options import uses_flip_tta
-from assay.pipeline.outputs import DECIDED, HOLDOUT, LABEL_COLUMNS
+from assay.pipeline.outputs import DECIDED, HOLDOUT, LABEL_COLUMNS, read_facts
 from assay.types import UNKNOWN, Batch, Labels, Mask, PerImage, Progress, silent
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import polars as pl
+
+    from assay.predict.predictor import Predictor
+
+
+@dataclass(frozen=True, eq=False)
+class RunLabels:
+    """labels.csv: one row an image, in input order."""
+
+    frame: "pl.DataFrame"
+    """file, noisy_label, trusted_label, corrected_label, confidence, label_quality, action, reason."""
+
+    @property
+    def issues(self) -> "pl.DataFrame":
+        """Images whose noisy label is probably wrong and was not checked, the most likely wrong first."""
+        from polars import col  # takes a third of a second
+
+        unchecked = ~col("action").is_in(["trusted", "skipped"]) & (col("noisy_label") != "")
+        wrong = unchecked & (col("noisy_label") != col("corrected_label"))
+        return self.frame.filter(wrong).sort("label_quality", maintain_order=True)
+
+    def to_pandas(self) -> "pd.DataFrame":
+        """The same as a pandas frame."""
+        import pandas as pd
+
+        return pd.DataFrame(self.frame.to_dict(as_series=False))
+
+    def __len__(self) -> int:
+        return self.frame.height
+
+    def __repr__(self) -> str:
+        counts = self.frame["action"].value_counts(sort=True).rows()
+        return f"{len(self):,} labels: " + ", ".join(f"{n:,} {action}" for action, n in counts)
+
+    def _repr_html_(self) -> str:
+        return str(self.frame._repr_html_())
+
+
+@dataclass(frozen=True, eq=False)
+class RunResult:
+    """What a finished run found, as its files say; ``load_run`` gives the same."""
+
+    path: Path
+    """The run folder."""
+    noise: Noise
+    """How wrong the noisy labels are."""
+    evaluation: Mapping[str, Evaluation]
+    """``assay`` and ``histogram`` on the holdout, and with ``_leaks_included`` if near-duplicates of training
+    images were left out; ``assay_`` and ``labels_`` with ``cross_validated``, on trusted images out of fold,
+    or with ``validated``, on images that fine-tuning kept aside."""
+    cost: Cost
+    warnings: tuple[str, ...]
+    """What a user should know before relying on it."""
+    better_than_baseline: bool | None
+    """Whether the model is measurably better on the holdout; None if that was not measured."""
+    facts: Mapping[str, Any] = field(repr=False)
+    """All of noise.json and evaluation.json."""
+
+    @cached_property
+    def labels(self) -> RunLabels:
+        """The label of each image, corrected, with confidence, action and reason."""
+        import polars as pl  # takes a third of a second
+
+        # Labels such as NA and 007 stay text. polars has no strings that are not Unicode, file names may be.
+        frame = pl.read_csv(self.path / "labels.csv", infer_schema=False, encoding="utf8-lossy")
+        numbers = pl.col("confidence", "label_quality").cast(pl.Float64)
+        return RunLabels(frame.with_columns(pl.col(pl.String).fill_null("")).with_columns(numbers))
+
+    @cached_property
+    def model(self) -> "Predictor":
+        """The trained classifier, which predicts and evaluates."""
+        from assay.predict.predictor import load_model
+
+        return load_model(self.path)
+
+    def __repr__(self) -> str:
+        rows = [f"  {name}: {text}" for name, text in self._rows()]
+        return "\n".join([f"RunResult({str(self.path)!r})", *rows])
+
+    def _repr_html_(self) -> str:
+        cells = [(html.escape(name), html.escape(text)) for name, text in self._rows()]
+        return f"<table>{''.join(f'<tr><th>{name}</th><td>{text}</td></tr>' for name, text in cells)}</table>"
+
+    def _rows(self) -> list[tuple[str, str]]:
+        counts = ", ".join(f"{n:,} {action}" for action, n in self.facts["labels"]["counts"].items() if n)
+        found = [("noise", self.facts["noise"]["summary"]), ("labels", counts)]
+        for name, title in TITLES.items():
+            if name in self.evaluation:
+                share, n = self.evaluation[name].accuracy, self.evaluation[name].n
+                figure = f"{share.estimate:.1%} right ({share.low:.1%} to {share.high:.1%}), n = {n:,}"
+                found.append((title, figure))
+        if "assay" not in self.evaluation:
+            why = why_not_measured(self.evaluation, self.facts["held_out"])
+            found.append(("assay", f"not measured. {why}."))
+        return [*found, *(("warning", warning) for warning in self.warnings)]
+
+
+def load_run(path: Path | str) -> RunResult:
+    """The results of a finished run, from its folder.
+
+    Raises
+    ------
+    DataError : no finished run is there, or one whose files were damaged
+    OtherRunError : a run of another version of assay
+    """
+    path = Path(path)
+    _finished_record(path)
+    facts = read_facts(path)
+    try:
+        return RunResult(
+            path=path,
+            noise=msgspec.convert(
+                {**facts["noise"], "structure": facts["noise"]["symmetry"]},
+                Noise,
+                dec_hook=lambda _, rows: np.array(rows),
+            ),
+            evaluation={name: Evaluation.from_json(found) for name, found in facts["systems"].items()},
+            cost=msgspec.convert(facts["cost"], Cost),
+            warnings=tuple(facts["warnings"]),
+            better_than_baseline=facts["better_than_baseline"],
+            facts=facts,
+        )
+    except (msgspec.ValidationError, KeyError, TypeError, ValueError) as error:
+        raise DataError(
+            f"{path}: expected the results that assay wrote, got others ({error!r}); run it again"
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -63,11 +195,11 @@ class FinishedRun:
         return {row: int(self.trusted[row]) for row, reason in enumerate(self.reasons) if reason == DECIDED}
 
     def label(self, index: int) -> str | None:
-        """The label of a class index; None of UNKNOWN."""
+        """As it came in; None of UNKNOWN."""
         return None if index == UNKNOWN else self.labels[index]
 
     def title(self, index: int) -> str:
-        """The name for people of a class index."""
+        """The class name for people."""
         return "no label" if index == UNKNOWN else self.titles[index]
 
     @cached_property
@@ -86,13 +218,6 @@ class FinishedRun:
         may: Mask = self.is_open | (decided & (self.proposed != UNKNOWN))
         return may
 
-    @cached_property
-    def is_reviewed(self) -> Mask:
-        """Images that a review of this run decided or skipped."""
-        file = self.folder / FILE
-        names = {row.name for row in read_decisions(file)} if file.is_file() else set()
-        return np.array([name in names for name in self.names], dtype=bool)
-
     @property
     def stored_place(self) -> Path | None:
         """The root that the names are relative to; None where the images were in memory."""
@@ -103,13 +228,7 @@ class FinishedRun:
     def reading(self) -> ReadOptions:
         """The options with which the run read its images and labels."""
         stored = self.record.get("reading", {})
-        return ReadOptions(
-            path_column=stored.get("path_column"),
-            label_column=stored.get("label_column"),
-            follow_symlinks=stored.get("follow_symlinks", False),
-            truncated=stored.get("truncated", "skip"),
-            max_pixels=stored.get("max_pixels", USUAL.max_pixels),
-        )
+        return ReadOptions(**{name: stored[name] for name in READING if name in stored})
 
     def dataset(self, images: ImageSource) -> Dataset:
         """Its images and labels, in the order of labels.csv, decisions apart from trusted labels."""
@@ -129,16 +248,8 @@ class FinishedRun:
 
 
 def read_finished_run(folder: Path) -> FinishedRun:
-    """Read run.json, labels.csv and the model's labels.json.
-
-    Raises
-    ------
-    DataError : no finished run, or files of it that do not match
-    OtherRunError : a run of another version of assay
-    """
-    record = RunFolder(folder).record()
-    if record.get("status") != "done":
-        raise DataError(f"{folder}: expected the folder of a finished run; run 'assay run' to its end first")
+    """Read run.json, labels.csv and the model's labels.json."""
+    record = _finished_record(folder)
     table = read_csv(folder / "labels.csv", LABEL_COLUMNS)
     if table.columns != LABEL_COLUMNS or not table.rows:
         raise DataError(f"{table.path}: expected the columns {', '.join(LABEL_COLUMNS)} and a row an image")
@@ -206,11 +317,6 @@ def open_run(
     ----------
     images : where the images are; by default where they were when the run was made
     command : the command that messages advise to give again
-
-    Raises
-    ------
-    DataError : no finished run, files of it that do not match, or other images
-    UsageError : the run does not know where its images are, or they are no longer there
     """
     run = read_finished_run(folder)
     root = images or run.stored_place
@@ -232,10 +338,6 @@ def open_images(run: FinishedRun, place: Path, *, follow_symlinks: bool = False)
     Parameters
     ----------
     follow_symlinks : also if the run did not
-
-    Raises
-    ------
-    DataError : no such place, or none of the run's images is in it
     """
     reading = run.reading
     listing = list_images(place, replace(reading, follow_symlinks=follow_symlinks or reading.follow_symlinks))
@@ -263,7 +365,6 @@ class _CachedBackbone:
     interpolation: str = "bicubic"
 
     def embed(self, images: Batch) -> Float[np.ndarray, "B D"]:
-        """UsageError: an image whose features are not in the cache."""
         raise _missing(self.cache, f"of {len(images):,} images or more are missing")
 
 
@@ -275,11 +376,6 @@ def stored_features(
     Parameters
     ----------
     images : those of the run, in the order of labels.csv
-
-    Raises
-    ------
-    UsageError : the cache does not have them all
-    DataError : the images were changed since the run
     """
     dataset, backbone = run.dataset(images), run.record["backbone"]
     store = find_store(cache, backbone["digest"])
@@ -306,3 +402,11 @@ def _missing(cache: Path, what: str) -> UsageError:
         f"{cache}: expected the features that the run computed, but those {what}; name the run's cache with "
         "--cache, or give the run's command again"
     )
+
+
+def _finished_record(folder: Path) -> dict[str, Any]:
+    """run.json of a run that is complete."""
+    record = RunFolder(folder).record()
+    if record.get("status") != "done":
+        raise DataError(f"{folder}: expected the folder of a finished run; run 'assay run' to its end first")
+    return record

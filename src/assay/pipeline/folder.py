@@ -1,4 +1,4 @@
-"""RunFolder: where a run lives, who may write there, and run.json, from which a killed run goes on."""
+"""RunFolder: where a run lives, who may write there, and run.json, from which a killed run resumes."""
 
 import hashlib
 import json
@@ -44,7 +44,18 @@ LOCKS = {"run": (".lock", ".pid"), "comparison": (".compare.lock", ".compare.pid
 """Kind -> its lock file and the file with the id of the process that holds it. A comparison starts a run in
 its own folder, so the two must not exclude each other."""
 
+READING = ("path_column", "label_column", "follow_symlinks", "truncated", "max_pixels")
+"""The options of reading with which later commands find the same images and labels again."""
+
 CHANGED_FILES = "images whose files were changed since"
+
+CHANGED_DATA = {
+    "labels": "other images or labels",
+    "titles": "other class names",
+    "decisions": "other decisions",
+    "accept_truncated": "another --truncated",
+    "max_pixels": "another --max-pixels",
+}
 
 
 @dataclass(frozen=True)
@@ -54,24 +65,13 @@ class RunFolder:
     path: Path
 
     def check(self) -> None:
-        """Refuse a place that is neither free nor a run's, before anything is written to it.
-
-        Raises
-        ------
-        OtherRunError : files that are not a run's
-        UsageError : not a folder
-        """
+        """Refuse a place that is neither free nor a run's, before anything is written to it."""
         expected = "an empty folder or one that holds a run"
         check_place(self.path, "run.json", "compare.json", RESULTS, expected)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Make the folder and keep other runs out; the operating system frees the lock of a killed run.
-
-        Raises
-        ------
-        BusyError : another run holds the folder; the message names its process
-        """
+        """Make the folder and keep other runs out; see ``lock``."""
         with lock(self.path, "run"):
             # Only the holder of the lock writes here, so every half-written file is of a killed run.
             for folder in (self.path, self.path / "model", *self.checkpoints):
@@ -79,12 +79,7 @@ class RunFolder:
             yield
 
     def record(self) -> dict[str, Any]:
-        """run.json; empty where there is none.
-
-        Raises
-        ------
-        OtherRunError : a run.json that this version of assay did not write
-        """
+        """run.json, see ``read_record``."""
         return read_record(self.path / "run.json", SCHEMA)
 
     def outputs(self) -> dict[str, str]:
@@ -101,14 +96,15 @@ class RunFolder:
         return self.path / "checkpoints", self.path / "checkpoints-refit"
 
     def drop_checkpoints(self) -> None:
-        """Delete the checkpoints, and their folders if nothing else is in them."""
+        """Delete those of a run that is over, and their folders if nothing else is in them."""
         for folder in self.checkpoints:
             (folder / "student.safetensors").unlink(missing_ok=True)
             _remove_if_empty(folder)
 
     def clear(self) -> None:
-        """Delete what a run wrote; run.json last, so that a kill in between leaves the folder of a run."""
+        """Delete what a run wrote."""
         self.drop_checkpoints()
+        # run.json last: a kill in between leaves the folder of a run, which is not refused as foreign.
         for name in (*RESULTS, "run.json"):
             (self.path / name).unlink(missing_ok=True)
         _remove_if_empty(self.path / "model")
@@ -142,19 +138,16 @@ class RunRecord:
         OtherRunError : the folder holds a run with other settings or data
         """
         found = self.folder.record()
-        # The same command with --overwrite that was interrupted resumes: hours of work may be there.
-        if overwrite and not self._is_interrupted(found, contents):
-            self.replaces = bool(found)
-            return
-        if found:
+        if overwrite:
+            # The same command that was interrupted resumes: hours of work may be there.
+            known = found.get("data", {}).get("contents")
+            resumes = is_interrupted(found, self.settings, self.data)
+            if not resumes or (known is not None and known != contents()):
+                self.replaces = bool(found)
+                return
+        elif found:
             self._refuse(differences(found, self.settings, self.data))
         self.facts, self.is_new = found, not found
-
-    def _is_interrupted(self, found: Mapping[str, Any], contents: Callable[[], str]) -> bool:
-        if not is_interrupted(found, self.settings, self.data):
-            return False
-        known = found["data"].get("contents")
-        return known is None or known == contents()
 
     def start(
         self,
@@ -165,17 +158,15 @@ class RunRecord:
         command: Sequence[str],
         notify: Notify,
     ) -> None:
-        """Begin run.json, or add a process to it; not written where the images must first be compared.
+        """Begin run.json, or add a process to it; OtherRunError if its backbone computes otherwise.
 
         Parameters
         ----------
         images : their place; None for images in memory
-
-        Raises
-        ------
-        OtherRunError : the run was begun with a backbone that computes otherwise
         """
-        facts = backbone_facts(backbone)
+        network: dict[str, Any] = {"name": backbone.name, "size": backbone.size, "digest": backbone.digest}
+        if isinstance(backbone, TimmBackbone):
+            network |= {"weights_from": backbone.origin, "plan": vars(backbone.plan)}
         if self.is_new:
             self.facts |= {
                 "schema": SCHEMA,
@@ -185,8 +176,8 @@ class RunRecord:
                 "processes": 0,
                 "holdout_evaluations": 0,
             }
-        elif self.facts["backbone"] != facts:
-            self._refuse([f"backbone {self.facts['backbone']} there, {facts} now"])
+        elif self.facts["backbone"] != network:
+            self._refuse([f"backbone {self.facts['backbone']} there, {network} now"])
         else:
             notify(f"{self.folder.path}: resuming run")
             for change in changed_versions(self.facts):
@@ -197,12 +188,13 @@ class RunRecord:
             "status": "running",
             "command": list(command),
             "images": str(images.resolve()) if images else None,
-            "reading": reading_facts(read),
-            "backbone": facts,
+            "reading": {name: getattr(read, name) for name in READING},
+            "backbone": network,
             "versions": versions(),
             "machine": machine(),
             "processes": self.facts["processes"] + 1,
         }
+        # Where the images must first be compared with those of before, the old record stays.
         if "contents" not in self.facts["data"] and not self.replaces:
             self._write()
 
@@ -212,7 +204,7 @@ class RunRecord:
             self._refuse([CHANGED_FILES])
 
     def keep(self) -> None:
-        """Write run.json with the seconds so far, from which a killed run goes on; not while it replaces."""
+        """Write run.json with the seconds so far, from which a killed run resumes; not while it replaces."""
         self.facts["seconds"] = self.watch.so_far()
         if not self.replaces:
             self._write()
@@ -226,12 +218,8 @@ class RunRecord:
 
     def finish(self, cost: Cost) -> None:
         """Mark the run as complete, with the digest of each of its files."""
-        self.facts |= {
-            "status": "done",
-            "machine": machine(),
-            "cost": cost.to_json(),
-            "outputs": self.folder.outputs(),
-        }
+        outputs = self.folder.outputs()
+        self.facts |= {"status": "done", "machine": machine(), "cost": cost.to_json(), "outputs": outputs}
         self.keep()
         self.folder.drop_checkpoints()
 
@@ -266,14 +254,7 @@ def differences(record: Mapping[str, Any], settings: Mapping[str, Any], data: Ma
         for name in sorted({*there, *settings})
         if there.get(name) != settings.get(name)
     ]
-    words = {
-        "labels": "other images or labels",
-        "titles": "other class names",
-        "decisions": "other decisions",
-        "accept_truncated": "another --truncated",
-        "max_pixels": "another --max-pixels",
-    }
-    found += [words[name] for name in words if record["data"].get(name) != data.get(name)]
+    found += [words for name, words in CHANGED_DATA.items() if record["data"].get(name) != data.get(name)]
     # The bytes of the images are known only once they were read.
     before, now = (facts.get("contents") for facts in (record["data"], data))
     if not found and None not in (before, now) and before != now:
@@ -300,6 +281,7 @@ def data_facts(dataset: Dataset) -> dict[str, Any]:
         "titles": list(dataset.titles),
         "decided": len(dataset.decided),
         "decisions": dataset.decisions_digest(),
+        # Usual values are left out: records of earlier versions do not have the keys.
         **({"accept_truncated": True} if dataset.accept_truncated else {}),
         **({"max_pixels": dataset.limits.max_pixels} if dataset.limits != USUAL else {}),
     }
@@ -308,17 +290,6 @@ def data_facts(dataset: Dataset) -> dict[str, Any]:
 def split_facts(split: Split) -> dict[str, Any]:
     """Which rows were held out, as a digest, and how many."""
     return {"digest": split.digest, "fit": len(split.fit), "holdout": len(split.holdout)}
-
-
-def reading_facts(read: ReadOptions) -> dict[str, Any]:
-    """How later commands find the same images and labels again."""
-    return {
-        "path_column": read.path_column,
-        "label_column": read.label_column,
-        "follow_symlinks": read.follow_symlinks,
-        "truncated": read.truncated,
-        "max_pixels": read.max_pixels,
-    }
 
 
 def contents_digest(contents: Iterable[bytes | None]) -> str:
@@ -338,14 +309,6 @@ def read_contents(dataset: Dataset, workers: int) -> Iterator[bytes | None]:
 
     with ThreadPoolExecutor(max(workers, 1)) as pool:
         yield from pool.map(content, range(len(dataset)))
-
-
-def backbone_facts(backbone: Backbone) -> dict[str, Any]:
-    """Which network computes the features, and how it runs on this machine."""
-    found = {"name": backbone.name, "size": backbone.size, "digest": backbone.digest}
-    if isinstance(backbone, TimmBackbone):
-        return found | {"weights_from": backbone.origin, "plan": vars(backbone.plan)}
-    return found
 
 
 def versions() -> dict[str, str]:
@@ -371,7 +334,7 @@ def changed_versions(record: Mapping[str, Any]) -> list[str]:
 
 def machine() -> dict[str, Any]:
     """Where it ran; ``threads`` are torch's where torch is loaded."""
-    torch = sys.modules.get("torch")
+    torch = sys.modules.get("torch")  # not imported: preset fast may do without
     cpus = cores()
     return {
         "platform": platform.platform(),
@@ -384,6 +347,8 @@ def machine() -> dict[str, Any]:
 @contextmanager
 def lock(path: Path, kind: str) -> Iterator[None]:
     """Make the folder ``path`` and keep others of the kind out while the block runs.
+
+    The operating system frees the lock of a process that was killed.
 
     Parameters
     ----------
@@ -455,17 +420,18 @@ def read_record(file: Path, schema: int) -> dict[str, Any]:
         found = json.loads(file.read_text(encoding="utf-8"))
     except ValueError:
         found = None
-    if isinstance(found, dict) and found.get("schema") in range(1, schema):
+    written = found.get("schema") if isinstance(found, dict) else None
+    if isinstance(found, dict) and written == schema:
+        return found
+    if written in range(1, schema):
         raise OtherRunError(
             f"{file} was written by an older version of assay and cannot be read by this one; "
             "run again with another --out"
         )
-    if not isinstance(found, dict) or found.get("schema") != schema:
-        raise OtherRunError(
-            f"{file}: expected what this version of assay writes, got something else; "
-            "name another folder with --out"
-        )
-    return found
+    raise OtherRunError(
+        f"{file}: expected what this version of assay writes, got something else; "
+        "name another folder with --out"
+    )
 
 
 def sweep(folder: Path) -> None:

@@ -3,19 +3,22 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Int
 
 from assay.correct.near_duplicates import find_near_duplicates, local_density, standardise, unit_rows
 from assay.data.dataset import Dataset, and_skipped
+from assay.data.loader import load
+from assay.data.resize import TargetSize
 from assay.data.split import Split, folds
 from assay.data.tables import shown
 from assay.embed.images import Features
 from assay.errors import LabelError, UsageError
 from assay.pipeline.finetune_split import Group, draw_measured
 from assay.pipeline.learn import TrainingLabels
-from assay.pipeline.mirrors import Mirrored, Mirrors
 from assay.pipeline.options import RunOptions
-from assay.types import UNKNOWN, Labels, Mask
+from assay.types import UNKNOWN, Backbone, Labels, Mask, Matrix, Rows
+
+AT_ONCE = 512
+"""Images that are held in memory at their size."""
 
 
 @dataclass(frozen=True)
@@ -24,28 +27,22 @@ class Partition:
 
     data: TrainingLabels
     """For training; its holdout has no label and no fold."""
-    holdout: Int[np.ndarray, "H"]
+    holdout: Rows
     """Usable held-out rows, ascending; nothing is trained on them."""
-    leaked: Int[np.ndarray, "L"]
-    """Those that are duplicates or near-duplicates of training images (at preset ``fast`` only images with a
-    label are trained on): their figures would measure memory, so the evaluation excludes and reports them."""
+    leaked: Rows
+    """Those that are duplicates or near-duplicates of training images: their figures would measure memory, so
+    the evaluation excludes and reports them."""
     near_duplicates: list[Group]
     """Images that show one picture, in groups of two or more."""
 
     @property
-    def evaluated(self) -> Int[np.ndarray, "J"]:
+    def evaluated(self) -> Rows:
         """Held-out rows that the figures are computed from: all but the leaked ones."""
         return np.setdiff1d(self.holdout, self.leaked)
 
 
 def check_learnable(dataset: Dataset, split: Split) -> None:
-    """Refuse labels that nothing can be learned from, before any image is read.
-
-    Raises
-    ------
-    LabelError : no noisy label, no trusted image that can be used, none with a noisy label, or trusted
-        labels of which fewer than two are not of the most frequent class
-    """
+    """Refuse labels that nothing can be learned from, before any image is read."""
     if (dataset.noisy == UNKNOWN).all():
         raise LabelError(
             f"expected noisy labels, got none of {len(dataset):,} images; give them with --noisy FILE, or "
@@ -79,23 +76,25 @@ def check_learnable(dataset: Dataset, split: Split) -> None:
 
 
 def mask_holdout(
-    dataset: Dataset, split: Split, features: Features, options: RunOptions, mirrors: Mirrors | None = None
+    dataset: Dataset, split: Split, features: Features, options: RunOptions, backbone: Backbone | None = None
 ) -> Partition:
     """Mask the holdout of ``split`` and give all other usable images a fold; near-duplicates share one.
 
     Parameters
     ----------
-    mirrors : finds mirrored copies of the evaluation images, where ``features`` have one view
+    backbone : embeds the mirrors of the evaluation images where ``features`` have one view, so that
+        mirrored copies of them are found
 
     Raises
     ------
     LabelError : equal images with different trusted labels
     UsageError : fewer usable images than folds
     """
+    usable = dataset.usable
     # Files that are not images, such as empty ones, may be equal and yet of different classes.
-    seen = zip(features.contents, dataset.usable.tolist(), strict=True)
-    dataset.check_equal_images([content if usable else None for content, usable in seen])
-    usable, holdout = dataset.usable, split.holdout[dataset.usable[split.holdout]]
+    contents = zip(features.contents, usable.tolist(), strict=True)
+    dataset.check_equal_images([content if is_image else None for content, is_image in contents])
+    holdout = split.holdout[usable[split.holdout]]
     fit_rows = np.setdiff1d(np.flatnonzero(usable), split.holdout)
     if len(fit_rows) < options.folds:
         raise UsageError(
@@ -103,23 +102,26 @@ def mask_holdout(
             f"{and_skipped(why.reason for why in dataset.skipped.values())}"
         )
     visible = dataset.without(np.setdiff1d(np.arange(len(dataset)), fit_rows))
-    trusted, fold_of = visible.trusted, np.full(len(dataset), UNKNOWN)
     mirrored = None
-    if mirrors:
-        drawn = draw_measured(trusted, np.flatnonzero(trusted != UNKNOWN), options.seed)
-        mirrored = mirrors(np.sort(np.concatenate([holdout, *drawn])))
+    if backbone is not None and len(features.views) == 1:
+        # Validation and calibration images, as fine-tuning will draw them, measure as the holdout does.
+        measured = draw_measured(visible.trusted, np.flatnonzero(visible.trusted != UNKNOWN), options.seed)
+        rows = np.sort(np.concatenate([holdout, *measured]))
+        mirrored = _embed_mirrored(dataset, backbone, rows, options.workers)
     near_duplicates = _near_duplicates(features, usable, options.seed, mirrored)
-    fold_of[fit_rows] = folds(trusted[fit_rows], options.folds, options.seed)
-    fitted = fold_of != UNKNOWN
+    fold_of = np.full(len(dataset), UNKNOWN)
+    fold_of[fit_rows] = folds(visible.trusted[fit_rows], options.folds, options.seed)
+    trained_on = fold_of != UNKNOWN
     if options.preset == "fast":  # a head is not trained on images without any label, a network is
-        fitted &= (dataset.noisy != UNKNOWN) | (dataset.known != UNKNOWN)
+        trained_on &= (dataset.noisy != UNKNOWN) | (dataset.known != UNKNOWN)
+    copies = [group for group in near_duplicates if trained_on[group].any()]
     return Partition(
         data=TrainingLabels(
             features,
             visible.noisy,
-            trusted,
+            visible.trusted,
             usable,
-            _together(fold_of, near_duplicates),
+            _share_folds(fold_of, near_duplicates),
             dataset.titles or dataset.classes,
             options.seed,
             options.threshold,
@@ -128,41 +130,52 @@ def mask_holdout(
             all_noisy=dataset.noisy,
         ),
         holdout=holdout,
-        leaked=_leaked(holdout, fitted, near_duplicates),
+        leaked=np.intersect1d(holdout, np.concatenate([*copies, holdout[:0]])),
         near_duplicates=near_duplicates,
     )
 
 
-def _near_duplicates(features: Features, usable: Mask, seed: int, mirrored: Mirrored | None) -> list[Group]:
+def _embed_mirrored(dataset: Dataset, backbone: Backbone, rows: Rows, workers: int) -> tuple[Rows, Matrix]:
+    """Those of ``rows``, ascending, that can be read, and the features (M, D) of their mirrors."""
+    used, features = [rows[:0]], [np.zeros((0, backbone.width), dtype=np.float32)]
+    target = TargetSize(backbone.size, backbone.interpolation)
+    for batch in load(dataset, [target], rows, batch_size=AT_ONCE, workers=workers):
+        used.append(batch.decoded)
+        features.append(backbone.embed(batch.images[0][:, :, ::-1]))
+    return np.concatenate(used), np.concatenate(features)
+
+
+def _near_duplicates(
+    features: Features, usable: Mask, seed: int, mirrored: tuple[Rows, Matrix] | None
+) -> list[Group]:
     rows = np.flatnonzero(usable)
     if len(rows) < 2:
         return []
     contents: list[bytes | None] = [features.contents[row] for row in rows.tolist()]
-    views, more = [view[rows] for view in features.views], mirrored.features if mirrored else None
-    standard = standardise(views, more)
+    views = [view[rows] for view in features.views]
+    standard = standardise(views, None if mirrored is None else mirrored[1])
     around = local_density(standard[: len(rows)], seed)
     if mirrored is None:
         found = find_near_duplicates(around.directions, contents, around.spacing, around.dimension)
         return [rows[list(group.rows)] for group in found]
     # A mirrored image counts as an image of its own, with the local density of the original.
+    originals = mirrored[0]
     directions = np.concatenate([around.directions, unit_rows(standard[len(rows) :])])
-    spacing = np.concatenate([around.spacing, around.spacing[np.searchsorted(rows, mirrored.rows)]])
-    shown, unknown = np.concatenate([rows, mirrored.rows]), [None] * len(mirrored.rows)
-    found = find_near_duplicates(directions, [*contents, *unknown], spacing, around.dimension)
-    return _merged([shown[list(group.rows)] for group in found])
-
-
-def _merged(groups: list[Group]) -> list[Group]:
-    """Groups that share an image, by itself and by its mirror, become one."""
+    spacing = np.concatenate([around.spacing, around.spacing[np.searchsorted(rows, originals)]])
+    pictured = np.concatenate([rows, originals])
+    contents += [None] * len(originals)
+    found = find_near_duplicates(directions, contents, spacing, around.dimension)
+    # Groups that share an image, by itself and by its mirror, become one.
     together: dict[int, frozenset[int]] = {}
-    for group in groups:
-        whole = frozenset(group.tolist()).union(*(together.get(row, frozenset()) for row in group.tolist()))
+    for group in found:
+        images = pictured[list(group.rows)].tolist()
+        whole = frozenset(images).union(*(together.get(row, frozenset()) for row in images))
         together |= dict.fromkeys(whole, whole)
     several = [tuple(sorted(whole)) for whole in {*together.values()} if len(whole) > 1]
-    return [np.array(rows) for rows in sorted(several, key=lambda rows: (-len(rows), rows))]
+    return [np.array(group) for group in sorted(several, key=lambda group: (-len(group), group))]
 
 
-def _together(fold_of: Labels, near_duplicates: list[Group]) -> Labels:
+def _share_folds(fold_of: Labels, near_duplicates: list[Group]) -> Labels:
     """The folds with near-duplicates in one of them; a group whose move would empty a fold stays apart."""
     moved = fold_of.copy()
     left = np.bincount(moved[moved != UNKNOWN])
@@ -173,10 +186,3 @@ def _together(fold_of: Labels, near_duplicates: list[Group]) -> Labels:
         if (left + change > 0).all():
             moved[fitted], left = moved[fitted[:1]], left + change
     return moved
-
-
-def _leaked(
-    holdout: Int[np.ndarray, "H"], fitted: Mask, near_duplicates: list[Group]
-) -> Int[np.ndarray, "L"]:
-    shown = [group for group in near_duplicates if fitted[group].any()]
-    return np.intersect1d(holdout, np.concatenate([*shown, holdout[:0]]))

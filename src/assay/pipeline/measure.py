@@ -12,7 +12,7 @@ from assay.evaluate import Evaluation, Paired, Source, evaluate_predictions, mcn
 from assay.pipeline.holdout import Partition
 from assay.pipeline.learn import Fitted
 from assay.predict.conformal import conformal_thresholds, prediction_sets
-from assay.types import UNKNOWN, Labels, Probs, Rows
+from assay.types import UNKNOWN, Probs, Rows
 
 TITLES = {
     "histogram": "histogram baseline",
@@ -25,9 +25,6 @@ TITLES = {
     "labels_validated": "corrected labels, calibration images",
 }
 """The figures of a run in the order in which a person reads them."""
-
-CROSS_VALIDATION: Source = "cross-validation"
-VALIDATION: Source = "validation"
 
 CARD_LEVELS = (0.9, 0.95, 0.99)
 """Coverages that a model card shows."""
@@ -57,7 +54,7 @@ def evaluate_holdout(
     baseline: Callable[[Rows], Probs],
     n_skipped: int,
 ) -> dict[str, Evaluation]:
-    """The model and the baseline on the holdout; here and in ``coverages`` its trusted labels are read.
+    """Model and baseline on the holdout; its trusted labels are read here and in ``measure_coverage``.
 
     Parameters
     ----------
@@ -73,28 +70,27 @@ def evaluate_holdout(
         if not len(rows):
             continue
         truth, simple, ours = dataset.trusted[rows], baseline(rows), fitted.probs_of(rows)
-        for name, probs, paired in (("histogram", simple, None), ("assay", ours, simple.argmax(axis=1))):
+        for name, probs, rival in (("histogram", simple, None), ("assay", ours, simple.argmax(axis=1))):
             found[f"{name}{suffix}"] = evaluate_predictions(
-                truth, probs, names, source="holdout", baseline_predicted=paired, skipped=n_skipped
+                truth, probs, names, source="holdout", baseline_predicted=rival, skipped=n_skipped
             )
     return found
 
 
 def evaluate_fit(dataset: Dataset, fitted: Fitted) -> dict[str, Evaluation]:
-    """The model and the corrected labels on trusted images of the fit part: out of fold, or on those that
-    fine-tuning kept aside.
+    """The model and the corrected labels on trusted images that were not held out: out of fold, or on those
+    that fine-tuning kept aside.
     """
-    trusted, names = fitted.corrected.trusted, dataset.titles or dataset.classes
-    sample, source = fitted.corrected.sample, CROSS_VALIDATION
+    corrected, names = fitted.corrected, dataset.titles or dataset.classes
+    sample = corrected.sample
+    source: Source
     if fitted.validation is None:
-        rows, suffix = sample, "cross_validated"
+        rows, source, suffix = sample, "cross-validation", "cross_validated"
     else:
-        rows, suffix, source = fitted.validation, "validated", VALIDATION
+        rows, source, suffix = fitted.validation, "validation", "validated"
     return {
-        f"assay_{suffix}": evaluate_predictions(trusted[rows], fitted.unseen[rows], names, source=source),
-        f"labels_{suffix}": evaluate_predictions(
-            trusted[sample], fitted.corrected.posterior[sample], names, source=source
-        ),
+        f"{name}_{suffix}": evaluate_predictions(corrected.trusted[some], probs[some], names, source=source)
+        for name, some, probs in (("assay", rows, fitted.unseen), ("labels", sample, corrected.posterior))
     }
 
 
@@ -113,13 +109,7 @@ def against_noisy(corrected: CorrectedLabels) -> Paired | None:
 
 
 def why_not_measured(measured: Collection[str], n_held_out: int) -> str:
-    """Why the model has no figure of its own, as the beginning of a sentence.
-
-    Parameters
-    ----------
-    measured : keys of the evaluations
-    n_held_out : images that were held out
-    """
+    """Why the model has no figure of its own among ``measured``, as the beginning of a sentence."""
     if "assay_leaks_included" in measured:
         return "Each held-out image is a near-duplicate of a training image"
     return "None of the held-out images could be used" if n_held_out else "No image was held out"
@@ -164,16 +154,13 @@ def set_thresholds(fitted: Fitted) -> dict[str, float]:
     return conformal_thresholds(fitted.unseen[rows], fitted.corrected.trusted[rows])
 
 
-def coverages(probs: Probs, truth: Labels, thresholds: Mapping[str, float]) -> tuple[Coverage, ...]:
-    """How often the prediction sets of each threshold hold the right label; nothing without images.
-
-    Parameters
-    ----------
-    probs : P(class) (N, K)
-    truth : (N,) class indices
-    """
-    found = []
-    for asked, least in thresholds.items() if len(truth) else ():
+def measure_coverage(dataset: Dataset, partition: Partition, fitted: Fitted) -> tuple[Coverage, ...]:
+    """How often the prediction sets hold the right label of a held-out image, for each target coverage."""
+    truth = dataset.trusted[partition.evaluated]
+    if not len(truth):
+        return ()
+    probs, found = fitted.probs_of(partition.evaluated), []
+    for asked, least in set_thresholds(fitted).items():
         sets = prediction_sets(probs, least)
         held = int(sets[np.arange(len(truth)), truth].sum())
         found.append(Coverage(float(asked), len(truth), held, float(sets.sum(axis=1).mean())))

@@ -1,24 +1,91 @@
-"""A plan: the value of more trusted labels, and which images to label."""
+"""A plan: the value of more trusted labels, and which images to label.
+
+The value is a learning curve over an eighth, a quarter, a half and all of a run's trusted labels. Each third
+of the images is left out once. A head is trained on the rest, with so many trusted labels and all other
+images noisy, and predicts the third: so every trusted image is tested at each size.
+"""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Bool, Float, Int
 
-from assay.data.split import Split
+from assay.correct.crossfit import Evidence, fit_joint, mean_pred_probs
+from assay.correct.posterior import transition_from, weigh
+from assay.data.decisions import FILE, read_decisions
+from assay.data.split import HOLDOUT_MOST, Split, in_proportion
 from assay.data.write import Column, write_json, write_rows
-from assay.errors import UsageError
+from assay.embed.device import one_thread_each
+from assay.errors import LabelError, UsageError
+from assay.evaluate import wilson
+from assay.evaluate.learning_curve import LearningCurve
+from assay.noise import estimate_noise
 from assay.pipeline.finished import OpenedRun, stored_features
 from assay.pipeline.holdout import mask_holdout
-from assay.pipeline.label_value import FOLDS, LabelValue, measure_label_value
-from assay.pipeline.options import RunOptions
-from assay.types import UNKNOWN, Progress, Rows, silent
+from assay.pipeline.learn import TrainingLabels
+from assay.pipeline.options import MOST_SEED, RunOptions
+from assay.train.heads import make_head
+from assay.types import UNKNOWN, Labels, Progress, Rows, Transition, silent
 
 COLUMNS = ("file", "part", "corrected_label", "confidence")
 
-MORE = (100, 500, 2_000)
+FOLDS = 3
+
+SHARES = (0.125, 0.25, 0.5, 1.0)
+"""Of the trusted images outside the fold that is tested."""
+
+FEWEST = 20
+"""Trusted labels that a head is trained on at least; smaller shares are left out."""
+
+
+@dataclass(frozen=True)
+class LabelValue:
+    """How accurate model and labels are by the number of trusted labels."""
+
+    trusted: int
+    """Trusted images that the run was trained on, without the holdout."""
+    held_out: int
+    noise_rate: float
+    model: LearningCurve
+    """Of preset ``fast``'s model without test-time augmentation; a fine-tuned one is better."""
+    labels: LearningCurve
+    """Of the corrected labels."""
+
+    def to_json(self, more: Sequence[int]) -> dict[str, Any]:
+        """The curves, and what each number of ``more`` trusted labels would add."""
+        curves = {"model": self.model, "labels": self.labels}
+        numbers, now = (0, *more), self.trusted + self.held_out
+        # The share that is held out now, at most what a run holds out by itself, and never fewer than now.
+        held_out = [
+            max(min((now + number) * self.held_out // now, HOLDOUT_MOST), self.held_out) for number in numbers
+        ]
+        fit = [now + number - held for number, held in zip(numbers, held_out, strict=True)]
+        expected = {name: curve.expect(self.trusted, fit) for name, curve in curves.items()}
+        rows = []
+        for at, number in enumerate(numbers):
+            row: dict[str, Any] = {"more": number, "trusted": fit[at], "held_out": held_out[at]}
+            for name, found in expected.items():
+                row[name] = {"accuracy": found[at].accuracy.to_json(), "gain": found[at].gain.to_json()}
+            row["noise_rate_known_to"] = _half_width(self.noise_rate, fit[at])
+            if held_out[at]:
+                accuracy = expected["model"][at].accuracy.estimate
+                row["accuracy_known_to"] = _half_width(accuracy, held_out[at])
+            rows.append(row)
+        return {
+            "trusted": self.trusted,
+            "held_out": self.held_out,
+            "curve": [
+                {"trusted": size, **{name: float(curve.accuracy[at]) for name, curve in curves.items()}}
+                for at, size in enumerate(self.model.sizes.tolist())
+            ],
+            "tested": self.model.right.shape[1],
+            "expected": rows,
+        }
 
 
 @dataclass(frozen=True)
@@ -55,12 +122,18 @@ class Plan:
         write_json(folder / "plan.json", self.to_json())
 
 
+def check_numbers(more: Sequence[int], label: int) -> None:
+    """UsageError for a number of labels below 1."""
+    if min(*more, label, 1) < 1:
+        raise UsageError(f"expected numbers of labels from 1 on, got {', '.join(map(str, (*more, label)))}")
+
+
 def plan_labels(
     run: OpenedRun,
     cache: Path,
     *,
-    more: Sequence[int] = MORE,
-    label: int = 100,
+    more: Sequence[int],
+    label: int,
     workers: int = 2,
     progress: Progress = silent,
 ) -> Plan:
@@ -71,27 +144,126 @@ def plan_labels(
     cache : that holds the run's features
     more : numbers of additional trusted labels
     label : images to choose, in each part
-
-    Raises
-    ------
-    UsageError : a number below 1, or features that are not in the cache
-    DataError : images that were changed since the run
-    LabelError : too few trusted labels
     """
-    check_numbers(more, label)
     dataset, features = stored_features(run, run.images, cache, workers=workers, progress=progress)
     held = np.flatnonzero(run.held_out)
     options = RunOptions(folds=FOLDS, seed=int(run.record["settings"]["seed"]), workers=workers)
     split = Split(np.flatnonzero(dataset.trusted != UNKNOWN), held)
-    data = mask_holdout(dataset, split, features, options).data
-    left = np.flatnonzero(run.is_open & ~run.is_reviewed)
+    value = measure_label_value(
+        mask_holdout(dataset, split, features, options).data, len(held), progress=progress
+    )
+    decisions = run.folder / FILE
+    reviewed = {row.name for row in read_decisions(decisions)} if decisions.is_file() else set()
+    left = np.flatnonzero(run.is_open & [name not in reviewed for name in run.names])
     doubtful = left[np.argsort(run.confidence[left], kind="stable")]
     random = np.random.default_rng(0).permutation(np.flatnonzero(run.is_unlabelled))
-    value = measure_label_value(data, len(held), progress=progress)
     return Plan(run, value, tuple(more), random[:label], doubtful[:label])
 
 
-def check_numbers(more: Sequence[int], label: int) -> None:
-    """UsageError for a number of labels below 1."""
-    if min(*more, label, 1) < 1:
-        raise UsageError(f"expected numbers of labels from 1 on, got {', '.join(map(str, (*more, label)))}")
+def measure_label_value(
+    data: TrainingLabels, held_out: int, *, shares: Sequence[float] = SHARES, progress: Progress = silent
+) -> LabelValue:
+    """Train with several shares of the trusted labels.
+
+    Parameters
+    ----------
+    data : with ``FOLDS`` folds, near-duplicates in one of them
+    held_out : trusted images that are held out
+    shares : of the trusted images outside the fold that is tested, ascending
+    """
+    rows = np.flatnonzero(data.trusted != UNKNOWN)
+    sizes = _sizes(data, len(rows), shares)
+    jobs = [*product(range(len(sizes)), range(FOLDS))]
+    probs = np.zeros((len(sizes), 2, len(rows), len(data.classes)))  # of the image alone, and of all views
+
+    def predict(job: tuple[int, int]) -> None:
+        at, fold = job
+        tested = data.fold_of[rows] == fold
+        probs[at][:, tested] = predict_fold(data, fold, sizes[at], rows[tested])
+
+    progress("learn", 0, len(jobs))
+    with one_thread_each(), ThreadPoolExecutor(data.workers) as pool:
+        for done, _ in enumerate(pool.map(predict, jobs[::-1]), 1):  # the longest first
+            progress("learn", done, len(jobs))
+    right = np.array([count_right(data, rows, *found) for found in zip(probs, sizes, strict=True)])
+    counts = np.array(sizes)
+    return LabelValue(
+        trusted=len(rows),
+        held_out=held_out,
+        noise_rate=estimate_noise(data.noisy, data.trusted, len(data.classes), seed=data.seed).rate.estimate,
+        model=LearningCurve(counts, right[:, 0]),
+        labels=LearningCurve(counts, right[:, 1]),
+    )
+
+
+def _sizes(data: TrainingLabels, n_trusted: int, shares: Sequence[float]) -> list[int]:
+    """Numbers of trusted labels to train on, ascending; none that holds one class alone."""
+    outside = n_trusted * (FOLDS - 1) // FOLDS
+    large = [size for size in (round(share * outside) for share in shares) if size >= FEWEST]
+    if len(large) < 2:
+        raise LabelError(
+            f"expected {2 * FEWEST * FOLDS // (FOLDS - 1)} trusted labels or more besides the holdout's to "
+            f"see what more are worth, got {n_trusted}; add trusted labels, or run with a smaller --holdout"
+        )
+    drawn = {size: [draw_trusted(data, fold, size) for fold in range(FOLDS)] for size in large}
+    sizes = [
+        size for size, folds in drawn.items() if all(len(np.unique(one[one != UNKNOWN])) > 1 for one in folds)
+    ]
+    if len(sizes) < 2:
+        raise LabelError(
+            f"expected two classes or more among {large[-2]:,} trusted labels to see what more are worth, "
+            f"got nearly all {n_trusted:,} of one; add trusted labels of the other classes"
+        )
+    return sizes
+
+
+def predict_fold(
+    data: TrainingLabels, fold: int, size: int, tested: Int[np.ndarray, "T"]
+) -> Float[np.ndarray, "2 T K"]:
+    """P(class) of a fold's trusted images by a head of the other folds: of the image, and of all views."""
+    train, trusted = (data.fold_of != fold) & (data.fold_of != UNKNOWN), draw_trusted(data, fold, size)
+    noisy = np.where(train, data.noisy, UNKNOWN)
+    evidence = Evidence(data.features.views, noisy, trusted, _transition(data, noisy, trusted))
+    head = fit_joint(evidence, train, make_head, seed=(data.seed + fold) % MOST_SEED)
+    views = [view[tested] for view in data.features.views]
+    return np.array([mean_pred_probs(head, some, len(data.classes)) for some in (views[:1], views)])
+
+
+def draw_trusted(data: TrainingLabels, fold: int, size: int) -> Labels:
+    """``size`` trusted labels of the other folds, each class in proportion; a larger draw holds a smaller."""
+    outside = (data.fold_of != fold) & (data.fold_of != UNKNOWN)
+    known = np.flatnonzero(outside & (data.trusted != UNKNOWN))
+    rows = in_proportion(data.trusted, known, data.seed + fold)[:size]
+    drawn = np.full_like(data.trusted, UNKNOWN)
+    drawn[rows] = data.trusted[rows]
+    return drawn
+
+
+def count_right(
+    data: TrainingLabels, rows: Int[np.ndarray, "T"], probs: Float[np.ndarray, "2 T K"], size: int
+) -> Bool[np.ndarray, "2 T"]:
+    """Whether the model, and the corrected label, is right for each trusted image."""
+    truth, model, raw = data.trusted[rows], *probs
+    likely = np.zeros_like(raw)
+    for fold in range(FOLDS):
+        # Weighed by the labels of the other folds that trained its head: no label affects its own posterior,
+        # and fewer labels weigh less well.
+        tested, known = data.fold_of[rows] == fold, draw_trusted(data, fold, size)[rows]
+        among = tested | (known != UNKNOWN)
+        noisy, trusted, fold_of = data.noisy[rows[among]], known[among], data.fold_of[rows[among]]
+        transition = _transition(data, noisy, trusted)
+        weighed = weigh(raw[among], noisy, trusted, fold_of, transition, data.seed)
+        likely[tested] = weighed.posterior[tested[among]]
+    return np.array([found.argmax(axis=1) == truth for found in (model, likely)])
+
+
+def _transition(data: TrainingLabels, noisy: Labels, trusted: Labels) -> Transition:
+    """From these pairs; uniform where there are none."""
+    k = len(data.classes)
+    return transition_from(noisy, trusted, np.full((k, k), 1 / k), data.seed)
+
+
+def _half_width(share: float, n: int) -> float:
+    """Half the width of the interval of a share of ``n`` images."""
+    found = wilson(round(share * n), n)
+    return (found.high - found.low) / 2

@@ -13,13 +13,15 @@ from assay.data.decode import warning_lines
 from assay.data.read import read_dataset
 from assay.data.split import Split
 from assay.embed.backbone import TimmBackbone, load_backbone
-from assay.embed.images import Features
+from assay.embed.histogram import HistogramBackbone
+from assay.embed.images import Features, embed_images, fill_images, room_for_images
 from assay.errors import UsageError
 from assay.evaluate import Cost, peak_memory_bytes
 from assay.pipeline import outputs
 from assay.pipeline.card import assemble_model, model_card
 from assay.pipeline.exact import predicts_exactly
 from assay.pipeline.finetune_split import check_enough
+from assay.pipeline.finished import RunResult, load_run
 from assay.pipeline.folder import (
     RunFolder,
     RunRecord,
@@ -31,11 +33,8 @@ from assay.pipeline.folder import (
 )
 from assay.pipeline.holdout import Partition, check_learnable, mask_holdout
 from assay.pipeline.learn import Fitted, learn, train_histogram
-from assay.pipeline.measure import coverages, evaluate_fit, evaluate_holdout, set_thresholds, warnings_of
-from assay.pipeline.mirrors import mirrors_for
-from assay.pipeline.one_pass import embed_all, fill_rest, room_to_learn
-from assay.pipeline.options import RunOptions
-from assay.pipeline.result import RunResult, load_run
+from assay.pipeline.measure import evaluate_fit, evaluate_holdout, measure_coverage, warnings_of
+from assay.pipeline.options import RunOptions, uses_flip_tta
 from assay.pipeline.robustness import measure_robustness
 from assay.predict.model import package_bytes
 from assay.types import UNKNOWN, Backbone, Batch, Notify, Progress, ignore_message, silent
@@ -97,17 +96,30 @@ def run(  # noqa: PLR0915  # the whole way of images and labels, in one place
 
             # Embed: one pass decodes each image once, for the backbone, the baseline and fine-tuning.
             with watch.stage("embed"):
-                resized_images = stack.enter_context(room_to_learn(dataset, options, out))
-                features = embed_all(dataset, backbone, options, resized_images, progress)
+                resized_images = None
+                if student:
+                    resized_images = stack.enter_context(room_for_images(dataset, max(student), out))
+                # Images that fine-tuning sees larger than the backbone does have a pass of their own.
+                enlarged = resized_images is not None and resized_images.shape[1] > backbone.size
+                features = embed_images(
+                    dataset,
+                    backbone,
+                    options.cache,
+                    mirrored=uses_flip_tta(options.preset),
+                    beside=[HistogramBackbone()],
+                    resized_images=None if enlarged else resized_images,
+                    workers=options.workers,
+                    progress=progress,
+                )
             for line in warning_lines(Counter(flag for flags in features.flags.values() for flag in flags)):
                 notify(f"{line} (image_issues.csv)")
             record.check_contents(contents_digest(features.contents))
             record.facts["features_computed"] = record.facts.get("features_computed", 0) + features.computed
             record.keep()
             dataset = features.seen(dataset)
-            if resized_images is not None:
+            if resized_images is not None and enlarged:
                 with watch.stage("embed"):
-                    fill_rest(resized_images, dataset, backbone, options, progress)
+                    fill_images(resized_images, dataset, workers=options.workers, progress=progress)
 
             # Estimate the noise, correct the labels, train: the holdout's trusted labels stay hidden.
             train = partial(
@@ -139,10 +151,7 @@ def run(  # noqa: PLR0915  # the whole way of images and labels, in one place
                     lambda rows: baseline.probabilities(histograms[rows]),
                     n_skipped,
                 ) | evaluate_fit(dataset, fitted)
-                evaluated = partition.evaluated
-                coverage = coverages(
-                    fitted.probs_of(evaluated), dataset.trusted[evaluated], set_thresholds(fitted)
-                )
+                coverage = measure_coverage(dataset, partition, fitted)
             warnings = warnings_of(dataset, partition, fitted, evaluations, len(split.holdout))
             for warning in warnings:
                 notify(f"warning: {warning}")
@@ -198,12 +207,7 @@ def run(  # noqa: PLR0915  # the whole way of images and labels, in one place
 def read_inputs(
     images: Path | Dataset, out: Path, options: RunOptions, notify: Notify = ignore_message
 ) -> tuple[Dataset, Split]:
-    """The labelled data set, and which trusted images are held out; refuses all that can be refused unseen.
-
-    Raises
-    ------
-    AssayError : as ``run``
-    """
+    """The labelled data set, and which trusted images are held out; refuses what can be refused unseen."""
     RunFolder(out).check()
     if isinstance(images, Dataset):
         dataset = images
@@ -222,12 +226,7 @@ def read_inputs(
 
 
 def load_networks(options: RunOptions) -> tuple[Backbone, Mapping[int, TimmBackbone]]:
-    """The backbone that embeds, and the network that is fine-tuned, by size: none at ``fast``.
-
-    Raises
-    ------
-    AssayError : as ``load_backbone``
-    """
+    """The backbone that embeds, and the network that is fine-tuned, by size: none at ``fast``."""
     backbone = load_backbone(
         options.backbone, options.cache, size=options.size, weights=options.weights, dtype=options.dtype
     )
@@ -261,8 +260,7 @@ def fit(
     watch = record.watch
     # Near-duplicates share a fold; the trusted labels of the holdout are masked.
     with watch.stage("split"):
-        mirrors = mirrors_for(dataset, backbone, options)
-        partition = mask_holdout(dataset, split, features, options, mirrors)
+        partition = mask_holdout(dataset, split, features, options, backbone)
     record.replace()
 
     # Estimate the noise, predict out of fold, correct the labels, train a head on the features.
@@ -276,7 +274,6 @@ def fit(
         checkpoints, facts = record.folder.checkpoints[refit], record.facts
         if refit:  # the epochs that were planned before, from a checkpoint of its own
             facts = facts | {"split": facts["refit"]}
-        spent_s = sum(watch.seconds.values())
         with watch.stage("fine-tune"):
             tuned = finetune_run(
                 checkpoints,
@@ -287,7 +284,7 @@ def fit(
                 partition=partition,
                 fitted=fitted,
                 student=student,
-                spent_s=spent_s,
+                spent_s=sum(watch.seconds.values()),
                 keep=record.keep,
                 notify=notify,
                 progress=progress,

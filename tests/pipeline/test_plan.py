@@ -10,10 +10,10 @@ from assay.embed.images import Features
 from assay.errors import LabelError
 from assay.evaluate import wilson
 from assay.evaluate.learning_curve import LearningCurve
-from assay.pipeline import label_value
-from assay.pipeline.label_value import FOLDS, LabelValue, count_right, measure_label_value, predict_fold
+from assay.pipeline import plan
 from assay.pipeline.learn import TrainingLabels
 from assay.pipeline.options import MOST_SEED
+from assay.pipeline.plan import FOLDS, LabelValue, count_right, measure_label_value, predict_fold
 from assay.types import UNKNOWN
 
 N, SIZE = 300, 40
@@ -46,7 +46,7 @@ def test_no_label_affects_its_own_posterior(data, probs, monkeypatch):
         calls.append((trusted, found.posterior))
         return found
 
-    monkeypatch.setattr(label_value, "weigh", listen)
+    monkeypatch.setattr(plan, "weigh", listen)
     model, labels = count_right(data, np.arange(N), probs, SIZE)
     assert labels.mean() > model.mean()
     data.trusted[4] = (data.trusted[4] + 1) % 3
@@ -72,7 +72,7 @@ def test_the_largest_seed_of_a_run_is_taken(data, monkeypatch):
         seeds.append(seed)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(label_value, "fit_joint", listen)
+    monkeypatch.setattr(plan, "fit_joint", listen)
     for fold in range(FOLDS):
         with pytest.raises(KeyboardInterrupt):
             predict_fold(replace(data, seed=MOST_SEED), fold, SIZE, np.arange(3))
