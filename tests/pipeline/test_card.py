@@ -1,8 +1,9 @@
 """The model of a run and the page that goes with it."""
 
-import csv
 import json
 import re
+
+from small_runs import read_rows
 
 from assay.predict.predictor import load_model
 
@@ -74,8 +75,7 @@ def test_the_model_that_was_saved_is_the_one_that_was_measured(finished, small_d
     """It predicts for the holdout what holdout.csv says, from the images alone."""
     found = load_model(finished.out).predict(small_data.images)
     predicted = dict(zip(found.names, found.predicted, strict=True))
-    with (finished.out / "holdout.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_rows(finished.out, "holdout.csv")
     assert len(rows) == 24
     assert {row["file"]: row["predicted_label"] for row in rows} == {
         row["file"]: predicted[row["file"]] for row in rows

@@ -1,15 +1,13 @@
 """A run that trains on what was decided in a review."""
 
-import csv
-import json
 import shutil
 from dataclasses import replace
 
 import pytest
-from small_runs import CLASSES, quick_learning, write_labels
+from small_runs import CLASSES, quick_learning, read_record, read_rows, write_labels
 
 from assay.errors import LabelError, OtherRunError
-from assay.pipeline.export_run import _measured_rows
+from assay.pipeline.export_run import measured_rows
 from assay.pipeline.finished import open_images, read_finished_run, stored_features
 from assay.pipeline.run import run
 from assay.types import UNKNOWN
@@ -28,21 +26,16 @@ def decided(small_data, options, tmp_path_factory):
         return run(small_data.images, place / "out", decided), decided
 
 
-def rows_of(out) -> list[dict[str, str]]:
-    with (out / "labels.csv").open() as file:
-        return [*csv.DictReader(file)]
-
-
 def test_decisions_are_trusted_labels_with_their_reason(small_data, decided):
     """In labels.csv they are the corrected labels; record and card count them apart."""
     out = decided[0].path
-    rows = rows_of(out)
+    rows = read_rows(out)
     for row in ROWS:
         right = CLASSES[small_data.truth[row]]
         assert (rows[row]["trusted_label"], rows[row]["corrected_label"]) == (right, right)
         assert (rows[row]["confidence"], rows[row]["action"]) == ("1.0", "trusted")
         assert rows[row]["reason"] == "decided"
-    record = json.loads((out / "run.json").read_text())
+    record = read_record(out)
     assert (record["data"]["decided"], len(record["data"]["decisions"])) == (6, 64)
     card = (out / "model" / "README.md").read_text()
     assert "96 with a trusted label\noutside the holdout, 6 decided by a person." in card
@@ -55,9 +48,9 @@ def test_no_figure_counts_decisions(finished, decided):
     assert (after / "noise.json").read_bytes() == (before / "noise.json").read_bytes()
     counts = [{name: one.n for name, one in found.evaluation.items()} for found in (result, finished.result)]
     assert counts[0] == counts[1]
-    held = [[row["file"] for row in rows_of(out) if row["reason"] == "holdout"] for out in (before, after)]
+    held = [[row["file"] for row in read_rows(out) if row["reason"] == "holdout"] for out in (before, after)]
     assert held[0] == held[1]
-    rows, trained_on = _measured_rows(read_finished_run(after))  # by assay export
+    rows, trained_on = measured_rows(read_finished_run(after))  # by assay export
     assert (trained_on, len(rows)) == (True, 96)
     assert not {*rows} & {*ROWS}
 
@@ -73,7 +66,7 @@ def test_the_model_is_trained_on_decisions(finished, small_data, decided, tmp_pa
 
 def test_a_decided_duplicate_of_a_held_out_image_is_a_leak(finished, own_data, options, tmp_path):
     """The held-out image is left out of the evaluation; a decision that contradicts it is refused."""
-    held = next(row["file"] for row in rows_of(finished.out) if row["reason"] == "holdout")
+    held = next(row["file"] for row in read_rows(finished.out) if row["reason"] == "holdout")
     shutil.copy(own_data.images / held, own_data.images / "1.png")
     truth = own_data.truth[int(held.removesuffix(".png"))]
     file = write_labels(tmp_path / "d.csv", [1], [truth])

@@ -1,6 +1,5 @@
 """Runs that fine-tune: the saved model, its figures, resuming to the same bytes, and refusals."""
 
-import csv
 import json
 import shutil
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ pytest.importorskip("timm", reason="needs the train extra")
 
 from networks import quick_probe
 from PIL import Image
-from small_runs import quick_learning
+from small_runs import quick_learning, read_record, read_rows, same_bytes
 
 from assay.cli.run import plan_text
 from assay.correct.posterior import NO_FLOOR, by_halves
@@ -46,7 +45,6 @@ from assay.train.finetune import Phase
 pytestmark = [pytest.mark.train, pytest.mark.slow]
 
 SMALL = Preset("tf_efficientnet_lite0", (Phase(32, 1),))
-SAME = ("labels.csv", "noise.json", "model/model.safetensors")
 
 
 @dataclass(frozen=True)
@@ -100,13 +98,9 @@ def fine(small_data, options, tmp_path_factory):
     return Fine(result, fitted[0], small_data.images, options, lines)
 
 
-def bytes_of(out: Path) -> list[bytes]:
-    return [(out / name).read_bytes() for name in SAME]
-
-
 def test_the_fine_tuned_network_is_the_model(fine):
     """At its last size; run.json has its schedule, and a report shows validation figures."""
-    facts, record = read_facts(fine.out), json.loads((fine.out / "run.json").read_text())
+    facts, record = read_facts(fine.out), read_record(fine.out)
     assert facts["model"] == {"architecture": "tf_efficientnet_lite0", "size": 32}
     assert facts["systems"]["assay"]["accuracy"]["estimate"] > 0.6
     assert load_runtime(fine.out).size == 32
@@ -142,8 +136,7 @@ def test_figures_come_from_images_kept_out_of_training(fine):
     assert found["assay_validated"].source == found["labels_validated"].source == "validation"
     assert (found["assay_validated"].n, found["labels_validated"].n) == (len(validation), len(checked))
     assert "assay_cross_validated" not in found
-    with (fine.out / "labels.csv").open(encoding="utf-8") as opened:
-        apart = [row["file"] for row in csv.DictReader(opened) if row["reason"] == "validation"]
+    apart = [row["file"] for row in read_rows(fine.out) if row["reason"] == "validation"]
     assert apart == [fine.dataset.names[row] for row in validation]
 
 
@@ -222,13 +215,13 @@ def test_an_interrupted_run_resumes_to_the_same_bytes(fine, tmp_path):
             run(fine.images, out, fine.options, notify=lines.append)
     run(fine.images, out, fine.options, notify=lines.append)
     assert [line.split(",")[0] for line in lines if line.startswith("epoch ")] == ["epoch 2 of 2"]
-    assert bytes_of(out) == bytes_of(fine.out)
+    assert same_bytes(out) == same_bytes(fine.out)
     assert not (out / "checkpoints").exists()
 
 
 def test_a_run_of_another_version_is_planned_anew(fine, tmp_path, monkeypatch):
     """At another size or with another network the schedule and training begin again, to today's bytes."""
-    record, student = json.loads((fine.out / "run.json").read_text()), load_student(fine.options)
+    record, student = read_record(fine.out), load_student(fine.options)
     assert is_planned(record, student)
     for other in ({"network": "tf_efficientnet_lite1"}, {"milliseconds": {"40": {}}}):
         assert not is_planned({"fine_tuning": record["fine_tuning"] | other}, student)
@@ -238,7 +231,7 @@ def test_a_run_of_another_version_is_planned_anew(fine, tmp_path, monkeypatch):
     lines: list[str] = []
     run(fine.images, tmp_path / "out", fine.options, notify=lines.append)
     assert "warning: checkpoint was written by another version; restarting fine-tuning" in lines
-    assert bytes_of(tmp_path / "out") == bytes_of(fine.out)
+    assert same_bytes(tmp_path / "out") == same_bytes(fine.out)
 
 
 def test_the_holdout_is_not_trained_on(fine, tmp_path, monkeypatch):
@@ -256,7 +249,7 @@ def test_the_holdout_is_not_trained_on(fine, tmp_path, monkeypatch):
     read = ReadOptions(noisy=data / "noisy.csv", trusted=data / "trusted.csv")
     result = run(data / "images", tmp_path / "out", replace(fine.options, read=read))
     assert result.evaluation["assay"].accuracy.estimate < 0.4
-    assert bytes_of(tmp_path / "out")[1:] == bytes_of(fine.out)[1:]
+    assert same_bytes(tmp_path / "out")[1:] == same_bytes(fine.out)[1:]
 
 
 def test_too_little_time_leaves_the_model_of_fast(fine, tmp_path):

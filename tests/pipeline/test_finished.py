@@ -1,16 +1,16 @@
-"""A finished run is read back from its files; refusals are tested where a review reads them too."""
+"""A finished run is read back from its files; damaged files are tested where a review reads them too."""
 
 import json
 from dataclasses import replace
 
 import polars as pl
 import pytest
-from review_runs import TITLES, write_run
+from small_runs import CLASSES, read_record
 
 from assay.data.dataset import ReadOptions
 from assay.errors import DataError, OtherRunError
-from assay.pipeline.finished import open_images, read_finished_run
-from assay.pipeline.outputs import HOLDOUT
+from assay.pipeline.finished import load_run, open_images, read_finished_run
+from assay.pipeline.outputs import HOLDOUT, read_facts
 from assay.pipeline.run import run
 
 
@@ -19,7 +19,7 @@ def test_a_finished_run_is_read_without_its_images(finished, small_data):
     found = read_finished_run(finished.out)
     frame = finished.result.labels.frame
     assert found.names == tuple(f"{row}.png" for row in range(240))
-    assert (len(found), found.labels) == (240, TITLES)
+    assert (len(found), found.labels) == (240, CLASSES)
     assert [found.labels[label] for label in found.proposed] == frame["corrected_label"].to_list()
     assert list(found.actions) == frame["action"].to_list()
     assert found.confidence.tolist() == frame["confidence"].cast(float).to_list()
@@ -29,17 +29,69 @@ def test_a_finished_run_is_read_without_its_images(finished, small_data):
     assert open_images(found, small_data.images).read(3) == (small_data.images / "3.png").read_bytes()
 
 
-def test_an_unfinished_run_and_an_older_one_are_refused(tmp_path):
+def test_what_is_read_back_is_what_was_written(finished):
+    """Noise, evaluations and warnings are those of the files."""
+    result, facts = load_run(str(finished.out)), read_facts(finished.out)
+    assert facts["folder"] == str(finished.out)
+    noise = {name: facts["noise"][name] for name in result.noise.to_json()}
+    assert json.loads(json.dumps(result.noise.to_json())) == noise
+    for name, found in result.evaluation.items():
+        assert json.loads(json.dumps(found.to_json())) == facts["systems"][name]
+    assert result.cost.to_json() == facts["cost"]
+
+
+def test_a_result_is_short_to_read(finished):
+    """Noise, labels, figures and warnings, a line each, also as HTML."""
+    lines = repr(finished.result).splitlines()
+    assert lines[0] == f"RunResult({str(finished.out)!r})"
+    assert [line.split(":")[0].strip() for line in lines[1:]] == [
+        "noise",
+        "labels",
+        "histogram baseline",
+        "assay",
+        "assay, cross-validated",
+        "corrected labels, cross-validated",
+        "warning",
+    ]
+    assert "n = 24" in lines[4]
+    assert finished.result._repr_html_().count("<tr>") == 7
+
+
+def test_labels_are_a_table(finished, small_data):
+    """One row an image; the issues are unchecked labels that are probably wrong, the likeliest first."""
+    labels = finished.result.labels
+    assert (len(labels), labels.frame["confidence"].dtype.is_float()) == (240, True)
+    assert repr(labels).startswith("240 labels: 96 trusted, ")
+    issues = labels.issues
+    rows = [int(name.removesuffix(".png")) for name in issues["file"]]
+    assert (small_data.noisy[rows] != small_data.truth[rows]).mean() > 0.9
+    assert issues["label_quality"].is_sorted()
+    assert set(issues["action"]) <= {"changed", "unsure"}
+    assert labels.to_pandas().shape == (240, 8)
+    assert labels.to_pandas()["trusted_label"][1] == ""
+    assert "<table" in labels._repr_html_()
+
+
+def test_damaged_results_are_refused(own_run):
+    """Those that somebody changed, and those that are gone."""
+    facts = json.loads((own_run / "noise.json").read_text())
+    (own_run / "noise.json").write_text(json.dumps({**facts, "rate": "high"}))
+    with pytest.raises(DataError, match=r"expected the results that assay wrote, got others \("):
+        load_run(own_run)
+    (own_run / "noise.json").unlink()
+    with pytest.raises(DataError, match=r"expected the folder of a finished run \(.*noise.json"):
+        load_run(own_run)
+
+
+def test_an_unfinished_run_and_an_older_one_are_refused(own_run, tmp_path):
     """Each in one sentence that says what to do."""
-    with pytest.raises(DataError, match="expected the folder of a finished run; run 'assay run' to its end"):
-        read_finished_run(tmp_path)
-    file = write_run(tmp_path / "out") / "run.json"
-    file.write_text(json.dumps({**json.loads(file.read_text()), "schema": 1}))
-    message = (
-        "was written by an older version of assay and cannot be read by this one; run again with another"
-    )
+    for read in (load_run, read_finished_run):
+        with pytest.raises(DataError, match="expected the folder of a finished run; run 'assay run' to its"):
+            read(tmp_path / "nothing")
+    (own_run / "run.json").write_text(json.dumps(read_record(own_run) | {"schema": 1}))
+    message = "was written by an older version of assay and cannot be read by this one; run again with anoth"
     with pytest.raises(OtherRunError, match=message):
-        read_finished_run(tmp_path / "out")
+        read_finished_run(own_run)
 
 
 def test_images_that_were_moved_are_found(own_data, options, read_of, tmp_path):

@@ -9,6 +9,7 @@ from filelock import Timeout
 
 from assay.errors import BusyError, OtherRunError, UsageError
 from assay.pipeline.folder import RESULTS, SCHEMA, RunFolder
+from assay.pipeline.run import run
 
 HOLD = """
 import sys
@@ -78,24 +79,19 @@ def test_a_folder_that_cannot_be_made_is_wrong_usage(tmp_path):
         pass
 
 
-def test_a_file_is_no_folder(tmp_path):
-    """A file where the results should go is refused and left alone."""
-    (tmp_path / "out").write_text("mine")
-    with pytest.raises(UsageError, match=r"expected a folder for the results, got a file; name a folder$"):
-        RunFolder(tmp_path / "out").check()
-    assert (tmp_path / "out").read_text() == "mine"
-
-
-def test_a_folder_with_other_files_is_refused_untouched(tmp_path):
-    """Where something else lies nothing is written, not even a lock; hidden files do not count."""
+def test_other_files_are_refused_untouched(small_data, options, tmp_path):
+    """Where files of others lie nothing is written, with --overwrite too; hidden files do not count."""
     (tmp_path / "labels.csv").write_text("mine")
     message = r"expected an empty folder or one that holds a run, found other files; name another with --out$"
     with pytest.raises(OtherRunError, match=message):
-        RunFolder(tmp_path).check()
+        run(small_data.images, tmp_path, options, overwrite=True)
+    message = r"expected a folder for the results, got a file; name a folder$"
+    with pytest.raises(UsageError, match=message):
+        run(small_data.images, tmp_path / "labels.csv", options)
+    assert (tmp_path / "labels.csv").read_text() == "mine"
     assert [file.name for file in tmp_path.iterdir()] == ["labels.csv"]
     (tmp_path / "labels.csv").rename(tmp_path / ".hidden")
     RunFolder(tmp_path).check()
-    RunFolder(tmp_path / "not there").check()
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}", f'{{"schema": {SCHEMA + 1}}}', '{"schema": "1"}'])
@@ -121,10 +117,5 @@ def test_clearing_deletes_what_a_run_wrote_and_nothing_else(own_run):
 
 def test_all_that_a_run_writes_is_known(finished):
     """RESULTS and run.json are all visible files of a finished run."""
-    visible = {
-        str(file.relative_to(finished.out))
-        for file in finished.out.rglob("*")
-        if file.is_file() and not file.name.startswith(".")
-    }
-    assert visible == {*RESULTS, "run.json"}
-    assert set(RunFolder(finished.out).outputs()) == set(RESULTS)
+    files = {str(file.relative_to(finished.out)) for file in finished.out.rglob("[!.]*") if file.is_file()}
+    assert files == {*RESULTS, "run.json"}

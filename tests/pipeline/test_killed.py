@@ -5,9 +5,7 @@ import signal
 import time
 
 import pytest
-from small_runs import run_assay, start_assay
-
-SAME = ("labels.csv", "noise.json", "model/model.safetensors")
+from small_runs import read_record, run_assay, same_bytes, start_assay
 
 RENAMES = (5, 11)
 """The files in whose naming a run dies: the model, labels.csv."""
@@ -33,7 +31,7 @@ def test_a_run_killed_again_and_again_ends_in_the_same_bytes(small_data, finishe
     done = run_assay(command)
     assert done.returncode == 0, done.stderr
     assert f"{out}: resuming run" in done.stderr
-    assert all((out / name).read_bytes() == (finished.out / name).read_bytes() for name in SAME)
+    assert same_bytes(out) == same_bytes(finished.out)
     assert not list(out.rglob(".*.tmp"))
-    record = json.loads((out / "run.json").read_text())
+    record = read_record(out)
     assert (record["processes"], record["holdout_evaluations"]) == (4, 3)

@@ -80,11 +80,6 @@ def test_the_largest_seed_of_a_run_is_taken(data, monkeypatch):
     assert 0 <= min(seeds) <= max(seeds) < 2**32 - 1
 
 
-def half_width(share: float, n: int) -> float:
-    found = wilson(round(share * n), n)
-    return (found.high - found.low) / 2
-
-
 @pytest.mark.parametrize(
     ("trusted", "held_out", "more", "parted"),
     [
@@ -106,6 +101,10 @@ def test_a_row_is_of_one_division_of_the_labels(trusted, held_out, more, parted)
     (expected,) = curve.expect(trusted, [fit])
     for name in ("model", "labels"):
         assert row[name] == {"accuracy": expected.accuracy.to_json(), "gain": expected.gain.to_json()}
-    assert row["noise_rate_known_to"] == pytest.approx(half_width(0.4, fit))
-    accuracy = half_width(expected.accuracy.estimate, held) if held else None
-    assert row.get("accuracy_known_to") == (accuracy if accuracy is None else pytest.approx(accuracy))
+    known = {"noise_rate_known_to": (0.4, fit)}
+    if held:
+        known["accuracy_known_to"] = (expected.accuracy.estimate, held)
+    for name, (share, n) in known.items():
+        interval = wilson(round(share * n), n)
+        assert row[name] == pytest.approx((interval.high - interval.low) / 2)
+    assert {*row} - {*known} == {"more", "trusted", "held_out", "model", "labels"}

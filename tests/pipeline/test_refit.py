@@ -4,10 +4,10 @@ import json
 from dataclasses import replace
 
 import pytest
-from small_runs import quick_learning
+from small_runs import quick_learning, read_record
 
 from assay.errors import UsageError
-from assay.pipeline.export_run import _measured_rows
+from assay.pipeline.export_run import measured_rows
 from assay.pipeline.finished import read_finished_run
 from assay.pipeline.outputs import REFIT, read_facts
 from assay.pipeline.run import run
@@ -41,7 +41,7 @@ def test_figures_and_labels_are_those_of_before(finished, refitted):
     assert config["refit"] is True
     assert config["figures"]["assay"]["source"] == "holdout, before the refit"
     assert "Measured on the model before the refit." in (refitted / "model" / "README.md").read_text()
-    assert _measured_rows(read_finished_run(refitted))[1] is True  # an export measures on training images
+    assert measured_rows(read_finished_run(refitted))[1] is True  # an export measures on training images
 
 
 def test_the_model_is_that_of_a_run_without_a_holdout(finished, refitted, without_holdout):
@@ -51,7 +51,7 @@ def test_the_model_is_that_of_a_run_without_a_holdout(finished, refitted, withou
         for place in (refitted, without_holdout.path, finished.out)
     )
     assert refit == plain != before
-    record = json.loads((refitted / "run.json").read_text())
+    record = read_record(refitted)
     assert (record["refit"]["fit"], record["refit"]["holdout"]) == (120, 0)
     assert (record["split"]["fit"], record["processes"]) == (96, 2)
 

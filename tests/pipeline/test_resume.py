@@ -5,19 +5,12 @@ import shutil
 from dataclasses import replace
 
 import pytest
-from small_runs import write_labels
+from small_runs import read_record, same_bytes, write_labels
 
 from assay.data.dataset import Skipped
 from assay.data.sources import FolderSource
 from assay.errors import DataError, LabelError, OtherRunError
 from assay.pipeline.run import run
-
-SAME = ("labels.csv", "noise.json", "model/model.safetensors")
-"""Equal bytes whenever settings and data are equal."""
-
-
-def bytes_of(out) -> dict[str, bytes]:
-    return {name: (out / name).read_bytes() for name in SAME}
 
 
 def stamps(out) -> dict[str, int]:
@@ -25,12 +18,8 @@ def stamps(out) -> dict[str, int]:
     return {str(file): file.stat().st_mtime_ns for file in files}
 
 
-def record_of(out) -> dict:
-    return json.loads((out / "run.json").read_text())
-
-
 def change_record(out, **changes) -> None:
-    (out / "run.json").write_text(json.dumps(record_of(out) | changes))
+    (out / "run.json").write_text(json.dumps(read_record(out) | changes))
 
 
 @pytest.fixture
@@ -64,8 +53,8 @@ def test_a_rerun_gives_the_same_bytes_and_counts_the_evaluation(finished, small_
     (own_run / "labels.csv").unlink()
     (own_run / "noise.json").write_text("{}")
     run(small_data.images, own_run, replace(finished.options, cache=tmp_path / "cache", workers=1))
-    assert bytes_of(own_run) == bytes_of(finished.out)
-    assert (record_of(own_run)["processes"], record_of(own_run)["holdout_evaluations"]) == (2, 2)
+    assert same_bytes(own_run) == same_bytes(finished.out)
+    assert (read_record(own_run)["processes"], read_record(own_run)["holdout_evaluations"]) == (2, 2)
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
@@ -73,12 +62,12 @@ def test_a_killed_run_resumes_to_the_same_bytes(finished, small_data, killed, tm
     """Its seconds are kept and added to; an interrupted run resumes with --overwrite too."""
     out, said = tmp_path / "out", []
     killed("learn", small_data.images, out, finished.options)
-    assert record_of(out)["seconds"]["embed"] > 0
+    assert read_record(out)["seconds"]["embed"] > 0
     change_record(out, seconds={"embed": 5000.0})
     run(small_data.images, out, finished.options, overwrite=overwrite, notify=said.append)
     assert said[0] == f"{out}: resuming run"
-    assert bytes_of(out) == bytes_of(finished.out)
-    record = record_of(out)
+    assert same_bytes(out) == same_bytes(finished.out)
+    record = read_record(out)
     assert record["processes"] == 2
     assert 5000 < record["seconds"]["embed"] < record["cost"]["seconds"] < 6000
 
@@ -99,7 +88,7 @@ def test_images_that_change_during_a_run_end_it(finished, small_data, tmp_path, 
             with pytest.raises(DataError, match=r"^'\d+\.png' was read before, and (can no|has other)"):
                 run(small_data.images, tmp_path / "out", finished.options)
     run(small_data.images, tmp_path / "out", finished.options)
-    assert bytes_of(tmp_path / "out") == bytes_of(finished.out)
+    assert same_bytes(tmp_path / "out") == same_bytes(finished.out)
 
 
 def test_other_settings_are_refused_by_name(finished, small_data, own_run):
@@ -119,7 +108,7 @@ def test_other_settings_are_refused_by_name(finished, small_data, own_run):
 
 def test_other_data_are_refused_by_name(finished, own_data, read_of, own_run):
     """Class names, ways to read, a label, an image of other bytes or none: each makes other data."""
-    options, record = replace(finished.options, read=read_of(own_data)), record_of(own_run)
+    options, record = replace(finished.options, read=read_of(own_data)), read_record(own_run)
     for facts, message in (
         ({"titles": ["a", "b", "c"]}, "other class names"),
         ({"accept_truncated": True}, "another --truncated"),
@@ -149,7 +138,7 @@ def test_other_data_are_refused_by_name(finished, own_data, read_of, own_run):
 
 def test_other_machines_are_named(finished, small_data, own_run, killed):
     """A run does not resume with other arithmetic; other versions of packages are a warning."""
-    record, said = record_of(own_run), []
+    record, said = read_record(own_run), []
     change_record(own_run, status="running", backbone=record["backbone"] | {"plan": {"dtype": "bfloat16"}})
     message = r"holds a run with backbone .*'dtype': 'bfloat16'.* there, .* now"
     with pytest.raises(OtherRunError, match=message):
@@ -165,7 +154,7 @@ def test_other_machines_are_named(finished, small_data, own_run, killed):
 
 def test_overwriting_starts_anew_where_anything_differs(finished, small_data, own_run, killed):
     """Other settings, versions or images do not resume; a complete run is replaced, the user's files stay."""
-    record, said = record_of(own_run), []
+    record, said = read_record(own_run), []
     for changes in (
         {"settings": record["settings"] | {"seed": 7}},
         {"versions": record["versions"] | {"numpy": "0.1"}},
@@ -178,16 +167,8 @@ def test_overwriting_starts_anew_where_anything_differs(finished, small_data, ow
     (own_run / "notes.txt").write_text("mine")
     run(small_data.images, own_run, finished.options, overwrite=True, notify=said.append)
     assert not [line for line in said if "resuming" in line]
-    assert (record_of(own_run)["processes"], record_of(own_run)["status"]) == (1, "done")
+    assert (read_record(own_run)["processes"], read_record(own_run)["status"]) == (1, "done")
     assert (own_run / "notes.txt").read_text() == "mine"
-
-
-def test_overwriting_spares_what_no_run_wrote(small_data, options, tmp_path):
-    """A folder that holds no run is refused with ``overwrite`` too: its labels.csv may be the user's."""
-    (tmp_path / "labels.csv").write_text("mine")
-    with pytest.raises(OtherRunError, match=r"expected an empty folder or one that holds a run"):
-        run(small_data.images, tmp_path, options, overwrite=True)
-    assert (tmp_path / "labels.csv").read_text() == "mine"
 
 
 def test_overwriting_waits_for_what_can_be_refused(finished, small_data, own_run, monkeypatch):

@@ -4,6 +4,8 @@ Started as a script this is ``assay`` with that head, and with the systems that 
 WORKING_HERE the systems of a comparison work in that very process.
 """
 
+import csv
+import json
 import os
 import signal
 import subprocess
@@ -74,6 +76,22 @@ def write_labels(file: Path, rows: Sequence[int], labels: Sequence[int]) -> Path
     lines = [f"{row}.png,{CLASSES[label]}\n" for row, label in zip(rows, labels, strict=True)]
     file.write_text("file,label\n" + "".join(lines))
     return file
+
+
+def read_rows(out: Path, name: str = "labels.csv") -> list[dict[str, str]]:
+    """A table of a run folder."""
+    with (out / name).open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def read_record(out: Path) -> dict:
+    """run.json of a run folder."""
+    return json.loads((out / "run.json").read_text())
+
+
+def same_bytes(out: Path) -> list[bytes]:
+    """What is equal whenever settings and data are equal."""
+    return [(out / name).read_bytes() for name in ("labels.csv", "noise.json", "model/model.safetensors")]
 
 
 def quick_head(seed: int) -> MLPHead:

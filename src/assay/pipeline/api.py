@@ -102,12 +102,12 @@ def run(
         cache=Path(cache) if cache else default_cache(),
         **settings,
     )
+    # Labels of images in memory belong to the data set already; of a place they are read with it.
     place = Path(images) if is_place else dataset_of(images, noisy, trusted, read)
     return story.run(place, Path(out), options, overwrite=overwrite, notify=notify, progress=progress)
 
 
 def _with_files(read: ReadOptions | None, noisy: Any, trusted: Any) -> ReadOptions:
-    """The options with the label files, or with labels in memory as tables."""
     read = read or ReadOptions()
     return replace(
         read, noisy=_table(noisy, "noisy") or read.noisy, trusted=_table(trusted, "trusted") or read.trusted

@@ -48,9 +48,12 @@ class Audited:
 
 def run_digests(record: Mapping[str, Any]) -> dict[str, str]:
     """What identifies a run: sha256 of its names and labels, images, split and corrected labels."""
-    data, corrected = record["data"], record["outputs"]["labels.csv"]
-    split = record["split"]["digest"]
-    return {"labels": data["labels"], "contents": data["contents"], "split": split, "corrected": corrected}
+    return {
+        "labels": record["data"]["labels"],
+        "contents": record["data"]["contents"],
+        "split": record["split"]["digest"],
+        "corrected": record["outputs"]["labels.csv"],
+    }
 
 
 def audit_dataset(
@@ -72,7 +75,7 @@ def audit_dataset(
     run : ``run_digests``, if it is the data set of a run
     share : of the images that belong, how many may be called outliers
     """
-    dataset = features.seen(dataset)
+    dataset = features.seen(dataset)  # images that embedding could not read are skipped too
     found = audit(
         features.views,
         features.contents,

@@ -3,10 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-from jaxtyping import Int
-
-from assay.correct.result import CorrectedLabels
 from assay.data.dataset import Dataset
 from assay.data.loader import load_together, spread
 from assay.data.resize import TargetSize
@@ -19,7 +15,7 @@ from assay.pipeline.measure import TITLES, Coverage, coverage_lines, set_thresho
 from assay.pipeline.options import RunOptions
 from assay.pipeline.robustness import Robustness
 from assay.predict.model import Model
-from assay.types import UNKNOWN, Backbone
+from assay.types import UNKNOWN, Backbone, Rows
 
 COMPARED = 128
 """Images that the graph is compared with the model on."""
@@ -43,17 +39,13 @@ def assemble_model(
     fitted: Fitted,
     evaluations: Mapping[str, Evaluation],
     options: RunOptions,
-    fit: Int[np.ndarray, "M"],
+    fit: Rows,
 ) -> Model:
     """The backbone with the head, the graph of both, and the figures that belong to it.
 
     Parameters
     ----------
     fit : training rows; on some of them the graph is compared with backbone and head
-
-    Raises
-    ------
-    GateError : the graph does not predict what backbone and head predict
     """
     before = ", before the refit" if options.refit else ""
     figures = {
@@ -89,7 +81,7 @@ def assemble_model(
     return export(model, backbone, dataset, fit)
 
 
-def export(model: Model, backbone: Backbone, dataset: Dataset, rows: Int[np.ndarray, "M"]) -> Model:
+def export(model: Model, backbone: Backbone, dataset: Dataset, rows: Rows) -> Model:
     """The model with the graph of its backbone and head, compared on images among ``rows``."""
     trunk = backbone.trunk() if isinstance(backbone, TimmBackbone) else None
     target = TargetSize(model.size, model.interpolation)
@@ -100,80 +92,57 @@ def model_card(
     model: Model,
     fitted: Fitted,
     evaluations: Mapping[str, Evaluation],
-    robustness: Robustness | None = None,
-    coverage: Sequence[Coverage] = (),
+    robustness: Robustness | None,
+    coverage: Sequence[Coverage],
     *,
-    n_held_out: int = 0,
+    n_held_out: int,
 ) -> str:
     """README.md of a model."""
+    corrected, size, below = fitted.corrected, model.size, model.flip_tta_below
+    n_noisy = int((corrected.noisy != UNKNOWN).sum())
+    n_decided = 0 if corrected.decided is None else int(corrected.decided.sum())
+    n_trusted = int((corrected.trusted != UNKNOWN).sum()) - n_decided
     lines = [
         f"# Image classifier: {len(model.labels)} classes",
         "",
-        f"Backbone `{model.architecture}` at {model.size} px, a head on its features. "
-        f"{describe(fitted.noise)}",
+        f"Backbone `{model.architecture}` at {size} px, a head on its features. {describe(fitted.noise)}",
         "",
-        *_data(fitted.corrected),
-        *_use(model),
+        f"Data: {len(corrected.noisy):,} images, {n_noisy:,} with a noisy label, "
+        f"{n_trusted:,} with a trusted label",
+        f"outside the holdout{f', {n_decided:,} decided by a person' if n_decided else ''}.",
         "",
-        "## Measured",
-        "",
-        *(_line(TITLES[name], evaluations[name]) for name in TITLES if name in evaluations),
-        "",
-        *_report(model, evaluations, n_held_out),
-        *coverage_lines(coverage),
-        *(["", "On damaged validation images:", "", *robustness.lines()] if robustness else []),
-        limits(measured=robustness is not None),
-    ]
-    return "\n".join(lines)
-
-
-def _data(corrected: CorrectedLabels) -> list[str]:
-    n = int((corrected.noisy != UNKNOWN).sum())
-    decided = 0 if corrected.decided is None else int(corrected.decided.sum())
-    trusted = int((corrected.trusted != UNKNOWN).sum()) - decided
-    return [
-        f"Data: {len(corrected.noisy):,} images, {n:,} with a noisy label, {trusted:,} with a trusted label",
-        f"outside the holdout{f', {decided:,} decided by a person' if decided else ''}.",
-        "",
-    ]
-
-
-def _use(model: Model) -> list[str]:
-    size = model.size
-    return [
         f"`model.onnx` has {len(model.graph) / 1e6:.1f} MB: uint8 pixels (N, {size}, {size}, 3) in,",
         "probabilities out, for `assay predict`, `assay serve` or any ONNX runtime; `assay export` makes it",
         "smaller.",
-        *([_flip_tta(model.flip_tta_below)] if model.flip_tta_below else []),
     ]
-
-
-def _flip_tta(below: float) -> str:
-    return (
-        f"Where its likeliest class has less than {below:g}, assay predicts the mirrored image too and\n"
-        "takes the geometric mean. Other programs can do so around the graph (`flip_tta` in its\n"
-        "metadata), or go without."
-    )
-
-
-def _line(title: str, found: Evaluation) -> str:
-    accuracy = found.accuracy
-    return (
-        f"- {title}: accuracy {accuracy.estimate:.4f} ({accuracy.low:.4f} to {accuracy.high:.4f}, "
-        f"{accuracy.level:.0%} interval, n = {found.n:,}, {found.source})"
-    )
-
-
-def _report(model: Model, evaluations: Mapping[str, Evaluation], n_held_out: int) -> list[str]:
-    if "assay" not in evaluations:
-        why = why_not_measured(evaluations, n_held_out)
-        return [f"{why}: the accuracy of this model is not measured."]
-    report = ["```", format_report(evaluations["assay"].report).rstrip(), "```"]
-    if model.facts.get("refit"):
-        return [
-            "Measured on the model before the refit. The refitted model, which is saved here, was trained on",
-            "the holdout too and was not measured itself.",
-            "",
-            *report,
+    if below:
+        lines += [
+            f"Where its likeliest class has less than {below:g}, assay predicts the mirrored image too and",
+            "takes the geometric mean. Other programs can do so around the graph (`flip_tta` in its",
+            "metadata), or go without.",
         ]
-    return report
+    lines += ["", "## Measured", ""]
+    for name, title in TITLES.items():
+        if found := evaluations.get(name):
+            share = found.accuracy
+            lines.append(
+                f"- {title}: accuracy {share.estimate:.4f} ({share.low:.4f} to {share.high:.4f}, "
+                f"{share.level:.0%} interval, n = {found.n:,}, {found.source})"
+            )
+    lines.append("")
+    if "assay" in evaluations:
+        if model.facts.get("refit"):
+            lines += [
+                "Measured on the model before the refit. "
+                "The refitted model, which is saved here, was trained on",
+                "the holdout too and was not measured itself.",
+                "",
+            ]
+        lines += ["```", format_report(evaluations["assay"].report).rstrip(), "```"]
+    else:
+        why = why_not_measured(evaluations, n_held_out)
+        lines.append(f"{why}: the accuracy of this model is not measured.")
+    lines += coverage_lines(coverage)
+    if robustness:
+        lines += ["", "On damaged validation images:", "", *robustness.lines()]
+    return "\n".join([*lines, limits(measured=robustness is not None)])

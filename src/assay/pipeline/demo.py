@@ -54,12 +54,7 @@ class DemoResult:
 
 
 def run_demo(out: Path, options: RunOptions, *, progress: Progress = silent) -> DemoResult:
-    """Draw the images, run, and compare three models; all files stay in ``out``.
-
-    Raises
-    ------
-    OtherRunError : ``out`` holds other files, or a demo with another seed
-    """
+    """Draw the images, run, and compare three models; all files stay in ``out``."""
     _claim(out, options)
     truth, new_truth = draw_digits(out, options.seed)
     options = replace(options, read=ReadOptions(noisy=out / "noisy.csv", trusted=out / "trusted.csv"))

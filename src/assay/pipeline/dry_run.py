@@ -68,12 +68,7 @@ def dry_run(
     overwrite: bool = False,
     notify: Notify = ignore_message,
 ) -> DryRun:
-    """Read the labels, time the networks, refuse what the run would refuse; nothing is written.
-
-    Raises
-    ------
-    AssayError : as ``run``, for all that it refuses before it computes anything
-    """
+    """Read the labels, time the networks, refuse what the run would refuse; nothing is written."""
     dataset, split = read_inputs(images, out, options, notify)
     record = RunRecord(RunFolder(out), options.settings(), data_facts(dataset))
     record.load(lambda: contents_digest(read_contents(dataset, options.workers)), overwrite=overwrite)
@@ -81,15 +76,20 @@ def dry_run(
     n, mirrored, passes = len(dataset), uses_flip_tta(options.preset), 1
     views = n * (2 if mirrored else 1)
     # One after the other: in parallel each would slow the other down.
-    embed_s, decode_s = _embed_s(backbone), _decode_s(dataset, backbone, options.workers)
+    embed_s = _embed_s(backbone)
+    rows = spread(np.flatnonzero(dataset.usable), DECODED_IMAGES)
+    start = time.perf_counter()
+    load_together(dataset, TargetSize(backbone.size, backbone.interpolation), rows, workers=options.workers)
+    decode_s = (time.perf_counter() - start) / max(len(rows), 1)
     learn_s = max(views * LEARN_S_PER_VIEW, LEARN_S_AT_LEAST)
     words, tuning_s = "", 0.0
     if student:
+        # With torch, which fast does without.
         from assay.pipeline.finetune import measure_paces
         from assay.pipeline.presets import chosen_preset, fit_schedule, tuning_for
 
         preset, tuning = chosen_preset(options), tuning_for(n)
-        passes += preset.largest > backbone.size  # images are decoded once more for larger squares
+        passes += preset.largest > backbone.size  # larger images are decoded in a pass of their own
         blank = np.zeros((tuning.batch, preset.largest, preset.largest, 3), dtype=np.uint8)
         pace, left_s = measure_paces(student, blank, len(dataset.classes), tuning), None
         if options.time_limit is not None:
@@ -113,13 +113,6 @@ def dry_run(
         cache_bytes=views * backbone.width * np.dtype(np.float16).itemsize,
         resumes=bool(record.facts),
     )
-
-
-def _decode_s(dataset: Dataset, backbone: Backbone, workers: int) -> float:
-    rows = spread(np.flatnonzero(dataset.usable), DECODED_IMAGES)
-    start = time.perf_counter()
-    load_together(dataset, TargetSize(backbone.size, backbone.interpolation), rows, workers=workers)
-    return (time.perf_counter() - start) / max(len(rows), 1)
 
 
 def _embed_s(backbone: Backbone) -> float:

@@ -119,12 +119,6 @@ def export_run(
     images : those of the run, in the order of labels.csv
     precision : one of ``PRECISIONS``
     workers : threads that decode
-
-    Raises
-    ------
-    UsageError : another precision, or no trusted image that could be used
-    ModelError : a run without a model that predicts
-    GateError : int8 costs too much accuracy
     """
     if precision not in PRECISIONS:
         raise UsageError(f"--precision: expected {', '.join(PRECISIONS)}, got {precision!r}")
@@ -134,7 +128,7 @@ def export_run(
     def read(rows: Rows) -> ImageBatch:
         return load_together(dataset, TargetSize(model.size, model.interpolation), rows, workers=workers)
 
-    rows, trained_on = _measured_rows(run)
+    rows, trained_on = measured_rows(run)
     measured = read(rows)
     if not len(measured.decoded):
         raise UsageError(f"{run.folder}: expected a trusted image to measure the model on, got none")
@@ -143,24 +137,38 @@ def export_run(
     if precision != "float32":
         graphs["float16"] = to_float16(model.graph)
     if precision == "int8":
-        calibration, compared = (read(some).images[0] for some in _unlabelled_rows(run, rows))
+        # Neither needs a label. Where all images are trusted, those of the gate must do.
+        others = np.setdiff1d(np.flatnonzero((run.proposed != UNKNOWN) & ~run.held_out), rows)
+        others = others if len(others) > 1 else rows
+        calibration = read(spread(others[::2], CALIBRATED)).images[0]
+        compared = read(spread(others[len(others) > 1 :: 2], COMPARED)).images[0]
         quantized = quantize(model, calibration, compared, pixels, truth, progress=progress)
         graphs["int8"] = quantized.graph
     runtimes = {name: load_runtime(replace(model, graph=graph)) for name, graph in graphs.items()}
     figures, probs = _measure(runtimes, graphs, pixels, truth, calibrated=not trained_on)
-    # What holds on every machine.
+    # The file says what holds on every machine: no times.
     lasting = {
         name: value for name, value in asdict(figures[-1]).items() if not name.startswith(("milli", "bytes"))
     }
     metadata = {"precision": precision, "figures": json.dumps(lasting)}
     if not trained_on:
         metadata["conformal"] = json.dumps(conformal_thresholds(probs[precision], truth))
-    report = classification_report(truth, probs[precision].argmax(axis=1), run.titles or run.labels)
-    graph = _with_metadata(graphs[precision], metadata)
-    return Exported(precision, graph, figures, quantized, trained_on, report, model.flip_tta_below)
+    graph = onnx.load_from_string(graphs[precision])
+    metadata = {entry.key: entry.value for entry in graph.metadata_props} | metadata
+    digest = digest_of(graphs[precision], metadata)
+    onnx.helper.set_model_props(graph, metadata | {SHA256: digest})
+    return Exported(
+        precision,
+        graph.SerializeToString(deterministic=True),
+        figures,
+        quantized,
+        trained_on,
+        classification_report(truth, probs[precision].argmax(axis=1), run.titles or run.labels),
+        model.flip_tta_below,
+    )
 
 
-def _measured_rows(run: FinishedRun) -> tuple[Rows, bool]:
+def measured_rows(run: FinishedRun) -> tuple[Rows, bool]:
     """Trusted images to measure on, and whether the model was trained on them."""
     reasons = np.array(run.reasons, dtype=object)
     validation = np.flatnonzero((reasons == VALIDATION) & (run.proposed != UNKNOWN))
@@ -172,14 +180,6 @@ def _measured_rows(run: FinishedRun) -> tuple[Rows, bool]:
     return spread(np.flatnonzero(trusted), MEASURED), True
 
 
-def _unlabelled_rows(run: FinishedRun, measured: Rows) -> tuple[Rows, Rows]:
-    """Images for the calibration, and others to compare ways on; neither needs a label."""
-    others = np.setdiff1d(np.flatnonzero((run.proposed != UNKNOWN) & ~run.held_out), measured)
-    # Where all images are trusted, those of the gate must do.
-    others = others if len(others) > 1 else measured
-    return spread(others[::2], CALIBRATED), spread(others[len(others) > 1 :: 2], COMPARED)
-
-
 def _measure(
     runtimes: Mapping[str, Runtime],
     graphs: Mapping[str, bytes],
@@ -188,17 +188,12 @@ def _measure(
     *,
     calibrated: bool,
 ) -> tuple[tuple[Figures, ...], dict[str, Probs]]:
-    """The figures of each precision, and its probabilities of the images.
-
-    Parameters
-    ----------
-    calibrated : whether the model was calibrated on the images; each half is then calibrated on the other
-    """
+    """The figures of each precision, and its probabilities of the images, which may have calibrated it."""
     probs = {name: runtime.probabilities(images) for name, runtime in runtimes.items()}
     plain = probs["float32"]
 
     def halved(found: Probs) -> Probs:
-        # By float32's halves: calibrated on int8's own, it would make up for what rounding lost.
+        # Each half is calibrated on float32's other one: on int8's own it would make up for rounding.
         return by_halves(plain, truth, NO_FLOOR, of=found) if calibrated else found
 
     counted = {name: halved(found) for name, found in probs.items()}
@@ -240,15 +235,6 @@ def _paces(runtimes: Mapping[str, Runtime], calls: Sequence[Batch]) -> dict[str,
     return {name: 1000 * seconds / sum(map(len, calls)) for name, seconds in best.items()}
 
 
-def _with_metadata(graph: bytes, more: Mapping[str, str]) -> bytes:
-    """The graph with more in its metadata, and the hash of all."""
-    model = onnx.load_from_string(graph)
-    metadata = {entry.key: entry.value for entry in model.metadata_props} | {**more}
-    onnx.helper.set_model_props(model, metadata | {SHA256: digest_of(graph, metadata)})
-    data: bytes = model.SerializeToString(deterministic=True)
-    return data
-
-
 def export_card(file: str, run_card: str, exported: Exported) -> str:
     """The card of an exported file, in Markdown: its own figures, then the card of its run.
 
@@ -258,7 +244,7 @@ def export_card(file: str, run_card: str, exported: Exported) -> str:
     run_card : README.md of the run's model
     """
     how = f", by {exported.quantized.how}" if exported.quantized else ""
-    n = exported.figures[0].n
+    below, figures = exported.flip_tta_below, exported.figures[-1]
     warning = (
         ", which the model was trained on: compare the rows, do not take them as its accuracy."
         if exported.trained_on
@@ -268,41 +254,27 @@ def export_card(file: str, run_card: str, exported: Exported) -> str:
         f"# {file}",
         "",
         f"The model below in {exported.precision}{how}.",
-        f"Measured on {n:,} trusted images{warning}",
+        f"Measured on {figures.n:,} trusted images{warning}",
         "Milliseconds are those of the machine that exported it.",
         "",
         *TABLE,
-        *map(_row, exported.figures),
-        "",
-        *_flip_tta(exported),
-        f"Each class by {file}, on the same images:",
-        "",
-        "```",
-        format_report(exported.report).rstrip(),
-        "```",
-        "",
-        run_card.rstrip(),
-        "",
     ]
+    for one in exported.figures:
+        right, low, high = (100 * share for share in one.accuracy)
+        lines.append(
+            f"| {one.precision} | {one.bytes / 1e6:.1f} | {right:.1f} % ({low:.1f} to {high:.1f}) "
+            f"| {100 * one.same_class:.1f} % | {one.milliseconds_one:.1f} | {one.milliseconds_batch:.1f} |"
+        )
+    lines.append("")
+    if below:
+        lines += [
+            f"Where the likeliest class has less than {below:g}, the image mirrored from left to right is "
+            f"predicted too: {100 * figures.flip_tta_share:.0f} % of these images. The result is the "
+            "geometric mean of both predictions, normalised. `assay` does so by itself; other programs can "
+            f"do so around the file, or go without: {100 * figures.accuracy_without_tta:.1f} % "
+            "are right then.",
+            "",
+        ]
+    lines += [f"Each class by {file}, on the same images:", ""]
+    lines += ["```", format_report(exported.report).rstrip(), "```", "", run_card.rstrip(), ""]
     return "\n".join(lines)
-
-
-def _flip_tta(exported: Exported) -> list[str]:
-    below, file = exported.flip_tta_below, exported.figures[-1]
-    if not below:
-        return []
-    return [
-        f"Where the likeliest class has less than {below:g}, the image mirrored from left to right is "
-        f"predicted too: {100 * file.flip_tta_share:.0f} % of these images. The result is the geometric mean "
-        "of both predictions, normalised. `assay` does so by itself; other programs can do so around the "
-        f"file, or go without: {100 * file.accuracy_without_tta:.1f} % are right then.",
-        "",
-    ]
-
-
-def _row(found: Figures) -> str:
-    right, low, high = (100 * share for share in found.accuracy)
-    return (
-        f"| {found.precision} | {found.bytes / 1e6:.1f} | {right:.1f} % ({low:.1f} to {high:.1f}) "
-        f"| {100 * found.same_class:.1f} % | {found.milliseconds_one:.1f} | {found.milliseconds_batch:.1f} |"
-    )

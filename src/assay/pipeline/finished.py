@@ -233,7 +233,7 @@ class FinishedRun:
     def dataset(self, images: ImageSource) -> Dataset:
         """Its images and labels, in the order of labels.csv, decisions apart from trusted labels."""
         trusted, decided = self.trusted.copy(), self.decided
-        trusted[[*decided]] = UNKNOWN
+        trusted[[*decided]] = UNKNOWN  # figures rest on the file of trusted labels alone
         return Dataset(
             self.names,
             images,
@@ -260,7 +260,7 @@ def read_finished_run(folder: Path) -> FinishedRun:
         labels, titles = tuple(map(str, found["labels"])), tuple(map(str, found["titles"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{file}: expected the labels of the run's model ({error!r}); run it again") from None
-    index = {label: i for i, label in enumerate(labels)} | {"": UNKNOWN}
+    index = {label: i for i, label in enumerate(labels)} | {"": UNKNOWN}  # an empty cell is no label
     names = ("noisy_label", "trusted_label", "corrected_label")
     try:
         noisy, trusted, proposed = (np.array([index[cell] for cell in columns[name]]) for name in names)
@@ -333,16 +333,12 @@ def open_run(
 
 
 def open_images(run: FinishedRun, place: Path, *, follow_symlinks: bool = False) -> ImageSource:
-    """The images below ``place`` in the order of labels.csv, read with the options of the run.
-
-    Parameters
-    ----------
-    follow_symlinks : also if the run did not
-    """
+    """The images below ``place`` in the order of labels.csv, read with the options of the run."""
     reading = run.reading
     listing = list_images(place, replace(reading, follow_symlinks=follow_symlinks or reading.follow_symlinks))
     if run.names == listing.names:
         return listing.source
+    # labels.csv has the order of the noisy table, and files may have gone.
     place_of = {name: i for i, name in enumerate(listing.names)}
     images = tuple(place_of.get(name) for name in run.names)
     if not any(image is not None for image in images):
@@ -389,6 +385,7 @@ def stored_features(
         workers=workers,
         progress=progress,
     )
+    # The cache goes by the bytes: changed images have features there too if another run saw them.
     if contents_digest(features.contents) != run.record["data"]["contents"]:
         raise DataError(
             f"expected the images that {run.folder} was made from, got files that were changed since; "

@@ -1,8 +1,4 @@
-"""Preset ``fast``: frozen features, out-of-fold probabilities, corrected labels, and a head on the features.
-
-The head is trained on each image and its mirror. The probabilities that correct the labels are the mean over
-both; the saved model sees the image alone, at half the cost, and its figures are its own.
-"""
+"""Preset ``fast``: frozen features, out-of-fold probabilities, corrected labels, and a head."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -77,7 +73,7 @@ class Fitted:
 def learn(data: TrainingLabels, *, progress: Progress = silent) -> Fitted:
     """Estimate the noise, predict out of fold, correct the labels, train the head."""
     views = data.features.views
-    with one_thread_each():
+    with one_thread_each():  # heads are fitted side by side
         found = correct_labels(
             views,
             data.noisy,
@@ -93,7 +89,8 @@ def learn(data: TrainingLabels, *, progress: Progress = silent) -> Fitted:
             threshold=data.threshold,
             progress=progress,
         )
-    # The saved head is calibrated by all trusted labels, what is measured by those of the other folds.
+    # The mean over image and mirror corrects the labels; the saved model sees the image alone, at half the
+    # cost. It is calibrated by all trusted labels, what is measured by those of the other folds.
     plain = found.fitted.views[0]
     calibration = calibrate(plain, data.trusted, NO_FLOOR)
     unseen = calibration.apply(plain)
@@ -115,11 +112,10 @@ def learn(data: TrainingLabels, *, progress: Progress = silent) -> Fitted:
 
 
 def noisy_only(views: tuple[Matrix, ...], noisy: Labels, n_classes: int, seed: int) -> Layers:
-    """The same head with the noisy labels taken as true: the comparison of the demo."""
+    """The same head with the noisy labels taken as true, for comparison."""
     rows = np.flatnonzero(noisy != UNKNOWN)
-    targets = np.eye(n_classes)[noisy[rows]]
-    X = np.concatenate([view[rows] for view in views])
-    return make_head(seed).fit_soft(X, np.tile(targets, (len(views), 1))).layers_
+    targets = np.tile(np.eye(n_classes)[noisy[rows]], (len(views), 1))
+    return make_head(seed).fit_soft(np.concatenate([view[rows] for view in views]), targets).layers_
 
 
 def train_histogram(dataset: Dataset, rows: Rows, features: Matrix) -> Model:
@@ -130,7 +126,7 @@ def train_histogram(dataset: Dataset, rows: Rows, features: Matrix) -> Model:
     rows : images to train on, as far as they have a noisy label
     features : (N, 15), by a ``HistogramBackbone``
     """
-    rows = rows[dataset.noisy[rows] != UNKNOWN]
+    rows = rows[dataset.noisy[rows] != UNKNOWN]  # trusted labels are not used, as in the notebook
     head = fit_logistic(features[rows], dataset.noisy[rows], len(dataset.classes))
     return histogram_model(dataset, HistogramBackbone(), head, {"system": "histogram", "rows": len(rows)})
 

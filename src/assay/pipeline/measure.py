@@ -63,6 +63,7 @@ def evaluate_holdout(
     """
     names = dataset.titles or dataset.classes
     groups = {"": partition.evaluated}
+    # With the near-duplicates too, so that their effect can be seen.
     if len(partition.leaked):
         groups["_leaks_included"] = partition.holdout
     found: dict[str, Evaluation] = {}
@@ -82,7 +83,7 @@ def evaluate_fit(dataset: Dataset, fitted: Fitted) -> dict[str, Evaluation]:
     that fine-tuning kept aside.
     """
     corrected, names = fitted.corrected, dataset.titles or dataset.classes
-    sample = corrected.sample
+    sample = corrected.sample  # trusted images whose own label did not correct them
     source: Source
     if fitted.validation is None:
         rows, source, suffix = sample, "cross-validation", "cross_validated"
@@ -97,6 +98,7 @@ def evaluate_fit(dataset: Dataset, fitted: Fitted) -> dict[str, Evaluation]:
 def better_than_baseline(evaluations: Mapping[str, Evaluation]) -> bool | None:
     """Whether the interval of what ``assay`` gains over ``histogram`` lies above 0; None without both."""
     paired = evaluations["assay"].paired if "assay" in evaluations else None
+    # A gain that may be chance does not count.
     return None if paired is None else paired.difference.low > 0
 
 
@@ -138,6 +140,7 @@ def warnings_of(
         why = why_not_measured(evaluations, n_held_out)
         found.append(f"{why[0].lower()}{why[1:]}: this model's accuracy is not measured")
     paired = against_noisy(fitted.corrected)
+    # Where nearly all noisy labels are right, there is nothing to gain.
     if paired and paired.difference.low <= 0:
         found.append(
             f"on {paired.n:,} trusted images the corrected labels are not measurably better than the noisy "

@@ -24,10 +24,8 @@ LEAST_SIZE = 32
 
 
 def uses_flip_tta(preset: str) -> bool:
-    """Whether the mirrored images are embedded too: twice the time, worth it for ``fast`` alone, where no
-    network corrects the labels afterwards.
-    """
-    return preset == "fast"
+    """Whether the mirrored images are embedded too, in twice the time."""
+    return preset == "fast"  # elsewhere a network corrects the labels afterwards
 
 
 def default_cache() -> Path:
@@ -107,12 +105,7 @@ class RunOptions:
                 raise UsageError(message)
 
     def split(self, dataset: Dataset) -> Split:
-        """Which trusted images are held out, and which may be trained on.
-
-        Raises
-        ------
-        UsageError : too few trusted images for such a holdout
-        """
+        """Which trusted images are held out, and which may be trained on."""
         return draw_holdout(
             dataset.trusted, dataset.usable, size=self.holdout, how=self.holdout_split, seed=self.seed
         )
@@ -122,11 +115,10 @@ class RunOptions:
         apart = ("read", "weights", "cache", "workers")
         chosen = {name: value for name, value in vars(self).items() if name not in apart}
         # By content: a file that was moved is the same, one that was replaced is not.
-        known = self.weights is not None and self.weights.is_file()
-        named = {"weights": file_digest(self.weights) if self.weights and known else None}
+        chosen["weights"] = file_digest(self.weights) if self.weights and self.weights.is_file() else None
         # Another version draws other images from the same seed: some of them were trained on here.
-        drawn = {"holdout_version": VERSION if self.holdout_split == "stratified" else None}
-        return chosen | named | drawn
+        chosen["holdout_version"] = VERSION if self.holdout_split == "stratified" else None
+        return chosen
 
 
 class RunSettings(TypedDict, total=False):

@@ -59,14 +59,10 @@ def write_noise(folder: Path, fitted: Fitted) -> None:
 
 
 def write_labels(folder: Path, dataset: Dataset, fitted: Fitted, holdout: Rows) -> None:
-    """labels.csv: one row an image, in input order, labels as they came in.
-
-    Parameters
-    ----------
-    holdout : rows whose trusted label is not written
-    """
+    """labels.csv: one row an image, in input order, labels as they came in, without those of the holdout."""
     corrected = fitted.corrected
     words = np.array([*dataset.classes, ""], dtype=object)  # UNKNOWN, -1, is the empty label
+    # Of several reasons the last one is written: a skipped image of the holdout is skipped.
     reasons = np.full(len(dataset), "", dtype=object)
     reasons[dataset.noisy == UNKNOWN] = "no noisy label"
     reasons[[*dataset.decided]] = DECIDED
@@ -89,19 +85,14 @@ def write_labels(folder: Path, dataset: Dataset, fitted: Fitted, holdout: Rows) 
 
 
 def write_holdout(folder: Path, dataset: Dataset, fitted: Fitted, holdout: Rows, leaked: Rows) -> None:
-    """holdout.csv: what the model predicts for each held-out image, in input order.
-
-    Parameters
-    ----------
-    leaked : those that the figures leave out
-    """
+    """holdout.csv: what the model predicts for each held-out image, in input order."""
     words, left_out = np.array(dataset.classes, dtype=object), {*leaked.tolist()}
     probs = fitted.probs_of(holdout)
     reasons = [
         dataset.skipped[row].reason if row in dataset.skipped else COPY if row in left_out else ""
         for row in holdout.tolist()
     ]
-    usable = dataset.usable[holdout]
+    usable = dataset.usable[holdout]  # a skipped image has no prediction
     columns = [
         [dataset.names[row] for row in holdout],
         words[dataset.trusted[holdout]].tolist(),
@@ -148,6 +139,7 @@ def write_evaluation(
     ----------
     warnings : about what was found; those of reading are among the notes of ``dataset``
     """
+    # What reading warned of was printed before the run had results.
     early = [note for note in dataset.notes if note.startswith("warning: ")]
     facts: dict[str, Any] = {
         "systems": {name: found.to_json() for name, found in evaluations.items()},
@@ -168,12 +160,7 @@ def write_evaluation(
 
 
 def read_facts(folder: Path) -> dict[str, Any]:
-    """noise.json and evaluation.json of a finished run, as ``assay run --json`` prints them.
-
-    Raises
-    ------
-    DataError : no finished run is there
-    """
+    """noise.json and evaluation.json of a finished run, as ``assay run --json`` prints them."""
     files = [folder / "noise.json", folder / "evaluation.json"]
     try:
         noise, evaluation = (json.loads(file.read_text(encoding="utf-8")) for file in files)
@@ -205,5 +192,4 @@ def corrected_figures(corrected: CorrectedLabels) -> dict[str, Any]:
 
 
 def _share(hits: np.ndarray) -> dict[str, Any] | None:
-    """The share of True with its interval; None if there is nothing to count."""
     return wilson(int(hits.sum()), len(hits)).to_json() if len(hits) else None

@@ -64,15 +64,15 @@ class Robustness:
 
     def lines(self) -> list[str]:
         """A table for a model card."""
-        rows = [
-            f"| {name} | {100 * right / self.n:.1f} % | {100 * change.estimate:+.1f} "
-            f"({100 * change.low:+.1f} to {100 * change.high:+.1f}) |"
-            for name, right, change in (
-                (name, right, paired.difference) for name, (right, paired) in self.damaged.items()
+        lines = ["| | right | change, 95 % interval |", "|---|---|---|"]
+        lines.append(f"| as they are | {100 * self.right / self.n:.1f} % | |")
+        for name, (right, paired) in self.damaged.items():
+            change = paired.difference
+            lines.append(
+                f"| {name} | {100 * right / self.n:.1f} % | {100 * change.estimate:+.1f} "
+                f"({100 * change.low:+.1f} to {100 * change.high:+.1f}) |"
             )
-        ]
-        head = ["| | right | change, 95 % interval |", "|---|---|---|"]
-        return [*head, f"| as they are | {100 * self.right / self.n:.1f} % | |", *rows]
+        return lines
 
 
 def measure_robustness(
@@ -88,11 +88,9 @@ def measure_robustness(
 
     Parameters
     ----------
-    model : with its graph
     rows : images that were not trained on
     truth : (W,) their trusted labels
     calibrated : whether the model was calibrated on them; each half is then calibrated by the other
-    workers : threads that decode and damage
     """
     runtime, predicted, used = load_runtime(model), list[Float[np.ndarray, "V B K"]](), list[Rows]()
     batches = load(
@@ -110,9 +108,11 @@ def measure_robustness(
             used.append(batch.decoded)
     if not predicted:
         return None
-    probs, truth = np.concatenate(predicted, axis=1), truth[np.isin(rows, np.concatenate(used))]
+    probs = np.concatenate(predicted, axis=1)  # (1 + damages, W, K), the images as they are first
+    truth = truth[np.isin(rows, np.concatenate(used))]
 
     def classes(of: Probs) -> Labels:
+        # By halves of the undamaged predictions: calibrated on damaged ones, it would make up for damage.
         likeliest: Labels = (by_halves(probs[0], truth, NO_FLOOR, of=of) if calibrated else of).argmax(axis=1)
         return likeliest
 
