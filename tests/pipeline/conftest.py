@@ -1,14 +1,12 @@
 """Finished runs on a few drawn images, shared; and the quick head for runs of a test's own."""
 
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 from small_runs import SmallData, draw_data, quick_learning
 
-from assay.data.dataset import ReadOptions
 from assay.pipeline.finished import RunResult
 from assay.pipeline.options import RunOptions
 from assay.pipeline.run import run
@@ -40,8 +38,7 @@ def small_data(tmp_path_factory) -> SmallData:
 @pytest.fixture(scope="session")
 def options(small_data, tmp_path_factory) -> RunOptions:
     """How the shared run was made."""
-    read = ReadOptions(noisy=small_data.folder / "noisy.csv", trusted=small_data.folder / "trusted.csv")
-    return RunOptions(read=read, backbone="tiny", cache=tmp_path_factory.mktemp("features"))
+    return RunOptions(read=small_data.read, backbone="tiny", cache=tmp_path_factory.mktemp("features"))
 
 
 @pytest.fixture(scope="session")
@@ -73,9 +70,3 @@ def own_run(finished, tmp_path) -> Path:
     """A copy of the finished run that a test may change."""
     shutil.copytree(finished.out, tmp_path / "out")
     return tmp_path / "out"
-
-
-@pytest.fixture
-def read_of() -> Callable[[SmallData], ReadOptions]:
-    """The label files of some data."""
-    return lambda data: ReadOptions(noisy=data.folder / "noisy.csv", trusted=data.folder / "trusted.csv")

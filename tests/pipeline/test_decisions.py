@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from small_runs import CLASSES, quick_learning, read_record, read_rows, write_labels
 
-from assay.errors import LabelError, OtherRunError
+from assay.errors import LabelError
 from assay.pipeline.export_run import measured_rows
 from assay.pipeline.finished import open_images, read_finished_run, stored_features
 from assay.pipeline.run import run
@@ -75,16 +75,6 @@ def test_a_decided_duplicate_of_a_held_out_image_is_a_leak(finished, own_data, o
     write_labels(file, [1], [(truth + 1) % 3])
     with pytest.raises(LabelError, match="conflicting_trusted"):
         run(own_data.images, tmp_path / "again", changed)
-
-
-def test_other_decisions_are_another_run(small_data, decided, options, tmp_path):
-    """More decisions, or none, are refused in the folder of a run."""
-    result, with_decisions = decided
-    file = tmp_path / "more.csv"
-    file.write_text(with_decisions.read.decisions.read_text() + "13.png,ash\n")
-    for other in (options, replace(options, read=replace(options.read, decisions=file))):
-        with pytest.raises(OtherRunError, match="holds a run with other decisions"):
-            run(small_data.images, result.path, other)
 
 
 def test_a_finished_run_still_tells_decisions_apart(small_data, decided):

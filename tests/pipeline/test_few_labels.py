@@ -13,7 +13,7 @@ from assay.types import ignore_message
 
 
 @pytest.fixture
-def run_with(own_data, read_of, options, tmp_path):
+def run_with(own_data, options, tmp_path):
     """A run in which only ``rows`` are trusted, with the noisy labels as they are, or changed."""
 
     def start(rows=None, noisy=None, truth=own_data.truth, notify=ignore_message):
@@ -21,7 +21,7 @@ def run_with(own_data, read_of, options, tmp_path):
             write_labels(own_data.folder / "trusted.csv", rows, truth[rows])
         if noisy is not None:
             write_labels(own_data.folder / "noisy.csv", range(len(noisy)), noisy)
-        options_ = replace(options, read=read_of(own_data))
+        options_ = replace(options, read=own_data.read)
         return run(own_data.images, tmp_path / "out", options_, notify=notify)
 
     return start

@@ -94,14 +94,14 @@ def test_an_unfinished_run_and_an_older_one_are_refused(own_run, tmp_path):
         read_finished_run(own_run)
 
 
-def test_images_that_were_moved_are_found(own_data, options, read_of, tmp_path):
+def test_images_that_were_moved_are_found(own_data, options, tmp_path):
     """Files are named below the root, whatever folder the label files began at; links are followed again."""
     (own_data.images / "7.png").rename(tmp_path / "elsewhere.png")
     (own_data.images / "7.png").symlink_to(tmp_path / "elsewhere.png")
     for name, above in (("noisy.csv", f"{own_data.images.name}/"), ("trusted.csv", f"{own_data.images}/")):
         header, *rows = (own_data.folder / name).read_text().splitlines()
         (own_data.folder / name).write_text("\n".join([header, *(above + row for row in rows)]) + "\n")
-    read = replace(read_of(own_data), follow_symlinks=True)
+    read = replace(own_data.read, follow_symlinks=True)
     run(own_data.images, tmp_path / "out", replace(options, read=read))
     moved = own_data.images.rename(tmp_path / "moved")
     found = read_finished_run(tmp_path / "out")

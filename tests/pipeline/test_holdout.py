@@ -36,9 +36,9 @@ def same_split(finished, small_data, options, monkeypatch):
     return split
 
 
-def test_labels_of_the_holdout_are_not_trained_on(finished, same_split, own_data, read_of, options, tmp_path):
+def test_labels_of_the_holdout_are_not_trained_on(finished, same_split, own_data, options, tmp_path):
     """With its trusted, or its noisy labels changed, noise and model are the same bytes (fault 39)."""
-    changed, held = replace(options, read=read_of(own_data)), same_split.holdout
+    changed, held = replace(options, read=own_data.read), same_split.holdout
     rows, truth, noisy = own_data.trusted_rows, own_data.truth.copy(), own_data.noisy.copy()
     truth[held] = (truth[held] + 1) % 3
     write_labels(own_data.folder / "trusted.csv", rows, truth[rows])
@@ -61,12 +61,12 @@ def test_labels_of_the_holdout_are_not_trained_on(finished, same_split, own_data
 
 
 @pytest.fixture
-def masked(options, read_of, tmp_path):
+def masked(options, tmp_path):
     """``mask_holdout`` on the present state of some data, and its split."""
 
     def mask(data, **changes):
-        settings, read = replace(options, read=read_of(data), **changes), read_of(data)
-        dataset, backbone = read_dataset(data.images, read), load_backbone("tiny", tmp_path)
+        settings = replace(options, read=data.read, **changes)
+        dataset, backbone = read_dataset(data.images, data.read), load_backbone("tiny", tmp_path)
         mirrored = uses_flip_tta(settings.preset)
         features = embed_images(dataset, backbone, options.cache, mirrored=mirrored)
         dataset, split = features.seen(dataset), draw_holdout(dataset.trusted)
@@ -126,7 +126,7 @@ def test_a_copy_without_any_label_leaks_into_a_network_alone(masked, own_data, p
     assert [rows.tolist() for rows in partition.near_duplicates] == [sorted([held, copy])]
 
 
-def test_held_out_images_that_cannot_be_counted(masked, own_data, read_of, options, tmp_path):
+def test_held_out_images_that_cannot_be_counted(masked, own_data, options, tmp_path):
     """Copies of training images leave the evaluation, skipped ones too; both are reported (fault 40)."""
     _, split = masked(own_data)
     held, originals = [], []
@@ -137,7 +137,7 @@ def test_held_out_images_that_cannot_be_counted(masked, own_data, read_of, optio
     copy_image(own_data, originals[0], held[0])
     for row in held[1:4]:
         (own_data.images / f"{row}.png").write_bytes(b"no image")
-    changed = replace(options, read=read_of(own_data))
+    changed = replace(options, read=own_data.read)
     result = run(own_data.images, tmp_path / "out", changed)
     found = result.evaluation["assay"]
     assert any("3 images could not be used" in line for line in result.warnings)
@@ -175,7 +175,7 @@ def test_copies_share_a_fold_and_no_fold_is_emptied(masked, own_data):
     assert {*partition.data.fold_of.tolist()} == {UNKNOWN, *range(5)}
 
 
-def test_equal_images_with_different_trusted_labels_are_refused(own_data, read_of, options, tmp_path):
+def test_equal_images_with_different_trusted_labels_are_refused(own_data, options, tmp_path):
     """One image under two names cannot be of two classes, in whatever part (fault 32)."""
     rows = own_data.trusted_rows
     one = int(rows[0])
@@ -184,7 +184,7 @@ def test_equal_images_with_different_trusted_labels_are_refused(own_data, read_o
     classes = CLASSES[own_data.truth[one]], CLASSES[own_data.truth[other]]
     message = rf"conflicting_trusted: .*'{one}.png' is '{classes[0]}', '{other}.png' is '{classes[1]}'. Corr"
     with pytest.raises(LabelError, match=message):
-        run(own_data.images, tmp_path / "out", replace(options, read=read_of(own_data)))
+        run(own_data.images, tmp_path / "out", replace(options, read=own_data.read))
 
 
 def test_fewer_images_than_folds_are_refused(masked, small_data):

@@ -56,13 +56,13 @@ def test_the_model_is_that_of_a_run_without_a_holdout(finished, refitted, withou
     assert (record["split"]["fit"], record["processes"]) == (96, 2)
 
 
-def test_without_a_holdout_there_is_nothing_to_refit(options, own_data, read_of, tmp_path):
+def test_without_a_holdout_there_is_nothing_to_refit(options, own_data, tmp_path):
     """Refused with --holdout 0, and with so few trusted labels that none is held out."""
     with pytest.raises(UsageError, match=r"^--refit: expected a holdout to measure the model on before"):
         replace(options, refit=True, holdout=0)
     few = (own_data.folder / "trusted.csv").read_text().splitlines()[:5]
     (own_data.folder / "trusted.csv").write_text("\n".join(few) + "\n")
-    wrong = replace(options, refit=True, read=read_of(own_data))
+    wrong = replace(options, refit=True, read=own_data.read)
     with pytest.raises(UsageError, match=r"^--refit: expected a holdout to measure on before, got none"):
         run(own_data.images, tmp_path / "out", wrong)
     assert not (tmp_path / "out").exists()

@@ -38,10 +38,10 @@ def killed(monkeypatch):
     return kill
 
 
-def test_a_complete_run_is_left_as_it_is(finished, own_data, read_of, own_run, tmp_path):
+def test_a_complete_run_is_left_as_it_is(finished, own_data, own_run, tmp_path):
     """The same call, on moved data, with another cache and other threads, reads the results."""
     before, said = stamps(own_run), []
-    options = replace(finished.options, read=read_of(own_data), cache=tmp_path / "elsewhere", workers=7)
+    options = replace(finished.options, read=own_data.read, cache=tmp_path / "elsewhere", workers=7)
     result = run(own_data.images, own_run, options, notify=said.append)
     assert said == [f"{own_run}: run is already complete; use --overwrite to rerun"]
     assert stamps(own_run) == before
@@ -106,11 +106,12 @@ def test_other_settings_are_refused_by_name(finished, small_data, own_run):
     assert stamps(own_run) == before
 
 
-def test_other_data_are_refused_by_name(finished, own_data, read_of, own_run):
+def test_other_data_are_refused_by_name(finished, own_data, own_run):
     """Class names, ways to read, a label, an image of other bytes or none: each makes other data."""
-    options, record = replace(finished.options, read=read_of(own_data)), read_record(own_run)
+    options, record = replace(finished.options, read=own_data.read), read_record(own_run)
     for facts, message in (
         ({"titles": ["a", "b", "c"]}, "other class names"),
+        ({"decisions": "of a review"}, "other decisions"),
         ({"accept_truncated": True}, "another --truncated"),
         ({"max_pixels": 9}, "another --max-pixels"),
     ):

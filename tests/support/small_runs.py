@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from assay.data.dataset import ReadOptions
 from assay.train.heads import MLPHead
 
 CLASSES = ("ash", "birch", "cedar")
@@ -37,6 +38,11 @@ class SmallData:
     @property
     def images(self) -> Path:
         return self.folder / "images"
+
+    @property
+    def read(self) -> ReadOptions:
+        """The label files."""
+        return ReadOptions(noisy=self.folder / "noisy.csv", trusted=self.folder / "trusted.csv")
 
     @property
     def labels(self) -> list[str]:

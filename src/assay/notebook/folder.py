@@ -82,7 +82,7 @@ class CompareFolder:
 
     def record(self) -> dict[str, Any]:
         """compare.json; empty where there is none."""
-        return read_record(self.path / "compare.json", SCHEMA)
+        return read_record(self.path / "compare.json")
 
     def write(self, record: Mapping[str, Any]) -> None:
         """Put compare.json in place."""
@@ -102,7 +102,7 @@ class CompareFolder:
 
     def row(self, system: str) -> dict[str, Any]:
         """row.json of a system; empty where there is none."""
-        return read_record(self.beside(system) / "row.json", SCHEMA)
+        return read_record(self.beside(system) / "row.json")
 
     def write_row(self, system: str, row: Mapping[str, Any]) -> None:
         """Put row.json of a system in place."""

@@ -80,7 +80,7 @@ class RunFolder:
 
     def record(self) -> dict[str, Any]:
         """run.json, see ``read_record``."""
-        return read_record(self.path / "run.json", SCHEMA)
+        return read_record(self.path / "run.json")
 
     def outputs(self) -> dict[str, str]:
         """sha256 of each result file that exists."""
@@ -390,9 +390,9 @@ def check_place(path: Path, own: str, other: str, names: Iterable[str], expected
     """
     if path.exists() and not path.is_dir():
         raise UsageError(f"{path}: expected a folder for the results, got a file; name a folder")
-    if read_record(path / own, SCHEMA):
+    if read_record(path / own):
         return
-    if read_record(path / other, SCHEMA):
+    if read_record(path / other):
         is_foreign = any((path / name).exists() for name in names)
     else:
         is_foreign = any(path.glob("[!.]*"))
@@ -406,7 +406,7 @@ def check_outside(folder: Path, images: Path) -> None:
         raise UsageError(f"{folder}: expected a folder outside {images}, where results would count as images")
 
 
-def read_record(file: Path, schema: int) -> dict[str, Any]:
+def read_record(file: Path) -> dict[str, Any]:
     """A JSON object of ours with its schema number; empty where there is no such file.
 
     Raises
@@ -421,9 +421,9 @@ def read_record(file: Path, schema: int) -> dict[str, Any]:
     except ValueError:
         found = None
     written = found.get("schema") if isinstance(found, dict) else None
-    if isinstance(found, dict) and written == schema:
+    if isinstance(found, dict) and written == SCHEMA:
         return found
-    if written in range(1, schema):
+    if written in range(1, SCHEMA):
         raise OtherRunError(
             f"{file} was written by an older version of assay and cannot be read by this one; "
             "run again with another --out"
