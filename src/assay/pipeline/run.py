@@ -99,15 +99,15 @@ def run(  # noqa: PLR0915  # the whole way of images and labels, in one place
                 resized_images = None
                 if student:
                     resized_images = stack.enter_context(room_for_images(dataset, max(student), out))
-                # Images that fine-tuning sees larger than the backbone does have a pass of their own.
-                enlarged = resized_images is not None and resized_images.shape[1] > backbone.size
+                # Images that fine-tuning wants larger than the backbone sees are decoded in a second pass.
+                second_pass = resized_images is not None and resized_images.shape[1] > backbone.size
                 features = embed_images(
                     dataset,
                     backbone,
                     options.cache,
                     mirrored=uses_flip_tta(options.preset),
                     beside=[HistogramBackbone()],
-                    resized_images=None if enlarged else resized_images,
+                    resized_images=None if second_pass else resized_images,
                     workers=options.workers,
                     progress=progress,
                 )
@@ -117,7 +117,7 @@ def run(  # noqa: PLR0915  # the whole way of images and labels, in one place
             record.facts["features_computed"] = record.facts.get("features_computed", 0) + features.computed
             record.keep()
             dataset = features.seen(dataset)
-            if resized_images is not None and enlarged:
+            if resized_images is not None and second_pass:
                 with watch.stage("embed"):
                     fill_images(resized_images, dataset, workers=options.workers, progress=progress)
 
