@@ -13,6 +13,7 @@ from assay.data import loader
 from assay.data.dataset import Dataset, ReadOptions
 from assay.data.decode import decode
 from assay.data.resize import to_square
+from assay.embed.images import embed_images
 from assay.embed.tiny import TinyBackbone
 from assay.errors import UsageError
 from assay.noise import describe
@@ -175,14 +176,19 @@ def test_a_run_decodes_each_image_once(small_data, options, tmp_path, decoded):
 def test_images_to_fine_tune_on_are_decoded_in_passing(tmp_path, decoded, monkeypatch, side, passes):
     """But where they are larger than what the network of the features sees: they would be too coarse."""
     files, labels = [*(saved(noise(seed, side, side)) for seed in range(39)), b"no image"], np.arange(40) % 2
-    dataset = Dataset([f"{row}.png" for row in range(40)], InMemory(files), ("a", "b"), labels, labels)
+    dataset = Dataset(tuple(f"{row}.png" for row in range(40)), InMemory(files), ("a", "b"), labels, labels)
     kept = []
+
+    def embed(*arguments, **named):
+        decoded.clear()  # some were decoded to find out how large they are
+        return embed_images(*arguments, **named)
 
     def killed(*_, resized_images, **__):
         kept.append(resized_images.copy())
         raise KeyboardInterrupt
 
     monkeypatch.setattr("assay.pipeline.run.load_networks", lambda _: (TinyBackbone(), {64: TinyBackbone()}))
+    monkeypatch.setattr("assay.pipeline.run.embed_images", embed)
     monkeypatch.setattr("assay.pipeline.run.fit", killed)
     with pytest.raises(KeyboardInterrupt):
         run(dataset, tmp_path / "out", RunOptions(preset="balanced", cache=tmp_path / "cache"))
