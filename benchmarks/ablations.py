@@ -20,7 +20,6 @@ such draws; only trusted images take part. Results go to benchmarks/results/abla
 """
 
 import argparse
-import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -31,7 +30,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _machine import machine
+from _shared import machine, read_results, write_results
 
 from assay.correct.crossfit import Evidence, cross_fit
 from assay.correct.posterior import calibrate
@@ -58,7 +57,6 @@ from assay.train.finetune import FineTuneData, fine_tune
 from assay.train.heads import make_head
 from assay.types import UNKNOWN, Batch, Labels, Probs, Rows
 
-RESULTS = Path(__file__).parent / "results" / "ablations.json"
 SEEDS = (0, 1)
 LETTERS = "ABCDEFGHJ"
 PRESET = "balanced"
@@ -216,21 +214,14 @@ def main() -> None:
             ablated(asked, cache, Path(scratch))
 
 
-def results() -> dict[str, Any]:
-    """What was found before."""
-    found: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
-    return found
-
-
 def keep(what: str, found: dict[str, Any]) -> None:
     """Put a part into the results, beside what is there."""
-    kept = results() | {"machine": machine(), what: found}
-    RESULTS.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n")
+    write_results("ablations", read_results("ablations") | {"machine": machine(), what: found})
 
 
 def ablated(asked: argparse.Namespace, cache: Path, scratch: Path) -> None:
     """Accuracy of each letter by seed, and each beside F; kept after each letter."""
-    found: dict[str, Any] = results().get("ablations", {})
+    found: dict[str, Any] = read_results("ablations").get("ablations", {})
     for seed in asked.seeds:
         answers = (asked.answers or scratch) / f"seed{seed}"
         answers.mkdir(parents=True, exist_ok=True)

@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _machine import machine
-from _process import run_assay
+from _shared import keep, run_assay
 from PIL import Image, ImageDraw
 
 from assay.correct.near_duplicates import close_pairs, local_density, standardise
@@ -24,7 +23,6 @@ from assay.embed.backbone import load_backbone
 from assay.pipeline.finished import open_run, stored_features
 from assay.types import UNKNOWN
 
-RESULTS = Path(__file__).parent / "results" / "audit.json"
 SUBSET = 10_000
 PLANTED = 100
 
@@ -37,12 +35,8 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--only", nargs="+", choices=MEASURES, default=list(MEASURES))
     arguments = parser.parse_args()
-    found = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     for name in arguments.only:
-        found[name] = MEASURES[name](arguments)
-        found["machine"] = machine()
-        RESULTS.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
-        print(name, json.dumps(found[name], indent=1), flush=True)
+        keep("audit", name, MEASURES[name](arguments))
 
 
 def speed(place: argparse.Namespace) -> dict[str, Any]:

@@ -10,14 +10,11 @@ benchmarks/results/course.json; the sealed holdout is the notebook's.
 import argparse
 import json
 import tempfile
-import zipfile
 from pathlib import Path
 from typing import Any
 
-from _machine import machine
-from _process import run_assay
+from _shared import image_names, keep, label_words, machine, run_assay, zip_some
 
-RESULTS = Path(__file__).parent / "results" / "course.json"
 NEW_IMAGES = 10_000
 
 
@@ -31,21 +28,18 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         place = arguments.keep or Path(temporary)
         place.mkdir(parents=True, exist_ok=True)
-        found = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
         for name in arguments.only:
-            found[name] = MEASURES[name](arguments.data, place) | {"machine": machine()}
-            RESULTS.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
-            print(name, json.dumps(found[name], indent=1), flush=True)
+            keep("course", name, MEASURES[name](arguments.data, place) | {"machine": machine()})
 
 
 def cold(data: Path, place: Path) -> dict[str, Any]:
     """All images, nothing cached."""
-    return _run(data / "images.zip", _labels(data), place / "cold", _fresh(place / "cache"), "notebook")
+    return _run(data / "images.zip", label_words(data), place / "cold", _fresh(place / "cache"), "notebook")
 
 
 def warm(data: Path, place: Path) -> dict[str, Any]:
     """The same with all features cached (run ``cold`` first)."""
-    return _run(data / "images.zip", _labels(data), place / "warm", place / "cache", "notebook")
+    return _run(data / "images.zip", label_words(data), place / "warm", place / "cache", "notebook")
 
 
 def small(data: Path, place: Path) -> dict[str, Any]:
@@ -65,10 +59,7 @@ def few(data: Path, place: Path) -> dict[str, Any]:
 
 def predict(data: Path, place: Path) -> dict[str, Any]:
     """10,000 images with the model of ``cold``, from a new process to a CSV."""
-    archive = place / "new.zip"
-    with zipfile.ZipFile(data / "images.zip") as source, zipfile.ZipFile(archive, "w") as target:
-        for name in sorted(source.namelist())[-NEW_IMAGES:]:
-            target.writestr(name, source.read(name))
+    archive = zip_some(data, image_names(data)[-NEW_IMAGES:], place / "new.zip")
     out = place / "predictions.csv"
     took = run_assay("predict", place / "cold", archive, "-o", out, "--quiet", cache=place / "cache")
     rows = out.read_text().count("\n") - 1
@@ -76,10 +67,6 @@ def predict(data: Path, place: Path) -> dict[str, Any]:
 
 
 MEASURES = {"cold": cold, "warm": warm, "small": small, "few": few, "predict": predict}
-
-
-def _labels(data: Path) -> list[str]:
-    return ["--noisy", str(data / "noisy_labels.csv"), "--trusted", str(data / "clean_labels.csv")]
 
 
 def _run(images: Path, labels: list[str], out: Path, cache: Path, split: str) -> dict[str, Any]:
@@ -110,11 +97,7 @@ def _run(images: Path, labels: list[str], out: Path, cache: Path, split: str) ->
 def _every_tenth(data: Path, place: Path) -> tuple[Path, list[str]]:
     noisy = (data / "noisy_labels.csv").read_text().split()
     trusted = (data / "clean_labels.csv").read_text().split()
-    archive = place / "small.zip"
-    with zipfile.ZipFile(data / "images.zip") as source, zipfile.ZipFile(archive, "w") as target:
-        names = sorted(name for name in source.namelist() if name.endswith(".png"))
-        for name in names[::10]:
-            target.writestr(name, source.read(name))
+    archive = zip_some(data, image_names(data)[::10], place / "small.zip")
     (place / "small-noisy.csv").write_text("\n".join(noisy[::10]) + "\n")
     (place / "small-trusted.csv").write_text("\n".join(trusted[::10]) + "\n")
     return archive, ["--noisy", str(place / "small-noisy.csv"), "--trusted", str(place / "small-trusted.csv")]

@@ -12,13 +12,12 @@ import time
 from pathlib import Path
 
 import numpy as np
-from _machine import machine
+from _shared import machine, write_results
 
 from assay.embed.backbone import TimmBackbone, load_backbone
 from assay.pipeline.presets import PRESETS, tuning_for
 from assay.train.loop import blank_trainer, measure_pace, train_epoch
 
-RESULTS = Path(__file__).parent / "results" / "epochs.json"
 SIDE, CLASSES, FEWEST = 32, 10, 2_000
 TUNING = tuning_for(50_000)
 
@@ -38,7 +37,7 @@ def main() -> None:
             "milliseconds_an_image": {name: paces(name, images, cache) for name in PRESETS},
             "epochs": epochs(images, cache),
         }
-    RESULTS.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
+    write_results("epochs", found)
     print(json.dumps(found, indent=1))
 
 

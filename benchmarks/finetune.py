@@ -15,8 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from _machine import machine
-from _process import run_assay
+from _shared import label_words, machine, read_results, run_assay, write_results
 
 from assay.data.dataset import Dataset, ReadOptions
 from assay.data.read import read_dataset
@@ -27,8 +26,6 @@ from assay.pipeline.holdout import Partition, mask_holdout
 from assay.pipeline.options import RunOptions
 from assay.pipeline.robustness import measure_robustness
 from assay.predict.model import read_model
-
-RESULTS = Path(__file__).parent / "results" / "finetune.json"
 
 
 def main() -> None:
@@ -45,10 +42,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         cache, out = asked.cache or Path(scratch) / "cache", asked.keep or Path(scratch) / "out"
         found = {"machine": machine(), **run(asked, out, cache), "damaged": damaged(asked, out, cache)}
-    kept = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
     sized = f" at {asked.student_size} px" if asked.student_size else ""
-    kept[f"{asked.preset}{sized} {asked.seed}"] = found
-    RESULTS.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n")
+    write_results("finetune", read_results("finetune") | {f"{asked.preset}{sized} {asked.seed}": found})
     print(json.dumps(found, indent=1))
 
 
@@ -60,8 +55,7 @@ def options(asked: argparse.Namespace, cache: Path) -> RunOptions:
 
 def run(asked: argparse.Namespace, out: Path, cache: Path) -> dict[str, Any]:
     """One ``assay run``; a finished one in ``out`` is taken as it is."""
-    read = options(asked, cache).read
-    words = ["run", asked.data / "images.zip", "--noisy", read.noisy, "--trusted", read.trusted, "-o", out]
+    words = ["run", asked.data / "images.zip", *label_words(asked.data), "-o", out]
     more = ["--holdout-split", "notebook", "--preset", asked.preset, "--seed", asked.seed, "--json"]
     if asked.student_size:
         more += ["--student-size", asked.student_size]

@@ -18,10 +18,8 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
-from _machine import machine
-from _process import ASSAY
+from _shared import ASSAY, image_names, machine, read_results, write_results
 
-RESULTS = Path(__file__).parent / "results" / "killed.json"
 IMAGES = {"fast": 2_000, "balanced": 400}
 SAME = (
     "labels.csv",
@@ -42,12 +40,12 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=IMAGES, default=list(IMAGES))
     arguments = parser.parse_args()
     rng = np.random.default_rng(arguments.seed)
-    found = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    found = read_results("killed")
     for preset in arguments.only:
         with tempfile.TemporaryDirectory() as place:
             found[preset] = measure(preset, arguments.data, Path(place), arguments.kills, rng)
         print(preset, json.dumps(found[preset]), flush=True)
-        RESULTS.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
+        write_results("killed", found)
     if any(found[preset]["differing"] for preset in arguments.only):
         raise SystemExit(1)
 
@@ -56,7 +54,7 @@ def measure(preset: str, data: Path, place: Path, kills: int, rng: np.random.Gen
     """One unbroken run, one killed at random moments; the files in which they differ."""
     n = IMAGES[preset]
     with zipfile.ZipFile(data / "images.zip") as archive:
-        archive.extractall(place, [name for name in archive.namelist() if name.endswith(".png")][:n])
+        archive.extractall(place, image_names(data)[:n])
     noisy = (data / "noisy_labels.csv").read_text().splitlines()[:n]
     trusted = (data / "clean_labels.csv").read_text().splitlines()[: n // 4]
     (place / "noisy.csv").write_text("\n".join(noisy) + "\n")

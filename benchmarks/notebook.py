@@ -9,7 +9,6 @@ benchmarks/results/notebook.json. ``speed`` wants a quiet machine.
 """
 
 import argparse
-import json
 import tempfile
 import time
 import warnings
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _machine import machine
+from _shared import keep
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
@@ -40,7 +39,6 @@ from assay.pipeline.options import RunOptions
 from assay.train.linear import fit_logistic
 from assay.types import UNKNOWN, Backbone, Labels, Mask
 
-RESULTS = Path(__file__).parent / "results" / "notebook.json"
 VALID = 1_600
 Rights = dict[str, list[np.ndarray]]
 """What was changed -> for each seed, which of the judging images were right."""
@@ -386,12 +384,7 @@ def main() -> None:
         for name in arguments.only:
             start = time.perf_counter()
             found = speed(course, arguments.images) if name == "speed" else PARTS[name](course)
-            # Read again: another process may have written its part meanwhile.
-            results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-            results[name] = found | {"seconds": round(time.perf_counter() - start, 1)}
-            results["machine"] = machine()
-            RESULTS.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
-            print(name, json.dumps(results[name], indent=1), flush=True)
+            keep("notebook", name, found | {"seconds": round(time.perf_counter() - start, 1)})
 
 
 if __name__ == "__main__":

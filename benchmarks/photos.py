@@ -21,14 +21,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _machine import machine
+from _shared import machine, write_results
 from PIL import Image
 
 from assay.data.read import read_images
 from assay.embed import DEFAULT_BACKBONE, DEFAULT_SIZE, embed_images, load_backbone
 from assay.evaluate.cost import peak_memory_bytes
 
-RESULTS = Path(__file__).parent / "results" / "photos.json"
 PICTURES = 6
 """Different pictures among the photos."""
 MIB = 2**20
@@ -55,8 +54,7 @@ def main() -> None:
             raise SystemExit(f"drawing the photos ended with {drawing.exitcode}")
         found = measure(photos, Path(temporary) / "cache", arguments.workers)
     found |= {"megapixels": arguments.megapixels, "command": f"python {' '.join(sys.argv)}"}
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
+    write_results("photos", found)
     print(json.dumps(found, indent=1))
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _machine import machine
+from _shared import machine, write_results
 
 from assay.data.split import Split
 from assay.evaluate.learning_curve import LearningCurve
@@ -25,7 +25,6 @@ from assay.pipeline.options import RunOptions
 from assay.pipeline.plan import FOLDS, measure_label_value
 from assay.types import UNKNOWN
 
-RESULTS = Path(__file__).parent / "results" / "plan.json"
 SHARES = (1 / 32, 1 / 16, 0.125, 0.25, 0.5, 1.0)
 KNOWN = (3, 4)
 AHEAD = (2, 4)
@@ -51,7 +50,7 @@ def main() -> None:
             "measured": dict(zip(map(str, curve.sizes.tolist()), curve.accuracy.tolist(), strict=True)),
             "foretold": [row for known in KNOWN for row in foretell(curve, known)],
         }
-    RESULTS.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
+    write_results("plan", found)
     print(json.dumps(found, indent=1))
 
 

@@ -22,8 +22,7 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
-from _machine import machine
-from _process import ASSAY
+from _shared import ASSAY, image_names, machine, write_results
 from PIL import Image
 
 from assay.data.loader import load_image
@@ -33,7 +32,6 @@ from assay.predict.model import Model
 from assay.predict.runtime import load_runtime
 from assay.train.linear import fit_logistic
 
-RESULTS = Path(__file__).parent / "results" / "predict.json"
 FILES = 10_000
 ROUNDS = 5
 BATCH = 32
@@ -50,7 +48,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         place = Path(scratch)
         exported = {name: export(asked.run, place, name) for name in ("int8", "float16", "float32")}
-        unpack(asked.data / "images.zip", place / "pngs")
+        unpack(asked.data, place / "pngs")
         models = {"float32": place / "float32.onnx", "int8": place / "int8.onnx"}
         found = {
             "machine": machine(),
@@ -60,23 +58,14 @@ def main() -> None:
             "milliseconds": against_inception(models, place),
             "memory_by_rows": by_rows(tiny_model(place), place, asked.rows),
         }
-    RESULTS.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
+    write_results("predict", found)
     print(json.dumps(found, indent=1))
 
 
 def export(run: Path, place: Path, precision: str) -> dict[str, Any]:
     """``assay export``, as it says."""
-    command = [
-        ASSAY,
-        "export",
-        run,
-        "-o",
-        place / f"{precision}.onnx",
-        "--precision",
-        precision,
-        "--json",
-        "-q",
-    ]
+    out = place / f"{precision}.onnx"
+    command = [ASSAY, "export", run, "-o", out, "--precision", precision, "--json", "-q"]
     start = time.perf_counter()
     printed = subprocess.run(list(map(str, command)), stdout=subprocess.PIPE, check=True, text=True).stdout
     facts: dict[str, Any] = json.loads(printed)
@@ -85,11 +74,10 @@ def export(run: Path, place: Path, precision: str) -> dict[str, Any]:
     }
 
 
-def unpack(images: Path, folder: Path) -> None:
+def unpack(data: Path, folder: Path) -> None:
     """The first images as files."""
-    with zipfile.ZipFile(images) as archive:
-        names = sorted(name for name in archive.namelist() if name.endswith(".png"))[:FILES]
-        archive.extractall(folder, names)
+    with zipfile.ZipFile(data / "images.zip") as archive:
+        archive.extractall(folder, image_names(data)[:FILES])
 
 
 def predict(model: Path, images: Path) -> dict[str, float]:

@@ -17,22 +17,19 @@ import os
 import subprocess
 import tempfile
 import time
-import zipfile
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _machine import machine
-from _process import ASSAY, run_assay
+from _shared import ASSAY, image_names, keep, label_words, run_assay, zip_some
 
 from assay.data.split import draw_holdout
 from assay.data.write import write_rows
 from assay.review import STRATEGIES, ReviewRun, order_images, read_review_run
 from assay.types import Labels
 
-RESULTS = Path(__file__).parent / "results" / "review.json"
 POINTS = (50, 100, 200, 500, 1_000)
 LOOPS = (("mixed", 200), ("random", 200), ("mixed", 1_000), ("random", 1_000))
 TRUSTED, TEST, RESAMPLES, LOOKS = 1_000, 2_000, 1_000, 300
@@ -48,12 +45,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         trial = Trial(arguments.data, (arguments.keep or Path(temporary)).resolve())
         trial.place.mkdir(parents=True, exist_ok=True)
-        found = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
         for name in arguments.only:
-            found[name] = MEASURES[name](trial)
-            found["machine"] = machine()
-            RESULTS.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
-            print(name, json.dumps(found[name], indent=1), flush=True)
+            keep("review", name, MEASURES[name](trial))
 
 
 @dataclass(frozen=True)
@@ -89,16 +82,13 @@ class Trial:
     @cached_property
     def names(self) -> list[str]:
         """The images in the order of the labels."""
-        with zipfile.ZipFile(self.data / "images.zip") as source:
-            return sorted(name for name in source.namelist() if name.endswith(".png"))
+        return image_names(self.data)
 
     def archive(self, name: str, rows: Labels) -> Path:
         """A zip of some of the images."""
         target = self.place / name
         if not target.exists():
-            with zipfile.ZipFile(self.data / "images.zip") as source, zipfile.ZipFile(target, "w") as zipped:
-                for row in rows.tolist():
-                    zipped.writestr(self.names[row], source.read(self.names[row]))
+            zip_some(self.data, [self.names[row] for row in rows.tolist()], target)
         return target
 
     def run(self, name: str, decisions: Path | None = None) -> Path:
@@ -227,22 +217,8 @@ def _right_predictions(trial: Trial, run: Path) -> np.ndarray:
 def speed(trial: Trial) -> dict[str, Any]:
     """A review of all images as a process: the first page, and decision, card and image of the next ones."""
     out = trial.place / "all"
-    words = [
-        "--noisy",
-        str(trial.data / "noisy_labels.csv"),
-        "--trusted",
-        str(trial.data / "clean_labels.csv"),
-    ]
-    trial.assay(
-        "run",
-        str(trial.data / "images.zip"),
-        *words,
-        "-o",
-        str(out),
-        "--holdout-split",
-        "notebook",
-        "--quiet",
-    )
+    words = [*label_words(trial.data), "-o", str(out), "--holdout-split", "notebook", "--quiet"]
+    trial.assay("run", str(trial.data / "images.zip"), *words)
     (out / "decisions.sqlite").unlink(missing_ok=True)
     environment = {**os.environ, "ASSAY_CACHE": str(trial.place / "cache")}
     start = time.perf_counter()

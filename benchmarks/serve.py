@@ -15,10 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _machine import machine
-from _process import ASSAY
+from _shared import ASSAY, machine, write_results
 
-RESULTS = Path(__file__).parent / "results" / "serve.json"
 AT_ONCE = (1, 8, 32)
 
 
@@ -41,7 +39,7 @@ def main() -> None:
     found["mib_after"] = resident_mib(process.pid)
     process.terminate()
     found["exit_code"] = process.wait(timeout=30)
-    RESULTS.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
+    write_results("serve", found)
     print(json.dumps(found, indent=1))
 
 

@@ -40,10 +40,10 @@ Prior = Float[np.ndarray, "K"]
 """P(true) of each class; sums to 1."""
 
 Transition = Float[np.ndarray, "K K"]
-"""P(given | true) at [true, given]; rows sum to 1."""
+"""P(noisy | true) at [true, noisy]; rows sum to 1."""
 
 Counts = Int[np.ndarray, "K K"]
-"""Trusted images at [true, given]."""
+"""Images with both labels, or predictions, at [true, noisy] or [true, predicted]."""
 
 Pixels = UInt8[np.ndarray, "H W 3"]
 """One RGB image."""

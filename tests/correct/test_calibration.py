@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 from hypothesis import given as arbitrary
 from hypothesis import strategies as st
-from scipy.optimize import check_grad
 from scipy.special import softmax
 
 from assay.correct import posterior as module
@@ -24,11 +23,6 @@ def draw_labels(probs, seed):
     return (probs.cumsum(axis=1) < rng.random((len(probs), 1))).sum(axis=1).clip(max=probs.shape[1] - 1)
 
 
-def log_likelihood(probs, labels):
-    known = labels != UNKNOWN
-    return np.log(probs[known, labels[known]]).sum()
-
-
 @pytest.mark.parametrize("fit", [calibrate, lambda p, y: calibrate_on_noisy(p, y, np.eye(4))])
 def test_without_a_label_nothing_changes(fit):
     """No known label: inverse temperature 1, no bias, the same probabilities."""
@@ -36,21 +30,6 @@ def test_without_a_label_nothing_changes(fit):
     found = fit(probs, np.full_like(labels, UNKNOWN))
     assert (found.inverse_temperature, found.bias.tolist()) == (1.0, [0, 0, 0, 0])
     np.testing.assert_allclose(found.apply(np.array([[0.7, 0.1, 0.1, 0.1]])), [[0.7, 0.1, 0.1, 0.1]])
-
-
-@arbitrary(SEEDS)
-def test_the_gradient_is_the_slope_of_the_loss(seed):
-    """The gradient that the search follows agrees with finite differences."""
-    rng = np.random.default_rng(seed)
-    scores, evidence = np.log(rng.dirichlet(np.ones(3), 20)), np.log(rng.dirichlet(np.ones(3), 20))
-    start = rng.normal(size=4) / 2
-    case = (scores, evidence, 2.0)
-    off = check_grad(
-        lambda x: module._calibration_loss(x, *case)[0],
-        lambda x: module._calibration_loss(x, *case)[1],
-        start,
-    )
-    assert off < 1e-4
 
 
 def test_the_temperature_is_found_from_noisy_labels_alone():

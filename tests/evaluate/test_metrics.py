@@ -12,8 +12,6 @@ from assay.evaluate import classification_report, evaluate_predictions, format_r
 from assay.evaluate.metrics import (
     Evaluation,
     brier,
-    covered,
-    expected_calibration_error,
     negative_log_likelihood,
     reliability,
     risk_coverage,
@@ -55,11 +53,11 @@ def test_every_figure_is_from_the_images_whose_class_is_known(seed, n):
     predicted = probs.argmax(axis=1)
     assert found.report.to_json() == classification_report(truth, predicted, NAMES[:3]).to_json()
     assert found.accuracy == wilson(int(np.sum(predicted == truth)), len(truth))
-    assert found.calibration_error == expected_calibration_error(probs, truth)
+    assert (found.calibration_error, found.reliability) == reliability(probs, truth)
     assert found.negative_log_likelihood == negative_log_likelihood(probs, truth)
     assert found.brier == brier(probs, truth)
     assert found.paired == mcnemar(truth, baseline, predicted)
-    assert (found.reliability, found.risk_coverage) == (reliability(probs, truth), covered(probs, truth))
+    assert found.risk_coverage == risk_coverage(probs, truth)
 
 
 @pytest.mark.parametrize("baseline", [None, np.array([0, 1, 1])])
@@ -91,10 +89,8 @@ def test_the_whole_json_is_plain_and_read_back(baseline):
         "paired": None if baseline is None else found.paired.to_json(),
         "unlabelled": 1,
         "skipped": 3,
-        "reliability": [
-            vars(one) | {"right": one.right.to_json()} for one in reliability(probs[:2], truth[:2])
-        ],
-        "risk_coverage": [vars(one) for one in covered(probs[:2], truth[:2])],
+        "reliability": [vars(one) | {"right": one.right.to_json()} for one in found.reliability],
+        "risk_coverage": [vars(one) for one in found.risk_coverage],
     }
     assert Evaluation.from_json(json.loads(json.dumps(written, allow_nan=False))).to_json() == written
     assert repr(found) == "Evaluation(50.0 % (9.5 to 90.5) right of 2 images, test set)"
@@ -200,24 +196,22 @@ def test_a_prediction_for_each_image_is_needed():
         classification_report(np.array([0, 1, 1]), np.array([0, 1]), ("cat", "dog"))
 
 
-def slow_calibration_error(probs, truth, bins):
-    """The definition, bin by bin and image by image."""
-    total = 0.0
-    for b in range(bins):
-        inside = [i for i in range(len(truth)) if b / bins < max(probs[i]) <= (b + 1) / bins]
-        if inside:
-            confidence = sum(max(probs[i]) for i in inside) / len(inside)
-            accuracy = sum(int(np.argmax(probs[i])) == truth[i] for i in inside) / len(inside)
-            total += len(inside) / len(truth) * abs(confidence - accuracy)
-    return total
-
-
 @given(seeds, sizes, classes, st.integers(1, 20))
-def test_the_calibration_error_is_its_definition(seed, n, k, bins):
-    """The fast sum is that of the loop over bins."""
+def test_calibration_error_and_bins_are_their_definitions(seed, n, k, bins):
+    """They are what a loop over bins and images counts, and an empty bin is left out."""
     probs, truth = draw(seed, n, k)
-    found = expected_calibration_error(probs, truth, bins)
-    assert found == pytest.approx(slow_calibration_error(probs, truth, bins), abs=1e-12)
+    error, found = reliability(probs, truth, bins)
+    found, slow_error = {round(one.low * bins): one for one in found}, 0.0
+    for b in range(bins):
+        inside = [i for i in range(n) if b / bins < max(probs[i]) <= (b + 1) / bins]
+        assert (b in found) == bool(inside)
+        if inside:
+            hits = sum(int(np.argmax(probs[i]) == truth[i]) for i in inside)
+            mean = sum(max(probs[i]) for i in inside) / len(inside)
+            slow_error += len(inside) / n * abs(mean - hits / len(inside))
+            assert (found[b].n, found[b].right) == (len(inside), wilson(hits, len(inside)))
+            assert found[b].confidence == pytest.approx(mean)
+    assert error == pytest.approx(slow_error, abs=1e-12)
 
 
 def test_a_sure_mistake_is_expensive_but_finite():
@@ -236,27 +230,33 @@ def test_likelihood_and_brier_score_are_their_definitions(seed, n, k):
     )
     assert brier(probs, truth) == pytest.approx(np.mean(np.sum((probs - np.eye(k)[truth]) ** 2, axis=1)))
     order = np.random.default_rng(seed).permutation(k)
-    for score in (expected_calibration_error, negative_log_likelihood, brier):
+    for score in (lambda p, y: reliability(p, y)[0], negative_log_likelihood, brier):
         assert score(probs[:, order], np.argsort(order)[truth]) == pytest.approx(score(probs, truth))
     for score in (negative_log_likelihood, brier):
         assert score(probs.astype(np.float32), truth) == pytest.approx(score(probs, truth), abs=1e-4)
 
 
-@given(seeds, sizes, classes)
-def test_full_coverage_has_the_whole_risk(seed, n, k):
-    """Asked about every image, the risk is the share of mistakes; on the way it lies in [0, 1]."""
-    probs, truth = draw(seed, n, k)
-    risk = risk_coverage(probs, truth)
-    assert risk.shape == (n,)
-    assert risk[-1] == pytest.approx(np.mean(probs.argmax(axis=1) != truth))
-    assert -1e-12 < risk.min() <= risk.max() < 1 + 1e-12
+@given(seeds, sizes, st.integers(1, 30))
+def test_the_points_lie_on_the_curve(seed, n, steps):
+    """Each point is the share of mistakes among so many images; the last one is for all."""
+    probs, truth = draw(seed, n)
+    found, whole = risk_coverage(probs, truth, steps), risk_coverage(probs, truth, n)
+    assert [one.n for one in whole] == list(range(1, n + 1))
+    assert len(found) <= steps
+    assert list(found) == [whole[one.n - 1] for one in found]
+    assert found[-1].n == n
+    assert found[-1].risk == pytest.approx(np.mean(probs.argmax(axis=1) != truth))
+    for one in whole:
+        assert -1e-12 < one.risk < 1 + 1e-12
+        assert one.coverage == one.n / n
+        assert np.sum(probs.max(axis=1) >= one.confidence) >= one.n
 
 
 def test_the_risk_of_the_most_confident_comes_first():
     """The surest image is right, the next wrong, the last two right."""
     probs = np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8], [0.3, 0.7]])
-    truth = np.array([0, 0, 0, 1])
-    assert risk_coverage(probs, truth) == pytest.approx([0, 1 / 2, 1 / 3, 1 / 4])
+    found = risk_coverage(probs, np.array([0, 0, 0, 1]))
+    assert [one.risk for one in found] == pytest.approx([0, 1 / 2, 1 / 3, 1 / 4])
 
 
 @given(seeds, st.permutations(range(6)))
@@ -264,33 +264,4 @@ def test_the_order_of_equally_confident_images_does_not_matter(seed, order):
     """Images of one confidence share their mistakes, whatever row they are in."""
     truth = np.random.default_rng(seed).integers(2, size=6)
     probs = np.array([[0.7, 0.3]] * 4 + [[0.9, 0.1]] * 2)
-    assert risk_coverage(probs[list(order)], truth[list(order)]) == pytest.approx(risk_coverage(probs, truth))
-
-
-@given(seeds, sizes, st.integers(1, 20))
-def test_a_bin_is_its_definition(seed, n, bins):
-    """Each bin is what a loop over the images counts in it, and an empty one is left out."""
-    probs, truth = draw(seed, n)
-    found = {round(one.low * bins): one for one in reliability(probs, truth, bins)}
-    for b in range(bins):
-        inside = [i for i in range(n) if b / bins < max(probs[i]) <= (b + 1) / bins]
-        assert (b in found) == bool(inside)
-        if inside:
-            hits = sum(int(np.argmax(probs[i]) == truth[i]) for i in inside)
-            mean = sum(max(probs[i]) for i in inside) / len(inside)
-            assert (found[b].n, found[b].right) == (len(inside), wilson(hits, len(inside)))
-            assert found[b].confidence == pytest.approx(mean)
-
-
-@given(seeds, sizes, st.integers(1, 30))
-def test_the_points_lie_on_the_curve(seed, n, steps):
-    """Each point is the curve's value for so many images; the last one is for all."""
-    probs, truth = draw(seed, n)
-    found, whole = covered(probs, truth, steps), risk_coverage(probs, truth)
-    assert len(found) <= steps
-    assert [one.n for one in found] == sorted({one.n for one in found})
-    assert found[-1].n == n
-    for one in found:
-        assert one.risk == whole[one.n - 1]
-        assert one.coverage == one.n / n
-        assert np.sum(probs.max(axis=1) >= one.confidence) >= one.n
+    assert risk_coverage(probs[order], truth[order]) == risk_coverage(probs, truth)

@@ -20,32 +20,19 @@ def estimated(pairs, names=NAMES):
     return estimate_noise(*pairs, len(names), classes=names)
 
 
-def test_without_trusted_labels_the_error_asks_for_some():
-    """No pair, no estimate: the error names the remedy."""
-    message = "got none among 4: check 200 to 500 images picked at random and give their labels as trusted"
-    with pytest.raises(LabelError, match=message):
-        estimate_noise(np.zeros(4, int), np.full(4, UNKNOWN), 3)
-
-
-def test_one_class_is_refused():
-    """With a single class there is nothing to be wrong about."""
-    with pytest.raises(
-        LabelError, match="expected at least 2 classes, got 1: with one class no label can be wrong"
-    ):
-        estimate_noise(np.zeros(4, int), np.zeros(4, int), 1)
-
-
 @pytest.mark.parametrize(
-    ("settings", "message"),
+    ("trusted", "n_classes", "settings", "error", "message"),
     [
-        ({"level": 1.0}, r"level must lie in \(0, 1\), got 1.0"),
-        ({"classes": ("cat",)}, "expected 2 class names, got 1"),
+        (UNKNOWN, 3, {}, LabelError, "got none among 4: check 200 to 500 images picked at random and give"),
+        (0, 1, {}, LabelError, "expected at least 2 classes, got 1: with one class no label can be wrong"),
+        (0, 2, {"level": 1.0}, ValueError, r"level must lie in \(0, 1\), got 1.0"),
+        (0, 2, {"classes": ("cat",)}, ValueError, "expected 2 class names, got 1"),
     ],
 )
-def test_settings_that_cannot_be_are_refused(settings, message):
-    """A level outside (0, 1) and too few names are named."""
-    with pytest.raises(ValueError, match=message):
-        estimate_noise(np.zeros(4, int), np.zeros(4, int), 2, **settings)
+def test_what_cannot_be_estimated_is_refused(trusted, n_classes, settings, error, message):
+    """No pair, a single class, a level outside (0, 1) and too few names; the error has the remedy."""
+    with pytest.raises(error, match=message):
+        estimate_noise(np.zeros(4, int), np.full(4, trusted), n_classes, **settings)
 
 
 @arbitrary(TABLES.filter(np.any))
@@ -98,11 +85,8 @@ def test_intervals_hold_the_truth_as_often_as_stated(draw_pairs, truth):
         noise = estimate_noise(*draw_pairs(truth, 600, seed), 5, seed=seed)
         cells.append(((noise.low <= truth) & (truth <= noise.high)).mean())
         wrong = 1 - np.diag(truth)
-        classes.append(
-            np.mean(
-                [one.low <= w <= one.high for one, w in zip(noise.wrong_share_by_class, wrong, strict=True)]
-            )
-        )
+        by_class = zip(noise.wrong_share_by_class, wrong, strict=True)
+        classes.append(np.mean([one.low <= share <= one.high for one, share in by_class]))
         rates.append(noise.rate.low <= wrong.mean() <= noise.rate.high)
     assert min(np.mean(cells), np.mean(classes), np.mean(rates)) > 0.9
 

@@ -120,7 +120,7 @@ def test_arrays_of_different_length_are_refused(features, rows, message):
         check_representative(features, np.zeros(10, int), np.zeros(10, int), rows=rows)
 
 
-def test_sets_far_apart_are_two_sample_auc_surely():
+def test_sets_far_apart_are_separated_surely():
     """Without overlap the AUC is 1, and its interval as wide as the few rows leave it."""
     rng = np.random.default_rng(0)
     lows = []
@@ -131,7 +131,7 @@ def test_sets_far_apart_are_two_sample_auc_surely():
     assert 0.9 < lows[0] < 0.98 < lows[1] < 1
 
 
-def test_many_columns_are_two_sample_auc_as_few_are():
+def test_many_columns_are_separated_as_few_are():
     """With more columns than rows the same direction comes from a system of one equation a row."""
     rng = np.random.default_rng(0)
     rows, gap = rng.normal(size=(40, 90)), rng.normal(size=90)

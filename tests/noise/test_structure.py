@@ -3,17 +3,15 @@ import pytest
 from scipy.stats import chisquare
 
 from assay.data.simulate import symmetric
-from assay.noise.structure import (
+from assay.noise.transition import (
     ChiSquare,
     Symmetry,
+    count_pairs,
     even_spread,
-    is_pair_flip,
     renamed,
     same_share,
-    swaps,
     symmetry_test,
 )
-from assay.noise.transition import count_pairs
 
 
 def counts_of(draw_pairs, transition, n, seed=0):
@@ -101,22 +99,7 @@ def test_no_wrong_label_is_no_evidence(counts):
     assert (found.p_value, found.rejected) == (1.0, False)
 
 
-def test_swapped_and_renamed_classes_are_named():
-    """0 and 1 carry each other's label, 2 is called 3, and 3 is itself."""
-    counts = np.array([[0, 50, 0, 0], [48, 2, 0, 0], [1, 0, 4, 45], [0, 0, 0, 50]])
-    assert renamed(counts) == {0: 1, 1: 0, 2: 3}
-    assert swaps(counts) == ((0, 1),)
-
-
 def test_renaming_is_rarely_seen_where_there_is_none(draw_pairs):
     """Among 300 classes of five pairs with 30 % of labels wrong, no class is called renamed."""
     transition = 0.7 * np.eye(300) + 0.3 * np.roll(np.eye(300), 1, axis=1)
     assert renamed(counts_of(draw_pairs, transition, 1500)) == {}
-
-
-def test_a_pair_flip_is_told_from_a_spread():
-    """Wrong labels in one place are a pair flip; wrong labels everywhere, or hardly any, are not."""
-    next_class = np.roll(np.eye(5, dtype=int), 1, axis=1)
-    assert is_pair_flip(70 * np.eye(5, dtype=int) + 30 * next_class)
-    assert not is_pair_flip(np.full((5, 5), 10))
-    assert not is_pair_flip(70 * np.eye(5, dtype=int) + next_class)

@@ -1,10 +1,6 @@
-"""Audit: what is wrong with a set of images besides wrong labels, found from features alone.
+"""Audit: what is wrong with a set of images besides wrong labels, found from features alone."""
 
-Near-duplicates and what follows from them (conflicting labels, holdout images that are among the others too),
-outliers, images without information, classes taken for each other.
-"""
-
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,19 +19,10 @@ from assay.correct.outliers import SHARE, Outliers, find_outliers
 from assay.noise import count_pairs
 from assay.types import UNKNOWN, Labels, Mask, Matrix, Probs, same_length
 
-BLANK_FLAG = "low_information"
-
-MANY = 10
-"""Features that so many different files share hold no information of any of them."""
-
-NAMED = 10
-"""Near-duplicates named beside a holdout image: all of a picture a thousand times were a million names."""
-
-LEVEL = 0.05
-"""Chance that one pair of classes or more is called unusual if wrong labels fall on all classes alike."""
-
-MOST_PAIRS = 20
-"""Pairs of classes in the JSON: those of a thousand classes are half a million."""
+MANY = 10  # features that so many different files share hold no information of any of them
+NAMED = 10  # near-duplicates named beside a holdout image: all of a thousand copies were a million names
+MOST_PAIRS = 20  # pairs of classes in the JSON: those of a thousand classes are half a million
+LEVEL = 0.05  # chance that any pair is called unusual if wrong labels fall on all classes alike
 
 KINDS = {
     "duplicates": "groups of equal files",
@@ -76,10 +63,9 @@ class ClassPair:
 
 @dataclass(frozen=True)
 class Audit:
-    """What was found; rows are indices into the N images."""
+    """What was found; rows are indices into the N images, groups come the largest first."""
 
     near_duplicates: tuple[NearDuplicates, ...]
-    """Groups, the largest first."""
     equal: tuple[tuple[int, ...], ...]
     """Rows of equal files, the most first, whatever group of near-duplicates they are in."""
     noisy_conflicts: tuple[NearDuplicates, ...]
@@ -152,7 +138,7 @@ def audit(
     named = {f"views[{number}]": view for number, view in enumerate(views)}
     same_length(contents=contents, noisy=noisy, trusted=trusted, usable=usable, holdout=holdout, **named)
     rows = np.flatnonzero(usable)
-    flagged = {row for row, found in (flags or {}).items() if BLANK_FLAG in found}
+    flagged = {row for row, found in (flags or {}).items() if "low_information" in found}
     if len(rows) < 2:
         return Audit((), (), (), (), (), None, tuple(sorted(flagged)), (), ())
     features, files = standardise([view[rows] for view in views]), [contents[row] for row in rows.tolist()]
@@ -167,30 +153,34 @@ def audit(
         score[rows] = outliers.score
         outliers = replace(outliers, score=score, rows=rows[outliers.rows])
     known = np.where(trusted != UNKNOWN, trusted, noisy) if corrected is None else corrected
+    equal = [rows[same] for same in _grouped(files) if files[same[0]] is not None and len(same) > 1]
+    blank = {*flagged}
+    for same in _grouped(map(digest_of, features)):
+        if len({files[at] for at in same}) >= MANY:
+            blank.update(rows[same].tolist())
+
+    def conflicting(labels: Labels) -> tuple[NearDuplicates, ...]:
+        return tuple(group for group in groups if len({*labels[list(group.rows)].tolist()} - {UNKNOWN}) > 1)
+
     return Audit(
         near_duplicates=groups,
-        equal=_equal(rows, files),
-        noisy_conflicts=_conflicting(groups, noisy),
-        trusted_conflicts=_conflicting(groups, trusted),
+        equal=tuple(sorted((tuple(same.tolist()) for same in equal), key=lambda same: (-len(same), same))),
+        noisy_conflicts=conflicting(noisy),
+        trusted_conflicts=conflicting(trusted),
         leaks=_leaks(groups, holdout, rows, around.directions),
         outliers=outliers,
-        blank=tuple(sorted({*flagged, *rows[_indistinct(features, files)].tolist()})),
-        label_pairs=confused_labels(noisy, trusted, n_classes),
+        blank=tuple(sorted(blank)),
+        label_pairs=class_pairs(count_pairs(noisy, trusted, n_classes).astype(float)),
         look_pairs=look_alikes(known[rows], votes(known[rows], around.nearest, n_classes)),
     )
 
 
-def _equal(rows: Int[np.ndarray, "R"], contents: Sequence[bytes | None]) -> tuple[tuple[int, ...], ...]:
-    files: dict[bytes, list[int]] = {}
-    for row, content in zip(rows.tolist(), contents, strict=True):
-        if content is not None:
-            files.setdefault(content, []).append(row)
-    several = [tuple(group) for group in files.values() if len(group) > 1]
-    return tuple(sorted(several, key=lambda group: (-len(group), group)))
-
-
-def _conflicting(groups: Sequence[NearDuplicates], labels: Labels) -> tuple[NearDuplicates, ...]:
-    return tuple(group for group in groups if len({*labels[list(group.rows)].tolist()} - {UNKNOWN}) > 1)
+def _grouped(keys: Iterable[bytes | None]) -> list[list[int]]:
+    """The places of each key."""
+    places: dict[bytes | None, list[int]] = {}
+    for place, key in enumerate(keys):
+        places.setdefault(key, []).append(place)
+    return [*places.values()]
 
 
 def _leaks(
@@ -214,19 +204,6 @@ def _leaks(
     return tuple(sorted(found, key=lambda leak: (-leak.similarity, leak.row)))
 
 
-def _indistinct(features: Matrix, contents: Sequence[bytes | None]) -> list[int]:
-    """Images whose features many files of other bytes have too."""
-    alike: dict[bytes, list[int]] = {}
-    for row, values in enumerate(features):
-        alike.setdefault(digest_of(values), []).append(row)
-    return [row for same in alike.values() if len({contents[row] for row in same}) >= MANY for row in same]
-
-
-def confused_labels(noisy: Labels, trusted: Labels, n_classes: int) -> tuple[ClassPair, ...]:
-    """Pairs by how often the noisy label is of one and the trusted label of the other, the most first."""
-    return _class_pairs(count_pairs(noisy, trusted, n_classes).astype(float))
-
-
 def look_alikes(labels: Labels, pred_probs: Probs) -> tuple[ClassPair, ...]:
     """Pairs by how much of the probability of images of one class goes to the other, the most first.
 
@@ -238,7 +215,7 @@ def look_alikes(labels: Labels, pred_probs: Probs) -> tuple[ClassPair, ...]:
     shares = np.zeros((pred_probs.shape[1], pred_probs.shape[1]))
     for label in np.unique(labels[labels != UNKNOWN]):
         shares[label] = pred_probs[labels == label].sum(axis=0)
-    return _class_pairs(shares)
+    return class_pairs(shares)
 
 
 def votes(labels: Labels, nearest: Int[np.ndarray, "N k"], n_classes: int) -> Probs:
@@ -260,11 +237,12 @@ def votes(labels: Labels, nearest: Int[np.ndarray, "N k"], n_classes: int) -> Pr
     return counts
 
 
-def _class_pairs(counts: Float[np.ndarray, "K K"]) -> tuple[ClassPair, ...]:
+def class_pairs(counts: Float[np.ndarray, "K K"]) -> tuple[ClassPair, ...]:
+    """All pairs of classes, by the share of their images that is at [one, other] or the reverse."""
     k, totals = len(counts), counts.sum(axis=1)
     wrong = totals - np.diag(counts)
     one, other = np.triu_indices(k, 1)
-    # Bonferroni, for a binomial test of each pair.
+    # A binomial test of each pair, by Bonferroni.
     level, n = LEVEL / max(len(one), 1), totals[one] + totals[other]
     one, other, n = one[n > 0], other[n > 0], n[n > 0]
     taken = counts[one, other] + counts[other, one]

@@ -1,23 +1,15 @@
 """Cross-fitting: P(true | image) for every image, from a classifier that never saw that image.
 
-The classifier is fitted to trusted and noisy labels together, by maximising the joint likelihood
-
-    Σ_trusted log p(true) + Σ_noisy log Σ_y p(y) · transition[y, noisy]
-
-(the second term is Gold Loss Correction, Hendrycks et al. 2018) with EM: fit on the trusted labels; then in
-turn compute the posterior of the others and fit on it. Any scikit-learn classifier will do.
-
-An image may come in several views, such as itself and its mirror: each view is a training row of its own, and
-the prediction of an image is the mean over its views.
+An image may come in several views, such as itself and its mirror: each is a training row of its own, and the
+prediction of an image is the mean over its views.
 """
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
 
@@ -28,11 +20,11 @@ from assay.types import UNKNOWN, Labels, Mask, Matrix, Probs, Progress, Rows, Tr
 MakeClassifier = Callable[[int], Any]
 """seed -> an unfitted classifier."""
 
+# A class less probable than this is not worth a copy of the row: there are at most 100 copies.
 MIN_SHARE = 0.01
-"""A class less probable than this is not worth a copy of the row; so there are at most 100 copies."""
 
+# Shared by all classes where a classifier was fitted without some of them.
 UNSEEN = 0.01
-"""Probability shared by all classes when a classifier was fitted without some of them."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +84,6 @@ def cross_fit(
     Raises
     ------
     LabelError : a fold whose other folds hold trusted labels of fewer than two classes
-    ValueError : fewer than two folds
     """
     folds = int(fold_of.max(initial=UNKNOWN)) + 1
     if folds < 2:
@@ -120,7 +111,12 @@ def cross_fit(
 def fit_joint(
     evidence: Evidence, train: Mask, make: MakeClassifier, *, rounds: int = 1, seed: int = 0
 ) -> Any:
-    """A classifier fitted by EM to the trusted and noisy labels of the rows where ``train``."""
+    """A classifier fitted to the trusted and noisy labels of the rows where ``train``.
+
+    EM on the joint likelihood ``Σ_trusted log p(true) + Σ_noisy log Σ_y p(y) · transition[y, noisy]``, whose
+    second term is Gold Loss Correction (Hendrycks et al. 2018): fit on the trusted labels; then in turn
+    compute the posterior of the others and fit on it.
+    """
     views, noisy, trusted = evidence.views, evidence.noisy, evidence.trusted
     n_classes = len(evidence.transition)
     sure = np.flatnonzero(train & (trusted != UNKNOWN))
@@ -157,15 +153,6 @@ def mean_pred_probs(classifier: Any, views: Sequence[Matrix], n_classes: int) ->
     return mean
 
 
-@runtime_checkable
-class SoftClassifier(Protocol):
-    """A classifier that is fitted to P(class) as it is."""
-
-    def fit_soft(self, X: Matrix, targets: Probs) -> Any:
-        """Fit to X (N, D) and targets (N, K), rows sum to 1; ``classes_`` become 0 … K-1."""
-        ...
-
-
 def fit_soft(classifier: Any, X: Matrix, targets: Probs) -> None:
     """Fit ``classifier`` to soft targets (N, K), in the best way that it allows.
 
@@ -173,28 +160,20 @@ def fit_soft(classifier: Any, X: Matrix, targets: Probs) -> None:
     weighted by its probability: the same loss for every classifier whose loss is a weighted sum over rows.
     Else on the most probable class of each row (classification EM, Celeux & Govaert 1992).
     """
-    if isinstance(classifier, SoftClassifier):
+    if hasattr(classifier, "fit_soft"):
         classifier.fit_soft(X, targets)
         return
-    name = weight_name(classifier)
+    likeliest, name = targets.argmax(axis=1), weight_name(classifier)
     if name is None:
-        classifier.fit(X, targets.argmax(axis=1))
+        classifier.fit(X, likeliest)
         return
-    rows, classes, weight = weighted_copies(targets)
-    classifier.fit(X[rows], classes, **{name: weight})
-
-
-def weighted_copies(
-    targets: Probs,
-) -> tuple[Int[np.ndarray, "C"], Int[np.ndarray, "C"], Float[np.ndarray, "C"]]:
-    """Row, class and weight of each copy; the weights of a row's copies sum to 1."""
     worth = targets >= MIN_SHARE
     # The most probable class always stays: among hundreds of classes each one may be below MIN_SHARE.
-    worth[np.arange(len(targets)), targets.argmax(axis=1)] = True
+    worth[np.arange(len(targets)), likeliest] = True
     kept = np.where(worth, targets, 0.0)
-    kept /= kept.sum(axis=1, keepdims=True)
+    kept /= kept.sum(axis=1, keepdims=True)  # all copies of a row weigh as much as one row
     rows, classes = np.nonzero(kept)
-    return rows, classes, kept[rows, classes]
+    classifier.fit(X[rows], classes, **{name: kept[rows, classes]})
 
 
 def weight_name(classifier: Any) -> str | None:

@@ -8,53 +8,39 @@ cat, so a pair is compared with how close other images usually come to both of t
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
 
-from assay.types import Labels, Matrix, PerImage
+from assay.types import Matrix, PerImage
 
+NEAREST = 20  # neighbours kept of each image
+BLOCK = 2048  # rows whose neighbours are looked for at once
+
+# Images that all others are compared with, or a twelfth of them if that is more: the local density hardly
+# depends on whether 20 or 100 copies of an image are in the set.
 SAMPLE = 4096
-"""Images that all others are compared with, or a twelfth of them if that is more: it costs a twelfth of all
-pairs, and the local density hardly depends on whether 20 or 100 copies of an image are in the set."""
 
-NEAREST = 20
-"""Neighbours kept of each image."""
-
-BLOCK = 2048
-"""Rows compared at once."""
-
+# A near-duplicate lies at most this share of the usual spacing away. Of random pairs of the course data, 47
+# of 48 below 0.55 were one picture, 23 of 24 from 0.55 to 0.6, about 19 of 24 from 0.6 to 0.65.
 CLOSER = 0.6
-"""A near-duplicate lies at most this share of the usual spacing away. Of random pairs of the course data, 47
-of 48 below 0.55 were one picture, 23 of 24 from 0.55 to 0.6, about 19 of 24 from 0.6 to 0.65."""
 
-VARIED = 20.0
-"""Dimension of photographs in features; the course data's is 21. Where pictures vary in fewer ways, such as
-drawings of digits in 11, different pictures come closer."""
+# Dimension of photographs in features (the course data's is 21). Where pictures vary in fewer ways, such as
+# drawings of digits in 11, different ones come closer. Frames of one film vary in one or two ways, and are
+# near-duplicates.
+VARIED, LEAST_VARIED = 20.0, 8.0
 
-LEAST_VARIED = 8.0
-"""Frames of one film vary in one or two ways, and are near-duplicates."""
+# Spacings of this share of the images, and those below a third of the median, are raised: a picture with many
+# copies is surrounded by them, and in a small set twenty copies are more than one image in a hundred.
+DENSEST, CROWDED = 0.01, 1 / 3
 
-DENSEST = 0.01
-"""Share of the images whose spacing is raised: a picture with many copies is surrounded by them."""
-
-CROWDED = 1 / 3
-"""A spacing below this share of the median is raised too: in a small set twenty copies of one picture are
-more than one in a hundred."""
-
-DIMENSIONS = 128
-"""Of the projection. On the course data 64 and 192 took longer: more candidates, or more to multiply."""
-
-CELLS = 1 << 24
-"""Pairs bounded at once: 64 MiB."""
-
-MOST_PAIRS = 1 << 21
-"""Pairs kept before they are thinned: ten thousand images of one thing are fifty million pairs."""
-
-ROUNDING = 1e-5
-"""Of float32 sums: a pair this little below the limit is compared in full."""
+DIMENSIONS = 128  # of the projection; 64 and 192 took longer: more candidates, or more to multiply
+CELLS = 1 << 24  # pairs bounded at once: 64 MiB
+MOST_PAIRS = 1 << 21  # kept before they are thinned: ten thousand images of one thing are fifty million pairs
+ROUNDING = 1e-5  # of float32 sums: a pair this little below the limit is compared in full
 
 
 @dataclass(frozen=True)
@@ -84,8 +70,7 @@ class LocalDensity:
     distance holds about ``s ** dimension`` of the images within that distance."""
 
 
-@dataclass(frozen=True)
-class Pairs:
+class Pairs(NamedTuple):
     """P pairs; where they were thinned, still enough to connect the same images."""
 
     one: Int[np.ndarray, "P"]
@@ -105,10 +90,20 @@ def find_near_duplicates(
     contents : digest of each image's bytes; None where it is not known
     spacing, dimension : see ``LocalDensity``
     """
-    n, first_of = len(directions), _first_equal(directions, contents)
-    singles, again = (np.flatnonzero(same) for same in (first_of == np.arange(n), first_of != np.arange(n)))
+    n = len(directions)
+    by_content: dict[bytes, int] = {}
+    by_features: dict[bytes, int] = {}
+    first_of = np.arange(n)  # the first image with the same bytes, or else the very same features
+    for row, content in enumerate(contents):
+        same = row if content is None else by_content.setdefault(content, row)
+        first_of[row] = same if same != row else by_features.setdefault(digest_of(directions[row]), row)
+    is_first = first_of == np.arange(n)
+    singles, again = np.flatnonzero(is_first), np.flatnonzero(~is_first)
     least = max(np.quantile(spacing, DENSEST), CROWDED * np.median(spacing))
-    reach = closer_of(dimension) * np.maximum(spacing[singles], least)
+    # Of twenty different pictures within the spacing, 20 · s ** dimension lie within the share s of it: they
+    # are to be as rare as where pictures vary in VARIED ways.
+    closer = float(CLOSER ** max(1.0, VARIED / max(dimension, LEAST_VARIED)))
+    reach = closer * np.maximum(spacing[singles], least)
     # Equal features are near-duplicates however dense the place; float32 loses that much.
     limit = np.minimum(1.0 - reach**2 / 2, 1.0 - 1e-5).astype(np.float32)
     pairs = close_pairs(directions[singles], limit)
@@ -131,28 +126,9 @@ def find_near_duplicates(
     return tuple(sorted(found, key=lambda group: (-len(group.rows), group.rows)))
 
 
-def closer_of(dimension: float) -> float:
-    """The share of the spacing within which two images are near-duplicates, at most ``CLOSER``.
-
-    Of twenty different pictures within the spacing, ``20 * s ** dimension`` are within the share ``s`` of it.
-    They are to be as rare as where pictures vary in ``VARIED`` ways.
-    """
-    return float(CLOSER ** max(1.0, VARIED / max(dimension, LEAST_VARIED)))
-
-
-def _first_equal(directions: Matrix, contents: Sequence[bytes | None]) -> Labels:
-    """The first image that has the same bytes or the very same features, for each image."""
-    by_content: dict[bytes, int] = {}
-    by_features: dict[bytes, int] = {}
-    first = np.arange(len(directions))
-    for row, content in enumerate(contents):
-        same = row if content is None else by_content.setdefault(content, row)
-        first[row] = same if same != row else by_features.setdefault(digest_of(directions[row]), row)
-    return first
-
-
 def digest_of(values: Float[np.ndarray, "D"]) -> bytes:
-    """16 bytes that stand for an image's features: a million images keep 16 megabytes, not gigabytes."""
+    """16 bytes that stand for an image's features."""
+    # A million images keep 16 megabytes, not gigabytes.
     return blake2b(values.tobytes(), digest_size=16).digest()
 
 
@@ -216,8 +192,8 @@ def local_density(features: Matrix, seed: int = 0) -> LocalDensity:
         cosines[rows] = np.take_along_axis(found, order, axis=1)
     apart = distance(cosines)
     # About the 20th nearest of all; in few images one that belongs. Never the first: it may be the copy.
-    wanted = min(NEAREST, n / NEAREST) * size / n
-    rank = max(1, min(max(2, round(wanted)), NEAREST, size - 1))
+    wanted = round(min(NEAREST, n / NEAREST) * size / n)
+    rank = max(1, min(max(2, wanted), kept))
     return LocalDensity(directions, nearest, apart[:, rank - 1], _dimension(apart))
 
 
@@ -228,17 +204,13 @@ def distance(cosine: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
 
 
 def _dimension(apart: Float[np.ndarray, "N k"]) -> float:
-    """From how much farther twice as many neighbours reach (Farahmand, Szepesvári and Audibert 2007).
-
-    Infinite where there are too few neighbours to tell, or none farther than others.
-    """
-    kept = apart.shape[1]
-    if kept < NEAREST:
-        return np.inf
-    near, far = apart[:, kept // 2 - 1], apart[:, -1]
+    """From how much farther twice as many neighbours reach (Farahmand, Szepesvári and Audibert 2007)."""
+    if apart.shape[1] < NEAREST:
+        return np.inf  # too few neighbours to tell
+    near, far = apart[:, NEAREST // 2 - 1], apart[:, -1]
     spread = far > near
     if not spread.any():
-        return np.inf
+        return np.inf  # all images are equal
     growth = np.log(far[spread] / np.maximum(near[spread], 1e-6))
     return float(np.log(2.0) / np.median(growth))
 
@@ -270,25 +242,18 @@ def close_pairs(directions: Matrix, limit: PerImage) -> Pairs:
         hits = np.flatnonzero(bound >= (limit[start:stop, None] - ROUNDING))
         one, other = np.divmod(hits, n - start)
         maybe = (other > one) & (bound.ravel()[hits] >= limit[other + start] - ROUNDING)
-        pairs = _compare(directions, limit, one[maybe] + start, other[maybe] + start)
-        found.append(pairs)
-        kept += len(pairs.one)
+        one, other = one[maybe] + start, other[maybe] + start
+        cosine = np.empty(len(one), np.float32)
+        for first in range(0, len(one), 1 << 14):  # in parts: a crowd may have millions of candidates
+            part = slice(first, first + (1 << 14))
+            cosine[part] = np.einsum("nd,nd->n", directions[one[part]], directions[other[part]])
+        close = cosine >= np.maximum(limit[one], limit[other])
+        found.append(Pairs(one[close], other[close], cosine[close]))
+        kept += int(close.sum())
         if kept > MOST_PAIRS:
             found = [spanning_forest(_joined(found), n)]
             kept = len(found[0].one)
     return _joined(found)
-
-
-def _compare(
-    directions: Matrix, limit: PerImage, one: Int[np.ndarray, "C"], other: Int[np.ndarray, "C"]
-) -> Pairs:
-    """Those of the candidates that are close in all dimensions."""
-    cosine = np.empty(len(one), np.float32)
-    for start in range(0, len(one), 1 << 14):
-        part = slice(start, start + (1 << 14))
-        cosine[part] = np.einsum("nd,nd->n", directions[one[part]], directions[other[part]])
-    close = cosine >= np.maximum(limit[one], limit[other])
-    return Pairs(one[close], other[close], cosine[close])
 
 
 def spanning_forest(pairs: Pairs, n: int) -> Pairs:
@@ -301,5 +266,4 @@ def spanning_forest(pairs: Pairs, n: int) -> Pairs:
 
 
 def _joined(parts: list[Pairs]) -> Pairs:
-    one, other, cosine = ([getattr(part, name) for part in parts] for name in ("one", "other", "cosine"))
-    return Pairs(np.concatenate(one), np.concatenate(other), np.concatenate(cosine))
+    return Pairs(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))

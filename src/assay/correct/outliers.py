@@ -16,17 +16,10 @@ from assay.types import Mask, Matrix, PerImage
 SHARE = 0.001
 """Of the images that belong, how many may be flagged."""
 
-FEWEST_TRUSTED = 2_000
-"""Trusted images needed to measure the cut: half of fewer cannot show one false alarm in a thousand."""
-
-FEWEST = 200
-"""Images needed to find any."""
-
-MOST = 4_096
-"""Images that the spread is measured on, at most."""
-
-CORE = 0.95
-"""Share of a sample that is taken to belong: the rest, farthest out, may be outliers."""
+FEWEST = 200  # images needed to find any
+FEWEST_TRUSTED = 2_000  # needed to measure the cut: half of fewer cannot show one false alarm in a thousand
+MOST = 4_096  # images that the spread is measured on
+CORE = 0.95  # share of a sample that is taken to belong: the rest, farthest out, may be outliers
 
 
 @dataclass(frozen=True)
@@ -78,22 +71,19 @@ def find_outliers(features: Matrix, trusted: Mask, *, share: float = SHARE, seed
         scores, calibrated_on = _distances(features, features[reference]), len(rest)
         cut = float(np.sort(scores[rest])[-above])
     else:
-        scores, calibrated_on = _by_the_other_half(features, generator), 0
-        cut = _tail_cut(scores, share)
+        scores, calibrated_on = np.empty(len(features)), 0
+        halves = np.array_split(generator.permutation(len(features)), 2)
+        for own, other in (halves, halves[::-1]):
+            # From a core that the image is no part of: from inside, everything looks close.
+            scores[own] = _distances(features[own], _core(features[other[:MOST]]))
+        # Where an exponential tail through the quantiles 0.8 and 0.95 has ``share`` beyond it.
+        low, high = np.quantile(scores, [0.8, 0.95])
+        cut = float(low + (high - low) / np.log(4.0) * np.log(0.2 / share))
     beyond = np.flatnonzero((scores > cut) & ~trusted)
     rows = beyond[np.argsort(-scores[beyond], kind="stable")]
     # Of images that are all alike nothing is far out, and there is no distance to divide by.
     apart = scores / cut if cut > 0 else np.where(scores > cut, np.finfo(np.float64).max, 0.0)
     return Outliers(apart, rows, share, calibrated_on, share * int(np.sum(~trusted)))
-
-
-def _by_the_other_half(features: Matrix, generator: np.random.Generator) -> PerImage:
-    """Each image's distance from a core that it is no part of: inside, everything looks close."""
-    halves = np.array_split(generator.permutation(len(features)), 2)
-    scores = np.empty(len(features))
-    for own, other in (halves, halves[::-1]):
-        scores[own] = _distances(features[own], _core(features[other[:MOST]]))
-    return scores
 
 
 def _core(features: Matrix) -> Float[np.ndarray, "R D"]:
@@ -114,15 +104,6 @@ def _distances(features: Matrix, reference: Float[np.ndarray, "R D"]) -> PerImag
     # The fewer images, the less is known of the narrow directions, and the more a ridge has to hold them.
     ridge = min(0.1, 0.05 * d / n)
     whiten = axes / np.sqrt(np.maximum(variance, 0.0) + ridge)
-    return np.concatenate(
-        [
-            np.linalg.norm((part - mean) @ whiten, axis=1)
-            for part in np.array_split(features, 1 + len(features) // MOST)
-        ]
-    ).astype(np.float64)
-
-
-def _tail_cut(scores: Float[np.ndarray, "N"], share: float) -> float:
-    """Where an exponential tail through the quantiles 0.8 and 0.95 has ``share`` beyond it."""
-    low, high = np.quantile(scores, [0.8, 0.95])
-    return float(low + (high - low) / np.log(4.0) * np.log(0.2 / share))
+    parts = np.array_split(features, 1 + len(features) // MOST)  # for the memory
+    scores = [np.linalg.norm((part - mean) @ whiten, axis=1) for part in parts]
+    return np.concatenate(scores).astype(np.float64)

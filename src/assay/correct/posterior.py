@@ -1,8 +1,4 @@
-"""The posterior: predicted probabilities of the images, calibrated and combined with their noisy labels.
-
-Calibration fits one inverse temperature and a bias for each class. Models fitted to noisy labels are
-under-confident, so the inverse temperature is usually above 1.
-"""
+"""The posterior: predicted probabilities of the images, calibrated and combined with their noisy labels."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -17,43 +13,32 @@ from assay.errors import LabelError
 from assay.noise.transition import count_pairs, fit_transition
 from assay.types import UNKNOWN, Labels, PerClass, Probs, Rows, Transition
 
+# Above 1 the noisy label counts for more than the transition allows; a little tolerance for chance.
 MAX_STRENGTH = 1.5
-"""Above 1 the noisy label counts for more than the transition allows; a little tolerance for chance."""
 
+# Stands for a probability of 0, so that two certainties that contradict each other stay finite.
 TINY = 1e-30
-"""Stands for a probability of 0, so that two certainties that contradict each other stay finite."""
 
-BIAS_PENALTY = 1e-3
-"""Keeps the biases of classes without data near 0, per row."""
-
-BIAS_PRIOR = 8.0
-"""Keeps biases near 0 where trusted rows are few: a normal prior with a deviation of 1/4."""
-
-WIDE_PRIOR = 0.5
-"""A standard normal prior: of the log inverse temperature, as twenty rows that are all right do not make a
-classifier infinitely sure; and of biases by noisy labels, which are many."""
-
-MOST_NOISY = 50_000
-"""Noisy labels to calibrate on: more would change so few numbers hardly, and take memory."""
-
-FLOOR = 1e-3
-"""Shared by all classes, the least that they have together: a classifier that counts votes gives 0 for rare
-classes, and those zeros alone would set its temperature."""
+# Shared by all classes, the least that they have together: a classifier that counts votes gives 0 for rare
+# classes, and those zeros alone would set its temperature.
+FLOOR, POOL_FLOOR = 1e-3, 1e-4
 
 NO_FLOOR = float(np.finfo(np.float32).tiny)
 """For a network, whose small probabilities are meant: no limit but that of its numbers."""
 
-POOL_FLOOR = 1e-4
-"""As ``FLOOR``, for the members of a pool."""
+# Normal priors: of biases by few trusted rows a deviation of 1/4; else of 1. Twenty rows that are all right
+# do not make a classifier infinitely sure, and noisy labels are many.
+BIAS_PRIOR, WIDE_PRIOR = 8.0, 0.5
+BIAS_PENALTY = 1e-3  # a row: keeps the biases of classes without data near 0
+MOST_NOISY = 50_000  # labels to calibrate on: more would hardly change so few numbers, and take memory
 
-MAX_WEIGHT = 5.0
-"""Of one member of a pool; a classifier fitted to noisy labels may need a fourfold inverse temperature."""
-
+# Towards equal weights that sum to 1, λ = 1 and no bias, each normal with a deviation of 1/4. With a wider
+# one, some hundred trusted images set weights that they do not determine; see benchmarks/LOG.md.
 POOL_PRIOR = 8.0
-"""Towards equal weights that sum to 1, λ = 1 and no bias, each normal with a deviation of 1/4. With a wider
-one, some hundred trusted images set weights that they do not determine; see benchmarks/LOG.md."""
+MAX_WEIGHT = 5.0  # a classifier fitted to noisy labels may need a fourfold inverse temperature
 
 LogProbs = Float[np.ndarray, "N K"]
+Parameters = Float[np.ndarray, "P"]
 
 
 def posterior(noisy: Labels, pred_probs: Probs, transition: Transition, strength: float = 1.0) -> Probs:
@@ -76,12 +61,7 @@ def posterior(noisy: Labels, pred_probs: Probs, transition: Transition, strength
 
 
 def log_evidence(noisy: Labels, transition: Transition) -> LogProbs:
-    """Log P(noisy label | true class) (N, K); zeros, which are no evidence, where there is no label.
-
-    Raises
-    ------
-    LabelError : a label that is neither UNKNOWN nor below K
-    """
+    """Log P(noisy label | true class) (N, K); zeros, which are no evidence, where there is no label."""
     n_classes = len(transition)
     strange = np.flatnonzero((noisy < UNKNOWN) | (noisy >= n_classes))
     if strange.size:
@@ -125,24 +105,21 @@ def fit_strength(pred_probs: Probs, evidence: LogProbs, trusted: Labels) -> floa
         return float(unlikely + 0.5 * (strength - 1) ** 2 / len(rows))
 
     # Convex in λ, so the bounded search finds the one minimum.
-    return float(
-        minimize_scalar(loss, bounds=(0.0, MAX_STRENGTH), method="bounded", options={"xatol": 1e-3}).x
-    )
+    found = minimize_scalar(loss, bounds=(0.0, MAX_STRENGTH), method="bounded", options={"xatol": 1e-3})
+    return float(found.x)
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """``softmax(inverse_temperature · log p + bias)``: temperature scaling (Guo et al. 2017), with biases.
-
-    A probability below ``floor / K`` counts as ``floor / K``.
-    """
+    """``softmax(inverse_temperature · log p + bias)``: temperature scaling (Guo et al. 2017), with biases."""
 
     inverse_temperature: float
-    """1 changes nothing."""
+    """1 changes nothing; usually more, as models fitted to noisy labels are under-confident."""
     bias: PerClass
     """Added to each class's score; sums to 0."""
     floor: float = FLOOR
-    """``NO_FLOOR`` for the head of a network, which can absorb the rest: see ``Layers.calibrated``."""
+    """A probability below ``floor / K`` counts as that; ``NO_FLOOR`` for the head of a network, which can
+    absorb the rest: see ``Layers.calibrated``."""
 
     def apply(self, probs: Probs) -> Probs:
         """The calibrated probabilities."""
@@ -156,7 +133,6 @@ def calibrate(probs: Probs, trusted: Labels, floor: float = FLOOR) -> Calibratio
     Parameters
     ----------
     probs : P(class), from a classifier that was fitted without the rows with a trusted label
-    trusted : class index, or UNKNOWN
     """
     rows = trusted != UNKNOWN
     certain = np.eye(probs.shape[1], dtype=bool)[trusted[rows]]
@@ -193,11 +169,9 @@ def calibrate_on_noisy(probs: Probs, noisy: Labels, transition: Transition) -> C
     ----------
     probs : P(class), from a classifier that was fitted without these rows' noisy labels
     noisy : class index, or UNKNOWN; of more than ``MOST_NOISY`` every second one counts, or fewer
-    transition : P(noisy | true) at [true, noisy]
     """
     rows = np.flatnonzero(noisy != UNKNOWN)
-    step = max(math.ceil(len(rows) / MOST_NOISY), 1)
-    rows = rows[::step]
+    rows = rows[:: max(math.ceil(len(rows) / MOST_NOISY), 1)]
     return _fit_calibration(_log(probs[rows], FLOOR), log_evidence(noisy[rows], transition), WIDE_PRIOR)
 
 
@@ -206,33 +180,24 @@ def _fit_calibration(scores: LogProbs, evidence: LogProbs, bias_prior: float) ->
     n, k = scores.shape
     if n == 0:
         return Calibration(1.0, np.zeros(k))
+    penalty = np.full(k + 1, bias_prior / n + BIAS_PENALTY)
+    penalty[0] = WIDE_PRIOR / n
+
+    def loss(parameters: Parameters) -> tuple[float, Parameters]:
+        """Penalised mean negative log-likelihood and its gradient at (log inverse temperature, biases)."""
+        inverse_temperature, bias = np.exp(parameters[0]), parameters[1:]
+        log_p = log_softmax(inverse_temperature * scores + bias, axis=1)
+        total = logsumexp(log_p + evidence, axis=1, keepdims=True)
+        # d loss / d score = P(class) − P(class | label): zero when both agree on average.
+        gradient = (np.exp(log_p) - np.exp(log_p + evidence - total)) / n
+        slope = np.concatenate([[inverse_temperature * (gradient * scores).sum()], gradient.sum(axis=0)])
+        penalised = -total.mean() + (penalty * np.square(parameters)).sum()
+        return float(penalised), slope + 2 * penalty * parameters
+
     bounds = [(np.log(0.05), np.log(20))] + [(-5.0, 5.0)] * k
     # The search starts from no change and never goes uphill: the result is at least as likely.
-    best = minimize(
-        _calibration_loss,
-        np.zeros(k + 1),
-        (scores, evidence, bias_prior),
-        "L-BFGS-B",
-        jac=True,
-        bounds=bounds,
-    ).x
+    best = minimize(loss, np.zeros(k + 1), method="L-BFGS-B", jac=True, bounds=bounds).x
     return Calibration(float(np.exp(best[0])), best[1:] - best[1:].mean())
-
-
-def _calibration_loss(
-    parameters: Float[np.ndarray, "P"], scores: LogProbs, evidence: LogProbs, bias_prior: float
-) -> tuple[float, Float[np.ndarray, "P"]]:
-    """Penalised mean negative log-likelihood and its gradient at (log inverse temperature, biases)."""
-    inverse_temperature, bias, n = np.exp(parameters[0]), parameters[1:], len(scores)
-    log_p = log_softmax(inverse_temperature * scores + bias, axis=1)
-    total = logsumexp(log_p + evidence, axis=1, keepdims=True)
-    # d loss / d score = P(class) − P(class | label): zero when both agree on average.
-    gradient = (np.exp(log_p) - np.exp(log_p + evidence - total)) / n
-    slope = np.concatenate([[inverse_temperature * (gradient * scores).sum()], gradient.sum(axis=0)])
-    penalty = np.full(len(parameters), bias_prior / n + BIAS_PENALTY)
-    penalty[0] = WIDE_PRIOR / n
-    loss = -total.mean() + (penalty * np.square(parameters)).sum()
-    return float(loss), slope + 2 * penalty * parameters
 
 
 @dataclass(frozen=True)
@@ -252,10 +217,8 @@ class Pool:
 
     def pred_probs(self, all_pred_probs: Sequence[Probs]) -> Probs:
         """P(true | image) (N, K) without the noisy label; ``posterior`` at ``strength`` adds it."""
-        logs = [
-            weight * _log(pred_probs, POOL_FLOOR)
-            for weight, pred_probs in zip(self.weights, all_pred_probs, strict=True)
-        ]
+        pairs = zip(self.weights, all_pred_probs, strict=True)
+        logs = [weight * _log(pred_probs, POOL_FLOOR) for weight, pred_probs in pairs]
         pooled: Probs = softmax(np.sum(logs, axis=0) + self.bias, axis=1)
         return pooled
 
@@ -267,39 +230,32 @@ def fit_pool(all_pred_probs: Sequence[Probs], noisy: Labels, trusted: Labels, tr
     ----------
     all_pred_probs : P(true | image) (N, K) each, from classifiers fitted without the trusted labels here, but
         with the noisy labels of these rows as of all others
-    noisy, trusted : class index, or UNKNOWN
-    transition : P(noisy | true) at [true, noisy], from other pairs than these
+    transition : from other pairs than these
     """
     rows = np.flatnonzero(trusted != UNKNOWN)
-    members, k = len(all_pred_probs), all_pred_probs[0].shape[1]
+    n, members, k = len(rows), len(all_pred_probs), all_pred_probs[0].shape[1]
     start = np.concatenate([np.full(members, 1 / members), [1.0], np.zeros(k)])
-    if not len(rows):
+    if n == 0:
         return Pool(tuple(start[:members].tolist()), np.zeros(k), 1.0)
     logs = [_log(pred_probs[rows], POOL_FLOOR) for pred_probs in all_pred_probs]
-    evidence = np.array([*logs, log_evidence(noisy[rows], transition)])
+    evidence = np.array([*logs, log_evidence(noisy[rows], transition)])  # (members + 1, n, K)
+    true_cells = np.arange(n), trusted[rows]
+
+    def loss(parameters: Parameters) -> tuple[float, Parameters]:
+        """Penalised mean negative log-likelihood and its gradient at (weights, λ, biases)."""
+        scores = np.tensordot(parameters[: members + 1], evidence, 1) + parameters[members + 1 :]
+        log_p = log_softmax(scores, axis=1)
+        excess = np.exp(log_p)
+        excess[true_cells] -= 1
+        slope = np.concatenate([(evidence * excess).sum(axis=(1, 2)), excess.sum(axis=0)]) / n
+        away = parameters - start
+        penalised = -log_p[true_cells].mean() + POOL_PRIOR * np.square(away).sum() / n
+        return float(penalised), slope + 2 * POOL_PRIOR * away / n
+
     bounds = [(0.0, MAX_WEIGHT)] * members + [(0.0, MAX_STRENGTH)] + [(-5.0, 5.0)] * k
-    best = minimize(
-        _pool_loss, start, (evidence, trusted[rows], start), "L-BFGS-B", jac=True, bounds=bounds
-    ).x
+    best = minimize(loss, start, method="L-BFGS-B", jac=True, bounds=bounds).x
     bias = best[members + 1 :]
     return Pool(tuple(best[:members].tolist()), bias - bias.mean(), float(best[members]))
-
-
-def _pool_loss(
-    parameters: Float[np.ndarray, "P"],
-    evidence: Float[np.ndarray, "O N K"],
-    truth: Labels,
-    start: Float[np.ndarray, "P"],
-) -> tuple[float, Float[np.ndarray, "P"]]:
-    """Penalised mean negative log-likelihood and its gradient at (weights, λ, biases)."""
-    n, weights = len(truth), len(evidence)
-    log_p = log_softmax(np.tensordot(parameters[:weights], evidence, 1) + parameters[weights:], axis=1)
-    excess = np.exp(log_p)
-    excess[np.arange(n), truth] -= 1
-    slope = np.concatenate([(evidence * excess).sum(axis=(1, 2)), excess.sum(axis=0)]) / n
-    away = parameters - start
-    loss = -log_p[np.arange(n), truth].mean() + POOL_PRIOR * np.square(away).sum() / n
-    return float(loss), slope + 2 * POOL_PRIOR * away / n
 
 
 def _log(probs: Probs, floor: float) -> LogProbs:
@@ -327,15 +283,13 @@ def weigh(
     """Calibrated predictions and posterior of every image, cross-fitted: no label affects its own posterior.
 
     Calibration, transition and λ are fitted on trusted images; for those themselves, which all figures on
-    labels rest on, to the other folds. (The fold takes part in the calibration of the predictions that its λ
-    is fitted with, which moves that one number by a hair.)
+    labels rest on, to the other folds.
 
     Parameters
     ----------
     raw : P(true | image) from classifiers that did not see the image; not calibrated
-    noisy, trusted : class index, or UNKNOWN
     fold_of : fold of each image; a trusted image in none gets the fit to all trusted ones, itself included
-    transition : P(noisy | true) at [true, noisy], for the images without a trusted label
+    transition : for the images without a trusted label
     """
     calibration = calibrate(raw, trusted)
     pred_probs = calibration.apply(raw)
@@ -349,6 +303,7 @@ def weigh(
     strength = fit_strength(pred_probs[known], evidence, trusted[known])
     likely = posterior(noisy, pred_probs, transition, strength)
     for inside, others in parts:
+        # The fold took part in the calibration of these predictions, which moves λ by a hair.
         by_others = fit_strength(pred_probs[known], evidence, others)
         likely[known[inside]] = combine(pred_probs[known[inside]], evidence[inside], by_others)
     return Weighed(pred_probs, likely, calibration, strength)

@@ -44,13 +44,8 @@ class CorrectedLabels:
     """True where pred_probs and posterior were made without the trusted label; None if everywhere."""
 
     def __post_init__(self) -> None:
-        same_length(
-            noisy=self.noisy,
-            trusted=self.trusted,
-            pred_probs=self.pred_probs,
-            posterior=self.posterior,
-            usable=self.usable,
-        )
+        names = ("noisy", "trusted", "pred_probs", "posterior", "usable")
+        same_length(**{name: getattr(self, name) for name in names})
 
     def at(self, threshold: float) -> "CorrectedLabels":
         """The same evidence at another threshold."""
@@ -83,10 +78,8 @@ class CorrectedLabels:
     @property
     def label_quality(self) -> PerImage:
         """P(the noisy label is right); 0 where there is none."""
-        rows = np.arange(len(self.noisy))
-        likely = np.where(
-            self.trusted != UNKNOWN, self.trusted == self.noisy, self.posterior[rows, self.noisy]
-        )
+        likely = self.posterior[np.arange(len(self.noisy)), self.noisy]
+        likely = np.where(self.trusted != UNKNOWN, self.trusted == self.noisy, likely)
         return np.where(self.usable & (self.noisy != UNKNOWN), likely, 0.0)
 
     @property
@@ -153,17 +146,13 @@ def correct_labels(
     Parameters
     ----------
     views : features (N, D) of each view of the N images
-    noisy, trusted : class index, or UNKNOWN, as for the holdout
+    noisy, trusted : UNKNOWN for the holdout
     fold_of, make, rounds, workers : see ``cross_fit``
     classes : K names
     known : ``trusted`` with the decisions of a review, which are trained on and shown; noise, calibration and
         figures rest on ``trusted`` alone, as decided images are no random choice. None without decisions
     all_noisy : ``noisy`` with the labels of the holdout, for its posterior alone; None if nothing is held out
     usable : False where the image was skipped; None if all are usable
-
-    Raises
-    ------
-    LabelError, ValueError : see ``estimate_noise`` and ``cross_fit``
     """
     noise = estimate_noise(noisy, trusted, len(classes), classes=classes, seed=seed)
     evidence = Evidence(views, noisy, trusted if known is None else known, noise.transition)

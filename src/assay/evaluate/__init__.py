@@ -4,13 +4,14 @@ from assay.evaluate.cost import Cost, Stopwatch, peak_memory_bytes
 from assay.evaluate.metrics import (
     ClassScores,
     Evaluation,
+    Paired,
     Report,
     Source,
     classification_report,
     evaluate_predictions,
     format_report,
+    mcnemar,
 )
-from assay.evaluate.paired import Paired, mcnemar
 from assay.noise.intervals import wilson
 
 __all__ = [

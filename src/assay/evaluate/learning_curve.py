@@ -1,10 +1,4 @@
-"""A learning curve: accuracy by the number of training labels, and its extrapolation.
-
-The error is taken to fall as ``floor + scale · n ** -slope``, the usual shape (Hestness et al. 2017,
-arXiv:1712.00409). What lies beyond the curve is an extrapolation: its interval comes from fitting the shape
-again to redrawn images, so it is wide where the curve is short or bent, but it does not allow for another
-shape.
-"""
+"""A learning curve: accuracy by the number of training labels, and its extrapolation."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,11 +8,9 @@ from jaxtyping import Bool, Float, Int
 
 from assay.noise.intervals import Interval
 
+# Of the fall, from hardly to three times as steep as 1 / sqrt(n), the usual one first.
 SLOPES = np.array(sorted(np.linspace(0.1, 1.5, 57).tolist(), key=lambda slope: abs(slope - 0.5)))
-"""Of the fall, from hardly to three times as steep as ``1 / sqrt(n)``."""
-
-DRAWS = 1_000
-"""Times that the images are drawn anew."""
+DRAWS = 1_000  # times that the images are drawn anew
 
 Curves = Float[np.ndarray, "B S"]
 
@@ -58,36 +50,27 @@ class LearningCurve:
     def expect(self, present: int, numbers: Sequence[int], *, level: float = 0.95) -> list[Expected]:
         """Accuracy at each of ``numbers`` labels, and the gain over ``present`` ones.
 
-        The intervals are of the true curve's value, not of the accuracy of a single model, which varies by
-        chance.
+        The error is taken to fall as ``floor + scale · n ** -slope`` (Hestness et al. 2017,
+        arXiv:1712.00409). The intervals are of the true curve's value, not of the accuracy of a single model,
+        which varies by chance. They come from fitting that shape again to redrawn images, so they are wide
+        where the curve is short or bent, but do not allow for another shape.
         """
+        # Each size is redrawn by itself, which also stands for chance in training. The true share is drawn
+        # first (Jeffreys' prior): that all of a few were right is not certainty.
+        n, right, generator = self.right.shape[1], self.right.sum(axis=1), np.random.default_rng(0)
+        shares = generator.beta(right + 0.5, n - right + 0.5, (DRAWS, len(self.sizes)))
+        errors = 1 - np.vstack([self.accuracy, generator.binomial(n, shares) / n])
+        # An error e of n images has the variance e (1 - e) / n; e is that of the curve through the measured
+        # ones: a size at which by chance all of a few were right is not known best.
+        even = _extrapolate(self.sizes, errors[:1], self.sizes, np.ones(len(self.sizes)))[0]
+        share = np.clip(even, 0.5 / (n + 1), 1 - 0.5 / (n + 1))
         wanted = np.array([present, *numbers])
-        errors = 1 - np.vstack([self.accuracy, self._redrawn()])
-        found = _extrapolate(self.sizes, errors, wanted, _weights(self.sizes, errors, self.right.shape[1]))
-        accuracy = 1 - found
+        accuracy = 1 - _extrapolate(self.sizes, errors, wanted, 1 / (share * (1 - share)))
         gain = accuracy - accuracy[:, :1]
         return [
             Expected(int(n), _interval(accuracy[:, at], level), _interval(gain[:, at], level))
             for at, n in enumerate(wanted.tolist())
         ][1:]
-
-    def _redrawn(self) -> Curves:
-        """Curves from other images; each size has its own, which also stands for chance in training."""
-        # The true share is drawn first (Jeffreys' prior): that all of a few were right is not certainty.
-        n, generator, drawn_as = self.right.shape[1], np.random.default_rng(0), (DRAWS, len(self.sizes))
-        right = self.right.sum(axis=1)
-        hits = generator.binomial(n, generator.beta(right + 0.5, n - right + 0.5, drawn_as))
-        drawn: Curves = hits / n
-        return drawn
-
-
-def _weights(sizes: Int[np.ndarray, "S"], errors: Curves, n: int) -> Float[np.ndarray, "S"]:
-    """Inverse variances of the measured errors, the first ones: an error e of n images has e (1 - e) / n."""
-    # From the curve through them: a size at which by chance all of a few were right is not known best.
-    even = _extrapolate(sizes, errors[:1], sizes, np.ones(len(sizes)))[0]
-    share = np.clip(even, 0.5 / (n + 1), 1 - 0.5 / (n + 1))
-    weights: Float[np.ndarray, "S"] = 1 / (share * (1 - share))
-    return weights
 
 
 def _extrapolate(

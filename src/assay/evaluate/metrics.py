@@ -1,15 +1,16 @@
-"""Metrics of a classifier, with intervals, and the data that they were measured on."""
+"""Metrics of a classifier with intervals, what they were measured on, and two classifiers compared."""
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import msgspec
 import numpy as np
+from scipy.special import bdtr
 
 from assay.errors import DataError, LabelError
-from assay.evaluate.paired import Paired, mcnemar
-from assay.noise.intervals import Interval, wilson
+from assay.noise.intervals import Interval, normal_quantile, wilson
 from assay.text import interval
 from assay.types import UNKNOWN, Counts, Labels, PerImage, Probs
 
@@ -18,14 +19,9 @@ Source = Literal["holdout", "cross-validation", "validation", "test set"]
 kept out of the fit of this model, but used during it; another data set; or held out of another model, which
 was fitted to all the other images."""
 
-FLOOR = 1e-12
-"""A smaller P(true class) counts as this, so that one sure mistake leaves the mean finite."""
-
-BINS = 15
-"""Of confidence, equally wide."""
-
-STEPS = 20
-"""Points of the risk-coverage curve: every twentieth of the images."""
+FLOOR = 1e-12  # a smaller P(true class) counts as this, so that one sure mistake leaves the mean finite
+BINS = 15  # of confidence, equally wide
+STEPS = 20  # points of the risk-coverage curve: every twentieth of the images
 
 
 @dataclass(frozen=True)
@@ -90,6 +86,30 @@ class Covered:
     """The least of them."""
     risk: float
     """Share of mistakes; images of one confidence share theirs evenly."""
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Two classifiers on the same images: who was right where."""
+
+    both_right: int
+    only_first: int
+    """Images that the first classifier alone got right."""
+    only_second: int
+    neither: int
+    p_value: float
+    """Two-sided: how often two equally good classifiers would differ as much by chance."""
+    difference: Interval
+    """Accuracy of the second minus accuracy of the first, in [-1, 1]."""
+
+    @property
+    def n(self) -> int:
+        """Images that both classifiers predicted."""
+        return self.both_right + self.only_first + self.only_second + self.neither
+
+    def to_json(self) -> dict[str, Any]:
+        """The same as a plain dict."""
+        return asdict(self)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -192,19 +212,20 @@ def evaluate_predictions(
     truth, probs = truth[known], probs[known]
     predicted = probs.argmax(axis=1)
     report = classification_report(truth, predicted, class_names)
+    calibration_error, bins = reliability(probs, truth)
     return Evaluation(
         source=source,
         n=n,
         accuracy=wilson(int(np.trace(report.confusion)), n),
         report=report,
-        calibration_error=expected_calibration_error(probs, truth),
+        calibration_error=calibration_error,
         negative_log_likelihood=negative_log_likelihood(probs, truth),
         brier=brier(probs, truth),
         paired=None if baseline_predicted is None else mcnemar(truth, baseline_predicted[known], predicted),
         unlabelled=len(known) - n,
         skipped=skipped,
-        reliability=reliability(probs, truth),
-        risk_coverage=covered(probs, truth),
+        reliability=bins,
+        risk_coverage=risk_coverage(probs, truth),
     )
 
 
@@ -248,13 +269,7 @@ def classification_report(truth: Labels, predicted: Labels, class_names: Sequenc
 
 
 def confusion_matrix(truth: Labels, predicted: Labels, n_classes: int) -> Counts:
-    """Images at [true, predicted], shape (K, K).
-
-    Raises
-    ------
-    LabelError : a label that is not the index of a class
-    ValueError : labels of different length
-    """
+    """Images at [true, predicted], shape (K, K)."""
     if len(truth) != len(predicted):
         raise ValueError(f"expected a prediction for each of {len(truth)} true labels, got {len(predicted)}")
     for name, labels in (("truth", truth), ("predicted", predicted)):
@@ -286,34 +301,25 @@ def format_report(report: Report) -> str:
     return "\n".join(lines) + "\n"
 
 
-def expected_calibration_error(probs: Probs, truth: Labels, bins: int = BINS) -> float:
-    """Mean distance between confidence and accuracy over equally wide bins, in [0, 1]; 0 is best.
+def reliability(probs: Probs, truth: Labels, bins: int = BINS) -> tuple[float, tuple[Bin, ...]]:
+    """Expected calibration error, in [0, 1], and the bins that hold an image, the least confident first.
+
+    The error is the mean distance between confidence and accuracy over equally wide bins.
 
     Source : Guo et al. (2017), arXiv:1706.04599, after Naeini et al. (2015)
     """
-    confidence = probs.max(axis=1).astype(float)
-    hit = probs.argmax(axis=1) == truth
-    gaps = np.bincount(_bin_of(confidence, bins), weights=confidence - hit, minlength=bins)
-    return float(np.abs(gaps).sum() / len(truth))
-
-
-def reliability(probs: Probs, truth: Labels, bins: int = BINS) -> tuple[Bin, ...]:
-    """The bins of ``expected_calibration_error`` that hold an image, the least confident first."""
     confidence, right = probs.max(axis=1).astype(float), probs.argmax(axis=1) == truth
-    at = _bin_of(confidence, bins)
+    # A bin is open below: a confidence of exactly 1/3 lies in the last of three thirds up to 1/3.
+    at = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
+    gaps = np.bincount(at, weights=confidence - right, minlength=bins)
     n = np.bincount(at, minlength=bins)
     means = np.bincount(at, weights=confidence, minlength=bins) / np.maximum(n, 1)
     hits = np.bincount(at, weights=right, minlength=bins).astype(int)
-    return tuple(
+    found = (
         Bin(i / bins, (i + 1) / bins, int(n[i]), float(means[i]), wilson(int(hits[i]), int(n[i])))
         for i in np.flatnonzero(n).tolist()
     )
-
-
-def _bin_of(confidence: PerImage, bins: int) -> Labels:
-    # A bin is open below: a confidence of exactly 1/3 lies in the last of three thirds up to 1/3.
-    found: Labels = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
-    return found
+    return float(np.abs(gaps).sum() / len(truth)), tuple(found)
 
 
 # Not scikit-learn's log_loss and brier_score_loss: one has another floor, the other builds the truth (N, K).
@@ -328,8 +334,8 @@ def brier(probs: Probs, truth: Labels) -> float:
     Source : Brier (1950), doi:10.1175/1520-0493(1950)078<0001:VOFEIT>2.0.CO;2
     """
     # |p - e|² = |p|² - 2 p[true] + 1
-    resized_images = np.square(probs.astype(float)).sum(axis=1)
-    return float((resized_images - 2 * _of_truth(probs, truth) + 1).mean())
+    squares = np.square(probs.astype(float)).sum(axis=1)
+    return float((squares - 2 * _of_truth(probs, truth) + 1).mean())
 
 
 def _of_truth(probs: Probs, truth: Labels) -> PerImage:
@@ -337,24 +343,63 @@ def _of_truth(probs: Probs, truth: Labels) -> PerImage:
     return picked
 
 
-def risk_coverage(probs: Probs, truth: Labels) -> PerImage:
-    """Share of mistakes among the n most confident images, at [n - 1], for n from 1 to N.
-
-    Images of one confidence share their mistakes evenly, so the order of the rows does not matter.
+def risk_coverage(probs: Probs, truth: Labels, steps: int = STEPS) -> tuple[Covered, ...]:
+    """At most ``steps`` points of the risk-coverage curve, the last one for all images.
 
     Source : Geifman & El-Yaniv (2017), arXiv:1705.08500
     """
+    total, confidence = len(truth), probs.max(axis=1)
     mistake = probs.argmax(axis=1) != truth
-    _, group = np.unique(-probs.max(axis=1), return_inverse=True)
+    # Images of one confidence share their mistakes evenly, so that the order of the rows does not matter.
+    _, group = np.unique(-confidence, return_inverse=True)
     size = np.bincount(group)
     share = np.bincount(group, weights=mistake) / size
-    risk: PerImage = np.cumsum(np.repeat(share, size)) / np.arange(1, len(truth) + 1)
-    return risk
-
-
-def covered(probs: Probs, truth: Labels, steps: int = STEPS) -> tuple[Covered, ...]:
-    """At most ``steps`` points of the risk-coverage curve, the last one for all images."""
-    total, risk = len(truth), risk_coverage(probs, truth)
-    sorted_down = np.sort(probs.max(axis=1).astype(float))[::-1]
+    risk = np.cumsum(np.repeat(share, size)) / np.arange(1, total + 1)
+    sorted_down = np.sort(confidence.astype(float))[::-1]
     counts = sorted({-(-total * step // steps) for step in range(1, steps + 1)})
     return tuple(Covered(n / total, n, float(sorted_down[n - 1]), float(risk[n - 1])) for n in counts)
+
+
+def mcnemar(truth: Labels, first: Labels, second: Labels, level: float = 0.95) -> Paired:
+    """McNemar's test of equal accuracy, and how far the accuracies are apart.
+
+    The interval is a Wald interval after one image was added to each way of differing, recommended for small
+    n too by Fagerland, Lydersen & Laake (2014), doi:10.1002/sim.6148.
+
+    Parameters
+    ----------
+    truth : class index of each image, none UNKNOWN
+    first, second : predicted class indices; UNKNOWN, for no prediction, is a mistake
+    level : of the interval, in (0, 1)
+
+    Raises
+    ------
+    DataError : no image
+    ValueError : labels of different length; a level that cannot be
+    Source : McNemar (1947), doi:10.1007/BF02295996; mid-p, Fagerland, Lydersen & Laake (2013),
+        doi:10.1186/1471-2288-13-91; interval, Bonett & Price (2012), doi:10.3102/1076998611411915
+    """
+    n = len(truth)
+    for name, labels in (("first", first), ("second", second)):
+        if len(labels) != n:
+            raise ValueError(f"expected {name} to predict {n} images, got {len(labels)} predictions")
+    if n == 0:
+        raise DataError("expected images that both classifiers predicted, got none: nothing to compare")
+    first_right, second_right = first == truth, second == truth
+    only_first = int(np.sum(first_right & ~second_right))
+    only_second = int(np.sum(second_right & ~first_right))
+    # The exact test is too conservative; the chi-square test is wrong where few images differ.
+    fewer, tossed = min(only_first, only_second), only_first + only_second
+    # Twice the tail up to `fewer`, less half of `fewer` on both sides: the tails up to it and below it.
+    below = float(bdtr(fewer - 1, tossed, 0.5)) if fewer else 0.0
+    one, other = (only_first + 1) / (n + 2), (only_second + 1) / (n + 2)
+    half = normal_quantile(level) * math.sqrt((one + other - (other - one) ** 2) / (n + 2))
+    ends = max(-1.0, other - one - half), min(1.0, other - one + half)
+    return Paired(
+        both_right=int(np.sum(first_right & second_right)),
+        only_first=only_first,
+        only_second=only_second,
+        neither=int(np.sum(~first_right & ~second_right)),
+        p_value=min(1.0, float(bdtr(fewer, tossed, 0.5)) + below),
+        difference=Interval((only_second - only_first) / n, *ends, level),
+    )

@@ -7,17 +7,21 @@ from typing import Any
 import numpy as np
 
 from assay.errors import LabelError
-from assay.noise.intervals import Interval, share_interval
-from assay.noise.structure import Symmetry, is_pair_flip, renamed, swaps
-from assay.noise.transition import Shrinkage, cell_bounds, count_pairs, fit_transition, shrunk_prior
+from assay.noise.intervals import Interval, share_bounds, share_interval
+from assay.noise.transition import (
+    Shrinkage,
+    Symmetry,
+    count_pairs,
+    fit_transition,
+    off_diagonal,
+    renamed,
+    shrunk_prior,
+)
 from assay.text import listed, percent
 from assay.types import Counts, Labels, Prior, Transition
 
-FEW_PAIRS = 100
-"""Below this the rate is known to ten points or worse."""
-
-THIN_CLASS = 5
-"""A class with fewer trusted images gets a warning, and is not named as the best or the worst."""
+FEW_PAIRS = 100  # below this the rate is known to ten points or worse
+THIN_CLASS = 5  # a class with fewer trusted images gets a warning, and is not named as best or worst
 
 
 @dataclass(frozen=True, repr=False)
@@ -96,9 +100,8 @@ def estimate_noise(
 
     Parameters
     ----------
-    noisy, trusted : class index of each image, UNKNOWN or masked where there is none; leave out the trusted
-        labels of the holdout
-    n_classes : K, at least 2
+    noisy, trusted : UNKNOWN or masked where there is none; leave out the trusted labels of the holdout
+    n_classes : at least 2
     classes : K names for the words of the result; numbers if empty
     level : of all intervals, in (0, 1)
     seed : for the tables that the symmetry test draws where counts are thin
@@ -125,14 +128,16 @@ def estimate_noise(
         )
     rate = share_interval(int(counts.sum() - np.trace(counts)), int(counts.sum()), level)
     transition, symmetry, shrinkage = fit_transition(counts, seed)
-    low, high = cell_bounds(counts, transition, level)
+    # From the counts of the class alone: an interval around a shrunk or shared rate is too narrow for the one
+    # class that is unlike the others, and few pairs without a difference do not show that there is none.
+    low, high = share_bounds(counts, counts.sum(axis=1, keepdims=True), level)
     return Noise(
         classes=names,
         counts=counts,
         rate=rate,
         transition=transition,
-        low=low,
-        high=high,
+        low=np.minimum(low, transition),
+        high=np.maximum(high, transition),
         prior=shrunk_prior(counts.sum(axis=1)),
         form="full" if symmetry.rejected else "symmetric",
         structure=symmetry,
@@ -174,7 +179,8 @@ def _notes(counts: Counts, rate: Interval, classes: tuple[str, ...]) -> Iterator
 
 def describe(noise: Noise) -> str:
     """A few plain sentences: how many labels are wrong, and in what way."""
-    rate, name, pairs = noise.rate, noise.classes, swaps(noise.counts)
+    rate, name, others = noise.rate, noise.classes, renamed(noise.counts)
+    pairs = [(a, b) for a, b in sorted(others.items()) if a < b and others.get(b) == a]
     if rate.estimate == 0:
         counted = "1 pair disagrees" if noise.n_pairs == 1 else f"{noise.n_pairs} pairs disagree"
         said = [f"0 of {counted}: the labels look right, at most {percent(rate.high)} are wrong."]
@@ -189,18 +195,15 @@ def describe(noise: Noise) -> str:
         return f"{name[true]!r} is {'always' if row[noisy] == row.sum() else 'mostly'} called {name[noisy]!r}"
 
     swapped = {i for pair in pairs for i in pair}
-    alone = {a: b for a, b in renamed(noise.counts).items() if a not in swapped}
+    alone = [called(a, b) for a, b in others.items() if a not in swapped]
     if pairs:
         said.append(f"Swapped: {listed([f'{called(a, b)} and the reverse' for a, b in pairs])}.")
     if alone:
-        said.append(f"Renamed: {listed([called(a, b) for a, b in alone.items()])}.")
-    if noise.form == "full" and noise.structure.same_rate.p_value < noise.structure.limit:
+        said.append(f"Renamed: {listed(alone)}.")
+    test = noise.structure
+    if noise.form == "full" and test.same_rate.p_value < test.limit:
         said.append(_different_rates(noise))
-    if (
-        noise.form == "full"
-        and noise.structure.same_spread.p_value < noise.structure.limit
-        and not renamed(noise.counts)
-    ):
+    if noise.form == "full" and test.same_spread.p_value < test.limit and not others:
         said.append(_uneven_spread(noise))
     return " ".join(said)
 
@@ -231,6 +234,8 @@ def _uneven_spread(noise: Noise) -> str:
     true, noisy = divmod(int(others.argmax()), len(others))
     share = percent(float(others[true, noisy] / noise.counts[true].sum()))
     example = f"{noise.classes[true]!r} called {noise.classes[noisy]!r} ({share} of them)"
-    if is_pair_flip(noise.counts):
+    wrong = off_diagonal(noise.counts)
+    wrong = wrong[wrong.sum(axis=1) >= 5]  # a single wrong label is always in one place
+    if wrong.size and wrong.max(axis=1).sum() >= 0.8 * wrong.sum():
         return f"The wrong labels of a class go mostly to one other class, first of all {example}."
     return f"The wrong labels are not spread evenly; the most common mistake is {example}."

@@ -6,9 +6,6 @@ import numpy as np
 from scipy.special import betaincinv, ndtri
 from scipy.stats import binomtest
 
-Numbers = np.ndarray
-"""An array of any shape; counts in, bounds out."""
-
 
 @dataclass(frozen=True)
 class Interval:
@@ -28,9 +25,6 @@ class Interval:
 def wilson(successes: int, n: int, level: float = 0.95) -> Interval:
     """The share ``successes / n`` with Wilson's score interval, for measured accuracies.
 
-    Raises
-    ------
-    ValueError : counts or a level that cannot be
     Source : Wilson (1927), doi:10.1080/01621459.1927.10502953
     """
     if not 0 <= successes <= n or n < 1:
@@ -47,7 +41,7 @@ def share_interval(hits: int, of: int, level: float = 0.95) -> Interval:
     return Interval(hits / of if of else 0.5, float(low), float(high), level)
 
 
-def share_bounds(hits: Numbers, of: Numbers, level: float = 0.95) -> tuple[Numbers, Numbers]:
+def share_bounds(hits: np.ndarray, of: np.ndarray, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
     """Lower and upper bound of each true share, given counts ``hits`` out of ``of`` that broadcast.
 
     The equal-tailed credible interval under the Jeffreys prior. With no hits, or nothing but hits, it is

@@ -10,25 +10,19 @@ from scipy.linalg import solve
 from scipy.stats import mannwhitneyu
 
 from assay.noise.intervals import Interval, normal_quantile
-from assay.noise.structure import ChiSquare, same_share
+from assay.noise.transition import ChiSquare, same_share
 from assay.text import percent
 from assay.types import UNKNOWN, Labels, Mask, Matrix, same_length
 
-FEWEST = 30
-"""Images needed on each side for a comparison."""
-
-MOST = 2_000
-"""Images compared on each side: enough to see an AUC of 0.54, and a second of work."""
+FEWEST = 30  # images needed on each side for a comparison
+MOST = 2_000  # compared on each side: enough to see an AUC of 0.54, and a second of work
 
 ADVICE = (
     "Figures measured on the trusted images may not hold for the others: check more images, picked at random."
 )
 
-OtherMatrix = Float[np.ndarray, "M D"]
-"""Rows of another set: as wide, not as many."""
-
-Values = np.ndarray
-"""A number for each row of a set, or for each feature."""
+Sides = tuple[np.ndarray, np.ndarray]
+"""Indices of the trusted images, and of the others."""
 
 
 @dataclass(frozen=True)
@@ -86,10 +80,6 @@ def check_representative(
     level : a difference is reported if chance alone makes it with less than 1 - level; half of that
         goes to the labels, half to the features
     seed : picks the images to compare, and the half to train on
-
-    Raises
-    ------
-    ValueError : arrays of different length
     """
     rows = np.ones(len(noisy), dtype=bool) if rows is None else rows
     same_length(noisy=noisy, trusted=trusted, rows=rows)
@@ -123,10 +113,6 @@ def check_representative(
     return Representative(n_trusted, n_rest, labels, gap, auc, p_value, not warnings, tuple(warnings))
 
 
-Sides = tuple[np.ndarray, np.ndarray]
-"""Indices of the trusted images, and of the others."""
-
-
 def _compare_labels(
     noisy: Labels, sides: Sides, classes: Sequence[str], seed: int
 ) -> tuple[ChiSquare | None, LabelGap | None]:
@@ -158,13 +144,12 @@ def _compare_features(
 
 
 def two_sample_auc(
-    first: Matrix, second: OtherMatrix, *, level: float = 0.95, seed: int = 0
+    first: Matrix, second: Float[np.ndarray, "M D"], *, level: float = 0.95, seed: int = 0
 ) -> tuple[Interval, float]:
     """How well a classifier, trained on half of the rows, separates the sets in the other half.
 
     The classifier is Fisher's linear discriminant with a ridge, on the standardised features and the
-    distance from the centre. The halves are not swapped for a second round: a linear classifier gives
-    both rounds nearly the same luck, and the p-value would claim more than it knows.
+    distance from the centre.
 
     Returns
     -------
@@ -175,34 +160,37 @@ def two_sample_auc(
     """
     rng = np.random.default_rng(seed)
     # Scales and covariance come from all rows without regard to their set: what is tested stays unseen.
-    rows = _standardised(np.concatenate([first, second]))
+    rows = np.concatenate([first, second])
+    # By range: rounded means would leave a constant column a spread of its own.
+    rows = rows[:, np.ptp(rows, axis=0) > 0].astype(np.float64)
+    rows -= rows.mean(axis=0)
+    rows /= rows.std(axis=0)
+    distance = (rows**2).sum(axis=1)
+    rows = np.column_stack([rows, (distance - distance.mean()) / (distance.std() or 1.0)])
     sides = [rng.permutation(side) for side in (rows[: len(first)], rows[len(first) :])]
+    # The halves are not swapped for a second round: a linear classifier gives both rounds nearly the same
+    # luck, and the p-value would claim more than it knows.
     (train_first, test_first), (train_second, test_second) = ((side[::2], side[1::2]) for side in sides)
     direction = _discriminant(rows, train_first.mean(axis=0) - train_second.mean(axis=0))
     one, other = test_first @ direction, test_second @ direction
     found = mannwhitneyu(one, other, alternative="greater", method="asymptotic", use_continuity=False)
     area = float(found.statistic) / (len(one) * len(other))
     p_value = 0.5 if np.isnan(found.pvalue) else float(found.pvalue)  # where all scores are equal
-    reach = normal_quantile(level) * _standard_error(area, len(one), len(other))
+    # Half a row of the smaller set counts as on the other side: a few rows that are separated without a
+    # mistake do not make the separation certain.
+    n_one, n_other = len(one), len(other)
+    least = 0.5 / (min(n_one, n_other) + 1)
+    likely = min(max(area, least), 1 - least)
+    both_one, both_other = likely / (2 - likely) - likely**2, 2 * likely**2 / (1 + likely) - likely**2
+    variance = likely * (1 - likely) + (n_one - 1) * both_one + (n_other - 1) * both_other
+    reach = normal_quantile(level) * float(np.sqrt(max(variance, 0.0) / (n_one * n_other)))
     return Interval(area, max(area - reach, 0.0), min(area + reach, 1.0), level), p_value
 
 
-def _standardised(rows: Values) -> Values:
-    """Columns of mean 0 and variance 1, constant ones left out; the last is the distance from the centre."""
-    # Rounded means would leave a constant column a spread of its own.
-    rows = rows[:, np.ptp(rows, axis=0) > 0].astype(np.float64)
-    rows -= rows.mean(axis=0)
-    rows /= rows.std(axis=0)
-    distance = (rows**2).sum(axis=1)
-    return np.column_stack([rows, (distance - distance.mean()) / (distance.std() or 1.0)])
-
-
-def _discriminant(rows: Matrix, gap: Values) -> Values:
-    """The direction that separates means ``gap`` apart; the fewer the rows, the nearer to ``gap`` itself.
-
-    All directions with a ridge, not the strong ones alone: 64 principal ones were tried, and missed a
-    shift of half a standard deviation in one feature of 1,280.
-    """
+def _discriminant(rows: Matrix, gap: np.ndarray) -> np.ndarray:
+    """The direction that separates means ``gap`` apart; the fewer the rows, the nearer to ``gap`` itself."""
+    # All directions with a ridge, not the strong ones alone: 64 principal ones were tried, and missed a shift
+    # of half a standard deviation in one feature of 1,280.
     n_rows, width = rows.shape
     if width > n_rows:  # by Woodbury: the system has one equation a row instead of one a column
         kernel = rows @ rows.T / n_rows
@@ -212,13 +200,3 @@ def _discriminant(rows: Matrix, gap: Values) -> Values:
     covariance = rows.T @ rows / n_rows
     covariance[np.diag_indices(width)] += width / n_rows
     return np.asarray(solve(covariance, gap, assume_a="pos"))
-
-
-def _standard_error(area: float, n_first: int, n_second: int) -> float:
-    """Of the AUC (Hanley & McNeil 1982), as if half a row of the smaller set lay on the other side."""
-    # A few rows separated without a mistake do not make the separation certain.
-    least = 0.5 / (min(n_first, n_second) + 1)
-    area = min(max(area, least), 1 - least)
-    both_first, both_second = area / (2 - area) - area**2, 2 * area**2 / (1 + area) - area**2
-    variance = area * (1 - area) + (n_first - 1) * both_first + (n_second - 1) * both_second
-    return float(np.sqrt(max(variance, 0.0) / (n_first * n_second)))

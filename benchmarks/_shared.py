@@ -1,0 +1,94 @@
+"""What the benchmarks share: results files, the machine in words, and one ``assay`` command as a process."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ASSAY = Path(sys.executable).parent / "assay"
+RESULTS = Path(__file__).parent / "results"
+
+
+def read_results(name: str) -> dict[str, Any]:
+    """What results/``name``.json holds."""
+    file = RESULTS / f"{name}.json"
+    found: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
+    return found
+
+
+def write_results(name: str, found: dict[str, Any]) -> None:
+    """Put ``found`` into results/``name``.json, in place of what is there."""
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.json").write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
+
+
+def keep(name: str, part: str, found: dict[str, Any]) -> None:
+    """Print a part of the results and put it beside the others."""
+    # Read again each time: another process may have written its part meanwhile.
+    write_results(name, read_results(name) | {part: found, "machine": machine()})
+    print(part, json.dumps(found, indent=1), flush=True)
+
+
+def machine() -> str:
+    """Cores, processor and system."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = (line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    return f"{os.cpu_count()} cores, {next(names, 'unknown')}, {platform.platform()}"
+
+
+def label_words(data: Path) -> list[str]:
+    """Words of the command line for the labels of the course data."""
+    return ["--noisy", str(data / "noisy_labels.csv"), "--trusted", str(data / "clean_labels.csv")]
+
+
+def image_names(data: Path) -> list[str]:
+    """The course images in the order of their labels."""
+    with zipfile.ZipFile(data / "images.zip") as source:
+        return sorted(name for name in source.namelist() if name.endswith(".png"))
+
+
+def zip_some(data: Path, names: Sequence[str], target: Path) -> Path:
+    """A zip of some of the course images."""
+    with zipfile.ZipFile(data / "images.zip") as source, zipfile.ZipFile(target, "w") as zipped:
+        for name in names:
+            zipped.writestr(name, source.read(name))
+    return target
+
+
+@dataclass(frozen=True)
+class Took:
+    """Time and memory of a process and of those that it started."""
+
+    seconds: float
+    """From start to end."""
+    processor_s: float
+    """Of all cores together: on a machine that others share, half of it is what two idle cores would take."""
+    peak_gib: float
+    """The most memory that one of them held."""
+    printed: str
+
+
+def run_assay(*words: object, cache: Path) -> Took:
+    """Run a command to its end, without a network; SystemExit where it fails."""
+    command = [str(ASSAY), *map(str, words)]
+    environment = {**os.environ, "ASSAY_CACHE": str(cache), "ASSAY_OFFLINE": "1"}
+    with tempfile.TemporaryFile("w+") as output:
+        start = time.perf_counter()
+        process = subprocess.Popen(command, stdout=output, env=environment)
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - start
+        code = os.waitstatus_to_exitcode(status)
+        if code != 0:
+            raise SystemExit(f"{' '.join(command)} ended with {code}")
+        output.seek(0)
+        spent, most = usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 2**20
+        return Took(round(seconds, 1), round(spent, 1), round(most, 3), output.read())
