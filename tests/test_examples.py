@@ -15,7 +15,7 @@ QUICK = Path(__file__).parent / "support" / "small_runs.py"
 
 @pytest.fixture
 def _quick_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`python -m assay` learns a head in a moment, and a comparison's recipes in its own process."""
+    """`python -m assay` trains a head in a moment, and a comparison's systems in its own process."""
     python = tmp_path / "python"
     python.write_text(f'#!/bin/sh\nshift 2\nexec "{sys.executable}" "{QUICK}" "$@"\n')
     python.chmod(0o755)
@@ -53,7 +53,7 @@ def test_the_notebook_retold_runs_from_top_to_bottom(
     }
 
 
-def test_an_example_is_cells(tmp_path: Path) -> None:
+def test_an_example_is_cells() -> None:
     """Each example is a script of cells that begins with words, so that any notebook opens it."""
     for file in EXAMPLES.glob("*.py"):
         text = file.read_text("utf-8")

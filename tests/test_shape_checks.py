@@ -7,14 +7,14 @@ from jaxtyping import TypeCheckError
 from assay.correct.posterior import posterior
 from assay.data.tables import read_table
 
-GIVEN, TRANSITION = np.array([0, 1]), np.eye(2)
+NOISY, TRANSITION = np.array([0, 1]), np.eye(2)
 
 
 def test_a_wrong_shape_is_found():
-    """Two images cannot have three beliefs."""
-    assert posterior(GIVEN, np.full((2, 2), 0.5), TRANSITION).shape == (2, 2)
+    """Two images cannot have three predictions."""
+    assert posterior(NOISY, np.full((2, 2), 0.5), TRANSITION).shape == (2, 2)
     with pytest.raises(TypeCheckError, match="pred_probs"):
-        posterior(GIVEN, np.full((3, 2), 0.5), TRANSITION)
+        posterior(NOISY, np.full((3, 2), 0.5), TRANSITION)
 
 
 def test_a_wrong_type_is_found():
@@ -26,4 +26,4 @@ def test_a_wrong_type_is_found():
 def test_checks_can_be_left_out(without_shape_checks):
     """What users see is then what the code itself says."""
     with pytest.raises(ValueError, match=r"broadcast|shape|operands"):
-        posterior(GIVEN, np.full((3, 2), 0.5), TRANSITION)
+        posterior(NOISY, np.full((3, 2), 0.5), TRANSITION)

@@ -52,9 +52,7 @@ def test_label_issues_are_labels_that_nobody_has_checked(corrected):
 @pytest.mark.usefixtures("without_shape_checks")
 def test_evidence_of_different_length_is_refused():
     """Each array has a row for each image."""
-    message = (
-        r"expected one length for all, got \{'noisy': 6, 'trusted': 6, 'pred_probs': 6, 'posterior': 5, "
-    )
+    message = r"got \{'noisy': 6, 'trusted': 6, 'pred_probs': 6, 'posterior': 5, 'usable': 6\}"
     with pytest.raises(ValueError, match=message):
         CorrectedLabels(NOISY, TRUSTED, POSTERIOR, POSTERIOR[:5], USABLE, strength=1.0)
 
@@ -63,22 +61,16 @@ def test_evidence_of_different_length_is_refused():
 def digits():
     """Features, true classes, and trusted labels for a fifth of the rows."""
     X, truth = load_digits(return_X_y=True)
-    chosen = np.random.default_rng(0).random(len(X)) < 0.2
-    return (
-        PCA(20, random_state=0).fit_transform(X),
-        truth.astype(np.int64),
-        np.where(chosen, truth, UNKNOWN).astype(np.int64),
-    )
+    truth, chosen = truth.astype(np.int64), np.random.default_rng(0).random(len(X)) < 0.2
+    return PCA(20, random_state=0).fit_transform(X), truth, np.where(chosen, truth, UNKNOWN)
 
 
 def false_alarm_rate(corrected):
     """Share of right noisy labels that would be changed, by the out-of-fold posterior of trusted rows."""
     checked = (corrected.trusted != UNKNOWN) & (corrected.noisy == corrected.trusted)
     likely = corrected.posterior[checked]
-    changed = (likely.max(axis=1) >= corrected.threshold) & (
-        likely.argmax(axis=1) != corrected.noisy[checked]
-    )
-    return changed.mean()
+    is_sure = likely.max(axis=1) >= corrected.threshold
+    return np.mean(is_sure & (likely.argmax(axis=1) != corrected.noisy[checked]))
 
 
 def test_labels_without_noise_are_left_alone(digits, correct):

@@ -117,23 +117,19 @@ def audit(
     share: float = SHARE,
     seed: int = 0,
 ) -> Audit:
-    """Find everything.
+    """Near-duplicates, conflicting labels, leaks, outliers, blank images, classes taken for each other.
 
     Parameters
     ----------
     views : features (N, D) of each view, any float type, may be memory maps
     contents : digest of each image's bytes; None where it is not known
-    noisy, trusted : class index, or UNKNOWN; trusted labels of the holdout must be UNKNOWN
+    noisy, trusted : trusted labels of the holdout must be UNKNOWN
     usable : False where the image was skipped: it is left out
     holdout : images that the evaluation keeps apart from the others
     flags : warnings on images, from embedding them
     corrected : corrected labels, if they are known; else the trusted, else the noisy label counts
     share : of the images that belong, how many may be called outliers
     seed : draws the samples that images are compared with
-
-    Raises
-    ------
-    ValueError : not one row of everything for each image
     """
     named = {f"views[{number}]": view for number, view in enumerate(views)}
     same_length(contents=contents, noisy=noisy, trusted=trusted, usable=usable, holdout=holdout, **named)

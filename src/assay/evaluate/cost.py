@@ -13,7 +13,6 @@ class Cost:
     """Cost of making a model, or of using it."""
 
     seconds: float
-    """Wall time."""
     peak_memory_bytes: int
     """The most that the whole process ever held in memory, not this step alone."""
     model_bytes: int | None = None
@@ -65,10 +64,7 @@ class Stopwatch:
 
 
 def peak_memory_bytes() -> int:
-    """The most memory that this process has held since it started.
-
-    It never falls, so it cannot be split between the steps of a run. Other processes are not counted.
-    """
+    """The most memory that this process alone has held since it started."""
     if sys.platform == "linux":
         # ru_maxrss would begin at the size of the process that started this one.
         status = Path("/proc/self/status")

@@ -79,31 +79,25 @@ def _extrapolate(
     wanted: Int[np.ndarray, "W"],
     weight: Float[np.ndarray, "S"],
 ) -> Float[np.ndarray, "B W"]:
-    """The fitted error (B, W) of each curve; for each slope the best floor and scale, both 0 or more."""
+    """The fitted error of each curve: weighted least squares of floor and scale, both 0 or more, by slope."""
     # Two sizes fit many slopes exactly: the first of SLOPES, the usual one, is taken.
     best, found = np.full(len(errors), np.inf), np.zeros((len(errors), len(wanted)))
+    total = weight.sum()
+    means = (weight * errors).sum(axis=1) / total
     for slope in SLOPES:
         base, ahead = sizes.astype(float) ** -slope, wanted.astype(float) ** -slope
-        floor, scale = _line(base, errors, weight)
+        middle = (weight * base).sum() / total
+        centred = base - middle
+        scale = np.maximum((weight * centred * errors).sum(axis=1) / (weight * centred**2).sum(), 0.0)
+        floor = means - scale * middle
+        through_zero = (weight * base * errors).sum(axis=1) / (weight * base**2).sum()
+        floor, scale = np.maximum(floor, 0.0), np.where(floor < 0, through_zero, scale)
         loss = (weight * np.square(floor[:, None] + scale[:, None] * base - errors)).sum(axis=1)
         better = loss < best - 1e-12
         best = np.where(better, loss, best)
         fitted = floor[:, None] + scale[:, None] * ahead
         found = np.where(better[:, None], fitted, found)
     return found
-
-
-def _line(
-    base: Float[np.ndarray, "S"], errors: Curves, weight: Float[np.ndarray, "S"]
-) -> tuple[Float[np.ndarray, "B"], Float[np.ndarray, "B"]]:
-    """Weighted least squares of floor + scale · base, neither below 0."""
-    total = weight.sum()
-    middle, means = (weight * base).sum() / total, (weight * errors).sum(axis=1) / total
-    centred = base - middle
-    scale = np.maximum((weight * centred * errors).sum(axis=1) / (weight * centred**2).sum(), 0.0)
-    floor = means - scale * middle
-    through_zero = (weight * base * errors).sum(axis=1) / (weight * base**2).sum()
-    return np.maximum(floor, 0.0), np.where(floor < 0, through_zero, scale)
 
 
 def _interval(found: Float[np.ndarray, "B"], level: float) -> Interval:
