@@ -2,13 +2,14 @@
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from ipaddress import ip_address
 
 import pytest
 from hypothesis import settings
 from jaxtyping import config, install_import_hook
 from shape_checks import check_quickly
+from svg_pictures import Picture
 
 # Each core has a worker: two threads in each would wait for each other. Before torch is first imported.
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -78,3 +79,9 @@ def _is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+@pytest.fixture
+def seen() -> Callable[[str], Picture]:
+    """Parses an SVG text; one that is not well-formed fails."""
+    return Picture

@@ -1,24 +1,17 @@
 """A small comparison, shared; the data and the run that it is of."""
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from small_compare import KNOWN, FinishedComparison, working_here
 from small_runs import SmallData, draw_data, quick_learning
-from svg_pictures import Picture
 
 from assay.data.dataset import ReadOptions
 from assay.notebook.compare import CompareOptions, compare_systems
 from assay.pipeline.options import RunOptions
 from assay.pipeline.run import run
-
-
-@pytest.fixture
-def seen() -> Callable[[str], Picture]:
-    """Parses an SVG text; one that is not well-formed fails."""
-    return Picture
 
 
 @pytest.fixture(autouse=True)

@@ -1,21 +1,13 @@
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from chromium import chromium
 from small_runs import SmallData, draw_data, quick_learning
-from svg_pictures import Picture
 
 from assay.data.dataset import ReadOptions
 from assay.pipeline.options import RunOptions
 from assay.pipeline.run import run
-
-
-@pytest.fixture
-def seen() -> Callable[[str], Picture]:
-    """Parses an SVG text, so that one which is not well-formed fails."""
-    return Picture
 
 
 @pytest.fixture(scope="session")

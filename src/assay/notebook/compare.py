@@ -435,7 +435,7 @@ def leaked_names(
     Equal byte for byte, by the sha256 in ``contents``; near-duplicates too, where ``assay`` looked for them.
     """
     fit = np.setdiff1d(np.flatnonzero(dataset.usable), held)
-    fitted = {contents[row] for row in fit.tolist()} - {None}
+    fitted = {contents[row] for row in fit.tolist()} - {None}  # two unreadable images are not equal
     found = {dataset.names[row] for row in held.tolist() if contents[row] in fitted}
     if run_folder is not None:
         evaluation = json.loads((run_folder / "evaluation.json").read_text(encoding="utf-8"))

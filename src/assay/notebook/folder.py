@@ -180,7 +180,7 @@ def predict_lineup(
         raise UsageError(
             f"--columns: expected columns that exist, got {strange[0]!r}; {folder} has {', '.join(there)}"
         )
-    if len(set(header)) < len(header) or {*header} <= {INDEX}:
+    if len(set(header)) < len(header) or {*header} <= {INDEX}:  # an index alone needs no model
         raise UsageError(f"--columns: expected systems, each once, got {', '.join(header)}")
     # Only the named systems are computed.
     runtimes = {TITLES[name]: load_runtime(place) for name, place in places.items() if TITLES[name] in header}

@@ -110,12 +110,13 @@ class SequentialClassifier(ClassifierMixin, BaseEstimator):
         self.classes_ = np.unique(y[rows] if classes is None else classes)
         if not np.isin(y[rows], self.classes_).all():
             raise ValueError(f"y: expected labels among {self.classes_.tolist()}, got others too")
+        # One number for weights, batches and dropout: torch's global generator is left alone.
         seed = check_random_state(self.random_state).randint(2**31 - 1)
         self.mean_ = np.zeros(X.shape[1], dtype=np.float32)
         self.scale_ = np.ones(X.shape[1], dtype=np.float32)
         if self.standardise:
             weight = np.zeros(len(X))
-            weight[rows] = 1
+            weight[rows] = 1  # others, such as the holdout, count nothing
             self.mean_, self.scale_ = moments(X, weight)
         network = build_network(self.build, X.shape[1], len(self.classes_), seed)
         with one_torch_thread():

@@ -395,6 +395,7 @@ def histogram(task: Task) -> Trained:
     n_classes = len(task.dataset.classes)
     facts: dict[str, Any]
     if task.published:
+        # All noisy labels, those of the holdout too: a defect of the notebook.
         noisy: Labels = np.where(data.task.dataset.usable, task.noisy_all, UNKNOWN)
         rows = np.flatnonzero(noisy != UNKNOWN)
         check_two_classes(noisy[rows])
@@ -403,6 +404,7 @@ def histogram(task: Task) -> Trained:
         with data.watch.stage("train"), warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # a fact of the model instead
             fitted = LogisticRegression(random_state=0).fit(counts, noisy[rows])
+        # The model's features are shares of pixels: its scale makes counts of them again.
         width = counts.shape[1]
         as_counts = np.zeros(width, dtype=np.float32), np.full(width, 1 / pixels, dtype=np.float32)
         head: Layers = logistic_layers(fitted, n_classes, *as_counts)

@@ -78,14 +78,13 @@ def _number(value: float, limit: float, below: int, above: int) -> str:
 
 def cells(row: Row, columns: Columns) -> list[str]:
     """The cells of a row; ``ABSENT`` for what was not measured."""
-
-    def text(cell: Callable[[Row], str]) -> str:
+    found = []
+    for _, cell in columns:
         try:
-            return cell(row)
+            found.append(cell(row))
         except TypeError:  # a None among the values
-            return ABSENT
-
-    return [text(cell) for _, cell in columns]
+            found.append(ABSENT)
+    return found
 
 
 def csv_columns(rows: Sequence[Row]) -> list[list[Any]]:
