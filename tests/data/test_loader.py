@@ -8,14 +8,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from new_images import draw_new_images
-from pictures import picture, saved
+from pictures import saved
 from PIL import Image, PngImagePlugin
 from small_datasets import InMemory, dataset_of, drawn, noise
 
 from assay.data import loader
 from assay.data.decode import decode
 from assay.data.files import Limits, Skipped
-from assay.data.loader import draw_thumbnail, load, load_image, load_row, load_together, spread
+from assay.data.loader import draw_thumbnail, load, load_row, load_together, spread
 from assay.data.read import read_images
 from assay.data.resize import TargetSize, to_square
 
@@ -208,19 +208,6 @@ def test_a_sample_is_spread_over_the_rows():
     rows = np.arange(10, 20)
     found = [spread(some, most).tolist() for some, most in ((rows, 3), (rows, 50), (rows[:0], 5))]
     assert found == [[10, 14, 19], rows.tolist(), []]
-
-
-def test_one_image_may_be_bytes_a_path_an_array_or_pillows(tmp_path):
-    """All give the same pixels, as they are or resized; what is no image has its reason."""
-    image, target = picture(), TargetSize(20, "sharp")
-    file = tmp_path / "a.png"
-    file.write_bytes(saved(image))
-    for one in (file, str(file), file.read_bytes(), np.asarray(image), image, Image.open(file)):
-        assert np.array_equal(load_image(one).pixels, np.asarray(image))
-        assert np.array_equal(load_image(one, target).pixels, to_square(np.asarray(image), *target))
-    assert load_image(tmp_path / "b.png").reason == "missing"
-    assert load_image(b"").reason == "empty_file"
-    assert load_image(Image.new("RGB", (2000, 1))).reason == "bad_aspect"
 
 
 def test_a_thumbnail_is_small_and_never_enlarged():
