@@ -1,9 +1,12 @@
 """Asks an ASGI application without a socket, with exactly the headers that a test names."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+
+from assay.web.listen import serve
 
 HOST = "127.0.0.1:8765"
 
@@ -88,7 +91,7 @@ class Browser:
         self.loop.close()
 
 
-async def send(app, method: str, target: str, headers, pieces: list[bytes], *, type_: str = "http") -> Answer:
+async def send(app, method: str, target: str, headers, pieces: list[bytes]) -> Answer:
     """One request, its body in pieces; what the application sends back."""
     waiting = list(pieces)
 
@@ -98,14 +101,14 @@ async def send(app, method: str, target: str, headers, pieces: list[bytes], *, t
         piece = waiting.pop(0)
         return {"type": "http.request", "body": piece, "more_body": bool(waiting)}
 
-    return await converse(app, method, target, headers, receive, type_=type_)
+    return await converse(app, method, target, headers, receive)
 
 
-async def converse(app, method: str, target: str, headers, receive, *, type_: str = "http") -> Answer:
+async def converse(app, method: str, target: str, headers, receive) -> Answer:
     """One request whose body comes as ``receive`` gives it; what the application sends back."""
     path, _, query = target.partition("?")
     scope = {
-        "type": type_,
+        "type": "http",
         "asgi": {"version": "3.0"},
         "http_version": "1.1",
         "scheme": "http",
@@ -124,12 +127,29 @@ async def converse(app, method: str, target: str, headers, receive, *, type_: st
         sent.append(message)
 
     await app(scope, receive, take)
-    starts = [message for message in sent if message["type"].endswith("response.start")]
+    starts = [message for message in sent if message["type"] == "http.response.start"]
     if not starts:
-        return Answer(0, (), json.dumps([message["type"] for message in sent]).encode())
+        return Answer(0, (), b"")
     pairs = tuple((name.decode(), value.decode("latin-1")) for name, value in starts[0]["headers"])
     body = b"".join(message.get("body", b"") for message in sent if message["type"] == "http.response.body")
     return Answer(starts[0]["status"], pairs, body)
+
+
+def run_beside(listener, app, talk):
+    """Serve the application on a socket and, once it is ready, talk to it on the given port."""
+
+    async def both():
+        ready = asyncio.Event()
+        serving = asyncio.create_task(serve(app, listener, ready=ready.set))
+        await ready.wait()
+        try:
+            return await asyncio.wait_for(talk(listener.getsockname()[1]), 60)
+        finally:
+            serving.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await serving
+
+    return asyncio.run(both())
 
 
 def _named(headers: dict[str, str]) -> dict[str, str]:

@@ -6,10 +6,12 @@ import resource
 import socket
 
 import pytest
+from browser import TOKEN, run_beside
 
 from assay.errors import UsageError
 from assay.web import listen as module
 from assay.web.listen import is_loopback, listen, new_token, serve, url_host
+from assay.web.middleware import Guard
 
 
 def test_a_secret_is_long_and_new():
@@ -83,23 +85,6 @@ def listener(monkeypatch):
     monkeypatch.setattr(module, "PATIENCE_S", 0.2)
     with listen("127.0.0.1", 0) as found:
         yield found
-
-
-def run_beside(listener, app, talk):
-    """Serve the application and, once it is ready, talk to it on the given port."""
-
-    async def both():
-        ready = asyncio.Event()
-        serving = asyncio.create_task(serve(app, listener, ready=ready.set))
-        await ready.wait()
-        try:
-            return await asyncio.wait_for(talk(listener.getsockname()[1]), 30)
-        finally:
-            serving.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await serving
-
-    return asyncio.run(both())
 
 
 def test_slow_headers_are_given_up(listener, echo):
@@ -215,3 +200,42 @@ def test_a_server_whose_start_cannot_be_told_ends(listener, echo):
 
     with pytest.raises(BrokenPipeError):
         asyncio.run(serve(echo, listener, ready=ready))
+
+
+def test_a_refusal_during_an_upload_is_read(echo):
+    """Fault 67: whoever sends megabytes that are refused by their first line reads the refusal, no reset."""
+    body = b"x" * 8_000_000
+
+    def upload(port):
+        head = f"POST /x HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nOrigin: http://evil.example\r\n"
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
+            client.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+            return client.recv(100)
+
+    async def talk(port):
+        return await asyncio.gather(*(asyncio.to_thread(upload, port) for _ in range(8)))
+
+    with listen("127.0.0.1", 0) as listener:
+        guard = Guard(echo, port=listener.getsockname()[1], token=TOKEN)
+        answers = run_beside(listener, guard, talk)
+    assert [answer.split()[1] for answer in answers] == [b"403"] * 8
+    assert echo.asked == []
+
+
+def test_a_websocket_gets_a_quiet_refusal(echo, caplog):
+    """Fault 54: one 403, and no line in the log; another upgrade, which Java asks for, is passed over."""
+    upgrade = b"GET /x HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nConnection: Upgrade\r\nUpgrade: %s\r\n\r\n"
+
+    async def talk(port):
+        statuses = []
+        for name in (b"websocket", b"h2c"):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(upgrade % (port, name))
+            statuses.append((await reader.readline()).split()[1])
+            writer.close()
+        return statuses
+
+    with listen("127.0.0.1", 0) as listener:
+        guard = Guard(echo, port=listener.getsockname()[1], token=None)
+        assert run_beside(listener, guard, talk) == [b"403", b"200"]
+    assert caplog.records == []

@@ -174,7 +174,7 @@ async def serve(
         http="h11",
         ws="none",
         loop="asyncio",
-        log_level="warning",
+        log_level="error",  # its warnings are about what clients send
         access_log=False,  # an address may have a secret in it
         server_header=False,
         proxy_headers=False,

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import hashlib
 import hmac
+import json
 import re
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from http.cookies import CookieError, SimpleCookie
@@ -28,9 +29,6 @@ LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 MAX_BODIES = 16
 """As many bodies of the largest size may be in memory at once."""
-
-LINGER_S = 0.5
-"""For so long a body that is refused is still read: a client that is cut off while sending sees no answer."""
 
 SECURITY_HEADERS = (
     (
@@ -100,8 +98,6 @@ class Guard:
         """Answer one request, or refuse it."""
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
-        elif scope["type"] != "http":  # there are no WebSockets
-            await send({"type": "websocket.close", "code": 1008})
         else:
             await self._answer(scope, receive, send)
 
@@ -119,6 +115,8 @@ class Guard:
             async with asyncio.timeout(self.timeout_s):
                 self._check_address(scope)
                 self._check_origin(scope)
+                if [value.lower() for value in _all(scope, b"upgrade")] == ["websocket"]:
+                    raise RefusedError(403, "there are no WebSockets here")
                 if self._brings_token(scope):
                     await self._welcome(send_on)
                     return
@@ -129,8 +127,6 @@ class Guard:
                     kept = [header for header in scope["headers"] if header[0] not in _DROPPED]
                     await self.app({**scope, "headers": kept}, _replay(body, receive), send_on)
         except RefusedError as refusal:
-            if refusal.status == 413:
-                await _let_pass(receive)
             await _refuse(send_on, refusal)
         except TimeoutError:
             if not answered:
@@ -180,7 +176,7 @@ class Guard:
     async def _welcome(self, send: Send) -> None:
         """Exchange the token for a cookie."""
         cookie = f"{self.cookie_name}={self.cookie}; HttpOnly; SameSite=Strict; Path=/"
-        await _send_page(send, 200, b"text/html", _WELCOME, (b"set-cookie", cookie.encode()))
+        await _send_page(send, 200, b"text/html; charset=utf-8", _WELCOME, (b"set-cookie", cookie.encode()))
 
     async def _read_body(self, scope: Scope, receive: Receive, held: contextlib.ExitStack) -> bytes:
         """The whole body, before anything is done with it; its bytes are free again when ``held`` ends."""
@@ -218,22 +214,15 @@ def _replay(body: bytes, receive: Receive) -> Receive:
     return replay
 
 
-async def _let_pass(receive: Receive) -> None:
-    """Read on for a moment, keeping nothing."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(LINGER_S):
-            while (await receive()).get("more_body", False):
-                pass
-
-
 async def _refuse(send: Send, refusal: RefusedError) -> None:
-    # What is left of the request is not read, so nothing can follow it on this connection.
-    await _send_page(send, refusal.status, b"text/plain", f"{refusal}\n".encode(), (b"connection", b"close"))
+    # The connection stays open: the server reads the rest of the body, which it passes over. A client whose
+    # upload is cut off would see a reset in place of the answer.
+    await _send_page(send, refusal.status, b"application/json", json.dumps({"error": str(refusal)}).encode())
 
 
 async def _send_page(send: Send, status: int, kind: bytes, body: bytes, *more: tuple[bytes, bytes]) -> None:
     length = str(len(body)).encode()
-    headers = [(b"content-type", kind + b"; charset=utf-8"), (b"content-length", length), *more]
+    headers = [(b"content-type", kind), (b"content-length", length), *more]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
