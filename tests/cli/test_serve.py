@@ -1,9 +1,12 @@
 """assay serve, as a process."""
 
 import json
+import os
 import resource
 import signal
 import socket
+import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -12,6 +15,7 @@ import pytest
 
 pytest.importorskip("fastapi")
 
+import misbehaving
 from small_runs import CLASSES, start_assay
 
 
@@ -62,6 +66,31 @@ def test_it_answers_until_it_is_stopped(server, small_data, number):
     assert err.splitlines() == [
         "Model 'trees' is ready. Send an image file with POST /predict; Ctrl-C stops."
     ]
+
+
+def test_sigterm_ends_it_while_decoders_hang(finished):
+    """Fault 63: within its time-out, whatever images do."""
+    planted = "import assay.serve.app as app, misbehaving; app.decode = misbehaving.decode_or_behave; "
+    command = [sys.executable, "-c", f"{planted}from assay.cli.app import main; main()", "serve", finished]
+    path = os.pathsep.join([misbehaving.__file__.rpartition("/")[0], *sys.path])
+    with subprocess.Popen(
+        [*command, "--port", "0", "--timeout", "2"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=os.environ | {"PYTHONPATH": path},
+    ) as process:
+        address = process.stdout.readline().strip()
+        host, port = address.removeprefix("http://").split(":")
+        hanging = [socket.create_connection((host, int(port)), timeout=5) for _ in range(6)]
+        for connection in hanging:
+            head = f"POST /predict HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Length: 5\r\n\r\n"
+            connection.sendall(head.encode() + b"sleep")
+        assert request(f"{address}/v2/health/live")[0] == 200
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=30) == 0
+        for connection in hanging:
+            connection.close()
 
 
 def test_idle_connections_keep_nobody_out(server, small_data):

@@ -2,14 +2,17 @@
 
 import asyncio
 import json
+import tracemalloc
 from dataclasses import replace
+from io import BytesIO
+from itertools import product
 
 import numpy as np
 import pytest
 
 pytest.importorskip("fastapi")
 
-from browser import HOST, Browser, send
+from browser import HOST, Browser, run_beside, send
 from misbehaving import decode_or_behave
 from PIL import Image
 from small_runs import CLASSES
@@ -18,6 +21,8 @@ from assay.errors import UsageError
 from assay.predict.predictor import load_model
 from assay.predict.runtime import load_runtime
 from assay.serve.app import MAX_FILES, Service, make_app
+from assay.serve.protocol import read_request
+from assay.web.listen import listen
 from assay.web.middleware import Guard
 
 THRESHOLDS = {"0.9": 0.2, "0.95": 0.0}
@@ -128,9 +133,17 @@ def test_a_minimum_confidence_and_sets_are_answered(client, new_images):
         ("/predict", form()[0], form()[1], 400, "expected image files in the form, got none"),
         ("/predict", form(*[("a.png", b"")] * (MAX_FILES + 1))[0], form()[1], 400, "form: Too many files"),
         ("/predict", b"x" * 200_001, {}, 413, "expected at most 200,000 bytes"),
-        ("/v2/models/trees/infer", b"{", {"content_type": "application/json"}, 422, "body"),
-        ("/v2/models/trees/infer", b"{}", {"content_type": "application/json"}, 422, "inputs"),
-        ("/v2/models/other/infer", b'{"inputs": []}', {"content_type": "application/json"}, 422, "inputs"),
+        ("/v2/models/trees/infer", b"{", {}, 422, "truncated"),
+        ("/v2/models/trees/infer", b"{}", {}, 422, "inputs"),
+        ("/v2/models/other/infer", b"{}", {}, 404, "there is no such model; this server has 'trees'"),
+        ("/v2/models/trees/versions/0/infer", b"{}", {}, 404, "there is no such version"),
+        (
+            "/v2/models/trees/infer",
+            b"{}",
+            {"inference_header_content_length": "3"},
+            422,
+            "at most the 2 bytes",
+        ),
         ("/nothing", b"", {}, 404, "Not Found"),
     ],
 )
@@ -161,8 +174,11 @@ def test_a_huge_picture_is_refused_by_its_header(runtime, tmp_path):
     ],
 )
 def test_other_pages_are_not_answered(client, headers, status):
-    """A program needs no token; a page of another site in a browser on this machine is refused."""
-    assert client.ask("GET", "/v2/health/ready", headers).status == status
+    """A program needs neither token nor type; a page of another site is refused whatever type it sends."""
+    assert client.ask("GET", "/v2/health/live", headers).status == status
+    body = json.dumps(tensors(np.zeros((1, 32, 32, 3), np.uint8))).encode()
+    for kind in ({}, {"content-type": "text/plain"}):
+        assert client.ask("POST", "/v2/models/trees/infer", headers | kind, body).status == status
 
 
 def tensors(images, **more):
@@ -176,7 +192,7 @@ def tensors(images, **more):
 
 
 def infer(client, asked):
-    return post(client, "/v2/models/trees/infer", json.dumps(asked).encode(), content_type="application/json")
+    return post(client, "/v2/models/trees/infer", json.dumps(asked).encode())
 
 
 def test_tensors_get_probabilities(client, runtime):
@@ -199,17 +215,23 @@ def test_tensors_get_probabilities(client, runtime):
         ({"name": "x"}, "expected images UINT8 [N, 32, 32, 3], got x UINT8"),
         ({"datatype": "FP32"}, "got images FP32"),
         ({"shape": [1, 31, 32, 3]}, "got images UINT8 [1, 31, 32, 3]"),
+        ({"shape": [1, 32, 32]}, "Expected `array` of length 4"),
         ({"shape": [2, 32, 32, 3]}, "expected 6,144 whole numbers"),
         ({"shape": [0, 32, 32, 3]}, "expected from 1 to 256 images, got 0"),
         ({"shape": [-1, 32, 32, 3]}, "expected from 1 to 256 images, got -1"),
-        ({"data": [0.5] * 3072}, "got float among them"),
-        ({"data": [256] * 3072}, "expected numbers from 0 to 255, got 256 to 256"),
-        ({"data": ["a"] * 3072}, "got str among them"),
+        (
+            {"data": [0.5] * 3072},
+            "whole numbers from 0 to 255 for images UINT8 [N, 32, 32, 3] (Expected `int`",
+        ),
+        ({"data": [256] * 3072}, "whole numbers from 0 to 255"),
+        ({"data": [-1] * 3072}, "whole numbers from 0 to 255"),
+        ({"data": [2**70] * 3072}, "whole numbers from 0 to 255"),
+        ({"data": ["a"] * 3072}, "got `str`"),
+        ({"data": [True] * 3072}, "got `bool`"),
+        ({"data": [[], *[1] * 3071]}, "whole numbers from 0 to 255"),
         ({"data": [[1], [2, 3]]}, "expected 3,072 whole numbers"),
-        ({"data": [True] * 3072}, "got bool among them"),
-        ({"data": ["a" * 10_000, *[1] * 3071]}, "got str among them"),
-        ({"data": [[1] * 3071, 1]}, "expected 3,072 whole numbers"),
-        ({"data": [2**70] * 3072}, "expected numbers from 0 to 255, got 1180591620717411303424"),
+        ({"data": {}}, "expected 3,072 whole numbers"),
+        ({"data": [], "parameters": {"binary_data_size": 3072}}, "expected 3,072 bytes"),
     ],
 )
 def test_tensors_that_do_not_fit_are_refused(client, more, words):
@@ -217,6 +239,66 @@ def test_tensors_that_do_not_fit_are_refused(client, more, words):
     found = infer(client, tensors(np.zeros((1, 32, 32, 3), np.uint8), **more))
     assert found.status == 422
     assert words in found.json["error"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "words"),
+    [
+        ([{"name": "x"}], "outputs: expected probabilities without classification, got x"),
+        ([{"name": "probabilities", "parameters": {"classification": 2}}], "without classification"),
+        ([{"name": "probabilities"}] * 1000, "outputs: expected at most probabilities, got more"),
+    ],
+)
+def test_outputs_that_there_are_not_are_refused(client, wanted, words):
+    """Rather than answered with something else."""
+    found = infer(client, tensors(np.zeros((1, 32, 32, 3), np.uint8)) | {"outputs": wanted})
+    assert (found.status, words in found.json["error"]) == (422, True)
+
+
+LISTS = ("[" * 1_000_000, "[" + "[[]]," * 200_000 + "1]", "[" + "1," * 500_000 + "1]")
+
+
+@pytest.mark.parametrize("data", LISTS)
+def test_lists_beyond_the_shape_take_no_memory(data):
+    """Fault 62: a body of megabytes is not made into objects before its numbers are counted."""
+    tensor = f'{{"name":"images","shape":[1,32,32,3],"datatype":"UINT8","data":{data}'
+    body = f'{{"inputs":[{tensor}}}]}}'.encode()
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=r"expected 3,072|lists in lists"):
+        read_request(body, None, 32)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 4 * len(body)
+
+
+def test_the_reference_client_infers(runtime):
+    """Fault 61: tritonclient reads the metadata, and gets the graph's own answer as JSON and as bytes."""
+    triton = pytest.importorskip("tritonclient.http")
+    images = np.random.default_rng(2).integers(0, 256, (2, 32, 32, 3), np.uint8)
+
+    def ask(port):
+        with triton.InferenceServerClient(f"127.0.0.1:{port}") as asked:
+            assert asked.is_server_live()
+            assert asked.is_model_ready("trees")
+            found = asked.get_model_metadata("trees")
+            (tensor,), (output,), (version,) = found["inputs"], found["outputs"], found["versions"]
+            shape = [2, *tensor["shape"][1:]]
+            for binary_in, binary_out, named in product((True, False), (True, False, None), ("", version)):
+                given = triton.InferInput(tensor["name"], shape, tensor["datatype"])
+                given.set_data_from_numpy(images, binary_data=binary_in)
+                wanted = binary_out is not None and [triton.InferRequestedOutput(output["name"], binary_out)]
+                yield asked.infer("trees", [given], named, wanted or None, "7")
+
+    async def talk(port):
+        return await asyncio.to_thread(lambda: [*ask(port)])
+
+    with listen("127.0.0.1", 0) as listener:
+        app = Guard(make_app(Service(runtime, "trees")), port=listener.getsockname()[1], token=None)
+        answers = run_beside(listener, app, talk)
+    assert len(answers) == 12
+    for found in answers:
+        assert found.as_numpy("probabilities") == pytest.approx(runtime.probabilities(images), abs=1e-6)
+        assert found.get_response()["id"] == "7"
 
 
 def test_the_protocol_describes_server_and_model(client):
@@ -228,6 +310,12 @@ def test_the_protocol_describes_server_and_model(client):
     found = client.get("/v2/models/trees").json
     assert found["inputs"] == [{"name": "images", "datatype": "UINT8", "shape": [-1, 32, 32, 3]}]
     assert found["parameters"]["labels"] == list(CLASSES)
+    assert found["parameters"]["pixels"] == (
+        "RGB from 0 to 255, rows from the top, by the filter bicubic: upright sRGB to size x size, Pillow's "
+        "filter, aspect ratio not kept; size = 32"
+    )
+    assert client.get("/v2").json["extensions"] == ["binary_tensor_data"]
+    assert client.get(f"/v2/models/trees/versions/{found['versions'][0]}").json == found
     assert client.get("/v2/models/other").status == 404
     assert {"/predict", "/v2/models/{name}/infer", "/metrics"} < {*client.get("/openapi.json").json["paths"]}
 
@@ -280,13 +368,76 @@ def test_a_full_memory_is_survived(runtime, new_images):
     )
 
 
-def test_an_image_that_crashes_its_decoder_costs_that_image(runtime, new_images, monkeypatch):
-    """Fault 63: the service goes on, and its other images are answered."""
+@pytest.fixture
+def planted(runtime, monkeypatch):
+    """A service whose decoders do what planted files say."""
     monkeypatch.setattr("assay.serve.app.decode", decode_or_behave)
-    crashing = Browser(Guard(make_app(Service(runtime, "trees")), port=8765, token=None))
-    body, headers = form(("a.png", b"crash"), ("b.png", (new_images / "5.png").read_bytes()))
-    rows = post(crashing, "/predict", body, **headers).json["predictions"]
+    monkeypatch.setattr("assay.serve.app.QUICK_S", 0.5)
+    monkeypatch.setattr("assay.serve.app.READY_S", 30)  # this machine may be busy
+    browser = Browser(Guard(make_app(Service(runtime, "trees", 1)), port=8765, token=None))
+    yield browser
+    browser.close()
+
+
+def ask_together(browser, *asked):
+    """The answers in the order of their arrival, by number."""
+    order = []
+
+    async def one(number, path, body, headers):
+        method = "POST" if body else "GET"
+        answer = await send(browser.app, method, path, [("host", HOST), *headers.items()], [body])
+        order.append((number, answer))
+
+    async def all_of_them():
+        await asyncio.gather(*(one(number, *each) for number, each in enumerate(asked)))
+
+    browser.loop.run_until_complete(all_of_them())
+    return order
+
+
+def test_an_image_that_crashes_or_hangs_its_decoder_costs_that_image(planted, new_images):
+    """Fault 63: it gets 422, the others of a form their labels, and meanwhile the service is ready."""
+    image = (new_images / "5.png").read_bytes()
+    body, headers = form(("a.png", b"crash"), ("b.png", image))
+    rows = post(planted, "/predict", body, **headers).json["predictions"]
     assert [row["status"] for row in rows] == ["crash", "ok"]
+    hangs = [("/predict", b"loop:%d" % number, {}) for number in range(2)]
+    order = ask_together(planted, *hangs, ("/v2/health/ready", b"", {}), ("/predict", image, {}))
+    assert {number for number, _ in order[:2]} == {2, 3}
+    answers = dict(order)
+    assert [answers[n].status for n in range(4)] == [422, 422, 200, 200]
+    assert answers[0].json["status"] == "timeout"
+
+
+def test_a_small_request_does_not_wait_for_a_whole_form(planted, new_images):
+    """Fault 62: images of requests are decoded by turns."""
+    body, headers = form(*[(f"{number}.png", b"nap:%d" % number) for number in range(12)])
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    asked = ("/predict", (new_images / "5.png").read_bytes(), {})
+    order = ask_together(planted, ("/predict", body, named), asked)
+    assert [number for number, _ in order] == [1, 0]
+
+
+def test_all_images_of_a_form_have_so_many_pixels_at_most(runtime):
+    """Fault 62: 413 by their headers, before one is decoded; each alone may be as large as the largest."""
+    buffer = BytesIO()
+    Image.new("1", (1000, 1000)).save(buffer, "PNG")
+    browser = Browser(make_app(Service(runtime, "trees", max_pixels=1_000_000)))
+    for number, status in ((4, 200), (5, 413)):
+        body, headers = form(*[("a.png", buffer.getvalue())] * number)
+        found = post(browser, "/predict", body, **headers)
+        assert found.status == status
+    browser.close()
+    assert found.json["error"] == "form: expected at most 4,000,000 pixels in all images, got 5,000,000"
+
+
+def test_a_service_that_cannot_predict_is_not_ready(runtime):
+    """503, so that whoever sends requests sends them elsewhere."""
+    browser = Browser(make_app(Service(runtime, "trees", max_waiting=0)))
+    for path in ("/v2/health/ready", "/v2/models/trees/ready"):
+        assert (browser.get(path).status, browser.get(path).json["ready"]) == (503, False)
+    assert browser.get("/v2/health/live").status == 200
+    browser.close()
 
 
 def test_too_many_waiting_images_are_refused_at_once(runtime, new_images):

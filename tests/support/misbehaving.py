@@ -13,6 +13,7 @@ def behave(data: bytes) -> bytes | Skipped:
     word, _, rest = data.partition(b":")
     ways = {
         b"loop": _loop,
+        b"nap": lambda: time.sleep(0.2),
         b"sleep": lambda: time.sleep(600),
         b"crash": os.abort,
         b"crash once": lambda: _crash_once(Path(os.fsdecode(rest))),

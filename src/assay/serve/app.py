@@ -5,11 +5,12 @@
     POST /predict                     an image file, or several in a form
     GET  /v2, /v2/health/live, /v2/health/ready
     GET  /v2/models/NAME, /v2/models/NAME/ready
-    POST /v2/models/NAME/infer        the Open Inference Protocol, version 2
+    POST /v2/models/NAME/infer        the Open Inference Protocol, version 2; also below /versions/V
     GET  /metrics                     for Prometheus
     GET  /openapi.json
 
-Every request that is not understood gets a 4xx with a line that says what was expected.
+Every request that is not understood gets a 4xx with a line that says what was expected. Worker processes
+decode, and no request waits for all images of another: a hostile image costs whoever sent it.
 """
 
 import asyncio
@@ -19,26 +20,28 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any
+from io import BytesIO
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
+from PIL import Image
 
 from assay import __version__
-from assay.data.decode import decode
+from assay.data.decode import DecodedImage, decode, size_in_header
 from assay.data.files import Limits, Skipped
 from assay.data.resize import Square
 from assay.data.workers import DecoderPool
 from assay.data.write import is_unicode
-from assay.errors import AssayError, MissingExtraError, UsageError
+from assay.errors import AssayError, MissingExtraError, ResourceError, UsageError
 from assay.predict.batch import UNSURE, Options, Predictions
 from assay.predict.conformal import threshold_for
 from assay.predict.runtime import Runtime
 from assay.serve.micro_batch import FullError, MicroBatches
-from assay.serve.protocol import InferRequest, images_of, model_metadata, response_of
+from assay.serve.protocol import JSON_LENGTH, infer_body, model_metadata, read_request, response_of
 from assay.types import Probs
 
 try:
-    from fastapi import FastAPI, HTTPException, Path, Query, Request
+    from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Path, Query, Request
     from fastapi.exceptions import RequestValidationError
     from fastapi.responses import JSONResponse, Response
     from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -48,11 +51,28 @@ try:
 except ImportError as error:
     raise MissingExtraError(error.name or "fastapi", "web") from None
 
+T = TypeVar("T")
+
 LONGEST_NAME = 200
 """Of a model."""
 
 MAX_FILES = 64
 """Images of one form."""
+
+MAX_FORM_PIXELS = 4
+"""Times the pixels of the largest image that all images of a form may have together."""
+
+QUICK_PIXELS, QUICK_S = 1_000_000, 1.0
+"""Images of so many pixels, which take 0.03 s, have processes of their own, and so much CPU time each."""
+
+LARGE_S = 10.0
+"""CPU time for a larger image; one of 25 megapixels takes a second."""
+
+SPARE = 2
+"""More processes for small images than ``workers``: images that never end do not hold all of them."""
+
+READY_S = 5.0
+"""A service that does not predict one pixel in this time is not ready."""
 
 SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 IMAGES = (1, 2, 4, 8, 16, 32)
@@ -63,23 +83,43 @@ Coverage = Annotated[
 ]
 Top = Annotated[int, Query(ge=1, le=1000, description="Likeliest labels to name.")]
 Name = Annotated[str, Path(max_length=LONGEST_NAME)]
+JsonLength = Annotated[
+    str | None, Header(alias=JSON_LENGTH, description="Bytes of JSON before the bytes of the tensor.")
+]
 
+_BYTES = {"schema": {"type": "string", "format": "binary"}}
 _FORM = {
     "type": "object",
-    "properties": {"file": {"type": "array", "items": {"type": "string", "format": "binary"}}},
+    "properties": {"file": {"type": "array", "items": _BYTES["schema"]}},
 }
 
-BODY = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "image/*": {"schema": {"type": "string", "format": "binary"}},
-            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
-            "multipart/form-data": {"schema": _FORM},
-        },
-    }
+PREDICT_BODY = {
+    "required": True,
+    "content": {
+        "image/*": _BYTES,
+        "application/octet-stream": _BYTES,
+        "multipart/form-data": {"schema": _FORM},
+    },
 }
 """What POST /predict takes, for openapi.json: FastAPI does not see it."""
+
+_ERROR = {"type": "object", "properties": {"error": {"type": "string"}}, "required": ["error"]}
+ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"description": words, "content": {"application/json": {"schema": _ERROR}}}
+    for status, words in {
+        400: "The request cannot be read.",
+        403: "It comes from another page, or asks for a WebSocket.",
+        404: "There is no such address or model.",
+        405: "The address has no such method.",
+        408: "It took too long to arrive.",
+        413: "It is too large.",
+        421: "It is for another host.",
+        422: "It was read and cannot be answered.",
+        500: "The model, or assay, failed.",
+        503: "The service is full or not ready, or the answer took too long.",
+    }.items()
+}
+"""What any address may answer besides 200, for openapi.json."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +130,7 @@ class Service:
     name: str
     """Of the model, in addresses."""
     workers: int = 2
-    """Threads that decode."""
+    """Images of each lane that are decoded at once."""
     max_pixels: int = 25_000_000
     """Of one image."""
     max_waiting: int = 512
@@ -123,8 +163,30 @@ class Service:
         return self.runtime.digest[:12]
 
 
+def _one_pixel() -> bytes:
+    buffer = BytesIO()
+    Image.new("RGB", (1, 1)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+class Lane:
+    """Threads, and a worker process for each, for images of one kind: those wait for no others."""
+
+    def __init__(self, number: int, limit_s: float) -> None:
+        self._threads, self._processes = ThreadPoolExecutor(number, "decode"), DecoderPool(number, limit_s)
+
+    async def map(self, function: Callable[[bytes], T | Skipped], files: list[bytes]) -> list[T | Skipped]:
+        """As ``DecoderPool.map``."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, self._processes.map, function, files)
+
+    def close(self) -> None:
+        """End the processes, whatever they do."""
+        self._processes.close()
+
+
 class Work:
-    """A service at work: threads that decode, a model that predicts in batches, and what both count."""
+    """A service at work: processes that decode, a model that predicts in batches, and what both count."""
 
     def __init__(self, service: Service) -> None:
         self.service, self.registry = service, CollectorRegistry()
@@ -146,21 +208,65 @@ class Work:
             "assay_requests_in_progress", "Requests being answered.", registry=self.registry
         )
         self.batches = MicroBatches(service.runtime, service.max_waiting, sizes.observe)
-        self.pool = ThreadPoolExecutor(max(service.workers, 1), "decode")
-        self.decoders = DecoderPool(service.workers)
-        limits = Limits.of(service.max_pixels)
-        self.decode = partial(decode, targets=(service.runtime.target,), limits=limits)
+        workers = max(service.workers, 1)
+        self.quick, self.large = Lane(workers + SPARE, QUICK_S), Lane(workers, LARGE_S)
+        self.limits = Limits.of(service.max_pixels)
+        self._decode = partial(decode, targets=(service.runtime.target,))
+        self.one_pixel = _one_pixel()
+        self.parser = ThreadPoolExecutor(1, "parse")  # one body at a time becomes lists of numbers
 
     async def predictions(self, names: list[str], files: list[bytes]) -> Predictions:
-        """Of image files; a bad one is a row with its reason."""
-        loop = asyncio.get_running_loop()
-        tasks = (loop.run_in_executor(self.pool, self.decoders.map, self.decode, [data]) for data in files)
-        found = [one for (one,) in await asyncio.gather(*tasks)]
+        """Of image files; a bad one is a row with its reason.
+
+        Raises
+        ------
+        HTTPException : 413, too many pixels in all
+        FullError : too many images wait already
+        """
+        if len(files) > 1:
+            await self._check_pixels(files)
+        # Few at a time, so that images of other requests come between them.
+        turns = asyncio.Semaphore(max(self.service.workers, 1))
+
+        async def decode_in_turn(data: bytes) -> DecodedImage | Skipped:
+            async with turns:
+                return await self.decode(data)
+
+        found = await asyncio.gather(*map(decode_in_turn, files))
         probs = await self.probabilities([one.pixels for one in found if not isinstance(one, Skipped)])
         predicted = Predictions.of_usable(names, found, probs, self.service.runtime.labels)
         for status in predicted.statuses:
             self.images.labels(status).inc()
         return predicted
+
+    async def decode(self, data: bytes) -> DecodedImage | Skipped:
+        """One image, resized for the model."""
+        limits = Limits.of(min(QUICK_PIXELS, self.service.max_pixels))
+        (found,) = await self.quick.map(partial(self._decode, limits=limits), [data])
+        if isinstance(found, Skipped) and found.reason == "too_many_pixels":
+            (found,) = await self.large.map(partial(self._decode, limits=self.limits), [data])
+        return found
+
+    async def _check_pixels(self, files: list[bytes]) -> None:
+        most = MAX_FORM_PIXELS * self.service.max_pixels
+        sizes = await self.quick.map(partial(size_in_header, limits=self.limits), files)
+        total = sum(size[0] * size[1] for size in sizes if isinstance(size, tuple))
+        if total > most:
+            raise HTTPException(413, f"form: expected at most {most:,} pixels in all images, got {total:,}")
+
+    async def is_ready(self) -> bool:
+        """Whether one pixel is decoded and predicted in time."""
+        try:
+            async with asyncio.timeout(READY_S):
+                found = await self.decode(self.one_pixel)
+                return not isinstance(found, Skipped) and len(await self.probabilities([found.pixels])) == 1
+        except (TimeoutError, FullError, MemoryError, AssayError):
+            return False
+
+    def close(self) -> None:
+        """End the processes, whatever images make them do."""
+        self.quick.close()
+        self.large.close()
 
     async def probabilities(self, resized_images: list[Square]) -> Probs:
         """P(class) (N, K).
@@ -180,8 +286,9 @@ def make_app(service: Service) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await work.is_ready()  # starts the first process
         yield
-        await asyncio.to_thread(work.decoders.close)  # whatever an image makes a decoder do
+        await asyncio.to_thread(work.close)
 
     # No documentation pages: they would load scripts from elsewhere.
     app = FastAPI(
@@ -191,6 +298,7 @@ def make_app(service: Service) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
         lifespan=lifespan,
+        responses=ERRORS,
     )
     _add_predict(app, work)
     _add_protocol(app, work)
@@ -200,7 +308,7 @@ def make_app(service: Service) -> FastAPI:
 
 
 def _add_predict(app: FastAPI, work: Work) -> None:
-    @app.post("/predict", openapi_extra=BODY)
+    @app.post("/predict", openapi_extra={"requestBody": PREDICT_BODY})
     async def predict(
         request: Request, min_confidence: Confidence = 0.0, coverage: Coverage = None, top: Top = 1
     ) -> JSONResponse:
@@ -257,44 +365,59 @@ def _rows(found: Predictions, options: Options, top: int) -> list[dict[str, Any]
 
 
 def _add_protocol(app: FastAPI, work: Work) -> None:
-    service = work.service
+    service, model = work.service, APIRouter()
 
-    def check(name: str) -> None:
+    def check_name(name: Name) -> None:
         if name != service.name:
             raise HTTPException(404, f"there is no such model; this server has {service.name!r}")
 
+    def check_version(version: Name) -> None:
+        if version != service.version:
+            raise HTTPException(404, f"there is no such version; this server has {service.version}")
+
     @app.get("/v2")
     def server() -> dict[str, Any]:
-        return {"name": "assay", "version": __version__, "extensions": []}
+        return {"name": "assay", "version": __version__, "extensions": ["binary_tensor_data"]}
 
     @app.get("/v2/health/live")
     def live() -> dict[str, bool]:
         return {"live": True}
 
     @app.get("/v2/health/ready")
-    def ready() -> dict[str, bool]:
-        return {"ready": True}
+    async def ready() -> JSONResponse:
+        is_ready = await work.is_ready()
+        return JSONResponse({"ready": is_ready}, 200 if is_ready else 503)
 
-    @app.get("/v2/models/{name}")
-    def metadata(name: Name) -> dict[str, Any]:
-        check(name)
+    @model.get("")
+    def metadata() -> dict[str, Any]:
         return model_metadata(service.runtime, service.name, service.version)
 
-    @app.get("/v2/models/{name}/ready")
-    def model_ready(name: Name) -> dict[str, Any]:
-        check(name)
-        return {"name": name, "ready": True}
+    @model.get("/ready")
+    async def model_ready() -> JSONResponse:
+        is_ready = await work.is_ready()
+        return JSONResponse({"name": service.name, "ready": is_ready}, 200 if is_ready else 503)
 
-    @app.post("/v2/models/{name}/infer")
-    async def infer(name: Name, request: InferRequest) -> JSONResponse:
-        check(name)
+    @model.post("/infer", openapi_extra={"requestBody": infer_body(service.runtime.size)})
+    async def infer(request: Request, json_length: JsonLength = None) -> Response:
+        body, loop = await request.body(), asyncio.get_running_loop()
+        size = service.runtime.size
         try:
-            images = await asyncio.to_thread(images_of, request, service.runtime.size)
+            asked, images, as_bytes = await loop.run_in_executor(
+                work.parser, read_request, body, json_length, size
+            )
         except ValueError as error:
             raise HTTPException(422, str(error)) from None
         probs = await work.probabilities([*images])
         work.images.labels("ok").inc(len(images))
-        return JSONResponse(response_of(request, service.name, service.version, probs))
+        answer, headers = response_of(asked, service.name, service.version, probs, as_bytes=as_bytes)
+        return Response(answer, headers=headers)
+
+    app.include_router(model, prefix="/v2/models/{name}", dependencies=[Depends(check_name)])
+    app.include_router(
+        model,
+        prefix="/v2/models/{name}/versions/{version}",
+        dependencies=[Depends(check_name), Depends(check_version)],
+    )
 
 
 def _add_metrics(app: FastAPI, work: Work) -> None:
@@ -342,8 +465,8 @@ def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(AssayError)
     def failed(_: Request, error: AssayError) -> JSONResponse:
         # The flag --coverage of a command is a query here.
-        words = str(error).removeprefix("--")
-        return refuse(422 if isinstance(error, UsageError) else 500, words)
+        words, full = str(error).removeprefix("--"), isinstance(error, ResourceError)
+        return refuse(422 if isinstance(error, UsageError) else 503 if full else 500, words)
 
     @app.exception_handler(FullError)
     def full(_: Request, __: FullError) -> JSONResponse:
