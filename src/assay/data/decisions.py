@@ -104,13 +104,8 @@ class State:
 
     @property
     def label(self) -> str | None:
-        """The label that a person gave."""
+        """The label that a person gave; None where there is no row, or one that skips the image."""
         return self.last.after if self.last is not None else None
-
-    @property
-    def is_skipped(self) -> bool:
-        """Whether a person looked and gave no label."""
-        return self.last is not None and self.last.kind == SKIP
 
 
 @dataclass(frozen=True)
@@ -234,7 +229,7 @@ class DecisionStore:
     def _writing(self) -> Iterator[None]:
         """One at a time, over all processes, knowing all rows."""
         with self._lock, _explained(self.path):
-            self.connection.execute("BEGIN IMMEDIATE")
+            self.connection.execute("BEGIN IMMEDIATE")  # from here on no other process can add a row
             try:
                 self.refresh()
                 yield
@@ -395,7 +390,7 @@ def read_decisions(path: Path) -> list[Decision]:
     start = head.removeprefix(codecs.BOM_UTF8).lstrip()[:1]
     seen: dict[str, Decision] = {}
     for row in _from_json(path) if start in (b"[", b"{") else _from_csv(path):
-        other = seen.setdefault(row.name, row)
+        other = seen.setdefault(row.name, row)  # a row that repeats another is none
         if other.after != row.after:
             raise TableError(
                 f"{path.name}: {shown(row.name)} is both {shown(other.after or '')} and "

@@ -130,7 +130,7 @@ def _match_by_name(rows: LabelRows, entries: Sequence[str], listing: Listing, im
             skipped[row] = bad
         normalised += not exact
         found.append(image)
-    near = finder.lookalikes(missing) if missing else []
+    near = finder.lookalikes(missing) if missing else []  # a pass over all names, so only where it helps
     if found and len(skipped) == len(found):
         why = (
             "{} and {} differ in case or ending; write the exact file names".format(*map(shown, near[0]))
@@ -490,7 +490,7 @@ def one_label_each(
     if rows is None:
         return labels, ()
     keys = rows.keys
-    indices = [index[label] for label in rows.labels[: len(keys)]]
+    indices = [index[label] for label in rows.labels[: len(keys)]]  # beyond are empty lines at the end
     rows_of: dict[int, list[int]] = {}
     for row, key in enumerate(keys):
         if indices[row] != UNKNOWN:
@@ -530,7 +530,7 @@ def label_warnings(names: Sequence[str], noisy: Labels, trusted: Labels) -> tupl
     notes: list[str] = []
     n_trusted = np.bincount(trusted[trusted != UNKNOWN], minlength=len(names))
     without = [name for name, n in zip(names, n_trusted, strict=True) if n == 0]
-    if n_trusted.any() and without:
+    if n_trusted.any() and without:  # without any trusted label there is nothing to say of a class
         notes.append(f"classes without a trusted label: {some(without, _SHOWN_CLASSES)}")
     n_noisy = np.bincount(noisy[noisy != UNKNOWN], minlength=len(names))
     if single := [name for name, n in zip(names, n_noisy, strict=True) if n == 1]:

@@ -291,6 +291,7 @@ def _arrange(
 ) -> Dataset:
     """One row for each image, and one for each path in a table that names no image."""
     tables = [rows for rows in (noisy, trusted) if rows is not None]
+    # In the order of the tables, so that a user finds the rows again.
     keys = [key for rows in tables for key in rows.keys]
     row_of = {key: row for row, key in enumerate(dict.fromkeys([*keys, *range(len(listing.names))]))}
     images = tuple(key if isinstance(key, int) else None for key in row_of)

@@ -209,6 +209,7 @@ def read_csv(path: Path, wanted: Sequence[str] = ()) -> Table:
     if columns is not None:
         del records[0]
     width = 1 if columns is None else len(columns)
+    # Between rows of several cells a blank line is nothing; among labels alone it is an empty one.
     if columns is not None and width > 1:
         records = [(number, _padded(cells, columns)) for number, cells in records if any(cells)]
     else:
@@ -258,7 +259,7 @@ def _split_header(line: str, wanted: Sequence[str]) -> tuple[str, tuple[str, ...
         + sum(name in cells for name in wanted)
         for delimiter, cells in wide.items()
     }
-    best = max(named, key=named.__getitem__)
+    best = max(named, key=named.__getitem__)  # of equals the first, a comma before a tab
     return (best, wide[best]) if named[best] else (next(iter(wide)), None)
 
 

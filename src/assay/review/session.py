@@ -284,7 +284,7 @@ class ReviewSession:
         """Without what takes a search: reasons and neighbours."""
         run, state = self.run, self.state(row)
         noisy, proposed = int(run.noisy[row]), int(run.proposed[row])
-        decided = "skipped" if state.is_skipped else ""
+        decided = "skipped" if state.history else ""
         if state.label is not None:
             # Decisions of other processes may be of a class that this run lacks.
             known = state.label in run.labels
