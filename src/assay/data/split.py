@@ -80,6 +80,7 @@ def draw_holdout(
             f"expected --holdout from 0 to {most:,}, so that two trusted images are left to train on, got "
             f"{wanted:,} of {len(rows):,}"
         )
+    # Also the only row of a class: figures without the rare classes would not be figures of all images.
     held = np.sort(in_proportion(trusted, rows, seed)[:wanted])
     kept, least = rows[:0], min(2, len(np.unique(trusted[rows])))
     while len(np.unique(trusted[left := np.setdiff1d(rows, held)])) < least:
@@ -108,23 +109,21 @@ def in_proportion(labels: Labels, rows: Int[np.ndarray, "M"], seed: int) -> Int[
     return ordered
 
 
-def folds(labels: Labels | int, k: int, seed: int) -> Labels:
+def folds(labels: Labels, k: int, seed: int) -> Labels:
     """The fold of each row, 0 to k - 1; folds differ by one row at most, and so does each class in them.
 
     Parameters
     ----------
-    labels : the labels to stratify on, such as the trusted ones; UNKNOWN is a class of its own. Or a number
-        of rows without labels
+    labels : to stratify on, such as the trusted ones; UNKNOWN is a class of its own
 
     Raises
     ------
     UsageError : fewer than two folds, or more than rows
     """
-    groups = np.full(labels, UNKNOWN) if isinstance(labels, int) else labels
-    if not 2 <= k <= len(groups):
-        raise UsageError(f"expected from 2 to {len(groups):,} folds, one for each row at most, got {k}")
-    shuffled = np.random.default_rng(seed).permutation(len(groups))
-    by_class = shuffled[np.argsort(groups[shuffled], kind="stable")]
-    fold_of = np.empty(len(groups), dtype=np.int64)
-    fold_of[by_class] = np.arange(len(groups)) % k  # dealt like cards, class after class
+    if not 2 <= k <= len(labels):
+        raise UsageError(f"expected from 2 to {len(labels):,} folds, one for each row at most, got {k}")
+    shuffled = np.random.default_rng(seed).permutation(len(labels))
+    by_class = shuffled[np.argsort(labels[shuffled], kind="stable")]
+    fold_of = np.empty(len(labels), dtype=np.int64)
+    fold_of[by_class] = np.arange(len(labels)) % k  # dealt like cards, class after class
     return fold_of

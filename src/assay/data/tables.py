@@ -427,9 +427,9 @@ def check_decoded(text: str, where: str) -> None:
         raise TableError(f"{where}: {what} of {shown(text)} is not UTF-8; save the file as UTF-8")
 
 
-def shown(text: str, limit: int = 60) -> str:
+def shown(text: str) -> str:
     """``text`` quoted for a message: control characters escaped, its end cut off if it is long."""
-    return repr(text) if len(text) <= limit else f"{text[:limit]!r}… ({len(text):,} characters)"
+    return repr(text) if len(text) <= 60 else f"{text[:60]!r}… ({len(text):,} characters)"
 
 
 def some(names: Sequence[str], most: int) -> str:
