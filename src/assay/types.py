@@ -73,31 +73,25 @@ class Backbone(Protocol):
     @property
     def name(self) -> str:
         """The name a user would give, such as ``tf_efficientnet_lite2``."""
-        ...
 
     @property
     def digest(self) -> str:
         """sha256 over the weights and all that changes the features."""
-        ...
 
     @property
     def size(self) -> int:
         """Side in pixels of the images that ``embed`` takes."""
-        ...
 
     @property
     def interpolation(self) -> str:
         """How those images are made of others: a key of ``data.resize.FILTERS``."""
-        ...
 
     @property
     def width(self) -> int:
         """D, the number of features."""
-        ...
 
     def embed(self, images: Batch) -> Float[np.ndarray, "B D"]:
         """Features of a batch."""
-        ...
 
 
 @runtime_checkable
@@ -106,7 +100,6 @@ class Progress(Protocol):
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         """``done`` of ``total`` items of ``stage`` are finished."""
-        ...
 
 
 def silent(stage: str, done: int, total: int) -> None:

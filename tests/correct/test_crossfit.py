@@ -75,11 +75,13 @@ def test_images_without_a_fold_are_never_trained_on(scene, logistic):
 
 
 def test_the_classifier_that_is_kept_is_fitted_to_all_folds(scene, logistic):
-    """Beside the predictions comes the classifier that is fitted to every image with a fold."""
+    """Beside the predictions comes the classifier of every image with a fold; progress counts the folds."""
     evidence, _, fold_of = scene
-    kept = cross_fit(evidence, fold_of, logistic).classifier
+    calls = []
+    kept = cross_fit(evidence, fold_of, logistic, progress=lambda *call: calls.append(call)).classifier
     alone = fit_joint(evidence, np.ones(300, bool), logistic)
     assert kept.coef_.tolist() == alone.coef_.tolist()
+    assert calls == [("cross-fit", done, 5) for done in range(1, 6)]
 
 
 def test_noisy_labels_help_where_trusted_ones_are_few(draw_clouds, mostly_unknown, logistic):
@@ -119,14 +121,6 @@ def test_permuting_classes_permutes_the_predictions(scene, logistic):
     )
     one, other = (cross_fit(some, fold_of, logistic).pred_probs for some in (evidence, permuted))
     np.testing.assert_allclose(other, one[:, order], atol=5e-3)
-
-
-def test_progress_is_reported_after_each_fold(scene, logistic):
-    """A user sees how many folds are done."""
-    evidence, _, fold_of = scene
-    calls = []
-    cross_fit(evidence, fold_of, logistic, progress=lambda *call: calls.append(call))
-    assert calls == [("cross-fit", done, 5) for done in range(1, 6)]
 
 
 def test_a_class_without_trusted_images_is_still_found(draw_clouds, mostly_unknown, correct):

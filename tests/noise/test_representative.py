@@ -68,21 +68,23 @@ def test_other_labels_are_warned_of():
     )
 
 
-def test_too_few_images_are_not_compared():
+@pytest.mark.parametrize(
+    ("n", "n_trusted", "warning"),
+    [
+        (
+            100,
+            12,
+            "Too few to tell whether the trusted images look like the rest: 12 trusted, 88 others, "
+            "30 of each are needed. Figures hold for the others only if the trusted were picked at random.",
+        ),
+        (50, 50, "All 50 images are trusted: there are no others to compare them with."),
+    ],
+)
+def test_too_few_images_are_not_compared(n, n_trusted, warning):
     """Below 30 on a side nothing is compared, with a warning."""
-    found = check_representative(*images(100, 12))
+    found = check_representative(*images(n, n_trusted))
     assert (found.labels, found.largest_gap, found.features_auc, found.features_p_value) == (None,) * 4
-    assert found.looks_alike
-    assert found.warnings == (
-        "Too few to tell whether the trusted images look like the rest: 12 trusted, 88 others, "
-        "30 of each are needed. Figures hold for the others only if the trusted were picked at random.",
-    )
-
-
-def test_all_images_trusted_leaves_none_to_compare():
-    """With every image trusted there is no rest."""
-    found = check_representative(*images(50, 50))
-    assert found.warnings == ("All 50 images are trusted: there are no others to compare them with.",)
+    assert (found.looks_alike, found.warnings) == (True, (warning,))
 
 
 def test_rows_that_are_not_finite_are_left_out():
@@ -95,23 +97,23 @@ def test_rows_that_are_not_finite_are_left_out():
 
 
 def test_constant_features_hold_no_information():
-    """Features without any variance give an AUC of one half, not a division by zero."""
-    _, noisy, trusted = images()
-    found = check_representative(np.ones((600, 4), np.float32), noisy, trusted)
-    assert found.features_auc.estimate == 0.5
-    assert found.looks_alike
+    """Alone they give an AUC of one half, and beside others nothing, though 0.1 has no exact mean."""
+    features, noisy, trusted = images()
+    constant = np.full((600, 1), 0.1, np.float32)
+    alone, without, beside = (
+        check_representative(some, noisy, trusted)
+        for some in (constant, features, np.hstack([features, constant]))
+    )
+    assert (alone.features_auc.estimate, alone.looks_alike) == (0.5, True)
+    assert beside.features_auc.estimate == pytest.approx(without.features_auc.estimate, abs=1e-9)
 
 
 @pytest.mark.usefixtures("without_shape_checks")
 @pytest.mark.parametrize(
     ("features", "rows", "message"),
     [
-        (np.zeros((9, 2)), None, r"expected one length for all, got \{'features': 9, 'noisy': 10\}"),
-        (
-            None,
-            np.ones(9, bool),
-            r"expected one length for all, got \{'noisy': 10, 'trusted': 10, 'rows': 9\}",
-        ),
+        (np.zeros((9, 2)), None, r"one length for all, got \{'features': 9, 'noisy': 10\}"),
+        (None, np.ones(9, bool), r"one length for all, got \{'noisy': 10, 'trusted': 10, 'rows': 9\}"),
     ],
 )
 def test_arrays_of_different_length_are_refused(features, rows, message):
@@ -140,15 +142,6 @@ def test_many_columns_are_separated_as_few_are():
     assert np.allclose(quick, whole)
 
 
-def test_a_constant_column_changes_nothing():
-    """Though its mean cannot be exact in the numbers that features have."""
-    features, noisy, trusted = images()
-    wanted = check_representative(features, noisy, trusted)
-    constant = np.full((len(features), 1), 0.1, np.float32)
-    found = check_representative(np.hstack([features, constant]), noisy, trusted)
-    assert found.features_auc.estimate == pytest.approx(wanted.features_auc.estimate, abs=1e-9)
-
-
 def test_rows_left_out_change_nothing():
     """Unusable images, however strange, change nothing."""
     features, noisy, trusted = images()
@@ -160,19 +153,14 @@ def test_rows_left_out_change_nothing():
     assert strange == kept
 
 
-def test_labels_alone_can_be_compared():
-    """Without features only the labels are compared; without names a class is shown by its number."""
-    _, noisy, trusted = images()
+def test_labels_or_features_alone_can_be_compared():
+    """What is missing is left out; without names a class is shown by its number."""
+    features, noisy, trusted = images()
+    unlabelled = check_representative(features, np.full(600, UNKNOWN), trusted)
+    assert (unlabelled.labels, unlabelled.largest_gap) == (None, None)
+    assert unlabelled.features_auc is not None
     found = check_representative(None, noisy, trusted)
     assert found.labels is not None
     assert found.largest_gap.name.startswith("class ")
     assert (found.features_auc, found.features_p_value, found.looks_alike) == (None, None, True)
     assert json.loads(json.dumps(found.to_json())) == found.to_json()
-
-
-def test_images_without_noisy_labels_are_compared_by_features():
-    """Too few noisy labels leave that half out."""
-    features, _, trusted = images()
-    found = check_representative(features, np.full(600, UNKNOWN), trusted)
-    assert (found.labels, found.largest_gap) == (None, None)
-    assert found.features_auc is not None
