@@ -186,14 +186,9 @@ def weight_name(classifier: Any) -> str | None:
 
 
 def predict_all(classifier: Any, X: Matrix, n_classes: int) -> Probs:
-    """P(class) (N, K) for all K classes, also those that the classifier was fitted without.
-
-    Raises
-    ------
-    ValueError : the classifier gives NaN, infinity or no probability at all, as some do for numbers that are
-        far apart
-    """
+    """P(class) (N, K) for all K classes, also those that the classifier was fitted without."""
     found = np.asarray(classifier.predict_proba(X), dtype=np.float64)
+    # Some give NaN, infinity or no probability at all for numbers that are far apart.
     bad = np.flatnonzero(~(np.isfinite(found).all(axis=1) & (found.sum(axis=1) > 0)))
     if bad.size:
         raise ValueError(

@@ -46,15 +46,11 @@ def posterior(noisy: Labels, pred_probs: Probs, transition: Transition, strength
 
     Parameters
     ----------
-    noisy : class index; UNKNOWN leaves the prediction as it is
-    pred_probs : P(true | image), out of fold; rows sum to 1
-    transition : P(noisy | true) at [true, noisy]; rows sum to 1
+    noisy : UNKNOWN leaves the prediction as it is
+    pred_probs : P(true | image), out of fold
     strength : λ >= 0, the power of the noisy label's evidence. 1 is exact when the noisy label depends
         on the true class alone; 0 ignores it.
 
-    Raises
-    ------
-    LabelError : a label that is neither UNKNOWN nor below K
     Source : the E step of Dawid & Skene (1979), doi:10.2307/2346806, with the prediction as prior
     """
     return combine(pred_probs, log_evidence(noisy, transition), strength)
@@ -92,7 +88,6 @@ def fit_strength(pred_probs: Probs, evidence: LogProbs, trusted: Labels) -> floa
     ----------
     pred_probs : P(true | image), fitted without these trusted labels
     evidence : see ``log_evidence``, by a transition that did not count the row's own pair; zeros are left out
-    trusted : class index, or UNKNOWN
     """
     rows = np.flatnonzero(evidence.any(axis=1) & (trusted != UNKNOWN))
     if len(rows) == 0:

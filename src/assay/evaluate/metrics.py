@@ -171,18 +171,10 @@ def evaluate_predictions(
 
     Parameters
     ----------
-    truth : class index of each image; rows that are UNKNOWN are left out and counted
-    probs : Float[ndarray, "N K"]  predicted probabilities; rows sum to 1
-    class_names : K names, in the order of the indices
-    source : the data that this is
-    baseline_predicted : class indices that the classifier to beat predicted for the same N images
+    truth : rows that are UNKNOWN are left out and counted
+    class_names : in the order of the indices
+    baseline_predicted : what the classifier to beat predicted for the same images
     skipped : images that could not be used and have no row here
-
-    Raises
-    ------
-    DataError : no row with a known class; a row of ``probs`` that is no set of probabilities
-    LabelError : a true label that is not the index of a class
-    ValueError : arrays whose sizes do not agree
     """
     if probs.shape != (len(truth), len(class_names)):
         raise ValueError(
@@ -237,13 +229,7 @@ def classification_report(truth: Labels, predicted: Labels, class_names: Sequenc
 
     Parameters
     ----------
-    truth, predicted : class index of each image, at least one; none is UNKNOWN
-    class_names : K names, in the order of the indices
-
-    Raises
-    ------
-    LabelError : a label that is not the index of a class
-    ValueError : labels of different length
+    truth, predicted : at least one image; none is UNKNOWN
     """
     # Takes longer to load than all else here, and is needed only where something is measured.
     from sklearn.metrics import precision_recall_fscore_support
@@ -368,14 +354,9 @@ def mcnemar(truth: Labels, first: Labels, second: Labels, level: float = 0.95) -
 
     Parameters
     ----------
-    truth : class index of each image, none UNKNOWN
-    first, second : predicted class indices; UNKNOWN, for no prediction, is a mistake
-    level : of the interval, in (0, 1)
+    truth : none is UNKNOWN
+    first, second : predicted classes; UNKNOWN, for no prediction, is a mistake
 
-    Raises
-    ------
-    DataError : no image
-    ValueError : labels of different length; a level that cannot be
     Source : McNemar (1947), doi:10.1007/BF02295996; mid-p, Fagerland, Lydersen & Laake (2013),
         doi:10.1186/1471-2288-13-91; interval, Bonett & Price (2012), doi:10.3102/1076998611411915
     """
