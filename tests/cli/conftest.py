@@ -52,6 +52,20 @@ def assay(capsys) -> Callable[..., Result]:
     return give
 
 
+@pytest.fixture
+def refused(assay) -> Callable[..., str]:
+    """Give a command that must end with this code, print nothing, and explain it on stderr."""
+
+    def give(code: int, message: str, *arguments: object) -> str:
+        found = assay(*arguments)
+        assert (found.code, found.out) == (code, ""), found
+        assert message in found.err
+        assert "Traceback" not in found.err
+        return found.err
+
+    return give
+
+
 @pytest.fixture(scope="session")
 def small_data(tmp_path_factory) -> SmallData:
     """240 images of three classes; not to be changed."""

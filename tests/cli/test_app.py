@@ -1,17 +1,20 @@
 """How commands end: exit codes, messages, signals, and streams that are full, closed or no terminal."""
 
+import contextlib
 import errno
-import json
 import os
+import re
 import resource
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from small_runs import run_assay, start_assay
+from written import facts_of
 
 from assay import __version__, errors
 from assay.cli import app as application
@@ -46,14 +49,17 @@ def caused_by(error, cause):
     return error
 
 
-class Failing:
-    """In the place of the commands: each raises this error."""
+@pytest.fixture
+def ends_with(monkeypatch):
+    """Let every command end with this error."""
 
-    def __init__(self, error):
-        self.error = error
+    def give(error):
+        def fail(_):
+            raise error
 
-    def parse_args(self, _):
-        raise self.error
+        monkeypatch.setattr(application, "app", SimpleNamespace(parse_args=fail))
+
+    return give
 
 
 RESUMES = "; the same command resumes"
@@ -79,9 +85,9 @@ RESUMES = "; the same command resumes"
         ),
     ],
 )
-def test_each_end_has_its_code_and_message(assay, monkeypatch, error, code, message):
+def test_each_end_has_its_code_and_message(assay, ends_with, error, code, message):
     """An expected end is one line without a traceback, which says so where the same command resumes."""
-    monkeypatch.setattr(application, "app", Failing(error))
+    ends_with(error)
     for words, again in (
         (["run"], RESUMES),
         (["demo"], RESUMES),
@@ -96,9 +102,9 @@ def test_each_end_has_its_code_and_message(assay, monkeypatch, error, code, mess
 
 
 @pytest.mark.parametrize("error", [ValueError("surprise"), OSError(errno.EIO, "surprise")])
-def test_a_bug_is_shown_whole(assay, monkeypatch, error):
+def test_a_bug_is_shown_whole(assay, ends_with, error):
     """An unexpected error ends with 1, its traceback and a request to report it."""
-    monkeypatch.setattr(application, "app", Failing(error))
+    ends_with(error)
     found = assay("noise")
     lines = found.err.splitlines()
     assert (found.code, lines[0]) == (1, "Traceback (most recent call last):")
@@ -128,27 +134,10 @@ def test_a_bug_is_shown_whole(assay, monkeypatch, error):
         (["run", "images", "-o", "out", "--time-limit", "0"], "such as 90s, 20m or 1.5h, got '0'"),
     ],
 )
-def test_wrong_usage_ends_with_2(assay, words, message):
+def test_wrong_usage_ends_with_2(refused, words, message):
     """One line says what is wrong and, for a slip, what was probably meant."""
-    found = assay(*words)
-    assert (found.code, found.out) == (2, "")
-    assert found.err.startswith("assay: ")
-    assert message in found.err
-    assert found.err.count("\n") == 1
-
-
-def test_main_exits_with_the_code(monkeypatch):
-    """The console script hands its exit code to the shell."""
-    monkeypatch.setattr(sys.stdout, "reconfigure", lambda **_: None, raising=False)
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    handlers = {number: signal.getsignal(number) for number in numbers}
-    try:
-        with pytest.raises(SystemExit) as end:
-            application.main(["noise", "images"])
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-    assert end.value.code == 2
+    found = refused(2, message, *words)
+    assert (found.startswith("assay: "), found.count("\n")) == (True, 1)
 
 
 def training(small_data, tmp_path, seconds):
@@ -179,7 +168,7 @@ def test_a_signal_ends_a_run_in_one_line(small_data, tmp_path, number, code, wor
     assert (process.returncode, out) == (code, "")
     assert err.splitlines()[-1] == f"assay: {word}; the same command resumes"
     assert "Traceback" not in err
-    assert json.loads((tmp_path / "out" / "run.json").read_text())["status"] == "running"
+    assert facts_of(tmp_path / "out" / "run.json")["status"] == "running"
 
 
 @pytest.mark.slow
@@ -259,13 +248,13 @@ def test_work_goes_on_when_nobody_reads_messages(finished, small_data, tmp_path,
     assert (tmp_path / "out" / "labels.csv").read_bytes() == (finished / "labels.csv").read_bytes()
 
 
-@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("closed", ["", "<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 def test_closed_streams_are_no_error(closed):
-    """A daemon may start a command without them."""
-    done = subprocess.run(
-        ["sh", "-c", f"{sys.executable} -m assay --version {closed}"], capture_output=True, check=False
-    )
-    assert (done.returncode, done.stderr) == (0, b"")
+    """A daemon may start a command without them; ``python -m assay`` is the command."""
+    words = ["sh", "-c", f"{sys.executable} -m assay --version {closed}"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    shown = "" if ">&-" in closed.split() else f"assay {__version__}\n"
+    assert (done.returncode, done.stdout, done.stderr) == (0, shown, "")
 
 
 def test_a_pipe_has_no_colours(finished, small_data):
@@ -282,35 +271,19 @@ def test_a_terminal_without_colours_has_none(finished, small_data, tmp_path, ter
     """With NO_COLOR the progress bar has no colour; a dumb terminal gets no bar at all."""
     pty = pytest.importorskip("pty", reason="there are no terminals to open here")
     leader, follower = pty.openpty()
-    process = start_assay(
-        ["predict", finished, small_data.images, "-o", tmp_path / "rows.csv"],
-        stderr=follower,
-        env={"TERM": terminal, "NO_COLOR": "1"},
-    )
+    words = ["predict", finished, small_data.images, "-o", tmp_path / "rows.csv"]
+    process = start_assay(words, stderr=follower, env={"TERM": terminal, "NO_COLOR": "1"})
     os.close(follower)
     shown = b""
-    while True:
-        try:
-            part = os.read(leader, 65536)
-        except OSError:
-            break
-        if not part:
-            break
-        shown += part
+    with contextlib.suppress(OSError):  # how a terminal without the other end is read on Linux
+        while part := os.read(leader, 65536):
+            shown += part
     os.close(leader)
     process.communicate(timeout=30)
     assert process.returncode == 0
-    colours = [code for code in shown.split(b"\x1b[")[1:] if code.lstrip(b"0123456789;")[:1] == b"m"]
-    assert [code for code in colours if not code.startswith((b"0m", b"m", b"1m", b"2m"))] == []
+    styles = {*re.findall(rb"\x1b\[([\d;]*)m", shown)}
+    assert styles <= {b"0", b"", b"1", b"2"}  # bold and dim are no colours
     assert (b"\x1b" in shown) == (terminal != "dumb")
-
-
-def test_the_module_is_the_command():
-    """``python -m assay --version`` prints the version."""
-    done = subprocess.run(
-        [sys.executable, "-m", "assay", "--version"], capture_output=True, text=True, check=False
-    )
-    assert (done.returncode, done.stdout) == (0, f"assay {__version__}\n")
 
 
 def test_shell_completion_can_be_installed(assay, tmp_path):

@@ -1,10 +1,10 @@
 """assay audit: of a finished run, and of images alone."""
 
-import csv
 import json
 import shutil
 
 import pytest
+from written import change_facts, facts_of, rows_of
 
 
 @pytest.fixture
@@ -49,13 +49,12 @@ def test_a_run_is_audited(of_run, assay, cloned, tmp_path):
     found = audit("--json", "-q")
     assert (found.code, found.err) == (0, "")
     facts = json.loads(found.out)
-    assert facts == json.loads((out / "audit.json").read_text())
+    assert facts == facts_of(out / "audit.json")
     assert facts["findings"]["duplicates"] == [{"file": "5.png", "others": ["6.png"], "score": 1.0}]
-    with (out / "audit.csv").open() as file:
-        rows = [*csv.DictReader(file)]
+    rows = rows_of(out / "audit.csv")
     assert rows[0] == {"file": "5.png", "kind": "duplicates", "others": "6.png", "score": "1.0"}
     assert len(rows) == sum(len(found) for found in facts["findings"].values())
-    run = json.loads((out / "run.json").read_text())
+    run = facts_of(out / "run.json")
     assert facts["run"] == {
         "labels": run["data"]["labels"],
         "contents": run["data"]["contents"],
@@ -76,12 +75,11 @@ def test_a_run_is_audited(of_run, assay, cloned, tmp_path):
         ["--backbone", "tiny", "--size", "160", "--dtype", "auto"],  # also what is the default
     ],
 )
-def test_options_of_images_are_refused_for_a_run(assay, finished, tmp_path, words):
+def test_options_of_images_are_refused_for_a_run(refused, finished, tmp_path, words):
     """A run has its own labels and features; no option is dropped in silence, and nothing is written."""
-    found = assay("audit", finished, *words, "-o", tmp_path / "audit")
     named = ", ".join(word for word in words if word.startswith("--"))
-    assert (found.code, found.out) == (2, "")
-    assert found.err.startswith(f"assay: {named}: expected with images, got the run {finished}")
+    message = f"assay: {named}: expected with images, got the run {finished}"
+    refused(2, message, "audit", finished, *words, "-o", tmp_path / "audit")
     assert not (tmp_path / "audit").exists()
 
 
@@ -95,40 +93,28 @@ def test_links_may_lead_to_a_runs_images(assay, finished, small_data, tmp_path):
     assert assay(*command, "--follow-symlinks").code == 0
 
 
-def test_moved_images_must_be_named(assay, run):
+def test_moved_images_must_be_named(refused, run):
     """A run whose images are gone, or that does not record their place, says what to do."""
-    record = json.loads((run / "run.json").read_text())
-    for images in ({"images": "/nowhere/at/all"}, {}):
-        facts = {name: value for name, value in record.items() if name != "images"} | images
-        (run / "run.json").write_text(json.dumps(facts))
-        found = assay("audit", run)
-        assert found.code == 2
-        assert "assay audit" in found.err
-        assert "IMAGES" in found.err
+    for place in ("/nowhere/at/all", None):
+        change_facts(run / "run.json", images=place)
+        refused(2, f"assay audit {run} IMAGES", "audit", run)
 
 
-def test_what_does_not_fit_the_run_is_refused(assay, of_run, cloned, tmp_path):
+def test_what_does_not_fit_the_run_is_refused(refused, of_run, cloned, tmp_path):
     """Features that are not in the cache, changed images (fault 29), a run that is not finished."""
-    out, audit = of_run
-    found = assay("audit", out, cloned.images, "--cache", tmp_path / "other")
-    assert (found.code, found.out) == (2, "")
-    assert "--cache" in found.err
+    out, _ = of_run
+    command = ["audit", out, cloned.images, "--cache"]
+    refused(2, "--cache", *command, tmp_path / "other")
     shutil.copy(cloned.images / "7.png", cloned.images / "8.png")
-    found = audit()
-    assert (found.code, found.out) == (3, "")
-    assert "changed" in found.err
-    file = out / "run.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | {"status": "running"}))
-    found = audit()
-    assert found.code == 3
-    assert "expected the folder of a finished run" in found.err
+    refused(3, "changed", *command, tmp_path / "cache")
+    change_facts(out / "run.json", status="running")
+    refused(3, "expected the folder of a finished run", *command, tmp_path / "cache")
 
 
-def test_other_places_are_refused(assay, cloned, tmp_path):
+def test_other_places_are_refused(refused, cloned, tmp_path):
     """A second place needs a run; a missing one has no images."""
-    found = assay("audit", cloned.images, cloned.images)
-    assert (found.code, "expected the folder of a run before IMAGES" in found.err) == (2, True)
-    assert assay("audit", tmp_path / "none").code == 3
+    refused(2, "expected the folder of a run before IMAGES", "audit", cloned.images, cloned.images)
+    refused(3, str(tmp_path / "none"), "audit", tmp_path / "none")
 
 
 def test_skipped_images_end_with_4_when_strict(of_images, cloned, tmp_path):
@@ -137,6 +123,6 @@ def test_skipped_images_end_with_4_when_strict(of_images, cloned, tmp_path):
     found = of_images("--strict", "-o", tmp_path / "found")
     assert found.code == 4
     assert found.out.startswith("239 images audited, 1 skipped: 1 empty_file.")
-    with (tmp_path / "found/image_issues.csv").open() as file:
-        assert [(row["file"], row["reason"]) for row in csv.DictReader(file)] == [("9.png", "empty_file")]
-    assert json.loads((tmp_path / "found/audit.json").read_text())["skipped_because"] == {"empty_file": 1}
+    issues = rows_of(tmp_path / "found/image_issues.csv")
+    assert [(row["file"], row["reason"]) for row in issues] == [("9.png", "empty_file")]
+    assert facts_of(tmp_path / "found/audit.json")["skipped_because"] == {"empty_file": 1}

@@ -1,6 +1,5 @@
 """assay compare: the whole command; killed and interrupted in processes of its own."""
 
-import csv
 import io
 import json
 import os
@@ -18,6 +17,7 @@ import pytest
 from planted import quick
 from small_compare import working_here
 from small_runs import SmallData, quick_learning, run_assay, start_assay
+from written import facts_of, rows_of, without_figures
 
 from assay.cli.app import run_app
 from assay.notebook.process import Failure
@@ -51,7 +51,7 @@ class Compared:
 
     @property
     def record(self) -> dict:
-        return json.loads((self.out / "compare.json").read_text())
+        return facts_of(self.out / "compare.json")
 
 
 def command(data: SmallData, place: Path, *more: str, systems: str = ",".join(SYSTEM_IDS)) -> list[str]:
@@ -89,20 +89,18 @@ def began(place: Path) -> Path:
 
 
 QUALITY = """\
-          accuracy  95 % interval  macro F1  against Baseline  McNemar p  against Model II  McNemar p
-Baseline  NN %      NN to NN       F         –                –          –                 –
-CNN 1     NN %      NN to NN       F         +N               P          –                 –
-Assay     NN %      NN to NN       F         +N               P          –                 –
+ accuracy 95 % interval macro F1 against Baseline McNemar p against Model II McNemar p
+Baseline N % N to N N – – – –
+CNN 1 N % N to N N N P – –
+Assay N % N to N N N P – –
 """
 
 
 def test_the_table_is_this(unbroken):
     """Accuracy, cost, and notes on them; messages are on stderr."""
     quality, cost, notes = unbroken.shown.split("\n\n")
-    found = re.sub(r"[+-]\d+\.\d", "+N", quality)
-    found = re.sub(r"\d+\.\d( %| to|\s)", r"NN\1", re.sub(r"\b[01]\.\d{3}\b", "F", found))
-    found = re.sub(r"(\+N +)\S+( +–)", r"\1P\2", found)
-    assert [line.split() for line in found.splitlines()] == [line.split() for line in QUALITY.splitlines()]
+    found = without_figures(f"{quality}\n").replace("< N", "N")
+    assert re.sub("N N N – –$", "N N P – –", found, flags=re.MULTILINE) == QUALITY
     assert cost.splitlines()[0].split("  ")[-1].strip() == "on disk, MB"
     assert [line.split("  ")[0] for line in cost.splitlines()[1:]] == ["Baseline", "CNN 1", "Assay"]
     assert notes.splitlines()[0] == "Accuracy on 24 holdout images, the same for all systems."
@@ -128,10 +126,8 @@ def test_a_finished_comparison_is_shown_again(unbroken, assay, small_data):
     assert f"{unbroken.out}" in found.err
     assert (pictures / "samples.svg").is_file()
     assert layers.is_file()
-    with (unbroken.out / "compare.csv").open() as file:
-        assert [float(row["accuracy"]) for row in csv.DictReader(file)] == [
-            row["accuracy"] for row in record["rows"]
-        ]
+    rows = rows_of(unbroken.out / "compare.csv")
+    assert [float(row["accuracy"]) for row in rows] == [row["accuracy"] for row in record["rows"]]
 
 
 def test_a_killed_comparison_goes_on_to_the_same_end(unbroken, small_data, tmp_path):
@@ -142,9 +138,8 @@ def test_a_killed_comparison_goes_on_to_the_same_end(unbroken, small_data, tmp_p
     process.kill()
     process.communicate()
     wait_for_end([child])
-    files = [json.loads(file.read_text()) for file in out.rglob("[!.]*.json")]
-    assert files
-    first = json.loads((out / "models" / "histogram" / "row.json").read_text())
+    assert [facts_of(file) for file in out.rglob("[!.]*.json")]  # each is whole
+    first = facts_of(out / "models" / "histogram" / "row.json")
     assert not (out / "models" / "cnn-1" / "row.json").exists()
 
     died = run_assay(words, env=PLANTED | {"DIE_AT_RENAME": "3"})

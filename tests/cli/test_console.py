@@ -3,7 +3,7 @@
 import pytest
 
 from assay.cli import console
-from assay.cli.console import Lines, notify, progress_bar, show, table
+from assay.cli.console import notify, progress_bar, show, table
 
 
 def test_a_table_has_its_columns_under_their_names():
@@ -26,9 +26,9 @@ def lines(monkeypatch, capsys):
     def give(*steps):
         now = [0.0]
         monkeypatch.setattr(console.time, "monotonic", lambda: float(now[0]))
-        progress = Lines()
-        for now[0], *step in steps:
-            progress(*step)
+        with progress_bar(quiet=False) as progress:
+            for now[0], *step in steps:
+                progress(*step)
         return capsys.readouterr().err.splitlines()
 
     return give

@@ -1,6 +1,8 @@
 """assay export: a run's model as one file."""
 
 import json
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -8,7 +10,9 @@ import pytest
 pytest.importorskip("torch")
 
 from small_runs import CLASSES
+from written import rows_of
 
+from assay.cli.app import run_app
 from assay.export import gate
 from assay.predict.model import write_manifest
 
@@ -16,11 +20,6 @@ from assay.predict.model import write_manifest
 @pytest.fixture(scope="module")
 def exported(finished, tmp_path_factory):
     """A file of ``assay export``, and what the command printed; not to be changed."""
-    from contextlib import redirect_stderr, redirect_stdout
-    from io import StringIO
-
-    from assay.cli.app import run_app
-
     file, out, err = tmp_path_factory.mktemp("exported") / "small.onnx", StringIO(), StringIO()
     with redirect_stdout(out), redirect_stderr(err):
         assert run_app(["export", str(finished), "-o", str(file)]) == 0
@@ -35,21 +34,19 @@ def test_a_run_becomes_one_file_that_predicts(assay, exported, finished, small_d
     assert "was trained on these images" in err
     for place, rows in ((finished, "run.csv"), (file, "small.csv")):
         assert assay("predict", place, small_data.images, "-o", rows, "-q").code == 0
-    run, small = (Path(rows).read_text(encoding="utf-8").splitlines() for rows in ("run.csv", "small.csv"))
-    same = [one.split(",")[:2] == other.split(",")[:2] for one, other in zip(run, small, strict=True)]
+    both = zip(rows_of("run.csv"), rows_of("small.csv"), strict=True)
+    same = [(one["file"], one["label"]) == (other["file"], other["label"]) for one, other in both]
     assert sum(same) / len(same) > 0.97
 
 
-def test_a_changed_byte_is_noticed(assay, exported, small_data):
+def test_a_changed_byte_is_noticed(refused, exported, small_data):
     """In the graph, in its metadata, and in its hash: the file has no manifest beside it (fault 46)."""
     whole = exported[0].read_bytes()
     for what in (b"Softmax", CLASSES[0].encode(), b"figures", b"sha256\x12"):
         data = bytearray(whole)
         data[data.rindex(what) + len(what) - 1] ^= 1
         Path("small.onnx").write_bytes(data)
-        found = assay("predict", "small.onnx", small_data.images, "-q")
-        assert (found.code, found.out) == (3, ""), what
-        assert "expected a file of assay export" in found.err
+        refused(3, "expected a file of assay export", "predict", "small.onnx", small_data.images, "-q")
 
 
 def test_the_file_has_a_card(exported, finished):
@@ -82,10 +79,8 @@ def test_json_has_all_of_it(assay, finished, small_data):
     assert facts["report"]["accuracy"] == facts["figures"][1]["accuracy"][0]
 
 
-def test_the_gate_stops_it(assay, finished, monkeypatch, here):
+def test_the_gate_stops_it(refused, finished, monkeypatch, here):
     """A file that lost too much is not written, and the exit code is 5."""
     monkeypatch.setattr(gate, "MAX_LOSS", -1.0)
-    found = assay("export", finished, "-o", "a.onnx", "-q")
-    assert found.code == 5
-    assert "nothing was written" in found.err
+    refused(5, "nothing was written", "export", finished, "-o", "a.onnx", "-q")
     assert not [*here.glob("a.onnx*")]

@@ -1,6 +1,7 @@
 """Where options come from: the command line, the environment, assay.toml, the default."""
 
-import dataclasses
+import json
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ def test_the_defaults_are_those_of_the_library(tmp_path):
 
 
 def names(*groups):
-    return {field.name for group in groups for field in dataclasses.fields(group)}
+    return {field.name for group in groups for field in fields(group)}
 
 
 def test_every_library_option_is_on_the_command_line():
@@ -35,45 +36,25 @@ def test_the_presets_are_those_of_the_library():
     assert preset.get_choices() == PRESET_NAMES
 
 
-@pytest.fixture
-def dry_run(assay, small_data, tmp_path):
-    """What ``assay run --dry-run --json`` prints with more options."""
-
-    def give(*more):
-        command = [
-            "run",
-            small_data.images,
-            *small_data.labels,
-            "-o",
-            tmp_path / "out",
-            "--dry-run",
-            "--json",
-        ]
-        found = assay(*command, *more)
-        assert found.code == 0, found.err
-        return found.out
-
-    return give
-
-
-def test_flag_environment_file_default(dry_run, monkeypatch):
+def test_flag_environment_file_default(assay, small_data, tmp_path, monkeypatch):
     """A flag is stronger than the environment, that than assay.toml, and that than the default."""
+    command = ["run", small_data.images, *small_data.labels, "-o", tmp_path / "out", "--dry-run", "--json"]
 
     def held(*more):
-        return dry_run(*more).split('"holdout": ')[1].split(",")[0]
+        return json.loads(assay(*command, *more).out)["holdout"]
 
     file = Path("assay.toml")
     file.write_text('backbone = "tiny"\n')
-    assert held() == "24"
+    assert held() == 24
     file.write_text('backbone = "tiny"\nholdout = 30\n')
-    assert held() == "30"
+    assert held() == 30
     file.write_text('backbone = "tiny"\nholdout = 30\n[run]\nholdout = 33\n')
-    assert held() == "33"
+    assert held() == 33
     monkeypatch.setenv("ASSAY_HOLDOUT", "36")
-    assert held() == "36"
-    assert held("--holdout", "39") == "39"
+    assert held() == 36
+    assert held("--holdout", "39") == 39
     monkeypatch.setenv("ASSAY_HOLDOUT", "")  # as good as unset
-    assert held() == "33"
+    assert held() == 33
 
 
 @pytest.mark.parametrize(
@@ -88,22 +69,19 @@ def test_flag_environment_file_default(dry_run, monkeypatch):
         ('seed = "huge"', 'Invalid value for [seed] from assay.toml: unable to convert "huge" into int.'),
     ],
 )
-def test_wrong_settings_are_refused(assay, text, message):
+def test_wrong_settings_are_refused(assay, refused, text, message):
     """The message names the file, the key and what was probably meant; help works all the same."""
     Path("assay.toml").write_bytes(text if isinstance(text, bytes) else text.encode())
-    found = assay("noise", "images", "--trusted", "t.csv")
-    assert (found.code, found.out) == (2, "")
-    assert message in found.err
+    refused(2, message, "noise", "images", "--trusted", "t.csv")
     for words in (["run", "--help"], ["--version"], []):
         assert assay(*words).code == 0
 
 
-def test_a_wrong_variable_is_refused(assay, monkeypatch):
+def test_a_wrong_variable_is_refused(refused, monkeypatch):
     """Its name is in the message."""
     monkeypatch.setenv("ASSAY_SEED", "x")
-    found = assay("noise", "images", "--trusted", "t.csv")
-    assert found.code == 2
-    assert 'Invalid value for ASSAY_SEED from environment: unable to convert "x" into int.' in found.err
+    message = 'Invalid value for ASSAY_SEED from environment: unable to convert "x" into int.'
+    refused(2, message, "noise", "images", "--trusted", "t.csv")
 
 
 def test_needed_options_may_come_from_the_file(assay, small_data, tmp_path):
@@ -138,19 +116,16 @@ def test_the_cache_is_named_by_flag_or_environment(assay, small_data, tmp_path, 
     assert (tmp_path / "environment" / "features").is_dir()
 
 
-def test_only_typed_options_are_refused(assay, finished, lineup, small_data, tmp_path, monkeypatch):
+def test_only_typed_options_are_refused(assay, refused, finished, lineup, small_data, tmp_path, monkeypatch):
     """An option that a command has no use for is refused on the command line, not in the environment."""
     for model, images, words, message in (
         (lineup, "new", ["--all-systems", "--coverage=0.9"], "--coverage: expected one model"),
         (finished, "new", ["--columns", "Index"], "--columns: selects models of --all-systems"),
         (finished, "-", ["--path-col", "path"], "--path-col: expected a Parquet file of images"),
     ):
-        found = assay("predict", model, images, *words)
-        assert (found.code, found.out) == (2, "")
-        assert message in found.err
-    monkeypatch.setenv("ASSAY_COLUMNS", "Index,Assay")
-    monkeypatch.setenv("ASSAY_COVERAGE", "0.9")
-    monkeypatch.setenv("ASSAY_BACKBONE", "tiny")
+        refused(2, message, "predict", model, images, *words)
+    for name, value in (("COLUMNS", "Index,Assay"), ("COVERAGE", "0.9"), ("BACKBONE", "tiny")):
+        monkeypatch.setenv(f"ASSAY_{name}", value)
     Path("assay.toml").write_text('noisy = "noisy.csv"\n')
     rows = tmp_path / "rows.csv"
     assert assay("predict", lineup, small_data.images, "--all-systems", "-o", rows).code == 0

@@ -1,10 +1,10 @@
 """assay plan: what more trusted labels would gain, and images to label."""
 
-import csv
 import json
 
 import pytest
 from small_runs import quick_head
+from written import facts_of, rows_of
 
 from assay.data.decisions import FILE, DecisionRequest, open_decisions
 
@@ -14,11 +14,6 @@ def plan(assay, monkeypatch):
     """Give ``assay plan``, with a head that trains in a moment."""
     monkeypatch.setattr("assay.pipeline.plan.make_head", quick_head)
     return lambda run, *more: assay("plan", run, "--label", "7", "-q", *more)
-
-
-def rows_of(folder):
-    with (folder / "plan.csv").open() as file:
-        return [*csv.DictReader(file)]
 
 
 def test_the_plan_is_measured_and_forecast(plan, finished, tmp_path):
@@ -32,7 +27,7 @@ def test_the_plan_is_measured_and_forecast(plan, finished, tmp_path):
     assert f"{tmp_path}/plan.csv lists 7 random images" in found.out
     assert {file.name for file in finished.iterdir()} == before
 
-    facts = json.loads((tmp_path / "plan.json").read_text())
+    facts = facts_of(tmp_path / "plan.json")
     assert facts == json.loads(plan(finished, "-o", tmp_path, "--more", "50,400", "--json").out)
     assert (facts["trusted"], facts["held_out"], facts["tested"]) == (96, 24, 96)
     assert [row["trusted"] for row in facts["curve"]] == [32, 64]
@@ -53,16 +48,15 @@ def test_the_plan_is_measured_and_forecast(plan, finished, tmp_path):
 def test_images_to_label_are_chosen(plan, run, tmp_path):
     """At random and by doubt, none trusted or held out; a reviewed one is not doubtful any more."""
     assert plan(run, "-o", tmp_path / "one").code == 0
-    rows = rows_of(tmp_path / "one")
+    rows = rows_of(tmp_path / "one" / "plan.csv")
     assert [row["part"] for row in rows] == ["random"] * 7 + ["doubtful"] * 7
-    with (run / "labels.csv").open() as file:
-        known = {row["file"]: row for row in csv.DictReader(file)}
+    known = {row["file"]: row for row in rows_of(run / "labels.csv")}
     is_open = {name: not row["trusted_label"] and row["reason"] != "holdout" for name, row in known.items()}
     assert all(is_open[row["file"]] for row in rows)
     assert all(row["corrected_label"] == known[row["file"]]["corrected_label"] for row in rows)
     doubtful = [float(row["confidence"]) for row in rows[7:]]
     assert doubtful == sorted(float(known[name]["confidence"]) for name in known if is_open[name])[:7]
-    facts = json.loads((tmp_path / "one" / "plan.json").read_text())
+    facts = facts_of(tmp_path / "one" / "plan.json")
     expected = sum(1 - confidence for confidence in doubtful)
     assert facts["doubtful"]["expected_corrections"] == pytest.approx(expected, abs=1e-3)
 
@@ -71,7 +65,7 @@ def test_images_to_label_are_chosen(plan, run, tmp_path):
     store.decide(requests, who="me", client="here")
     store.close()
     assert plan(run, "-o", tmp_path / "two").code == 0
-    after = rows_of(tmp_path / "two")
+    after = rows_of(tmp_path / "two" / "plan.csv")
     assert (len(after), after[:7], after[7:11]) == (14, rows[:7], rows[10:])
 
 
@@ -96,7 +90,7 @@ def test_without_a_holdout_there_is_no_accuracy(assay, plan, small_data, tmp_pat
     assert assay(*small_data.command(tmp_path / "out", "-q", "--holdout", "0")).code == 0
     found = plan(tmp_path / "out", "--more", "50")
     assert "With more trusted labels, and the margin of error of the noise rate:\n" in found.out
-    facts = json.loads((tmp_path / "out" / "plan.json").read_text())
+    facts = facts_of(tmp_path / "out" / "plan.json")
     assert [(row["trusted"], row["held_out"]) for row in facts["expected"]] == [(120, 0), (170, 0)]
     assert "accuracy_known_to" not in facts["expected"][0]
 

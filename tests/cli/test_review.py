@@ -1,10 +1,8 @@
 """assay review: decisions out and in, and what it refuses."""
 
-import csv
-import json
-
 import pytest
 from review_runs import draw_images, write_run
+from written import change_facts, facts_of, rows_of
 
 from assay.data.decisions import DecisionRequest, open_decisions, read_states
 
@@ -70,19 +68,16 @@ def test_the_columns_of_the_labels_may_be_named(assay, run, tmp_path, here):
     assert "--path-col and --label-col" in assay(*words).err
     assert assay(*words, "--path-col", "img", "--label-col", "annot").code == 0
     assert (here / "fixed.csv").read_text() == "img,annot\n5.png,cedar\n"
-    record = json.loads((run / "run.json").read_text())
-    record["reading"] = {"path_column": "img", "label_column": "annot"}
-    (run / "run.json").write_text(json.dumps(record))
+    change_facts(run / "run.json", reading={"path_column": "img", "label_column": "annot"})
     assert assay(*words).code == 0
 
 
-def test_imported_decisions_are_those_of_this_run(assay, run, here):
+def test_imported_decisions_are_those_of_this_run(refused, run, here):
     """Another class or image is refused by name, and nothing is imported."""
-    for row, message in (("7.png,larch", "no label 'larch'"), ("x.png,ash", "no image 'x.png'")):
+    for row, what in (("7.png,larch", "no label 'larch'"), ("x.png,ash", "no image 'x.png'")):
         (here / "d.csv").write_text(f"file,label\n8.png,ash\n{row}\n")
-        found = assay("review", run, "--import", "d.csv")
-        assert (found.code, found.out) == (3, "")
-        assert f"d.csv: the run has {message}; correct or remove the row" in found.err
+        message = f"d.csv: the run has {what}; correct or remove the row"
+        refused(3, message, "review", run, "--import", "d.csv")
     assert len(read_states(run / "decisions.sqlite")) == 3
 
 
@@ -97,21 +92,20 @@ def test_trusted_images_are_left_alone(assay, run, here):
     assert "0.png" not in read_states(run / "decisions.sqlite")
 
 
-def test_an_impossible_export_is_refused_before_the_import(assay, run, here):
+def test_an_impossible_export_is_refused_before_the_import(refused, run, here):
     """Decisions are for good."""
     (here / "d.csv").write_text("file,label\n8.png,ash\n")
-    found = assay("review", run, "--import", "d.csv", "--export", "d.txt")
-    assert (found.code, found.out) == (2, "")
+    refused(2, "--export", "review", run, "--import", "d.csv", "--export", "d.txt")
     assert "8.png" not in read_states(run / "decisions.sqlite")
 
 
 @pytest.mark.parametrize("file", ["labels.csv", "holdout.csv", "decisions.sqlite"])
-def test_no_export_overwrites_a_file_of_the_run(assay, run, file):
+def test_no_export_overwrites_a_file_of_the_run(refused, run, file):
     """The run would have to be computed again."""
     before = (run / file).read_bytes()
-    found = assay("review", run, "--export", run / file)
-    assert (found.code, (run / file).read_bytes()) == (2, before)
-    assert f"--export: {run / file} belongs to the run or model in {run}" in found.err
+    message = f"--export: {run / file} belongs to the run or model in {run}"
+    refused(2, message, "review", run, "--export", run / file)
+    assert (run / file).read_bytes() == before
 
 
 @pytest.mark.parametrize(
@@ -125,36 +119,31 @@ def test_no_export_overwrites_a_file_of_the_run(assay, run, file):
         (["--strategy", "best"], 2, 'Invalid value "best" for --strategy'),
     ],
 )
-def test_what_cannot_be_is_refused(assay, run, flags, code, message):
+def test_what_cannot_be_is_refused(refused, run, flags, code, message):
     """The option is named."""
-    found = assay("review", run, *flags)
-    assert (found.code, found.out) == (code, "")
-    assert message in found.err
+    refused(code, message, "review", run, *flags)
 
 
-def test_a_taken_port_is_refused(assay, run):
+def test_a_taken_port_is_refused(refused, run):
     """The message names the option that helps."""
     from assay.web.listen import listen
 
     with listen("127.0.0.1", 0) as taken:
-        found = assay("review", run, "--port", taken.getsockname()[1])
-    assert (found.code, "--port" in found.err) == (2, True)
+        refused(2, "--port", "review", run, "--port", taken.getsockname()[1])
 
 
-def test_decisions_are_used_by_the_next_run(assay, own_data, tmp_path, here):
+def test_decisions_are_used_by_the_next_run(assay, refused, own_data, tmp_path, here):
     """Run, decide, run again with the decisions, which are part of its settings."""
     (here / "d.csv").write_text("file,label\n1.png,birch\n3.png,\n")
     cache = ("--cache", tmp_path / "cache", "-q")
     assert assay(*own_data.command(tmp_path / "out", *cache)).code == 0
     assert assay("review", tmp_path / "out", "--import", "d.csv").out == "2 of 2 decisions imported\n"
     decisions = ("--decisions", tmp_path / "out" / "decisions.sqlite")
-    refused = assay(*own_data.command(tmp_path / "out", *cache, *decisions))
-    assert (refused.code, "decisions" in refused.err) == (2, True)
+    refused(2, "decisions", *own_data.command(tmp_path / "out", *cache, *decisions))
     again = own_data.command(tmp_path / "again", *cache, *decisions)
     for _ in range(2):
         assert assay(*again).code == 0
-    with (tmp_path / "again" / "labels.csv").open() as file:
-        rows = {row["file"]: row for row in csv.DictReader(file)}
+    rows = {row["file"]: row for row in rows_of(tmp_path / "again" / "labels.csv")}
     assert (rows["1.png"]["corrected_label"], rows["1.png"]["reason"]) == ("birch", "decided")
     assert rows["3.png"]["reason"] == ""
-    assert json.loads((tmp_path / "again" / "run.json").read_text())["data"]["decided"] == 1
+    assert facts_of(tmp_path / "again" / "run.json")["data"]["decided"] == 1

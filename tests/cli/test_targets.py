@@ -9,7 +9,7 @@ import pytest
 @pytest.mark.parametrize(
     "place", ["images.zip", "new/0.png", "out/model/config.json", "out/labels.csv", "lone.onnx"]
 )
-def test_the_input_is_not_written_over(assay, run, small_data, tmp_path, place):
+def test_the_input_is_not_written_over(refused, run, small_data, tmp_path, place):
     """An archive of images, one of the images, a file of the model or of the run."""
     new = tmp_path / "new"
     new.mkdir()
@@ -17,13 +17,11 @@ def test_the_input_is_not_written_over(assay, run, small_data, tmp_path, place):
     shutil.copy(run / "model" / "model.onnx", tmp_path / "lone.onnx")
     with zipfile.ZipFile(tmp_path / "images.zip", "w") as archive:
         archive.write(new / "0.png", "0.png")
-    before = (tmp_path / place).read_bytes()
-    model = tmp_path / place if place.endswith("onnx") else run
-    images = tmp_path / place if place.endswith("zip") else new
-    found = assay("predict", model, images, "-o", tmp_path / place, "--format", "csv")
-    assert found.code == 2
-    assert "--out: " in found.err
-    assert (tmp_path / place).read_bytes() == before
+    target = tmp_path / place
+    before = target.read_bytes()
+    model, images = target if place.endswith("onnx") else run, target if place.endswith("zip") else new
+    refused(2, "--out: ", "predict", model, images, "-o", target, "--format", "csv")
+    assert target.read_bytes() == before
 
 
 def test_rows_may_lie_in_the_folder_of_a_run(assay, run, small_data):
@@ -45,17 +43,13 @@ def test_rows_may_lie_in_the_folder_of_a_run(assay, run, small_data):
         ("report", "nowhere/a.html", "make its folder"),
     ],
 )
-def test_an_impossible_file_is_refused_before_the_work(assay, finished, command, out, message):
+def test_an_impossible_file_is_refused_before_the_work(refused, finished, command, out, message):
     """The name is checked before any image is looked for."""
     more = ["nowhere"] if command == "predict" else []
-    found = assay(command, finished, *more, "-o", out)
-    assert (found.code, found.out) == (2, "")
-    assert "--out: " in found.err
-    assert message in found.err
+    assert "--out: " in refused(2, message, command, finished, *more, "-o", out)
 
 
-def test_a_card_does_not_replace_a_file_of_the_run(assay, run):
+@pytest.mark.parametrize("out", ["README", "model.onnx"])
+def test_a_card_does_not_replace_a_file_of_the_run(refused, run, out):
     """Nor does an export replace the model."""
-    for out in ("README", "model.onnx"):
-        found = assay("export", run, "-o", run / "model" / out)
-        assert found.code == 2
+    refused(2, "--out: ", "export", run, "-o", run / "model" / out)

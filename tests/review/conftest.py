@@ -1,6 +1,6 @@
 """A run made by hand, its review, and a window on its page."""
 
-import asyncio
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +14,7 @@ pytest.importorskip("fastapi", reason="needs the web extra")
 from assay.data.decisions import open_decisions
 from assay.review.app import Thumbnails, make_app
 from assay.review.neighbours import Neighbours
-from assay.review.queue import order_images
-from assay.review.run import read_review_run
+from assay.review.run import order_images, read_review_run
 from assay.review.session import ReviewSession
 from assay.web.middleware import Guard
 
@@ -24,27 +23,10 @@ TOKEN = "secret-of-this-run"
 
 @dataclass
 class Opened:
-    """A review, its guarded page and a window that has exchanged the token."""
+    """A review, and a window on its guarded page."""
 
     session: ReviewSession
-    app: object
     browser: Browser
-
-
-def open_session(run: Path) -> ReviewSession:
-    found = read_review_run(run)
-    ordered = order_images(found.noisy, found.proposed, found.confidence, found.is_open, strategy="doubtful")
-    return ReviewSession(
-        found, open_decisions(run / "decisions.sqlite"), ordered, Neighbours(found, None), "mia"
-    )
-
-
-def open_page(run: Path) -> Opened:
-    session = open_session(run)
-    app = Guard(make_app(session, Thumbnails(session.run.images)), port=8765, token=TOKEN)
-    browser = Browser(app)
-    browser.cookie = browser.get(f"/?token={TOKEN}").header("set-cookie").partition(";")[0]
-    return Opened(session, app, browser)
 
 
 @pytest.fixture(scope="session")
@@ -62,38 +44,33 @@ def run(tmp_path, images) -> Path:
 
 
 @pytest.fixture
-def opened(opener, run):
-    """The page of that run."""
+def opener():
+    """Opens pages of runs in windows that have exchanged the token, and closes them."""
+    with ExitStack() as ends:
+
+        def give(run: Path) -> Opened:
+            found = read_review_run(run)
+            facts = (found.noisy, found.proposed, found.confidence, found.is_open)
+            order, store = order_images(*facts, strategy="doubtful"), open_decisions(run / "decisions.sqlite")
+            ends.callback(store.close)
+            session = ReviewSession(found, store, order, Neighbours(found, run / "no cache"), "mia")
+            app = make_app(session, Thumbnails(found.images))
+            browser = Browser(Guard(app, port=8765, token=TOKEN))
+            ends.callback(browser.close)
+            browser.cookie = browser.get(f"/?token={TOKEN}").header("set-cookie").partition(";")[0]
+            return Opened(session, browser)
+
+        yield give
+
+
+@pytest.fixture
+def opened(opener, run) -> Opened:
     return opener(run)
 
 
 @pytest.fixture
-def opener():
-    """Opens pages of runs, and closes them."""
-    every = []
-
-    def give(run):
-        every.append(open_page(run))
-        return every[-1]
-
-    yield give
-    for found in every:
-        found.browser.close()
-        found.session.store.close()
-
-
-@pytest.fixture
-def session(run):
-    found = open_session(run)
-    yield found
-    found.store.close()
-
-
-@pytest.fixture
-def loop():
-    found = asyncio.new_event_loop()
-    yield found
-    found.close()
+def session(opened) -> ReviewSession:
+    return opened.session
 
 
 @pytest.fixture(scope="module")
@@ -120,5 +97,4 @@ def visit(chrome):
     yield give
     for one in windows:
         one.page.context.close()
-    assert [one.errors for one in windows] == [[] for _ in windows]
-    assert [one.elsewhere for one in windows] == [[] for _ in windows]
+    assert [(one.errors, one.elsewhere) for one in windows] == [([], [])] * len(windows)

@@ -1,21 +1,28 @@
-"""The addresses of the page: what they answer, and what they refuse."""
+"""The addresses of the page: what they answer, and what they refuse; its thumbnails."""
 
+import asyncio
 import csv
 import importlib
 import io
 import json
 import re
 import sys
+import time
+from dataclasses import dataclass, field
 
 import pytest
 from browser import HOST
 from fastapi.routing import APIRoute
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pictures import picture, saved
 from review_runs import TITLES, draw_images, write_run
 
-from assay.errors import MissingExtraError
-from assay.review.pages import Pages, corrected_labels
+from assay.data.dataset import Skipped
+from assay.data.loader import draw_thumbnail
+from assay.errors import BusyError, MissingExtraError
+from assay.review.app import Thumbnails
+from assay.review.pages import corrected_labels, page_renderer
 from assay.web.middleware import SECURITY_HEADERS
 
 BEARER = {"authorization": "Bearer secret-of-this-run"}
@@ -39,7 +46,7 @@ def test_the_routes_are_known(opened):
     """The framework adds no documentation, schema or folder of files."""
     filled = {"item": "5", "label": "1", "size": "small", "name": "review.js"}
     found = set()
-    for route in opened.app.app.routes:
+    for route in opened.browser.app.app.routes:
         assert isinstance(route, APIRoute), f"{route}: not one of ours"
         path = re.sub(r"{(\w+)}", lambda match: filled[match[1]], route.path)
         found |= {(method, path) for method in route.methods}
@@ -285,7 +292,90 @@ def test_only_the_page_needs_the_web_extra(session, monkeypatch):
         monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.delitem(sys.modules, "assay.review.app")
     with pytest.raises(MissingExtraError, match=r"jinja2, .*'\.\[web\]'"):
-        Pages(session)
+        page_renderer(session)
     with pytest.raises(MissingExtraError, match=r"fastapi, .*'\.\[web\]'"):
         importlib.import_module("assay.review.app")
     assert corrected_labels(session)["0.png"] == "ash"
+
+
+@dataclass
+class Bytes:
+    """The same bytes for every row; records which rows were read."""
+
+    data: bytes | Skipped
+    wait_s: float = 0.0
+    reads: list[int] = field(default_factory=list)
+
+    def read(self, index):
+        self.reads.append(index)
+        time.sleep(self.wait_s)
+        return self.data
+
+
+@pytest.fixture
+def source():
+    return Bytes(saved(picture(40, 60)), wait_s=0.02)
+
+
+@pytest.fixture
+def thumbnails(source):
+    """Of a source that counts what is read."""
+    found = Thumbnails(source)
+    yield found
+    found.close()
+
+
+def get(thumbnails, *rows):
+    """Thumbnails of rows, requested at once; exceptions too."""
+
+    async def all_rows():
+        requests = (thumbnails.get(row, "small") for row in rows)
+        return await asyncio.gather(*requests, return_exceptions=True)
+
+    return asyncio.run(all_rows())
+
+
+def test_an_image_is_drawn_once(thumbnails, source):
+    """For requests at the same time and later ones."""
+    assert len({*get(thumbnails, *[1] * 20), *get(thumbnails, 1)}) == 1
+    assert source.reads == [1]
+
+
+def test_waiting_requests_are_bounded(thumbnails, source):
+    """Of a thousand at once some are drawn and the others refused; later ones are drawn again."""
+    source.wait_s, thumbnails.max_waiting = 0.001, 50
+    found = get(thumbnails, *range(1000))
+    assert sum(isinstance(one, bytes) for one in found) == len(source.reads) == 50
+    assert sum(isinstance(one, BusyError) for one in found) == 950
+    assert isinstance(get(thumbnails, 999)[0], bytes)
+
+
+def test_memory_is_bounded(thumbnails, source):
+    """The thumbnails not requested lately are dropped."""
+    thumbnails.memory_bytes = 3 * len(draw_thumbnail(source, 0, 160))
+    source.reads.clear()
+    for row in (1, 2, 3, 1, 4, 1, 2):
+        get(thumbnails, row)
+    assert source.reads == [1, 2, 3, 4, 2]
+
+
+def test_an_image_that_comes_back_is_shown(thumbnails, source):
+    """A reason for its absence is not kept."""
+    data, source.data = source.data, Skipped("missing")
+    assert get(thumbnails, 0) == [Skipped("missing")]
+    source.data = data
+    assert isinstance(get(thumbnails, 0)[0], bytes)
+
+
+def test_a_closed_window_does_not_stop_the_drawing_for_others(thumbnails, source):
+    """One of two requests for the same image is cancelled."""
+    source.wait_s = 0.05
+
+    async def both():
+        first, second = (asyncio.ensure_future(thumbnails.get(0, "small")) for _ in range(2))
+        await asyncio.sleep(0.01)
+        first.cancel()
+        return await second
+
+    assert isinstance(asyncio.run(both()), bytes)
+    assert source.reads == [0]

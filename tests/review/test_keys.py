@@ -5,8 +5,9 @@ import string
 
 import pytest
 
+from assay.data.write import write_json
 from assay.errors import DataError, UsageError
-from assay.review.keys import ACTIONS, CLASS_KEYS, FILE, checked_keys, default_keys, read_keys, write_keys
+from assay.review.keys import ACTIONS, CLASS_KEYS, FILE, checked_keys, default_keys, read_keys
 
 DEFAULT = {"accept": "a", "skip": "s", "undo": "u", "next": "j", "previous": "k", "jump": "g", "help": "?"}
 
@@ -53,10 +54,11 @@ def test_no_key_of_a_class_does_anything_else(classes):
 
 
 def test_saved_keys_are_read_again(tmp_path):
-    """Without empty ones, and without those of classes that only an earlier run had."""
-    saved = write_keys(tmp_path, {"accept": "x", "skip": "", "class-1": "é", "class-2": "z"}, 3)
-    assert saved == read_keys(tmp_path, [*"abc"]) == {"accept": "x", "class-1": "é", "class-2": "z"}
-    assert read_keys(tmp_path, [*"ab"]) == {"accept": "x", "class-1": "é"}
+    """Without those of classes that only an earlier run had."""
+    write_json(tmp_path / FILE, {"accept": "x", "class-1": "é", "class-2": "z"})
+    assert read_keys(tmp_path / FILE, [*"abc"]) == {"accept": "x", "class-1": "é", "class-2": "z"}
+    assert read_keys(tmp_path / FILE, [*"ab"]) == {"accept": "x", "class-1": "é"}
+    assert read_keys(tmp_path / "none", [*"ab"]) == default_keys([*"ab"])
 
 
 @pytest.mark.parametrize(
@@ -71,11 +73,11 @@ def test_saved_keys_are_read_again(tmp_path):
         ({"class-3": "x"}, "expected an action or class of this page, got 'class-3'"),
     ],
 )
-def test_impossible_keys_are_refused(tmp_path, keys, message):
+def test_impossible_keys_are_refused(session, keys, message):
     """Nothing is written."""
     with pytest.raises(UsageError, match=re.escape(message)):
-        write_keys(tmp_path, keys, 3)
-    assert not (tmp_path / FILE).exists()
+        session.save_keys(keys)
+    assert not session.store.path.with_name(FILE).exists()
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"accept": "ab"}', "1"])
@@ -83,4 +85,4 @@ def test_a_damaged_file_of_keys_is_refused(tmp_path, text):
     """The message names the file, which may be deleted."""
     (tmp_path / FILE).write_text(text)
     with pytest.raises(DataError, match=rf"{FILE}: expected the keys of the review page .*; delete the file"):
-        read_keys(tmp_path, ["a", "b"])
+        read_keys(tmp_path / FILE, ["a", "b"])

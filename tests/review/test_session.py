@@ -8,7 +8,6 @@ import pytest
 from assay.data.decisions import DecisionRequest, Stale
 from assay.errors import DataError
 from assay.pipeline.outputs import DECIDED
-from assay.review.neighbours import Neighbour
 from assay.review.pages import corrected_columns, corrected_labels
 from assay.review.session import ReviewSession, reasons
 
@@ -65,13 +64,13 @@ def test_images_are_found_by_number_and_name(session):
 
 
 def test_the_grid_has_one_proposed_class(session):
-    """Images that are not reviewed, in the order of the queue, and how many there are."""
-    cards, waiting = session.grid(1)
+    """Images that are not reviewed, in the order of the queue, and how many each class has."""
+    cards, counts = session.grid(1)
     expected = [row + 1 for row in session.order.rows.tolist() if row % 3 == 1]
     assert [card.item for card in cards] == expected
-    assert waiting == len(expected) == session.n_waiting()[1]
+    assert (counts[1], sum(counts)) == (len(expected), 36)
     decide(session, expected[0] - 1, 1)
-    assert session.grid(1)[1] == waiting - 1
+    assert session.grid(1)[1][1] == len(expected) - 1
 
 
 def test_progress_counts_wrong_labels(session):
@@ -116,9 +115,8 @@ def test_the_estimate_is_of_the_random_sample(session):
 def test_reasons_are_in_words(session):
     """Probabilities of both labels, how often that error is made, and the labels of similar images."""
     row, run = 4, session.run
-    near = [Neighbour(0, 0.9), Neighbour(1, 0.8), Neighbour(0, 0.7)]
     sure = f"{100 * run.confidence[row]:.1f} %"
-    assert reasons(run, row, near) == [
+    assert reasons(run, row, [0, 1, 0]) == [
         f"The noisy label cedar is correct with probability 10.0 %, the proposed label birch with {sure}.",
         "Of the images of birch, 10.0 % are labelled cedar.",
         "Labels of the 3 most similar trusted images: 2 × ash, 1 × birch.",

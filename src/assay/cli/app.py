@@ -1,14 +1,11 @@
-"""The commands, where their options come from, and how they end: exit codes, signals, closed streams.
-
-Results go to stdout, words and progress to stderr. Only commands that need torch import it, when they run.
-"""
+"""The commands, where their options come from, and how they end: exit codes, signals, closed streams."""
 
 import os
 import signal
 import sys
 import tomllib
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from types import FrameType
@@ -41,10 +38,11 @@ EPILOGUE = (
 
 
 def _environment(_: App, __: tuple[str, ...], arguments: ArgumentCollection) -> None:
-    """Take ``--path-col`` from ASSAY_PATH_COL; an empty variable counts as unset."""
+    # Not cyclopts' Env: it takes an empty variable for a value, and reads arguments without a flag too.
     for argument in arguments:
         variable = "ASSAY_" + argument.name.removeprefix("--").upper().replace("-", "_")
         value = os.environ.get(variable)
+        # Tokens are there if the command line set it: they are stronger.
         if value and argument.name.startswith("--") and not argument.tokens:
             for index, part in enumerate(argument.env_var_split(value)):
                 argument.append(Token(keyword=variable, value=part, source="environment", index=index))
@@ -59,25 +57,22 @@ def _settings(command: App, chain: tuple[str, ...], arguments: ArgumentCollectio
     except (OSError, ValueError) as error:
         raise UsageError(f"{SETTINGS}: expected TOML, got something else ({error})") from error
     tables = {key: shared.pop(key) for key in list(shared) if isinstance(shared[key], dict)}
-    known = {name: _keys(app[name].assemble_argument_collection()) for name in COMMANDS}
+    known: dict[str, set[str]] = {}
+    for name in COMMANDS:
+        options = app[name].assemble_argument_collection()
+        known[name] = {flag[2:] for option in options for flag in option.names if flag.startswith("--")}
     for name, table in tables.items():
-        _check_key(name, {*known}, "a command")
-        for key in table:
-            _check_key(key, known[name], f"an option of assay {name}")
-    for key in shared:
-        _check_key(key, set().union(*known.values()), "an option")
+        _check_keys([name], {*known}, "a command")
+        _check_keys(table, known[name], f"an option of assay {name}")
+    _check_keys(shared, set().union(*known.values()), "an option")
+    # The top of the file is for all commands, so a key that this one lacks is no error.
     mine = {key: value for key, value in shared.items() if key in known[chain[0]]}
-    Dict(mine | tables.get(chain[0], {}), source=str(SETTINGS), use_commands_as_keys=False)(
-        command, chain, arguments
-    )
+    values = Dict(mine | tables.get(chain[0], {}), source=str(SETTINGS), use_commands_as_keys=False)
+    values(command, chain, arguments)
 
 
-def _keys(arguments: ArgumentCollection) -> set[str]:
-    return {name[2:] for argument in arguments for name in argument.names if name.startswith("--")}
-
-
-def _check_key(key: str, known: set[str], what: str) -> None:
-    if key not in known:
+def _check_keys(keys: Iterable[str], known: set[str], what: str) -> None:
+    if (key := next((key for key in keys if key not in known), None)) is not None:
         near = get_close_matches(key, sorted(known), n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(sorted(known))}"
         raise UsageError(f"{SETTINGS}: {key!r} is not {what}; {hint}")
@@ -106,7 +101,7 @@ app = App(
 _MODULES = (run, noise, predict, evaluate, compare, export, serve, audit, report, review, plan, demo)
 
 COMMANDS = {module.__name__.rpartition(".")[2]: module for module in _MODULES}
-"""Each module has a function ``command`` and EXAMPLES."""
+"""Each module has a function ``command`` and EXAMPLES, and imports heavy packages when it runs."""
 
 for _sort_key, (_name, _module) in enumerate(COMMANDS.items()):
     _examples = "\n".join(["Examples:", *(f"  {example}" for example in _module.EXAMPLES)])
@@ -153,36 +148,20 @@ def _resumes(words: Sequence[str]) -> bool:
     return words[0] in {"run", "compare", "demo"} if words else False
 
 
-def _ending(error: BaseException) -> tuple[int, str, bool]:
+def _ending(error: BaseException) -> tuple[int, str, bool]:  # noqa: PLR0911  # one return for each end
     """The exit code, the message, and whether a command that can resume may do so."""
-    if isinstance(error, AssayError):
-        return error.exit_code, str(error), False
-    if isinstance(error, CycloptsError):
-        return UsageError.exit_code, _usage(error), False
-    if (stopped := _stopped(error)) is not None:
-        return stopped
-    if is_out_of_memory(error):
-        on_gpu = is_on_gpu(error)
-        return ResourceError.exit_code, OUT_OF_GPU_MEMORY if on_gpu else OUT_OF_MEMORY, not on_gpu
-    if is_disk_full(error):
-        return ResourceError.exit_code, f"cannot write: {error.strerror}; free disk space", True
-    traceback.print_exception(error)
-    return 1, "this is a bug in assay; please report it with the lines above", False
-
-
-def _usage(error: CycloptsError) -> str:
-    error.verbose = False
-    where = " ".join(("assay", *(error.command_chain or ())))
-    if isinstance(error, UnusedCliTokensError):
-        return f"expected no further arguments, got {' '.join(error.unused_tokens or ())}. See {where} -h."
-    return f"{error} See {where} -h."
-
-
-def _stopped(error: BaseException) -> tuple[int, str, bool] | None:
-    """The same for a command that a signal, a closed pipe or ``sys.exit`` ended; None for other errors."""
     cause = error.__cause__ or error.__context__
     # A C++ module that Ctrl-C interrupts while it loads raises another error.
     while_importing = isinstance(error, ImportError | RuntimeError) and isinstance(cause, KeyboardInterrupt)
+    if isinstance(error, AssayError):
+        return error.exit_code, str(error), False
+    if isinstance(error, CycloptsError):
+        error.verbose = False  # one line, without the signature of the function behind it
+        message = str(error)
+        if isinstance(error, UnusedCliTokensError):
+            message = f"expected no further arguments, got {' '.join(error.unused_tokens or ())}."
+        command = " ".join(("assay", *(error.command_chain or ())))
+        return UsageError.exit_code, f"{message} See {command} -h.", False
     if isinstance(error, KeyboardInterrupt) or while_importing:
         return 130, "interrupted", True
     if isinstance(error, BrokenPipeError) or isinstance(cause, BrokenPipeError):
@@ -191,7 +170,14 @@ def _stopped(error: BaseException) -> tuple[int, str, bool] | None:
     if isinstance(error, SystemExit):
         code = error.code if isinstance(error.code, int) else int(error.code is not None)
         return code, SIGNALS.get(code, ""), code in SIGNALS
-    return None
+    if is_out_of_memory(error):
+        on_gpu = is_on_gpu(error)
+        # On a GPU the same command needs the same memory again.
+        return ResourceError.exit_code, OUT_OF_GPU_MEMORY if on_gpu else OUT_OF_MEMORY, not on_gpu
+    if is_disk_full(error):
+        return ResourceError.exit_code, f"cannot write: {error.strerror}; free disk space", True
+    traceback.print_exception(error)
+    return 1, "this is a bug in assay; please report it with the lines above", False
 
 
 def _stop(number: int, _: FrameType | None) -> None:

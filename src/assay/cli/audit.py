@@ -1,9 +1,8 @@
 """assay audit: duplicates, leaks, outliers, images without information, classes that are confused."""
 
-from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
@@ -44,7 +43,7 @@ def command(
     dtype: options.Dtype = "auto",
     share: Annotated[float, Parameter(validator=Number(gte=0.00001, lte=0.5))] = 0.001,
     seed: options.Seed = 0,
-    out: Annotated[Path | None, Parameter(name=("--out", "-o"))] = None,
+    out: options.Out = None,
     cache: options.Cache = None,
     workers: options.Workers = 2,
     strict: options.Strict = False,
@@ -93,7 +92,7 @@ def command(
             )
         else:
             dataset = read_dataset(place, reading.read_options(**vars(labels)))
-            for note in dataset.notes:
+            for note in dataset.notes:  # before the work: they may show that it is in vain
                 notifier(quiet)(note)
             network = load_backbone(
                 backbone or DEFAULT_BACKBONE, cache, size=size or DEFAULT_SIZE, dtype=dtype
@@ -107,6 +106,7 @@ def command(
 
 
 def _refuse_image_options(run: Path, words: tuple[str, ...]) -> None:
+    # A run is audited with what it was made from; an option that is dropped in silence would mislead.
     names = {field.name for group in (options.LabelOptions, options.ImageOptions) for field in fields(group)}
     names = (names | {"backbone", "size", "dtype"}) - {"follow_symlinks"}
     refused = {f"--{name.replace('_', '-').replace('column', 'col')}" for name in names}
@@ -121,51 +121,36 @@ def _text(audited: "Audited", folder: Path | None) -> str:
     from assay.correct.audit import KINDS
 
     facts = audited.to_json()
-    rows = [
-        (title, f"{facts['counts'][kind]:,}", _first(facts["findings"][kind]))
-        for kind, title in KINDS.items()
-    ]
+    rows = []
+    for kind, title in KINDS.items():
+        first = ""
+        for finding in facts["findings"][kind][:1]:
+            others = finding["others"]
+            more = f" and {len(others) - 1:,} more" if len(others) > 1 else ""
+            first = finding["file"] + (f" = {others[0]}{more}" if others else "")
+        rows.append((title, f"{facts['counts'][kind]:,}", first))
     why = ", ".join(f"{n:,} {reason}" for reason, n in facts["skipped_because"].items())
     skipped = f"{facts['skipped']:,} skipped" + (f": {why}" if why else "")
-    lines = [
-        f"{facts['images'] - facts['skipped']:,} images audited, {skipped}.",
-        "",
-        table(("found", "", "first"), rows),
-        "",
-        *_summary(facts),
-    ]
-    if folder is not None:
-        lines.append(f"All findings: {folder}/audit.csv")
-    return "\n".join(lines)
-
-
-def _first(found: list[dict[str, Any]]) -> str:
-    if not found:
-        return ""
-    others = found[0]["others"]
-    equal = f" = {others[0]}" if others else ""
-    return f"{found[0]['file']}{equal}" + (f" and {len(others) - 1:,} more" if len(others) > 1 else "")
-
-
-def _summary(facts: Mapping[str, Any]) -> Iterator[str]:
+    lines = [f"{facts['images'] - facts['skipped']:,} images audited, {skipped}.", ""]
+    lines += [table(("found", "", "first"), rows), ""]
     if facts["redundant"]:
         caution = "; check them first: near-duplicates may be false positives"
         near = caution if facts["counts"]["near_duplicates"] else ""
-        yield f"{facts['redundant']:,} images are redundant and could be removed{near}."
-    outliers = facts["outliers"]
-    if outliers is None:
-        yield "There are too few images to detect outliers."
+        lines.append(f"{facts['redundant']:,} images are redundant and could be removed{near}.")
+    if (outliers := facts["outliers"]) is None:
+        lines.append("There are too few images to detect outliers.")
     else:
         trusted = outliers["calibrated_on"]
         source = f"measured on {trusted:,} trusted images" if trusted else "extrapolated"
-        yield (
+        lines.append(
             f"Outliers: {outliers['found']:,}; {outliers['expected_if_all_belong']:.0f} would be expected if "
             f"all images belong (one false alarm in {1 / outliers['false_alarm_share']:,.0f}, {source})."
         )
     for title, key in (("Often confused labels", "confused_labels"), ("Similar images", "look_alikes")):
-        pairs = [pair for pair in facts[key] if pair["unusual"]]
-        if pairs:
-            shown = [
-                f"{' and '.join(pair['classes'])} ({percent(pair['share'])})" for pair in pairs[:N_SHOWN]
-            ]
-            yield f"{title}: {', '.join(shown)}."
+        pairs = [pair for pair in facts[key] if pair["unusual"]][:N_SHOWN]
+        named = [f"{' and '.join(pair['classes'])} ({percent(pair['share'])})" for pair in pairs]
+        if named:
+            lines.append(f"{title}: {', '.join(named)}.")
+    if folder is not None:
+        lines.append(f"All findings: {folder}/audit.csv")
+    return "\n".join(lines)

@@ -1,14 +1,8 @@
 """assay compare: every system on the same data, in one table."""
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
-
 from assay.cli import options
 from assay.cli.console import notifier, progress_bar, show, show_json, table
-
-if TYPE_CHECKING:
-    from assay.notebook.compare import Compared
-    from assay.types import Notify
+from assay.errors import MissingExtraError
 
 EXAMPLES = (
     "assay compare images/ --noisy noisy.csv --trusted trusted.csv -o out/",
@@ -48,7 +42,9 @@ def command(
         Choose settings by grid search on trusted images; all scores are kept.
     """
     from assay.notebook.compare import CompareOptions, compare_systems
+    from assay.notebook.pictures import are_drawn, write_pictures
     from assay.notebook.systems import TITLES
+    from assay.notebook.table import COST, QUALITY, cells, notes
 
     labels.check_trusted()
     settings = CompareOptions(
@@ -59,6 +55,7 @@ def command(
         published=as_published,
         search=search,
     )
+    log = notifier(quiet)
     with progress_bar(quiet) as progress:
         found = compare_systems(
             images,
@@ -66,37 +63,24 @@ def command(
             settings,
             overwrite=overwrite,
             command=("assay", *words),
-            notify=notifier(quiet),
+            notify=log,
             progress=progress,
         )
-    _draw(found, notifier(quiet))
-    show_json(dict(found.record)) if as_json else show(compare_text(found.record))
-    return found.exit_code or (options.SKIPPED if strict and found.record["skipped"] else 0)
-
-
-def _draw(found: "Compared", notify: "Notify") -> None:
-    """Draw the charts; without the package for that, the table stands alone."""
-    from assay.errors import MissingExtraError
-    from assay.notebook.pictures import are_drawn, write_pictures
-
     # A comparison that was killed while it drew is complete but for its charts.
-    if not found.computed and are_drawn(found.folder):
-        return
-    try:
-        write_pictures(found.folder, found.dataset, found.held)
-    except MissingExtraError as error:
-        notify(f"no charts were drawn: {error}")
-
-
-def compare_text(record: Mapping[str, Any]) -> str:
-    """The table that ``assay compare`` prints: accuracy, cost, and notes on them."""
-    from assay.notebook.table import COST, QUALITY, cells, notes
-
-    tables = [
-        table(
-            ("", *(header for header, _ in columns)),
-            [(row["title"], *cells(row, columns)) for row in record["rows"]],
-        )
-        for columns in (QUALITY, COST)
-    ]
-    return "\n\n".join([*tables, "\n".join(notes(record))])
+    if found.computed or not are_drawn(found.folder):
+        try:
+            write_pictures(found.folder, found.dataset, found.held)
+        except MissingExtraError as error:  # the table stands alone
+            log(f"no charts were drawn: {error}")
+    if as_json:
+        show_json(dict(found.record))
+    else:
+        tables = [
+            table(
+                ("", *(header for header, _ in columns)),
+                [(row["title"], *cells(row, columns)) for row in found.rows],
+            )
+            for columns in (QUALITY, COST)
+        ]
+        show("\n\n".join([*tables, "\n".join(notes(found.record))]))
+    return found.exit_code or (options.SKIPPED if strict and found.record["skipped"] else 0)

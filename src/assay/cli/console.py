@@ -1,4 +1,4 @@
-"""Results on stdout, words and progress on stderr; tables and numbers as people write them."""
+"""Results on stdout, words and progress on stderr; tables as people read them."""
 
 import json
 import os
@@ -43,14 +43,15 @@ def notifier(quiet: bool) -> "Notify":
 
 
 def redirect_to_devnull(stream: TextIO) -> None:
-    """Write nothing more to a stream that nobody reads, not even at exit."""
+    """Write nothing more to a stream that nobody reads."""
+    # Closing it is not enough: Python flushes it at exit, which would fail again.
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
 
 
 def _escaped(text: str) -> str:
-    """Without control characters: file names and labels from strangers could steer the terminal."""
+    # Names and labels from strangers could steer the terminal by control characters.
     if text.isprintable():
         return text
     return "".join(c if c == "\n" or c.isprintable() else c.encode("unicode_escape").decode() for c in text)
@@ -61,11 +62,23 @@ def progress_bar(quiet: bool) -> "Iterator[Progress]":
     """Progress as a bar with rate and time left on a terminal, as a line now and then elsewhere."""
     if quiet:
         yield lambda *_: None
-    elif sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+        return
+    if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
         with _bars() as progress:
             yield progress
-    else:
-        yield Lines()
+        return
+    rates, last = Rates(), time.monotonic()
+
+    def line(stage: str, done: int, total: int) -> None:
+        nonlocal last
+        now, rate = time.monotonic(), rates.update(stage, done)
+        if now - last < LINE_EVERY_S or rate <= 0:
+            return
+        last = now
+        shown = f", {rate:,.0f} per second" if rate >= 1 else ""
+        notify(f"{stage}: {done:,} of {total:,}{shown}, {(total - done) / rate:,.0f} s left")
+
+    yield line
 
 
 @contextmanager
@@ -89,9 +102,8 @@ def _bars() -> "Iterator[Progress]":
             if stage not in tasks:
                 tasks[stage] = bars.add_task(stage, total=total, rate="")
             rate = rates.update(stage, done)
-            bars.update(
-                tasks[stage], total=total, completed=done, rate=f"{rate:,.0f}/s" if rate >= 10 else ""
-            )
+            shown = f"{rate:,.0f}/s" if rate >= 10 else ""
+            bars.update(tasks[stage], total=total, completed=done, rate=shown)
 
         yield advance
 
@@ -108,27 +120,11 @@ class Rates:
         if points and points[-1][1] > done:  # the stage starts again
             points.clear()
         points.append((now, done))
+        # Two points stay: a step may take longer than the window.
         while len(points) > 2 and points[0][0] < now - RECENT_S:
             points.popleft()
         since, before = points[0]
         return (done - before) / (now - since) if now > since else 0.0
-
-
-class Lines:
-    """Progress where there is no terminal."""
-
-    def __init__(self) -> None:
-        self._rates = Rates()
-        self._last = time.monotonic()
-
-    def __call__(self, stage: str, done: int, total: int) -> None:
-        """Print how far the stage is, unless a line was printed a moment ago."""
-        now, rate = time.monotonic(), self._rates.update(stage, done)
-        if now - self._last < LINE_EVERY_S or rate <= 0:
-            return
-        self._last = now
-        shown = f", {rate:,.0f} per second" if rate >= 1 else ""
-        notify(f"{stage}: {done:,} of {total:,}{shown}, {(total - done) / rate:,.0f} s left")
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -1,18 +1,12 @@
 """assay demo: the whole job in about a minute, on images of digits."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-from cyclopts import Parameter
+from typing import Annotated
 
 from assay.cli import options
 from assay.cli.console import notifier, progress_bar, show, show_json, table
 from assay.cli.run import label_counts
 from assay.text import percent, percent_range
-
-if TYPE_CHECKING:
-    from assay.noise import Interval
 
 EXAMPLES = ("assay demo", "assay demo --backbone tiny -o digits/")
 
@@ -27,7 +21,7 @@ TITLES = {
 
 def command(
     *,
-    out: Annotated[Path, Parameter(name=("--out", "-o"))] = Path("out/demo"),
+    out: Annotated[Path, options.OUT] = Path("out/demo"),
     backbone: options.Backbone = None,
     size: options.Size = None,
     seed: options.Seed = 0,
@@ -59,28 +53,23 @@ def command(
     )
     with progress_bar(quiet) as progress:
         found = run_demo(out, settings, progress=progress)
-    noise = found.run.noise
     if as_json:
         new_images, labels = (
             {name: share.to_json() for name, share in shares.items()}
             for shares in (found.new_images, found.labels)
         )
-        show_json({"noise": noise.to_json(), "new_images": new_images, "labels": labels})
+        show_json({"noise": found.run.noise.to_json(), "new_images": new_images, "labels": labels})
         return 0
-    parts = [
-        describe(noise),
-        _table(f"accuracy on {N_NEW} new images", found.new_images),
-        _table("correct labels, among images without a trusted one", found.labels),
-        label_counts(found.run.facts),
-    ]
+    parts = [describe(found.run.noise)]
+    for title, shares in (
+        (f"accuracy on {N_NEW} new images", found.new_images),
+        ("correct labels, among images without a trusted one", found.labels),
+    ):
+        rows = [
+            (TITLES[name], percent(share.estimate), percent_range(share.low, share.high))
+            for name, share in shares.items()
+        ]
+        parts.append(table((title, "", "95 % interval"), rows))
     results = f"Results: {out / 'run'}/ with labels.csv, noise.json, evaluation.json, model/."
-    show("\n\n".join(parts) + f"\n{results}")
+    show("\n\n".join([*parts, label_counts(found.run.facts)]) + f"\n{results}")
     return 0
-
-
-def _table(title: str, shares: "Mapping[str, Interval]") -> str:
-    rows = [
-        (TITLES[name], percent(share.estimate), percent_range(share.low, share.high))
-        for name, share in shares.items()
-    ]
-    return table((title, "", "95 % interval"), rows)

@@ -43,13 +43,14 @@ def command(
         The right labels: CSV, JSON lines or Parquet, as for --trusted of assay run.
     """
     from assay.notebook.folder import evaluate_lineup
+    from assay.notebook.systems import TITLES
     from assay.predict.predictor import load_model
 
     settings = reading.read_options(
         trusted=labels, label_column=label_column, class_map=class_map, normalize_labels=normalize_labels
     )
     log = notifier(quiet)
-    if _is_of_run(model, images):
+    if _was_made_from(model, images):
         log(
             f"warning: {images} are the images of the run {model}, which trained on all but its holdout: "
             "expect a lower accuracy on new images; the run's own figures are in evaluation.json"
@@ -62,13 +63,17 @@ def command(
             found = {"": one}
     if not all_systems:
         show_json(one.to_json()) if as_json else show(_text(one))
+    elif as_json:
+        rows = [
+            {"system": system, "title": TITLES[system], **each.to_json()} for system, each in found.items()
+        ]
+        show_json({"rows": rows})
     else:
-        _show_all(found, as_json)
-    return options.SKIPPED if strict and any(evaluation.skipped for evaluation in found.values()) else 0
+        show(_table(found))
+    return options.SKIPPED if strict and any(each.skipped for each in found.values()) else 0
 
 
-def _is_of_run(place: Path, images: Path) -> bool:
-    """Whether ``place`` holds a run that was made from ``images``."""
+def _was_made_from(place: Path, images: Path) -> bool:
     try:
         record = json.loads((place / "run.json").read_text(encoding="utf-8"))
         return bool(record["images"] == str(images.resolve()))
@@ -88,14 +93,10 @@ def _text(found: "Evaluation") -> str:
     )
 
 
-def _show_all(found: "Mapping[str, Evaluation]", as_json: bool) -> None:
+def _table(found: "Mapping[str, Evaluation]") -> str:
     from assay.notebook.systems import TITLES
 
-    if as_json:
-        rows = [{"system": system, "title": TITLES[system], **one.to_json()} for system, one in found.items()]
-        show_json({"rows": rows})
-        return
-    cells = [
+    rows = [
         (
             TITLES[system],
             percent(one.accuracy.estimate),
@@ -105,6 +106,7 @@ def _show_all(found: "Mapping[str, Evaluation]", as_json: bool) -> None:
         )
         for system, one in found.items()
     ]
-    show(table(("", "accuracy", "95 % interval", "macro F1", "images"), cells))
-    if skipped := next(iter(found.values())).skipped:
-        show(f"\n{skipped:,} images were skipped")
+    # All systems are given the same images, so they skip the same ones.
+    skipped = next(iter(found.values())).skipped
+    note = f"\n\n{skipped:,} images were skipped" if skipped else ""
+    return table(("", "accuracy", "95 % interval", "macro F1", "images"), rows) + note

@@ -1,18 +1,12 @@
 """assay export: a run's model as one file for another machine."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
-
-from cyclopts import Parameter
+from typing import Annotated, Literal
 
 from assay.cli import options
 from assay.cli.console import notifier, progress_bar, show, show_json, table
-from assay.cli.targets import check_apart, check_file
 from assay.errors import UsageError
 from assay.text import percent, percent_range
-
-if TYPE_CHECKING:
-    from assay.pipeline.export_run import Exported
 
 EXAMPLES = (
     "assay export out/ -o classifier.onnx",
@@ -27,7 +21,7 @@ def command(
     images: options.RunImages = None,
     /,
     *,
-    out: Annotated[Path, Parameter(name=("--out", "-o"))],
+    out: Annotated[Path, options.OUT],
     precision: Literal["int8", "float16", "float32"] = "int8",
     workers: options.Workers = 2,
     as_json: options.Json = False,
@@ -44,8 +38,8 @@ def command(
     """
     card = out.with_name(f"{out.name}.md")
     for target in (out, card):
-        check_file(target)
-        check_apart(target, run)
+        options.check_file(target)
+        options.check_apart(target, run)
     if out.suffix.lower() != ".onnx":
         raise UsageError(f"--out: expected a name ending in .onnx, by which commands know a model, got {out}")
 
@@ -63,28 +57,22 @@ def command(
     if as_json:
         show_json({"file": str(out), "card": str(card), **exported.to_json()})
     else:
-        show(_text(exported))
+        rows = [
+            (
+                figures.precision,
+                f"{figures.bytes / 1e6:.1f}",
+                f"{percent(figures.accuracy[0])} ({percent_range(*figures.accuracy[1:])})",
+                percent(figures.same_class),
+                f"{figures.largest_difference:.4f}",
+                f"{figures.milliseconds_one:.1f}",
+                f"{figures.milliseconds_batch:.1f}",
+            )
+            for figures in exported.figures
+        ]
+        how = f"; int8 by {exported.quantized.how}" if exported.quantized else ""
+        show(f"{table(HEADER, rows)}\nn = {exported.figures[0].n:,}{how}")
     if exported.trained_on:
         notifier(quiet)(
             "The model was trained on these images: compare the rows, but do not take them as its accuracy."
         )
     return 0
-
-
-def _text(exported: "Exported") -> str:
-    rows = []
-    for found in exported.figures:
-        accuracy, low, high = found.accuracy
-        rows.append(
-            (
-                found.precision,
-                f"{found.bytes / 1e6:.1f}",
-                f"{percent(accuracy)} ({percent_range(low, high)})",
-                percent(found.same_class),
-                f"{found.largest_difference:.4f}",
-                f"{found.milliseconds_one:.1f}",
-                f"{found.milliseconds_batch:.1f}",
-            )
-        )
-    how = f"; int8 by {exported.quantized.how}" if exported.quantized else ""
-    return f"{table(HEADER, rows)}\nn = {exported.figures[0].n:,}{how}"

@@ -22,21 +22,31 @@ SKIPPED = 4
 """Exit code under ``--strict``: done, but images were skipped."""
 
 UNITS = {"s": 1, "m": 60, "h": 3600}
+"""Seconds in each unit of a time."""
 
-LABELS = Group("Label options", sort_key=1)
-IMAGES = Group("Image options", sort_key=2)
-TRAINING = Group("Training options", sort_key=3)
+RUNS = ("run.json", "compare.json")
+"""A folder with one of these is a run's or a comparison's."""
+
+RUN_FILES = frozenset(
+    f"{name}.{ending}"
+    for ending, names in {
+        "json": "run compare evaluation noise audit plan search demo review_keys",
+        "csv": "labels image_issues holdout history compare search audit",
+        "sqlite": "decisions",
+    }.items()
+    for name in names.split()
+)
+"""Files of such a folder that other commands read."""
 
 
 def _seconds(_: Any, tokens: Sequence[Token]) -> float:
-    """``20m`` as 1200.0; a bare number is seconds."""
     text = tokens[0].value
     number, unit = (text[:-1], text[-1]) if text[-1:] in UNITS else (text, "s")
     try:
         seconds = float(number) * UNITS[unit]
     except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < float("inf"):
+        seconds = 0.0  # refused below, in the same words
+    if not 0 < seconds < float("inf"):  # float() reads "inf" and "nan" too
         raise UsageError(f"--time-limit: expected a time above 0 such as 90s, 20m or 1.5h, got {text!r}")
     return seconds
 
@@ -49,6 +59,9 @@ def _check_class_map(_: Any, pairs: Sequence[str]) -> None:
 
 Words = Annotated[tuple[str, ...], Parameter(parse=False)]
 """The words on the command line; ``app.run_app`` passes them."""
+
+OUT = Parameter(name=("--out", "-o"))
+Out = Annotated[Path | None, OUT]
 
 Images = Annotated[Path, Parameter(help="A folder, zip, tar or Parquet file of images, or one image.")]
 Model = Annotated[Path, Parameter(help="A run folder, a model folder, or a file written by assay export.")]
@@ -134,10 +147,10 @@ AllowRemote = Annotated[
 AllSystems = Annotated[bool, Parameter(help="Use every model in the folder of an assay compare.")]
 
 
-@Parameter(name="*", group=IMAGES)
+@Parameter(name="*", group=Group("Image options", sort_key=2))
 @dataclass(frozen=True)
 class ImageOptions:
-    """How images are found and which are used."""
+    """How images are found, and which are used."""
 
     path_column: PathColumn = None
     follow_symlinks: FollowSymlinks = False
@@ -146,14 +159,14 @@ class ImageOptions:
     max_pixels: MaxPixels = USUAL.max_pixels
 
     def read_options(self, **labels: Any) -> "ReadOptions":
-        """The same for ``data``, with what else its ``ReadOptions`` has."""
+        """The same for ``data``, with the fields of ``LabelOptions``, if there are labels."""
         from assay.data.dataset import ReadOptions
 
         pairs = dict(pair.split("=", 1) for pair in labels.pop("class_map", ()))
         return ReadOptions(**vars(self), **labels, class_map=pairs)
 
 
-@Parameter(name="*", group=LABELS)
+@Parameter(name="*", group=Group("Label options", sort_key=1))
 @dataclass(frozen=True)
 class LabelOptions:
     """Where the labels are and how to read them."""
@@ -190,7 +203,7 @@ class LabelOptions:
             )
 
 
-@Parameter(name="*", group=TRAINING)
+@Parameter(name="*", group=Group("Training options", sort_key=3))
 @dataclass(frozen=True)
 class TrainingOptions:
     """How to train and how to measure."""
@@ -232,8 +245,35 @@ class TrainingOptions:
 
 
 def flags(words: Sequence[str]) -> dict[str, None]:
-    """The long options among words of the command line, in order, without values.
-
-    The environment and assay.toml set options of many commands: they are not an error where one has no use.
-    """
+    """The long options among words of the command line, in order, without values."""
+    # The environment and assay.toml set options of many commands: they are no error where one has no use.
     return {word.split("=")[0]: None for word in words if word.startswith("--")}
+
+
+def check_file(target: Path, flag: str = "--out") -> None:
+    """UsageError if ``target`` is a folder, or if its own folder is missing or cannot be read."""
+    try:
+        is_folder, has_place = target.is_dir(), target.parent.is_dir()
+    except OSError as error:
+        raise UsageError(f"{flag}: cannot write {target}: {error.strerror}; choose another place") from error
+    if is_folder:
+        raise UsageError(f"{flag}: expected a file, got the folder {target}; name a file in it")
+    if not has_place:
+        raise UsageError(f"{flag}: expected a file in an existing folder, got {target}; make its folder")
+
+
+def check_apart(target: Path, *read: Path, flag: str = "--out") -> None:
+    """UsageError if writing ``target`` would destroy what the command reads, or a file of a run."""
+    if not target.exists():
+        return
+    from assay.data.files import IMAGE_EXTENSIONS, extension
+
+    for place in read:
+        if place.exists() and target.samefile(place):
+            raise UsageError(f"{flag}: expected another file than the input, got {target}")
+    folder = target.parent
+    in_run = target.name in RUN_FILES and any((folder / name).is_file() for name in RUNS)
+    if in_run or (folder / "manifest.json").is_file():
+        raise UsageError(f"{flag}: {target} belongs to the run or model in {folder}; choose another name")
+    if extension(target.name) in IMAGE_EXTENSIONS:
+        raise UsageError(f"{flag}: expected a file for rows, got the image {target}; images stay as they are")

@@ -1,6 +1,6 @@
 """assay plan: what more trusted labels would gain, and which images to label."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,7 +27,7 @@ def command(
     *,
     more: str = "100,500,2000",
     label: Annotated[int, Parameter(validator=Number(gte=1))] = 100,
-    out: Annotated[Path | None, Parameter(name=("--out", "-o"))] = None,
+    out: options.Out = None,
     cache: options.Cache = None,
     workers: options.Workers = 2,
     as_json: options.Json = False,
@@ -75,6 +75,16 @@ def _text(facts: Mapping[str, Any], run: Path, folder: Path) -> str:
     measured = [
         (f"{row['trusted']:,}", percent(row["model"]), percent(row["labels"])) for row in facts["curve"]
     ]
+    rows = []
+    for row in facts["expected"]:
+        cells = [f"{row['more']:,} more" if row["more"] else "now"]
+        for name in ("model", "labels"):
+            gain = [100 * row[name]["gain"][key] for key in ("estimate", "low", "high")]
+            cells.append(percent(row[name]["accuracy"]["estimate"]))
+            cells.append("+{:.2f} ({:.2f} to {:.2f})".format(*gain) if row["more"] else "")
+        margins = (row.get(key) for key in ("noise_rate_known_to", "accuracy_known_to"))
+        cells += ["" if margin is None else f"± {100 * margin:.1f}" for margin in margins]
+        rows.append(cells)
     forecast = "With more trusted labels, and the margin of error of the noise rate:"
     if held_out:
         forecast = (
@@ -91,7 +101,7 @@ def _text(facts: Mapping[str, Any], run: Path, folder: Path) -> str:
             "",
             forecast,
             "",
-            table(HEADER, list(_rows(facts))),
+            table(HEADER, rows),
             "",
             f"{folder}/plan.csv lists {facts['random']['images']:,} random images: label them and add them "
             "to the --trusted file, on which all results rest.",
@@ -99,14 +109,3 @@ def _text(facts: Mapping[str, Any], run: Path, folder: Path) -> str:
             f"would correct about {doubtful['expected_corrections']:.0f} labels.",
         ]
     )
-
-
-def _rows(facts: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
-    for row in facts["expected"]:
-        cells = [f"{row['more']:,} more" if row["more"] else "now"]
-        for name in ("model", "labels"):
-            gain = [100 * row[name]["gain"][key] for key in ("estimate", "low", "high")]
-            cells.append(percent(row[name]["accuracy"]["estimate"]))
-            cells.append("+{:.2f} ({:.2f} to {:.2f})".format(*gain) if row["more"] else "")
-        margins = (row.get(key) for key in ("noise_rate_known_to", "accuracy_known_to"))
-        yield *cells, *("" if margin is None else f"± {100 * margin:.1f}" for margin in margins)

@@ -1,7 +1,7 @@
 """assay predict: new images to rows."""
 
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -10,12 +10,10 @@ from cyclopts.validators import Number
 
 from assay.cli import options
 from assay.cli.console import notifier, progress_bar
-from assay.cli.targets import check_apart, check_file
 from assay.errors import UsageError
 
 if TYPE_CHECKING:
     from assay.data.dataset import Dataset
-    from assay.predict.batch import Written
     from assay.types import Notify
 
 EXAMPLES = (
@@ -70,25 +68,33 @@ def command(
     coverage
         Add a column 'set' of labels that contains the right one for this share of images.
     columns
-        With --all-systems: some of "Index,Baseline,CNN 1,CNN 2,options.Model I,options.Model II,Assay".
+        With --all-systems: some of "Index,Baseline,CNN 1,CNN 2,Model I,Model II,Assay".
     """
-    _check_combination(options.flags(words), images, all_systems)
+    typed = options.flags(words)
+    if images == Path("-") and "--path-col" in typed:
+        raise UsageError("--path-col: expected a Parquet file of images, got paths on stdin")
+    if wrong := [flag for flag in typed if all_systems and flag in {"--min-confidence", "--coverage"}]:
+        raise UsageError(f"{', '.join(wrong)}: expected one model, got --all-systems")
+    if not all_systems and "--columns" in typed:
+        raise UsageError("--columns: selects models of --all-systems; give both or neither")
     target = None if out == Path("-") else out
     if target is not None:
-        check_file(target)
-        check_apart(target, model, images)
+        options.check_file(target)
+        options.check_apart(target, model, images)
     kind = format_name or _format_of(target)
+    log = notifier(quiet)
     if all_systems:
         n_skipped = _predict_all(model, images, reading, target, kind, excel_safe, columns, workers, quiet)
         return options.SKIPPED if strict and n_skipped else 0
 
+    from assay.data.dataset import why_skipped
+    from assay.data.decode import warning_lines
     from assay.data.write import ResumableWriter
     from assay.predict.batch import Options, identity_of, write_predictions
     from assay.predict.conformal import threshold_for
     from assay.predict.runtime import load_runtime
 
-    log = notifier(quiet)
-    runtime = load_runtime(model)
+    runtime = load_runtime(model)  # before the images, which may take minutes to list
     dataset = _read(images, reading, log)
     least = None if coverage is None else threshold_for(coverage, runtime.thresholds)
     settings = Options(min_confidence, least)
@@ -103,21 +109,29 @@ def command(
         if rows.n_rows:
             log(f"{target}: resuming after {rows.n_rows:,} rows")
         written = write_predictions(runtime, dataset, rows, settings, workers=workers, progress=progress)
-    _summarise(len(dataset), written, log)
+    n = len(dataset)
+    part = f"of the {n - written.first:,} images predicted now: " if written.first else ""
+    for line in warning_lines(written.image_warnings):
+        log(f"{part}{line}")
+    if written.n_skipped:
+        # The reasons of rows that were there already are not known here.
+        why = f": {why_skipped(written.reasons)}" if written.reasons.total() == written.n_skipped else ""
+        log(f"{written.n_skipped:,} of {n:,} images were skipped, see their status{why}")
     return options.SKIPPED if strict and written.n_skipped else 0
 
 
-def _check_combination(typed: Collection[str], images: Path, all_systems: bool) -> None:
-    if images == Path("-") and "--path-col" in typed:
-        raise UsageError("--path-col: expected a Parquet file of images, got paths on stdin")
-    if wrong := [flag for flag in typed if all_systems and flag in {"--min-confidence", "--coverage"}]:
-        raise UsageError(f"{', '.join(wrong)}: expected one model, got --all-systems")
-    if not all_systems and "--columns" in typed:
-        raise UsageError("--columns: selects models of --all-systems; give both or neither")
+def _format_of(target: Path | None) -> str:
+    if target is None:
+        return "csv"
+    ending = target.suffix.lower()
+    if ending not in FORMATS and (target.is_file() or not target.exists()):  # a device needs no ending
+        raise UsageError(
+            f"--out: expected a name ending in {', '.join(FORMATS)}, got {target}; or use --format"
+        )
+    return FORMATS.get(ending, "csv")
 
 
 def _read(images: Path, reading: options.ImageOptions, log: "Notify") -> "Dataset":
-    """The images of a place, or of the paths on stdin."""
     from assay.data.read import read_images, read_listed
 
     settings = reading.read_options()
@@ -129,9 +143,10 @@ def _read(images: Path, reading: options.ImageOptions, log: "Notify") -> "Datase
 
 
 def whereabouts(images: Path, reading: options.ImageOptions, names: Sequence[str]) -> str:
-    """Identify the images by their place and their files' stamps: cameras reuse names every day."""
+    """What images these are: rows of others are not resumed."""
     from assay.data.files import stamps_digest
 
+    # By place and file stamps, not by name alone: cameras reuse names every day.
     used = f" {reading.truncated} {reading.max_pixels}"
     if images == Path("-"):
         return f"{Path.cwd()}{used} {stamps_digest(names)}"
@@ -141,18 +156,6 @@ def whereabouts(images: Path, reading: options.ImageOptions, names: Sequence[str
         return f"{place}{followed}{used} {stamps_digest(f'{place}/{name}' for name in names)}"
     column = "" if reading.path_column is None else f" {reading.path_column}"
     return f"{place}{used} {stamps_digest([place])}{column}"
-
-
-def _summarise(n: int, written: "Written", log: "Notify") -> None:
-    from assay.data.dataset import why_skipped
-    from assay.data.decode import warning_lines
-
-    part = f"of the {n - written.first:,} images predicted now: " if written.first else ""
-    for line in warning_lines(written.image_warnings):
-        log(f"{part}{line}")
-    if written.n_skipped:
-        why = f": {why_skipped(written.reasons)}" if written.reasons.total() == written.n_skipped else ""
-        log(f"{written.n_skipped:,} of {n:,} images were skipped, see their status{why}")
 
 
 def _predict_all(
@@ -166,7 +169,7 @@ def _predict_all(
     workers: int,
     quiet: bool,
 ) -> int:
-    """Write the label that each model of a comparison gives each image; the number of skipped images."""
+    """Write one label of each model for each image, and return the number of skipped images."""
     from assay.data.write import write_rows
     from assay.notebook.folder import predict_lineup
 
@@ -181,14 +184,3 @@ def _predict_all(
     if found.n_skipped:
         log(f"{found.n_skipped:,} of {len(found.names):,} images were skipped; their cells are empty")
     return found.n_skipped
-
-
-def _format_of(target: Path | None) -> str:
-    """The format that a file's name asks for; refused before any image is read."""
-    if target is None:
-        return "csv"
-    if target.suffix.lower() not in FORMATS and (target.is_file() or not target.exists()):
-        raise UsageError(
-            f"--out: expected a name ending in {', '.join(FORMATS)}, got {target}; or use --format"
-        )
-    return FORMATS.get(target.suffix.lower(), "csv")

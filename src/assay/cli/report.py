@@ -1,13 +1,9 @@
 """assay report: a run's results as one HTML file."""
 
 from pathlib import Path
-from typing import Annotated
-
-from cyclopts import Parameter
 
 from assay.cli import options
 from assay.cli.console import notifier, show
-from assay.cli.targets import check_file
 
 EXAMPLES = (
     "assay report out/",
@@ -19,7 +15,7 @@ def command(
     run: options.Run,
     /,
     *,
-    out: Annotated[Path | None, Parameter(name=("--out", "-o"))] = None,
+    out: options.Out = None,
     images: Path | None = None,
     follow_symlinks: options.FollowSymlinks = False,
     quiet: options.Quiet = False,
@@ -37,14 +33,14 @@ def command(
     from assay.report import write_report
 
     if out is not None:
-        check_file(out)
+        options.check_file(out)
     comparison, notes = comparison_of(run)
     written = write_report(
         run, out, images=images, follow_symlinks=follow_symlinks, comparison=comparison, notes=notes
     )
     show(str(written.page))
     log = notifier(quiet)
-    for note in written.notes:
+    for note in written.notes:  # such as pictures that are left out
         log(f"warning: {note}")
     log(f"{written.page_bytes / 1e6:.2f} MB; open it in a browser. The same as JSON: {written.facts}")
     return 0

@@ -13,7 +13,6 @@ from cyclopts import Parameter
 
 from assay.cli import options
 from assay.cli.console import notifier, notify, show
-from assay.cli.targets import check_apart, check_file
 from assay.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -69,17 +68,19 @@ def command(
     """
     if relabel is not None and export is None:
         raise UsageError("--relabel: expected --export with the file to write")
-    if export is not None:
-        check_file(export, "--export")
-        check_apart(export, run, *filter(None, (relabel, take, images)), flag="--export")
+    if export is not None:  # before the import, which is for good
+        options.check_file(export, "--export")
+        options.check_apart(export, run, *filter(None, (relabel, take, images)), flag="--export")
         if relabel is None and export.suffix.lower() not in DECISIONS:
             raise UsageError(f"--export: expected a name ending in {' or '.join(DECISIONS)}, got {export}")
 
-    from assay.data.decisions import FILE, open_decisions
+    from assay.data.decisions import FILE, open_decisions, standing, write_csv, write_label_studio
+    from assay.data.relabel import relabel as copy_with_labels
     from assay.pipeline.options import default_cache
+    from assay.pipeline.outputs import read_facts
     from assay.review.neighbours import Neighbours
-    from assay.review.queue import order_images
-    from assay.review.run import read_review_run
+    from assay.review.pages import corrected_labels
+    from assay.review.run import order_images, read_review_run
     from assay.review.session import ReviewSession
 
     found = read_review_run(run, images, follow_symlinks=follow_symlinks)
@@ -91,12 +92,26 @@ def command(
     try:
         if take is not None:
             _import(session, take)
-        if export is not None and relabel is not None:
-            _relabel(session, relabel, export, path_column, label_column, quiet)
-        elif export is not None:
-            _export(session, export)
-        elif take is None:
+        if export is None and take is None:
             _serve(session, host, port, allow_remote, no_browser, quiet)
+        elif export is not None and relabel is None:
+            write = write_csv if export.suffix.lower() == ".csv" else write_label_studio
+            write(export, session.store.states)
+            show(f"{len(standing(session.store.states)):,} reviewed images exported")
+        elif export is not None and relabel is not None:
+            changed = copy_with_labels(
+                relabel,
+                export,
+                corrected_labels(session),
+                found.names_in_order,
+                images=found.root,
+                path_column=path_column or found.reading.path_column,
+                label_column=label_column or found.reading.label_column,
+            )
+            show(f"{changed:,} labels changed")
+            with contextlib.suppress(DataError):  # the run may have been copied without its figures
+                for warning in read_facts(run)["warnings"]:
+                    notifier(quiet)(f"warning of the run: {warning}")
     finally:
         session.store.close()
     return 0
@@ -156,39 +171,3 @@ def _import(session: "ReviewSession", file: Path) -> None:
         + (f"; {decided:,} left out: already decided here" if decided else "")
         + (f"; {len(closed):,} left out: trusted or skipped, such as {shown(closed[0])}" if closed else "")
     )
-
-
-def _relabel(
-    session: "ReviewSession",
-    labels: Path,
-    target: Path,
-    path_column: str | None,
-    label_column: str | None,
-    quiet: bool,
-) -> None:
-    from assay.data.relabel import relabel
-    from assay.pipeline.outputs import read_facts
-    from assay.review.pages import corrected_labels
-
-    run = session.run
-    changed = relabel(
-        labels,
-        target,
-        corrected_labels(session),
-        run.names_in_order,
-        images=run.root,
-        path_column=path_column or run.reading.path_column,
-        label_column=label_column or run.reading.label_column,
-    )
-    show(f"{changed:,} labels changed")
-    with contextlib.suppress(DataError):  # the run may have been copied without its figures
-        for warning in read_facts(run.folder)["warnings"]:
-            notifier(quiet)(f"warning of the run: {warning}")
-
-
-def _export(session: "ReviewSession", target: Path) -> None:
-    from assay.data.decisions import standing, write_csv, write_label_studio
-
-    write = write_csv if target.suffix.lower() == ".csv" else write_label_studio
-    write(target, session.store.states)
-    show(f"{len(standing(session.store.states)):,} reviewed images exported")

@@ -1,6 +1,6 @@
 """assay run: the whole job, from noisy labels to a measured model."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,24 +67,41 @@ def command(
             notify=notifier(quiet),
             progress=progress,
         )
-    facts = read_facts(out)
-    show_json(facts) if as_json else show(run_text(facts))
-    if strict and facts["skipped"]:
+    facts = read_facts(out)  # from the files, so that a finished run prints the same again
+    show_json(facts) if as_json else show(_text(facts))
+    if strict and facts["skipped"]:  # first, as whoever passes --strict waits for it
         return options.SKIPPED
     return GateError.exit_code if facts["better_than_baseline"] is False else 0
 
 
-def run_text(facts: Mapping[str, Any]) -> str:
-    """What the command prints of the facts that ``--json`` prints too."""
+def _text(facts: Mapping[str, Any]) -> str:
+    from assay.pipeline.measure import TITLES, why_not_measured
+
+    rows = []
+    for name, title in TITLES.items():
+        if (found := facts["systems"].get(name)) is not None:
+            share = found["accuracy"]
+            interval = percent_range(share["low"], share["high"])
+            rows.append((title, percent(share["estimate"]), interval, f"{found['n']:,}", found["source"]))
+    if "assay" in facts["systems"]:
+        paired = facts["systems"]["assay"]["paired"]
+        points, low, high = (100 * paired["difference"][name] for name in ("estimate", "low", "high"))
+        verdict = (
+            f"assay is {abs(points):.1f} points {'better' if points >= 0 else 'worse'} than the baseline "
+            f"({low:+.1f} to {high:+.1f}), McNemar {p_equals(paired['p_value'])}."
+        )
+    else:
+        why = why_not_measured(facts["systems"], facts.get("held_out", 0))
+        verdict = f"{why}: the accuracy of this model is not measured."
     model, cost = facts["model"], facts["cost"]
     return "\n".join(
         [
             facts["noise"]["summary"],
             label_counts(facts),
             "",
-            table(("accuracy of", "", "95 % interval", "images", "measured on"), list(_accuracies(facts))),
+            table(("accuracy of", "", "95 % interval", "images", "measured on"), rows),
             "",
-            _comparison(facts),
+            verdict,
             f"{model['architecture']} at {model['size']} px, {cost['model_bytes'] / 1e6:.1f} MB. "
             f"{cost['seconds']:.0f} s, {cost['peak_memory_bytes'] / 2**30:.2f} GiB. "
             f"Results: {facts['folder']}/",
@@ -98,30 +115,6 @@ def label_counts(facts: Mapping[str, Any]) -> str:
 
     counts = facts["labels"]["counts"]
     return f"Labels: {' · '.join(f'{action} {counts[action]:,}' for action in ACTIONS)}."
-
-
-def _accuracies(facts: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
-    from assay.pipeline.measure import TITLES
-
-    for name, title in TITLES.items():
-        if (found := facts["systems"].get(name)) is not None:
-            share = found["accuracy"]
-            interval = percent_range(share["low"], share["high"])
-            yield title, percent(share["estimate"]), interval, f"{found['n']:,}", found["source"]
-
-
-def _comparison(facts: Mapping[str, Any]) -> str:
-    if "assay" not in facts["systems"]:
-        from assay.pipeline.measure import why_not_measured
-
-        why = why_not_measured(facts["systems"], facts.get("held_out", 0))
-        return f"{why}: the accuracy of this model is not measured."
-    paired = facts["systems"]["assay"]["paired"]
-    points, low, high = (100 * paired["difference"][name] for name in ("estimate", "low", "high"))
-    return (
-        f"assay is {abs(points):.1f} points {'better' if points >= 0 else 'worse'} than the baseline "
-        f"({low:+.1f} to {high:+.1f}), McNemar {p_equals(paired['p_value'])}."
-    )
 
 
 def plan_text(plan: "DryRun", out: str) -> str:

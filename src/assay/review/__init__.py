@@ -1,6 +1,5 @@
 """A local web page where a person decides labels."""
 
-from assay.review.queue import STRATEGIES, Order, order_images
-from assay.review.run import ReviewRun, read_review_run
+from assay.review.run import STRATEGIES, Order, ReviewRun, order_images, read_review_run
 
 __all__ = ["STRATEGIES", "Order", "ReviewRun", "order_images", "read_review_run"]

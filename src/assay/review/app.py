@@ -15,8 +15,7 @@ from assay.data.files import USUAL, Limits
 from assay.data.loader import THUMBNAIL_TYPE, draw_thumbnail
 from assay.data.workers import WORKER_ENDED
 from assay.errors import AssayError, BusyError, MissingExtraError, ResourceError, UsageError
-from assay.review.keys import default_keys, write_keys
-from assay.review.pages import FILES, Pages, export
+from assay.review.pages import FILES, export, page_renderer
 from assay.review.session import ReviewSession
 from assay.web.listen import Listener, answer_until_interrupted
 from assay.web.middleware import Guard
@@ -44,9 +43,6 @@ MAX_CHOICES = 100
 MAX_CLASSES = 2**20
 """Bounds a request; whether a class exists is checked where the run is known."""
 
-_THUMBNAIL_HEADERS = {"cache-control": "private, max-age=3600, immutable"}
-"""A thumbnail's address names the run, so the browser may keep it: the next one is prefetched."""
-
 _STATUS: dict[type[AssayError], int] = {UsageError: 422, BusyError: 503, ResourceError: 507}
 
 
@@ -58,10 +54,11 @@ Client = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,64}$")]
 
 
 class Choice(_Strict):
-    """A class for one image; null skips it."""
+    """A class for one image."""
 
     item: Annotated[int, Field(ge=1, le=2**40)]
     label: Annotated[int, Field(ge=0, le=MAX_CLASSES)] | None
+    """None skips the image."""
     revision: Annotated[int, Field(ge=0, le=2**40)]
     """The one that the person saw."""
 
@@ -105,12 +102,7 @@ class Thumbnails:
     _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(2, "thumbnail"))
 
     async def get(self, row: int, size: str) -> bytes | Skipped:
-        """One image as WebP, or why it cannot be shown.
-
-        Raises
-        ------
-        BusyError : too many are waiting
-        """
+        """One image as WebP, or why it cannot be shown; BusyError if too many are waiting."""
         key = row, size
         if key in self._kept:
             self._kept.move_to_end(key)
@@ -148,9 +140,8 @@ def make_app(session: ReviewSession, thumbnails: Thumbnails) -> FastAPI:
     app = FastAPI(
         title="assay review", openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False
     )
-    _add_pages(app, session, Pages(session))
-    _add_images(app, session, thumbnails)
-    _add_files(app, session)
+    _add_pages(app, session)
+    _add_files(app, session, thumbnails)
     _add_actions(app, session)
     app.add_exception_handler(AssayError, _explain)
     app.add_exception_handler(RequestValidationError, _refuse)
@@ -181,36 +172,40 @@ def serve(
         thumbnails.close()
 
 
-def _add_pages(app: FastAPI, session: ReviewSession, pages: Pages) -> None:
+def _add_pages(app: FastAPI, session: ReviewSession) -> None:
+    render = page_renderer(session)
+
     # Each page first reads what other processes decided.
     @app.get("/", response_class=HTMLResponse)
     def first() -> str:
         session.store.refresh()
-        return pages.review(_row(session, session.first()))
+        return one(session.first())
 
     @app.get("/item/{item}", response_class=HTMLResponse)
     def one(item: int) -> str:
         session.store.refresh()
-        return pages.review(_row(session, item))
+        card = session.card(_row(session, item))
+        return render("review.html", card=card, progress=session.progress())
 
     @app.get("/card/{item}", response_class=HTMLResponse)
-    def card(item: int) -> str:
+    def card(item: int) -> str:  # what differs between images; the script fetches the next one ahead
         session.store.refresh()
-        return pages.card(_row(session, item))
+        return render("card.html", card=session.card(_row(session, item)))
 
     @app.get("/grid/{label}", response_class=HTMLResponse)
     def grid(label: int) -> str:
         session.store.refresh()
         if not 0 <= label < len(session.run.labels):
             raise HTTPException(404, "no such class")
-        return pages.grid(label)
+        cards, counts = session.grid(label)
+        return render("grid.html", cards=cards, counts=counts, label=label, progress=session.progress())
 
     @app.get("/keys", response_class=HTMLResponse)
     def keys() -> str:
-        return pages.keys()
+        return render("keys.html", progress=session.progress())
 
 
-def _add_images(app: FastAPI, session: ReviewSession, thumbnails: Thumbnails) -> None:
+def _add_files(app: FastAPI, session: ReviewSession, thumbnails: Thumbnails) -> None:
     @app.get("/image/{item}/{size}")
     async def image(item: int, size: str) -> Response:
         row = _row(session, item)
@@ -221,10 +216,10 @@ def _add_images(app: FastAPI, session: ReviewSession, thumbnails: Thumbnails) ->
         found = await thumbnails.get(row, size)
         if not isinstance(found, bytes):
             raise HTTPException(404, f"this image cannot be shown: {found.reason}")
-        return Response(found, media_type=THUMBNAIL_TYPE, headers=_THUMBNAIL_HEADERS)
+        # The address names the run, so the browser may keep it: the next one is fetched ahead.
+        headers = {"cache-control": "private, max-age=3600, immutable"}
+        return Response(found, media_type=THUMBNAIL_TYPE, headers=headers)
 
-
-def _add_files(app: FastAPI, session: ReviewSession) -> None:
     @app.get("/export/{name}")
     def download(name: str) -> Response:
         if name not in FILES:
@@ -235,7 +230,7 @@ def _add_files(app: FastAPI, session: ReviewSession) -> None:
 
     @app.get("/static/{name}")
     def static(name: str) -> Response:
-        if name not in STATIC:
+        if name not in STATIC:  # a list, so that no name can lead out of the folder
             raise HTTPException(404, "no such file")
         return Response((Path(__file__).parent / "static" / name).read_bytes(), media_type=STATIC[name])
 
@@ -262,8 +257,7 @@ def _add_actions(app: FastAPI, session: ReviewSession) -> None:
 
     @app.post("/keys")
     def keys(request: KeysRequest) -> JSONResponse:
-        wanted = request.keys or default_keys(session.run.titles)
-        session.keys = write_keys(session.folder, wanted, len(session.run.labels))
+        session.save_keys(request.keys)
         return JSONResponse({"keys": session.keys})
 
     @app.get("/find")
@@ -278,10 +272,9 @@ def _add_actions(app: FastAPI, session: ReviewSession) -> None:
 
 
 def _row(session: ReviewSession, item: int) -> int:
-    row = session.row(item)
-    if row is None:
+    if not 1 <= item <= len(session.run):
         raise HTTPException(404, "no such image")
-    return row
+    return item - 1
 
 
 def _outcome(item: int, found: Decision | Stale) -> dict[str, Any]:

@@ -8,26 +8,23 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from assay.data.write import write_json
 from assay.errors import DataError, UsageError
 
-ACTIONS: Mapping[str, str] = MappingProxyType(
+ACTIONS: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
-        "accept": "a.+",
-        "skip": "s,;",
-        "undo": "u-_",
-        "next": "j",
-        "previous": "k",
-        "jump": "g/#",
-        "help": "?!",
+        "accept": ("a.+", "Accept the proposed label"),
+        "skip": ("s,;", "Skip this image"),
+        "undo": ("u-_", "Undo the last decision"),
+        "next": ("j", "Next image, without a decision"),
+        "previous": ("k", "Previous image"),
+        "jump": ("g/#", "Jump to an image"),
+        "help": ("?!", "Help"),
     }
 )
-"""Action -> its possible keys: the first that is not the name of a class is taken. ``next`` and ``previous``
-have the arrow keys besides.
-"""
+"""Action -> its possible keys, of which the first that is not the name of a class is taken; its name."""
 
 CLASS_KEYS = "1234567890qwertyiopdfhlzxcvbnm"
-"""Keys of the classes, in their order; further classes have a button alone until they are given a key."""
+"""Keys of the classes, in their order: those that no action has."""
 
 FILE = "review_keys.json"
 
@@ -48,23 +45,18 @@ def default_keys(titles: Sequence[str]) -> dict[str, str]:
         own.setdefault(title.lower() if cases[title.lower()] == 1 else title, i)
     keys = {
         action: free
-        for action, wanted in ACTIONS.items()
+        for action, (wanted, _) in ACTIONS.items()
         if (free := next((key for key in wanted if key not in own), ""))
     }
+    # Further classes have a button alone, until a person gives them a key.
     others = (i for i in range(len(titles)) if i not in own.values())
     free_keys = (key for key in CLASS_KEYS if key not in own)
     chosen = {i: key for key, i in own.items()} | dict(zip(others, free_keys, strict=False))
     return keys | {f"class-{i}": chosen[i] for i in sorted(chosen)}
 
 
-def read_keys(folder: Path, titles: Sequence[str]) -> dict[str, str]:
-    """The keys that were saved for a run, or the default ones.
-
-    Raises
-    ------
-    DataError : a damaged file of keys
-    """
-    file = folder / FILE
+def read_keys(file: Path, titles: Sequence[str]) -> dict[str, str]:
+    """The keys that were saved for a run, or the default ones; DataError if the file is damaged."""
     if not file.exists():
         return default_keys(titles)
     try:
@@ -78,20 +70,8 @@ def read_keys(folder: Path, titles: Sequence[str]) -> dict[str, str]:
         raise DataError(f"{file}: expected the keys of the review page ({error}); delete the file") from None
 
 
-def write_keys(folder: Path, keys: Mapping[str, Any], n_classes: int) -> dict[str, str]:
-    """Save the keys of a run; raises as ``checked_keys``."""
-    checked = checked_keys(keys, n_classes)
-    write_json(folder / FILE, checked)
-    return checked
-
-
 def checked_keys(keys: Mapping[str, Any], n_classes: int) -> dict[str, str]:
-    """The keys without empty ones.
-
-    Raises
-    ------
-    UsageError : an unknown action or class, a key that is not one character, or one key for two things
-    """
+    """The keys without empty ones; UsageError if one is unknown, no single character, or used twice."""
     known = {*ACTIONS, *(f"class-{index}" for index in range(n_classes))}
     owner: dict[str, str] = {}
     for action, key in keys.items():

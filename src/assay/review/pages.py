@@ -1,5 +1,6 @@
-"""The pages as HTML, and the files that they offer. Templates escape every word that comes with the data."""
+"""The pages as HTML, and the files that they offer."""
 
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -14,16 +15,6 @@ from assay.review.session import ReviewSession
 from assay.text import visible
 from assay.types import UNKNOWN
 
-ACTION_WORDS = {
-    "accept": "Accept the proposed label",
-    "skip": "Skip this image",
-    "undo": "Undo the last decision",
-    "next": "Next image, without a decision",
-    "previous": "Previous image",
-    "jump": "Jump to an image",
-    "help": "Help",
-}
-
 FILES = {
     "decisions.csv": "text/csv; charset=utf-8",
     "label-studio.json": "application/json",
@@ -32,63 +23,44 @@ FILES = {
 """Exports and their media types."""
 
 
-class Pages:
-    """Renders the pages of one review.
+def page_renderer(session: ReviewSession) -> Callable[..., str]:
+    """A function that renders a template with what every page needs, and with what else it is given.
 
     Raises
     ------
     MissingExtraError : jinja2 is not installed; the exports do without
     """
+    try:
+        import jinja2
+    except ImportError:
+        raise MissingExtraError("jinja2", "web") from None
+    templates = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,  # every word that comes with the data
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    templates.filters["visible"] = visible
+    run = session.run
 
-    def __init__(self, session: ReviewSession) -> None:
-        try:
-            import jinja2
-        except ImportError:
-            raise MissingExtraError("jinja2", "web") from None
-        self._session = session
-        self._templates = jinja2.Environment(
-            loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-            autoescape=True,
-            undefined=jinja2.StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        self._templates.filters["visible"] = visible
-
-    def review(self, row: int) -> str:
-        """The page of one image."""
-        return self._render("review.html", card=self._session.card(row), progress=self._session.progress())
-
-    def card(self, row: int) -> str:
-        """The part of that page which differs between images."""
-        return self._render("card.html", card=self._session.card(row))
-
-    def grid(self, label: int) -> str:
-        """Fifty images of one proposed class."""
-        session = self._session
-        cards, waiting = session.grid(label)
-        facts = {"cards": cards, "waiting": waiting, "label": label, "counts": session.n_waiting()}
-        return self._render("grid.html", **facts, progress=session.progress())
-
-    def keys(self) -> str:
-        """The page with the keys and the files."""
-        return self._render("keys.html", progress=self._session.progress())
-
-    def _render(self, template: str, **facts: Any) -> str:
-        session = self._session
+    def render(template: str, **facts: Any) -> str:
+        keys = session.keys  # a person may have changed them
         classes = [
-            {"index": i, "title": title, "key": session.keys.get(f"class-{i}", "")}
-            for i, title in enumerate(session.run.titles)
+            {"index": i, "title": title, "key": keys.get(f"class-{i}", "")}
+            for i, title in enumerate(run.titles)
         ]
-        return self._templates.get_template(template).render(
+        return templates.get_template(template).render(
             classes=classes,
-            keys=session.keys,
-            actions=[(name, ACTION_WORDS[name], session.keys.get(name, "")) for name in ACTIONS],
+            keys=keys,
+            actions=[(name, words, keys.get(name, "")) for name, (_, words) in ACTIONS.items()],
             files=list(FILES),
-            run_key=session.run.key,
-            run_name=session.run.folder.resolve().name,
+            run_key=run.key,
+            run_name=run.folder.resolve().name,
             **facts,
         )
+
+    return render
 
 
 def export(session: ReviewSession, name: str) -> bytes:
@@ -105,11 +77,7 @@ def export(session: ReviewSession, name: str) -> bytes:
 
 
 def corrected_columns(session: ReviewSession) -> list[list[str]]:
-    """File, label and source of every image: a trusted label, else a decision, else the run's label.
-
-    Trusted labels of the holdout count too. Where the run is unsure the noisy label stays, with the source
-    ``unsure``; skipped images have no label.
-    """
+    """File, label and source of every image: a trusted label, else a decision, else the run's label."""
     run = session.run
     trusted = {*np.flatnonzero(run.trusted != UNKNOWN).tolist(), *run.held_out_labels} - {*run.decided}
     labels, sources = [], []
@@ -117,9 +85,10 @@ def corrected_columns(session: ReviewSession) -> list[list[str]]:
         decided = session.state(row).label
         if decided is not None and row not in trusted:  # a trusted label is newer than the decision
             label, source = decided, "decided"
-        elif action != "skipped" and row in run.held_out_labels:
+        elif action != "skipped" and row in run.held_out_labels:  # labels.csv does not have these
             label, source = run.labels[run.held_out_labels[row]], "trusted"
         else:
+            # Where the run is unsure, the noisy label stays.
             index = run.noisy[row] if action == "unsure" else run.proposed[row]
             label, source = run.label(int(index)) or "", action
         labels.append(label)

@@ -1,4 +1,4 @@
-"""ReviewRun: a finished run with its images, and what a review shows beside them."""
+"""A finished run as a person reviews it, and the order of its images."""
 
 import hashlib
 import json
@@ -10,9 +10,18 @@ from pathlib import Path
 import numpy as np
 
 from assay.data.tables import read_table
-from assay.errors import DataError
-from assay.pipeline.finished import FinishedRun, OpenedRun, open_run
-from assay.types import Transition
+from assay.errors import DataError, UsageError
+from assay.pipeline.finished import OpenedRun, open_run
+from assay.types import UNKNOWN, Labels, Mask, PerImage, Rows, Transition, same_length
+
+STRATEGIES = ("mixed", "doubtful", "confident", "random")
+"""``mixed``: of ten images seven doubtful ones, one confident label issue, two random ones; ``doubtful``: the
+lowest confidence first; ``confident``: label issues of the highest confidence first, then doubtful images."""
+
+_PATTERN = (
+    *("doubtful", "doubtful", "random", "doubtful", "doubtful"),
+    *("confident", "doubtful", "doubtful", "random", "doubtful"),
+)
 
 
 @dataclass(frozen=True)
@@ -24,11 +33,6 @@ class ReviewRun(OpenedRun):
     held_out_labels: Mapping[int, int]
     """Row -> trusted label of the holdout, for exports alone: nothing may be trained on them."""
 
-    @property
-    def digest(self) -> str:
-        """Of the run's backbone; empty if run.json does not have it."""
-        return str(self.record.get("backbone", {}).get("digest", ""))
-
     @cached_property
     def key(self) -> str:
         """Names this run in the URLs of images, so that a browser never shows those of another run."""
@@ -38,28 +42,69 @@ class ReviewRun(OpenedRun):
 def read_review_run(folder: Path, images: Path | None = None, *, follow_symlinks: bool = False) -> ReviewRun:
     """Read a finished run and open its images; parameters and errors as of ``open_run``."""
     run = open_run(folder, images, follow_symlinks=follow_symlinks, command="review")
-    return ReviewRun(
-        **vars(run),
-        transition=_transition(folder, len(run.labels)),
-        held_out_labels=_held_out_labels(run),
-    )
-
-
-def _held_out_labels(run: FinishedRun) -> dict[int, int]:
-    file = run.folder / "holdout.csv"
+    file = folder / "holdout.csv"
     rows = {name: row for row, name in enumerate(run.names)}
     index = {label: i for i, label in enumerate(run.labels)}
     table = read_table(file, path_column="file", label_column="trusted_label")
     try:
-        return {rows[name]: index[trusted] for name, trusted, *_ in table.rows}
+        held_out_labels = {rows[name]: index[trusted] for name, trusted, *_ in table.rows}
     except (KeyError, ValueError) as error:
         raise DataError(f"{file}: {error} is not of this run; run it again") from None
-
-
-def _transition(folder: Path, n_classes: int) -> Transition | None:
-    """None where noise.json has none: it is shown beside an image, and a review does without."""
     try:
         found = np.array(json.loads((folder / "noise.json").read_text(encoding="utf-8"))["transition"], float)
     except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return found if found.shape == (n_classes, n_classes) else None
+        found = np.empty(0)  # it is only shown beside an image, and a review does without
+    transition = found if found.shape == (len(run.labels), len(run.labels)) else None
+    return ReviewRun(**vars(run), transition=transition, held_out_labels=held_out_labels)
+
+
+@dataclass(frozen=True)
+class Order:
+    """The images that a person may decide, the most likely corrections first.
+
+    A review gains as much as it is likely to change the label: where the proposed one is right with 0.55,
+    0.45 of a correct label. Doubtful images say nothing of all images, so a share is drawn at random.
+    Measured in benchmarks/results/review.json.
+    """
+
+    rows: Rows
+    sample: Rows
+    """The same in random order. Those before the first that is not reviewed are a fair sample of all
+    images, whichever part of the queue they came from."""
+
+
+def order_images(
+    noisy: Labels, proposed: Labels, confidence: PerImage, open_rows: Mask, *, strategy: str, seed: int = 0
+) -> Order:
+    """The order of a strategy; it depends on the seed, and not on what was decided.
+
+    Parameters
+    ----------
+    noisy : UNKNOWN where there is none
+    proposed : the most probable class
+    confidence : P(proposed is right)
+    open_rows : images that may be decided
+
+    Raises
+    ------
+    UsageError : no such strategy
+    """
+    same_length(noisy=noisy, proposed=proposed, confidence=confidence, open_rows=open_rows)
+    if strategy not in STRATEGIES:
+        raise UsageError(f"--strategy: expected {', '.join(STRATEGIES)}, got {strategy!r}")
+    rows = np.flatnonzero(open_rows)
+    sample = np.random.default_rng(seed).permutation(rows)
+    doubtful = rows[np.argsort(confidence[rows], kind="stable")]
+    issues = doubtful[(noisy[doubtful] != UNKNOWN) & (noisy[doubtful] != proposed[doubtful])][::-1]
+    parts = {"doubtful": doubtful, "confident": issues, "random": sample}
+    pattern = _PATTERN if strategy == "mixed" else (strategy,)
+    waiting = {name: iter(part.tolist()) for name, part in parts.items()}
+    used = np.zeros(len(noisy), dtype=bool)
+    found: list[int] = []
+    for turn in range(len(rows)):
+        # A part that has ended is replaced by the doubtful images.
+        turns = (pattern[turn % len(pattern)], "doubtful")
+        row = next(row for name in turns for row in waiting[name] if not used[row])
+        used[row] = True
+        found.append(row)
+    return Order(np.array(found, dtype=np.int64), sample)

@@ -1,22 +1,22 @@
 """ReviewSession: one review in progress; what the pages show and what a person decides, free of HTTP."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import takewhile
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int
 
 from assay.data.decisions import Decision, DecisionRequest, DecisionStore, Stale, State
 from assay.data.tables import shown
+from assay.data.write import write_json
 from assay.errors import DataError, UsageError
 from assay.evaluate import wilson
-from assay.review.keys import read_keys
-from assay.review.neighbours import Neighbour, Neighbours
-from assay.review.queue import Order
-from assay.review.run import ReviewRun
+from assay.review.keys import FILE as KEYS
+from assay.review.keys import checked_keys, default_keys, read_keys
+from assay.review.neighbours import Neighbours
+from assay.review.run import Order, ReviewRun
 from assay.text import counted, percent
 from assay.types import UNKNOWN, Rows
 
@@ -24,7 +24,7 @@ GRID = 50
 """Images on one page of the grid."""
 
 AHEAD = 50
-"""Images for which the expected corrections are shown."""
+"""Images for which the page shows the expected corrections."""
 
 MIN_SAMPLE = 10
 """Reviewed images of the random sample from which a share is estimated."""
@@ -81,12 +81,9 @@ class Progress:
     def counts(self) -> str:
         """What was reviewed, and how many labels were wrong."""
         skipped = f", {self.skipped:,} skipped" if self.skipped else ""
-        noisy, proposed = (
-            counted(self.noisy_wrong, "noisy label"),
-            counted(self.proposed_wrong, "proposed label"),
-        )
-        wrong = f"; wrong: {noisy}, {proposed}"
-        return f"{self.decided:,} of {self.total:,} decided{skipped}{wrong if self.decided else ''}"
+        noisy = counted(self.noisy_wrong, "noisy label")
+        wrong = f"; wrong: {noisy}, {counted(self.proposed_wrong, 'proposed label')}" if self.decided else ""
+        return f"{self.decided:,} of {self.total:,} decided{skipped}{wrong}"
 
     def summary(self) -> str:
         """``counts``, and the corrections to expect of the next images."""
@@ -137,20 +134,17 @@ class ReviewSession:
                 )
         self._place = np.full(len(self.run), -1, dtype=np.int64)
         self._place[self.order.rows] = np.arange(len(self.order.rows))
-        self.keys = read_keys(self.folder, self.run.titles)
+        self.keys = read_keys(self.store.path.with_name(KEYS), self.run.titles)
 
-    @property
-    def folder(self) -> Path:
-        """Where the decisions are kept."""
-        return self.store.path.parent
+    def save_keys(self, keys: Mapping[str, str]) -> None:
+        """Use these keys from now on, in every window; none: the default ones."""
+        checked = checked_keys(keys or default_keys(self.run.titles), len(self.run.labels))
+        write_json(self.store.path.with_name(KEYS), checked)
+        self.keys = checked
 
     def state(self, row: int) -> State:
         """What was decided on an image."""
         return self.store.states.get(self.run.names[row], State())
-
-    def row(self, item: int) -> int | None:
-        """The row of an item; None if there is no such item."""
-        return item - 1 if 1 <= item <= len(self.run) else None
 
     def first(self) -> int:
         """The first item that is not reviewed, or the first of all."""
@@ -166,10 +160,10 @@ class ReviewSession:
 
     def find(self, text: str) -> int | None:
         """The item with this number, or with this name, or the first whose name contains the text."""
-        if text.isascii() and text.isdigit() and len(text) <= 12 and self.row(int(text)) is not None:
+        # int() reads digits of any script, and of any number.
+        if text.isascii() and text.isdigit() and len(text) <= 12 and 1 <= int(text) <= len(self.run):
             return int(text)
-        exact = self._row_of.get(text)
-        if exact is not None:
+        if (exact := self._row_of.get(text)) is not None:
             return exact + 1
         return next((row + 1 for row, name in enumerate(self.run.names) if text and text in name), None)
 
@@ -179,22 +173,17 @@ class ReviewSession:
         return replace(
             self._card(row),
             reasons=tuple(reasons(self.run, row, near)),
-            neighbours=tuple((one.row + 1, self.run.title(int(self.run.trusted[one.row]))) for one in near),
+            neighbours=tuple((other + 1, self.run.title(int(self.run.trusted[other]))) for other in near),
             next=self.next_after(row),
             previous=int(self.order.rows[place - 1]) + 1 if place > 0 else None,
         )
 
-    def grid(self, label: int) -> tuple[list[Card], int]:
-        """Up to fifty images of one proposed class that are not reviewed, and how many there are in all."""
+    def grid(self, label: int) -> tuple[list[Card], list[int]]:
+        """Up to fifty images of one proposed class that are not reviewed, and their number in each class."""
         waiting = self._waiting(0)
-        rows = waiting[self.run.proposed[waiting] == label]
-        return [self._card(row) for row in rows[:GRID].tolist()], len(rows)
-
-    def n_waiting(self) -> list[int]:
-        """Images that are not reviewed, by proposed class."""
-        proposed = self.run.proposed[self._waiting(0)]
+        proposed = self.run.proposed[waiting]
         counts: list[int] = np.bincount(proposed, minlength=len(self.run.labels)).tolist()
-        return counts
+        return [self._card(row) for row in waiting[proposed == label][:GRID].tolist()], counts
 
     def decide(
         self, choices: Sequence[tuple[int, int | None, int]], *, client: str
@@ -314,7 +303,7 @@ def locked(run: ReviewRun, row: int) -> str:
     return f"This image could not be used: {run.reasons[row] or run.actions[row]}."
 
 
-def reasons(run: ReviewRun, row: int, neighbours: Sequence[Neighbour]) -> list[str]:
+def reasons(run: ReviewRun, row: int, neighbours: list[int]) -> list[str]:
     """What speaks for and against the noisy and the proposed label."""
     noisy, proposed = int(run.noisy[row]), int(run.proposed[row])
     if proposed == UNKNOWN:
@@ -334,7 +323,7 @@ def reasons(run: ReviewRun, row: int, neighbours: Sequence[Neighbour]) -> list[s
             share = _probability(run.transition[proposed, noisy])
             found.append(f"Of the images of {run.title(proposed)}, {share} are labelled {run.title(noisy)}.")
     if neighbours:
-        counts = Counter(int(run.trusted[neighbour.row]) for neighbour in neighbours).most_common()
+        counts = Counter(run.trusted[neighbours].tolist()).most_common()
         labels = ", ".join(f"{count} × {run.title(label)}" for label, count in counts)
         found.append(f"Labels of the {len(neighbours)} most similar trusted images: {labels}.")
     return found
