@@ -86,15 +86,11 @@ def test_labels_are_needed(refused, finished, unseen):
     refused(2, "--labels", "evaluate", finished, unseen.images)
 
 
-def test_all_systems_are_evaluated_in_one_table(assay, words, lineup, old_unseen):
-    """A line for each model, in the notebook's order, all on the same images."""
+def test_all_systems_are_evaluated_on_the_same_images(assay, words, lineup, old_unseen):
+    """A line of the table for each model, in the notebook's order; as JSON its id and the whole report."""
     found = assay(*words(lineup), "--all-systems")
     assert (found.code, found.err) == (0, "")
     assert without_figures(found.out) == TABLE_OF_ALL
-
-
-def test_json_of_all_systems_has_a_row_for_each(assay, words, lineup, old_unseen):
-    """Each with its id, its title and the whole report; skipped images count for all."""
     (old_unseen.images / "3.png").write_bytes(b"")
     rows = json.loads(assay(*words(lineup), "--all-systems", "--json").out)["rows"]
     assert [row["system"] for row in rows] == ["histogram", "cnn-1", "cnn-2", "model-1", "model-2", "assay"]

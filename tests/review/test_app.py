@@ -75,9 +75,9 @@ def test_every_route_is_guarded(opened, status, headers):
 def test_other_methods_change_nothing(opened):
     """Even with the token they do not exist."""
     for method in ("PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"):
-        statuses = {opened.browser.ask(method, path, BEARER, b"{}").status for _, path in ROUTES}
-        assert statuses <= {404, 405}, method
-    assert opened.session.store.states == {}
+        for _, path in ROUTES:
+            assert opened.browser.ask(method, path, BEARER, b"{}").status in (404, 405), (method, path)
+    assert opened.session.store.rows() == []
 
 
 def test_every_route_has_the_security_headers(opened):

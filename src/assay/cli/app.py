@@ -132,7 +132,7 @@ def run_app(words: list[str]) -> int:
         if "words" in unparsed:
             bound.arguments["words"] = tuple(words)
         code = command(*bound.args, **bound.kwargs)
-        sys.stdout.flush()
+        sys.stdout.flush()  # a full device shows here, where it still has its message
     except BaseException as error:  # noqa: BLE001  # every error has its message and its code
         code, message, may_resume = _ending(error)
         if message:

@@ -75,11 +75,12 @@ def command(
         raise UsageError(f"{place}: expected the folder of a run before IMAGES, got none; give one place")
     folder = out or (place if is_run else None)
     if folder is not None:
-        make_folder(folder)
+        make_folder(folder)  # before minutes of work, of which it would lose the results
     cache = cache or default_cache()
     with progress_bar(quiet) as progress:
         if is_run:
             run = open_run(place, images, follow_symlinks=reading.follow_symlinks, command="audit")
+            # No image is decoded: the run has kept its features.
             dataset, features = stored_features(run, run.images, cache, workers=workers, progress=progress)
             audited = audit_dataset(
                 dataset,

@@ -37,6 +37,7 @@ def command(
         Number format of the file. int8 is the smallest and fastest.
     """
     card = out.with_name(f"{out.name}.md")
+    # Both are checked before the work, as a run's own README.md may have the card's name.
     for target in (out, card):
         options.check_file(target)
         options.check_apart(target, run)

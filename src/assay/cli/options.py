@@ -162,6 +162,7 @@ class ImageOptions:
         """The same for ``data``, with the fields of ``LabelOptions``, if there are labels."""
         from assay.data.dataset import ReadOptions
 
+        # The class may have "=" in its name, what is read as it may not.
         pairs = dict(pair.split("=", 1) for pair in labels.pop("class_map", ()))
         return ReadOptions(**vars(self), **labels, class_map=pairs)
 
@@ -252,7 +253,7 @@ def flags(words: Sequence[str]) -> dict[str, None]:
 
 def check_file(target: Path, flag: str = "--out") -> None:
     """UsageError if ``target`` is a folder, or if its own folder is missing or cannot be read."""
-    try:
+    try:  # a name may be too long, or its folder closed to us
         is_folder, has_place = target.is_dir(), target.parent.is_dir()
     except OSError as error:
         raise UsageError(f"{flag}: cannot write {target}: {error.strerror}; choose another place") from error
@@ -269,6 +270,7 @@ def check_apart(target: Path, *read: Path, flag: str = "--out") -> None:
     from assay.data.files import IMAGE_EXTENSIONS, extension
 
     for place in read:
+        # samefile: the same file may be named through a link.
         if place.exists() and target.samefile(place):
             raise UsageError(f"{flag}: expected another file than the input, got {target}")
     folder = target.parent

@@ -82,6 +82,7 @@ def _text(facts: Mapping[str, Any], run: Path, folder: Path) -> str:
             gain = [100 * row[name]["gain"][key] for key in ("estimate", "low", "high")]
             cells.append(percent(row[name]["accuracy"]["estimate"]))
             cells.append("+{:.2f} ({:.2f} to {:.2f})".format(*gain) if row["more"] else "")
+        # Without a holdout no accuracy is known to any margin.
         margins = (row.get(key) for key in ("noise_rate_known_to", "accuracy_known_to"))
         cells += ["" if margin is None else f"± {100 * margin:.1f}" for margin in margins]
         rows.append(cells)

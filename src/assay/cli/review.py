@@ -156,6 +156,7 @@ def _import(session: "ReviewSession", file: Path) -> None:
     run = session.run
     rows = read_decisions(file)
     known = {name: row for row, name in enumerate(run.names)}
+    # All are checked before the first is added: half an import could not be taken back.
     for row in rows:
         if row.name not in known:
             raise DataError(f"{file}: the run has no image {shown(row.name)}; correct or remove the row")

@@ -93,8 +93,9 @@ def order_images(
     if strategy not in STRATEGIES:
         raise UsageError(f"--strategy: expected {', '.join(STRATEGIES)}, got {strategy!r}")
     rows = np.flatnonzero(open_rows)
-    sample = np.random.default_rng(seed).permutation(rows)
+    sample = np.random.default_rng(seed).permutation(rows)  # of nothing else: see ``Order.sample``
     doubtful = rows[np.argsort(confidence[rows], kind="stable")]
+    # From the other end: where the run is surest that the noisy label is wrong.
     issues = doubtful[(noisy[doubtful] != UNKNOWN) & (noisy[doubtful] != proposed[doubtful])][::-1]
     parts = {"doubtful": doubtful, "confident": issues, "random": sample}
     pattern = _PATTERN if strategy == "mixed" else (strategy,)

@@ -257,7 +257,7 @@ class ReviewSession:
         )
 
     def _waiting(self, place: int) -> Rows:
-        """Rows that are not reviewed, from a place in the order on, then from its beginning."""
+        # From a place in the order on, then from its beginning: images passed over come again.
         reviewed = np.zeros(len(self.run), dtype=bool)
         reviewed[[row for row, state in self._states().items() if state.history]] = True
         rows = np.roll(self.order.rows, -place)
@@ -265,12 +265,12 @@ class ReviewSession:
         return waiting
 
     def _states(self) -> dict[int, State]:
-        """Of each row of this run that was ever decided or skipped."""
+        # Images of an earlier run in this folder keep their decisions in the file; they are not shown.
         states = self.store.states.items()
         return {self._row_of[name]: state for name, state in states if name in self._row_of}
 
     def _card(self, row: int) -> Card:
-        """Without what takes a search: reasons and neighbours."""
+        # Without reasons and neighbours, which take a search: a grid has fifty cards.
         run, state = self.run, self.state(row)
         noisy, proposed = int(run.noisy[row]), int(run.proposed[row])
         decided = "skipped" if state.history else ""
