@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float
 
 from assay.correct.near_duplicates import find_near_duplicates, local_density, standardise, unit_rows
 from assay.data.dataset import Dataset, and_skipped
@@ -15,10 +16,13 @@ from assay.errors import LabelError, UsageError
 from assay.pipeline.finetune_split import Group, draw_measured
 from assay.pipeline.learn import TrainingLabels
 from assay.pipeline.options import RunOptions
-from assay.types import UNKNOWN, Backbone, Labels, Mask, Matrix, Rows
+from assay.types import UNKNOWN, Backbone, Labels, Mask, Rows
 
 AT_ONCE = 512
 """Images that are held in memory at their size."""
+
+Mirrored = tuple[Rows, Float[np.ndarray, "M D"]]
+"""Some images, ascending, and the features of their mirrors."""
 
 
 @dataclass(frozen=True)
@@ -135,8 +139,8 @@ def mask_holdout(
     )
 
 
-def _embed_mirrored(dataset: Dataset, backbone: Backbone, rows: Rows, workers: int) -> tuple[Rows, Matrix]:
-    """Those of ``rows``, ascending, that can be read, and the features (M, D) of their mirrors."""
+def _embed_mirrored(dataset: Dataset, backbone: Backbone, rows: Rows, workers: int) -> Mirrored:
+    """Those of ``rows`` that can be read."""
     used, features = [rows[:0]], [np.zeros((0, backbone.width), dtype=np.float32)]
     target = TargetSize(backbone.size, backbone.interpolation)
     for batch in load(dataset, [target], rows, batch_size=AT_ONCE, workers=workers):
@@ -145,9 +149,7 @@ def _embed_mirrored(dataset: Dataset, backbone: Backbone, rows: Rows, workers: i
     return np.concatenate(used), np.concatenate(features)
 
 
-def _near_duplicates(
-    features: Features, usable: Mask, seed: int, mirrored: tuple[Rows, Matrix] | None
-) -> list[Group]:
+def _near_duplicates(features: Features, usable: Mask, seed: int, mirrored: Mirrored | None) -> list[Group]:
     rows = np.flatnonzero(usable)
     if len(rows) < 2:
         return []
