@@ -29,14 +29,14 @@ from assay.data.read import read_dataset
 from assay.data.resize import to_square
 from assay.data.split import draw_holdout
 from assay.embed.backbone import FROM_ZERO_TO_ONE, load_backbone
-from assay.embed.histogram import HistogramBackbone
 from assay.embed.images import embed_images
+from assay.embed.tiny import HistogramBackbone
 from assay.notebook import systems
 from assay.notebook.networks import Cnn, Head, SequentialClassifier
 from assay.notebook.systems import PixelBackbone, Task, TrainingData, agreed_labels, prepare_training_data
 from assay.notebook.work import rows_of
 from assay.pipeline.options import RunOptions
-from assay.train.linear import fit_logistic
+from assay.train.heads import fit_logistic
 from assay.types import UNKNOWN, Backbone, Labels, Mask
 
 VALID = 1_600

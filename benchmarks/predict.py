@@ -27,10 +27,10 @@ from PIL import Image
 
 from assay.data.loader import load_image
 from assay.embed.tiny import TinyBackbone
-from assay.export.export import with_graph
+from assay.export.graph import with_graph
 from assay.predict.model import Model
 from assay.predict.runtime import load_runtime
-from assay.train.linear import fit_logistic
+from assay.train.heads import fit_logistic
 
 FILES = 10_000
 ROUNDS = 5

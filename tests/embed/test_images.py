@@ -1,4 +1,6 @@
+import errno
 import hashlib
+import os
 import re
 import shutil
 
@@ -12,9 +14,8 @@ from assay.data import loader
 from assay.data.dataset import Skipped
 from assay.data.decode import decode
 from assay.data.resize import to_square
-from assay.embed.histogram import HistogramBackbone
-from assay.embed.images import embed_images
-from assay.embed.tiny import TinyBackbone
+from assay.embed.images import embed_images, fill_images, room_for_images
+from assay.embed.tiny import HistogramBackbone, TinyBackbone
 from assay.errors import ResourceError
 
 TINY = TinyBackbone()
@@ -57,6 +58,7 @@ def test_features_are_those_of_a_plain_loop(tmp_path, workers):
         assert features.computed == computed
         assert features.contents == tuple(hashlib.sha256(file).digest() for file in files)
         assert (features.skipped, features.flags) == ({}, {})
+        assert [0 < features.seconds[stage] < 60 for stage in ("decode", "embed")] == [True, True]
 
 
 def test_the_second_view_is_that_of_the_mirrored_images(tmp_path):
@@ -235,15 +237,6 @@ def test_squares_are_filled_in_the_same_pass(tmp_path):
     assert features.computed == 0
 
 
-def test_two_backbones_share_a_cache_without_meeting(tmp_path):
-    """Features are kept apart by what the backbone is."""
-    files, other = drawn(3), TinyBackbone(size=16)
-    embed_images(dataset_of(files), TINY, tmp_path)
-    features = embed_images(dataset_of(files), other, tmp_path)
-    assert features.computed == 3
-    assert features.views[0].shape == (3, other.width)
-
-
 def test_progress_is_told_after_each_chunk(tmp_path):
     """The images done so far are told in order, those that were skipped or known included."""
     told = []
@@ -251,13 +244,6 @@ def test_progress_is_told_after_each_chunk(tmp_path):
     for _ in range(2):
         embed_images(dataset, TINY, tmp_path, progress=lambda *step: told.append(step))
     assert told == [("embed", 4, 10), ("embed", 8, 10), ("embed", 10, 10)] * 2
-
-
-def test_time_is_told_by_stage(tmp_path):
-    """Both stages of a cold run take some time."""
-    features = embed_images(dataset_of(drawn(3)), TINY, tmp_path)
-    assert set(features.seconds) == {"decode", "embed"}
-    assert all(0 < seconds < 60 for seconds in features.seconds.values())
 
 
 def test_memory_does_not_grow_with_the_number_of_images(tmp_path, process):
@@ -285,3 +271,42 @@ def test_a_run_killed_at_any_moment_goes_on_to_the_same_features(tmp_path, proce
     told = process("killed_at_random", tmp_path, seed)
     assert told["equal"] is True
     assert told["killed"] > 0
+
+
+@pytest.mark.parametrize("has_call", [True, False])
+def test_squares_are_the_resized_images(tmp_path, monkeypatch, has_call):
+    """Zeros where an image cannot be used; no file is left behind, whatever call claims the room."""
+    if not has_call:
+        monkeypatch.delattr(os, "posix_fallocate")
+    seen, dataset = [], dataset_of([saved(noise(0, 40, 60)), b"", saved(noise(2, 90, 90))])
+    with room_for_images(dataset, 32, tmp_path) as resized_images:
+        assert not resized_images.any()
+        fill_images(resized_images, dataset, workers=1, progress=lambda *step: seen.append(step))
+        assert resized_images.shape == (3, 32, 32, 3)
+        assert np.array_equal(resized_images[0], to_square(np.asarray(noise(0, 40, 60)), 32))
+        assert np.array_equal(resized_images[2], to_square(np.asarray(noise(2, 90, 90)), 32))
+        assert not resized_images[1].any()
+    assert [*tmp_path.iterdir()] == []
+    assert seen == [("read", 3, 3)]
+
+
+def test_the_side_is_that_of_the_largest_usable_image(tmp_path):
+    """Small images are not enlarged, a cut one does not count; without any, squares have one pixel."""
+    cut, small = saved(noise(0, 30, 90))[:2000], saved(noise(1, 9, 9))
+    for files, side in ([cut, small], 9), ([small, saved(noise(2, 12, 70))], 64), ([b"x"], 1), ([], 1):
+        with room_for_images(dataset_of(files), 64, tmp_path) as resized_images:
+            assert resized_images.shape == (len(files), side, side, 3)
+
+
+def test_a_full_disk_is_known_before_the_work(tmp_path, monkeypatch):
+    """Fault 48: room for all images is claimed first; the message has the size."""
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with (
+        pytest.raises(ResourceError, match="expected room for 768 bytes of images to train on: No space"),
+        room_for_images(dataset_of([saved(noise(0))]), 16, tmp_path),
+    ):
+        pass

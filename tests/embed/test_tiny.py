@@ -5,8 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from assay.embed.histogram import HistogramBackbone
-from assay.embed.tiny import TinyBackbone
+from assay.embed.tiny import HistogramBackbone, TinyBackbone
 from assay.errors import UsageError
 from assay.types import Backbone
 

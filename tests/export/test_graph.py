@@ -10,11 +10,9 @@ import pytest
 from small_runs import CLASSES, draw_image
 
 from assay import __version__
-from assay.embed.histogram import HistogramBackbone
-from assay.embed.tiny import TinyBackbone
+from assay.embed.tiny import HistogramBackbone, TinyBackbone
 from assay.errors import GateError, ModelError
-from assay.export.export import check_parity, with_graph
-from assay.export.graph import build_graph
+from assay.export.graph import build_graph, check_parity, with_graph
 from assay.predict.layers import Layers
 from assay.predict.model import Model
 from assay.predict.runtime import load_runtime

@@ -11,9 +11,8 @@ from onnx import numpy_helper
 pytest.importorskip("torch")
 
 from assay.errors import GateError
-from assay.export import gate
-from assay.export.gate import quantize
-from assay.export.precision import Quantization, count_convolutions, to_float16, to_int8
+from assay.export import precision
+from assay.export.precision import Quantization, quantize, to_float16, to_int8
 from assay.predict.graph_check import read_metadata
 from assay.predict.runtime import load_runtime
 
@@ -55,7 +54,6 @@ def test_the_metadata_stays(conv_model, conv_images):
 @pytest.mark.parametrize("kept", [0, 1, 2])
 def test_first_convolutions_can_stay_float(conv_model, conv_images, kept):
     """Their weights are float32, those of the others 8-bit integers."""
-    assert count_convolutions(conv_model.graph) == 2
     how = replace(WAYS[0], n_float_convolutions=kept)
     graph = onnx.load_from_string(to_int8(conv_model.graph, conv_images, how)).graph
     given_by = {node.output[0]: node.op_type for node in graph.node}
@@ -131,7 +129,7 @@ def attempt(model, images, truth, **more):
 
 def test_the_nearest_way_is_taken(conv_model, conv_images, truth, monkeypatch):
     """Of four ways the one whose probabilities are nearest is measured on the gate, biases corrected."""
-    monkeypatch.setattr(gate, "MAX_LOSS", 0.2)
+    monkeypatch.setattr(precision, "MAX_LOSS", 0.2)
     seen = []
     found = attempt(conv_model, conv_images, truth, progress=lambda *step: seen.append(step))
     *compared, taken = found.attempts
@@ -157,7 +155,9 @@ def one_class(model):
 def blind(conv_model, monkeypatch):
     """int8 predicts one class, unless a convolution stays float32; then it is the model."""
     made = one_class(conv_model)
-    monkeypatch.setattr(gate, "to_int8", lambda graph, _, how: graph if how.n_float_convolutions else made)
+    monkeypatch.setattr(
+        precision, "to_int8", lambda graph, _, how: graph if how.n_float_convolutions else made
+    )
     return made
 
 
@@ -176,21 +176,21 @@ def test_a_gate_of_few_images_wants_agreement_too(conv_model, conv_images, truth
     lucky = conv_images[truth == 0], truth[truth == 0]
     found = quantize(conv_model, conv_images[::2], conv_images[1::2], *lucky)
     tried = [
-        (one.how.n_float_convolutions, one.loss, one.agreement >= gate.MIN_AGREEMENT)
+        (one.how.n_float_convolutions, one.loss, one.agreement >= precision.MIN_AGREEMENT)
         for one in found.attempts
         if one.loss is not None
     ]
     assert tried == [(0, 0.0, False), (1, 0.0, True)]
-    monkeypatch.setattr(gate, "FEW", 0)
+    monkeypatch.setattr(precision, "FEW", 0)
     assert quantize(conv_model, conv_images[::2], conv_images[1::2], *lucky).graph == blind
 
 
 @pytest.mark.parametrize(("n_wrong", "passes"), [(1, True), (2, False)])
 def test_half_a_point_of_two_hundred_passes(conv_model, conv_images, truth, monkeypatch, n_wrong, passes):
     """One of 200 images may be lost, two may not; the refusal has the figures and what to do."""
-    monkeypatch.setattr(gate, "to_int8", lambda graph, *_: graph)
+    monkeypatch.setattr(precision, "to_int8", lambda graph, *_: graph)
     many, labels = np.resize(conv_images, (200, 16, 16, 3)), np.resize(truth, 200)
-    exact = gate.load_runtime
+    exact = precision.load_runtime
 
     class Worse:
         """int8, which is wrong for the first images."""
@@ -207,7 +207,7 @@ def test_half_a_point_of_two_hundred_passes(conv_model, conv_images, truth, monk
             return found
 
     loads = iter([exact, *[Worse] * 9])
-    monkeypatch.setattr(gate, "load_runtime", lambda model: next(loads)(model=model))
+    monkeypatch.setattr(precision, "load_runtime", lambda model: next(loads)(model=model))
     if passes:
         assert attempt(conv_model, many, labels).attempts[-1].loss == 0.005
         return

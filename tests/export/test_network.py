@@ -11,7 +11,7 @@ import pytest
 
 from assay.errors import GateError, MissingExtraError
 from assay.export import graph
-from assay.export.export import with_graph
+from assay.export.graph import with_graph
 from assay.predict.layers import Layers
 from assay.predict.model import Model
 from assay.predict.runtime import load_runtime

@@ -20,9 +20,8 @@ from small_datasets import dataset_of, noise
 from small_tasks import small_task, squares_of
 
 from assay.embed.backbone import FROM_ZERO_TO_ONE
-from assay.embed.histogram import HistogramBackbone
 from assay.embed.images import embed_images
-from assay.embed.tiny import TinyBackbone
+from assay.embed.tiny import HistogramBackbone, TinyBackbone
 from assay.errors import LabelError, UsageError
 from assay.notebook import systems
 from assay.notebook.networks import Cnn
@@ -41,7 +40,7 @@ from assay.notebook.systems import (
 from assay.pipeline.learn import train_histogram
 from assay.predict.model import read_model
 from assay.predict.runtime import load_runtime
-from assay.train.linear import fit_logistic
+from assay.train.heads import fit_logistic
 from assay.types import UNKNOWN, Backbone
 
 LABELS = arrays(np.int64, 20, elements=st.integers(UNKNOWN, 3))

@@ -36,9 +36,8 @@ from assay.pipeline.presets import PRESETS, Preset
 from assay.pipeline.robustness import DAMAGE
 from assay.pipeline.run import run
 from assay.predict.batch import predict_dataset
-from assay.predict.flip_tta import FLIP_TTA_BELOW
 from assay.predict.model import read_model
-from assay.predict.runtime import load_runtime
+from assay.predict.runtime import FLIP_TTA_BELOW, load_runtime
 from assay.report import write_report
 from assay.train.finetune import Phase
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assay.errors import UsageError
-from assay.predict.conformal import COVERAGES, conformal_thresholds, prediction_sets, threshold_for
+from assay.predict.batch import COVERAGES, conformal_thresholds, prediction_sets, threshold_for
 
 
 def drawn(n, seed, k=4):

@@ -10,8 +10,8 @@ from scipy.special import softmax
 
 from assay.correct.posterior import NO_FLOOR, Calibration
 from assay.errors import ModelError
-from assay.predict.flip_tta import flip_tta
 from assay.predict.layers import ROWS, Layers, gelu, moments
+from assay.predict.runtime import flip_tta
 
 SEEDS = st.integers(0, 2**32 - 1)
 

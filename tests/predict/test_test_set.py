@@ -8,7 +8,7 @@ import pytest
 
 from assay.data.dataset import ReadOptions
 from assay.errors import DataError, LabelError
-from assay.export.export import with_graph
+from assay.export.graph import with_graph
 from assay.predict.predictor import load_model
 
 LABELS = "file,label\n5.png,cedar\n6.png,ash\n7.png,birch\n8.png,ash\nempty.png,ash\n"

@@ -10,11 +10,11 @@ import numpy as np
 from planted_works import HUNGER_BYTES, wait
 
 from assay.embed.tiny import TinyBackbone
-from assay.export.export import with_graph
+from assay.export.graph import with_graph
 from assay.notebook.networks import Epoch
 from assay.notebook.systems import SYSTEMS, Task, Trained, prepare_training_data
 from assay.predict.model import Model
-from assay.train.linear import fit_logistic
+from assay.train.heads import fit_logistic
 from assay.types import UNKNOWN
 
 

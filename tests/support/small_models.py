@@ -6,9 +6,9 @@ from new_images import draw_new_images
 from small_runs import CLASSES, draw_image
 
 from assay.embed.tiny import TinyBackbone
-from assay.export.export import with_graph
+from assay.export.graph import with_graph
 from assay.predict.model import Model
-from assay.train.linear import fit_logistic
+from assay.train.heads import fit_logistic
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@ import sys
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 from scipy.sparse import csr_matrix
 from sklearn.base import clone
@@ -19,7 +20,7 @@ from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from assay.errors import LabelError, UsageError
-from assay.train.estimator import NoisyLabelClassifier
+from assay.train.estimator import NoisyLabelClassifier, encode_trusted
 from assay.train.heads import MLPHead
 from assay.types import UNKNOWN
 
@@ -111,7 +112,7 @@ def test_its_attributes_hold_all_results(digits, fitted):
 
 
 def test_the_same_seed_gives_the_same_result(digits):
-    """Twice the same; the seed reaches the classifier, and steps of a pipeline too."""
+    """Twice the same; the seed reaches steps of a pipeline, and the one that was given stays as it was."""
     inside = make_pipeline(StandardScaler(), RandomForestClassifier(5))
     one, two, other = (
         NoisyLabelClassifier(inside, random_state=seed)
@@ -120,6 +121,8 @@ def test_the_same_seed_gives_the_same_result(digits):
         for seed in (0, 0, 1)
     )
     assert one.tobytes() == two.tobytes() != other.tobytes()
+    assert inside[-1].random_state is None
+    assert not hasattr(inside[-1], "classes_")
 
 
 def test_without_trusted_labels_the_labels_are_taken_as_they_are(digits, fitted):
@@ -194,14 +197,6 @@ def test_it_can_be_searched_over(digits):
     assert scores.shape == (2,)
 
 
-def test_a_seeded_estimator_is_not_changed(digits):
-    """The estimator that was given stays as it was, unfitted."""
-    mine = LogisticRegression(random_state=7)
-    NoisyLabelClassifier(mine).fit(digits.X[:200], digits.noisy[:200])
-    assert mine.random_state == 7
-    assert not hasattr(mine, "coef_")
-
-
 def test_an_estimator_without_probabilities_is_refused(digits):
     """The error says what is missing and what gives it."""
     message = (
@@ -212,15 +207,11 @@ def test_an_estimator_without_probabilities_is_refused(digits):
         NoisyLabelClassifier(RidgeClassifier()).fit(digits.X, digits.noisy)
 
 
-def test_trusted_labels_that_cannot_be_are_refused(digits):
-    """A label that no row has, labels of one class, and no label at all."""
+def test_trusted_labels_of_too_few_classes_are_refused(digits):
+    """Each part of the cross-fitting needs two."""
     X, noisy = digits.X, digits.noisy
-    with pytest.raises(LabelError, match="trusted: row 0 is 10, which no row has as its noisy label; they "):
-        NoisyLabelClassifier(LOGISTIC).fit(X, noisy, trusted=np.full(1200, 10))
     with pytest.raises(LabelError, match="expected trusted labels of two classes or more in each part"):
         NoisyLabelClassifier(LOGISTIC).fit(X, noisy, trusted=np.where(digits.truth == 3, 3.0, np.nan))
-    with pytest.raises(LabelError, match="expected at least one known label, got none"):
-        NoisyLabelClassifier(LOGISTIC).fit(X, noisy, trusted=np.full(1200, -1))
     with pytest.raises(LabelError, match="expected at least 2 classes, got 1"):
         NoisyLabelClassifier(LOGISTIC).fit(X, np.zeros(1200), trusted=np.zeros(1200))
 
@@ -243,3 +234,59 @@ def test_the_example_is_true():
     """What the docstring shows is what comes out."""
     found = doctest.testmod(sys.modules[NoisyLabelClassifier.__module__])
     assert (found.failed, found.attempted > 5) == (0, True)
+
+
+NUMBERS, WORDS = np.array([3, 5, 7]), np.array(["cat", "dog", "eel"])
+
+
+@pytest.mark.parametrize(
+    ("trusted", "classes"),
+    [
+        (np.ma.array([5, 99, 3, 0], mask=[False, True, False, True]), NUMBERS),
+        (np.array([5, -1, 3, -1]), NUMBERS),
+        (np.array([5, np.nan, 3, np.nan]), NUMBERS),
+        ((5.0, None, np.float64(3), float("nan")), NUMBERS),
+        ([5, "", 3, ""], NUMBERS),
+        (pd.Series([5, None, 3, None]), NUMBERS),
+        (pd.Series([5, None, 3, None], dtype="Int64"), NUMBERS),
+        (pl.Series([5, None, 3, None]), NUMBERS),
+        (np.array([5, None, 3, np.datetime64("NaT")], dtype=object), NUMBERS),
+        (np.ma.array(["dog", "nonsense", "cat", ""], mask=[False, True, False, False]), WORDS),
+        (["dog", None, "cat", float("nan")], WORDS),
+        (pd.Series(["dog", None, "cat", None], dtype="string"), WORDS),
+        (pd.Series(["dog", None, "cat", None], dtype="category"), WORDS),
+        (pl.Series(["dog", None, "cat", None]), WORDS),
+        # A class may have the name of a blank; masked and None still work.
+        ([1, None, -1, None], np.array([-1, 1])),
+        (["a", None, "", None], np.array(["", "a"])),
+        ([True, None, False, None], np.array([False, True])),
+    ],
+)
+def test_every_way_to_leave_a_label_out(trusted, classes):
+    """Masked, None, NaN, NA, NaT, -1 and the empty string all mean unknown."""
+    assert encode_trusted(trusted, classes, 4).tolist() == [1, -1, 0, -1]
+
+
+@pytest.mark.parametrize(
+    ("trusted", "classes", "message"),
+    [
+        (
+            ["dog", None, "cta"],
+            WORDS,
+            "row 2 is 'cta', which no row has as its noisy label; did you mean 'cat'?",
+        ),
+        ([None, 4, 3], NUMBERS, "row 1 is 4, which no row has as its noisy label; they are 3, 5, 7"),
+        (["5", None, None], NUMBERS, "row 0 is '5', which no row has as its noisy label; did you mean '5'"),
+        (
+            [None, None, np.nan],
+            NUMBERS,
+            "expected at least one known label, got none; leave trusted out",
+        ),
+        ([3, 5], NUMBERS, r"expected 3 labels, one for each row, unknown ones masked; got shape \(2,\)"),
+        ([[3], [5], [7]], NUMBERS, r"expected 3 labels, .*; got shape \(3, 1\)"),
+    ],
+)
+def test_labels_that_cannot_be_right_are_named(trusted, classes, message):
+    """The error names the row, its label and the class that was probably meant."""
+    with pytest.raises(LabelError, match=f"trusted: {message}"):
+        encode_trusted(trusted, classes, 3)

@@ -32,8 +32,7 @@ from assay.train.finetune import (  # noqa: E402  # the same
 )
 from assay.train.heads import MLPHead  # noqa: E402  # the same
 from assay.train.loop import Tuning, backward, blank_trainer, one_cycle, train_epoch  # noqa: E402  # the same
-from assay.train.pixels import network_input  # noqa: E402  # the same
-from assay.train.student import Student  # noqa: E402  # the same
+from assay.train.student import Student, network_input  # noqa: E402  # the same
 from assay.types import UNKNOWN  # noqa: E402  # the same
 
 pytestmark = [pytest.mark.train, pytest.mark.slow]

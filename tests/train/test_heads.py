@@ -5,14 +5,17 @@ import numpy as np
 import pytest
 import torch
 from sklearn.base import clone
+from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from assay.correct.crossfit import Evidence, cross_fit
 from assay.data.simulate import symmetric
 from assay.data.split import folds
-from assay.errors import MissingExtraError
-from assay.train.heads import MLPHead, make_head
+from assay.errors import LabelError, MissingExtraError
+from assay.train.heads import MLPHead, fit_logistic, make_head
 from assay.types import UNKNOWN
 
 pytestmark = pytest.mark.train
@@ -62,9 +65,11 @@ def test_soft_targets_come_back(clouds):
 
 
 def test_the_same_seed_gives_the_same_bytes(clouds):
-    """Twice the same; another seed, another head."""
+    """Twice the same; another seed, another head, and a generator gives another seed at each fit."""
     one, two, other = (clone(FAST).set_params(random_state=seed).fit(*clouds) for seed in (1, 1, 2))
     assert bytes_of(one) == bytes_of(two) != bytes_of(other)
+    head = clone(FAST).set_params(random_state=np.random.RandomState(0))
+    assert bytes_of(head.fit(*clouds)) != bytes_of(head.fit(*clouds))
 
 
 def test_heads_fitted_at_the_same_time_are_the_same(clouds):
@@ -79,16 +84,8 @@ def test_heads_fitted_at_the_same_time_are_the_same(clouds):
     assert bytes_of(one.classifier) == bytes_of(other.classifier)
 
 
-def test_random_states_are_advanced(clouds):
-    """A generator gives another seed at each fit, as in scikit-learn."""
-    head = clone(FAST).set_params(random_state=np.random.RandomState(0))
-    assert bytes_of(head.fit(*clouds)) != bytes_of(head.fit(*clouds))
-
-
 def test_global_state_is_left_alone(clouds):
     """Neither torch's nor NumPy's global generator is used, nor torch's default type."""
-    import torch
-
     before = torch.get_rng_state().tolist(), np.random.get_state()[1].tolist()  # noqa: NPY002  # to compare
     expected = bytes_of(clone(FAST).fit(*clouds))
     after = torch.get_rng_state().tolist(), np.random.get_state()[1].tolist()  # noqa: NPY002  # to compare
@@ -145,8 +142,6 @@ def test_units_do_not_matter_and_labels_may_be_words(clouds):
 
 def test_its_arrays_compute_what_torch_computes(clouds):
     """NumPy applies them with the result of torch's own layers."""
-    import torch
-
     X, labels = clouds
     head = clone(FAST).fit(X, labels)
     mean, scale, *rest = map(torch.from_numpy, head.layers_.tensors().values())
@@ -252,3 +247,23 @@ def test_few_rows_are_passed_over_more_often_but_not_without_end(monkeypatch, n,
         warnings.simplefilter("ignore")  # the schedule misses the steps that are only counted
         make_head(0).set_params(hidden=2).fit_soft(X, np.tile([[0.5, 0.5]], (n, 1)))
     assert len(taken) == steps
+
+
+@pytest.mark.parametrize("present", [range(10), (3, 8), (0, 5, 9)])
+def test_logistic_regression_is_scikit_learns(present):
+    """Two classes, many, or some of ten: the same probabilities, and nothing for absent classes."""
+    X, labels = load_digits(return_X_y=True)
+    rows = np.isin(labels, list(present))
+    X, labels = X[rows][:400], labels[rows][:400].astype(np.int64)
+    theirs = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000)).fit(X, labels)
+    found = fit_logistic(X, labels, 10).probabilities(X)
+    np.testing.assert_allclose(found[:, list(present)], theirs.predict_proba(X), atol=1e-3)
+    assert found[:, np.setdiff1d(np.arange(10), list(present))].max(initial=0) < 1e-9
+
+
+def test_logistic_regression_of_one_class_or_none():
+    """Labels that are all alike have one answer; without a label there is nothing to fit to."""
+    found = fit_logistic(np.random.default_rng(0).random((5, 2)), np.ones(5, int), 3)
+    assert (found.probabilities(np.zeros((4, 2))).argmax(axis=1) == 1).all()
+    with pytest.raises(LabelError, match=r"^expected labels to fit to, got none$"):
+        fit_logistic(np.zeros((0, 2)), np.zeros(0, int), 3)

@@ -90,8 +90,7 @@ def command(
     from assay.data.dataset import why_skipped
     from assay.data.decode import warning_lines
     from assay.data.write import ResumableWriter
-    from assay.predict.batch import Options, identity_of, write_predictions
-    from assay.predict.conformal import threshold_for
+    from assay.predict.batch import Options, identity_of, threshold_for, write_predictions
     from assay.predict.runtime import load_runtime
 
     runtime = load_runtime(model)  # before the images, which may take minutes to list

@@ -1,7 +1,6 @@
 """A frozen pretrained network as a Backbone, at one image size, as fast as this machine runs it."""
 
 import hashlib
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -39,7 +38,6 @@ HALF = Preprocessing((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 """Of the packaged Lite weights' training; ImageNet's mean and std cost them 4 points."""
 
 FROM_ZERO_TO_ONE = Preprocessing((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-"""Pixels divided by 255, and no more."""
 
 
 def preprocessing_of(name: str) -> Preprocessing:
@@ -75,15 +73,32 @@ class TimmBackbone:
 
     def embed(self, images: Batch) -> Float[np.ndarray, "B D"]:
         """Features of a batch, float32; an image's do not depend on the others in its batch."""
-        features = np.zeros((len(images), self.width), dtype=np.float32)
+        import torch
+
+        plan, features = self.plan, np.zeros((len(images), self.width), dtype=np.float32)
+        mean, std = (
+            torch.tensor(values, device=plan.device).view(1, 3, 1, 1) for values in (self.mean, self.std)
+        )
         # One iterator for all threads: whichever is done takes the next batch, so a slow core delays nobody.
-        starts = iter(range(0, len(images), self.plan.batch))
+        starts = iter(range(0, len(images), plan.batch))
+
+        def embed_batches(network: Any) -> None:
+            # A short batch is padded, so that each image meets the same kernels.
+            full = np.zeros((plan.batch, self.size, self.size, 3), dtype=np.uint8)
+            for start in starts:
+                part = images[start : start + plan.batch]
+                full[: len(part)] = part
+                # NHWC bytes seen as NCHW are channels_last already: no copy.
+                pixels = torch.from_numpy(full).permute(0, 3, 1, 2).to(plan.device).float()
+                # In place, since fresh memory is slow.
+                pixels = pixels.mul_(1 / (255 * std)).sub_(mean / std).to(plan.torch_dtype)
+                with torch.inference_mode():
+                    found = network(pixels.contiguous(memory_format=plan.memory_format)).cpu().numpy()
+                features[start : start + len(part)] = found[: len(part)]
+
         pool = ThreadPoolExecutor(len(self.prepared), "embed")
-        with one_torch_thread(), deterministic(self.plan.device), pool:
-            workers = [
-                pool.submit(self._embed_batches, network, images, features, starts)
-                for network in self.prepared
-            ]
+        with one_torch_thread(), deterministic(plan.device), pool:
+            workers = [pool.submit(embed_batches, network) for network in self.prepared]
         for worker in workers:
             worker.result()
         return features
@@ -115,31 +130,6 @@ class TimmBackbone:
             return self
         return replace(self, plan=replace(self.plan, dtype="float32")).retrained(self.network)
 
-    def _embed_batches(
-        self, network: Any, images: Batch, features: Float[np.ndarray, "B D"], starts: Iterator[int]
-    ) -> None:
-        import torch
-
-        # A short batch is padded, so that each image meets the same kernels.
-        full = np.zeros((self.plan.batch, self.size, self.size, 3), dtype=np.uint8)
-        for start in starts:
-            part = images[start : start + self.plan.batch]
-            full[: len(part)] = part
-            with torch.inference_mode():
-                found = network(self._normalised(full)).cpu().numpy()
-            features[start : start + len(part)] = found[: len(part)]
-
-    def _normalised(self, images: Batch) -> Any:
-        import torch
-
-        # NHWC bytes seen as NCHW are channels_last already: no copy. In place, since fresh memory is slow.
-        pixels = torch.from_numpy(images).permute(0, 3, 1, 2).to(self.plan.device).float()
-        mean, std = (
-            torch.tensor(values, device=self.plan.device).view(1, 3, 1, 1) for values in (self.mean, self.std)
-        )
-        scaled = pixels.mul_(1 / (255 * std)).sub_(mean / std)
-        return scaled.to(self.plan.torch_dtype).contiguous(memory_format=self.plan.memory_format)
-
 
 def load_backbone(
     name: str,
@@ -156,14 +146,12 @@ def load_backbone(
 
     Parameters
     ----------
-    name : ``tiny`` or any timm model, by default from its pip package
+    name : ``tiny`` or any timm model
     cache : folder for converted weights and measured speeds
     size : side in pixels of its images; ``tiny`` has a size of its own
-    weights : a local safetensors file to use instead
+    weights : a local safetensors file, instead of the weights of its pip package or of the hub
     dtype : ``auto`` for the fastest here, or ``float32`` or ``bfloat16``
-    features : one of ``FEATURES``
-    interpolation : how images are resized to squares, a key of ``data.resize.FILTERS``
-    preprocessing : of the pixels; by default that which the weights were trained with
+    preprocessing : by default that which the weights were trained with
 
     Raises
     ------
@@ -220,6 +208,6 @@ def load_backbone(
 
 
 def _copies(trunk: Any, plan: Plan, size: int) -> tuple[Any, ...]:
-    """The trunk prepared for this machine, once for each core that embeds."""
+    """The trunk prepared for the plan, once for each core that embeds."""
     first = prepare(trunk, plan, size)
     return (first, *(deepcopy(first) for _ in range((cores() if plan.device == "cpu" else 1) - 1)))

@@ -22,7 +22,6 @@ from assay.errors import explain_write_errors
 from assay.types import Matrix
 
 CACHE_ADVICE = "choose another cache with ASSAY_CACHE"
-"""For a place in the cache that cannot be written."""
 
 # Void, not bytes: NumPy's bytes would lose the zeros at the end of a digest. Caches of older versions stay:
 # for another layout the folders would need another name.
@@ -49,7 +48,7 @@ class Snapshot:
         return row if row >= 0 and zlib.crc32(self.rows[row]) == self.index["crc"][row] else -1
 
     def flags(self, row: int) -> int:
-        """The warnings about the image of a row, as bits."""
+        """The warnings about an image, as bits."""
         return int(self.index["flags"][row])
 
 
@@ -123,6 +122,7 @@ class FeatureStore:
         return min(entries, _size(self.folder / "rows") // (self.width * 2))
 
     def _open(self) -> tuple[np.ndarray, np.ndarray]:
+        """Rows, mapped, and index."""
         n = self._n_whole()
         if n == 0:
             return np.zeros((0, self.width), np.float16), np.zeros(0, ENTRY)
@@ -131,7 +131,7 @@ class FeatureStore:
 
 
 def store_folder(cache: Path, digest: str, view: str = "plain") -> Path:
-    """The folder of a backbone's features for one view."""
+    """Where a backbone's features for one view are stored."""
     return cache / "features" / f"{digest[:24]}-{view}"
 
 
@@ -148,6 +148,7 @@ def find_store(cache: Path, digest: str) -> FeatureStore | None:
     wanted = int(np.fromfile(folder / "index", ENTRY, count=1)["crc"][0])
     # Twice an even share, since rows may have been cut off as well.
     row = np.fromfile(folder / "rows", np.float16, count=2 * stored // entries + 2)
+    # The sums of its first 0, 1, 2, … features: the width is where the stored one comes up.
     sums = accumulate(row, lambda crc, feature: zlib.crc32(feature.tobytes(), crc), initial=0)
     width = next((width for width, crc in enumerate(sums) if width and crc == wanted), 0)
     return FeatureStore(folder, width) if width else None

@@ -47,14 +47,14 @@ class Plan:
 
     @property
     def torch_dtype(self) -> Any:
-        """``dtype`` as torch's object."""
+        """Torch's object of that name."""
         import torch
 
         return getattr(torch, self.dtype)
 
     @property
     def memory_format(self) -> Any:
-        """``layout`` as torch's object."""
+        """Torch's object for the layout."""
         import torch
 
         return torch.channels_last if self.layout == "channels_last" else torch.contiguous_format
@@ -75,8 +75,8 @@ def cores() -> int:
 
 @contextmanager
 def one_torch_thread() -> Iterator[None]:
-    """Inside, torch uses one thread a call, in every thread that calls it; torch is not loaded for this."""
-    torch = sys.modules.get("torch")
+    """Inside, torch uses one thread a call, in every thread that calls it."""
+    torch = sys.modules.get("torch")  # not loaded for this
     if torch is None:
         yield
         return
@@ -99,10 +99,7 @@ def one_thread_each() -> Iterator[None]:
 
 @contextmanager
 def deterministic(device: str) -> Iterator[None]:
-    """Inside, CUDA multiplies float32 in float32 and repeats its results to the byte; a CPU always does.
-
-    By default cuDNN rounds factors to ten binary digits (TF32) and may add in any order.
-    """
+    """Inside, CUDA multiplies float32 in float32 and repeats its results to the byte; a CPU always does."""
     if device == "cpu":
         yield
         return
@@ -110,6 +107,7 @@ def deterministic(device: str) -> Iterator[None]:
 
     cudnn = torch.backends.cudnn
     before = cudnn.allow_tf32, cudnn.deterministic
+    # By default cuDNN rounds factors to ten binary digits (TF32) and may add in any order.
     cudnn.allow_tf32, cudnn.deterministic = False, True
     try:
         yield
@@ -117,29 +115,12 @@ def deterministic(device: str) -> Iterator[None]:
         cudnn.allow_tf32, cudnn.deterministic = before
 
 
-def synchronize(device: str) -> None:
-    """Wait until a GPU has finished its work; a CPU always has."""
-    if device != "cpu":
-        import torch
-
-        torch.cuda.synchronize()
-
-
 def fastest_plan(network: Any, name: str, size: int, cache: Path, dtype: str = "auto") -> Plan:
     """The fastest plan for ``network`` at ``size`` pixels, timed once a machine and remembered.
 
     bfloat16 is two to four times faster than float32 on a CPU with AVX512-BF16 or AMX and slower without,
     and the fastest layout depends on torch's version. Features differ a little between plans, so the plan is
-    part of the cache key and stays fixed once chosen.
-
-    Parameters
-    ----------
-    cache : folder of ``speed.json``, which keeps the plans
-    dtype : ``auto``, or one of ``DTYPES`` to allow that one only
-
-    Raises
-    ------
-    UsageError : another dtype, or a folder that cannot be written to
+    part of the cache key and stays fixed once chosen, in ``speed.json`` of ``cache``.
     """
     import torch
 
@@ -153,11 +134,22 @@ def fastest_plan(network: Any, name: str, size: int, cache: Path, dtype: str = "
     file = cache / "speed.json"
     key = f"{name}-{size}-{dtype}-{torch.__version__}-{platform.machine()}-{_processor()}"
     # Without the lock first: a cache that may only be read must work.
-    return _read_plans(file).get(key) or _time_plans(network, size, dtype, file, key)
+    if key in (known := _read_plans(file)):
+        return known[key]
+    with explain_write_errors(cache, advice=CACHE_ADVICE):
+        cache.mkdir(parents=True, exist_ok=True)
+        # Processes that start together time once: the others wait here and find the plan.
+        with FileLock(cache / "speed.lock"):
+            known = _read_plans(file)
+            if key not in known:
+                allowed = [plan for plan in CANDIDATES if dtype in ("auto", plan.dtype)]
+                known[key] = min(allowed, key=lambda plan: _milliseconds(network, size, plan))
+                write_json(file, {name: asdict(plan) for name, plan in known.items()})
+            return known[key]
 
 
 def _processor() -> str:
-    """A digest of the CPU's model and flags: machines that share a cache may differ in speed."""
+    """A digest of the CPU's model and flags, since machines that share a cache may differ in speed."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -176,21 +168,8 @@ def _read_plans(file: Path) -> dict[str, Plan]:
     return {key: plan for key, plan in plans.items() if plan.device == "cpu"}  # GPU plans are not kept
 
 
-def _time_plans(network: Any, size: int, dtype: str, file: Path, key: str) -> Plan:
-    with explain_write_errors(file.parent, advice=CACHE_ADVICE):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        # Processes that start together time once: the others wait here and find the plan.
-        with FileLock(file.parent / "speed.lock"):
-            known = _read_plans(file)
-            if key not in known:
-                allowed = [plan for plan in CANDIDATES if dtype in ("auto", plan.dtype)]
-                known[key] = min(allowed, key=lambda plan: _milliseconds(network, size, plan))
-                write_json(file, {name: asdict(plan) for name, plan in known.items()})
-            return known[key]
-
-
 def _milliseconds(network: Any, size: int, plan: Plan) -> float:
-    """Per image, the best of four: the first warms up, and other programs disturb the rest."""
+    """Per image, of a network in the plan's form."""
     import torch
 
     prepared = prepare(network, plan, size)
@@ -198,6 +177,7 @@ def _milliseconds(network: Any, size: int, plan: Plan) -> float:
     images = images.contiguous(memory_format=plan.memory_format)
     best = float("inf")
     with one_torch_thread(), torch.inference_mode():
+        # The best of four: the first warms up, and other programs disturb the rest.
         for _ in range(4):
             start = time.perf_counter()
             prepared(images)

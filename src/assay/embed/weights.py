@@ -63,24 +63,44 @@ PACKAGED: Mapping[str, PackagedWeights] = {
 def find_weights(name: str, cache: Path, local: Path | None = None) -> Weights:
     """Weights for timm's model ``name``: the local file if given, else the pip package, else the hub.
 
-    Parameters
-    ----------
-    cache : folder that keeps the package's weights as safetensors
-
-    Raises
-    ------
-    UsageError : a name that timm does not know; or weights that only the hub has, and ``ASSAY_OFFLINE=1``
-        forbids it or it cannot be reached
-    MissingExtraError : the package is not installed
-    ModelError : a file whose hash is not the pinned one, or that is not a set of tensors
+    ``cache`` keeps the package's weights as safetensors.
     """
+    import timm
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
     check_name(name)
     if local is not None:
-        return _from_file(local)
+        if not local.is_file():
+            raise UsageError(
+                f"{local}: expected a safetensors file with the backbone's weights, found no file"
+            )
+        data = _read_bytes(local)
+        try:
+            return Weights(load(data), hashlib.sha256(data).hexdigest(), "file")
+        except SafetensorError as error:  # anything else would have to be unpickled
+            raise ModelError(
+                f"{local}: expected a safetensors file, got something else ({error}); "
+                "convert it with safetensors.torch.save_file"
+            ) from error
     if name in PACKAGED:
         packaged = PACKAGED[name]
         return Weights(read_packaged(packaged, cache), packaged.sha256, "package")
-    return _from_hub(name)
+    # The one place that may use the network, and only for a backbone that the user named.
+    instead = f"give a local file with --weights, or use one of {', '.join(PACKAGED)}"
+    if os.environ.get("ASSAY_OFFLINE") == "1":
+        raise UsageError(
+            f"the weights of {name!r} would come from the hub, and ASSAY_OFFLINE=1 forbids it; {instead}"
+        )
+    try:
+        # timm takes safetensors where there are any, and reads the rest with weights_only.
+        tensors = timm.create_model(name, pretrained=True).state_dict()
+    except Exception as error:  # the hub client raises a dozen unrelated types
+        why = f"{type(error).__name__}: {error}"
+        raise UsageError(
+            f"the weights of {name!r} could not be had from the hub ({why}); {instead}"
+        ) from error
+    return Weights(tensors, tensors_digest(tensors), "hub")
 
 
 def check_name(name: str) -> None:
@@ -102,13 +122,7 @@ def check_name(name: str) -> None:
 
 
 def read_packaged(packaged: PackagedWeights, cache: Path) -> dict[str, Any]:
-    """The tensors in the package's order, converted to safetensors in the cache the first time.
-
-    Raises
-    ------
-    MissingExtraError : the package is not installed
-    ModelError : its file is not the one that the hash was pinned for
-    """
+    """The tensors in the package's order, converted to safetensors in the cache the first time."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -151,45 +165,6 @@ def _read_bytes(path: Path) -> bytes:
         raise ModelError(
             f"{path}: expected a file of weights, which could not be read: {error.strerror}"
         ) from error
-
-
-def _from_file(path: Path) -> Weights:
-    """A safetensors file; anything else would have to be unpickled."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load
-
-    if not path.is_file():
-        raise UsageError(f"{path}: expected a safetensors file with the backbone's weights, found no file")
-    data = _read_bytes(path)
-    try:
-        return Weights(load(data), hashlib.sha256(data).hexdigest(), "file")
-    except SafetensorError as error:
-        raise ModelError(
-            f"{path}: expected a safetensors file, got something else ({error}); "
-            "convert it with safetensors.torch.save_file"
-        ) from error
-
-
-def _from_hub(name: str) -> Weights:
-    """The one place that may use the network, and only for a backbone that the user named.
-
-    timm takes safetensors where there are any, and reads the rest with ``weights_only``.
-    """
-    import timm
-
-    instead = f"give a local file with --weights, or use one of {', '.join(PACKAGED)}"
-    if os.environ.get("ASSAY_OFFLINE") == "1":
-        raise UsageError(
-            f"the weights of {name!r} would come from the hub, and ASSAY_OFFLINE=1 forbids it; {instead}"
-        )
-    try:
-        tensors = timm.create_model(name, pretrained=True).state_dict()
-    except Exception as error:  # the hub client raises a dozen unrelated types
-        why = f"{type(error).__name__}: {error}"
-        raise UsageError(
-            f"the weights of {name!r} could not be had from the hub ({why}); {instead}"
-        ) from error
-    return Weights(tensors, tensors_digest(tensors), "hub")
 
 
 def tensors_digest(tensors: Mapping[str, Any]) -> str:

@@ -1,14 +1,12 @@
-"""A model as one ONNX graph: uint8 images (N, S, S, 3) in, P(class) (N, K) out.
-
-Decoding and resizing stay outside, because ONNX has no equivalent of Pillow's filters; the metadata says how
-whoever runs the graph does both.
+"""A model as one ONNX graph, uint8 images (N, S, S, 3) in, P(class) (N, K) out, if it predicts what the model
+predicts. Decoding and resizing stay outside, because ONNX has no equivalent of Pillow's filters.
 """
 
 import hashlib
 import json
 import warnings
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.util import find_spec
 from typing import Any
@@ -20,19 +18,90 @@ from safetensors.numpy import save
 from assay import __version__
 from assay.data.resize import in_words
 from assay.data.write import escape_surrogates
-from assay.embed.histogram import HistogramBackbone
-from assay.embed.tiny import TinyBackbone
-from assay.errors import GateError, MissingExtraError
+from assay.embed.device import one_torch_thread
+from assay.embed.tiny import HistogramBackbone, TinyBackbone
+from assay.errors import GateError, MissingExtraError, ModelError
 from assay.predict.graph_check import INPUT, OPSET, OUTPUT
 from assay.predict.model import Model
+from assay.predict.runtime import BATCH, load_runtime
+from assay.types import Batch, Matrix
 
 OURS = "assay-"
 """Prefix of the names around the network; the dash keeps them apart from torch's, which are identifiers."""
+
+MAX_DIFFERENCE = 1e-3
+"""Of two probabilities of one class of one image."""
+
+MIN_AGREEMENT = 0.999
+"""Share of images of which both predict the same class."""
 
 FLIP_TTA = (
     "done by the runtime: where the largest probability is below flip_tta_below, the image mirrored from "
     "left to right is predicted too, and the geometric mean of both predictions, normalised, is the result"
 )
+
+
+def with_graph(model: Model, trunk: Any, images: Batch) -> Model:
+    """The model with its graph, and their agreement on ``images`` among its facts, under ``parity``.
+
+    Parameters
+    ----------
+    trunk : torch module from float32 pixels (N, 3, S, S) to features (N, D); pixels are
+        ``(pixel / 255 - mean) / std`` if the model has a mean, else 0 to 255. None for ``tiny`` and
+        ``histogram``
+    """
+    features = _features(model, trunk, images)
+    if features.shape[1] != len(model.head.mean):
+        raise ModelError(
+            f"expected {len(model.head.mean)} features, as the head has, "
+            f"got {features.shape[1]} of the trunk of {model.architecture!r}"
+        )
+    exported = replace(model, graph=build_graph(model, trunk))
+    return replace(exported, facts={**model.facts, "parity": check_parity(exported, features, images)})
+
+
+def check_parity(model: Model, features: Matrix, images: Batch) -> dict[str, float]:
+    """Compare the graph on images with the head on their features; GateError where they disagree."""
+    expected, found = model.probabilities(features), load_runtime(model).without_tta(images)
+    largest = float(np.abs(expected - found).max(initial=0))
+    agree = expected.argmax(axis=1) == found.argmax(axis=1)
+    same_class = float(agree.mean()) if len(agree) else 1.0
+    # Not "greater than": NaN must not pass.
+    if not (largest <= MAX_DIFFERENCE and same_class >= MIN_AGREEMENT):
+        raise GateError(
+            f"the exported model differs from the trained one: of {len(images):,} images expected the same "
+            f"class for {MIN_AGREEMENT:.1%} and probabilities within {MAX_DIFFERENCE}, "
+            f"got {same_class:.1%} and {largest:.4f}; please report the backbone {model.architecture}"
+        )
+    return {"n": len(images), "largest_difference": float(f"{largest:.1e}"), "same_class": same_class}
+
+
+def _features(model: Model, trunk: Any, images: Batch) -> Matrix:
+    if trunk is None:
+        if model.architecture == "tiny":
+            return TinyBackbone(model.size).embed(images)
+        if model.architecture == "histogram":
+            return HistogramBackbone(model.size).embed(images)
+        raise ModelError(f"expected the trunk of {model.architecture!r}, got none")
+    import torch
+
+    trunk.eval()
+    parts = []
+    # Where other programs compute too, threads of torch wait for each other: four times the CPU time.
+    with torch.inference_mode(), one_torch_thread():
+        for start in range(0, len(images), BATCH):
+            pixels = (
+                torch.from_numpy(images[start : start + BATCH]).permute(0, 3, 1, 2).float()
+            )  # (B, 3, S, S)
+            if model.mean:
+                mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (model.mean, model.std))
+                pixels = (pixels / 255 - mean) / std
+            parts.append(trunk(pixels))
+    found: Matrix = torch.cat(parts).numpy()
+    return found
+
+
+# ---- the graph ----
 
 
 @dataclass
@@ -64,16 +133,7 @@ class Nodes:
 
 
 def build_graph(model: Model, trunk: Any = None) -> bytes:
-    """The ONNX file of a model; the same model gives the same bytes.
-
-    Parameters
-    ----------
-    trunk : see ``export.with_graph``
-
-    Raises
-    ------
-    GateError : ONNX cannot express the trunk
-    """
+    """The ONNX file of a model; the same model and trunk, see ``with_graph``, give the same bytes."""
     nodes = Nodes()
     pixels = nodes.apply("Cast", INPUT, to=TensorProto.FLOAT)  # (N, S, S, 3)
     if model.mean:
@@ -106,8 +166,8 @@ def _add_tiny(nodes: Nodes, pixels: str, size: int) -> str:
     grid = nodes.apply("Reshape", scaled, nodes.ints(-1, blocks, side, blocks, side, 3))
     means = nodes.apply("ReduceMean", grid, nodes.ints(2, 4))  # (N, blocks, 1, blocks, 1, 3)
     offsets = nodes.apply("Sub", grid, means)
-    resized_images = nodes.apply("Mul", offsets, offsets)
-    spreads = nodes.apply("Sqrt", nodes.apply("ReduceMean", resized_images, nodes.ints(2, 4)))
+    squares = nodes.apply("Mul", offsets, offsets)
+    spreads = nodes.apply("Sqrt", nodes.apply("ReduceMean", squares, nodes.ints(2, 4)))
     both = nodes.apply("Concat", means, spreads, axis=-1)
     return nodes.apply("Reshape", both, nodes.ints(-1, TinyBackbone(size).width))
 
@@ -154,13 +214,9 @@ def _add_network(nodes: Nodes, pixels: str, size: int, network: Any) -> str:
 def _translate(  # noqa: C901  # a table of operators
     network: Any, example: Any, pixels: str
 ) -> tuple[Nodes, str]:
-    """Nodes of a plain convolutional network, and the name of their output.
+    """Nodes of a plain convolutional network, and the name of their output; LookupError for another operator.
 
     torch.onnx takes four times as long for the same graph: it traces twice, then optimises what it wrote.
-
-    Raises
-    ------
-    LookupError : another operator
     """
     import torch
 
@@ -225,12 +281,7 @@ def _translate(  # noqa: C901  # a table of operators
 
 
 def _by_torch(network: Any, example: Any, pixels: str) -> tuple[Nodes, str]:
-    """The same by torch's exporter, for any network.
-
-    Raises
-    ------
-    GateError : an operator that ONNX does not have, or features that depend on the size of the batch
-    """
+    """The same by torch's exporter, for any network."""
     import torch
     from torch.onnx import OnnxExporterError
 
@@ -268,25 +319,20 @@ def _add_head(nodes: Nodes, model: Model, features: str) -> None:
     values = nodes.apply("Sub", features, nodes.hold(head.mean))
     values = nodes.apply("Div", values, nodes.hold(head.scale))
     for layer in range(0, len(head.weights), 2):
-        if layer:
-            values = _add_activation(nodes, values, head.activation)
+        if layer and head.activation == "relu":
+            values = nodes.apply("Relu", values)
+        elif layer:
+            # The exact GELU: this opset has no operator for it, and onnxruntime fuses this form.
+            curved = nodes.apply("Erf", nodes.apply("Mul", values, nodes.floats(0.5**0.5)))
+            share = nodes.apply("Add", curved, nodes.floats(1.0))
+            values = nodes.apply("Mul", nodes.apply("Mul", values, nodes.floats(0.5)), share)
         weight, bias = head.weights[layer : layer + 2]
         values = nodes.apply("Gemm", values, nodes.hold(weight), nodes.hold(bias))
     nodes.apply("Softmax", values, name=OUTPUT, axis=1)
 
 
-def _add_activation(nodes: Nodes, values: str, activation: str) -> str:
-    if activation == "relu":
-        return nodes.apply("Relu", values)
-    # The exact GELU: this opset has no operator for it, and onnxruntime fuses this form.
-    curved = nodes.apply("Erf", nodes.apply("Mul", values, nodes.floats(0.5**0.5)))
-    share = nodes.apply("Add", curved, nodes.floats(1.0))
-    return nodes.apply("Mul", nodes.apply("Mul", values, nodes.floats(0.5)), share)
-
-
 def _metadata(model: Model) -> dict[str, str]:
     """What somebody needs who has the graph alone."""
-    tensors = {f"backbone.{name}": tensor for name, tensor in model.backbone.items()} | model.head.tensors()
     scaled = f"(pixel / 255 - {list(model.mean)}) / {list(model.std)} a channel" if model.mean else "none"
     below = model.flip_tta_below
     return {
@@ -301,7 +347,5 @@ def _metadata(model: Model) -> dict[str, str]:
         "preprocessing": f"in the graph: {scaled}",
         "conformal": json.dumps(model.facts.get("conformal", {})),
         **({"flip_tta_below": str(below), "flip_tta": FLIP_TTA} if below else {}),
-        "tensors_sha256": hashlib.sha256(
-            save({name: np.asarray(tensor, order="C") for name, tensor in sorted(tensors.items())})
-        ).hexdigest(),
+        "tensors_sha256": hashlib.sha256(save(model.tensors())).hexdigest(),
     }

@@ -1,4 +1,4 @@
-"""A model's graph with smaller numbers: 16-bit floats, or 8-bit integers by calibration.
+"""A model's graph with smaller numbers: 16-bit floats, or 8-bit integers by calibration behind a gate.
 
 Inputs and outputs stay as they are, so whatever runs the graph needs no change.
 
@@ -12,21 +12,25 @@ import logging
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime
+from jaxtyping import UInt8
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
+from assay.errors import GateError
 from assay.export.graph import OURS
 from assay.predict.graph_check import INPUT, OPSET, OUTPUT
-from assay.types import Batch
+from assay.predict.model import Model
+from assay.predict.runtime import Runtime, load_runtime
+from assay.types import Batch, Labels, Progress, silent
 
 CALIBRATION_BATCH = 32
 """Images in a batch of the calibration."""
@@ -36,6 +40,21 @@ BIAS_IMAGES = 128
 
 BIAS_BATCH = 16
 """Fewer images than in a batch of the calibration, since outputs inside a graph are large."""
+
+MAX_LOSS = 0.005
+"""Share of the gate's images: how much accuracy int8 may cost."""
+
+FEW = 200
+"""A gate of fewer images is weak evidence: of ten, one gained makes up for one lost."""
+
+MIN_AGREEMENT = 0.95
+"""Share of the compared images of which int8 must predict the same class where the gate has few images."""
+
+FLOAT_CONVOLUTIONS = (1, 4, 12)
+"""First convolutions that stay float32 where int8 alone fails."""
+
+TINY = 1e-6
+"""Stands for a probability of 0, whose logarithm does not exist."""
 
 LAYERS = ("Conv", "Gemm")
 
@@ -67,6 +86,97 @@ class Quantization:
         )
 
 
+@dataclass(frozen=True)
+class Attempt:
+    """One way to int8, and its figures."""
+
+    how: Quantization
+    divergence: float
+    """Mean Kullback-Leibler divergence from the float32 probabilities, in nats."""
+    agreement: float
+    """Share of the compared images of which both predict the same class."""
+    loss: float | None = None
+    """Accuracy before less accuracy after, on the gate's images; None for a way that did not reach it."""
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """An int8 graph that passed."""
+
+    graph: bytes
+    how: Quantization
+    attempts: tuple[Attempt, ...]
+
+
+def quantize(
+    model: Model,
+    calibration: UInt8[np.ndarray, "R S S 3"],
+    compared: UInt8[np.ndarray, "C S S 3"],
+    images: Batch,
+    trusted: Labels,
+    *,
+    progress: Progress = silent,
+) -> Quantized:
+    """The model's graph in int8, behind a gate: the best of several ways, if it costs next to no accuracy.
+
+    The ways are compared by how near their probabilities are to the float32 model's, without labels; only the
+    best, its biases corrected, is measured on the gate's labels. Where it fails, more and more of the first
+    convolutions go back to float32 until it passes: the accuracy is then the best of a few, slightly
+    optimistic.
+
+    Parameters
+    ----------
+    calibration : images on which ranges are measured
+    compared : other images, on which the ways are compared
+    images, trusted : the gate's images (N, S, S, 3) and their labels (N,)
+    """
+    plain = load_runtime(model)
+    expected = plain.without_tta(compared)
+
+    def n_right(runtime: Runtime) -> int:
+        return int((runtime.probabilities(images).argmax(axis=1) == trusted).sum())
+
+    def attempt(how: Quantization) -> tuple[bytes, Runtime, Attempt]:
+        graph = to_int8(model.graph, calibration, how)
+        runtime = load_runtime(replace(model, graph=graph))
+        found = runtime.without_tta(compared)
+        agreement = float((found.argmax(axis=1) == expected.argmax(axis=1)).mean())
+        one, other = np.maximum(expected, TINY), np.maximum(found, TINY)
+        divergence = float((one * np.log(one / other)).sum(axis=1).mean())
+        return graph, runtime, Attempt(how, divergence, agreement)
+
+    ways = [Quantization(channels, method, False) for channels in (True, False) for method in METHODS]
+    attempts = []
+    for number, how in enumerate(ways):
+        attempts.append(attempt(how)[-1])
+        progress("quantize", number + 1, len(ways))
+    nearest = min(attempts, key=lambda one: one.divergence)
+    n, before = len(trusted), n_right(plain)
+    n_convolutions = sum(node.op_type == "Conv" for node in onnx.load_from_string(model.graph).graph.node)
+    for kept in (0, *(kept for kept in FLOAT_CONVOLUTIONS if kept < n_convolutions)):
+        how = replace(nearest.how, bias_correction=True, n_float_convolutions=kept)
+        graph, runtime, one = attempt(how)
+        n_lost = before - n_right(runtime)
+        attempts.append(replace(one, loss=n_lost / n))
+        # In whole images: a rounded share must not decide.
+        if n_lost <= MAX_LOSS * n and (n >= FEW or one.agreement >= MIN_AGREEMENT):
+            return Quantized(graph, how, tuple(attempts))
+    few = n < FEW
+    figures = "; ".join(
+        f"{one.how}: {100 * one.loss:.1f}" + (f" and {one.agreement:.0%}" if few else "")
+        for one in attempts
+        if one.loss is not None
+    )
+    others = f" and the same class for {MIN_AGREEMENT:.0%} of other images" if few else ""
+    raise GateError(
+        f"int8: expected to lose at most {100 * MAX_LOSS:g} points of accuracy on {n:,} images{others}, "
+        f"got {figures}; nothing was written; use --precision float16"
+    )
+
+
+# ---- graphs ----
+
+
 def to_float16(graph: bytes) -> bytes:
     """The graph with 16-bit weights and arithmetic; phones and GPUs have it, most CPUs convert."""
     model = onnx.load_from_string(graph)
@@ -74,12 +184,7 @@ def to_float16(graph: bytes) -> bytes:
 
 
 def to_int8(graph: bytes, images: Batch, how: Quantization) -> bytes:
-    """The graph with 8-bit weights and activations.
-
-    Parameters
-    ----------
-    images : (N, S, S, 3), one or more, for the calibration
-    """
+    """The graph with 8-bit weights and activations, calibrated on ``images`` (N, S, S, 3)."""
     model = onnx.load_from_string(graph)
     for node in model.graph.node:
         node.name = node.name or node.output[0]  # nodes are excluded by name
@@ -103,11 +208,6 @@ def to_int8(graph: bytes, images: Batch, how: Quantization) -> bytes:
         if how.bias_correction:
             _correct_biases(quantized, plain, images[:BIAS_IMAGES])
         return _finished(quantized, model, "int8")
-
-
-def count_convolutions(graph: bytes) -> int:
-    """How many convolutions a graph has."""
-    return sum(node.op_type == "Conv" for node in onnx.load_from_string(graph).graph.node)
 
 
 class _Reader:
@@ -202,7 +302,7 @@ def _finished(made: Any, source: Any, precision: str) -> bytes:
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """The quantizer prints what it does; stdout is for results."""
+    # The quantizer prints what it does; stdout is for results.
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

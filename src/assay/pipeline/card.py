@@ -8,7 +8,6 @@ from assay.data.loader import load_together, spread
 from assay.data.resize import TargetSize
 from assay.embed.backbone import TimmBackbone
 from assay.evaluate import Evaluation, format_report
-from assay.export.export import with_graph
 from assay.noise import describe
 from assay.pipeline.learn import Fitted
 from assay.pipeline.measure import TITLES, Coverage, coverage_lines, set_thresholds, why_not_measured
@@ -83,6 +82,8 @@ def assemble_model(
 
 def export(model: Model, backbone: Backbone, dataset: Dataset, rows: Rows) -> Model:
     """The model with the graph of its backbone and head, compared on images among ``rows``."""
+    from assay.export.graph import with_graph  # late: it loads onnx
+
     trunk = backbone.trunk() if isinstance(backbone, TimmBackbone) else None
     target = TargetSize(model.size, model.interpolation)
     return with_graph(model, trunk, load_together(dataset, target, spread(rows, COMPARED)).images[0])

@@ -17,8 +17,8 @@ from assay.data.read import read_dataset
 from assay.data.simulate import spoil, symmetric
 from assay.data.write import write_json, write_rows
 from assay.embed.backbone import load_backbone
-from assay.embed.histogram import HistogramBackbone
 from assay.embed.images import embed_images
+from assay.embed.tiny import HistogramBackbone
 from assay.errors import OtherRunError, UsageError
 from assay.evaluate import wilson
 from assay.noise import Interval

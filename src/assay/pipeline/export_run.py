@@ -18,11 +18,10 @@ from assay.data.loader import ImageBatch, load_together, spread
 from assay.data.resize import TargetSize
 from assay.errors import UsageError
 from assay.evaluate import Report, classification_report, format_report, wilson
-from assay.export.gate import Quantized, quantize
-from assay.export.precision import to_float16
+from assay.export.precision import Quantized, quantize, to_float16
 from assay.pipeline.finished import FinishedRun
 from assay.pipeline.outputs import DECIDED, VALIDATION
-from assay.predict.conformal import conformal_thresholds
+from assay.predict.batch import conformal_thresholds
 from assay.predict.graph_check import SHA256, digest_of
 from assay.predict.model import read_model
 from assay.predict.runtime import BATCH, Runtime, load_runtime
@@ -67,7 +66,7 @@ class Figures:
     milliseconds_batch: float
     """An image, 32 at a time."""
     flip_tta_share: float
-    """Share of the images of which the mirrored image is predicted too, see ``predict.flip_tta``."""
+    """Share of the images of which the mirrored image is predicted too, see ``predict.runtime``."""
     accuracy_without_tta: float
     """Share that would be right without."""
 

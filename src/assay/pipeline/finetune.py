@@ -39,7 +39,7 @@ from assay.pipeline.holdout import Partition
 from assay.pipeline.learn import Fitted, TrainingLabels
 from assay.pipeline.options import RunOptions
 from assay.pipeline.presets import Schedule, chosen_preset, fit_schedule, tuning_for
-from assay.predict.flip_tta import FLIP_TTA_BELOW, flip_tta
+from assay.predict.runtime import FLIP_TTA_BELOW, flip_tta
 from assay.train.finetune import (
     METHOD,
     SETTLED,

@@ -9,13 +9,12 @@ from assay.correct.posterior import NO_FLOOR, calibrate, other_folds
 from assay.correct.result import CorrectedLabels, correct_labels
 from assay.data.dataset import Dataset
 from assay.embed.device import one_thread_each
-from assay.embed.histogram import HistogramBackbone
 from assay.embed.images import Features
+from assay.embed.tiny import HistogramBackbone
 from assay.noise import Noise, Representative, check_representative
 from assay.predict.layers import Layers
 from assay.predict.model import Model
-from assay.train.heads import make_head
-from assay.train.linear import fit_logistic
+from assay.train.heads import fit_logistic, make_head
 from assay.types import UNKNOWN, Labels, Mask, Matrix, Probs, Progress, Rows, silent
 
 
@@ -67,7 +66,7 @@ class Fitted:
     validation: Rows | None = None
     """Trusted images kept out of training to measure a fine-tuned model; None where folds do that."""
     flip_tta_below: float = 0.0
-    """Of the saved model, see ``predict.flip_tta``; 0 for a model without test-time augmentation."""
+    """Of the saved model, see ``predict.runtime``; 0 for a model without test-time augmentation."""
 
 
 def learn(data: TrainingLabels, *, progress: Progress = silent) -> Fitted:

@@ -1,6 +1,7 @@
-"""New images to rows: one for each image, in order, with a status."""
+"""New images to rows: one for each image, in order, with a status; and the sets of classes they may have."""
 
 import hashlib
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,13 +10,14 @@ from html import escape
 from itertools import accumulate
 
 import numpy as np
+from jaxtyping import Bool
 
 from assay.data.dataset import Dataset, Skipped
 from assay.data.loader import load
 from assay.data.write import ResumableWriter
-from assay.predict.conformal import prediction_sets
+from assay.errors import UsageError
 from assay.predict.runtime import Runtime
-from assay.types import PerImage, Probs, Progress, same_length, silent
+from assay.types import Labels, PerImage, Probs, Progress, same_length, silent
 
 COLUMNS = ("file", "label", "probability", "status")
 
@@ -28,16 +30,18 @@ UNSURE = "unsure"
 SHOWN = 10
 """Rows in a notebook."""
 
+COVERAGES = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.925, 0.95, 0.96, 0.97, 0.98, 0.99, 0.995, 0.999)
+"""The shares of images that thresholds of prediction sets are kept for."""
+
 
 @dataclass(frozen=True)
 class Options:
-    """What rows say."""
+    """What rows hold."""
 
     min_confidence: float = 0.0
     """Below this probability an image gets no label: its status is ``unsure``."""
     set_threshold: float | None = None
-    """With it each image also gets the set of its classes that are at least so probable, see
-    ``predict.conformal``; None for no sets."""
+    """With it each image also gets the set of its classes that are at least so probable."""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -67,13 +71,7 @@ class Predictions:
     def of_usable(
         names: Sequence[str], seen: Sequence[object], probs: Probs, labels: tuple[str, ...]
     ) -> "Predictions":
-        """Predictions of images of which some could not be used.
-
-        Parameters
-        ----------
-        seen : Skipped for each of those that could not
-        probs : P(class) (M, K) of those that could, in their order
-        """
+        """Predictions, ``probs`` (M, K) being of those of the images ``seen`` that are not Skipped."""
         usable = [row for row, found in enumerate(seen) if not isinstance(found, Skipped)]
         all_probs = np.zeros((len(seen), len(labels)), dtype=np.float32)
         all_probs[usable] = probs
@@ -108,7 +106,13 @@ class Predictions:
         ]
         if options.set_threshold is not None:
             sets = self.sets(options.set_threshold)
-            found.append(["|".join(map(_escaped, labels)) if labels else None for labels in sets])
+            escaped = str.maketrans({"\\": r"\\", "|": r"\|"})
+            found.append(
+                [
+                    "|".join(label.translate(escaped) for label in labels) if labels else None
+                    for labels in sets
+                ]
+            )
         return found
 
     def sets(self, threshold: float) -> list[tuple[str, ...]]:
@@ -138,10 +142,6 @@ class Predictions:
         return sum(status != "ok" for status in self.statuses)
 
 
-def _escaped(label: str) -> str:
-    return label.replace("\\", "\\\\").replace("|", "\\|")
-
-
 def predict_dataset(
     runtime: Runtime, dataset: Dataset, *, workers: int = 2, progress: Progress = silent
 ) -> Predictions:
@@ -152,12 +152,7 @@ def predict_dataset(
 def predict_together(
     runtimes: Mapping[str, Runtime], dataset: Dataset, *, workers: int = 2, progress: Progress = silent
 ) -> dict[str, Predictions]:
-    """The predictions of several models, by name; images are decoded once for all that take one size.
-
-    Parameters
-    ----------
-    workers : threads that read and decode
-    """
+    """The predictions of several models, by name; images are decoded once for all that take one size."""
     targets: dict[tuple[int, str], list[str]] = {}
     for name, runtime in runtimes.items():
         targets.setdefault((runtime.size, runtime.interpolation), []).append(name)
@@ -177,7 +172,6 @@ def _count(progress: Progress, before: int, total: int, stage: str, done: int, _
 
 
 def _joined(parts: Sequence[Predictions], labels: tuple[str, ...]) -> Predictions:
-    """Parts in their order as one."""
     starts = accumulate((len(part.names) for part in parts), initial=0)
     image_warnings = {
         start + row: flags
@@ -202,12 +196,9 @@ def predict_parts(
     workers: int = 2,
     progress: Progress = silent,
 ) -> Iterator[list[Predictions]]:
-    """Predictions of each model, a few hundred images at a time: nothing of what was before is kept.
+    """Predictions of each model from row ``first`` on, a few hundred images at a time.
 
-    Parameters
-    ----------
-    runtimes : one or more that take images of one size and interpolation
-    first : row to begin at
+    The models take images of one size and interpolation.
     """
     every = np.arange(first, len(dataset))
     for batch in load(dataset, [runtimes[0].target], every, workers=workers):
@@ -267,3 +258,45 @@ def identity_of(runtime: Runtime, dataset: Dataset, *more: object) -> str:
     for name in dataset.names:
         digest.update(name.encode("utf-8", "surrogateescape") + b"\0")
     return digest.hexdigest()
+
+
+# ---- prediction sets ----
+
+
+def conformal_thresholds(probs: Probs, truth: Labels) -> dict[str, float]:
+    """Coverage, written as text, -> the least probability of a class in a set.
+
+    Split conformal prediction (Vovk et al. 2005; least ambiguous sets, Sadinle et al. 2019,
+    doi:10.1080/01621459.2017.1395341): on images that the model was not trained on, how improbable was the
+    true class? A set holds every class that is no more improbable than that was in the share of the images.
+    Here ``probs`` come from calibrations of a half of the images or of the other folds, close to the model's
+    own but not it: so the share is approximate, and is counted again on images that nothing was fitted to.
+    """
+    n, found = len(truth), dict[str, float]()
+    of_true = np.sort(probs[np.arange(n), truth])[::-1]
+    for coverage in COVERAGES:
+        rank = math.ceil((n + 1) * coverage)
+        if rank <= n:  # n images reach a coverage of n / (n + 1)
+            found[f"{coverage:g}"] = float(of_true[rank - 1])
+    return found
+
+
+def threshold_for(coverage: float, thresholds: Mapping[str, float]) -> float:
+    """The threshold of the least coverage kept that is as large as ``coverage``."""
+    if not thresholds:
+        raise UsageError("--coverage: expected a model with thresholds for it, got one without; run it again")
+    kept = sorted((float(share), least) for share, least in thresholds.items())
+    enough = [least for share, least in kept if share >= coverage]
+    if not enough or coverage <= 0:
+        raise UsageError(
+            f"--coverage: expected more than 0 and at most {kept[-1][0]:g}, for which the model has "
+            f"trusted images enough, got {coverage:g}"
+        )
+    return enough[0]
+
+
+def prediction_sets(probs: Probs, threshold: float) -> Bool[np.ndarray, "N K"]:
+    """The classes in the set of each image (N, K): those from the threshold on, and always the likeliest."""
+    sets = probs >= threshold
+    sets[np.arange(len(probs)), probs.argmax(axis=1)] = True
+    return sets

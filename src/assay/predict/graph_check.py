@@ -39,14 +39,10 @@ _ADVICE = "this is not the file that assay wrote: copy the whole model folder ag
 def check_graph(graph: bytes, size: int, n_classes: int) -> bytes:
     """Refuse all but one plain graph from uint8 images (N, size, size, 3) to float32 P(class) (N, K).
 
-    Returns the file as it was understood, without unknown fields: what runs is exactly what was checked.
-
-    Raises
-    ------
-    ModelError : no ONNX file; another opset or domain; functions, loops, sparse tensors; a tensor that
-        lies in another file, or claims more numbers than it holds; other inputs or outputs
+    Returns the file as it was understood: what runs is exactly what was checked.
     """
     model = _parse(graph)
+    # A parser that knows more fields than this one must not find any.
     model.DiscardUnknownFields()
     opsets = "; ".join(f"{opset.domain or 'ONNX'} {opset.version}" for opset in model.opset_import)
     _expect("operators", f"ONNX {OPSET}", opsets)
@@ -70,22 +66,12 @@ def check_graph(graph: bytes, size: int, n_classes: int) -> bytes:
 
 
 def read_metadata(graph: bytes) -> dict[str, str]:
-    """The metadata of an ONNX file, key by key.
-
-    Raises
-    ------
-    ModelError : no ONNX file
-    """
+    """The metadata of an ONNX file, key by key."""
     return {entry.key: entry.value for entry in _parse(graph).metadata_props}
 
 
 def digest_of(graph: bytes, metadata: dict[str, str]) -> str:
-    """sha256 of an ONNX file's operators and numbers, and of ``metadata`` but for this hash itself.
-
-    Raises
-    ------
-    ModelError : no ONNX file
-    """
+    """sha256 of an ONNX file's operators and numbers, and of ``metadata`` but for this hash itself."""
     digest = hashlib.sha256(_parse(graph).graph.SerializeToString(deterministic=True))
     words = sorted((name, text) for name, text in metadata.items() if name != SHA256)
     digest.update(json.dumps(words).encode())
@@ -93,13 +79,12 @@ def digest_of(graph: bytes, metadata: dict[str, str]) -> str:
 
 
 def _parse(graph: bytes) -> Any:
-    """The message in an ONNX file; files that it names are not opened."""
     import onnx
 
     if len(graph) > MAX_GRAPH_BYTES:
         raise ModelError(f"model.onnx: expected at most {MAX_GRAPH_BYTES:,} bytes, got {len(graph):,}")
     try:
-        return onnx.ModelProto.FromString(graph)
+        return onnx.ModelProto.FromString(graph)  # files that it names are not opened
     except Exception as error:  # protobuf's error has no base class, and no types
         raise ModelError(f"model.onnx: expected an ONNX file, got something else ({error})") from error
 
@@ -119,7 +104,6 @@ def _tensors(graph: Any) -> Iterator[Any]:
 
 
 def _described(end: Any) -> str:
-    """Name, type and sides of an input or output."""
     tensor = end.type.tensor_type
     kind = _TYPES.get(tensor.elem_type, f"type {tensor.elem_type}")
     sides = (str(side.dim_value) if side.HasField("dim_value") else "N" for side in tensor.shape.dim)

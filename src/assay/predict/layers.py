@@ -51,24 +51,18 @@ class Layers:
         return len(self.weights[-1])
 
     def scores(self, X: Matrix) -> Float[np.ndarray, "N K"]:
-        """Logits, float32, block by block.
-
-        Raises
-        ------
-        ValueError : another number of features than the head was fitted to
-        """
+        """Logits, float32."""
         if X.shape[1] != len(self.mean):
             raise ValueError(f"features: expected (N, {len(self.mean)}), got {X.shape}")
-        blocks = [self._scores(X[start : start + ROWS]) for start in range(0, len(X), ROWS)]
-        return np.concatenate(blocks) if blocks else np.zeros((0, self.n_classes), dtype=np.float32)
-
-    def _scores(self, rows: Matrix) -> Float[np.ndarray, "N K"]:
-        values: np.ndarray = (np.asarray(rows, dtype=np.float32) - self.mean) / self.scale
-        for layer in range(0, len(self.weights), 2):
-            if layer:
-                values = ACTIVATIONS[self.activation](values)
-            values = values @ self.weights[layer] + self.weights[layer + 1]
-        return values
+        blocks = [np.zeros((0, self.n_classes), dtype=np.float32)]
+        for start in range(0, len(X), ROWS):
+            values = (np.asarray(X[start : start + ROWS], dtype=np.float32) - self.mean) / self.scale
+            for layer in range(0, len(self.weights), 2):
+                if layer:
+                    values = ACTIVATIONS[self.activation](values)
+                values = values @ self.weights[layer] + self.weights[layer + 1]
+            blocks.append(values)
+        return np.concatenate(blocks)
 
     def probabilities(self, X: Matrix) -> Probs:
         """P(class), one row per row of X."""
@@ -80,11 +74,9 @@ class Layers:
     def calibrated(self, inverse_temperature: float, bias: PerClass) -> "Layers":
         """The head of ``softmax(inverse_temperature · log p + bias)``: the last layer absorbs both."""
         *earlier, weight, last = self.weights
-        changed = (
-            (weight * inverse_temperature).astype(np.float32),
-            (last * inverse_temperature + bias).astype(np.float32),
-        )
-        return replace(self, weights=(*earlier, *changed))
+        weight = (weight * inverse_temperature).astype(np.float32)
+        last = (last * inverse_temperature + bias).astype(np.float32)
+        return replace(self, weights=(*earlier, weight, last))
 
     def tensors(self) -> dict[str, np.ndarray]:
         """Names and arrays, for a file."""
@@ -95,13 +87,7 @@ class Layers:
 
     @staticmethod
     def from_tensors(tensors: Mapping[str, np.ndarray], activation: str = "gelu") -> "Layers":
-        """The layers of ``tensors()``, which do not hold the activation.
-
-        Raises
-        ------
-        ModelError : a tensor is missing or too many, has the wrong type, or does not fit the one before;
-            an unknown activation
-        """
+        """The layers of ``tensors()``, which do not hold the activation."""
         found = {name for name in tensors if name.startswith("head.")}
         depth = sum(name.endswith(".weight") for name in found)
         names = [f"head.{i}.{part}" for i in range(max(depth, 1)) for part in ("weight", "bias")]
@@ -120,33 +106,27 @@ def gelu(values: np.ndarray) -> np.ndarray:
     return curved.astype(np.float32, copy=False)
 
 
-def relu(values: np.ndarray) -> np.ndarray:
-    """The positive part."""
-    positive: np.ndarray = np.maximum(values, 0)
-    return positive
-
-
-ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {"gelu": gelu, "relu": relu}
-"""Name -> activation between the layers."""
+ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "gelu": gelu,
+    "relu": lambda values: np.maximum(values, 0),
+}
 
 
 def moments(
     X: Matrix, weight: PerImage | None = None
 ) -> tuple[Float[np.ndarray, "D"], Float[np.ndarray, "D"]]:
-    """Weighted mean and standard deviation of each feature, float32, block by block.
-
-    A feature that is constant, as far as float32 can tell, gets 1 for its deviation.
-    """
+    """Weighted mean and deviation of each feature, float32; a constant one gets a deviation of 1."""
     share = np.ones(len(X)) if weight is None else weight.astype(np.float64)
     # Sums of squares lose the spread of numbers far from 0; relative to one of the rows they are near it.
     origin = X[int(share.argmax())].astype(np.float64)
-    total, resized_images = np.zeros(X.shape[1]), np.zeros(X.shape[1])
+    total, total_of_squares = np.zeros(X.shape[1]), np.zeros(X.shape[1])
     for start in range(0, len(X), ROWS):
         block = X[start : start + ROWS].astype(np.float64) - origin
         part = share[start : start + ROWS, None]
         total += (part * block).sum(axis=0)
-        resized_images += (part * np.square(block)).sum(axis=0)
+        total_of_squares += (part * np.square(block)).sum(axis=0)
     offset = total / share.sum()
-    mean, scale = origin + offset, np.sqrt(np.maximum(resized_images / share.sum() - offset**2, 0))
+    mean, scale = origin + offset, np.sqrt(np.maximum(total_of_squares / share.sum() - offset**2, 0))
+    # What float32 cannot tell from a constant is no spread, and nothing is divided by a rounding error.
     scale = np.where(scale <= 1e-6 * np.abs(mean), 1, scale)
     return mean.astype(np.float32), scale.astype(np.float32)

@@ -16,7 +16,7 @@ Each file is read once, hashed, and parsed from memory. Nothing is unpickled; no
 import hashlib
 import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -104,8 +104,12 @@ class Model:
         ):
             if not least <= value <= most:  # not "less or greater": NaN must not pass
                 raise ModelError(f"{name}: expected from {least} to {most}, got {value}")
-        _check_choice("interpolation", self.interpolation, FILTERS)
-        _check_choice("features", self.features, FEATURES)
+        for name, choice, known in (
+            ("interpolation", self.interpolation, tuple(FILTERS)),
+            ("features", self.features, FEATURES),
+        ):
+            if choice not in known:
+                raise ModelError(f"{name}: expected {' or '.join(known)}, got {choice!r}")
         if len(self.mean) != len(self.std) or len(self.mean) not in (0, 3):
             raise ModelError(f"expected mean and std of three channels, got {self.mean} and {self.std}")
         numbers: dict[str, Any] = {"mean": self.mean, "std": self.std, **self.backbone}
@@ -118,35 +122,11 @@ class Model:
         return self.head.probabilities(features)
 
     def save(self, folder: Path | str, card: str = "") -> None:
-        """Write the folder; the manifest comes last, so a half-written model is refused.
-
-        Parameters
-        ----------
-        card : the text of README.md
-
-        Raises
-        ------
-        UsageError, ResourceError : the folder cannot be written, the disk is full
-        """
+        """Write the folder, with ``card`` as its README.md."""
         folder = Path(folder)
         make_folder(folder)
-        tensors = {f"backbone.{name}": tensor for name, tensor in self.backbone.items()}
-        # In the order of memory that safetensors takes; ascontiguousarray would give a lone number a shape.
-        tensors = {
-            name: np.asarray(part, order="C") for name, part in (tensors | self.head.tensors()).items()
-        }
-        write_bytes_atomic(folder / "model.safetensors", save(tensors))
-        write_json(folder / "config.json", self._config())
-        write_json(folder / "labels.json", {"labels": self.labels, "titles": self.titles})
-        write_text_atomic(folder / "README.md", card)
-        if self.graph:
-            write_bytes_atomic(folder / GRAPH, self.graph)
-        else:
-            (folder / GRAPH).unlink(missing_ok=True)
-        write_manifest(folder)
-
-    def _config(self) -> dict[str, Any]:
-        return {
+        write_bytes_atomic(folder / "model.safetensors", save(self.tensors()))
+        config = {
             "architecture": self.architecture,
             "num_classes": len(self.labels),
             "label_names": self.titles or self.labels,
@@ -157,6 +137,7 @@ class Model:
                 "interpolation": FILTERS[self.interpolation].name.lower(),
                 "crop_pct": 1.0,
             },
+            # Ours come last: whatever the facts are called, the schema and the choices are the model's.
             "assay": {
                 **self.facts,
                 "schema": SCHEMA,
@@ -166,11 +147,20 @@ class Model:
                 "activation": self.head.activation,
             },
         }
+        write_json(folder / "config.json", config)
+        write_json(folder / "labels.json", {"labels": self.labels, "titles": self.titles})
+        write_text_atomic(folder / "README.md", card)
+        if self.graph:
+            write_bytes_atomic(folder / GRAPH, self.graph)
+        else:
+            (folder / GRAPH).unlink(missing_ok=True)
+        write_manifest(folder)  # last, so that a half-written model is refused
 
-
-def _check_choice(name: str, value: str, known: Collection[str]) -> None:
-    if value not in known:
-        raise ModelError(f"{name}: expected {' or '.join(known)}, got {value!r}")
+    def tensors(self) -> dict[str, np.ndarray]:
+        """Names and arrays of backbone and head, for a file."""
+        named = {f"backbone.{name}": tensor for name, tensor in self.backbone.items()}
+        # In the order of memory that safetensors takes; ascontiguousarray would give a lone number a shape.
+        return {name: np.asarray(part, order="C") for name, part in (named | self.head.tensors()).items()}
 
 
 class _Pretrained(msgspec.Struct):
@@ -230,7 +220,6 @@ def read_model(path: Path | str) -> Model:
         ) from error
     if choices.schema != SCHEMA:
         raise ModelError(f"{folder}: expected a model of schema {SCHEMA}, got {choices.schema}; update assay")
-    known = _Choices.__struct_fields__
     try:
         model = Model(
             architecture=config.architecture,
@@ -245,50 +234,42 @@ def read_model(path: Path | str) -> Model:
                 if name.startswith("backbone.")
             },
             head=Layers.from_tensors(tensors, choices.activation),
-            facts={name: fact for name, fact in config.assay.items() if name not in known},
+            facts={
+                name: fact for name, fact in config.assay.items() if name not in _Choices.__struct_fields__
+            },
             interpolation=choices.interpolation,
             features=choices.features,
             flip_tta_below=choices.flip_tta_below,
             graph=contents.get(GRAPH, b""),
         )
-        _check_whole(model, config.num_classes, tensors)
+        if config.num_classes != len(model.labels):
+            raise ModelError(f"config.json has {config.num_classes} classes, labels.json {len(model.labels)}")
+        others = [name for name in tensors if not name.startswith(("backbone.", "head."))]
+        if others:
+            raise ModelError(f"expected tensors of backbone and head, got {others[0]!r} too")
+        # Without this the weights of any named backbone would be fetched from the network.
+        if not model.backbone and model.architecture not in WITHOUT_WEIGHTS:
+            raise ModelError(f"expected the tensors of the backbone {model.architecture!r}, got none")
     except ModelError as error:
         raise ModelError(f"{folder}: {error}") from error
     return model
 
 
-def _check_whole(model: Model, n_classes: int, tensors: Mapping[str, np.ndarray]) -> None:
-    """The files agree, and hold neither less nor more than a model."""
-    if n_classes != len(model.labels):
-        raise ModelError(f"config.json has {n_classes} classes, labels.json {len(model.labels)}")
-    others = [name for name in tensors if not name.startswith(("backbone.", "head."))]
-    if others:
-        raise ModelError(f"expected tensors of backbone and head, got {others[0]!r} too")
-    # Without this the weights of any named backbone would be fetched from the network.
-    if not model.backbone and model.architecture not in WITHOUT_WEIGHTS:
-        raise ModelError(f"expected the tensors of the backbone {model.architecture!r}, got none")
-
-
 def package_bytes(folder: Path) -> int:
-    """What the model in ``folder`` weighs on disk."""
+    """Bytes on disk of the model in ``folder``."""
     files = (folder / name for name in PACKAGE)
     return sum(file.stat().st_size for file in files if file.is_file())
 
 
 def write_manifest(folder: Path) -> None:
-    """Write the manifest over the files of ``folder``; the last step of writing them."""
+    """Write the manifest of the files in ``folder``; the last step of writing them."""
     names = (*FILES, GRAPH) if (folder / GRAPH).is_file() else FILES
     hashes = {name: file_digest(folder / name) for name in names}
     write_json(folder / MANIFEST, {"schema": SCHEMA, "sha256": hashes})
 
 
 def find_folder(path: Path) -> Path:
-    """``path`` itself, or the ``model`` in it when it is a run folder.
-
-    Raises
-    ------
-    ModelError : neither has a manifest, or may be looked into
-    """
+    """``path`` itself, or the ``model`` in it when it is a run folder."""
     try:
         if path.is_file():
             raise ModelError(
@@ -306,12 +287,7 @@ def find_folder(path: Path) -> Path:
 
 
 def read_files(folder: Path) -> dict[str, bytes]:
-    """The bytes of each file of ``FILES``, and of ``GRAPH`` if there is one, checked against the manifest.
-
-    Raises
-    ------
-    ModelError : a newer manifest, or a file that is missing, was changed or was added
-    """
+    """The bytes of each file of ``FILES``, and of ``GRAPH`` if there is one, checked against the manifest."""
     file = folder / MANIFEST
     manifest = _parse(file, read_model_file(file), _Manifest)
     if manifest.schema != SCHEMA:
@@ -332,12 +308,7 @@ def read_files(folder: Path) -> dict[str, bytes]:
 
 
 def read_model_file(file: Path) -> bytes:
-    """The bytes of a regular file.
-
-    Raises
-    ------
-    ModelError : it cannot be read, is something else, such as a pipe, or larger than any model
-    """
+    """The bytes of a regular file that is no larger than any model."""
     found = read_named(file, MAX_FILE_BYTES)
     if isinstance(found, Skipped):
         raise ModelError(f"{file}: expected a file that can be read, got {found.reason}: {found.detail}")

@@ -70,7 +70,11 @@ class Predictor:
         if isinstance(images, str | Path) and _is_place(Path(images)):
             dataset = read_images(Path(images))
             return predict_dataset(self.runtime, dataset, workers=workers, progress=progress)
-        many = _many(images)
+        many: list[Picture]
+        if isinstance(images, np.ndarray):
+            many = [images] if images.ndim < 4 else [*images]
+        else:
+            many = [images] if isinstance(images, Image.Image | Path | str | bytes) else [*images]
         seen: list[Skipped | None] = []
         probs = [np.zeros((0, len(self.labels)))]
         with ThreadPoolExecutor(max(workers, 1), "decode") as pool:
@@ -132,9 +136,3 @@ def load_model(path: Path | str | Model, *, threads: int | None = None) -> Predi
 def _is_place(path: Path) -> bool:
     """Whether it names many images; also what is not there and does not look like a file."""
     return path.is_dir() or path.suffix.lower() in PLACES or not (path.suffix or path.exists())
-
-
-def _many(images: Picture | Sequence[Picture]) -> list[Picture]:
-    if isinstance(images, np.ndarray):
-        return [images] if images.ndim < 4 else [*images]
-    return [images] if isinstance(images, Image.Image | Path | str | bytes) else [*images]

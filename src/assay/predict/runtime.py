@@ -8,7 +8,7 @@ two and 1.2 ms with one; for each of 32 images 0.82 ms with two, 0.53 with one f
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,14 +16,20 @@ from typing import Annotated, Any
 
 import msgspec
 import numpy as np
+from jaxtyping import Int
 
 from assay.data.resize import FILTERS, TargetSize
 from assay.embed.device import cores
 from assay.errors import ModelError
-from assay.predict.flip_tta import flip_tta
 from assay.predict.graph_check import INPUT, OUTPUT, SHA256, check_graph, digest_of, read_metadata
 from assay.predict.model import MAX_SIZE, Model, read_model, read_model_file
 from assay.types import Batch, Probs
+
+FLIP_TTA_BELOW = 0.9
+"""Images whose most probable class is less probable are predicted twice; see benchmarks/LOG.md."""
+
+TINY = float(np.finfo(np.float32).tiny)
+"""Stands for a probability of 0, whose logarithm does not exist."""
 
 BATCH = 32
 """Images that are handed over together where there are many, and that figures of batches are of."""
@@ -53,7 +59,7 @@ class Runtime:
     interpolation: str
     """How an image is resized: a key of ``data.resize.FILTERS``."""
     thresholds: Mapping[str, float]
-    """Coverage -> least probability of a class in a prediction set, see ``predict.conformal``."""
+    """Coverage -> least probability of a class in a prediction set, see ``predict.batch``."""
     flip_tta_below: float
     """Probability of the likeliest class below which the mirrored image is predicted too."""
     digest: str
@@ -74,13 +80,7 @@ class Runtime:
         return TargetSize(self.size, self.interpolation)
 
     def probabilities(self, images: Batch) -> Probs:
-        """P(class) (B, K), float32, of RGB images (B, size, size, 3), with test-time augmentation.
-
-        Raises
-        ------
-        ValueError : images of another size or type
-        ModelError : the graph cannot be run
-        """
+        """P(class) (B, K), float32, of RGB images (B, size, size, 3), with test-time augmentation."""
         if images.shape[1:] != (self.size, self.size, 3) or images.dtype != np.uint8:
             raise ValueError(
                 f"images: expected uint8 (N, {self.size}, {self.size}, 3), got {images.dtype} {images.shape}"
@@ -92,12 +92,7 @@ class Runtime:
         )
 
     def without_tta(self, images: Batch) -> Probs:
-        """P(class) (B, K), float32, as the graph gives it for the images as they are.
-
-        Raises
-        ------
-        ModelError : the graph cannot be run
-        """
+        """P(class) (B, K), float32, as the graph gives it for the images as they are."""
         n = len(images)
         if not n:
             return np.zeros((0, len(self.labels)), dtype=np.float32)
@@ -119,6 +114,26 @@ class Runtime:
         return probs
 
 
+def flip_tta(plain: Probs, mirrored: Callable[[Int[np.ndarray, "A"]], Probs], below: float) -> Probs:
+    """The geometric mean of both predictions where the first is unsure; ``plain`` elsewhere.
+
+    Parameters
+    ----------
+    plain : P(class) (N, K) of images as they are
+    mirrored : P(class) (A, K) of the mirrors of the images at some rows; not called if none is unsure
+    below : probability of the most probable class under which an image is unsure; 0 for no TTA
+    """
+    # Where a model is sure the mirror would change nothing: nearly all the gain for a few more predictions.
+    unsure = np.flatnonzero(plain.max(axis=1) < below)
+    if not len(unsure):
+        return plain
+    probs = plain.copy()
+    # Both count the same, so one temperature and bias may calibrate each of them or their mean.
+    both = np.sqrt(np.maximum(plain[unsure], TINY) * np.maximum(mirrored(unsure), TINY))
+    probs[unsure] = both / both.sum(axis=1, keepdims=True)
+    return probs
+
+
 def load_runtime(model: Model | Path | str, threads: int | None = None) -> Runtime:
     """The model in onnxruntime, after its graph was checked.
 
@@ -127,9 +142,6 @@ def load_runtime(model: Model | Path | str, threads: int | None = None) -> Runti
     model : a Model, a model folder, a run folder, or an ``.onnx`` file of ``assay export``
     threads : calls that run at once; by default as many as this process has cores
 
-    Raises
-    ------
-    ModelError : no model, a damaged one, one without a graph, or a graph that is not one of ours
     """
     if not isinstance(model, Model):
         if Path(model).suffix.lower() == ".onnx":
@@ -166,7 +178,7 @@ class _Facts(msgspec.Struct):
     flip_tta_below: Probability = 0.0
 
     def check(self) -> None:
-        """ValueError for what types cannot express."""
+        # What types cannot express.
         k = len(self.labels)
         if len({*self.labels}) < k or len(self.titles) not in (0, k) or self.interpolation not in FILTERS:
             raise ValueError(f"{k} labels, {len(self.titles)} titles, interpolation {self.interpolation}")
@@ -192,7 +204,6 @@ def _load_file(file: Path, threads: int | None) -> Runtime:
 
 
 def _ready(facts: _Facts, graph: bytes, threads: int | None) -> Runtime:
-    checked = check_graph(graph, facts.size, len(facts.labels))
     threads = threads or cores()
     return Runtime(
         labels=facts.labels,
@@ -202,7 +213,7 @@ def _ready(facts: _Facts, graph: bytes, threads: int | None) -> Runtime:
         thresholds=facts.conformal,
         flip_tta_below=facts.flip_tta_below,
         digest=hashlib.sha256(graph).hexdigest(),
-        session=_session(checked),
+        session=_session(check_graph(graph, facts.size, len(facts.labels))),
         threads=threads,
         pool=ThreadPoolExecutor(threads, "predict"),
     )

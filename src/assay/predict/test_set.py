@@ -1,6 +1,6 @@
 """A model on a labelled test set: true labels as the model's own."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -82,12 +82,7 @@ def read_test_set(images: Path, options: ReadOptions, models: Iterable[Runtime])
 
 
 def check_measurable(truth: Labels, statuses: Sequence[str]) -> None:
-    """DataError, with the reasons, if no image can be used that has a label.
-
-    Parameters
-    ----------
-    statuses : of each image: ``ok``, or why it cannot be used
-    """
+    """DataError, with the reasons in ``statuses``, if no image can be used that has a label."""
     labelled = [status for status, label in zip(statuses, truth.tolist(), strict=True) if label != UNKNOWN]
     if "ok" not in labelled:
         raise DataError(
@@ -99,41 +94,29 @@ def check_measurable(truth: Labels, statuses: Sequence[str]) -> None:
 def as_model_labels(dataset: Dataset, runtime: Runtime, *, any_form: bool = False) -> Labels:
     """The trusted labels as indices into the model's, written as its labels or as their names for people.
 
-    Parameters
-    ----------
-    any_form : a label may differ from the model's in case, spaces or Unicode form
-
-    Raises
-    ------
-    LabelError : a label that the model does not know
+    With ``any_form`` a label may differ from the model's in case, spaces or Unicode form.
     """
-    names = {name: i for names in (runtime.titles, runtime.labels) for i, name in enumerate(names)}
+    places = {name: i for names in (runtime.titles, runtime.labels) for i, name in enumerate(names)}
+    forms = by_form(places) if any_form else {}
+    index = {}
+    for name in dataset.classes:
+        same = {places[name]} if name in places else {places[one] for one in forms.get(plain_form(name), ())}
+        if len(same) == 1:  # a form that several classes have names none of them
+            index[name] = same.pop()
     used = sorted({int(label) for label in dataset.trusted} - {UNKNOWN})
-    forms = by_form(names) if any_form else {}
-    index = {name: place for name in dataset.classes if (place := _place(name, names, forms)) is not None}
-    unknown = [dataset.classes[label] for label in used if dataset.classes[label] not in index]
+    unknown = [label for label in used if dataset.classes[label] not in index]
     if unknown:
+        rows = np.flatnonzero(np.isin(dataset.trusted, unknown))
+        others = f" and {len(rows) - 1:,} more images" if len(rows) > 1 else ""
+        label = dataset.classes[unknown[0]]
         raise LabelError(
-            f"the label {shown(unknown[0])} is not a class of the model; {_hint(unknown[0], runtime)} "
-            f"Correct or leave out {_images(dataset, unknown)}"
+            f"the label {shown(label)} is not a class of the model; {_hint(label, runtime)} "
+            f"Correct or leave out the label of {shown(dataset.names[rows[0]])}{others}"
         )
     # The last entry is what UNKNOWN, -1, picks.
     lookup = np.array([*(index.get(name, UNKNOWN) for name in dataset.classes), UNKNOWN])
     truth: Labels = lookup[dataset.trusted]
     return truth
-
-
-def _place(label: str, places: Mapping[str, int], forms: Mapping[str, Sequence[str]]) -> int | None:
-    """The index of what the label means; None if that is no class, or not the only one.
-
-    Parameters
-    ----------
-    forms : names of each plain form that a label may have another spelling of; may be empty
-    """
-    if label in places:
-        return places[label]
-    same = {places[name] for name in forms.get(plain_form(label), ())}
-    return same.pop() if len(same) == 1 else None
 
 
 def _hint(label: str, runtime: Runtime) -> str:
@@ -145,11 +128,3 @@ def _hint(label: str, runtime: Runtime) -> str:
         how = "they differ only in case, spaces or Unicode form; pass --normalize-labels"
         return f"{shown(near)} is one: {how}."
     return f"did you mean {shown(near)}?"
-
-
-def _images(dataset: Dataset, unknown: Sequence[str]) -> str:
-    """How many images have one of these labels, and the first of them."""
-    wrong = [dataset.classes.index(label) for label in unknown]
-    rows = np.flatnonzero(np.isin(dataset.trusted, wrong))
-    others = f" and {len(rows) - 1:,} more images" if len(rows) > 1 else ""
-    return f"the label of {shown(dataset.names[rows[0]])}{others}"

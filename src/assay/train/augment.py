@@ -12,7 +12,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from PIL import Image, ImageFilter
 
 from assay.types import Batch, Pixels
@@ -31,9 +31,9 @@ class Augment:
     shift: float = 1 / 8
     """How far a crop may move, as a share of the side; outside, the image is mirrored."""
     zoom: float = 1.2
-    """How many times nearer or farther it may be."""
+    """How many times nearer or farther it may be, 1 or more."""
     stretch: float = 1.1
-    """How many times wider or higher."""
+    """How many times wider or higher, 1 or more."""
     compressed: float = 0.15
     """Share of the images that become JPEGs."""
     quality: tuple[int, int] = (20, 90)
@@ -52,11 +52,20 @@ class Augment:
         changed = images.copy()
         mirrored = rng.random(len(images)) < 0.5
         changed[mirrored] = changed[mirrored, :, ::-1]
-        return self._hide(self._relight(self._damage(changed, rng), rng), rng)
+        values = self._relight(self._damage(changed, rng), rng)
+        n, side = values.shape[:2]
+        offsets = np.arange(side) + 0.5 - rng.uniform(0, side, (2, n, 1))
+        down, right = np.abs(offsets) < self.square * side / 2
+        hidden = down[:, :, None] & right[:, None, :] & (rng.random((n, 1, 1)) < self.hidden)
+        values[hidden] = 127.5
+        return values
 
     def crops(self, n: int, rng: np.random.Generator) -> "Crops":
         """Random crops for ``n`` images."""
-        return draw_crops(n, rng, shift=self.shift, zoom=self.zoom, stretch=self.stretch)
+        middle = 0.5 + rng.uniform(-self.shift, self.shift, (2, n))
+        # Evenly in the logarithm, so that half of them are nearer and half are farther.
+        nearer, wider = (math.log(most) * rng.uniform(-1, 1, n) for most in (self.zoom, self.stretch))
+        return Crops(middle, np.exp([-nearer - wider / 2, -nearer + wider / 2]))
 
     def _damage(self, images: Batch, rng: np.random.Generator) -> Batch:
         n = len(images)
@@ -80,16 +89,6 @@ class Augment:
         grey = values.mean(axis=3, keepdims=True)
         relit: np.ndarray = np.clip(grey + saturation * (values - grey), 0, 255, dtype=np.float32)
         return relit
-
-    def _hide(
-        self, values: Float[np.ndarray, "B S S 3"], rng: np.random.Generator
-    ) -> Float[np.ndarray, "B S S 3"]:
-        n, side = values.shape[:2]
-        offsets = np.arange(side) + 0.5 - rng.uniform(0, side, (2, n, 1))
-        down, right = np.abs(offsets) < self.square * side / 2
-        hidden = down[:, :, None] & right[:, None, :] & (rng.random((n, 1, 1)) < self.hidden)
-        values[hidden] = 127.5
-        return values
 
 
 def compress(image: Pixels, quality: int) -> Pixels:
@@ -115,7 +114,7 @@ class Crops:
     """Crops of B images, each down and right, as shares of the side; the image is mirrored outside.
 
     A crop by parts of a pixel, a little nearer or farther, costs no more than resizing does: the matrix
-    products that resize (``pixels.resized``) take another matrix for each image.
+    products that resize (``student.network_input``) take another matrix for each image.
     """
 
     middle: Float[np.ndarray, "2 B"]
@@ -129,13 +128,6 @@ class Crops:
         return down, right
 
 
-def draw_crops(n: int, rng: np.random.Generator, *, shift: float, zoom: float, stretch: float) -> Crops:
-    """``n`` random crops; see ``Augment`` for the parameters, of which zoom and stretch are 1 or more."""
-    middle = 0.5 + rng.uniform(-shift, shift, (2, n))
-    nearer, wider = (math.log(most) * rng.uniform(-1, 1, n) for most in (zoom, stretch))
-    return Crops(middle, np.exp([-nearer - wider / 2, -nearer + wider / 2]))
-
-
 def _resizing(
     side: int, size: int, middle: Float[np.ndarray, "B"], extent: Float[np.ndarray, "B"]
 ) -> Matrices:
@@ -145,25 +137,15 @@ def _resizing(
     widths = np.maximum(1.0, extent * side / size).astype(np.float32)[:, None, None]
     far = math.ceil(2 * float(widths.max(initial=1.0)))
     taps = np.floor(wanted)[:, :, None] + np.arange(1 - far, far + 1, dtype=np.float32)  # (B, S, T)
-    weights = _cubic(np.abs(wanted[:, :, None] - taps) / widths)
+    x = np.abs(wanted[:, :, None] - taps) / widths
+    near = ((KEYS + 2) * x - (KEYS + 3)) * x * x + 1
+    away = KEYS * (((x - 5) * x + 8) * x - 4)
+    weights = np.where(x < 1, near, np.where(x < 2, away, np.float32(0)))
     weights /= weights.sum(axis=2, keepdims=True)
-    # Weights of places outside are added to those of the places that they mirror.
-    inside = _mirrored(taps.astype(np.int64), side)
+    # Weights of places outside are added to those of the places that they mirror; the border itself comes
+    # once, as in NumPy's "reflect".
+    places, border = taps.astype(np.int64), side - 1
+    inside = border - np.abs(places % (2 * border) - border) if border else np.zeros_like(places)
     rows = np.arange(wanted.size).reshape(*wanted.shape, 1)
     summed = np.bincount((rows * side + inside).ravel(), weights.ravel(), wanted.size * side)
     return summed.astype(np.float32).reshape(*wanted.shape, side)
-
-
-def _cubic(x: Float[np.ndarray, "B S T"]) -> Float[np.ndarray, "B S T"]:
-    """Keys' kernel at distances of 0 or more."""
-    near = ((KEYS + 2) * x - (KEYS + 3)) * x * x + 1
-    away = KEYS * (((x - 5) * x + 8) * x - 4)
-    return np.where(x < 1, near, np.where(x < 2, away, np.float32(0)))
-
-
-def _mirrored(places: Int[np.ndarray, "B S T"], side: int) -> Int[np.ndarray, "B S T"]:
-    """Places inside the image; the border itself comes once, as in NumPy's ``reflect``."""
-    if side == 1:
-        return np.zeros_like(places)
-    inside: np.ndarray = side - 1 - np.abs(places % (2 * side - 2) - (side - 1))
-    return inside

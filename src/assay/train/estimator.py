@@ -11,12 +11,12 @@ from sklearn.utils.validation import check_is_fitted, check_random_state, valida
 from assay.correct.crossfit import predict_all
 from assay.correct.posterior import Calibration
 from assay.correct.result import CorrectedLabels, correct_labels
+from assay.data.classes import closest
 from assay.data.split import folds
-from assay.errors import UsageError
+from assay.errors import LabelError, UsageError
 from assay.noise import Noise
 from assay.train.heads import ROW_TYPES, MLPHead
-from assay.train.trusted import encode_trusted
-from assay.types import Labels, Matrix, Probs
+from assay.types import UNKNOWN, Labels, Probs
 
 
 class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
@@ -104,24 +104,24 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
             )
         self.classes_, noisy = np.unique(y, return_inverse=True)
         seed = check_random_state(self.random_state).randint(2**31 - 1)
-        if trusted is None:
-            return self._fit_as_given(X, noisy, seed)
-        return self._fit_with_trusted(X, noisy, encode_trusted(trusted, self.classes_, len(X)), seed)
-
-    def _fit_as_given(self, X: Matrix, noisy: Labels, seed: int) -> Self:
-        self.estimator_ = self._make(seed).fit(X, noisy)
         self.calibration_: Calibration | None = None
         self.noise_: Noise | None = None
         self.corrected_: CorrectedLabels | None = None
-        self.labels_ = self.classes_[noisy]
-        self.transition_, self.posterior_ = np.eye(len(self.classes_)), np.eye(len(self.classes_))[noisy]
-        return self
-
-    def _fit_with_trusted(self, X: Matrix, noisy: Labels, trusted: Labels, seed: int) -> Self:
-        names = [str(label) for label in self.classes_]
-        fold_of = folds(trusted, self.folds, seed)
+        if trusted is None:
+            self.estimator_ = self._make(seed).fit(X, noisy)
+            self.labels_ = self.classes_[noisy]
+            self.transition_, self.posterior_ = np.eye(len(self.classes_)), np.eye(len(self.classes_))[noisy]
+            return self
+        known = encode_trusted(trusted, self.classes_, len(X))
         found = correct_labels(
-            (X,), noisy, trusted, fold_of, self._make, classes=names, rounds=self.rounds, seed=seed
+            (X,),
+            noisy,
+            known,
+            folds(known, self.folds, seed),
+            self._make,
+            classes=[str(label) for label in self.classes_],
+            rounds=self.rounds,
+            seed=seed,
         )
         self.estimator_, self.calibration_ = found.fitted.classifier, found.calibration
         self.noise_, self.corrected_ = found.noise, found.corrected
@@ -138,7 +138,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
         return classifier.set_params(**dict.fromkeys(names, seed))
 
     def _accepts(self) -> dict[str, Any]:
-        """How X is checked: as ``estimator`` would."""
+        # X is checked as the estimator would check it.
         if self.estimator is None:
             return {"dtype": ROW_TYPES}
         allow_nan = get_tags(self.estimator).input_tags.allow_nan
@@ -164,6 +164,40 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
 
     def predict(self, X: Any) -> np.ndarray:
         """The most probable label of each row."""
-        best = self.predict_proba(X).argmax(axis=1)
-        labels: np.ndarray = self.classes_[best]
+        labels: np.ndarray = self.classes_[self.predict_proba(X).argmax(axis=1)]
         return labels
+
+
+def encode_trusted(trusted: Any, classes: np.ndarray, n: int) -> Labels:
+    """Trusted labels (N,), as ``fit`` takes them, as indices into ``classes``, or UNKNOWN."""
+    masked = np.ma.isMaskedArray(trusted)
+    # As objects: NumPy would turn a None or NaN among strings into a word.
+    values = np.asarray(np.ma.getdata(trusted) if masked else trusted, dtype=object)
+    if values.shape != (n,):
+        raise LabelError(
+            f"trusted: expected {n} labels, one for each row, unknown ones masked; got shape {values.shape}"
+        )
+    index = {label: i for i, label in enumerate(classes.tolist())}
+    # They mean unknown, unless there is a class of that name.
+    blanks = {-1, ""} - index.keys()
+    encoded = np.full(n, UNKNOWN)
+    rows = np.flatnonzero(~np.ma.getmaskarray(trusted)) if masked else np.arange(n)
+    for row in rows.tolist():
+        label = values[row]
+        if label is None or label in blanks or _is_missing(label):
+            continue
+        if label not in index:
+            near = closest(label, map(str, index)) if isinstance(label, str) else None
+            hint = f"did you mean {near!r}?" if near else f"they are {', '.join(map(repr, [*index][:10]))}"
+            raise LabelError(f"trusted: row {row} is {label!r}, which no row has as its noisy label; {hint}")
+        encoded[row] = index[label]
+    if (encoded == UNKNOWN).all():
+        raise LabelError("trusted: expected at least one known label, got none; leave trusted out instead")
+    return encoded
+
+
+def _is_missing(label: Any) -> bool:
+    try:
+        return bool(label != label)  # noqa: PLR0124  # NaN and NaT alone differ from themselves
+    except TypeError:  # pandas' NA is neither equal nor different
+        return True

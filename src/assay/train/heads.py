@@ -1,9 +1,7 @@
-"""MLPHead: a small network on frozen features, with scikit-learn's contract and soft targets.
-
-torch trains it; NumPy alone applies it, so predicting needs no torch.
+"""Heads on frozen features: MLPHead, a small network with scikit-learn's contract and soft targets, and
+logistic regression. torch trains the network; NumPy alone applies both, so predicting needs no torch.
 """
 
-from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any, Self
 
@@ -11,19 +9,23 @@ import numpy as np
 from jaxtyping import Float
 from scipy.special import log_softmax, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.linear_model import LogisticRegression
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, check_random_state, validate_data
 
 from assay.embed.device import one_torch_thread
-from assay.errors import MissingExtraError
+from assay.errors import LabelError, MissingExtraError
 from assay.predict.layers import Layers, moments
-from assay.types import Matrix, PerImage, Probs, Rows
+from assay.types import Labels, Matrix, PerImage, Probs
 
 ROW_TYPES = (np.float32, np.float16)
 """Kept as they come, memory maps too; all else becomes float32."""
 
 WARM_UP = 0.2
 """Share of the steps in which the learning rate rises."""
+
+ABSENT = -30.0
+"""Score of a class without a row; the scores of the others sum to 0, so their best is far above it."""
 
 
 def make_head(seed: int) -> "MLPHead":
@@ -89,25 +91,14 @@ class MLPHead(ClassifierMixin, BaseEstimator):
         self.random_state = random_state
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Fit to X (N, D) and labels y (N,), weighted by ``sample_weight`` (N,) >= 0.
-
-        Raises
-        ------
-        ValueError : X, y, the weights or a parameter are not as described
-        MissingExtraError : torch is not installed
-        """
+        """Fit to X (N, D) and labels y (N,), weighted by ``sample_weight`` (N,) >= 0."""
         X, y = validate_data(self, X, y, dtype=ROW_TYPES)
         check_classification_targets(y)
         self.classes_, index = np.unique(y, return_inverse=True)
         return self._fit(X, np.eye(len(self.classes_), dtype=np.float32)[index], sample_weight)
 
     def fit_soft(self, X: Any, targets: Any, sample_weight: Any = None) -> Self:
-        """Fit to X (N, D) and P(class) (N, K) whose rows sum to 1; ``classes_`` become 0 … K-1.
-
-        Raises
-        ------
-        ValueError, MissingExtraError : as in ``fit``
-        """
+        """Fit to X (N, D) and P(class) (N, K) whose rows sum to 1; ``classes_`` become 0 … K-1."""
         X = validate_data(self, X, dtype=ROW_TYPES)
         targets = np.asarray(targets, dtype=np.float32)
         if targets.shape[:1] != (len(X),) or targets.ndim != 2:
@@ -143,14 +134,13 @@ class MLPHead(ClassifierMixin, BaseEstimator):
         scale: Float[np.ndarray, "D"],
         seed: int,
     ) -> tuple[np.ndarray, ...]:
-        """Weights and biases, layer by layer, that minimise the weighted cross-entropy to ``targets``."""
+        """Weights and biases, layer by layer, that minimise the weighted cross-entropy."""
         import torch
         from torch.nn import functional
 
         generator = torch.Generator().manual_seed(seed)
-        widths = (
-            [X.shape[1], self.hidden, targets.shape[1]] if self.hidden else [X.shape[1], targets.shape[1]]
-        )
+        hidden = [self.hidden] if self.hidden else []
+        widths = [X.shape[1], *hidden, targets.shape[1]]
         layers = [_linear(fan_in, fan_out, generator) for fan_in, fan_out in pairwise(widths)]
         rows = np.flatnonzero(weight)
         batch = min(self.batch_size, max(len(rows) // 4, 1))
@@ -167,7 +157,14 @@ class MLPHead(ClassifierMixin, BaseEstimator):
             optimiser, self.learning_rate, total_steps=max(epochs * an_epoch, 10), pct_start=WARM_UP
         )
         at, per = torch.from_numpy(mean), torch.from_numpy(scale)
-        for some in _batches(rows, batch, epochs, generator):
+        # All epochs, one after the other; the last batch of each may be short.
+        orders = (torch.randperm(len(rows), generator=generator).numpy() for _ in range(epochs))
+        for some in (
+            # Sorted, a memory map is read forwards.
+            rows[np.sort(order[start : start + batch])]
+            for order in orders
+            for start in range(0, len(rows), batch)
+        ):
             values = (torch.from_numpy(np.asarray(X[some], dtype=np.float32)) - at) / per
             values = _drop(values, self.input_dropout, generator)
             for number, layer in enumerate(layers):
@@ -210,13 +207,11 @@ class MLPHead(ClassifierMixin, BaseEstimator):
 
     def predict(self, X: Any) -> np.ndarray:
         """The most probable label of each row."""
-        best = self.decision_scores(X).argmax(axis=1)
-        labels: np.ndarray = self.classes_[best]
+        labels: np.ndarray = self.classes_[self.decision_scores(X).argmax(axis=1)]
         return labels
 
 
 def _linear(fan_in: int, fan_out: int, generator: Any) -> Any:
-    """A linear layer drawn from ``generator`` alone."""
     import torch
 
     # On "meta" nothing is drawn; torch's own start would come from the global seed.
@@ -227,17 +222,6 @@ def _linear(fan_in: int, fan_out: int, generator: Any) -> Any:
     return layer
 
 
-def _batches(rows: Rows, size: int, epochs: int, generator: Any) -> Iterator[Rows]:
-    """Shuffled ``rows``, ``size`` at a time; the last batch of an epoch may be short."""
-    import torch
-
-    for _ in range(epochs):
-        order = torch.randperm(len(rows), generator=generator).numpy()
-        for start in range(0, len(rows), size):
-            # Sorted, a memory map is read forwards.
-            yield rows[np.sort(order[start : start + size])]
-
-
 def _drop(values: Any, share: float, generator: Any) -> Any:
     """Dropout from a generator of its own; torch's takes only the global one."""
     if share == 0:
@@ -246,3 +230,34 @@ def _drop(values: Any, share: float, generator: Any) -> Any:
 
     keep = torch.rand(values.shape, generator=generator, dtype=values.dtype) >= share
     return values * keep / (1 - share)
+
+
+def fit_logistic(X: Matrix, labels: Labels, n_classes: int, *, C: float = 1.0) -> Layers:
+    """Multinomial logistic regression on X (N, D); classes without a row are never predicted.
+
+    ``C`` is scikit-learn's: the weight of the data against that of small coefficients.
+    """
+    if not len(labels):
+        raise LabelError("expected labels to fit to, got none")
+    mean, scale = moments(X)
+    if len(np.unique(labels)) == 1:  # scikit-learn refuses to fit these; always predict the one
+        bias = np.full(n_classes, ABSENT, dtype=np.float32)
+        bias[labels[0]] = 0.0
+        return Layers(mean, scale, (np.zeros((len(mean), n_classes), dtype=np.float32), bias))
+    fitted = LogisticRegression(max_iter=2000, C=C).fit((X.astype(np.float64) - mean) / scale, labels)
+    return logistic_layers(fitted, n_classes, mean, scale)
+
+
+def logistic_layers(
+    fitted: Any, n_classes: int, mean: Float[np.ndarray, "D"], scale: Float[np.ndarray, "D"]
+) -> Layers:
+    """A LogisticRegression that was fitted to features standardised by ``mean`` and ``scale``."""
+    weight = np.zeros((len(mean), n_classes), dtype=np.float32)
+    bias = np.full(n_classes, ABSENT, dtype=np.float32)
+    coefficients, intercepts = fitted.coef_, fitted.intercept_
+    if len(fitted.classes_) == 2:
+        # scikit-learn keeps one score for two classes: the second's; the first's is 0.
+        coefficients = np.vstack([np.zeros_like(coefficients), coefficients])
+        intercepts = np.concatenate([[0.0], intercepts])
+    weight[:, fitted.classes_], bias[fitted.classes_] = coefficients.T, intercepts
+    return Layers(mean, scale, (weight, bias))

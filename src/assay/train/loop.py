@@ -26,11 +26,10 @@ import torch
 from torch.nn import functional
 
 from assay.embed.backbone import TimmBackbone
-from assay.embed.device import Plan, cores, deterministic, one_thread_each, synchronize
+from assay.embed.device import Plan, cores, deterministic, one_thread_each
 from assay.predict.layers import Layers
 from assay.train.augment import Augment
-from assay.train.pixels import network_input
-from assay.train.student import Student
+from assay.train.student import Student, network_input
 from assay.types import Batch, Probs, Progress, Rows, silent
 
 FEWEST_PARTS, MOST_PARTS = 2, 8
@@ -81,7 +80,6 @@ class Trainer:
         self.students = student.replicas(n_parts)
         self.tuning, self.epochs, self.seed = tuning, epochs, seed
         self.steps = 0
-        """Since the first epoch."""
         self.parameters = parameters = student.trained_parameters()
         self.average = [parameter.detach().clone() for parameter in parameters]
         groups = [
@@ -163,14 +161,12 @@ def train_epoch(
     epoch: int,
     progress: Progress = silent,
 ) -> float:
-    """Train on every row once, in a new order; the mean loss.
+    """Train on every row of ``rows`` once, in a new order; the mean loss.
 
     Parameters
     ----------
     backbone : its size and normalisation are those of the network's input
-    images : (N, s, s, 3) of all rows, at whatever side they are stored
-    rows : which of them are trained on; a row may come more than once
-    targets : (N, K)
+    images, targets : (N, s, s, 3) and (N, K), of all rows
     """
     tuning, n_parts = trainer.tuning, len(trainer.students)
     order = np.random.default_rng((trainer.seed, epoch)).permutation(rows)
@@ -235,7 +231,7 @@ def backward(student: Student, make: Callable[[], Part]) -> torch.Tensor:
 
 
 def _prefetched(jobs: Iterable[Callable[[], Part]], depth: int) -> Generator[Callable[[], Part], None, None]:
-    """The jobs in order, ``depth`` of them begun in threads before they are called; 0 begins none."""
+    """The jobs in order, ``depth`` of them begun in threads before they are called."""
     if not depth:
         yield from jobs
         return
@@ -268,7 +264,8 @@ def measure_pace(backbone: TimmBackbone, images: Batch, n_classes: int, tuning: 
     for step in range(TIMED_STEPS):
         start = time.perf_counter()
         train_epoch(trainer, backbone, some, np.arange(len(some)), targets, step)
-        synchronize(backbone.plan.device)
+        if backbone.plan.device != "cpu":
+            torch.cuda.synchronize()  # a GPU works on after the call returned
         middle = time.perf_counter()
         backbone.embed(blank)
         trained.append(middle - start)
