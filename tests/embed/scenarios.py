@@ -6,11 +6,9 @@ A scenario forks its processes itself, so that everything is imported once.
 import hashlib
 import json
 import os
-import random
 import resource
 import signal
 import sys
-import time
 import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
@@ -156,21 +154,6 @@ def killed_at_write(folder: Path) -> dict:
         equal.append(same(resumed, unbroken))
         computed.append(resumed.computed)
     return {"equal": equal, "computed": computed}
-
-
-def killed_at_random(folder: Path, seed: str) -> dict:
-    """Killed at random moments, again and again in one cache; then the run ends."""
-    moments = random.Random(int(seed))
-    start = time.perf_counter()
-    unbroken = embedded(folder / "unbroken")
-    took = time.perf_counter() - start
-    killed = 0
-    for _ in range(6):
-        child = forked(lambda: embedded(folder / "killed"))
-        time.sleep(moments.random() * took)
-        os.kill(child, signal.SIGKILL)
-        killed += os.WIFSIGNALED(os.waitpid(child, 0)[1])
-    return {"killed": killed, "equal": same(embedded(folder / "killed"), unbroken)}
 
 
 def peak_memory(folder: Path, number: str) -> dict:

@@ -68,11 +68,6 @@ def test_a_network_needs_the_extra(tmp_path, monkeypatch):
         ),
         (
             "tiny",
-            {"features": "map"},
-            "the backbone 'tiny' has features of its own only; name a network of timm",
-        ),
-        (
-            "tiny",
             {"interpolation": "nearest"},
             "the backbone 'tiny' has features of its own only; name a network of timm",
         ),
@@ -82,7 +77,6 @@ def test_a_network_needs_the_extra(tmp_path, monkeypatch):
             {"interpolation": "bilinear"},
             "interpolation: expected sharp or bicubic or nearest, got 'bilinear'",
         ),
-        (LITE0, {"dtype": "half"}, "--dtype: expected auto, float32 or bfloat16, got 'half'"),
     ],
 )
 def test_a_choice_that_does_not_exist_is_refused(cache, name, choice, message):

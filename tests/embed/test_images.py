@@ -265,14 +265,6 @@ def test_a_run_killed_in_any_write_goes_on_to_the_same_features(tmp_path, proces
     assert told == {"equal": [True] * 12, "computed": [23] * 4 + [16] * 4 + [8] * 4}
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-def test_a_run_killed_at_any_moment_goes_on_to_the_same_features(tmp_path, process, seed):
-    """However often a run is killed, the one that ends has the features of an unbroken run."""
-    told = process("killed_at_random", tmp_path, seed)
-    assert told["equal"] is True
-    assert told["killed"] > 0
-
-
 @pytest.mark.parametrize("has_call", [True, False])
 def test_squares_are_the_resized_images(tmp_path, monkeypatch, has_call):
     """Zeros where an image cannot be used; no file is left behind, whatever call claims the room."""

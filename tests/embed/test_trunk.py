@@ -70,7 +70,6 @@ def test_only_a_package_is_matched_by_order():
     ("spoil", "came"),
     [
         (lambda tensor: tensor[:, :1], "shape (24, 1, 3, 3)"),
-        (lambda tensor: tensor * np.nan, "NaN or infinity"),
         (lambda tensor: tensor * np.inf, "NaN or infinity"),
     ],
 )
@@ -132,7 +131,7 @@ def test_levels_are_the_means_of_the_last_stages(name, stages, levels):
 
 
 def test_levels_of_other_networks():
-    """Tokens are averaged; without stages the pooled features are taken."""
+    """Tokens are averaged; without stages pooled features are taken; no hook stays, even after an error."""
     vit, outputs = built("test_vit"), []
     images = normalised(2, vit.patch_embed.img_size[0])
     with torch.inference_mode():
@@ -143,15 +142,9 @@ def test_levels_of_other_networks():
         assert torch.allclose(found, outputs[0].mean(dim=1), atol=1e-6)
         resnet = built("test_resnet")
         assert torch.equal(Levels(resnet, 3)(normalised()), resnet(normalised()))
-
-
-def test_levels_leave_no_hooks_behind():
-    """A pass, even one that fails, leaves the network as it was."""
-    network = built("test_convnext")
     with pytest.raises(RuntimeError):
-        Levels(network, 2)(torch.zeros(1, 5, SIZE, SIZE))
-    Levels(network, 2)(normalised())
-    assert not any(module._forward_hooks for module in network.modules())
+        Levels(vit, 1)(torch.zeros(1, 5, 8, 8))
+    assert not any(module._forward_hooks for module in vit.modules())
 
 
 @pytest.mark.parametrize("name", IN_A_ROW)
@@ -163,9 +156,9 @@ def test_stages_in_a_row_are_the_network_itself(name):
         for dtype in (torch.float32, torch.bfloat16):
             moved, images = network.to(dtype), normalised().to(dtype)
             with torch.inference_mode():
-                row, hooked = moved._row(images), moved._hooked(images)
-            assert len(row) == len(hooked) == 4
-            assert all(torch.equal(*pair) for pair in zip(row, hooked, strict=True))
+                row, hooked = moved(images), moved._hooked(images)
+            assert len(hooked) == 4
+            assert torch.equal(row, torch.cat(hooked, dim=1))
 
 
 @pytest.mark.parametrize("name", IN_A_ROW)

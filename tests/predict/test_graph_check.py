@@ -38,14 +38,11 @@ def _no_session(monkeypatch):
     monkeypatch.setattr(runtime, "_session", reached)
 
 
-def outside(place: str):
-    def by(read):
-        tensor = read.graph.initializer[0]
-        tensor.ClearField("raw_data")
-        tensor.data_location = TensorProto.EXTERNAL
-        tensor.external_data.append(StringStringEntryProto(key="location", value=place))
-
-    return by
+def outside(read):
+    tensor = read.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.append(StringStringEntryProto(key="location", value="../secret"))
 
 
 def outside_quietly(read):
@@ -105,16 +102,6 @@ def two_inputs(read):
     read.graph.input.append(helper.make_tensor_value_info("more", TensorProto.FLOAT, [1]))
 
 
-def sequence_input(read):
-    read.graph.input[0].type.CopyFrom(
-        helper.make_sequence_type_proto(helper.make_tensor_type_proto(TensorProto.UINT8, None))
-    )
-
-
-def other_classes(read):
-    read.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 4
-
-
 def no_output(read):
     del read.graph.output[:]
 
@@ -124,15 +111,9 @@ def many_sides(read):
     read.graph.initializer[0].dims[:] = [2**62] * 5_000
 
 
-def training(read):
-    read.training_info.add()
-
-
 HOSTILE = {
     many_sides: r"expected no tensor '.*' of 5000 dimensions, got some",
-    training: r"expected no functions, training or other parts, got some",
-    outside("../secret"): r"expected no tensor '.*' in another file, got some",
-    outside("/etc/passwd"): r"expected no tensor '.*' in another file, got some",
+    outside: r"expected no tensor '.*' in another file, got some",
     outside_quietly: r"expected no tensor '.*' in another file, got some",
     outside_in_a_node: r"expected no tensor '' in another file, got some",
     own_domain: r"domain of Cast: expected none, got com.microsoft",
@@ -146,8 +127,6 @@ HOSTILE = {
     negative: r"expected no tensor '.*' larger than its data, got some",
     float_input: r"input: expected images uint8 \(N, 32, 32, 3\), got images float32 \(N, 32, 32, 3\)",
     two_inputs: r"input: expected images uint8 \(N, 32, 32, 3\), got images .*; more float32 \(1\)",
-    sequence_input: r"input: expected images uint8 \(N, 32, 32, 3\), got images type 0 \(\)",
-    other_classes: r"output: expected probabilities float32 \(N, 3\), got probabilities float32 \(N, 4\)",
     no_output: r"output: expected probabilities float32 \(N, 3\), got none",
 }
 
@@ -191,9 +170,7 @@ def test_two_graphs_in_one_file_are_refused(model):
     [
         (b"\x00\x01\x02ORTM", r"operators: expected ONNX 18, got none|expected an ONNX file"),
         (b"PK\x03\x04 a zip", r"expected an ONNX file, got something else"),
-        (b"\x80" * 50, r"expected an ONNX file, got something else"),
         (b"", r"operators: expected ONNX 18, got none"),
-        (b"\x42\x02\x0a\xff", r"expected an ONNX file, got something else"),
     ],
 )
 def test_other_files_are_refused(data, why):

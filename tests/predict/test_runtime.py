@@ -13,13 +13,15 @@ import numpy as np
 import onnx
 import pytest
 from onnx import helper
+from scipy.special import softmax
 from small_runs import draw_image
 
+from assay.correct.posterior import NO_FLOOR, Calibration
 from assay.embed.tiny import TinyBackbone
 from assay.errors import ModelError
 from assay.export.graph import build_graph
 from assay.predict import runtime
-from assay.predict.runtime import load_runtime
+from assay.predict.runtime import flip_tta, load_runtime
 
 SOURCE = Path(__file__).parents[2] / "src"
 
@@ -52,13 +54,6 @@ def test_probabilities_are_those_of_the_model(model, images, tmp_path):
         assert (found.shape, found.dtype) == ((40, 3), np.float32)
         assert found == pytest.approx(expected, abs=1e-5)
         assert found.sum(axis=1) == pytest.approx(np.ones(40), abs=1e-5)
-
-
-def test_it_knows_what_the_model_knows(model):
-    """Labels, names, size and interpolation: all that those who feed it need."""
-    loaded = load_runtime(replace(model, titles=("A", "B", "C"), interpolation="nearest"))
-    assert (loaded.labels, loaded.titles) == (model.labels, ("A", "B", "C"))
-    assert (loaded.size, loaded.interpolation) == (32, "nearest")
 
 
 def test_batches_and_threads_change_nothing(model, images, monkeypatch):
@@ -144,46 +139,20 @@ def test_a_model_without_a_graph_says_what_to_do(model, tmp_path):
         load_runtime(tmp_path / "model")
 
 
-def test_what_onnxruntime_cannot_load_is_a_bad_model(changed, capfd):
-    """An operator that there is not, and sides that do not fit: refused without a word on stderr."""
+@pytest.mark.parametrize(
+    ("operator", "sides"), [("Teleport", [1, 3]), ("Reshape", [7, 11]), ("Expand", [2**45, 3])]
+)
+def test_what_onnxruntime_cannot_run_is_a_bad_model(changed, images, capfd, operator, sides):
+    """An unknown operator, a shape that no batch fits, more memory than there is: no word on stderr."""
 
-    def unknown(graph):
-        graph.node[0].op_type = "Teleport"
-
-    def unfit(graph):
-        for tensor in graph.initializer:
-            if list(tensor.dims) == [384, 3]:
-                tensor.dims[:] = [3, 384]
-
-    for by in (unknown, unfit):
-        with pytest.raises(ModelError, match=r"^model.onnx: onnxruntime cannot (load|run) it: "):
-            load_runtime(changed(by)).probabilities(np.zeros((1, 32, 32, 3), np.uint8))
-    assert capfd.readouterr() == ("", "")
-
-
-def test_a_graph_that_fails_while_it_runs_is_a_bad_model(changed, images, capfd):
-    """A reshape that no batch fits, or more memory than there is, is said in words."""
-
-    def misfit(graph):
-        graph.initializer.append(onnx.numpy_helper.from_array(np.array([7, 11]), "own-sides"))
+    def before_the_last(graph):
+        graph.initializer.append(onnx.numpy_helper.from_array(np.array(sides), "own-sides"))
+        own = helper.make_node(operator, [graph.node[-2].output[0], "own-sides"], ["own"])
         graph.node[-1].input[0] = "own"
-        last = graph.node[-1]
-        graph.node.insert(
-            len(graph.node) - 1, helper.make_node("Reshape", [graph.node[-2].output[0], "own-sides"], ["own"])
-        )
-        assert last.op_type == "Softmax"
+        graph.node.insert(len(graph.node) - 1, own)
 
-    def endless(graph):
-        sides = onnx.numpy_helper.from_array(np.array([2**45, 3]), "own-sides")
-        graph.initializer.append(sides)
-        graph.node[-1].input[0] = "own"
-        graph.node.insert(
-            len(graph.node) - 1, helper.make_node("Expand", [graph.node[-2].output[0], "own-sides"], ["own"])
-        )
-
-    for by in (misfit, endless):
-        with pytest.raises(ModelError, match=r"^model.onnx: onnxruntime cannot (load|run) it: "):
-            load_runtime(changed(by)).probabilities(images[:1])
+    with pytest.raises(ModelError, match=r"^model.onnx: onnxruntime cannot (load|run) it: "):
+        load_runtime(changed(before_the_last)).probabilities(images[:1])
     assert capfd.readouterr() == ("", "")
 
 
@@ -288,13 +257,15 @@ def test_the_runtime_reports_nothing(model, tmp_path):
     assert [*home.rglob("*")] == []
 
 
-def test_a_lone_graph_is_a_model(model, tmp_path):
+def test_a_lone_graph_is_a_model(model, images, tmp_path):
     """Its metadata has what the folder has: labels, titles, size, resize and thresholds."""
-    images = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
-    file = lone_file(model, tmp_path, conformal='{"0.9": 0.2}')
-    alone, whole = load_runtime(file), load_runtime(replace(model, facts={"conformal": {"0.9": 0.2}}))
-    facts = ("labels", "titles", "size", "interpolation", "thresholds")
-    assert [getattr(alone, name) for name in facts] == [getattr(whole, name) for name in facts]
+    named = replace(model, titles=("A", "B", "C"), interpolation="nearest")
+    named = replace(named, graph=build_graph(named))
+    file = lone_file(named, tmp_path, conformal='{"0.9": 0.2}')
+    alone, whole = load_runtime(file), load_runtime(replace(named, facts={"conformal": {"0.9": 0.2}}))
+    for one in (alone, whole):
+        assert (one.labels, one.titles, one.size) == (model.labels, ("A", "B", "C"), 32)
+        assert (one.interpolation, one.thresholds) == ("nearest", {"0.9": 0.2})
     assert np.array_equal(alone.probabilities(images), whole.probabilities(images))
 
 
@@ -347,3 +318,21 @@ def test_a_lone_file_is_a_regular_one(tmp_path, name):
     os.mkfifo(tmp_path / name)
     with pytest.raises(ModelError, match="expected a file that can be read, got not_regular"):
         load_runtime(tmp_path / name)
+
+
+PLAIN, MIRRORED = softmax(np.random.default_rng(0).normal(0, 2, (2, 50, 4)), axis=2)
+
+
+def test_calibration_may_come_before_or_after_flip_tta():
+    """One temperature and a bias for each class: the mean of logarithms lets both pass."""
+    change = Calibration(1.7, np.array([0.3, -0.2, 0.1, -0.2]), NO_FLOOR)
+    before = flip_tta(change.apply(PLAIN), lambda rows: change.apply(MIRRORED[rows]), 1.0)
+    assert before == pytest.approx(change.apply(flip_tta(PLAIN, lambda rows: MIRRORED[rows], 1.0)))
+
+
+def test_predictions_that_exclude_each_other_leave_probabilities():
+    """A probability of 0, as float32 rounds it, counts as a tiny one: no NaN comes of it."""
+    plain, mirror = (np.array([row], np.float32) for row in ([0.5, 0.5, 0, 0], [0, 0, 0.5, 0.5]))
+    found = flip_tta(plain, lambda rows: mirror[rows], 0.9)
+    assert found.dtype == np.float32
+    assert found == pytest.approx(np.full((1, 4), 0.25), abs=1e-6)

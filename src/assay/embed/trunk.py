@@ -67,16 +67,15 @@ class Levels(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """(B, 3, S, S) normalised images to (B, D) float32 features."""
-        return torch.cat(self._row(images) if self.in_a_row else self._hooked(images), dim=1)
+        network: Any = self.network
+        if not self.in_a_row:
+            return torch.cat(self._hooked(images), dim=1)
+        return torch.cat(self._ends(network.bn1(network.conv_stem(images)), network.blocks), dim=1)
 
     def onwards(self, maps: torch.Tensor, stages: int) -> torch.Tensor:
         """Features from the maps that enter the last ``stages`` stages of a network in a row."""
         network: Any = self.network
         return torch.cat(self._ends(maps, list(network.blocks)[-stages:]), dim=1)
-
-    def _row(self, images: torch.Tensor) -> list[torch.Tensor]:
-        network: Any = self.network
-        return self._ends(network.bn1(network.conv_stem(images)), network.blocks)
 
     def _ends(self, maps: torch.Tensor, stages: Iterable[nn.Module]) -> list[torch.Tensor]:
         outputs = []

@@ -141,7 +141,6 @@ def load_runtime(model: Model | Path | str, threads: int | None = None) -> Runti
     ----------
     model : a Model, a model folder, a run folder, or an ``.onnx`` file of ``assay export``
     threads : calls that run at once; by default as many as this process has cores
-
     """
     if not isinstance(model, Model):
         if Path(model).suffix.lower() == ".onnx":

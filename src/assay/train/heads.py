@@ -7,16 +7,16 @@ from typing import Any, Self
 
 import numpy as np
 from jaxtyping import Float
-from scipy.special import log_softmax, softmax
+from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, check_random_state, validate_data
+from sklearn.utils.validation import check_is_fitted, check_random_state, validate_data
 
 from assay.embed.device import one_torch_thread
 from assay.errors import LabelError, MissingExtraError
 from assay.predict.layers import Layers, moments
-from assay.types import Labels, Matrix, PerImage, Probs
+from assay.types import Labels, Matrix, Probs
 
 ROW_TYPES = (np.float32, np.float16)
 """Kept as they come, memory maps too; all else becomes float32."""
@@ -61,8 +61,7 @@ class MLPHead(ClassifierMixin, BaseEstimator):
 
     Notes
     -----
-    Features are standardised first; one without any spread is only centred. Sample weights count there too
-    and are relative: twice as much for all rows changes nothing. A row of weight 0 adds its class only.
+    Features are standardised first; one without any spread is only centred.
     """
 
     def __init__(
@@ -90,14 +89,14 @@ class MLPHead(ClassifierMixin, BaseEstimator):
         self.batch_size = batch_size
         self.random_state = random_state
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Fit to X (N, D) and labels y (N,), weighted by ``sample_weight`` (N,) >= 0."""
+    def fit(self, X: Any, y: Any) -> Self:
+        """Fit to X (N, D) and labels y (N,)."""
         X, y = validate_data(self, X, y, dtype=ROW_TYPES)
         check_classification_targets(y)
         self.classes_, index = np.unique(y, return_inverse=True)
-        return self._fit(X, np.eye(len(self.classes_), dtype=np.float32)[index], sample_weight)
+        return self._fit(X, np.eye(len(self.classes_), dtype=np.float32)[index])
 
-    def fit_soft(self, X: Any, targets: Any, sample_weight: Any = None) -> Self:
+    def fit_soft(self, X: Any, targets: Any) -> Self:
         """Fit to X (N, D) and P(class) (N, K) whose rows sum to 1; ``classes_`` become 0 … K-1."""
         X = validate_data(self, X, dtype=ROW_TYPES)
         targets = np.asarray(targets, dtype=np.float32)
@@ -106,35 +105,29 @@ class MLPHead(ClassifierMixin, BaseEstimator):
         if not (targets >= 0).all() or not np.allclose(targets.sum(axis=1), 1, atol=1e-3):
             raise ValueError("targets: expected probabilities in rows that sum to 1, got others")
         self.classes_ = np.arange(targets.shape[1])
-        return self._fit(X, targets, sample_weight)
+        return self._fit(X, targets)
 
-    def _fit(self, X: Matrix, targets: Probs, sample_weight: Any) -> Self:
+    def _fit(self, X: Matrix, targets: Probs) -> Self:
         try:
             import torch  # noqa: F401  # asks whether the extra is installed
         except ImportError:
             raise MissingExtraError("torch", "train") from None
         self._check_parameters()
-        weight = _check_sample_weight(sample_weight, X, dtype=np.float32, ensure_non_negative=True)
-        if not weight.any():
-            raise ValueError("sample_weight: expected a weight above zero for some row, got only zeros")
-        # Only ratios count; weights of 1 stay 1 to the last bit.
-        weight = weight / weight[weight > 0].mean(dtype=np.float64).astype(weight.dtype)
         seed = check_random_state(self.random_state).randint(2**31 - 1)
-        mean, scale = moments(X, weight)
+        mean, scale = moments(X)
         with one_torch_thread():
-            self.layers_ = Layers(mean, scale, self._train(X, targets, weight, mean, scale, seed))
+            self.layers_ = Layers(mean, scale, self._train(X, targets, mean, scale, seed))
         return self
 
     def _train(
         self,
         X: Matrix,
         targets: Probs,
-        weight: PerImage,
         mean: Float[np.ndarray, "D"],
         scale: Float[np.ndarray, "D"],
         seed: int,
     ) -> tuple[np.ndarray, ...]:
-        """Weights and biases, layer by layer, that minimise the weighted cross-entropy."""
+        """Weights and biases, layer by layer, that minimise the cross-entropy."""
         import torch
         from torch.nn import functional
 
@@ -142,9 +135,9 @@ class MLPHead(ClassifierMixin, BaseEstimator):
         hidden = [self.hidden] if self.hidden else []
         widths = [X.shape[1], *hidden, targets.shape[1]]
         layers = [_linear(fan_in, fan_out, generator) for fan_in, fan_out in pairwise(widths)]
-        rows = np.flatnonzero(weight)
-        batch = min(self.batch_size, max(len(rows) // 4, 1))
-        an_epoch = -(-len(rows) // batch)
+        n = len(X)
+        batch = min(self.batch_size, max(n // 4, 1))
+        an_epoch = -(-n // batch)
         epochs = max(self.epochs, min(-(-self.min_steps // an_epoch), self.max_epochs))
         optimiser = torch.optim.AdamW(
             [part for layer in layers for part in layer.parameters()],
@@ -158,12 +151,11 @@ class MLPHead(ClassifierMixin, BaseEstimator):
         )
         at, per = torch.from_numpy(mean), torch.from_numpy(scale)
         # All epochs, one after the other; the last batch of each may be short.
-        orders = (torch.randperm(len(rows), generator=generator).numpy() for _ in range(epochs))
+        orders = (torch.randperm(n, generator=generator).numpy() for _ in range(epochs))
         for some in (
-            # Sorted, a memory map is read forwards.
-            rows[np.sort(order[start : start + batch])]
+            np.sort(order[start : start + batch])  # a memory map is read forwards
             for order in orders
-            for start in range(0, len(rows), batch)
+            for start in range(0, n, batch)
         ):
             values = (torch.from_numpy(np.asarray(X[some], dtype=np.float32)) - at) / per
             values = _drop(values, self.input_dropout, generator)
@@ -172,9 +164,8 @@ class MLPHead(ClassifierMixin, BaseEstimator):
                     values = _drop(functional.gelu(values), self.dropout, generator)
                 values = layer(values)
             loss = -(torch.from_numpy(targets[some]) * values.log_softmax(dim=1)).sum(dim=1)
-            loss = (loss * torch.from_numpy(weight[some])).mean()
             optimiser.zero_grad()
-            loss.backward()
+            loss.mean().backward()
             optimiser.step()
             schedule.step()
         parts = (part for layer in layers for part in (layer.weight.T, layer.bias))
@@ -199,11 +190,6 @@ class MLPHead(ClassifierMixin, BaseEstimator):
         """P(class) (N, K) in the order of ``classes_``."""
         probs: Probs = softmax(self.decision_scores(X), axis=1)
         return probs
-
-    def predict_log_proba(self, X: Any) -> Float[np.ndarray, "N K"]:
-        """Log P(class) (N, K)."""
-        logs: Float[np.ndarray, "N K"] = log_softmax(self.decision_scores(X), axis=1)
-        return logs
 
     def predict(self, X: Any) -> np.ndarray:
         """The most probable label of each row."""
