@@ -164,7 +164,8 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
 
     def predict(self, X: Any) -> np.ndarray:
         """The most probable label of each row."""
-        labels: np.ndarray = self.classes_[self.predict_proba(X).argmax(axis=1)]
+        best = self.predict_proba(X).argmax(axis=1)  # first, since it checks whether all is fitted
+        labels: np.ndarray = self.classes_[best]
         return labels
 
 

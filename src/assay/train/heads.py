@@ -193,7 +193,8 @@ class MLPHead(ClassifierMixin, BaseEstimator):
 
     def predict(self, X: Any) -> np.ndarray:
         """The most probable label of each row."""
-        labels: np.ndarray = self.classes_[self.decision_scores(X).argmax(axis=1)]
+        best = self.decision_scores(X).argmax(axis=1)  # first, since it checks whether all is fitted
+        labels: np.ndarray = self.classes_[best]
         return labels
 
 
