@@ -83,6 +83,7 @@ class Predictions:
         return f"Predictions({len(self.names):,} images, {len(self.labels):,} classes{skipped})"
 
     def _repr_html_(self) -> str:
+        # Names and labels are text of strangers: a notebook would run what is not escaped.
         columns = zip(*(column[:SHOWN] for column in self.columns()), strict=True)
         head = "".join(f"<th>{name}</th>" for name in COLUMNS)
         cells = ("".join(f"<td>{escape(str('' if v is None else v))}</td>" for v in row) for row in columns)
@@ -256,6 +257,7 @@ def identity_of(runtime: Runtime, dataset: Dataset, *more: object) -> str:
     """Digest of all that rows depend on, besides the bytes of the images."""
     digest = hashlib.sha256(repr((runtime.digest, more)).encode())
     for name in dataset.names:
+        # A name need not be UTF-8; none holds a zero, so no two lists of names give the same bytes.
         digest.update(name.encode("utf-8", "surrogateescape") + b"\0")
     return digest.hexdigest()
 

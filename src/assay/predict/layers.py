@@ -38,6 +38,7 @@ class Layers:
                     f"head: expected {width} inputs, got weight {weight.shape} and bias {bias.shape}"
                 )
             width = weight.shape[1]
+        # Found here a bad number is named; later it would only make every probability NaN.
         for name, part in self.tensors().items():
             if part.dtype != np.float32 or not np.isfinite(part).all():
                 found = "NaN or infinity" if part.dtype == np.float32 else part.dtype

@@ -213,7 +213,7 @@ def read_model(path: Path | str) -> Model:
     choices = _convert(folder / "config.json", config.assay, _Choices)
     labels = _parse(folder / "labels.json", contents["labels.json"], _Labels)
     try:
-        tensors = load(contents["model.safetensors"])
+        tensors = load(contents["model.safetensors"])  # of the bytes that were hashed, not of the file
     except (SafetensorError, TypeError, KeyError, ValueError) as error:  # the last three: a type of no array
         raise ModelError(
             f"{folder / 'model.safetensors'}: expected safetensors, got something else ({error})"
