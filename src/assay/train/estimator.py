@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted, check_random_state, valida
 from assay.correct.crossfit import predict_all
 from assay.correct.posterior import Calibration
 from assay.correct.result import CorrectedLabels, correct_labels
-from assay.data.classes import closest
+from assay.data.labels import closest
 from assay.data.split import folds
 from assay.errors import LabelError, UsageError
 from assay.noise import Noise
