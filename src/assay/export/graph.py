@@ -60,7 +60,7 @@ def with_graph(model: Model, trunk: Any, images: Batch) -> Model:
     return replace(exported, facts={**model.facts, "parity": check_parity(exported, features, images)})
 
 
-def check_parity(model: Model, features: Matrix, images: Batch) -> dict[str, float]:
+def check_parity(model: Model, features: Matrix, images: Batch) -> dict[str, Any]:
     """Compare the graph on images with the head on their features; GateError where they disagree."""
     expected, found = model.probabilities(features), load_runtime(model).without_tta(images)
     largest = float(np.abs(expected - found).max(initial=0))
