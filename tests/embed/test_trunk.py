@@ -143,7 +143,7 @@ def test_levels_of_other_networks():
         resnet = built("test_resnet")
         assert torch.equal(Levels(resnet, 3)(normalised()), resnet(normalised()))
     with pytest.raises(RuntimeError):
-        Levels(vit, 1)(torch.zeros(1, 5, 8, 8))
+        Levels(vit, 1)(torch.zeros(1, 5, *images.shape[2:]))
     assert not any(module._forward_hooks for module in vit.modules())
 
 
