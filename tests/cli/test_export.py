@@ -13,7 +13,7 @@ from small_runs import CLASSES
 from written import rows_of
 
 from assay.cli.app import run_app
-from assay.export import gate
+from assay.export import precision
 from assay.predict.model import write_manifest
 
 
@@ -81,6 +81,6 @@ def test_json_has_all_of_it(assay, finished, small_data):
 
 def test_the_gate_stops_it(refused, finished, monkeypatch, here):
     """A file that lost too much is not written, and the exit code is 5."""
-    monkeypatch.setattr(gate, "MAX_LOSS", -1.0)
+    monkeypatch.setattr(precision, "MAX_LOSS", -1.0)
     refused(5, "nothing was written", "export", finished, "-o", "a.onnx", "-q")
     assert not [*here.glob("a.onnx*")]

@@ -29,17 +29,17 @@ from assay.data.resize import TargetSize
 from assay.data.write import make_folder, write_json, write_rows
 from assay.embed.backbone import FROM_ZERO_TO_ONE, TimmBackbone, load_backbone
 from assay.embed.device import one_thread_each
-from assay.embed.histogram import HistogramBackbone
 from assay.embed.images import embed_images
+from assay.embed.tiny import HistogramBackbone
 from assay.errors import LabelError
 from assay.evaluate import Stopwatch
-from assay.export.export import with_graph
+from assay.export.graph import with_graph
 from assay.notebook.networks import Cnn, Epoch, Head, SequentialClassifier
 from assay.pipeline.learn import histogram_model
 from assay.pipeline.options import RunOptions
 from assay.predict.layers import Layers
 from assay.predict.model import Model
-from assay.train.linear import fit_logistic, logistic_layers
+from assay.train.heads import fit_logistic, logistic_layers
 from assay.types import UNKNOWN, Backbone, Batch, Labels, Mask, Matrix, Progress, same_length, silent
 
 TITLES = {

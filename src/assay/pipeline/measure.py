@@ -11,7 +11,7 @@ from assay.data.dataset import Dataset, why_skipped
 from assay.evaluate import Evaluation, Paired, Source, evaluate_predictions, mcnemar, wilson
 from assay.pipeline.holdout import Partition
 from assay.pipeline.learn import Fitted
-from assay.predict.conformal import conformal_thresholds, prediction_sets
+from assay.predict.batch import conformal_thresholds, prediction_sets
 from assay.types import UNKNOWN, Probs, Rows
 
 TITLES = {

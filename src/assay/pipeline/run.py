@@ -13,8 +13,8 @@ from assay.data.decode import warning_lines
 from assay.data.read import read_dataset
 from assay.data.split import Split
 from assay.embed.backbone import TimmBackbone, load_backbone
-from assay.embed.histogram import HistogramBackbone
 from assay.embed.images import Features, embed_images, fill_images, room_for_images
+from assay.embed.tiny import HistogramBackbone
 from assay.errors import UsageError
 from assay.evaluate import Cost, peak_memory_bytes
 from assay.pipeline import outputs

@@ -33,8 +33,7 @@ from assay.data.resize import Square
 from assay.data.workers import DecoderPool
 from assay.data.write import is_unicode
 from assay.errors import AssayError, MissingExtraError, ResourceError, UsageError
-from assay.predict.batch import UNSURE, Options, Predictions
-from assay.predict.conformal import threshold_for
+from assay.predict.batch import UNSURE, Options, Predictions, threshold_for
 from assay.predict.runtime import Runtime
 from assay.serve.micro_batch import FullError, MicroBatches
 from assay.serve.protocol import JSON_LENGTH, infer_body, model_metadata, read_request, response_of
