@@ -1,6 +1,6 @@
 """A model on a labelled test set: true labels as the model's own."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
