@@ -102,7 +102,7 @@ def test_a_minimum_confidence_and_sets_are_answered(client, new_images):
     assert sorted(wide["set"]) == sorted(CLASSES)
     assert wide["set"][0] == wide["label"]
     refused = post(client, "/predict?coverage=0.99", image)
-    assert refused.status == 422
+    assert refused.status == 409
     assert "at most 0.95" in refused.json["error"]
 
 

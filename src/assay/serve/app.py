@@ -87,16 +87,13 @@ JsonLength = Annotated[
 ]
 
 _BYTES = {"schema": {"type": "string", "format": "binary"}}
-_FORM = {
-    "type": "object",
-    "properties": {"file": {"type": "array", "items": _BYTES["schema"]}},
-}
+_FILES = {"type": "array", "items": _BYTES["schema"], "minItems": 1, "maxItems": MAX_FILES}
+_FORM = {"type": "object", "properties": {"file": _FILES}, "required": ["file"]}
 
 PREDICT_BODY = {
     "required": True,
     "content": {
         "image/*": _BYTES,
-        "application/octet-stream": _BYTES,
         "multipart/form-data": {"schema": _FORM},
     },
 }
@@ -111,6 +108,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
         404: "There is no such address or model.",
         405: "The address has no such method.",
         408: "It took too long to arrive.",
+        409: "This model has no prediction sets of that coverage.",
         413: "It is too large.",
         421: "It is for another host.",
         422: "It was read and cannot be answered.",
@@ -465,7 +463,7 @@ def _add_errors(app: FastAPI) -> None:
     def failed(_: Request, error: AssayError) -> JSONResponse:
         # The flag --coverage of a command is a query here.
         words, full = str(error).removeprefix("--"), isinstance(error, ResourceError)
-        return refuse(422 if isinstance(error, UsageError) else 503 if full else 500, words)
+        return refuse(409 if isinstance(error, UsageError) else 503 if full else 500, words)
 
     @app.exception_handler(FullError)
     def full(_: Request, __: FullError) -> JSONResponse:
