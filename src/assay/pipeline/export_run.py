@@ -29,13 +29,13 @@ from assay.types import UNKNOWN, Batch, Labels, Probs, Progress, Rows, silent
 
 PRECISIONS = ("float32", "float16", "int8")
 
-CALIBRATED = 256
+CALIBRATED = 128
 """Images on which int8 measures ranges."""
 
-COMPARED = 512
+COMPARED = 256
 """Images on which ways to int8 are compared."""
 
-MEASURED = 2_000
+MEASURED = 1_000
 """Trusted images that graphs are measured on, at most."""
 
 ROUNDS = 5
@@ -188,7 +188,8 @@ def _measure(
     calibrated: bool,
 ) -> tuple[tuple[Figures, ...], dict[str, Probs]]:
     """The figures of each precision, and its probabilities of the images, which may have calibrated it."""
-    probs = {name: runtime.probabilities(images) for name, runtime in runtimes.items()}
+    first = {name: runtime.without_tta(images) for name, runtime in runtimes.items()}
+    probs = {name: runtime.with_tta(first[name], images) for name, runtime in runtimes.items()}
     plain = probs["float32"]
 
     def halved(found: Probs) -> Probs:
@@ -196,7 +197,6 @@ def _measure(
         return by_halves(plain, truth, NO_FLOOR, of=found) if calibrated else found
 
     counted = {name: halved(found) for name, found in probs.items()}
-    first = {name: runtime.without_tta(images) for name, runtime in runtimes.items()}
     some = images[:BATCH]
     one, many = _paces(runtimes, np.split(some, len(some))), _paces(runtimes, [some])
     figures = tuple(

@@ -85,11 +85,11 @@ class Runtime:
             raise ValueError(
                 f"images: expected uint8 (N, {self.size}, {self.size}, 3), got {images.dtype} {images.shape}"
             )
-        return flip_tta(
-            self.without_tta(images),
-            lambda rows: self.without_tta(images[rows][:, :, ::-1]),
-            self.flip_tta_below,
-        )
+        return self.with_tta(self.without_tta(images), images)
+
+    def with_tta(self, plain: Probs, images: Batch) -> Probs:
+        """P(class) (B, K) with test-time augmentation, of images whose ``without_tta`` is known."""
+        return flip_tta(plain, lambda rows: self.without_tta(images[rows][:, :, ::-1]), self.flip_tta_below)
 
     def without_tta(self, images: Batch) -> Probs:
         """P(class) (B, K), float32, as the graph gives it for the images as they are."""
