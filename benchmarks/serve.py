@@ -12,6 +12,7 @@ it at once. Results go to benchmarks/results/serve.json.
 import argparse
 import asyncio
 import contextlib
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from io import BytesIO
 from itertools import count, cycle
 from pathlib import Path
+from queue import Empty
 from typing import Any
 
 import numpy as np
@@ -31,6 +33,7 @@ from PIL import Image
 HERE = Path(__file__).parent
 AT_ONCE = (1, 8, 32)
 EVERY_S = 0.05
+SPAWN = multiprocessing.get_context("spawn")
 PLANTED = (
     "import assay.serve.app as app, misbehaving; app.decode = misbehaving.decode_or_behave; "
     "from assay.cli.app import main; main()"
@@ -53,19 +56,19 @@ def main() -> None:
     small = asked.image.read_bytes()
     write_results("serve", {})
     with serving(asked.model) as (process, port):
-        asyncio.run(measure(image_clients(port, small), 1, 50))  # warms up
+        asyncio.run(measure(image_clients(port, small), 8, 50))  # warms up
         memory = [resident_mib(process)]
         ways = {"image": image_clients(port, small)}
         ways |= {way: triton_clients(port, binary=way == "binary") for way in ("json", "binary")}
         for way, clients in ways.items():
             keep("serve", way, {str(n): asyncio.run(measure(clients, n, asked.requests)) for n in AT_ONCE})
         keep("serve", "mib_before_and_after", {"mib": [*memory, resident_mib(process)]})
-    parts = {name: ([attack], asked.attack_s) for name, attack in ATTACKS.items()}
+    parts = {name: ([number], asked.attack_s) for number, name in enumerate(ATTACKS)}
     if asked.minutes:
-        parts["mixed"] = ([*ATTACKS.values(), good_images(small)], 60 * asked.minutes)
-    for name, (attacks, seconds) in parts.items():
+        parts["mixed"] = ([*range(len(ATTACKS) + 1)], 60 * asked.minutes)
+    for name, (numbers, seconds) in parts.items():
         with serving(asked.model) as (process, port):
-            keep("serve", name, asyncio.run(attacked(process, port, small, attacks, seconds)))
+            keep("serve", name, asyncio.run(attacked(process, port, small, numbers, seconds)))
 
 
 @contextlib.contextmanager
@@ -218,9 +221,9 @@ def bad_decoders() -> Attack:
     return 3, (("/predict", "image/png", b"crash" if n % 3 else b"loop:%d" % n) for n in count())
 
 
-def good_images(small: bytes) -> Callable[[], Attack]:
+def good_images(small: bytes) -> Attack:
     """Four clients that send the small image."""
-    return lambda: (4, cycle([("/predict", "image/png", small)]))
+    return 4, cycle([("/predict", "image/png", small)])
 
 
 ATTACKS: dict[str, Callable[[], Attack]] = {
@@ -231,26 +234,45 @@ ATTACKS: dict[str, Callable[[], Attack]] = {
 }
 
 
-async def attacked(
-    process: psutil.Process, port: int, small: bytes, attacks: Sequence[Callable[[], Attack]], seconds: float
-) -> dict[str, Any]:
-    """Milliseconds that a small image and a health check take meanwhile, and the memory."""
-    took, ready_took, lost = list[float](), list[float](), Counter[str]()
-    answers: Counter[str] = Counter()
-    memory = [resident_mib(process)]
+def attack(
+    port: int, number: int, seconds: float, small: bytes, answers: "multiprocessing.Queue[str]"
+) -> None:
+    """In a process of its own, so that the other client is not slowed: one attack for some seconds.
+
+    Parameters
+    ----------
+    number : of the attack; one beyond them is good images
+    answers : a queue that gets each status
+    """
+    connections, requests = [*ATTACKS.values(), lambda: good_images(small)][number]()
     end = time.perf_counter() + seconds
 
-    async def attacker(requests: Iterator[tuple[str, str, bytes]]) -> None:
+    async def attacker() -> None:
         while time.perf_counter() < end:
             path, kind, body = next(requests)
             try:
                 reader, writer = await asyncio.open_connection("127.0.0.1", port)
                 writer.write(head(port, path, len(body), kind))
                 writer.write(body)
-                answers[str(await asyncio.wait_for(read_answer(reader), 60))] += 1
+                answers.put(str(await asyncio.wait_for(read_answer(reader), 60)))
                 writer.close()
             except (OSError, EOFError, TimeoutError) as error:
-                answers[type(error).__name__] += 1
+                answers.put(type(error).__name__)
+
+    async def attackers() -> None:
+        await asyncio.gather(*(attacker() for _ in range(connections)))
+
+    asyncio.run(attackers())
+
+
+async def attacked(
+    process: psutil.Popen, port: int, small: bytes, numbers: Sequence[int], seconds: float
+) -> dict[str, Any]:
+    """Milliseconds that a small image and a health check take meanwhile, and the memory until it is over."""
+    took, ready_took, lost = list[float](), list[float](), Counter[str]()
+    queue = SPAWN.Queue()
+    attackers = [SPAWN.Process(target=attack, args=(port, n, seconds, small, queue)) for n in numbers]
+    memory = [resident_mib(process)]
 
     async def small_request(path: str, body: bytes, times: list[float]) -> None:
         start = time.perf_counter()
@@ -266,18 +288,23 @@ async def attacked(
             lost[f"{path} {type(error).__name__}"] += 1
         times.append(time.perf_counter() - start)
 
+    for one in attackers:
+        one.start()
+    answers = Counter([await asyncio.to_thread(queue.get)])  # the attack has begun
+    end = time.perf_counter() + seconds
     async with asyncio.TaskGroup() as group:
-        for number, requests in (attack() for attack in attacks):
-            for _ in range(number):
-                group.create_task(attacker(requests))
-        while time.perf_counter() < end:
+        while time.perf_counter() < end and any(one.is_alive() for one in attackers):
             group.create_task(small_request("/predict", small, took))
             if len(took) % 10 == 0:
                 group.create_task(small_request("/v2/health/ready", b"", ready_took))
             if time.perf_counter() > end - seconds + 60 * len(memory):
                 memory.append(resident_mib(process))
             await asyncio.sleep(EVERY_S)
+    while any(one.is_alive() for one in attackers) or not queue.empty():
+        with contextlib.suppress(Empty):
+            answers[await asyncio.to_thread(queue.get, True, 1)] += 1
     await asyncio.sleep(2)
+    memory.append(resident_mib(process))
     return {
         "small_requests": len(took),
         "not_200": lost,
@@ -285,7 +312,7 @@ async def attacked(
         "max_ms": round(1000 * max(took)),
         "ready_p99_ms": quantiles_ms(ready_took)["p99_ms"],
         "answers_of_the_attack": answers,
-        "mib_each_minute": [*memory, resident_mib(process)],
+        "mib_each_minute": memory,
     }
 
 

@@ -170,6 +170,7 @@ class Lane:
     """Threads, and a worker process for each, for images of one kind: those wait for no others."""
 
     def __init__(self, number: int, limit_s: float) -> None:
+        self.number = number
         self._threads, self._processes = ThreadPoolExecutor(number, "decode"), DecoderPool(number, limit_s)
 
     async def map(self, function: Callable[[bytes], T | Skipped], files: list[bytes]) -> list[T | Skipped]:
@@ -283,7 +284,8 @@ def make_app(service: Service) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        await work.is_ready()  # starts the first process
+        # Its processes start now: later, a request would wait for one to start while others are idle.
+        await asyncio.gather(*(work.is_ready() for _ in range(work.quick.number)))
         yield
         await asyncio.to_thread(work.close)
 
