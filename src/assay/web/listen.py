@@ -7,9 +7,11 @@ answers. (On Windows, where asyncio does not accept through the socket, this is 
 
 import asyncio
 import contextlib
+import ctypes
 import ipaddress
 import secrets
 import socket
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -30,6 +32,9 @@ SPARE_FILES = 128
 """For what else a process opens: without one left it can accept nobody."""
 
 MAX_HEADERS_BYTES = 32 * 1024
+
+LARGE_BLOCK, _M_MMAP_THRESHOLD = 4 * 2**20, -3
+"""Bytes from which freed memory goes back at once, and glibc's number of that option."""
 
 
 class Listener(socket.socket):
@@ -141,6 +146,7 @@ def answer_until_interrupted(
     ready : called once requests are answered
     shutdown_timeout_s : seconds that requests have to end in
     """
+    _return_large_blocks()
     try:
         asyncio.run(serve(app, listener, ready=ready, shutdown_timeout_s=shutdown_timeout_s))
     finally:
@@ -191,6 +197,13 @@ async def serve(
         watch.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await watch
+
+
+def _return_large_blocks() -> None:
+    """Have the memory of large bodies returned to the system: glibc would keep it for the next ones."""
+    if sys.platform == "linux":
+        with contextlib.suppress(AttributeError):  # another C library
+            ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, LARGE_BLOCK)
 
 
 async def _watch(server: Any, listener: Listener, ready: Callable[[], None]) -> None:
