@@ -157,15 +157,15 @@ def test_what_is_not_understood_is_refused(client, path, body, headers, status, 
 def test_images_have_so_many_pixels_at_most(runtime):
     """Fault 62: one by its header, before a pixel is decoded; all of a form four times as many, or 413."""
     buffer = BytesIO()
-    Image.new("1", (1000, 1000)).save(buffer, "PNG")
-    image, browser = buffer.getvalue(), Browser(make_app(Service(runtime, "trees", max_pixels=1_000_000)))
+    Image.new("1", (1001, 1000)).save(buffer, "PNG")
+    image, browser = buffer.getvalue(), Browser(make_app(Service(runtime, "trees", max_pixels=1_001_000)))
     found = [post(browser, "/predict", form(*[("a.png", image)] * n)[0], **form()[1]) for n in (4, 5)]
-    smaller = Browser(make_app(Service(runtime, "trees", max_pixels=999_999)))
+    smaller = Browser(make_app(Service(runtime, "trees", max_pixels=1_000_999)))
     huge = post(smaller, "/predict", image)
     for one in (browser, smaller):
         one.close()
     assert [one.status for one in found] == [200, 413]
-    assert found[1].json["error"] == "form: expected at most 4,000,000 pixels in all images, got 5,000,000"
+    assert found[1].json["error"] == "form: expected at most 4,004,000 pixels in all images, got 5,005,000"
     assert (huge.status, huge.json["status"]) == (422, "too_many_pixels")
 
 
