@@ -88,6 +88,9 @@ class BusyError(AssayError):
 
 _MEMORY_FULL = (
     "can't allocate memory",  # torch, on a CPU
+    "could not create a primitive",  # oneDNN
+    "bad_alloc",  # C++
+    "failed to map segment",  # the loader of shared libraries, an ImportError
     "can't start new thread",  # Python
     "out of memory",  # torch, on a GPU
     "alloc_failed",  # cuBLAS and its relatives
@@ -101,8 +104,8 @@ def is_disk_full(error: BaseException) -> TypeGuard[OSError]:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory is full, of the machine or of its GPU, which torch reports as a RuntimeError."""
-    words = str(error).lower() if isinstance(error, RuntimeError) else ""
+    """Whether memory is full, of the machine or of its GPU: not all libraries raise MemoryError."""
+    words = str(error).lower() if isinstance(error, (RuntimeError, ImportError)) else ""
     return isinstance(error, MemoryError) or any(what in words for what in _MEMORY_FULL)
 
 

@@ -78,6 +78,13 @@ RESUMES = "; the same command resumes"
         (SystemExit("words"), 1, ""),
         (MemoryError(), 6, f"{application.OUT_OF_MEMORY}{RESUMES}"),
         (RuntimeError("CUDA out of memory."), 6, application.OUT_OF_GPU_MEMORY),
+        (RuntimeError("could not create a primitive"), 6, f"{application.OUT_OF_MEMORY}{RESUMES}"),
+        (RuntimeError("std::bad_alloc"), 6, f"{application.OUT_OF_MEMORY}{RESUMES}"),
+        (
+            ImportError("x.so: failed to map segment from shared object"),
+            6,
+            f"{application.OUT_OF_MEMORY}{RESUMES}",
+        ),
         (
             OSError(errno.ENOSPC, "No space left on device"),
             6,

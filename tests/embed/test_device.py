@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 import sys
 import time
 from contextlib import nullcontext
@@ -192,3 +193,17 @@ def test_torch_is_not_loaded_for_its_threads(monkeypatch):
     monkeypatch.delitem(sys.modules, "torch", raising=False)
     with one_thread_each():
         assert "torch" not in sys.modules
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
+def test_too_small_an_address_space_is_refused(tmp_path):
+    """Fault 66: before torch is loaded, which would crash; the message names the limit."""
+    code = (
+        "import resource; resource.setrlimit(resource.RLIMIT_AS, (2**31, 2**31))\n"
+        "from pathlib import Path; from assay.embed.backbone import load_backbone\n"
+        "load_backbone('tf_efficientnet_lite0', Path('cache'))"
+    )
+    command = [sys.executable, "-c", code]
+    found = subprocess.run(command, check=False, cwd=tmp_path, capture_output=True, text=True)
+    assert "ResourceError: out of memory: expected an address space of 2.5 GiB or more" in found.stderr
+    assert "got a limit of 2.0 GiB; raise it (ulimit -v unlimited)" in found.stderr

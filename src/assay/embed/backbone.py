@@ -11,7 +11,15 @@ import numpy as np
 from jaxtyping import Float
 
 from assay.data.resize import FILTERS
-from assay.embed.device import Plan, cores, deterministic, fastest_plan, one_torch_thread, prepare
+from assay.embed.device import (
+    Plan,
+    check_address_space,
+    cores,
+    deterministic,
+    fastest_plan,
+    one_torch_thread,
+    prepare,
+)
 from assay.embed.tiny import TinyBackbone
 from assay.embed.weights import PACKAGED, find_weights
 from assay.errors import MissingExtraError, UsageError
@@ -171,6 +179,7 @@ def load_backbone(
     ):
         if value not in known:
             raise UsageError(f"{option}: expected {' or '.join(known)}, got {value!r}")
+    check_address_space()
     try:
         import timm  # noqa: F401  # asks whether the extra is installed
 

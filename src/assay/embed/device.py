@@ -22,7 +22,7 @@ from filelock import FileLock
 
 from assay.data.write import write_json
 from assay.embed.cache import CACHE_ADVICE
-from assay.errors import UsageError, explain_write_errors
+from assay.errors import ResourceError, UsageError, explain_write_errors
 
 DTYPES = ("float32", "bfloat16")
 
@@ -66,6 +66,24 @@ CANDIDATES = (
     Plan("float32", "channels_last", 16),
     Plan("float32", "contiguous", 16),
 )
+
+
+ADDRESS_SPACE = 5 * 2**29
+"""Bytes that a process with torch maps, most of them never used; with less it crashes instead of failing."""
+
+
+def check_address_space() -> None:
+    """ResourceError where ``ulimit -v`` leaves too little for torch."""
+    if sys.platform == "win32":
+        return
+    import resource
+
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit != resource.RLIM_INFINITY and limit < ADDRESS_SPACE:
+        raise ResourceError(
+            f"out of memory: expected an address space of {ADDRESS_SPACE / 2**30:g} GiB or more for torch, "
+            f"got a limit of {limit / 2**30:.1f} GiB; raise it (ulimit -v unlimited)"
+        )
 
 
 def cores() -> int:
