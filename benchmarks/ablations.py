@@ -6,11 +6,11 @@
 FOLDER is that of course.py. Judged on the trusted images of the notebook's fit part that are not among the
 12,000; the partition ones are not looked at.
 
-    A  trusted labels only, frozen features        E  the posterior, fine-tuned, never corrected
-    B  and noisy ones, joint likelihood            F  the posterior, corrected after each epoch: assay
-    C  and the posterior as targets                G  as F, but without any noisy label
-    D  trusted labels only, fine-tuned             H  noisy labels taken as true, trusted ones as they are
-    J  as E, but of JPEGs of quality 30 alone, learned from and judged on: what is left to recognise in them
+    A  trusted labels only, frozen features        F  the posterior, fine-tuned: assay
+    B  and noisy ones, joint likelihood            G  as F, but without any noisy label
+    C  and the posterior as targets                H  noisy labels taken as true, trusted ones as they are
+    D  trusted labels only, fine-tuned
+    J  as F, but of JPEGs of quality 30 alone, learned from and judged on: what is left to recognise in them
 
 Letters may be done one after another: results are kept beside those that are there, and ANSWERS, a folder,
 holds what each letter said, so that one done later is compared with F too.
@@ -58,7 +58,7 @@ from assay.train.heads import make_head
 from assay.types import UNKNOWN, Batch, Labels, Probs, Rows
 
 SEEDS = (0, 1)
-LETTERS = "ABCDEFGHJ"
+LETTERS = "ABCDFGHJ"
 PRESET = "balanced"
 
 
@@ -109,10 +109,6 @@ class Reduced:
         rows = np.setdiff1d(self.drawn[self.data.trusted[self.drawn] != UNKNOWN], self.split.validation)
         return self._tuned(rows, self._one_hot(self.data.trusted), self.data.trusted)
 
-    def way_e(self) -> Labels:
-        """Fine-tuned on the posterior as it is."""
-        return self._tuned(self.split.train, self.fitted.corrected.posterior, self.data.trusted)
-
     def way_f(self) -> Labels:
         """All of it."""
         return self._said(self._refined(self.data, self.fitted))
@@ -160,10 +156,9 @@ class Reduced:
             taught.copy(),
         )
         known[np.concatenate([self.split.calibration_rows, self.split.validation])] = UNKNOWN
-        calibration_rows = np.intersect1d(self.split.calibration_rows, rows)
         if len(rows) < len(self.split.train):  # trusted labels alone: those of the calibration rows teach too
-            known, calibration_rows = taught, calibration_rows[:0]
-        data = FineTuneData(resized_images, rows, known, targets, calibration_rows, self.split.validation)
+            known = taught
+        data = FineTuneData(resized_images, rows, known, targets, self.split.validation)
         training = self._training(len(rows))
         phases, student, tuning = (training.pop(name) for name in ("phases", "student", "tuning"))
         tuned = fine_tune(data, phases, student, tuning, seed=self.data.seed, workers=2, **training)

@@ -116,7 +116,7 @@ def test_schedule_and_figures_are_reported(fine):
     assert any(line.startswith("fine-tuning tf_efficientnet_lite0 on ") for line in fine.lines)
     first, second = [line for line in fine.lines if line.startswith("epoch ")]
     assert first.startswith("epoch 1 of 2, 32 px: ")
-    assert first.endswith("% of corrected labels")
+    assert second.startswith("epoch 2 of 2, 32 px: ")
     assert second.endswith("of 10 validation images right")
     fitted = fine.fitted
     truth, validation = fitted.corrected.trusted, fitted.validation

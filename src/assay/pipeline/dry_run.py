@@ -94,7 +94,7 @@ def dry_run(
         pace, left_s = measure_paces(student, blank, len(dataset.classes), tuning), None
         if options.time_limit is not None:
             left_s = options.time_limit - (passes * n * decode_s + views * embed_s + learn_s)
-        schedule = fit_schedule(preset.phases_for(n), pace, left_s, n_images=n, n_train=n, n_predicted=n)
+        schedule = fit_schedule(preset.phases_for(n), pace, left_s, n_images=n, n_train=n)
         words = schedule.words(preset.student, n) if schedule.phases else ""
         tuning_s = schedule.seconds
     fits = 2 if options.refit else 1

@@ -3,6 +3,11 @@ once more with what it predicts.
 
 The out-of-fold predictions of the frozen features are kept: the student's predictions are pooled with them,
 weighed by the trusted labels of images that neither was trained on (``correct.posterior.fit_pool``).
+
+A label must not confirm itself, and the student was trained on the noisy label of nearly every image. So the
+trusted labels of some images, the calibration rows, are hidden: these are trained on by their noisy label
+like all others (as the spies of Liu et al. 2002), and show how far the student memorised noisy labels. The
+validation rows, of which it saw neither label, show how right it is on new images.
 """
 
 import hashlib
@@ -20,7 +25,6 @@ from jaxtyping import Float
 from assay.correct.posterior import (
     NO_FLOOR,
     Calibration,
-    Pool,
     calibrate,
     fit_pool,
     halves,
@@ -42,7 +46,6 @@ from assay.pipeline.presets import Schedule, chosen_preset, fit_schedule, tuning
 from assay.predict.runtime import FLIP_TTA_BELOW, flip_tta
 from assay.train.finetune import (
     METHOD,
-    SETTLED,
     EpochPredictions,
     FineTuned,
     FineTuneData,
@@ -61,7 +64,6 @@ from assay.types import (
     Probs,
     Progress,
     Rows,
-    Transition,
     ignore_message,
     silent,
 )
@@ -123,14 +125,12 @@ def finetune_run(
             left_s = options.time_limit - spent_s - (perf_counter() - begun)
             # A refit takes the same epochs again after measuring.
             left_s = left_s / 2 if options.refit else left_s
-        settled = fitted.corrected.posterior[split.train].max(axis=1) >= SETTLED
         schedule = fit_schedule(
             chosen_preset(options).phases_for(len(split.train)),
             pace,
             left_s,
             n_images=len(dataset),
             n_train=len(split.train),
-            n_predicted=int((~settled).sum()) + len(split.validation),
         )
         if schedule.phases:
             notify(schedule.words(name, len(split.train)))
@@ -239,35 +239,21 @@ def refine(
     checkpoint, identity : see ``train.finetune.fine_tune``
     notify : gets the figures of each epoch
     """
-    evidence = _Evidence(data, fitted, split)
-    corrected_share: list[float] = []
-
-    def relabel(predictions: EpochPredictions) -> Float[np.ndarray, "R K"]:
-        likely = evidence.relabel(predictions)
-        rows = np.isin(predictions.rows, split.calibration_rows)
-        corrected_share.append((likely[rows].argmax(axis=1) == data.trusted[split.calibration_rows]).mean())
-        return likely
+    hidden = np.concatenate([split.calibration_rows, split.validation])
+    known = (data.trusted if data.known is None else data.known).copy()
+    known[hidden] = UNKNOWN
 
     def report(predictions: EpochPredictions) -> None:
         right = predictions.validation.argmax(axis=1) == data.trusted[split.validation]
         share, epochs = wilson(int(right.sum()), len(right)), sum(phase.epochs for phase in phases)
-        line = (
+        notify(
             f"epoch {predictions.epoch + 1} of {epochs}, {predictions.size} px: "
             f"{100 * share.estimate:.1f} % ({100 * share.low:.1f} to {100 * share.high:.1f}) of "
             f"{len(right):,} validation images right"
         )
-        labels = f", {100 * corrected_share.pop():.1f} % of corrected labels" if corrected_share else ""
-        notify(line + labels)
 
     tuned = fine_tune(
-        FineTuneData(
-            images,
-            split.train,
-            evidence.known,
-            fitted.corrected.posterior,
-            split.calibration_rows,
-            split.validation,
-        ),
+        FineTuneData(images, split.train, known, fitted.corrected.posterior, split.validation),
         phases,
         student,
         tuning,
@@ -275,64 +261,12 @@ def refine(
         identity=identity,
         seed=data.seed,
         workers=data.workers,
-        relabel=relabel,
         report=report,
         progress=progress,
     )
     trained = np.isin(np.arange(len(data.noisy)), split.train)
     predictions = FlipTTA(tuned, images, see, trained, data.usable, data.workers, progress)
-    return _concluded(evidence, predictions), tuned.backbone
-
-
-@dataclass(frozen=True)
-class _Evidence:
-    """All that is known of the images besides the student."""
-
-    data: TrainingLabels
-    fitted: Fitted
-    """At preset ``fast``."""
-    split: FineTuneSplit
-
-    @property
-    def known(self) -> Labels:
-        """Trusted and decided labels that the student is trained on."""
-        known = (self.data.trusted if self.data.known is None else self.data.known).copy()
-        known[self.split.calibration_rows] = known[self.split.validation] = UNKNOWN
-        return known
-
-    @cached_property
-    def transition(self) -> Transition:
-        """P(noisy | true) without the measured images: no label affects its own posterior."""
-        trusted = self.data.trusted.copy()
-        trusted[self.split.calibration_rows] = trusted[self.split.validation] = UNKNOWN
-        return transition_from(self.data.noisy, trusted, self.fitted.noise.transition, self.data.seed)
-
-    def pool(self, probs: Float[np.ndarray, "J K"], rows: Rows) -> Pool:
-        """The weights of both predictions and of the noisy label, by the trusted labels of ``rows``."""
-        both = [self.fitted.corrected.pred_probs[rows], probs]
-        return fit_pool(both, self.data.noisy[rows], self.data.trusted[rows], self.transition)
-
-    def pooled(self, pool: Pool, probs: Float[np.ndarray, "R K"], rows: Rows) -> tuple[Probs, Probs]:
-        """Pooled predictions and posterior of some rows."""
-        pred_probs = pool.pred_probs([self.fitted.corrected.pred_probs[rows], probs])
-        noisy = self.data.for_posterior[rows]
-        return pred_probs, posterior(noisy, pred_probs, self.transition, pool.strength)
-
-    def relabel(self, predictions: EpochPredictions) -> Float[np.ndarray, "R K"]:
-        """The posterior of the predicted rows.
-
-        Each half of the calibration rows is weighed by the other: a target that knew its own trusted label
-        would be trained on, and these images would seem better than others are.
-        """
-        calibration = self.split.calibration_rows
-        places = np.flatnonzero(np.isin(predictions.rows, calibration))
-        probs = predictions.probs[places]
-        pool = self.pool(probs, calibration)
-        likely = self.pooled(pool, predictions.probs, predictions.rows)[1]
-        for weighing, weighed in halves(np.arange(len(calibration))):
-            pool = self.pool(probs[weighing], calibration[weighing])
-            likely[places[weighed]] = self.pooled(pool, probs[weighed], calibration[weighed])[1]
-        return likely
+    return _concluded(data, fitted, split, hidden, predictions), tuned.backbone
 
 
 @dataclass
@@ -400,19 +334,25 @@ class FlipTTA:
             cached[some] = probs
 
 
-def _concluded(evidence: _Evidence, predictions: FlipTTA) -> Fitted:
-    """The calibrated model, and labels that are corrected by all that is known.
-
-    Images that were not trained on have a pool of their own: their noisy label was never memorised.
-    """
-    data, split = evidence.data, evidence.split
-    before = evidence.fitted.corrected
+def _concluded(
+    data: TrainingLabels, fitted: Fitted, split: FineTuneSplit, hidden: Rows, predictions: FlipTTA
+) -> Fitted:
+    """The calibrated model, and labels that are corrected by all that is known."""
+    trusted = data.trusted.copy()
+    trusted[hidden] = UNKNOWN  # no label affects its own posterior
+    transition = transition_from(data.noisy, trusted, fitted.noise.transition, data.seed)
+    before = fitted.corrected
     pred_probs, likely, strength = before.pred_probs.copy(), before.posterior.copy(), 1.0
     plain, new = predictions.predict(), np.setdiff1d(np.flatnonzero(data.usable), split.train)
+    # Images that were not trained on have a pool of their own: their noisy label was never memorised.
     for measured, rows in ((split.validation, new), (split.calibration_rows, split.train)):
+        # Measured images are weighed by their other half, all the others by both halves.
         for fitted_on, others in [*halves(measured), (measured, np.setdiff1d(rows, measured))]:
-            pool = evidence.pool(plain[fitted_on], fitted_on)
-            pred_probs[others], likely[others] = evidence.pooled(pool, plain[others], others)
+            both = [before.pred_probs[fitted_on], plain[fitted_on]]
+            pool = fit_pool(both, data.noisy[fitted_on], data.trusted[fitted_on], transition)
+            pred_probs[others] = pool.pred_probs([before.pred_probs[others], plain[others]])
+            noisy = data.for_posterior[others]
+            likely[others] = posterior(noisy, pred_probs[others], transition, pool.strength)
         strength = pool.strength
     # Without a floor, as the saved head has none.
     calibration = calibrate(plain[split.validation], data.trusted[split.validation], NO_FLOOR)
@@ -434,7 +374,7 @@ def _concluded(evidence: _Evidence, predictions: FlipTTA) -> Fitted:
         checked=np.isin(np.arange(len(plain)), split.calibration_rows),
     )
     return replace(
-        evidence.fitted,
+        fitted,
         head=predictions.tuned.head.calibrated(calibration.inverse_temperature, calibration.bias),
         corrected=corrected if data.known is None else corrected.relying_on(data.known),
         probs_of=lambda rows: probs[rows],

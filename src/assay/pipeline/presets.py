@@ -99,7 +99,6 @@ def fit_schedule(
     *,
     n_images: int,
     n_train: int,
-    n_predicted: int,
 ) -> Schedule:
     """As many of the epochs as the time allows; the longest phase is shortened first, the last one last.
 
@@ -107,15 +106,14 @@ def fit_schedule(
     ----------
     pace : at each phase's size
     limit_s : seconds there are; None for as many as it takes
-    n_images : all images, predicted at the end
-    n_train, n_predicted : images trained on in an epoch, and predicted after it
+    n_images : all images, predicted at the end; those predicted after each epoch are few
+    n_train : images trained on in an epoch
     """
 
     def seconds(phases: Sequence[Phase]) -> float:
         train = sum(phase.epochs * n_train * pace[phase.size].train_ms for phase in phases)
-        predict = sum(phase.epochs * n_predicted * pace[phase.size].predict_ms for phase in phases)
         last = FINAL_PREDICTIONS * n_images * pace[phases[-1].size].predict_ms if phases else 0.0
-        return (train + predict + last) / 1000
+        return (train + last) / 1000
 
     kept = tuple(phases)
     while kept and limit_s is not None and seconds(kept) > limit_s:

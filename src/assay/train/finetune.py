@@ -1,18 +1,7 @@
-"""Fine-tuning on labels that are wrong: train, predict with the average, correct the targets, train on.
+"""Fine-tuning a network on the posterior, at rising image size, with a checkpoint after each epoch.
 
-::
-
-    a head on frozen features of the student's own network     (a start from which nothing is torn down)
-    for each epoch, at rising size:
-        train_epoch        augmented images, soft targets                          (loop)
-        predict_resized    images as they are, by the averaged student
-        relabel            the next epoch's targets, where labels are corrected    (the caller's)
-        write_checkpoint
-
-A label must not confirm itself: the student was trained on the noisy label of every image that it predicts.
-So the trusted labels of some images, the calibration rows, are hidden and they are trained on by their noisy
-label like all others (as the spies of Liu et al. 2002). How far the student memorised noisy labels shows
-there. The validation rows, of which it saw neither label, show how right it is of new images.
+The targets stay as they are: correcting them after each epoch gained nothing that could be measured
+(benchmarks/LOG.md, 2026-11-28).
 """
 
 import json
@@ -35,9 +24,9 @@ from assay.predict.layers import Layers
 from assay.train.heads import make_head
 from assay.train.loop import Trainer, Tuning, train_epoch
 from assay.train.student import Student
-from assay.types import UNKNOWN, Batch, Labels, Mask, Matrix, Probs, Progress, silent
+from assay.types import UNKNOWN, Batch, Labels, Matrix, Probs, Progress, silent
 
-METHOD = "11"
+METHOD = "12"
 """Part of a checkpoint's identity, raised whenever training would go on otherwise than it began."""
 
 FIRST_HEAD_IMAGES = 12_000
@@ -45,9 +34,6 @@ FIRST_HEAD_IMAGES = 12_000
 
 SURE = 0.8
 """Images with less sure targets are left out of the first head."""
-
-SETTLED = 0.98
-"""A target as sure is final: it is not corrected any more."""
 
 BLOCK = 512
 """Images that are resized and predicted together."""
@@ -71,11 +57,9 @@ class FineTuneData:
     rows: Int[np.ndarray, "R"]
     """Images that are trained on, ascending."""
     known: Labels
-    """(N,) trusted labels that are trained on, else UNKNOWN, as for the calibration rows."""
+    """(N,) trusted labels that are trained on, else UNKNOWN."""
     targets: Probs
-    """(N, K) the first posterior."""
-    calibration_rows: Int[np.ndarray, "A"]
-    """Among the rows; predicted after each epoch however sure their targets are."""
+    """(N, K) the posterior."""
     validation: Int[np.ndarray, "W"]
     """Images that are not trained on, predicted after each epoch."""
 
@@ -87,17 +71,9 @@ class EpochPredictions:
     epoch: int
     """From 0."""
     size: int
+    """Side of the images in pixels."""
     validation: Float[np.ndarray, "W K"]
     """P(class) (W, K) of the validation images."""
-    rows: Int[np.ndarray, "R"]
-    """Images that are not settled, and the calibration rows, ascending; none after the last epoch, or where
-    targets are not corrected."""
-    probs: Float[np.ndarray, "R K"]
-    """P(class) of them."""
-
-
-Relabel = Callable[[EpochPredictions], Float[np.ndarray, "R K"]]
-"""The posterior (R, K) of the predicted rows: the next epoch's targets of those that are not settled."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +96,6 @@ def fine_tune(
     identity: str,
     seed: int,
     workers: int = 2,
-    relabel: Relabel | None = None,
     report: Callable[[EpochPredictions], None] | None = None,
     progress: Progress = silent,
 ) -> FineTuned:
@@ -132,8 +107,7 @@ def fine_tune(
     checkpoint : its file, replaced after each epoch
     identity : see ``write_checkpoint``
     workers : threads that resize
-    relabel : corrects the targets after each epoch but the last; None keeps them as they are
-    report : called after each epoch, after ``relabel``; a resumed run reports the epochs that are left
+    report : called after each epoch; a resumed run reports the epochs that are left
 
     Raises
     ------
@@ -151,34 +125,24 @@ def fine_tune(
     trainer = Trainer(student, tuning, len(sizes), seed)
     if state:
         trainer.restore(state.tensors)
-        targets, first = state.tensors["targets"], int(state.facts["epoch"]) + 1
+        first = int(state.facts["epoch"]) + 1
     for epoch in range(first, len(sizes)):
         backbone = backbones[sizes[epoch]]
         trainer.use_plan(backbone.plan, backbone.size)
         train_epoch(trainer, backbone, data.images, data.rows, targets, epoch, progress)
         tuned = _averaged(trainer, backbone)
-        rows = data.rows[:0]
-        if relabel and epoch + 1 < len(sizes):
-            rows = np.union1d(data.rows[~_is_settled(targets[data.rows])], data.calibration_rows)
         probs = predict_resized(
             tuned.backbone,
             tuned.head,
             data.images,
-            np.concatenate([data.validation, rows]),
+            data.validation,
             workers=workers,
             progress=progress,
             stage=f"predict, epoch {epoch + 1}",
         )
-        n = len(data.validation)
-        predictions = EpochPredictions(epoch, sizes[epoch], probs[:n], rows, probs[n:])
-        if relabel and len(rows):
-            # Settled calibration rows keep their targets too: they must be trained on as any image is.
-            corrected = ~_is_settled(targets[rows])
-            targets[rows[corrected]] = relabel(predictions)[corrected]
         if report:
-            report(predictions)
-        tensors = trainer.tensors() | {"targets": targets}
-        write_checkpoint(checkpoint, Checkpoint(tensors, {"epoch": epoch}), identity)
+            report(EpochPredictions(epoch, sizes[epoch], probs))
+        write_checkpoint(checkpoint, Checkpoint(trainer.tensors(), {"epoch": epoch}), identity)
     # Also where the process was killed after the last epoch was kept, and nothing is left to train.
     return tuned or _averaged(trainer, backbones[sizes[-1]])
 
@@ -194,11 +158,6 @@ def _first_head(
     features = embed_resized(backbone, data.images, some, workers=workers)
     with one_thread_each():
         return make_head(seed).fit_soft(features, targets[some]).layers_
-
-
-def _is_settled(targets: Probs) -> Mask:
-    settled: Mask = targets.max(axis=1) >= SETTLED
-    return settled
 
 
 def _averaged(trainer: Trainer, backbone: TimmBackbone) -> FineTuned:
