@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from assay.errors import DataError, OtherRunError, UsageError
-from assay.pipeline.dry_run import dry_run
+from assay.pipeline.dry_run import EXPORT_S, LEARN_S_AT_LEAST, dry_run
 
 
 def test_the_plan_counts_and_times(small_data, finished, options, tmp_path):
@@ -15,7 +15,8 @@ def test_the_plan_counts_and_times(small_data, finished, options, tmp_path):
     assert (plan.backbone, plan.size, plan.mirrored, plan.resumes) == ("tiny", 32, True, False)
     assert plan.cache_bytes == 240 * 2 * 384 * 2
     assert min(plan.milliseconds_per_image, plan.milliseconds_to_decode) > 0
-    assert plan.seconds > 0.24 * plan.milliseconds_to_decode
+    parts = 0.24 * plan.milliseconds_to_decode + 0.48 * plan.milliseconds_per_image
+    assert plan.seconds > parts + LEARN_S_AT_LEAST + EXPORT_S
     before = (finished.out / "run.json").read_bytes()
     assert dry_run(small_data.images, finished.out, options).resumes is True
     assert dry_run(small_data.images, finished.out, options, overwrite=True).resumes is False

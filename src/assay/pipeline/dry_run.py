@@ -27,6 +27,12 @@ LEARN_S_PER_VIEW = 0.75e-3
 LEARN_S_AT_LEAST = 3.0
 """The same for few images, which take more epochs."""
 
+NEAR_DUPLICATES_S = 0.15e-3
+"""To look for near-duplicates, for each image; measured on two cores."""
+
+EXPORT_S = 4.0
+"""To export, to measure and to write at preset ``fast``; see ``FINISH_S`` for the others."""
+
 
 @dataclass(frozen=True)
 class DryRun:
@@ -69,35 +75,38 @@ def dry_run(
     notify: Notify = ignore_message,
 ) -> DryRun:
     """Read the labels, time the networks, refuse what the run would refuse; nothing is written."""
+    start = time.perf_counter()
     dataset, split = read_inputs(images, out, options, notify)
     record = RunRecord(RunFolder(out), options.settings(), data_facts(dataset))
     record.load(lambda: contents_digest(read_contents(dataset, options.workers)), overwrite=overwrite)
     backbone, student = load_networks(options)
-    n, mirrored, passes = len(dataset), uses_flip_tta(options.preset), 1
+    # The run reads and loads the same again.
+    ready_s = time.perf_counter() - start
+    n, mirrored = len(dataset), uses_flip_tta(options.preset)
     views = n * (2 if mirrored else 1)
+    passes = 2 if student and max(student) > backbone.size else 1  # larger images have a pass of their own
     # One after the other: in parallel each would slow the other down.
     embed_s = _embed_s(backbone)
     rows = spread(np.flatnonzero(dataset.usable), DECODED_IMAGES)
     start = time.perf_counter()
     load_together(dataset, TargetSize(backbone.size, backbone.interpolation), rows, workers=options.workers)
     decode_s = (time.perf_counter() - start) / max(len(rows), 1)
-    learn_s = max(views * LEARN_S_PER_VIEW, LEARN_S_AT_LEAST)
-    words, tuning_s = "", 0.0
+    learn_s, fits = max(views * LEARN_S_PER_VIEW, LEARN_S_AT_LEAST), 2 if options.refit else 1
+    spent_s = ready_s + n * (passes * decode_s + NEAR_DUPLICATES_S) + views * embed_s
+    words, tuning_s, finish_s = "", 0.0, EXPORT_S
     if student:
         # With torch, which fast does without.
         from assay.pipeline.finetune import measure_paces
-        from assay.pipeline.presets import chosen_preset, fit_schedule, tuning_for
+        from assay.pipeline.presets import FINISH_S, chosen_preset, fit_schedule, tuning_for
 
         preset, tuning = chosen_preset(options), tuning_for(n)
-        passes += preset.largest > backbone.size  # larger images are decoded in a pass of their own
         blank = np.zeros((tuning.batch, preset.largest, preset.largest, 3), dtype=np.uint8)
-        pace, left_s = measure_paces(student, blank, len(dataset.classes), tuning), None
+        pace, left_s, finish_s = measure_paces(student, blank, len(dataset.classes), tuning), None, FINISH_S
         if options.time_limit is not None:
-            left_s = options.time_limit - (passes * n * decode_s + views * embed_s + learn_s)
+            left_s = (options.time_limit - spent_s - learn_s - finish_s) / fits
         schedule = fit_schedule(preset.phases_for(n), pace, left_s, n_images=n, n_train=n)
         words = schedule.words(preset.student, n) if schedule.phases else ""
         tuning_s = schedule.seconds
-    fits = 2 if options.refit else 1
     return DryRun(
         images=n,
         classes=len(dataset.classes),
@@ -108,7 +117,7 @@ def dry_run(
         mirrored=mirrored,
         milliseconds_per_image=1000 * embed_s,
         milliseconds_to_decode=1000 * decode_s,
-        seconds=passes * n * decode_s + views * embed_s + fits * (learn_s + tuning_s),
+        seconds=spent_s + fits * (learn_s + tuning_s) + finish_s,
         fine_tuning=words,
         cache_bytes=views * backbone.width * np.dtype(np.float16).itemsize,
         resumes=bool(record.facts),

@@ -42,7 +42,7 @@ from assay.pipeline.finetune_split import FineTuneSplit, split_for_finetuning
 from assay.pipeline.holdout import Partition
 from assay.pipeline.learn import Fitted, TrainingLabels
 from assay.pipeline.options import RunOptions
-from assay.pipeline.presets import Schedule, chosen_preset, fit_schedule, tuning_for
+from assay.pipeline.presets import FINISH_S, Schedule, chosen_preset, fit_schedule, tuning_for
 from assay.predict.runtime import FLIP_TTA_BELOW, flip_tta
 from assay.train.finetune import (
     METHOD,
@@ -122,7 +122,7 @@ def finetune_run(
         pace = measure_paces(student, images, len(dataset.classes), tuning)
         left_s = None
         if options.time_limit is not None:
-            left_s = options.time_limit - spent_s - (perf_counter() - begun)
+            left_s = options.time_limit - spent_s - (perf_counter() - begun) - FINISH_S
             # A refit takes the same epochs again after measuring.
             left_s = left_s / 2 if options.refit else left_s
         schedule = fit_schedule(
