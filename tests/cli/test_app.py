@@ -178,6 +178,13 @@ def test_a_signal_ends_a_run_in_one_line(small_data, tmp_path, number, code, wor
     assert facts_of(tmp_path / "out" / "run.json")["status"] == "running"
 
 
+def test_a_deleted_folder_is_named(refused, here):
+    """A command that is given in a folder which is gone ends with 2 and says so; help does without."""
+    here.rmdir()
+    refused(2, "the current folder was deleted", "run", "images", "--trusted", "t.csv", "-o", "out")
+    assert application.run_app(["--help"]) == 0
+
+
 @pytest.mark.slow
 def test_a_second_signal_ends_at_once(small_data, tmp_path):
     """A second Ctrl-C does not wait for work that has begun (fault 52)."""

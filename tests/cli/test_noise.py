@@ -72,6 +72,16 @@ def test_control_characters_do_not_reach_the_terminal(noise, own_data):
     assert "a\\x1b[31msh" in found.out
 
 
+def test_long_labels_are_cut_in_messages(noise, refused, own_data):
+    """A label of 10,000 characters is whole in JSON, and short in a table or an error."""
+    change(own_data.folder / "noisy.csv", "ash", "a" * 10_000)
+    message = refused(3, "is not a class", "noise", own_data.images, *own_data.labels)
+    change(own_data.folder / "trusted.csv", "ash", "a" * 10_000)
+    lines = message.splitlines() + noise(own_data).out.splitlines()
+    assert max(map(len, lines)) < 400
+    assert json.loads(noise(own_data, "--json", "--quiet").out)["classes"][0] == "a" * 10_000
+
+
 def test_without_pairs_it_is_refused(refused, own_data):
     """Trusted labels of images without a noisy one do not show the noise."""
     (own_data.folder / "noisy.csv").write_text("file,label\n1.png,ash\n3.png,birch\n5.png,cedar\n")

@@ -590,6 +590,14 @@ def twelve_bit_tiff(values: list[int]) -> Image.Image:
     return Image.open(BytesIO(data))
 
 
+def test_libtiff_prints_nothing(capfd):
+    """Pixels of a TIFF that do not unpack are a reason to skip it, not lines on stderr."""
+    data = bytearray(saved(picture(), "TIFF", compression="tiff_adobe_deflate"))
+    data[20:60] = bytes(40)
+    assert reason(bytes(data)) == "corrupt"
+    assert capfd.readouterr().err == ""
+
+
 def test_twelve_bit_gray_is_scaled():
     """4095 is white where a TIFF says that it has 12 bits."""
     assert pixels(twelve_bit_tiff([0, 4095, 2048, 16]))[0][0, :, 0].tolist() == [0, 255, 128, 1]

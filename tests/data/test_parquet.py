@@ -97,8 +97,13 @@ def test_the_image_column_can_be_named(tmp_path):
     with pytest.raises(TableError, match=message):
         parquet_listing(path)
     path = stored(path, ["1.png"], label=["a"])
-    with pytest.raises(TableError, match=r"'image' holds paths and no images; .* --noisy a\.parquet"):
-        parquet_listing(path)
+    bare = pl.DataFrame({"image": [{"bytes": None, "path": "/x/1.png"}], "label": ["a"]})
+    without_bytes = tmp_path / "b.parquet"
+    bare.cast({"image": pl.Struct({"bytes": pl.Binary, "path": pl.String})}).write_parquet(without_bytes)
+    for place in (path, without_bytes):
+        message = rf"'image' holds paths and no bytes of images; .* --noisy {place.name}"
+        with pytest.raises(TableError, match=message):
+            parquet_listing(place)
 
 
 def test_a_file_that_is_missing_or_damaged_is_refused(tmp_path, write_file):

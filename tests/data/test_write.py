@@ -1,6 +1,7 @@
 """Output files appear whole or not at all, tables read back, and a killed table continues."""
 
 import contextlib
+import csv
 import io
 import json
 import os
@@ -20,6 +21,7 @@ from assay.data.tables import read_table
 from assay.data.write import (
     ResumableWriter,
     make_folder,
+    plain_cell,
     write_bytes_atomic,
     write_json,
     write_rows,
@@ -167,11 +169,16 @@ def test_whatever_is_written_is_read_back(tmp_path_factory, rows, name):
 
 
 def test_spreadsheets_run_nothing_when_asked():
-    """Fault 35: with ``excel_safe`` text that would be a formula gets a quote in front; numbers do not."""
-    cells = ["=cmd()", "+1", "-1", "@x", "\tx", "\rx", "x=1", ""]
-    safe = written([cells, [-1] * 8], excel_safe=True).decode()
-    assert safe == "path,label\n'=cmd(),-1\n'+1,-1\n'-1,-1\n'@x,-1\n'\tx,-1\n\"'\rx\",-1\nx=1,-1\n,-1\n"
-    assert "'" not in written([cells, [-1] * 8]).decode()
+    """Fault 35: with ``excel_safe`` text that would be a formula gets a quote in front, line feeds and
+    full-width signs included; numbers do not, and each cell can be read back.
+    """
+    cells = [*"=+-@\t\r\n＝＋－＠", "'=x", "x=1", "'x", ""]
+    header, *rows = csv.reader(io.StringIO(written([cells, [-1] * 15], excel_safe=True).decode(), newline=""))
+    assert header == ["path", "label"]
+    assert rows == [[f"'{cell}" if row < 12 else cell, "-1"] for row, cell in enumerate(cells)]
+    assert [plain_cell(cell) for cell, _ in rows] == cells
+    plain = csv.reader(io.StringIO(written([cells, [-1] * 15]).decode(), newline=""))
+    assert [cell for cell, _ in plain][1:] == cells
 
 
 def test_json_lines_and_parquet_keep_types():

@@ -5,13 +5,14 @@ from dataclasses import replace
 
 import polars as pl
 import pytest
-from small_runs import CLASSES, read_record
+from small_runs import CLASSES, read_record, read_rows
 
 from assay.data.dataset import ReadOptions
 from assay.errors import DataError, OtherRunError
 from assay.pipeline.finished import load_run, open_images, read_finished_run
 from assay.pipeline.outputs import HOLDOUT, read_facts
 from assay.pipeline.run import run
+from assay.review.run import read_review_run
 
 
 def test_a_finished_run_is_read_without_its_images(finished, small_data):
@@ -27,6 +28,31 @@ def test_a_finished_run_is_read_without_its_images(finished, small_data):
     assert {found.trusted[row] for row, why in enumerate(found.reasons) if why == HOLDOUT} == {-1}
     assert found.stored_place == small_data.images
     assert open_images(found, small_data.images).read(3) == (small_data.images / "3.png").read_bytes()
+
+
+def test_marked_formulas_are_read_back_as_they_were(own_data, options, tmp_path):
+    """With ``excel_safe`` no cell of a run's tables begins a formula, and a review sees the same names."""
+    for name in ("noisy.csv", "trusted.csv"):
+        file = own_data.folder / name
+        file.write_text(file.read_text().replace("ash", "=2+3").replace("\n4", "\n＝4"))
+    for image in own_data.images.glob("4*"):
+        image.rename(image.with_name(f"＝{image.name}"))
+    (own_data.images / "-bad.png").touch()
+    runs = []
+    for safe in (False, True):
+        settings = replace(options, read=own_data.read, excel_safe=safe)
+        runs.append(run(own_data.images, tmp_path / str(safe), settings).path)
+    plain, safe = runs
+    for name in ("labels.csv", "holdout.csv", "image_issues.csv"):
+        cells = [cell for row in read_rows(safe, name) for cell in row.values()]
+        assert any(cell.startswith("'") for cell in cells)
+        assert not [cell for cell in cells if cell.startswith(("=", "-", "＝"))]
+        assert all(cell.removeprefix("'") in (plain / name).read_text() for cell in cells)
+    assert load_run(safe).labels.frame.equals(load_run(plain).labels.frame)
+    one, other = map(read_review_run, runs)
+    assert one.names == other.names
+    assert one.held_out_labels == other.held_out_labels
+    assert "-bad.png" in other.names
 
 
 def test_what_is_read_back_is_what_was_written(finished):

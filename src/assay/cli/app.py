@@ -129,6 +129,8 @@ def run_app(words: list[str]) -> int:
     """Run one command and return its exit code; every error has become a message on stderr."""
     try:
         command, bound, unparsed = app.parse_args(words)
+        if command.__module__.startswith("assay."):  # help does without
+            _check_current_folder()
         if "words" in unparsed:
             bound.arguments["words"] = tuple(words)
         code = command(*bound.args, **bound.kwargs)
@@ -138,6 +140,14 @@ def run_app(words: list[str]) -> int:
         if message:
             notify(f"assay: {message}{'; the same command resumes' * (may_resume and _resumes(words))}")
     return code if isinstance(code, int) else 0
+
+
+def _check_current_folder() -> None:
+    # Relative paths mean nothing there, and libraries of torch end the process.
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        raise UsageError("the current folder was deleted; change to another one, then try again") from None
 
 
 def _resumes(words: Sequence[str]) -> bool:

@@ -10,7 +10,7 @@ from cyclopts.validators import Number
 from assay.cli import options
 from assay.cli.console import notifier, progress_bar, show, show_json, table
 from assay.errors import UsageError
-from assay.text import percent
+from assay.text import cut, percent
 
 if TYPE_CHECKING:
     from assay.pipeline.audit import Audited
@@ -44,6 +44,7 @@ def command(
     share: Annotated[float, Parameter(validator=Number(gte=0.00001, lte=0.5))] = 0.001,
     seed: options.Seed = 0,
     out: options.Out = None,
+    excel_safe: options.ExcelSafe = False,
     cache: options.Cache = None,
     workers: options.Workers = 2,
     strict: options.Strict = False,
@@ -101,7 +102,7 @@ def command(
             features = embed_images(dataset, network, cache, workers=workers, progress=progress)
             audited = audit_dataset(dataset, features, share=share, seed=seed)
     if folder is not None:
-        write_audit(audited, folder)
+        write_audit(audited, folder, excel_safe=excel_safe)
     show_json(audited.to_json()) if as_json else show(_text(audited, folder))
     return options.SKIPPED if strict and audited.dataset.skipped else 0
 
@@ -149,7 +150,7 @@ def _text(audited: "Audited", folder: Path | None) -> str:
         )
     for title, key in (("Often confused labels", "confused_labels"), ("Similar images", "look_alikes")):
         pairs = [pair for pair in facts[key] if pair["unusual"]][:N_SHOWN]
-        named = [f"{' and '.join(pair['classes'])} ({percent(pair['share'])})" for pair in pairs]
+        named = [f"{' and '.join(map(cut, pair['classes']))} ({percent(pair['share'])})" for pair in pairs]
         if named:
             lines.append(f"{title}: {', '.join(named)}.")
     if folder is not None:

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
+from assay.text import cut
+
 if TYPE_CHECKING:
     from assay.types import Notify, Progress
 
@@ -128,8 +130,8 @@ class Rates:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns under their names; the first aligned left, the others right."""
-    lines = []
+    """Columns under their names; the first aligned left, the others right; long names are cut."""
+    lines, rows = [], [[cut(cell) for cell in row] for row in rows]
     widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
     for first, *others in (header, *rows):
         cells = [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]

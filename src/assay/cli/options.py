@@ -13,6 +13,7 @@ from cyclopts.validators import Number
 
 from assay.data.files import USUAL
 from assay.errors import UsageError
+from assay.text import cut
 
 if TYPE_CHECKING:
     from assay.data.dataset import ReadOptions
@@ -54,7 +55,7 @@ def _seconds(_: Any, tokens: Sequence[Token]) -> float:
 def _check_class_map(_: Any, pairs: Sequence[str]) -> None:
     for pair in pairs:
         if "=" not in pair:
-            raise UsageError(f"--class-map: expected FROM=TO, got {pair!r}")
+            raise UsageError(f"--class-map: expected FROM=TO, got {cut(pair)!r}")
 
 
 Words = Annotated[tuple[str, ...], Parameter(parse=False)]
@@ -77,6 +78,9 @@ Strict = Annotated[bool, Parameter(help="Exit with code 4 if an image was skippe
 Json = Annotated[bool, Parameter(name="--json", help="Print JSON instead of a table.")]
 Quiet = Annotated[
     bool, Parameter(name=("--quiet", "-q"), help="Only errors and security warnings on stderr.")
+]
+ExcelSafe = Annotated[
+    bool, Parameter(help="In CSV, put a quote before text that a spreadsheet would run as a formula.")
 ]
 Workers = Annotated[
     int,

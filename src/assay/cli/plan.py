@@ -28,6 +28,7 @@ def command(
     more: str = "100,500,2000",
     label: Annotated[int, Parameter(validator=Number(gte=1))] = 100,
     out: options.Out = None,
+    excel_safe: options.ExcelSafe = False,
     cache: options.Cache = None,
     workers: options.Workers = 2,
     as_json: options.Json = False,
@@ -62,7 +63,7 @@ def command(
         plan = plan_labels(
             found, cache or default_cache(), more=numbers, label=label, workers=workers, progress=progress
         )
-    plan.write(folder)
+    plan.write(folder, excel_safe=excel_safe)
     facts = plan.to_json()
     show_json(facts) if as_json else show(_text(facts, run, folder))
     return 0

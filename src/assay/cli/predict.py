@@ -43,7 +43,7 @@ def command(
         Path, Parameter(name=("--out", "-o"), allow_leading_hyphen=True, show_default=False)
     ] = Path("-"),
     format_name: Annotated[Literal["csv", "jsonl", "parquet"] | None, Parameter(name="--format")] = None,
-    excel_safe: bool = False,
+    excel_safe: options.ExcelSafe = False,
     min_confidence: Annotated[float, Parameter(validator=Number(gte=0, lte=1))] = 0.0,
     coverage: float | None = None,
     all_systems: options.AllSystems = False,
@@ -61,8 +61,6 @@ def command(
         File for the rows. Without it, or with -: stdout.
     format_name
         Without it: by the ending of the file; CSV on stdout.
-    excel_safe
-        Put a quote before text that a spreadsheet would run as a formula.
     min_confidence
         Give no label to an image whose most probable class is less probable than this.
     coverage

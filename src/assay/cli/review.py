@@ -41,6 +41,7 @@ def command(
     allow_remote: options.AllowRemote = False,
     no_browser: bool = False,
     export: Path | None = None,
+    excel_safe: options.ExcelSafe = False,
     relabel: Path | None = None,
     take: Annotated[Path | None, Parameter(name="--import")] = None,
     path_column: options.PathColumn = None,
@@ -68,6 +69,8 @@ def command(
     """
     if relabel is not None and export is None:
         raise UsageError("--relabel: expected --export with the file to write")
+    if relabel is not None and excel_safe:
+        raise UsageError("--excel-safe: expected without --relabel, whose copy keeps all other bytes")
     if export is not None:  # before the import, which is for good
         options.check_file(export, "--export")
         options.check_apart(export, run, *filter(None, (relabel, take, images)), flag="--export")
@@ -88,15 +91,17 @@ def command(
         found.noisy, found.proposed, found.confidence, found.is_open, strategy=strategy, seed=seed
     )
     neighbours = Neighbours(found, cache or default_cache())
-    session = ReviewSession(found, open_decisions(run / FILE), order, neighbours, who or _user())
+    session = ReviewSession(found, open_decisions(run / FILE), order, neighbours, who or _user(), excel_safe)
     try:
         if take is not None:
             _import(session, take)
         if export is None and take is None:
             _serve(session, host, port, allow_remote, no_browser, quiet)
         elif export is not None and relabel is None:
-            write = write_csv if export.suffix.lower() == ".csv" else write_label_studio
-            write(export, session.store.states)
+            if export.suffix.lower() == ".csv":
+                write_csv(export, session.store.states, excel_safe=excel_safe)
+            else:
+                write_label_studio(export, session.store.states)
             show(f"{len(standing(session.store.states)):,} reviewed images exported")
         elif export is not None and relabel is not None:
             changed = copy_with_labels(

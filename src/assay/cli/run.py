@@ -1,6 +1,7 @@
 """assay run: the whole job, from noisy labels to a measured model."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ def command(
     reading: options.ImageOptions = options.ImageOptions(),
     training: options.TrainingOptions = options.TrainingOptions(),
     decisions: Path | None = None,
+    excel_safe: options.ExcelSafe = False,
     overwrite: options.Overwrite = False,
     dry_run: bool = False,
     strict: options.Strict = False,
@@ -46,7 +48,8 @@ def command(
         Print the plan with its time and disk space, and stop.
     """
     labels.check_trusted()
-    settings = training.run_options(reading.read_options(decisions=decisions, **vars(labels)))
+    read = reading.read_options(decisions=decisions, **vars(labels))
+    settings = replace(training.run_options(read), excel_safe=excel_safe)
     if dry_run:
         from assay.pipeline.dry_run import dry_run as plan_run
 

@@ -1,6 +1,5 @@
 """assay serve: a model behind HTTP."""
 
-import contextlib
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -68,6 +67,9 @@ def command(
         notifier(quiet)(f"Model {name!r} is ready. Send an image file with POST /predict; Ctrl-C stops.")
 
     # Ctrl-C and SIGTERM are how a service ends, after requests in progress were answered: exit code 0.
-    with contextlib.suppress(KeyboardInterrupt, SystemExit):
+    try:
         answer_until_interrupted(app, listener, ready=ready, shutdown_timeout_s=timeout_s)
+    except (KeyboardInterrupt, SystemExit) as ended:
+        if getattr(ended, "code", 0) == 129:  # a closed terminal ends it as well, and is an interruption
+            raise
     return 0

@@ -405,13 +405,14 @@ def standing(states: Mapping[str, State]) -> list[Decision]:
     return [replace(one.history[-1], before=one.history[0].before) for one in states.values() if one.history]
 
 
-def write_csv(target: Path, states: Mapping[str, State]) -> None:
+def write_csv(target: Path, states: Mapping[str, State], *, excel_safe: bool = False) -> None:
     """One row for each image that was decided or skipped, with the ``file`` and ``label`` of a label file."""
     rows = [
         (row.name, row.after, "skipped" if row.kind == SKIP else "decided", row.before, row.who, row.at)
         for row in standing(states)
     ]
-    write_rows(target, CSV_COLUMNS, list(zip(*rows, strict=True)) if rows else [()] * len(CSV_COLUMNS))
+    columns = list(zip(*rows, strict=True)) if rows else [()] * len(CSV_COLUMNS)
+    write_rows(target, CSV_COLUMNS, columns, excel_safe=excel_safe)
 
 
 def write_label_studio(target: Path, states: Mapping[str, State]) -> None:

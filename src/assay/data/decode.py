@@ -12,6 +12,8 @@ no side effects, so it may run in any number of threads. Colours follow fixed ru
 * A colour profile that fits the pixels is converted to sRGB, by perceptual intent.
 """
 
+import contextlib
+import ctypes
 import struct
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +23,7 @@ from typing import TypeVar
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageCms, ImageFile, ImageOps
+from PIL import Image, ImageCms, ImageFile, ImageOps, _imaging
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
 from PIL.JpegImagePlugin import JpegImageFile
@@ -233,11 +235,20 @@ def _open(data: bytes, limits: Limits, *, keep_part: bool) -> tuple[str, ImageFi
         data, exif = split_jpeg(data + _END_OF_JPEG if keep_part else data)
     elif kind == "PNG" and not keep_part:
         check_png(data)
+    elif kind == "TIFF":
+        _silence_libtiff()
     if (size := declared_size(data, kind)) is not None:
         _check_size(size, limits)  # before Pillow may allocate a canvas
     image = _PARSERS[kind](BytesIO(data))
     _check_size(image.size, limits)
     return kind, image, exif
+
+
+def _silence_libtiff() -> None:
+    """Keep libtiff from printing to stderr what Pillow raises anyway."""
+    # For the whole process: to redirect stderr meanwhile would lose lines of other threads.
+    with contextlib.suppress(OSError, AttributeError):  # where it is linked into Pillow itself
+        ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler(None)
 
 
 def _check_size(size: tuple[int, int], limits: Limits) -> None:

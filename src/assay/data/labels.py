@@ -20,6 +20,7 @@ from assay.data.dataset import Listing, ReadOptions, Skipped
 from assay.data.files import IMAGE_EXTENSIONS, check_entry, extension, natural_key
 from assay.data.tables import Table, check_decoded, read_lines, shown, some
 from assay.errors import DataError, LabelError, UsageError
+from assay.text import cut
 from assay.types import UNKNOWN, Labels
 
 MANY_CLASSES = 5_000
@@ -396,7 +397,7 @@ def _trusted_names(
     for label, name in options.class_map.items():
         if name and name not in names and not options.allow_new_classes:
             raise UsageError(
-                f"--class-map {label}={name}: {shown(name)} is not a class{_hint(name, names)} "
+                f"--class-map {cut(label)}={cut(name)}: {shown(name)} is not a class{_hint(name, names)} "
                 "The right side must be one of the classes"
             )
     forms = by_form(names)
@@ -415,7 +416,7 @@ def _trusted_names(
         label = unknown[0]
         name = options.class_map.get(label, label)
         near = closest(name, names)
-        mapping = shlex.quote(f"{label[:60]}={near or 'CLASS'}")
+        mapping = shlex.quote(f"{cut(label)}={cut(near or 'CLASS')}")
         advice = f"--class-map {mapping}, or --allow-new-classes"
         if near is not None and plain_form(near) == plain_form(name):
             advice = "--normalize-labels: the two differ only in case, spaces or Unicode form"

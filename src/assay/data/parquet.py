@@ -90,12 +90,12 @@ def parquet_listing(path: Path, *, image_column: str | None = None) -> Listing:
             f"{', '.join(columns)}; name it with --path-col"
         )
     column = columns[found[0]]
-    if not _holds_images(schema[column]):
-        raise TableError(
-            f"{path.name}: the column {column!r} holds paths and no images; give their folder as the images "
-            f"and this file as the labels: --noisy {path.name}"
-        )
     is_struct = isinstance(schema[column], pl.Struct)
+    if not _holds_images(schema[column]) or (is_struct and _has_no_bytes(path, column)):
+        raise TableError(
+            f"{path.name}: the column {column!r} holds paths and no bytes of images; give their folder as "
+            f"the images and this file as the labels: --noisy {path.name}"
+        )
     table = read_parquet(path)
     names = tuple(str(number) for number in table.line_numbers)
     if is_struct and column in (table.columns or ()):
@@ -105,6 +105,13 @@ def parquet_listing(path: Path, *, image_column: str | None = None) -> Listing:
             names = paths
     fitting = WINDOW_BYTES * len(names) // max(path.stat().st_size, 1)
     return Listing(names, ParquetImages(path, column, is_struct, min(max(fitting, 1), WINDOW)))
+
+
+def _has_no_bytes(path: Path, column: str) -> bool:
+    """Whether a struct{bytes, path} has paths alone."""
+    # The first row nearly always tells, without reading the others.
+    missing = _scan(path).select(pl.col(column).struct.field("bytes").is_null())
+    return all(_collect(path, missing.head(1))) and all(_collect(path, missing))
 
 
 def _holds_images(dtype: Any) -> bool:

@@ -466,7 +466,10 @@ def _unpacked(path: Path, head: bytes) -> IO[bytes]:
                         "unpack it into a folder"
                     ) from error
                 if file.tell() > limit:
-                    raise _damaged(path, "tar", f"it unpacks to more than {limit:,} bytes")
+                    raise DataError(
+                        f"{path}: expected a tar file that unpacks to at most {limit:,} bytes, got more; "
+                        "unpack it into a folder"
+                    )
     except BaseException as error:
         file.close()
         if isinstance(error, EOFError | zlib.error | lzma.LZMAError | OSError):  # bz2 has no error of its own

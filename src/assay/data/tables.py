@@ -15,6 +15,7 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
+from assay.data.write import plain_cell
 from assay.errors import TableError
 from assay.types import UNKNOWN
 
@@ -194,13 +195,17 @@ def _only(
 # CSV
 
 
-def read_csv(path: Path, wanted: Sequence[str] = ()) -> Table:
+def read_csv(path: Path, wanted: Sequence[str] = (), *, excel_safe: bool = False) -> Table:
     """The rows of delimited text, whatever the ending of its name.
 
     A first line that names a known path or label column, or a wanted one, is a header, and the delimiter is
     the one that makes it so. Any other file must be one label a line: a blank line is then an empty label. A
     table of several columns may have what spreadsheets add: blank lines, rows of empty cells, empty cells at
     the ends of rows, a first line ``sep=;``.
+
+    Parameters
+    ----------
+    excel_safe : the file was written so, see ``write_rows``
     """
     delimiter, columns, before = _find_header(path, wanted)
     records = list(islice(_records(path, delimiter), before, None))
@@ -226,6 +231,8 @@ def read_csv(path: Path, wanted: Sequence[str] = ()) -> Table:
             )
         raise TableError(f"{path.name} line {number}: {message}{delimiter!r}")
     numbers, rows = (number for number, _ in records), (cells for _, cells in records)
+    if excel_safe:
+        rows = (tuple(map(plain_cell, cells)) for cells in rows)
     return Table(path, columns, tuple(rows), tuple(numbers), delimiter=delimiter)
 
 

@@ -31,7 +31,11 @@ Column = Sequence[Any] | np.ndarray
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _NEEDS_QUOTES = re.compile('\\A\ufeff|[",\r\n]')  # a reader would drop an unquoted mark at the start
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+_STARTS_FORMULA = re.compile("'*[=+\\-@\t\r\n＝＋－＠]")
+
+MARKED_FORMULA = "^'('*[=+\\-@\t\r\n＝＋－＠])"
+"""A cell to which ``excel_safe`` added a quote, and its text: a regular expression for Python and for polars.
+Text that begins so already gets one more quote: every cell can be read back."""
 
 
 @runtime_checkable
@@ -114,8 +118,8 @@ def write_rows(
     ----------
     columns : one for each name in ``header``, all of one length; None is an empty cell in CSV, else null
     format : ``csv`` (UTF-8, LF, minimal quotes), ``jsonl`` (keys in the order of ``header``), ``parquet``
-    excel_safe : in CSV, put ``'`` before text that a spreadsheet would run as a formula; such text does not
-        read back as it was
+    excel_safe : in CSV, put ``'`` before text that a spreadsheet would run as a formula; ``plain_cell`` takes
+        it away
     """
     data = _encode(header, columns, format, excel_safe=excel_safe)
     if isinstance(target, Path):
@@ -325,9 +329,14 @@ def _cell(value: Any, excel_safe: bool) -> str:
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"expected a finite number, got {value}")
     text = value if isinstance(value, str) else repr(value)
-    if excel_safe and isinstance(value, str) and text.startswith(_FORMULA_STARTS):
+    if excel_safe and isinstance(value, str) and _STARTS_FORMULA.match(text):
         text = "'" + text
     return '"' + text.replace('"', '""') + '"' if _NEEDS_QUOTES.search(text) else text
+
+
+def plain_cell(text: str) -> str:
+    """The text of a cell that was written with ``excel_safe``."""
+    return re.sub(MARKED_FORMULA, r"\1", text)
 
 
 def _check_unicode(header: Sequence[str], columns: Sequence[Column], rows_before: int = 0) -> None:

@@ -17,7 +17,7 @@ from assay.noise.transition import (
     renamed,
     shrunk_prior,
 )
-from assay.text import listed, percent
+from assay.text import cut, listed, percent
 from assay.types import Counts, Labels, Prior, Transition
 
 FEW_PAIRS = 100  # below this the rate is known to ten points or worse
@@ -222,7 +222,7 @@ def _different_rates(noise: Noise) -> str:
     if len(seen) < 2 or shares.argmin() == shares.argmax():
         return "The share differs by class."
     ends = [
-        f"{percent(float(shares[i]))} ({noise.classes[seen[i]]!r})"
+        f"{percent(float(shares[i]))} ({cut(noise.classes[seen[i]])!r})"
         for i in (shares.argmin(), shares.argmax())
     ]
     return f"The share differs by class, from {ends[0]} to {ends[1]}."
@@ -233,7 +233,7 @@ def _uneven_spread(noise: Noise) -> str:
     others = noise.counts - np.diag(np.diag(noise.counts))
     true, noisy = divmod(int(others.argmax()), len(others))
     share = percent(float(others[true, noisy] / noise.counts[true].sum()))
-    example = f"{noise.classes[true]!r} called {noise.classes[noisy]!r} ({share} of them)"
+    example = f"{cut(noise.classes[true])!r} called {cut(noise.classes[noisy])!r} ({share} of them)"
     wrong = off_diagonal(noise.counts)
     wrong = wrong[wrong.sum(axis=1) >= 5]  # a single wrong label is always in one place
     if wrong.size and wrong.max(axis=1).sum() >= 0.8 * wrong.sum():

@@ -11,7 +11,7 @@ from scipy.stats import mannwhitneyu
 
 from assay.noise.intervals import Interval, normal_quantile
 from assay.noise.transition import ChiSquare, same_share
-from assay.text import percent
+from assay.text import cut, percent
 from assay.types import UNKNOWN, Labels, Mask, Matrix, same_length
 
 FEWEST = 30  # images needed on each side for a comparison
@@ -101,7 +101,7 @@ def check_representative(
     if labels is not None and gap is not None and labels.p_value < alarm:
         warnings.append(
             "The trusted images differ from the rest in their noisy labels: "
-            f"{percent(gap.trusted_share)} of the trusted images are labelled {gap.name!r}, "
+            f"{percent(gap.trusted_share)} of the trusted images are labelled {cut(gap.name)!r}, "
             f"{percent(gap.rest_share)} of the others (p = {labels.p_value:.2g}). {ADVICE}"
         )
     auc, p_value = _compare_features(features, sides, level, seed)

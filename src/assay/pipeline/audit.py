@@ -92,7 +92,7 @@ def audit_dataset(
     return Audited(dataset, found, run)
 
 
-def write_audit(audited: Audited, folder: Path) -> None:
+def write_audit(audited: Audited, folder: Path, *, excel_safe: bool = False) -> None:
     """Write audit.csv, one row a finding, and audit.json; image_issues.csv too if no run wrote it."""
     rows = list(findings(audited.found, audited.dataset.names))
     columns: list[Column] = [
@@ -101,7 +101,7 @@ def write_audit(audited: Audited, folder: Path) -> None:
         [BETWEEN.join(row.others) for row in rows],
         [round(row.score, 4) for row in rows],
     ]
-    write_rows(folder / "audit.csv", COLUMNS, columns)
+    write_rows(folder / "audit.csv", COLUMNS, columns, excel_safe=excel_safe)
     write_json(folder / "audit.json", audited.to_json())
     if audited.run is None:
-        write_issues(folder, audited.dataset)
+        write_issues(folder, audited.dataset, excel_safe=excel_safe)

@@ -15,6 +15,7 @@ from jaxtyping import Float
 from assay.data.dataset import Dataset, ImageSource, PickedSource, ReadOptions
 from assay.data.read import list_images
 from assay.data.tables import read_csv, shown
+from assay.data.write import MARKED_FORMULA
 from assay.embed.cache import find_store
 from assay.embed.images import Features, embed_images
 from assay.errors import DataError, UsageError
@@ -93,6 +94,8 @@ class RunResult:
 
         # Labels such as NA and 007 stay text. polars has no strings that are not Unicode, file names may be.
         frame = pl.read_csv(self.path / "labels.csv", infer_schema=False, encoding="utf8-lossy")
+        if is_excel_safe(RunFolder(self.path).record()):
+            frame = frame.with_columns(pl.col(pl.String).str.replace(MARKED_FORMULA, "$1"))
         numbers = pl.col("confidence", "label_quality").cast(pl.Float64)
         return RunLabels(frame.with_columns(pl.col(pl.String).fill_null("")).with_columns(numbers))
 
@@ -250,7 +253,7 @@ class FinishedRun:
 def read_finished_run(folder: Path) -> FinishedRun:
     """Read run.json, labels.csv and the model's labels.json."""
     record = _finished_record(folder)
-    table = read_csv(folder / "labels.csv", LABEL_COLUMNS)
+    table = read_csv(folder / "labels.csv", LABEL_COLUMNS, excel_safe=is_excel_safe(record))
     if table.columns != LABEL_COLUMNS or not table.rows:
         raise DataError(f"{table.path}: expected the columns {', '.join(LABEL_COLUMNS)} and a row an image")
     columns = dict(zip(LABEL_COLUMNS, zip(*table.rows, strict=True), strict=True))
@@ -399,6 +402,11 @@ def _missing(cache: Path, what: str) -> UsageError:
         f"{cache}: expected the features that the run computed, but those {what}; name the run's cache with "
         "--cache, or give the run's command again"
     )
+
+
+def is_excel_safe(record: Mapping[str, Any]) -> bool:
+    """Whether the run of this run.json marked formulas in its CSV files."""
+    return bool(record["settings"].get("excel_safe"))
 
 
 def _finished_record(folder: Path) -> dict[str, Any]:

@@ -70,6 +70,8 @@ class RunOptions:
     refit: bool = False
     """After measuring, train again on everything, the holdout too; the saved model carries the figures of
     before."""
+    excel_safe: bool = False
+    """Mark text in the CSV files that a spreadsheet would run as a formula."""
 
     def __post_init__(self) -> None:
         size, limit, preset = self.student_size, self.time_limit, self.preset
@@ -112,8 +114,10 @@ class RunOptions:
 
     def settings(self) -> dict[str, Any]:
         """All that changes the result besides the labels, as plain JSON; run.json keeps it to be compared."""
-        apart = ("read", "weights", "cache", "workers")
+        apart = ("read", "weights", "cache", "workers", "excel_safe")
         chosen = {name: value for name, value in vars(self).items() if name not in apart}
+        # Left out where it is usual, as in records of earlier versions.
+        chosen |= {"excel_safe": True} if self.excel_safe else {}
         # By content: a file that was moved is the same, one that was replaced is not.
         chosen["weights"] = file_digest(self.weights) if self.weights and self.weights.is_file() else None
         # Another version draws other images from the same seed: some of them were trained on here.
@@ -138,3 +142,4 @@ class RunSettings(TypedDict, total=False):
     time_limit: float | None
     refit: bool
     workers: int
+    excel_safe: bool

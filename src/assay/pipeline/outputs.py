@@ -58,7 +58,9 @@ def write_noise(folder: Path, fitted: Fitted) -> None:
     write_json(folder / "noise.json", facts)
 
 
-def write_labels(folder: Path, dataset: Dataset, fitted: Fitted, holdout: Rows) -> None:
+def write_labels(
+    folder: Path, dataset: Dataset, fitted: Fitted, holdout: Rows, *, excel_safe: bool = False
+) -> None:
     """labels.csv: one row an image, in input order, labels as they came in, without those of the holdout."""
     corrected = fitted.corrected
     words = np.array([*dataset.classes, ""], dtype=object)  # UNKNOWN, -1, is the empty label
@@ -81,10 +83,12 @@ def write_labels(folder: Path, dataset: Dataset, fitted: Fitted, holdout: Rows) 
         corrected.actions.tolist(),
         reasons.tolist(),
     ]
-    write_rows(folder / "labels.csv", LABEL_COLUMNS, columns)
+    write_rows(folder / "labels.csv", LABEL_COLUMNS, columns, excel_safe=excel_safe)
 
 
-def write_holdout(folder: Path, dataset: Dataset, fitted: Fitted, holdout: Rows, leaked: Rows) -> None:
+def write_holdout(
+    folder: Path, dataset: Dataset, fitted: Fitted, holdout: Rows, leaked: Rows, *, excel_safe: bool = False
+) -> None:
     """holdout.csv: what the model predicts for each held-out image, in input order."""
     words, left_out = np.array(dataset.classes, dtype=object), {*leaked.tolist()}
     probs = fitted.probs_of(holdout)
@@ -100,10 +104,10 @@ def write_holdout(folder: Path, dataset: Dataset, fitted: Fitted, holdout: Rows,
         np.where(usable, np.round(probs.max(axis=1).astype(np.float64), 4), 0.0).tolist(),
         reasons,
     ]
-    write_rows(folder / "holdout.csv", HOLDOUT_COLUMNS, columns)
+    write_rows(folder / "holdout.csv", HOLDOUT_COLUMNS, columns, excel_safe=excel_safe)
 
 
-def write_issues(folder: Path, dataset: Dataset) -> None:
+def write_issues(folder: Path, dataset: Dataset, *, excel_safe: bool = False) -> None:
     """image_issues.csv: skipped images and warnings about others, in input order."""
     found = [(row, "skipped", why.reason, why.detail) for row, why in dataset.skipped.items()]
     found += [
@@ -116,7 +120,7 @@ def write_issues(folder: Path, dataset: Dataset) -> None:
         [reason for *_, reason, _ in found],
         [detail for *_, detail in found],
     ]
-    write_rows(folder / "image_issues.csv", ISSUE_COLUMNS, columns)
+    write_rows(folder / "image_issues.csv", ISSUE_COLUMNS, columns, excel_safe=excel_safe)
 
 
 def write_evaluation(

@@ -109,7 +109,7 @@ class Plan:
             "random": {"images": len(self.random)},
         }
 
-    def write(self, folder: Path) -> None:
+    def write(self, folder: Path, *, excel_safe: bool = False) -> None:
         """Write plan.csv, one row an image, and plan.json."""
         rows = np.concatenate([self.random, self.doubtful])
         columns: list[Column] = [
@@ -118,7 +118,7 @@ class Plan:
             [self.run.label(int(row)) or "" for row in self.run.proposed[rows]],
             [round(float(sure), 4) for sure in self.run.confidence[rows]],
         ]
-        write_rows(folder / "plan.csv", COLUMNS, columns)
+        write_rows(folder / "plan.csv", COLUMNS, columns, excel_safe=excel_safe)
         write_json(folder / "plan.json", self.to_json())
 
 

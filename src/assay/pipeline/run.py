@@ -183,9 +183,10 @@ def run(  # noqa: PLR0915  # the whole way of images and labels, in one place
                 )
                 model.save(out / "model", card)
                 outputs.write_noise(out, fitted)
-                outputs.write_labels(out, dataset, fitted, split.holdout)
-                outputs.write_holdout(out, dataset, fitted, split.holdout, partition.leaked)
-                outputs.write_issues(out, dataset)
+                safe = options.excel_safe
+                outputs.write_labels(out, dataset, fitted, split.holdout, excel_safe=safe)
+                outputs.write_holdout(out, dataset, fitted, split.holdout, partition.leaked, excel_safe=safe)
+                outputs.write_issues(out, dataset, excel_safe=safe)
                 cost = Cost(sum(watch.so_far().values()), peak_memory_bytes(), package_bytes(out / "model"))
                 outputs.write_evaluation(
                     out,

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,12 +18,13 @@ from assay.correct.result import ACTIONS
 from assay.data.dataset import ImageSource
 from assay.data.files import Limits
 from assay.data.loader import THUMBNAIL_TYPE, draw_thumbnail
+from assay.data.write import plain_cell
 from assay.drawing import data_url, describe_confusion
 from assay.errors import DataError
 from assay.noise.estimate import how_classes_differ
 from assay.noise.intervals import share_bounds
 from assay.pipeline.audit import run_digests
-from assay.pipeline.finished import FinishedRun
+from assay.pipeline.finished import FinishedRun, is_excel_safe
 from assay.pipeline.measure import TITLES, why_not_measured
 from assay.pipeline.outputs import DECIDED, VALIDATION, read_facts
 from assay.text import counted, cut, interval, p_equals, percent
@@ -139,7 +139,7 @@ def gather(
         "changes": _change_facts(run, found, galleries, pictures),
         "audit": audit,
         "cost": _cost_facts(run, found),
-        "skipped": _skipped_facts(run.folder),
+        "skipped": _skipped_facts(run),
         "warnings": found["warnings"],
         "reproduce": _reproduce_facts(run),
         "notes": [*notes, *not_audited],
@@ -456,13 +456,14 @@ def _cost_facts(run: FinishedRun, evaluation: Json) -> Facts:
     }
 
 
-def _skipped_facts(folder: Path) -> Facts:
+def _skipped_facts(run: FinishedRun) -> Facts:
     """The images that could not be used, and why."""
-    file = folder / "image_issues.csv"
+    file = run.folder / "image_issues.csv"
+    text = plain_cell if is_excel_safe(run.record) else str
     try:
         with file.open(encoding="utf-8", errors="surrogateescape", newline="") as opened:
             rows = [
-                {key: row[key] for key in ("file", "reason", "detail")}
+                {key: text(row[key]) for key in ("file", "reason", "detail")}
                 for row in csv.DictReader(opened)
                 if row["severity"] == "skipped"
             ]

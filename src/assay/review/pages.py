@@ -68,11 +68,12 @@ def export(session: ReviewSession, name: str) -> bytes:
     with TemporaryDirectory() as folder:
         file = Path(folder) / name
         if name == "decisions.csv":
-            write_csv(file, session.store.states)
+            write_csv(file, session.store.states, excel_safe=session.excel_safe)
         elif name == "label-studio.json":
             write_label_studio(file, session.store.states)
         else:
-            write_rows(file, ("file", "label", "source"), corrected_columns(session))
+            columns = corrected_columns(session)
+            write_rows(file, ("file", "label", "source"), columns, excel_safe=session.excel_safe)
         return file.read_bytes()
 
 

@@ -117,6 +117,8 @@ class ReviewSession:
     order: Order
     neighbours: Neighbours
     who: str
+    excel_safe: bool = False
+    """In its CSV exports."""
     keys: dict[str, str] = field(init=False)
     _row_of: dict[str, int] = field(init=False, repr=False)
     _place: Int[np.ndarray, "N"] = field(init=False, repr=False)

@@ -10,10 +10,13 @@ import contextlib
 import ctypes
 import ipaddress
 import secrets
+import signal
 import socket
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Any
 
 from assay.errors import MissingExtraError, UsageError
@@ -192,11 +195,35 @@ async def serve(
     server = uvicorn.Server(config)
     watch = asyncio.create_task(_watch(server, listener, ready))
     try:
-        await server.serve(sockets=[listener])
+        with _ending_on_hangup(server):
+            await server.serve(sockets=[listener])
     finally:
         watch.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await watch
+
+
+@contextlib.contextmanager
+def _ending_on_hangup(server: Any) -> Iterator[None]:
+    """End the server on SIGHUP as uvicorn does on SIGTERM, and then raise the signal again."""
+    number = getattr(signal, "SIGHUP", None)  # Windows has none
+    in_main = threading.current_thread() is threading.main_thread()
+    if number is None or not in_main or signal.getsignal(number) is signal.SIG_IGN:
+        yield
+        return
+    caught: list[int] = []
+
+    def end(number: int, _: FrameType | None) -> None:
+        caught.append(number)
+        server.should_exit = True
+
+    before = signal.signal(number, end)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
+    if caught:
+        signal.raise_signal(number)
 
 
 def _return_large_blocks() -> None:
