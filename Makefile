@@ -9,7 +9,7 @@ DATA ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check fix docs bench clean
+.PHONY: help demo test check fix docs bench audit clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +40,13 @@ bench: $(INSTALLED) ## every benchmark that needs no finished run; DATA=folder o
 	@set -e; for script in $(filter-out $(NEED_A_RUN:%=benchmarks/%.py),$(wildcard benchmarks/[a-z]*.py)); do \
 		echo "$$script"; $(BIN)/python "$$script" --data "$(DATA)"; \
 	done
+
+# pip-audit has an environment of its own. PyPI knows torch 2.10, not its build 2.10+cpu.
+audit: $(INSTALLED) ## packages with known vulnerabilities; needs a network
+	test -x $(VENV)/audit/bin/pip-audit || \
+		{ $(BIN)/python -m venv $(VENV)/audit && $(VENV)/audit/bin/python -m pip install --quiet pip-audit; }
+	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+[a-z0-9.]*$$//' > $(VENV)/audit/packages.txt
+	$(VENV)/audit/bin/pip-audit --strict --no-deps --disable-pip --requirement $(VENV)/audit/packages.txt
 
 clean: ## remove .venv and caches; runs in out/ stay
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks
