@@ -9,7 +9,7 @@ from assay.embed.images import Features
 from assay.errors import LabelError
 from assay.noise import estimate_noise
 from assay.pipeline.finetune_split import MOST, split_for_finetuning
-from assay.pipeline.learn import Fitted, TrainingLabels
+from assay.pipeline.learn import TrainingLabels
 from assay.types import UNKNOWN
 
 
@@ -85,16 +85,14 @@ def test_the_transition_comes_from_images_that_measure_nothing():
     finetune = pytest.importorskip("assay.pipeline.finetune", reason="needs the train extra")
     plain = labelled(600)
     noisy = np.where(np.random.default_rng(0).random(600) < 0.3, (plain.trusted + 1) % 4, plain.trusted)
-    fitted = object.__new__(Fitted)  # only its noise is used
-    object.__setattr__(fitted, "noise", estimate_noise(noisy, plain.trusted, 4))
+    prior = estimate_noise(noisy, plain.trusted, 4).transition
+    split = split_for_finetuning(plain, [])
+    hidden = np.concatenate([split.calibration_rows, split.validation])
 
-    def evidence(noisy):
-        data = replace(plain, noisy=noisy)
-        return finetune._Evidence(data, fitted, split_for_finetuning(data, []))
+    def transition(noisy):
+        return finetune.transition_without(replace(plain, noisy=noisy), hidden, prior)
 
-    before = evidence(noisy)
-    for measured in (before.split.calibration_rows, before.split.validation):
-        other = noisy.copy()
-        other[measured] = (other[measured] + 2) % 4
-        assert (evidence(other).transition == before.transition).all()
-    assert (evidence((noisy + 1) % 4).transition != before.transition).any()
+    before, other = transition(noisy), noisy.copy()
+    other[hidden] = (other[hidden] + 2) % 4
+    assert (transition(other) == before).all()
+    assert (transition((noisy + 1) % 4) != before).any()

@@ -64,6 +64,7 @@ from assay.types import (
     Probs,
     Progress,
     Rows,
+    Transition,
     ignore_message,
     silent,
 )
@@ -334,13 +335,18 @@ class FlipTTA:
             cached[some] = probs
 
 
+def transition_without(data: TrainingLabels, hidden: Rows, prior: Transition) -> Transition:
+    """P(noisy | true) from all trusted labels but the hidden ones: no label affects its own posterior."""
+    trusted = data.trusted.copy()
+    trusted[hidden] = UNKNOWN
+    return transition_from(data.noisy, trusted, prior, data.seed)
+
+
 def _concluded(
     data: TrainingLabels, fitted: Fitted, split: FineTuneSplit, hidden: Rows, predictions: FlipTTA
 ) -> Fitted:
     """The calibrated model, and labels that are corrected by all that is known."""
-    trusted = data.trusted.copy()
-    trusted[hidden] = UNKNOWN  # no label affects its own posterior
-    transition = transition_from(data.noisy, trusted, fitted.noise.transition, data.seed)
+    transition = transition_without(data, hidden, fitted.noise.transition)
     before = fitted.corrected
     pred_probs, likely, strength = before.pred_probs.copy(), before.posterior.copy(), 1.0
     plain, new = predictions.predict(), np.setdiff1d(np.flatnonzero(data.usable), split.train)
