@@ -406,7 +406,7 @@ def _missing(cache: Path, what: str) -> UsageError:
 
 def is_excel_safe(record: Mapping[str, Any]) -> bool:
     """Whether the run of this run.json marked formulas in its CSV files."""
-    return bool(record["settings"].get("excel_safe"))
+    return bool(record.get("settings", {}).get("excel_safe"))
 
 
 def _finished_record(folder: Path) -> dict[str, Any]:
