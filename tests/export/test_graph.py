@@ -151,7 +151,11 @@ def test_the_metadata_is_what_another_program_needs(model, tmp_path):
         "size": "32",
         "conformal": "{}",
         "interpolation": "bicubic",
-        "resize": "done by the runtime: upright sRGB to size x size, Pillow's filter, aspect ratio not kept",
+        "resize": (
+            "done by the runtime, in terms of Pillow: bicubic: draft(None, (size, size)), which reduces JPEG "
+            "alone; upright by EXIF, sRGB, transparent pixels over white; the whole image by "
+            "resize((size, size), BICUBIC), aspect ratio not kept"
+        ),
         "preprocessing": "in the graph: (pixel / 255 - [0.5, 0.4, 0.3]) / [0.2, 0.2, 0.1] a channel",
         "tensors_sha256": hashlib.sha256((tmp_path / "model.safetensors").read_bytes()).hexdigest(),
     }

@@ -8,7 +8,7 @@ import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from onnx import StringStringEntryProto, TensorProto, helper
+from onnx import StringStringEntryProto, TensorProto, helper, numpy_helper
 
 from assay.errors import ModelError
 from assay.predict import graph_check, runtime
@@ -94,6 +94,52 @@ def negative(read):
     read.graph.initializer[0].dims[:] = [-2, -2]
 
 
+def computed(read, *nodes, **numbers):
+    held = [numpy_helper.from_array(np.array(values), name) for name, values in numbers.items()]
+    read.graph.initializer.extend(held)
+    read.graph.node.extend(helper.make_node(*node) for node in nodes)
+
+
+def expanded(read):
+    """Fault 64: 2 GB from a few bytes."""
+    computed(read, ("Expand", ["one", "sides"], ["own"]), one=np.float32([1]), sides=[2**29])
+
+
+def expanded_by_pixels(read):
+    """A side that only the image decides."""
+    computed(
+        read,
+        ("ReduceMax", ["images"], ["brightest"]),
+        ("Reshape", ["brightest", "one"], ["pixel"]),
+        ("Mul", ["pixel", "hundred"], ["sides"]),
+        ("Expand", ["one", "sides"], ["own"]),
+        one=[1],
+        hundred=np.uint8([100]),
+    )
+
+
+def expanded_for_some_calls(read):
+    """Nothing for 1 image or 16, the most in between for 8."""
+    computed(
+        read,
+        ("Shape", ["images"], ["shape"]),
+        ("Slice", ["shape", "zero", "one"], ["n"]),
+        ("Sub", ["n", "one"], ["more"]),
+        ("Sub", ["sixteen", "n"], ["fewer"]),
+        ("Mul", ["more", "fewer"], ["both"]),
+        ("Mul", ["both", "million"], ["sides"]),
+        ("Expand", ["one", "sides"], ["own"]),
+        zero=[0],
+        one=[1],
+        sixteen=[16],
+        million=[10_000_000],
+    )
+
+
+def random(read):
+    read.graph.node.append(helper.make_node("RandomNormal", [], ["own"], shape=[2**40]))
+
+
 def float_input(read):
     read.graph.input[0].type.tensor_type.elem_type = TensorProto.FLOAT
 
@@ -122,6 +168,10 @@ HOSTILE = {
     function: r"expected no functions, training or other parts, got some",
     loop: r"expected no graphs or sparse tensors in If, got some",
     sparse: r"expected no sparse tensors, got some",
+    expanded: r"expected no tensor 'own' of 536,870,912 numbers, got some",
+    expanded_by_pixels: r"expected no tensor 'own' of unknown shape, got some",
+    expanded_for_some_calls: r"expected no tensor 'own' of \d+,000,000 numbers, got some",
+    random: r"expected no operator RandomNormal, got some",
     giant: r"expected no tensor '.*' larger than its data, got some",
     giant_by_overflow: r"expected no tensor '.*' larger than its data, got some",
     negative: r"expected no tensor '.*' larger than its data, got some",

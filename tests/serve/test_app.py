@@ -301,8 +301,9 @@ def test_the_protocol_describes_server_and_model(client):
     assert found["inputs"] == [{"name": "images", "datatype": "UINT8", "shape": [-1, 32, 32, 3]}]
     assert found["parameters"]["labels"] == list(CLASSES)
     assert found["parameters"]["pixels"] == (
-        "RGB from 0 to 255, rows from the top, by the filter bicubic: upright sRGB to size x size, Pillow's "
-        "filter, aspect ratio not kept; size = 32"
+        "RGB from 0 to 255, rows from the top, in terms of Pillow: bicubic: draft(None, (size, size)), which "
+        "reduces JPEG alone; upright by EXIF, sRGB, transparent pixels over white; the whole image by "
+        "resize((size, size), BICUBIC), aspect ratio not kept; size = 32"
     )
     assert client.get("/v2").json["extensions"] == ["binary_tensor_data"]
     assert client.get(f"/v2/models/trees/versions/{found['versions'][0]}").json == found

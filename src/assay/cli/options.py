@@ -91,10 +91,7 @@ Workers = Annotated[
 ]
 Cache = Annotated[
     Path | None,
-    Parameter(
-        help="Folder for features, converted weights and measured speeds. "
-        "Without it: the user's cache folder."
-    ),
+    Parameter(help="Folder for features and measured speeds. Without it: the user's cache folder."),
 ]
 Seed = Annotated[
     int,

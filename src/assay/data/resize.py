@@ -62,11 +62,15 @@ def reach(factor: float) -> float:
 
 
 def in_words(interpolation: str) -> str:
-    """What ``to_square`` does, for people who run a model elsewhere."""
-    plain = "upright sRGB to size x size, Pillow's filter, aspect ratio not kept"
+    """From an image file to the square, in Pillow's terms, for people who run a model elsewhere."""
+    name = FILTERS[interpolation].name
+    plain = (
+        "draft(None, (size, size)), which reduces JPEG alone; upright by EXIF, sRGB, transparent pixels over "
+        f"white; the whole image by resize((size, size), {name}), aspect ratio not kept"
+    )
     if interpolation != "sharp":
-        return plain
+        return f"{name.lower()}: {plain}"
     return (
-        f"{plain}; where f = size / longer side is above 1, plus min(f - 1, 1) times the difference from "
-        "Pillow's BoxBlur(f - 0.5) of that"
+        f"{name.lower()}, sharpened: {plain}; then, where f = size / longer side before it is above 1, "
+        "Image.blend(resized.filter(BoxBlur(f - 0.5)), resized, 1 + min(f - 1, 1))"
     )

@@ -155,7 +155,7 @@ def load_backbone(
     Parameters
     ----------
     name : ``tiny`` or any timm model
-    cache : folder for converted weights and measured speeds
+    cache : folder for measured speeds
     size : side in pixels of its images; ``tiny`` has a size of its own
     weights : a local safetensors file, instead of the weights of its pip package or of the hub
     dtype : ``auto`` for the fastest here, or ``float32`` or ``bfloat16``
@@ -188,7 +188,7 @@ def load_backbone(
         raise MissingExtraError("timm", "train") from None
     import torch
 
-    found, use = find_weights(name, cache, weights), preprocessing or preprocessing_of(name)
+    found, use = find_weights(name, weights), preprocessing or preprocessing_of(name)
     network = build_network(name, found)
     trunk = make_trunk(network, features, LEVELS)
     width = feature_width(trunk, name, size)

@@ -1,7 +1,8 @@
 """A backbone's weights: from a local safetensors file, a pip package, or the hub.
 
 The pip packages ship ``.pth`` files, which are pickles: nothing reads one before its sha256 is the pinned
-one, and then only with ``weights_only``. They are converted to safetensors in the cache once.
+one, and then only with ``weights_only``. No copy is kept: one in the cache would have to be checked too, and
+saves a tenth of a second.
 """
 
 import hashlib
@@ -14,9 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from assay.data.labels import closest
-from assay.data.write import write_bytes_atomic
-from assay.embed.cache import CACHE_ADVICE
-from assay.errors import MissingExtraError, ModelError, UsageError, explain_write_errors
+from assay.errors import MissingExtraError, ModelError, UsageError
 
 
 @dataclass(frozen=True)
@@ -26,7 +25,7 @@ class Weights:
     tensors: Mapping[str, Any]
     """Tensors in the source's order; names may differ from timm's."""
     digest: str
-    """sha256 of the file that they were read from."""
+    """sha256 of the file that they were read from; ``tensors_digest`` of those from the hub."""
     origin: str
     """``package``, ``file`` or ``hub``, for people and for run.json."""
 
@@ -60,11 +59,8 @@ PACKAGED: Mapping[str, PackagedWeights] = {
 """timm's name -> where its weights are found without a network."""
 
 
-def find_weights(name: str, cache: Path, local: Path | None = None) -> Weights:
-    """Weights for timm's model ``name``: the local file if given, else the pip package, else the hub.
-
-    ``cache`` keeps the package's weights as safetensors.
-    """
+def find_weights(name: str, local: Path | None = None) -> Weights:
+    """Weights for timm's model ``name``: the local file if given, else the pip package, else the hub."""
     import timm
     from safetensors import SafetensorError
     from safetensors.torch import load
@@ -85,7 +81,7 @@ def find_weights(name: str, cache: Path, local: Path | None = None) -> Weights:
             ) from error
     if name in PACKAGED:
         packaged = PACKAGED[name]
-        return Weights(read_packaged(packaged, cache), packaged.sha256, "package")
+        return Weights(read_packaged(packaged), packaged.sha256, "package")
     # The one place that may use the network, and only for a backbone that the user named.
     instead = f"give a local file with --weights, or use one of {', '.join(PACKAGED)}"
     if os.environ.get("ASSAY_OFFLINE") == "1":
@@ -121,23 +117,9 @@ def check_name(name: str) -> None:
         ) from error
 
 
-def read_packaged(packaged: PackagedWeights, cache: Path) -> dict[str, Any]:
-    """The tensors in the package's order, converted to safetensors in the cache the first time."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    converted = cache / "weights" / f"{packaged.sha256}.safetensors"
-    try:
-        tensors = load_file(converted)
-    except (FileNotFoundError, SafetensorError):  # not converted yet, or not to its end
-        _convert(packaged, converted)
-        tensors = load_file(converted)
-    return {key.split("|", 1)[-1]: tensors[key] for key in sorted(tensors)}
-
-
-def _convert(packaged: PackagedWeights, target: Path) -> None:
+def read_packaged(packaged: PackagedWeights) -> dict[str, Any]:
+    """The tensors in the package's order."""
     import torch
-    from safetensors.torch import save
 
     found = importlib.util.find_spec(packaged.package)
     if found is None or not found.submodule_search_locations:
@@ -150,12 +132,8 @@ def _convert(packaged: PackagedWeights, target: Path) -> None:
         raise ModelError(
             f"{source}: expected sha256 {packaged.sha256}, got {digest}; reinstall the package that ships it"
         )
-    tensors = torch.load(BytesIO(data), map_location="cpu", weights_only=True)
-    # safetensors sorts names, and the order is what matches the package's tensors to timm's.
-    numbered = {f"{i:05d}|{key}": value.contiguous() for i, (key, value) in enumerate(tensors.items())}
-    with explain_write_errors(target.parent, advice=CACHE_ADVICE):
-        target.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes_atomic(target, save(numbered))
+    tensors: dict[str, Any] = torch.load(BytesIO(data), map_location="cpu", weights_only=True)
+    return tensors
 
 
 def _read_bytes(path: Path) -> bytes:

@@ -343,7 +343,7 @@ def _metadata(model: Model) -> dict[str, str]:
         "titles": escape_surrogates(json.dumps(model.titles, ensure_ascii=False)),
         "size": str(model.size),
         "interpolation": model.interpolation,
-        "resize": f"done by the runtime: {in_words(model.interpolation)}",
+        "resize": f"done by the runtime, in terms of Pillow: {in_words(model.interpolation)}",
         "preprocessing": f"in the graph: {scaled}",
         "conformal": json.dumps(model.facts.get("conformal", {})),
         **({"flip_tta_below": str(below), "flip_tta": FLIP_TTA} if below else {}),

@@ -64,7 +64,7 @@ class RunOptions:
     time_limit: float | None = None
     """Seconds that the run may take, about, which decides the number of epochs; None: no limit."""
     cache: Path = field(default_factory=default_cache)
-    """Of features, converted weights and measured speeds; shared by any number of runs."""
+    """Of features and measured speeds; shared by any number of runs."""
     workers: int = 2
     """Threads that decode images, and heads fitted at the same time: the number of cores."""
     refit: bool = False

@@ -1,7 +1,7 @@
 """The check of an ONNX file, before anything runs it.
 
-A graph may name other files, call code that is not onnxruntime's own, loop, or claim tensors larger than the
-memory. Ours do none of that, so whatever does is refused.
+A graph may name other files, call code that is not onnxruntime's own, loop, claim tensors larger than the
+memory, or compute them from a few bytes. Ours do none of that, so whatever does is refused.
 """
 
 import hashlib
@@ -23,6 +23,12 @@ SHA256 = "sha256"
 MAX_GRAPH_BYTES = 2**31
 """protobuf reads no more; what is parsed takes memory in proportion to the file."""
 
+CALL = 16
+"""Images in one call at most: more leave the CPU's cache and take more memory."""
+
+MAX_ELEMENTS = 2**25
+"""Of a tensor, for each image: at 512 px VGG has 2**24, the attention of a ViT-L/14 1.6 times as many."""
+
 _PARTS = {
     *("ir_version", "producer_name", "producer_version", "domain", "model_version", "doc_string"),
     *("graph", "opset_import", "metadata_props"),
@@ -30,6 +36,23 @@ _PARTS = {
 """All but training, functions and configurations of devices."""
 
 _MAX_DIMENSIONS = 8
+
+_OPERATORS = {
+    *("Abs", "Add", "And", "AveragePool", "BatchNormalization", "Cast", "Ceil", "Clip", "Concat"),
+    *("Constant", "ConstantOfShape", "Conv", "ConvTranspose", "Cos", "DepthToSpace"),
+    *("DequantizeLinear", "Div", "Elu", "Equal", "Erf", "Exp", "Expand", "Flatten", "Floor"),
+    *("Gather", "GatherElements", "GatherND", "Gemm", "GlobalAveragePool", "GlobalMaxPool"),
+    *("Greater", "GreaterOrEqual", "GroupNormalization", "HardSigmoid", "HardSwish", "Identity"),
+    *("InstanceNormalization", "LayerNormalization", "LeakyRelu", "Less", "LessOrEqual", "Log"),
+    *("LogSoftmax", "LpNormalization", "LRN", "MatMul", "Max", "MaxPool", "Min", "Mish", "Mod"),
+    *("Mul", "Neg", "Not", "Or", "Pad", "Pow", "PRelu", "QuantizeLinear", "Range", "Reciprocal"),
+    *("ReduceL1", "ReduceL2", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum"),
+    *("ReduceSumSquare", "Relu", "Reshape", "Resize", "Round", "ScatterND", "Selu", "Shape"),
+    *("Sigmoid", "Sign", "Sin", "Size", "Slice", "Softmax", "Softplus", "Softsign", "SpaceToDepth"),
+    *("Split", "Sqrt", "Squeeze", "Sub", "Sum", "Tanh", "Tile", "Transpose", "Trilu"),
+    *("Unsqueeze", "Where"),
+}
+"""What convolutional networks and transformers of timm are written in."""
 
 _TYPES = {1: "float32", 2: "uint8"}
 
@@ -61,6 +84,7 @@ def check_graph(graph: bytes, size: int, n_classes: int) -> bytes:
         _refuse(
             f"{name} larger than its data", min(sides, default=0) < 0 or prod(sides) > 2 * tensor.ByteSize()
         )
+    _check_shapes(model.graph)
     checked: bytes = model.SerializeToString(deterministic=True)
     return checked
 
@@ -101,6 +125,37 @@ def _tensors(graph: Any) -> Iterator[Any]:
             if "t" in held:
                 yield attribute.t
             yield from attribute.tensors
+        _refuse(f"operator {node.op_type}", node.op_type not in _OPERATORS)
+
+
+def _check_shapes(graph: Any) -> None:
+    """Refuse a tensor whose size is unknown before the graph runs, or too large, in a call of any length."""
+    from onnx import ModelProto, helper, shape_inference
+
+    # Sides are computed from few numbers; of other tensors, and there are 100 MB of them, the shape will do.
+    # What the file claims of the tensors between its operators is left out.
+    bare = ModelProto(ir_version=8, opset_import=[helper.make_opsetid("", OPSET)])
+    bare.graph.node.extend(graph.node)
+    bare.graph.input.extend(graph.input)
+    for tensor in graph.initializer:
+        if tensor.ByteSize() < 2**10:
+            bare.graph.initializer.append(tensor)
+        else:
+            shape = helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+            bare.graph.input.append(shape)
+    for n in range(1, CALL + 1):
+        bare.graph.input[0].type.tensor_type.shape.dim[0].dim_value = n
+        try:
+            found = shape_inference.infer_shapes(bare, strict_mode=True, data_prop=True).graph.value_info
+        except Exception as error:  # two of onnx's, and protobuf's
+            raise ModelError(f"model.onnx: expected shapes that fit, got {error}; {_ADVICE}") from error
+        shapes = {value.name: value.type.tensor_type.shape.dim for value in found}
+        for name in (name for node in graph.node for name in node.output if name):
+            sides = shapes.get(name, ())
+            unknown = name not in shapes or not all(side.HasField("dim_value") for side in sides)
+            _refuse(f"tensor {name!r} of unknown shape", unknown)
+            n_elements = prod(side.dim_value for side in sides)
+            _refuse(f"tensor {name!r} of {n_elements:,} numbers", n_elements > n * MAX_ELEMENTS)
 
 
 def _described(end: Any) -> str:

@@ -21,7 +21,7 @@ from jaxtyping import Int
 from assay.data.resize import FILTERS, TargetSize
 from assay.embed.device import cores
 from assay.errors import ModelError
-from assay.predict.graph_check import INPUT, OUTPUT, SHA256, check_graph, digest_of, read_metadata
+from assay.predict.graph_check import CALL, INPUT, OUTPUT, SHA256, check_graph, digest_of, read_metadata
 from assay.predict.model import MAX_SIZE, Model, read_model, read_model_file
 from assay.types import Batch, Probs
 
@@ -33,9 +33,6 @@ TINY = float(np.finfo(np.float32).tiny)
 
 BATCH = 32
 """Images that are handed over together where there are many, and that figures of batches are of."""
-
-CALL = 16
-"""Images in one call at most: more leave the CPU's cache and take more memory."""
 
 ROUNDED_ONE = 1.001
 """A probability of 1 after int8 or float16 rounded it."""

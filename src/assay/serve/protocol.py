@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import msgspec
 import numpy as np
 
-from assay.data.resize import FILTERS, in_words
+from assay.data.resize import in_words
 from assay.predict.graph_check import INPUT, OUTPUT
 from assay.predict.runtime import Runtime
 from assay.types import Batch, Probs
@@ -179,7 +179,7 @@ def model_metadata(runtime: Runtime, name: str, version: str) -> dict[str, Any]:
         "parameters": {
             "labels": runtime.labels,
             "titles": runtime.titles,
-            "pixels": f"RGB from 0 to 255, rows from the top, by the filter {FILTERS[how].name.lower()}: "
+            "pixels": f"RGB from 0 to 255, rows from the top, in terms of Pillow: "
             f"{in_words(how)}; size = {size}",
         },
     }
