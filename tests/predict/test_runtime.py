@@ -210,8 +210,8 @@ def test_as_many_calls_at_once_as_this_process_has_cores(model, images, monkeypa
             return real.session.run(wanted, noisy)
 
     real = load_runtime(model)
-    met = replace(real, session=Meeting()).probabilities(images[:30])
-    assert met == pytest.approx(real.probabilities(images[:30]), abs=1e-6)
+    met = replace(real, session=Meeting()).probabilities(images[:24])
+    assert met == pytest.approx(real.probabilities(images[:24]), abs=1e-6)
 
 
 FORBIDDEN = ("torch", "torchvision", "timm", "onnxscript")
