@@ -6,7 +6,7 @@ weighed by the trusted labels of images that neither was trained on (``correct.p
 
 A label must not confirm itself, and the student was trained on the noisy label of nearly every image. So the
 trusted labels of some images, the calibration rows, are hidden: these are trained on by their noisy label
-like all others (as the spies of Liu et al. 2002), and show how far the student memorised noisy labels. The
+like all others (after Liu et al. 2002), and show how far the student memorised noisy labels. The
 validation rows, of which it saw neither label, show how right it is on new images.
 """
 

@@ -1,4 +1,4 @@
-"""All that the report says and shows, read from the files of a finished run; report.json has what it says."""
+"""What the report shows, read from the files of a finished run; report.json has the same as data."""
 
 import csv
 import json

@@ -124,7 +124,7 @@ class Thumbnails:
 
     def _keep(self, key: tuple[int, str], done: "asyncio.Future[bytes | Skipped]") -> None:
         self._running.pop(key, None)
-        # Runs in the loop, so that no lock is needed; what went wrong is told to those who wait.
+        # Runs in the loop, so that no lock is needed; whoever waits gets the error.
         found = None if done.cancelled() or done.exception() is not None else done.result()
         if not isinstance(found, bytes):  # a file that cannot be read may come back
             return
