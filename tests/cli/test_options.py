@@ -24,9 +24,9 @@ def names(*groups):
 
 
 def test_every_library_option_is_on_the_command_line():
-    """``decisions`` is an option of assay run alone."""
+    """``decisions`` and ``excel_safe`` are options of assay run itself."""
     assert names(LabelOptions, ImageOptions) | {"decisions"} == names(ReadOptions)
-    assert names(TrainingOptions) | {"read"} == names(RunOptions)
+    assert names(TrainingOptions) | {"read", "excel_safe"} == names(RunOptions)
 
 
 def test_the_presets_are_those_of_the_library():
