@@ -111,12 +111,13 @@ class Predictor:
         LabelError : a label that the model does not know
         DataError : no image that can be used has a label
         """
-        from assay.predict.test_set import evaluate_runtime
+        from assay.predict.test_set import evaluate_together
 
         options = labels if isinstance(labels, ReadOptions) else ReadOptions(trusted=Path(labels))
-        return evaluate_runtime(
-            self.runtime, Path(images), options, workers=workers, notify=notify, progress=progress
+        found = evaluate_together(
+            {"": self.runtime}, Path(images), options, workers=workers, notify=notify, progress=progress
         )
+        return found[""]
 
 
 def load_model(path: Path | str | Model, *, threads: int | None = None) -> Predictor:

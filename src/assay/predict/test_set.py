@@ -20,21 +20,6 @@ SHOWN = 10
 """Classes named in a message."""
 
 
-def evaluate_runtime(
-    runtime: Runtime,
-    images: Path,
-    options: ReadOptions,
-    *,
-    workers: int = 2,
-    notify: Notify = ignore_message,
-    progress: Progress = silent,
-) -> Evaluation:
-    """Predict ``images`` and compare with ``options.trusted``; see ``Predictor.evaluate``."""
-    runtimes = {"": runtime}
-    found = evaluate_together(runtimes, images, options, workers=workers, notify=notify, progress=progress)
-    return found[""]
-
-
 def evaluate_together(
     runtimes: Mapping[str, Runtime],
     images: Path,
@@ -44,7 +29,7 @@ def evaluate_together(
     notify: Notify = ignore_message,
     progress: Progress = silent,
 ) -> dict[str, Evaluation]:
-    """The same of several models, by name, all on the same images."""
+    """Several models, by name, measured on the same images against ``options.trusted``."""
     dataset = read_test_set(images, options, runtimes.values())
     for note in dataset.notes:
         notify(note)

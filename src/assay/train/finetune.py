@@ -61,7 +61,7 @@ class FineTuneData:
     targets: Probs
     """(N, K) the posterior."""
     validation: Int[np.ndarray, "W"]
-    """Images that are not trained on, predicted after each epoch."""
+    """Images that are not trained on, predicted after each epoch where that is reported."""
 
 
 @dataclass(frozen=True)
@@ -131,16 +131,16 @@ def fine_tune(
         trainer.use_plan(backbone.plan, backbone.size)
         train_epoch(trainer, backbone, data.images, data.rows, targets, epoch, progress)
         tuned = _averaged(trainer, backbone)
-        probs = predict_resized(
-            tuned.backbone,
-            tuned.head,
-            data.images,
-            data.validation,
-            workers=workers,
-            progress=progress,
-            stage=f"predict, epoch {epoch + 1}",
-        )
         if report:
+            probs = predict_resized(
+                tuned.backbone,
+                tuned.head,
+                data.images,
+                data.validation,
+                workers=workers,
+                progress=progress,
+                stage=f"predict, epoch {epoch + 1}",
+            )
             report(EpochPredictions(epoch, sizes[epoch], probs))
         write_checkpoint(checkpoint, Checkpoint(trainer.tensors(), {"epoch": epoch}), identity)
     # Also where the process was killed after the last epoch was kept, and nothing is left to train.
