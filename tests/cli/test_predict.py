@@ -86,8 +86,8 @@ def test_each_format_has_the_same_rows(rows_on_stdout, finished, new, here):
         assert rows_on_stdout("predict", finished, new, "-q", *more) == (here / file).read_bytes()
     rows_on_stdout("predict", finished, new, "-o", "x.txt", "--format", "csv", "--excel-safe")
     plain, safe = ((here / name).read_text().splitlines() for name in ("rows.csv", "x.txt"))
-    assert (plain[-1], safe[-1]) == ("=cmd().png,,,empty_file", "'=cmd().png,,,empty_file")
-    assert plain[:-1] == safe[:-1]
+    assert (plain[-1], safe[-1]) == ("=cmd().png,,,empty_file", "'=cmd().png,,,empty_file,true")
+    assert [f"{plain[0]},excel_safe", *(f"{row},true" for row in plain[1:-1])] == safe[:-1]
 
 
 def test_what_is_no_model_ends_with_3(refused, new, finished, run, tmp_path):

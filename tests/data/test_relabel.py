@@ -51,6 +51,13 @@ def test_columns_may_be_named_and_cells_need_quotes(tmp_path):
     assert table.rows == (("a.png", "1"), ("b.png", 'a "b", c\nd'))
 
 
+def test_formulas_stay_marked(tmp_path):
+    """A file that --excel-safe wrote has no live formula afterwards either."""
+    content = b"file,label,excel_safe\n'=a.png,1,true\nb.png,2,true\n"
+    new = relabelled(tmp_path, "labels.csv", content, {"=a.png": "+1", "b.png": "3"}, ["=a.png", "b.png"])
+    assert new == b"file,label,excel_safe\n'=a.png,'+1,true\nb.png,3,true\n"
+
+
 @pytest.mark.parametrize(
     ("line", "expected"),
     [

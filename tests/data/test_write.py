@@ -164,19 +164,21 @@ def test_whatever_is_written_is_read_back(tmp_path_factory, rows, name):
     columns = [list(column) for column in zip(*rows, strict=True)]
     write_rows(folder / "a.csv", HEADER, columns)
     write_rows(folder / "a.jsonl", HEADER, columns, format="jsonl")
+    write_rows(folder / "safe.csv", HEADER, columns, excel_safe=True)
     assert read_table(folder / "a.csv").rows == tuple(rows)
+    assert read_table(folder / "safe.csv").rows == tuple((*cells, "true") for cells in rows)
     assert read_table(folder / "a.jsonl").rows == tuple(rows)
 
 
 def test_spreadsheets_run_nothing_when_asked():
     """Fault 35: with ``excel_safe`` text that would be a formula gets a quote in front, line feeds and
-    full-width signs included; numbers do not, and each cell can be read back.
+    full-width signs included; numbers do not, and a column says so.
     """
     cells = [*"=+-@\t\r\n＝＋－＠", "'=x", "x=1", "'x", ""]
     header, *rows = csv.reader(io.StringIO(written([cells, [-1] * 15], excel_safe=True).decode(), newline=""))
-    assert header == ["path", "label"]
-    assert rows == [[f"'{cell}" if row < 12 else cell, "-1"] for row, cell in enumerate(cells)]
-    assert [plain_cell(cell) for cell, _ in rows] == cells
+    assert header == ["path", "label", "excel_safe"]
+    assert rows == [[f"'{cell}" if row < 12 else cell, "-1", "true"] for row, cell in enumerate(cells)]
+    assert [plain_cell(cell) for cell, *_ in rows] == cells
     plain = csv.reader(io.StringIO(written([cells, [-1] * 15]).decode(), newline=""))
     assert [cell for cell, _ in plain][1:] == cells
 

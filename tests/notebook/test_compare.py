@@ -26,6 +26,7 @@ from assay.notebook.compare import (
     leaked_names,
 )
 from assay.notebook.folder import CompareFolder
+from assay.notebook.pictures import write_pictures
 from assay.notebook.systems import SYSTEMS, TITLES
 from assay.pipeline.options import RunOptions
 
@@ -182,6 +183,29 @@ def test_images_that_cannot_be_used_count_for_no_system(own_data, tmp_path):
     page = (tmp_path / "out" / "compare.md").read_text()
     assert "22 holdout images, the same for all systems; 1 holdout image is a near-duplicate of a tr" in page
     assert f"\n{dataset.names[broken]}," not in CompareFolder(found.folder).holdout("model-2").read_text()
+
+
+@pytest.mark.usefixtures("here")
+def test_marked_formulas_change_no_figure(own_data, tmp_path):
+    """Fault 35: with ``excel_safe`` no cell begins a formula, and figures and pictures are the same."""
+    for name in ("noisy.csv", "trusted.csv"):
+        file = own_data.folder / name
+        file.write_text(file.read_text().replace("ash", "=2+3").replace("\n4", "\n＝4"))
+    for image in own_data.images.glob("4*"):
+        image.rename(image.with_name(f"＝{image.name}"))
+    figures, pictures = [], []
+    for safe in (False, True):
+        wanted = compare_options(own_data, tmp_path / "cache", systems=("model-2",), excel_safe=safe)
+        found = compare(own_data.images, tmp_path / str(safe), wanted)
+        drawn = write_pictures(found.folder, found.dataset, found.held)
+        pictures.append([file.read_bytes() for file in drawn])
+        figures.append({name: found.rows[0][name] for name in NOT_MEASURED})
+    assert (figures[0], pictures[0]) == (figures[1], pictures[1])
+    for name in ("compare.csv", "models/model-2/holdout.csv"):
+        with (found.folder / name).open(newline="") as file:
+            cells = [cell for row in csv.reader(file) for cell in row]
+        assert "excel_safe" in cells
+        assert not [cell for cell in cells if cell.startswith(("=", "＝"))]
 
 
 def test_results_among_the_images_are_refused(small_data, compared):

@@ -8,6 +8,7 @@ import pytest
 from small_runs import CLASSES, read_record, read_rows
 
 from assay.data.dataset import ReadOptions
+from assay.data.read import read_dataset
 from assay.errors import DataError, OtherRunError
 from assay.pipeline.finished import load_run, open_images, read_finished_run
 from assay.pipeline.outputs import HOLDOUT, read_facts
@@ -44,11 +45,17 @@ def test_marked_formulas_are_read_back_as_they_were(own_data, options, tmp_path)
         runs.append(run(own_data.images, tmp_path / str(safe), settings).path)
     plain, safe = runs
     for name in ("labels.csv", "holdout.csv", "image_issues.csv"):
-        cells = [cell for row in read_rows(safe, name) for cell in row.values()]
+        rows = read_rows(safe, name)
+        assert {row.pop("excel_safe") for row in rows} == {"true"}
+        cells = [cell for row in rows for cell in row.values()]
         assert any(cell.startswith("'") for cell in cells)
         assert not [cell for cell in cells if cell.startswith(("=", "-", "＝"))]
         assert all(cell.removeprefix("'") in (plain / name).read_text() for cell in cells)
     assert load_run(safe).labels.frame.equals(load_run(plain).labels.frame)
+    given = ReadOptions(noisy=safe / "labels.csv", label_column="noisy_label", trusted=safe / "holdout.csv")
+    again = read_dataset(own_data.images, replace(given, trusted_label_column="trusted_label"))
+    assert {"=2+3", "birch"} < {*again.classes}
+    assert {"＝4.png", "-bad.png"} < {*again.names}
     one, other = map(read_review_run, runs)
     assert one.names == other.names
     assert one.held_out_labels == other.held_out_labels

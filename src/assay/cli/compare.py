@@ -21,6 +21,7 @@ def command(
     systems: str | None = None,
     as_published: bool = False,
     search: bool = False,
+    excel_safe: options.ExcelSafe = False,
     overwrite: options.Overwrite = False,
     strict: options.Strict = False,
     as_json: options.Json = False,
@@ -41,6 +42,8 @@ def command(
     search
         Choose settings by grid search on trusted images; all scores are kept.
     """
+    from dataclasses import replace
+
     from assay.notebook.compare import CompareOptions, compare_systems
     from assay.notebook.pictures import are_drawn, write_pictures
     from assay.notebook.systems import TITLES
@@ -48,7 +51,7 @@ def command(
 
     labels.check_trusted()
     settings = CompareOptions(
-        run=training.run_options(reading.read_options(**vars(labels))),
+        run=replace(training.run_options(reading.read_options(**vars(labels))), excel_safe=excel_safe),
         systems=tuple(TITLES if systems is None else (name.strip() for name in systems.split(","))),
         backbone=training.backbone,
         size=training.size,

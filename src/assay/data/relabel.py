@@ -9,7 +9,7 @@ from pathlib import Path
 
 from assay.data.labels import ImageFinder
 from assay.data.tables import Table, find_columns, is_json, is_parquet, read_lines, read_table
-from assay.data.write import escape_surrogates, write_bytes_atomic
+from assay.data.write import EXCEL_SAFE, escape_surrogates, marked_cell, write_bytes_atomic
 from assay.errors import UsageError
 
 _UTF8_MARK = b"\xef\xbb\xbf"
@@ -74,6 +74,8 @@ def relabel(
             number, key = table.line_numbers[row] - 1, (table.columns or ())[place]
             lines[number] = escape_surrogates(_with_value(lines[number], key, label))
     else:
+        if EXCEL_SAFE in (table.columns or ()):
+            new = {row: marked_cell(label) for row, label in new.items()}
         _replace_cells(lines, table, new, place)
     mark = _UTF8_MARK if source.read_bytes().startswith(_UTF8_MARK) else b""
     write_bytes_atomic(target, mark + "".join(lines).encode("utf-8", "surrogateescape"))

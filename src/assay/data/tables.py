@@ -15,7 +15,7 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
-from assay.data.write import plain_cell
+from assay.data.write import EXCEL_SAFE, plain_cell
 from assay.errors import TableError
 from assay.types import UNKNOWN
 
@@ -195,17 +195,14 @@ def _only(
 # CSV
 
 
-def read_csv(path: Path, wanted: Sequence[str] = (), *, excel_safe: bool = False) -> Table:
+def read_csv(path: Path, wanted: Sequence[str] = ()) -> Table:
     """The rows of delimited text, whatever the ending of its name.
 
     A first line that names a known path or label column, or a wanted one, is a header, and the delimiter is
     the one that makes it so. Any other file must be one label a line: a blank line is then an empty label. A
     table of several columns may have what spreadsheets add: blank lines, rows of empty cells, empty cells at
-    the ends of rows, a first line ``sep=;``.
-
-    Parameters
-    ----------
-    excel_safe : the file was written so, see ``write_rows``
+    the ends of rows, a first line ``sep=;``. Of a table with the column ``EXCEL_SAFE`` the marks of formulas
+    are taken away.
     """
     delimiter, columns, before = _find_header(path, wanted)
     records = list(islice(_records(path, delimiter), before, None))
@@ -231,7 +228,8 @@ def read_csv(path: Path, wanted: Sequence[str] = (), *, excel_safe: bool = False
             )
         raise TableError(f"{path.name} line {number}: {message}{delimiter!r}")
     numbers, rows = (number for number, _ in records), (cells for _, cells in records)
-    if excel_safe:
+    if columns is not None and EXCEL_SAFE in columns:
+        columns = tuple(map(plain_cell, columns))
         rows = (tuple(map(plain_cell, cells)) for cells in rows)
     return Table(path, columns, tuple(rows), tuple(numbers), delimiter=delimiter)
 

@@ -33,6 +33,9 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 _NEEDS_QUOTES = re.compile('\\A\ufeff|[",\r\n]')  # a reader would drop an unquoted mark at the start
 _STARTS_FORMULA = re.compile("'*[=+\\-@\t\r\n＝＋－＠]")
 
+EXCEL_SAFE = "excel_safe"
+"""The last column of a CSV that was written so: by it a reader knows that the marks are not of the text."""
+
 MARKED_FORMULA = "^'('*[=+\\-@\t\r\n＝＋－＠])"
 """A cell to which ``excel_safe`` added a quote, and its text: a regular expression for Python and for polars.
 Text that begins so already gets one more quote: every cell can be read back."""
@@ -118,8 +121,8 @@ def write_rows(
     ----------
     columns : one for each name in ``header``, all of one length; None is an empty cell in CSV, else null
     format : ``csv`` (UTF-8, LF, minimal quotes), ``jsonl`` (keys in the order of ``header``), ``parquet``
-    excel_safe : in CSV, put ``'`` before text that a spreadsheet would run as a formula; ``plain_cell`` takes
-        it away
+    excel_safe : in CSV, put ``'`` before text that a spreadsheet would run as a formula, and add the column
+        ``EXCEL_SAFE``, by which ``read_table`` takes it away
     """
     data = _encode(header, columns, format, excel_safe=excel_safe)
     if isinstance(target, Path):
@@ -305,6 +308,8 @@ def _encode(
     if len(set(lengths)) > 1:
         raise ValueError(f"expected columns of one length, got {dict(zip(header, lengths, strict=True))}")
     if format == "csv":
+        if excel_safe:
+            header, columns = (*header, EXCEL_SAFE), (*columns, [True] * lengths[0])
         cells = [[_cell(value, excel_safe) for value in _plain(column)] for column in columns]
         lines = [",".join(_cell(name, excel_safe) for name in header)] if headed else []
         lines += [",".join(row) for row in zip(*cells, strict=True)]
@@ -329,9 +334,14 @@ def _cell(value: Any, excel_safe: bool) -> str:
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"expected a finite number, got {value}")
     text = value if isinstance(value, str) else repr(value)
-    if excel_safe and isinstance(value, str) and _STARTS_FORMULA.match(text):
-        text = "'" + text
+    if excel_safe and isinstance(value, str):
+        text = marked_cell(text)
     return '"' + text.replace('"', '""') + '"' if _NEEDS_QUOTES.search(text) else text
+
+
+def marked_cell(text: str) -> str:
+    """The text of a cell as ``excel_safe`` writes it."""
+    return "'" + text if _STARTS_FORMULA.match(text) else text
 
 
 def plain_cell(text: str) -> str:

@@ -7,7 +7,6 @@
     then, once             read the holdout's trusted labels: all systems are measured on the same images
 """
 
-import csv
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,9 +20,10 @@ from assay.data.dataset import Dataset, ReadOptions
 from assay.data.labels import closest
 from assay.data.read import read_dataset
 from assay.data.split import Split
+from assay.data.tables import read_csv
 from assay.data.write import write_rows, write_text_atomic
 from assay.embed.weights import check_name
-from assay.errors import DataError, OtherRunError, UsageError
+from assay.errors import DataError, OtherRunError, TableError, UsageError
 from assay.evaluate import evaluate_predictions, mcnemar
 from assay.notebook.folder import TABLES, CompareFolder
 from assay.notebook.process import Failure, run_apart
@@ -343,7 +343,8 @@ def _write_results(
             write_figures(place, read_model(place), row)
     record["skipped"] = max(record["skipped"], *(row["facts"].get("skipped", 0) for row in rows))
     record |= {"rows": rows, "holdout_evaluations_by_run": by_run}
-    write_rows(folder.path / "compare.csv", CSV_COLUMNS, csv_columns(rows))
+    safe = bool(record["settings"].get("excel_safe"))
+    write_rows(folder.path / "compare.csv", CSV_COLUMNS, csv_columns(rows), excel_safe=safe)
     write_text_atomic(folder.path / "compare.md", markdown(record))
     record["status"] = "done"
     folder.write(record)
@@ -416,11 +417,10 @@ def evaluate_systems(
 def read_answers(file: Path, classes: Sequence[str]) -> dict[str, list[float]]:
     """File -> P(class) in the order of ``classes``, of a holdout.csv that ``measure`` wrote."""
     try:
-        with file.open(encoding="utf-8", errors="surrogateescape", newline="") as opened:
-            header, *rows = csv.reader(opened)
-        order = [header.index(label, 1) for label in classes]
-        return {row[0]: [float(row[place]) for place in order] for row in rows}
-    except (OSError, ValueError, IndexError) as error:
+        table = read_csv(file, classes)
+        order = [(table.columns or ()).index(label, 1) for label in classes]
+        return {row[0]: [float(row[place]) for place in order] for row in table.rows}
+    except (TableError, ValueError) as error:
         raise DataError(
             f"{file}: expected the file that a comparison wrote, got something else ({error}); delete it and "
             "run the same command again"

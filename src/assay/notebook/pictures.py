@@ -6,7 +6,6 @@
     out/models/<system>/   history.svg · layers.svg, of assay too, whose model is out/model/
 """
 
-import csv
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -21,6 +20,7 @@ from assay.data.dataset import Dataset
 from assay.data.files import Skipped
 from assay.data.loader import load_row
 from assay.data.resize import to_square
+from assay.data.tables import read_csv
 from assay.data.write import make_folder, write_text_atomic
 from assay.drawing import COLOURS, FAINT, INK, draw_confusion, printable, short, svg
 from assay.evaluate.metrics import confusion_matrix
@@ -129,8 +129,8 @@ def are_drawn(folder: Path) -> bool:
 
 
 def _read(file: Path) -> list[dict[str, str]]:
-    with file.open(encoding="utf-8", errors="surrogateescape", newline="") as opened:
-        return list(csv.DictReader(opened))
+    table = read_csv(file, ("file", "stage"))
+    return [dict(zip(table.columns or (), cells, strict=True)) for cells in table.rows]
 
 
 def _files(folder: Path, name: str) -> list[Path]:

@@ -197,7 +197,8 @@ def measure(entry: Entry, notify: Notify, progress: Progress) -> None:
         # A class may be called "file" too.
         first = "file" if "file" not in found.labels else "file of the image"
         names = [found.names[row] for row in usable]
-        write_rows(folder.holdout(system), (first, *found.labels), [names, *columns])
+        safe = entry.options.run.excel_safe
+        write_rows(folder.holdout(system), (first, *found.labels), [names, *columns], excel_safe=safe)
         digest = file_digest(folder.holdout(system))
     row = folder.row(system)
     row["measured"] = {

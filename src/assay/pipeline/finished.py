@@ -15,7 +15,7 @@ from jaxtyping import Float
 from assay.data.dataset import Dataset, ImageSource, PickedSource, ReadOptions
 from assay.data.read import list_images
 from assay.data.tables import read_csv, shown
-from assay.data.write import MARKED_FORMULA
+from assay.data.write import EXCEL_SAFE, MARKED_FORMULA
 from assay.embed.cache import find_store
 from assay.embed.images import Features, embed_images
 from assay.errors import DataError, UsageError
@@ -94,8 +94,8 @@ class RunResult:
 
         # Labels such as NA and 007 stay text. polars has no strings that are not Unicode, file names may be.
         frame = pl.read_csv(self.path / "labels.csv", infer_schema=False, encoding="utf8-lossy")
-        if is_excel_safe(RunFolder(self.path).record()):
-            frame = frame.with_columns(pl.col(pl.String).str.replace(MARKED_FORMULA, "$1"))
+        if EXCEL_SAFE in frame.columns:
+            frame = frame.drop(EXCEL_SAFE).with_columns(pl.col(pl.String).str.replace(MARKED_FORMULA, "$1"))
         numbers = pl.col("confidence", "label_quality").cast(pl.Float64)
         return RunLabels(frame.with_columns(pl.col(pl.String).fill_null("")).with_columns(numbers))
 
@@ -253,10 +253,10 @@ class FinishedRun:
 def read_finished_run(folder: Path) -> FinishedRun:
     """Read run.json, labels.csv and the model's labels.json."""
     record = _finished_record(folder)
-    table = read_csv(folder / "labels.csv", LABEL_COLUMNS, excel_safe=is_excel_safe(record))
-    if table.columns != LABEL_COLUMNS or not table.rows:
+    table = read_csv(folder / "labels.csv", LABEL_COLUMNS)
+    if table.columns not in (LABEL_COLUMNS, (*LABEL_COLUMNS, EXCEL_SAFE)) or not table.rows:
         raise DataError(f"{table.path}: expected the columns {', '.join(LABEL_COLUMNS)} and a row an image")
-    columns = dict(zip(LABEL_COLUMNS, zip(*table.rows, strict=True), strict=True))
+    columns = dict(zip(table.columns, zip(*table.rows, strict=True), strict=True))
     file = folder / "model" / "labels.json"
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
@@ -402,11 +402,6 @@ def _missing(cache: Path, what: str) -> UsageError:
         f"{cache}: expected the features that the run computed, but those {what}; name the run's cache with "
         "--cache, or give the run's command again"
     )
-
-
-def is_excel_safe(record: Mapping[str, Any]) -> bool:
-    """Whether the run of this run.json marked formulas in its CSV files."""
-    return bool(record.get("settings", {}).get("excel_safe"))
 
 
 def _finished_record(folder: Path) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """What the report shows, read from the files of a finished run; report.json has the same as data."""
 
-import csv
 import json
 import shlex
 from collections import Counter
@@ -18,15 +17,15 @@ from assay.correct.result import ACTIONS
 from assay.data.dataset import ImageSource
 from assay.data.files import Limits
 from assay.data.loader import THUMBNAIL_TYPE, draw_thumbnail
-from assay.data.write import plain_cell
+from assay.data.tables import read_csv
 from assay.drawing import data_url, describe_confusion
-from assay.errors import DataError
+from assay.errors import DataError, TableError
 from assay.noise.estimate import how_classes_differ
 from assay.noise.intervals import share_bounds
 from assay.pipeline.audit import run_digests
-from assay.pipeline.finished import FinishedRun, is_excel_safe
+from assay.pipeline.finished import FinishedRun
 from assay.pipeline.measure import TITLES, why_not_measured
-from assay.pipeline.outputs import DECIDED, VALIDATION, read_facts
+from assay.pipeline.outputs import DECIDED, ISSUE_COLUMNS, VALIDATION, read_facts
 from assay.text import counted, cut, interval, p_equals, percent
 from assay.types import UNKNOWN
 
@@ -459,15 +458,15 @@ def _cost_facts(run: FinishedRun, evaluation: Json) -> Facts:
 def _skipped_facts(run: FinishedRun) -> Facts:
     """The images that could not be used, and why."""
     file = run.folder / "image_issues.csv"
-    text = plain_cell if is_excel_safe(run.record) else str
     try:
-        with file.open(encoding="utf-8", errors="surrogateescape", newline="") as opened:
-            rows = [
-                {key: text(row[key]) for key in ("file", "reason", "detail")}
-                for row in csv.DictReader(opened)
-                if row["severity"] == "skipped"
-            ]
-    except (OSError, KeyError, csv.Error) as error:
+        table = read_csv(file, ISSUE_COLUMNS)
+        issues = (dict(zip(table.columns or (), cells, strict=True)) for cells in table.rows)
+        rows = [
+            {key: row[key] for key in ("file", "reason", "detail")}
+            for row in issues
+            if row["severity"] == "skipped"
+        ]
+    except (TableError, KeyError) as error:
         raise DataError(
             f"{file}: expected the skipped images of a run ({error!r}); give the run's command again"
         ) from None

@@ -11,7 +11,7 @@ import numpy as np
 
 from assay.data.tables import read_csv
 from assay.errors import DataError, UsageError
-from assay.pipeline.finished import OpenedRun, is_excel_safe, open_run
+from assay.pipeline.finished import OpenedRun, open_run
 from assay.pipeline.outputs import HOLDOUT_COLUMNS
 from assay.types import UNKNOWN, Labels, Mask, PerImage, Rows, Transition, same_length
 
@@ -46,7 +46,7 @@ def read_review_run(folder: Path, images: Path | None = None, *, follow_symlinks
     file = folder / "holdout.csv"
     rows = {name: row for row, name in enumerate(run.names)}
     index = {label: i for i, label in enumerate(run.labels)}
-    table = read_csv(file, HOLDOUT_COLUMNS, excel_safe=is_excel_safe(run.record))
+    table = read_csv(file, HOLDOUT_COLUMNS)
     try:
         held_out_labels = {rows[name]: index[trusted] for name, trusted, *_ in table.rows}
     except (KeyError, ValueError) as error:
