@@ -32,7 +32,7 @@ from typing import Any
 import numpy as np
 from _shared import machine, read_results, write_results
 
-from assay.correct.crossfit import Evidence, cross_fit
+from assay.correct.crossfit import TrainingData, cross_fit
 from assay.correct.posterior import calibrate
 from assay.correct.result import CorrectedLabels
 from assay.data.dataset import ReadOptions
@@ -116,8 +116,9 @@ class Reduced:
     def way_g(self) -> Labels:
         """Trusted labels and images without any label."""
         data = replace(self.data, noisy=np.full(len(self.data.noisy), UNKNOWN))
-        evidence = Evidence(data.features.views, data.noisy, data.trusted, self.fitted.noise.transition)
-        raw = cross_fit(evidence, data.fold_of, make_head, seed=data.seed, workers=2).pred_probs
+        nothing = np.zeros((len(data.noisy), len(data.classes)))
+        examples = TrainingData(data.features.views, data.trusted, nothing)
+        raw = cross_fit(examples, data.fold_of, make_head, seed=data.seed, workers=2).pred_probs
         pred_probs = calibrate(raw, data.trusted).apply(raw)
         corrected = CorrectedLabels(
             data.noisy, data.trusted, pred_probs, pred_probs, data.usable, 1.0, data.threshold

@@ -5,7 +5,14 @@ from hypothesis import strategies as st
 from scipy.special import softmax
 
 from assay.correct import posterior as module
-from assay.correct.posterior import NO_FLOOR, Calibration, by_halves, calibrate, calibrate_on_noisy
+from assay.correct.posterior import (
+    NO_FLOOR,
+    Calibration,
+    by_halves,
+    calibrate,
+    calibrate_on_noisy,
+    log_evidence,
+)
 from assay.data.simulate import spoil
 from assay.types import UNKNOWN
 
@@ -23,7 +30,7 @@ def draw_labels(probs, seed):
     return (probs.cumsum(axis=1) < rng.random((len(probs), 1))).sum(axis=1).clip(max=probs.shape[1] - 1)
 
 
-@pytest.mark.parametrize("fit", [calibrate, lambda p, y: calibrate_on_noisy(p, y, np.eye(4))])
+@pytest.mark.parametrize("fit", [calibrate, lambda p, y: calibrate_on_noisy(p, log_evidence(y, np.eye(4)))])
 def test_without_a_label_nothing_changes(fit):
     """No known label: inverse temperature 1, no bias, the same probabilities."""
     probs, labels = draw_case(0)
@@ -38,7 +45,7 @@ def test_the_temperature_is_found_from_noisy_labels_alone():
     bias = np.array([0.4, 0.0, -0.4])
     truth = draw_labels(Calibration(1.7, bias).apply(probs), seed=1)
     transition = np.array([[0.7, 0.2, 0.1], [0.4, 0.6, 0.0], [0.3, 0.3, 0.4]])
-    found = calibrate_on_noisy(probs, spoil(truth, transition, seed=2), transition)
+    found = calibrate_on_noisy(probs, log_evidence(spoil(truth, transition, seed=2), transition))
     assert found.inverse_temperature == pytest.approx(1.7, rel=0.1)
     np.testing.assert_allclose(found.bias, bias, atol=0.1)
 
@@ -113,11 +120,11 @@ def test_of_many_noisy_labels_some_are_enough(monkeypatch):
     probs, labels = draw_case(3, n=2_500)
     transition, known = 0.6 * np.eye(4) + 0.1, np.flatnonzero(labels != UNKNOWN)
     monkeypatch.setattr(module, "MOST_NOISY", 1_000)
-    found = calibrate_on_noisy(probs, labels, transition)
+    found = calibrate_on_noisy(probs, log_evidence(labels, transition))
     assert 1_000 < len(known) <= 2_000
     others = np.setdiff1d(known, known[::2])
     labels[others] = UNKNOWN
-    again = calibrate_on_noisy(probs, labels, transition)
+    again = calibrate_on_noisy(probs, log_evidence(labels, transition))
     assert found.inverse_temperature == again.inverse_temperature
     np.testing.assert_array_equal(found.bias, again.bias)
 

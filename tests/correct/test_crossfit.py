@@ -15,13 +15,14 @@ from sklearn.preprocessing import StandardScaler
 from assay.correct.crossfit import (
     MIN_SHARE,
     UNSEEN,
-    Evidence,
+    TrainingData,
     cross_fit,
     fit_joint,
     fit_soft,
     predict_all,
     weight_name,
 )
+from assay.correct.posterior import log_evidence
 from assay.data.simulate import spoil, symmetric
 from assay.data.split import folds
 from assay.errors import LabelError
@@ -34,25 +35,25 @@ NOISE = symmetric(3, 0.5)
 def scene(draw_clouds, mostly_unknown):
     """300 points in three clouds, half of their labels wrong, ten of each class trusted."""
     X, truth = draw_clouds(300)
-    evidence = Evidence((X,), spoil(truth, NOISE, 0), mostly_unknown(truth, 10), NOISE)
-    return evidence, truth, folds(evidence.trusted, 5, seed=0)
+    noisy, trusted = spoil(truth, NOISE, 0), mostly_unknown(truth, 10)
+    return TrainingData((X,), trusted, log_evidence(noisy, NOISE)), noisy, folds(trusted, 5, seed=0)
 
 
-def swap_label(evidence, row, label):
-    """The same evidence with both labels of one row replaced."""
-    noisy, trusted = evidence.noisy.copy(), evidence.trusted.copy()
-    noisy[row] = label
+def swap_label(data, row, label):
+    """The same data with both labels of one row replaced."""
+    trusted, evidence = data.trusted.copy(), data.evidence.copy()
     trusted[row] = label if trusted[row] != UNKNOWN else UNKNOWN
-    return Evidence(evidence.views, noisy, trusted, evidence.transition)
+    evidence[row] = np.log(NOISE[:, label])
+    return TrainingData(data.views, trusted, evidence)
 
 
 @pytest.mark.parametrize("row", [0, 299])
 def test_no_label_affects_the_prediction_of_its_own_image(scene, logistic, row):
     """Other labels of an image leave its own prediction as it was, trusted or not."""
-    evidence, _, fold_of = scene
-    before = cross_fit(evidence, fold_of, logistic).pred_probs
+    data, noisy, fold_of = scene
+    before = cross_fit(data, fold_of, logistic).pred_probs
     for step in (1, 2):
-        other = swap_label(evidence, row, (evidence.noisy[row] + step) % 3)
+        other = swap_label(data, row, (noisy[row] + step) % 3)
         after = cross_fit(other, fold_of, logistic).pred_probs
         assert after[row].tolist() == before[row].tolist()
         assert (after != before).any()
@@ -60,26 +61,26 @@ def test_no_label_affects_the_prediction_of_its_own_image(scene, logistic, row):
 
 def test_images_without_a_fold_are_never_trained_on(scene, logistic):
     """The labels of holdout images change no prediction; theirs is the mean over the folds' classifiers."""
-    evidence, _, fold_of = scene
+    data, _, fold_of = scene
     holdout = np.arange(0, 300, 5)
     fold_of[holdout] = UNKNOWN
-    before = cross_fit(evidence, fold_of, logistic)
+    before = cross_fit(data, fold_of, logistic)
     for row in holdout:
-        evidence = swap_label(evidence, row, 0)
-    after = cross_fit(evidence, fold_of, logistic)
+        data = swap_label(data, row, 0)
+    after = cross_fit(data, fold_of, logistic)
     assert after.pred_probs.tolist() == before.pred_probs.tolist()
     inside = fold_of != UNKNOWN
-    each = [fit_joint(evidence, inside & (fold_of != fold), logistic) for fold in range(5)]
-    mean = np.mean([predict_all(one, evidence.views[0][holdout], 3) for one in each], axis=0)
+    each = [fit_joint(data, inside & (fold_of != fold), logistic) for fold in range(5)]
+    mean = np.mean([predict_all(one, data.views[0][holdout], 3) for one in each], axis=0)
     np.testing.assert_allclose(after.pred_probs[holdout], mean)
 
 
 def test_the_classifier_that_is_kept_is_fitted_to_all_folds(scene, logistic):
     """Beside the predictions comes the classifier of every image with a fold; progress counts the folds."""
-    evidence, _, fold_of = scene
+    data, _, fold_of = scene
     calls = []
-    kept = cross_fit(evidence, fold_of, logistic, progress=lambda *call: calls.append(call)).classifier
-    alone = fit_joint(evidence, np.ones(300, bool), logistic)
+    kept = cross_fit(data, fold_of, logistic, progress=lambda *call: calls.append(call)).classifier
+    alone = fit_joint(data, np.ones(300, bool), logistic)
     assert kept.coef_.tolist() == alone.coef_.tolist()
     assert calls == [("cross-fit", done, 5) for done in range(1, 6)]
 
@@ -89,9 +90,10 @@ def test_noisy_labels_help_where_trusted_ones_are_few(draw_clouds, mostly_unknow
     right = {0: [], 1: [], 3: []}
     for seed in range(5):
         X, truth = draw_clouds(2000, distance=3.0, seed=seed)
-        evidence = Evidence((X,), spoil(truth, NOISE, seed), mostly_unknown(truth, 2), NOISE)
+        noisy, trusted = spoil(truth, NOISE, seed), mostly_unknown(truth, 2)
+        data = TrainingData((X,), trusted, log_evidence(noisy, NOISE))
         for rounds, found in right.items():
-            classifier = fit_joint(evidence, np.ones(2000, bool), logistic, rounds=rounds)
+            classifier = fit_joint(data, np.ones(2000, bool), logistic, rounds=rounds)
             found.append(np.mean(classifier.predict(X) == truth))
     assert np.mean(right[1]) > np.mean(right[0]) + 0.01
     assert np.mean(right[3]) > np.mean(right[0]) + 0.01
@@ -106,20 +108,18 @@ def test_noisy_labels_help_where_trusted_ones_are_few(draw_clouds, mostly_unknow
 )
 def test_the_same_seed_gives_the_same_bytes_with_any_number_of_workers(scene, make):
     """Threads change the time, not the result."""
-    evidence, _, fold_of = scene
-    one, other = (cross_fit(evidence, fold_of, make, workers=workers) for workers in (1, 3))
+    data, _, fold_of = scene
+    one, other = (cross_fit(data, fold_of, make, workers=workers) for workers in (1, 3))
     assert one.pred_probs.tobytes() == other.pred_probs.tobytes()
 
 
 def test_permuting_classes_permutes_the_predictions(scene, logistic):
     """The order of the classes means nothing."""
-    evidence, _, fold_of = scene
+    data, _, fold_of = scene
     order = np.array([2, 0, 1])
     place = np.array([*np.argsort(order), UNKNOWN])
-    permuted = Evidence(
-        evidence.views, place[evidence.noisy], place[evidence.trusted], NOISE[np.ix_(order, order)]
-    )
-    one, other = (cross_fit(some, fold_of, logistic).pred_probs for some in (evidence, permuted))
+    permuted = TrainingData(data.views, place[data.trusted], data.evidence[:, order])
+    one, other = (cross_fit(some, fold_of, logistic).pred_probs for some in (data, permuted))
     np.testing.assert_allclose(other, one[:, order], atol=5e-3)
 
 
@@ -133,9 +133,8 @@ def test_a_class_without_trusted_images_is_still_found(draw_clouds, mostly_unkno
 
 def test_trusted_labels_of_one_class_are_refused(scene, logistic):
     """The error counts the labels and their classes."""
-    evidence, _, fold_of = scene
-    trusted = np.where(evidence.trusted == 1, 1, UNKNOWN)
-    one = Evidence(evidence.views, evidence.noisy, trusted, NOISE)
+    data, _, fold_of = scene
+    one = TrainingData(data.views, np.where(data.trusted == 1, 1, UNKNOWN), data.evidence)
     message = (
         "expected trusted labels of two classes or more in each part to learn from, "
         "got 10 of 1; add trusted labels"
@@ -152,12 +151,12 @@ def test_fewer_than_two_folds_are_refused(scene, logistic, fold_of, found):
 
 
 @pytest.mark.usefixtures("without_shape_checks")
-def test_evidence_of_different_length_is_refused(scene):
+def test_training_data_of_different_length_is_refused(scene):
     """Each view has a row for each image."""
-    evidence = scene[0]
-    message = r"expected one length for all, got \{'noisy': 300, 'trusted': 300, 'views\[0\]': 299\}"
+    data = scene[0]
+    message = r"expected one length for all, got \{'evidence': 300, 'trusted': 300, 'views\[0\]': 299\}"
     with pytest.raises(ValueError, match=message):
-        Evidence((evidence.views[0][1:],), evidence.noisy, evidence.trusted, NOISE)
+        TrainingData((data.views[0][1:],), data.trusted, data.evidence)
 
 
 @pytest.fixture
@@ -271,9 +270,9 @@ def test_predictions_that_are_no_probabilities_are_refused(row):
 
 def test_the_prediction_of_an_image_is_the_mean_over_its_views(scene, logistic):
     """Each view has a prediction of its own."""
-    evidence, _, fold_of = scene
-    X = evidence.views[0]
-    both = Evidence((X, X + 0.5), evidence.noisy, evidence.trusted, evidence.transition)
+    data, _, fold_of = scene
+    X = data.views[0]
+    both = TrainingData((X, X + 0.5), data.trusted, data.evidence)
     found = cross_fit(both, fold_of, logistic)
     assert [view.shape for view in found.views] == [(300, 3), (300, 3)]
     assert not np.array_equal(*found.views)
@@ -282,7 +281,7 @@ def test_the_prediction_of_an_image_is_the_mean_over_its_views(scene, logistic):
 
 def test_without_rounds_the_noisy_labels_are_ignored(scene, logistic):
     """With no round, other noisy labels give the same predictions."""
-    evidence, _, fold_of = scene
-    blank = Evidence(evidence.views, np.full(300, UNKNOWN), evidence.trusted, evidence.transition)
-    one, other = (cross_fit(some, fold_of, logistic, rounds=0) for some in (evidence, blank))
+    data, _, fold_of = scene
+    blank = TrainingData(data.views, data.trusted, np.zeros((300, 3)))
+    one, other = (cross_fit(some, fold_of, logistic, rounds=0) for some in (data, blank))
     assert one.pred_probs.tolist() == other.pred_probs.tolist()

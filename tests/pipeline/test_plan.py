@@ -41,8 +41,8 @@ def test_no_label_affects_its_own_posterior(data, probs, monkeypatch):
     """A third is weighed with ``size`` labels of the other thirds; its own trusted labels change nothing."""
     calls: list[tuple[np.ndarray, np.ndarray]] = []
 
-    def listen(raw, noisy, trusted, *more):
-        found = weigh(raw, noisy, trusted, *more)
+    def listen(raw, trusted, *more):
+        found = weigh(raw, trusted, *more)
         calls.append((trusted, found.posterior))
         return found
 

@@ -13,9 +13,9 @@ import numpy as np
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
 
-from assay.correct.posterior import calibrate_on_noisy, posterior
+from assay.correct.posterior import LogProbs, calibrate_on_noisy, combine
 from assay.errors import LabelError
-from assay.types import UNKNOWN, Labels, Mask, Matrix, Probs, Progress, Rows, Transition, same_length, silent
+from assay.types import UNKNOWN, Labels, Mask, Matrix, Probs, Progress, Rows, same_length, silent
 
 MakeClassifier = Callable[[int], Any]
 """seed -> an unfitted classifier."""
@@ -28,21 +28,19 @@ UNSEEN = 0.01
 
 
 @dataclass(frozen=True)
-class Evidence:
+class TrainingData:
     """Features and labels to train on."""
 
     views: tuple[Matrix, ...]
     """Features (N, D) of each view of the N images."""
-    noisy: Labels
-    """The noisy label of each image; UNKNOWN where there is none."""
     trusted: Labels
     """The trusted label; UNKNOWN for most. Where it is known, the noisy one is not trained on."""
-    transition: Transition
-    """P(noisy | true) at [true, noisy]."""
+    evidence: LogProbs
+    """Log P(noisy label of the image | true) (N, K); zeros where there is none. See ``log_evidence``."""
 
     def __post_init__(self) -> None:
         views = {f"views[{number}]": view for number, view in enumerate(self.views)}
-        same_length(noisy=self.noisy, trusted=self.trusted, **views)
+        same_length(evidence=self.evidence, trusted=self.trusted, **views)
 
 
 @dataclass(frozen=True)
@@ -62,7 +60,7 @@ class CrossFitted:
 
 
 def cross_fit(
-    evidence: Evidence,
+    data: TrainingData,
     fold_of: Labels,
     make: MakeClassifier,
     *,
@@ -88,11 +86,11 @@ def cross_fit(
     folds = int(fold_of.max(initial=UNKNOWN)) + 1
     if folds < 2:
         raise ValueError(f"fold_of: expected folds 0, 1 and so on, got {folds} of them")
-    n_classes, inside = len(evidence.transition), fold_of != UNKNOWN
-    views = tuple(np.zeros((len(fold_of), n_classes)) for _ in evidence.views)
+    n_classes, inside = data.evidence.shape[1], fold_of != UNKNOWN
+    views = tuple(np.zeros((len(fold_of), n_classes)) for _ in data.views)
 
     def fit_without(fold: int) -> Any:
-        return fit_joint(evidence, inside & (fold_of != fold), make, rounds=rounds, seed=seed)
+        return fit_joint(data, inside & (fold_of != fold), make, rounds=rounds, seed=seed)
 
     with ThreadPoolExecutor(workers) as pool:
         # No image of a fold is UNKNOWN, so the first classifier leaves out nothing: the one that is kept.
@@ -100,7 +98,7 @@ def cross_fit(
         everything = next(fitted)
         for fold, classifier in enumerate(fitted):
             rows = np.flatnonzero((fold_of == fold) | ~inside)
-            for view, probs in zip(evidence.views, views, strict=True):
+            for view, probs in zip(data.views, views, strict=True):
                 probs[rows] += predict_all(classifier, view[rows], n_classes)
             progress("cross-fit", fold + 1, folds)
     for probs in views:
@@ -109,18 +107,17 @@ def cross_fit(
 
 
 def fit_joint(
-    evidence: Evidence, train: Mask, make: MakeClassifier, *, rounds: int = 1, seed: int = 0
+    data: TrainingData, train: Mask, make: MakeClassifier, *, rounds: int = 1, seed: int = 0
 ) -> Any:
     """A classifier fitted to the trusted and noisy labels of the rows where ``train``.
 
-    EM on the joint likelihood ``Σ_trusted log p(true) + Σ_noisy log Σ_y p(y) · transition[y, noisy]``, whose
-    second term is Gold Loss Correction (Hendrycks et al. 2018): fit on the trusted labels; then in turn
-    compute the posterior of the others and fit on it.
+    EM on the joint likelihood ``Σ_trusted log p(true) + Σ_noisy log Σ_y p(y) · P(noisy | y)``, whose second
+    term is Gold Loss Correction (Hendrycks et al. 2018): fit on the trusted labels; then in turn compute the
+    posterior of the others and fit on it.
     """
-    views, noisy, trusted = evidence.views, evidence.noisy, evidence.trusted
-    n_classes = len(evidence.transition)
+    views, trusted, n_classes = data.views, data.trusted, data.evidence.shape[1]
     sure = np.flatnonzero(train & (trusted != UNKNOWN))
-    noisy_rows = np.flatnonzero(train & (trusted == UNKNOWN) & (noisy != UNKNOWN))
+    noisy_rows = np.flatnonzero(train & (trusted == UNKNOWN) & data.evidence.any(axis=1))
     known = len(np.unique(trusted[sure]))
     if known < 2:
         raise LabelError(
@@ -140,9 +137,8 @@ def fit_joint(
         pred_probs = mean_pred_probs(classifier, [view[noisy_rows] for view in views], n_classes)
         if number == 0:
             # Only the first prediction is free of these labels; later ones keep their own temperature.
-            calibration = calibrate_on_noisy(pred_probs, noisy[noisy_rows], evidence.transition)
-            pred_probs = calibration.apply(pred_probs)
-        likely = posterior(noisy[noisy_rows], pred_probs, evidence.transition)
+            pred_probs = calibrate_on_noisy(pred_probs, data.evidence[noisy_rows]).apply(pred_probs)
+        likely = combine(pred_probs, data.evidence[noisy_rows])
         classifier = fit(seed + number + 1, both, np.concatenate([certain, likely]))
     return classifier
 

@@ -1,7 +1,7 @@
 """The posterior: predicted probabilities of the images, calibrated and combined with their noisy labels."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -37,7 +37,9 @@ MOST_NOISY = 50_000  # labels to calibrate on: more would hardly change so few n
 POOL_PRIOR = 8.0
 MAX_WEIGHT = 5.0  # a classifier fitted to noisy labels may need a fourfold inverse temperature
 
-LogProbs = Float[np.ndarray, "N K"]
+LogProbs = Float[np.ndarray, "_ K"]
+FitEvidence = Callable[[Labels, Rows], LogProbs]
+"""(trusted labels (N,) to fit to, R rows) -> log P(noisy label | true) (R, K) of those rows."""
 Parameters = Float[np.ndarray, "P"]
 
 
@@ -70,7 +72,7 @@ def log_evidence(noisy: Labels, transition: Transition) -> LogProbs:
     return evidence
 
 
-def combine(pred_probs: Probs, evidence: LogProbs, strength: float) -> Probs:
+def combine(pred_probs: Probs, evidence: LogProbs, strength: float = 1.0) -> Probs:
     """The prediction times exp(strength · evidence), each row summing to 1."""
     joint = np.log(np.maximum(pred_probs, TINY)) + strength * evidence
     joint = np.exp(joint - joint.max(axis=1, keepdims=True))
@@ -157,17 +159,17 @@ def halves(rows: Rows) -> list[tuple[Rows, Rows]]:
     return [(rows[1::2], rows[::2]), (rows[::2], rows[1::2])]
 
 
-def calibrate_on_noisy(probs: Probs, noisy: Labels, transition: Transition) -> Calibration:
-    """Fit where only noisy labels are known: maximise Σ log Σ_y p(y) · transition[y, noisy].
+def calibrate_on_noisy(probs: Probs, evidence: LogProbs) -> Calibration:
+    """Fit where only noisy labels are known: maximise Σ log Σ_y p(y) · P(noisy | y).
 
     Parameters
     ----------
     probs : P(class), from a classifier that was fitted without these rows' noisy labels
-    noisy : class index, or UNKNOWN; of more than ``MOST_NOISY`` every second one counts, or fewer
+    evidence : see ``log_evidence``; of more than ``MOST_NOISY`` labels every second one counts, or fewer
     """
-    rows = np.flatnonzero(noisy != UNKNOWN)
+    rows = np.flatnonzero(evidence.any(axis=1))
     rows = rows[:: max(math.ceil(len(rows) / MOST_NOISY), 1)]
-    return _fit_calibration(_log(probs[rows], FLOOR), log_evidence(noisy[rows], transition), WIDE_PRIOR)
+    return _fit_calibration(_log(probs[rows], FLOOR), evidence[rows], WIDE_PRIOR)
 
 
 def _fit_calibration(scores: LogProbs, evidence: LogProbs, bias_prior: float) -> Calibration:
@@ -272,35 +274,34 @@ class Weighed:
     """λ, likewise."""
 
 
-def weigh(
-    raw: Probs, noisy: Labels, trusted: Labels, fold_of: Labels, transition: Transition, seed: int = 0
-) -> Weighed:
+def weigh(raw: Probs, trusted: Labels, fold_of: Labels, fit_evidence: FitEvidence) -> Weighed:
     """Calibrated predictions and posterior of every image, cross-fitted: no label affects its own posterior.
 
-    Calibration, transition and λ are fitted on trusted images; for those themselves, which all figures on
+    Calibration, evidence and λ are fitted on trusted images; for those themselves, which all figures on
     labels rest on, to the other folds.
 
     Parameters
     ----------
     raw : P(true | image) from classifiers that did not see the image; not calibrated
     fold_of : fold of each image; a trusted image in none gets the fit to all trusted ones, itself included
-    transition : for the images without a trusted label
     """
     calibration = calibrate(raw, trusted)
-    pred_probs = calibration.apply(raw)
+    pred_probs, evidence = calibration.apply(raw), fit_evidence(trusted, np.arange(len(raw)))
     known = np.flatnonzero(trusted != UNKNOWN)
-    evidence = log_evidence(noisy[known], transition)
-    parts = [*other_folds(trusted[known], fold_of[known])]
-    for inside, others in parts:
-        rows = known[inside]
+    tested = evidence[known]
+    parts = []
+    for inside, others in other_folds(trusted[known], fold_of[known]):
+        rows, visible = known[inside], trusted.copy()
+        visible[known] = others
         pred_probs[rows] = calibrate(raw[known], others).apply(raw[rows])
-        evidence[inside] = log_evidence(noisy[rows], transition_from(noisy[known], others, transition, seed))
-    strength = fit_strength(pred_probs[known], evidence, trusted[known])
-    likely = posterior(noisy, pred_probs, transition, strength)
+        tested[inside] = fit_evidence(visible, rows)
+        parts.append((inside, others))
+    strength = fit_strength(pred_probs[known], tested, trusted[known])
+    likely = combine(pred_probs, evidence, strength)
     for inside, others in parts:
         # The fold took part in the calibration of these predictions, which moves λ by a hair.
-        by_others = fit_strength(pred_probs[known], evidence, others)
-        likely[known[inside]] = combine(pred_probs[known[inside]], evidence[inside], by_others)
+        by_others = fit_strength(pred_probs[known], tested, others)
+        likely[known[inside]] = combine(pred_probs[known[inside]], tested[inside], by_others)
     return Weighed(pred_probs, likely, calibration, strength)
 
 

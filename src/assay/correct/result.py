@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Int, Shaped
 
-from assay.correct.crossfit import CrossFitted, Evidence, MakeClassifier, cross_fit
-from assay.correct.posterior import Calibration, weigh
+from assay.correct.crossfit import CrossFitted, MakeClassifier, TrainingData, cross_fit
+from assay.correct.posterior import Calibration, LogProbs, log_evidence, transition_from, weigh
 from assay.noise import Noise, estimate_noise
-from assay.types import UNKNOWN, Labels, Mask, Matrix, PerImage, Probs, Progress, same_length, silent
+from assay.types import UNKNOWN, Labels, Mask, Matrix, PerImage, Probs, Progress, Rows, same_length, silent
 
 THRESHOLD = 0.8
 """On the course data, posteriors above it were right on 97.9 % of the images."""
@@ -155,13 +155,18 @@ def correct_labels(
     usable : False where the image was skipped; None if all are usable
     """
     noise = estimate_noise(noisy, trusted, len(classes), classes=classes, seed=seed)
-    evidence = Evidence(views, noisy, trusted if known is None else known, noise.transition)
-    fitted = cross_fit(evidence, fold_of, make, rounds=rounds, seed=seed, workers=workers, progress=progress)
-    noisy = noisy if all_noisy is None else all_noisy
-    found = weigh(fitted.pred_probs, noisy, trusted, fold_of, noise.transition, seed)
-    usable = np.ones(len(noisy), dtype=bool) if usable is None else usable
+    labels = trusted if known is None else known
+    data = TrainingData(views, labels, log_evidence(noisy, noise.transition))
+    fitted = cross_fit(data, fold_of, make, rounds=rounds, seed=seed, workers=workers, progress=progress)
+    shown = noisy if all_noisy is None else all_noisy
+
+    def fit_evidence(trusted: Labels, rows: Rows) -> LogProbs:
+        return log_evidence(shown[rows], transition_from(noisy, trusted, noise.transition, seed))
+
+    found = weigh(fitted.pred_probs, trusted, fold_of, fit_evidence)
+    usable = np.ones(len(shown), dtype=bool) if usable is None else usable
     corrected = CorrectedLabels(
-        noisy, trusted, found.pred_probs, found.posterior, usable, found.strength, threshold
+        shown, trusted, found.pred_probs, found.posterior, usable, found.strength, threshold
     )
     corrected = corrected if known is None else corrected.relying_on(known)
     return Correction(noise, fitted, found.calibration, corrected)

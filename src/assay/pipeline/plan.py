@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from assay.correct.crossfit import Evidence, fit_joint, mean_pred_probs
-from assay.correct.posterior import transition_from, weigh
+from assay.correct.crossfit import TrainingData, fit_joint, mean_pred_probs
+from assay.correct.posterior import LogProbs, log_evidence, transition_from, weigh
 from assay.data.decisions import FILE, read_decisions
 from assay.data.split import HOLDOUT_MOST, Split, in_proportion
 from assay.data.write import Column, write_json, write_rows
@@ -223,8 +223,13 @@ def predict_fold(
     """P(class) of a fold's trusted images by a head of the other folds: of the image, and of all views."""
     train, trusted = (data.fold_of != fold) & (data.fold_of != UNKNOWN), draw_trusted(data, fold, size)
     noisy = np.where(train, data.noisy, UNKNOWN)
-    evidence = Evidence(data.features.views, noisy, trusted, _transition(data, noisy, trusted))
-    head = fit_joint(evidence, train, make_head, seed=(data.seed + fold) % MOST_SEED)
+    evidence = log_evidence(noisy, _transition(data, noisy, trusted))
+    head = fit_joint(
+        TrainingData(data.features.views, trusted, evidence),
+        train,
+        make_head,
+        seed=(data.seed + fold) % MOST_SEED,
+    )
     views = [view[tested] for view in data.features.views]
     return np.array([mean_pred_probs(head, some, len(data.classes)) for some in (views[:1], views)])
 
@@ -251,8 +256,11 @@ def count_right(
         tested, known = data.fold_of[rows] == fold, draw_trusted(data, fold, size)[rows]
         among = tested | (known != UNKNOWN)
         noisy, trusted, fold_of = data.noisy[rows[among]], known[among], data.fold_of[rows[among]]
-        transition = _transition(data, noisy, trusted)
-        weighed = weigh(raw[among], noisy, trusted, fold_of, transition, data.seed)
+
+        def fit_evidence(trusted: Labels, rows: Rows, noisy: Labels = noisy) -> LogProbs:
+            return log_evidence(noisy[rows], _transition(data, noisy, trusted))
+
+        weighed = weigh(raw[among], trusted, fold_of, fit_evidence)
         likely[tested] = weighed.posterior[tested[among]]
     return np.array([found.argmax(axis=1) == truth for found in (model, likely)])
 
