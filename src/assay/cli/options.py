@@ -180,6 +180,13 @@ class LabelOptions:
             "folder, a label column beside the images in Parquet, or class folders."
         ),
     ] = None
+    annotations: Annotated[
+        Path | None,
+        Parameter(
+            help="In place of --noisy, the labels of several annotators: a table with columns such as file, "
+            "annotator, label and a row for each label that somebody gave."
+        ),
+    ] = None
     trusted: Path | None = None
     """Labels that you checked, for a few of the images. Optional for assay audit only."""
     classes: Path | None = None

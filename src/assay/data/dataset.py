@@ -80,6 +80,31 @@ class Listing:
 
 
 @dataclass(frozen=True)
+class Annotations:
+    """Labels that several annotators gave, in the order of their table; an image may have any number."""
+
+    image: Rows
+    """Row of the image of each label."""
+    annotator: Rows
+    """Index into ``names``; nobody gives one image two different labels, unless nobody is named."""
+    label: Rows
+    """Class index."""
+    names: tuple[str, ...]
+    """J annotators; ``("",)`` where the table names nobody: all labels are then of one pooled annotator."""
+
+    def __post_init__(self) -> None:
+        same_length(image=self.image, annotator=self.annotator, label=self.label)
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    def without(self, rows: Rows) -> "Annotations":
+        """The labels of all other images."""
+        left = ~np.isin(self.image, rows)
+        return replace(self, image=self.image[left], annotator=self.annotator[left], label=self.label[left])
+
+
+@dataclass(frozen=True)
 class Dataset:
     """N images in input order, their noisy and trusted labels."""
 
@@ -95,6 +120,8 @@ class Dataset:
     """The trusted label of each image; UNKNOWN for most."""
     titles: tuple[str, ...] = ()
     """K names for people, from a classes file; empty where the labels are names already."""
+    annotations: Annotations | None = None
+    """The labels of several annotators, of which ``noisy`` is then the most frequent one of each image."""
     decided: Mapping[int, int] = field(default_factory=dict)
     """Row -> class index that a person decided in a review, of rows without a trusted label. Such images were
     picked, the most doubtful first: a model may be trained on them, but no figure may count them."""
@@ -167,7 +194,8 @@ class Dataset:
         noisy[rows] = trusted[rows] = UNKNOWN
         hidden = set(rows.tolist())
         decided = {row: label for row, label in self.decided.items() if row not in hidden}
-        return replace(self, noisy=noisy, trusted=trusted, decided=decided)
+        annotations = self.annotations and self.annotations.without(rows)
+        return replace(self, noisy=noisy, trusted=trusted, decided=decided, annotations=annotations)
 
     def check_equal_images(self, contents: Sequence[bytes | None]) -> None:
         """LabelError for images of equal bytes with different trusted or decided labels.
@@ -199,6 +227,11 @@ class Dataset:
             digest.update(part.encode("utf-8", "surrogateescape") + b"\0")
         for labels in (self.noisy, self.trusted):  # not the decided ones, which change no figure
             digest.update(labels.astype("<i8").tobytes())
+        if (given := self.annotations) is not None:
+            for name in given.names:
+                digest.update(name.encode() + b"\0")
+            for indices in (given.image, given.annotator, given.label):
+                digest.update(indices.astype("<i8").tobytes())
         return digest.hexdigest()
 
     def decisions_digest(self) -> str | None:
@@ -215,6 +248,8 @@ class ReadOptions:
 
     noisy: Path | Table | None = None
     """A label file, or a table in memory, see ``tables.table_of``."""
+    annotations: Path | Table | None = None
+    """In place of ``noisy``: a table with a row for each label that an annotator gave."""
     trusted: Path | Table | None = None
     decisions: Path | None = None
     """Decisions of a review: a database, CSV or Label Studio's JSON."""

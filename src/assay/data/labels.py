@@ -11,6 +11,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +57,8 @@ class LabelRows:
     """Lines for the user: the pairs that were assumed, names that are nearly right."""
     declared: tuple[str, ...] = ()
     """Classes that may have no image, such as empty class folders."""
+    annotators: tuple[str, ...] | None = None
+    """Who gave each label, "" where nobody is named; None if an image has one label."""
 
     @property
     def name(self) -> str:
@@ -117,11 +120,12 @@ def _match_by_order(rows: LabelRows, listing: Listing, images: Path, *, complete
 
 def _match_by_name(rows: LabelRows, entries: Sequence[str], listing: Listing, images: Path) -> LabelRows:
     finder = ImageFinder(listing.names, images, rows.table.path)
+    find = cache(finder.find)  # a table of several annotators names each image several times
     found: list[int | None] = []
     skipped, missing = dict[int, Skipped](), list[str]()
     normalised = 0
     for row, entry in enumerate(entries):
-        image, exact = finder.find(entry)
+        image, exact = find(entry)
         if image is None:
             # A name of any bytes may exist on disk; one that does not is Latin-1 text far more often.
             if (bad := finder.check(entry)) is None:
@@ -516,7 +520,7 @@ def one_label_each(
     notes = list(rows.notes)
     if UNKNOWN in indices:
         notes.append(f"{rows.name}: empty labels, used as unknown: {indices.count(UNKNOWN):,}")
-    if repeated:
+    if repeated and rows.annotators is None:
         notes.append(f"{rows.name}: rows that repeat an image, merged: {repeated:,}")
     if divided:
         ties = f", in a tie the first: {tied:,}" if tied else ""

@@ -2,18 +2,19 @@
 
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from assay.data.annotations import all_labels, with_annotators
 from assay.data.dataset import Dataset, ReadOptions, Skipped
 from assay.data.files import USUAL, read_named
 from assay.data.labels import LabelRows, decide_classes
-from assay.data.tables import table_of
-from assay.errors import DataError
+from assay.data.tables import find_columns, shown, table_of
+from assay.errors import DataError, UsageError
 from assay.types import UNKNOWN, Labels
 
 # Modes of PIL images that a PNG can hold; others become RGB.
@@ -57,7 +58,9 @@ class MemorySource:
         return packed.getvalue()
 
 
-def dataset_of(images: Any, noisy: Any, trusted: Any, options: ReadOptions | None = None) -> Dataset:
+def dataset_of(
+    images: Any, noisy: Any, trusted: Any, options: ReadOptions | None = None, *, annotations: Any = None
+) -> Dataset:
     """A data set of images and labels in memory.
 
     Parameters
@@ -66,6 +69,8 @@ def dataset_of(images: Any, noisy: Any, trusted: Any, options: ReadOptions | Non
         column of images
     noisy, trusted : N labels each, None, NaN, "", masked or -1 where unknown; of a Hugging Face data set also
         the name of a column
+    annotations : in place of ``noisy``, a mapping or data frame with columns such as file, annotator, label,
+        where file is the path of an image, or its place: 0 for the first
     options : how labels become classes
     """
     if hasattr(images, "column_names") and hasattr(images, "features"):  # Hugging Face, without importing it
@@ -77,16 +82,42 @@ def dataset_of(images: Any, noisy: Any, trusted: Any, options: ReadOptions | Non
         images = images[pictures[0]]
     many = list(images)
     n = len(many)
+    names = tuple(str(image) if isinstance(image, str | Path) else str(row) for row, image in enumerate(many))
     noisy_rows, trusted_rows = _rows(noisy, "noisy", n), _rows(trusted, "trusted", n)
+    if annotations is not None:
+        if noisy is not None:
+            raise UsageError("expected noisy or annotations, got both: annotations replace the noisy labels")
+        noisy_rows = _annotations(annotations, names)
     classes = decide_classes(noisy_rows, trusted_rows, options or ReadOptions())
+    if noisy_rows is not None and noisy_rows.annotators is not None:
+        noisy_labels, given, notes = all_labels(noisy_rows, classes.noisy, {row: row for row in range(n)})
+    else:
+        noisy_labels, given, notes = _indices(noisy_rows, classes.noisy, n), None, ()
     return Dataset(
-        tuple(str(image) if isinstance(image, str | Path) else str(row) for row, image in enumerate(many)),
+        names,
         MemorySource(many),
         classes.names,
-        _indices(noisy_rows, classes.noisy, n),
+        noisy_labels,
         _indices(trusted_rows, classes.trusted, n),
         classes.titles,
+        given,
+        notes=notes,
     )
+
+
+def _annotations(annotations: Any, names: tuple[str, ...]) -> LabelRows:
+    table = table_of(annotations, "annotations")
+    label, path = find_columns(table)
+    entries = None if path is None else table.column(path)
+    rows = with_annotators(LabelRows(table, table.column(label), entries))
+    place = {name: row for row, name in enumerate(names)}
+    for row, entry in enumerate(entries or ()):
+        if entry not in place:
+            raise DataError(
+                f"{table.where(row)}: {shown(entry)} is no image; expected its path, or its place from 0 "
+                f"to {len(names) - 1:,}"
+            )
+    return replace(rows, images=tuple(place[entry] for entry in entries or ()))
 
 
 def _rows(labels: Any, name: str, n: int) -> LabelRows | None:

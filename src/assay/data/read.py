@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from assay.data.annotations import all_labels, with_annotators
 from assay.data.dataset import Dataset, Listing, PickedSource, ReadOptions
 from assay.data.decisions import with_decisions
 from assay.data.files import raw_fault
@@ -27,6 +28,7 @@ from assay.data.labels import (
 from assay.data.memory import MemorySource
 from assay.data.sources import class_folders, one_image, scan_archive, scan_folder
 from assay.data.tables import (
+    ANNOTATOR_COLUMNS,
     LABEL_COLUMNS,
     Table,
     find_columns,
@@ -187,6 +189,10 @@ def _noisy_labels(
 ) -> tuple[LabelRows | None, tuple[str, ...]]:
     """(labels, notes)"""
     wanted = options.label_column
+    if options.annotations is not None:
+        if options.noisy is not None:
+            raise UsageError("expected --noisy or --annotations, got both: --annotations replaces --noisy")
+        return with_annotators(_labels_in(options.annotations, images, options, wanted)), ()
     if options.noisy is not None:
         return _labels_in(options.noisy, images, options, wanted), ()
     if is_parquet(images):
@@ -235,7 +241,10 @@ def _labels_in(
     if must_be and column not in columns:  # of a lone column the name does not matter otherwise
         find_labels(table, column, flag)
     entries = None if paths is None else tuple(cells[paths] for cells in table.rows)
-    others = [name for i, name in enumerate(columns) if i not in (place, paths) and name.strip()]
+    read = [place, paths]
+    if source is options.annotations:
+        read += known_columns(columns, ANNOTATOR_COLUMNS)
+    others = [name for i, name in enumerate(columns) if i not in read and name.strip()]
     notes: tuple[str, ...] = ()
     if others:
         used, unused = shown(columns[place]), some(others, _SHOWN_COLUMNS)
@@ -296,7 +305,11 @@ def _arrange(
     row_of = {key: row for row, key in enumerate(dict.fromkeys([*keys, *range(len(listing.names))]))}
     images = tuple(key if isinstance(key, int) else None for key in row_of)
     vote, advice = options.duplicates == "vote", ", or use the most frequent label with --duplicates=vote"
-    noisy_labels, noisy_notes = one_label_each(noisy, classes.noisy, row_of, vote=vote, advice=advice)
+    annotations = None
+    if noisy is not None and noisy.annotators is not None:
+        noisy_labels, annotations, noisy_notes = all_labels(noisy, classes.noisy, row_of)
+    else:
+        noisy_labels, noisy_notes = one_label_each(noisy, classes.noisy, row_of, vote=vote, advice=advice)
     trusted_labels, trusted_notes = one_label_each(trusted, classes.trusted, row_of)
     notes = [*listing.notes, *noisy_notes, *trusted_notes]
     if noisy is not None:
@@ -320,6 +333,7 @@ def _arrange(
         noisy=noisy_labels,
         trusted=trusted_labels,
         titles=classes.titles,
+        annotations=annotations,
         skipped=dict(sorted(skipped.items())),
         notes=tuple(dict.fromkeys(notes)),  # one table may give both labels
         accept_truncated=options.accept_truncated,

@@ -25,6 +25,9 @@ PATH_COLUMNS = ("path", "file_name", "filename", "filepath", "image", "image_pat
 LABEL_COLUMNS = ("label", "class", "target", "y", "category")
 """Names of columns that hold the label, whatever their case."""
 
+ANNOTATOR_COLUMNS = ("annotator", "worker", "annotator_id", "worker_id")
+"""Names of columns that say who gave a label, whatever their case."""
+
 LINE_LIMIT = 2**20
 """Characters in a line; a longer one is refused before it is read to its end."""
 
@@ -161,7 +164,7 @@ def find_columns(
     # One flag serves several files: where there is no such column, one of a known name is meant.
     paths = [place for place, name in enumerate(columns) if name == path_column]
     paths = paths or known_columns(columns, PATH_COLUMNS)
-    paths = paths or known_columns(columns, ("name",))  # last, since some tables call the class so
+    paths = paths or known_columns(columns, ("name", "task"))  # last: some tables call the class so
     # A lone column of paths is what is left of a table whose labels are missing.
     if table.columns is None or (len(columns) == 1 and not paths):
         return 0, None

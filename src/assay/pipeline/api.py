@@ -20,7 +20,12 @@ Place = Path | str
 
 
 def read_dataset(
-    images: Any, *, noisy: Any = None, trusted: Any = None, options: ReadOptions | None = None
+    images: Any,
+    *,
+    noisy: Any = None,
+    trusted: Any = None,
+    annotations: Any = None,
+    options: ReadOptions | None = None,
 ) -> Dataset:
     """The images of a place, or in memory, with their labels.
 
@@ -31,6 +36,8 @@ def read_dataset(
     noisy, trusted : label files, or a mapping or data frame with their columns; without ``noisy`` the noisy
         labels are the class folders. For images in memory N labels each (list, array, pandas or polars
         column), None, NaN or -1 where unknown, or a name of a column of the Hugging Face data set
+    annotations : in place of ``noisy``, the labels of several annotators: a file, mapping or data frame with
+        columns such as file, annotator, label and a row for each label that somebody gave
     options : further options of reading files
 
     Raises
@@ -38,8 +45,8 @@ def read_dataset(
     AssayError : labels that do not fit the images, see ``data.read.read_dataset``
     """
     if isinstance(images, str | Path):
-        return read_place(Path(images), _with_files(options, noisy, trusted))
-    return dataset_of(images, noisy, trusted, options)
+        return read_place(Path(images), _with_files(options, noisy, trusted, annotations))
+    return dataset_of(images, noisy, trusted, options, annotations=annotations)
 
 
 def embed_images(
@@ -71,6 +78,7 @@ def run(
     *,
     trusted: Any,
     noisy: Any = None,
+    annotations: Any = None,
     read: ReadOptions | None = None,
     weights: Place | None = None,
     cache: Place | None = None,
@@ -83,7 +91,7 @@ def run(
 
     Parameters
     ----------
-    images, noisy, trusted : see ``read_dataset``
+    images, noisy, trusted, annotations : see ``read_dataset``
     out : folder for the results; the same call resumes a killed run in it, and reads a complete one
     read : further options of reading files
     overwrite : replace the run in ``out``
@@ -97,20 +105,23 @@ def run(
     """
     is_place = isinstance(images, str | Path)
     options = RunOptions(
-        read=_with_files(read, noisy, trusted) if is_place else ReadOptions(),
+        read=_with_files(read, noisy, trusted, annotations) if is_place else ReadOptions(),
         weights=Path(weights) if weights else None,
         cache=Path(cache) if cache else default_cache(),
         **settings,
     )
     # Labels of images in memory belong to the data set already; of a place they are read with it.
-    place = Path(images) if is_place else dataset_of(images, noisy, trusted, read)
+    place = Path(images) if is_place else dataset_of(images, noisy, trusted, read, annotations=annotations)
     return story.run(place, Path(out), options, overwrite=overwrite, notify=notify, progress=progress)
 
 
-def _with_files(read: ReadOptions | None, noisy: Any, trusted: Any) -> ReadOptions:
+def _with_files(read: ReadOptions | None, noisy: Any, trusted: Any, annotations: Any) -> ReadOptions:
     read = read or ReadOptions()
     return replace(
-        read, noisy=_table(noisy, "noisy") or read.noisy, trusted=_table(trusted, "trusted") or read.trusted
+        read,
+        noisy=_table(noisy, "noisy") or read.noisy,
+        trusted=_table(trusted, "trusted") or read.trusted,
+        annotations=_table(annotations, "annotations") or read.annotations,
     )
 
 
