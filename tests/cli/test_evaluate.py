@@ -19,17 +19,17 @@ REPORT = """\
  macro avg N N N 30
 weighted avg N N N 30
 
-accuracy N % (95 % interval N to N, n = 30); calibration error N; skipped 0
+accuracy N % (95 % interval N to N, n = 30); balanced accuracy N % (N to N); calibration error N; skipped 0
 """
 
 TABLE_OF_ALL = """\
- accuracy 95 % interval macro F1 images
-Baseline N % N to N N 30
-CNN 1 N % N to N N 30
-CNN 2 N % N to N N 30
-Model I N % N to N N 30
-Model II N % N to N N 30
-Assay N % N to N N 30
+ accuracy 95 % interval balanced accuracy macro F1 images
+Baseline N % N to N N % (N to N) N 30
+CNN 1 N % N to N N % (N to N) N 30
+CNN 2 N % N to N N % (N to N) N 30
+Model I N % N to N N % (N to N) N 30
+Model II N % N to N N % (N to N) N 30
+Assay N % N to N N % (N to N) N 30
 """
 
 
@@ -77,6 +77,7 @@ def test_skipped_images_end_with_4_when_strict(assay, words, finished, unseen):
     (unseen.images / "0.png").write_bytes(b"")
     found = assay(*words(finished))
     assert (found.code, "n = 19)" in found.out) == (0, True)
+    assert "too small to measure" in found.err
     assert found.out.rstrip().endswith("skipped 1; without a label 10")
     assert assay(*words(finished), "--strict").code == 4
 

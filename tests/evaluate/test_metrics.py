@@ -8,7 +8,14 @@ from hypothesis import strategies as st
 from sklearn import metrics
 
 from assay.errors import DataError, LabelError
-from assay.evaluate import classification_report, evaluate_predictions, format_report, mcnemar, wilson
+from assay.evaluate import (
+    balanced_accuracy,
+    classification_report,
+    evaluate_predictions,
+    format_report,
+    mcnemar,
+    wilson,
+)
 from assay.evaluate.metrics import (
     Evaluation,
     brier,
@@ -73,6 +80,7 @@ def test_the_whole_json_is_plain_and_read_back(baseline):
         "source": "test set",
         "n": 2,
         "accuracy": wilson(1, 2).to_json(),
+        "balanced_accuracy": found.balanced_accuracy.to_json(),
         "report": {
             "classes": [
                 {"name": "cat", "precision": 0.5, "recall": 1.0, "f1": pytest.approx(2 / 3), "support": 1},
@@ -94,6 +102,47 @@ def test_the_whole_json_is_plain_and_read_back(baseline):
     }
     assert Evaluation.from_json(json.loads(json.dumps(written, allow_nan=False))).to_json() == written
     assert repr(found) == "Evaluation(50.0 % (9.5 to 90.5) right of 2 images, test set)"
+
+
+@settings(max_examples=30)
+@given(answers())
+def test_the_balanced_accuracy_is_scikit_learns(rows):
+    """Mean recall over the classes that occur, within its interval."""
+    truth, predicted, names = rows
+    found = balanced_accuracy(classification_report(truth, predicted, names).confusion)
+    recalls = metrics.recall_score(truth, predicted, labels=np.unique(truth), average=None, zero_division=0)
+    assert found.estimate == pytest.approx(recalls.mean())
+    assert 0 <= found.low <= found.estimate <= found.high <= 1
+
+
+@pytest.mark.parametrize(
+    ("of", "recall"), [((500, 90, 16, 7), (0.98, 0.9, 0.8, 0.6)), ((10, 10, 10), (0.95, 0.95, 0.95))]
+)
+def test_the_interval_of_the_balanced_accuracy_holds(of, recall):
+    """In 1,000 draws it holds the true mean recall about 95 times of 100; a class has seven images."""
+    rng, holds = np.random.default_rng(0), 0
+    for hits in rng.binomial(of, recall, size=(1000, len(of))):
+        confusion = np.diag(hits)
+        confusion[:, 0] += np.array(of) - hits
+        confusion[0, :2] = hits[0], of[0] - hits[0]
+        found = balanced_accuracy(confusion)
+        holds += found.low <= np.mean(recall) <= found.high
+    assert 920 <= holds <= 980
+
+
+def test_small_classes_are_named():
+    """Of fewer than ten images a recall is hardly known; ten are enough."""
+    truth = np.repeat([0, 1, 2], [10, 9, 1])
+    found = evaluate_predictions(truth, np.eye(4)[truth], NAMES, source="holdout")
+    assert found.too_small == (
+        "'dog', 'a very long-named frog' and 'ship' are too small to measure: each has fewer than 10 of the "
+        "20 images (holdout)"
+    )
+    found = evaluate_predictions(truth[:19], np.eye(2)[truth[:19]], NAMES[:2], source="test set")
+    assert found.too_small == (
+        "'dog' is too small to measure: it has fewer than 10 of the 19 images (test set)"
+    )
+    assert not evaluate_predictions(truth[:10], np.eye(1)[truth[:10]], NAMES[:1], source="holdout").too_small
 
 
 @pytest.mark.parametrize("truth", [[], [UNKNOWN, UNKNOWN]])

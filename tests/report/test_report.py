@@ -105,7 +105,10 @@ def test_accuracies_are_those_of_the_run(facts, page, finished):
             assert accuracy == found[row["system"]]["accuracy"]
         expected = [row["title"], percent(accuracy["estimate"]), range_of(accuracy)]
         assert shown[:3] == expected
-        assert shown[5:7] == [str(row["n"]), row["source"]]
+        if row["system"] != "noisy":
+            assert row["balanced_accuracy"] == found[row["system"]]["balanced_accuracy"]
+        assert shown[3] == interval(row["balanced_accuracy"])
+        assert shown[6:8] == [str(row["n"]), row["source"]]
 
 
 def test_the_heat_map_shows_every_cell_with_its_interval(facts, page):

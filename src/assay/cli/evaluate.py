@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from assay.cli import options
 from assay.cli.console import notifier, progress_bar, show, show_json, table
-from assay.text import percent, percent_range
+from assay.text import interval, percent, percent_range
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -61,6 +61,8 @@ def command(
         else:
             one = load_model(model).evaluate(images, settings, workers=workers, notify=log, progress=progress)
             found = {"": one}
+    if too_small := next(iter(found.values())).too_small:
+        log(f"warning: {too_small}")
     if not all_systems:
         show_json(one.to_json()) if as_json else show(_text(one))
     elif as_json:
@@ -88,7 +90,8 @@ def _text(found: "Evaluation") -> str:
     return (
         f"{format_report(found.report)}\n"
         f"accuracy {percent(share.estimate)} (95 % interval {percent_range(share.low, share.high)}, "
-        f"n = {found.n:,}); calibration error {found.calibration_error:.3f}; skipped {found.skipped:,}"
+        f"n = {found.n:,}); balanced accuracy {interval(vars(found.balanced_accuracy))}; "
+        f"calibration error {found.calibration_error:.3f}; skipped {found.skipped:,}"
         + (f"; without a label {found.unlabelled:,}" if found.unlabelled else "")
     )
 
@@ -101,6 +104,7 @@ def _table(found: "Mapping[str, Evaluation]") -> str:
             TITLES[system],
             percent(one.accuracy.estimate),
             percent_range(one.accuracy.low, one.accuracy.high),
+            interval(vars(one.balanced_accuracy)),
             f"{one.report.macro.f1:.3f}",
             f"{one.n:,}",
         )
@@ -109,4 +113,4 @@ def _table(found: "Mapping[str, Evaluation]") -> str:
     # All systems are given the same images, so they skip the same ones.
     skipped = next(iter(found.values())).skipped
     note = f"\n\n{skipped:,} images were skipped" if skipped else ""
-    return table(("", "accuracy", "95 % interval", "macro F1", "images"), rows) + note
+    return table(("", "accuracy", "95 % interval", "balanced accuracy", "macro F1", "images"), rows) + note

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from assay.cli import options
 from assay.cli.console import notifier, progress_bar, show, show_json, table
 from assay.errors import GateError
-from assay.text import p_equals, percent, percent_range
+from assay.text import interval, p_equals, percent, percent_range
 
 if TYPE_CHECKING:
     from assay.pipeline.dry_run import DryRun
@@ -78,14 +78,20 @@ def command(
 
 
 def _text(facts: Mapping[str, Any]) -> str:
+    import numpy as np
+
+    from assay.evaluate import balanced_accuracy
     from assay.pipeline.measure import TITLES, why_not_measured
 
     rows = []
     for name, title in TITLES.items():
         if (found := facts["systems"].get(name)) is not None:
             share = found["accuracy"]
-            interval = percent_range(share["low"], share["high"])
-            rows.append((title, percent(share["estimate"]), interval, f"{found['n']:,}", found["source"]))
+            ends = percent_range(share["low"], share["high"])
+            # From the confusion, which runs of earlier versions have too.
+            balanced = interval(balanced_accuracy(np.array(found["report"]["confusion"])).to_json())
+            cells = title, percent(share["estimate"]), ends, balanced, f"{found['n']:,}", found["source"]
+            rows.append(cells)
     if "assay" in facts["systems"]:
         paired = facts["systems"]["assay"]["paired"]
         points, low, high = (100 * paired["difference"][name] for name in ("estimate", "low", "high"))
@@ -102,7 +108,7 @@ def _text(facts: Mapping[str, Any]) -> str:
             facts["noise"]["summary"],
             label_counts(facts),
             "",
-            table(("accuracy of", "", "95 % interval", "images", "measured on"), rows),
+            table(("accuracy of", "", "95 % interval", "balanced accuracy", "images", "measured on"), rows),
             "",
             verdict,
             f"{model['architecture']} at {model['size']} px, {cost['model_bytes'] / 1e6:.1f} MB. "

@@ -10,7 +10,14 @@ from assay.embed.backbone import TimmBackbone
 from assay.evaluate import Evaluation, format_report
 from assay.noise import describe
 from assay.pipeline.learn import Fitted
-from assay.pipeline.measure import TITLES, Coverage, coverage_lines, set_thresholds, why_not_measured
+from assay.pipeline.measure import (
+    TITLES,
+    Coverage,
+    coverage_lines,
+    main_figures,
+    set_thresholds,
+    why_not_measured,
+)
 from assay.pipeline.options import RunOptions
 from assay.pipeline.robustness import Robustness
 from assay.predict.model import Model
@@ -48,7 +55,12 @@ def assemble_model(
     """
     before = ", before the refit" if options.refit else ""
     figures = {
-        name: {"n": found.n, "accuracy": found.accuracy.to_json(), "source": f"{found.source}{before}"}
+        name: {
+            "n": found.n,
+            "accuracy": found.accuracy.to_json(),
+            "balanced_accuracy": found.balanced_accuracy.to_json(),
+            "source": f"{found.source}{before}",
+        }
         for name, found in evaluations.items()
     }
     network: dict[str, Any] = {}
@@ -125,12 +137,16 @@ def model_card(
     lines += ["", "## Measured", ""]
     for name, title in TITLES.items():
         if found := evaluations.get(name):
-            share = found.accuracy
+            share, balanced = found.accuracy, found.balanced_accuracy
             lines.append(
                 f"- {title}: accuracy {share.estimate:.4f} ({share.low:.4f} to {share.high:.4f}, "
-                f"{share.level:.0%} interval, n = {found.n:,}, {found.source})"
+                f"{share.level:.0%} interval, n = {found.n:,}, {found.source}), "
+                f"balanced accuracy {balanced.estimate:.4f} ({balanced.low:.4f} to {balanced.high:.4f})"
             )
     lines.append("")
+    main = evaluations.get(main_figures(evaluations))
+    if main and main.too_small:
+        lines += [f"{main.too_small}.", ""]
     if "assay" in evaluations:
         if model.facts.get("refit"):
             lines += [

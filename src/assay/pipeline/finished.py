@@ -25,6 +25,7 @@ from assay.pipeline.folder import READING, RunFolder, contents_digest
 from assay.pipeline.measure import TITLES, why_not_measured
 from assay.pipeline.options import uses_flip_tta
 from assay.pipeline.outputs import DECIDED, HOLDOUT, LABEL_COLUMNS, read_facts
+from assay.text import interval
 from assay.types import UNKNOWN, Batch, Labels, Mask, PerImage, Progress, silent
 
 if TYPE_CHECKING:
@@ -120,8 +121,9 @@ class RunResult:
         for name, title in TITLES.items():
             if name in self.evaluation:
                 share, n = self.evaluation[name].accuracy, self.evaluation[name].n
-                figure = f"{share.estimate:.1%} right ({share.low:.1%} to {share.high:.1%}), n = {n:,}"
-                found.append((title, figure))
+                balanced = interval(vars(self.evaluation[name].balanced_accuracy))
+                figure = f"{share.estimate:.1%} right ({share.low:.1%} to {share.high:.1%}), n = {n:,}; "
+                found.append((title, f"{figure}balanced {balanced}"))
         if "assay" not in self.evaluation:
             why = why_not_measured(self.evaluation, self.facts["held_out"])
             found.append(("assay", f"not measured. {why}."))

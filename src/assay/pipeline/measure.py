@@ -95,6 +95,12 @@ def evaluate_fit(dataset: Dataset, fitted: Fitted) -> dict[str, Evaluation]:
     }
 
 
+def main_figures(measured: Collection[str]) -> str:
+    """The name of the model's own figures: on the holdout, or out of fold where nothing was held out."""
+    names = ("assay", "assay_cross_validated", "assay_validated")
+    return next((name for name in names if name in measured), "")
+
+
 def better_than_baseline(evaluations: Mapping[str, Evaluation]) -> bool | None:
     """Whether the interval of what ``assay`` gains over ``histogram`` lies above 0; None without both."""
     paired = evaluations["assay"].paired if "assay" in evaluations else None
@@ -139,6 +145,9 @@ def warnings_of(
     if n_held_out and "assay" not in evaluations:
         why = why_not_measured(evaluations, n_held_out)
         found.append(f"{why[0].lower()}{why[1:]}: this model's accuracy is not measured")
+    main = evaluations.get(main_figures(evaluations))
+    if main and main.too_small:
+        found.append(f"{main.too_small}; add trusted labels")
     paired = against_noisy(fitted.corrected)
     # Where nearly all noisy labels are right, there is nothing to gain.
     if paired and paired.difference.low <= 0:

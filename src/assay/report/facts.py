@@ -20,11 +20,12 @@ from assay.data.loader import THUMBNAIL_TYPE, draw_thumbnail
 from assay.data.tables import read_csv
 from assay.drawing import data_url, describe_confusion
 from assay.errors import DataError, TableError
+from assay.evaluate import balanced_accuracy
 from assay.noise.estimate import how_classes_differ
 from assay.noise.intervals import share_bounds
 from assay.pipeline.audit import run_digests
 from assay.pipeline.finished import FinishedRun
-from assay.pipeline.measure import TITLES, why_not_measured
+from assay.pipeline.measure import TITLES, main_figures, why_not_measured
 from assay.pipeline.outputs import DECIDED, ISSUE_COLUMNS, VALIDATION, read_facts
 from assay.text import counted, cut, interval, p_equals, percent
 from assay.types import UNKNOWN
@@ -310,21 +311,16 @@ def _figures(noise: Json, evaluation: Json) -> list[Facts]:
     }
     noisy: Facts = {"system": "noisy", "title": "noisy labels", "source": "trusted images", "accuracy": right}
     noisy |= {"n": noise["n_pairs"], "macro_f1": None, "calibration_error": None, "paired": None}
+    noisy["balanced_accuracy"] = balanced_accuracy(np.array(noise["counts"])).to_json()
     same = ("source", "n", "accuracy", "calibration_error", "negative_log_likelihood", "brier", "paired")
     found = evaluation["systems"]
     return [noisy] + [
         {"system": name, "title": title, "macro_f1": found[name]["report"]["macro"]["f1"]}
+        | {"balanced_accuracy": balanced_accuracy(np.array(found[name]["report"]["confusion"])).to_json()}
         | {key: found[name][key] for key in same}
         for name, title in TITLES.items()
         if name in found
     ]
-
-
-def _main_evaluation(evaluation: Json) -> tuple[str, Json]:
-    """The model's own figures: on the holdout, or on validation images where nothing was held out."""
-    names = ("assay", "assay_cross_validated", "assay_validated")
-    name = next(name for name in names if name in evaluation["systems"])
-    return name, evaluation["systems"][name]
 
 
 def _labels_evaluation(evaluation: Json) -> str | None:
@@ -337,7 +333,8 @@ def class_facts(run: FinishedRun, noise: Json, evaluation: Json) -> Facts:
     """Of each class: how often its labels are wrong, how well it is found, how many images have it; None for
     what was not measured.
     """
-    name, found = _main_evaluation(evaluation)
+    name = main_figures(evaluation["systems"])
+    found = evaluation["systems"][name]
     report, k = found["report"], len(run.titles)
     predicted = np.sum(report["confusion"], axis=0).tolist()
     noisy, corrected = (
@@ -367,7 +364,8 @@ def class_facts(run: FinishedRun, noise: Json, evaluation: Json) -> Facts:
 def _confusion_facts(noise: Json, evaluation: Json, titles: Sequence[str]) -> list[Facts]:
     """Noisy, corrected and predicted labels against the trusted ones."""
     found = evaluation["systems"]
-    name, main = _main_evaluation(evaluation)
+    name = main_figures(found)
+    main = found[name]
     source = "trusted images that were not held out"
     tables = [("Noisy against trusted labels", "noisy", source, noise["counts"])]
     labels = _labels_evaluation(evaluation)
@@ -392,7 +390,7 @@ def _confusion_facts(noise: Json, evaluation: Json, titles: Sequence[str]) -> li
 
 def _curve_facts(evaluation: Json) -> list[Facts]:
     """Reliability and risk by coverage, of the model and of the corrected labels."""
-    names = [_main_evaluation(evaluation)[0], _labels_evaluation(evaluation)]
+    names = [main_figures(evaluation["systems"]), _labels_evaluation(evaluation)]
     curves = []
     for name in names:
         found = evaluation["systems"][name] if name else {}
