@@ -85,9 +85,10 @@ def test_a_result_is_short_to_read(finished):
         "assay, cross-validated",
         "corrected labels, cross-validated",
         "warning",
+        "warning",
     ]
-    assert "n = 24" in lines[4]
-    assert finished.result._repr_html_().count("<tr>") == 7
+    assert "n = 24; balanced " in lines[4]
+    assert finished.result._repr_html_().count("<tr>") == 8
 
 
 def test_labels_are_a_table(finished, small_data):
