@@ -26,8 +26,12 @@ MAX_GRAPH_BYTES = 2**31
 CALL = 8
 """Images in one call at most: 16 take twice the memory (173 MiB for Lite2 at 160 px) and no less time."""
 
-MAX_ELEMENTS = 2**25
-"""Of a tensor, for each image: at 512 px VGG has 2**24, the attention of a ViT-L/14 1.6 times as many."""
+NUMBERS_PER_PIXEL = 2**10
+"""That tensors may have at once, for each pixel of the images: Lite2 has 79, and 92 in int8; by their papers
+VGG has 128, ConvNeXt-XL 400, DenseNet-201 620."""
+
+MAX_NUMBERS = 2**27
+"""The same for a large image: at 512 px the attention of a ViT-L/14 has 2**26.7."""
 
 _PARTS = {
     *("ir_version", "producer_name", "producer_version", "domain", "model_version", "doc_string"),
@@ -39,7 +43,7 @@ _MAX_DIMENSIONS = 8
 
 _OPERATORS = {
     *("Abs", "Add", "And", "AveragePool", "BatchNormalization", "Cast", "Ceil", "Clip", "Concat"),
-    *("Constant", "ConstantOfShape", "Conv", "ConvTranspose", "Cos", "DepthToSpace"),
+    *("Constant", "ConstantOfShape", "Conv", "Cos", "DepthToSpace"),
     *("DequantizeLinear", "Div", "Elu", "Equal", "Erf", "Exp", "Expand", "Flatten", "Floor"),
     *("Gather", "GatherElements", "GatherND", "Gemm", "GlobalAveragePool", "GlobalMaxPool"),
     *("Greater", "GreaterOrEqual", "GroupNormalization", "HardSigmoid", "HardSwish", "Identity"),
@@ -84,7 +88,7 @@ def check_graph(graph: bytes, size: int, n_classes: int) -> bytes:
         _refuse(
             f"{name} larger than its data", min(sides, default=0) < 0 or prod(sides) > 2 * tensor.ByteSize()
         )
-    _check_shapes(model.graph)
+    _check_memory(model.graph, size, len(graph))
     checked: bytes = model.SerializeToString(deterministic=True)
     return checked
 
@@ -128,9 +132,9 @@ def _tensors(graph: Any) -> Iterator[Any]:
         _refuse(f"operator {node.op_type}", node.op_type not in _OPERATORS)
 
 
-def _check_shapes(graph: Any) -> None:
-    """Refuse a tensor whose size is unknown before the graph runs, or too large, in a call of any length."""
-    from onnx import ModelProto, helper, shape_inference
+def _check_memory(graph: Any, size: int, n_bytes: int) -> None:
+    """Refuse tensors whose size is unknown before the graph runs, or too large together, in any call."""
+    from onnx import ModelProto, helper
 
     # Sides are computed from few numbers; of other tensors, and there are 100 MB of them, the shape will do.
     # What the file claims of the tensors between its operators is left out.
@@ -143,19 +147,74 @@ def _check_shapes(graph: Any) -> None:
         else:
             shape = helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
             bare.graph.input.append(shape)
-    for n in range(1, CALL + 1):
-        bare.graph.input[0].type.tensor_type.shape.dim[0].dim_value = n
-        try:
-            found = shape_inference.infer_shapes(bare, strict_mode=True, data_prop=True).graph.value_info
-        except Exception as error:  # two of onnx's, and protobuf's
-            raise ModelError(f"model.onnx: expected shapes that fit, got {error}; {_ADVICE}") from error
-        shapes = {value.name: value.type.tensor_type.shape.dim for value in found}
-        for name in (name for node in graph.node for name in node.output if name):
-            sides = shapes.get(name, ())
-            unknown = name not in shapes or not all(side.HasField("dim_value") for side in sides)
-            _refuse(f"tensor {name!r} of unknown shape", unknown)
-            n_elements = prod(side.dim_value for side in sides)
-            _refuse(f"tensor {name!r} of {n_elements:,} numbers", n_elements > n * MAX_ELEMENTS)
+    made = {name for node in graph.node for name in node.output if name}
+    sizes = _sizes(bare)
+    calls = [sizes]
+    if not made <= sizes.keys():  # sides may then grow and shrink with the number of images
+        calls = [_sizes(bare, n) for n in range(1, CALL + 1)]
+    # onnxruntime computes constants at loading and keeps them; those of int8 are its weights as float32.
+    most = CALL * min(NUMBERS_PER_PIXEL * size**2, MAX_NUMBERS) + 2 * n_bytes
+    for sizes in calls:
+        for name in made - sizes.keys():
+            _refuse(f"tensor {name!r} of unknown shape", True)
+        at_once = _most_at_once(graph, sizes, CALL * size * size * 3)
+        if at_once > most:
+            raise ModelError(
+                f"model.onnx: expected at most {most:,} numbers at once, got {at_once:,}; {_ADVICE}"
+            )
+
+
+def _sizes(bare: Any, n: int | None = None) -> dict[str, int]:
+    """Numbers in each tensor whose shape is known, in a call of ``n`` images; without it, of CALL, known only
+    where each side is a constant or the number of images.
+    """
+    from onnx import shape_inference
+
+    n_images = bare.graph.input[0].type.tensor_type.shape.dim[0]
+    if n is None:
+        n_images.dim_param = "N"
+    else:
+        n_images.dim_value = n
+    try:
+        found = shape_inference.infer_shapes(bare, strict_mode=True, data_prop=True).graph.value_info
+    except Exception as error:  # two of onnx's, and protobuf's
+        raise ModelError(f"model.onnx: expected shapes that fit, got {error}; {_ADVICE}") from error
+    sizes = {}
+    for value in found:
+        tensor = value.type.tensor_type
+        sides = [CALL if side.dim_param == "N" else side.dim_value for side in tensor.shape.dim]
+        known = (side.dim_param == "N" or side.HasField("dim_value") for side in tensor.shape.dim)
+        if tensor.HasField("shape") and all(known):
+            sizes[value.name] = prod(sides)
+    return sizes
+
+
+def _most_at_once(graph: Any, sizes: dict[str, int], n_input: int) -> int:
+    """Numbers that may be in memory at one time, in whatever order the operators run.
+
+    Where a single tensor leads from the operators so far to all others, every order runs the former first:
+    only what lies between two such places can be there together.
+    """
+    constants = {tensor.name for tensor in graph.initializer}
+    last = {name: place for place, node in enumerate(graph.node) for name in node.input}
+    last[OUTPUT] = len(graph.node)
+    alive, n_constant, n_between, most = {INPUT: n_input}, 0, n_input, 0
+    for place, node in enumerate(graph.node):
+        made = {name: sizes[name] for name in node.output if name}
+        needed = {name for name in node.input if name} - constants
+        _refuse(f"{node.op_type} before what it needs", not needed <= alive.keys())
+        if not needed:
+            constants |= made.keys()
+            n_constant += sum(made.values())
+            continue
+        alive |= made
+        n_between += sum(made.values())
+        most = max(most, n_between)
+        # What nothing needs is never left out here: it may be computed at any time.
+        alive = {name: n for name, n in alive.items() if last.get(name, len(graph.node)) > place}
+        if len(alive) == 1:
+            n_between = sum(alive.values())
+    return n_constant + most
 
 
 def _described(end: Any) -> str:
