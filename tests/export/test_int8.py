@@ -136,7 +136,12 @@ def truth(conv_model, conv_images):
 
 
 def attempt(model, images, truth, **more):
-    return quantize(model, images[::2], images[1::2], images, truth, **more)
+    return quantize(model, images[::2], images[1::2], of(images), truth, **more)
+
+
+def of(images):
+    """The gate's images, as ``quantize`` asks for their probabilities."""
+    return lambda runtime: runtime.probabilities(images)
 
 
 def test_the_nearest_way_is_taken(conv_model, conv_images, truth, monkeypatch):
@@ -185,7 +190,7 @@ def test_first_convolutions_go_back_where_all_fail(conv_model, conv_images, trut
 
 def test_a_gate_of_few_images_wants_agreement_too(conv_model, conv_images, truth, blind, monkeypatch):
     """Predicting the first class is right for images of that class, and fails all the same."""
-    lucky = conv_images[truth == 0], truth[truth == 0]
+    lucky = of(conv_images[truth == 0]), truth[truth == 0]
     found = quantize(conv_model, conv_images[::2], conv_images[1::2], *lucky)
     tried = [
         (one.how.n_float_convolutions, one.loss, one.agreement >= precision.MIN_AGREEMENT)

@@ -19,7 +19,7 @@ from assay.pipeline.finished import open_images, read_finished_run
 from assay.predict.graph_check import read_metadata
 from assay.predict.model import read_model
 from assay.predict.predictor import load_model
-from assay.predict.runtime import load_runtime
+from assay.predict.runtime import Runtime, load_runtime
 
 
 @pytest.fixture
@@ -68,6 +68,21 @@ def test_figures_are_counted_on_trusted_images_outside_the_holdout(run, images, 
     assert min(plain.milliseconds_one, small.milliseconds_batch) > 0
     assert found.trained_on
     assert len(found.to_json()["attempts"]) == 3
+
+
+def test_no_graph_predicts_an_image_twice(run, images, monkeypatch):
+    """The gate of int8 and the figures need the same probabilities of a hundred images."""
+    seen = []
+
+    def counted(self, pixels):
+        seen.append((self.digest, len(pixels)))
+        return without_tta(self, pixels)
+
+    without_tta = Runtime.without_tta
+    monkeypatch.setattr(Runtime, "without_tta", counted)
+    found = export_run(run, images, "int8")
+    whole = [digest for digest, n in seen if n == found.figures[0].n]
+    assert len(whole) == len({*whole}) >= 3
 
 
 def test_validation_images_are_measured_by_halves(run, images, small_data, tmp_path):

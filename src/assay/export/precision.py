@@ -11,7 +11,7 @@ Biases then take back what rounding shifts on average (Nagel et al. 2019, arXiv:
 import io
 import logging
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,7 +32,7 @@ from assay.export.graph import OURS
 from assay.predict.graph_check import INPUT, OPSET, OUTPUT
 from assay.predict.model import Model
 from assay.predict.runtime import Runtime, load_runtime
-from assay.types import Batch, Labels, Progress, silent
+from assay.types import Batch, Labels, Probs, Progress, silent
 
 CALIBRATION_BATCH = 4
 """Images that are calibrated on at once: all outputs inside the graph are held, some 32 MB for each image."""
@@ -106,7 +106,7 @@ def quantize(
     model: Model,
     calibration: UInt8[np.ndarray, "R S S 3"],
     compared: UInt8[np.ndarray, "C S S 3"],
-    images: Batch,
+    predict: Callable[[Runtime], Probs],
     trusted: Labels,
     *,
     progress: Progress = silent,
@@ -122,14 +122,14 @@ def quantize(
     ----------
     calibration : images on which ranges are measured
     compared : other images, on which the ways are compared
-    images, trusted : the gate's images (N, S, S, 3) and their labels (N,)
+    predict, trusted : P(class) (N, K) of the gate's images by a runtime, and their labels (N,)
     """
     plain = load_runtime(model)
     expected = plain.without_tta(compared)
     calibrated = calibrate_graph(model.graph, calibration)
 
     def n_right(runtime: Runtime) -> int:
-        return int((runtime.probabilities(images).argmax(axis=1) == trusted).sum())
+        return int((predict(runtime).argmax(axis=1) == trusted).sum())
 
     def attempt(how: Quantization) -> tuple[bytes, Runtime, Attempt]:
         graph = to_int8(calibrated, how)

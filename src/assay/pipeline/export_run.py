@@ -133,6 +133,15 @@ def export_run(
         raise UsageError(f"{run.folder}: expected a trusted image to measure the model on, got none")
     pixels, truth, quantized = measured.images[0], run.trusted[measured.decoded], None
     graphs = {"float32": model.graph}
+    predicted: dict[str, tuple[Probs, Probs]] = {}
+
+    def predict(runtime: Runtime) -> tuple[Probs, Probs]:
+        """P(class) without test-time augmentation and with it; the gate has asked for some of them before."""
+        if runtime.digest not in predicted:
+            first = runtime.without_tta(pixels)
+            predicted[runtime.digest] = first, runtime.with_tta(first, pixels)
+        return predicted[runtime.digest]
+
     if precision != "float32":
         graphs["float16"] = to_float16(model.graph)
     if precision == "int8":
@@ -141,17 +150,20 @@ def export_run(
         others = others if len(others) > 1 else rows
         calibration = read(spread(others[::2], CALIBRATED)).images[0]
         compared = read(spread(others[len(others) > 1 :: 2], COMPARED)).images[0]
-        quantized = quantize(model, calibration, compared, pixels, truth, progress=progress)
+        quantized = quantize(
+            model, calibration, compared, lambda runtime: predict(runtime)[1], truth, progress=progress
+        )
         graphs["int8"] = quantized.graph
     runtimes = {name: load_runtime(replace(model, graph=graph)) for name, graph in graphs.items()}
-    figures, probs = _measure(runtimes, graphs, pixels, truth, calibrated=not trained_on)
+    probs = {name: predict(runtime) for name, runtime in runtimes.items()}
+    figures, counted = _measure(runtimes, graphs, probs, pixels[:BATCH], truth, calibrated=not trained_on)
     # The file says what holds on every machine: no times.
     lasting = {
         name: value for name, value in asdict(figures[-1]).items() if not name.startswith(("milli", "bytes"))
     }
     metadata = {"precision": precision, "figures": json.dumps(lasting)}
     if not trained_on:
-        metadata["conformal"] = json.dumps(conformal_thresholds(probs[precision], truth))
+        metadata["conformal"] = json.dumps(conformal_thresholds(counted[precision], truth))
     graph = onnx.load_from_string(graphs[precision])
     metadata = {entry.key: entry.value for entry in graph.metadata_props} | metadata
     digest = digest_of(graphs[precision], metadata)
@@ -162,7 +174,7 @@ def export_run(
         figures,
         quantized,
         trained_on,
-        classification_report(truth, probs[precision].argmax(axis=1), run.titles or run.labels),
+        classification_report(truth, counted[precision].argmax(axis=1), run.titles or run.labels),
         model.flip_tta_below,
     )
 
@@ -182,14 +194,21 @@ def measured_rows(run: FinishedRun) -> tuple[Rows, bool]:
 def _measure(
     runtimes: Mapping[str, Runtime],
     graphs: Mapping[str, bytes],
-    images: Batch,
+    predicted: Mapping[str, tuple[Probs, Probs]],
+    some: Batch,
     truth: Labels,
     *,
     calibrated: bool,
 ) -> tuple[tuple[Figures, ...], dict[str, Probs]]:
-    """The figures of each precision, and its probabilities of the images, which may have calibrated it."""
-    first = {name: runtime.without_tta(images) for name, runtime in runtimes.items()}
-    probs = {name: runtime.with_tta(first[name], images) for name, runtime in runtimes.items()}
+    """The figures of each precision, and its probabilities of the images, which may have calibrated it.
+
+    Parameters
+    ----------
+    predicted : precision -> P(class) without test-time augmentation and with it
+    some : images to take the time of
+    """
+    first = {name: without for name, (without, _) in predicted.items()}
+    probs = {name: augmented for name, (_, augmented) in predicted.items()}
     plain = probs["float32"]
 
     def halved(found: Probs) -> Probs:
@@ -197,7 +216,6 @@ def _measure(
         return by_halves(plain, truth, NO_FLOOR, of=found) if calibrated else found
 
     counted = {name: halved(found) for name, found in probs.items()}
-    some = images[:BATCH]
     one, many = _paces(runtimes, np.split(some, len(some))), _paces(runtimes, [some])
     figures = tuple(
         Figures(
