@@ -3,12 +3,13 @@
 import io
 import json
 import shutil
+import struct
 from pathlib import Path
 
 import polars as pl
 import pytest
 from PIL import Image
-from small_runs import CLASSES, draw_data
+from small_runs import CLASSES, draw_data, run_assay
 from written import rows_of
 
 from assay.cli.app import run_app
@@ -53,6 +54,18 @@ def test_rows_go_to_a_file(assay, finished, new, small_data):
     assert [row["status"] for row in rows] == ["ok"] * 5 + ["empty_file"]
     assert assay("predict", finished, new, "-o", "strict.csv", "--strict").code == 4
     assert rows_of("strict.csv") == rows
+
+
+def test_pillow_writes_nothing(finished, new):
+    """A TIFF with a tag of more bytes than the file is used, and Pillow's warning is none of ours."""
+    file = io.BytesIO()
+    Image.new("RGB", (32, 32)).save(file, "TIFF", description="twenty letters long.")
+    tag = struct.pack("<HHI", 270, 2, 21)
+    assert tag in file.getvalue()
+    (new / "6.tif").write_bytes(file.getvalue().replace(tag, struct.pack("<HHI", 270, 2, 2**20)))
+    done = run_assay(["predict", finished, new, "-o", new.parent / "rows.csv", "-q"])
+    assert (done.returncode, done.stderr) == (0, "")
+    assert rows_of(new.parent / "rows.csv")[-2]["status"] == "ok"
 
 
 def test_unusual_images_are_reported(assay, finished, new, tmp_path):

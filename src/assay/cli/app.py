@@ -5,6 +5,7 @@ import signal
 import sys
 import tomllib
 import traceback
+import warnings
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -111,6 +112,8 @@ app.register_install_completion_command(help="Install shell completion for assay
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its code."""
+    # Not where images are decoded: filters are those of all threads.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)  # Windows has no SIGHUP
         # A signal that the shell ignores, as for a job in the background, stays ignored.
