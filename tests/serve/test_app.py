@@ -1,6 +1,7 @@
 """assay serve: image files and tensors over HTTP."""
 
 import asyncio
+import gc
 import json
 import tracemalloc
 from dataclasses import replace
@@ -8,6 +9,7 @@ from io import BytesIO
 from itertools import product
 
 import numpy as np
+import psutil
 import pytest
 
 pytest.importorskip("fastapi")
@@ -259,6 +261,22 @@ def test_lists_beyond_the_shape_take_no_memory(data):
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert most < 4 * len(body)
+
+
+def test_memory_is_given_back_after_an_attack(runtime):
+    """Fault 62: eighty megabytes of lists leave the process as large as the first few did."""
+    app = Guard(make_app(Service(runtime, "trees")), port=8765, token=None, max_body_bytes=10_000_000)
+    asked = Browser(app)
+    start = '{"inputs":[{"name":"images","shape":[1,32,32,3],"datatype":"UINT8","data":'
+    bodies = [f"{start}{4 * data}}}]}}".encode() for data in LISTS]
+    grown = []
+    for _ in range(6):
+        for body in bodies:
+            assert post(asked, "/v2/models/trees/infer", body, content_type="application/json").status == 422
+        gc.collect()
+        grown.append(psutil.Process().memory_info().rss)
+    asked.close()
+    assert grown[-1] - grown[1] < 30 * 2**20
 
 
 def test_the_reference_client_infers(runtime):
