@@ -61,6 +61,11 @@ def counted(n: int, one: str, many: str = "") -> str:
     return f"{n:,} {one if n == 1 else many or one + 's'}"
 
 
+def of_groups(n: int | None) -> str:
+    """`` in 12 groups``, after a number of images; nothing where no groups were declared."""
+    return f" in {counted(n, 'group')}" if n else ""
+
+
 def listed(words: Sequence[str], at_most: int = 5) -> str:
     """``a, b and c``; of more than ``at_most`` the rest is counted: ``a, b and 3 more``."""
     shown, left_out = list(words[:at_most]), len(words) - at_most

@@ -18,6 +18,9 @@ UNKNOWN = -1
 Labels = Int[np.ndarray, "N"]
 """Class index of each image, or UNKNOWN."""
 
+Groups = Int[np.ndarray, "N"]
+"""The group of each image, such as its patient: equal numbers are one group."""
+
 Rows = Int[np.ndarray, "_"]
 """Indices of some images."""
 

@@ -104,7 +104,7 @@ def test_a_hugging_face_data_set_is_read_by_its_columns():
 @pytest.mark.parametrize(
     ("noisy", "trusted", "error", "message"),
     [
-        (["a", "b"], None, DataError, r"^noisy: expected a label for each of 4 images, got 2$"),
+        (["a", "b"], None, DataError, r"^noisy: expected one for each of 4 images, got 2$"),
         (list("aaaa"), None, LabelError, r"^noisy: expected labels of two classes or more, got only 'a'$"),
         (
             ["cat", "dog"] * 2,

@@ -95,3 +95,21 @@ def test_predictions_of_other_images_are_refused():
     """Another number of predictions is refused with both numbers."""
     with pytest.raises(ValueError, match=r"^expected second to predict 2 images, got 1 predictions$"):
         mcnemar(np.array([0, 1]), np.array([0, 1]), np.array([0]))
+
+
+def test_a_difference_by_groups():
+    """Groups of one image change little; where whole groups differ, the interval is wider and p greater."""
+    generator = np.random.default_rng(0)
+    truth = np.zeros(600, dtype=int)
+    groups = np.arange(600) // 20
+    second = (generator.random(30) < 0.4)[groups].astype(int)
+    first = (generator.random(30) < 0.6)[groups].astype(int)
+    plain, alone = (mcnemar(truth, first, second, groups=of) for of in (None, np.arange(600)))
+    assert alone.difference.low == pytest.approx(plain.difference.low, abs=1e-3)
+    assert alone.p_value == pytest.approx(plain.p_value, abs=0.01)
+    found = mcnemar(truth, first, second, groups=groups)
+    assert found.difference.estimate == plain.difference.estimate
+    assert found.difference.high - found.difference.low > 3 * (plain.difference.high - plain.difference.low)
+    assert found.p_value > 1_000 * plain.p_value
+    assert (found.only_first, found.only_second) == (plain.only_first, plain.only_second)
+    assert mcnemar(truth, first, first, groups=groups).p_value == 1

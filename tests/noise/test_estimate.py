@@ -241,3 +241,20 @@ def test_symmetric_noise_gets_one_parameter(draw_pairs):
     of_class, of_all = noise.wrong_share_by_class[0], noise.rate
     # A tenth of the pairs: three times as wide.
     assert of_class.high - of_class.low == pytest.approx(np.sqrt(10) * (of_all.high - of_all.low), rel=0.2)
+
+
+def test_intervals_by_groups_are_wider_where_groups_are_wrong_together():
+    """Half of the groups have right labels alone: neither rate nor class is known as well as by images, and
+    what looks like a difference between classes may be one between groups.
+    """
+    generator = np.random.default_rng(0)
+    groups = np.arange(800) // 20
+    trusted = np.where(groups % 4 == 3, 3, generator.integers(0, 4, 800))
+    wrong = generator.random(800) < np.where(groups % 2, 0.7, 0.0)
+    noisy = np.where(wrong, (trusted + 1) % 4, trusted)
+    plain, found = (estimate_noise(noisy, trusted, 4, groups=of) for of in (None, groups))
+    assert found.rate.estimate == plain.rate.estimate
+    assert found.rate.high - found.rate.low > 2 * (plain.rate.high - plain.rate.low)
+    assert (found.high - found.low >= plain.high - plain.low - 1e-12).all()
+    assert found.structure.same_rate.statistic < plain.structure.same_rate.statistic / 4
+    assert (found.to_json()["groups"], "groups" in plain.to_json()) == (40, False)

@@ -2,9 +2,16 @@ import numpy as np
 import pytest
 from hypothesis import given as arbitrary
 from hypothesis import strategies as st
-from scipy.stats import beta, binom
+from scipy.stats import beta, binom, norm, t
 
-from assay.noise.intervals import Interval, normal_quantile, share_bounds, share_interval, wilson
+from assay.noise.intervals import (
+    Interval,
+    design_effect,
+    normal_quantile,
+    share_bounds,
+    share_interval,
+    wilson,
+)
 
 
 @pytest.mark.parametrize(
@@ -67,3 +74,56 @@ def test_it_holds_the_true_share_as_often_as_stated(n, share):
     low, high = share_bounds(hits, np.full(n + 1, n))
     cover = binom.pmf(hits, n, share)[(low <= share) & (share <= high)].sum()
     assert cover > 0.915
+
+
+def draws_of_groups(generator, n_groups, share, correlation, mean_size=15):
+    """Hits and the group of each image; images of one group are alike, and some groups are large."""
+    size = np.maximum(generator.geometric(1 / mean_size, n_groups), 1)
+    spread = 1 / correlation - 1
+    shares = generator.beta(share * spread, (1 - share) * spread, n_groups)
+    groups = np.repeat(np.arange(n_groups), size)
+    return (generator.random(len(groups)) < shares[groups]).astype(float), groups
+
+
+@pytest.mark.parametrize(("n_groups", "least"), [(8, 0.9), (30, 0.9), (100, 0.92)])
+def test_an_interval_by_groups_covers_where_one_by_images_does_not(n_groups, least):
+    """Images of one group are right or wrong together: half of the intervals by images miss."""
+    generator, covered = np.random.default_rng(0), np.zeros(2)
+    for _ in range(300):
+        hits, groups = draws_of_groups(generator, n_groups, 0.75, 0.3)
+        for way, effect in enumerate((design_effect(hits, groups), 1.0)):
+            found = wilson(int(hits.sum()), len(hits), design_effect=effect)
+            covered[way] += found.low <= 0.75 <= found.high
+    by_groups, by_images = covered / 300
+    assert by_groups >= least
+    assert by_images < 0.7
+
+
+def test_the_design_effect_is_that_of_the_jackknife():
+    """The loop that leaves out each group in turn, with Student's quantile for that many equal groups."""
+    hits, groups = draws_of_groups(np.random.default_rng(1), 12, 0.6, 0.5)
+    n, names = len(hits), np.unique(groups)
+    without = np.array([hits[groups != name].mean() for name in names])
+    variance = (len(names) - 1) / len(names) * np.square(without - hits.mean()).sum()
+    even = n**2 / np.square(np.bincount(groups)).sum()
+    student = t.ppf(0.975, even - 1) / norm.ppf(0.975)
+    assert design_effect(hits, groups) == pytest.approx(variance * n / hits.var() * student**2)
+
+
+def test_groups_never_make_an_interval_narrower():
+    """Not where by chance they are alike; a group of its own for each of many images changes nothing."""
+    hits = np.tile([0.0, 1.0], 500)
+    assert design_effect(hits, None) == 1
+    assert design_effect(hits, np.arange(1_000)) == pytest.approx(1, abs=0.01)
+    assert design_effect(hits, np.arange(1_000) // 2) >= 1
+    found = share_interval(0, 100, design_effect=10.0)
+    assert found == share_interval(0, 10)
+
+
+@pytest.mark.parametrize("hits", [np.ones(60), np.arange(60) % 2.0])
+def test_one_group_tells_next_to_nothing(hits):
+    """Of three groups that are all right as much as of three images, of one even less."""
+    one = wilson(int(hits.sum()), 60, design_effect=design_effect(hits, np.zeros(60, dtype=int)))
+    assert one.high - one.low > 0.9
+    three = design_effect(np.ones(60), np.arange(60) // 20)
+    assert 60 / three == pytest.approx(3 * (norm.ppf(0.975) / t.ppf(0.975, 2)) ** 2)

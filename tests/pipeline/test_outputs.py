@@ -10,6 +10,7 @@ from small_datasets import InMemory
 
 from assay.correct.result import CorrectedLabels
 from assay.data.dataset import Dataset, Skipped
+from assay.data.split import Split
 from assay.evaluate import mcnemar, wilson
 from assay.pipeline.outputs import corrected_figures, write_holdout, write_issues, write_labels
 from assay.types import UNKNOWN
@@ -41,7 +42,7 @@ def rows_of(file) -> list[tuple[str, ...]]:
 def test_each_image_has_its_row(dataset, corrected, tmp_path):
     """Trusted, kept, unsure, changed and skipped images, each as it should be written."""
     fitted = SimpleNamespace(corrected=corrected, validation=np.array([0]))
-    write_labels(tmp_path, dataset, fitted, np.array([3]))
+    write_labels(tmp_path, dataset, fitted, Split(np.array([0]), np.array([3])))
     assert rows_of(tmp_path / "labels.csv") == [
         ("a.png", "no", "yes", "yes", "1.0", "0.0", "trusted", "validation"),
         ("b.png", "yes", "", "yes", "0.95", "0.95", "kept", ""),

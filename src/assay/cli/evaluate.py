@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from assay.cli import options
 from assay.cli.console import notifier, progress_bar, show, show_json, table
-from assay.text import interval, percent, percent_range
+from assay.text import interval, of_groups, percent, percent_range
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,6 +26,7 @@ def command(
     *,
     labels: Path,
     label_column: options.LabelColumn = None,
+    group_column: options.GroupColumn = None,
     class_map: options.ClassMap = (),
     normalize_labels: options.NormalizeLabels = False,
     reading: options.ImageOptions = options.ImageOptions(),
@@ -47,7 +48,11 @@ def command(
     from assay.predict.predictor import load_model
 
     settings = reading.read_options(
-        trusted=labels, label_column=label_column, class_map=class_map, normalize_labels=normalize_labels
+        trusted=labels,
+        label_column=label_column,
+        group_column=group_column,
+        class_map=class_map,
+        normalize_labels=normalize_labels,
     )
     log = notifier(quiet)
     if _was_made_from(model, images):
@@ -90,7 +95,8 @@ def _text(found: "Evaluation") -> str:
     return (
         f"{format_report(found.report)}\n"
         f"accuracy {percent(share.estimate)} (95 % interval {percent_range(share.low, share.high)}, "
-        f"n = {found.n:,}); balanced accuracy {interval(vars(found.balanced_accuracy))}; "
+        f"n = {found.n:,}{of_groups(found.groups)}); "
+        f"balanced accuracy {interval(vars(found.balanced_accuracy))}; "
         f"calibration error {found.calibration_error:.3f}; skipped {found.skipped:,}"
         + (f"; without a label {found.unlabelled:,}" if found.unlabelled else "")
     )

@@ -32,7 +32,9 @@ def command(
     for note in dataset.notes:  # before a refusal, which they may explain
         log(note)
     names = dataset.titles or dataset.classes
-    noise = estimate_noise(dataset.noisy, dataset.trusted, len(names), classes=names, seed=seed)
+    noise = estimate_noise(
+        dataset.noisy, dataset.trusted, len(names), classes=names, seed=seed, groups=dataset.groups
+    )
     sample = check_representative(None, dataset.noisy, dataset.trusted, classes=names, seed=seed)
     for line in (*noise.notes, *sample.warnings):
         log(f"warning: {line}")

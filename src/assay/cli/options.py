@@ -123,6 +123,14 @@ PathColumn = Annotated[
     Parameter(name="--path-col", help="Column of file names, or of the images themselves in Parquet."),
 ]
 LabelColumn = Annotated[str | None, Parameter(name="--label-col", help="Column of labels.")]
+GroupColumn = Annotated[
+    str | None,
+    Parameter(
+        name="--group-col",
+        help="Column of the patient, video or scene of an image. Images of one group are never split, and "
+        "intervals are by groups.",
+    ),
+]
 ClassMap = Annotated[
     tuple[str, ...],
     Parameter(
@@ -194,6 +202,7 @@ class LabelOptions:
     label_column: LabelColumn = None
     trusted_label_column: Annotated[str | None, Parameter(name="--trusted-label-col")] = None
     """Column of labels in the trusted file, if it has another name."""
+    group_column: GroupColumn = None
     duplicates: Literal["refuse", "vote"] = "refuse"
     """What to do if one image has several different noisy labels."""
     class_map: ClassMap = ()

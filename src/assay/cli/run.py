@@ -78,9 +78,7 @@ def command(
 
 
 def _text(facts: Mapping[str, Any]) -> str:
-    import numpy as np
-
-    from assay.evaluate import balanced_accuracy
+    from assay.evaluate import balanced_figures
     from assay.pipeline.measure import TITLES, why_not_measured
 
     rows = []
@@ -88,8 +86,7 @@ def _text(facts: Mapping[str, Any]) -> str:
         if (found := facts["systems"].get(name)) is not None:
             share = found["accuracy"]
             ends = percent_range(share["low"], share["high"])
-            # From the confusion, which runs of earlier versions have too.
-            balanced = interval(balanced_accuracy(np.array(found["report"]["confusion"])).to_json())
+            balanced = interval(balanced_figures(found).to_json())
             cells = title, percent(share["estimate"]), ends, balanced, f"{found['n']:,}", found["source"]
             rows.append(cells)
     if "assay" in facts["systems"]:
@@ -109,6 +106,7 @@ def _text(facts: Mapping[str, Any]) -> str:
             label_counts(facts),
             "",
             table(("accuracy of", "", "95 % interval", "balanced accuracy", "images", "measured on"), rows),
+            *(["", _by_groups(facts)] if "groups" in facts else []),
             "",
             verdict,
             f"{model['architecture']} at {model['size']} px, {cost['model_bytes'] / 1e6:.1f} MB. "
@@ -116,6 +114,12 @@ def _text(facts: Mapping[str, Any]) -> str:
             f"Results: {facts['folder']}/",
         ]
     )
+
+
+def _by_groups(facts: Mapping[str, Any]) -> str:
+    measured = facts["systems"].get("assay", {}).get("groups", 0)
+    held_out = f", {measured:,} of which are in the holdout" if measured else ""
+    return f"Splits and intervals are by group: {facts['groups']:,} groups{held_out}."
 
 
 def label_counts(facts: Mapping[str, Any]) -> str:

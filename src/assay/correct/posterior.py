@@ -9,9 +9,10 @@ from jaxtyping import Float
 from scipy.optimize import minimize, minimize_scalar
 from scipy.special import log_softmax, logsumexp, softmax
 
+from assay.data.split import folds
 from assay.errors import LabelError
 from assay.noise.transition import count_pairs, fit_transition
-from assay.types import UNKNOWN, Labels, PerClass, Probs, Rows, Transition
+from assay.types import UNKNOWN, Groups, Labels, PerClass, Probs, Rows, Transition
 
 # Above 1 the noisy label counts for more than the transition allows; a little tolerance for chance.
 MAX_STRENGTH = 1.5
@@ -154,9 +155,18 @@ def by_halves(probs: Probs, trusted: Labels, floor: float = FLOOR, *, of: Probs 
     return found
 
 
-def halves(rows: Rows) -> list[tuple[Rows, Rows]]:
-    """Both ways to fit on one half of the rows and to apply to the other: (fitted on, applied to)."""
-    return [(rows[1::2], rows[::2]), (rows[::2], rows[1::2])]
+def halves(rows: Rows, groups: Groups | None = None) -> list[tuple[Rows, Rows]]:
+    """Both ways to fit on one half of the rows and to apply to the other: (fitted on, applied to).
+
+    Parameters
+    ----------
+    groups : of all rows; a group is in one half, unless it is the only one
+    """
+    one, other = rows[1::2], rows[::2]
+    if groups is not None and len(np.unique(groups[rows])) > 1:
+        half_of = folds(np.zeros(len(rows), dtype=np.int64), 2, 0, groups[rows])
+        one, other = rows[half_of == 1], rows[half_of == 0]
+    return [(one, other), (other, one)]
 
 
 def calibrate_on_noisy(probs: Probs, evidence: LogProbs) -> Calibration:

@@ -10,7 +10,19 @@ from jaxtyping import Int, Shaped
 from assay.correct.crossfit import CrossFitted, MakeClassifier, TrainingData, cross_fit
 from assay.correct.posterior import Calibration, LogProbs, log_evidence, transition_from, weigh
 from assay.noise import Noise, estimate_noise
-from assay.types import UNKNOWN, Labels, Mask, Matrix, PerImage, Probs, Progress, Rows, same_length, silent
+from assay.types import (
+    UNKNOWN,
+    Groups,
+    Labels,
+    Mask,
+    Matrix,
+    PerImage,
+    Probs,
+    Progress,
+    Rows,
+    same_length,
+    silent,
+)
 
 THRESHOLD = 0.8
 """On the course data, posteriors above it were right on 97.9 % of the images."""
@@ -135,6 +147,7 @@ def correct_labels(
     known: Labels | None = None,
     all_noisy: Labels | None = None,
     usable: Mask | None = None,
+    groups: Groups | None = None,
     rounds: int = 1,
     seed: int = 0,
     workers: int = 1,
@@ -153,8 +166,9 @@ def correct_labels(
         figures rest on ``trusted`` alone, as decided images are no random choice. None without decisions
     all_noisy : ``noisy`` with the labels of the holdout, for its posterior alone; None if nothing is held out
     usable : False where the image was skipped; None if all are usable
+    groups : for the intervals of the noise, see ``estimate_noise``; folds must not divide them
     """
-    noise = estimate_noise(noisy, trusted, len(classes), classes=classes, seed=seed)
+    noise = estimate_noise(noisy, trusted, len(classes), classes=classes, seed=seed, groups=groups)
     labels = trusted if known is None else known
     data = TrainingData(views, labels, log_evidence(noisy, noise.transition))
     fitted = cross_fit(data, fold_of, make, rounds=rounds, seed=seed, workers=workers, progress=progress)

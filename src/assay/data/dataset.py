@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from assay.data.files import USUAL, Limits
 from assay.data.files import Skipped as Skipped  # noqa: PLC0414  # readers of a data set need it too
 from assay.data.tables import Table, shown
 from assay.errors import DataError, LabelError
-from assay.types import UNKNOWN, Labels, Mask, Rows, same_length
+from assay.types import UNKNOWN, Groups, Labels, Mask, Rows, same_length
 
 ADVICE = {
     "outside_root": " (links that leave the folder: --follow-symlinks)",
@@ -122,6 +122,9 @@ class Dataset:
     """K names for people, from a classes file; empty where the labels are names already."""
     annotations: Annotations | None = None
     """The labels of several annotators, of which ``noisy`` is then the most frequent one of each image."""
+    groups: Groups | None = None
+    """The group of each image, such as its patient, video or scene; no split divides a group. None if none
+    were declared."""
     decided: Mapping[int, int] = field(default_factory=dict)
     """Row -> class index that a person decided in a review, of rows without a trusted label. Such images were
     picked, the most doubtful first: a model may be trained on them, but no figure may count them."""
@@ -139,7 +142,8 @@ class Dataset:
     """sha256 of each image's bytes when they were first read, None if unreadable; empty before."""
 
     def __post_init__(self) -> None:
-        same_length(names=self.names, noisy=self.noisy, trusted=self.trusted)
+        groups = {} if self.groups is None else {"groups": self.groups}
+        same_length(names=self.names, noisy=self.noisy, trusted=self.trusted, **groups)
         for name, labels in (("noisy", self.noisy), ("trusted", self.trusted)):
             if labels.size and not UNKNOWN <= labels.min() <= labels.max() < len(self.classes):
                 raise ValueError(
@@ -234,6 +238,15 @@ class Dataset:
                 digest.update(indices.astype("<i8").tobytes())
         return digest.hexdigest()
 
+    def group_facts(self) -> dict[str, Any] | None:
+        """How many groups there are, and a sha256 of which image is in which; None if none were declared."""
+        if self.groups is None:
+            return None
+        # Numbered by first appearance: the names of the groups do not matter.
+        _, first, number = np.unique(self.groups, return_index=True, return_inverse=True)
+        rank = np.argsort(np.argsort(first))[number]
+        return {"count": len(first), "digest": hashlib.sha256(rank.astype("<i8").tobytes()).hexdigest()}
+
     def decisions_digest(self) -> str | None:
         """sha256 over the decisions: two runs with one digest had the same; None where there are none."""
         if not self.decided:
@@ -259,6 +272,8 @@ class ReadOptions:
     label_column: str | None = None
     trusted_label_column: str | None = None
     """Of the trusted file, if it has another name there."""
+    group_column: str | None = None
+    """Of the patient, video or scene that an image belongs to; images of one group are never split."""
     duplicates: str = "refuse"
     """``refuse`` or ``vote``: how to treat different noisy labels of one image."""
     class_map: Mapping[str, str] = field(default_factory=dict)

@@ -22,7 +22,7 @@ from assay.data.files import IMAGE_EXTENSIONS, check_entry, extension, natural_k
 from assay.data.tables import Table, check_decoded, read_lines, shown, some
 from assay.errors import DataError, LabelError, UsageError
 from assay.text import cut
-from assay.types import UNKNOWN, Labels
+from assay.types import UNKNOWN, Groups, Labels
 
 MANY_CLASSES = 5_000
 """More are refused if fewer than two rows have each and no file lists them: they are another column."""
@@ -59,6 +59,8 @@ class LabelRows:
     """Classes that may have no image, such as empty class folders."""
     annotators: tuple[str, ...] | None = None
     """Who gave each label, "" where nobody is named; None if an image has one label."""
+    groups: tuple[str, ...] | None = None
+    """The group of each row; the empty string where it is missing. None without a column of groups."""
 
     @property
     def name(self) -> str:
@@ -528,6 +530,34 @@ def one_label_each(
             f"{rows.name}: images with different labels, the most frequent is used: {divided:,}{ties}"
         )
     return labels, tuple(notes)
+
+
+def group_of_each(rows: LabelRows, row_of: Mapping[Key, int]) -> tuple[Groups, tuple[str, ...]]:
+    """(group of each image, notes) from matched rows with groups; an image without one is a group of its own.
+
+    Raises
+    ------
+    LabelError : one image in two groups
+    """
+    cells, first = rows.groups or (), dict[int, int]()
+    for row, key in enumerate(rows.keys):
+        if not cells[row].strip():
+            continue
+        known = first.setdefault(row_of[key], row)
+        if cells[known] != cells[row]:
+            raise LabelError(
+                f"{rows.table.where(row)}: {shown((rows.entries or ())[row])} is in the group "
+                f"{shown(cells[row])} here and in {shown(cells[known])} in {rows.table.unit} "
+                f"{rows.table.line_numbers[known]}; correct the file: an image is in one group"
+            )
+    number = {name: i for i, name in enumerate(dict.fromkeys(cells[row] for row in first.values()))}
+    groups = len(number) + np.arange(len(row_of))
+    groups[[*first]] = [number[cells[row]] for row in first.values()]
+    note = f"{rows.name}: {len(number):,} groups of {len(first):,} images"
+    alone = len(row_of) - len(first)
+    return groups, (
+        note + (f"; {alone:,} images without one are each a group of their own" if alone else ""),
+    )
 
 
 def label_warnings(names: Sequence[str], noisy: Labels, trusted: Labels) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from PIL import Image
 from assay.data.annotations import all_labels, with_annotators
 from assay.data.dataset import Dataset, ReadOptions, Skipped
 from assay.data.files import USUAL, read_named
-from assay.data.labels import LabelRows, decide_classes
+from assay.data.labels import Key, LabelRows, decide_classes, group_of_each
 from assay.data.tables import find_columns, shown, table_of
 from assay.errors import DataError, UsageError
 from assay.types import UNKNOWN, Labels
@@ -59,7 +59,13 @@ class MemorySource:
 
 
 def dataset_of(
-    images: Any, noisy: Any, trusted: Any, options: ReadOptions | None = None, *, annotations: Any = None
+    images: Any,
+    noisy: Any,
+    trusted: Any,
+    options: ReadOptions | None = None,
+    *,
+    annotations: Any = None,
+    groups: Any = None,
 ) -> Dataset:
     """A data set of images and labels in memory.
 
@@ -71,10 +77,13 @@ def dataset_of(
         the name of a column
     annotations : in place of ``noisy``, a mapping or data frame with columns such as file, annotator, label,
         where file is the path of an image, or its place: 0 for the first
+    groups : N likewise, such as the patient of each image
     options : how labels become classes
     """
     if hasattr(images, "column_names") and hasattr(images, "features"):  # Hugging Face, without importing it
-        noisy, trusted = (_column(images, one) if isinstance(one, str) else one for one in (noisy, trusted))
+        noisy, trusted, groups = (
+            _column(images, one) if isinstance(one, str) else one for one in (noisy, trusted, groups)
+        )
         kinds = {name: type(images.features[name]).__name__ for name in images.column_names}
         pictures = [name for name, kind in kinds.items() if kind == "Image"]
         if len(pictures) != 1:
@@ -93,6 +102,11 @@ def dataset_of(
         noisy_labels, given, notes = all_labels(noisy_rows, classes.noisy, {row: row for row in range(n)})
     else:
         noisy_labels, given, notes = _indices(noisy_rows, classes.noisy, n), None, ()
+    group_of = None
+    if (rows := _rows(groups, "groups", n)) is not None:
+        each: dict[Key, int] = {row: row for row in range(n)}
+        group_of, more = group_of_each(replace(rows, groups=rows.labels, images=tuple(range(n))), each)
+        notes = (*notes, *more)
     return Dataset(
         names,
         MemorySource(many),
@@ -101,6 +115,7 @@ def dataset_of(
         _indices(trusted_rows, classes.trusted, n),
         classes.titles,
         given,
+        group_of,
         notes=notes,
     )
 
@@ -125,7 +140,7 @@ def _rows(labels: Any, name: str, n: int) -> LabelRows | None:
         return None
     table = table_of(list(labels), name)
     if len(table.rows) != n:
-        raise DataError(f"{name}: expected a label for each of {n:,} images, got {len(table.rows):,}")
+        raise DataError(f"{name}: expected one for each of {n:,} images, got {len(table.rows):,}")
     return LabelRows(table, table.column(0))
 
 

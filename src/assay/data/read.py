@@ -20,6 +20,7 @@ from assay.data.labels import (
     Classes,
     LabelRows,
     decide_classes,
+    group_of_each,
     label_warnings,
     match,
     misalignment,
@@ -39,7 +40,7 @@ from assay.data.tables import (
     shown,
     some,
 )
-from assay.errors import DataError, LabelError, UsageError
+from assay.errors import DataError, LabelError, TableError, UsageError
 from assay.types import UNKNOWN
 
 METADATA_NAMES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
@@ -176,6 +177,18 @@ def _with_labels(
         noisy = match(noisy, listing, images, complete=True)
     if trusted is not None:
         trusted = match(trusted, listing, images, complete=False)
+    if options.group_column is not None and all(
+        rows is None or rows.groups is None for rows in (noisy, trusted)
+    ):
+        there = [
+            f"{rows.name}: {', '.join(map(shown, rows.table.columns))}"
+            for rows in (noisy, trusted)
+            if rows is not None and rows.table.columns
+        ]
+        raise TableError(
+            f"--group-col: expected a column {shown(options.group_column)} in the noisy or the trusted "
+            f"labels, got {'; '.join(there) or 'labels without columns'}"
+        )
     classes = decide_classes(noisy, trusted, options, least=least, apart=apart)
     dataset = _arrange(listing, noisy, trusted, classes, options)
     return dataset if options.decisions is None else with_decisions(dataset, options.decisions, images)
@@ -231,17 +244,20 @@ def _labels_in(
     if not isinstance(table, Table):
         table = read_table(table, path_column=options.path_column, label_column=column)
     columns = table.columns or ()
+    groups = None
+    if options.group_column in columns:
+        groups = table.column(find_labels(table, options.group_column, "--group-col"))
     if column not in columns and _has_label(table) and not must_be:
         column = None  # one flag serves two files
     if is_parquet(images) and table.path.resolve() == images.resolve():
         # They belong to its rows, even where its paths are no names.
         labels = table.column(find_labels(table, column, flag))
-        return LabelRows(table, labels, images=tuple(range(len(labels))))
+        return LabelRows(table, labels, images=tuple(range(len(labels))), groups=groups)
     place, paths = find_columns(table, path_column=options.path_column, label_column=column, label_flag=flag)
     if must_be and column not in columns:  # of a lone column the name does not matter otherwise
         find_labels(table, column, flag)
     entries = None if paths is None else tuple(cells[paths] for cells in table.rows)
-    read = [place, paths]
+    read = [place, paths, columns.index(options.group_column) if groups is not None else None]
     if source is options.annotations:
         read += known_columns(columns, ANNOTATOR_COLUMNS)
     others = [name for i, name in enumerate(columns) if i not in read and name.strip()]
@@ -249,7 +265,7 @@ def _labels_in(
     if others:
         used, unused = shown(columns[place]), some(others, _SHOWN_COLUMNS)
         notes = (f"{table.path.name}: labels are read from column {used}; not read: {unused}",)
-    return LabelRows(table, table.column(place), entries, notes=notes)
+    return LabelRows(table, table.column(place), entries, notes=notes, groups=groups)
 
 
 def _has_label(table: Table) -> bool:
@@ -311,7 +327,10 @@ def _arrange(
     else:
         noisy_labels, noisy_notes = one_label_each(noisy, classes.noisy, row_of, vote=vote, advice=advice)
     trusted_labels, trusted_notes = one_label_each(trusted, classes.trusted, row_of)
-    notes = [*listing.notes, *noisy_notes, *trusted_notes]
+    # In the trusted table alone it gives the groups of the trusted images.
+    grouped = next((rows for rows in tables if rows.groups is not None), None)
+    groups, group_notes = (None, ()) if grouped is None else group_of_each(grouped, row_of)
+    notes = [*listing.notes, *noisy_notes, *trusted_notes, *group_notes]
     if noisy is not None:
         n_unlabeled = len(listing.names) - len({*(noisy.images or ())} - {None})
         if n_unlabeled:
@@ -334,6 +353,7 @@ def _arrange(
         trusted=trusted_labels,
         titles=classes.titles,
         annotations=annotations,
+        groups=groups,
         skipped=dict(sorted(skipped.items())),
         notes=tuple(dict.fromkeys(notes)),  # one table may give both labels
         accept_truncated=options.accept_truncated,

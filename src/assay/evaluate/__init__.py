@@ -8,10 +8,12 @@ from assay.evaluate.metrics import (
     Report,
     Source,
     balanced_accuracy,
+    balanced_figures,
     classification_report,
     evaluate_predictions,
     format_report,
     mcnemar,
+    share_right,
 )
 from assay.noise.intervals import wilson
 
@@ -24,10 +26,12 @@ __all__ = [
     "Source",
     "Stopwatch",
     "balanced_accuracy",
+    "balanced_figures",
     "classification_report",
     "evaluate_predictions",
     "format_report",
     "mcnemar",
     "peak_memory_bytes",
+    "share_right",
     "wilson",
 ]

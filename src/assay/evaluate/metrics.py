@@ -7,12 +7,12 @@ from typing import Any, Literal
 
 import msgspec
 import numpy as np
-from scipy.special import bdtr
+from scipy.special import bdtr, ndtr
 
 from assay.errors import DataError, LabelError
-from assay.noise.intervals import Interval, normal_quantile, wilson
+from assay.noise.intervals import Interval, design_effect, normal_quantile, wilson
 from assay.text import cut, interval, listed
-from assay.types import UNKNOWN, Counts, Labels, PerImage, Probs
+from assay.types import UNKNOWN, Counts, Groups, Labels, Mask, PerImage, Probs
 
 Source = Literal["holdout", "cross-validation", "validation", "test set"]
 """Images that the figures are from: held out before fitting; each predicted by models that had not seen it;
@@ -121,7 +121,7 @@ class Evaluation:
     n: int
     """Images that the figures are from: those whose true class is known."""
     accuracy: Interval
-    """Share of the n images predicted right, with Wilson's interval."""
+    """Share of the n images predicted right, with Wilson's interval, by groups if they were declared."""
     report: Report
     calibration_error: float
     """Expected calibration error over 15 bins, in [0, 1]."""
@@ -139,11 +139,15 @@ class Evaluation:
     """How often predictions of each confidence were right."""
     risk_coverage: tuple[Covered, ...]
     """Share of mistakes among the most confident images."""
+    groups: int | None = None
+    """Groups that the n images are of: intervals are by groups. None if none were declared."""
+    balanced_effect: float = 1.0
+    """The design effect of the balanced accuracy."""
 
     @property
     def balanced_accuracy(self) -> Interval:
         """Mean recall over the classes that occur: see the function of this name."""
-        return balanced_accuracy(self.report.confusion)
+        return balanced_accuracy(self.report.confusion, effect=self.balanced_effect)
 
     @property
     def too_small(self) -> str:
@@ -155,8 +159,12 @@ class Evaluation:
         return f"{listed(small)} {are} fewer than {FEWEST} of the {self.n:,} images ({self.source})"
 
     def to_json(self) -> dict[str, Any]:
-        """The same as plain dicts, lists and numbers."""
-        return _plain(self) | {"balanced_accuracy": self.balanced_accuracy.to_json()}
+        """The same as plain dicts, lists and numbers; of groups only where they were declared."""
+        plain = _plain(self) | {"balanced_accuracy": self.balanced_accuracy.to_json()}
+        if self.groups is None:
+            for name in ("groups", "balanced_effect"):
+                plain.pop(name, None)
+        return plain
 
     @staticmethod
     def from_json(found: Mapping[str, Any]) -> "Evaluation":
@@ -181,6 +189,7 @@ def evaluate_predictions(
     source: Source,
     baseline_predicted: Labels | None = None,
     skipped: int = 0,
+    groups: Groups | None = None,
 ) -> Evaluation:
     """Measure a classifier on images whose true class is known; it predicts the most probable class.
 
@@ -190,6 +199,7 @@ def evaluate_predictions(
     class_names : in the order of the indices
     baseline_predicted : what the classifier to beat predicted for the same images
     skipped : images that could not be used and have no row here
+    groups : of each image, for intervals by group; None if none were declared
     """
     if probs.shape != (len(truth), len(class_names)):
         raise ValueError(
@@ -217,23 +227,41 @@ def evaluate_predictions(
             "the classifier that gave them is broken"
         )
     truth, probs = truth[known], probs[known]
+    groups = None if groups is None else groups[known]
     predicted = probs.argmax(axis=1)
     report = classification_report(truth, predicted, class_names)
-    calibration_error, bins = reliability(probs, truth)
+    calibration_error, bins = reliability(probs, truth, groups=groups)
     return Evaluation(
         source=source,
         n=n,
-        accuracy=wilson(int(np.trace(report.confusion)), n),
+        accuracy=share_right(predicted == truth, groups),
         report=report,
         calibration_error=calibration_error,
         negative_log_likelihood=negative_log_likelihood(probs, truth),
         brier=brier(probs, truth),
-        paired=None if baseline_predicted is None else mcnemar(truth, baseline_predicted[known], predicted),
+        paired=None
+        if baseline_predicted is None
+        else mcnemar(truth, baseline_predicted[known], predicted, groups=groups),
         unlabelled=len(known) - n,
         skipped=skipped,
         reliability=bins,
         risk_coverage=risk_coverage(probs, truth),
+        groups=None if groups is None else len(np.unique(groups)),
+        balanced_effect=_balanced_effect(truth, predicted, groups),
     )
+
+
+def _balanced_effect(truth: Labels, predicted: Labels, groups: Groups | None) -> float:
+    """The design effect of the mean recall: of what each image adds to it beyond its class's recall."""
+    right, of_class = (predicted == truth).astype(float), np.bincount(truth)
+    recall = np.bincount(truth, right) / np.maximum(of_class, 1)
+    return design_effect((right - recall[truth]) / of_class[truth], groups)
+
+
+def share_right(right: Mask, groups: Groups | None = None) -> Interval:
+    """The share that is right of at least one image, with Wilson's interval, by groups if there are any."""
+    effect = design_effect(right.astype(float), groups)
+    return wilson(int(right.sum()), len(right), design_effect=effect)
 
 
 def classification_report(truth: Labels, predicted: Labels, class_names: Sequence[str]) -> Report:
@@ -269,12 +297,13 @@ def classification_report(truth: Labels, predicted: Labels, class_names: Sequenc
     )
 
 
-def balanced_accuracy(confusion: Counts, level: float = 0.95) -> Interval:
+def balanced_accuracy(confusion: Counts, level: float = 0.95, effect: float = 1.0) -> Interval:
     """Mean recall over the classes that occur: accuracy if all were equally frequent.
 
     Parameters
     ----------
     confusion : images at [true, predicted], at least one
+    effect : design effect of images in groups
 
     Source : Brodersen et al. (2010), doi:10.1109/ICPR.2010.764; interval of a sum of shares, Price & Bonett
         (2004), doi:10.1016/S0167-9473(03)00007-0: in simulations it holds the truth in 90 to 99 %
@@ -283,11 +312,17 @@ def balanced_accuracy(confusion: Counts, level: float = 0.95) -> Interval:
     hits, of = np.diag(confusion)[of > 0], of[of > 0]
     k, mean = len(of), float((hits / of).mean())
     # Four images more, half of them right, shared by all classes: a class of few cannot look exact.
-    more = of + 4 / k
-    recall = (hits + 2 / k) / more
+    more = of / effect + 4 / k
+    recall = (hits / effect + 2 / k) / more
     half = normal_quantile(level) * math.sqrt((recall * (1 - recall) / more).sum()) / k
     middle = float(recall.mean())
     return Interval(mean, max(min(middle - half, mean), 0.0), min(max(middle + half, mean), 1.0), level)
+
+
+def balanced_figures(found: Mapping[str, Any]) -> Interval:
+    """The balanced accuracy in ``Evaluation.to_json``; of earlier versions too, which wrote the confusion."""
+    effect = found.get("balanced_effect", 1.0)
+    return balanced_accuracy(np.array(found["report"]["confusion"]), effect=effect)
 
 
 def confusion_matrix(truth: Labels, predicted: Labels, n_classes: int) -> Counts:
@@ -323,7 +358,9 @@ def format_report(report: Report) -> str:
     return "\n".join(lines) + "\n"
 
 
-def reliability(probs: Probs, truth: Labels, bins: int = BINS) -> tuple[float, tuple[Bin, ...]]:
+def reliability(
+    probs: Probs, truth: Labels, bins: int = BINS, groups: Groups | None = None
+) -> tuple[float, tuple[Bin, ...]]:
     """Expected calibration error, in [0, 1], and the bins that hold an image, the least confident first.
 
     The error is the mean distance between confidence and accuracy over equally wide bins.
@@ -336,9 +373,12 @@ def reliability(probs: Probs, truth: Labels, bins: int = BINS) -> tuple[float, t
     gaps = np.bincount(at, weights=confidence - right, minlength=bins)
     n = np.bincount(at, minlength=bins)
     means = np.bincount(at, weights=confidence, minlength=bins) / np.maximum(n, 1)
-    hits = np.bincount(at, weights=right, minlength=bins).astype(int)
+
+    def share(rows: Mask) -> Interval:
+        return share_right(right[rows], None if groups is None else groups[rows])
+
     found = (
-        Bin(i / bins, (i + 1) / bins, int(n[i]), float(means[i]), wilson(int(hits[i]), int(n[i])))
+        Bin(i / bins, (i + 1) / bins, int(n[i]), float(means[i]), share(at == i))
         for i in np.flatnonzero(n).tolist()
     )
     return float(np.abs(gaps).sum() / len(truth)), tuple(found)
@@ -382,16 +422,20 @@ def risk_coverage(probs: Probs, truth: Labels, steps: int = STEPS) -> tuple[Cove
     return tuple(Covered(n / total, n, float(sorted_down[n - 1]), float(risk[n - 1])) for n in counts)
 
 
-def mcnemar(truth: Labels, first: Labels, second: Labels, level: float = 0.95) -> Paired:
+def mcnemar(
+    truth: Labels, first: Labels, second: Labels, level: float = 0.95, groups: Groups | None = None
+) -> Paired:
     """McNemar's test of equal accuracy, and how far the accuracies are apart.
 
     The interval is a Wald interval after one image was added to each way of differing, recommended for small
-    n too by Fagerland, Lydersen & Laake (2014), doi:10.1002/sim.6148.
+    n too by Fagerland, Lydersen & Laake (2014), doi:10.1002/sim.6148. By groups it is that of the counts
+    divided by their ``design_effect``, and the p value that of the difference over its standard error.
 
     Parameters
     ----------
     truth : none is UNKNOWN
     first, second : predicted classes; UNKNOWN, for no prediction, is a mistake
+    groups : of each image, for a test and an interval by groups
 
     Source : McNemar (1947), doi:10.1007/BF02295996; mid-p, Fagerland, Lydersen & Laake (2013),
         doi:10.1186/1471-2288-13-91; interval, Bonett & Price (2012), doi:10.3102/1076998611411915
@@ -409,14 +453,20 @@ def mcnemar(truth: Labels, first: Labels, second: Labels, level: float = 0.95) -
     fewer, tossed = min(only_first, only_second), only_first + only_second
     # Twice the tail up to `fewer`, less half of `fewer` on both sides: the tails up to it and below it.
     below = float(bdtr(fewer - 1, tossed, 0.5)) if fewer else 0.0
-    one, other = (only_first + 1) / (n + 2), (only_second + 1) / (n + 2)
-    half = normal_quantile(level) * math.sqrt((one + other - (other - one) ** 2) / (n + 2))
+    p_value = min(1.0, float(bdtr(fewer, tossed, 0.5)) + below)
+    effect = design_effect(second_right.astype(float) - first_right, groups, level)
+    n_alone = n / effect
+    one, other = ((only / effect + 1) / (n_alone + 2) for only in (only_first, only_second))
+    error = math.sqrt((one + other - (other - one) ** 2) / (n_alone + 2))
+    half = normal_quantile(level) * error
+    if groups is not None:
+        p_value = float(2 * ndtr(-abs(other - one) / error))
     ends = max(-1.0, other - one - half), min(1.0, other - one + half)
     return Paired(
         both_right=int(np.sum(first_right & second_right)),
         only_first=only_first,
         only_second=only_second,
         neither=int(np.sum(~first_right & ~second_right)),
-        p_value=min(1.0, float(bdtr(fewer, tossed, 0.5)) + below),
+        p_value=p_value,
         difference=Interval((only_second - only_first) / n, *ends, level),
     )

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from assay.errors import LabelError
-from assay.noise.intervals import Interval, share_bounds, share_interval
+from assay.noise.intervals import Interval, design_effect, share_bounds, share_interval
 from assay.noise.transition import (
     Shrinkage,
     Symmetry,
@@ -18,7 +18,7 @@ from assay.noise.transition import (
     shrunk_prior,
 )
 from assay.text import cut, listed, percent
-from assay.types import Counts, Labels, Prior, Transition
+from assay.types import UNKNOWN, Counts, Groups, Labels, Mask, Prior, Transition
 
 FEW_PAIRS = 100  # below this the rate is known to ten points or worse
 THIN_CLASS = 5  # a class with fewer trusted images gets a warning, and is not named as best or worst
@@ -51,6 +51,8 @@ class Noise:
     """The pseudo-counts of the full form, also when the symmetric one was chosen."""
     notes: tuple[str, ...] = ()
     """Warnings in plain words."""
+    groups: int | None = None
+    """Groups that the pairs are of: intervals and tests are by groups. None if none were declared."""
 
     @property
     def n_pairs(self) -> int:
@@ -81,6 +83,7 @@ class Noise:
             **{name: getattr(self, name).tolist() for name in arrays},
             "wrong_share_by_class": [share.to_json() for share in self.wrong_share_by_class],
             "notes": list(self.notes),
+            **({} if self.groups is None else {"groups": self.groups}),
         }
 
     def __repr__(self) -> str:
@@ -95,6 +98,7 @@ def estimate_noise(
     classes: Sequence[str] = (),
     level: float = 0.95,
     seed: int = 0,
+    groups: Groups | None = None,
 ) -> Noise:
     """How wrong are the noisy labels? Estimated from the images that have both labels.
 
@@ -105,6 +109,7 @@ def estimate_noise(
     classes : K names for the words of the result; numbers if empty
     level : of all intervals, in (0, 1)
     seed : for the tables that the symmetry test draws where counts are thin
+    groups : of each image, for intervals and a test by groups; None if none were declared
 
     Raises
     ------
@@ -126,11 +131,15 @@ def estimate_noise(
             f"expected images with both a noisy and a trusted label, got none among {len(noisy)}: "
             "check 200 to 500 images picked at random and give their labels as trusted"
         )
-    rate = share_interval(int(counts.sum() - np.trace(counts)), int(counts.sum()), level)
-    transition, symmetry, shrinkage = fit_transition(counts, seed)
+    both = (noisy != UNKNOWN) & (trusted != UNKNOWN)
+    effect = _wrong_effect(noisy, trusted, both, groups, level)
+    rate = share_interval(int(counts.sum() - np.trace(counts)), int(counts.sum()), level, effect)
+    transition, symmetry, shrinkage = fit_transition(counts, seed, effect)
     # From the counts of the class alone: an interval around a shrunk or shared rate is too narrow for the one
     # class that is unlike the others, and few pairs without a difference do not show that there is none.
-    low, high = share_bounds(counts, counts.sum(axis=1, keepdims=True), level)
+    of_class = [_wrong_effect(noisy, trusted, both & (trusted == i), groups, level) for i in range(n_classes)]
+    effects = np.array(of_class)[:, None]
+    low, high = share_bounds(counts, counts.sum(axis=1, keepdims=True), level, effects)
     return Noise(
         classes=names,
         counts=counts,
@@ -143,7 +152,15 @@ def estimate_noise(
         structure=symmetry,
         shrinkage=shrinkage,
         notes=tuple(_notes(counts, rate, names)),
+        groups=None if groups is None else len(np.unique(groups[both])),
     )
+
+
+def _wrong_effect(noisy: Labels, trusted: Labels, rows: Mask, groups: Groups | None, level: float) -> float:
+    """The design effect of the share of wrong labels among these rows."""
+    if groups is None or not rows.any():
+        return 1.0
+    return design_effect((noisy != trusted)[rows].astype(float), groups[rows], level)
 
 
 def _notes(counts: Counts, rate: Interval, classes: tuple[str, ...]) -> Iterator[str]:

@@ -102,20 +102,30 @@ class Symmetry:
         }
 
 
-def symmetry_test(counts: Counts, *, seed: int = 0) -> Symmetry:
+def symmetry_test(counts: Counts, *, seed: int = 0, effect: float = 1.0) -> Symmetry:
     """Chi-square test of the hypothesis that one number, the noise rate, makes the transition matrix.
 
     Parameters
     ----------
     counts : (K, K) images at [true, noisy]; rows of zeros are no evidence
     seed : for the tables drawn where counts are thin
+    effect : design effect of images in groups, by which the statistics are divided
 
     Source : Pearson's chi-square (Agresti 2013, Categorical Data Analysis, chapter 3); the smaller of
-        two p-values as in Šidák (1967), doi:10.1080/01621459.1967.10482935
+        two p-values as in Šidák (1967), doi:10.1080/01621459.1967.10482935; of groups, Rao & Scott (1981),
+        doi:10.1080/01621459.1981.10477633
     """
     wrong = off_diagonal(counts)
     rate = same_share(wrong.sum(axis=1), counts.sum(axis=1), seed=seed)
-    return Symmetry(rate, even_spread(wrong, seed=seed + 1))
+    spread = even_spread(wrong, seed=seed + 1)
+    return Symmetry(_divided(rate, effect), _divided(spread, effect))
+
+
+def _divided(test: ChiSquare, effect: float) -> ChiSquare:
+    if effect == 1 or test.degrees == 0:
+        return test
+    statistic = test.statistic / effect
+    return ChiSquare(statistic, test.degrees, float(chdtrc(test.degrees, statistic)), "asymptotic")
 
 
 def same_share(hits: np.ndarray, of: np.ndarray, *, seed: int = 0) -> ChiSquare:
@@ -202,13 +212,15 @@ def count_pairs(noisy: Labels, trusted: Labels, n_classes: int) -> Counts:
     return np.bincount(cells, minlength=n_classes**2).reshape(n_classes, n_classes)
 
 
-def fit_transition(counts: Counts, seed: int = 0) -> tuple[Transition, Symmetry, Shrinkage]:
+def fit_transition(
+    counts: Counts, seed: int = 0, effect: float = 1.0
+) -> tuple[Transition, Symmetry, Shrinkage]:
     """P(noisy | true): the one-parameter matrix unless the symmetry test rejects it, else the shrunk one."""
     n_pairs, n_wrong = int(counts.sum()), int(counts.sum() - np.trace(counts))
     # Not the plain share: no wrong label among the pairs does not make one impossible.
     mean_rate = (n_wrong + 0.5) / (n_pairs + 1)
     full, shrinkage = shrunk_transition(counts, mean_rate)
-    symmetry = symmetry_test(counts, seed=seed)
+    symmetry = symmetry_test(counts, seed=seed, effect=effect)
     return full if symmetry.rejected else symmetric(len(counts), mean_rate), symmetry, shrinkage
 
 

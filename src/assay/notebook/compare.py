@@ -42,6 +42,7 @@ from assay.pipeline.folder import (
     read_contents,
     versions,
 )
+from assay.pipeline.holdout import check_groups
 from assay.pipeline.options import RunOptions, RunSettings, default_cache
 from assay.predict.model import read_model
 from assay.types import Labels, Notify, Progress, Rows, ignore_message, silent
@@ -254,8 +255,11 @@ def _read(
     check_outside(folder.path, images)
     dataset = read_dataset(images, options.run.read)
     split = options.run.split(dataset)
+    check_groups(dataset, split, options.run.folds)
+    if options.search and dataset.groups is not None:
+        raise UsageError("--search: its folds divide groups; leave out --search or --group-col")
     if "assay" in options.systems and options.run.preset != "fast":
-        check_enough(len(split.fit))
+        check_enough(split.fit, dataset.groups)
     for note in dataset.notes:
         notify(note)
     return dataset, split
@@ -389,13 +393,15 @@ def evaluate_systems(
     skipped = len(row_of) - len(used)
     if not names:
         return {system: dict(NOT_MEASURED) for system in answers}, left_out, skipped
-    truth: Labels = dataset.trusted[[row_of[name] for name in names]]
+    rows = [row_of[name] for name in names]
+    truth: Labels = dataset.trusted[rows]
+    groups = None if dataset.groups is None else dataset.groups[rows]
     probs = {system: np.array([rows[name] for name in names]) for system, rows in found.items()}
     predicted = {system: table.argmax(axis=1) for system, table in probs.items()}
     figures = {}
     for system in answers:
         measured = evaluate_predictions(
-            truth, probs[system], dataset.titles or dataset.classes, source="holdout"
+            truth, probs[system], dataset.titles or dataset.classes, source="holdout", groups=groups
         )
         figures[system] = {
             "accuracy": measured.accuracy.estimate,
@@ -405,7 +411,7 @@ def evaluate_systems(
             "macro_f1": measured.report.macro.f1,
             "source": measured.source,
             **{
-                column: mcnemar(truth, predicted[rival], predicted[system]).to_json()
+                column: mcnemar(truth, predicted[rival], predicted[system], groups=groups).to_json()
                 if rival in predicted and rival != system
                 else None
                 for column, rival in RIVALS.items()
@@ -434,7 +440,8 @@ def leaked_names(
 
     Equal byte for byte, by the sha256 in ``contents``; near-duplicates too, where ``assay`` looked for them.
     """
-    fit = np.setdiff1d(np.flatnonzero(dataset.usable), held)
+    hidden = held if dataset.groups is None else np.isin(dataset.groups, dataset.groups[held]).nonzero()[0]
+    fit = np.setdiff1d(np.flatnonzero(dataset.usable), hidden)
     fitted = {contents[row] for row in fit.tolist()} - {None}  # two unreadable images are not equal
     found = {dataset.names[row] for row in held.tolist() if contents[row] in fitted}
     if run_folder is not None:

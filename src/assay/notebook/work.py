@@ -13,6 +13,7 @@ from assay.data.dataset import Dataset, PickedSource, Skipped
 from assay.data.files import file_digest
 from assay.data.loader import load_image
 from assay.data.read import read_dataset
+from assay.data.split import Split
 from assay.data.write import make_folder, write_rows
 from assay.errors import OtherRunError
 from assay.evaluate import Stopwatch, peak_memory_bytes
@@ -83,12 +84,12 @@ class Entry:
         record = self.folder.run.record()
         return dict(record["outputs"]) if self.folder.run.is_complete(record) else None
 
-    def read(self) -> tuple[Dataset, Rows]:
-        """The dataset as the comparison read it, and its holdout."""
+    def read(self) -> tuple[Dataset, Split]:
+        """The dataset as the comparison read it, and its split."""
         dataset = read_dataset(self.images, self.options.run.read)
         if any(self.basis["data"][name] != fact for name, fact in data_facts(dataset).items()):
             raise OtherRunError(f"{self.images}: the images or labels were changed while the comparison ran")
-        return dataset, self.options.run.split(dataset).holdout
+        return dataset, self.options.run.split(dataset)
 
 
 def train(entry: Entry, notify: Notify, progress: Progress) -> None:
@@ -139,13 +140,13 @@ def _train_system(entry: Entry, function: System, progress: Progress) -> dict[st
     """Train and save the model of one of the notebook's systems; its cost and its facts."""
     options, place, watch = entry.options, entry.folder.beside(entry.system), Stopwatch()
     with watch.stage("read"):
-        dataset, held = entry.read()
+        dataset, split = entry.read()
         make_folder(place)
     with watch.stage("train"):
         trained = function(
             Task(
-                dataset=dataset.without(held),
-                held=np.isin(np.arange(len(dataset)), held),
+                dataset=dataset.without(split.hidden),
+                held=np.isin(np.arange(len(dataset)), split.hidden),
                 options=options.run,
                 noisy_all=dataset.noisy,
                 backbone=options.backbone,
@@ -179,7 +180,8 @@ def measure(entry: Entry, notify: Notify, progress: Progress) -> None:
     """Predict the holdout with the saved model, and write its predictions and cost."""
     del notify  # there is nothing to report
     folder, system = entry.folder, entry.system
-    dataset, held = entry.read()
+    dataset, split = entry.read()
+    held = split.holdout
     part = rows_of(dataset, held if len(held) else np.arange(min(TIMED, len(dataset))))
     runtime = load_runtime(folder.model(system))
     for count in (1, BATCH):  # warm up
@@ -221,6 +223,7 @@ def rows_of(dataset: Dataset, rows: Rows) -> Dataset:
         source=PickedSource(dataset.source, tuple(chosen)),
         noisy=dataset.noisy[rows],
         trusted=dataset.trusted[rows],
+        groups=None,
         skipped={i: dataset.skipped[row] for i, row in enumerate(chosen) if row in dataset.skipped},
         decided={},
         image_warnings={},

@@ -25,6 +25,7 @@ def read_dataset(
     noisy: Any = None,
     trusted: Any = None,
     annotations: Any = None,
+    groups: Any = None,
     options: ReadOptions | None = None,
 ) -> Dataset:
     """The images of a place, or in memory, with their labels.
@@ -38,6 +39,8 @@ def read_dataset(
         column), None, NaN or -1 where unknown, or a name of a column of the Hugging Face data set
     annotations : in place of ``noisy``, the labels of several annotators: a file, mapping or data frame with
         columns such as file, annotator, label and a row for each label that somebody gave
+    groups : the column of the patient, video or scene of an image, or N of them for images in memory: no
+        split divides a group, and intervals are by groups
     options : further options of reading files
 
     Raises
@@ -45,8 +48,8 @@ def read_dataset(
     AssayError : labels that do not fit the images, see ``data.read.read_dataset``
     """
     if isinstance(images, str | Path):
-        return read_place(Path(images), _with_files(options, noisy, trusted, annotations))
-    return dataset_of(images, noisy, trusted, options, annotations=annotations)
+        return read_place(Path(images), _with_files(options, noisy, trusted, annotations, groups))
+    return dataset_of(images, noisy, trusted, options, annotations=annotations, groups=groups)
 
 
 def embed_images(
@@ -79,6 +82,7 @@ def run(
     trusted: Any,
     noisy: Any = None,
     annotations: Any = None,
+    groups: Any = None,
     read: ReadOptions | None = None,
     weights: Place | None = None,
     cache: Place | None = None,
@@ -91,7 +95,7 @@ def run(
 
     Parameters
     ----------
-    images, noisy, trusted, annotations : see ``read_dataset``
+    images, noisy, trusted, annotations, groups : see ``read_dataset``
     out : folder for the results; the same call resumes a killed run in it, and reads a complete one
     read : further options of reading files
     overwrite : replace the run in ``out``
@@ -105,23 +109,30 @@ def run(
     """
     is_place = isinstance(images, str | Path)
     options = RunOptions(
-        read=_with_files(read, noisy, trusted, annotations) if is_place else ReadOptions(),
+        read=_with_files(read, noisy, trusted, annotations, groups) if is_place else ReadOptions(),
         weights=Path(weights) if weights else None,
         cache=Path(cache) if cache else default_cache(),
         **settings,
     )
     # Labels of images in memory belong to the data set already; of a place they are read with it.
-    place = Path(images) if is_place else dataset_of(images, noisy, trusted, read, annotations=annotations)
+    place: Path | Dataset = (
+        Path(images)
+        if is_place
+        else dataset_of(images, noisy, trusted, read, annotations=annotations, groups=groups)
+    )
     return story.run(place, Path(out), options, overwrite=overwrite, notify=notify, progress=progress)
 
 
-def _with_files(read: ReadOptions | None, noisy: Any, trusted: Any, annotations: Any) -> ReadOptions:
+def _with_files(
+    read: ReadOptions | None, noisy: Any, trusted: Any, annotations: Any, groups: str | None
+) -> ReadOptions:
     read = read or ReadOptions()
     return replace(
         read,
         noisy=_table(noisy, "noisy") or read.noisy,
         trusted=_table(trusted, "trusted") or read.trusted,
         annotations=_table(annotations, "annotations") or read.annotations,
+        group_column=groups or read.group_column,
     )
 
 

@@ -21,6 +21,7 @@ from assay.pipeline.measure import (
 from assay.pipeline.options import RunOptions
 from assay.pipeline.robustness import Robustness
 from assay.predict.model import Model
+from assay.text import of_groups
 from assay.types import UNKNOWN, Backbone, Rows
 
 COMPARED = 128
@@ -109,6 +110,7 @@ def model_card(
     coverage: Sequence[Coverage],
     *,
     n_held_out: int,
+    n_groups: int = 0,
 ) -> str:
     """README.md of a model."""
     corrected, size, below = fitted.corrected, model.size, model.flip_tta_below
@@ -128,6 +130,8 @@ def model_card(
         "probabilities out, for `assay predict`, `assay serve` or any ONNX runtime; `assay export` makes it",
         "smaller.",
     ]
+    if n_groups:
+        lines += ["", f"No split divides one of the {n_groups:,} groups; intervals are by groups."]
     if below:
         lines += [
             f"Where its likeliest class has less than {below:g}, assay predicts the mirrored image too and",
@@ -140,7 +144,7 @@ def model_card(
             share, balanced = found.accuracy, found.balanced_accuracy
             lines.append(
                 f"- {title}: accuracy {share.estimate:.4f} ({share.low:.4f} to {share.high:.4f}, "
-                f"{share.level:.0%} interval, n = {found.n:,}, {found.source}), "
+                f"{share.level:.0%} interval, n = {found.n:,}{of_groups(found.groups)}, {found.source}), "
                 f"balanced accuracy {balanced.estimate:.4f} ({balanced.low:.4f} to {balanced.high:.4f})"
             )
     lines.append("")

@@ -353,7 +353,7 @@ def _concluded(
     # Images that were not trained on have a pool of their own: their noisy label was never memorised.
     for measured, rows in ((split.validation, new), (split.calibration_rows, split.train)):
         # Measured images are weighed by their other half, all the others by both halves.
-        for fitted_on, others in [*halves(measured), (measured, np.setdiff1d(rows, measured))]:
+        for fitted_on, others in [*halves(measured, data.groups), (measured, np.setdiff1d(rows, measured))]:
             both = [before.pred_probs[fitted_on], plain[fitted_on]]
             pool = fit_pool(both, data.noisy[fitted_on], data.trusted[fitted_on], transition)
             pred_probs[others] = pool.pred_probs([before.pred_probs[others], plain[others]])
@@ -366,7 +366,7 @@ def _concluded(
     probs = np.full_like(plain, 1 / plain.shape[1])
     probs[new] = predictions.predict(new, calibration)
     unseen = probs.copy()
-    for fitted_on, others in halves(split.validation):
+    for fitted_on, others in halves(split.validation, data.groups):
         half = calibrate(plain[fitted_on], data.trusted[fitted_on], NO_FLOOR)
         unseen[others] = predictions.predict(others, half)
     corrected = CorrectedLabels(

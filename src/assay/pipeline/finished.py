@@ -24,9 +24,9 @@ from assay.noise import Noise
 from assay.pipeline.folder import READING, RunFolder, contents_digest
 from assay.pipeline.measure import TITLES, why_not_measured
 from assay.pipeline.options import uses_flip_tta
-from assay.pipeline.outputs import DECIDED, HOLDOUT, LABEL_COLUMNS, read_facts
+from assay.pipeline.outputs import DECIDED, GROUP_COLUMN, HOLDOUT, LABEL_COLUMNS, read_facts
 from assay.text import interval
-from assay.types import UNKNOWN, Batch, Labels, Mask, PerImage, Progress, silent
+from assay.types import UNKNOWN, Batch, Groups, Labels, Mask, PerImage, Progress, silent
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,7 +40,8 @@ class RunLabels:
     """labels.csv: one row an image, in input order."""
 
     frame: "pl.DataFrame"
-    """file, noisy_label, trusted_label, corrected_label, confidence, label_quality, action, reason."""
+    """file, noisy_label, trusted_label, corrected_label, confidence, label_quality, action, reason; group
+    where groups were declared."""
 
     @property
     def issues(self) -> "pl.DataFrame":
@@ -185,6 +186,8 @@ class FinishedRun:
     """P(the noisy label is right)."""
     actions: tuple[str, ...]
     reasons: tuple[str, ...]
+    groups: Groups | None
+    """See ``Dataset.groups``."""
 
     def __len__(self) -> int:
         return len(self.names)
@@ -246,6 +249,7 @@ class FinishedRun:
             self.noisy,
             trusted,
             self.titles,
+            groups=self.groups,
             decided=decided,
             accept_truncated=self.reading.accept_truncated,
             limits=self.reading.limits,
@@ -256,9 +260,10 @@ def read_finished_run(folder: Path) -> FinishedRun:
     """Read run.json, labels.csv and the model's labels.json."""
     record = _finished_record(folder)
     table = read_csv(folder / "labels.csv", LABEL_COLUMNS)
-    if table.columns not in (LABEL_COLUMNS, (*LABEL_COLUMNS, EXCEL_SAFE)) or not table.rows:
+    header = table.columns or ()
+    if header[: len(LABEL_COLUMNS)] != LABEL_COLUMNS or not table.rows:
         raise DataError(f"{table.path}: expected the columns {', '.join(LABEL_COLUMNS)} and a row an image")
-    columns = dict(zip(table.columns, zip(*table.rows, strict=True), strict=True))
+    columns = dict(zip(header, zip(*table.rows, strict=True), strict=True))
     file = folder / "model" / "labels.json"
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
@@ -275,8 +280,9 @@ def read_finished_run(folder: Path) -> FinishedRun:
         confidence, quality = (
             np.array(list(map(float, columns[name]))) for name in ("confidence", "label_quality")
         )
+        groups = np.array(list(map(int, columns[GROUP_COLUMN]))) if GROUP_COLUMN in columns else None
     except ValueError as error:
-        raise DataError(f"{table.path}: expected probabilities ({error}); run it again") from None
+        raise DataError(f"{table.path}: expected numbers ({error}); run it again") from None
     return FinishedRun(
         folder=folder,
         record=record,
@@ -290,6 +296,7 @@ def read_finished_run(folder: Path) -> FinishedRun:
         label_quality=quality,
         actions=columns["action"],
         reasons=columns["reason"],
+        groups=groups,
     )
 
 

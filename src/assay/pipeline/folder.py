@@ -53,6 +53,7 @@ CHANGED_DATA = {
     "labels": "other images or labels",
     "titles": "other class names",
     "decisions": "other decisions",
+    "groups": "other groups",
     "accept_truncated": "another --truncated",
     "max_pixels": "another --max-pixels",
 }
@@ -283,6 +284,7 @@ def data_facts(dataset: Dataset) -> dict[str, Any]:
         "decisions": dataset.decisions_digest(),
         # Usual values are left out: records of earlier versions do not have the keys.
         **({"accept_truncated": True} if dataset.accept_truncated else {}),
+        **({"groups": groups} if (groups := dataset.group_facts()) else {}),
         **({"max_pixels": dataset.limits.max_pixels} if dataset.limits != USUAL else {}),
     }
 

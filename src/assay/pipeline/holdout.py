@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from assay.correct.near_duplicates import find_near_duplicates, local_density, standardise, unit_rows
 from assay.data.dataset import Dataset, and_skipped
@@ -16,7 +18,7 @@ from assay.errors import LabelError, UsageError
 from assay.pipeline.finetune_split import Group, draw_measured
 from assay.pipeline.learn import TrainingLabels
 from assay.pipeline.options import RunOptions
-from assay.types import UNKNOWN, Backbone, Labels, Mask, Rows
+from assay.types import UNKNOWN, Backbone, Groups, Labels, Mask, Rows
 
 AT_ONCE = 512
 """Images that are held in memory at their size."""
@@ -67,7 +69,7 @@ def check_learnable(dataset: Dataset, split: Split) -> None:
             "random, and give their labels as trusted"
         )
     # Decisions of a review are trained on too.
-    taught = np.setdiff1d(np.union1d(fit, decided[dataset.usable[decided]]), split.holdout)
+    taught = np.setdiff1d(np.union1d(fit, decided[dataset.usable[decided]]), split.hidden)
     labels = dataset.known[taught]
     counts = np.bincount(labels[labels != UNKNOWN], minlength=len(dataset.classes))
     others = int(counts.sum() - counts.max())
@@ -79,10 +81,33 @@ def check_learnable(dataset: Dataset, split: Split) -> None:
         )
 
 
+def check_groups(dataset: Dataset, split: Split, n_folds: int) -> None:
+    """Refuse groups that cannot be split so that each class is on both sides, before any image is read."""
+    if dataset.groups is None:
+        return
+    known = np.flatnonzero(dataset.usable & (dataset.trusted != UNKNOWN))
+    for label, name in enumerate(dataset.classes):
+        rows = known[dataset.trusted[known] == label]
+        if len(rows) > 1 and len(np.unique(dataset.groups[rows])) == 1:
+            raise LabelError(
+                f"all {len(rows):,} trusted images of {shown(name)} are of one group, that of "
+                f"{shown(dataset.names[rows[0]])}, so the class cannot be trained on and measured; check "
+                "--group-col, add trusted images of the class from other groups, or leave its labels out"
+            )
+    trained = np.setdiff1d(np.flatnonzero(dataset.usable), split.hidden)
+    n_groups = len(np.unique(dataset.groups[trained]))
+    if n_groups < n_folds:
+        raise UsageError(
+            f"expected at least {n_folds} groups besides the holdout's, one for each fold, got {n_groups}; "
+            "use fewer --folds or a smaller --holdout, or add images of other groups"
+        )
+
+
 def mask_holdout(
     dataset: Dataset, split: Split, features: Features, options: RunOptions, backbone: Backbone | None = None
 ) -> Partition:
-    """Mask the holdout of ``split`` and give all other usable images a fold; near-duplicates share one.
+    """Mask the holdout of ``split`` and give all other usable images a fold, which groups and near-duplicates
+    share.
 
     Parameters
     ----------
@@ -99,7 +124,7 @@ def mask_holdout(
     contents = zip(features.contents, usable.tolist(), strict=True)
     dataset.check_equal_images([content if is_image else None for content, is_image in contents])
     holdout = split.holdout[usable[split.holdout]]
-    fit_rows = np.setdiff1d(np.flatnonzero(usable), split.holdout)
+    fit_rows = np.setdiff1d(np.flatnonzero(usable), split.hidden)
     if len(fit_rows) < options.folds:
         raise UsageError(
             f"expected at least {options.folds} usable images to train on, got {len(fit_rows)}"
@@ -109,12 +134,15 @@ def mask_holdout(
     mirrored = None
     if backbone is not None and len(features.views) == 1:
         # Validation and calibration images, as fine-tuning will draw them, measure as the holdout does.
-        measured = draw_measured(visible.trusted, np.flatnonzero(visible.trusted != UNKNOWN), options.seed)
+        known = np.flatnonzero(visible.trusted != UNKNOWN)
+        measured = draw_measured(visible.trusted, known, options.seed, dataset.groups)
         rows = np.sort(np.concatenate([holdout, *measured]))
         mirrored = _embed_mirrored(dataset, backbone, rows, options.workers)
     near_duplicates = _near_duplicates(features, usable, options.seed, mirrored)
     fold_of = np.full(len(dataset), UNKNOWN)
-    fold_of[fit_rows] = folds(visible.trusted[fit_rows], options.folds, options.seed)
+    groups = dataset.groups
+    of_rows = None if groups is None else groups[fit_rows]
+    fold_of[fit_rows] = folds(visible.trusted[fit_rows], options.folds, options.seed, of_rows)
     trained_on = fold_of != UNKNOWN
     if options.preset == "fast":  # a head is not trained on images without any label, a network is
         trained_on &= (dataset.noisy != UNKNOWN) | (dataset.known != UNKNOWN)
@@ -125,13 +153,14 @@ def mask_holdout(
             visible.noisy,
             visible.trusted,
             usable,
-            _share_folds(fold_of, near_duplicates),
+            _share_folds(fold_of, near_duplicates if groups is None else _joined(groups, near_duplicates)),
             dataset.titles or dataset.classes,
             options.seed,
             options.threshold,
             options.workers,
             known=visible.known if dataset.decided else None,
             all_noisy=dataset.noisy,
+            groups=groups,
         ),
         holdout=holdout,
         leaked=np.intersect1d(holdout, np.concatenate([*copies, holdout[:0]])),
@@ -175,6 +204,20 @@ def _near_duplicates(features: Features, usable: Mask, seed: int, mirrored: Mirr
         together |= dict.fromkeys(whole, whole)
     several = [tuple(sorted(whole)) for whole in {*together.values()} if len(whole) > 1]
     return [np.array(group) for group in sorted(several, key=lambda group: (-len(group), group))]
+
+
+def _joined(groups: Groups, near_duplicates: list[Group]) -> list[Group]:
+    """Declared groups that near-duplicates connect, as one group each: they move to another fold together."""
+    _, number = np.unique(groups, return_inverse=True)
+    pairs = [(number[rows[0]], other) for rows in near_duplicates for other in number[rows[1:]].tolist()]
+    one, other = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
+    size = int(number.max(initial=-1)) + 1
+    graph = coo_array((np.ones(len(one)), (one, other)), shape=(size, size))
+    whole = connected_components(graph, directed=False)[1]
+    touched = np.unique(whole[one])
+    order = np.argsort(whole[number], kind="stable")
+    ends = np.searchsorted(whole[number][order], [touched, touched + 1])
+    return [np.sort(order[low:high]) for low, high in ends.T.tolist()]
 
 
 def _share_folds(fold_of: Labels, near_duplicates: list[Group]) -> Labels:

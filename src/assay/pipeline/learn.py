@@ -15,7 +15,7 @@ from assay.noise import Noise, Representative, check_representative
 from assay.predict.layers import Layers
 from assay.predict.model import Model
 from assay.train.heads import fit_logistic, make_head
-from assay.types import UNKNOWN, Labels, Mask, Matrix, Probs, Progress, Rows, silent
+from assay.types import UNKNOWN, Groups, Labels, Mask, Matrix, Probs, Progress, Rows, silent
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,8 @@ class TrainingLabels:
     noise, calibration and all figures rest on ``trusted`` alone. None if there are no decisions."""
     all_noisy: Labels | None = None
     """The noisy labels with the holdout's, for its posterior alone; None if nothing is held out."""
+    groups: Groups | None = None
+    """See ``Dataset.groups``."""
 
     @property
     def for_posterior(self) -> Labels:
@@ -83,6 +85,7 @@ def learn(data: TrainingLabels, *, progress: Progress = silent) -> Fitted:
             known=data.known,
             all_noisy=data.all_noisy,
             usable=data.usable,
+            groups=data.groups,
             seed=data.seed,
             workers=data.workers,
             threshold=data.threshold,

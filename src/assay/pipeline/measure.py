@@ -8,11 +8,12 @@ import numpy as np
 
 from assay.correct.result import CorrectedLabels
 from assay.data.dataset import Dataset, why_skipped
-from assay.evaluate import Evaluation, Paired, Source, evaluate_predictions, mcnemar, wilson
+from assay.evaluate import Evaluation, Paired, Source, evaluate_predictions, mcnemar, share_right
+from assay.noise import Interval
 from assay.pipeline.holdout import Partition
 from assay.pipeline.learn import Fitted
 from assay.predict.batch import conformal_thresholds, prediction_sets
-from assay.types import UNKNOWN, Probs, Rows
+from assay.types import UNKNOWN, Groups, Probs, Rows
 
 TITLES = {
     "histogram": "histogram baseline",
@@ -37,14 +38,18 @@ class Coverage:
     asked: float
     n: int
     """Images."""
-    held: int
-    """Images whose set holds the right label."""
+    held: Interval
+    """Share of images whose set holds the right label."""
     labels: float
     """In a set, on average."""
 
     def to_json(self) -> dict[str, float]:
-        """As plain numbers, with Wilson's interval."""
-        return {"asked": self.asked, **wilson(self.held, self.n).to_json(), "labels": self.labels}
+        """As plain numbers."""
+        return {"asked": self.asked, **self.held.to_json(), "labels": self.labels}
+
+
+def _at(groups: Groups | None, rows: Rows) -> Rows | None:
+    return None if groups is None else groups[rows]
 
 
 def evaluate_holdout(
@@ -62,18 +67,24 @@ def evaluate_holdout(
     n_skipped : held-out images that could not be used
     """
     names = dataset.titles or dataset.classes
-    groups = {"": partition.evaluated}
+    parts = {"": partition.evaluated}
     # With the near-duplicates too, so that their effect can be seen.
     if len(partition.leaked):
-        groups["_leaks_included"] = partition.holdout
+        parts["_leaks_included"] = partition.holdout
     found: dict[str, Evaluation] = {}
-    for suffix, rows in groups.items():
+    for suffix, rows in parts.items():
         if not len(rows):
             continue
         truth, simple, ours = dataset.trusted[rows], baseline(rows), fitted.probs_of(rows)
         for name, probs, rival in (("histogram", simple, None), ("assay", ours, simple.argmax(axis=1))):
             found[f"{name}{suffix}"] = evaluate_predictions(
-                truth, probs, names, source="holdout", baseline_predicted=rival, skipped=n_skipped
+                truth,
+                probs,
+                names,
+                source="holdout",
+                baseline_predicted=rival,
+                skipped=n_skipped,
+                groups=_at(dataset.groups, rows),
             )
     return found
 
@@ -90,7 +101,9 @@ def evaluate_fit(dataset: Dataset, fitted: Fitted) -> dict[str, Evaluation]:
     else:
         rows, source, suffix = fitted.validation, "validation", "validated"
     return {
-        f"{name}_{suffix}": evaluate_predictions(corrected.trusted[some], probs[some], names, source=source)
+        f"{name}_{suffix}": evaluate_predictions(
+            corrected.trusted[some], probs[some], names, source=source, groups=_at(dataset.groups, some)
+        )
         for name, some, probs in (("assay", rows, fitted.unseen), ("labels", sample, corrected.posterior))
     }
 
@@ -108,12 +121,13 @@ def better_than_baseline(evaluations: Mapping[str, Evaluation]) -> bool | None:
     return None if paired is None else paired.difference.low > 0
 
 
-def against_noisy(corrected: CorrectedLabels) -> Paired | None:
+def against_noisy(corrected: CorrectedLabels, groups: Groups | None = None) -> Paired | None:
     """Noisy and corrected labels on the same trusted images; None where none has a noisy label."""
     rows = corrected.sample[corrected.noisy[corrected.sample] != UNKNOWN]
     if not len(rows):
         return None
-    return mcnemar(corrected.trusted[rows], corrected.noisy[rows], corrected.posterior[rows].argmax(axis=1))
+    likely, groups = corrected.posterior[rows].argmax(axis=1), _at(groups, rows)
+    return mcnemar(corrected.trusted[rows], corrected.noisy[rows], likely, groups=groups)
 
 
 def why_not_measured(measured: Collection[str], n_held_out: int) -> str:
@@ -148,7 +162,7 @@ def warnings_of(
     main = evaluations.get(main_figures(evaluations))
     if main and main.too_small:
         found.append(f"{main.too_small}; add trusted labels")
-    paired = against_noisy(fitted.corrected)
+    paired = against_noisy(fitted.corrected, dataset.groups)
     # Where nearly all noisy labels are right, there is nothing to gain.
     if paired and paired.difference.low <= 0:
         found.append(
@@ -174,7 +188,7 @@ def measure_coverage(dataset: Dataset, partition: Partition, fitted: Fitted) -> 
     probs, found = fitted.probs_of(partition.evaluated), []
     for asked, least in set_thresholds(fitted).items():
         sets = prediction_sets(probs, least)
-        held = int(sets[np.arange(len(truth)), truth].sum())
+        held = share_right(sets[np.arange(len(truth)), truth], _at(dataset.groups, partition.evaluated))
         found.append(Coverage(float(asked), len(truth), held, float(sets.sum(axis=1).mean())))
     return tuple(found)
 
@@ -184,7 +198,7 @@ def coverage_lines(found: Sequence[Coverage]) -> list[str]:
     rows = []
     for one in found:
         if one.asked in CARD_LEVELS:
-            share = wilson(one.held, one.n)
+            share = one.held
             rows.append(
                 f"| {100 * one.asked:g} % | {100 * share.estimate:.1f} % "
                 f"({100 * share.low:.1f} to {100 * share.high:.1f}), n = {one.n:,} | {one.labels:.2f} |"

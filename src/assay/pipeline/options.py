@@ -109,7 +109,12 @@ class RunOptions:
     def split(self, dataset: Dataset) -> Split:
         """Which trusted images are held out, and which may be trained on."""
         return draw_holdout(
-            dataset.trusted, dataset.usable, size=self.holdout, how=self.holdout_split, seed=self.seed
+            dataset.trusted,
+            dataset.usable,
+            size=self.holdout,
+            how=self.holdout_split,
+            seed=self.seed,
+            groups=dataset.groups,
         )
 
     def settings(self) -> dict[str, Any]:

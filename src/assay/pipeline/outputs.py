@@ -10,15 +10,16 @@ import numpy as np
 from assay.correct.result import CorrectedLabels
 from assay.data.dataset import Dataset
 from assay.data.decode import FLAGS
+from assay.data.split import Split
 from assay.data.write import write_json, write_rows
 from assay.errors import DataError
-from assay.evaluate import Cost, Evaluation, wilson
+from assay.evaluate import Cost, Evaluation, share_right
 from assay.noise import describe
 from assay.pipeline.learn import Fitted
 from assay.pipeline.measure import Coverage, against_noisy, better_than_baseline
 from assay.pipeline.robustness import Robustness
 from assay.predict.model import Model
-from assay.types import UNKNOWN, Rows
+from assay.types import UNKNOWN, Groups, Rows
 
 LABEL_COLUMNS = (
     "file",
@@ -30,6 +31,12 @@ LABEL_COLUMNS = (
     "action",
     "reason",
 )
+
+GROUP_COLUMN = "group"
+"""The last column of labels.csv where groups were declared: a number for each."""
+
+HELD_GROUP = "group of the holdout"
+"""The reason of an image without a trusted label whose group is held out: nothing is trained on it."""
 
 HOLDOUT = "holdout"
 """The reason, in labels.csv, of an image whose trusted label only the evaluation reads."""
@@ -59,7 +66,7 @@ def write_noise(folder: Path, fitted: Fitted) -> None:
 
 
 def write_labels(
-    folder: Path, dataset: Dataset, fitted: Fitted, holdout: Rows, *, excel_safe: bool = False
+    folder: Path, dataset: Dataset, fitted: Fitted, split: Split, *, excel_safe: bool = False
 ) -> None:
     """labels.csv: one row an image, in input order, labels as they came in, without those of the holdout."""
     corrected = fitted.corrected
@@ -70,7 +77,8 @@ def write_labels(
     reasons[[*dataset.decided]] = DECIDED
     if fitted.validation is not None:
         reasons[fitted.validation] = VALIDATION
-    reasons[holdout] = HOLDOUT
+    reasons[split.beside] = HELD_GROUP
+    reasons[split.holdout] = HOLDOUT
     for row, why in dataset.skipped.items():
         reasons[row] = why.reason
     columns = [
@@ -83,7 +91,10 @@ def write_labels(
         corrected.actions.tolist(),
         reasons.tolist(),
     ]
-    write_rows(folder / "labels.csv", LABEL_COLUMNS, columns, excel_safe=excel_safe)
+    header: tuple[str, ...] = LABEL_COLUMNS
+    if dataset.groups is not None:
+        header, columns = (*header, GROUP_COLUMN), [*columns, dataset.groups.tolist()]
+    write_rows(folder / "labels.csv", header, columns, excel_safe=excel_safe)
 
 
 def write_holdout(
@@ -148,7 +159,7 @@ def write_evaluation(
     facts: dict[str, Any] = {
         "systems": {name: found.to_json() for name, found in evaluations.items()},
         "better_than_baseline": better_than_baseline(evaluations),
-        "labels": corrected_figures(fitted.corrected),
+        "labels": corrected_figures(fitted.corrected, dataset.groups),
         "model": {"architecture": model.architecture, "size": model.size},
         "cost": cost.to_json(),
         "coverage": [sets.to_json() for sets in coverage],
@@ -156,6 +167,7 @@ def write_evaluation(
         "left_out": [dataset.names[row] for row in leaked],
         "robustness": robustness.to_json() if robustness else None,
         "skipped": len(dataset.skipped),
+        **({"groups": groups["count"]} if (groups := dataset.group_facts()) else {}),
         "warnings": [*(note.removeprefix("warning: ") for note in early), *warnings],
     }
     if model.facts.get("refit"):
@@ -173,7 +185,7 @@ def read_facts(folder: Path) -> dict[str, Any]:
     return {"folder": str(folder), "noise": noise, **evaluation}
 
 
-def corrected_figures(corrected: CorrectedLabels) -> dict[str, Any]:
+def corrected_figures(corrected: CorrectedLabels, groups: Groups | None = None) -> dict[str, Any]:
     """How many labels were changed, and how often that is right, counted on trusted images out of fold.
 
     ``false_alarm_rate`` is the share of right noisy labels that would be changed with confidence.
@@ -182,18 +194,20 @@ def corrected_figures(corrected: CorrectedLabels) -> dict[str, Any]:
     truth, noisy, likely = corrected.trusted[rows], corrected.noisy[rows], corrected.posterior[rows]
     predicted, sure = likely.argmax(axis=1), likely.max(axis=1) >= corrected.threshold
     right, right_noisy = predicted == truth, noisy == truth
-    alarms, paired = right_noisy & sure & (predicted != noisy), against_noisy(corrected)
+    alarms, paired = right_noisy & sure & (predicted != noisy), against_noisy(corrected, groups)
+    everywhere = np.ones(len(rows), dtype=bool)
+
+    def share(hits: np.ndarray, among: np.ndarray = everywhere) -> dict[str, Any] | None:
+        of_some = None if groups is None else groups[rows[among]]
+        return share_right(hits[among], of_some).to_json() if among.any() else None
+
     return {
         "counts": dict(corrected.counts),
         "threshold": corrected.threshold,
         "strength": corrected.strength,
-        "accuracy": _share(right),
-        "accuracy_where_sure": _share(right[sure]),
+        "accuracy": share(right),
+        "accuracy_where_sure": share(right, sure),
         "share_sure": float(sure.mean()) if len(rows) else 0.0,
-        "false_alarm_rate": _share(alarms[right_noisy]),
+        "false_alarm_rate": share(alarms, right_noisy),
         "against_noisy": paired.to_json() if paired else None,
     }
-
-
-def _share(hits: np.ndarray) -> dict[str, Any] | None:
-    return wilson(int(hits.sum()), len(hits)).to_json() if len(hits) else None

@@ -148,7 +148,7 @@ def plan_labels(
     dataset, features = stored_features(run, run.images, cache, workers=workers, progress=progress)
     held = np.flatnonzero(run.held_out)
     options = RunOptions(folds=FOLDS, seed=int(run.record["settings"]["seed"]), workers=workers)
-    split = Split(np.flatnonzero(dataset.trusted != UNKNOWN), held)
+    split = Split(np.flatnonzero(dataset.trusted != UNKNOWN), held).in_groups(dataset.groups)
     value = measure_label_value(
         mask_holdout(dataset, split, features, options).data, len(held), progress=progress
     )

@@ -31,7 +31,7 @@ from assay.pipeline.folder import (
     read_contents,
     split_facts,
 )
-from assay.pipeline.holdout import Partition, check_learnable, mask_holdout
+from assay.pipeline.holdout import Partition, check_groups, check_learnable, mask_holdout
 from assay.pipeline.learn import Fitted, learn, train_histogram
 from assay.pipeline.measure import evaluate_fit, evaluate_holdout, measure_coverage, warnings_of
 from assay.pipeline.options import RunOptions, uses_flip_tta
@@ -179,12 +179,18 @@ def run(  # noqa: PLR0915  # the whole way of images and labels, in one place
             # Write: the record last, which makes the run complete.
             with watch.stage("write"):
                 card = model_card(
-                    model, saved, evaluations, robustness, coverage, n_held_out=len(split.holdout)
+                    model,
+                    saved,
+                    evaluations,
+                    robustness,
+                    coverage,
+                    n_held_out=len(split.holdout),
+                    n_groups=0 if dataset.groups is None else len(np.unique(dataset.groups)),
                 )
                 model.save(out / "model", card)
                 outputs.write_noise(out, fitted)
                 safe = options.excel_safe
-                outputs.write_labels(out, dataset, fitted, split.holdout, excel_safe=safe)
+                outputs.write_labels(out, dataset, fitted, split, excel_safe=safe)
                 outputs.write_holdout(out, dataset, fitted, split.holdout, partition.leaked, excel_safe=safe)
                 outputs.write_issues(out, dataset, excel_safe=safe)
                 cost = Cost(sum(watch.so_far().values()), peak_memory_bytes(), package_bytes(out / "model"))
@@ -219,8 +225,9 @@ def read_inputs(
         notify(note)
     split = options.split(dataset)
     check_learnable(dataset, split)
+    check_groups(dataset, split, options.folds)
     if options.preset != "fast":
-        check_enough(len(split.fit))
+        check_enough(split.fit, dataset.groups)
     if options.refit and not len(split.holdout):
         raise UsageError("--refit: expected a holdout to measure on before, got none; leave out --holdout 0")
     return dataset, split

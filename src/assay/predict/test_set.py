@@ -49,6 +49,7 @@ def evaluate_together(
             runtime.titles or runtime.labels,
             source="test set",
             skipped=int((~usable).sum()),
+            groups=None if dataset.groups is None else dataset.groups[usable],
         )
         for name, runtime in runtimes.items()
     }

@@ -20,9 +20,9 @@ from assay.data.loader import THUMBNAIL_TYPE, draw_thumbnail
 from assay.data.tables import read_csv
 from assay.drawing import data_url, describe_confusion
 from assay.errors import DataError, TableError
-from assay.evaluate import balanced_accuracy
+from assay.evaluate import balanced_accuracy, balanced_figures
 from assay.noise.estimate import how_classes_differ
-from assay.noise.intervals import share_bounds
+from assay.noise.intervals import design_effect, share_bounds
 from assay.pipeline.audit import run_digests
 from assay.pipeline.finished import FinishedRun
 from assay.pipeline.measure import TITLES, main_figures, why_not_measured
@@ -118,7 +118,7 @@ def gather(
     notes : what the report lacks, and why
     """
     found = read_facts(run.folder)
-    noise = found["noise"]
+    noise, effect = found["noise"], _effect_of_groups(run)
     audit, not_audited = audit_facts(run)
     kept = ("rows", "notes", "holdout_evaluations")
     facts: Facts = {
@@ -128,8 +128,8 @@ def gather(
         "name": run.folder.resolve().name,
         "classes": list(run.titles),
         "data": _data_facts(run, found),
-        "noise": noise_facts(noise, run.titles),
-        "figures": _figures(noise, found),
+        "noise": noise_facts(noise, run.titles, effect),
+        "figures": _figures(noise, found, effect),
         "better_than_baseline": found["better_than_baseline"],
         "left_out": len(found["left_out"]),
         "comparison": comparison and {key: comparison[key] for key in kept},
@@ -222,12 +222,21 @@ def _data_facts(run: FinishedRun, evaluation: Json) -> Facts:
         "trained_on": usable - validation,
         "validation": validation,
         "held_out": split["holdout"],
+        **({"groups": data["groups"]["count"]} if "groups" in data else {}),
         "decided": data.get("decided", 0),
         "place": str(run.stored_place or ""),
     }
 
 
-def noise_facts(noise: Json, titles: Sequence[str]) -> Facts:
+def _effect_of_groups(run: FinishedRun) -> float:
+    """The design effect of the share of wrong labels; 1 without groups."""
+    rows = (run.noisy != UNKNOWN) & (run.trusted != UNKNOWN)
+    if run.groups is None or not rows.any():
+        return 1.0
+    return design_effect((run.noisy != run.trusted)[rows].astype(float), run.groups[rows])
+
+
+def noise_facts(noise: Json, titles: Sequence[str], effect: float = 1.0) -> Facts:
     """Noise rate, transition with intervals, test of structure, whether trusted images resemble the rest."""
     return {
         **{name: noise[name] for name in ("transition", "low", "high")},
@@ -236,7 +245,7 @@ def noise_facts(noise: Json, titles: Sequence[str]) -> Facts:
         "form": noise["form"],
         "summary": noise["summary"],
         "test": {**noise["symmetry"], "words": _test_words(noise["symmetry"])},
-        "largest": _largest(noise, titles) if noise["form"] == "full" else [],
+        "largest": _largest(noise, titles, effect) if noise["form"] == "full" else [],
         "wrong_share_by_class": noise["wrong_share_by_class"],
         "representative": {
             **noise["representative"],
@@ -252,12 +261,12 @@ def largest_cells(counts: np.ndarray) -> list[tuple[int, int]]:
     return [divmod(place, len(counts)) for place in order if off.flat[place] > 0]
 
 
-def _largest(noise: Json, titles: Sequence[str]) -> list[Facts]:
+def _largest(noise: Json, titles: Sequence[str], effect: float) -> list[Facts]:
     """The most frequent mistakes, each with its probability and interval."""
     counts, level = np.array(noise["counts"]), noise["rate"]["level"]
     # They are picked as the largest, so each interval holds for all pairs of classes at once (Bonferroni).
     pairs = len(counts) * (len(counts) - 1)
-    low, high = share_bounds(counts, counts.sum(axis=1, keepdims=True), 1 - (1 - level) / pairs)
+    low, high = share_bounds(counts, counts.sum(axis=1, keepdims=True), 1 - (1 - level) / pairs, effect)
     found = []
     for row, column in largest_cells(counts):
         # The estimate is shrunk towards other classes: the interval as counted is stretched to hold it.
@@ -300,7 +309,7 @@ def _representative_words(found: Json) -> str:
     return f"{words} A classifier separates them in {auc} of pairs; 50 % is chance."
 
 
-def _figures(noise: Json, evaluation: Json) -> list[Facts]:
+def _figures(noise: Json, evaluation: Json, effect: float) -> list[Facts]:
     """Every accuracy of the run with its interval, the noisy labels first."""
     rate = noise["rate"]
     right = {
@@ -311,12 +320,12 @@ def _figures(noise: Json, evaluation: Json) -> list[Facts]:
     }
     noisy: Facts = {"system": "noisy", "title": "noisy labels", "source": "trusted images", "accuracy": right}
     noisy |= {"n": noise["n_pairs"], "macro_f1": None, "calibration_error": None, "paired": None}
-    noisy["balanced_accuracy"] = balanced_accuracy(np.array(noise["counts"])).to_json()
+    noisy["balanced_accuracy"] = balanced_accuracy(np.array(noise["counts"]), effect=effect).to_json()
     same = ("source", "n", "accuracy", "calibration_error", "negative_log_likelihood", "brier", "paired")
     found = evaluation["systems"]
     return [noisy] + [
         {"system": name, "title": title, "macro_f1": found[name]["report"]["macro"]["f1"]}
-        | {"balanced_accuracy": balanced_accuracy(np.array(found[name]["report"]["confusion"])).to_json()}
+        | {"balanced_accuracy": balanced_figures(found[name]).to_json()}
         | {key: found[name][key] for key in same}
         for name, title in TITLES.items()
         if name in found
