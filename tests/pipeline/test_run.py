@@ -188,7 +188,7 @@ def test_images_to_fine_tune_on_are_decoded_in_passing(tmp_path, decoded, monkey
         kept.append(resized_images.copy())
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("assay.pipeline.run.load_networks", lambda _: (TinyBackbone(), {64: TinyBackbone()}))
+    monkeypatch.setattr("assay.pipeline.run.load_networks", lambda *_: (TinyBackbone(), {64: TinyBackbone()}))
     monkeypatch.setattr("assay.pipeline.run.embed_images", embed)
     monkeypatch.setattr("assay.pipeline.run.fit", killed)
     with pytest.raises(KeyboardInterrupt):

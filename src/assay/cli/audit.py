@@ -33,7 +33,7 @@ def command(
             help="A finished run, with its own labels and features; or images, with options for both.",
         ),
     ],
-    images: options.RunImages = None,
+    images: options.RunData = None,
     /,
     *,
     labels: options.LabelOptions = options.LabelOptions(),
@@ -80,7 +80,8 @@ def command(
     cache = cache or default_cache()
     with progress_bar(quiet) as progress:
         if is_run:
-            run = open_run(place, images, follow_symlinks=reading.follow_symlinks, command="audit")
+            follow = reading.follow_symlinks
+            run = open_run(place, images, follow_symlinks=follow, command="audit", features=True)
             # No image is decoded: the run has kept its features.
             dataset, features = stored_features(run, run.images, cache, workers=workers, progress=progress)
             audited = audit_dataset(

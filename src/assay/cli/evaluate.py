@@ -16,14 +16,16 @@ if TYPE_CHECKING:
 EXAMPLES = (
     "assay evaluate out/ test_images/ --labels test_labels.csv",
     "assay evaluate out/ test_images/ --labels test_labels.csv --all-systems",
+    "assay evaluate out/ --features test_vectors.npy --labels test_labels.csv",
 )
 
 
 def command(
     model: options.Model,
-    images: options.Images,
+    images: options.SomeImages = None,
     /,
     *,
+    features: options.Features = None,
     labels: Path,
     label_column: options.LabelColumn = None,
     group_column: options.GroupColumn = None,
@@ -47,7 +49,9 @@ def command(
     from assay.notebook.systems import TITLES
     from assay.predict.predictor import load_model
 
+    place = options.check_one_place(images, features)
     settings = reading.read_options(
+        features=features,
         trusted=labels,
         label_column=label_column,
         group_column=group_column,
@@ -55,10 +59,11 @@ def command(
         normalize_labels=normalize_labels,
     )
     log = notifier(quiet)
-    if _was_made_from(model, images):
+    if _was_made_from(model, place):
+        what = "images" if features is None else "features"
         log(
-            f"warning: {images} are the images of the run {model}, which trained on all but its holdout: "
-            "expect a lower accuracy on new images; the run's own figures are in evaluation.json"
+            f"warning: {place} are the {what} of the run {model}, which trained on all but its holdout: "
+            f"expect a lower accuracy on new {what}; the run's own figures are in evaluation.json"
         )
     with progress_bar(quiet) as progress:
         if all_systems:
@@ -80,10 +85,10 @@ def command(
     return options.SKIPPED if strict and any(each.skipped for each in found.values()) else 0
 
 
-def _was_made_from(place: Path, images: Path) -> bool:
+def _was_made_from(run: Path, place: Path) -> bool:
     try:
-        record = json.loads((place / "run.json").read_text(encoding="utf-8"))
-        return bool(record["images"] == str(images.resolve()))
+        record = json.loads((run / "run.json").read_text(encoding="utf-8"))
+        return str(place.resolve()) in (record["images"], record.get("features"))
     except (OSError, ValueError, TypeError, KeyError):  # a model alone, or a run without that entry
         return False
 

@@ -47,7 +47,13 @@ def command(
     from assay.data.write import write_bytes_atomic, write_text_atomic
     from assay.pipeline.export_run import export_card, export_run
     from assay.pipeline.finished import open_run
+    from assay.pipeline.folder import RunFolder
 
+    if "features" in RunFolder(run).record():
+        raise UsageError(
+            f"{run}: expected the run of images, got one of features, whose model is small as it is: copy "
+            f"{run}/model/model.onnx, which any ONNX runtime takes"
+        )
     found = open_run(run, images, command="export")
     with progress_bar(quiet) as progress:
         exported = export_run(found, found.images, precision, workers=workers, progress=progress)

@@ -11,9 +11,10 @@ EXAMPLES = (
 
 
 def command(
-    images: options.Images,
+    images: options.SomeImages = None,
     /,
     *,
+    features: options.Features = None,
     labels: options.LabelOptions = options.LabelOptions(),
     reading: options.ImageOptions = options.ImageOptions(),
     seed: options.Seed = 0,
@@ -22,7 +23,7 @@ def command(
 ) -> int:
     """Estimate how many labels are wrong, in seconds, without opening an image."""
     labels.check_trusted()
-    settings = reading.read_options(**vars(labels))
+    settings = reading.read_options(features=features, **vars(labels))
 
     from assay.data.read import read_dataset
     from assay.noise import check_representative, describe, estimate_noise

@@ -65,9 +65,27 @@ OUT = Parameter(name=("--out", "-o"))
 Out = Annotated[Path | None, OUT]
 
 Images = Annotated[Path, Parameter(help="A folder, zip, tar or Parquet file of images, or one image.")]
+SomeImages = Annotated[
+    Path | None,
+    Parameter(
+        name="IMAGES",
+        help="A folder, zip, tar or Parquet file of images, or one image. With --features they are only "
+        "shown, and may be left out.",
+    ),
+]
+Features = Annotated[
+    Path | None,
+    Parameter(
+        help="Features in place of images, one row each: a .npy file whose row i belongs to line i of the "
+        "label file, or Parquet with a column of lists or columns of numbers, and names in a column 'file'."
+    ),
+]
 Model = Annotated[Path, Parameter(help="A run folder, a model folder, or a file written by assay export.")]
 Run = Annotated[Path, Parameter(help="The folder of a finished run.")]
 RunImages = Annotated[Path | None, Parameter(help="Where the run's images are now, if they were moved.")]
+RunData = Annotated[
+    Path | None, Parameter(help="Where the run's images, or its features, are now, if they were moved.")
+]
 
 RunFolder = Annotated[
     Path,
@@ -260,6 +278,15 @@ class TrainingOptions:
         # The others keep their None, which has a meaning there.
         chosen = {name: value for name, value in vars(self).items() if value is not None}
         return RunOptions(read=read, **(chosen | {"cache": self.cache or default_cache()}))
+
+
+def check_one_place(images: Path | None, features: Path | None) -> Path:
+    """The place of what is predicted; UsageError for none or two."""
+    place = images if features is None else features
+    if place is None or None not in (images, features):
+        got = "neither" if place is None else "both"
+        raise UsageError(f"expected IMAGES or --features FILE, got {got}; a model takes one of them")
+    return place
 
 
 def flags(words: Sequence[str]) -> dict[str, None]:

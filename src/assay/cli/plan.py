@@ -22,7 +22,7 @@ HEADER = ("trusted labels", "model", "gain, 95 %", "labels", "gain, 95 %", "nois
 
 def command(
     run: options.Run,
-    images: options.RunImages = None,
+    images: options.RunData = None,
     /,
     *,
     more: str = "100,500,2000",
@@ -55,7 +55,7 @@ def command(
     from assay.pipeline.options import default_cache
     from assay.pipeline.plan import check_numbers, plan_labels
 
-    found = open_run(run, images, command="plan")
+    found = open_run(run, images, command="plan", features=True)
     check_numbers(numbers, label)
     folder = out or run
     make_folder(folder)

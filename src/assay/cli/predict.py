@@ -21,6 +21,7 @@ EXAMPLES = (
     "assay predict out/ new.zip --format jsonl | head",
     "assay predict classifier.onnx new_images/ -o predictions.parquet",
     "assay predict out/ - --format jsonl < paths.txt",
+    "assay predict out/ --features new_vectors.npy -o predictions.csv",
     "assay predict out/ new_images/ --all-systems -o label_prediction.csv",
 )
 
@@ -30,14 +31,16 @@ FORMATS = {".csv": "csv", ".parquet": "parquet", ".jsonl": "jsonl"}
 def command(
     model: options.Model,
     images: Annotated[
-        Path,
+        Path | None,
         Parameter(
+            name="IMAGES",
             help="A folder, zip, tar or Parquet file of images, or one image; -: paths on stdin, one a line.",
             allow_leading_hyphen=True,
         ),
-    ],
+    ] = None,
     /,
     *,
+    features: options.Features = None,
     reading: options.ImageOptions = options.ImageOptions(),
     out: Annotated[
         Path, Parameter(name=("--out", "-o"), allow_leading_hyphen=True, show_default=False)
@@ -68,7 +71,7 @@ def command(
     columns
         With --all-systems: some of "Index,Baseline,CNN 1,CNN 2,Model I,Model II,Assay".
     """
-    typed = options.flags(words)
+    typed, place = options.flags(words), options.check_one_place(images, features)
     if images == Path("-") and "--path-col" in typed:
         raise UsageError("--path-col: expected a Parquet file of images, got paths on stdin")
     if wrong := [flag for flag in typed if all_systems and flag in {"--min-confidence", "--coverage"}]:
@@ -78,26 +81,29 @@ def command(
     target = None if out == Path("-") else out
     if target is not None:
         options.check_file(target)
-        options.check_apart(target, model, images)
+        options.check_apart(target, model, place)
     kind = format_name or _format_of(target)
     log = notifier(quiet)
     if all_systems:
-        n_skipped = _predict_all(model, images, reading, target, kind, excel_safe, columns, workers, quiet)
+        n_skipped = _predict_all(
+            model, _read(images, features, reading, log), target, kind, excel_safe, columns, workers, quiet
+        )
         return options.SKIPPED if strict and n_skipped else 0
 
     from assay.data.dataset import why_skipped
     from assay.data.decode import warning_lines
     from assay.data.write import ResumableWriter
-    from assay.predict.batch import Options, identity_of, threshold_for, write_predictions
+    from assay.predict.batch import Options, check_takes, identity_of, threshold_for, write_predictions
     from assay.predict.runtime import load_runtime
 
     runtime = load_runtime(model)  # before the images, which may take minutes to list
-    dataset = _read(images, reading, log)
+    dataset = _read(images, features, reading, log)
+    check_takes(runtime, dataset)
     least = None if coverage is None else threshold_for(coverage, runtime.thresholds)
     settings = Options(min_confidence, least)
     identity = ""
     if target is not None:  # a stream cannot resume, and a million files take seconds to look at
-        where = whereabouts(images, reading, dataset.names)
+        where = whereabouts(place, reading, dataset.names)
         identity = identity_of(runtime, dataset, kind, excel_safe, settings, where)
     with (
         progress_bar(quiet) as progress,
@@ -128,10 +134,12 @@ def _format_of(target: Path | None) -> str:
     return FORMATS.get(ending, "csv")
 
 
-def _read(images: Path, reading: options.ImageOptions, log: "Notify") -> "Dataset":
+def _read(
+    images: Path | None, features: Path | None, reading: options.ImageOptions, log: "Notify"
+) -> "Dataset":
     from assay.data.read import read_images, read_listed
 
-    settings = reading.read_options()
+    settings = reading.read_options(features=features)
     on_stdin = images == Path("-")
     dataset = read_listed(sys.stdin.buffer.read(), settings) if on_stdin else read_images(images, settings)
     for note in dataset.notes:
@@ -157,8 +165,7 @@ def whereabouts(images: Path, reading: options.ImageOptions, names: Sequence[str
 
 def _predict_all(
     folder: Path,
-    images: Path,
-    reading: options.ImageOptions,
+    dataset: "Dataset",
     target: Path | None,
     kind: str,
     excel_safe: bool,
@@ -171,7 +178,6 @@ def _predict_all(
     from assay.notebook.folder import predict_lineup
 
     log = notifier(quiet)
-    dataset = _read(images, reading, log)
     wanted = None if columns is None else [name.strip() for name in columns.split(",")]
     with progress_bar(quiet) as progress:
         found = predict_lineup(folder, dataset, wanted, workers=workers, progress=progress)

@@ -16,15 +16,17 @@ if TYPE_CHECKING:
 EXAMPLES = (
     "assay run images/ --noisy noisy.csv --trusted trusted.csv -o out/",
     "assay run images.zip --noisy labels.csv --trusted checked.csv -o out/ --json",
+    "assay run --features vectors.npy --noisy noisy.csv --trusted trusted.csv -o out/",
     "assay run class_folders/ --trusted checked.csv -o out/ --dry-run",
     "assay run images/ --noisy noisy.csv --trusted trusted.csv --decisions out/decisions.sqlite -o out2/",
 )
 
 
 def command(
-    images: options.Images,
+    images: options.SomeImages = None,
     /,
     *,
+    features: options.Features = None,
     out: options.RunFolder,
     labels: options.LabelOptions = options.LabelOptions(),
     reading: options.ImageOptions = options.ImageOptions(),
@@ -48,7 +50,7 @@ def command(
         Print the plan with its time and disk space, and stop.
     """
     labels.check_trusted()
-    read = reading.read_options(decisions=decisions, **vars(labels))
+    read = reading.read_options(features=features, decisions=decisions, **vars(labels))
     settings = replace(training.run_options(read), excel_safe=excel_safe)
     if dry_run:
         from assay.pipeline.dry_run import dry_run as plan_run
@@ -100,6 +102,9 @@ def _text(facts: Mapping[str, Any]) -> str:
         why = why_not_measured(facts["systems"], facts.get("held_out", 0))
         verdict = f"{why}: the accuracy of this model is not measured."
     model, cost = facts["model"], facts["cost"]
+    network = f"{model['architecture']} at {model['size']} px"
+    if "width" in model:
+        network = f"Features of {model['width']:,} numbers"
     return "\n".join(
         [
             facts["noise"]["summary"],
@@ -109,7 +114,7 @@ def _text(facts: Mapping[str, Any]) -> str:
             *(["", _by_groups(facts)] if "groups" in facts else []),
             "",
             verdict,
-            f"{model['architecture']} at {model['size']} px, {cost['model_bytes'] / 1e6:.1f} MB. "
+            f"{network}, {cost['model_bytes'] / 1e6:.1f} MB. "
             f"{cost['seconds']:.0f} s, {cost['peak_memory_bytes'] / 2**30:.2f} GiB. "
             f"Results: {facts['folder']}/",
         ]
@@ -133,13 +138,16 @@ def label_counts(facts: Mapping[str, Any]) -> str:
 def plan_text(plan: "DryRun", out: str) -> str:
     """What ``--dry-run`` prints."""
     time = f"{plan.seconds:.0f} s" if plan.seconds < 90 else f"{plan.seconds / 60:.0f} min"
+    embedding = (
+        f"Features: every image{' and its mirror image' if plan.mirrored else ''}, {plan.backbone} at "
+        f"{plan.size} px ({plan.milliseconds_per_image:.1f} ms each, {plan.milliseconds_to_decode:.1f} ms to "
+        "decode)."
+    )
     lines = [
         f"{plan.images:,} images, {plan.classes:,} classes, {plan.trusted:,} trusted labels",
         f"Trusted labels: {plan.holdout:,} for the holdout, {plan.trusted - plan.holdout:,} for training and "
         "for estimating the noise.",
-        f"Features: every image{' and its mirror image' if plan.mirrored else ''}, {plan.backbone} at "
-        f"{plan.size} px ({plan.milliseconds_per_image:.1f} ms each, {plan.milliseconds_to_decode:.1f} ms to "
-        "decode).",
+        embedding if plan.size else "Features: as they are given.",
         plan.fine_tuning,
         f"Results: {out}/" + (" (a part of this run is there already and is not repeated)" * plan.resumes),
         f"Takes about {time} and {plan.cache_bytes / 1e6:,.0f} MB of cache if nothing is cached.",

@@ -7,6 +7,7 @@ from cyclopts.validators import Number
 
 from assay.cli import options
 from assay.cli.console import notifier, notify, show
+from assay.errors import UsageError
 
 EXAMPLES = (
     "assay serve out/",
@@ -47,7 +48,13 @@ def command(
 
     place = model.resolve()
     name = name or (place.stem if place.is_file() else place.name) or "model"
-    service = Service(load_runtime(model), name, workers, max_pixels)
+    runtime = load_runtime(model)
+    if runtime.width:
+        raise UsageError(
+            f"{model}: expected a model of images, got one of features; predict with assay predict "
+            "--features, or serve model.onnx with any server of ONNX"
+        )
+    service = Service(runtime, name, workers, max_pixels)
     service.check()
     listener = listen(host, port, allow_remote=allow_remote)
     hostname, free_port = url_host(host), listener.getsockname()[1]

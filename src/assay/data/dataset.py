@@ -7,6 +7,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -15,10 +16,12 @@ import numpy as np
 from assay.data.files import USUAL, Limits
 from assay.data.files import Skipped as Skipped  # noqa: PLC0414  # readers of a data set need it too
 from assay.data.tables import Table, shown
+from assay.data.vectors import Vectors
 from assay.errors import DataError, LabelError
-from assay.types import UNKNOWN, Groups, Labels, Mask, Rows, same_length
+from assay.types import UNKNOWN, Groups, Labels, Mask, Matrix, Rows, same_length
 
 ADVICE = {
+    "not_finite": " (NaN or infinity among the features)",
     "outside_root": " (links that leave the folder: --follow-symlinks)",
     "too_large": f" (larger files: --max-pixels of more than {USUAL.max_pixels:,})",
     "too_many_pixels": " (larger images: --max-pixels)",
@@ -42,7 +45,7 @@ def why_skipped(counts: Mapping[str, int]) -> str:
 
 @runtime_checkable
 class ImageSource(Protocol):
-    """Where the bytes are: a folder, an archive, a table."""
+    """Where the bytes are: a folder, an archive, a table; or ``Vectors``."""
 
     def read(self, index: int) -> bytes | Skipped:
         """The bytes of image ``index``, or why they cannot be had. Safe to call from threads."""
@@ -60,7 +63,12 @@ class PickedSource:
     def read(self, index: int) -> bytes | Skipped:
         """As of any source."""
         image = self.images[index]
-        return Skipped("missing_image") if image is None else self.source.read(image)
+        return Skipped(missing_reason(self.source)) if image is None else self.source.read(image)
+
+
+def missing_reason(source: ImageSource) -> str:
+    """Why a row is skipped that has a label and nothing else."""
+    return "missing_features" if isinstance(source, Vectors) else "missing_image"
 
 
 @dataclass(frozen=True)
@@ -167,6 +175,19 @@ class Dataset:
         labels[[*self.decided]] = [*self.decided.values()]
         return labels
 
+    @cached_property
+    def vectors(self) -> Matrix | None:
+        """(N, D) where the data came as features, zeros where skipped; None for images."""
+        source = self.source
+        if isinstance(source, Vectors):
+            return source.rows
+        if not isinstance(source, PickedSource) or not isinstance(source.source, Vectors):
+            return None
+        rows, places = source.source.rows, np.array([-1 if at is None else at for at in source.images])
+        picked: Matrix = np.zeros((len(self), rows.shape[1]), rows.dtype)
+        picked[places >= 0] = rows[places[places >= 0]]
+        return picked
+
     def read(self, row: int) -> bytes | Skipped:
         """The bytes of image ``row``, or why it cannot be used.
 
@@ -208,6 +229,8 @@ class Dataset:
         ----------
         contents : sha256 of each image's bytes; None where it cannot be used: empty files are all equal
         """
+        if self.vectors is not None:
+            return  # two items may have equal vectors, such as texts of the same words
         known, first = self.known, dict[bytes, int]()
         conflicts: list[str] = []
         for row in np.flatnonzero(known != UNKNOWN).tolist():
@@ -259,6 +282,8 @@ class Dataset:
 class ReadOptions:
     """How to find images and labels; each field is a flag of the command line."""
 
+    features: Path | Vectors | None = None
+    """Features in place of images: a .npy or Parquet file, or an array, see ``vectors.vectors_of``."""
     noisy: Path | Table | None = None
     """A label file, or a table in memory, see ``tables.table_of``."""
     annotations: Path | Table | None = None

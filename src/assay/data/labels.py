@@ -17,9 +17,10 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int
 
-from assay.data.dataset import Listing, ReadOptions, Skipped
+from assay.data.dataset import Listing, ReadOptions, Skipped, missing_reason
 from assay.data.files import IMAGE_EXTENSIONS, check_entry, extension, natural_key
 from assay.data.tables import Table, check_decoded, read_lines, shown, some
+from assay.data.vectors import Vectors
 from assay.errors import DataError, LabelError, UsageError
 from assay.text import cut
 from assay.types import UNKNOWN, Groups, Labels
@@ -103,6 +104,12 @@ def _match_by_order(rows: LabelRows, listing: Listing, images: Path, *, complete
         n -= 1
     if n > expected or (complete and n < expected):
         limit = "" if complete else "at most "
+        if isinstance(listing.source, Vectors):
+            raise DataError(
+                f"{rows.name}: expected {limit}{expected:,} labels, one for each row of {images.name}, got "
+                f"{n:,}; without names, label i belongs to row i. Correct one of the two files (an empty "
+                "line is an unknown label)"
+            )
         raise DataError(
             f"{rows.name}: expected {limit}{expected:,} labels, one for each image of {images.name}, "
             f"got {n:,}; without names, label i belongs to the i-th image in natural order (2.png "
@@ -120,6 +127,28 @@ def _match_by_order(rows: LabelRows, listing: Listing, images: Path, *, complete
     return replace(rows, images=tuple(range(n)), notes=(*rows.notes, note))
 
 
+def check_one_each(rows: LabelRows, n: int, vectors: Path) -> None:
+    """DataError unless each of the ``n`` rows of ``vectors`` has one line, with a name of its own."""
+    entries = rows.entries or ()
+    if rows.annotators is not None:
+        raise DataError(
+            f"{vectors.name}: expected features with names, as {rows.name} has several lines for one row; "
+            "write them as Parquet with a column 'file'"
+        )
+    if len(entries) != n:
+        raise DataError(
+            f"{rows.name}: expected {n:,} lines, one for each row of {vectors.name}, got {len(entries):,}; "
+            "line i belongs to row i, the header not counted"
+        )
+    row_of: dict[str, int] = {}
+    for row, entry in enumerate(entries):
+        if (first := row_of.setdefault(entry, row)) != row:
+            raise DataError(
+                f"{rows.table.where(row)}: expected a name of its own, got {shown(entry)} as in "
+                f"{rows.table.unit} {rows.table.line_numbers[first]}; each is one row of {vectors.name}"
+            )
+
+
 def _match_by_name(rows: LabelRows, entries: Sequence[str], listing: Listing, images: Path) -> LabelRows:
     finder = ImageFinder(listing.names, images, rows.table.path)
     find = cache(finder.find)  # a table of several annotators names each image several times
@@ -133,7 +162,9 @@ def _match_by_name(rows: LabelRows, entries: Sequence[str], listing: Listing, im
             if (bad := finder.check(entry)) is None:
                 check_decoded(entry, where := rows.table.where(row))
                 missing.append(entry)
-                bad = Skipped("missing_image", f"{where} names {shown(entry)}, which does not exist")
+                bad = Skipped(
+                    missing_reason(listing.source), f"{where} names {shown(entry)}, which does not exist"
+                )
             skipped[row] = bad
         normalised += not exact
         found.append(image)

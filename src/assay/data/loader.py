@@ -7,7 +7,7 @@ look at many images is left to worker processes, which a hostile file may hang o
 import hashlib
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ from assay.data.decode import Damage, DecodedImage, decode, decode_opened, size_
 from assay.data.files import USUAL, Limits, Skipped, read_named
 from assay.data.resize import TargetSize, to_square
 from assay.data.workers import DecoderPool
-from assay.types import Rows
+from assay.types import Matrix, Rows
 
 BATCH = 256  # images of a batch: features are computed and stored by whole batches
 AHEAD = 3  # batches that may be decoded before they are needed
@@ -50,8 +50,8 @@ class ImageBatch:
     """(B,) of the data set, as they were asked for."""
     decoded: Rows
     """(M,) those among them that ``images`` holds."""
-    images: tuple[UInt8[np.ndarray, "_ _ _ 3"], ...]
-    """(M, S, S, 3) for each target; with ``damage``, for each target and variant."""
+    images: tuple[UInt8[np.ndarray, "_ _ _ 3"] | Matrix, ...]
+    """(M, S, S, 3) for each target; with ``damage``, for each target and variant. (M, D) of features."""
     contents: dict[int, bytes]
     """Row -> sha256 of its bytes, where they could be read."""
     skipped: dict[int, Skipped]
@@ -77,7 +77,8 @@ def load(
     batch_size: int | None = None,
     workers: int = 2,
 ) -> Generator[ImageBatch]:
-    """Images in batches, in order; each is decoded once, whatever the number of targets.
+    """Images in batches, in order; each is decoded once, whatever the number of targets. Of a data set of
+    features, which are loaded already, a batch holds their rows.
 
     Parameters
     ----------
@@ -89,6 +90,9 @@ def load(
     workers : threads, and worker processes that decode for them
     """
     rows, step = np.arange(len(dataset)) if rows is None else rows, batch_size or BATCH
+    if dataset.vectors is not None:
+        yield from _rows_of(dataset, dataset.vectors, rows, step)
+        return
     make = partial(
         decode,
         targets=tuple(targets),
@@ -127,6 +131,15 @@ def load(
                 again = submit(np.array(rest, dtype=np.int64), decode_all)
                 images |= {image.row: image for future in again for image in future.result()}
             yield _batch(part, [images[row] for row in part.tolist()], targets)
+
+
+def _rows_of(dataset: Dataset, vectors: Matrix, rows: Rows, step: int) -> Iterator[ImageBatch]:
+    usable = dataset.usable
+    for start in range(0, len(rows), step):
+        part = rows[start : start + step]
+        used, skipped = part[usable[part]], part[~usable[part]].tolist()
+        why = {row: dataset.skipped[row] for row in skipped}
+        yield ImageBatch(part, used, (vectors[used],), {}, why, {}, 0.0)
 
 
 def load_together(dataset: Dataset, target: TargetSize, rows: Rows, *, workers: int = 2) -> ImageBatch:

@@ -5,10 +5,11 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from assay.data.dataset import Listing, Skipped
-from assay.data.tables import PATH_COLUMNS, Table, known_columns
+from assay.data.tables import LABEL_COLUMNS, PATH_COLUMNS, Table, known_columns, shown
 from assay.errors import TableError
 
 WINDOW = 256  # images that are read at once: neighbours are nearly always wanted together
@@ -105,6 +106,64 @@ def parquet_listing(path: Path, *, image_column: str | None = None) -> Listing:
             names = paths
     fitting = WINDOW_BYTES * len(names) // max(path.stat().st_size, 1)
     return Listing(names, ParquetImages(path, column, is_struct, min(max(fitting, 1), WINDOW)))
+
+
+def parquet_vectors(path: Path, path_column: str | None = None) -> tuple[np.ndarray, tuple[str, ...] | None]:
+    """(numbers (N, D), names of the rows or None) of a Parquet file with features.
+
+    The numbers are the only column of lists, or else all numeric columns but those of paths and labels.
+    """
+    schema = dict(_scan(path).collect_schema())
+    columns = tuple(schema)
+    named = [place for place, name in enumerate(columns) if name == path_column]
+    named = named or known_columns(columns, PATH_COLUMNS)
+    if len(named) > 1:
+        raise TableError(
+            f"{path.name}: expected one column of names, got {', '.join(columns[place] for place in named)}; "
+            "name it with --path-col"
+        )
+    apart = {columns[place] for place in (*named, *known_columns(columns, LABEL_COLUMNS))}
+    lists = [name for name in columns if isinstance(schema[name], pl.List | pl.Array) and name not in apart]
+    used = lists or [name for name in columns if schema[name].is_numeric() and name not in apart]
+    if len(lists) > 1 or not used:
+        raise TableError(
+            f"{path.name}: expected one column of lists of numbers, or columns of numbers, got "
+            f"{', '.join(f'{name} ({schema[name]})' for name in columns)}"
+        )
+    try:
+        frame = _scan(path).select([*used, *(columns[place] for place in named)]).collect()
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise TableError(f"{path.name} is damaged: {_first_line(error)}") from None
+    numbers = _from_lists(path, frame[used[0]]) if lists else frame.select(used).to_numpy()
+    if not named:
+        return numbers, None
+    names = tuple("" if name is None else str(name) for name in frame[columns[named[0]]].to_list())
+    row_of: dict[str, int] = {}
+    for row, name in enumerate(names, 1):
+        if row_of.setdefault(name, row) != row:
+            raise TableError(
+                f"{path.name} rows {row_of[name]:,} and {row:,}: expected different names, got {shown(name)} "
+                "in both; keep one of the rows"
+            )
+    return numbers, names
+
+
+def _from_lists(path: Path, column: pl.Series) -> np.ndarray:
+    """(N, D) of a column of lists; NaN where a row or a number is missing."""
+    if isinstance(column.dtype, pl.Array):
+        column = column.arr.to_list()
+    lengths = column.list.len()
+    width = int(next(iter(lengths.drop_nulls()), 0))
+    others = (lengths != width).arg_true()
+    if len(others):
+        raise TableError(
+            f"{path.name} row {others[0] + 1:,}: expected {width:,} numbers as in the rows before, got "
+            f"{lengths[others[0]]:,}; all vectors must have one length"
+        )
+    present = column.is_not_null().to_numpy()
+    numbers = np.full((len(column), width), np.nan, np.float32)
+    numbers[present] = column.drop_nulls().explode().cast(pl.Float32).to_numpy().reshape(-1, width)
+    return numbers
 
 
 def _has_no_bytes(path: Path, column: str) -> bool:

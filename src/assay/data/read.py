@@ -19,6 +19,7 @@ from assay.data.files import raw_fault
 from assay.data.labels import (
     Classes,
     LabelRows,
+    check_one_each,
     decide_classes,
     group_of_each,
     label_warnings,
@@ -40,6 +41,7 @@ from assay.data.tables import (
     shown,
     some,
 )
+from assay.data.vectors import Vectors, read_vectors
 from assay.errors import DataError, LabelError, TableError, UsageError
 from assay.types import UNKNOWN
 
@@ -50,11 +52,11 @@ _SPLITS = {"train", "training", "test", "val", "valid", "validation", "dev"}
 _SHOWN_COLUMNS = 5
 
 
-def read_dataset(images: Path, options: ReadOptions) -> Dataset:
-    """The images of a place with their noisy and trusted labels.
+def read_dataset(images: Path | None, options: ReadOptions) -> Dataset:
+    """The images of a place, or ``options.features``, with their noisy and trusted labels.
 
     Without a noisy file the noisy labels are those of a metadata file in the folder, of the Parquet file
-    that holds the images, or the names of class folders; else every noisy label is UNKNOWN.
+    that holds the images or features, or the names of class folders; else every noisy label is UNKNOWN.
 
     Raises
     ------
@@ -67,25 +69,42 @@ def read_dataset(images: Path, options: ReadOptions) -> Dataset:
         raise UsageError(
             f"expected --duplicates refuse or vote, got {options.duplicates!r}: an image has one noisy label"
         )
-    listing = list_images(images, options)
-    noisy, notes = _noisy_labels(images, listing, options)
-    return _with_labels(images, replace(listing, notes=(*listing.notes, *notes)), noisy, options)
+    if options.features is not None:
+        vectors = _vectors(options.features, options)
+        place = vectors.path
+        noisy, notes = _noisy_labels(place, Listing((), vectors), options)
+        listing = _vector_listing(vectors, noisy, images, options)
+    else:
+        place = _place(images)
+        listing = list_images(place, options)
+        noisy, notes = _noisy_labels(place, listing, options)
+    return _with_labels(place, replace(listing, notes=(*listing.notes, *notes)), noisy, options)
 
 
-def read_trusted(images: Path, options: ReadOptions, apart: Collection[str] = ()) -> Dataset:
-    """The images of a place with their trusted labels alone, such as a test set; it may have one class.
+def read_trusted(images: Path | None, options: ReadOptions, apart: Collection[str] = ()) -> Dataset:
+    """The images of a place, or ``options.features``, with their trusted labels alone, such as a test set; it
+    may have one class.
 
     Parameters
     ----------
     apart : labels that are classes each, even if they differ in case alone
     """
-    return _with_labels(images, list_images(images, options), None, options, least=1, apart=apart)
+    if options.features is None:
+        place = _place(images)
+        return _with_labels(place, list_images(place, options), None, options, least=1, apart=apart)
+    vectors, labels = _vectors(options.features, options), None
+    if options.trusted is not None:
+        labels = _labels_in(options.trusted, vectors.path, options, options.label_column)
+    listing = _vector_listing(vectors, labels, images, options)
+    return _with_labels(vectors.path, listing, None, options, least=1, apart=apart)
 
 
-def read_images(images: Path, options: ReadOptions | None = None) -> Dataset:
-    """The images of a place without labels and without classes."""
+def read_images(images: Path | None, options: ReadOptions | None = None) -> Dataset:
+    """The images of a place, or ``options.features``, without labels and without classes."""
     options = options or ReadOptions()
-    return _unlabelled(list_images(images, options), options)
+    if options.features is None:
+        return _unlabelled(list_images(_place(images), options), options)
+    return _unlabelled(_vector_listing(_vectors(options.features, options), None, images, options), options)
 
 
 def read_listed(listing: bytes, options: ReadOptions | None = None) -> Dataset:
@@ -192,6 +211,51 @@ def _with_labels(
     classes = decide_classes(noisy, trusted, options, least=least, apart=apart)
     dataset = _arrange(listing, noisy, trusted, classes, options)
     return dataset if options.decisions is None else with_decisions(dataset, options.decisions, images)
+
+
+def _place(images: Path | None) -> Path:
+    if images is None:
+        raise UsageError("expected IMAGES or --features FILE, got neither; name a folder of images or a file")
+    return images
+
+
+# Features in place of images
+
+
+def _vectors(features: Path | Vectors, options: ReadOptions) -> Vectors:
+    return features if isinstance(features, Vectors) else read_vectors(features, options.path_column)
+
+
+def _vector_listing(
+    vectors: Vectors, labels: LabelRows | None, images: Path | None, options: ReadOptions
+) -> Listing:
+    """The rows with their names: their own, those of the label file, those of the images, or numbers from 1.
+
+    Parameters
+    ----------
+    labels : whose line i belongs to row i where the rows have no names of their own
+    images : shown in the report and the review; their names must be those of the rows
+    """
+    n, names = len(vectors.rows), vectors.names
+    if names is None and labels is not None and labels.entries is not None:
+        check_one_each(labels, n, vectors.path)
+        names = labels.entries
+    if images is not None:
+        found = list_images(images, options).names
+        names = names or found
+        if len(names) != n:
+            raise DataError(
+                f"{vectors.path.name}: expected a row for each of the {len(names):,} images of {images.name} "
+                f"in natural order, as the labels have no names, got {n:,}"
+            )
+        if not {*names} & {*found}:
+            raise DataError(
+                f"{images.name}: expected the images of the {n:,} rows of {vectors.path.name}, found none: "
+                f"the first is called {shown(names[0])}, an image {shown(found[0])}; write the names below "
+                f"{images.name} as file, or leave the images out"
+            )
+    names = names or tuple(str(number) for number in range(1, n + 1))
+    return Listing(names, vectors, vectors.skipped)
 
 
 # Where labels come from

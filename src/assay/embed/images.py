@@ -33,7 +33,8 @@ class Features:
     """The features of N images, and what was found on the way."""
 
     views: tuple[Matrix, ...]
-    """(N, D) float16 memory maps: the images as they are, then mirrored; zeros where skipped."""
+    """(N, D) memory maps, zeros where skipped: float16 of the images as they are, then mirrored; or the one
+    view that the user gave."""
     contents: tuple[bytes | None, ...]
     """sha256 of each image's bytes; None where they could not be read."""
     skipped: Mapping[int, Skipped]

@@ -1,5 +1,6 @@
-"""A model as one ONNX graph, uint8 images (N, S, S, 3) in, P(class) (N, K) out, if it predicts what the model
-predicts. Decoding and resizing stay outside, because ONNX has no equivalent of Pillow's filters.
+"""A model as one ONNX graph, uint8 images (N, S, S, 3) or float32 features (N, D) in, P(class) (N, K) out, if
+it predicts what the model predicts. Decoding and resizing stay outside, because ONNX has no equivalent of
+Pillow's filters.
 """
 
 import hashlib
@@ -21,7 +22,7 @@ from assay.data.write import escape_surrogates
 from assay.embed.device import one_torch_thread
 from assay.embed.tiny import HistogramBackbone, TinyBackbone
 from assay.errors import GateError, MissingExtraError, ModelError
-from assay.predict.graph_check import INPUT, OPSET, OUTPUT
+from assay.predict.graph_check import FEATURES_INPUT, INPUT, OPSET, OUTPUT
 from assay.predict.model import Model
 from assay.predict.runtime import BATCH, load_runtime
 from assay.types import Batch, Matrix
@@ -41,14 +42,15 @@ FLIP_TTA = (
 )
 
 
-def with_graph(model: Model, trunk: Any, images: Batch) -> Model:
+def with_graph(model: Model, trunk: Any, images: Batch | Matrix) -> Model:
     """The model with its graph, and their agreement on ``images`` among its facts, under ``parity``.
 
     Parameters
     ----------
     trunk : torch module from float32 pixels (N, 3, S, S) to features (N, D); pixels are
-        ``(pixel / 255 - mean) / std`` if the model has a mean, else 0 to 255. None for ``tiny`` and
-        ``histogram``
+        ``(pixel / 255 - mean) / std`` if the model has a mean, else 0 to 255. None for ``tiny``,
+        ``histogram`` and a model of features
+    images : what the model takes
     """
     features = _features(model, trunk, images)
     if features.shape[1] != len(model.head.mean):
@@ -60,7 +62,7 @@ def with_graph(model: Model, trunk: Any, images: Batch) -> Model:
     return replace(exported, facts={**model.facts, "parity": check_parity(exported, features, images)})
 
 
-def check_parity(model: Model, features: Matrix, images: Batch) -> dict[str, Any]:
+def check_parity(model: Model, features: Matrix, images: Batch | Matrix) -> dict[str, Any]:
     """Compare the graph on images with the head on their features; GateError where they disagree."""
     expected, found = model.probabilities(features), load_runtime(model).without_tta(images)
     largest = float(np.abs(expected - found).max(initial=0))
@@ -76,8 +78,10 @@ def check_parity(model: Model, features: Matrix, images: Batch) -> dict[str, Any
     return {"n": len(images), "largest_difference": float(f"{largest:.1e}"), "same_class": same_class}
 
 
-def _features(model: Model, trunk: Any, images: Batch) -> Matrix:
+def _features(model: Model, trunk: Any, images: Batch | Matrix) -> Matrix:
     if trunk is None:
+        if model.width:
+            return images
         if model.architecture == "tiny":
             return TinyBackbone(model.size).embed(images)
         if model.architecture == "histogram":
@@ -134,20 +138,14 @@ class Nodes:
 
 def build_graph(model: Model, trunk: Any = None) -> bytes:
     """The ONNX file of a model; the same model and trunk, see ``with_graph``, give the same bytes."""
-    nodes = Nodes()
-    pixels = nodes.apply("Cast", INPUT, to=TensorProto.FLOAT)  # (N, S, S, 3)
-    if model.mean:
-        mean, std = np.array(model.mean), np.array(model.std)
-        scaled = nodes.apply("Mul", pixels, nodes.floats(*(1 / (255 * std))))
-        pixels = nodes.apply("Sub", scaled, nodes.floats(*(mean / std)))
-    if trunk is not None:
-        features = _add_network(nodes, pixels, model.size, trunk)
-    elif model.architecture == "tiny":
-        features = _add_tiny(nodes, pixels, model.size)
+    nodes, side = Nodes(), model.size
+    if model.width:
+        takes = helper.make_tensor_value_info(FEATURES_INPUT, TensorProto.FLOAT, ["N", model.width])
+        features = FEATURES_INPUT
     else:
-        features = _add_histogram(nodes, pixels, model.size)
+        takes = helper.make_tensor_value_info(INPUT, TensorProto.UINT8, ["N", side, side, 3])
+        features = _add_backbone(nodes, model, trunk)
     _add_head(nodes, model, features)
-    takes = helper.make_tensor_value_info(INPUT, TensorProto.UINT8, ["N", model.size, model.size, 3])
     gives = helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["N", len(model.labels)])
     graph = helper.make_graph(nodes.operators, "assay", [takes], [gives], nodes.tensors)
     opset = helper.make_opsetid("", OPSET)
@@ -156,6 +154,20 @@ def build_graph(model: Model, trunk: Any = None) -> bytes:
     checker.check_model(made)
     data: bytes = made.SerializeToString(deterministic=True)
     return data
+
+
+def _add_backbone(nodes: Nodes, model: Model, trunk: Any) -> str:
+    """From pixels to features."""
+    pixels = nodes.apply("Cast", INPUT, to=TensorProto.FLOAT)  # (N, S, S, 3)
+    if model.mean:
+        mean, std = np.array(model.mean), np.array(model.std)
+        scaled = nodes.apply("Mul", pixels, nodes.floats(*(1 / (255 * std))))
+        pixels = nodes.apply("Sub", scaled, nodes.floats(*(mean / std)))
+    if trunk is not None:
+        return _add_network(nodes, pixels, model.size, trunk)
+    if model.architecture == "tiny":
+        return _add_tiny(nodes, pixels, model.size)
+    return _add_histogram(nodes, pixels, model.size)
 
 
 def _add_tiny(nodes: Nodes, pixels: str, size: int) -> str:
@@ -335,6 +347,13 @@ def _metadata(model: Model) -> dict[str, str]:
     """What somebody needs who has the graph alone."""
     scaled = f"(pixel / 255 - {list(model.mean)}) / {list(model.std)} a channel" if model.mean else "none"
     below = model.flip_tta_below
+    if model.width:
+        takes = {"width": str(model.width), "preprocessing": "in the graph: features are standardised"}
+    else:
+        takes = {
+            "resize": f"done by the runtime, in terms of Pillow: {in_words(model.interpolation)}",
+            "preprocessing": f"in the graph: {scaled}",
+        }
     return {
         "assay_version": __version__,
         "architecture": model.architecture,
@@ -343,8 +362,7 @@ def _metadata(model: Model) -> dict[str, str]:
         "titles": escape_surrogates(json.dumps(model.titles, ensure_ascii=False)),
         "size": str(model.size),
         "interpolation": model.interpolation,
-        "resize": f"done by the runtime, in terms of Pillow: {in_words(model.interpolation)}",
-        "preprocessing": f"in the graph: {scaled}",
+        **takes,
         "conformal": json.dumps(model.facts.get("conformal", {})),
         **({"flip_tta_below": str(below), "flip_tta": FLIP_TTA} if below else {}),
         "tensors_sha256": hashlib.sha256(save(model.tensors())).hexdigest(),

@@ -196,7 +196,7 @@ def predict_lineup(
 
 def evaluate_lineup(
     folder: Path,
-    images: Path,
+    images: Path | None,
     options: ReadOptions,
     *,
     workers: int = 2,

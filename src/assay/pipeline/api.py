@@ -8,6 +8,7 @@ from assay.data.dataset import Dataset, ReadOptions
 from assay.data.memory import dataset_of
 from assay.data.read import read_dataset as read_place
 from assay.data.tables import Table, table_of
+from assay.data.vectors import vectors_of
 from assay.embed import images as embedding
 from assay.embed.backbone import DEFAULT_BACKBONE, DEFAULT_SIZE, load_backbone
 from assay.embed.images import Features
@@ -33,7 +34,8 @@ def read_dataset(
     Parameters
     ----------
     images : folder, zip, tar or Parquet file, read in place, no image is opened; or an array (N, H, W, 3)
-        uint8, a list of arrays, PIL images, bytes or paths, a Hugging Face data set
+        uint8, a list of arrays, PIL images, bytes or paths, a Hugging Face data set; None with the
+        ``features`` of ``options``
     noisy, trusted : label files, or a mapping or data frame with their columns; without ``noisy`` the noisy
         labels are the class folders. For images in memory N labels each (list, array, pandas or polars
         column), None, NaN or -1 where unknown, or a name of a column of the Hugging Face data set
@@ -47,8 +49,9 @@ def read_dataset(
     ------
     AssayError : labels that do not fit the images, see ``data.read.read_dataset``
     """
-    if isinstance(images, str | Path):
-        return read_place(Path(images), _with_files(options, noisy, trusted, annotations, groups))
+    if isinstance(images, str | Path | None):
+        place = None if images is None else Path(images)
+        return read_place(place, _with_files(options, noisy, trusted, annotations, groups))
     return dataset_of(images, noisy, trusted, options, annotations=annotations, groups=groups)
 
 
@@ -83,6 +86,7 @@ def run(
     noisy: Any = None,
     annotations: Any = None,
     groups: Any = None,
+    features: Any = None,
     read: ReadOptions | None = None,
     weights: Place | None = None,
     cache: Place | None = None,
@@ -96,6 +100,8 @@ def run(
     Parameters
     ----------
     images, noisy, trusted, annotations, groups : see ``read_dataset``
+    features : in place of images, which are only shown then and may be None: an array (N, D), or a .npy or
+        Parquet file; ``noisy`` has a label for each row
     out : folder for the results; the same call resumes a killed run in it, and reads a complete one
     read : further options of reading files
     overwrite : replace the run in ``out``
@@ -107,20 +113,22 @@ def run(
     ------
     AssayError : see ``pipeline.run.run``
     """
-    is_place = isinstance(images, str | Path)
+    if features is not None:
+        given = Path(features) if isinstance(features, str | Path) else vectors_of(features)
+        read = replace(read or ReadOptions(), features=given)
+    in_memory = not isinstance(images, str | Path | None)
     options = RunOptions(
-        read=_with_files(read, noisy, trusted, annotations, groups) if is_place else ReadOptions(),
+        read=ReadOptions() if in_memory else _with_files(read, noisy, trusted, annotations, groups),
         weights=Path(weights) if weights else None,
         cache=Path(cache) if cache else default_cache(),
         **settings,
     )
     # Labels of images in memory belong to the data set already; of a place they are read with it.
-    place: Path | Dataset = (
-        Path(images)
-        if is_place
-        else dataset_of(images, noisy, trusted, read, annotations=annotations, groups=groups)
-    )
-    return story.run(place, Path(out), options, overwrite=overwrite, notify=notify, progress=progress)
+    if in_memory:
+        images = dataset_of(images, noisy, trusted, read, annotations=annotations, groups=groups)
+    elif images is not None:
+        images = Path(images)
+    return story.run(images, Path(out), options, overwrite=overwrite, notify=notify, progress=progress)
 
 
 def _with_files(

@@ -40,6 +40,15 @@ with little confidence.
 """
 
 
+LIMITS_OF_FEATURES = """
+## Limits
+
+The figures hold for items like the trusted ones, whose features were computed in the same way.
+A class that is not among the labels is never predicted: such an item gets one of these labels, often
+with little confidence.
+"""
+
+
 def assemble_model(
     dataset: Dataset,
     backbone: Backbone,
@@ -117,18 +126,36 @@ def model_card(
     n_noisy = int((corrected.noisy != UNKNOWN).sum())
     n_decided = 0 if corrected.decided is None else int(corrected.decided.sum())
     n_trusted = int((corrected.trusted != UNKNOWN).sum()) - n_decided
+    megabytes = len(model.graph) / 1e6
+    if model.width:
+        title, items, backbone = (
+            "Classifier of features",
+            "items",
+            f"A head on {model.width:,} given features.",
+        )
+        use = [
+            f"`model.onnx` has {megabytes:.1f} MB: float32 `features` (N, {model.width}) in, computed as",
+            "those it was trained on; probabilities out, for `assay predict --features` or any ONNX runtime.",
+        ]
+    else:
+        title, items = "Image classifier", "images"
+        backbone = f"Backbone `{model.architecture}` at {size} px, a head on its features."
+        use = [
+            f"`model.onnx` has {megabytes:.1f} MB: uint8 pixels (N, {size}, {size}, 3) in,",
+            "probabilities out, for `assay predict`, `assay serve` or any ONNX runtime; `assay export` makes "
+            "it",
+            "smaller.",
+        ]
     lines = [
-        f"# Image classifier: {len(model.labels)} classes",
+        f"# {title}: {len(model.labels)} classes",
         "",
-        f"Backbone `{model.architecture}` at {size} px, a head on its features. {describe(fitted.noise)}",
+        f"{backbone} {describe(fitted.noise)}",
         "",
-        f"Data: {len(corrected.noisy):,} images, {n_noisy:,} with a noisy label, "
+        f"Data: {len(corrected.noisy):,} {items}, {n_noisy:,} with a noisy label, "
         f"{n_trusted:,} with a trusted label",
         f"outside the holdout{f', {n_decided:,} decided by a person' if n_decided else ''}.",
         "",
-        f"`model.onnx` has {len(model.graph) / 1e6:.1f} MB: uint8 pixels (N, {size}, {size}, 3) in,",
-        "probabilities out, for `assay predict`, `assay serve` or any ONNX runtime; `assay export` makes it",
-        "smaller.",
+        *use,
     ]
     if n_groups:
         lines += ["", f"No split divides one of the {n_groups:,} groups; intervals are by groups."]
@@ -166,4 +193,4 @@ def model_card(
     lines += coverage_lines(coverage)
     if robustness:
         lines += ["", "On damaged validation images:", "", *robustness.lines()]
-    return "\n".join([*lines, limits(measured=robustness is not None)])
+    return "\n".join([*lines, LIMITS_OF_FEATURES if model.width else limits(measured=robustness is not None)])

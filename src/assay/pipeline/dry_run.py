@@ -45,7 +45,7 @@ class DryRun:
     holdout: int
     backbone: str
     size: int
-    """Side in pixels that images are resized to."""
+    """Side in pixels that images are resized to; 0 where features are given."""
     mirrored: bool
     """Whether the mirror of each image is embedded too."""
     milliseconds_per_image: float
@@ -67,7 +67,7 @@ class DryRun:
 
 
 def dry_run(
-    images: Path | Dataset,
+    images: Path | Dataset | None,
     out: Path,
     options: RunOptions,
     *,
@@ -79,14 +79,15 @@ def dry_run(
     dataset, split = read_inputs(images, out, options, notify)
     record = RunRecord(RunFolder(out), options.settings(), data_facts(dataset))
     record.load(lambda: contents_digest(read_contents(dataset, options.workers)), overwrite=overwrite)
-    backbone, student = load_networks(options)
+    backbone, student = load_networks(options, dataset)
     # The run reads and loads the same again.
     ready_s = time.perf_counter() - start
-    n, mirrored = len(dataset), uses_flip_tta(options.preset)
+    n, given = len(dataset), dataset.vectors is not None
+    mirrored = uses_flip_tta(options.preset) and not given
     views = n * (2 if mirrored else 1)
     passes = 2 if student and max(student) > backbone.size else 1  # larger images have a pass of their own
     # One after the other: in parallel each would slow the other down.
-    embed_s = _embed_s(backbone)
+    embed_s = 0.0 if given else _embed_s(backbone)
     rows = spread(np.flatnonzero(dataset.usable), DECODED_IMAGES)
     start = time.perf_counter()
     load_together(dataset, TargetSize(backbone.size, backbone.interpolation), rows, workers=options.workers)
@@ -119,7 +120,7 @@ def dry_run(
         milliseconds_to_decode=1000 * decode_s,
         seconds=spent_s + fits * (learn_s + tuning_s) + finish_s,
         fine_tuning=words,
-        cache_bytes=views * backbone.width * np.dtype(np.float16).itemsize,
+        cache_bytes=0 if given else views * backbone.width * np.dtype(np.float16).itemsize,
         resumes=bool(record.facts),
     )
 

@@ -15,8 +15,10 @@ from jaxtyping import Float
 from assay.data.dataset import Dataset, ImageSource, PickedSource, ReadOptions
 from assay.data.read import list_images
 from assay.data.tables import read_csv, shown
+from assay.data.vectors import read_vectors
 from assay.data.write import EXCEL_SAFE, MARKED_FORMULA
 from assay.embed.cache import find_store
+from assay.embed.given import given_features
 from assay.embed.images import Features, embed_images
 from assay.errors import DataError, UsageError
 from assay.evaluate import Cost, Evaluation
@@ -78,14 +80,16 @@ class RunResult:
     noise: Noise
     """How wrong the noisy labels are."""
     evaluation: Mapping[str, Evaluation]
-    """``assay`` and ``histogram`` on the holdout, and with ``_leaks_included`` if near-duplicates of training
+    """``assay`` and its baseline (``histogram``, of features ``noisy_only``) on the holdout, and with
+    ``_leaks_included`` if near-duplicates of training
     images were left out; ``assay_`` and ``labels_`` with ``cross_validated``, on trusted images out of fold,
     or with ``validated``, on images that fine-tuning kept aside."""
     cost: Cost
     warnings: tuple[str, ...]
     """What a user should know before relying on it."""
     better_than_baseline: bool | None
-    """Whether the model is measurably better on the holdout; None if that was not measured."""
+    """Whether the model is measurably better on the holdout; None if that was not measured, and where a model
+    of features is as good as its baseline."""
     facts: Mapping[str, Any] = field(repr=False)
     """All of noise.json and evaluation.json."""
 
@@ -321,7 +325,12 @@ class OpenedRun(FinishedRun):
 
 
 def open_run(
-    folder: Path, images: Path | None = None, *, follow_symlinks: bool = False, command: str
+    folder: Path,
+    images: Path | None = None,
+    *,
+    follow_symlinks: bool = False,
+    command: str,
+    features: bool = False,
 ) -> OpenedRun:
     """Read a finished run and open its images.
 
@@ -329,9 +338,24 @@ def open_run(
     ----------
     images : where the images are; by default where they were when the run was made
     command : the command that messages advise to give again
+    features : open the features of a run that was given them, whose file ``images`` then is
     """
     run = read_finished_run(folder)
+    if features and "features" in run.record:
+        stored = run.record["features"]
+        file = images or (Path(stored) if stored else None)
+        if file is None or (images is None and not file.exists()):
+            where = "were an array in memory" if file is None else f"are no longer at {file}"
+            raise UsageError(
+                f"the features of {folder} {where}; name their file: assay {command} {folder} FILE"
+            )
+        return OpenedRun(**vars(run), images=_open_features(run, file), root=file)
     root = images or run.stored_place
+    if root is None and "features" in run.record:
+        raise UsageError(
+            f"{folder} was made from features without images, which assay {command} shows; name their place: "
+            f"assay {command} {folder} IMAGES, with names as in labels.csv"
+        )
     if root is None:
         raise UsageError(
             f"{folder} does not record where its images are; name the place: assay {command} {folder} IMAGES"
@@ -361,6 +385,14 @@ def open_images(run: FinishedRun, place: Path, *, follow_symlinks: bool = False)
     return PickedSource(listing.source, images)
 
 
+def _open_features(run: FinishedRun, file: Path) -> ImageSource:
+    """The features in the order of labels.csv."""
+    vectors = read_vectors(file, run.reading.path_column)
+    names = vectors.names or run.names[: len(vectors.rows)]
+    place_of = {name: place for place, name in enumerate(names)}
+    return PickedSource(vectors, tuple(place_of.get(name) for name in run.names))
+
+
 @dataclass(frozen=True)
 class _CachedBackbone:
     """A backbone whose features are all in the cache: it names them and computes nothing."""
@@ -379,17 +411,37 @@ class _CachedBackbone:
 def stored_features(
     run: FinishedRun, images: ImageSource, cache: Path, *, workers: int = 2, progress: Progress = silent
 ) -> tuple[Dataset, Features]:
-    """The run's data, its holdout without trusted labels, and its features from the cache; loads no network.
+    """The run's data, its holdout without trusted labels, and its features, given or from the cache; loads no
+    network.
 
     Parameters
     ----------
     images : those of the run, in the order of labels.csv
     """
-    dataset, backbone = run.dataset(images), run.record["backbone"]
+    dataset = run.dataset(images)
+    features = (
+        _cached_features(run, dataset, cache, workers, progress)
+        if dataset.vectors is None
+        else given_features(dataset)
+    )
+    # The cache goes by the bytes: changed images have features there too if another run saw them.
+    if contents_digest(features.contents) != run.record["data"]["contents"]:
+        what = "images" if dataset.vectors is None else "features"
+        raise DataError(
+            f"expected the {what} that {run.folder} was made from, got files that were changed since; "
+            f"name the place of the original {what}, or run again"
+        )
+    return features.seen(dataset), features
+
+
+def _cached_features(
+    run: FinishedRun, dataset: Dataset, cache: Path, workers: int, progress: Progress
+) -> Features:
+    backbone = run.record["backbone"]
     store = find_store(cache, backbone["digest"])
     if store is None:
         raise _missing(cache, "are missing")
-    features = embed_images(
+    return embed_images(
         dataset,
         _CachedBackbone(backbone["digest"], backbone["size"], store.width, cache),
         cache,
@@ -397,13 +449,6 @@ def stored_features(
         workers=workers,
         progress=progress,
     )
-    # The cache goes by the bytes: changed images have features there too if another run saw them.
-    if contents_digest(features.contents) != run.record["data"]["contents"]:
-        raise DataError(
-            f"expected the images that {run.folder} was made from, got files that were changed since; "
-            "name the place of the original images, or run again"
-        )
-    return features.seen(dataset), features
 
 
 def _missing(cache: Path, what: str) -> UsageError:

@@ -19,6 +19,7 @@ from filelock import FileLock, Timeout
 from assay.data.dataset import Dataset, ReadOptions, Skipped
 from assay.data.files import USUAL, file_digest
 from assay.data.split import Split
+from assay.data.vectors import Vectors
 from assay.data.write import UNFINISHED_NAME, write_json, write_text_atomic
 from assay.embed.backbone import TimmBackbone
 from assay.embed.device import cores
@@ -163,7 +164,7 @@ class RunRecord:
 
         Parameters
         ----------
-        images : their place; None for images in memory
+        images : their place; None for images in memory, and where features came without images
         """
         network: dict[str, Any] = {"name": backbone.name, "size": backbone.size, "digest": backbone.digest}
         if isinstance(backbone, TimmBackbone):
@@ -189,6 +190,7 @@ class RunRecord:
             "status": "running",
             "command": list(command),
             "images": str(images.resolve()) if images else None,
+            **({} if read.features is None else {"features": _features_file(read.features)}),
             "reading": {name: getattr(read, name) for name in READING},
             "backbone": network,
             "versions": versions(),
@@ -245,6 +247,11 @@ class RunRecord:
 
     def _write(self) -> None:
         write_json(self.folder.path / "run.json", self.facts)
+
+
+def _features_file(features: Path | Vectors) -> str | None:
+    """None for an array in memory."""
+    return str(features.resolve()) if isinstance(features, Path) else None
 
 
 def differences(record: Mapping[str, Any], settings: Mapping[str, Any], data: Mapping[str, Any]) -> list[str]:

@@ -71,6 +71,16 @@ class Fitted:
     """Of the saved model, see ``predict.runtime``; 0 for a model without test-time augmentation."""
 
 
+@dataclass(frozen=True)
+class Baseline:
+    """What the model is compared with on the holdout."""
+
+    name: str
+    """A key of ``measure.TITLES``."""
+    probs_of: Callable[[Rows], Probs]
+    """P(class) at some rows."""
+
+
 def learn(data: TrainingLabels, *, progress: Progress = silent) -> Fitted:
     """Estimate the noise, predict out of fold, correct the labels, train the head."""
     views = data.features.views
@@ -118,6 +128,24 @@ def noisy_only(views: tuple[Matrix, ...], noisy: Labels, n_classes: int, seed: i
     rows = np.flatnonzero(noisy != UNKNOWN)
     targets = np.tile(np.eye(n_classes)[noisy[rows]], (len(views), 1))
     return make_head(seed).fit_soft(np.concatenate([view[rows] for view in views]), targets).layers_
+
+
+def train_baseline(dataset: Dataset, rows: Rows, features: Features, seed: int) -> Baseline:
+    """What a model without trusted labels predicts: the notebook's of colour histograms, or, where there are
+    no pixels, the same head on the same features with noisy labels taken as true.
+
+    Parameters
+    ----------
+    rows : images to train on, as far as they have a noisy label
+    """
+    if dataset.vectors is None:
+        (histograms,) = features.beside
+        model = train_histogram(dataset, rows, histograms)
+        return Baseline("histogram", lambda some: model.probabilities(histograms[some]))
+    noisy = np.full_like(dataset.noisy, UNKNOWN)
+    noisy[rows] = dataset.noisy[rows]
+    head = noisy_only(features.views, noisy, len(dataset.classes), seed)
+    return Baseline("noisy_only", lambda some: head.probabilities(features.views[0][some]))
 
 
 def train_histogram(dataset: Dataset, rows: Rows, features: Matrix) -> Model:

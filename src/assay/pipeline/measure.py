@@ -1,7 +1,7 @@
 """The figures of a run, on images that the model was not trained on, and the warnings that follow."""
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,14 +11,16 @@ from assay.data.dataset import Dataset, why_skipped
 from assay.evaluate import Evaluation, Paired, Source, evaluate_predictions, mcnemar, share_right
 from assay.noise import Interval
 from assay.pipeline.holdout import Partition
-from assay.pipeline.learn import Fitted
+from assay.pipeline.learn import Baseline, Fitted
 from assay.predict.batch import conformal_thresholds, prediction_sets
-from assay.types import UNKNOWN, Groups, Probs, Rows
+from assay.types import UNKNOWN, Groups, Rows
 
 TITLES = {
     "histogram": "histogram baseline",
+    "noisy_only": "noisy-label baseline",
     "assay": "assay",
     "histogram_leaks_included": "histogram baseline, near-duplicates included",
+    "noisy_only_leaks_included": "noisy-label baseline, near-duplicates included",
     "assay_leaks_included": "assay, near-duplicates included",
     "assay_cross_validated": "assay, cross-validated",
     "assay_validated": "assay, validation images",
@@ -56,14 +58,13 @@ def evaluate_holdout(
     dataset: Dataset,
     partition: Partition,
     fitted: Fitted,
-    baseline: Callable[[Rows], Probs],
+    baseline: Baseline,
     n_skipped: int,
 ) -> dict[str, Evaluation]:
     """Model and baseline on the holdout; its trusted labels are read here and in ``measure_coverage``.
 
     Parameters
     ----------
-    baseline : rows -> P(class) by the baseline
     n_skipped : held-out images that could not be used
     """
     names = dataset.titles or dataset.classes
@@ -75,8 +76,8 @@ def evaluate_holdout(
     for suffix, rows in parts.items():
         if not len(rows):
             continue
-        truth, simple, ours = dataset.trusted[rows], baseline(rows), fitted.probs_of(rows)
-        for name, probs, rival in (("histogram", simple, None), ("assay", ours, simple.argmax(axis=1))):
+        truth, simple, ours = dataset.trusted[rows], baseline.probs_of(rows), fitted.probs_of(rows)
+        for name, probs, rival in ((baseline.name, simple, None), ("assay", ours, simple.argmax(axis=1))):
             found[f"{name}{suffix}"] = evaluate_predictions(
                 truth,
                 probs,
@@ -115,10 +116,22 @@ def main_figures(measured: Collection[str]) -> str:
 
 
 def better_than_baseline(evaluations: Mapping[str, Evaluation]) -> bool | None:
-    """Whether the interval of what ``assay`` gains over ``histogram`` lies above 0; None without both."""
-    paired = evaluations["assay"].paired if "assay" in evaluations else None
-    # A gain that may be chance does not count.
-    return None if paired is None else paired.difference.low > 0
+    """Whether the interval of what ``assay`` gains over its baseline lies above 0; None without both.
+
+    The baseline of features is strong where the noise is weak: as good is no failure there, and gives None.
+    Measurably worse is one, and no better than one class for all.
+    """
+    found = evaluations.get("assay")
+    if found is None or found.paired is None:
+        return None
+    gain = found.paired.difference
+    if "noisy_only" in evaluations and gain.low <= 0 <= gain.high:
+        return None if found.accuracy.low > _most_frequent(found) else False
+    return gain.low > 0  # a gain that may be chance does not count
+
+
+def _most_frequent(found: Evaluation) -> float:
+    return max(one.support for one in found.report.classes) / found.n
 
 
 def against_noisy(corrected: CorrectedLabels, groups: Groups | None = None) -> Paired | None:
@@ -169,8 +182,12 @@ def warnings_of(
             f"on {paired.n:,} trusted images the corrected labels are not measurably better than the noisy "
             "ones: add trusted labels, or use the noisy ones"
         )
-    if better_than_baseline(evaluations) is False:
-        found.append("on the holdout the model is not measurably better than the histogram baseline")
+    ours = evaluations.get("assay")
+    if ours is not None and ours.paired is not None and ours.paired.difference.low <= 0:
+        title = next(title for name, title in TITLES.items() if name in evaluations)
+        found.append(f"on the holdout the model is not measurably better than the {title}")
+        if "noisy_only" in evaluations and ours.accuracy.low <= _most_frequent(ours):
+            found.append("on the holdout the model is not measurably better than one class for all images")
     return found
 
 

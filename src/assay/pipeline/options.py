@@ -86,6 +86,14 @@ class RunOptions:
             (0 <= self.seed <= MOST_SEED, f"--seed: expected 0 to {MOST_SEED}, got {self.seed}"),
             (self.workers >= 1, f"--workers: expected 1 or more, got {self.workers}"),
             (
+                self.read.features is None or preset == "fast",
+                f"--preset: expected fast with --features, got {preset}: it fine-tunes a network on images",
+            ),
+            (
+                self.read.features is None or not self._network(),
+                f"{', '.join(self._network())}: expected images to embed, got --features",
+            ),
+            (
                 preset != "fast" or alone,
                 "--student, --student-size, --time-limit: expected with --preset balanced or best, got fast",
             ),
@@ -105,6 +113,11 @@ class RunOptions:
         ):
             if not holds:
                 raise UsageError(message)
+
+    def _network(self) -> list[str]:
+        """The flags of the network that embeds images, as far as they were set."""
+        usual = {"backbone": DEFAULT_BACKBONE, "weights": None, "size": DEFAULT_SIZE, "dtype": "auto"}
+        return [f"--{name}" for name, value in usual.items() if getattr(self, name) != value]
 
     def split(self, dataset: Dataset) -> Split:
         """Which trusted images are held out, and which may be trained on."""
@@ -127,6 +140,9 @@ class RunOptions:
         chosen["weights"] = file_digest(self.weights) if self.weights and self.weights.is_file() else None
         # Another version draws other images from the same seed: some of them were trained on here.
         chosen["holdout_version"] = VERSION if self.holdout_split == "stratified" else None
+        if self.read.features is not None:
+            for name in ("backbone", "weights", "size", "dtype"):  # no network computes them
+                del chosen[name]
         return chosen
 
 

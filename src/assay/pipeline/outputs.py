@@ -160,7 +160,8 @@ def write_evaluation(
         "systems": {name: found.to_json() for name, found in evaluations.items()},
         "better_than_baseline": better_than_baseline(evaluations),
         "labels": corrected_figures(fitted.corrected, dataset.groups),
-        "model": {"architecture": model.architecture, "size": model.size},
+        "model": {"architecture": model.architecture, "size": model.size}
+        | ({"width": model.width} if model.width else {}),
         "cost": cost.to_json(),
         "coverage": [sets.to_json() for sets in coverage],
         "held_out": len(holdout),

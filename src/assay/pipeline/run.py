@@ -13,6 +13,7 @@ from assay.data.decode import warning_lines
 from assay.data.read import read_dataset
 from assay.data.split import Split
 from assay.embed.backbone import TimmBackbone, load_backbone
+from assay.embed.given import GivenFeatures, given_features
 from assay.embed.images import Features, embed_images, fill_images, room_for_images
 from assay.embed.tiny import HistogramBackbone
 from assay.errors import UsageError
@@ -32,7 +33,7 @@ from assay.pipeline.folder import (
     split_facts,
 )
 from assay.pipeline.holdout import Partition, check_groups, check_learnable, mask_holdout
-from assay.pipeline.learn import Fitted, learn, train_histogram
+from assay.pipeline.learn import Fitted, learn, train_baseline
 from assay.pipeline.measure import evaluate_fit, evaluate_holdout, measure_coverage, warnings_of
 from assay.pipeline.options import RunOptions, uses_flip_tta
 from assay.pipeline.robustness import measure_robustness
@@ -41,7 +42,7 @@ from assay.types import UNKNOWN, Backbone, Batch, Notify, Progress, ignore_messa
 
 
 def run(  # noqa: PLR0915  # the whole way of images and labels, in one place
-    images: Path | Dataset,
+    images: Path | Dataset | None,
     out: Path,
     options: RunOptions | None = None,
     *,
@@ -56,7 +57,8 @@ def run(  # noqa: PLR0915  # the whole way of images and labels, in one place
 
     Parameters
     ----------
-    images : their place, or a data set with its labels
+    images : their place, or a data set with its labels; with ``options.read.features`` only shown in the
+        report and the review, and may be None
     overwrite : replace a complete run, or one with other settings or data
     command : words to keep in run.json
     notify : gets what was assumed about the data, warnings, and how each epoch ended
@@ -90,7 +92,7 @@ def run(  # noqa: PLR0915  # the whole way of images and labels, in one place
         with record.cleared_if_refused(), ExitStack() as stack:
             # Load: all networks first, so that a wrong name is refused before hours of work.
             with watch.stage("load"):
-                backbone, student = load_networks(options)
+                backbone, student = load_networks(options, dataset)
             place = None if isinstance(images, Dataset) else images
             record.start(place, options.read, split, backbone, command, notify)
 
@@ -101,15 +103,19 @@ def run(  # noqa: PLR0915  # the whole way of images and labels, in one place
                     resized_images = stack.enter_context(room_for_images(dataset, max(student), out))
                 # Images that fine-tuning wants larger than the backbone sees are decoded in a second pass.
                 second_pass = resized_images is not None and resized_images.shape[1] > backbone.size
-                features = embed_images(
-                    dataset,
-                    backbone,
-                    options.cache,
-                    mirrored=uses_flip_tta(options.preset),
-                    beside=[HistogramBackbone()],
-                    resized_images=None if second_pass else resized_images,
-                    workers=options.workers,
-                    progress=progress,
+                features = (
+                    embed_images(
+                        dataset,
+                        backbone,
+                        options.cache,
+                        mirrored=uses_flip_tta(options.preset),
+                        beside=[HistogramBackbone()],
+                        resized_images=None if second_pass else resized_images,
+                        workers=options.workers,
+                        progress=progress,
+                    )
+                    if dataset.vectors is None
+                    else given_features(dataset)
                 )
             for line in warning_lines(Counter(flag for flags in features.flags.values() for flag in flags)):
                 notify(f"{line} (image_issues.csv)")
@@ -136,8 +142,7 @@ def run(  # noqa: PLR0915  # the whole way of images and labels, in one place
             partition, fitted, network = train(dataset, split)
             trained_on = np.flatnonzero(partition.data.fold_of != UNKNOWN)
             with watch.stage("baseline"):
-                histograms = features.beside[0]
-                baseline = train_histogram(dataset, trained_on, histograms)
+                baseline = train_baseline(dataset, trained_on, features, options.seed)
 
             # Evaluate: counted before the labels are read, for a run that is killed here has read them.
             record.facts["holdout_evaluations"] += int(len(partition.holdout) > 0)
@@ -148,7 +153,7 @@ def run(  # noqa: PLR0915  # the whole way of images and labels, in one place
                     dataset,
                     partition,
                     fitted,
-                    lambda rows: baseline.probabilities(histograms[rows]),
+                    baseline,
                     n_skipped,
                 ) | evaluate_fit(dataset, fitted)
                 coverage = measure_coverage(dataset, partition, fitted)
@@ -212,14 +217,15 @@ def run(  # noqa: PLR0915  # the whole way of images and labels, in one place
 
 
 def read_inputs(
-    images: Path | Dataset, out: Path, options: RunOptions, notify: Notify = ignore_message
+    images: Path | Dataset | None, out: Path, options: RunOptions, notify: Notify = ignore_message
 ) -> tuple[Dataset, Split]:
     """The labelled data set, and which trusted images are held out; refuses what can be refused unseen."""
     RunFolder(out).check()
     if isinstance(images, Dataset):
         dataset = images
     else:
-        check_outside(out, images)
+        if images is not None:
+            check_outside(out, images)
         dataset = read_dataset(images, options.read)
     for note in dataset.notes:
         notify(note)
@@ -233,8 +239,10 @@ def read_inputs(
     return dataset, split
 
 
-def load_networks(options: RunOptions) -> tuple[Backbone, Mapping[int, TimmBackbone]]:
+def load_networks(options: RunOptions, dataset: Dataset) -> tuple[Backbone, Mapping[int, TimmBackbone]]:
     """The backbone that embeds, and the network that is fine-tuned, by size: none at ``fast``."""
+    if dataset.vectors is not None:
+        return GivenFeatures(dataset.vectors.shape[1]), {}
     backbone = load_backbone(
         options.backbone, options.cache, size=options.size, weights=options.weights, dtype=options.dtype
     )
@@ -268,7 +276,9 @@ def fit(
     watch = record.watch
     # Near-duplicates share a fold; the trusted labels of the holdout are masked.
     with watch.stage("split"):
-        partition = mask_holdout(dataset, split, features, options, backbone)
+        # Features given by the user have no mirrors to embed.
+        mirroring = backbone if dataset.vectors is None else None
+        partition = mask_holdout(dataset, split, features, options, mirroring)
     record.replace()
 
     # Estimate the noise, predict out of fold, correct the labels, train a head on the features.

@@ -15,7 +15,7 @@ from jaxtyping import Bool
 from assay.data.dataset import Dataset, Skipped
 from assay.data.loader import load
 from assay.data.write import ResumableWriter
-from assay.errors import UsageError
+from assay.errors import DataError, UsageError
 from assay.predict.runtime import Runtime
 from assay.types import Labels, PerImage, Probs, Progress, same_length, silent
 
@@ -168,6 +168,19 @@ def predict_together(
     return {name: found[name] for name in runtimes}
 
 
+def check_takes(runtime: Runtime, dataset: Dataset) -> None:
+    """Refuse a data set of images for a model of features, the reverse, and features of another length."""
+    vectors = dataset.vectors
+    if (vectors is None) == (runtime.width > 0):
+        got = "images" if vectors is None else "features"
+        raise UsageError(f"expected what the model was trained on, {runtime.takes}, got {got}")
+    if vectors is not None and vectors.shape[1] != runtime.width:
+        raise DataError(
+            f"expected {runtime.takes}, as the model was trained on, got rows of {vectors.shape[1]:,}; "
+            "compute them in the same way"
+        )
+
+
 def _count(progress: Progress, before: int, total: int, stage: str, done: int, _: int) -> None:
     progress(stage, before + done, total)
 
@@ -201,6 +214,8 @@ def predict_parts(
 
     The models take images of one size and interpolation.
     """
+    for runtime in runtimes:
+        check_takes(runtime, dataset)
     every = np.arange(first, len(dataset))
     for batch in load(dataset, [runtimes[0].target], every, workers=workers):
         rows = range(batch.rows[0], batch.rows[-1] + 1)

@@ -17,6 +17,9 @@ OPSET = 18
 
 INPUT, OUTPUT = "images", "probabilities"
 
+FEATURES_INPUT = "features"
+"""The input of a model that takes features."""
+
 SHA256 = "sha256"
 """The hash of a lone file, in its metadata."""
 
@@ -63,8 +66,10 @@ _TYPES = {1: "float32", 2: "uint8"}
 _ADVICE = "this is not the file that assay wrote: copy the whole model folder again"
 
 
-def check_graph(graph: bytes, size: int, n_classes: int) -> bytes:
+def check_graph(graph: bytes, size: int, n_classes: int, width: int = 0) -> bytes:
     """Refuse all but one plain graph from uint8 images (N, size, size, 3) to float32 P(class) (N, K).
+
+    With ``width`` the graph takes float32 features (N, width) instead.
 
     Returns the file as it was understood: what runs is exactly what was checked.
     """
@@ -78,6 +83,7 @@ def check_graph(graph: bytes, size: int, n_classes: int) -> bytes:
     )
     _refuse("sparse tensors", bool(model.graph.sparse_initializer))
     takes, gives = f"{INPUT} uint8 (N, {size}, {size}, 3)", f"{OUTPUT} float32 (N, {n_classes})"
+    takes = f"{FEATURES_INPUT} float32 (N, {width})" if width else takes
     _expect("input", takes, "; ".join(map(_described, model.graph.input)))
     _expect("output", gives, "; ".join(map(_described, model.graph.output)))
     for tensor in _tensors(model.graph):

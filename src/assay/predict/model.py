@@ -49,7 +49,10 @@ PACKAGE = (*FILES, GRAPH, MANIFEST)
 MAX_FILE_BYTES = 2**31
 """ONNX has no larger files."""
 
-WITHOUT_WEIGHTS = ("tiny", "histogram")
+GIVEN = "features"
+"""The architecture of a model that takes features in place of images."""
+
+WITHOUT_WEIGHTS = ("tiny", "histogram", GIVEN)
 """Backbones that have no tensors."""
 
 MAX_SIZE = 4096
@@ -61,9 +64,9 @@ class Model:
     """All that predicting needs."""
 
     architecture: str
-    """timm's name of the backbone, or ``tiny``, ``histogram`` or ``conv``."""
+    """timm's name of the backbone, or ``tiny``, ``histogram``, ``conv`` or ``features``."""
     size: int
-    """Side in pixels of the images that the backbone takes."""
+    """Side in pixels of the images that the backbone takes; 0 where the model takes features."""
     labels: tuple[str, ...]
     """The K labels, as they came in."""
     head: Layers
@@ -84,7 +87,8 @@ class Model:
     flip_tta_below: float = 0.0
     """The mirror of an image whose likeliest class is less probable is predicted too: see ``flip_tta``."""
     graph: bytes = field(default=b"", repr=False)
-    """The ONNX file, uint8 images (N, S, S, 3) -> P(class) (N, K); empty where nothing was exported."""
+    """The ONNX file, uint8 images (N, S, S, 3) or float32 features (N, D) -> P(class) (N, K); empty where
+    nothing was exported."""
 
     def __post_init__(self) -> None:
         k = len(self.labels)
@@ -99,7 +103,7 @@ class Model:
         if not re.fullmatch(r"\w+(\.\w+)*", self.architecture):
             raise ModelError(f"architecture: expected the name of a backbone, got {self.architecture!r}")
         for name, value, least, most in (
-            ("size", self.size, 1, MAX_SIZE),
+            ("size", self.size, *((0, 0) if self.width else (1, MAX_SIZE))),
             ("flip_tta_below", self.flip_tta_below, 0, 1),
         ):
             if not least <= value <= most:  # not "less or greater": NaN must not pass
@@ -117,6 +121,11 @@ class Model:
             if not np.isfinite(values).all():
                 raise ModelError(f"{name}: expected finite numbers, got NaN or infinity")
 
+    @property
+    def width(self) -> int:
+        """D where the model takes features (N, D); 0 where it takes images."""
+        return len(self.head.mean) if self.architecture == GIVEN else 0
+
     def probabilities(self, features: Matrix) -> Probs:
         """P(class) (N, K) from the backbone's features (N, D)."""
         return self.head.probabilities(features)
@@ -131,7 +140,7 @@ class Model:
             "num_classes": len(self.labels),
             "label_names": self.titles or self.labels,
             "pretrained_cfg": {
-                "input_size": [3, self.size, self.size],
+                "input_size": [self.width] if self.width else [3, self.size, self.size],
                 "mean": self.mean,
                 "std": self.std,
                 "interpolation": FILTERS[self.interpolation].name.lower(),
@@ -164,7 +173,8 @@ class Model:
 
 
 class _Pretrained(msgspec.Struct):
-    input_size: tuple[int, int, int]
+    input_size: tuple[int, ...]
+    """Channels and sides; or the number of features."""
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
@@ -223,7 +233,7 @@ def read_model(path: Path | str) -> Model:
     try:
         model = Model(
             architecture=config.architecture,
-            size=config.pretrained_cfg.input_size[1],
+            size=(*config.pretrained_cfg.input_size, 0, 0)[1],
             labels=labels.labels,
             titles=labels.titles,
             mean=config.pretrained_cfg.mean,

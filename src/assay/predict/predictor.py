@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
@@ -12,10 +13,11 @@ from assay.data.dataset import ReadOptions
 from assay.data.files import Skipped
 from assay.data.loader import Picture, load_image
 from assay.data.read import read_images
+from assay.data.vectors import Vectors, vectors_of
 from assay.predict.batch import Predictions, predict_dataset
 from assay.predict.model import Model
 from assay.predict.runtime import Runtime, load_runtime
-from assay.types import Notify, Progress, ignore_message, silent
+from assay.types import Matrix, Notify, Progress, ignore_message, silent
 
 if TYPE_CHECKING:
     from assay.evaluate import Evaluation
@@ -35,7 +37,7 @@ class Predictor:
 
     def __repr__(self) -> str:
         runtime = self.runtime
-        return f"Predictor({len(runtime.labels)} classes, {runtime.size} px, {runtime.digest[:12]})"
+        return f"Predictor({len(runtime.labels)} classes, {runtime.takes}, {runtime.digest[:12]})"
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -44,12 +46,12 @@ class Predictor:
 
     @property
     def size(self) -> int:
-        """Side in pixels that images are resized to."""
+        """Side in pixels that images are resized to; 0 for a model of features."""
         return self.runtime.size
 
     def predict(
         self,
-        images: Picture | Sequence[Picture],
+        images: Picture | Sequence[Picture] | Matrix,
         *,
         workers: int = 2,
         progress: Progress = silent,
@@ -59,14 +61,17 @@ class Predictor:
         Parameters
         ----------
         images : one picture, several in a list or an array (N, H, W, 3), or a folder, zip, tar or Parquet
-            file of images
+            file of images; for a model of features an array (N, D), or a .npy or Parquet file
         workers : threads that decode
 
         Raises
         ------
         ValueError : an array of another shape or type
-        DataError : a place without images
+        DataError : a place without images, features of another length
         """
+        if self.runtime.width:
+            dataset = read_images(None, ReadOptions(features=_features(images)))
+            return predict_dataset(self.runtime, dataset, workers=workers, progress=progress)
         if isinstance(images, str | Path) and _is_place(Path(images)):
             dataset = read_images(Path(images))
             return predict_dataset(self.runtime, dataset, workers=workers, progress=progress)
@@ -93,7 +98,7 @@ class Predictor:
 
     def evaluate(
         self,
-        images: Path | str,
+        images: Path | str | Matrix | None,
         labels: Path | str | ReadOptions,
         *,
         workers: int = 2,
@@ -104,6 +109,7 @@ class Predictor:
 
         Parameters
         ----------
+        images : their place; for a model of features as in ``predict``, or None if ``labels`` has them
         labels : a file of true labels, or how to read them: ``trusted`` of the options
 
         Raises
@@ -114,8 +120,11 @@ class Predictor:
         from assay.predict.test_set import evaluate_together
 
         options = labels if isinstance(labels, ReadOptions) else ReadOptions(trusted=Path(labels))
+        if self.runtime.width and options.features is None:
+            images, options = None, replace(options, features=_features(images))
+        place = Path(images) if isinstance(images, str | Path) else None
         found = evaluate_together(
-            {"": self.runtime}, Path(images), options, workers=workers, notify=notify, progress=progress
+            {"": self.runtime}, place, options, workers=workers, notify=notify, progress=progress
         )
         return found[""]
 
@@ -132,6 +141,10 @@ def load_model(path: Path | str | Model, *, threads: int | None = None) -> Predi
     ModelError : no model of ours, a damaged one, or one without a graph
     """
     return Predictor(load_runtime(path, threads))
+
+
+def _features(given: Any) -> Path | Vectors:
+    return Path(given) if isinstance(given, str | Path) else vectors_of(given)
 
 
 def _is_place(path: Path) -> bool:

@@ -21,9 +21,18 @@ from jaxtyping import Int
 from assay.data.resize import FILTERS, TargetSize
 from assay.embed.device import cores
 from assay.errors import ModelError
-from assay.predict.graph_check import CALL, INPUT, OUTPUT, SHA256, check_graph, digest_of, read_metadata
+from assay.predict.graph_check import (
+    CALL,
+    FEATURES_INPUT,
+    INPUT,
+    OUTPUT,
+    SHA256,
+    check_graph,
+    digest_of,
+    read_metadata,
+)
 from assay.predict.model import MAX_SIZE, Model, read_model, read_model_file
-from assay.types import Batch, Probs
+from assay.types import Batch, Matrix, Probs
 
 FLIP_TTA_BELOW = 0.9
 """Images whose most probable class is less probable are predicted twice; see benchmarks/LOG.md."""
@@ -52,7 +61,9 @@ class Runtime:
     titles: tuple[str, ...]
     """K names for people; empty where the labels are names."""
     size: int
-    """Side in pixels of the images that it takes."""
+    """Side in pixels of the images that it takes; 0 where it takes features."""
+    width: int
+    """Numbers in each row of features that it takes; 0 where it takes images."""
     interpolation: str
     """How an image is resized: a key of ``data.resize.FILTERS``."""
     thresholds: Mapping[str, float]
@@ -69,15 +80,26 @@ class Runtime:
     """Of so many threads, started when they are needed."""
 
     def __repr__(self) -> str:
-        return f"Runtime({len(self.labels)} classes, {self.size} px, {self.digest[:12]})"
+        return f"Runtime({len(self.labels)} classes, {self.takes}, {self.digest[:12]})"
+
+    @property
+    def takes(self) -> str:
+        """What it takes, in words: ``160 px``, ``features of 768 numbers``."""
+        return f"features of {self.width:,} numbers" if self.width else f"{self.size} px"
 
     @property
     def target(self) -> TargetSize:
         """The size that images are resized to."""
         return TargetSize(self.size, self.interpolation)
 
-    def probabilities(self, images: Batch) -> Probs:
-        """P(class) (B, K), float32, of RGB images (B, size, size, 3), with test-time augmentation."""
+    def probabilities(self, images: Batch | Matrix) -> Probs:
+        """P(class) (B, K), float32, of RGB images (B, size, size, 3), with test-time augmentation, or of
+        features (B, width).
+        """
+        if self.width:
+            if images.ndim != 2 or images.shape[1] != self.width:
+                raise ValueError(f"features: expected (N, {self.width}), got {images.shape}")
+            return self.without_tta(images)
         if images.shape[1:] != (self.size, self.size, 3) or images.dtype != np.uint8:
             raise ValueError(
                 f"images: expected uint8 (N, {self.size}, {self.size}, 3), got {images.dtype} {images.shape}"
@@ -88,7 +110,7 @@ class Runtime:
         """P(class) (B, K) with test-time augmentation, of images whose ``without_tta`` is known."""
         return flip_tta(plain, lambda rows: self.without_tta(images[rows][:, :, ::-1]), self.flip_tta_below)
 
-    def without_tta(self, images: Batch) -> Probs:
+    def without_tta(self, images: Batch | Matrix) -> Probs:
         """P(class) (B, K), float32, as the graph gives it for the images as they are."""
         n = len(images)
         if not n:
@@ -98,9 +120,10 @@ class Runtime:
             return self._run(images)
         return np.concatenate(list(self.pool.map(self._run, parts)))
 
-    def _run(self, part: Batch) -> Probs:
+    def _run(self, part: Batch | Matrix) -> Probs:
+        name, kind = (FEATURES_INPUT, np.float32) if self.width else (INPUT, np.uint8)
         try:
-            (found,) = self.session.run([OUTPUT], {INPUT: np.ascontiguousarray(part)})
+            (found,) = self.session.run([OUTPUT], {name: np.ascontiguousarray(part, dtype=kind)})
         except Exception as error:  # onnxruntime's exceptions have no common class but this one
             raise _explained("run", error) from error
         # NaN is neither.
@@ -153,6 +176,7 @@ def load_runtime(model: Model | Path | str, threads: int | None = None) -> Runti
             labels=model.labels,
             titles=model.titles,
             size=model.size,
+            width=model.width,
             interpolation=model.interpolation,
             conformal=msgspec.convert(model.facts.get("conformal", {}), dict[str, Probability]),
             flip_tta_below=model.flip_tta_below,
@@ -168,8 +192,9 @@ class _Facts(msgspec.Struct):
 
     labels: tuple[str, ...]
     titles: tuple[str, ...]
-    size: Annotated[int, msgspec.Meta(ge=1, le=MAX_SIZE)]
+    size: Annotated[int, msgspec.Meta(ge=0, le=MAX_SIZE)]
     interpolation: str
+    width: Annotated[int, msgspec.Meta(ge=0)] = 0
     conformal: dict[str, Probability] = {}
     flip_tta_below: Probability = 0.0
 
@@ -178,6 +203,10 @@ class _Facts(msgspec.Struct):
         k = len(self.labels)
         if len({*self.labels}) < k or len(self.titles) not in (0, k) or self.interpolation not in FILTERS:
             raise ValueError(f"{k} labels, {len(self.titles)} titles, interpolation {self.interpolation}")
+        if (self.size > 0) == (self.width > 0):
+            raise ValueError(
+                f"expected a side of images or a number of features, got {self.size}, {self.width}"
+            )
         if not all(0 < float(share) < 1 for share in self.conformal):
             raise ValueError(f"conformal: expected shares between 0 and 1, got {', '.join(self.conformal)}")
 
@@ -205,11 +234,12 @@ def _ready(facts: _Facts, graph: bytes, threads: int | None) -> Runtime:
         labels=facts.labels,
         titles=facts.titles,
         size=facts.size,
+        width=facts.width,
         interpolation=facts.interpolation,
         thresholds=facts.conformal,
         flip_tta_below=facts.flip_tta_below,
         digest=hashlib.sha256(graph).hexdigest(),
-        session=_session(check_graph(graph, facts.size, len(facts.labels))),
+        session=_session(check_graph(graph, facts.size, len(facts.labels), facts.width)),
         threads=threads,
         pool=ThreadPoolExecutor(threads, "predict"),
     )

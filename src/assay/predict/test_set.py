@@ -22,7 +22,7 @@ SHOWN = 10
 
 def evaluate_together(
     runtimes: Mapping[str, Runtime],
-    images: Path,
+    images: Path | None,
     options: ReadOptions,
     *,
     workers: int = 2,
@@ -61,7 +61,7 @@ def common_statuses(found: Mapping[str, Predictions]) -> list[str]:
     return [next((status for status in row if status != "ok"), "ok") for row in each]
 
 
-def read_test_set(images: Path, options: ReadOptions, models: Iterable[Runtime]) -> Dataset:
+def read_test_set(images: Path | None, options: ReadOptions, models: Iterable[Runtime]) -> Dataset:
     """The images with ``options.trusted`` as their labels; classes of a model may differ in case alone."""
     known = {name for model in models for name in (*model.titles, *model.labels)}
     return read_trusted(images, replace(options, allow_new_classes=True), apart=known)

@@ -543,7 +543,7 @@ def _summary(facts: Json) -> Iterator[str]:
         why = why_not_measured(figures, data["held_out"])
         yield f"{why}, so the accuracy of the model itself was not measured."
     else:
-        yield _model_words(figures["assay"])
+        yield _model_words(figures)
     rows = facts["comparison"]["rows"] if facts["comparison"] else ()
     measured = [row for row in rows if row["accuracy"] is not None]
     if len(measured) > 1:
@@ -558,7 +558,9 @@ def _summary(facts: Json) -> Iterator[str]:
         yield f"Read the {counted(len(facts['warnings']), 'warning')} below before you rely on it."
 
 
-def _model_words(found: Json) -> str:
+def _model_words(figures: Json) -> str:
+    found = figures["assay"]
+    rival = "colour histograms" if "histogram" in figures else "the same classifier on noisy labels alone"
     accuracy, n = interval(found["accuracy"]), found["n"]
     words = f"The model is right on {accuracy} of {n:,} held-out images"
     if found["source"] != "holdout":
@@ -566,5 +568,5 @@ def _model_words(found: Json) -> str:
     if found["paired"]:
         points = 100 * found["paired"]["difference"]["estimate"]
         word = "more" if points >= 0 else "less"
-        words += f", {abs(points):.1f} points {word} than colour histograms"
+        words += f", {abs(points):.1f} points {word} than {rival}"
     return f"{words}."
