@@ -18,7 +18,7 @@ correct labels, among images without a trusted one 95 % interval
 noisy labels N % N to N
 labels corrected by assay N % N to N
 
-Labels: kept N · changed N · unsure N · trusted 208 · skipped 0.
+Labels: kept N · changed N · unsure N · trusted 208 · outlier 0 · skipped 0.
 Results: OUT/run/ with labels.csv, noise.json, evaluation.json, model/.
 """
 

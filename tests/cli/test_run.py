@@ -13,7 +13,7 @@ from assay.pipeline.finished import read_finished_run
 
 TABLE = """\
 N % of the labels are wrong (N % to N %), with no sign that classes differ.
-Labels: kept N · changed N · unsure N · trusted 96 · skipped 0.
+Labels: kept N · changed N · unsure N · trusted 96 · outlier N · skipped 0.
 
 accuracy of 95 % interval balanced accuracy images measured on
 histogram baseline N % N to N N % (N to N) 24 holdout
@@ -32,7 +32,7 @@ def test_the_printed_table_is_this(assay, small_data, tmp_path, monkeypatch):
     found = assay(*small_data.command(tmp_path / "out"))
     assert found.code == 0
     text = without_figures(found.out.replace(str(tmp_path / "out"), "OUT").replace("p < ", "p = "))
-    assert re.sub(r"\d+ s,", "N s,", re.sub(r"(kept|changed|unsure) \d+", r"\1 N", text)) == TABLE
+    assert re.sub(r"\d+ s,", "N s,", re.sub(r"(kept|changed|unsure|outlier) \d+", r"\1 N", text)) == TABLE
     few, small = found.err.splitlines()
     assert few.startswith("warning: Only 96 images ")
     assert small == (

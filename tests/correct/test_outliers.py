@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
 
-from assay.correct.outliers import find_outliers
+from assay.correct.outliers import RIDGE, _between_classes, find_outliers, tail
+from assay.types import UNKNOWN
 
 D = 20
 
@@ -82,3 +84,53 @@ def test_where_all_images_are_alike_none_is_far_out():
     found = find_outliers(np.ones((400, D), np.float32), np.zeros(400, bool))
     assert not found.rows.size
     assert np.isfinite(found.score).all()
+
+
+@pytest.fixture
+def of_another_class():
+    """4,000 images of four classes, then 200 of a fifth among them, with the predictions of the four."""
+    generator = np.random.default_rng(4)
+    centres = 3.0 * np.eye(5, D)
+    labels = np.concatenate([generator.integers(0, 4, 4000), np.full(200, 4)])
+    features = (centres[labels] + generator.normal(size=(4200, D))).astype(np.float32)
+    scores = features @ centres[:4].T
+    pred_probs = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return features, labels, pred_probs / pred_probs.sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("n_trusted", [100, 400, 2400])
+def test_images_of_a_class_that_nobody_named_rank_first(of_another_class, n_trusted):
+    """Not by their distance, which is no greater, but by neighbours, classes and predictions together."""
+    features, labels, pred_probs = of_another_class
+    trusted, new = np.arange(4200) < n_trusted, labels == 4
+    settled = np.where(trusted | (pred_probs.max(axis=1) > 0.95), pred_probs.argmax(axis=1), UNKNOWN)
+    near = find_outliers(features, trusted, labels=settled, pred_probs=pred_probs)
+    far = find_outliers(features, trusted)
+    ranked = [roc_auc_score(new[~trusted], found.score[~trusted]) for found in (near, far)]
+    assert ranked[0] > 0.9 > ranked[1] + 0.1
+
+
+def test_the_distance_between_classes_is_that_of_both_covariances():
+    """By discriminant directions alone, it is the distance to a class less that to all, with one ridge."""
+    generator = np.random.default_rng(1)
+    labels = generator.integers(0, 3, 500)
+    settled = generator.normal(size=(500, 6)) @ generator.normal(size=(6, 6)) + 2.0 * np.eye(3, 6)[labels]
+    features = generator.normal(size=(40, 6))
+    means = np.stack([settled[labels == number].mean(axis=0) for number in range(3)])
+    inside = settled - means[labels]
+    within = inside.T @ inside / 500 + RIDGE * np.eye(6)
+    total = np.cov(settled.T, bias=True) + RIDGE * np.eye(6)
+
+    def squared(apart, covariance):
+        return np.einsum("nd,de,ne->n", apart, np.linalg.inv(covariance), apart)
+
+    to_each = np.min([squared(features - mean, within) for mean in means], axis=0)
+    slow = to_each - squared(features - settled.mean(axis=0), total)
+    np.testing.assert_allclose(_between_classes(features, settled, labels), slow, rtol=1e-6)
+
+
+def test_a_tail_goes_on_beyond_what_was_seen():
+    """Of exponential values -log of the share beyond is the value itself, far out too."""
+    belong = np.random.default_rng(0).exponential(size=100_000)
+    values = np.array([0.0, 0.5, 2.0, 3.0, 20.0])
+    np.testing.assert_allclose(tail(values, belong), values, rtol=0.06)

@@ -1,8 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 
+from assay.correct.outliers import Outliers
 from assay.correct.result import ACTIONS, CorrectedLabels
 from assay.data.simulate import spoil, symmetric
 from assay.types import UNKNOWN
@@ -32,7 +35,14 @@ def test_the_noisy_label_has_a_quality(corrected):
 def test_each_image_has_an_action(corrected):
     """Kept, changed, unsure, trusted or skipped; an image without a label is changed when it gets one."""
     assert corrected.actions.tolist() == ["kept", "changed", "unsure", "trusted", "skipped", "changed"]
-    assert dict(corrected.counts) == {"kept": 1, "changed": 2, "unsure": 1, "trusted": 1, "skipped": 1}
+    assert dict(corrected.counts) == {
+        "kept": 1,
+        "changed": 2,
+        "unsure": 1,
+        "trusted": 1,
+        "outlier": 0,
+        "skipped": 1,
+    }
     assert tuple(corrected.counts) == ACTIONS
 
 
@@ -128,3 +138,15 @@ def test_decided_labels_count_as_trusted_but_not_for_figures(corrected):
     decided = corrected.relying_on(known)
     assert decided.actions[2] == "trusted"
     assert decided.sample.tolist() == corrected.sample.tolist() == [3]
+
+
+def test_outliers_keep_their_noisy_label(corrected):
+    """Found by score or by a person, who alone takes the label away; trusted and skipped images are none."""
+    score = np.array([2.0, 0.1, 0.2, 3.0, 4.0, 5.0])
+    outliers = Outliers(score, np.array([5, 4, 3, 0]), 0.001, 0, 0.0)
+    found = replace(corrected, outliers=outliers, no_class=np.arange(6) == 1)
+    assert found.actions.tolist() == ["outlier", "outlier", "unsure", "trusted", "skipped", "outlier"]
+    assert found.corrected.tolist() == [0, UNKNOWN, 0, 1, UNKNOWN, UNKNOWN]
+    assert found.confidence.tolist() == [0.9, 0.0, 0.6, 1.0, 0.0, 0.0]
+    assert found.label_quality.tolist() == [0.9, 0.0, 0.4, 0.0, 0.0, 0.0]
+    assert found.label_issues.tolist() == [2, 0]

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from assay.data.dataset import Dataset
 from assay.data.decisions import (
     LABEL,
+    NO_CLASS,
     SKIP,
     UNDO,
     Decision,
@@ -459,7 +460,7 @@ NOT_JSON, BAD_TASK = "bad_json: x.json is not JSON that can be read", "bad_json:
         ('[{"id": 1, "id": 2}]', f"{NOT_JSON}: the key 'id' comes twice"),
         ("{}", "bad_json: x.json: expected a list of Label Studio's tasks, got one object"),
         ("[1]", BAD_TASK),
-        (bad_task("a", []), BAD_TASK),
+        (bad_task("a", choices("")), BAD_TASK),
         (bad_task("a", choices("b", "c")), BAD_TASK),
         (bad_task(7, choices("b")), BAD_TASK),
         (bad_task("a", choices(7)), BAD_TASK),
@@ -531,3 +532,13 @@ def test_decisions_that_do_not_fit_are_refused(decided):
         decided("b.png,cow")
     with pytest.raises(DataError, match=r"none of its 1 decisions is of an image of this data set.*'x\.png'"):
         decided("x.png,cat")
+
+
+@pytest.mark.parametrize("write", [write_csv, write_label_studio])
+def test_a_decision_that_no_class_is_right_comes_back_from_every_file(store, tmp_path, write):
+    """It differs from a skipped image, and no class has its empty name."""
+    decide(store, "1.png", NO_CLASS)
+    decide(store, "2.png", None)
+    write(tmp_path / "file", store.states)
+    for path in (tmp_path / "file", store.path):
+        assert [row.after for row in read_decisions(path)] == [NO_CLASS, None]

@@ -85,3 +85,26 @@ def test_a_finished_run_still_tells_decisions_apart(small_data, decided):
     assert dataset.decided == {row: small_data.truth[row] for row in ROWS}
     assert (dataset.trusted[[*ROWS]] == UNKNOWN).all()
     assert (found.trusted[[*ROWS]] != UNKNOWN).all()
+
+
+def test_an_image_of_no_class_teaches_nothing(own_data, options, tmp_path):
+    """Its noisy label is neither trained on nor corrected, and it is an outlier because somebody said so."""
+    file = tmp_path / "decisions.csv"
+    file.write_text("file,label,status\n1.png,,no_class\n3.png,,skipped\n")
+    results = []
+    for name, label in (("one", 0), ("two", 1)):
+        noisy = own_data.noisy.copy()
+        noisy[1] = label
+        write_labels(own_data.folder / "noisy.csv", range(len(noisy)), noisy)
+        given = replace(own_data.read, decisions=file)
+        results.append(run(own_data.images, tmp_path / name, replace(options, read=given)).path)
+    row = read_rows(results[0])[1]
+    assert (row["noisy_label"], row["corrected_label"], row["confidence"]) == (CLASSES[0], "", "0.0")
+    assert (row["action"], row["reason"]) == ("outlier", "decided")
+    assert read_rows(results[0])[3]["action"] != "outlier"
+    models = {(out / "model" / "model.safetensors").read_bytes() for out in results}
+    assert len(models) == 1
+    found = read_finished_run(results[0])
+    dataset, _ = stored_features(found, open_images(found, own_data.images), options.cache)
+    assert dataset.decided == {1: UNKNOWN}
+    assert not found.is_open[1]

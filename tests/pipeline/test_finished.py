@@ -101,7 +101,7 @@ def test_labels_are_a_table(finished, small_data):
     assert (small_data.noisy[rows] != small_data.truth[rows]).mean() > 0.9
     assert issues["label_quality"].is_sorted()
     assert set(issues["action"]) <= {"changed", "unsure"}
-    assert labels.to_pandas().shape == (240, 8)
+    assert labels.to_pandas().shape == (240, 9)
     assert labels.to_pandas()["trusted_label"][1] == ""
     assert "<table" in labels._repr_html_()
 

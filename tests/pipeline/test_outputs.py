@@ -44,11 +44,11 @@ def test_each_image_has_its_row(dataset, corrected, tmp_path):
     fitted = SimpleNamespace(corrected=corrected, validation=np.array([0]))
     write_labels(tmp_path, dataset, fitted, Split(np.array([0]), np.array([3])))
     assert rows_of(tmp_path / "labels.csv") == [
-        ("a.png", "no", "yes", "yes", "1.0", "0.0", "trusted", "validation"),
-        ("b.png", "yes", "", "yes", "0.95", "0.95", "kept", ""),
-        ("c.png", "", "", "yes", "0.6", "0.0", "unsure", "no noisy label"),
-        ("d.png", "yes", "", "no", "0.9", "0.1", "changed", "holdout"),
-        ("e,\n.png", "no", "", "", "0.0", "0.0", "skipped", "truncated"),
+        ("a.png", "no", "yes", "yes", "1.0", "0.0", "trusted", "validation", ""),
+        ("b.png", "yes", "", "yes", "0.95", "0.95", "kept", "", ""),
+        ("c.png", "", "", "yes", "0.6", "0.0", "unsure", "no noisy label", ""),
+        ("d.png", "yes", "", "no", "0.9", "0.1", "changed", "holdout", ""),
+        ("e,\n.png", "no", "", "", "0.0", "0.0", "skipped", "truncated", ""),
     ]
 
 

@@ -18,14 +18,14 @@ from assay.embed.tiny import TinyBackbone
 from assay.errors import UsageError
 from assay.noise import describe
 from assay.pipeline.options import RunOptions
-from assay.pipeline.outputs import LABEL_COLUMNS, read_facts
+from assay.pipeline.outputs import LABEL_COLUMNS, OUTLIER_COLUMN, read_facts
 from assay.pipeline.run import run
 
 
 def test_the_labels_are_right_and_say_what_they_are(finished, small_data):
     """labels.csv has one row an image in input order, and its corrected labels are right."""
     rows = read_rows(finished.out)
-    assert tuple(rows[0]) == LABEL_COLUMNS
+    assert tuple(rows[0]) == (*LABEL_COLUMNS, OUTLIER_COLUMN)
     assert [row["file"] for row in rows] == [f"{i}.png" for i in range(240)]
     assert [row["noisy_label"] for row in rows] == [CLASSES[i] for i in small_data.noisy]
     right = [row["corrected_label"] == CLASSES[i] for row, i in zip(rows, small_data.truth, strict=True)]

@@ -7,7 +7,7 @@ import pytest
 from chromium import need_chromium, serving
 from review_runs import TITLES, draw_images, write_run
 
-from assay.data.decisions import State, read_states
+from assay.data.decisions import NO_CLASS, State, read_states
 from assay.review.keys import ACTIONS
 from assay.review.run import read_review_run
 
@@ -110,13 +110,13 @@ def test_twenty_reviews_by_keyboard(run, visit):
     expected = {}
     with serving(run) as server:
         page = visit(server.address)
-        for number, key in enumerate("123a12s312a3213s2123"):
+        for number, key in enumerate("123a12s312n3213s2123"):
             if number == 10:
                 shown = item(page)
                 page.reload()
                 assert item(page) == shown
             proposed = TITLES[int(page.get_attribute("#card", "data-proposed"))]
-            label = {"a": proposed, "s": None}[key] if key in "as" else TITLES[int(key) - 1]
+            label = {"a": proposed, "s": None, "n": NO_CLASS}[key] if key in "asn" else TITLES[int(key) - 1]
             expected[press(page, key)] = label
         assert "18 of 36 decided, 2 skipped" in page.text_content("#progress")
         code, printed = server.interrupt()

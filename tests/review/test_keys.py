@@ -9,7 +9,8 @@ from assay.data.write import write_json
 from assay.errors import DataError, UsageError
 from assay.review.keys import ACTIONS, CLASS_KEYS, FILE, checked_keys, default_keys, read_keys
 
-DEFAULT = {"accept": "a", "skip": "s", "undo": "u", "next": "j", "previous": "k", "jump": "g", "help": "?"}
+DEFAULT = {"accept": "a", "none": "n", "skip": "s", "undo": "u"}
+DEFAULT |= {"next": "j", "previous": "k", "jump": "g", "help": "?"}
 
 
 def of_actions(keys):
@@ -31,7 +32,7 @@ def test_classes_have_digits_then_letters():
         (
             [*string.ascii_uppercase, "space"],
             string.ascii_lowercase + "1",
-            {"accept": ".", "skip": ",", "undo": "-", "jump": "/", "help": "?"},
+            {"accept": ".", "none": "'", "skip": ",", "undo": "-", "jump": "/", "help": "?"},
         ),
         (["A", "a", "S", "S", "K"], "Aas1k", {**DEFAULT, "accept": ".", "skip": ",", "previous": None}),
     ],

@@ -39,7 +39,7 @@ def test_decided_images_are_still_unlabelled(run):
     """A decision is not in the file of trusted labels: a fair sample may draw its image."""
     rows = (run / "labels.csv").read_text().splitlines()
     cells = rows[6].split(",")
-    rows[6] = ",".join([*cells[:2], TITLES[2], *cells[3:-1], "decided"])
+    rows[6] = ",".join([*cells[:2], TITLES[2], *cells[3:-2], "decided", cells[-1]])
     (run / "labels.csv").write_text("\n".join(rows) + "\n")
     found = read_review_run(run)
     assert (found.decided, found.is_open[5]) == ({5: 2}, False)
@@ -81,8 +81,8 @@ def test_images_that_moved_are_asked_for(run, tmp_path, images):
     [
         ("labels.csv", "file,noisy", "file,noise", "expected the columns file, noisy_label, trusted_label"),
         ("labels.csv", "5.png,cedar", "5.png,larch", "'larch' is not a class of the run's model; run it"),
-        ("labels.csv", "unsure", "unsure,x,y", "expected 8 cells"),
-        ("labels.csv", ",0.1,", ",many,", "expected probabilities"),
+        ("labels.csv", "unsure", "unsure,x,y", "expected 9 cells"),
+        ("labels.csv", ",0.1,", ",many,", "expected numbers"),
         ("model/labels.json", "labels", "lables", "expected the labels of the run's model"),
         ("holdout.csv", "2.png", "x.png", "holdout.csv: 'x.png' is not of this run; run it again"),
         ("holdout.csv", "cedar", "larch", "holdout.csv: 'larch' is not of this run; run it again"),

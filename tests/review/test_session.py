@@ -5,11 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from assay.data.decisions import DecisionRequest, Stale
+from assay.data.decisions import NO_CLASS, DecisionRequest, Stale
 from assay.errors import DataError
 from assay.pipeline.outputs import DECIDED
-from assay.review.pages import corrected_columns, corrected_labels
+from assay.review.pages import corrected_columns, corrected_labels, export
 from assay.review.session import ReviewSession, reasons
+from assay.types import UNKNOWN
 
 
 def decide(session, row, label, revision=0, client="one"):
@@ -178,3 +179,19 @@ def test_corrected_labels_have_their_source(session):
     ]
     assert (labels[unsure], sources[unsure]) == (run.label(int(run.noisy[unsure])), "unsure")
     assert "3.png" not in corrected_labels(session)
+
+
+def test_an_image_may_belong_to_no_class(session):
+    """It counts as decided, its labels as wrong, and the exports have it without a label."""
+    decide(session, 4, UNKNOWN)
+    assert session.card(4).decided == "belongs to no class"
+    progress = session.progress()
+    assert (progress.decided, progress.noisy_wrong, progress.proposed_wrong) == (1, 1, 1)
+    _, labels, sources = corrected_columns(session)
+    assert (labels[4], sources[4]) == ("", "outlier")
+    assert b"4.png,,no_class,cedar," in export(session, "decisions.csv")
+    later = reopened(session, session.run)
+    assert later.state(4).label == NO_CLASS
+    actions = tuple("outlier" if row == 5 else action for row, action in enumerate(session.run.actions))
+    found = reasons(replace(session.run, actions=actions, outlier_score=np.full(40, 1.234)), 5, [])
+    assert found[0] == "This image may belong to no class: its outlier score is 1.23."

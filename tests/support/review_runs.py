@@ -14,7 +14,7 @@ from small_runs import draw_image
 
 from assay.data.write import write_json, write_rows
 from assay.pipeline.folder import SCHEMA
-from assay.pipeline.outputs import HOLDOUT_COLUMNS, LABEL_COLUMNS
+from assay.pipeline.outputs import HOLDOUT_COLUMNS, LABEL_COLUMNS, OUTLIER_COLUMN
 
 N = 40
 
@@ -58,11 +58,12 @@ def write_run(
         np.where(noisy == truth, confidence, 0.1).tolist(),
         action,
         ["holdout" if row == 2 else "truncated" if row == 3 else "" for row in rows.tolist()],
+        ["" if row == 3 else "0.25" for row in rows.tolist()],
     ]
     (folder / "model").mkdir(parents=True)
     held = [[names[2]], [words[truth[2]]], [words[truth[1]]], ["0.6"], [""]]
     write_rows(folder / "holdout.csv", HOLDOUT_COLUMNS, held)
-    write_rows(folder / "labels.csv", LABEL_COLUMNS, columns)
+    write_rows(folder / "labels.csv", (*LABEL_COLUMNS, OUTLIER_COLUMN), columns)
     write_json(folder / "model" / "labels.json", {"labels": list(labels), "titles": list(titles)})
     write_json(folder / "noise.json", {"transition": (np.full((3, 3), 0.1) + 0.7 * np.eye(3)).tolist()})
     stored = {} if images is None else {"images": str(images)}

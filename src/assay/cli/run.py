@@ -132,7 +132,7 @@ def label_counts(facts: Mapping[str, Any]) -> str:
     from assay.correct.result import ACTIONS
 
     counts = facts["labels"]["counts"]
-    return f"Labels: {' · '.join(f'{action} {counts[action]:,}' for action in ACTIONS)}."
+    return f"Labels: {' · '.join(f'{action} {counts.get(action, 0):,}' for action in ACTIONS)}."
 
 
 def plan_text(plan: "DryRun", out: str) -> str:

@@ -1,33 +1,50 @@
-"""Outliers: drawings among photographs, noise, scans of text, pictures of another domain.
+"""Outliers: images that belong to no class, be they of another domain or of a class that nobody named.
 
-The score is the distance from images that are known to belong, in units of their own spread (Mahalanobis).
-Distance to the nearest neighbours was tried too: on the course data it missed a hundred images of noise,
-which are each other's neighbours; see benchmarks/LOG.md.
+Far ones, such as drawings among photographs, noise and scans of text, lie at a great distance from the images
+that are known to belong, in units of their own spread (Mahalanobis). Near ones, such as a fox among cats and
+dogs, do not: they have few neighbours among those that belong, lie between the classes, and get no class with
+much probability. Each measure becomes ``-log`` of the share of images that belong and are as far out, so all
+have one unit: the score is the mean of the near ones, plus what the far one has beyond one in a hundred.
+
+Features are those of a frozen network: fine-tuning collapses the directions that show another class. The
+distance to neighbours alone missed a hundred images of noise, which are each other's; see benchmarks/LOG.md.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from assay.types import Mask, Matrix, PerImage
+from assay.correct.near_duplicates import unit_rows
+from assay.types import UNKNOWN, Labels, Mask, Matrix, PerImage, Probs, Rows
 
 SHARE = 0.001
 """Of the images that belong, how many may be flagged."""
 
 FEWEST = 200  # images needed to find any
 FEWEST_TRUSTED = 2_000  # needed to measure the cut: half of fewer cannot show one false alarm in a thousand
-MOST = 4_096  # images that the spread is measured on
+MOST = 4_096  # images that the others are compared with
 CORE = 0.95  # share of a sample that is taken to belong: the rest, farthest out, may be outliers
+NEIGHBOURS = 10  # 5 to 50 are as good where the images to compare with are known to belong
+RIDGE = 1.0  # added to variances within classes; 0.3 to 3 are as good
+FAR = np.log(100.0)  # a Mahalanobis distance counts beyond this: below it only blurs the near measures
+
+# Shares of the images that belong at which their measures are read; beyond them, one in a hundred images may
+# be an outlier where no trusted images show who belongs.
+LEVELS = np.array([1.0, 0.9, 0.7, 0.5, 0.3, 0.2, 0.1, 0.05])
+
+Measure = Float[np.ndarray, "R"]
+"""Of R rows, the greater the farther out."""
 
 
 @dataclass(frozen=True)
 class Outliers:
-    """How far each image is from those that belong."""
+    """How far out each image is."""
 
     score: PerImage
-    """Distance divided by the cut: above 1 is an outlier."""
+    """Of which the cut is 1: above it is an outlier."""
     rows: Int[np.ndarray, "F"]
     """The images above the cut, the farthest first."""
     share: float
@@ -46,19 +63,35 @@ class Outliers:
             "calibrated_on": self.calibrated_on,
         }
 
+    def among(self, n: int, rows: Rows) -> "Outliers":
+        """The same of ``n`` images, of which these are the ones at ``rows``; the others have a score of 0."""
+        score = np.zeros(n)
+        score[rows] = self.score
+        return replace(self, score=score, rows=rows[self.rows])
 
-def find_outliers(features: Matrix, trusted: Mask, *, share: float = SHARE, seed: int = 0) -> Outliers | None:
+
+def find_outliers(
+    features: Matrix,
+    trusted: Mask,
+    *,
+    labels: Labels | None = None,
+    pred_probs: Probs | None = None,
+    share: float = SHARE,
+    seed: int = 0,
+) -> Outliers | None:
     """Score and rank; None with fewer than 200 images.
 
-    With 2,000 trusted images or more, and as many as one false alarm takes, one half of them measures the
-    spread and the other half the cut: of new images that belong, at most ``share`` lie beyond it, whatever
-    their distribution (split conformal prediction, Vovk et al. 2005). Otherwise the tail of all scores is
-    taken to be exponential, which gave 0.1 to 0.2 % for 0.1 % on the course data.
+    With 2,000 trusted images or more, and as many as one false alarm takes, one half of them is what the
+    others are compared with and the other half gives the cut: of new images that belong, at most ``share``
+    lie beyond it, whatever their distribution (split conformal prediction, Vovk et al. 2005). Otherwise the
+    tail of all scores is taken to be exponential, which gave 0.1 to 0.2 % for 0.1 % on the course data.
 
     Parameters
     ----------
-    features : (N, D) standardised
+    features : (N, D) standardised, of a frozen network
     trusted : images that a person has checked: they belong, and are not flagged
+    labels : the class of the images whose class is settled, else UNKNOWN; None finds far outliers alone
+    pred_probs : P(true | image) without the noisy label, out of fold; None finds far outliers alone
     share : false alarms, in (0, 1)
     """
     if len(features) < FEWEST:
@@ -67,15 +100,21 @@ def find_outliers(features: Matrix, trusted: Mask, *, share: float = SHARE, seed
     known = generator.permutation(np.flatnonzero(trusted))
     reference, rest = known[: len(known) // 2][:MOST], known[len(known) // 2 :]
     above = int(share * (len(rest) + 1))
+    everything = np.arange(len(features))
     if len(known) >= FEWEST_TRUSTED and above:
-        scores, calibrated_on = _distances(features, features[reference]), len(rest)
+        measured = _measure(features, everything, reference, reference, labels, pred_probs)
+        scores, calibrated_on = _combine(measured, rest), len(rest)
         cut = float(np.sort(scores[rest])[-above])
     else:
         scores, calibrated_on = np.empty(len(features)), 0
         halves = np.array_split(generator.permutation(len(features)), 2)
         for own, other in (halves, halves[::-1]):
             # From a core that the image is no part of: from inside, everything looks close.
-            scores[own] = _distances(features[own], _core(features[other[:MOST]]))
+            core = other[_core(features[other[:MOST]])]
+            # Images whose class seems settled may be outliers; a few hundred that are none are better.
+            near = known[:MOST] if len(known) >= FEWEST else core
+            measured = _measure(features, own, core, near, labels, pred_probs)
+            scores[own] = _combine(measured, np.arange(len(own)))
         # Where an exponential tail through the quantiles 0.8 and 0.95 has ``share`` beyond it.
         low, high = np.quantile(scores, [0.8, 0.95])
         cut = float(low + (high - low) / np.log(4.0) * np.log(0.2 / share))
@@ -86,16 +125,89 @@ def find_outliers(features: Matrix, trusted: Mask, *, share: float = SHARE, seed
     return Outliers(apart, rows, share, calibrated_on, share * int(np.sum(~trusted)))
 
 
-def _core(features: Matrix) -> Float[np.ndarray, "R D"]:
+def _measure(
+    features: Matrix, rows: Rows, core: Rows, near: Rows, labels: Labels | None, pred_probs: Probs | None
+) -> list[Measure]:
+    """The far measure of some rows, against ``core``, then the near ones, against ``near``."""
+    measures = [_distances(features[rows], features[core])]
+    if labels is None or pred_probs is None:
+        return measures
+    settled = near[labels[near] != UNKNOWN]
+    if len(settled) > NEIGHBOURS:
+        measures.append(_neighbour_distances(features, rows, settled))
+    if len(np.unique(labels[settled])) > 1:
+        measures.append(_between_classes(features[rows], features[settled], labels[settled]))
+    return [*measures, 1.0 - pred_probs[rows].max(axis=1)]
+
+
+def _combine(measures: Sequence[Measure], belong: Rows) -> Measure:
+    """The score from measures, in the unit of the images that belong."""
+    far, *near = (tail(values, values[belong]) for values in measures)
+    if not near:
+        return far
+    score: Measure = np.mean(near, axis=0) + np.maximum(far - FAR, 0.0)
+    return score
+
+
+def tail(values: Measure, belong: Float[np.ndarray, "B"]) -> Measure:
+    """``-log`` of the share of the images that belong that is as far out; at least 0."""
+    knots, depth = np.quantile(belong, 1.0 - LEVELS), -np.log(LEVELS)
+    # Beyond the last level the tail is taken to be exponential, as from a fifth to a twentieth.
+    slope = (depth[-1] - depth[-3]) / max(knots[-1] - knots[-3], 1e-12)
+    found: Measure = np.interp(values, knots, depth) + np.maximum(values - knots[-1], 0.0) * slope
+    return found
+
+
+def _neighbour_distances(features: Matrix, rows: Rows, settled: Rows) -> Measure:
+    """1 - the cosine of each row with its k-th nearest settled image, itself aside (Sun et al. 2022)."""
+    directions = unit_rows(features[settled]).T
+    place = np.full(len(features), -1)
+    place[settled] = np.arange(len(settled))
+    found = []
+    for part in np.array_split(rows, 1 + len(rows) // MOST):  # for the memory
+        cosines = unit_rows(features[part]) @ directions
+        own = np.flatnonzero(place[part] >= 0)
+        cosines[own, place[part][own]] = -1.0
+        found.append(1.0 - np.partition(cosines, -NEIGHBOURS, axis=1)[:, -NEIGHBOURS])
+    return np.concatenate(found).astype(np.float64)
+
+
+def _between_classes(
+    features: Float[np.ndarray, "R D"], settled: Float[np.ndarray, "S D"], labels: Int[np.ndarray, "S"]
+) -> Measure:
+    """The relative Mahalanobis distance: to the nearest class, less that to all classes as one.
+
+    The total covariance is that within classes plus that of the class means, so the difference depends on
+    their discriminant directions alone: the rest of both distances is equal.
+
+    Source: Ren et al. 2021, arXiv 2106.09022.
+    """
+    classes, members = np.unique(labels, return_inverse=True)
+    weight = np.bincount(members) / len(members)
+    centre = settled.mean(axis=0)
+    means = np.stack([settled[members == number].mean(axis=0) for number in range(len(classes))])
+    inside = settled - means[members]
+    variance, axes = np.linalg.eigh(inside.T @ inside / len(inside))
+    whiten = axes / np.sqrt(np.maximum(variance, 0.0) + RIDGE)
+    apart = (means - centre) @ whiten  # (K, D)
+    _, spread, directions = np.linalg.svd(np.sqrt(weight)[:, None] * apart, full_matrices=False)
+    projection = whiten @ directions.T  # (D, K)
+    means, points = apart @ directions.T, (features - centre) @ projection
+    to_all = np.square(points) @ (1.0 / (1.0 + np.square(spread)))
+    to_each = np.square(points).sum(axis=1)[:, None] - 2.0 * points @ means.T + np.square(means).sum(axis=1)
+    nearest: Measure = (to_each.min(axis=1) - to_all).astype(np.float64)
+    return nearest
+
+
+def _core(features: Matrix) -> Rows:
     """What is left when the farthest are set aside twice (the C-steps of Rousseeuw & Van Driessen 1999)."""
     scores = np.linalg.norm(features, axis=1)
     for _ in range(2):
         scores = _distances(features, features[scores <= np.quantile(scores, CORE)])
-    core: Float[np.ndarray, "R D"] = features[scores <= np.quantile(scores, CORE)]
-    return core
+    return np.flatnonzero(scores <= np.quantile(scores, CORE))
 
 
-def _distances(features: Matrix, reference: Float[np.ndarray, "R D"]) -> PerImage:
+def _distances(features: Float[np.ndarray, "R D"], reference: Float[np.ndarray, "B D"]) -> Measure:
     """Mahalanobis distance of each row from the reference."""
     n, d = reference.shape
     mean = reference.mean(axis=0)

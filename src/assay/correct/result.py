@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Int, Shaped
 
 from assay.correct.crossfit import CrossFitted, MakeClassifier, TrainingData, cross_fit
+from assay.correct.outliers import Outliers
 from assay.correct.posterior import Calibration, LogProbs, log_evidence, transition_from, weigh
 from assay.noise import Noise, estimate_noise
 from assay.types import (
@@ -27,7 +28,7 @@ from assay.types import (
 THRESHOLD = 0.8
 """On the course data, posteriors above it were right on 97.9 % of the images."""
 
-ACTIONS = ("kept", "changed", "unsure", "trusted", "skipped")
+ACTIONS = ("kept", "changed", "unsure", "trusted", "outlier", "skipped")
 
 
 @dataclass(frozen=True, repr=False)
@@ -54,6 +55,10 @@ class CorrectedLabels:
     """True where the trusted label is a decision of a review; None if there is no such label."""
     checked: Mask | None = None
     """True where pred_probs and posterior were made without the trusted label; None if everywhere."""
+    outliers: Outliers | None = None
+    """How far out each image is; None where there are too few images to tell."""
+    no_class: Mask | None = None
+    """True where a person decided that the image belongs to no class; None if nowhere."""
 
     def __post_init__(self) -> None:
         names = ("noisy", "trusted", "pred_probs", "posterior", "usable")
@@ -76,29 +81,51 @@ class CorrectedLabels:
         return np.flatnonzero(counted if self.decided is None else counted & ~self.decided)
 
     @property
+    def is_outlier(self) -> Mask:
+        """True where the image belongs to no class: a person says so, or its score does."""
+        found = np.zeros(len(self.noisy), dtype=bool) if self.no_class is None else self.no_class.copy()
+        if self.outliers is not None:
+            found[self.outliers.rows] = True
+        mask: Mask = found & self.usable & (self.trusted == UNKNOWN)
+        return mask
+
+    @property
     def corrected(self) -> Labels:
-        """The trusted class, else the most probable one; UNKNOWN where skipped."""
-        best = np.where(self.trusted != UNKNOWN, self.trusted, self.posterior.argmax(axis=1))
-        return np.where(self.usable, best, UNKNOWN)
+        """The trusted class, else the most probable one. An outlier keeps its noisy label; UNKNOWN where a
+        person says that no class is right, and where skipped.
+        """
+        best = np.where(self.is_outlier, self.noisy, self.posterior.argmax(axis=1))
+        best = np.where(self.trusted != UNKNOWN, self.trusted, best)
+        return np.where(self._has_class, best, UNKNOWN)
 
     @property
     def confidence(self) -> PerImage:
-        """P(the corrected label is right): 1 for trusted, 0 for skipped."""
-        sure = np.where(self.trusted != UNKNOWN, 1.0, self.posterior.max(axis=1))
-        return np.where(self.usable, sure, 0.0)
+        """P(the corrected label is right), if a class is: 1 for trusted, 0 where there is no label."""
+        sure = np.where(self.is_outlier, self._quality, self.posterior.max(axis=1))
+        sure = np.where(self.trusted != UNKNOWN, 1.0, sure)
+        return np.where(self._has_class, sure, 0.0)
 
     @property
     def label_quality(self) -> PerImage:
-        """P(the noisy label is right); 0 where there is none."""
+        """P(the noisy label is right), if a class is; 0 where there is none."""
+        likely = np.where(self.trusted != UNKNOWN, self.trusted == self.noisy, self._quality)
+        return np.where(self._has_class, likely, 0.0)
+
+    @property
+    def _has_class(self) -> Mask:
+        return self.usable if self.no_class is None else self.usable & ~self.no_class
+
+    @property
+    def _quality(self) -> PerImage:
         likely = self.posterior[np.arange(len(self.noisy)), self.noisy]
-        likely = np.where(self.trusted != UNKNOWN, self.trusted == self.noisy, likely)
-        return np.where(self.usable & (self.noisy != UNKNOWN), likely, 0.0)
+        return np.where(self.noisy != UNKNOWN, likely, 0.0)
 
     @property
     def actions(self) -> Shaped[np.ndarray, "N"]:
         """One of ``ACTIONS`` for each image. An image without a noisy label is changed or unsure."""
         found = np.where(self.corrected == self.noisy, "kept", "changed")
         found = np.where(self.confidence < self.threshold, "unsure", found)
+        found = np.where(self.is_outlier, "outlier", found)
         found = np.where(self.trusted != UNKNOWN, "trusted", found)
         return np.where(self.usable, found, "skipped")
 
@@ -111,7 +138,7 @@ class CorrectedLabels:
     @property
     def label_issues(self) -> Int[np.ndarray, "R"]:
         """Rows whose noisy label is neither checked nor skipped, by P(the label is wrong), greatest first."""
-        rows = np.flatnonzero(self.usable & (self.trusted == UNKNOWN) & (self.noisy != UNKNOWN))
+        rows = np.flatnonzero(self._has_class & (self.trusted == UNKNOWN) & (self.noisy != UNKNOWN))
         return rows[np.argsort(self.posterior[rows, self.noisy[rows]], kind="stable")]
 
     def __repr__(self) -> str:

@@ -134,8 +134,9 @@ class Dataset:
     """The group of each image, such as its patient, video or scene; no split divides a group. None if none
     were declared."""
     decided: Mapping[int, int] = field(default_factory=dict)
-    """Row -> class index that a person decided in a review, of rows without a trusted label. Such images were
-    picked, the most doubtful first: a model may be trained on them, but no figure may count them."""
+    """Row -> class index that a person decided in a review, of rows without a trusted label; UNKNOWN where
+    they decided that it belongs to no class: then nothing is learned from it. Such images were picked, the
+    most doubtful first: a model may be trained on them, but no figure may count them."""
     skipped: Mapping[int, Skipped] = field(default_factory=dict)
     """Rows that are known to be unusable before any image was opened."""
     notes: tuple[str, ...] = ()
@@ -187,6 +188,13 @@ class Dataset:
         picked: Matrix = np.zeros((len(self), rows.shape[1]), rows.dtype)
         picked[places >= 0] = rows[places[places >= 0]]
         return picked
+
+    @property
+    def no_class(self) -> Mask:
+        """True where a person decided that the image belongs to no class."""
+        mask = np.zeros(len(self), dtype=bool)
+        mask[[row for row, label in self.decided.items() if label == UNKNOWN]] = True
+        return mask
 
     def read(self, row: int) -> bytes | Skipped:
         """The bytes of image ``row``, or why it cannot be used.

@@ -33,6 +33,12 @@ CSV_COLUMNS = ("file", "label", "status", "noisy_label", "who", "at")
 LABEL, SKIP, UNDO = "label", "skip", "undo"
 """What a row does: give an image a label, leave it without one, take the last such row back."""
 
+NO_CLASS = ""
+"""The label of an image that belongs to no class: no class has this name, as an empty label is none."""
+
+DECIDED, NONE, SKIPPED = "decided", "no_class", "skipped"
+"""Under ``status`` of a CSV file."""
+
 _TABLE = (
     """CREATE TABLE decisions (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -104,7 +110,7 @@ class State:
 
     @property
     def label(self) -> str | None:
-        """The label that a person gave; None where there is no row, or one that skips the image."""
+        """The label that a person gave, or ``NO_CLASS``; None where there is no row, or one that skips."""
         return self.last.after if self.last is not None else None
 
 
@@ -123,7 +129,7 @@ class DecisionRequest:
 
     name: str
     label: str | None
-    """None leaves the image without a label."""
+    """``NO_CLASS`` where no class is right; None leaves the image without a label."""
     noisy: str | None
     """The label that came with the image."""
     revision: int
@@ -351,7 +357,7 @@ def with_decisions(dataset: Dataset, path: Path, images: Path) -> Dataset:
             f"{path.name}: none of its {len(labels):,} decisions is of an image of this data set, the first "
             f"is of {shown(next(iter(labels)))}; give the decisions of a review of these images"
         )
-    index = {label: i for i, label in enumerate(dataset.classes)}
+    index = {label: i for i, label in enumerate(dataset.classes)} | {NO_CLASS: UNKNOWN}
     for row, label in here.items():
         if label not in index:
             raise LabelError(
@@ -361,8 +367,10 @@ def with_decisions(dataset: Dataset, path: Path, images: Path) -> Dataset:
             )
     # A trusted label stays: which images are in the holdout must not depend on what was reviewed.
     decided = {row: index[here[row]] for row in sorted(here) if dataset.trusted[row] == UNKNOWN}
+    n_without = sum(label == UNKNOWN for label in decided.values())
     counts = {
-        "decisions used as trusted labels for training, in no figure": len(decided),
+        "decisions used as trusted labels for training, in no figure": len(decided) - n_without,
+        "images decided to belong to no class, not trained on": n_without,
         "decisions of images with a trusted label, which stays": len(here) - len(decided),
         "decisions of images that are not here": len(labels) - len(here),
     }
@@ -407,23 +415,27 @@ def standing(states: Mapping[str, State]) -> list[Decision]:
 
 def write_csv(target: Path, states: Mapping[str, State], *, excel_safe: bool = False) -> None:
     """One row for each image that was decided or skipped, with the ``file`` and ``label`` of a label file."""
-    rows = [
-        (row.name, row.after, "skipped" if row.kind == SKIP else "decided", row.before, row.who, row.at)
-        for row in standing(states)
-    ]
+    rows = [(row.name, row.after, _status(row), row.before, row.who, row.at) for row in standing(states)]
     columns = list(zip(*rows, strict=True)) if rows else [()] * len(CSV_COLUMNS)
     write_rows(target, CSV_COLUMNS, columns, excel_safe=excel_safe)
 
 
+def _status(row: Decision) -> str:
+    return SKIPPED if row.kind == SKIP else NONE if row.after == NO_CLASS else DECIDED
+
+
 def write_label_studio(target: Path, states: Mapping[str, State]) -> None:
-    """Tasks with one annotation each, as Label Studio imports them (a control ``label`` on ``image``)."""
+    """Tasks with one annotation each, as Label Studio imports them (a control ``label`` on ``image``).
+
+    An annotation without a choice says that no class is right, a cancelled one that the image was skipped.
+    """
     tasks = []
     for row in standing(states):
         choice = {"type": "choices", "from_name": "label", "to_name": "image"}
         annotation = {
             "was_cancelled": row.kind == SKIP,
             "created_at": row.at,
-            "result": [] if row.kind == SKIP else [{**choice, "value": {"choices": [row.after]}}],
+            "result": [] if not row.after else [{**choice, "value": {"choices": [row.after]}}],
         }
         data = {"image": row.name, "noisy_label": row.before}
         tasks.append({"data": data, "meta": {"who": row.who}, "annotations": [annotation]})
@@ -443,7 +455,8 @@ def _from_csv(path: Path) -> Iterator[Decision]:
         if not cell["file"]:
             raise TableError(f"{table.where(place)}: expected the name of an image, got an empty cell")
         noisy, who, at = (cell.get(name, "") for name in ("noisy_label", "who", "at"))
-        yield _imported(cell["file"], cell["label"], noisy, who, at)
+        label = cell["label"] or (NO_CLASS if cell.get("status") == NONE else None)
+        yield _imported(cell["file"], label, noisy, who, at)
 
 
 def _from_json(path: Path) -> Iterator[Decision]:
@@ -467,17 +480,21 @@ def _from_json(path: Path) -> Iterator[Decision]:
 
 def _from_task(task: Any) -> Decision:
     last = task["annotations"][-1]
-    label = ""
+    label = None
     if not last.get("was_cancelled", False):
-        (result,) = last["result"]
-        (label,) = result["value"]["choices"]
+        label = NO_CLASS
+        if last["result"]:
+            (result,) = last["result"]
+            (label,) = result["value"]["choices"]
+            if not label:
+                raise ValueError("expected the name of a class")
     name, noisy = task["data"]["image"], task["data"].get("noisy_label") or ""
     at, who = last.get("created_at", ""), task.get("meta", {}).get("who", last.get("completed_by", ""))
-    if not name or not all(isinstance(text, str) for text in (name, label, noisy, at)):
+    if not name or not all(isinstance(text, str) for text in (name, label or "", noisy, at)):
         raise ValueError("text was expected")
     return _imported(name, label, noisy, str(who), at)
 
 
-def _imported(name: str, label: str, noisy: str, who: str, at: str) -> Decision:
-    kind = LABEL if label else SKIP
-    return Decision(name, 1, kind, noisy or None, label or None, who, at, client="import")
+def _imported(name: str, label: str | None, noisy: str, who: str, at: str) -> Decision:
+    kind = SKIP if label is None else LABEL
+    return Decision(name, 1, kind, noisy or None, label, who, at, client="import")

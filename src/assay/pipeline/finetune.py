@@ -378,6 +378,8 @@ def _concluded(
         strength,
         data.threshold,
         checked=np.isin(np.arange(len(plain)), split.calibration_rows),
+        outliers=before.outliers,  # by frozen features: fine-tuned ones tell the known classes apart alone
+        no_class=before.no_class,
     )
     return replace(
         fitted,

@@ -26,7 +26,7 @@ from assay.noise import Noise
 from assay.pipeline.folder import READING, RunFolder, contents_digest
 from assay.pipeline.measure import TITLES, why_not_measured
 from assay.pipeline.options import uses_flip_tta
-from assay.pipeline.outputs import DECIDED, GROUP_COLUMN, HOLDOUT, LABEL_COLUMNS, read_facts
+from assay.pipeline.outputs import DECIDED, GROUP_COLUMN, HOLDOUT, LABEL_COLUMNS, OUTLIER_COLUMN, read_facts
 from assay.text import interval
 from assay.types import UNKNOWN, Batch, Groups, Labels, Mask, PerImage, Progress, silent
 
@@ -42,15 +42,15 @@ class RunLabels:
     """labels.csv: one row an image, in input order."""
 
     frame: "pl.DataFrame"
-    """file, noisy_label, trusted_label, corrected_label, confidence, label_quality, action, reason; group
-    where groups were declared."""
+    """file, noisy_label, trusted_label, corrected_label, confidence, label_quality, action, reason,
+    outlier_score; group where groups were declared."""
 
     @property
     def issues(self) -> "pl.DataFrame":
         """Images whose noisy label is probably wrong and was not checked, the most likely wrong first."""
         from polars import col  # takes a third of a second
 
-        unchecked = ~col("action").is_in(["trusted", "skipped"]) & (col("noisy_label") != "")
+        unchecked = ~col("action").is_in(["trusted", "outlier", "skipped"]) & (col("noisy_label") != "")
         wrong = unchecked & (col("noisy_label") != col("corrected_label"))
         return self.frame.filter(wrong).sort("label_quality", maintain_order=True)
 
@@ -102,7 +102,10 @@ class RunResult:
         frame = pl.read_csv(self.path / "labels.csv", infer_schema=False, encoding="utf8-lossy")
         if EXCEL_SAFE in frame.columns:
             frame = frame.drop(EXCEL_SAFE).with_columns(pl.col(pl.String).str.replace(MARKED_FORMULA, "$1"))
+        # Strict where a number must be: of a skipped image, or among few, there is no outlier score.
         numbers = pl.col("confidence", "label_quality").cast(pl.Float64)
+        if OUTLIER_COLUMN in frame.columns:
+            frame = frame.with_columns(pl.col(OUTLIER_COLUMN).cast(pl.Float64, strict=False))
         return RunLabels(frame.with_columns(pl.col(pl.String).fill_null("")).with_columns(numbers))
 
     @cached_property
@@ -192,6 +195,8 @@ class FinishedRun:
     reasons: tuple[str, ...]
     groups: Groups | None
     """See ``Dataset.groups``."""
+    outlier_score: PerImage | None
+    """Above 1: an outlier; NaN where skipped. None of a run of before this column, or with too few images."""
 
     def __len__(self) -> int:
         return len(self.names)
@@ -203,7 +208,7 @@ class FinishedRun:
 
     @property
     def decided(self) -> dict[int, int]:
-        """Row -> class index of the images that a person decided: see ``Dataset.decided``."""
+        """Row -> class index of the images that a person decided, or UNKNOWN: see ``Dataset.decided``."""
         return {row: int(self.trusted[row]) for row, reason in enumerate(self.reasons) if reason == DECIDED}
 
     def label(self, index: int) -> str | None:
@@ -217,7 +222,10 @@ class FinishedRun:
     @cached_property
     def is_open(self) -> Mask:
         """Images that a person may decide: usable ones without a trusted label."""
-        may: Mask = (self.trusted == UNKNOWN) & (self.proposed != UNKNOWN) & ~self.held_out
+        skipped = np.array([action == "skipped" for action in self.actions], dtype=bool)
+        decided = np.zeros(len(self), dtype=bool)
+        decided[[*self.decided]] = True
+        may: Mask = (self.trusted == UNKNOWN) & ~skipped & ~decided & ~self.held_out
         return may
 
     @cached_property
@@ -227,7 +235,7 @@ class FinishedRun:
         """
         decided = np.zeros(len(self), dtype=bool)
         decided[[*self.decided]] = True
-        may: Mask = self.is_open | (decided & (self.proposed != UNKNOWN))
+        may: Mask = self.is_open | decided
         return may
 
     @property
@@ -270,8 +278,8 @@ def read_finished_run(folder: Path) -> FinishedRun:
     columns = dict(zip(header, zip(*table.rows, strict=True), strict=True))
     file = folder / "model" / "labels.json"
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-        labels, titles = tuple(map(str, found["labels"])), tuple(map(str, found["titles"]))
+        of_model = json.loads(file.read_text(encoding="utf-8"))
+        labels, titles = tuple(map(str, of_model["labels"])), tuple(map(str, of_model["titles"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{file}: expected the labels of the run's model ({error!r}); run it again") from None
     index = {label: i for i, label in enumerate(labels)} | {"": UNKNOWN}  # an empty cell is no label
@@ -285,6 +293,7 @@ def read_finished_run(folder: Path) -> FinishedRun:
             np.array(list(map(float, columns[name]))) for name in ("confidence", "label_quality")
         )
         groups = np.array(list(map(int, columns[GROUP_COLUMN]))) if GROUP_COLUMN in columns else None
+        scores = np.array([float(cell or "nan") for cell in columns.get(OUTLIER_COLUMN, ())])
     except ValueError as error:
         raise DataError(f"{table.path}: expected numbers ({error}); run it again") from None
     return FinishedRun(
@@ -301,6 +310,7 @@ def read_finished_run(folder: Path) -> FinishedRun:
         actions=columns["action"],
         reasons=columns["reason"],
         groups=groups,
+        outlier_score=scores if np.isfinite(scores).any() else None,
     )
 
 

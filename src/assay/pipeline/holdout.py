@@ -124,7 +124,7 @@ def mask_holdout(
     contents = zip(features.contents, usable.tolist(), strict=True)
     dataset.check_equal_images([content if is_image else None for content, is_image in contents])
     holdout = split.holdout[usable[split.holdout]]
-    fit_rows = np.setdiff1d(np.flatnonzero(usable), split.hidden)
+    fit_rows = np.setdiff1d(np.flatnonzero(usable & ~dataset.no_class), split.hidden)
     if len(fit_rows) < options.folds:
         raise UsageError(
             f"expected at least {options.folds} usable images to train on, got {len(fit_rows)}"
@@ -161,6 +161,7 @@ def mask_holdout(
             known=visible.known if dataset.decided else None,
             all_noisy=dataset.noisy,
             groups=groups,
+            no_class=dataset.no_class if dataset.no_class.any() else None,
         ),
         holdout=holdout,
         leaked=np.intersect1d(holdout, np.concatenate([*copies, holdout[:0]])),

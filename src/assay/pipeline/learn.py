@@ -1,10 +1,12 @@
 """Preset ``fast``: frozen features, out-of-fold probabilities, corrected labels, and a head."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from assay.correct.near_duplicates import standardise
+from assay.correct.outliers import Outliers, find_outliers
 from assay.correct.posterior import NO_FLOOR, calibrate, other_folds
 from assay.correct.result import CorrectedLabels, correct_labels
 from assay.data.dataset import Dataset
@@ -44,6 +46,8 @@ class TrainingLabels:
     """The noisy labels with the holdout's, for its posterior alone; None if nothing is held out."""
     groups: Groups | None = None
     """See ``Dataset.groups``."""
+    no_class: Mask | None = None
+    """True where a person decided that the image belongs to no class: it has no fold. None if nowhere."""
 
     @property
     def for_posterior(self) -> Labels:
@@ -117,10 +121,27 @@ def learn(data: TrainingLabels, *, progress: Progress = silent) -> Fitted:
         representative=check_representative(
             views[0], data.noisy, data.trusted, rows=fit, classes=data.classes, seed=data.seed
         ),
-        corrected=found.corrected,
+        corrected=replace(
+            found.corrected, outliers=_find_outliers(data, found.corrected), no_class=data.no_class
+        ),
         unseen=unseen,
         probs_of=lambda rows: head.probabilities(views[0][rows]),
     )
+
+
+def _find_outliers(data: TrainingLabels, corrected: CorrectedLabels) -> Outliers | None:
+    rows = np.flatnonzero(data.usable)
+    settled = np.where(corrected.confidence >= corrected.threshold, corrected.corrected, UNKNOWN)
+    if data.no_class is not None:
+        settled[data.no_class] = UNKNOWN
+    found = find_outliers(
+        standardise([view[rows] for view in data.features.views]),
+        data.trusted[rows] != UNKNOWN,  # not those that a person decided, who was shown the doubtful ones
+        labels=settled[rows],
+        pred_probs=corrected.pred_probs[rows],
+        seed=data.seed,
+    )
+    return None if found is None else found.among(len(settled), rows)
 
 
 def noisy_only(views: tuple[Matrix, ...], noisy: Labels, n_classes: int, seed: int) -> Layers:

@@ -31,6 +31,9 @@ LABEL_COLUMNS = (
     "action",
     "reason",
 )
+"""The first columns of labels.csv; older runs have no others."""
+
+OUTLIER_COLUMN = "outlier_score"
 
 GROUP_COLUMN = "group"
 """The last column of labels.csv where groups were declared: a number for each."""
@@ -81,6 +84,10 @@ def write_labels(
     reasons[split.holdout] = HOLDOUT
     for row, why in dataset.skipped.items():
         reasons[row] = why.reason
+    scores: list[float | None] = [None] * len(dataset)
+    if corrected.outliers is not None:
+        found = np.round(corrected.outliers.score, 3).tolist()
+        scores = [score if good else None for score, good in zip(found, corrected.usable, strict=True)]
     columns = [
         list(dataset.names),
         words[dataset.noisy].tolist(),
@@ -90,8 +97,9 @@ def write_labels(
         np.round(corrected.label_quality, 4).tolist(),
         corrected.actions.tolist(),
         reasons.tolist(),
+        scores,
     ]
-    header: tuple[str, ...] = LABEL_COLUMNS
+    header: tuple[str, ...] = (*LABEL_COLUMNS, OUTLIER_COLUMN)
     if dataset.groups is not None:
         header, columns = (*header, GROUP_COLUMN), [*columns, dataset.groups.tolist()]
     write_rows(folder / "labels.csv", header, columns, excel_safe=excel_safe)
@@ -160,6 +168,7 @@ def write_evaluation(
         "systems": {name: found.to_json() for name, found in evaluations.items()},
         "better_than_baseline": better_than_baseline(evaluations),
         "labels": corrected_figures(fitted.corrected, dataset.groups),
+        "outliers": fitted.corrected.outliers.to_json() if fitted.corrected.outliers else None,
         "model": {"architecture": model.architecture, "size": model.size}
         | ({"width": model.width} if model.width else {}),
         "cost": cost.to_json(),

@@ -151,7 +151,15 @@ def choose_galleries(run: FinishedRun, seed: int) -> tuple[Gallery, ...]:
     """The most confident changes, the least certain labels, and changes at random; no held-out image."""
     actions = np.array(run.actions, dtype=object)
     changed, unsure = (np.flatnonzero((actions == kind) & ~run.held_out) for kind in ("changed", "unsure"))
+    outliers = np.flatnonzero((actions == "outlier") & ~run.held_out)
+    score = np.zeros(len(run)) if run.outlier_score is None else run.outlier_score
     found = (
+        (
+            "Images of no class",
+            "Images whose outlier score is above 1, the highest first: no label was changed, a person should "
+            "decide whether they belong to a class. Images that a person decided so are among them.",
+            outliers[np.argsort(-score[outliers], kind="stable")],
+        ),
         (
             "The most confident changes",
             "Changed labels with the highest confidence.",
@@ -431,7 +439,7 @@ def _change_facts(
         }
 
     return {
-        "counts": {action: figures["counts"][action] for action in ACTIONS},
+        "counts": {action: figures["counts"].get(action, 0) for action in ACTIONS},
         **{key: value for key, value in figures.items() if key != "counts"},
         "moves": [
             {"noisy": words[noisy], "corrected": words[corrected], "count": count}

@@ -17,6 +17,7 @@ from assay.data.workers import WORKER_ENDED
 from assay.errors import AssayError, BusyError, MissingExtraError, ResourceError, UsageError
 from assay.review.pages import FILES, export, page_renderer
 from assay.review.session import ReviewSession
+from assay.types import UNKNOWN
 from assay.web.listen import Listener, answer_until_interrupted
 from assay.web.middleware import Guard
 
@@ -57,8 +58,8 @@ class Choice(_Strict):
     """A class for one image."""
 
     item: Annotated[int, Field(ge=1, le=2**40)]
-    label: Annotated[int, Field(ge=0, le=MAX_CLASSES)] | None
-    """None skips the image."""
+    label: Annotated[int, Field(ge=UNKNOWN, le=MAX_CLASSES)] | None
+    """None skips the image, UNKNOWN says that it belongs to no class."""
     revision: Annotated[int, Field(ge=0, le=2**40)]
     """The one that the person saw."""
 

@@ -13,6 +13,7 @@ from assay.errors import DataError, UsageError
 ACTIONS: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
         "accept": ("a.+", "Accept the proposed label"),
+        "none": ("n'~", "Belongs to no class"),
         "skip": ("s,;", "Skip this image"),
         "undo": ("u-_", "Undo the last decision"),
         "next": ("j", "Next image, without a decision"),
@@ -23,7 +24,7 @@ ACTIONS: Mapping[str, tuple[str, str]] = MappingProxyType(
 )
 """Action -> its possible keys, of which the first that is not the name of a class is taken; its name."""
 
-CLASS_KEYS = "1234567890qwertyiopdfhlzxcvbnm"
+CLASS_KEYS = "1234567890qwertyiopdfhlzxcvbm"
 """Keys of the classes, in their order: those that no action has."""
 
 FILE = "review_keys.json"

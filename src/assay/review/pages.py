@@ -85,7 +85,7 @@ def corrected_columns(session: ReviewSession) -> list[list[str]]:
     for row, action in enumerate(run.actions):
         decided = session.state(row).label
         if decided is not None and row not in trusted:  # a trusted label is newer than the decision
-            label, source = decided, "decided"
+            label, source = decided, "decided" if decided else "outlier"
         elif action != "skipped" and row in run.held_out_labels:  # labels.csv does not have these
             label, source = run.labels[run.held_out_labels[row]], "trusted"
         else:

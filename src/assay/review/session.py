@@ -8,7 +8,7 @@ from itertools import takewhile
 import numpy as np
 from jaxtyping import Int
 
-from assay.data.decisions import Decision, DecisionRequest, DecisionStore, Stale, State
+from assay.data.decisions import NO_CLASS, Decision, DecisionRequest, DecisionStore, Stale, State
 from assay.data.tables import shown
 from assay.data.write import write_json
 from assay.errors import DataError, UsageError
@@ -46,7 +46,7 @@ class Card:
     confidence: float
     state: State
     decided: str
-    """The title that a person decided, ``skipped``, or empty."""
+    """The title that a person decided, ``belongs to no class``, ``skipped``, or empty."""
     locked: str
     """Why it cannot be decided; empty if it can."""
     reasons: tuple[str, ...] = ()
@@ -129,7 +129,7 @@ class ReviewSession:
     def __post_init__(self) -> None:
         self._row_of = {name: row for row, name in enumerate(self.run.names)}
         for name, state in self.store.states.items():
-            if state.label is not None and name in self._row_of and state.label not in self.run.labels:
+            if state.label and name in self._row_of and state.label not in self.run.labels:
                 raise DataError(
                     f"{self.store.path}: {shown(name)} was decided to be {shown(state.label)}, which is no "
                     "class of this run; these are the decisions of another run: move the file away"
@@ -183,6 +183,7 @@ class ReviewSession:
     def grid(self, label: int) -> tuple[list[Card], list[int]]:
         """Up to fifty images of one proposed class that are not reviewed, and their number in each class."""
         waiting = self._waiting(0)
+        waiting = waiting[self.run.proposed[waiting] != UNKNOWN]
         proposed = self.run.proposed[waiting]
         counts: list[int] = np.bincount(proposed, minlength=len(self.run.labels)).tolist()
         return [self._card(row) for row in waiting[proposed == label][:GRID].tolist()], counts
@@ -194,7 +195,7 @@ class ReviewSession:
 
         Parameters
         ----------
-        choices : row, class index (None skips), and the revision that the person saw
+        choices : row, class index (None skips; UNKNOWN: no class is right), and the revision that was seen
 
         Raises
         ------
@@ -205,10 +206,10 @@ class ReviewSession:
             name = run.names[row]
             if not run.is_open[row]:
                 raise UsageError(f"{shown(name)}: {locked(run, row)}")
-            if label is not None and not 0 <= label < len(run.labels):
+            if label is not None and not UNKNOWN <= label < len(run.labels):
                 known = f"a class from 0 to {len(run.labels) - 1}"
                 raise UsageError(f"{shown(name)}: expected {known}, got {label}")
-            chosen = None if label is None else run.labels[label]
+            chosen = None if label is None else NO_CLASS if label == UNKNOWN else run.labels[label]
             requests.append(DecisionRequest(name, chosen, run.label(int(run.noisy[row])), revision))
         # Whoever changes these from now on is reported to the client again.
         known_stale = self._known_stale.get(client, frozenset())
@@ -280,6 +281,7 @@ class ReviewSession:
             # Decisions of other processes may be of a class that this run lacks.
             known = state.label in run.labels
             decided = run.title(run.labels.index(state.label)) if known else state.label
+            decided = decided or "belongs to no class"
         return Card(
             item=row + 1,
             name=run.names[row],
@@ -302,22 +304,27 @@ def locked(run: ReviewRun, row: int) -> str:
         return "This image already has a trusted label."
     if run.held_out[row]:
         return "This image is in the holdout; its trusted label is not shown here."
+    if row in run.decided:
+        return "A person decided that this image belongs to no class."
     return f"This image could not be used: {run.reasons[row] or run.actions[row]}."
 
 
 def reasons(run: ReviewRun, row: int, neighbours: list[int]) -> list[str]:
     """What speaks for and against the noisy and the proposed label."""
     noisy, proposed = int(run.noisy[row]), int(run.proposed[row])
+    found = []
+    if run.actions[row] == "outlier" and run.outlier_score is not None:
+        found.append(f"This image may belong to no class: its outlier score is {run.outlier_score[row]:.2f}.")
     if proposed == UNKNOWN:
-        return []
+        return found
     sure = _probability(run.confidence[row])
     if noisy == UNKNOWN:
-        found = [f"There is no noisy label. {run.title(proposed)} is correct with probability {sure}."]
+        found += [f"There is no noisy label. {run.title(proposed)} is correct with probability {sure}."]
     elif noisy == proposed:
         most = "is the most probable class, with probability only" if run.confidence[row] < 0.5 else ""
-        found = [f"The noisy label {run.title(noisy)} {most or 'is correct with probability'} {sure}."]
+        found += [f"The noisy label {run.title(noisy)} {most or 'is correct with probability'} {sure}."]
     else:
-        found = [
+        found += [
             f"The noisy label {run.title(noisy)} is correct with probability "
             f"{_probability(run.label_quality[row])}, the proposed label {run.title(proposed)} with {sure}."
         ]

@@ -182,10 +182,11 @@ async function move(wanted, words) {
   return announce(title());
 }
 
-const classTitle = (label) => (label === null ? "skipped" : find(`#card [data-label="${label}"] span`).textContent);
+const classTitle = (label) => (label === null ? "skipped" : label < 0 ? "belongs to no class" : find(`#card [data-label="${label}"] span`).textContent);
 
 const ACTIONS = {
   accept: () => decide(Number(card().dataset.proposed)),
+  none: () => decide(-1),
   skip: () => decide(null),
   undo,
   next: () => move(nextItem(number(card().dataset.next)), "No more images to review."),
