@@ -94,7 +94,7 @@ def check_graph(graph: bytes, size: int, n_classes: int, width: int = 0) -> byte
         _refuse(
             f"{name} larger than its data", min(sides, default=0) < 0 or prod(sides) > 2 * tensor.ByteSize()
         )
-    _check_memory(model.graph, size, len(graph))
+    _check_memory(model.graph, size, width, len(graph))
     checked: bytes = model.SerializeToString(deterministic=True)
     return checked
 
@@ -138,7 +138,7 @@ def _tensors(graph: Any) -> Iterator[Any]:
         _refuse(f"operator {node.op_type}", node.op_type not in _OPERATORS)
 
 
-def _check_memory(graph: Any, size: int, n_bytes: int) -> None:
+def _check_memory(graph: Any, size: int, width: int, n_bytes: int) -> None:
     """Refuse tensors whose size is unknown before the graph runs, or too large together, in any call."""
     from onnx import ModelProto, helper
 
@@ -159,11 +159,11 @@ def _check_memory(graph: Any, size: int, n_bytes: int) -> None:
     if not made <= sizes.keys():  # sides may then grow and shrink with the number of images
         calls = [_sizes(bare, n) for n in range(1, CALL + 1)]
     # onnxruntime computes constants at loading and keeps them; those of int8 are its weights as float32.
-    most = CALL * min(NUMBERS_PER_PIXEL * size**2, MAX_NUMBERS) + 2 * n_bytes
+    most = CALL * min(NUMBERS_PER_PIXEL * (size**2 + width), MAX_NUMBERS) + 2 * n_bytes
     for sizes in calls:
         for name in made - sizes.keys():
             _refuse(f"tensor {name!r} of unknown shape", True)
-        at_once = _most_at_once(graph, sizes, CALL * size * size * 3)
+        at_once = _most_at_once(graph, sizes, CALL * (size * size * 3 + width))
         if at_once > most:
             raise ModelError(
                 f"model.onnx: expected at most {most:,} numbers at once, got {at_once:,}; {_ADVICE}"
@@ -204,7 +204,7 @@ def _most_at_once(graph: Any, sizes: dict[str, int], n_input: int) -> int:
     constants = {tensor.name for tensor in graph.initializer}
     last = {name: place for place, node in enumerate(graph.node) for name in node.input}
     last[OUTPUT] = len(graph.node)
-    alive, n_constant, n_between, most = {INPUT: n_input}, 0, n_input, 0
+    alive, n_constant, n_between, most = {graph.input[0].name: n_input}, 0, n_input, 0
     for place, node in enumerate(graph.node):
         made = {name: sizes[name] for name in node.output if name}
         needed = {name for name in node.input if name} - constants
