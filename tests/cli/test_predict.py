@@ -6,6 +6,7 @@ import shutil
 import struct
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 from PIL import Image
@@ -152,6 +153,44 @@ def test_sets_hold_the_labels_that_may_be_right(assay, refused, finished, new, s
     assert [line["set"] is None for line in lines] == [False] * 5 + [True]
     message = "--coverage: expected more than 0 and at most 0.98"
     refused(2, message, "predict", finished, new, "--coverage", "0.9999")
+
+
+def test_classes_may_be_mixed_otherwise_than_in_training(assay, finished, new, here):
+    """Labels change towards the frequent class; an exported file has the prior of training too."""
+    (here / "prior.csv").write_text("class,share\nash,0\nbirch,1\ncedar,0\n")
+    assert assay("export", finished, "-o", "model.onnx", "--precision", "float32", "-q").code == 0
+    for model in (finished, "model.onnx"):
+        assert assay("predict", model, new, "-o", "rows.csv", "--class-prior", "prior.csv").code == 0
+        rows = rows_of("rows.csv")
+        assert [row["label"] for row in rows] == ["birch"] * 5 + [""]
+        assert [row["probability"] for row in rows] == ["1.0"] * 5 + [""]
+    assert assay("predict", finished, new, "-o", "rows.csv", "--class-prior", "uniform").code == 0
+    assert {row["label"] for row in rows_of("rows.csv")} > {"birch"}
+
+
+def test_the_mix_of_classes_is_estimated_from_all_images(assay, finished, small_data, here):
+    """The estimate is shown, and rows are those of a table with the same shares."""
+    folder = here / "many"
+    folder.mkdir()
+    for row in [*np.flatnonzero(small_data.truth == 0)[:40], *np.flatnonzero(small_data.truth == 2)[:5]]:
+        shutil.copy(small_data.images / f"{row}.png", folder)
+    found = assay("predict", finished, folder, "-o", "rows.csv", "--class-prior", "estimate")
+    assert found.err.startswith("estimated class shares: 'ash' 8")
+    rows = rows_of("rows.csv")
+    right = sum(row["label"] == CLASSES[small_data.truth[int(row["file"].split(".")[0])]] for row in rows)
+    assert (len(rows), right >= 43) == (45, True)
+    again = assay("predict", finished, folder, "--class-prior", "estimate", "-q")
+    assert again.out == (here / "rows.csv").read_text()
+
+
+def test_a_prior_that_cannot_be_is_refused(refused, finished, new, here):
+    """Before any image is read: exit 3 for the table, 2 for flags that do not go together."""
+    (here / "prior.csv").write_text("class,share\nash,0.5\nbirch,0.4\ncedar,0.2\n")
+    refused(3, "shares that sum to 1, got 1.1", "predict", finished, new, "--class-prior", "prior.csv")
+    refused(3, "cannot read unifrm", "predict", finished, new, "--class-prior", "unifrm")
+    both = ("--class-prior", "uniform", "--coverage", "0.9")
+    refused(2, "--coverage: expected no --class-prior, got both", "predict", finished, new, *both)
+    refused(2, "--class-prior: expected one model", "predict", finished, new, *both[:2], "--all-systems")
 
 
 def test_paths_may_come_on_stdin(assay, finished, small_data, new, monkeypatch):

@@ -290,9 +290,12 @@ def test_a_lone_graph_is_a_model(model, images, tmp_path):
     """Its metadata has what the folder has: labels, titles, size, resize and thresholds."""
     named = replace(model, titles=("A", "B", "C"), interpolation="nearest")
     named = replace(named, graph=build_graph(named))
-    file = lone_file(named, tmp_path, conformal='{"0.9": 0.2}')
-    alone, whole = load_runtime(file), load_runtime(replace(named, facts={"conformal": {"0.9": 0.2}}))
+    file = lone_file(named, tmp_path, conformal='{"0.9": 0.2}', class_prior="[0.5, 0.25, 0.25]")
+    facts = {"conformal": {"0.9": 0.2}, "class_prior": [0.5, 0.25, 0.25]}
+    alone, whole = load_runtime(file), load_runtime(replace(named, facts=facts))
+    assert load_runtime(named).prior is None
     for one in (alone, whole):
+        assert one.prior.tolist() == [0.5, 0.25, 0.25]
         assert (one.labels, one.titles, one.size) == (model.labels, ("A", "B", "C"), 32)
         assert (one.interpolation, one.thresholds) == ("nearest", {"0.9": 0.2})
     assert np.array_equal(alone.probabilities(images), whole.probabilities(images))
@@ -321,6 +324,7 @@ def lone_file(model, folder, **changes):
             ("conformal", value)
             for value in ('{"0.9": 2}', '{"2": 0.1}', '{"many": 0.1}', "[]", '{"0.9": 1' + "0" * 400 + "}")
         ),
+        *(("class_prior", value) for value in ("[0.5, 0.5]", "[0, 0.5, 0.5]", "[1, 1, 1]", "{}", "[2, -1]")),
         *(("flip_tta_below", value) for value in ("1.1", "nan", "often")),
         ("figures", "{}"),  # such a file has a hash of itself
     ],

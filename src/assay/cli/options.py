@@ -171,6 +171,15 @@ AllowRemote = Annotated[
     bool, Parameter(help="Allow connections from other machines. They are not encrypted.")
 ]
 
+ClassPrior = Annotated[
+    str | None,
+    Parameter(
+        help="How frequent the classes are among these images, if not as in training: uniform, a table with "
+        "the columns class and share, or estimate, from the images themselves.",
+        metavar="uniform|estimate|FILE",
+    ),
+]
+
 AllSystems = Annotated[bool, Parameter(help="Use every model in the folder of an assay compare.")]
 
 
@@ -268,6 +277,8 @@ class TrainingOptions:
     """With balanced or best: train for as many epochs as fit into 90s, 20m or 1.5h."""
     refit: bool = False
     """After measuring, train again on everything, the holdout too. The figures stay those of before."""
+    balanced: bool = False
+    """For rare classes: the model predicts as if all classes were equally frequent (not a preset)."""
     workers: Workers = 2
     cache: Cache = None
 

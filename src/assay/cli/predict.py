@@ -4,6 +4,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
+from uuid import uuid4
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
@@ -22,8 +23,12 @@ EXAMPLES = (
     "assay predict classifier.onnx new_images/ -o predictions.parquet",
     "assay predict out/ - --format jsonl < paths.txt",
     "assay predict out/ --features new_vectors.npy -o predictions.csv",
+    "assay predict out/ new_images/ --class-prior estimate -o predictions.csv",
     "assay predict out/ new_images/ --all-systems -o label_prediction.csv",
 )
+
+MODEL_ALONE = {"--min-confidence", "--coverage", "--class-prior"}
+"""Flags of one model, not of ``--all-systems``."""
 
 FORMATS = {".csv": "csv", ".parquet": "parquet", ".jsonl": "jsonl"}
 
@@ -49,6 +54,7 @@ def command(
     excel_safe: options.ExcelSafe = False,
     min_confidence: Annotated[float, Parameter(validator=Number(gte=0, lte=1))] = 0.0,
     coverage: float | None = None,
+    class_prior: options.ClassPrior = None,
     all_systems: options.AllSystems = False,
     columns: str | None = None,
     workers: options.Workers = 2,
@@ -74,8 +80,13 @@ def command(
     typed, place = options.flags(words), options.check_one_place(images, features)
     if images == Path("-") and "--path-col" in typed:
         raise UsageError("--path-col: expected a Parquet file of images, got paths on stdin")
-    if wrong := [flag for flag in typed if all_systems and flag in {"--min-confidence", "--coverage"}]:
+    if wrong := [flag for flag in typed if all_systems and flag in MODEL_ALONE]:
         raise UsageError(f"{', '.join(wrong)}: expected one model, got --all-systems")
+    if coverage is not None and class_prior is not None:
+        raise UsageError(
+            "--coverage: expected no --class-prior, got both: the sets are calibrated for images mixed as in "
+            "training; leave one out"
+        )
     if not all_systems and "--columns" in typed:
         raise UsageError("--columns: selects models of --all-systems; give both or neither")
     target = None if out == Path("-") else out
@@ -94,15 +105,20 @@ def command(
     from assay.data.decode import warning_lines
     from assay.data.write import ResumableWriter
     from assay.predict.batch import Options, check_takes, identity_of, threshold_for, write_predictions
+    from assay.predict.prior import ESTIMATE, chosen_prior
     from assay.predict.runtime import load_runtime
 
     runtime = load_runtime(model)  # before the images, which may take minutes to list
+    prior = None
+    if class_prior is not None:
+        prior = chosen_prior(class_prior, runtime.prior, runtime.labels, runtime.titles)
     dataset = _read(images, features, reading, log)
     check_takes(runtime, dataset)
     least = None if coverage is None else threshold_for(coverage, runtime.thresholds)
-    settings = Options(min_confidence, least)
-    identity = ""
-    if target is not None:  # a stream cannot resume, and a million files take seconds to look at
+    settings = Options(min_confidence, least, prior)
+    # A stream cannot resume, nor can an estimate, for which all images are predicted before the first row.
+    identity = uuid4().hex
+    if target is not None and prior != ESTIMATE:  # a million files take seconds to look at
         where = whereabouts(place, reading, dataset.names)
         identity = identity_of(runtime, dataset, kind, excel_safe, settings, where)
     with (
@@ -111,7 +127,9 @@ def command(
     ):
         if rows.n_rows:
             log(f"{target}: resuming after {rows.n_rows:,} rows")
-        written = write_predictions(runtime, dataset, rows, settings, workers=workers, progress=progress)
+        written = write_predictions(
+            runtime, dataset, rows, settings, workers=workers, notify=log, progress=progress
+        )
     n = len(dataset)
     part = f"of the {n - written.first:,} images predicted now: " if written.first else ""
     for line in warning_lines(written.image_warnings):

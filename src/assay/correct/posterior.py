@@ -12,7 +12,7 @@ from scipy.special import log_softmax, logsumexp, softmax
 from assay.data.split import folds
 from assay.errors import LabelError
 from assay.noise.transition import count_pairs, fit_transition
-from assay.types import UNKNOWN, Groups, Labels, PerClass, Probs, Rows, Transition
+from assay.types import UNKNOWN, Groups, Labels, PerClass, Prior, Probs, Rows, Transition
 
 # Above 1 the noisy label counts for more than the transition allows; a little tolerance for chance.
 MAX_STRENGTH = 1.5
@@ -123,6 +123,14 @@ class Calibration:
         """The calibrated probabilities."""
         calibrated: Probs = softmax(self.inverse_temperature * _log(probs, self.floor) + self.bias, axis=1)
         return calibrated
+
+    def balanced(self, prior: Prior) -> "Calibration":
+        """The same for images of which all classes are equally frequent, where it was fitted to ``prior``.
+
+        Source : logit adjustment after training, Menon et al. (2021), arXiv:2007.07314
+        """
+        bias = self.bias - np.log(prior)
+        return replace(self, bias=bias - bias.mean())
 
 
 def calibrate(probs: Probs, trusted: Labels, floor: float = FLOOR) -> Calibration:

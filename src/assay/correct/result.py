@@ -18,6 +18,7 @@ from assay.types import (
     Mask,
     Matrix,
     PerImage,
+    Prior,
     Probs,
     Progress,
     Rows,
@@ -134,6 +135,15 @@ class CorrectedLabels:
         """Images of each action, in the order of ``ACTIONS``."""
         found = Counter(self.actions.tolist())
         return {action: found[action] for action in ACTIONS}
+
+    def prior(self, rows: Rows) -> Prior:
+        """P(true) of each class among ``rows``, all > 0: one image more of each class is counted."""
+        likely = self.posterior[rows]
+        known = np.flatnonzero(self.trusted[rows] != UNKNOWN)
+        likely[known] = np.eye(likely.shape[1])[self.trusted[rows][known]]
+        counts = likely.sum(axis=0) + 1
+        shares: Prior = counts / counts.sum()
+        return shares
 
     @property
     def label_issues(self) -> Int[np.ndarray, "R"]:

@@ -364,6 +364,7 @@ def _metadata(model: Model) -> dict[str, str]:
         "interpolation": model.interpolation,
         **takes,
         "conformal": json.dumps(model.facts.get("conformal", {})),
+        **({"class_prior": json.dumps(model.facts["class_prior"])} if "class_prior" in model.facts else {}),
         **({"flip_tta_below": str(below), "flip_tta": FLIP_TTA} if below else {}),
         "tensors_sha256": hashlib.sha256(save(model.tensors())).hexdigest(),
     }

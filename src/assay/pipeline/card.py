@@ -11,6 +11,7 @@ from assay.evaluate import Evaluation, format_report
 from assay.noise import describe
 from assay.pipeline.learn import Fitted
 from assay.pipeline.measure import (
+    BALANCED,
     TITLES,
     Coverage,
     coverage_lines,
@@ -93,7 +94,9 @@ def assemble_model(
             "seed": options.seed,
             "figures": figures,
             "conformal": set_thresholds(fitted),
+            "class_prior": fitted.prior.tolist(),
             **({"refit": True} if options.refit else {}),
+            **({"balanced": True} if options.balanced else {}),
         },
         interpolation=backbone.interpolation,
         flip_tta_below=fitted.flip_tta_below,
@@ -175,6 +178,8 @@ def model_card(
                 f"balanced accuracy {balanced.estimate:.4f} ({balanced.low:.4f} to {balanced.high:.4f})"
             )
     lines.append("")
+    if model.facts.get("balanced"):
+        lines += [f"{BALANCED[0].upper()}{BALANCED[1:]}.", ""]
     main = evaluations.get(main_figures(evaluations))
     if main and main.too_small:
         lines += [f"{main.too_small}.", ""]

@@ -23,9 +23,7 @@ import numpy as np
 from jaxtyping import Float
 
 from assay.correct.posterior import (
-    NO_FLOOR,
     Calibration,
-    calibrate,
     fit_pool,
     halves,
     posterior,
@@ -40,7 +38,7 @@ from assay.evaluate import mcnemar, wilson
 from assay.pipeline.exact import See, exactly
 from assay.pipeline.finetune_split import FineTuneSplit, split_for_finetuning
 from assay.pipeline.holdout import Partition
-from assay.pipeline.learn import Fitted, TrainingLabels
+from assay.pipeline.learn import Fitted, TrainingLabels, calibration_of
 from assay.pipeline.options import RunOptions
 from assay.pipeline.presets import FINISH_S, Schedule, chosen_preset, fit_schedule, tuning_for
 from assay.predict.runtime import FLIP_TTA_BELOW, flip_tta
@@ -360,15 +358,6 @@ def _concluded(
             noisy = data.for_posterior[others]
             likely[others] = posterior(noisy, pred_probs[others], transition, pool.strength)
         strength = pool.strength
-    # Without a floor, as the saved head has none.
-    calibration = calibrate(plain[split.validation], data.trusted[split.validation], NO_FLOOR)
-    # Images that were trained on need no prediction of the model: their labels are corrected.
-    probs = np.full_like(plain, 1 / plain.shape[1])
-    probs[new] = predictions.predict(new, calibration)
-    unseen = probs.copy()
-    for fitted_on, others in halves(split.validation, data.groups):
-        half = calibrate(plain[fitted_on], data.trusted[fitted_on], NO_FLOOR)
-        unseen[others] = predictions.predict(others, half)
     corrected = CorrectedLabels(
         data.for_posterior,
         data.trusted,
@@ -381,10 +370,21 @@ def _concluded(
         outliers=before.outliers,  # by frozen features: fine-tuned ones tell the known classes apart alone
         no_class=before.no_class,
     )
+    corrected = corrected if data.known is None else corrected.relying_on(data.known)
+    fit_model, prior = calibration_of(data, corrected)
+    calibration = fit_model(plain[split.validation], data.trusted[split.validation])
+    # Images that were trained on need no prediction of the model: their labels are corrected.
+    probs = np.full_like(plain, 1 / plain.shape[1])
+    probs[new] = predictions.predict(new, calibration)
+    unseen = probs.copy()
+    for fitted_on, others in halves(split.validation, data.groups):
+        half = fit_model(plain[fitted_on], data.trusted[fitted_on])
+        unseen[others] = predictions.predict(others, half)
     return replace(
         fitted,
         head=predictions.tuned.head.calibrated(calibration.inverse_temperature, calibration.bias),
-        corrected=corrected if data.known is None else corrected.relying_on(data.known),
+        corrected=corrected,
+        prior=prior,
         probs_of=lambda rows: probs[rows],
         unseen=unseen,
         validation=split.validation,

@@ -162,6 +162,7 @@ def mask_holdout(
             all_noisy=dataset.noisy,
             groups=groups,
             no_class=dataset.no_class if dataset.no_class.any() else None,
+            balanced=options.balanced,
         ),
         holdout=holdout,
         leaked=np.intersect1d(holdout, np.concatenate([*copies, holdout[:0]])),

@@ -7,7 +7,7 @@ import numpy as np
 
 from assay.correct.near_duplicates import standardise
 from assay.correct.outliers import Outliers, find_outliers
-from assay.correct.posterior import NO_FLOOR, calibrate, other_folds
+from assay.correct.posterior import NO_FLOOR, Calibration, calibrate, other_folds
 from assay.correct.result import CorrectedLabels, correct_labels
 from assay.data.dataset import Dataset
 from assay.embed.device import one_thread_each
@@ -17,7 +17,7 @@ from assay.noise import Noise, Representative, check_representative
 from assay.predict.layers import Layers
 from assay.predict.model import Model
 from assay.train.heads import fit_logistic, make_head
-from assay.types import UNKNOWN, Groups, Labels, Mask, Matrix, Probs, Progress, Rows, silent
+from assay.types import UNKNOWN, Groups, Labels, Mask, Matrix, Prior, Probs, Progress, Rows, silent
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,8 @@ class TrainingLabels:
     """See ``Dataset.groups``."""
     no_class: Mask | None = None
     """True where a person decided that the image belongs to no class: it has no fold. None if nowhere."""
+    balanced: bool = False
+    """See ``RunOptions``."""
 
     @property
     def for_posterior(self) -> Labels:
@@ -64,6 +66,8 @@ class Fitted:
     noise: Noise
     representative: Representative
     corrected: CorrectedLabels
+    prior: Prior
+    """P(class) that the head predicts by: of the images that it was fitted to, or uniform if balanced."""
     unseen: Probs
     """P(class | image) (N, K) of the head, calibrated, out of fold, for the cross-validated figures. With
     ``validation`` from this very model, unbiased for those rows alone, each half calibrated on the other."""
@@ -108,10 +112,11 @@ def learn(data: TrainingLabels, *, progress: Progress = silent) -> Fitted:
     # The mean over image and mirror corrects the labels; the saved model sees the image alone, at half the
     # cost. It is calibrated by all trusted labels, what is measured by those of the other folds.
     plain = found.fitted.views[0]
-    calibration = calibrate(plain, data.trusted, NO_FLOOR)
+    fit_model, prior = calibration_of(data, found.corrected)
+    calibration = fit_model(plain, data.trusted)
     unseen = calibration.apply(plain)
     for rows, others in other_folds(data.trusted, data.fold_of):
-        unseen[rows] = calibrate(plain, others, NO_FLOOR).apply(plain[rows])
+        unseen[rows] = fit_model(plain, others).apply(plain[rows])
     trained: Layers = found.fitted.classifier.layers_
     head = trained.calibrated(calibration.inverse_temperature, calibration.bias)
     fit = data.fold_of != UNKNOWN
@@ -124,6 +129,7 @@ def learn(data: TrainingLabels, *, progress: Progress = silent) -> Fitted:
         corrected=replace(
             found.corrected, outliers=_find_outliers(data, found.corrected), no_class=data.no_class
         ),
+        prior=prior,
         unseen=unseen,
         probs_of=lambda rows: head.probabilities(views[0][rows]),
     )
@@ -142,6 +148,20 @@ def _find_outliers(data: TrainingLabels, corrected: CorrectedLabels) -> Outliers
         seed=data.seed,
     )
     return None if found is None else found.among(len(settled), rows)
+
+
+def calibration_of(
+    data: TrainingLabels, corrected: CorrectedLabels
+) -> tuple[Callable[[Probs, Labels], Calibration], Prior]:
+    """(predictions, trusted labels) -> the calibration of the saved model, and the prior it predicts by.
+
+    Without a floor, as a head has none.
+    """
+    prior = corrected.prior(np.flatnonzero(data.fold_of != UNKNOWN))
+    if not data.balanced:
+        return lambda probs, trusted: calibrate(probs, trusted, NO_FLOOR), prior
+    uniform = np.full_like(prior, 1 / len(prior))
+    return lambda probs, trusted: calibrate(probs, trusted, NO_FLOOR).balanced(prior), uniform
 
 
 def noisy_only(views: tuple[Matrix, ...], noisy: Labels, n_classes: int, seed: int) -> Layers:

@@ -29,6 +29,12 @@ TITLES = {
 }
 """The figures of a run in the order in which a person reads them."""
 
+BALANCED = (
+    "the model predicts as if all classes were equally frequent (--balanced): judge it by its balanced "
+    "accuracy; accuracy and calibration are measured on images mixed as the trusted ones"
+)
+"""What a reader of the figures of a balanced model must know."""
+
 CARD_LEVELS = (0.9, 0.95, 0.99)
 """Coverages that a model card shows."""
 
@@ -172,6 +178,8 @@ def warnings_of(
     if n_held_out and "assay" not in evaluations:
         why = why_not_measured(evaluations, n_held_out)
         found.append(f"{why[0].lower()}{why[1:]}: this model's accuracy is not measured")
+    if partition.data.balanced:
+        found.append(BALANCED)
     main = evaluations.get(main_figures(evaluations))
     if main and main.too_small:
         found.append(f"{main.too_small}; add trusted labels")

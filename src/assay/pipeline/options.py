@@ -70,6 +70,8 @@ class RunOptions:
     refit: bool = False
     """After measuring, train again on everything, the holdout too; the saved model carries the figures of
     before."""
+    balanced: bool = False
+    """The model predicts as if all classes were equally frequent; corrected labels stay as they are."""
     excel_safe: bool = False
     """Mark text in the CSV files that a spreadsheet would run as a formula."""
 
@@ -132,10 +134,14 @@ class RunOptions:
 
     def settings(self) -> dict[str, Any]:
         """All that changes the result besides the labels, as plain JSON; run.json keeps it to be compared."""
-        apart = ("read", "weights", "cache", "workers", "excel_safe")
-        chosen = {name: value for name, value in vars(self).items() if name not in apart}
-        # Left out where it is usual, as in records of earlier versions.
-        chosen |= {"excel_safe": True} if self.excel_safe else {}
+        apart = ("read", "weights", "cache", "workers")
+        # Later options are left out where they are not set, as in records of earlier versions.
+        later = ("balanced", "excel_safe")
+        chosen = {
+            name: value
+            for name, value in vars(self).items()
+            if name not in apart and (value or name not in later)
+        }
         # By content: a file that was moved is the same, one that was replaced is not.
         chosen["weights"] = file_digest(self.weights) if self.weights and self.weights.is_file() else None
         # Another version draws other images from the same seed: some of them were trained on here.
@@ -162,5 +168,6 @@ class RunSettings(TypedDict, total=False):
     student_size: int | None
     time_limit: float | None
     refit: bool
+    balanced: bool
     workers: int
     excel_safe: bool

@@ -90,7 +90,8 @@ def measure_robustness(
     ----------
     rows : images that were not trained on
     truth : (W,) their trusted labels
-    calibrated : whether the model was calibrated on them; each half is then calibrated by the other
+    calibrated : whether the model was calibrated on them; each half is then calibrated by the other, which
+        would undo the prior of a balanced model
     """
     runtime, predicted, used = load_runtime(model), list[Float[np.ndarray, "V B K"]](), list[Rows]()
     batches = load(

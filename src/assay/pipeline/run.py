@@ -178,7 +178,12 @@ def run(  # noqa: PLR0915  # the whole way of images and labels, in one place
                 if saved.validation is not None:
                     truth = saved.corrected.trusted[saved.validation]
                     robustness = measure_robustness(
-                        model, dataset, saved.validation, truth, calibrated=True, workers=options.workers
+                        model,
+                        dataset,
+                        saved.validation,
+                        truth,
+                        calibrated=not options.balanced,
+                        workers=options.workers,
                     )
 
             # Write: the record last, which makes the run complete.

@@ -3,8 +3,8 @@
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from html import escape
 from itertools import accumulate
@@ -16,8 +16,20 @@ from assay.data.dataset import Dataset, Skipped
 from assay.data.loader import load
 from assay.data.write import ResumableWriter
 from assay.errors import DataError, UsageError
+from assay.predict.prior import ESTIMATE, estimate_prior, prior_in_words, reweighted
 from assay.predict.runtime import Runtime
-from assay.types import Labels, PerImage, Probs, Progress, same_length, silent
+from assay.types import (
+    Labels,
+    Notify,
+    PerImage,
+    Prior,
+    Probs,
+    Progress,
+    Rows,
+    ignore_message,
+    same_length,
+    silent,
+)
 
 COLUMNS = ("file", "label", "probability", "status")
 
@@ -42,6 +54,8 @@ class Options:
     """Below this probability an image gets no label: its status is ``unsure``."""
     set_threshold: float | None = None
     """With it each image also gets the set of its classes that are at least so probable."""
+    prior: tuple[float, ...] | str | None = None
+    """P(class) of each of the K classes among the new images, or ``ESTIMATE``; None: as in training."""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -136,6 +150,17 @@ class Predictions:
         # As float64: a rounded float32 would be written with all its digits, 0.7936999797821045.
         top: PerImage = self.probs.max(axis=1, initial=0).astype(np.float64)
         return top
+
+    @property
+    def usable(self) -> Rows:
+        """Rows of the images that could be used."""
+        return np.flatnonzero([status == "ok" for status in self.statuses])
+
+    def at_prior(self, trained: Prior, new: Prior) -> "Predictions":
+        """The same images where classes have the shares ``new``; the model has those of ``trained``."""
+        probs = self.probs.copy()
+        probs[self.usable] = reweighted(probs[self.usable], trained, new)
+        return replace(self, probs=probs)
 
     @property
     def n_skipped(self) -> int:
@@ -253,12 +278,27 @@ def write_predictions(
     options: Options = Options(),
     *,
     workers: int = 2,
+    notify: Notify = ignore_message,
     progress: Progress = silent,
 ) -> Written:
-    """Add a row for each image that ``table`` does not have yet."""
-    written = Written(table.n_rows)
-    parts = predict_parts([runtime], dataset, first=table.n_rows, workers=workers, progress=progress)
-    for (part,) in parts:
+    """Add a row for each image that ``table`` does not have yet.
+
+    Parameters
+    ----------
+    notify : gets the estimated class shares
+    """
+    written, trained, new = Written(table.n_rows), runtime.prior, options.prior
+    found = predict_parts([runtime], dataset, first=table.n_rows, workers=workers, progress=progress)
+    parts: Iterable[Predictions] = (part for (part,) in found)
+    if new is not None and trained is not None:
+        if new == ESTIMATE:  # all predictions are needed before the first row
+            parts = [*parts]
+            none = np.zeros((0, len(trained)), dtype=np.float32)
+            probs = np.concatenate([none, *(part.probs[part.usable] for part in parts)])
+            new = tuple(estimate_prior(probs, trained).tolist())
+            notify(prior_in_words(new, runtime.titles or runtime.labels))
+        parts = (part.at_prior(trained, np.array(new)) for part in parts)
+    for part in parts:
         table.tally += part.n_skipped
         written.reasons.update(status for status in part.statuses if status != "ok")
         written.image_warnings.update(flag for flags in part.image_warnings.values() for flag in flags)

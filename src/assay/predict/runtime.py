@@ -32,7 +32,8 @@ from assay.predict.graph_check import (
     read_metadata,
 )
 from assay.predict.model import MAX_SIZE, Model, read_model, read_model_file
-from assay.types import Batch, Matrix, Probs
+from assay.predict.prior import TOLERANCE
+from assay.types import Batch, Matrix, Prior, Probs
 
 FLIP_TTA_BELOW = 0.9
 """Images whose most probable class is less probable are predicted twice; see benchmarks/LOG.md."""
@@ -70,6 +71,8 @@ class Runtime:
     """Coverage -> least probability of a class in a prediction set, see ``predict.batch``."""
     flip_tta_below: float
     """Probability of the likeliest class below which the mirrored image is predicted too."""
+    prior: Prior | None
+    """P(class) of the labels that it was trained on, see ``predict.prior``; None of earlier versions."""
     digest: str
     """sha256 of the graph."""
     session: Any
@@ -180,6 +183,7 @@ def load_runtime(model: Model | Path | str, threads: int | None = None) -> Runti
             interpolation=model.interpolation,
             conformal=msgspec.convert(model.facts.get("conformal", {}), dict[str, Probability]),
             flip_tta_below=model.flip_tta_below,
+            class_prior=msgspec.convert(model.facts.get("class_prior", ()), tuple[Probability, ...]),
         )
         facts.check()
     except ValueError as error:  # msgspec's too
@@ -197,6 +201,7 @@ class _Facts(msgspec.Struct):
     width: Annotated[int, msgspec.Meta(ge=0)] = 0
     conformal: dict[str, Probability] = {}
     flip_tta_below: Probability = 0.0
+    class_prior: tuple[Probability, ...] = ()
 
     def check(self) -> None:
         # What types cannot express.
@@ -207,6 +212,9 @@ class _Facts(msgspec.Struct):
             raise ValueError(
                 f"expected a side of images or a number of features, got {self.size}, {self.width}"
             )
+        prior = self.class_prior
+        if prior and (len(prior) != k or not min(prior) > 0 or abs(sum(prior) - 1) > TOLERANCE):
+            raise ValueError(f"class_prior: expected {k} shares above 0 that sum to 1, got {prior}")
         if not all(0 < float(share) < 1 for share in self.conformal):
             raise ValueError(f"conformal: expected shares between 0 and 1, got {', '.join(self.conformal)}")
 
@@ -215,7 +223,7 @@ def _load_file(file: Path, threads: int | None) -> Runtime:
     graph = read_model_file(file)
     try:
         metadata = read_metadata(graph)
-        as_json = {"labels", "titles", "conformal"} & metadata.keys()
+        as_json = {"labels", "titles", "conformal", "class_prior"} & metadata.keys()
         facts = msgspec.convert(
             metadata | {name: json.loads(metadata[name]) for name in as_json}, _Facts, strict=False
         )
@@ -238,6 +246,7 @@ def _ready(facts: _Facts, graph: bytes, threads: int | None) -> Runtime:
         interpolation=facts.interpolation,
         thresholds=facts.conformal,
         flip_tta_below=facts.flip_tta_below,
+        prior=np.array(facts.class_prior) if facts.class_prior else None,
         digest=hashlib.sha256(graph).hexdigest(),
         session=_session(check_graph(graph, facts.size, len(facts.labels), facts.width)),
         threads=threads,
