@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,8 +10,12 @@ from small_runs import CLASSES, quick_learning, read_record, read_rows
 
 from assay.correct.posterior import Calibration
 from assay.correct.result import CorrectedLabels
+from assay.data.simulate import symmetric
+from assay.pipeline.finetune_split import FineTuneSplit
+from assay.pipeline.learn import Fitted, TrainingLabels
 from assay.pipeline.measure import BALANCED
 from assay.pipeline.run import run
+from assay.predict.layers import Layers
 from assay.predict.model import read_model
 from assay.predict.predictor import load_model
 from assay.types import UNKNOWN
@@ -75,6 +80,39 @@ def test_readers_are_told(finished, balanced):
     assert (facts_of(balanced.path)["balanced"], "balanced" in facts_of(finished.out)) == (True, False)
     settings = read_record(balanced.path)["settings"]
     assert (settings["balanced"], "balanced" in read_record(finished.out)["settings"]) == (True, False)
+
+
+@pytest.mark.usefixtures("without_shape_checks")
+def test_a_fine_tuned_head_is_adjusted_too():
+    """After fine-tuning: the same labels, and the head as that of any run but for the log prior."""
+    finetune = pytest.importorskip("assay.pipeline.finetune", reason="needs the train extra")
+    rng = np.random.default_rng(0)
+    truth = rng.choice(3, size=200, p=[0.7, 0.2, 0.1])
+    probs = rng.dirichlet(np.ones(3), size=200) / 2 + np.eye(3)[truth] / 2
+    known, usable = np.where(np.arange(200) < 100, truth, UNKNOWN), np.ones(200, dtype=bool)
+    data = TrainingLabels(None, truth, known, usable, np.arange(200) % 5, CLASSES, 0, 0.8)
+    before = CorrectedLabels(truth, known, probs, probs, usable, 1.0, 0.8)
+    noise = SimpleNamespace(transition=symmetric(3, 0.1))
+    fitted = Fitted(None, noise, None, before, None, probs, lambda rows: probs[rows])
+    head = Layers(*np.ones((2, 4), np.float32), (np.ones((4, 3), np.float32), np.zeros(3, np.float32)))
+
+    def predict(rows=slice(None), calibration=None):
+        return probs[rows] if calibration is None else calibration.apply(probs[rows])
+
+    model = SimpleNamespace(predict=predict, tuned=SimpleNamespace(head=head))
+    split = FineTuneSplit(np.arange(50, 200), np.arange(50, 100), np.arange(50))
+    plain, balanced = (
+        finetune._concluded(replace(data, balanced=on), fitted, split, np.arange(100), model)
+        for on in (False, True)
+    )
+    assert np.array_equal(plain.corrected.posterior, balanced.corrected.posterior)
+    assert balanced.prior == pytest.approx(np.full(3, 1 / 3))
+    assert plain.prior == pytest.approx(np.bincount(truth) / 200, abs=0.05)
+    moved = balanced.head.weights[-1] - plain.head.weights[-1] + np.log(plain.prior)
+    assert moved == pytest.approx(np.full(3, moved.mean()), abs=1e-5)
+    rows = split.validation
+    for found in (balanced.unseen, balanced.probs_of(np.arange(200))):
+        assert (found[rows].argmax(axis=1) == 0).sum() < (plain.unseen[rows].argmax(axis=1) == 0).sum()
 
 
 def test_the_prior_of_some_rows_is_their_mean_posterior():
