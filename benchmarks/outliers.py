@@ -57,7 +57,7 @@ def near(place: argparse.Namespace, run: Any, views: tuple[np.ndarray, ...]) -> 
     some = tuple(np.asarray(view[known], np.float32) for view in views)
     standard, found = standardise(some), {}
     pairs = [*combinations(range(k), 2)]
-    pairs = [pairs[at] for at in np.linspace(0, len(pairs) - 1, place.pairs).round().astype(int)]
+    pairs = [pairs[at] for at in np.random.default_rng(0).permutation(len(pairs))[: place.pairs]]
     for share in TRUSTED:
         scores = []
         for number, pair in enumerate(pairs):
@@ -73,7 +73,7 @@ def near(place: argparse.Namespace, run: Any, views: tuple[np.ndarray, ...]) -> 
             labels = corrected(some[:1], given, trusted, k - 2)
             settled = np.where(labels.confidence >= labels.threshold, labels.corrected, UNKNOWN)
             outliers = find_outliers(
-                standard, trusted != UNKNOWN, labels=settled, pred_probs=labels.pred_probs
+                standard, trusted != UNKNOWN, labels=settled, top_probs=labels.pred_probs.max(axis=1)
             )
             far = find_outliers(standard, trusted != UNKNOWN)
             assert outliers is not None
@@ -97,8 +97,8 @@ def near(place: argparse.Namespace, run: Any, views: tuple[np.ndarray, ...]) -> 
 
 
 def corrected(views: tuple[np.ndarray, ...], noisy: Labels, trusted: Labels, k: int) -> CorrectedLabels:
-    """As a run corrects them."""
-    fold_of = folds(trusted, 5, 0)
+    """As a run corrects them, with two folds in place of five, in half the time."""
+    fold_of = folds(trusted, 2, 0)
     names = [str(label) for label in range(k)]
     return correct_labels(views, noisy, trusted, fold_of, make_head, classes=names, workers=2).corrected
 
@@ -118,11 +118,10 @@ def far(place: argparse.Namespace, run: Any, views: tuple[np.ndarray, ...]) -> d
     proposed = np.where(run.confidence >= 0.8, run.proposed, UNKNOWN)
     settled = np.concatenate([proposed, proposed[sure]])
     top = np.concatenate([run.confidence, run.confidence[sure]])
-    pred_probs = np.stack([top, 1 - top], axis=1)
     kinds, found = np.repeat(list(STRANGERS), DRAWN), {}
     for way, trusted in (("trusted", run.trusted != UNKNOWN), ("none trusted", np.zeros(n, bool))):
         known = np.concatenate([trusted, np.zeros(len(drawn), bool)])
-        outliers = find_outliers(features, known, labels=settled, pred_probs=pred_probs)
+        outliers = find_outliers(features, known, labels=settled, top_probs=top)
         assert outliers is not None
         score, flagged = outliers.score, np.isin(np.arange(len(features)), outliers.rows)
         rest = score[:n][~known[:n]]

@@ -16,7 +16,21 @@ from cyclopts import App, ArgumentCollection, CycloptsError, Group, Parameter, T
 from cyclopts.config import Dict
 
 from assay import __version__
-from assay.cli import audit, compare, demo, evaluate, export, noise, plan, predict, report, review, run, serve
+from assay.cli import (
+    audit,
+    check,
+    compare,
+    demo,
+    evaluate,
+    export,
+    noise,
+    plan,
+    predict,
+    report,
+    review,
+    run,
+    serve,
+)
 from assay.cli.console import notify, redirect_to_devnull
 from assay.errors import AssayError, ResourceError, UsageError, is_disk_full, is_on_gpu, is_out_of_memory
 
@@ -99,7 +113,7 @@ app = App(
     exit_on_error=False,
 )
 
-_MODULES = (run, noise, predict, evaluate, compare, export, serve, audit, report, review, plan, demo)
+_MODULES = (run, noise, predict, evaluate, compare, export, serve, audit, check, report, review, plan, demo)
 
 COMMANDS = {module.__name__.rpartition(".")[2]: module for module in _MODULES}
 """Each module has a function ``command`` and EXAMPLES, and imports heavy packages when it runs."""

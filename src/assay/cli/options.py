@@ -124,6 +124,7 @@ Backbone = Annotated[
         "name that timm has. Without it: Lite2; Lite0 for demo and for model-1 and model-2 of compare."
     ),
 ]
+Weights = Annotated[Path | None, Parameter(help="A safetensors file with weights for the backbone.")]
 Size = Annotated[
     int | None,
     Parameter(
@@ -256,8 +257,7 @@ class TrainingOptions:
     preset: Literal["fast", "balanced", "best"] = "fast"
     """fast: frozen features and a classifier head. balanced, best: fine-tune a network."""
     backbone: Backbone = None
-    weights: Path | None = None
-    """A safetensors file with weights for the backbone."""
+    weights: Weights = None
     size: Size = None
     dtype: Dtype = "auto"
     holdout: Annotated[int | None, Parameter(validator=Number(gte=0))] = None

@@ -100,7 +100,10 @@ class Finding:
     others: tuple[str, ...]
     """The other images of the finding: its near-duplicates."""
     score: float
-    """Of near-duplicates and leaks a cosine in [-1, 1]; of outliers how far out they are, above 1; else 1."""
+    """Of near-duplicates and leaks a cosine in [-1, 1]; of outliers how far out they are, above 1; of wrong
+    labels the probability of another one; else 1."""
+    label: str = ""
+    """Of a wrong label, the class that the image has instead."""
 
 
 def audit(
@@ -163,7 +166,7 @@ def audit(
         equal=tuple(sorted((tuple(same.tolist()) for same in equal), key=lambda same: (-len(same), same))),
         noisy_conflicts=conflicting(noisy),
         trusted_conflicts=conflicting(trusted),
-        leaks=_leaks(groups, holdout, rows, around.directions),
+        leaks=find_leaks(groups, holdout, rows, around.directions),
         outliers=outliers,
         blank=tuple(sorted(blank)),
         label_pairs=class_pairs(count_pairs(noisy, trusted, n_classes).astype(float)),
@@ -179,12 +182,19 @@ def _grouped(keys: Iterable[bytes | None]) -> list[list[int]]:
     return [*places.values()]
 
 
-def _leaks(
+def find_leaks(
     groups: Sequence[NearDuplicates],
     holdout: Mask,
     rows: Int[np.ndarray, "R"],
     directions: Float[np.ndarray, "R D"],
 ) -> tuple[Leak, ...]:
+    """Images of the holdout whose picture is also among the others, by similarity.
+
+    Parameters
+    ----------
+    groups : of rows of N images
+    rows, directions : the R usable ones, and their unit vectors
+    """
     places = np.full(len(holdout), -1)
     places[rows] = np.arange(len(rows))
     found = []

@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from assay.correct.near_duplicates import unit_rows
-from assay.types import UNKNOWN, Labels, Mask, Matrix, PerImage, Probs, Rows
+from assay.types import UNKNOWN, Labels, Mask, Matrix, PerImage, Rows
 
 SHARE = 0.001
 """Of the images that belong, how many may be flagged."""
@@ -30,6 +30,7 @@ CORE = 0.95  # share of a sample that is taken to belong: the rest, farthest out
 NEIGHBOURS = 10  # 5 to 50 are as good where the images to compare with are known to belong
 RIDGE = 1.0  # added to variances within classes; 0.3 to 3 are as good
 FAR = np.log(100.0)  # a Mahalanobis distance counts beyond this: below it only blurs the near measures
+NEAR = np.log(1000.0)  # the most that each near measure counts
 
 # Shares of the images that belong at which their measures are read; beyond them, one in a hundred images may
 # be an outlier where no trusted images show who belongs.
@@ -75,7 +76,7 @@ def find_outliers(
     trusted: Mask,
     *,
     labels: Labels | None = None,
-    pred_probs: Probs | None = None,
+    top_probs: PerImage | None = None,
     share: float = SHARE,
     seed: int = 0,
 ) -> Outliers | None:
@@ -91,7 +92,7 @@ def find_outliers(
     features : (N, D) standardised, of a frozen network
     trusted : images that a person has checked: they belong, and are not flagged
     labels : the class of the images whose class is settled, else UNKNOWN; None finds far outliers alone
-    pred_probs : P(true | image) without the noisy label, out of fold; None finds far outliers alone
+    top_probs : of the most probable class, without the noisy label, out of fold; None leaves it out
     share : false alarms, in (0, 1)
     """
     if len(features) < FEWEST:
@@ -100,11 +101,9 @@ def find_outliers(
     known = generator.permutation(np.flatnonzero(trusted))
     reference, rest = known[: len(known) // 2][:MOST], known[len(known) // 2 :]
     above = int(share * (len(rest) + 1))
-    everything = np.arange(len(features))
     if len(known) >= FEWEST_TRUSTED and above:
-        measured = _measure(features, everything, reference, reference, labels, pred_probs)
-        scores, calibrated_on = _combine(measured, rest), len(rest)
-        cut = float(np.sort(scores[rest])[-above])
+        scores = score_against(features, reference, rest, labels, top_probs)
+        calibrated_on, cut = len(rest), find_cut(scores[rest], share)
     else:
         scores, calibrated_on = np.empty(len(features)), 0
         halves = np.array_split(generator.permutation(len(features)), 2)
@@ -113,11 +112,9 @@ def find_outliers(
             core = other[_core(features[other[:MOST]])]
             # Images whose class seems settled may be outliers; a few hundred that are none are better.
             near = known[:MOST] if len(known) >= FEWEST else core
-            measured = _measure(features, own, core, near, labels, pred_probs)
+            measured = _measure(features, own, core, near, labels, top_probs)
             scores[own] = _combine(measured, np.arange(len(own)))
-        # Where an exponential tail through the quantiles 0.8 and 0.95 has ``share`` beyond it.
-        low, high = np.quantile(scores, [0.8, 0.95])
-        cut = float(low + (high - low) / np.log(4.0) * np.log(0.2 / share))
+        cut = extrapolated_cut(scores, share)
     beyond = np.flatnonzero((scores > cut) & ~trusted)
     rows = beyond[np.argsort(-scores[beyond], kind="stable")]
     # Of images that are all alike nothing is far out, and there is no distance to divide by.
@@ -125,19 +122,50 @@ def find_outliers(
     return Outliers(apart, rows, share, calibrated_on, share * int(np.sum(~trusted)))
 
 
+def score_against(
+    features: Matrix, reference: Rows, belong: Rows, labels: Labels | None, top_probs: PerImage | None
+) -> PerImage:
+    """The score of every image, not divided by a cut.
+
+    Parameters
+    ----------
+    reference : images that belong, which the others are compared with
+    belong : other images that belong, like those to be judged: they give the unit
+    labels, top_probs : see ``find_outliers``
+    """
+    rows = np.arange(len(features))
+    return _combine(_measure(features, rows, reference, reference, labels, top_probs), belong)
+
+
+def find_cut(scores: Float[np.ndarray, "B"], share: float) -> float:
+    """The score that at most ``share`` of new images that belong exceed, by B that do.
+
+    Where B are too few to show one false alarm, their tail is taken to be exponential.
+    """
+    above = int(share * (len(scores) + 1))
+    return float(np.sort(scores)[-above]) if above else extrapolated_cut(scores, share)
+
+
+def extrapolated_cut(scores: Float[np.ndarray, "B"], share: float) -> float:
+    """The same with an exponential tail, so that one in twenty scores may be those of outliers."""
+    # Where an exponential tail through the quantiles 0.8 and 0.95 has ``share`` beyond it.
+    low, high = np.quantile(scores, [0.8, 0.95])
+    return float(low + (high - low) / np.log(4.0) * np.log(0.2 / share))
+
+
 def _measure(
-    features: Matrix, rows: Rows, core: Rows, near: Rows, labels: Labels | None, pred_probs: Probs | None
+    features: Matrix, rows: Rows, core: Rows, near: Rows, labels: Labels | None, top_probs: PerImage | None
 ) -> list[Measure]:
     """The far measure of some rows, against ``core``, then the near ones, against ``near``."""
     measures = [_distances(features[rows], features[core])]
-    if labels is None or pred_probs is None:
+    if labels is None:
         return measures
     settled = near[labels[near] != UNKNOWN]
     if len(settled) > NEIGHBOURS:
         measures.append(_neighbour_distances(features, rows, settled))
     if len(np.unique(labels[settled])) > 1:
         measures.append(_between_classes(features[rows], features[settled], labels[settled]))
-    return [*measures, 1.0 - pred_probs[rows].max(axis=1)]
+    return measures if top_probs is None else [*measures, 1.0 - top_probs[rows]]
 
 
 def _combine(measures: Sequence[Measure], belong: Rows) -> Measure:
@@ -145,7 +173,8 @@ def _combine(measures: Sequence[Measure], belong: Rows) -> Measure:
     far, *near = (tail(values, values[belong]) for values in measures)
     if not near:
         return far
-    score: Measure = np.mean(near, axis=0) + np.maximum(far - FAR, 0.0)
+    # No near measure flags an image by itself: a model that is always sure would make any doubt endless.
+    score: Measure = np.mean(np.minimum(near, NEAR), axis=0) + np.maximum(far - FAR, 0.0)
     return score
 
 

@@ -1,14 +1,14 @@
 """An audit of a data set, and its files."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from assay.correct.audit import Audit, audit, audit_to_json, findings
+from assay.correct.audit import Audit, Finding, audit, audit_to_json, findings
 from assay.correct.outliers import SHARE
 from assay.data.dataset import Dataset
 from assay.data.write import Column, write_json, write_rows
@@ -92,15 +92,19 @@ def audit_dataset(
     return Audited(dataset, found, run)
 
 
-def write_audit(audited: Audited, folder: Path, *, excel_safe: bool = False) -> None:
-    """Write audit.csv, one row a finding, and audit.json; image_issues.csv too if no run wrote it."""
-    rows = list(findings(audited.found, audited.dataset.names))
-    columns: list[Column] = [
+def finding_columns(rows: Sequence[Finding]) -> list[Column]:
+    """The ``COLUMNS`` of findings."""
+    return [
         [row.file for row in rows],
         [row.kind for row in rows],
         [BETWEEN.join(row.others) for row in rows],
         [round(row.score, 4) for row in rows],
     ]
+
+
+def write_audit(audited: Audited, folder: Path, *, excel_safe: bool = False) -> None:
+    """Write audit.csv, one row a finding, and audit.json; image_issues.csv too if no run wrote it."""
+    columns = finding_columns(list(findings(audited.found, audited.dataset.names)))
     write_rows(folder / "audit.csv", COLUMNS, columns, excel_safe=excel_safe)
     write_json(folder / "audit.json", audited.to_json())
     if audited.run is None:

@@ -144,7 +144,7 @@ def _find_outliers(data: TrainingLabels, corrected: CorrectedLabels) -> Outliers
         standardise([view[rows] for view in data.features.views]),
         data.trusted[rows] != UNKNOWN,  # not those that a person decided, who was shown the doubtful ones
         labels=settled[rows],
-        pred_probs=corrected.pred_probs[rows],
+        top_probs=corrected.pred_probs[rows].max(axis=1),
         seed=data.seed,
     )
     return None if found is None else found.among(len(settled), rows)
