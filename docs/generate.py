@@ -34,7 +34,7 @@ needs.
 | 2 | wrong usage or configuration; the folder holds a run with other settings |
 | 3 | input data refused; nothing was written |
 | 4 | done, but images were skipped, under `--strict` |
-| 5 | done, but the model is not measurably better than the baseline (of features: worse); `export`: refused |
+| 5 | done, but no better than the baseline (of features: worse); `export` refused; `check`: wrong labels |
 | 6 | out of disk space or memory; the same command resumes once there is space |
 | 7 | another run is using the folder |
 | 129, 130, 143 | terminal closed, interrupted, terminated; `run`, `compare`, `demo`, `predict -o` resume |

@@ -55,6 +55,7 @@ def test_help_has_examples_that_parse(assay, command):
 OWN = {
     "--out": "each command writes its own things",
     "IMAGES": "new images may come on stdin; those of a run may have moved",
+    "--labels": "evaluate takes right labels, check those that it is to check",
 }
 
 

@@ -84,8 +84,8 @@ def find_outliers(
 
     With 2,000 trusted images or more, and as many as one false alarm takes, one half of them is what the
     others are compared with and the other half gives the cut: of new images that belong, at most ``share``
-    lie beyond it, whatever their distribution (split conformal prediction, Vovk et al. 2005). Otherwise the
-    tail of all scores is taken to be exponential, which gave 0.1 to 0.2 % for 0.1 % on the course data.
+    lie beyond it, whatever their distribution (split conformal prediction, Vovk et al. 2005), or that of an
+    exponential tail where few of the half would. Otherwise it is the tail of all scores.
 
     Parameters
     ----------
@@ -140,10 +140,10 @@ def score_against(
 def find_cut(scores: Float[np.ndarray, "B"], share: float) -> float:
     """The score that at most ``share`` of new images that belong exceed, by B that do.
 
-    Where B are too few to show one false alarm, their tail is taken to be exponential.
+    Where fewer than ten of them would lie beyond, which is a matter of luck, their tail is extrapolated.
     """
     above = int(share * (len(scores) + 1))
-    return float(np.sort(scores)[-above]) if above else extrapolated_cut(scores, share)
+    return float(np.sort(scores)[-above]) if above >= 10 else extrapolated_cut(scores, share)
 
 
 def extrapolated_cut(scores: Float[np.ndarray, "B"], share: float) -> float:

@@ -384,7 +384,7 @@ def _find_outliers(
     )
     theirs, ours = scores[first:second], scores[second:]
     above = int(COMMON_SHARE * (len(theirs) + 1))
-    found = int(np.sum(ours > find_cut(theirs, COMMON_SHARE)))
+    found = int(np.sum(ours > np.sort(theirs)[-above]))
     # How many of B new images exceed the a-th greatest of H, if all are drawn alike.
     p_value = float(betabinom.sf(found - 1, len(ours), above, len(theirs) + 1 - above))
     cut = find_cut(theirs, SHARE)
