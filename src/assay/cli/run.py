@@ -109,6 +109,7 @@ def _text(facts: Mapping[str, Any]) -> str:
         [
             facts["noise"]["summary"],
             label_counts(facts),
+            *annotator_counts(facts),
             "",
             table(("accuracy of", "", "95 % interval", "balanced accuracy", "images", "measured on"), rows),
             *(["", _by_groups(facts)] if "groups" in facts else []),
@@ -133,6 +134,14 @@ def label_counts(facts: Mapping[str, Any]) -> str:
 
     counts = facts["labels"]["counts"]
     return f"Labels: {' · '.join(f'{action} {counts.get(action, 0):,}' for action in ACTIONS)}."
+
+
+def annotator_counts(facts: Mapping[str, Any]) -> list[str]:
+    """How many annotators there were, as one line; none without any."""
+    if (found := facts.get("annotators")) is None:
+        return []
+    spam = f"; {found['spam']:,} may be labelling at random" if found["spam"] else ""
+    return [f"Annotators: {found['annotators']:,} with {found['labels']:,} labels{spam} (annotators.csv)."]
 
 
 def plan_text(plan: "DryRun", out: str) -> str:

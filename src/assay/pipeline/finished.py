@@ -26,7 +26,15 @@ from assay.noise import Noise
 from assay.pipeline.folder import READING, RunFolder, contents_digest
 from assay.pipeline.measure import TITLES, why_not_measured
 from assay.pipeline.options import uses_flip_tta
-from assay.pipeline.outputs import DECIDED, GROUP_COLUMN, HOLDOUT, LABEL_COLUMNS, OUTLIER_COLUMN, read_facts
+from assay.pipeline.outputs import (
+    ANNOTATED_COLUMNS,
+    DECIDED,
+    GROUP_COLUMN,
+    HOLDOUT,
+    LABEL_COLUMNS,
+    OUTLIER_COLUMN,
+    read_facts,
+)
 from assay.text import interval
 from assay.types import UNKNOWN, Batch, Groups, Labels, Mask, PerImage, Progress, silent
 
@@ -43,7 +51,7 @@ class RunLabels:
 
     frame: "pl.DataFrame"
     """file, noisy_label, trusted_label, corrected_label, confidence, label_quality, action, reason,
-    outlier_score; group where groups were declared."""
+    outlier_score; of several annotators annotations, agreement, label_gain; of declared groups group."""
 
     @property
     def issues(self) -> "pl.DataFrame":
@@ -104,8 +112,8 @@ class RunResult:
             frame = frame.drop(EXCEL_SAFE).with_columns(pl.col(pl.String).str.replace(MARKED_FORMULA, "$1"))
         # Strict where a number must be: of a skipped image, or among few, there is no outlier score.
         numbers = pl.col("confidence", "label_quality").cast(pl.Float64)
-        if OUTLIER_COLUMN in frame.columns:
-            frame = frame.with_columns(pl.col(OUTLIER_COLUMN).cast(pl.Float64, strict=False))
+        for column in {OUTLIER_COLUMN, *ANNOTATED_COLUMNS} & {*frame.columns}:
+            frame = frame.with_columns(pl.col(column).cast(pl.Float64, strict=False))
         return RunLabels(frame.with_columns(pl.col(pl.String).fill_null("")).with_columns(numbers))
 
     @cached_property
@@ -197,6 +205,8 @@ class FinishedRun:
     """See ``Dataset.groups``."""
     outlier_score: PerImage | None
     """Above 1: an outlier; NaN where skipped. None of a run of before this column, or with too few images."""
+    annotated: Mapping[str, PerImage]
+    """The further columns of a run of several annotators, by name; empty for others."""
 
     def __len__(self) -> int:
         return len(self.names)
@@ -294,6 +304,11 @@ def read_finished_run(folder: Path) -> FinishedRun:
         )
         groups = np.array(list(map(int, columns[GROUP_COLUMN]))) if GROUP_COLUMN in columns else None
         scores = np.array([float(cell or "nan") for cell in columns.get(OUTLIER_COLUMN, ())])
+        annotated = {
+            name: np.array([float(cell or "nan") for cell in columns[name]])
+            for name in ANNOTATED_COLUMNS
+            if name in columns
+        }
     except ValueError as error:
         raise DataError(f"{table.path}: expected numbers ({error}); run it again") from None
     return FinishedRun(
@@ -311,6 +326,7 @@ def read_finished_run(folder: Path) -> FinishedRun:
         reasons=columns["reason"],
         groups=groups,
         outlier_score=scores if np.isfinite(scores).any() else None,
+        annotated=annotated,
     )
 
 

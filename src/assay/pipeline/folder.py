@@ -34,6 +34,7 @@ SCHEMA = 2
 RESULTS = (
     "noise.json",
     "labels.csv",
+    "annotators.csv",
     "holdout.csv",
     "evaluation.json",
     "image_issues.csv",

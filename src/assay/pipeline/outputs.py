@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from assay.correct.annotators import Annotators, agreement, fit_annotators, gain_of_label
 from assay.correct.result import CorrectedLabels
-from assay.data.dataset import Dataset
+from assay.data.dataset import Annotations, Dataset
 from assay.data.decode import FLAGS
 from assay.data.split import Split
 from assay.data.write import write_json, write_rows
@@ -19,7 +20,7 @@ from assay.pipeline.learn import Fitted
 from assay.pipeline.measure import Coverage, against_noisy, better_than_baseline
 from assay.pipeline.robustness import Robustness
 from assay.predict.model import Model
-from assay.types import UNKNOWN, Groups, Rows
+from assay.types import UNKNOWN, Groups, PerImage, Rows
 
 LABEL_COLUMNS = (
     "file",
@@ -41,6 +42,11 @@ GROUP_COLUMN = "group"
 HELD_GROUP = "group of the holdout"
 """The reason of an image without a trusted label whose group is held out: nothing is trained on it."""
 
+ANNOTATED_COLUMNS = ("annotations", "agreement", "label_gain")
+"""Further columns of labels.csv, where there are several annotators."""
+
+ANNOTATOR_COLUMNS = ("annotator", "labels", "accuracy", "low", "high", "agreement", "spam")
+
 HOLDOUT = "holdout"
 """The reason, in labels.csv, of an image whose trusted label only the evaluation reads."""
 
@@ -49,6 +55,9 @@ DECIDED = "decided"
 
 VALIDATION = "validation"
 """The reason of a trusted image that a fine-tuned model was not trained on."""
+
+SPAM = 0.5
+"""P(spam) from which an annotator is counted as one who seems to label at random."""
 
 ISSUE_COLUMNS = ("file", "severity", "reason", "detail")
 
@@ -100,9 +109,53 @@ def write_labels(
         scores,
     ]
     header: tuple[str, ...] = (*LABEL_COLUMNS, OUTLIER_COLUMN)
+    if (given := usable_annotations(dataset)) is not None:
+        counts, shares = agreement(given, corrected.corrected)
+        gain = gain_of_label(corrected.posterior, rate(given, corrected))
+        gain[~dataset.usable | (corrected.trusted != UNKNOWN)] = 0.0
+        header = (*header, *ANNOTATED_COLUMNS)
+        columns += [counts.tolist(), _rounded(shares), _rounded(gain)]
     if dataset.groups is not None:
         header, columns = (*header, GROUP_COLUMN), [*columns, dataset.groups.tolist()]
     write_rows(folder / "labels.csv", header, columns, excel_safe=excel_safe)
+
+
+def write_annotators(
+    folder: Path, dataset: Dataset, fitted: Fitted, *, excel_safe: bool = False
+) -> dict[str, Any] | None:
+    """annotators.csv: whom to ask next, first the most accurate; and how many there are. None without any."""
+    given = usable_annotations(dataset)
+    if given is None:
+        return None
+    found = rate(given, fitted.corrected)
+    order = np.argsort(-found.low, kind="stable")
+    numbers = (found.accuracy, found.low, found.high, found.agreement, found.spam)
+    columns: list[Sequence[Any]] = [
+        [given.names[one] for one in order.tolist()],
+        found.labels[order].astype(int).tolist(),
+        *(_rounded(of[order]) for of in numbers),
+    ]
+    write_rows(folder / "annotators.csv", ANNOTATOR_COLUMNS, columns, excel_safe=excel_safe)
+    return {"annotators": len(given.names), "labels": len(given), "spam": int((found.spam >= SPAM).sum())}
+
+
+def usable_annotations(dataset: Dataset) -> Annotations | None:
+    """The labels of several annotators, of images that are used; None where an image has one noisy label."""
+    if dataset.annotations is None:
+        return None
+    return dataset.annotations.without(np.flatnonzero(~dataset.usable))
+
+
+def rate(annotations: Annotations, corrected: CorrectedLabels) -> Annotators:
+    """How well each annotator labels, by the corrected labels with their probabilities."""
+    likely, known = corrected.posterior.copy(), np.flatnonzero(corrected.trusted != UNKNOWN)
+    likely[known] = np.eye(likely.shape[1])[corrected.trusted[known]]
+    return fit_annotators(annotations, likely)
+
+
+def _rounded(numbers: PerImage) -> list[float | None]:
+    """For a cell each, to four decimals; None for NaN."""
+    return [None if np.isnan(number) else round(number, 4) for number in numbers.tolist()]
 
 
 def write_holdout(
@@ -155,6 +208,7 @@ def write_evaluation(
     coverage: Sequence[Coverage],
     robustness: Robustness | None,
     warnings: Sequence[str],
+    annotators: Mapping[str, Any] | None = None,
 ) -> None:
     """evaluation.json: all figures, and what they do not cover.
 
@@ -180,6 +234,8 @@ def write_evaluation(
         **({"groups": groups["count"]} if (groups := dataset.group_facts()) else {}),
         "warnings": [*(note.removeprefix("warning: ") for note in early), *warnings],
     }
+    if annotators is not None:
+        facts["annotators"] = annotators
     if model.facts.get("refit"):
         facts["refit"] = REFIT
     write_json(folder / "evaluation.json", facts)

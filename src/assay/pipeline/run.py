@@ -201,6 +201,7 @@ def run(  # noqa: PLR0915  # the whole way of images and labels, in one place
                 outputs.write_noise(out, fitted)
                 safe = options.excel_safe
                 outputs.write_labels(out, dataset, fitted, split, excel_safe=safe)
+                annotators = outputs.write_annotators(out, dataset, fitted, excel_safe=safe)
                 outputs.write_holdout(out, dataset, fitted, split.holdout, partition.leaked, excel_safe=safe)
                 outputs.write_issues(out, dataset, excel_safe=safe)
                 cost = Cost(sum(watch.so_far().values()), peak_memory_bytes(), package_bytes(out / "model"))
@@ -216,6 +217,7 @@ def run(  # noqa: PLR0915  # the whole way of images and labels, in one place
                     coverage=coverage,
                     robustness=robustness,
                     warnings=warnings,
+                    annotators=annotators,
                 )
             record.finish(cost)
     return load_run(out)

@@ -1,6 +1,7 @@
 """What the report shows, read from the files of a finished run; report.json has the same as data."""
 
 import json
+import math
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -26,7 +27,7 @@ from assay.noise.intervals import design_effect, share_bounds
 from assay.pipeline.audit import run_digests
 from assay.pipeline.finished import FinishedRun
 from assay.pipeline.measure import TITLES, main_figures, why_not_measured
-from assay.pipeline.outputs import DECIDED, ISSUE_COLUMNS, VALIDATION, read_facts
+from assay.pipeline.outputs import ANNOTATOR_COLUMNS, DECIDED, ISSUE_COLUMNS, SPAM, VALIDATION, read_facts
 from assay.text import counted, cut, interval, p_equals, percent
 from assay.types import UNKNOWN
 
@@ -144,6 +145,8 @@ def gather(
         "reproduce": _reproduce_facts(run),
         "notes": [*notes, *not_audited],
     }
+    if "annotators" in found:
+        facts["annotators"] = annotator_facts(run, found["annotators"])
     return facts | {"summary": " ".join(_summary(facts))}
 
 
@@ -212,6 +215,26 @@ def to_json(facts: Facts) -> Facts:
         return facts
     noise = facts["noise"] | dict.fromkeys(("transition", "low", "high"))
     return facts | {"noise": noise, "confusions": [one | {"counts": None} for one in facts["confusions"]]}
+
+
+def annotator_facts(run: FinishedRun, counts: Json) -> Facts:
+    """The most accurate annotators, those who may label at random, and the images to label once more."""
+    table = read_csv(run.folder / "annotators.csv", ANNOTATOR_COLUMNS)
+    rows: list[Facts] = []
+    for name, labels, *numbers in table.rows:
+        accuracy, low, high, agreement, spam = (float(cell or "nan") for cell in numbers[:5])
+        found = {"name": name or "everybody", "labels": int(labels), "spam": spam}
+        found["accuracy"] = {"estimate": accuracy, "low": low, "high": high}
+        rows.append(found | {"agreement": None if math.isnan(agreement) else agreement})
+    spam_first = sorted(rows, key=lambda row: -float(row["spam"]))
+    gain = run.annotated["label_gain"]
+    ask = [row for row in np.argsort(-gain, kind="stable")[:MAX_CELLS].tolist() if gain[row] > 0]
+    return {
+        **counts,
+        "best": [row for row in rows if row["spam"] < SPAM][:MAX_CELLS],
+        "spammers": [row for row in spam_first if row["spam"] >= SPAM][:MAX_CELLS],
+        "ask": [{"file": run.names[row], "gain": float(gain[row])} for row in ask],
+    }
 
 
 def _data_facts(run: FinishedRun, evaluation: Json) -> Facts:

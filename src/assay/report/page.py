@@ -82,7 +82,7 @@ def draw_page(
             left -= len(drawn)
             drawings.append(_image(drawn, title))
     return environment.get_template("report.html").render(
-        **facts,
+        **{"annotators": None} | facts,
         style=Markup(style),  # noqa: S704  # our own style sheet
         policy=policy(style),
         pictures=pictures,

@@ -331,6 +331,9 @@ def reasons(run: ReviewRun, row: int, neighbours: list[int]) -> list[str]:
         if run.transition is not None:
             share = _probability(run.transition[proposed, noisy])
             found.append(f"Of the images of {run.title(proposed)}, {share} are labelled {run.title(noisy)}.")
+    if run.annotated and (n := int(run.annotated["annotations"][row])):
+        share = percent(float(run.annotated["agreement"][row]))
+        found.append(f"{counted(n, 'annotator label')}: {share} are {run.title(proposed)}.")
     if neighbours:
         counts = Counter(run.trusted[neighbours].tolist()).most_common()
         labels = ", ".join(f"{count} × {run.title(label)}" for label, count in counts)
