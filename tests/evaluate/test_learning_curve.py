@@ -73,3 +73,14 @@ def test_two_sizes_promise_what_is_usual():
     curve = LearningCurve(np.array([33, 66]), np.arange(100) < np.array([[70], [75]]))
     gain = curve.expect(100, [1_600])[0].gain.estimate
     assert gain == pytest.approx(0.074, abs=0.002)
+
+
+def test_images_in_groups_count_as_fewer():
+    """With a design effect of 4 the range is that of a quarter of the images."""
+    right = np.arange(2_000) % 10 < np.array([[6], [7], [8], [8]])
+    wide, quarter, plain = (
+        LearningCurve(SIZES, some, effect).expect(4_000, [8_000])[0].accuracy
+        for some, effect in ((right, 4.0), (right[:, :500], 1.0), (right, 1.0))
+    )
+    assert wide == quarter
+    assert wide.high - wide.low > 1.5 * (plain.high - plain.low)

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 from small_runs import CLASSES, read_record, read_rows
 
 from assay.data.read import read_dataset
@@ -182,3 +183,28 @@ def test_json_of_groups_is_read_back(by_patient):
     assert {name: one.groups for name, one in by_patient.evaluation.items()} == {
         name: one["groups"] for name, one in found.items()
     }
+
+
+def test_patients_in_file_names_are_reported_unless_they_are_declared(options, tmp_path):
+    """Each of 40 patients has a texture of its own; the warning stands in evaluation.json too."""
+    generator, n = np.random.default_rng(0), 240
+    textures = generator.integers(0, 150, (40, 32, 32, 3))
+    (tmp_path / "images").mkdir()
+    rows, trusted = [], []
+    for row in range(n):
+        patient, label = row % 40, row % 40 % 3
+        pixels = textures[patient] + generator.integers(0, 90, (32, 32, 3))
+        pixels[10 * label : 10 * label + 10] //= 2
+        name = f"p{patient:02d}_{row:03d}.png"
+        Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / "images" / name)
+        rows.append(f"{name},{CLASSES[(label + (row % 5 == 0)) % 3]},{patient}")
+        trusted += [f"{name},{CLASSES[label]}"] * (row % 2)
+    (tmp_path / "noisy.csv").write_text("\n".join(["file,label,patient", *rows]))
+    (tmp_path / "trusted.csv").write_text("\n".join(["file,label", *trusted]))
+    read = replace(options.read, noisy=tmp_path / "noisy.csv", trusted=tmp_path / "trusted.csv")
+    for column, expected in ((None, True), ("patient", False)):
+        changed = replace(options, read=replace(read, group_column=column))
+        found = run(tmp_path / "images", tmp_path / str(column), changed)
+        assert (
+            any("name that column with --group-col" in line for line in found.facts["warnings"]) is expected
+        )

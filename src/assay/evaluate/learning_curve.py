@@ -1,5 +1,6 @@
 """A learning curve: accuracy by the number of training labels, and its extrapolation."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -33,6 +34,8 @@ class LearningCurve:
     """Numbers of training labels, at least two, ascending."""
     right: Bool[np.ndarray, "S T"]
     """Whether each of T images, none of them trained on, was right."""
+    effect: float = 1.0
+    """Design effect of images in groups: they are redrawn as so many times fewer."""
 
     def __post_init__(self) -> None:
         if len(self.sizes) < 2 or len(self.sizes) != len(self.right) or not self.right.shape[1]:
@@ -57,7 +60,8 @@ class LearningCurve:
         """
         # Each size is redrawn by itself, which also stands for chance in training. The true share is drawn
         # first (Jeffreys' prior): that all of a few were right is not certainty.
-        n, right, generator = self.right.shape[1], self.right.sum(axis=1), np.random.default_rng(0)
+        n, right = math.ceil(self.right.shape[1] / self.effect), self.right.sum(axis=1) / self.effect
+        generator = np.random.default_rng(0)
         shares = generator.beta(right + 0.5, n - right + 0.5, (DRAWS, len(self.sizes)))
         errors = 1 - np.vstack([self.accuracy, generator.binomial(n, shares) / n])
         # An error e of n images has the variance e (1 - e) / n; e is that of the curve through the measured

@@ -146,6 +146,8 @@ def mask_holdout(
     trained_on = fold_of != UNKNOWN
     if options.preset == "fast":  # a head is not trained on images without any label, a network is
         trained_on &= (dataset.noisy != UNKNOWN) | (dataset.known != UNKNOWN)
+    # Decisions on other images of a held-out group are not trained on, as these have no fold, but shown.
+    decided = dataset.without(np.setdiff1d(np.arange(len(dataset)), np.union1d(fit_rows, split.beside)))
     copies = [group for group in near_duplicates if trained_on[group].any()]
     return Partition(
         data=TrainingLabels(
@@ -158,7 +160,7 @@ def mask_holdout(
             options.seed,
             options.threshold,
             options.workers,
-            known=visible.known if dataset.decided else None,
+            known=decided.known if dataset.decided else None,
             all_noisy=dataset.noisy,
             groups=groups,
             no_class=dataset.no_class if dataset.no_class.any() else None,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from assay.correct.result import CorrectedLabels
+from assay.correct.undeclared_groups import undeclared_groups
 from assay.data.dataset import Dataset, why_skipped
 from assay.evaluate import Evaluation, Paired, Source, evaluate_predictions, mcnemar, share_right
 from assay.noise import Interval
@@ -175,6 +176,10 @@ def warnings_of(
             f"{len(partition.leaked):,} holdout images are near-duplicates of training images; excluded from "
             "the evaluation"
         )
+    if dataset.groups is None:
+        features, labels = partition.data.features.views[0], fitted.corrected.corrected
+        suggested = undeclared_groups(dataset.names, labels, features, partition.near_duplicates)
+        found += [suggested] if suggested else []
     if n_held_out and "assay" not in evaluations:
         why = why_not_measured(evaluations, n_held_out)
         found.append(f"{why[0].lower()}{why[1:]}: this model's accuracy is not measured")

@@ -86,10 +86,10 @@ def write_labels(
     # Of several reasons the last one is written: a skipped image of the holdout is skipped.
     reasons = np.full(len(dataset), "", dtype=object)
     reasons[dataset.noisy == UNKNOWN] = "no noisy label"
+    reasons[split.beside] = HELD_GROUP
     reasons[[*dataset.decided]] = DECIDED
     if fitted.validation is not None:
         reasons[fitted.validation] = VALIDATION
-    reasons[split.beside] = HELD_GROUP
     reasons[split.holdout] = HOLDOUT
     for row, why in dataset.skipped.items():
         reasons[row] = why.reason

@@ -25,6 +25,7 @@ from assay.errors import LabelError, UsageError
 from assay.evaluate import wilson
 from assay.evaluate.learning_curve import LearningCurve
 from assay.noise import estimate_noise
+from assay.noise.intervals import design_effect
 from assay.pipeline.finished import OpenedRun, stored_features
 from assay.pipeline.holdout import mask_holdout
 from assay.pipeline.learn import TrainingLabels
@@ -55,6 +56,8 @@ class LabelValue:
     """Of preset ``fast``'s model without test-time augmentation; a fine-tuned one is better."""
     labels: LearningCurve
     """Of the corrected labels."""
+    noise_effect: float = 1.0
+    """Design effect of the noise rate of images in groups."""
 
     def to_json(self, more: Sequence[int]) -> dict[str, Any]:
         """The curves, and what each number of ``more`` trusted labels would add."""
@@ -71,10 +74,10 @@ class LabelValue:
             row: dict[str, Any] = {"more": number, "trusted": fit[at], "held_out": held_out[at]}
             for name, found in expected.items():
                 row[name] = {"accuracy": found[at].accuracy.to_json(), "gain": found[at].gain.to_json()}
-            row["noise_rate_known_to"] = _half_width(self.noise_rate, fit[at])
+            row["noise_rate_known_to"] = _half_width(self.noise_rate, fit[at], self.noise_effect)
             if held_out[at]:
                 accuracy = expected["model"][at].accuracy.estimate
-                row["accuracy_known_to"] = _half_width(accuracy, held_out[at])
+                row["accuracy_known_to"] = _half_width(accuracy, held_out[at], self.model.effect)
             rows.append(row)
         return {
             "trusted": self.trusted,
@@ -185,14 +188,19 @@ def measure_label_value(
     with one_thread_each(), ThreadPoolExecutor(data.workers) as pool:
         for done, _ in enumerate(pool.map(predict, jobs[::-1]), 1):  # the longest first
             progress("learn", done, len(jobs))
+
+    def effect_at(values: np.ndarray) -> float:
+        return design_effect(values.astype(float), None if data.groups is None else data.groups[rows])
+
     right = np.array([count_right(data, rows, *found) for found in zip(probs, sizes, strict=True)])
     counts = np.array(sizes)
     return LabelValue(
         trusted=len(rows),
         held_out=held_out,
         noise_rate=estimate_noise(data.noisy, data.trusted, len(data.classes), seed=data.seed).rate.estimate,
-        model=LearningCurve(counts, right[:, 0]),
-        labels=LearningCurve(counts, right[:, 1]),
+        model=LearningCurve(counts, right[:, 0], effect_at(right[-1, 0])),
+        labels=LearningCurve(counts, right[:, 1], effect_at(right[-1, 1])),
+        noise_effect=effect_at(data.noisy[rows] != data.trusted[rows]),
     )
 
 
@@ -271,7 +279,7 @@ def _transition(data: TrainingLabels, noisy: Labels, trusted: Labels) -> Transit
     return transition_from(noisy, trusted, np.full((k, k), 1 / k), data.seed)
 
 
-def _half_width(share: float, n: int) -> float:
+def _half_width(share: float, n: int, effect: float) -> float:
     """Half the width of the interval of a share of ``n`` images."""
-    found = wilson(round(share * n), n)
+    found = wilson(round(share * n), n, design_effect=effect)
     return (found.high - found.low) / 2
