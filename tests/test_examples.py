@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from small_runs import quick_learning
 
 from assay.notebook.systems import TITLES
 
@@ -51,6 +52,19 @@ def test_the_notebook_retold_runs_from_top_to_bottom(
         *(f"models/{system}/layers.svg" for system in TITLES),
         *(f"models/{system}/history.svg" for system in ("cnn-1", "cnn-2", "model-1", "model-2")),
     }
+
+
+@pytest.mark.train
+def test_the_texts_run_from_top_to_bottom(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Features of a thousand texts are enough: labels get better, and new texts are predicted."""
+    monkeypatch.chdir(tmp_path)
+    with quick_learning():
+        found = runpy.run_path(str(EXAMPLES / "texts.py"))
+    assert found["right"]["corrected"] > found["right"]["noisy"] + 0.05
+    assert found["accuracy"] > 0.6
+    assert "new texts are put into the right part of SciPy" in capsys.readouterr().out
 
 
 def test_an_example_is_cells() -> None:
