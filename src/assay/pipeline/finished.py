@@ -309,11 +309,6 @@ def read_finished_run(folder: Path) -> FinishedRun:
             for name in ANNOTATED_COLUMNS
             if name in columns
         }
-        annotated = {
-            name: np.array([float(cell or "nan") for cell in columns[name]])
-            for name in ANNOTATED_COLUMNS
-            if name in columns
-        }
     except ValueError as error:
         raise DataError(f"{table.path}: expected numbers ({error}); run it again") from None
     return FinishedRun(
