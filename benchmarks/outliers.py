@@ -104,24 +104,20 @@ def corrected(views: tuple[np.ndarray, ...], noisy: Labels, trusted: Labels, k: 
 
 
 def far(place: argparse.Namespace, run: Any, views: tuple[np.ndarray, ...]) -> dict[str, Any]:
-    """AUROC of drawn images among all others, and how many are flagged, without and with trusted images.
-
-    Their predictions are as sure as those of the image before them: only the features show what they are.
-    """
+    """AUROC of drawn images among all others by features alone, with and without trusted images."""
     record = run.record["backbone"]
     backbone = load_backbone(record["name"], place.cache, size=record["size"])
     drawn = [STRANGERS[kind](np.random.default_rng(row)) for kind in STRANGERS for row in range(DRAWN)]
     squares = np.stack([_square(image, backbone.size) for image in drawn])
     both = (backbone.embed(squares), backbone.embed(np.ascontiguousarray(squares[:, :, ::-1])))
     features = standardise([np.concatenate([view, more]) for view, more in zip(views, both, strict=True)])
-    n, sure = len(run), np.random.default_rng(0).choice(len(run), len(drawn))
+    n = len(run)
     proposed = np.where(run.confidence >= 0.8, run.proposed, UNKNOWN)
-    settled = np.concatenate([proposed, proposed[sure]])
-    top = np.concatenate([run.confidence, run.confidence[sure]])
+    settled = np.concatenate([proposed, np.full(len(drawn), UNKNOWN)])
     kinds, found = np.repeat(list(STRANGERS), DRAWN), {}
     for way, trusted in (("trusted", run.trusted != UNKNOWN), ("none trusted", np.zeros(n, bool))):
         known = np.concatenate([trusted, np.zeros(len(drawn), bool)])
-        outliers = find_outliers(features, known, labels=settled, top_probs=top)
+        outliers = find_outliers(features, known, labels=settled)
         assert outliers is not None
         score, flagged = outliers.score, np.isin(np.arange(len(features)), outliers.rows)
         rest = score[:n][~known[:n]]

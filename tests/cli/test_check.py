@@ -132,6 +132,18 @@ def test_copies_are_found_in_the_run_and_in_the_batch(check, trained, batch):
     assert ("duplicates_in_batch", "1.png", "2.png") in named
 
 
+def test_predictions_have_an_outlier_score(assay, trained, batch, tmp_path):
+    """As the last column; noise is above 1, and most images of the kind are below."""
+    noise = np.random.default_rng(0).integers(0, 2, (32, 32, 3), np.uint8) * 255
+    Image.fromarray(noise).save(batch.images / "0.png")
+    (batch.images / "1.png").write_bytes(b"no image")
+    assert assay("predict", trained / "out", batch.images, "-o", tmp_path / "p.csv", "-q").code == 0
+    rows = rows_of(tmp_path / "p.csv")
+    assert [*rows[0]] == ["file", "label", "probability", "status", "outlier_score"]
+    assert (float(rows[0]["outlier_score"]) > 1, rows[1]["outlier_score"]) == (True, "")
+    assert sum(float(row["outlier_score"]) > 1 for row in rows[2:]) < 6
+
+
 def test_a_batch_without_labels_is_checked_for_the_rest(assay, trained, batch):
     """A gate on labels needs them."""
     words = ("check", trained / "out", batch.images, "-q", "--cache", trained / "cache")

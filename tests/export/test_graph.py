@@ -10,9 +10,10 @@ import pytest
 from small_runs import CLASSES, draw_image
 
 from assay import __version__
+from assay.correct.outliers import fit_scorer
 from assay.embed.tiny import HistogramBackbone, TinyBackbone
 from assay.errors import GateError, ModelError
-from assay.export.graph import build_graph, check_parity, with_graph
+from assay.export.graph import build_graph, check_parity, with_graph, without_outlier_score
 from assay.predict.layers import Layers
 from assay.predict.model import Model
 from assay.predict.runtime import load_runtime
@@ -162,3 +163,34 @@ def test_the_metadata_is_what_another_program_needs(model, tmp_path):
     assert found == expected | {"flip_tta_below": "0.9"}
     once = onnx.load_model_from_string(build_graph(replace(named, flip_tta_below=0.0)))
     assert {entry.key for entry in once.metadata_props} == {*expected, "labels", "titles"}
+
+
+@pytest.mark.parametrize("always_sure", [False, True])
+def test_the_graph_scores_outliers_as_the_scorer_does(images, always_sure):
+    """The probabilities stay the same; without the second output the graph is that of before."""
+    generator = np.random.default_rng(0)
+    truth = np.arange(900) % 3
+    drawn = np.stack([draw_image(label, generator) for label in truth])
+    backbone = TinyBackbone()
+    model = Model("tiny", 32, CLASSES, head_for(backbone.width))
+    features = backbone.embed(drawn)
+    top = np.ones(900) if always_sure else model.probabilities(features).max(axis=1).astype(float)
+    scorer = fit_scorer(features, truth, top)
+    plain, exported = with_graph(model, None, images), with_graph(model, None, images, scorer)
+    runtime = load_runtime(exported)
+    probs, score = runtime.scored(images)
+    assert probs.tolist() == load_runtime(plain).probabilities(images).tolist()
+    expected = scorer.score(backbone.embed(images), model.probabilities(backbone.embed(images)).max(axis=1))
+    assert score == pytest.approx(expected, rel=1e-3, abs=1e-3)
+    assert score[12] > 1 > np.median(score[:12])  # black among drawn images
+    assert load_runtime(plain).scored(images)[1] is None
+    bare = load_runtime(replace(exported, graph=without_outlier_score(exported.graph)))
+    assert (bare.has_outlier_score, bare.probabilities(images).tolist()) == (False, probs.tolist())
+
+
+def test_few_images_make_no_scorer():
+    """Nor do those of one class."""
+    features, top = np.random.default_rng(0).normal(size=(500, 5)), np.ones(500)
+    assert fit_scorer(features, np.arange(500) % 2, top) is not None
+    assert fit_scorer(features, np.where(np.arange(500) < 300, np.arange(500) % 2, -1), top) is None
+    assert fit_scorer(features, np.zeros(500, int), top) is None

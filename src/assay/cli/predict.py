@@ -115,7 +115,7 @@ def command(
     dataset = _read(images, features, reading, log)
     check_takes(runtime, dataset)
     least = None if coverage is None else threshold_for(coverage, runtime.thresholds)
-    settings = Options(min_confidence, least, prior)
+    settings = Options(min_confidence, least, prior, outlier_score=runtime.has_outlier_score)
     # A stream cannot resume, nor can an estimate, for which all images are predicted before the first row.
     identity = uuid4().hex
     if target is not None and prior != ESTIMATE:  # a million files take seconds to look at

@@ -35,6 +35,9 @@ NEAR = np.log(1000.0)  # the most that each near measure counts
 # Shares of the images that belong at which their measures are read; beyond them, one in a hundred images may
 # be an outlier where no trusted images show who belongs.
 LEVELS = np.array([1.0, 0.9, 0.7, 0.5, 0.3, 0.2, 0.1, 0.05])
+DEPTH = -np.log(LEVELS)
+
+WIDEST = 64  # directions in which a model knows the far distance: 200 kB of 768 features
 
 Measure = Float[np.ndarray, "R"]
 """Of R rows, the greater the farther out."""
@@ -69,6 +72,92 @@ class Outliers:
         score = np.zeros(n)
         score[rows] = self.score
         return replace(self, score=score, rows=rows[self.rows])
+
+
+@dataclass(frozen=True)
+class OutlierScorer:
+    """The score of new images from a model's features and probabilities alone, small enough to go with it.
+
+    The neighbours are left out, and the far distance is that in the ``WIDEST`` directions and from them.
+    """
+
+    mean: Float[np.ndarray, "D"]
+    scale: Float[np.ndarray, "D"]
+    """Features less their mean are divided by it."""
+    projection: Float[np.ndarray, "D r"]
+    """Discriminant directions, whitened."""
+    means: Float[np.ndarray, "C r"]
+    """Class means there."""
+    inverse: Float[np.ndarray, "r"]
+    """Of the total variance there."""
+    axes: Float[np.ndarray, "D w"]
+    """The widest directions, of length 1."""
+    variance: Float[np.ndarray, "w"]
+    """In each of them."""
+    rest: float
+    """Variance of what is left, over all directions."""
+    knots: Float[np.ndarray, "3 L"]
+    """Of the far, between and doubt measures, the values at ``LEVELS``; see ``tail``."""
+    cut: float
+    """The score is divided by it."""
+
+    def measures(self, features: Matrix, top_probs: PerImage) -> list[Measure]:
+        """The far measure, that between classes, and the doubt."""
+        values = (features - self.mean) / self.scale
+        points = values @ self.projection
+        to_each = np.square(points).sum(axis=1)[:, None] - 2.0 * points @ self.means.T
+        between = (to_each + np.square(self.means).sum(axis=1)).min(axis=1) - np.square(points) @ self.inverse
+        wide = np.square(values @ self.axes)
+        left = np.maximum(np.square(values).sum(axis=1) - wide.sum(axis=1), 0.0)
+        far = np.sqrt(wide @ (1.0 / self.variance) + left / self.rest)
+        return [far, between, 1.0 - top_probs]
+
+    def score(self, features: Matrix, top_probs: PerImage) -> PerImage:
+        """Above 1 is an outlier."""
+        found = zip(self.measures(features, top_probs), self.knots, strict=True)
+        tails = [tail_at(one, knots) for one, knots in found]
+        near = np.minimum(tails[1:], NEAR).mean(axis=0)
+        score: PerImage = (near + np.maximum(tails[0] - FAR, 0.0)) / self.cut
+        return score
+
+
+def fit_scorer(
+    features: Matrix, labels: Labels, top_probs: PerImage, *, share: float = SHARE, seed: int = 0
+) -> OutlierScorer | None:
+    """One half of the labelled images gives distances, the other half their unit and the cut.
+
+    None with fewer than 400 of them, or of one class.
+
+    Parameters
+    ----------
+    features : (N, D), as the model's head takes them
+    labels : the class of images that belong, else UNKNOWN
+    top_probs : of the most probable class, by models that were not trained on the image
+    """
+    rows = np.random.default_rng(seed).permutation(np.flatnonzero(labels != UNKNOWN))
+    fitted, measured = rows[: len(rows) // 2][:MOST], rows[len(rows) // 2 :]
+    if len(fitted) < FEWEST or len(np.unique(labels[fitted])) < 2:
+        return None
+    known = np.asarray(features[fitted], np.float32)
+    mean, scale = known.mean(axis=0), known.std(axis=0)
+    scale[scale < 1e-6] = 1.0
+    values = (known - mean) / scale
+    centre, projection, means, inverse = _discriminants(values, labels[fitted])
+    variance, axes = np.linalg.eigh(values.T @ values / len(values))
+    wide = slice(max(len(variance) - WIDEST, 0), None)
+    ridge = min(0.1, 0.05 * len(variance) / len(values))
+    rest = max(float(variance[: wide.start].mean()) + ridge if wide.start else ridge, 1e-3)
+    scorer = OutlierScorer(
+        *(mean + centre * scale, scale, projection, means, inverse),
+        *(axes[:, wide], np.maximum(variance[wide], 0.0) + ridge, rest),
+        *(np.zeros((3, len(LEVELS))), 1.0),
+    )
+    found = scorer.measures(np.asarray(features[measured], np.float32), top_probs[measured])
+    knots = np.stack([np.quantile(one, 1.0 - LEVELS) for one in found])
+    # Equal ones, of a model that is always sure, would be steps, which float32 cannot follow.
+    scorer = replace(scorer, knots=knots + 1e-4 * np.arange(len(LEVELS)))
+    scores = scorer.score(np.asarray(features[measured], np.float32), top_probs[measured])
+    return replace(scorer, cut=max(find_cut(scores, share), 1e-6))
 
 
 def find_outliers(
@@ -180,11 +269,19 @@ def _combine(measures: Sequence[Measure], belong: Rows) -> Measure:
 
 def tail(values: Measure, belong: Float[np.ndarray, "B"]) -> Measure:
     """``-log`` of the share of the images that belong that is as far out; at least 0."""
-    knots, depth = np.quantile(belong, 1.0 - LEVELS), -np.log(LEVELS)
-    # Beyond the last level the tail is taken to be exponential, as from a fifth to a twentieth.
-    slope = (depth[-1] - depth[-3]) / max(knots[-1] - knots[-3], 1e-12)
-    found: Measure = np.interp(values, knots, depth) + np.maximum(values - knots[-1], 0.0) * slope
+    return tail_at(values, np.quantile(belong, 1.0 - LEVELS))
+
+
+def tail_at(values: Measure, knots: Float[np.ndarray, "L"]) -> Measure:
+    """The same, from the values of the images that belong at ``LEVELS``."""
+    inside = np.interp(values, knots, DEPTH)
+    found: Measure = inside + np.maximum(values - knots[-1], 0.0) * last_slope(knots)
     return found
+
+
+def last_slope(knots: Float[np.ndarray, "L"]) -> float:
+    """Beyond the last level the tail is taken to be exponential, as from a fifth to a twentieth."""
+    return float((DEPTH[-1] - DEPTH[-3]) / max(knots[-1] - knots[-3], 1e-12))
 
 
 def _neighbour_distances(features: Matrix, rows: Rows, settled: Rows) -> Measure:
@@ -206,10 +303,22 @@ def _between_classes(
 ) -> Measure:
     """The relative Mahalanobis distance: to the nearest class, less that to all classes as one.
 
-    The total covariance is that within classes plus that of the class means, so the difference depends on
-    their discriminant directions alone: the rest of both distances is equal.
-
     Source: Ren et al. 2021, arXiv 2106.09022.
+    """
+    centre, projection, means, inverse = _discriminants(settled, labels)
+    points = (features - centre) @ projection
+    to_each = np.square(points).sum(axis=1)[:, None] - 2.0 * points @ means.T + np.square(means).sum(axis=1)
+    nearest: Measure = (to_each.min(axis=1) - np.square(points) @ inverse).astype(np.float64)
+    return nearest
+
+
+def _discriminants(
+    settled: Float[np.ndarray, "S D"], labels: Int[np.ndarray, "S"]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Centre (D,), projection (D, r), class means there (K, r), and the inverse total variances there (r,).
+
+    The total covariance is that within classes plus that of the class means, so the difference of both
+    distances depends on their discriminant directions alone: the rest of them is equal.
     """
     classes, members = np.unique(labels, return_inverse=True)
     weight = np.bincount(members) / len(members)
@@ -220,12 +329,7 @@ def _between_classes(
     whiten = axes / np.sqrt(np.maximum(variance, 0.0) + RIDGE)
     apart = (means - centre) @ whiten  # (K, D)
     _, spread, directions = np.linalg.svd(np.sqrt(weight)[:, None] * apart, full_matrices=False)
-    projection = whiten @ directions.T  # (D, K)
-    means, points = apart @ directions.T, (features - centre) @ projection
-    to_all = np.square(points) @ (1.0 / (1.0 + np.square(spread)))
-    to_each = np.square(points).sum(axis=1)[:, None] - 2.0 * points @ means.T + np.square(means).sum(axis=1)
-    nearest: Measure = (to_each.min(axis=1) - to_all).astype(np.float64)
-    return nearest
+    return centre, whiten @ directions.T, apart @ directions.T, 1.0 / (1.0 + np.square(spread))
 
 
 def _core(features: Matrix) -> Rows:

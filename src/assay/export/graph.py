@@ -13,22 +13,27 @@ from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
+import onnx
 from onnx import NodeProto, TensorProto, checker, helper, numpy_helper
 from safetensors.numpy import save
 
 from assay import __version__
+from assay.correct.outliers import DEPTH, FAR, NEAR, OutlierScorer, last_slope
 from assay.data.resize import in_words
 from assay.data.write import escape_surrogates
 from assay.embed.device import one_torch_thread
 from assay.embed.tiny import HistogramBackbone, TinyBackbone
 from assay.errors import GateError, MissingExtraError, ModelError
-from assay.predict.graph_check import FEATURES_INPUT, INPUT, OPSET, OUTPUT
+from assay.predict.graph_check import FEATURES_INPUT, INPUT, OPSET, OUTLIER_OUTPUT, OUTPUT
 from assay.predict.model import Model
 from assay.predict.runtime import BATCH, load_runtime
 from assay.types import Batch, Matrix
 
 OURS = "assay-"
 """Prefix of the names around the network; the dash keeps them apart from torch's, which are identifiers."""
+
+MOST_BEYOND = 1e6
+"""Of a measure beyond its last knot: what is so far out need not be told apart."""
 
 MAX_DIFFERENCE = 1e-3
 """Of two probabilities of one class of one image."""
@@ -42,7 +47,9 @@ FLIP_TTA = (
 )
 
 
-def with_graph(model: Model, trunk: Any, images: Batch | Matrix) -> Model:
+def with_graph(
+    model: Model, trunk: Any, images: Batch | Matrix, scorer: OutlierScorer | None = None
+) -> Model:
     """The model with its graph, and their agreement on ``images`` among its facts, under ``parity``.
 
     Parameters
@@ -51,6 +58,7 @@ def with_graph(model: Model, trunk: Any, images: Batch | Matrix) -> Model:
         ``(pixel / 255 - mean) / std`` if the model has a mean, else 0 to 255. None for ``tiny``,
         ``histogram`` and a model of features
     images : what the model takes
+    scorer : gives the graph its second output, the outlier score
     """
     features = _features(model, trunk, images)
     if features.shape[1] != len(model.head.mean):
@@ -58,7 +66,7 @@ def with_graph(model: Model, trunk: Any, images: Batch | Matrix) -> Model:
             f"expected {len(model.head.mean)} features, as the head has, "
             f"got {features.shape[1]} of the trunk of {model.architecture!r}"
         )
-    exported = replace(model, graph=build_graph(model, trunk))
+    exported = replace(model, graph=build_graph(model, trunk, scorer))
     return replace(exported, facts={**model.facts, "parity": check_parity(exported, features, images)})
 
 
@@ -136,8 +144,8 @@ class Nodes:
         return self.hold(np.array(values, dtype=np.int64))
 
 
-def build_graph(model: Model, trunk: Any = None) -> bytes:
-    """The ONNX file of a model; the same model and trunk, see ``with_graph``, give the same bytes."""
+def build_graph(model: Model, trunk: Any = None, scorer: OutlierScorer | None = None) -> bytes:
+    """The ONNX file of a model; the same arguments, see ``with_graph``, give the same bytes."""
     nodes, side = Nodes(), model.size
     if model.width:
         takes = helper.make_tensor_value_info(FEATURES_INPUT, TensorProto.FLOAT, ["N", model.width])
@@ -146,8 +154,11 @@ def build_graph(model: Model, trunk: Any = None) -> bytes:
         takes = helper.make_tensor_value_info(INPUT, TensorProto.UINT8, ["N", side, side, 3])
         features = _add_backbone(nodes, model, trunk)
     _add_head(nodes, model, features)
-    gives = helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["N", len(model.labels)])
-    graph = helper.make_graph(nodes.operators, "assay", [takes], [gives], nodes.tensors)
+    gives = [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["N", len(model.labels)])]
+    if scorer is not None:
+        _add_outlier_score(nodes, scorer, features)
+        gives.append(helper.make_tensor_value_info(OUTLIER_OUTPUT, TensorProto.FLOAT, ["N"]))
+    graph = helper.make_graph(nodes.operators, "assay", [takes], gives, nodes.tensors)
     opset = helper.make_opsetid("", OPSET)
     made = helper.make_model(graph, opset_imports=[opset], ir_version=8, producer_name="assay")
     helper.set_model_props(made, _metadata(model))
@@ -341,6 +352,71 @@ def _add_head(nodes: Nodes, model: Model, features: str) -> None:
         weight, bias = head.weights[layer : layer + 2]
         values = nodes.apply("Gemm", values, nodes.hold(weight), nodes.hold(bias))
     nodes.apply("Softmax", values, name=OUTPUT, axis=1)
+
+
+def _add_outlier_score(nodes: Nodes, scorer: OutlierScorer, features: str) -> None:
+    """What ``OutlierScorer.score`` computes."""
+    apply, axis = nodes.apply, nodes.ints(1)
+
+    def floats(values: np.ndarray | float) -> str:
+        return nodes.hold(np.asarray(values, dtype=np.float32))
+
+    def squares(values: str) -> str:
+        return apply("Mul", values, values)
+
+    def weighed(values: str, weights: np.ndarray) -> str:
+        return apply("ReduceSum", apply("Mul", values, floats(weights)), axis, keepdims=0)
+
+    values = apply("Div", apply("Sub", features, floats(scorer.mean)), floats(scorer.scale))
+    points = apply("MatMul", values, floats(scorer.projection))
+    # ||y - m||² less ||y||², which is part of the total too
+    to_each = apply(
+        "Sub",
+        floats(np.square(scorer.means).sum(axis=1)),
+        apply("MatMul", points, floats(2 * scorer.means.T)),
+    )
+    nearest = apply("ReduceMin", to_each, axis, keepdims=0)
+    between = apply("Add", nearest, weighed(squares(points), 1.0 - scorer.inverse))
+    wide = squares(apply("MatMul", values, floats(scorer.axes)))
+    everything = apply("ReduceSum", squares(values), axis, keepdims=0)
+    left = apply("Sub", everything, apply("ReduceSum", wide, axis, keepdims=0))
+    left = apply("Div", apply("Max", left, floats(0.0)), floats(scorer.rest))
+    far = apply("Sqrt", apply("Add", weighed(wide, 1.0 / scorer.variance), left))
+    doubt = apply("Sub", floats(1.0), apply("ReduceMax", OUTPUT, axis, keepdims=0))
+    tails = []
+    for measure, knots in zip((far, between, doubt), scorer.knots, strict=True):
+        # A line between neighbouring knots is the sum of ramps, each of which ends at the next knot.
+        widths = np.maximum(np.diff(knots), 1e-12)
+        slopes = [*(np.diff(DEPTH) / widths), last_slope(knots)]
+        above = apply("Sub", apply("Unsqueeze", measure, axis), floats(knots))  # (N, L)
+        ramps = apply("Min", apply("Max", above, floats(0.0)), floats(np.append(np.diff(knots), MOST_BEYOND)))
+        tails.append(weighed(ramps, np.array(slopes)))
+    far, *near = tails
+    most = floats(NEAR)
+    capped = [apply("Min", one, most) for one in near]
+    mean = apply("Mul", apply("Add", *capped), floats(0.5))
+    beyond = apply("Max", apply("Sub", far, floats(FAR)), floats(0.0))
+    apply("Div", apply("Add", mean, beyond), floats(scorer.cut), name=OUTLIER_OUTPUT)
+
+
+def without_outlier_score(graph: bytes) -> bytes:
+    """The graph with its first output alone: sums of squares are too coarse in other number formats."""
+    model = onnx.load_from_string(graph)
+    if len(model.graph.output) == 1:
+        return graph
+    del model.graph.output[1:]
+    wanted, kept = {OUTPUT}, list[NodeProto]()
+    for node in reversed(model.graph.node):
+        if wanted & {*node.output}:
+            wanted |= {*node.input}
+            kept.insert(0, node)
+    tensors = [tensor for tensor in model.graph.initializer if tensor.name in wanted]
+    for part, values in ((model.graph.node, kept), (model.graph.initializer, tensors)):
+        copies = [type(one).FromString(one.SerializeToString()) for one in values]
+        del part[:]
+        part.extend(copies)
+    data: bytes = model.SerializeToString(deterministic=True)
+    return data
 
 
 def _metadata(model: Model) -> dict[str, str]:

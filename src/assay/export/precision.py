@@ -28,7 +28,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
 from assay.errors import GateError
-from assay.export.graph import OURS
+from assay.export.graph import OURS, without_outlier_score
 from assay.predict.graph_check import INPUT, OPSET, OUTPUT
 from assay.predict.model import Model
 from assay.predict.runtime import Runtime, load_runtime
@@ -175,7 +175,7 @@ def quantize(
 
 def to_float16(graph: bytes) -> bytes:
     """The graph with 16-bit weights and arithmetic; phones and GPUs have it, most CPUs convert."""
-    model = onnx.load_from_string(graph)
+    model = onnx.load_from_string(without_outlier_score(graph))
     return _finished(convert_float_to_float16(model, keep_io_types=True), model, "float16")
 
 
@@ -197,7 +197,7 @@ class CalibratedGraph:
 
 def calibrate_graph(graph: bytes, images: Batch) -> CalibratedGraph:
     """Measure the ranges of all tensors on ``images`` (R, S, S, 3), a few at a time."""
-    source = onnx.load_from_string(graph)
+    source = onnx.load_from_string(without_outlier_score(graph))
     for node in source.graph.node:
         node.name = node.name or node.output[0]  # nodes are excluded by name
     with tempfile.TemporaryDirectory() as folder, _silent():

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from assay.correct.outliers import OutlierScorer
 from assay.data.dataset import Dataset
 from assay.data.loader import load_together, spread
 from assay.data.resize import TargetSize
@@ -102,16 +103,19 @@ def assemble_model(
         flip_tta_below=fitted.flip_tta_below,
         **network,
     )
-    return export(model, backbone, dataset, fit)
+    return export(model, backbone, dataset, fit, fitted.scorer)
 
 
-def export(model: Model, backbone: Backbone, dataset: Dataset, rows: Rows) -> Model:
+def export(
+    model: Model, backbone: Backbone, dataset: Dataset, rows: Rows, scorer: OutlierScorer | None = None
+) -> Model:
     """The model with the graph of its backbone and head, compared on images among ``rows``."""
     from assay.export.graph import with_graph  # late: it loads onnx
 
     trunk = backbone.trunk() if isinstance(backbone, TimmBackbone) else None
     target = TargetSize(model.size, model.interpolation)
-    return with_graph(model, trunk, load_together(dataset, target, spread(rows, COMPARED)).images[0])
+    images = load_together(dataset, target, spread(rows, COMPARED)).images[0]
+    return with_graph(model, trunk, images, scorer)
 
 
 def model_card(

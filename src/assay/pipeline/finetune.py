@@ -389,4 +389,5 @@ def _concluded(
         unseen=unseen,
         validation=split.validation,
         flip_tta_below=FLIP_TTA_BELOW,
+        scorer=None,  # its features tell the known classes apart alone
     )

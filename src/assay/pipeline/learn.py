@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from assay.correct.near_duplicates import standardise
-from assay.correct.outliers import Outliers, find_outliers
+from assay.correct.outliers import FEWEST, Outliers, OutlierScorer, find_outliers, fit_scorer
 from assay.correct.posterior import NO_FLOOR, Calibration, calibrate, other_folds
 from assay.correct.result import CorrectedLabels, correct_labels
 from assay.data.dataset import Dataset
@@ -75,6 +75,8 @@ class Fitted:
     """P(class) at rows that were not trained on, at least the holdout's, as the saved model predicts them."""
     validation: Rows | None = None
     """Trusted images kept out of training to measure a fine-tuned model; None where folds do that."""
+    scorer: OutlierScorer | None = None
+    """Of the saved model's features; None with too few labels, and where its network was fine-tuned."""
     flip_tta_below: float = 0.0
     """Of the saved model, see ``predict.runtime``; 0 for a model without test-time augmentation."""
 
@@ -132,6 +134,17 @@ def learn(data: TrainingLabels, *, progress: Progress = silent) -> Fitted:
         prior=prior,
         unseen=unseen,
         probs_of=lambda rows: head.probabilities(views[0][rows]),
+        scorer=fit_scorer(views[0], _who_belong(data, found.corrected), unseen.max(axis=1), seed=data.seed),
+    )
+
+
+def _who_belong(data: TrainingLabels, corrected: CorrectedLabels) -> Labels:
+    """The trusted labels; where they are too few to measure distances, the settled ones too."""
+    if np.sum(data.trusted != UNKNOWN) >= 2 * FEWEST:
+        return data.trusted
+    settled = data.usable & (corrected.confidence >= corrected.threshold)
+    return np.where(
+        settled if data.no_class is None else settled & ~data.no_class, corrected.corrected, UNKNOWN
     )
 
 

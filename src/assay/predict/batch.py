@@ -56,11 +56,14 @@ class Options:
     """With it each image also gets the set of its classes that are at least so probable."""
     prior: tuple[float, ...] | str | None = None
     """P(class) of each of the K classes among the new images, or ``ESTIMATE``; None: as in training."""
+    outlier_score: bool = False
+    """Whether each image also gets its outlier score, if the model has one."""
 
     @property
     def columns(self) -> tuple[str, ...]:
         """Names of the columns."""
-        return COLUMNS if self.set_threshold is None else (*COLUMNS, "set")
+        more = ("set",) * (self.set_threshold is not None) + ("outlier_score",) * self.outlier_score
+        return (*COLUMNS, *more)
 
 
 @dataclass(frozen=True, repr=False)
@@ -77,6 +80,9 @@ class Predictions:
     """``ok``, or why an image has no label."""
     image_warnings: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     """Row -> warnings about an image that was used."""
+    outlier_score: PerImage | None = None
+    """Above 1 where an image seems to belong to no class, NaN where it could not be used; None of a model
+    without it."""
 
     def __post_init__(self) -> None:
         same_length(names=self.names, probs=self.probs, statuses=self.statuses)
@@ -128,6 +134,9 @@ class Predictions:
                     for labels in sets
                 ]
             )
+        if options.outlier_score and self.outlier_score is not None:
+            score = zip(np.round(self.outlier_score, 3).tolist(), usable, strict=True)
+            found.append([one if good else None for one, good in score])
         return found
 
     def sets(self, threshold: float) -> list[tuple[str, ...]]:
@@ -218,12 +227,14 @@ def _joined(parts: Sequence[Predictions], labels: tuple[str, ...]) -> Prediction
         for row, flags in part.image_warnings.items()
     }
     none = np.zeros((0, len(labels)), dtype=np.float32)
+    scores = [part.outlier_score for part in parts if part.outlier_score is not None]
     return Predictions(
         tuple(name for part in parts for name in part.names),
         np.concatenate([none, *(part.probs for part in parts)]),
         labels,
         tuple(status for part in parts for status in part.statuses),
         image_warnings,
+        np.concatenate(scores) if scores else None,
     )
 
 
@@ -249,10 +260,13 @@ def predict_parts(
         found = []
         for runtime in runtimes:
             probs = np.zeros((len(rows), len(runtime.labels)), dtype=np.float32)
+            scores = np.full(len(rows), np.nan) if runtime.has_outlier_score else None
             if len(batch.decoded):
-                probs[batch.decoded - rows.start] = runtime.probabilities(batch.images[0])
+                probs[batch.decoded - rows.start], score = runtime.scored(batch.images[0])
+                if score is not None and scores is not None:
+                    scores[batch.decoded - rows.start] = score
             names = dataset.names[rows.start : rows.stop]
-            found.append(Predictions(names, probs, runtime.labels, statuses, image_warnings))
+            found.append(Predictions(names, probs, runtime.labels, statuses, image_warnings, scores))
         progress("predict", rows.stop, len(dataset))
         yield found
 

@@ -20,6 +20,9 @@ INPUT, OUTPUT = "images", "probabilities"
 FEATURES_INPUT = "features"
 """The input of a model that takes features."""
 
+OUTLIER_OUTPUT = "outlier_score"
+"""The second output of models that have it: above 1 for an image that seems to belong to no class."""
+
 SHA256 = "sha256"
 """The hash of a lone file, in its metadata."""
 
@@ -85,7 +88,10 @@ def check_graph(graph: bytes, size: int, n_classes: int, width: int = 0) -> byte
     takes, gives = f"{INPUT} uint8 (N, {size}, {size}, 3)", f"{OUTPUT} float32 (N, {n_classes})"
     takes = f"{FEATURES_INPUT} float32 (N, {width})" if width else takes
     _expect("input", takes, "; ".join(map(_described, model.graph.input)))
-    _expect("output", gives, "; ".join(map(_described, model.graph.output)))
+    outputs = [_described(end) for end in model.graph.output]
+    if outputs[1:] == [f"{OUTLIER_OUTPUT} float32 (N)"]:
+        del outputs[1:]
+    _expect("output", gives, "; ".join(outputs))
     for tensor in _tensors(model.graph):
         name, sides = f"tensor {tensor.name!r}", tensor.dims
         _refuse(f"{name} of {len(sides)} dimensions", len(sides) > _MAX_DIMENSIONS)

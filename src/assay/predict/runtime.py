@@ -8,9 +8,10 @@ two and 1.2 ms with one; for each of 32 images 0.82 ms with two, 0.53 with one f
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,6 +26,7 @@ from assay.predict.graph_check import (
     CALL,
     FEATURES_INPUT,
     INPUT,
+    OUTLIER_OUTPUT,
     OUTPUT,
     SHA256,
     check_graph,
@@ -33,7 +35,7 @@ from assay.predict.graph_check import (
 )
 from assay.predict.model import MAX_SIZE, Model, read_model, read_model_file
 from assay.predict.prior import TOLERANCE
-from assay.types import Batch, Matrix, Prior, Probs
+from assay.types import Batch, Matrix, PerImage, Prior, Probs
 
 FLIP_TTA_BELOW = 0.9
 """Images whose most probable class is less probable are predicted twice; see benchmarks/LOG.md."""
@@ -99,15 +101,21 @@ class Runtime:
         """P(class) (B, K), float32, of RGB images (B, size, size, 3), with test-time augmentation, or of
         features (B, width).
         """
-        if self.width:
-            if images.ndim != 2 or images.shape[1] != self.width:
-                raise ValueError(f"features: expected (N, {self.width}), got {images.shape}")
-            return self.without_tta(images)
-        if images.shape[1:] != (self.size, self.size, 3) or images.dtype != np.uint8:
-            raise ValueError(
-                f"images: expected uint8 (N, {self.size}, {self.size}, 3), got {images.dtype} {images.shape}"
-            )
-        return self.with_tta(self.without_tta(images), images)
+        self._check(images)
+        return self.without_tta(images) if self.width else self.with_tta(self.without_tta(images), images)
+
+    @property
+    def has_outlier_score(self) -> bool:
+        """Whether ``scored`` gives one: not of earlier models, nor of fine-tuned ones."""
+        return len(self.session.get_outputs()) > 1
+
+    def scored(self, images: Batch | Matrix) -> tuple[Probs, PerImage | None]:
+        """``probabilities``, and the outlier score (B,) of the images as they are."""
+        if not self.has_outlier_score or not len(images):
+            return self.probabilities(images), np.zeros(0) if self.has_outlier_score else None
+        self._check(images)
+        plain, score = (np.concatenate(parts) for parts in zip(*self._in_parts(images, 2), strict=True))
+        return plain if self.width else self.with_tta(plain, images), score.astype(np.float64)
 
     def with_tta(self, plain: Probs, images: Batch) -> Probs:
         """P(class) (B, K) with test-time augmentation, of images whose ``without_tta`` is known."""
@@ -115,26 +123,39 @@ class Runtime:
 
     def without_tta(self, images: Batch | Matrix) -> Probs:
         """P(class) (B, K), float32, as the graph gives it for the images as they are."""
-        n = len(images)
-        if not n:
+        if not len(images):
             return np.zeros((0, len(self.labels)), dtype=np.float32)
-        parts = np.array_split(images, max(-(-n // CALL), min(self.threads, n)))
-        if len(parts) == 1:
-            return self._run(images)
-        return np.concatenate(list(self.pool.map(self._run, parts)))
+        return np.concatenate([probs for (probs,) in self._in_parts(images, 1)])
 
-    def _run(self, part: Batch | Matrix) -> Probs:
+    def _check(self, images: Batch | Matrix) -> None:
+        if self.width:
+            if images.ndim != 2 or images.shape[1] != self.width:
+                raise ValueError(f"features: expected (N, {self.width}), got {images.shape}")
+        elif images.shape[1:] != (self.size, self.size, 3) or images.dtype != np.uint8:
+            raise ValueError(
+                f"images: expected uint8 (N, {self.size}, {self.size}, 3), got {images.dtype} {images.shape}"
+            )
+
+    def _in_parts(self, images: Batch | Matrix, count: int) -> list[list[np.ndarray]]:
+        """The first outputs of the graph, for a few images at a time, several parts at once."""
+        n = len(images)
+        parts = np.array_split(images, max(-(-n // CALL), min(self.threads, n)))
+        run = partial(self._run, outputs=(OUTPUT, OUTLIER_OUTPUT)[:count])
+        return [run(images)] if len(parts) == 1 else list(self.pool.map(run, parts))
+
+    def _run(self, part: Batch | Matrix, outputs: Sequence[str]) -> list[np.ndarray]:
         name, kind = (FEATURES_INPUT, np.float32) if self.width else (INPUT, np.uint8)
         try:
-            (found,) = self.session.run([OUTPUT], {name: np.ascontiguousarray(part, dtype=kind)})
+            found, *more = self.session.run(outputs, {name: np.ascontiguousarray(part, dtype=kind)})
         except Exception as error:  # onnxruntime's exceptions have no common class but this one
             raise _explained("run", error) from error
         # NaN is neither.
         good = found.shape == (len(part), len(self.labels)) and ((found >= 0) & (found <= ROUNDED_ONE)).all()
         if not good:
             raise ModelError("model.onnx: expected probabilities of each image and label, got others")
-        probs: Probs = found
-        return probs
+        if not all(one.shape == (len(part),) and np.isfinite(one).all() for one in more):
+            raise ModelError("model.onnx: expected an outlier score of each image, got others")
+        return [found, *more]
 
 
 def flip_tta(plain: Probs, mirrored: Callable[[Int[np.ndarray, "A"]], Probs], below: float) -> Probs:
