@@ -164,3 +164,24 @@ def test_labels_or_features_alone_can_be_compared():
     assert found.largest_gap.name.startswith("class ")
     assert (found.features_auc, found.features_p_value, found.looks_alike) == (None, None, True)
     assert json.loads(json.dumps(found.to_json())) == found.to_json()
+
+
+def test_one_image_of_each_group_is_compared():
+    """Trusted images of few groups always look unlike the rest; of many groups one image each tells more."""
+    generator = np.random.default_rng(0)
+    alarms = np.zeros(2)
+    for seed in range(40):
+        groups = np.repeat(np.arange(100), 10)
+        features = (
+            generator.normal(size=(100, 10))[groups] + 0.3 * generator.normal(size=(1_000, 10))
+        ).astype(np.float32)
+        noisy = generator.integers(0, 3, 100)[groups]
+        trusted = np.where(groups < 40, 0, UNKNOWN)
+        for way, of in enumerate((None, groups)):
+            found = check_representative(features, noisy, trusted, groups=of, seed=seed)
+            alarms[way] += not found.looks_alike
+        assert (found.n_trusted, found.n_rest) == (40, 60)
+    assert alarms[0] > 30
+    assert alarms[1] <= 6
+    few = check_representative(None, noisy, np.where(groups < 9, 0, UNKNOWN), groups=groups)
+    assert "look like the rest: one of each group, 9 trusted, 91 others, 30 of each" in few.warnings[0]

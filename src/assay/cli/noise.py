@@ -36,7 +36,9 @@ def command(
     noise = estimate_noise(
         dataset.noisy, dataset.trusted, len(names), classes=names, seed=seed, groups=dataset.groups
     )
-    sample = check_representative(None, dataset.noisy, dataset.trusted, classes=names, seed=seed)
+    sample = check_representative(
+        None, dataset.noisy, dataset.trusted, classes=names, seed=seed, groups=dataset.groups
+    )
     for line in (*noise.notes, *sample.warnings):
         log(f"warning: {line}")
     if as_json:

@@ -252,10 +252,14 @@ def evaluate_predictions(
 
 
 def _balanced_effect(truth: Labels, predicted: Labels, groups: Groups | None) -> float:
-    """The design effect of the mean recall: of what each image adds to it beyond its class's recall."""
+    """The design effect of the mean recall: of what each image adds to it beyond its class's recall.
+
+    At least that of the accuracy: where a class has few groups, these are too much like their class.
+    """
     right, of_class = (predicted == truth).astype(float), np.bincount(truth)
     recall = np.bincount(truth, right) / np.maximum(of_class, 1)
-    return design_effect((right - recall[truth]) / of_class[truth], groups)
+    added = (right - recall[truth]) / of_class[truth]
+    return max(design_effect(added, groups), design_effect(right, groups))
 
 
 def share_right(right: Mask, groups: Groups | None = None) -> Interval:

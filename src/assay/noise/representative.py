@@ -12,7 +12,7 @@ from scipy.stats import mannwhitneyu
 from assay.noise.intervals import Interval, normal_quantile
 from assay.noise.transition import ChiSquare, same_share
 from assay.text import cut, percent
-from assay.types import UNKNOWN, Labels, Mask, Matrix, same_length
+from assay.types import UNKNOWN, Groups, Labels, Mask, Matrix, same_length
 
 FEWEST = 30  # images needed on each side for a comparison
 MOST = 2_000  # compared on each side: enough to see an AUC of 0.54, and a second of work
@@ -68,6 +68,7 @@ def check_representative(
     classes: Sequence[str] = (),
     level: float = 0.95,
     seed: int = 0,
+    groups: Groups | None = None,
 ) -> Representative:
     """Compare the images that have a trusted label with those that have none.
 
@@ -80,8 +81,11 @@ def check_representative(
     level : a difference is reported if chance alone makes it with less than 1 - level; half of that
         goes to the labels, half to the features
     seed : picks the images to compare, and the half to train on
+    groups : of each image; then one image of each group is compared, as the others tell nothing of their own
     """
     rows = np.ones(len(noisy), dtype=bool) if rows is None else rows
+    if groups is not None:
+        rows = rows & _one_of_each(groups, rows, trusted != UNKNOWN, seed)
     same_length(noisy=noisy, trusted=trusted, rows=rows)
     if features is not None:
         same_length(features=features, noisy=noisy)
@@ -89,7 +93,8 @@ def check_representative(
     n_trusted, n_rest = map(len, sides)
     if min(n_trusted, n_rest) < FEWEST:
         warning = (
-            f"Too few to tell whether the trusted images look like the rest: {n_trusted} trusted, "
+            "Too few to tell whether the trusted images look like the rest: "
+            f"{'one of each group, ' * (groups is not None)}{n_trusted} trusted, "
             f"{n_rest} others, {FEWEST} of each are needed. "
             "Figures hold for the others only if the trusted were picked at random."
             if n_rest
@@ -111,6 +116,15 @@ def check_representative(
             f"in {percent(auc.estimate)} of pairs; 50 % would be chance (p = {p_value:.2g}). {ADVICE}"
         )
     return Representative(n_trusted, n_rest, labels, gap, auc, p_value, not warnings, tuple(warnings))
+
+
+def _one_of_each(groups: Groups, rows: Mask, is_trusted: Mask, seed: int) -> Mask:
+    """One image of ``rows`` at random of each group; of trusted ones and others in one group one each."""
+    shuffled = np.random.default_rng(seed).permutation(np.flatnonzero(rows))
+    sides = np.stack([groups, is_trusted])[:, shuffled]
+    found = np.zeros(len(rows), dtype=bool)
+    found[shuffled[np.unique(sides, axis=1, return_index=True)[1]]] = True
+    return found
 
 
 def _compare_labels(

@@ -126,7 +126,13 @@ def learn(data: TrainingLabels, *, progress: Progress = silent) -> Fitted:
         head=head,
         noise=found.noise,
         representative=check_representative(
-            views[0], data.noisy, data.trusted, rows=fit, classes=data.classes, seed=data.seed
+            views[0],
+            data.noisy,
+            data.trusted,
+            rows=fit,
+            classes=data.classes,
+            seed=data.seed,
+            groups=data.groups,
         ),
         corrected=replace(
             found.corrected, outliers=_find_outliers(data, found.corrected), no_class=data.no_class

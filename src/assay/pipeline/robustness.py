@@ -16,7 +16,8 @@ from PIL import Image
 from assay.correct.posterior import NO_FLOOR, by_halves
 from assay.data.dataset import Dataset
 from assay.data.loader import load
-from assay.evaluate import Paired, mcnemar, wilson
+from assay.evaluate import Paired, mcnemar, share_right
+from assay.noise import Interval
 from assay.predict.model import Model
 from assay.predict.runtime import load_runtime
 from assay.train.augment import compress, soften
@@ -46,18 +47,18 @@ class Robustness:
 
     n: int
     """Images."""
-    right: int
-    """Images predicted right as they are."""
-    damaged: dict[str, tuple[int, Paired]]
-    """Damage -> images still predicted right, and the paired comparison with the images as they are."""
+    right: Interval
+    """Share of images predicted right as they are."""
+    damaged: dict[str, tuple[Interval, Paired]]
+    """Damage -> share still predicted right, and the paired comparison with the images as they are."""
 
     def to_json(self) -> dict[str, Any]:
         """The content of evaluation.json."""
         return {
             "n": self.n,
-            "as they are": wilson(self.right, self.n).to_json(),
+            "as they are": self.right.to_json(),
             "damaged": {
-                name: {**wilson(right, self.n).to_json(), "change": paired.difference.to_json()}
+                name: {**right.to_json(), "change": paired.difference.to_json()}
                 for name, (right, paired) in self.damaged.items()
             },
         }
@@ -65,11 +66,11 @@ class Robustness:
     def lines(self) -> list[str]:
         """A table for a model card."""
         lines = ["| | right | change, 95 % interval |", "|---|---|---|"]
-        lines.append(f"| as they are | {100 * self.right / self.n:.1f} % | |")
+        lines.append(f"| as they are | {100 * self.right.estimate:.1f} % | |")
         for name, (right, paired) in self.damaged.items():
             change = paired.difference
             lines.append(
-                f"| {name} | {100 * right / self.n:.1f} % | {100 * change.estimate:+.1f} "
+                f"| {name} | {100 * right.estimate:.1f} % | {100 * change.estimate:+.1f} "
                 f"({100 * change.low:+.1f} to {100 * change.high:+.1f}) |"
             )
         return lines
@@ -110,7 +111,8 @@ def measure_robustness(
     if not predicted:
         return None
     probs = np.concatenate(predicted, axis=1)  # (1 + damages, W, K), the images as they are first
-    truth = truth[np.isin(rows, np.concatenate(used))]
+    read = np.isin(rows, np.concatenate(used))
+    truth, groups = truth[read], None if dataset.groups is None else dataset.groups[rows[read]]
 
     def classes(of: Probs) -> Labels:
         # By halves of the undamaged predictions: calibrated on damaged ones, it would make up for damage.
@@ -120,9 +122,9 @@ def measure_robustness(
     plain, *damaged = map(classes, probs)
     return Robustness(
         len(truth),
-        int((plain == truth).sum()),
+        share_right(plain == truth, groups),
         {
-            name: (int((one == truth).sum()), mcnemar(truth, plain, one))
+            name: (share_right(one == truth, groups), mcnemar(truth, plain, one, groups=groups))
             for name, one in zip(DAMAGE, damaged, strict=True)
         },
     )
