@@ -18,7 +18,7 @@ correct labels, among images without a trusted one 95 % interval
 noisy labels N % N to N
 labels corrected by assay N % N to N
 
-Labels: kept N · changed N · unsure N · trusted 208 · outlier 0 · skipped 0.
+Labels: kept N · changed N · unsure N · trusted 208 · outlier N · skipped 0.
 Results: OUT/run/ with labels.csv, noise.json, evaluation.json, model/.
 """
 
@@ -33,7 +33,7 @@ def test_the_demo_prints_what_a_newcomer_understands(assay, tmp_path):
         "1,297 images for training, 60% of their labels wrong, 259 trusted labels; 500 new images"
     )
     text = without_figures(found.out.replace(str(tmp_path / "demo"), "OUT"))
-    assert re.sub(r"(kept|changed|unsure) \d+", r"\1 N", text) == TABLE
+    assert re.sub(r"(kept|changed|unsure|outlier) \d+", r"\1 N", text) == TABLE
     facts = json.loads(assay(*command, "--json", "--quiet").out)
     assert f"{100 * facts['new_images']['assay']['estimate']:.1f} %" in found.out
     assert facts["new_images"]["histogram"]["estimate"] < facts["new_images"]["assay"]["estimate"]

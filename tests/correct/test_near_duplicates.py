@@ -165,9 +165,14 @@ def test_close_pairs_are_those_of_the_slow_loop(seed, d, cut):
 
 
 def test_blocks_change_nothing(monkeypatch):
-    """However few pairs are bounded at once, the same are found, with their cosines."""
+    """However few pairs are bounded at once, the same are found, with cosines; or those of new images."""
     directions, limit = clusters(200, 300, 1), np.full(200, 0.1, np.float32)
     whole = close_pairs(directions, limit)
+    for new in (0, 50, 200):
+        found = close_pairs(directions, limit, new)
+        assert {*zip(found.one, found.other, strict=True)} == {
+            (one, other) for one, other in zip(whole.one, whole.other, strict=True) if one < new
+        }
     monkeypatch.setattr(module, "CELLS", 1000)
     parts = close_pairs(directions, limit)
     assert len(whole.one) > 100

@@ -80,7 +80,12 @@ class Pairs(NamedTuple):
 
 
 def find_near_duplicates(
-    directions: Matrix, contents: Sequence[bytes | None], spacing: PerImage, dimension: float
+    directions: Matrix,
+    contents: Sequence[bytes | None],
+    spacing: PerImage,
+    dimension: float,
+    *,
+    new: int | None = None,
 ) -> tuple[NearDuplicates, ...]:
     """All groups, the largest first, then by their first image.
 
@@ -89,6 +94,7 @@ def find_near_duplicates(
     directions : (N, D) unit vectors, one or more
     contents : digest of each image's bytes; None where it is not known
     spacing, dimension : see ``LocalDensity``
+    new : the first so many images are compared with all, the others not with each other; None compares all
     """
     n = len(directions)
     by_content: dict[bytes, int] = {}
@@ -106,7 +112,7 @@ def find_near_duplicates(
     reach = closer * np.maximum(spacing[singles], least)
     # Equal features are near-duplicates however dense the place; float32 loses that much.
     limit = np.minimum(1.0 - reach**2 / 2, 1.0 - 1e-5).astype(np.float32)
-    pairs = close_pairs(directions[singles], limit)
+    pairs = close_pairs(directions[singles], limit, None if new is None else int(is_first[:new].sum()))
     everything = Pairs(
         np.concatenate([first_of[again], singles[pairs.one]]),
         np.concatenate([again, singles[pairs.other]]),
@@ -215,7 +221,7 @@ def _dimension(apart: Float[np.ndarray, "N k"]) -> float:
     return float(np.log(2.0) / np.median(growth))
 
 
-def close_pairs(directions: Matrix, limit: PerImage) -> Pairs:
+def close_pairs(directions: Matrix, limit: PerImage, new: int | None = None) -> Pairs:
     """Every pair whose cosine reaches the limits of both; exact, though few pairs are compared in full.
 
     The cosine of unit vectors x and y is at most ``Px·Py + |x - Px| |y - Py|`` for any orthogonal projection
@@ -226,6 +232,7 @@ def close_pairs(directions: Matrix, limit: PerImage) -> Pairs:
     ----------
     directions : (N, D) unit vectors, or zeros
     limit : (N,) the least cosine at which an image counts as close to another
+    new : each pair has one of the first so many images; None for all pairs
     """
     n = len(directions)
     sample = directions[:: max(1, n // 10_000)]
@@ -236,8 +243,8 @@ def close_pairs(directions: Matrix, limit: PerImage) -> Pairs:
     shadows = np.column_stack([projected, np.sqrt(np.maximum(rest, 0.0))]).astype(np.float32)
     found, kept = [Pairs(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))], 0
     height = max(1, CELLS // max(n, 1))
-    for start in range(0, n, height):
-        stop = min(start + height, n)
+    for start in range(0, n if new is None else new, height):
+        stop = min(start + height, n if new is None else new)
         bound = shadows[start:stop] @ shadows[start:].T
         hits = np.flatnonzero(bound >= (limit[start:stop, None] - ROUNDING))
         one, other = np.divmod(hits, n - start)

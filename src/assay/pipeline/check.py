@@ -397,25 +397,33 @@ def _duplicates(
     both: Float[np.ndarray, "M D"], contents: Sequence[bytes | None], names: Sequence[str], n: int, seed: int
 ) -> list[Finding]:
     """Copies of the run's images, then those inside the batch; without the run's own copies."""
-    around = local_density(both, seed)
-    groups = find_near_duplicates(around.directions, contents, around.spacing, around.dimension)
-    is_new = np.arange(len(both)) >= n
+    # The new ones first, as only they are compared with all.
+    order = np.concatenate([np.arange(n, len(both)), np.arange(n)])
+    n_new, around = len(both) - n, local_density(both[order], seed)
+    groups = find_near_duplicates(
+        around.directions, [contents[at] for at in order], around.spacing, around.dimension, new=n_new
+    )
     files: dict[bytes | None, list[int]] = {}
-    for at, content in enumerate(contents):
-        files.setdefault(content, []).append(at)
+    for place, at in enumerate(order.tolist()):
+        files.setdefault(contents[at], []).append(place)
     by_kind: dict[str, list[Finding]] = {kind: [] for kind in KINDS}
 
-    def add(kind: str, at: int, others: Sequence[int], score: float) -> None:
-        by_kind[kind].append(Finding(names[at], kind, tuple(names[one] for one in others), score))
+    def add(kind: str, place: int, others: Sequence[int], score: float) -> None:
+        more = tuple(names[order[one]] for one in others)
+        by_kind[kind].append(Finding(names[order[place]], kind, more, score))
 
+    def content(place: int) -> bytes | None:
+        return contents[int(order[place])]
+
+    is_new = np.arange(len(both)) < n_new
     for leak in find_leaks(groups, is_new, np.arange(len(both)), around.directions):
-        equal = [at for at in files[contents[leak.row]] if at < n and contents[leak.row] is not None]
+        equal = [place for place in files[content(leak.row)] if place >= n_new and content(place) is not None]
         kind = "duplicates" if equal else "near_duplicates"
         add(kind, leak.row, equal or leak.others, 1.0 if equal else leak.similarity)
     for group in groups:
-        inside = [at for at in group.rows if at >= n]
+        inside = [place for place in group.rows if place < n_new]
         if len(inside) > 1:
-            same = len({contents[at] for at in inside}) == 1 and contents[inside[0]] is not None
+            same = len({content(place) for place in inside}) == 1 and content(inside[0]) is not None
             kind = "duplicates_in_batch" if same else "near_duplicates_in_batch"
             add(kind, inside[0], inside[1:], 1.0 if same else group.similarity)
     return [one for kind in KINDS for one in by_kind[kind]]
