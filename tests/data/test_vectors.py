@@ -165,6 +165,15 @@ def test_names_in_parquet_find_their_labels(save, write_file):
     assert np.array_equal(batch.images[0], ROWS[:3])
 
 
+def test_names_that_no_row_has_are_refused(save, write_file):
+    """Not one label with a vector is a mistake, and the message shows a name of each side."""
+    noisy = write_file("noisy.csv", "file,label\nx.txt,y\nz.txt,x\n")
+    with pytest.raises(
+        DataError, match=r"none of its 2 paths names a row of v.parquet: .*'x.txt', a row is called 'a"
+    ):
+        read_dataset(None, ReadOptions(features=save(frame(), "v.parquet"), noisy=noisy))
+
+
 def test_parquet_may_hold_the_labels_too(save, write_file):
     """Without --noisy its label column is the noisy labels, which are no feature."""
     features = save(frame(label=["x", "y", "x", "y"]), "v.parquet")

@@ -170,13 +170,14 @@ def _match_by_name(rows: LabelRows, entries: Sequence[str], listing: Listing, im
         found.append(image)
     near = finder.lookalikes(missing) if missing else []  # a pass over all names, so only where it helps
     if found and len(skipped) == len(found):
+        kind = "a row" if isinstance(listing.source, Vectors) else "an image"
         why = (
             "{} and {} differ in case or ending; write the exact file names".format(*map(shown, near[0]))
             if near
-            else f"the first is {shown([*missing, *entries][0])}, an image is called "
+            else f"the first is {shown([*missing, *entries][0])}, {kind} is called "
             f"{shown(listing.names[0])}; write the paths relative to the label file or to the images"
         )
-        none = f"{rows.name}: none of its {len(rows.labels):,} paths names an image of {images.name}"
+        none = f"{rows.name}: none of its {len(rows.labels):,} paths names {kind} of {images.name}"
         raise DataError(f"{none}: {why}")
     notes = list(rows.notes)
     if near:
