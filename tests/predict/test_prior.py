@@ -9,6 +9,7 @@ from scipy.stats import norm
 from assay.errors import LabelError, TableError, UsageError
 from assay.predict.batch import Predictions
 from assay.predict.prior import chosen_prior, estimate_prior, prior_in_words, read_prior, reweighted
+from assay.predict.runtime import flip_tta
 
 NAMES = ("cat", "dog", "0")
 TRAINED = np.array([0.7, 0.2, 0.1])
@@ -33,6 +34,14 @@ def test_reweighting_is_bayes_rule(seed):
     assert found == pytest.approx(expected)
     assert reweighted(found, new, TRAINED) == pytest.approx(probs)
     assert reweighted(probs, TRAINED, TRAINED) == pytest.approx(probs)
+
+
+def test_test_time_augmentation_comes_before_or_after():
+    """Weights of the mean of two predictions are those of the mean of two weighted predictions."""
+    new, (one, _, _), (other, _, _) = np.array([0.1, 0.3, 0.6]), draw(TRAINED, 9), draw(TRAINED, 9, seed=1)
+    first, second = (reweighted(probs, TRAINED, new) for probs in (one, other))
+    before = reweighted(flip_tta(one, lambda rows: other[rows], 1.0), TRAINED, new)
+    assert before == pytest.approx(flip_tta(first, lambda rows: second[rows], 1.0))
 
 
 def test_a_class_of_share_0_is_never_predicted():
