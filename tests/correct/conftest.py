@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
+from assay.correct.evidence import NoisyLabels
 from assay.correct.result import CorrectedLabels, correct_labels
 from assay.data.split import folds
 from assay.types import UNKNOWN
@@ -51,6 +52,9 @@ def correct(logistic) -> Callable[..., CorrectedLabels]:
 
     def whole(X, noisy, trusted, k):
         classes = [str(label) for label in range(k)]
-        return correct_labels((X,), noisy, trusted, folds(trusted, 5, 0), logistic, classes=classes).corrected
+        labels = NoisyLabels(noisy)
+        return correct_labels(
+            (X,), labels, trusted, folds(trusted, 5, 0), logistic, classes=classes
+        ).corrected
 
     return whole

@@ -5,13 +5,13 @@ from hypothesis import strategies as st
 from scipy.special import softmax
 
 from assay.correct import posterior as module
+from assay.correct.evidence import log_evidence
 from assay.correct.posterior import (
     NO_FLOOR,
     Calibration,
     by_halves,
     calibrate,
     calibrate_on_noisy,
-    log_evidence,
 )
 from assay.data.simulate import spoil
 from assay.types import UNKNOWN

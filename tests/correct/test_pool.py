@@ -4,7 +4,8 @@ from hypothesis import given as arbitrary
 from hypothesis import strategies as st
 from scipy.special import softmax
 
-from assay.correct.posterior import fit_pool, posterior
+from assay.correct.evidence import log_evidence
+from assay.correct.posterior import combine, fit_pool
 from assay.types import UNKNOWN
 
 K = 4
@@ -29,8 +30,8 @@ def accuracy(pred_probs, truth):
 def fitted(truth, noisy, all_pred_probs, n=2_000):
     """The pool of the first n images, and its posterior of the others."""
     trusted = np.where(np.arange(len(truth)) < n, truth, UNKNOWN)
-    pool = fit_pool(all_pred_probs, noisy, trusted, TRANSITION)
-    likely = posterior(noisy, pool.pred_probs(all_pred_probs), TRANSITION, pool.strength)
+    pool = fit_pool(all_pred_probs, log_evidence(noisy, TRANSITION), trusted)
+    likely = combine(pool.pred_probs(all_pred_probs), log_evidence(noisy, TRANSITION), pool.strength)
     return pool, likely[n:], truth[n:]
 
 
@@ -38,7 +39,7 @@ def test_two_predictions_are_better_than_one():
     """Independent errors cancel out, and equally good predictions get equal weights."""
     truth, noisy, all_pred_probs = world()
     pool, likely, rest = fitted(truth, noisy, all_pred_probs)
-    alone = [posterior(noisy, pred_probs, TRANSITION)[2_000:] for pred_probs in all_pred_probs]
+    alone = [combine(pred_probs, log_evidence(noisy, TRANSITION))[2_000:] for pred_probs in all_pred_probs]
     assert accuracy(likely, rest) > max(accuracy(one, rest) for one in alone) + 0.02
     assert pool.weights[0] == pytest.approx(pool.weights[1], rel=0.2)
     assert pool.strength == pytest.approx(1, abs=0.2)
@@ -47,14 +48,14 @@ def test_two_predictions_are_better_than_one():
 def test_a_label_that_was_trained_on_counts_once():
     """Where a prediction contains the noisy label's evidence already, λ is small."""
     truth, noisy, all_pred_probs = world()
-    pool, _, _ = fitted(truth, noisy, [posterior(noisy, all_pred_probs[0], TRANSITION)])
+    pool, _, _ = fitted(truth, noisy, [combine(all_pred_probs[0], log_evidence(noisy, TRANSITION))])
     assert pool.strength < 0.2
 
 
 def test_without_trusted_labels_nothing_is_fitted():
     """Each prediction counts alike, the noisy label in full."""
     _, noisy, all_pred_probs = world(50)
-    pool = fit_pool(all_pred_probs, noisy, np.full(50, UNKNOWN), TRANSITION)
+    pool = fit_pool(all_pred_probs, log_evidence(noisy, TRANSITION), np.full(50, UNKNOWN))
     assert (pool.weights, pool.strength) == ((0.5, 0.5), 1.0)
     assert not pool.bias.any()
 
@@ -75,7 +76,7 @@ def test_rows_are_probabilities(seed, n_pred_probs):
     rng = np.random.default_rng(seed)
     all_pred_probs = [np.eye(K)[rng.integers(0, K, 30)] for _ in range(n_pred_probs)]
     noisy, trusted = rng.integers(-1, K, 30), rng.integers(-1, K, 30)
-    pool = fit_pool(all_pred_probs, noisy, trusted, TRANSITION)
+    pool = fit_pool(all_pred_probs, log_evidence(noisy, TRANSITION), trusted)
     found = pool.pred_probs(all_pred_probs)
     assert np.isfinite(found).all()
     assert np.allclose(found.sum(axis=1), 1)

@@ -12,8 +12,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from assay.correct.crossfit import TrainingData, cross_fit
-from assay.correct.posterior import log_evidence
-from assay.data.simulate import symmetric
+from assay.correct.evidence import NoisyLabels
 from assay.data.split import folds
 from assay.errors import LabelError, MissingExtraError
 from assay.train.heads import MLPHead, fit_logistic, make_head
@@ -72,9 +71,9 @@ def test_heads_fitted_at_the_same_time_are_the_same(clouds):
     """In three threads each head comes out byte for byte as in one."""
     X, labels = clouds
     trusted = np.where(np.arange(300) % 3, UNKNOWN, labels)
-    data = TrainingData((X,), trusted, log_evidence(labels, symmetric(3, 0.2)))
+    data = TrainingData((X,), NoisyLabels(labels), trusted, 3)
     one, other = (
-        cross_fit(data, folds(np.zeros(300, dtype=int), 2, 0), lambda _: clone(FAST), workers=workers)
+        cross_fit(data, folds(np.zeros(300, dtype=int), 3, 0), lambda _: clone(FAST), workers=workers)
         for workers in (1, 3)
     )
     assert one.pred_probs.tobytes() == other.pred_probs.tobytes()

@@ -224,7 +224,7 @@ class LabelOptions:
         ),
     ] = None
     trusted: Path | None = None
-    """Labels that you checked, for a few of the images. Optional for assay audit only."""
+    """Labels that you checked, for some images picked at random. Without them nothing is measured."""
     classes: Path | None = None
     """Class names, one a line, if the labels are integers."""
     label_column: LabelColumn = None
@@ -264,7 +264,7 @@ class TrainingOptions:
     """Trusted images kept for the final evaluation. Without it: a fifth of them, at most 2,000."""
     holdout_split: Literal["stratified", "notebook"] = "stratified"
     """notebook: the same 2,000 images that the notebook held out."""
-    folds: Annotated[int, Parameter(validator=Number(gte=2))] = 5
+    folds: Annotated[int, Parameter(validator=Number(gte=3))] = 5
     """Folds of the cross-validation."""
     threshold: Annotated[float, Parameter(validator=Number(gte=0, lte=1))] = 0.8
     """Labels with a lower confidence are marked unsure."""

@@ -72,7 +72,16 @@ def command(
 def _text(facts: Mapping[str, Any], run: Path, folder: Path) -> str:
     from assay.data.split import HOLDOUT_MOST
 
-    held_out, doubtful = facts["held_out"], facts["doubtful"]
+    doubtful, random = facts["doubtful"], facts["random"]
+    lists = [
+        f"{folder}/plan.csv lists {random['images']:,} random images: label them and add them to the "
+        "--trusted file, on which all results rest.",
+        f"It also lists {doubtful['images']:,} doubtful images: reviewing them (assay review {run}) would "
+        f"correct about {doubtful['expected_corrections']:.0f} labels.",
+    ]
+    if "curve" not in facts:
+        return "\n".join(["No trusted label: what more are worth can be measured from about 30 on.", *lists])
+    held_out = facts["held_out"]
     measured = [
         (f"{row['trusted']:,}", percent(row["model"]), percent(row["labels"])) for row in facts["curve"]
     ]
@@ -105,9 +114,6 @@ def _text(facts: Mapping[str, Any], run: Path, folder: Path) -> str:
             "",
             table(HEADER, rows),
             "",
-            f"{folder}/plan.csv lists {facts['random']['images']:,} random images: label them and add them "
-            "to the --trusted file, on which all results rest.",
-            f"It also lists {doubtful['images']:,} doubtful images: reviewing them (assay review {run}) "
-            f"would correct about {doubtful['expected_corrections']:.0f} labels.",
+            *lists,
         ]
     )

@@ -20,6 +20,7 @@ EXAMPLES = (
     "assay run class_folders/ --trusted checked.csv -o out/ --dry-run",
     "assay run images/ --noisy noisy.csv --trusted trusted.csv --decisions out/decisions.sqlite -o out2/",
 )
+HEADER = ("accuracy of", "", "95 % interval", "balanced accuracy", "images", "measured on")
 
 
 def command(
@@ -49,7 +50,6 @@ def command(
     dry_run
         Print the plan with its time and disk space, and stop.
     """
-    labels.check_trusted()
     read = reading.read_options(features=features, decisions=decisions, **vars(labels))
     settings = replace(training.run_options(read), excel_safe=excel_safe)
     if dry_run:
@@ -98,6 +98,12 @@ def _text(facts: Mapping[str, Any]) -> str:
             f"assay is {abs(points):.1f} points {'better' if points >= 0 else 'worse'} than the baseline "
             f"({low:+.1f} to {high:+.1f}), McNemar {p_equals(paired['p_value'])}."
         )
+    elif not rows:
+        verdict = (
+            f"No trusted label: nothing is measured. {facts['folder']}/plan.csv lists 50 random images. "
+            f"Decide their labels with 'assay review {facts['folder']} --strategy random', write them with "
+            "'--export checked.csv', and run again with '--trusted checked.csv'."
+        )
     else:
         why = why_not_measured(facts["systems"], facts.get("held_out", 0))
         verdict = f"{why}: the accuracy of this model is not measured."
@@ -110,8 +116,7 @@ def _text(facts: Mapping[str, Any]) -> str:
             facts["noise"]["summary"],
             label_counts(facts),
             *annotator_counts(facts),
-            "",
-            table(("accuracy of", "", "95 % interval", "balanced accuracy", "images", "measured on"), rows),
+            *(["", table(HEADER, rows)] if rows else []),
             *(["", _by_groups(facts)] if "groups" in facts else []),
             "",
             verdict,

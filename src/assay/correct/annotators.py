@@ -12,7 +12,8 @@ from jaxtyping import Float
 from scipy.sparse import coo_array, csr_array
 from scipy.special import betaincinv, betaln, expit
 
-from assay.correct.posterior import LogProbs, combine
+from assay.correct.evidence import LogProbs
+from assay.correct.posterior import combine
 from assay.data.dataset import Annotations
 from assay.types import UNKNOWN, Labels, PerImage, Probs
 

@@ -4,24 +4,32 @@ An image may come in several views, such as itself and its mirror: each is a tra
 prediction of an image is the mean over its views.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import has_fit_parameter
 
-from assay.correct.posterior import LogProbs, calibrate_on_noisy, combine
+from assay.correct.evidence import LabelEvidence, LogProbs
+from assay.correct.posterior import calibrate_on_noisy, combine, weigh
 from assay.errors import LabelError
-from assay.types import UNKNOWN, Labels, Mask, Matrix, Probs, Progress, Rows, same_length, silent
+from assay.types import UNKNOWN, Labels, Matrix, Probs, Progress, Rows, same_length, silent
 
 MakeClassifier = Callable[[int], Any]
 """seed -> an unfitted classifier."""
 
 # A class less probable than this is not worth a copy of the row: there are at most 100 copies.
 MIN_SHARE = 0.01
+
+FEWEST_FOLDS = 3
+"""One is predicted, and two at least are fitted to, each by what was fitted without it."""
+
+AT_ONCE = 4_096  # images whose features are held as float32
 
 # Shared by all classes where a classifier was fitted without some of them.
 UNSEEN = 0.01
@@ -33,14 +41,15 @@ class TrainingData:
 
     views: tuple[Matrix, ...]
     """Features (N, D) of each view of the N images."""
+    labels: LabelEvidence
+    """The noisy labels of the N images."""
     trusted: Labels
-    """The trusted label; UNKNOWN for most. Where it is known, the noisy one is not trained on."""
-    evidence: LogProbs
-    """Log P(noisy label of the image | true) (N, K); zeros where there is none. See ``log_evidence``."""
+    """The trusted label; UNKNOWN for most, or all. Where it is known, the noisy one is not trained on."""
+    n_classes: int
 
     def __post_init__(self) -> None:
         views = {f"views[{number}]": view for number, view in enumerate(self.views)}
-        same_length(evidence=self.evidence, trusted=self.trusted, **views)
+        same_length(noisy=self.labels.noisy, trusted=self.trusted, **views)
 
 
 @dataclass(frozen=True)
@@ -64,7 +73,6 @@ def cross_fit(
     fold_of: Labels,
     make: MakeClassifier,
     *,
-    rounds: int = 1,
     seed: int = 0,
     workers: int = 1,
     progress: Progress = silent,
@@ -76,71 +84,140 @@ def cross_fit(
     fold_of : the fold of each image, 0 … F-1; UNKNOWN for images that are never trained on (the holdout,
         skipped ones): they get the mean over the F classifiers
     make : a fresh classifier for a seed
-    rounds : EM rounds on the noisy labels; 0 ignores them
     workers : classifiers fitted at the same time, in threads; the result does not depend on it
 
     Raises
     ------
-    LabelError : a fold whose other folds hold trusted labels of fewer than two classes
+    LabelError : a fold whose other folds hold labels of fewer than two classes
     """
-    folds = int(fold_of.max(initial=UNKNOWN)) + 1
-    if folds < 2:
-        raise ValueError(f"fold_of: expected folds 0, 1 and so on, got {folds} of them")
-    n_classes, inside = data.evidence.shape[1], fold_of != UNKNOWN
-    views = tuple(np.zeros((len(fold_of), n_classes)) for _ in data.views)
+    n_folds, inside = int(fold_of.max(initial=UNKNOWN)) + 1, fold_of != UNKNOWN
+    if n_folds < FEWEST_FOLDS:
+        raise ValueError(f"fold_of: expected {FEWEST_FOLDS} folds or more, from 0 on, got {n_folds}")
+    views = tuple(np.zeros((len(fold_of), data.n_classes)) for _ in data.views)
+    start = LinearStart(data, fold_of)
 
     def fit_without(fold: int) -> Any:
-        return fit_joint(data, inside & (fold_of != fold), make, rounds=rounds, seed=seed)
+        return fit_others(data, fold_of, fold, make, start=start, seed=seed)
 
     with ThreadPoolExecutor(workers) as pool:
-        # No image of a fold is UNKNOWN, so the first classifier leaves out nothing: the one that is kept.
-        fitted = pool.map(fit_without, [UNKNOWN, *range(folds)])
+        # No image has the fold UNKNOWN - 1: the first classifier leaves out nothing, and is kept.
+        fitted = pool.map(fit_without, [UNKNOWN - 1, *range(n_folds)])
         everything = next(fitted)
         for fold, classifier in enumerate(fitted):
             rows = np.flatnonzero((fold_of == fold) | ~inside)
             for view, probs in zip(data.views, views, strict=True):
-                probs[rows] += predict_all(classifier, view[rows], n_classes)
-            progress("cross-fit", fold + 1, folds)
+                probs[rows] += predict_all(classifier, view[rows], data.n_classes)
+            progress("cross-fit", fold + 1, n_folds)
     for probs in views:
-        probs[~inside] /= folds
+        probs[~inside] /= n_folds
     return CrossFitted(views, everything)
 
 
-def fit_joint(
-    data: TrainingData, train: Mask, make: MakeClassifier, *, rounds: int = 1, seed: int = 0
+def fit_others(
+    data: TrainingData,
+    fold_of: Labels,
+    without: int,
+    make: MakeClassifier,
+    *,
+    start: "LinearStart | None" = None,
+    seed: int = 0,
 ) -> Any:
-    """A classifier fitted to the trusted and noisy labels of the rows where ``train``.
+    """A classifier fitted to the trusted and noisy labels of all folds but one.
 
-    EM on the joint likelihood ``Σ_trusted log p(true) + Σ_noisy log Σ_y p(y) · P(noisy | y)``, whose second
-    term is Gold Loss Correction (Hendrycks et al. 2018): fit on the trusted labels; then in turn compute the
-    posterior of the others and fit on it.
+    One step of EM: the posterior of each image, of a linear classifier that was fitted without the image's
+    fold too, is what the classifier is fitted to. Networks that are fitted to the noisy labels themselves
+    memorise them; a ridge regression of many images does not.
     """
-    views, trusted, n_classes = data.views, data.trusted, data.evidence.shape[1]
-    sure = np.flatnonzero(train & (trusted != UNKNOWN))
-    noisy_rows = np.flatnonzero(train & (trusted == UNKNOWN) & data.evidence.any(axis=1))
-    known = len(np.unique(trusted[sure]))
+    start = start or LinearStart(data, fold_of)
+    rows = np.flatnonzero((fold_of != UNKNOWN) & (fold_of != without) & (start.labels != UNKNOWN))
+    known = len(np.unique(start.labels[rows]))
     if known < 2:
         raise LabelError(
-            "expected trusted labels of two classes or more in each part to learn from, "
-            f"got {len(sure)} of {known}; add trusted labels"
+            "expected labels of two classes or more in each part to learn from, "
+            f"got {len(rows)} of {known}; add labels of the other classes"
         )
+    raw = np.zeros((len(fold_of), data.n_classes))
+    for fold in np.unique(fold_of[rows]).tolist():
+        inner = np.flatnonzero(fold_of == fold)
+        raw[inner] = start.pred_probs(inner, {without, fold})
+    raw, trusted, labels = raw[rows], data.trusted[rows], data.labels.at(rows)
+    found = weigh(raw, trusted, fold_of[rows], labels)
+    targets, sure = found.posterior, trusted != UNKNOWN
 
-    def fit(seed: int, rows: Rows, targets: Probs) -> Any:
+    def fit(some: Rows, targets: Probs) -> Any:
         classifier = make(seed)
-        X = np.concatenate([view[rows] for view in views])
-        fit_soft(classifier, X, np.tile(targets, (len(views), 1)))
+        X = np.concatenate([view[some] for view in data.views])
+        fit_soft(classifier, X, np.tile(targets, (len(data.views), 1)))
         return classifier
 
-    certain, both = np.eye(n_classes)[trusted[sure]], np.concatenate([sure, noisy_rows])
-    classifier = fit(seed, sure, certain)
-    for number in range(rounds if len(noisy_rows) else 0):
-        pred_probs = mean_pred_probs(classifier, [view[noisy_rows] for view in views], n_classes)
-        if number == 0:
-            # Only the first prediction is free of these labels; later ones keep their own temperature.
-            pred_probs = calibrate_on_noisy(pred_probs, data.evidence[noisy_rows]).apply(pred_probs)
-        likely = combine(pred_probs, data.evidence[noisy_rows])
-        classifier = fit(seed + number + 1, both, np.concatenate([certain, likely]))
-    return classifier
+    certain = np.eye(data.n_classes)[trusted[sure]]
+    if len(np.unique(trusted[sure])) > 1 and not sure.all():
+        # Many trusted labels alone may predict better: the noisy labels, which neither was fitted to, choose.
+        others, evidence = rows[~sure], labels.evidence(raw, trusted)[~sure]
+        rival = mean_pred_probs(
+            fit(rows[sure], certain), [view[others] for view in data.views], data.n_classes
+        )
+        rival = calibrate_on_noisy(rival, evidence).apply(rival)
+        if explained(rival, evidence) > explained(found.pred_probs[~sure], evidence):
+            targets[~sure] = combine(rival, evidence)
+    targets[sure] = certain
+    return fit(rows, targets)
+
+
+def explained(pred_probs: Probs, evidence: LogProbs) -> float:
+    """Mean log P(noisy label | image), but for a constant."""
+    return float(np.log((pred_probs * np.exp(evidence)).sum(axis=1)).mean())
+
+
+class LinearStart:
+    """Ridge regression on the labels as they came, the trusted one where there is one, without any folds.
+
+    It is solved from sums over the images of each fold, so that leaving out folds costs nothing more.
+    Ridges of one part for each image on features of unit variance were best, and 0.1 to 3 hardly worse.
+    """
+
+    def __init__(self, data: TrainingData, fold_of: Labels) -> None:
+        self.labels: Labels = np.where(data.trusted != UNKNOWN, data.trusted, data.labels.noisy)
+        self._views, self._n_classes = data.views, data.n_classes
+        self._scaler = StandardScaler()
+        for some in _parts(np.flatnonzero(fold_of != UNKNOWN)):
+            self._scaler.partial_fit(self._mean_view(some))
+        self._sums = []
+        for fold in range(int(fold_of.max()) + 1):
+            rows = np.flatnonzero((fold_of == fold) & (self.labels != UNKNOWN))
+            width = data.views[0].shape[1] + 1
+            squares, products = np.zeros((width, width)), np.zeros((width, data.n_classes))
+            for some in _parts(rows):
+                X = self._standardised(some)
+                squares += X.T @ X
+                products += X.T @ np.eye(data.n_classes, dtype=np.float32)[self.labels[some]]
+            self._sums.append((len(rows), squares, products))
+
+    def pred_probs(self, rows: Rows, without: Collection[int]) -> Probs:
+        """P(label | image) (R, K) from the images of all folds but these."""
+        sums = [found for fold, found in enumerate(self._sums) if fold not in without]
+        n, squares, products = (sum(parts) for parts in zip(*sums, strict=True))
+        ridge = np.full(len(squares), float(n))
+        ridge[-1] = 1e-6  # the share of each class is not shrunk
+        weights = np.linalg.solve(squares + np.diag(ridge), products).astype(np.float32)
+        scores = np.concatenate([self._standardised(some) @ weights for some in _parts(rows)])
+        scores = np.maximum(scores.astype(np.float64), MIN_SHARE / self._n_classes)
+        probs: Probs = scores / scores.sum(axis=1, keepdims=True)
+        return probs
+
+    def _mean_view(self, rows: Rows) -> Float[np.ndarray, "R D"]:
+        mean: Matrix = np.mean([np.asarray(view[rows], dtype=np.float32) for view in self._views], axis=0)
+        return mean
+
+    def _standardised(self, rows: Rows) -> Float[np.ndarray, "R E"]:
+        """With a column of ones; a missing feature, which some classifiers take, counts as the average."""
+        X = np.nan_to_num(self._scaler.transform(self._mean_view(rows)))
+        return np.column_stack([X, np.ones(len(rows), dtype=np.float32)])
+
+
+def _parts(rows: Rows) -> list[Rows]:
+    """The rows in parts whose features fit into memory."""
+    return np.array_split(rows, 1 + len(rows) // AT_ONCE)
 
 
 def mean_pred_probs(classifier: Any, views: Sequence[Matrix], n_classes: int) -> Probs:

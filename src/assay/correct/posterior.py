@@ -1,7 +1,7 @@
 """The posterior: predicted probabilities of the images, calibrated and combined with their noisy labels."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -9,16 +9,12 @@ from jaxtyping import Float
 from scipy.optimize import minimize, minimize_scalar
 from scipy.special import log_softmax, logsumexp, softmax
 
+from assay.correct.evidence import TINY, LabelEvidence, LogProbs
 from assay.data.split import folds
-from assay.errors import LabelError
-from assay.noise.transition import count_pairs, fit_transition
-from assay.types import UNKNOWN, Groups, Labels, PerClass, Prior, Probs, Rows, Transition
+from assay.types import UNKNOWN, Groups, Labels, PerClass, Prior, Probs, Rows
 
 # Above 1 the noisy label counts for more than the transition allows; a little tolerance for chance.
 MAX_STRENGTH = 1.5
-
-# Stands for a probability of 0, so that two certainties that contradict each other stay finite.
-TINY = 1e-30
 
 # Shared by all classes, the least that they have together: a classifier that counts votes gives 0 for rare
 # classes, and those zeros alone would set its temperature.
@@ -38,43 +34,25 @@ MOST_NOISY = 50_000  # labels to calibrate on: more would hardly change so few n
 POOL_PRIOR = 8.0
 MAX_WEIGHT = 5.0  # a classifier fitted to noisy labels may need a fourfold inverse temperature
 
-LogProbs = Float[np.ndarray, "_ K"]
-FitEvidence = Callable[[Labels, Rows], LogProbs]
-"""(trusted labels (N,) to fit to, R rows) -> log P(noisy label | true) (R, K) of those rows."""
 Parameters = Float[np.ndarray, "P"]
 
-
-def posterior(noisy: Labels, pred_probs: Probs, transition: Transition, strength: float = 1.0) -> Probs:
-    """P(true class | image, noisy label), one row per image.
-
-    Parameters
-    ----------
-    noisy : UNKNOWN leaves the prediction as it is
-    pred_probs : P(true | image), out of fold
-    strength : λ >= 0, the power of the noisy label's evidence. 1 is exact when the noisy label depends
-        on the true class alone; 0 ignores it.
-
-    Source : the E step of Dawid & Skene (1979), doi:10.2307/2346806, with the prediction as prior
-    """
-    return combine(pred_probs, log_evidence(noisy, transition), strength)
-
-
-def log_evidence(noisy: Labels, transition: Transition) -> LogProbs:
-    """Log P(noisy label | true class) (N, K); zeros, which are no evidence, where there is no label."""
-    n_classes = len(transition)
-    strange = np.flatnonzero((noisy < UNKNOWN) | (noisy >= n_classes))
-    if strange.size:
-        raise LabelError(
-            f"noisy[{strange[0]}]: expected a class from 0 to {n_classes - 1}, or {UNKNOWN} for unknown, "
-            f"got {noisy[strange[0]]}"
-        )
-    evidence: LogProbs = np.log(np.maximum(transition.T, TINY))[noisy]
-    evidence[noisy == UNKNOWN] = 0.0
-    return evidence
+# Without trusted labels: what was best on people's labels and on drawn ones, see benchmarks/LOG.md. A few
+# trusted labels move λ from there, by a normal prior with a deviation of 1/4: they could not set it.
+BLIND_POWER, BLIND_STRENGTH, STRENGTH_PRIOR = 1.5, 0.3, 8.0
 
 
 def combine(pred_probs: Probs, evidence: LogProbs, strength: float = 1.0) -> Probs:
-    """The prediction times exp(strength · evidence), each row summing to 1."""
+    """The posterior P(true class | image, labels): the prediction times exp(strength · evidence).
+
+    Parameters
+    ----------
+    pred_probs : P(true | image), out of fold
+    evidence : log P(labels | true), see ``LabelEvidence``
+    strength : λ >= 0, the power of the evidence. 1 is exact when the labels depend on the true class alone; 0
+        ignores them
+
+    Source : the E step of Dawid & Skene (1979), doi:10.2307/2346806, with the prediction as prior
+    """
     joint = np.log(np.maximum(pred_probs, TINY)) + strength * evidence
     joint = np.exp(joint - joint.max(axis=1, keepdims=True))
     likely: Probs = joint / joint.sum(axis=1, keepdims=True)
@@ -82,25 +60,24 @@ def combine(pred_probs: Probs, evidence: LogProbs, strength: float = 1.0) -> Pro
 
 
 def fit_strength(pred_probs: Probs, evidence: LogProbs, trusted: Labels) -> float:
-    """λ that makes the trusted labels most likely, in [0, MAX_STRENGTH]; 1 without any.
+    """λ that makes the trusted labels most likely, in [0, MAX_STRENGTH].
 
     Near 1: the noise depends on the class alone. Well below: it depends on the image, as people's errors
-    do, and the noisy label is worth less than the transition says.
+    do, and the noisy label is worth less than its evidence says.
 
     Parameters
     ----------
     pred_probs : P(true | image), fitted without these trusted labels
-    evidence : see ``log_evidence``, by a transition that did not count the row's own pair; zeros are left out
+    evidence : see ``LabelEvidence``, fitted without the row's own trusted label; zeros are left out
     """
     rows = np.flatnonzero(evidence.any(axis=1) & (trusted != UNKNOWN))
     if len(rows) == 0:
-        return 1.0
+        return BLIND_STRENGTH
 
     def loss(strength: float) -> float:
         probs = combine(pred_probs[rows], evidence[rows], strength)
         unlikely = -np.log(np.maximum(probs[np.arange(len(rows)), trusted[rows]], TINY)).mean()
-        # A normal prior around 1, as strong as one image: a few pairs that agree must not drive λ to its end.
-        return float(unlikely + 0.5 * (strength - 1) ** 2 / len(rows))
+        return float(unlikely + STRENGTH_PRIOR * (strength - BLIND_STRENGTH) ** 2 / len(rows))
 
     # Convex in λ, so the bounded search finds the one minimum.
     found = minimize_scalar(loss, bounds=(0.0, MAX_STRENGTH), method="bounded", options={"xatol": 1e-3})
@@ -131,6 +108,12 @@ class Calibration:
         """
         bias = self.bias - np.log(prior)
         return replace(self, bias=bias - bias.mean())
+
+    def then(self, other: "Calibration") -> "Calibration":
+        """Both as one: ``other`` after this."""
+        inverse_temperature = self.inverse_temperature * other.inverse_temperature
+        bias = other.inverse_temperature * self.bias + other.bias
+        return Calibration(inverse_temperature, bias, self.floor)
 
 
 def calibrate(probs: Probs, trusted: Labels, floor: float = FLOOR) -> Calibration:
@@ -177,7 +160,7 @@ def halves(rows: Rows, groups: Groups | None = None) -> list[tuple[Rows, Rows]]:
     return [(one, other), (other, one)]
 
 
-def calibrate_on_noisy(probs: Probs, evidence: LogProbs) -> Calibration:
+def calibrate_on_noisy(probs: Probs, evidence: LogProbs, floor: float = FLOOR) -> Calibration:
     """Fit where only noisy labels are known: maximise Σ log Σ_y p(y) · P(noisy | y).
 
     Parameters
@@ -187,7 +170,8 @@ def calibrate_on_noisy(probs: Probs, evidence: LogProbs) -> Calibration:
     """
     rows = np.flatnonzero(evidence.any(axis=1))
     rows = rows[:: max(math.ceil(len(rows) / MOST_NOISY), 1)]
-    return _fit_calibration(_log(probs[rows], FLOOR), evidence[rows], WIDE_PRIOR)
+    found = _fit_calibration(_log(probs[rows], floor), evidence[rows], WIDE_PRIOR)
+    return replace(found, floor=floor)
 
 
 def _fit_calibration(scores: LogProbs, evidence: LogProbs, bias_prior: float) -> Calibration:
@@ -219,7 +203,7 @@ def _fit_calibration(scores: LogProbs, evidence: LogProbs, bias_prior: float) ->
 class Pool:
     """A log-linear pool: several predictions of the same images, and the noisy label, weighted as one.
 
-    ``P(class) ∝ exp(bias[class]) · Π prediction_i[class] ** weight_i · transition[class, noisy] ** λ``
+    ``P(class) ∝ exp(bias[class]) · Π prediction_i[class] ** weight_i · P(labels | class) ** λ``
     (Genest & Zidek 1986, doi:10.1214/ss/1177013825): predictions that repeat each other share a weight.
     """
 
@@ -231,21 +215,21 @@ class Pool:
     """λ, the power of the noisy label's evidence: small where the predictions were fitted to it already."""
 
     def pred_probs(self, all_pred_probs: Sequence[Probs]) -> Probs:
-        """P(true | image) (N, K) without the noisy label; ``posterior`` at ``strength`` adds it."""
+        """P(true | image) (N, K) without the noisy label; ``combine`` at ``strength`` adds it."""
         pairs = zip(self.weights, all_pred_probs, strict=True)
         logs = [weight * _log(pred_probs, POOL_FLOOR) for weight, pred_probs in pairs]
         pooled: Probs = softmax(np.sum(logs, axis=0) + self.bias, axis=1)
         return pooled
 
 
-def fit_pool(all_pred_probs: Sequence[Probs], noisy: Labels, trusted: Labels, transition: Transition) -> Pool:
+def fit_pool(all_pred_probs: Sequence[Probs], evidence: LogProbs, trusted: Labels) -> Pool:
     """The weights that make the trusted labels most likely; few rows change little, none nothing.
 
     Parameters
     ----------
     all_pred_probs : P(true | image) (N, K) each, from classifiers fitted without the trusted labels here, but
         with the noisy labels of these rows as of all others
-    transition : from other pairs than these
+    evidence : log P(labels | true) (N, K), fitted to other trusted labels than these
     """
     rows = np.flatnonzero(trusted != UNKNOWN)
     n, members, k = len(rows), len(all_pred_probs), all_pred_probs[0].shape[1]
@@ -253,16 +237,16 @@ def fit_pool(all_pred_probs: Sequence[Probs], noisy: Labels, trusted: Labels, tr
     if n == 0:
         return Pool(tuple(start[:members].tolist()), np.zeros(k), 1.0)
     logs = [_log(pred_probs[rows], POOL_FLOOR) for pred_probs in all_pred_probs]
-    evidence = np.array([*logs, log_evidence(noisy[rows], transition)])  # (members + 1, n, K)
+    powers = np.array([*logs, evidence[rows]])  # (members + 1, n, K)
     true_cells = np.arange(n), trusted[rows]
 
     def loss(parameters: Parameters) -> tuple[float, Parameters]:
         """Penalised mean negative log-likelihood and its gradient at (weights, λ, biases)."""
-        scores = np.tensordot(parameters[: members + 1], evidence, 1) + parameters[members + 1 :]
+        scores = np.tensordot(parameters[: members + 1], powers, 1) + parameters[members + 1 :]
         log_p = log_softmax(scores, axis=1)
         excess = np.exp(log_p)
         excess[true_cells] -= 1
-        slope = np.concatenate([(evidence * excess).sum(axis=(1, 2)), excess.sum(axis=0)]) / n
+        slope = np.concatenate([(powers * excess).sum(axis=(1, 2)), excess.sum(axis=0)]) / n
         away = parameters - start
         penalised = -log_p[true_cells].mean() + POOL_PRIOR * np.square(away).sum() / n
         return float(penalised), slope + 2 * POOL_PRIOR * away / n
@@ -292,27 +276,32 @@ class Weighed:
     """λ, likewise."""
 
 
-def weigh(raw: Probs, trusted: Labels, fold_of: Labels, fit_evidence: FitEvidence) -> Weighed:
+def weigh(raw: Probs, trusted: Labels, fold_of: Labels, labels: LabelEvidence) -> Weighed:
     """Calibrated predictions and posterior of every image, cross-fitted: no label affects its own posterior.
 
     Calibration, evidence and λ are fitted on trusted images; for those themselves, which all figures on
-    labels rest on, to the other folds.
+    labels rest on, to the other folds. Without any trusted label they are guessed.
 
     Parameters
     ----------
     raw : P(true | image) from classifiers that did not see the image; not calibrated
     fold_of : fold of each image; a trusted image in none gets the fit to all trusted ones, itself included
+    labels : of the same images
     """
-    calibration = calibrate(raw, trusted)
-    pred_probs, evidence = calibration.apply(raw), fit_evidence(trusted, np.arange(len(raw)))
-    known = np.flatnonzero(trusted != UNKNOWN)
-    tested = evidence[known]
-    parts = []
+    guess = first_calibration(raw, fold_of, labels)
+    evidence, known, raw = labels.evidence(raw, trusted), np.flatnonzero(trusted != UNKNOWN), guess.apply(raw)
+    if not len(known):
+        sharper = raw**BLIND_POWER
+        sharper /= sharper.sum(axis=1, keepdims=True)
+        return Weighed(raw, combine(sharper, evidence, BLIND_STRENGTH), guess, BLIND_STRENGTH)
+    # No floor any more: ``guess`` had one.
+    calibration = calibrate(raw, trusted, NO_FLOOR)
+    pred_probs, tested, parts = calibration.apply(raw), evidence[known], []
     for inside, others in other_folds(trusted[known], fold_of[known]):
         rows, visible = known[inside], trusted.copy()
         visible[known] = others
-        pred_probs[rows] = calibrate(raw[known], others).apply(raw[rows])
-        tested[inside] = fit_evidence(visible, rows)
+        pred_probs[rows] = calibrate(raw[known], others, NO_FLOOR).apply(raw[rows])
+        tested[inside] = labels.evidence(raw, visible)[rows]
         parts.append((inside, others))
     strength = fit_strength(pred_probs[known], tested, trusted[known])
     likely = combine(pred_probs, evidence, strength)
@@ -320,7 +309,17 @@ def weigh(raw: Probs, trusted: Labels, fold_of: Labels, fit_evidence: FitEvidenc
         # The fold took part in the calibration of these predictions, which moves λ by a hair.
         by_others = fit_strength(pred_probs[known], tested, others)
         likely[known[inside]] = combine(pred_probs[known[inside]], tested[inside], by_others)
-    return Weighed(pred_probs, likely, calibration, strength)
+    return Weighed(pred_probs, likely, guess.then(calibration), strength)
+
+
+def first_calibration(
+    raw: Probs, fold_of: Labels, labels: LabelEvidence, floor: float = FLOOR
+) -> Calibration:
+    """Temperature and biases by the many noisy labels, which a few trusted ones could not set."""
+    inside = fold_of != UNKNOWN
+    # From no trusted label at all, so that none affects its own posterior.
+    evidence = labels.evidence(raw, np.full_like(fold_of, UNKNOWN))
+    return calibrate_on_noisy(raw[inside], evidence[inside], floor)
 
 
 def other_folds(trusted: Labels, fold_of: Labels) -> Iterator[tuple[Rows, Labels]]:
@@ -328,9 +327,3 @@ def other_folds(trusted: Labels, fold_of: Labels) -> Iterator[tuple[Rows, Labels
     for fold in np.unique(fold_of[fold_of != UNKNOWN]):
         inside = fold_of == fold
         yield np.flatnonzero(inside & (trusted != UNKNOWN)), np.where(inside, UNKNOWN, trusted)
-
-
-def transition_from(noisy: Labels, trusted: Labels, otherwise: Transition, seed: int) -> Transition:
-    """P(noisy | true) from these pairs alone; ``otherwise`` if there are none."""
-    counts = count_pairs(noisy, trusted, len(otherwise))
-    return fit_transition(counts, seed)[0] if counts.any() else otherwise

@@ -8,8 +8,9 @@ import numpy as np
 from jaxtyping import Int, Shaped
 
 from assay.correct.crossfit import CrossFitted, MakeClassifier, TrainingData, cross_fit
+from assay.correct.evidence import LabelEvidence
 from assay.correct.outliers import Outliers
-from assay.correct.posterior import Calibration, LogProbs, log_evidence, transition_from, weigh
+from assay.correct.posterior import Calibration, weigh
 from assay.noise import Noise, estimate_noise
 from assay.types import (
     UNKNOWN,
@@ -175,49 +176,49 @@ class Correction:
 
 def correct_labels(
     views: tuple[Matrix, ...],
-    noisy: Labels,
+    labels: LabelEvidence,
     trusted: Labels,
     fold_of: Labels,
     make: MakeClassifier,
     *,
     classes: Sequence[str],
     known: Labels | None = None,
-    all_noisy: Labels | None = None,
     usable: Mask | None = None,
     groups: Groups | None = None,
-    rounds: int = 1,
     seed: int = 0,
     workers: int = 1,
     threshold: float = THRESHOLD,
     progress: Progress = silent,
 ) -> Correction:
-    """Estimate the noise, cross-fit a classifier, and compute the posterior of every image.
+    """Cross-fit a classifier, compute the posterior of every image, and estimate the noise.
 
     Parameters
     ----------
     views : features (N, D) of each view of the N images
-    noisy, trusted : UNKNOWN for the holdout
-    fold_of, make, rounds, workers : see ``cross_fit``
+    labels : the noisy labels, those of the holdout for its posterior alone
+    trusted : UNKNOWN for the holdout
+    fold_of, make, workers : see ``cross_fit``
     classes : K names
     known : ``trusted`` with the decisions of a review, which are trained on and shown; noise, calibration and
         figures rest on ``trusted`` alone, as decided images are no random choice. None without decisions
-    all_noisy : ``noisy`` with the labels of the holdout, for its posterior alone; None if nothing is held out
     usable : False where the image was skipped; None if all are usable
     groups : for the intervals of the noise, see ``estimate_noise``; folds must not divide them
     """
-    noise = estimate_noise(noisy, trusted, len(classes), classes=classes, seed=seed, groups=groups)
-    labels = trusted if known is None else known
-    data = TrainingData(views, labels, log_evidence(noisy, noise.transition))
-    fitted = cross_fit(data, fold_of, make, rounds=rounds, seed=seed, workers=workers, progress=progress)
-    shown = noisy if all_noisy is None else all_noisy
-
-    def fit_evidence(trusted: Labels, rows: Rows) -> LogProbs:
-        return log_evidence(shown[rows], transition_from(noisy, trusted, noise.transition, seed))
-
-    found = weigh(fitted.pred_probs, trusted, fold_of, fit_evidence)
-    usable = np.ones(len(shown), dtype=bool) if usable is None else usable
+    data = TrainingData(views, labels, trusted if known is None else known, len(classes))
+    fitted = cross_fit(data, fold_of, make, seed=seed, workers=workers, progress=progress)
+    found = weigh(fitted.pred_probs, trusted, fold_of, labels)
+    noise = estimate_noise(
+        np.where(fold_of != UNKNOWN, labels.noisy, UNKNOWN),
+        trusted,
+        len(classes),
+        classes=classes,
+        seed=seed,
+        groups=groups,
+        pred_probs=found.pred_probs,
+    )
+    usable = np.ones(len(trusted), dtype=bool) if usable is None else usable
     corrected = CorrectedLabels(
-        shown, trusted, found.pred_probs, found.posterior, usable, found.strength, threshold
+        labels.noisy, trusted, found.pred_probs, found.posterior, usable, found.strength, threshold
     )
     corrected = corrected if known is None else corrected.relying_on(known)
     return Correction(noise, fitted, found.calibration, corrected)

@@ -6,7 +6,10 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from scipy.special import betaincinv, ndtri, stdtrit
 
-from assay.types import Groups, PerImage
+from assay.types import Groups, Mask, PerImage
+
+DRAWS = 20_000
+"""From a posterior without a formula: its ends are then known to a hundredth of its width."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,39 @@ def share_bounds(
     low = np.where(hits == 0, 0.0, np.where(miss == 0, exact, low))
     high = np.where(miss == 0, 1.0, np.where(hits == 0, 1 - exact, high))
     return low, high
+
+
+def predicted_share(
+    hits: Mask, guesses: Mask, guessed: float, n: int, level: float = 0.95, design_effect: float = 1.0
+) -> Interval:
+    """The share of hits among n things, of which few were counted and all were guessed.
+
+    The guessed share of all, corrected by how the guesses erred where they were counted: prediction-powered
+    inference, with the weight of the guesses that gives the least variance (PPI++, Angelopoulos, Duchi &
+    Zrnic 2023, arXiv 2311.01453). The interval is the credible one under Jeffreys' prior, as in
+    ``share_bounds``: a normal one is too narrow where the guesses hardly ever err.
+
+    Parameters
+    ----------
+    hits, guesses : (M,) of the counted things, picked at random
+    guessed : share of guesses among all n
+    """
+    counted = len(hits) / design_effect
+    cells = np.bincount(2 * hits + guesses, minlength=4) / design_effect  # neither, guess, hit, both
+    _, guess, hit, both = (cells + 0.5) / (counted + 2)
+    share = guess + both
+    weight = (both - (hit + both) * share) / (share * (1 - share) * (1 + counted / n))
+    weight = min(max(weight, 0.0), 1.0)
+    each = np.array([0.0, -weight, 1.0, 1.0 - weight])  # a hit less the weighed guess
+    generator = np.random.default_rng(0)
+    errors = generator.dirichlet(cells + 0.5, DRAWS) @ each
+    of_all = generator.beta(n * guessed + 0.5, n * (1 - guessed) + 0.5, DRAWS)
+    low, high = np.quantile(weight * of_all + errors, [(1 - level) / 2, (1 + level) / 2])
+    estimate = weight * guessed + float(cells @ each) / counted
+    estimate = min(max(estimate, 0.0), 1.0)
+    return Interval(
+        estimate, min(max(float(low), 0.0), estimate), max(min(float(high), 1.0), estimate), level
+    )
 
 
 def normal_quantile(level: float) -> float:

@@ -100,7 +100,9 @@ def check_representative(
             if n_rest
             else f"All {n_trusted} images are trusted: there are no others to compare them with."
         )
-        return Representative(n_trusted, n_rest, None, None, None, None, True, (warning,))
+        return Representative(
+            n_trusted, n_rest, None, None, None, None, True, (warning,) if n_trusted else ()
+        )
     alarm, warnings = (1 - level) / 2, []
     labels, gap = _compare_labels(noisy, sides, classes, seed)
     if labels is not None and gap is not None and labels.p_value < alarm:

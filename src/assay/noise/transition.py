@@ -16,7 +16,7 @@ from scipy.stats.contingency import expected_freq
 from assay.data.simulate import symmetric
 from assay.errors import LabelError
 from assay.noise.intervals import share_bounds
-from assay.types import UNKNOWN, Counts, Labels, Prior, Transition, same_length, unmasked
+from assay.types import UNKNOWN, Counts, Labels, Prior, Probs, Transition, same_length, unmasked
 
 ENOUGH = 5  # expected in every cell for the chi-square law (Cochran 1954, doi:10.2307/3001616)
 DRAWS = 999  # tables drawn for the p-value of thin counts
@@ -24,6 +24,10 @@ WORK = 200_000_000  # numbers to draw, a few seconds: the largest tables get few
 
 # Bounds of a strength: a cell never seen keeps some probability, and a search has an end.
 WEAKEST, STRONGEST = 1.0, 1e6
+
+
+PSEUDO_COUNTS = 20
+"""Weight of the predictions in each row of a transition, in trusted images."""
 
 
 @dataclass(frozen=True)
@@ -222,6 +226,24 @@ def fit_transition(
     full, shrinkage = shrunk_transition(counts, mean_rate)
     symmetry = symmetry_test(counts, seed=seed, effect=effect)
     return full if symmetry.rejected else symmetric(len(counts), mean_rate), symmetry, shrinkage
+
+
+def mixed_transition(noisy: Labels, trusted: Labels, pred_probs: Probs) -> Transition:
+    """P(noisy | true): the trusted pairs, and as many as ``PSEUDO_COUNTS`` of each class from predictions.
+
+    Parameters
+    ----------
+    pred_probs : P(true | image), out of fold: what is most probable is taken as true
+    """
+    n_classes = pred_probs.shape[1]
+    confused = count_pairs(noisy, pred_probs.argmax(axis=1), n_classes)
+    # A class that is never predicted gets the average row: an even one would draw labels to it.
+    rate = 1 - (np.trace(confused) + 0.5) / (confused.sum() + 1)
+    likely = confused + symmetric(n_classes, rate)
+    likely /= likely.sum(axis=1, keepdims=True)
+    mixed = count_pairs(noisy, trusted, n_classes) + PSEUDO_COUNTS * likely
+    transition: Transition = mixed / mixed.sum(axis=1, keepdims=True)
+    return transition
 
 
 def shrunk_transition(counts: Counts, rate: float) -> tuple[Transition, Shrinkage]:

@@ -24,10 +24,9 @@ from jaxtyping import Float
 
 from assay.correct.posterior import (
     Calibration,
+    combine,
     fit_pool,
     halves,
-    posterior,
-    transition_from,
 )
 from assay.correct.result import CorrectedLabels
 from assay.data.dataset import Dataset
@@ -62,7 +61,6 @@ from assay.types import (
     Probs,
     Progress,
     Rows,
-    Transition,
     ignore_message,
     silent,
 )
@@ -333,19 +331,13 @@ class FlipTTA:
             cached[some] = probs
 
 
-def transition_without(data: TrainingLabels, hidden: Rows, prior: Transition) -> Transition:
-    """P(noisy | true) from all trusted labels but the hidden ones: no label affects its own posterior."""
-    trusted = data.trusted.copy()
-    trusted[hidden] = UNKNOWN
-    return transition_from(data.noisy, trusted, prior, data.seed)
-
-
 def _concluded(
     data: TrainingLabels, fitted: Fitted, split: FineTuneSplit, hidden: Rows, predictions: FlipTTA
 ) -> Fitted:
     """The calibrated model, and labels that are corrected by all that is known."""
-    transition = transition_without(data, hidden, fitted.noise.transition)
-    before = fitted.corrected
+    before, visible = fitted.corrected, data.trusted.copy()
+    visible[hidden] = UNKNOWN  # no label affects its own posterior
+    evidence = data.labels.evidence(before.pred_probs, visible)
     pred_probs, likely, strength = before.pred_probs.copy(), before.posterior.copy(), 1.0
     plain, new = predictions.predict(), np.setdiff1d(np.flatnonzero(data.usable), split.train)
     # Images that were not trained on have a pool of their own: their noisy label was never memorised.
@@ -353,13 +345,12 @@ def _concluded(
         # Measured images are weighed by their other half, all the others by both halves.
         for fitted_on, others in [*halves(measured, data.groups), (measured, np.setdiff1d(rows, measured))]:
             both = [before.pred_probs[fitted_on], plain[fitted_on]]
-            pool = fit_pool(both, data.noisy[fitted_on], data.trusted[fitted_on], transition)
+            pool = fit_pool(both, evidence[fitted_on], data.trusted[fitted_on])
             pred_probs[others] = pool.pred_probs([before.pred_probs[others], plain[others]])
-            noisy = data.for_posterior[others]
-            likely[others] = posterior(noisy, pred_probs[others], transition, pool.strength)
+            likely[others] = combine(pred_probs[others], evidence[others], pool.strength)
         strength = pool.strength
     corrected = CorrectedLabels(
-        data.for_posterior,
+        data.labels.noisy,
         data.trusted,
         pred_probs,
         likely,

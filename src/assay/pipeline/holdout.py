@@ -54,9 +54,10 @@ def check_learnable(dataset: Dataset, split: Split) -> None:
             f"expected noisy labels, got none of {len(dataset):,} images; give them with --noisy FILE, or "
             "sort the images into a folder for each class, with none beside these folders"
         )
-    fit, decided = split.fit, np.array([*dataset.decided], dtype=np.int64)
+    fit, trusted = split.fit, np.flatnonzero(dataset.trusted != UNKNOWN).tolist()
+    if not trusted:  # the noisy labels alone will do
+        return
     if not len(fit):
-        trusted = np.flatnonzero(dataset.trusted != UNKNOWN).tolist()
         unusable = [dataset.skipped[row].reason for row in trusted if row in dataset.skipped]
         raise LabelError(
             f"expected trusted labels of images that can be used, got none among {len(trusted):,}"
@@ -67,17 +68,6 @@ def check_learnable(dataset: Dataset, split: Split) -> None:
             f"expected images with both a noisy and a trusted label, got none among the {len(fit):,} trusted "
             "ones outside the holdout: check 200 to 500 of the images with noisy labels, picked at "
             "random, and give their labels as trusted"
-        )
-    # Decisions of a review are trained on too.
-    taught = np.setdiff1d(np.union1d(fit, decided[dataset.usable[decided]]), split.hidden)
-    labels = dataset.known[taught]
-    counts = np.bincount(labels[labels != UNKNOWN], minlength=len(dataset.classes))
-    others = int(counts.sum() - counts.max())
-    if others < 2:  # a fold leaves some out, and the rest must not be of one class alone
-        raise LabelError(
-            "expected two or more trusted labels besides the holdout's that are not of the most frequent "
-            f"class, got {others} and {counts.max():,} of {shown(dataset.classes[counts.argmax()])}; add "
-            "trusted labels of the other classes"
         )
 
 

@@ -5,9 +5,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from assay.correct.evidence import LabelEvidence, NoisyLabels
 from assay.correct.near_duplicates import standardise
 from assay.correct.outliers import FEWEST, Outliers, OutlierScorer, find_outliers, fit_scorer
-from assay.correct.posterior import NO_FLOOR, Calibration, calibrate, other_folds
+from assay.correct.posterior import NO_FLOOR, Calibration, calibrate, first_calibration, other_folds
 from assay.correct.result import CorrectedLabels, correct_labels
 from assay.data.dataset import Dataset
 from assay.embed.device import one_thread_each
@@ -52,9 +53,10 @@ class TrainingLabels:
     """See ``RunOptions``."""
 
     @property
-    def for_posterior(self) -> Labels:
-        """The noisy labels that a posterior is computed from."""
-        return self.noisy if self.all_noisy is None else self.all_noisy
+    def labels(self) -> LabelEvidence:
+        """The noisy labels, and how they err."""
+        fitted = None if self.all_noisy is None else self.fold_of != UNKNOWN
+        return NoisyLabels(self.noisy if self.all_noisy is None else self.all_noisy, fitted)
 
 
 @dataclass(frozen=True)
@@ -97,13 +99,12 @@ def learn(data: TrainingLabels, *, progress: Progress = silent) -> Fitted:
     with one_thread_each():  # heads are fitted side by side
         found = correct_labels(
             views,
-            data.noisy,
+            data.labels,
             data.trusted,
             data.fold_of,
             make_head,
             classes=data.classes,
             known=data.known,
-            all_noisy=data.all_noisy,
             usable=data.usable,
             groups=data.groups,
             seed=data.seed,
@@ -114,13 +115,16 @@ def learn(data: TrainingLabels, *, progress: Progress = silent) -> Fitted:
     # The mean over image and mirror corrects the labels; the saved model sees the image alone, at half the
     # cost. It is calibrated by all trusted labels, what is measured by those of the other folds.
     plain = found.fitted.views[0]
+    guess = first_calibration(plain, data.fold_of, data.labels, NO_FLOOR)
+    plain = guess.apply(plain)
     fit_model, prior = calibration_of(data, found.corrected)
     calibration = fit_model(plain, data.trusted)
     unseen = calibration.apply(plain)
     for rows, others in other_folds(data.trusted, data.fold_of):
         unseen[rows] = fit_model(plain, others).apply(plain[rows])
     trained: Layers = found.fitted.classifier.layers_
-    head = trained.calibrated(calibration.inverse_temperature, calibration.bias)
+    whole = guess.then(calibration)
+    head = trained.calibrated(whole.inverse_temperature, whole.bias)
     fit = data.fold_of != UNKNOWN
     return Fitted(
         head=head,

@@ -113,6 +113,7 @@ def evaluate_fit(dataset: Dataset, fitted: Fitted) -> dict[str, Evaluation]:
             corrected.trusted[some], probs[some], names, source=source, groups=_at(dataset.groups, some)
         )
         for name, some, probs in (("assay", rows, fitted.unseen), ("labels", sample, corrected.posterior))
+        if len(some)
     }
 
 

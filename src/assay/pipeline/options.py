@@ -51,7 +51,7 @@ class RunOptions:
     holdout_split: str = "stratified"
     """``stratified`` or ``notebook``."""
     folds: int = 5
-    """Folds of the cross-validation, 2 or more."""
+    """Folds of the cross-validation, 3 or more."""
     threshold: float = 0.8
     """Confidence from which a corrected label may be relied on, in [0, 1]."""
     seed: int = 0
@@ -84,7 +84,7 @@ class RunOptions:
                 0 <= self.threshold <= 1,
                 f"--threshold: expected a probability from 0 to 1, got {self.threshold}",
             ),
-            (self.folds >= 2, f"--folds: expected 2 or more, got {self.folds}"),
+            (self.folds >= 3, f"--folds: expected 3 or more, got {self.folds}"),
             (0 <= self.seed <= MOST_SEED, f"--seed: expected 0 to {MOST_SEED}, got {self.seed}"),
             (self.workers >= 1, f"--workers: expected 1 or more, got {self.workers}"),
             (

@@ -12,7 +12,7 @@ from assay.correct.result import CorrectedLabels
 from assay.data.dataset import Annotations, Dataset
 from assay.data.decode import FLAGS
 from assay.data.split import Split
-from assay.data.write import write_json, write_rows
+from assay.data.write import Column, write_json, write_rows
 from assay.errors import DataError
 from assay.evaluate import Cost, Evaluation, share_right
 from assay.noise import describe
@@ -62,6 +62,11 @@ SPAM = 0.5
 ISSUE_COLUMNS = ("file", "severity", "reason", "detail")
 
 HOLDOUT_COLUMNS = ("file", "trusted_label", "predicted_label", "confidence", "reason")
+
+FIRST_LABELS = 50
+"""Trusted labels that a run without any asks for."""
+
+PLAN_COLUMNS = ("file", "part", "corrected_label", "confidence")
 
 COPY = "near_duplicate"
 """The reason, in holdout.csv, of an image that the figures leave out: the model was trained on its like."""
@@ -177,6 +182,41 @@ def write_holdout(
         reasons,
     ]
     write_rows(folder / "holdout.csv", HOLDOUT_COLUMNS, columns, excel_safe=excel_safe)
+
+
+def write_images_to_label(
+    folder: Path,
+    names: Sequence[str],
+    proposed: Sequence[str],
+    confidence: PerImage,
+    random: Rows,
+    doubtful: Rows,
+    *,
+    excel_safe: bool = False,
+) -> None:
+    """plan.csv: a fair sample to be labelled as trusted images, and the most doubtful ones for a review."""
+    rows = np.concatenate([random, doubtful])
+    columns: list[Column] = [
+        [names[row] for row in rows.tolist()],
+        ["random"] * len(random) + ["doubtful"] * len(doubtful),
+        [proposed[row] for row in rows.tolist()],
+        np.round(confidence[rows], 4).tolist(),
+    ]
+    write_rows(folder / "plan.csv", PLAN_COLUMNS, columns, excel_safe=excel_safe)
+
+
+def write_first_plan(
+    folder: Path, dataset: Dataset, fitted: Fitted, seed: int, *, excel_safe: bool = False
+) -> None:
+    """plan.csv of a run without trusted labels: ``FIRST_LABELS`` random images, and as many doubtful ones."""
+    corrected = fitted.corrected
+    words = np.array([*dataset.classes, ""], dtype=object)[corrected.corrected].tolist()
+    left = np.flatnonzero(corrected.usable & (corrected.trusted == UNKNOWN))
+    random = np.random.default_rng(seed).permutation(left)[:FIRST_LABELS]
+    doubtful = left[np.argsort(corrected.confidence[left], kind="stable")][:FIRST_LABELS]
+    write_images_to_label(
+        folder, dataset.names, words, corrected.confidence, random, doubtful, excel_safe=excel_safe
+    )
 
 
 def write_issues(folder: Path, dataset: Dataset, *, excel_safe: bool = False) -> None:

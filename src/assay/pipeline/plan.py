@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from assay.correct.crossfit import TrainingData, fit_joint, mean_pred_probs
-from assay.correct.posterior import LogProbs, log_evidence, transition_from, weigh
+from assay.correct.crossfit import TrainingData, fit_others, mean_pred_probs
+from assay.correct.posterior import weigh
 from assay.data.decisions import FILE, read_decisions
 from assay.data.split import HOLDOUT_MOST, Split, in_proportion
-from assay.data.write import Column, write_json, write_rows
+from assay.data.write import write_json
 from assay.embed.device import one_thread_each
 from assay.errors import LabelError, UsageError
 from assay.evaluate import wilson
@@ -30,10 +30,9 @@ from assay.pipeline.finished import OpenedRun, stored_features
 from assay.pipeline.holdout import mask_holdout
 from assay.pipeline.learn import TrainingLabels
 from assay.pipeline.options import MOST_SEED, RunOptions
+from assay.pipeline.outputs import write_images_to_label
 from assay.train.heads import make_head
-from assay.types import UNKNOWN, Labels, Progress, Rows, Transition, silent
-
-COLUMNS = ("file", "part", "corrected_label", "confidence")
+from assay.types import UNKNOWN, Labels, Progress, Rows, silent
 
 FOLDS = 3
 
@@ -96,7 +95,8 @@ class Plan:
     """Images to label, and what more labels are worth."""
 
     run: OpenedRun
-    value: LabelValue
+    value: LabelValue | None
+    """None for a run without trusted labels, of which fewer cannot be tried."""
     more: tuple[int, ...]
     random: Rows
     """A fair sample of the images that are not in the file of trusted labels, to be added to it; decided ones
@@ -107,21 +107,24 @@ class Plan:
     def to_json(self) -> dict[str, Any]:
         """The content of plan.json."""
         corrections = float(np.sum(1 - self.run.confidence[self.doubtful]))
-        return self.value.to_json(self.more) | {
+        value = self.value.to_json(self.more) if self.value else {}
+        return value | {
             "doubtful": {"images": len(self.doubtful), "expected_corrections": corrections},
             "random": {"images": len(self.random)},
         }
 
     def write(self, folder: Path, *, excel_safe: bool = False) -> None:
         """Write plan.csv, one row an image, and plan.json."""
-        rows = np.concatenate([self.random, self.doubtful])
-        columns: list[Column] = [
-            [self.run.names[row] for row in rows],
-            ["random"] * len(self.random) + ["doubtful"] * len(self.doubtful),
-            [self.run.label(int(row)) or "" for row in self.run.proposed[rows]],
-            [round(float(sure), 4) for sure in self.run.confidence[rows]],
-        ]
-        write_rows(folder / "plan.csv", COLUMNS, columns, excel_safe=excel_safe)
+        run = self.run
+        write_images_to_label(
+            folder,
+            run.names,
+            [run.label(label) or "" for label in run.proposed.tolist()],
+            run.confidence,
+            self.random,
+            self.doubtful,
+            excel_safe=excel_safe,
+        )
         write_json(folder / "plan.json", self.to_json())
 
 
@@ -148,13 +151,13 @@ def plan_labels(
     more : numbers of additional trusted labels
     label : images to choose, in each part
     """
-    dataset, features = stored_features(run, run.images, cache, workers=workers, progress=progress)
-    held = np.flatnonzero(run.held_out)
-    options = RunOptions(folds=FOLDS, seed=int(run.record["settings"]["seed"]), workers=workers)
-    split = Split(np.flatnonzero(dataset.trusted != UNKNOWN), held).in_groups(dataset.groups)
-    value = measure_label_value(
-        mask_holdout(dataset, split, features, options).data, len(held), progress=progress
-    )
+    trusted = np.flatnonzero(run.trusted != UNKNOWN)
+    trusted, held, value = np.setdiff1d(trusted, [*run.decided]), np.flatnonzero(run.held_out), None
+    if len(trusted):
+        dataset, features = stored_features(run, run.images, cache, workers=workers, progress=progress)
+        options = RunOptions(folds=FOLDS, seed=int(run.record["settings"]["seed"]), workers=workers)
+        data = mask_holdout(dataset, Split(trusted, held), features, options).data
+        value = measure_label_value(data, len(held), progress=progress)
     decisions = run.folder / FILE
     reviewed = {row.name for row in read_decisions(decisions)} if decisions.is_file() else set()
     left = np.flatnonzero(run.is_open & [name not in reviewed for name in run.names])
@@ -229,15 +232,9 @@ def predict_fold(
     data: TrainingLabels, fold: int, size: int, tested: Int[np.ndarray, "T"]
 ) -> Float[np.ndarray, "2 T K"]:
     """P(class) of a fold's trusted images by a head of the other folds: of the image, and of all views."""
-    train, trusted = (data.fold_of != fold) & (data.fold_of != UNKNOWN), draw_trusted(data, fold, size)
-    noisy = np.where(train, data.noisy, UNKNOWN)
-    evidence = log_evidence(noisy, _transition(data, noisy, trusted))
-    head = fit_joint(
-        TrainingData(data.features.views, trusted, evidence),
-        train,
-        make_head,
-        seed=(data.seed + fold) % MOST_SEED,
-    )
+    trusted = draw_trusted(data, fold, size)
+    known = TrainingData(data.features.views, data.labels, trusted, len(data.classes))
+    head = fit_others(known, data.fold_of, fold, make_head, seed=(data.seed + fold) % MOST_SEED)
     views = [view[tested] for view in data.features.views]
     return np.array([mean_pred_probs(head, some, len(data.classes)) for some in (views[:1], views)])
 
@@ -263,20 +260,9 @@ def count_right(
         # and fewer labels weigh less well.
         tested, known = data.fold_of[rows] == fold, draw_trusted(data, fold, size)[rows]
         among = tested | (known != UNKNOWN)
-        noisy, trusted, fold_of = data.noisy[rows[among]], known[among], data.fold_of[rows[among]]
-
-        def fit_evidence(trusted: Labels, rows: Rows, noisy: Labels = noisy) -> LogProbs:
-            return log_evidence(noisy[rows], _transition(data, noisy, trusted))
-
-        weighed = weigh(raw[among], trusted, fold_of, fit_evidence)
+        weighed = weigh(raw[among], known[among], data.fold_of[rows[among]], data.labels.at(rows[among]))
         likely[tested] = weighed.posterior[tested[among]]
     return np.array([found.argmax(axis=1) == truth for found in (model, likely)])
-
-
-def _transition(data: TrainingLabels, noisy: Labels, trusted: Labels) -> Transition:
-    """From these pairs; uniform where there are none."""
-    k = len(data.classes)
-    return transition_from(noisy, trusted, np.full((k, k), 1 / k), data.seed)
 
 
 def _half_width(share: float, n: int, effect: float) -> float:

@@ -204,6 +204,8 @@ def run(  # noqa: PLR0915  # the whole way of images and labels, in one place
                 annotators = outputs.write_annotators(out, dataset, fitted, excel_safe=safe)
                 outputs.write_holdout(out, dataset, fitted, split.holdout, partition.leaked, excel_safe=safe)
                 outputs.write_issues(out, dataset, excel_safe=safe)
+                if not fitted.noise.n_pairs:
+                    outputs.write_first_plan(out, dataset, fitted, options.seed, excel_safe=safe)
                 cost = Cost(sum(watch.so_far().values()), peak_memory_bytes(), package_bytes(out / "model"))
                 outputs.write_evaluation(
                     out,

@@ -9,6 +9,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, check_random_state, validate_data
 
 from assay.correct.crossfit import predict_all
+from assay.correct.evidence import NoisyLabels
 from assay.correct.posterior import Calibration
 from assay.correct.result import CorrectedLabels, correct_labels
 from assay.data.labels import closest
@@ -27,8 +28,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
     estimator : any scikit-learn classifier with ``predict_proba``, or a pipeline that ends in one; default
         ``MLPHead()``. Without sample weights it learns from the most probable label of each row. A
         ``random_state`` of its own is replaced
-    folds : parts of the cross-fitting, >= 2
-    rounds : EM rounds on the noisy labels; 0 ignores them
+    folds : parts of the cross-fitting, >= 3
     random_state : int, RandomState or None; the default is a number, so that the same data give the same
         result
 
@@ -74,10 +74,9 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
     0.41 were right, 0.96 are now
     """
 
-    def __init__(self, estimator: Any = None, folds: int = 5, rounds: int = 1, random_state: Any = 0) -> None:
+    def __init__(self, estimator: Any = None, folds: int = 5, random_state: Any = 0) -> None:
         self.estimator = estimator
         self.folds = folds
-        self.rounds = rounds
         self.random_state = random_state
 
     def fit(self, X: Any, y: Any, trusted: Any = None) -> Self:
@@ -115,12 +114,11 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
         known = encode_trusted(trusted, self.classes_, len(X))
         found = correct_labels(
             (X,),
-            noisy,
+            NoisyLabels(noisy),
             known,
             folds(known, self.folds, seed),
             self._make,
             classes=[str(label) for label in self.classes_],
-            rounds=self.rounds,
             seed=seed,
         )
         self.estimator_, self.calibration_ = found.fitted.classifier, found.calibration
