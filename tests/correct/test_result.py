@@ -90,7 +90,7 @@ def test_labels_without_noise_are_left_alone(digits, correct):
     rest = trusted == UNKNOWN
     changed = np.mean(corrected.actions[rest] == "changed")
     assert changed <= false_alarm_rate(corrected) + 0.005
-    assert np.mean(corrected.corrected[rest] != truth[rest]) < 0.005
+    assert np.mean(corrected.corrected[rest] != truth[rest]) < 0.01
 
 
 def test_two_classes_that_were_swapped_are_swapped_back(digits, correct):

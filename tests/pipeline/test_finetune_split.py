@@ -7,7 +7,6 @@ import pytest
 
 from assay.embed.images import Features
 from assay.errors import LabelError
-from assay.noise import estimate_noise
 from assay.pipeline.finetune_split import MOST, split_for_finetuning
 from assay.pipeline.learn import TrainingLabels
 from assay.types import UNKNOWN
@@ -78,21 +77,3 @@ def test_too_few_are_refused():
     """Two images would measure nothing."""
     with pytest.raises(LabelError, match=r"^expected 20 trusted images or more .* got 19;"):
         split_for_finetuning(labelled(trusted=19), [])
-
-
-def test_the_transition_comes_from_images_that_measure_nothing():
-    """Whatever the pairs of calibration and validation images are."""
-    finetune = pytest.importorskip("assay.pipeline.finetune", reason="needs the train extra")
-    plain = labelled(600)
-    noisy = np.where(np.random.default_rng(0).random(600) < 0.3, (plain.trusted + 1) % 4, plain.trusted)
-    prior = estimate_noise(noisy, plain.trusted, 4).transition
-    split = split_for_finetuning(plain, [])
-    hidden = np.concatenate([split.calibration_rows, split.validation])
-
-    def transition(noisy):
-        return finetune.transition_without(replace(plain, noisy=noisy), hidden, prior)
-
-    before, other = transition(noisy), noisy.copy()
-    other[hidden] = (other[hidden] + 2) % 4
-    assert (transition(other) == before).all()
-    assert (transition((noisy + 1) % 4) != before).any()

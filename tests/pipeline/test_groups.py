@@ -158,7 +158,7 @@ def test_other_groups_are_another_run(by_patient, small_data, options, tmp_path)
         ),
         (
             "five",
-            {"preset": "best", "folds": 2},
+            {"preset": "best", "folds": 3},
             LabelError,
             r"^expected 6 trusted images of different groups",
         ),

@@ -30,7 +30,7 @@ FINE_TUNED = r"^--student, --student-size, --time-limit: expected with --preset 
         ({"seed": -1}, r"^--seed: expected 0 to 4294967294, got -1$"),
         ({"workers": 0}, r"^--workers: expected 1 or more, got 0$"),
         ({"threshold": 1.5}, r"^--threshold: expected a probability from 0 to 1, got 1.5$"),
-        ({"folds": 1}, r"^--folds: expected 2 or more, got 1$"),
+        ({"folds": 1}, r"^--folds: expected 3 or more, got 1$"),
     ],
 )
 def test_a_setting_that_cannot_be_is_refused(change, message):

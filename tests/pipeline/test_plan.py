@@ -72,7 +72,7 @@ def test_the_largest_seed_of_a_run_is_taken(data, monkeypatch):
         seeds.append(seed)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(plan, "fit_joint", listen)
+    monkeypatch.setattr(plan, "fit_others", listen)
     for fold in range(FOLDS):
         with pytest.raises(KeyboardInterrupt):
             predict_fold(replace(data, seed=MOST_SEED), fold, SIZE, np.arange(3))

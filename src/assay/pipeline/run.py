@@ -16,7 +16,7 @@ from assay.embed.backbone import TimmBackbone, load_backbone
 from assay.embed.given import GivenFeatures, given_features
 from assay.embed.images import Features, embed_images, fill_images, room_for_images
 from assay.embed.tiny import HistogramBackbone
-from assay.errors import UsageError
+from assay.errors import LabelError, UsageError
 from assay.evaluate import Cost, peak_memory_bytes
 from assay.pipeline import outputs
 from assay.pipeline.card import assemble_model, model_card
@@ -239,6 +239,11 @@ def read_inputs(
     for note in dataset.notes:
         notify(note)
     split = options.split(dataset)
+    if options.read.trusted is not None and (dataset.trusted == UNKNOWN).all():
+        raise LabelError(
+            "expected trusted labels in the --trusted file, got none; leave --trusted out, or check "
+            "50 images or more picked at random"
+        )
     check_learnable(dataset, split)
     check_groups(dataset, split, options.folds)
     if options.preset != "fast":
