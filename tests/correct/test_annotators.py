@@ -1,9 +1,12 @@
 """Several annotators: what their labels say of an image, who errs, and what to ask next."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from assay.correct.annotators import (
+    AnnotatedLabels,
     Annotators,
     agreement,
     fit_annotators,
@@ -158,3 +161,17 @@ def test_agreement_is_counted_by_image_and_by_annotator():
     assert shares == pytest.approx([2 / 3, 0, np.nan], nan_ok=True)
     found = fit_annotators(given, np.full((3, 2), 0.5))
     assert found.agreement == pytest.approx([0.5, 0.5, 0], nan_ok=True)
+
+
+def test_labels_of_the_holdout_are_used_for_it_alone():
+    """Nothing is fitted to them; and some images alone have the evidence that they had among all."""
+    truth, given, pred_probs = draw(400)
+    fitted = np.arange(400) >= 40
+    labels = AnnotatedLabels(given, truth, fitted)
+    plain = labels.evidence(pred_probs, unknown(truth))
+    changed = np.where(given.image < 40, (given.label + 1) % K, given.label)
+    other = AnnotatedLabels(replace(given, label=changed), truth, fitted).evidence(pred_probs, unknown(truth))
+    assert (other[fitted] == plain[fitted]).all()
+    assert (other[~fitted] != plain[~fitted]).any()
+    rows = np.flatnonzero(fitted)
+    assert np.allclose(labels.at(rows).evidence(pred_probs[rows], unknown(rows)), plain[rows])

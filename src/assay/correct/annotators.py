@@ -5,7 +5,8 @@ An annotator gives the true class with an accuracy of their own, and errs as all
 matrix for each annotator gained nothing. Labels count by the probability that they were not given at random.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 from jaxtyping import Float
@@ -15,7 +16,7 @@ from scipy.special import betaincinv, betaln, expit
 from assay.correct.evidence import LogProbs
 from assay.correct.posterior import combine
 from assay.data.dataset import Annotations
-from assay.types import UNKNOWN, Labels, PerImage, Probs
+from assay.types import UNKNOWN, Labels, Mask, PerImage, Probs, Rows
 
 STRENGTH = 0.7
 """λ while accuracies are fitted: less than 1, since people err on the same images."""
@@ -123,6 +124,39 @@ def learn_annotators(
         found = fit_annotators(annotations, likely)
         likely = combine(pred_probs, found.log_evidence(annotations, len(pred_probs)), strength)
     return found
+
+
+@dataclass(frozen=True)
+class AnnotatedLabels:
+    """A ``LabelEvidence``: any number of labels an image, of annotators who err each in their own way."""
+
+    annotations: Annotations
+    noisy: Labels
+    """The most frequent label of each image; UNKNOWN without any."""
+    fitted: Mask
+    """False for the holdout, to whose labels nothing is fitted."""
+    strength: float = STRENGTH
+    """See ``LabelEvidence``."""
+
+    def at(self, rows: Rows) -> Self:
+        """As of any labels."""
+        place = np.full(len(self.noisy), UNKNOWN)
+        place[rows] = np.arange(len(rows))
+        image = place[self.annotations.image]
+        left = image != UNKNOWN
+        given = replace(
+            self.annotations,
+            image=image[left],
+            annotator=self.annotations.annotator[left],
+            label=self.annotations.label[left],
+        )
+        return replace(self, annotations=given, noisy=self.noisy[rows], fitted=self.fitted[rows])
+
+    def evidence(self, pred_probs: Probs, trusted: Labels) -> LogProbs:
+        """As of any labels."""
+        seen = self.annotations.without(np.flatnonzero(~self.fitted))
+        annotators = learn_annotators(seen, pred_probs, trusted, self.strength)
+        return annotators.log_evidence(self.annotations, len(pred_probs))
 
 
 def gain_of_label(likely: Probs, annotators: Annotators) -> PerImage:

@@ -17,6 +17,9 @@ from assay.types import UNKNOWN, Labels, Mask, Probs, Rows, Transition
 # Stands for a probability of 0, so that two certainties that contradict each other stay finite.
 TINY = 1e-30
 
+BLIND_STRENGTH = 0.3
+"""λ of noisy labels without trusted ones: what was best on people's labels and on drawn ones."""
+
 LogProbs = Float[np.ndarray, "_ K"]
 
 
@@ -27,6 +30,10 @@ class LabelEvidence(Protocol):
     @property
     def noisy(self) -> Labels:
         """One label of each image to begin with, such as the most frequent one; UNKNOWN without any."""
+
+    @property
+    def strength(self) -> float:
+        """λ, the power of the evidence, where no trusted label tells."""
 
     def at(self, rows: Rows) -> Self:
         """The labels of some images alone."""
@@ -49,6 +56,8 @@ class NoisyLabels:
     """UNKNOWN where there is none."""
     fitted: Mask | None = None
     """False for the holdout, to whose labels nothing is fitted; None if nothing is held out."""
+    strength: float = BLIND_STRENGTH
+    """See ``LabelEvidence``."""
 
     def at(self, rows: Rows) -> Self:
         """As of any labels."""

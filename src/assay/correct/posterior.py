@@ -9,7 +9,7 @@ from jaxtyping import Float
 from scipy.optimize import minimize, minimize_scalar
 from scipy.special import log_softmax, logsumexp, softmax
 
-from assay.correct.evidence import TINY, LabelEvidence, LogProbs
+from assay.correct.evidence import BLIND_STRENGTH, TINY, LabelEvidence, LogProbs
 from assay.data.split import folds
 from assay.types import UNKNOWN, Groups, Labels, PerClass, Prior, Probs, Rows
 
@@ -38,7 +38,7 @@ Parameters = Float[np.ndarray, "P"]
 
 # Without trusted labels: what was best on people's labels and on drawn ones, see benchmarks/LOG.md. A few
 # trusted labels move λ from there, by a normal prior with a deviation of 1/4: they could not set it.
-BLIND_POWER, BLIND_STRENGTH, STRENGTH_PRIOR = 1.5, 0.3, 8.0
+BLIND_POWER, STRENGTH_PRIOR = 1.5, 8.0
 
 
 def combine(pred_probs: Probs, evidence: LogProbs, strength: float = 1.0) -> Probs:
@@ -59,7 +59,9 @@ def combine(pred_probs: Probs, evidence: LogProbs, strength: float = 1.0) -> Pro
     return likely
 
 
-def fit_strength(pred_probs: Probs, evidence: LogProbs, trusted: Labels) -> float:
+def fit_strength(
+    pred_probs: Probs, evidence: LogProbs, trusted: Labels, expected: float = BLIND_STRENGTH
+) -> float:
     """λ that makes the trusted labels most likely, in [0, MAX_STRENGTH].
 
     Near 1: the noise depends on the class alone. Well below: it depends on the image, as people's errors
@@ -72,12 +74,12 @@ def fit_strength(pred_probs: Probs, evidence: LogProbs, trusted: Labels) -> floa
     """
     rows = np.flatnonzero(evidence.any(axis=1) & (trusted != UNKNOWN))
     if len(rows) == 0:
-        return BLIND_STRENGTH
+        return expected
 
     def loss(strength: float) -> float:
         probs = combine(pred_probs[rows], evidence[rows], strength)
         unlikely = -np.log(np.maximum(probs[np.arange(len(rows)), trusted[rows]], TINY)).mean()
-        return float(unlikely + STRENGTH_PRIOR * (strength - BLIND_STRENGTH) ** 2 / len(rows))
+        return float(unlikely + STRENGTH_PRIOR * (strength - expected) ** 2 / len(rows))
 
     # Convex in λ, so the bounded search finds the one minimum.
     found = minimize_scalar(loss, bounds=(0.0, MAX_STRENGTH), method="bounded", options={"xatol": 1e-3})
@@ -293,7 +295,7 @@ def weigh(raw: Probs, trusted: Labels, fold_of: Labels, labels: LabelEvidence) -
     if not len(known):
         sharper = raw**BLIND_POWER
         sharper /= sharper.sum(axis=1, keepdims=True)
-        return Weighed(raw, combine(sharper, evidence, BLIND_STRENGTH), guess, BLIND_STRENGTH)
+        return Weighed(raw, combine(sharper, evidence, labels.strength), guess, labels.strength)
     # No floor any more: ``guess`` had one.
     calibration = calibrate(raw, trusted, NO_FLOOR)
     pred_probs, tested, parts = calibration.apply(raw), evidence[known], []
@@ -303,11 +305,11 @@ def weigh(raw: Probs, trusted: Labels, fold_of: Labels, labels: LabelEvidence) -
         pred_probs[rows] = calibrate(raw[known], others, NO_FLOOR).apply(raw[rows])
         tested[inside] = labels.evidence(raw, visible)[rows]
         parts.append((inside, others))
-    strength = fit_strength(pred_probs[known], tested, trusted[known])
+    strength = fit_strength(pred_probs[known], tested, trusted[known], labels.strength)
     likely = combine(pred_probs, evidence, strength)
     for inside, others in parts:
         # The fold took part in the calibration of these predictions, which moves λ by a hair.
-        by_others = fit_strength(pred_probs[known], tested, others)
+        by_others = fit_strength(pred_probs[known], tested, others, labels.strength)
         likely[known[inside]] = combine(pred_probs[known[inside]], tested[inside], by_others)
     return Weighed(pred_probs, likely, guess.then(calibration), strength)
 

@@ -152,6 +152,7 @@ def mask_holdout(
             options.workers,
             known=decided.known if dataset.decided else None,
             all_noisy=dataset.noisy,
+            annotations=dataset.annotations,
             groups=groups,
             no_class=dataset.no_class if dataset.no_class.any() else None,
             balanced=options.balanced,

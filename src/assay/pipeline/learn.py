@@ -5,12 +5,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from assay.correct.annotators import AnnotatedLabels
 from assay.correct.evidence import LabelEvidence, NoisyLabels
 from assay.correct.near_duplicates import standardise
 from assay.correct.outliers import FEWEST, Outliers, OutlierScorer, find_outliers, fit_scorer
 from assay.correct.posterior import NO_FLOOR, Calibration, calibrate, first_calibration, other_folds
 from assay.correct.result import CorrectedLabels, correct_labels
-from assay.data.dataset import Dataset
+from assay.data.dataset import Annotations, Dataset
 from assay.embed.device import one_thread_each
 from assay.embed.images import Features
 from assay.embed.tiny import HistogramBackbone
@@ -45,6 +46,8 @@ class TrainingLabels:
     noise, calibration and all figures rest on ``trusted`` alone. None if there are no decisions."""
     all_noisy: Labels | None = None
     """The noisy labels with the holdout's, for its posterior alone; None if nothing is held out."""
+    annotations: Annotations | None = None
+    """The labels of several annotators, with the holdout's; None where an image has one noisy label."""
     groups: Groups | None = None
     """See ``Dataset.groups``."""
     no_class: Mask | None = None
@@ -55,8 +58,10 @@ class TrainingLabels:
     @property
     def labels(self) -> LabelEvidence:
         """The noisy labels, and how they err."""
-        fitted = None if self.all_noisy is None else self.fold_of != UNKNOWN
-        return NoisyLabels(self.noisy if self.all_noisy is None else self.all_noisy, fitted)
+        noisy = self.noisy if self.all_noisy is None else self.all_noisy
+        if self.annotations is not None:
+            return AnnotatedLabels(self.annotations, noisy, self.fold_of != UNKNOWN)
+        return NoisyLabels(noisy, None if self.all_noisy is None else self.fold_of != UNKNOWN)
 
 
 @dataclass(frozen=True)
