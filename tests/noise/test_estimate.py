@@ -6,7 +6,7 @@ from hypothesis import given as arbitrary
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from assay.data.simulate import symmetric
+from assay.data.simulate import spoil, symmetric
 from assay.errors import LabelError
 from assay.noise import describe, estimate_noise
 from assay.types import UNKNOWN
@@ -258,3 +258,34 @@ def test_intervals_by_groups_are_wider_where_groups_are_wrong_together():
     assert (found.high - found.low >= plain.high - plain.low - 1e-12).all()
     assert found.structure.same_rate.statistic < plain.structure.same_rate.statistic / 4
     assert (found.to_json()["groups"], "groups" in plain.to_json()) == (40, False)
+
+
+def predictions(truth, seed=0):
+    """P(true | image) of classifiers that are right for nine of ten images."""
+    rng = np.random.default_rng(seed)
+    scores = rng.normal(size=(len(truth), 4)) + 3 * np.eye(4)[truth]
+    return np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+
+
+def test_predictions_alone_give_a_bracket():
+    """Without any trusted label the rate has ends without a probability, and the matrix is near the truth."""
+    truth = np.random.default_rng(0).integers(0, 4, 8_000)
+    noisy = spoil(truth, symmetric(4, 0.3), 0)
+    found = estimate_noise(noisy, np.full(8_000, UNKNOWN), 4, pred_probs=predictions(truth))
+    assert found.rate.low - 0.02 < 0.3 < found.rate.high + 0.02
+    assert found.rate.high - found.rate.low < 0.15
+    assert (found.rate.level, found.n_pairs) == (0.0, 0)
+    np.testing.assert_allclose(found.transition, symmetric(4, 0.3), atol=0.1)
+    assert describe(found).startswith("Predictions call ")
+    assert "No trusted label shows how wrong the labels are" in found.notes[0]
+
+
+def test_predictions_sharpen_the_rate_of_few_pairs():
+    """A hundred trusted labels with predictions: a narrower interval around a closer estimate."""
+    truth = np.random.default_rng(1).integers(0, 4, 8_000)
+    noisy = spoil(truth, symmetric(4, 0.3), 1)
+    trusted = np.where(np.arange(8_000) < 100, truth, UNKNOWN)
+    plain = estimate_noise(noisy, trusted, 4).rate
+    found = estimate_noise(noisy, trusted, 4, pred_probs=predictions(truth)).rate
+    assert found.high - found.low < 0.75 * (plain.high - plain.low)
+    assert found.low < np.mean(noisy != truth) < found.high

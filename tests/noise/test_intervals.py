@@ -8,6 +8,7 @@ from assay.noise.intervals import (
     Interval,
     design_effect,
     normal_quantile,
+    predicted_share,
     share_bounds,
     share_interval,
     wilson,
@@ -127,3 +128,37 @@ def test_one_group_tells_next_to_nothing(hits):
     assert one.high - one.low > 0.9
     three = design_effect(np.ones(60), np.arange(60) // 20)
     assert 60 / three == pytest.approx(3 * (norm.ppf(0.975) / t.ppf(0.975, 2)) ** 2)
+
+
+def draw_guesses(seed, n=5_000, rate=0.4, error=0.1):
+    """Whether each of n labels is wrong, and a guess of it that errs in one of ten."""
+    rng = np.random.default_rng(seed)
+    hits = rng.random(n) < rate
+    return hits, hits ^ (rng.random(n) < error), rng.choice(n, 100, replace=False)
+
+
+def test_guesses_narrow_the_interval_of_a_share():
+    """Of 100 counted labels, guesses halve error and width; the interval holds the truth as stated."""
+    covered, errors, widths = [], [], []
+    for seed in range(300):
+        hits, guesses, counted = draw_guesses(seed)
+        found = predicted_share(hits[counted], guesses[counted], float(guesses.mean()), len(hits))
+        plain = share_interval(int(hits[counted].sum()), 100)
+        covered.append(found.low <= hits.mean() <= found.high)
+        errors.append([found.estimate - hits.mean(), plain.estimate - hits.mean()])
+        widths.append([found.high - found.low, plain.high - plain.low])
+    assert 0.92 <= np.mean(covered) <= 0.98
+    error, plain_error = np.sqrt(np.square(errors).mean(axis=0))
+    assert error < 0.7 * plain_error
+    assert np.mean(widths, axis=0)[0] < 0.75 * np.mean(widths, axis=0)[1]
+
+
+def test_guesses_that_never_erred_leave_the_doubt_of_few_counts():
+    """A hundred right guesses in a row do not show that no guess is wrong; useless ones change nothing."""
+    hits, _, counted = draw_guesses(0)
+    found = predicted_share(hits[counted], hits[counted], float(hits.mean()), len(hits))
+    assert found.high - found.low > 0.03
+    blind = np.random.default_rng(1).random(5_000) < 0.4
+    found = predicted_share(hits[counted], blind[counted], float(blind.mean()), len(hits))
+    plain = share_interval(int(hits[counted].sum()), 100)
+    assert found.high - found.low == pytest.approx(plain.high - plain.low, rel=0.15)

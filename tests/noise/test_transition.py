@@ -12,6 +12,7 @@ from assay.noise.transition import (
     count_pairs,
     dirichlet_strength,
     even_spread,
+    mixed_transition,
     renamed,
     same_share,
     shrunk_prior,
@@ -179,3 +180,17 @@ def test_renaming_is_rarely_seen_where_there_is_none(draw_pairs):
     """Among 300 classes of five pairs with 30 % of labels wrong, no class is called renamed."""
     transition = 0.7 * np.eye(300) + 0.3 * np.roll(np.eye(300), 1, axis=1)
     assert renamed(counts_of(draw_pairs, transition, 1500)) == {}
+
+
+def test_a_few_trusted_pairs_outweigh_predictions_slowly():
+    """Twenty pseudo-counts a class come from predictions; a class never predicted has the average row."""
+    noisy = np.array([0] * 90 + [1] * 110)
+    pred_probs = np.eye(3)[np.array([0] * 100 + [1] * 100)]
+    nothing = np.full(200, UNKNOWN)
+    alone = mixed_transition(noisy, nothing, pred_probs)
+    np.testing.assert_allclose(alone.sum(axis=1), 1)
+    assert alone[0, 0] == pytest.approx(0.9, abs=0.01)
+    assert alone[2, 2] == pytest.approx(0.95, abs=0.01)
+    trusted = nothing.copy()
+    trusted[90:110] = 0  # twenty labels 1 of class 0
+    assert mixed_transition(noisy, trusted, pred_probs)[0, 0] == pytest.approx(0.45, abs=0.01)

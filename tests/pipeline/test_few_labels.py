@@ -1,5 +1,6 @@
 """Data at their limits end in a message or a documented mode, never in a stack trace (faults 38, 39)."""
 
+import csv
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +9,9 @@ from PIL import Image
 from small_runs import CLASSES, write_labels
 
 from assay.errors import LabelError, UsageError
+from assay.pipeline.finished import load_run
 from assay.pipeline.run import run
+from assay.report.write import write_report
 from assay.types import ignore_message
 
 
@@ -16,12 +19,12 @@ from assay.types import ignore_message
 def run_with(own_data, options, tmp_path):
     """A run in which only ``rows`` are trusted, with the noisy labels as they are, or changed."""
 
-    def start(rows=None, noisy=None, truth=own_data.truth, notify=ignore_message):
+    def start(rows=None, noisy=None, truth=own_data.truth, notify=ignore_message, read=own_data.read):
         if rows is not None:
             write_labels(own_data.folder / "trusted.csv", rows, truth[rows])
         if noisy is not None:
             write_labels(own_data.folder / "noisy.csv", range(len(noisy)), noisy)
-        options_ = replace(options, read=own_data.read)
+        options_ = replace(options, read=read)
         return run(own_data.images, tmp_path / "out", options_, notify=notify)
 
     return start
@@ -43,6 +46,23 @@ def test_too_few_labels_are_refused(run_with):
     message = r"noisy.csv: expected labels of two classes or more, got only 'ash'"
     with pytest.raises(LabelError, match=message):
         run_with(rows=rows, truth=np.zeros(240, dtype=int), noisy=np.zeros(240, dtype=int))
+
+
+def test_without_trusted_labels_nothing_is_claimed(run_with, own_data, tmp_path):
+    """Labels are corrected and a model is saved; no accuracy, a bracket, and a list of images to label."""
+    notes = []
+    (own_data.folder / "trusted.csv").unlink()
+    result = run_with(read=replace(own_data.read, trusted=None), notify=notes.append)
+    assert right(result, own_data.truth) > np.mean(own_data.noisy == own_data.truth) + 0.1
+    assert not result.evaluation
+    assert (result.noise.n_pairs, result.noise.rate.level, result.better_than_baseline) == (0, 0.0, None)
+    assert any("No trusted label shows how wrong the labels are" in note for note in notes)
+    with (tmp_path / "out" / "plan.csv").open(newline="") as file:
+        rows = [*csv.DictReader(file)]
+    assert [row["part"] for row in rows] == ["random"] * 50 + ["doubtful"] * 50
+    assert load_run(tmp_path / "out").facts["labels"]["accuracy"] is None
+    page = write_report(tmp_path / "out", tmp_path / "report.html").page.read_text()
+    assert "Predictions call" in page
 
 
 def test_a_trusted_label_of_each_class_is_enough_to_run(run_with, own_data):

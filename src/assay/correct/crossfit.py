@@ -152,14 +152,17 @@ def fit_others(
 
     certain = np.eye(data.n_classes)[trusted[sure]]
     if len(np.unique(trusted[sure])) > 1 and not sure.all():
-        # Many trusted labels alone may predict better: the noisy labels, which neither was fitted to, choose.
+        # A classifier of the trusted labels alone, or both together, may predict better: the noisy labels,
+        # which neither was fitted to, choose.
         others, evidence = rows[~sure], labels.evidence(raw, trusted)[~sure]
-        rival = mean_pred_probs(
-            fit(rows[sure], certain), [view[others] for view in data.views], data.n_classes
-        )
+        views = [view[others] for view in data.views]
+        rival = mean_pred_probs(fit(rows[sure], certain), views, data.n_classes)
         rival = calibrate_on_noisy(rival, evidence).apply(rival)
-        if explained(rival, evidence) > explained(found.pred_probs[~sure], evidence):
-            targets[~sure] = combine(rival, evidence)
+        both = np.sqrt(rival * found.pred_probs[~sure])
+        both /= both.sum(axis=1, keepdims=True)
+        both = calibrate_on_noisy(both, evidence).apply(both)
+        best = max(found.pred_probs[~sure], rival, both, key=lambda probs: explained(probs, evidence))
+        targets[~sure] = combine(best, evidence, found.strength)
     targets[sure] = certain
     return fit(rows, targets)
 
