@@ -4,17 +4,17 @@ import numpy as np
 import pytest
 from jaxtyping import TypeCheckError
 
-from assay.correct.posterior import posterior
 from assay.data.tables import read_table
+from assay.noise.transition import mixed_transition
 
-NOISY, TRANSITION = np.array([0, 1]), np.eye(2)
+NOISY = np.array([0, 1])
 
 
 def test_a_wrong_shape_is_found():
     """Two images cannot have three predictions."""
-    assert posterior(NOISY, np.full((2, 2), 0.5), TRANSITION).shape == (2, 2)
+    assert mixed_transition(NOISY, NOISY, np.full((2, 2), 0.5)).shape == (2, 2)
     with pytest.raises(TypeCheckError, match="pred_probs"):
-        posterior(NOISY, np.full((3, 2), 0.5), TRANSITION)
+        mixed_transition(NOISY, NOISY, np.full((3, 2), 0.5))
 
 
 def test_a_wrong_type_is_found():
@@ -25,5 +25,5 @@ def test_a_wrong_type_is_found():
 
 def test_checks_can_be_left_out(without_shape_checks):
     """What users see is then what the code itself says."""
-    with pytest.raises(ValueError, match=r"broadcast|shape|operands"):
-        posterior(NOISY, np.full((3, 2), 0.5), TRANSITION)
+    with pytest.raises(ValueError, match="expected one length for all"):
+        mixed_transition(NOISY, NOISY, np.full((3, 2), 0.5))

@@ -24,8 +24,8 @@ def names(*groups):
 
 
 def test_every_library_option_is_on_the_command_line():
-    """``decisions`` and ``excel_safe`` are options of assay run itself."""
-    assert names(LabelOptions, ImageOptions) | {"decisions"} == names(ReadOptions)
+    """``decisions``, ``features`` and ``excel_safe`` are options of assay run itself."""
+    assert names(LabelOptions, ImageOptions) | {"decisions", "features"} == names(ReadOptions)
     assert names(TrainingOptions) | {"read", "excel_safe"} == names(RunOptions)
 
 

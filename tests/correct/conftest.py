@@ -29,7 +29,7 @@ def draw_clouds() -> Callable[..., tuple[np.ndarray, np.ndarray]]:
 @pytest.fixture(scope="session")
 def logistic() -> Callable[[int], LogisticRegression]:
     """A way to make a classifier that is fast and has one optimum."""
-    return lambda seed: LogisticRegression(max_iter=500, random_state=seed)
+    return lambda seed: LogisticRegression(max_iter=2_000, random_state=seed)
 
 
 @pytest.fixture(scope="session")

@@ -341,7 +341,9 @@ def _representative_words(found: Json) -> str:
 
 
 def _figures(noise: Json, evaluation: Json, effect: float) -> list[Facts]:
-    """Every accuracy of the run with its interval, the noisy labels first."""
+    """Every accuracy of the run with its interval, the noisy labels first; none without trusted labels."""
+    if not noise["n_pairs"]:
+        return []
     rate = noise["rate"]
     right = {
         "estimate": 1 - rate["estimate"],
@@ -373,9 +375,12 @@ def class_facts(run: FinishedRun, noise: Json, evaluation: Json) -> Facts:
     """Of each class: how often its labels are wrong, how well it is found, how many images have it; None for
     what was not measured.
     """
-    name = main_figures(evaluation["systems"])
-    found = evaluation["systems"][name]
-    report, k = found["report"], len(run.titles)
+    name, k = main_figures(evaluation["systems"]), len(run.titles)
+    # Without trusted labels no class is measured.
+    unknown = [{"support": 0, "precision": None, "recall": None, "f1": None}] * k
+    nothing = {"source": "", "n": 0, "report": {"confusion": np.zeros((k, k)), "classes": unknown}}
+    found = evaluation["systems"].get(name, nothing)
+    report = found["report"]
     predicted = np.sum(report["confusion"], axis=0).tolist()
     noisy, corrected = (
         np.bincount(labels[labels != UNKNOWN], minlength=k).tolist() for labels in (run.noisy, run.proposed)
@@ -398,13 +403,15 @@ def class_facts(run: FinishedRun, noise: Json, evaluation: Json) -> Facts:
         )
     if len(rows) > MAX_ROWS:
         rows = sorted(rows, key=lambda row: (row["f1"] is None, row["f1"]))[:MAX_ROWS]
-    return {"source": found["source"], "of": TITLES[name], "n": found["n"], "rows": rows}
+    return {"source": found["source"], "of": TITLES.get(name, "nothing"), "n": found["n"], "rows": rows}
 
 
 def _confusion_facts(noise: Json, evaluation: Json, titles: Sequence[str]) -> list[Facts]:
     """Noisy, corrected and predicted labels against the trusted ones."""
     found = evaluation["systems"]
     name = main_figures(found)
+    if not name:
+        return []
     main = found[name]
     source = "trusted images that were not held out"
     tables = [("Noisy against trusted labels", "noisy", source, noise["counts"])]

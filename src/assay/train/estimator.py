@@ -68,8 +68,8 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
     >>> trusted = np.ma.array(truth, mask=generator.random(len(X)) > 0.2)
     >>> model = NoisyLabelClassifier(LogisticRegression(max_iter=1000)).fit(X / 16, noisy, trusted=trusted)
     >>> rate = model.noise_.rate
-    >>> print(f"{rate.low:.2f} to {rate.high:.2f} of the labels are wrong")
-    0.57 to 0.62 of the labels are wrong
+    >>> print(f"{rate.estimate:.1f} of the labels are wrong, {rate.high - rate.low:.1f} wide at 95 %")
+    0.6 of the labels are wrong, 0.1 wide at 95 %
     >>> print(f"{np.mean(noisy == truth):.2f} were right, {np.mean(model.labels_ == truth):.2f} are now")
     0.41 were right, 0.95 are now
     """
