@@ -62,7 +62,8 @@ def test_without_trusted_labels_nothing_is_claimed(run_with, own_data, tmp_path)
     assert [row["part"] for row in rows] == ["random"] * 50 + ["doubtful"] * 50
     assert load_run(tmp_path / "out").facts["labels"]["accuracy"] is None
     page = write_report(tmp_path / "out", tmp_path / "report.html").page.read_text()
-    assert "Predictions call" in page
+    assert "no label was checked, and nothing is measured" in page
+    assert "95 % intervals" not in page.partition('id="noise"')[0]
 
 
 def test_a_trusted_label_of_each_class_is_enough_to_run(run_with, own_data):

@@ -28,7 +28,7 @@ from assay.pipeline.audit import run_digests
 from assay.pipeline.finished import FinishedRun
 from assay.pipeline.measure import TITLES, main_figures, why_not_measured
 from assay.pipeline.outputs import ANNOTATOR_COLUMNS, DECIDED, ISSUE_COLUMNS, SPAM, VALIDATION, read_facts
-from assay.text import counted, cut, interval, p_equals, percent
+from assay.text import counted, cut, interval, p_equals, percent, percent_range
 from assay.types import UNKNOWN
 
 KIND = "assay report"
@@ -275,7 +275,7 @@ def noise_facts(noise: Json, titles: Sequence[str], effect: float = 1.0) -> Fact
         "pairs": noise["n_pairs"],
         "form": noise["form"],
         "summary": noise["summary"],
-        "test": {**noise["symmetry"], "words": _test_words(noise["symmetry"])},
+        "test": {**noise["symmetry"], "words": _test_words(noise)},
         "largest": _largest(noise, titles, effect) if noise["form"] == "full" else [],
         "wrong_share_by_class": noise["wrong_share_by_class"],
         "representative": {
@@ -312,7 +312,10 @@ def _largest(noise: Json, titles: Sequence[str], effect: float) -> list[Facts]:
     return found
 
 
-def _test_words(test: Json) -> str:
+def _test_words(noise: Json) -> str:
+    if not noise["n_pairs"]:
+        return "Without trusted labels nothing is tested."
+    test = noise["symmetry"]
     rate, spread = test["same_rate"], test["same_spread"]
     verdict = (
         "The noise differs between classes"
@@ -561,11 +564,16 @@ def _summary(facts: Json) -> Iterator[str]:
     """A handful of sentences for readers of nothing else."""
     data, noise, changes = facts["data"], facts["noise"], facts["changes"]
     differ = how_classes_differ(noise["form"], data["classes"]) if noise["rate"]["estimate"] > 0 else ""
-    yield (
-        f"{interval(noise['rate'])} of the labels of {counted(data['images'], 'image')} in "
-        f"{counted(data['classes'], 'class', 'classes')} are wrong{differ}; "
-        f"this was counted on {counted(noise['pairs'], 'image')} with a trusted label."
-    )
+    images, classes = counted(data["images"], "image"), counted(data["classes"], "class", "classes")
+    of = f"of the labels of {images} in {classes}"
+    if noise["pairs"]:
+        yield (
+            f"{interval(noise['rate'])} {of} are wrong{differ}; "
+            f"this was counted on {counted(noise['pairs'], 'image')} with a trusted label."
+        )
+    else:
+        ends = percent_range(noise["rate"]["low"], noise["rate"]["high"])
+        yield f"Predictions call {ends} {of} wrong; no label was checked, and nothing is measured."
     counts, right, sure = changes["counts"], changes["accuracy"], changes["accuracy_where_sure"]
     yield (
         f"{counted(counts['changed'], 'label')} were changed with confidence, {counts['kept']:,} confirmed, "
