@@ -13,6 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from assay.data.dataset import ReadOptions
+from assay.data.read import read_images
+from assay.embed.backbone import DEFAULT_BACKBONE, load_backbone
+from assay.embed.images import embed_images
+from assay.types import Labels, Matrix
+
 ASSAY = Path(sys.executable).parent / "assay"
 RESULTS = Path(__file__).parent / "results"
 
@@ -54,6 +62,16 @@ def image_names(data: Path) -> list[str]:
     """The course images in the order of their labels."""
     with zipfile.ZipFile(data / "images.zip") as source:
         return sorted(name for name in source.namelist() if name.endswith(".png"))
+
+
+def trusted_views(data: Path, cache: Path) -> tuple[Labels, tuple[Matrix, ...]]:
+    """True classes of the trusted course images, and float32 features (N, D) of each view as at ``fast``."""
+    truth: Labels = np.array((data / "clean_labels.csv").read_text().split(), dtype=np.int64)
+    with tempfile.TemporaryDirectory() as temporary:
+        images = zip_some(data, image_names(data)[: len(truth)], Path(temporary) / "trusted.zip")
+        backbone = load_backbone(DEFAULT_BACKBONE, cache)
+        features = embed_images(read_images(images, ReadOptions()), backbone, cache)
+    return truth, tuple(np.asarray(view, dtype=np.float32) for view in features.views)
 
 
 def zip_some(data: Path, names: Sequence[str], target: Path) -> Path:

@@ -12,20 +12,15 @@ go to benchmarks/results/labels.json.
 
 import argparse
 import csv
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _shared import image_names, keep, zip_some
+from _shared import keep, trusted_views
 
 from assay.correct.evidence import NoisyLabels
 from assay.correct.result import Correction, correct_labels
-from assay.data.dataset import ReadOptions
-from assay.data.read import read_images
 from assay.data.split import folds
-from assay.embed.backbone import DEFAULT_BACKBONE, load_backbone
-from assay.embed.images import embed_images
 from assay.noise import estimate_noise
 from assay.train.heads import make_head
 from assay.types import UNKNOWN, Labels, Matrix
@@ -45,13 +40,7 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=5)
     parser.add_argument("--trusted", type=int, nargs="+", default=[0, 50, 200, 1_000])
     asked = parser.parse_args()
-    truth: Labels = np.array((asked.data / "clean_labels.csv").read_text().split(), dtype=np.int64)
-    with tempfile.TemporaryDirectory() as temporary:
-        names = image_names(asked.data)[: len(truth)]
-        images = zip_some(asked.data, names, Path(temporary) / "trusted.zip")
-        backbone = load_backbone(DEFAULT_BACKBONE, asked.cache)
-        features = embed_images(read_images(images, ReadOptions()), backbone, asked.cache)
-    views = tuple(np.asarray(view, dtype=np.float32) for view in features.views)
+    truth, views = trusted_views(asked.data, asked.cache)
     kinds = read_kinds(asked.data, asked.human, truth)
     for n in asked.trusted:
         for name, noisy in kinds.items() if n == 0 else [(WORST, kinds[WORST])]:

@@ -11,19 +11,15 @@ order. Results go to benchmarks/results/rare.json.
 """
 
 import argparse
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _shared import image_names, keep, zip_some
+from _shared import keep, trusted_views
 
-from assay.data.dataset import ReadOptions
-from assay.data.read import read_images
 from assay.data.simulate import spoil, symmetric
 from assay.data.split import draw_holdout, folds
-from assay.embed.backbone import DEFAULT_BACKBONE, load_backbone
-from assay.embed.images import Features, embed_images
+from assay.embed.images import Features
 from assay.evaluate import balanced_accuracy, wilson
 from assay.evaluate.metrics import confusion_matrix
 from assay.pipeline.learn import TrainingLabels, learn
@@ -41,13 +37,7 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     arguments = parser.parse_args()
-    truth: Labels = np.array((arguments.data / "clean_labels.csv").read_text().split(), dtype=np.int64)
-    with tempfile.TemporaryDirectory() as temporary:
-        some = image_names(arguments.data)[: len(truth)]
-        images = zip_some(arguments.data, some, Path(temporary) / "trusted.zip")
-        backbone = load_backbone(DEFAULT_BACKBONE, arguments.cache)
-        features = embed_images(read_images(images, ReadOptions()), backbone, arguments.cache)
-    views = tuple(np.asarray(view, dtype=np.float32) for view in features.views)
+    truth, views = trusted_views(arguments.data, arguments.cache)
     found = []
     for seed in arguments.seeds:
         found.append(measure(views, truth, seed))

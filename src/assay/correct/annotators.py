@@ -142,14 +142,8 @@ class AnnotatedLabels:
         """As of any labels."""
         place = np.full(len(self.noisy), UNKNOWN)
         place[rows] = np.arange(len(rows))
-        image = place[self.annotations.image]
-        left = image != UNKNOWN
-        given = replace(
-            self.annotations,
-            image=image[left],
-            annotator=self.annotations.annotator[left],
-            label=self.annotations.label[left],
-        )
+        given = self.annotations.without(np.flatnonzero(place == UNKNOWN))
+        given = replace(given, image=place[given.image])
         return replace(self, annotations=given, noisy=self.noisy[rows], fitted=self.fitted[rows])
 
     def evidence(self, pred_probs: Probs, trusted: Labels) -> LogProbs:

@@ -276,6 +276,8 @@ class Weighed:
     """By all trusted images: of the predictions of all others."""
     strength: float
     """λ, likewise."""
+    evidence: LogProbs
+    """Log P(labels | true) (N, K), by all trusted images."""
 
 
 def weigh(raw: Probs, trusted: Labels, fold_of: Labels, labels: LabelEvidence) -> Weighed:
@@ -295,7 +297,8 @@ def weigh(raw: Probs, trusted: Labels, fold_of: Labels, labels: LabelEvidence) -
     if not len(known):
         sharper = raw**BLIND_POWER
         sharper /= sharper.sum(axis=1, keepdims=True)
-        return Weighed(raw, combine(sharper, evidence, labels.strength), guess, labels.strength)
+        likely = combine(sharper, evidence, labels.strength)
+        return Weighed(raw, likely, guess, labels.strength, evidence)
     # No floor any more: ``guess`` had one.
     calibration = calibrate(raw, trusted, NO_FLOOR)
     pred_probs, tested, parts = calibration.apply(raw), evidence[known], []
@@ -311,7 +314,7 @@ def weigh(raw: Probs, trusted: Labels, fold_of: Labels, labels: LabelEvidence) -
         # The fold took part in the calibration of these predictions, which moves λ by a hair.
         by_others = fit_strength(pred_probs[known], tested, others, labels.strength)
         likely[known[inside]] = combine(pred_probs[known[inside]], tested[inside], by_others)
-    return Weighed(pred_probs, likely, guess.then(calibration), strength)
+    return Weighed(pred_probs, likely, guess.then(calibration), strength, evidence)
 
 
 def first_calibration(

@@ -185,7 +185,7 @@ def _bracket(noisy: Labels, pred_probs: Probs, transition: Transition, disagreem
     """A rate that nothing but predictions supports: from what EM finds to how often they disagree.
 
     EM calls too many labels right where people err on hard images, and predictions err themselves. Over
-    people's and drawn labels the truth was never more than 0.015 outside: benchmarks/labels.py.
+    10,000 people's and drawn labels the truth was never more than 0.012 outside: benchmarks/labels.py.
     """
     for _ in range(EM_ROUNDS):
         likely = pred_probs * transition[:, noisy].T

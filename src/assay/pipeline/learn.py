@@ -153,29 +153,30 @@ def learn(data: TrainingLabels, *, progress: Progress = silent) -> Fitted:
     )
 
 
+def _settled(data: TrainingLabels, corrected: CorrectedLabels) -> Labels:
+    """The labels to rely on; UNKNOWN elsewhere, also where a person says that no class is right."""
+    labels = np.where(corrected.confidence >= corrected.threshold, corrected.corrected, UNKNOWN)
+    if data.no_class is not None:
+        labels[data.no_class] = UNKNOWN
+    return labels
+
+
 def _who_belong(data: TrainingLabels, corrected: CorrectedLabels) -> Labels:
     """The trusted labels; where they are too few to measure distances, the settled ones too."""
-    if np.sum(data.trusted != UNKNOWN) >= 2 * FEWEST:
-        return data.trusted
-    settled = data.usable & (corrected.confidence >= corrected.threshold)
-    return np.where(
-        settled if data.no_class is None else settled & ~data.no_class, corrected.corrected, UNKNOWN
-    )
+    few = np.sum(data.trusted != UNKNOWN) < 2 * FEWEST
+    return _settled(data, corrected) if few else data.trusted
 
 
 def _find_outliers(data: TrainingLabels, corrected: CorrectedLabels) -> Outliers | None:
     rows = np.flatnonzero(data.usable)
-    settled = np.where(corrected.confidence >= corrected.threshold, corrected.corrected, UNKNOWN)
-    if data.no_class is not None:
-        settled[data.no_class] = UNKNOWN
     found = find_outliers(
         standardise([view[rows] for view in data.features.views]),
         data.trusted[rows] != UNKNOWN,  # not those that a person decided, who was shown the doubtful ones
-        labels=settled[rows],
+        labels=_settled(data, corrected)[rows],
         top_probs=corrected.pred_probs[rows].max(axis=1),
         seed=data.seed,
     )
-    return None if found is None else found.among(len(settled), rows)
+    return None if found is None else found.among(len(data.usable), rows)
 
 
 def calibration_of(
