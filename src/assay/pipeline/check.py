@@ -416,7 +416,8 @@ def _duplicates(
         return contents[int(order[place])]
 
     is_new = np.arange(len(both)) < n_new
-    for leak in find_leaks(groups, is_new, np.arange(len(both)), around.directions):
+    leaks = find_leaks(groups, is_new, np.arange(len(both)), around.directions)
+    for leak in sorted(leaks, key=lambda leak: leak.row):
         equal = [place for place in files[content(leak.row)] if place >= n_new and content(place) is not None]
         kind = "duplicates" if equal else "near_duplicates"
         add(kind, leak.row, equal or leak.others, 1.0 if equal else leak.similarity)
@@ -426,7 +427,8 @@ def _duplicates(
             same = len({content(place) for place in inside}) == 1 and content(inside[0]) is not None
             kind = "duplicates_in_batch" if same else "near_duplicates_in_batch"
             add(kind, inside[0], inside[1:], 1.0 if same else group.similarity)
-    return [one for kind in KINDS for one in by_kind[kind]]
+    # Equal files are equally similar, and stay in the order of the batch.
+    return [one for kind in KINDS for one in sorted(by_kind[kind], key=lambda one: -one.score)]
 
 
 def _class_drift(run: FinishedRun, usual: Usual, predicted: Labels) -> Drift | None:
