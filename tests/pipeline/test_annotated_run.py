@@ -99,6 +99,38 @@ def test_other_annotators_are_another_run(annotated, small_data, tmp_path):
         run(small_data.images, out, other)
 
 
+def test_annotators_without_trusted_labels(annotated, small_data, tmp_path):
+    """Labels are corrected and annotators ranked all the same; nothing is measured, 50 images are listed."""
+    settings, _, given = annotated
+    alone = replace(settings, read=replace(settings.read, trusted=None))
+    result = run(small_data.images, tmp_path, alone)
+    rows = read_rows(tmp_path)
+    truth = {f"{row}.png": CLASSES[label] for row, label in enumerate(small_data.truth)}
+
+    def right(label_of):
+        return np.mean([label_of(row) == truth[row["file"]] for row in rows])
+
+    majority = right(lambda row: row["noisy_label"])
+    assert right(lambda row: row["corrected_label"]) > majority + 0.03
+    assert {row["action"] for row in rows} <= {"kept", "changed", "unsure"}
+    annotators = read_rows(tmp_path, "annotators.csv")
+    assert [row["annotator"] for row in annotators] == ["ann", "bob", "'=eve", "spam"]
+    assert [float(row["spam"]) > 0.5 for row in annotators] == [False, False, False, True]
+    assert not result.evaluation
+    assert (result.noise.n_pairs, result.noise.rate.level) == (0, 0.0)
+    assert result.facts["labels"]["accuracy"] is None
+    assert sum(row["part"] == "random" for row in read_rows(tmp_path, "plan.csv")) == 50
+    # The next run knows what a person checked of that list.
+    checked = [row["file"] for row in read_rows(tmp_path, "plan.csv") if row["part"] == "random"]
+    (tmp_path / "checked.csv").write_text(
+        "file,label\n" + "".join(f"{name},{truth[name]}\n" for name in checked)
+    )
+    more = replace(settings, holdout=0, read=replace(settings.read, trusted=tmp_path / "checked.csv"))
+    measured = run(small_data.images, tmp_path / "next", more)
+    assert measured.noise.n_pairs == 50 - sum(name not in given for name in checked)
+    assert measured.facts["labels"]["accuracy"]["estimate"] > 0.9
+
+
 def test_the_report_names_annotators(annotated, tmp_path):
     """Whom to ask next, who may be labelling at random; a report without annotators has no such section."""
     _, out, _ = annotated
