@@ -9,7 +9,8 @@ from PIL import Image
 from small_runs import CLASSES, write_labels
 
 from assay.errors import LabelError, UsageError
-from assay.pipeline.finished import load_run
+from assay.pipeline.finished import load_run, open_run
+from assay.pipeline.plan import plan_labels
 from assay.pipeline.run import run
 from assay.report.write import write_report
 from assay.types import ignore_message
@@ -60,6 +61,10 @@ def test_without_trusted_labels_nothing_is_claimed(run_with, own_data, tmp_path)
     with (tmp_path / "out" / "plan.csv").open(newline="") as file:
         rows = [*csv.DictReader(file)]
     assert [row["part"] for row in rows] == ["random"] * 50 + ["doubtful"] * 50
+    opened = open_run(tmp_path / "out", own_data.images, command="plan")
+    plan = plan_labels(opened, tmp_path, more=[], label=50)
+    planned = [opened.names[row] for row in (*plan.random, *plan.doubtful)]
+    assert planned == [row["file"] for row in rows]
     assert load_run(tmp_path / "out").facts["labels"]["accuracy"] is None
     page = write_report(tmp_path / "out", tmp_path / "report.html").page.read_text()
     assert "no label was checked, and nothing is measured" in page

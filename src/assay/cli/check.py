@@ -28,9 +28,7 @@ def command(
     *,
     features: options.Features = None,
     labels: Path | None = None,
-    label_column: options.LabelColumn = None,
-    class_map: options.ClassMap = (),
-    normalize_labels: options.NormalizeLabels = False,
+    labelling: options.NewLabelOptions = options.NewLabelOptions(),
     reading: options.ImageOptions = options.ImageOptions(),
     max_wrong: Annotated[float | None, Parameter(validator=Number(gte=0, lt=1))] = None,
     run_images: options.RunData = None,
@@ -63,13 +61,7 @@ def command(
     if out is not None:
         options.check_file(out)
         options.check_apart(out, run, place)
-    settings = reading.read_options(
-        features=features,
-        trusted=labels,
-        label_column=label_column,
-        class_map=class_map,
-        normalize_labels=normalize_labels,
-    )
+    settings = reading.read_options(features=features, trusted=labels, **vars(labelling))
     with progress_bar(quiet) as progress:
         found = check_images(
             run,

@@ -27,10 +27,8 @@ def command(
     *,
     features: options.Features = None,
     labels: Path,
-    label_column: options.LabelColumn = None,
     group_column: options.GroupColumn = None,
-    class_map: options.ClassMap = (),
-    normalize_labels: options.NormalizeLabels = False,
+    labelling: options.NewLabelOptions = options.NewLabelOptions(),
     reading: options.ImageOptions = options.ImageOptions(),
     all_systems: options.AllSystems = False,
     workers: options.Workers = 2,
@@ -51,12 +49,7 @@ def command(
 
     place = options.check_one_place(images, features)
     settings = reading.read_options(
-        features=features,
-        trusted=labels,
-        label_column=label_column,
-        group_column=group_column,
-        class_map=class_map,
-        normalize_labels=normalize_labels,
+        features=features, trusted=labels, group_column=group_column, **vars(labelling)
     )
     log = notifier(quiet)
     if _was_made_from(model, place):

@@ -249,6 +249,16 @@ class LabelOptions:
             )
 
 
+@Parameter(name="*", group=Group("Label options", sort_key=1))
+@dataclass(frozen=True)
+class NewLabelOptions:
+    """How to read the labels of images that a run did not see."""
+
+    label_column: LabelColumn = None
+    class_map: ClassMap = ()
+    normalize_labels: NormalizeLabels = False
+
+
 @Parameter(name="*", group=Group("Training options", sort_key=3))
 @dataclass(frozen=True)
 class TrainingOptions:

@@ -82,6 +82,7 @@ def command(
 def _text(facts: Mapping[str, Any]) -> str:
     from assay.evaluate import balanced_figures
     from assay.pipeline.measure import TITLES, why_not_measured
+    from assay.pipeline.outputs import FIRST_LABELS
 
     rows = []
     for name, title in TITLES.items():
@@ -100,9 +101,10 @@ def _text(facts: Mapping[str, Any]) -> str:
         )
     elif not rows:
         verdict = (
-            f"No trusted label: nothing is measured. {facts['folder']}/plan.csv lists 50 random images. "
-            f"Decide their labels with 'assay review {facts['folder']} --strategy random', write them with "
-            "'--export checked.csv', and run again with '--trusted checked.csv'."
+            f"No trusted label: nothing is measured. {facts['folder']}/plan.csv lists "
+            f"{FIRST_LABELS} random images. Decide their labels with "
+            f"'assay review {facts['folder']} --strategy random', write them with '--export checked.csv', "
+            "and run again with '--trusted checked.csv'."
         )
     else:
         why = why_not_measured(facts["systems"], facts.get("held_out", 0))

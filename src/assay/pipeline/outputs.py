@@ -184,6 +184,20 @@ def write_holdout(
     write_rows(folder / "holdout.csv", HOLDOUT_COLUMNS, columns, excel_safe=excel_safe)
 
 
+def choose_to_label(
+    unlabelled: Rows, doubted: Rows, confidence: PerImage, n: int, *, seed: int = 0
+) -> tuple[Rows, Rows]:
+    """``n`` images at random, and as many of the lowest confidence.
+
+    Parameters
+    ----------
+    unlabelled : images that a fair sample may be drawn of
+    doubted : images that a review may show
+    """
+    random = np.random.default_rng(seed).permutation(unlabelled)[:n]
+    return random, doubted[np.argsort(confidence[doubted], kind="stable")][:n]
+
+
 def write_images_to_label(
     folder: Path,
     names: Sequence[str],
@@ -212,8 +226,7 @@ def write_first_plan(
     corrected = fitted.corrected
     words = np.array([*dataset.classes, ""], dtype=object)[corrected.corrected].tolist()
     left = np.flatnonzero(corrected.usable & (corrected.trusted == UNKNOWN))
-    random = np.random.default_rng(seed).permutation(left)[:FIRST_LABELS]
-    doubtful = left[np.argsort(corrected.confidence[left], kind="stable")][:FIRST_LABELS]
+    random, doubtful = choose_to_label(left, left, corrected.confidence, FIRST_LABELS, seed=seed)
     write_images_to_label(
         folder, dataset.names, words, corrected.confidence, random, doubtful, excel_safe=excel_safe
     )

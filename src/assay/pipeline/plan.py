@@ -30,7 +30,7 @@ from assay.pipeline.finished import OpenedRun, stored_features
 from assay.pipeline.holdout import mask_holdout
 from assay.pipeline.learn import TrainingLabels
 from assay.pipeline.options import MOST_SEED, RunOptions
-from assay.pipeline.outputs import write_images_to_label
+from assay.pipeline.outputs import choose_to_label, write_images_to_label
 from assay.train.heads import make_head
 from assay.types import UNKNOWN, Labels, Progress, Rows, silent
 
@@ -161,9 +161,8 @@ def plan_labels(
     decisions = run.folder / FILE
     reviewed = {row.name for row in read_decisions(decisions)} if decisions.is_file() else set()
     left = np.flatnonzero(run.is_open & [name not in reviewed for name in run.names])
-    doubtful = left[np.argsort(run.confidence[left], kind="stable")]
-    random = np.random.default_rng(0).permutation(np.flatnonzero(run.is_unlabelled))
-    return Plan(run, value, tuple(more), random[:label], doubtful[:label])
+    chosen = choose_to_label(np.flatnonzero(run.is_unlabelled), left, run.confidence, label)
+    return Plan(run, value, tuple(more), *chosen)
 
 
 def measure_label_value(

@@ -242,7 +242,7 @@ def read_inputs(
     if options.read.trusted is not None and (dataset.trusted == UNKNOWN).all():
         raise LabelError(
             "expected trusted labels in the --trusted file, got none; leave --trusted out, or check "
-            "50 images or more picked at random"
+            f"{outputs.FIRST_LABELS} images or more picked at random"
         )
     check_learnable(dataset, split)
     check_groups(dataset, split, options.folds)
