@@ -10,8 +10,13 @@ from onnx import numpy_helper
 
 pytest.importorskip("torch")
 
+from small_models import conv_features, conv_trunk
+from small_runs import draw_image
+
+from assay.correct.outliers import fit_scorer
 from assay.errors import GateError
 from assay.export import precision
+from assay.export.graph import build_graph
 from assay.export.precision import RANGES, Quantization, calibrate_graph, quantize, to_float16, to_int8
 from assay.predict.graph_check import read_metadata
 from assay.predict.runtime import load_runtime
@@ -45,6 +50,29 @@ def test_sixteen_bits_predict_the_same(conv_model, conv_images):
     expected = predict(conv_model, conv_model.graph, conv_images)
     assert np.abs(predict(conv_model, found, conv_images) - expected).max() < 0.01
     assert len(found) < 0.6 * len(conv_model.graph)
+
+
+def test_smaller_numbers_keep_the_outlier_score(conv_model):
+    """Nearly the float32 one, of images that belong and of noise; the probabilities stay."""
+    generator, trunk = np.random.default_rng(0), conv_trunk()
+    truth = np.arange(1_000) % 3
+    drawn = np.stack([draw_image(label, generator, side=16) for label in truth])
+    features = conv_features(trunk, drawn)
+    top = conv_model.probabilities(features).max(axis=1).astype(float)
+    graph = build_graph(conv_model, trunk, fit_scorer(features, truth, top))
+    noise = generator.integers(0, 256, (20, 16, 16, 3), np.uint8)
+    seen = np.concatenate([drawn[:100], noise])
+    expected = load_runtime(replace(conv_model, graph=graph)).scored(seen)[1]
+    assert expected[:100].max() < 1 < expected[100:].min()
+    makers = {
+        "float16": to_float16,
+        "int8": lambda graph: to_int8(calibrate_graph(graph, drawn[:24]), WAYS[0]),
+    }
+    for make, off in zip(makers.values(), (0.01, 0.1), strict=True):
+        probs, score = load_runtime(replace(conv_model, graph=make(graph))).scored(seen)
+        assert np.abs(probs - predict(conv_model, make(conv_model.graph), seen)).max() < 1e-3
+        assert np.abs(score[:100] - expected[:100]).mean() < off
+        assert score[:100].max() < 1 < score[100:].min()
 
 
 def test_the_metadata_stays(conv_model, calibrated):

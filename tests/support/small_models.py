@@ -28,12 +28,12 @@ def conv_images() -> np.ndarray:
     return np.stack([draw_image(row % 3, generator, side=16) for row in range(24)])
 
 
-@pytest.fixture(scope="session")
-def conv_model(conv_images) -> Model:
-    """Two random convolutions, and a head fitted to their features of drawn images."""
-    torch = pytest.importorskip("torch")
+def conv_trunk():
+    """The network of ``conv_model``, the same each time."""
+    import torch
+
     torch.manual_seed(0)
-    trunk = torch.nn.Sequential(
+    return torch.nn.Sequential(
         torch.nn.Conv2d(3, 64, 3, stride=2),
         torch.nn.ReLU6(),
         torch.nn.Conv2d(64, 96, 3, stride=2),
@@ -41,10 +41,23 @@ def conv_model(conv_images) -> Model:
         torch.nn.AvgPool2d(3, 1),
         torch.nn.Flatten(),
     ).eval()
-    pixels = torch.from_numpy(conv_images).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def conv_features(trunk, images) -> np.ndarray:
+    """(N, 96), of images of 16 pixels."""
+    import torch
+
+    pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
     with torch.inference_mode():
-        features = trunk(pixels).numpy()
-    head = fit_logistic(features, np.arange(24) % 3, 3)
+        return trunk(pixels).numpy()
+
+
+@pytest.fixture(scope="session")
+def conv_model(conv_images) -> Model:
+    """Two random convolutions, and a head fitted to their features of drawn images."""
+    pytest.importorskip("torch")
+    trunk = conv_trunk()
+    head = fit_logistic(conv_features(trunk, conv_images), np.arange(24) % 3, 3)
     tensors = {name: tensor.numpy() for name, tensor in trunk.state_dict().items()}
     half = (0.5, 0.5, 0.5)
     conv = Model("conv", 16, CLASSES, head, mean=half, std=half, backbone=tensors)

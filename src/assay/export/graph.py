@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import NodeProto, TensorProto, checker, helper, numpy_helper
+from onnx import GraphProto, NodeProto, TensorProto, checker, helper, numpy_helper
 from safetensors.numpy import save
 
 from assay import __version__
@@ -404,19 +404,50 @@ def without_outlier_score(graph: bytes) -> bytes:
     model = onnx.load_from_string(graph)
     if len(model.graph.output) == 1:
         return graph
+    rest, _ = _parts_of(model.graph)
     del model.graph.output[1:]
-    wanted, kept = {OUTPUT}, list[NodeProto]()
-    for node in reversed(model.graph.node):
-        if wanted & {*node.output}:
-            wanted |= {*node.input}
-            kept.insert(0, node)
-    tensors = [tensor for tensor in model.graph.initializer if tensor.name in wanted]
-    for part, values in ((model.graph.node, kept), (model.graph.initializer, tensors)):
-        copies = [type(one).FromString(one.SerializeToString()) for one in values]
+    for part, kept in ((model.graph.node, rest.operators), (model.graph.initializer, rest.tensors)):
+        copies = [type(one).FromString(one.SerializeToString()) for one in kept]
         del part[:]
         part.extend(copies)
     data: bytes = model.SerializeToString(deterministic=True)
     return data
+
+
+def add_outlier_score_of(source: GraphProto, target: GraphProto) -> None:
+    """Give ``target``, the same network in another number format, the outlier score of ``source`` in float32.
+
+    Nothing happens where ``source`` has none.
+    """
+    if len(source.output) == 1:
+        return
+    _, score = _parts_of(source)
+    made = {name for node in score.operators for name in node.output}
+    held = {OUTPUT, *(tensor.name for tensor in score.tensors)}
+    # All that it takes from the network, under the same name in both graphs.
+    (features,) = {name for node in score.operators for name in node.input} - made - held
+    wide = f"{OURS}float-features"
+    for node in score.operators:
+        taken = [wide if name == features else name for name in node.input]
+        del node.input[:]
+        node.input.extend(taken)
+    cast = helper.make_node("Cast", [features], [wide], to=TensorProto.FLOAT)
+    target.node.extend([cast, *score.operators])
+    target.initializer.extend(score.tensors)
+    target.output.append(source.output[1])
+
+
+def _parts_of(graph: GraphProto) -> tuple[Nodes, Nodes]:
+    """What the probabilities need, and copies of what the outlier score needs besides."""
+    wanted, network, score = {OUTPUT}, Nodes(), Nodes()
+    for node in reversed(graph.node):
+        needed = bool(wanted & {*node.output})
+        wanted |= {*node.input} if needed else set()
+        (network if needed else score).operators.insert(0, node)
+    for tensor in graph.initializer:
+        (network if tensor.name in wanted else score).tensors.append(tensor)
+    copies = [NodeProto.FromString(node.SerializeToString()) for node in score.operators]
+    return network, Nodes(copies, score.tensors)
 
 
 def _metadata(model: Model) -> dict[str, str]:

@@ -28,7 +28,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
 from assay.errors import GateError
-from assay.export.graph import OURS, without_outlier_score
+from assay.export.graph import OURS, add_outlier_score_of, without_outlier_score
 from assay.predict.graph_check import INPUT, OPSET, OUTPUT
 from assay.predict.model import Model
 from assay.predict.runtime import Runtime, load_runtime
@@ -175,8 +175,9 @@ def quantize(
 
 def to_float16(graph: bytes) -> bytes:
     """The graph with 16-bit weights and arithmetic; phones and GPUs have it, most CPUs convert."""
-    model = onnx.load_from_string(without_outlier_score(graph))
-    return _finished(convert_float_to_float16(model, keep_io_types=True), model, "float16")
+    network = onnx.load_from_string(without_outlier_score(graph))
+    made = convert_float_to_float16(network, keep_io_types=True)
+    return _finished(made, onnx.load_from_string(graph), "float16")
 
 
 @dataclass(frozen=True)
@@ -186,7 +187,7 @@ class CalibratedGraph:
     source: Any
     """The ONNX model as it was exported."""
     plain: Any
-    """The same, simplified, each tensor with its shape."""
+    """The same without outlier score, simplified, each tensor with its shape."""
     lows: Mapping[str, Float[np.ndarray, "R"]]
     """Least value of each tensor in each image."""
     highs: Mapping[str, Float[np.ndarray, "R"]]
@@ -197,12 +198,12 @@ class CalibratedGraph:
 
 def calibrate_graph(graph: bytes, images: Batch) -> CalibratedGraph:
     """Measure the ranges of all tensors on ``images`` (R, S, S, 3), a few at a time."""
-    source = onnx.load_from_string(without_outlier_score(graph))
-    for node in source.graph.node:
+    network = onnx.load_from_string(without_outlier_score(graph))
+    for node in network.graph.node:
         node.name = node.name or node.output[0]  # nodes are excluded by name
     with tempfile.TemporaryDirectory() as folder, _silent():
         whole, prepared = Path(folder) / "whole.onnx", Path(folder) / "prepared.onnx"
-        onnx.save(source, whole)
+        onnx.save(network, whole)
         quant_pre_process(whole, prepared, skip_symbolic_shape=True)
         plain = onnx.load(prepared)
     values = (*plain.graph.value_info, *plain.graph.output)
@@ -218,7 +219,7 @@ def calibrate_graph(graph: bytes, images: Batch) -> CalibratedGraph:
             lows[name].extend(each.min(axis=1))
             highs[name].extend(each.max(axis=1))
     return CalibratedGraph(
-        source,
+        onnx.load_from_string(graph),
         plain,
         {name: np.array(found) for name, found in lows.items()},
         {name: np.array(found) for name, found in highs.items()},
@@ -328,12 +329,13 @@ def _session_with_outputs(model: Any, outputs: Sequence[str]) -> Any:
 
 
 def _finished(made: Any, source: Any, precision: str) -> bytes:
-    """The new graph with the metadata of the old one, without what tools left behind."""
+    """The new graph with metadata and outlier score of the old one, without what tools left behind."""
     del made.opset_import[:]
     made.opset_import.append(helper.make_opsetid("", OPSET))
     made.producer_name, made.producer_version = source.producer_name, source.producer_version
     metadata = {entry.key: entry.value for entry in source.metadata_props}
     helper.set_model_props(made, metadata | {"precision": precision})
+    add_outlier_score_of(source.graph, made.graph)
     for node in made.graph.node:
         node.doc_string = ""
     onnx.checker.check_model(made)
