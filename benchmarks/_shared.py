@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 
 from assay.data.dataset import ReadOptions
 from assay.data.read import read_images
@@ -110,3 +111,24 @@ def run_assay(*words: object, cache: Path) -> Took:
         output.seek(0)
         spent, most = usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 2**20
         return Took(round(seconds, 1), round(spent, 1), round(most, 3), output.read())
+
+
+def measure(command: list[str], cache: Path) -> dict[str, Any]:
+    """Seconds, and the most memory of the process and all below it; SystemExit where it fails."""
+    environment = {**os.environ, "ASSAY_CACHE": str(cache), "ASSAY_OFFLINE": "1"}
+    start, most, processes = time.perf_counter(), 0, 0
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment)
+    watched = psutil.Process(process.pid)
+    while process.poll() is None:
+        try:
+            tree = [watched, *watched.children(recursive=True)]
+            held = [one.memory_full_info().pss for one in tree]
+        except (psutil.NoSuchProcess, psutil.AccessDenied):  # ended while it was read
+            continue
+        if sum(held) > most:
+            most, processes = sum(held), len(held)
+        time.sleep(0.05)
+    if process.returncode not in (0, 4):
+        raise SystemExit(f"{' '.join(command)} ended with {process.returncode}")
+    seconds = round(time.perf_counter() - start, 1)
+    return {"seconds": seconds, "peak_gib": round(most / 2**30, 2), "processes": processes}

@@ -8,19 +8,14 @@ that what they share counts once), read twenty times a second. Results go to ben
 """
 
 import argparse
-import os
-import subprocess
 import tempfile
-import time
 import zipfile
 from concurrent.futures import ProcessPoolExecutor
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import psutil
-from _shared import ASSAY, image_names, keep
+from _shared import ASSAY, image_names, keep, measure
 from PIL import Image
 
 TRUSTED = 5
@@ -85,27 +80,6 @@ def enlarge(image: bytes, size: tuple[int, int], target: Path, seed: int) -> Non
     large = Image.open(BytesIO(image)).convert("RGB").resize(size, Image.Resampling.BICUBIC)
     grain = np.random.default_rng(seed).integers(0, 256, (size[1], size[0]), np.uint8)
     Image.blend(large, Image.fromarray(grain).convert("RGB"), 0.05).save(target, "JPEG", quality=88)
-
-
-def measure(command: list[str], cache: Path) -> dict[str, Any]:
-    """Seconds, and the most memory of the process and all below it; SystemExit where it fails."""
-    environment = {**os.environ, "ASSAY_CACHE": str(cache), "ASSAY_OFFLINE": "1"}
-    start, most, processes = time.perf_counter(), 0, 0
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment)
-    watched = psutil.Process(process.pid)
-    while process.poll() is None:
-        try:
-            tree = [watched, *watched.children(recursive=True)]
-            held = [one.memory_full_info().pss for one in tree]
-        except (psutil.NoSuchProcess, psutil.AccessDenied):  # ended while it was read
-            continue
-        if sum(held) > most:
-            most, processes = sum(held), len(held)
-        time.sleep(0.05)
-    if process.returncode not in (0, 4):
-        raise SystemExit(f"{' '.join(command)} ended with {process.returncode}")
-    seconds = round(time.perf_counter() - start, 1)
-    return {"seconds": seconds, "peak_gib": round(most / 2**30, 2), "processes": processes}
 
 
 if __name__ == "__main__":

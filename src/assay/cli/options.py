@@ -18,6 +18,7 @@ from assay.text import cut
 if TYPE_CHECKING:
     from assay.data.dataset import ReadOptions
     from assay.pipeline.options import RunOptions
+    from assay.scale.engine import Engine
 
 SKIPPED = 4
 """Exit code under ``--strict``: done, but images were skipped."""
@@ -299,6 +300,35 @@ class TrainingOptions:
         # The others keep their None, which has a meaning there.
         chosen = {name: value for name, value in vars(self).items() if value is not None}
         return RunOptions(read=read, **(chosen | {"cache": self.cache or default_cache()}))
+
+
+@Parameter(name="*", group=Group("Options for very many images", sort_key=4))
+@dataclass(frozen=True)
+class EngineOptions:
+    """Who does the work on data sets that one process should not hold."""
+
+    engine: Literal["local", "ray"] | None = None
+    """Work in shards of 10,240 images, with memory that does not grow with them: local in processes of this
+    machine, ray in those of a cluster."""
+    parallel: Annotated[int | None, Parameter(validator=Number(gte=1))] = None
+    """Processes that embed at the same time, with --workers cores each. Without it: as many as there are
+    cores for."""
+    gpus: Annotated[float, Parameter(validator=Number(gte=0))] = 0.0
+    """With ray: GPUs of each process."""
+    address: str | None = None
+    """With ray: the cluster, such as auto. Without it, one is started on this machine for this command."""
+    sample: Annotated[int, Parameter(validator=Number(gte=1000))] = 200_000
+    """Images to learn from besides the trusted ones, picked at random."""
+
+    def chosen(self, workers: int) -> "Engine | None":
+        """The engine; None for a run in this process."""
+        from assay.scale.engine import Engine
+
+        if self.engine is None:
+            if self != EngineOptions():
+                raise UsageError("--parallel, --gpus, --address, --sample: expected with --engine, got none")
+            return None
+        return Engine(self.engine, workers, self.gpus, self.parallel, self.address)
 
 
 def check_one_place(images: Path | None, features: Path | None) -> Path:

@@ -1,7 +1,8 @@
 """assay run: the whole job, from noisy labels to a measured model."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,7 @@ def command(
     labels: options.LabelOptions = options.LabelOptions(),
     reading: options.ImageOptions = options.ImageOptions(),
     training: options.TrainingOptions = options.TrainingOptions(),
+    scale: options.EngineOptions = options.EngineOptions(),
     decisions: Path | None = None,
     excel_safe: options.ExcelSafe = False,
     overwrite: options.Overwrite = False,
@@ -62,8 +64,13 @@ def command(
     from assay.pipeline.outputs import read_facts
     from assay.pipeline.run import run
 
+    start: Callable[..., object] = run
+    if (engine := scale.chosen(settings.workers)) is not None:
+        from assay.pipeline.sharded import run_sharded
+
+        start = partial(run_sharded, engine=engine, sample=scale.sample)
     with progress_bar(quiet) as progress:
-        run(
+        start(
             images,
             out,
             settings,

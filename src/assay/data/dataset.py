@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from assay.data.files import USUAL, Limits
 from assay.data.files import Skipped as Skipped  # noqa: PLC0414  # readers of a data set need it too
 from assay.data.tables import Table, shown
 from assay.data.vectors import Vectors
-from assay.errors import DataError, LabelError
+from assay.errors import DataError, LabelError, UsageError
 from assay.types import UNKNOWN, Groups, Labels, Mask, Matrix, Rows, same_length
 
 ADVICE = {
@@ -52,6 +52,35 @@ class ImageSource(Protocol):
         ...
 
 
+class Address(NamedTuple):
+    """Where one image lies, for a process that has not listed its place."""
+
+    uri: str
+    """A folder, an archive or table, or the URL of the image itself; empty where a row has no image."""
+    member: str = ""
+    """The name below a folder, the number of the image in an archive or table; empty for a URL."""
+    version: str = ""
+    """Changes with the bytes, as far as can be told without reading them; empty where nothing tells."""
+
+
+@runtime_checkable
+class PlacedSource(Protocol):
+    """A source whose images lie where other processes can read them."""
+
+    def address(self, index: int) -> Address:
+        """Where image ``index`` lies."""
+        ...
+
+
+def address_of(source: ImageSource, index: int) -> Address:
+    """Where image ``index`` lies; UsageError for images in memory."""
+    if not isinstance(source, PlacedSource):
+        raise UsageError(
+            "expected the place of the images, which every process can read, got images in memory"
+        )
+    return source.address(index)
+
+
 @dataclass(frozen=True)
 class PickedSource:
     """The images of another source in an order of their own."""
@@ -64,6 +93,11 @@ class PickedSource:
         """As of any source."""
         image = self.images[index]
         return Skipped(missing_reason(self.source)) if image is None else self.source.read(image)
+
+    def address(self, index: int) -> Address:
+        """As of any source."""
+        image = self.images[index]
+        return Address("") if image is None else address_of(self.source, image)
 
 
 def missing_reason(source: ImageSource) -> str:

@@ -272,6 +272,15 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def file_version(path: Path) -> str:
+    """Size and last change of a file, which is not read; empty where there is none."""
+    try:
+        found = path.stat()
+    except (OSError, ValueError):  # a NUL in a path
+        return ""
+    return f"{found.st_size}-{found.st_mtime_ns}"
+
+
 def stamps_digest(paths: Iterable[str]) -> str:
     """sha256 over the size and the last change of each file, which are not read; "-" where there is none."""
     digest = hashlib.sha256()

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from assay.data.dataset import Listing, Skipped
+from assay.data.dataset import Address, Listing, Skipped
+from assay.data.files import file_version
 from assay.data.tables import LABEL_COLUMNS, PATH_COLUMNS, Table, known_columns, shown
 from assay.errors import TableError
 
@@ -72,6 +73,10 @@ class ParquetImages:
         if data is None:
             return Skipped("missing_image", f"row {index + 1} of {self.path.name} is null")
         return data
+
+    def address(self, index: int) -> Address:
+        """Where image ``index`` lies."""
+        return Address(str(self.path.absolute()), str(index), file_version(self.path))
 
 
 def parquet_listing(path: Path, *, image_column: str | None = None) -> Listing:

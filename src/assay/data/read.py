@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from assay.data.addresses import parts_of, read_parts, scan_parts
 from assay.data.annotations import all_labels, with_annotators
 from assay.data.dataset import Dataset, Listing, PickedSource, ReadOptions
 from assay.data.decisions import with_decisions
@@ -144,7 +145,8 @@ def _unlabelled(listing: Listing, options: ReadOptions) -> Dataset:
 
 
 def list_images(images: Path, options: ReadOptions) -> Listing:
-    """The images of a folder, a zip, a tar or a Parquet file, in natural order (Parquet: its rows), or one.
+    """The images of a folder, a zip, a tar, a Parquet file, or a folder of such files, in natural order
+    (Parquet: its rows), or one image.
 
     Raises
     ------
@@ -154,7 +156,9 @@ def list_images(images: Path, options: ReadOptions) -> Listing:
         is_folder, exists = images.is_dir(), images.exists()
     except OSError as error:  # a folder above that cannot be searched, or a path that is too long
         raise DataError(f"cannot read {images}: {error.strerror}; check the path and its rights") from error
-    if is_folder:
+    if is_folder and (parts := parts_of(images)):
+        listing = scan_parts(parts, options.limits, options.path_column)
+    elif is_folder:
         listing = scan_folder(images, follow_symlinks=options.follow_symlinks, limits=options.limits)
     elif not exists:
         raise DataError(f"no such folder or file of images: {images}")
@@ -272,8 +276,9 @@ def _noisy_labels(
         return with_annotators(_labels_in(options.annotations, images, options, wanted)), ()
     if options.noisy is not None:
         return _labels_in(options.noisy, images, options, wanted), ()
-    if is_parquet(images):
-        table = read_table(images)
+    parts = (images,) if is_parquet(images) else parts_of(images) if images.is_dir() else ()
+    if parts and is_parquet(parts[0]):
+        table = read_table(images) if parts == (images,) else read_parts(parts)
         if wanted is None and not _has_label(table):
             return None, (f"{images.name} has no label column",)
         return _labels_in(table, images, options, wanted), ()
@@ -313,7 +318,8 @@ def _labels_in(
         groups = table.column(find_labels(table, options.group_column, "--group-col"))
     if column not in columns and _has_label(table) and not must_be:
         column = None  # one flag serves two files
-    if is_parquet(images) and table.path.resolve() == images.resolve():
+    in_images = is_parquet(images) or table.unit == "row"  # of one Parquet file, or of a folder of them
+    if in_images and table.path.resolve() == images.resolve():
         # They belong to its rows, even where its paths are no names.
         labels = table.column(find_labels(table, column, flag))
         return LabelRows(table, labels, images=tuple(range(len(labels))), groups=groups)

@@ -24,7 +24,7 @@ from pathlib import Path
 from threading import Lock
 from typing import IO, NamedTuple
 
-from assay.data.dataset import ADVICE, Listing, Skipped
+from assay.data.dataset import ADVICE, Address, Listing, Skipped
 from assay.data.files import (
     IMAGE_EXTENSIONS,
     SNIFF_BYTES,
@@ -33,6 +33,7 @@ from assay.data.files import (
     allowed_format,
     check_entry,
     extension,
+    file_version,
     foreign_format,
     natural_key,
     open_regular,
@@ -167,6 +168,11 @@ class FolderSource:
         """The bytes of image ``index``, or why there are none."""
         name = self.names[index]
         return open_regular(self.root, name, follow_symlinks=self.follow_symlinks, max_bytes=self.max_bytes)
+
+    def address(self, index: int) -> Address:
+        """Where image ``index`` lies."""
+        name = self.names[index]
+        return Address(str(self.root.absolute()), name, file_version(self.root / name))
 
 
 def scan_folder(root: Path, *, follow_symlinks: bool = False, limits: Limits = USUAL) -> Listing:
@@ -514,3 +520,7 @@ class ArchiveSource:
         if isinstance(data, Skipped) or len(data) == member.n_bytes:
             return data
         return Skipped("corrupt", f"the archive promises {member.n_bytes:,} bytes, but holds another number")
+
+    def address(self, index: int) -> Address:
+        """Where image ``index`` lies."""
+        return Address(str(self.archive.path.absolute()), str(index), file_version(self.archive.path))

@@ -263,7 +263,7 @@ class ResumableWriter:
 
             self._save()
             rows = pl.read_ndjson(self._part, infer_schema_length=None)
-            write_bytes_atomic(self._place, _parquet_bytes(rows.rechunk()))
+            write_bytes_atomic(self._place, parquet_bytes(rows.rechunk()))
         elif self._is_partial:
             write_bytes_atomic(self._place, _encode(self.header, self._held_rows, "parquet"))
         else:
@@ -321,7 +321,7 @@ def _encode(
     import polars as pl
 
     _check_unicode(header, columns)
-    return _parquet_bytes(
+    return parquet_bytes(
         pl.DataFrame({name: list(_plain(column)) for name, column in zip(header, columns, strict=True)})
     )
 
@@ -360,7 +360,8 @@ def _check_unicode(header: Sequence[str], columns: Sequence[Column], rows_before
                 )
 
 
-def _parquet_bytes(frame: Any) -> bytes:
+def parquet_bytes(frame: Any) -> bytes:
+    """A polars frame as a Parquet file."""
     buffer = io.BytesIO()
     frame.write_parquet(buffer)
     return buffer.getvalue()

@@ -87,8 +87,10 @@ def check_address_space() -> None:
 
 
 def cores() -> int:
-    """CPU cores that this process may use: fewer than the machine's in a container."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """CPU cores that this process may use: fewer than the machine's in a container, or by OMP_NUM_THREADS."""
+    found = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    return min(found, max(int(wanted), 1)) if wanted.isdecimal() else found
 
 
 @contextmanager

@@ -42,9 +42,16 @@ RESULTS = (
 )
 """The files of a run besides run.json."""
 
-LOCKS = {"run": (".lock", ".pid"), "comparison": (".compare.lock", ".compare.pid")}
-"""Kind -> its lock file and the file with the id of the process that holds it. A comparison starts a run in
-its own folder, so the two must not exclude each other."""
+SHARDS = "shards.json"
+"""The record of a run that works in shards, beside run.json."""
+
+LOCKS = {
+    "run": (".lock", ".pid"),
+    "comparison": (".compare.lock", ".compare.pid"),
+    "sharded run": (".shards.lock", ".shards.pid"),
+}
+"""Kind -> its lock file and the file with the id of the process that holds it. A comparison or a sharded run
+starts a run in its own folder, so the two must not exclude each other."""
 
 READING = ("path_column", "label_column", "follow_symlinks", "truncated", "max_pixels")
 """The options of reading with which later commands find the same images and labels again."""
@@ -69,6 +76,8 @@ class RunFolder:
 
     def check(self) -> None:
         """Refuse a place that is neither free nor a run's, before anything is written to it."""
+        if (self.path / SHARDS).is_file():
+            return  # of a run that works in shards, and has not come to its run.json yet
         expected = "an empty folder or one that holds a run"
         check_place(self.path, "run.json", "compare.json", RESULTS, expected)
 

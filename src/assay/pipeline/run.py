@@ -1,7 +1,7 @@
 """run: from images with labels to a folder of results, step by step."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -33,7 +33,7 @@ from assay.pipeline.folder import (
     split_facts,
 )
 from assay.pipeline.holdout import Partition, check_groups, check_learnable, mask_holdout
-from assay.pipeline.learn import Fitted, learn, train_baseline
+from assay.pipeline.learn import Fitted, TrainingLabels, learn, train_baseline
 from assay.pipeline.measure import evaluate_fit, evaluate_holdout, measure_coverage, warnings_of
 from assay.pipeline.options import RunOptions, uses_flip_tta
 from assay.pipeline.robustness import measure_robustness
@@ -50,6 +50,9 @@ def run(  # noqa: PLR0915  # the whole way of images and labels, in one place
     command: Sequence[str] = (),
     notify: Notify = ignore_message,
     progress: Progress = silent,
+    place: Path | None = None,
+    features: Features | None = None,
+    keep: Callable[[TrainingLabels, Fitted], None] | None = None,
 ) -> RunResult:
     """Train on ``images`` and write all results to ``out``; the same call resumes a killed run.
 
@@ -62,6 +65,9 @@ def run(  # noqa: PLR0915  # the whole way of images and labels, in one place
     overwrite : replace a complete run, or one with other settings or data
     command : words to keep in run.json
     notify : gets what was assumed about the data, warnings, and how each epoch ended
+    place : where the images of a data set lie, for run.json
+    features : of the data set, if they are known
+    keep : is given what was learned, before the run is complete; for files of its caller
 
     Raises
     ------
@@ -93,7 +99,7 @@ def run(  # noqa: PLR0915  # the whole way of images and labels, in one place
             # Load: all networks first, so that a wrong name is refused before hours of work.
             with watch.stage("load"):
                 backbone, student = load_networks(options, dataset)
-            place = None if isinstance(images, Dataset) else images
+            place = place if isinstance(images, Dataset) else images
             record.start(place, options.read, split, backbone, command, notify)
 
             # Embed: one pass decodes each image once, for the backbone, the baseline and fine-tuning.
@@ -102,9 +108,12 @@ def run(  # noqa: PLR0915  # the whole way of images and labels, in one place
                 if student:
                     resized_images = stack.enter_context(room_for_images(dataset, max(student), out))
                 # Images that fine-tuning wants larger than the backbone sees are decoded in a second pass.
-                second_pass = resized_images is not None and resized_images.shape[1] > backbone.size
+                second_pass = resized_images is not None and (
+                    features is not None or resized_images.shape[1] > backbone.size
+                )
                 features = (
-                    embed_images(
+                    features
+                    or embed_images(
                         dataset,
                         backbone,
                         options.cache,
@@ -204,6 +213,8 @@ def run(  # noqa: PLR0915  # the whole way of images and labels, in one place
                 annotators = outputs.write_annotators(out, dataset, fitted, excel_safe=safe)
                 outputs.write_holdout(out, dataset, fitted, split.holdout, partition.leaked, excel_safe=safe)
                 outputs.write_issues(out, dataset, excel_safe=safe)
+                if keep is not None:
+                    keep(partition.data, fitted)
                 if not fitted.noise.n_pairs:
                     outputs.write_first_plan(out, dataset, fitted, options.seed, excel_safe=safe)
                 cost = Cost(sum(watch.so_far().values()), peak_memory_bytes(), package_bytes(out / "model"))

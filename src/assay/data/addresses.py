@@ -1,0 +1,141 @@
+"""Images by their addresses, and places that are many files: a folder of Parquet files or of tars."""
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import accumulate
+from pathlib import Path
+
+from assay.data.dataset import Address, ImageSource, Listing, Skipped, address_of
+from assay.data.files import (
+    IMAGE_EXTENSIONS,
+    USUAL,
+    Limits,
+    extension,
+    file_version,
+    natural_key,
+    open_regular,
+)
+from assay.data.sources import scan_archive
+from assay.data.tables import Table, is_parquet, read_table
+from assay.errors import DataError, TableError
+
+PART_ENDINGS = (".parquet", ".tar")
+"""Of the files of a place that is many files."""
+
+
+@dataclass(frozen=True)
+class AddressedSource:
+    """Reads images at their addresses; what changed since they were listed is skipped."""
+
+    addresses: Sequence[Address]
+    limits: Limits = USUAL
+    follow_symlinks: bool = False
+    image_column: str | None = None
+    """Of Parquet files, where the usual names do not tell."""
+
+    def read(self, index: int) -> bytes | Skipped:
+        """The bytes of image ``index``, or why there are none."""
+        uri, member, version = self.addresses[index]
+        if not uri:
+            return Skipped("missing_image")
+        place = Path(uri)
+        if not member.isdecimal() or place.is_dir():
+            if version and file_version(place / member) != version:
+                return Skipped("changed", f"{member} was changed after it was listed")
+            return open_regular(
+                place, member, follow_symlinks=self.follow_symlinks, max_bytes=self.limits.max_bytes
+            )
+        if file_version(place) != version:
+            return Skipped("changed", f"{place.name} was changed after it was listed")
+        return _opened(place, version, self.limits, self.image_column).read(int(member))
+
+    def address(self, index: int) -> Address:
+        """Where image ``index`` lies."""
+        return self.addresses[index]
+
+
+@lru_cache(maxsize=2)  # the shards of one archive follow each other; another version is opened anew
+def _opened(place: Path, _version: str, limits: Limits, image_column: str | None) -> ImageSource:
+    return scan_file(place, limits, image_column).source
+
+
+def scan_file(place: Path, limits: Limits = USUAL, image_column: str | None = None) -> Listing:
+    """The images of one Parquet file, zip or tar."""
+    if is_parquet(place):
+        from assay.data.parquet import parquet_listing  # polars is slow to import
+
+        return parquet_listing(place, image_column=image_column)
+    return scan_archive(place, limits)
+
+
+# --- a folder of such files ----------------------------------------------------------------------------
+
+
+def parts_of(folder: Path) -> tuple[Path, ...]:
+    """The Parquet files or tars of a folder that holds neither images nor folders, in natural order."""
+    files = [file for file in folder.iterdir() if not file.name.startswith(".")]
+    if any(extension(file.name) in IMAGE_EXTENSIONS or not file.is_file() for file in files):
+        return ()
+    parts = [file for file in files if extension(file.name) in PART_ENDINGS]
+    if len({extension(file.name) for file in parts}) > 1:
+        raise DataError(
+            f"{folder}: expected Parquet files or tars, got both; put one kind into a folder of its own"
+        )
+    return tuple(sorted(parts, key=lambda file: natural_key(file.name)))
+
+
+@dataclass(frozen=True)
+class JoinedSource:
+    """The images of several sources, one after the other."""
+
+    sources: tuple[ImageSource, ...]
+    starts: tuple[int, ...]
+    """The first image of each."""
+
+    def read(self, index: int) -> bytes | Skipped:
+        """As of any source."""
+        part = bisect_right(self.starts, index) - 1
+        return self.sources[part].read(index - self.starts[part])
+
+    def address(self, index: int) -> Address:
+        """As of any source."""
+        part = bisect_right(self.starts, index) - 1
+        return address_of(self.sources[part], index - self.starts[part])
+
+
+def scan_parts(parts: Sequence[Path], limits: Limits = USUAL, image_column: str | None = None) -> Listing:
+    """The images of all files, each named as in its file; with the file's name before it where two files have
+    a name in common: ``train-003.parquet/17``.
+    """
+    found = [scan_file(part, limits, image_column) for part in parts]
+    starts = tuple(accumulate((len(listing.names) for listing in found), initial=0))[:-1]
+    names = tuple(name for listing in found for name in listing.names)
+    if len(set(names)) < len(names):
+        pairs = zip(parts, found, strict=True)
+        names = tuple(f"{part.name}/{name}" for part, listing in pairs for name in listing.names)
+    return Listing(
+        names,
+        JoinedSource(tuple(listing.source for listing in found), starts),
+        {
+            start + row: why
+            for start, listing in zip(starts, found, strict=True)
+            for row, why in listing.skipped.items()
+        },
+        tuple(dict.fromkeys(note for listing in found for note in listing.notes)),
+    )
+
+
+def read_parts(parts: Sequence[Path]) -> Table:
+    """The rows of all Parquet files as one table; TableError if they have other columns."""
+    tables = [read_table(part) for part in parts]
+    first = tables[0]
+    for table in tables:
+        if table.columns != first.columns:
+            raise TableError(
+                f"{table.path.name}: expected the columns of {first.path.name}, "
+                f"{', '.join(first.columns or ())}, got {', '.join(table.columns or ())}"
+            )
+    rows = tuple(row for table in tables for row in table.rows)
+    return Table(first.path.parent, first.columns, rows, tuple(range(1, len(rows) + 1)), unit="row")

@@ -1,0 +1,428 @@
+"""run_sharded: a run over more images than one process should hold, shard by shard.
+
+The labels are read and matched once and written as parts of rows. Each shard is embedded by whatever process
+is free. A run as any other learns from all trusted images and a random part of the rest, whose features it
+gets from the shards. Its model then corrects the labels of all other images, shard by shard again.
+"""
+
+import json
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from assay.correct.evidence import log_evidence
+from assay.correct.outliers import Outliers, OutlierScorer
+from assay.correct.posterior import combine
+from assay.correct.result import CorrectedLabels
+from assay.data.files import Skipped
+from assay.data.write import make_folder, parquet_bytes, write_bytes_atomic, write_json
+from assay.embed.backbone import load_backbone
+from assay.embed.images import Features
+from assay.embed.tiny import HistogramBackbone
+from assay.errors import DataError, OtherRunError
+from assay.noise.transition import mixed_transition
+from assay.pipeline.finished import RunResult, load_run
+from assay.pipeline.folder import SHARDS, RunFolder, lock
+from assay.pipeline.learn import Fitted, TrainingLabels
+from assay.pipeline.options import RunOptions, uses_flip_tta
+from assay.pipeline.outputs import OUTLIER_COLUMN
+from assay.pipeline.run import read_inputs, run
+from assay.predict.batch import predict_dataset
+from assay.predict.model import read_model
+from assay.scale.engine import LOCAL, Engine, Facts, map_shards
+from assay.scale.rows import SHARD, RowFacts, dataset_of, images_digest, part_path, write_rows
+from assay.scale.shards import View, features_of, read_shard, skipped_in, write_shard
+from assay.types import (
+    UNKNOWN,
+    Backbone,
+    Labels,
+    Mask,
+    Matrix,
+    Notify,
+    Probs,
+    Progress,
+    ignore_message,
+    silent,
+)
+
+if TYPE_CHECKING:
+    import polars as pl
+
+SAMPLE = 200_000
+"""Most images that are learned from, if so many are not trusted."""
+
+CORRECTION = "correction.npz"
+"""In the run folder: how labels are corrected of images that were not learned from."""
+
+VIEWS = ("features", "mirrored", "histogram")
+"""The columns of features in a shard, in the order of ``views_of``."""
+
+
+def run_sharded(
+    images: Path | None,
+    out: Path,
+    options: RunOptions | None = None,
+    *,
+    engine: Engine = LOCAL,
+    sample: int = SAMPLE,
+    shard_rows: int = SHARD,
+    overwrite: bool = False,
+    command: Sequence[str] = (),
+    notify: Notify = ignore_message,
+    progress: Progress = silent,
+) -> RunResult:
+    """As ``run``, with memory that does not grow with the images; the same call resumes a killed one.
+
+    ``out`` gets, beside the files of a run, which are of the images learned from: ``rows/``, ``labels/`` with
+    the label of every image in Parquet parts, and shards.json with the totals. The place is listed once: a
+    label that is changed later needs ``overwrite``.
+
+    Parameters
+    ----------
+    sample : images to learn from: all trusted and decided ones, and random ones up to this number
+    shard_rows : images of a shard
+
+    Raises
+    ------
+    As ``run``; UsageError for data that has no place or several labels an image
+    """
+    options = options or RunOptions()
+    RunFolder(out).check()
+    with lock(out, "sharded run"):
+        # Read: names, places and labels, in parts; nothing else ever lists the place again.
+        facts = list_rows(images, out, options, shard_rows, overwrite=overwrite, notify=notify)
+        shards = range(facts.shards)
+
+        # Embed: a shard that is there is done.
+        embed = EmbedShard(
+            out / "rows",
+            options.cache / "shards",
+            facts,
+            (options.backbone, options.size, options.weights, options.dtype, options.cache),
+            mirrored=uses_flip_tta(options.preset),
+            workers=engine.workers,
+        )
+        seen, skipped = 0, Counter[str]()
+        for found in map_shards(embed, shards, engine):
+            seen += found["images"]
+            skipped.update(found["skipped"])
+            progress("embed", seen, facts.images)
+
+        # Learn: one run, on one machine, of all trusted images and a random part of the others.
+        picked = [pick(out / "rows", shard, facts, sample, options.seed) for shard in shards]
+        rows = _rows_at(out / "rows", picked)
+        with gathered(embed, picked, out) as features:
+            run(
+                dataset_of(rows, facts),
+                out,
+                options,
+                overwrite=overwrite,
+                command=command,
+                notify=notify,
+                progress=progress,
+                place=images,
+                features=features,
+                keep=partial(write_correction, out),
+            )
+
+        # Label: every shard by the model, but for the images that were learned from.
+        label, done = LabelShard(out, embed), 0
+        for found in map_shards(label, shards, engine):
+            done += found["images"]
+            progress("label", done, facts.images)
+        write_json(out / SHARDS, _read_shards(out) | {"totals": totals(out / "labels", facts)})
+    return load_run(out)
+
+
+# --- rows ----------------------------------------------------------------------------------------------
+
+
+def list_rows(
+    images: Path | None,
+    out: Path,
+    options: RunOptions,
+    shard_rows: int = SHARD,
+    *,
+    overwrite: bool = False,
+    notify: Notify = ignore_message,
+) -> RowFacts:
+    """The rows of the place, from the run folder if it was listed before."""
+    record = _read_shards(out)
+    asked = {"place": str(images), "reading": repr(options.read)}
+    if record and not overwrite:
+        if record["asked"] != asked:
+            raise OtherRunError(
+                f"{out} holds a run of {record['asked']['place']} or with other labels; name another folder "
+                "with --out, or replace it with --overwrite"
+            )
+        return msgspec.convert(record["rows"], RowFacts)
+    for name in ("rows", "labels"):
+        shutil.rmtree(out / name, ignore_errors=True)
+    # Refused now, before hours of embedding, as the run would refuse it.
+    dataset, _ = read_inputs(images, out, options, notify)
+    facts = write_rows(dataset, out / "rows", options.read, shard_rows)
+    write_json(out / SHARDS, {"asked": asked, "rows": asdict(facts)})
+    return facts
+
+
+def _read_shards(out: Path) -> dict[str, Any]:
+    """shards.json; empty where there is none."""
+    file = out / SHARDS
+    if not file.is_file():
+        return {}
+    try:
+        found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"{file}: expected what assay run wrote, got a damaged file ({error})") from None
+    return found
+
+
+def pick(rows: Path, shard: int, facts: RowFacts, sample: int, seed: int) -> list[int]:
+    """The rows of a shard that are learned from: what a person labelled, and its share of ``sample``."""
+    import polars as pl
+
+    part = pl.read_parquet(part_path(rows, shard), columns=["noisy", "trusted", "decided"])
+    if facts.images <= sample:
+        return list(range(part.height))
+    checked = (part["trusted"] != UNKNOWN).to_numpy() | part["decided"].is_not_null().to_numpy()
+    # Each row by a number of its own: whatever other shards hold, the same rows are drawn.
+    drawn = np.random.default_rng([seed, shard]).random(part.height) < sample / facts.images
+    return np.flatnonzero(checked | (drawn & (part["noisy"] != UNKNOWN).to_numpy())).tolist()
+
+
+def _rows_at(rows: Path, picked: Sequence[Sequence[int]]) -> "pl.DataFrame":
+    import polars as pl
+
+    parts = (pl.read_parquet(part_path(rows, shard))[list(some)] for shard, some in enumerate(picked))
+    return pl.concat(list(parts))
+
+
+# --- embed ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class EmbedShard:
+    """Writes the features of a shard, unless they are there."""
+
+    rows: Path
+    shards: Path
+    facts: RowFacts
+    network: tuple[str, int, Path | None, str, Path]
+    """Arguments of ``_backbone``."""
+    mirrored: bool
+    workers: int
+
+    def __call__(self, shard: int) -> Facts:
+        """How many images the shard has, and how many were skipped, by reason."""
+        import polars as pl
+
+        rows = pl.read_parquet(part_path(self.rows, shard))
+        path = self.path(shard)
+        if not path.is_file():
+            dataset = dataset_of(rows, self.facts)
+            write_shard(path, rows, dataset, self.views, workers=self.workers)
+        status = read_shard(path, ["status"])["status"].value_counts().rows()
+        return {"images": rows.height, "skipped": {why: n for why, n in status if why != "ok"}}
+
+    @property
+    def views(self) -> list[View]:
+        """What is computed of each image."""
+        backbone = _backbone(*self.network)
+        features, mirrored, histogram = VIEWS
+        return [
+            View(features, backbone),
+            *([View(mirrored, backbone, mirrored=True)] if self.mirrored else []),
+            View(histogram, HistogramBackbone()),
+        ]
+
+    def path(self, shard: int) -> Path:
+        """The file of a shard, named by all that decides what is in it."""
+        import polars as pl
+
+        views, facts = self.views, self.facts
+        named = [(view.column, view.backbone.digest) for view in views]
+        reading = facts.accept_truncated, facts.max_pixels, facts.follow_symlinks, facts.image_column
+        digest = images_digest(pl.read_parquet(part_path(self.rows, shard)), named, reading)
+        return self.shards / digest[:2] / f"{digest}.parquet"
+
+
+@lru_cache(maxsize=1)  # a process loads its network once
+def _backbone(name: str, size: int, weights: Path | None, dtype: str, cache: Path) -> Backbone:
+    return load_backbone(name, cache, size=size, weights=weights, dtype=dtype)
+
+
+@contextmanager
+def gathered(embed: EmbedShard, picked: Sequence[Sequence[int]], place: Path) -> Iterator[Features]:
+    """The features of picked rows, from the shards: on disk, in files of ``place`` without names."""
+    columns = [view.column for view in embed.views]
+    contents: list[bytes | None] = []
+    skipped, flags = dict[int, Skipped](), dict[int, tuple[str, ...]]()
+    with ExitStack() as stack:
+        files = [stack.enter_context(tempfile.TemporaryFile(dir=place)) for _ in columns]
+        for shard, some in enumerate(picked):
+            found = read_shard(embed.path(shard), ["sha256", "status", "detail", "flags", *columns])[
+                list(some)
+            ]
+            for column, file in zip(columns, files, strict=True):
+                file.write(features_of(found[column]).tobytes())
+            first = len(contents)
+            skipped |= {first + row: why for row, why in skipped_in(found).items()}
+            flags |= {
+                first + row: tuple(text.split()) for row, text in enumerate(found["flags"].to_list()) if text
+            }
+            contents += found["sha256"].to_list()
+        maps: list[Matrix] = []
+        for file, view in zip(files, embed.views, strict=True):
+            file.flush()
+            shape = len(contents), view.backbone.width
+            maps.append(np.memmap(file, np.float16, "r", shape=shape))
+        yield Features(tuple(maps[:-1]), tuple(contents), skipped, flags, 0, beside=(maps[-1],))
+
+
+# --- label ---------------------------------------------------------------------------------------------
+
+
+def write_correction(out: Path, data: TrainingLabels, fitted: Fitted) -> None:
+    """correction.npz: how the labels of images are corrected that were not learned from."""
+    seen = np.where(data.fold_of != UNKNOWN, data.noisy, UNKNOWN)
+    transition = mixed_transition(seen, data.trusted, fitted.corrected.pred_probs)
+    scorer = {} if fitted.scorer is None else asdict(fitted.scorer)
+    arrays: dict[str, Any] = {f"scorer_{name}": np.asarray(value) for name, value in scorer.items()}
+    arrays |= {
+        "evidence": log_evidence(np.arange(len(transition)), transition),
+        "strength": np.array(fitted.corrected.strength),
+        "threshold": np.array(fitted.corrected.threshold),
+    }
+    np.savez(out / CORRECTION, **arrays)
+
+
+@dataclass(frozen=True)
+class LabelShard:
+    """Writes the labels of a shard: those of the run where it learned from the image, else the model's."""
+
+    out: Path
+    embed: EmbedShard
+
+    def __call__(self, shard: int) -> Facts:
+        """How many images the shard has."""
+        import polars as pl
+
+        rows = pl.read_parquet(part_path(self.embed.rows, shard))
+        path = part_path(self.out / "labels", shard)
+        if path.is_file():
+            return {"images": rows.height}
+        dataset = dataset_of(rows, self.embed.facts)
+        columns = [view.column for view in self.embed.views if view.column != VIEWS[-1]]
+        found = read_shard(self.embed.path(shard), ["sha256", "status", "detail", *columns])
+        dataset = replace(dataset, skipped={**dataset.skipped, **skipped_in(found)})
+        with np.load(self.out / CORRECTION, allow_pickle=False) as file:
+            correction = dict(file)
+        if self.embed.mirrored:  # preset fast: a head on these very features
+            views = [features_of(found[column]) for column in columns]
+            model = read_model(self.out)
+            pred_probs: Probs = np.mean([model.head.probabilities(view) for view in views], axis=0)
+        else:  # a network that was fine-tuned has other features
+            from assay.predict.predictor import load_model
+
+            views, runtime = [], load_model(self.out, threads=self.embed.workers).runtime
+            pred_probs = predict_dataset(runtime, dataset, workers=self.embed.workers).probs
+        labels = _labels_of(dataset.noisy, dataset.usable, pred_probs, correction, views)
+        words = np.array([*dataset.classes, ""], dtype=object)
+        reasons = np.full(len(dataset), "", dtype=object)
+        reasons[dataset.noisy == UNKNOWN] = "no noisy label"
+        for row, why in dataset.skipped.items():
+            reasons[row] = why.reason
+        score = None if labels.outliers is None else np.round(labels.outliers.score, 3)
+        table = pl.DataFrame(
+            {
+                "file": list(dataset.names),
+                "noisy_label": words[dataset.noisy].tolist(),
+                "trusted_label": [""] * len(dataset),
+                "corrected_label": words[labels.corrected].tolist(),
+                "confidence": np.round(labels.confidence, 4),
+                "label_quality": np.round(labels.label_quality, 4),
+                "action": labels.actions.tolist(),
+                "reason": reasons.tolist(),
+                OUTLIER_COLUMN: None if score is None else np.where(dataset.usable, score, np.nan),
+            },
+            schema_overrides={OUTLIER_COLUMN: pl.Float64},
+        ).with_columns(pl.col(OUTLIER_COLUMN).fill_nan(None))
+        # Images that were learned from keep what the run says of them, which is out of fold.
+        table = table.with_columns(pl.lit(False).alias("learned_from"))
+        learned = load_run(self.out).labels.frame.select(table.columns[:-1])
+        learned = learned.with_columns(pl.lit(True).alias("learned_from"))
+        table = table.update(learned, on="file", how="left").with_columns(found["sha256"])
+        make_folder(path.parent)
+        write_bytes_atomic(path, parquet_bytes(table))
+        return {"images": rows.height}
+
+
+def _labels_of(
+    noisy: Labels,
+    usable: Mask,
+    pred_probs: Probs,
+    correction: Mapping[str, np.ndarray],
+    views: Sequence[Matrix],
+) -> CorrectedLabels:
+    """The corrected labels of images that nothing was fitted to."""
+    evidence, strength = correction["evidence"][noisy], float(correction["strength"])
+    evidence[noisy == UNKNOWN] = 0.0
+    named: dict[str, Any] = {
+        name.removeprefix("scorer_"): value if value.ndim else value.item()
+        for name, value in correction.items()
+        if name.startswith("scorer_")
+    }
+    outliers = None
+    if named and views:
+        score = OutlierScorer(**named).score(views[0].astype(np.float32), pred_probs.max(axis=1))
+        outliers = Outliers(score, np.flatnonzero(usable & (score > 1)), 0.0, 0, 0.0)
+    return CorrectedLabels(
+        noisy,
+        np.full_like(noisy, UNKNOWN),
+        pred_probs,
+        combine(pred_probs, evidence, strength),
+        usable,
+        strength,
+        float(correction["threshold"]),
+        outliers=outliers,
+    )
+
+
+def totals(labels: Path, facts: RowFacts) -> dict[str, Any]:
+    """Counts over all images, from the parts of the labels."""
+    import polars as pl
+
+    every = pl.scan_parquet(labels / "*.parquet")
+
+    def counts(*columns: str) -> list[tuple[Any, ...]]:
+        found = every.group_by(columns).agg(pl.len()).sort(columns).collect(engine="streaming")
+        return [tuple(row) for row in found.rows()]
+
+    used = every.filter(pl.col("action") != "skipped")
+    confidence, equal = pl.col("confidence").mean(), pl.len() - pl.col("sha256").n_unique()
+    mean, copies = used.select(confidence, equal.alias("copies")).collect(engine="streaming").row(0)
+    changes = [
+        (noisy, corrected, n)
+        for action, noisy, corrected, n in counts("action", "noisy_label", "corrected_label")
+        if action == "changed"
+    ]
+    return {
+        "images": facts.images,
+        "learned_from": dict(counts("learned_from")).get(True, 0),
+        "actions": dict(counts("action")),
+        "skipped": {why: n for action, why, n in counts("action", "reason") if action == "skipped"},
+        "noisy": dict(counts("noisy_label")),
+        "corrected": dict(counts("corrected_label")),
+        "changes": sorted(changes, key=lambda change: -change[2]),
+        "mean_confidence": mean,
+        "equal_files": copies,
+    }

@@ -1,0 +1,113 @@
+"""A run in shards gives what a run gives, whatever is killed on the way."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+import pytest
+from small_runs import CLASSES, quick_learning, read_rows, same_bytes, write_labels
+
+from assay.errors import LabelError, OtherRunError, UsageError
+from assay.pipeline.sharded import run_sharded
+from assay.scale.engine import Engine
+
+ENGINE = Engine(parallel=1, workers=1)
+
+
+@pytest.fixture(scope="module")
+def sharded(small_data, options, tmp_path_factory):
+    """All images learned from, in three shards; not to be changed."""
+    out = tmp_path_factory.mktemp("sharded") / "out"
+    with quick_learning():
+        run_sharded(small_data.images, out, options, engine=ENGINE, shard_rows=100)
+    return out
+
+
+def labels_of(out):
+    return pl.read_parquet(out / "labels" / "*.parquet")
+
+
+def test_it_gives_the_same_bytes_as_a_run_of_one_process(sharded, finished):
+    """Where every image is learned from; the parts of the labels say what labels.csv says."""
+    both = [same_bytes(out) for out in (finished.out, sharded)]
+    assert both[0] == both[1]
+    rows, found = read_rows(sharded), labels_of(sharded)
+    assert found["file"].to_list() == [row["file"] for row in rows]
+    assert found["corrected_label"].to_list() == [row["corrected_label"] for row in rows]
+    assert found["action"].to_list() == [row["action"] for row in rows]
+    assert found["confidence"].to_list() == [float(row["confidence"]) for row in rows]
+    assert found["learned_from"].all()
+
+
+def test_the_totals_are_of_all_images(sharded, small_data):
+    """Counted over the parts."""
+    found, labels = json.loads((sharded / "shards.json").read_text())["totals"], labels_of(sharded)
+    assert (found["images"], found["learned_from"], found["equal_files"]) == (240, 240, 0)
+    assert found["actions"] == dict(labels["action"].value_counts().rows())
+    assert found["noisy"] == {name: int((small_data.noisy == i).sum()) for i, name in enumerate(CLASSES)}
+    assert sum(n for *_, n in found["changes"]) == found["actions"]["changed"]
+
+
+def test_images_that_are_not_learned_from_are_labelled_by_the_model(small_data, options, tmp_path):
+    """Nearly as right as those that are; trusted ones are always learned from."""
+    run_sharded(small_data.images, tmp_path / "out", options, engine=ENGINE, shard_rows=100, sample=60)
+    found = labels_of(tmp_path / "out").sort(pl.col("file").str.strip_suffix(".png").cast(int))
+    learned = found["learned_from"].to_numpy()
+    assert learned[small_data.trusted_rows].all()
+    assert 10 < learned[1::2].sum() < 50
+    right = found["corrected_label"].to_numpy() == np.array(CLASSES)[small_data.truth]
+    assert right[~learned].mean() > 0.9
+    assert len(read_rows(tmp_path / "out")) == learned.sum()
+    others = found.filter(~pl.col("learned_from"))
+    assert set(others["action"]) <= {"kept", "changed", "unsure", "outlier"}
+    assert others["confidence"].is_between(1 / 3, 1).all()
+
+
+def test_skipped_images_are_rows_with_their_reason(own_data, options, tmp_path):
+    """Wherever they are; nothing is lost."""
+    (own_data.images / "7.png").write_bytes(b"no image")
+    (own_data.images / "9.png").unlink()
+    options = replace(options, read=own_data.read)
+    run_sharded(own_data.images, tmp_path / "out", options, engine=ENGINE, shard_rows=100, sample=60)
+    found = {row["file"]: row for row in labels_of(tmp_path / "out").rows(named=True)}
+    assert len(found) == 240
+    assert {found["7.png"]["action"], found["9.png"]["action"]} == {"skipped"}
+    assert found["9.png"]["reason"] == "missing_image"
+    totals = json.loads((tmp_path / "out" / "shards.json").read_text())["totals"]
+    assert totals["skipped"] == {"corrupt": 1, "missing_image": 1} or sum(totals["skipped"].values()) == 2
+
+
+def test_a_shard_that_is_there_is_done(sharded, small_data, options, tmp_path, monkeypatch):
+    """Also for another run with the same images and other labels."""
+    shards = sorted((options.cache / "shards").rglob("*.parquet"))
+    before = {path: path.stat().st_mtime_ns for path in shards}
+    changed = write_labels(tmp_path / "noisy.csv", range(240), np.roll(small_data.noisy, 0)[::-1])
+    options = replace(options, read=replace(small_data.read, noisy=changed))
+    run_sharded(small_data.images, tmp_path / "out", options, engine=ENGINE, shard_rows=100)
+    after = {p: p.stat().st_mtime_ns for p in (options.cache / "shards").rglob("*.parquet")}
+    assert {path: after[path] for path in before} == before
+
+
+def test_the_same_call_resumes_and_another_is_refused(sharded, small_data, options, tmp_path):
+    """A part of the labels that was lost is made again, from the same run."""
+    out = tmp_path / "out"
+    shutil.copytree(sharded, out)
+    expected = (out / "labels" / "00001.parquet").read_bytes()
+    (out / "labels" / "00001.parquet").unlink()
+    run_sharded(small_data.images, out, options, engine=ENGINE, shard_rows=100)
+    assert (out / "labels" / "00001.parquet").read_bytes() == expected
+    with pytest.raises(OtherRunError, match="name another folder"):
+        run_sharded(small_data.images.parent, out, options, engine=ENGINE)
+
+
+def test_what_cannot_be_learned_from_is_refused_before_anything_is_embedded(small_data, options, tmp_path):
+    """And nothing is left behind that would refuse the corrected command."""
+    empty = write_labels(tmp_path / "trusted.csv", [], [])
+    wrong = replace(options, read=replace(small_data.read, trusted=empty))
+    with pytest.raises(LabelError, match="expected trusted labels"):
+        run_sharded(small_data.images, tmp_path / "out", wrong, engine=ENGINE)
+    assert not (tmp_path / "out" / "rows").exists()
+    with pytest.raises(UsageError, match="expected IMAGES"):
+        run_sharded(None, tmp_path / "out", options, engine=ENGINE)

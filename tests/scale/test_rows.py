@@ -1,0 +1,132 @@
+"""Rows are written once and read back, a part at a time; images are found by their addresses."""
+
+import os
+import tarfile
+import zipfile
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+import pytest
+from small_runs import draw_data
+
+from assay.data.dataset import ReadOptions, Skipped
+from assay.data.read import list_images, read_dataset
+from assay.errors import TableError, UsageError
+from assay.scale.rows import dataset_of, images_digest, part_path, write_rows
+
+
+@pytest.fixture
+def data(tmp_path):
+    return draw_data(tmp_path / "data", 30)
+
+
+def parts(folder, facts):
+    return [pl.read_parquet(part_path(folder, shard)) for shard in range(facts.shards)]
+
+
+def test_parts_hold_what_the_data_set_holds(data, tmp_path):
+    """Labels, names, skipped rows and decisions; the images are read at their places."""
+    (data.images / "3.png").write_bytes(b"")
+    (data.images / "4.png").unlink()
+    dataset = replace(read_dataset(data.images, data.read), decided={7: 1, 9: -1})
+    facts = write_rows(dataset, tmp_path / "rows", data.read, 12)
+    frames = parts(tmp_path / "rows", facts)
+    assert [frame.height for frame in frames] == [12, 12, 6]
+    whole = dataset_of(pl.concat(frames), facts)
+    assert (whole.names, whole.classes) == (dataset.names, dataset.classes)
+    assert np.array_equal(whole.noisy, dataset.noisy)
+    assert np.array_equal(whole.trusted, dataset.trusted)
+    assert (whole.decided, whole.skipped) == (dataset.decided, dataset.skipped)
+    assert [whole.read(row) for row in range(30)] == [dataset.read(row) for row in range(30)]
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar", "parquet", "tars", "parquets"])
+def test_images_in_files_are_read_by_their_number(data, tmp_path, kind):
+    """One archive or table, or a folder of them."""
+    names = [f"{row}.png" for row in range(30)]
+    place = tmp_path / f"images.{kind}"
+    if kind == "zip":
+        with zipfile.ZipFile(place, "w") as archive:
+            for name in names:
+                archive.write(data.images / name, name)
+    elif kind == "tar":
+        pack(place, data.images, names)
+    elif kind == "parquet":
+        table(place, data.images, names)
+    else:
+        place.mkdir()
+        for number, some in enumerate((names[:17], names[17:])):
+            make = pack if kind == "tars" else table
+            make(place / f"{number}.{kind[:-1]}", data.images, some)
+    dataset = read_dataset(place, data.read)
+    facts = write_rows(dataset, tmp_path / "rows", data.read)
+    again = dataset_of(parts(tmp_path / "rows", facts)[0], facts)
+    assert again.names == dataset.names == tuple(names)
+    assert [again.read(row) for row in range(30)] == [(data.images / name).read_bytes() for name in names]
+
+
+def pack(place, images, names):
+    with tarfile.open(place, "w") as archive:
+        for name in names:
+            archive.add(images / name, name)
+
+
+def table(place, images, names, **more):
+    cells = [{"bytes": (images / name).read_bytes(), "path": name} for name in names]
+    pl.DataFrame({"image": cells, **more}).write_parquet(place)
+
+
+def test_a_folder_of_parquet_files_has_its_labels_in_them(data, tmp_path):
+    """One after the other; files with other columns are refused, and equal names are told apart."""
+    place = tmp_path / "parts"
+    place.mkdir()
+    names = [f"{row}.png" for row in range(30)]
+    labels = [data.noisy[row] for row in range(30)]
+    table(place / "a-2.parquet", data.images, names[:10], label=labels[:10])
+    table(place / "a-10.parquet", data.images, names[10:], label=labels[10:])
+    dataset = read_dataset(place, ReadOptions())
+    assert dataset.names == tuple(names)
+    assert [dataset.classes[label] for label in dataset.noisy] == [str(label) for label in labels]
+    table(place / "b.parquet", data.images, names[:2], label=labels[:2])
+    assert list_images(place, ReadOptions()).names[:2] == ("a-2.parquet/0.png", "a-2.parquet/1.png")
+    table(place / "c.parquet", data.images, names[:2], other=labels[:2])
+    with pytest.raises(TableError, match=r"c.parquet: expected the columns of a-2.parquet"):
+        read_dataset(place, ReadOptions())
+
+
+def test_a_changed_image_is_skipped_and_its_part_is_another(data, tmp_path):
+    """Nothing is read under a version that it does not have; labels do not count."""
+    dataset = read_dataset(data.images, data.read)
+    facts = write_rows(dataset, tmp_path / "rows", data.read)
+    (before,) = parts(tmp_path / "rows", facts)
+    (data.images / "5.png").write_bytes((data.images / "6.png").read_bytes() + b"more")
+    again = dataset_of(before, facts).read(5)
+    assert isinstance(again, Skipped)
+    assert again.reason == "changed"
+    write_rows(dataset, tmp_path / "rows", data.read)
+    (after,) = parts(tmp_path / "rows", facts)
+    assert images_digest(before) != images_digest(after)
+    assert images_digest(after) == images_digest(after.with_columns(pl.lit(0).alias("noisy")))
+    assert images_digest(after) != images_digest(after, "another network")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are Unicode there")
+def test_names_need_not_be_unicode(data, tmp_path):
+    """The image is found by its bytes, and shown with escapes."""
+    (data.images / "0.png").rename(data.images / os.fsdecode(b"\xff.png"))
+    dataset = read_dataset(data.images, ReadOptions())
+    facts = write_rows(dataset, tmp_path / "rows", data.read)
+    again = dataset_of(parts(tmp_path / "rows", facts)[0], facts)
+    strange = [row for row, name in enumerate(again.names) if name == "\\udcff.png"]
+    assert len(strange) == 1
+    assert isinstance(again.read(strange[0]), bytes)
+
+
+def test_data_without_places_is_refused(data, tmp_path):
+    """Images in memory, several labels an image, features."""
+    from assay.data.memory import dataset_of as in_memory
+
+    dataset = in_memory([np.zeros((8, 8, 3), np.uint8)] * 4, ["a", "b"] * 2, None)
+    with pytest.raises(UsageError, match="expected the place of the images"):
+        write_rows(dataset, tmp_path / "rows", ReadOptions())
