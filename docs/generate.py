@@ -24,8 +24,8 @@ seed = 1
 class-map = ["kitten=cat"]
 ```
 
-`ASSAY_OFFLINE=1` forbids network access, which only a `--backbone` or `--student` that must be downloaded
-needs.
+`ASSAY_OFFLINE=1` forbids network access, which only images at a URL and a `--backbone` or `--student` that
+must be downloaded need.
 
 | exit code | meaning |
 |---|---|

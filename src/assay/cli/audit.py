@@ -9,6 +9,7 @@ from cyclopts.validators import Number
 
 from assay.cli import options
 from assay.cli.console import notifier, progress_bar, show, show_json, table
+from assay.data.place import Place
 from assay.errors import UsageError
 from assay.text import cut, percent
 
@@ -27,7 +28,8 @@ N_SHOWN = 5
 
 def command(
     place: Annotated[
-        Path,
+        Place,
+        options.PLACE,
         Parameter(
             name="RUN|IMAGES",
             help="A finished run, with its own labels and features; or images, with options for both.",
@@ -69,19 +71,19 @@ def command(
     from assay.pipeline.finished import open_run, stored_features
     from assay.pipeline.options import default_cache
 
-    is_run = (place / "run.json").is_file()
-    if is_run:
-        _refuse_image_options(place, words)
+    finished = place if isinstance(place, Path) and (place / "run.json").is_file() else None
+    if finished is not None:
+        _refuse_image_options(finished, words)
     elif images is not None:
         raise UsageError(f"{place}: expected the folder of a run before IMAGES, got none; give one place")
-    folder = out or (place if is_run else None)
+    folder = out or finished
     if folder is not None:
         make_folder(folder)  # before minutes of work, of which it would lose the results
     cache = cache or default_cache()
     with progress_bar(quiet) as progress:
-        if is_run:
+        if finished is not None:
             follow = reading.follow_symlinks
-            run = open_run(place, images, follow_symlinks=follow, command="audit", features=True)
+            run = open_run(finished, images, follow_symlinks=follow, command="audit", features=True)
             # No image is decoded: the run has kept its features.
             dataset, features = stored_features(run, run.images, cache, workers=workers, progress=progress)
             audited = audit_dataset(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from assay.cli import options
 from assay.cli.console import notifier, progress_bar, show, show_json, table
+from assay.data.place import Place, whole_name
 from assay.text import interval, of_groups, percent, percent_range
 
 if TYPE_CHECKING:
@@ -78,10 +79,10 @@ def command(
     return options.SKIPPED if strict and any(each.skipped for each in found.values()) else 0
 
 
-def _was_made_from(run: Path, place: Path) -> bool:
+def _was_made_from(run: Path, place: Place) -> bool:
     try:
         record = json.loads((run / "run.json").read_text(encoding="utf-8"))
-        return str(place.resolve()) in (record["images"], record.get("features"))
+        return whole_name(place) in (record["images"], record.get("features"))
     except (OSError, ValueError, TypeError, KeyError):  # a model alone, or a run without that entry
         return False
 

@@ -12,6 +12,7 @@ from cyclopts import Group, Parameter, Token
 from cyclopts.validators import Number
 
 from assay.data.files import USUAL
+from assay.data.place import Place, place_of
 from assay.errors import UsageError
 from assay.text import cut
 
@@ -53,6 +54,10 @@ def _seconds(_: Any, tokens: Sequence[Token]) -> float:
     return seconds
 
 
+def _place(_: Any, tokens: Sequence[Token]) -> Place:
+    return place_of(tokens[0].value)
+
+
 def _check_class_map(_: Any, pairs: Sequence[str]) -> None:
     for pair in pairs:
         if "=" not in pair:
@@ -66,12 +71,14 @@ OUT = Parameter(name=("--out", "-o"))
 Out = Annotated[Path | None, OUT]
 
 Images = Annotated[Path, Parameter(help="A folder, zip, tar or Parquet file of images, or one image.")]
+PLACE = Parameter(converter=_place, accepts_keys=False)
 SomeImages = Annotated[
-    Path | None,
+    Place | None,
+    PLACE,
     Parameter(
         name="IMAGES",
-        help="A folder, zip, tar or Parquet file of images, or one image. With --features they are only "
-        "shown, and may be left out.",
+        help="A folder, zip, tar or Parquet file of images, or one image; also as a URL, such as "
+        "s3://bucket/images. With --features they are only shown, and may be left out.",
     ),
 ]
 Features = Annotated[
@@ -83,9 +90,13 @@ Features = Annotated[
 ]
 Model = Annotated[Path, Parameter(help="A run folder, a model folder, or a file written by assay export.")]
 Run = Annotated[Path, Parameter(help="The folder of a finished run.")]
-RunImages = Annotated[Path | None, Parameter(help="Where the run's images are now, if they were moved.")]
+RunImages = Annotated[
+    Place | None, PLACE, Parameter(help="Where the run's images are now, if they were moved.")
+]
 RunData = Annotated[
-    Path | None, Parameter(help="Where the run's images, or its features, are now, if they were moved.")
+    Place | None,
+    PLACE,
+    Parameter(help="Where the run's images, or its features, are now, if they were moved."),
 ]
 
 RunFolder = Annotated[
@@ -331,7 +342,7 @@ class EngineOptions:
         return Engine(self.engine, workers, self.gpus, self.parallel, self.address)
 
 
-def check_one_place(images: Path | None, features: Path | None) -> Path:
+def check_one_place(images: Place | None, features: Path | None) -> Place:
     """The place of what is predicted; UsageError for none or two."""
     place = images if features is None else features
     if place is None or None not in (images, features):
@@ -358,7 +369,7 @@ def check_file(target: Path, flag: str = "--out") -> None:
         raise UsageError(f"{flag}: expected a file in an existing folder, got {target}; make its folder")
 
 
-def check_apart(target: Path, *read: Path, flag: str = "--out") -> None:
+def check_apart(target: Path, *read: Place, flag: str = "--out") -> None:
     """UsageError if writing ``target`` would destroy what the command reads, or a file of a run."""
     if not target.exists():
         return
@@ -366,7 +377,7 @@ def check_apart(target: Path, *read: Path, flag: str = "--out") -> None:
 
     for place in read:
         # samefile: the same file may be named through a link.
-        if place.exists() and target.samefile(place):
+        if isinstance(place, Path) and place.exists() and target.samefile(place):
             raise UsageError(f"{flag}: expected another file than the input, got {target}")
     folder = target.parent
     in_run = target.name in RUN_FILES and any((folder / name).is_file() for name in RUNS)

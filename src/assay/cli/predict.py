@@ -11,6 +11,7 @@ from cyclopts.validators import Number
 
 from assay.cli import options
 from assay.cli.console import notifier, progress_bar
+from assay.data.place import Place, Url
 from assay.errors import UsageError
 
 if TYPE_CHECKING:
@@ -36,10 +37,12 @@ FORMATS = {".csv": "csv", ".parquet": "parquet", ".jsonl": "jsonl"}
 def command(
     model: options.Model,
     images: Annotated[
-        Path | None,
+        Place | None,
+        options.PLACE,
         Parameter(
             name="IMAGES",
-            help="A folder, zip, tar or Parquet file of images, or one image; -: paths on stdin, one a line.",
+            help="A folder, zip, tar or Parquet file of images, or one image; also as a URL, such as "
+            "s3://bucket/images. -: paths on stdin, one a line.",
             allow_leading_hyphen=True,
         ),
     ] = None,
@@ -103,6 +106,7 @@ def command(
 
     from assay.data.dataset import why_skipped
     from assay.data.decode import warning_lines
+    from assay.data.remote import RemoteSource
     from assay.data.write import ResumableWriter
     from assay.predict.batch import Options, check_takes, identity_of, threshold_for, write_predictions
     from assay.predict.prior import ESTIMATE, chosen_prior
@@ -119,7 +123,8 @@ def command(
     # A stream cannot resume, nor can an estimate, for which all images are predicted before the first row.
     identity = uuid4().hex
     if target is not None and prior != ESTIMATE:  # a million files take seconds to look at
-        where = whereabouts(place, reading, dataset.names)
+        versions = dataset.source.versions if isinstance(dataset.source, RemoteSource) else ()
+        where = whereabouts(place, reading, dataset.names, versions)
         identity = identity_of(runtime, dataset, kind, excel_safe, settings, where)
     with (
         progress_bar(quiet) as progress,
@@ -153,7 +158,7 @@ def _format_of(target: Path | None) -> str:
 
 
 def _read(
-    images: Path | None, features: Path | None, reading: options.ImageOptions, log: "Notify"
+    images: Place | None, features: Path | None, reading: options.ImageOptions, log: "Notify"
 ) -> "Dataset":
     from assay.data.read import read_images, read_listed
 
@@ -165,12 +170,22 @@ def _read(
     return dataset
 
 
-def whereabouts(images: Path, reading: options.ImageOptions, names: Sequence[str]) -> str:
-    """What images these are: rows of others are not resumed."""
+def whereabouts(
+    images: Place, reading: options.ImageOptions, names: Sequence[str], versions: Sequence[str] = ()
+) -> str:
+    """What images these are: rows of others are not resumed.
+
+    Parameters
+    ----------
+    versions : of the objects at a URL; empty of a file there
+    """
     from assay.data.files import stamps_digest
 
     # By place and file stamps, not by name alone: cameras reuse names every day.
     used = f" {reading.truncated} {reading.max_pixels}"
+    if isinstance(images, Url):
+        # Of a file there nobody knows what it was before: nothing is resumed.
+        return f"{images}{used} {' '.join(versions) or uuid4().hex}"
     if images == Path("-"):
         return f"{Path.cwd()}{used} {stamps_digest(names)}"
     place = str(images.resolve())

@@ -1,7 +1,5 @@
 """assay report: a run's results as one HTML file."""
 
-from pathlib import Path
-
 from assay.cli import options
 from assay.cli.console import notifier, show
 
@@ -16,7 +14,7 @@ def command(
     /,
     *,
     out: options.Out = None,
-    images: Path | None = None,
+    images: options.RunImages = None,
     follow_symlinks: options.FollowSymlinks = False,
     quiet: options.Quiet = False,
 ) -> int:
@@ -26,8 +24,6 @@ def command(
     ----------
     out
         The HTML file to write. Without it: report.html in the run's folder.
-    images
-        Where the run's images are now, if they were moved.
     """
     from assay.notebook.table import comparison_of
     from assay.report import write_report

@@ -73,7 +73,8 @@ def command(
         raise UsageError("--excel-safe: expected without --relabel, whose copy keeps all other bytes")
     if export is not None:  # before the import, which is for good
         options.check_file(export, "--export")
-        options.check_apart(export, run, *filter(None, (relabel, take, images)), flag="--export")
+        read = (place for place in (relabel, take, images) if place is not None)
+        options.check_apart(export, run, *read, flag="--export")
         if relabel is None and export.suffix.lower() not in DECISIONS:
             raise UsageError(f"--export: expected a name ending in {' or '.join(DECISIONS)}, got {export}")
 

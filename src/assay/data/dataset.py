@@ -23,8 +23,10 @@ from assay.types import UNKNOWN, Groups, Labels, Mask, Matrix, Rows, same_length
 ADVICE = {
     "not_finite": " (NaN or infinity among the features)",
     "outside_root": " (links that leave the folder: --follow-symlinks)",
+    "timeout": " (the network or the store is slow: run it again)",
     "too_large": f" (larger files: --max-pixels of more than {USUAL.max_pixels:,})",
     "too_many_pixels": " (larger images: --max-pixels)",
+    "truncated_body": " (the store or a proxy sent a part: run it again)",
     "truncated": " (to use the readable part: --truncated accept)",
     "unsupported_format": " (HEIC, raw files and the like: convert them to JPEG or PNG)",
 }
@@ -81,6 +83,15 @@ def address_of(source: ImageSource, index: int) -> Address:
     return source.address(index)
 
 
+@runtime_checkable
+class ReadsAhead(Protocol):
+    """A source behind a network, which fetches images before they are read."""
+
+    def expect(self, indices: Iterable[int]) -> None:
+        """Say which images will be read, in this order; what was said before no longer counts."""
+        ...
+
+
 @dataclass(frozen=True)
 class PickedSource:
     """The images of another source in an order of their own."""
@@ -98,6 +109,12 @@ class PickedSource:
         """As of any source."""
         image = self.images[index]
         return Address("") if image is None else address_of(self.source, image)
+
+    def expect(self, indices: Iterable[int]) -> None:
+        """As ``ReadsAhead``."""
+        if isinstance(self.source, ReadsAhead):
+            found = (self.images[index] for index in indices)
+            self.source.expect(image for image in found if image is not None)
 
 
 def missing_reason(source: ImageSource) -> str:
@@ -251,6 +268,11 @@ class Dataset:
             f"{shown(self.names[row])} was read before, and {change}; leave the images unchanged until the "
             "command ends, and give it again"
         )
+
+    def expect(self, rows: Rows) -> None:
+        """Say which images will be read, in this order: a source behind a network fetches them ahead."""
+        if isinstance(self.source, ReadsAhead):
+            self.source.expect(row for row in rows.tolist() if row not in self.skipped)
 
     def without(self, rows: Rows) -> "Dataset":
         """The same images with no label at ``rows``, be it noisy, trusted or decided: such as the holdout.

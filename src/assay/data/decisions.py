@@ -17,6 +17,7 @@ from typing import Any
 
 from assay.data.dataset import Dataset
 from assay.data.labels import ImageFinder
+from assay.data.place import Place
 from assay.data.tables import read_csv, shown, unique_keys
 from assay.data.write import escape_surrogates, write_rows, write_text_atomic
 from assay.errors import BusyError, DataError, LabelError, ResourceError, TableError, UsageError
@@ -334,7 +335,7 @@ def _explained(path: Path) -> Iterator[None]:
         raise
 
 
-def with_decisions(dataset: Dataset, path: Path, images: Path) -> Dataset:
+def with_decisions(dataset: Dataset, path: Path, images: Place) -> Dataset:
     """The data set with the labels that a person decided; skipped and undone decisions give none.
 
     Parameters

@@ -19,6 +19,7 @@ from jaxtyping import Int
 
 from assay.data.dataset import Listing, ReadOptions, Skipped, missing_reason
 from assay.data.files import IMAGE_EXTENSIONS, check_entry, extension, natural_key
+from assay.data.place import Place, Url
 from assay.data.tables import Table, check_decoded, read_lines, shown, some
 from assay.data.vectors import Vectors
 from assay.errors import DataError, LabelError, UsageError
@@ -78,7 +79,7 @@ class LabelRows:
 # Rows to images
 
 
-def match(rows: LabelRows, listing: Listing, images: Path, *, complete: bool) -> LabelRows:
+def match(rows: LabelRows, listing: Listing, images: Place, *, complete: bool) -> LabelRows:
     """The same rows with their images.
 
     Parameters
@@ -98,7 +99,7 @@ def match(rows: LabelRows, listing: Listing, images: Path, *, complete: bool) ->
     return _match_by_name(rows, rows.entries, listing, images)
 
 
-def _match_by_order(rows: LabelRows, listing: Listing, images: Path, *, complete: bool) -> LabelRows:
+def _match_by_order(rows: LabelRows, listing: Listing, images: Place, *, complete: bool) -> LabelRows:
     n, expected = len(rows.labels), len(listing.names)
     while n > expected and not rows.labels[n - 1]:  # an editor's empty last line is no label
         n -= 1
@@ -149,7 +150,7 @@ def check_one_each(rows: LabelRows, n: int, vectors: Path) -> None:
             )
 
 
-def _match_by_name(rows: LabelRows, entries: Sequence[str], listing: Listing, images: Path) -> LabelRows:
+def _match_by_name(rows: LabelRows, entries: Sequence[str], listing: Listing, images: Place) -> LabelRows:
     finder = ImageFinder(listing.names, images, rows.table.path)
     find = cache(finder.find)  # a table of several annotators names each image several times
     found: list[int | None] = []
@@ -206,26 +207,31 @@ class ImageFinder:
     table : the file whose paths are looked up
     """
 
-    def __init__(self, names: Sequence[str], images: Path, table: Path) -> None:
+    def __init__(self, names: Sequence[str], images: Place, table: Path) -> None:
         self._names, self._known = names, frozenset(names)
         self._composed: dict[str, tuple[int, ...]] = {}  # NFC form -> images
         for image, name in enumerate(names):
             form = unicodedata.normalize("NFC", name)
             self._composed[form] = (*self._composed.get(form, ()), image)
-        is_folder, root, folder = images.is_dir(), images.resolve(), table.resolve().parent
         # (beginning to take off a path, beginning to put on), in the order of preference
         routes: list[tuple[str, str]] = []
-        if is_folder and root.is_relative_to(folder):
-            routes.append((_beginning(root.relative_to(folder)), ""))
-        if is_folder and folder.is_relative_to(root):
-            routes.append(("", _beginning(folder.relative_to(root))))
-        routes += [("", ""), (_ARCHIVE_ENDING.sub("", root.name) + "/", "")]
+        whole: tuple[str, ...] = ()
+        if isinstance(images, Url):
+            whole = (str(images),)
+        elif images.is_dir():
+            root, folder = images.resolve(), table.resolve().parent
+            if root.is_relative_to(folder):
+                routes.append((_beginning(root.relative_to(folder)), ""))
+            if folder.is_relative_to(root):
+                routes.append(("", _beginning(folder.relative_to(root))))
+            whole = (images.absolute().as_posix(), root.as_posix())
+        inner = images.name if isinstance(images, Url) else images.resolve().name
+        routes += [("", ""), (_ARCHIVE_ENDING.sub("", inner) + "/", "")]
         tops = {name.partition("/")[0] for name in names}
-        if not is_folder and len(tops) == 1 and all("/" in name for name in names):
+        if not whole and len(tops) == 1 and all("/" in name for name in names):
             routes.append(("", tops.pop() + "/"))
         self._routes = tuple(dict.fromkeys(routes))
-        places = (images.absolute(), root) if is_folder else ()
-        self._whole = tuple(dict.fromkeys(place.as_posix() + "/" for place in places))
+        self._whole = tuple(dict.fromkeys(f"{place.rstrip('/')}/" for place in whole))
 
     def check(self, entry: str) -> Skipped | None:
         """``bad_path`` if the text of ``entry`` cannot name a file below the images."""

@@ -93,6 +93,7 @@ def load(
     if dataset.vectors is not None:
         yield from _rows_of(dataset, dataset.vectors, rows, step)
         return
+    dataset.expect(rows)
     make = partial(
         decode,
         targets=tuple(targets),

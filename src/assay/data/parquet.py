@@ -79,6 +79,16 @@ class ParquetImages:
         return Address(str(self.path.absolute()), str(index), file_version(self.path))
 
 
+def names_images(path: Path, column: str, image_column: str | None = None) -> bool:
+    """Whether a Parquet file has texts in ``column``, and neither images nor a column ``image_column``."""
+    schema = dict(_scan(path).collect_schema())
+    return (
+        schema.get(column) == pl.String
+        and image_column not in schema
+        and not any(map(_holds_images, schema.values()))
+    )
+
+
 def parquet_listing(path: Path, *, image_column: str | None = None) -> Listing:
     """The images stored in a Parquet file, in row order.
 

@@ -28,7 +28,10 @@ from assay.data.labels import (
     misalignment,
     one_label_each,
 )
+from assay.data.manifest import is_manifest, manifest_listing, with_manifest
 from assay.data.memory import MemorySource
+from assay.data.place import Place, Url
+from assay.data.remote import open_url
 from assay.data.sources import class_folders, one_image, scan_archive, scan_folder
 from assay.data.tables import (
     ANNOTATOR_COLUMNS,
@@ -53,11 +56,12 @@ _SPLITS = {"train", "training", "test", "val", "valid", "validation", "dev"}
 _SHOWN_COLUMNS = 5
 
 
-def read_dataset(images: Path | None, options: ReadOptions) -> Dataset:
+def read_dataset(images: Place | None, options: ReadOptions) -> Dataset:
     """The images of a place, or ``options.features``, with their noisy and trusted labels.
 
     Without a noisy file the noisy labels are those of a metadata file in the folder, of the Parquet file
-    that holds the images or features, or the names of class folders; else every noisy label is UNKNOWN.
+    that holds the images or features, or the names of class folders; else every noisy label is UNKNOWN. A
+    manifest may also have the trusted labels and the groups.
 
     Raises
     ------
@@ -72,17 +76,17 @@ def read_dataset(images: Path | None, options: ReadOptions) -> Dataset:
         )
     if options.features is not None:
         vectors = _vectors(options.features, options)
-        place = vectors.path
+        place: Place = vectors.path
         noisy, notes = _noisy_labels(place, Listing((), vectors), options)
         listing = _vector_listing(vectors, noisy, images, options)
     else:
-        place = _place(images)
-        listing = list_images(place, options)
+        place, listing = _open(_place(images), options)
+        options = with_manifest(place, options)
         noisy, notes = _noisy_labels(place, listing, options)
     return _with_labels(place, replace(listing, notes=(*listing.notes, *notes)), noisy, options)
 
 
-def read_trusted(images: Path | None, options: ReadOptions, apart: Collection[str] = ()) -> Dataset:
+def read_trusted(images: Place | None, options: ReadOptions, apart: Collection[str] = ()) -> Dataset:
     """The images of a place, or ``options.features``, with their trusted labels alone, such as a test set; it
     may have one class.
 
@@ -91,8 +95,9 @@ def read_trusted(images: Path | None, options: ReadOptions, apart: Collection[st
     apart : labels that are classes each, even if they differ in case alone
     """
     if options.features is None:
-        place = _place(images)
-        return _with_labels(place, list_images(place, options), None, options, least=1, apart=apart)
+        place, listing = _open(_place(images), options)
+        options = with_manifest(place, options)
+        return _with_labels(place, listing, None, options, least=1, apart=apart)
     vectors, labels = _vectors(options.features, options), None
     if options.trusted is not None:
         labels = _labels_in(options.trusted, vectors.path, options, options.label_column)
@@ -100,7 +105,7 @@ def read_trusted(images: Path | None, options: ReadOptions, apart: Collection[st
     return _with_labels(vectors.path, listing, None, options, least=1, apart=apart)
 
 
-def read_images(images: Path | None, options: ReadOptions | None = None) -> Dataset:
+def read_images(images: Place | None, options: ReadOptions | None = None) -> Dataset:
     """The images of a place, or ``options.features``, without labels and without classes."""
     options = options or ReadOptions()
     if options.features is None:
@@ -144,7 +149,7 @@ def _unlabelled(listing: Listing, options: ReadOptions) -> Dataset:
     )
 
 
-def list_images(images: Path, options: ReadOptions) -> Listing:
+def list_images(images: Place, options: ReadOptions) -> Listing:
     """The images of a folder, a zip, a tar, a Parquet file, or a folder of such files, in natural order
     (Parquet: its rows), or one image.
 
@@ -152,30 +157,49 @@ def list_images(images: Path, options: ReadOptions) -> Listing:
     ------
     DataError : no such place, a file of another kind, or no image in it
     """
+    return _open(images, options)[1]
+
+
+def _open(images: Place, options: ReadOptions) -> tuple[Place, Listing]:
+    """(where they can be read, which is a copy of a file that came from a store; the images)"""
+    listing, place = None, images
+    if isinstance(images, Url):
+        found = open_url(images, options.limits)
+        if isinstance(found, Listing):
+            listing = found
+        else:
+            place = found
+    if listing is None:
+        assert isinstance(place, Path)
+        listing = _list_here(place, images, options)
+    if not listing.names:
+        ignored = f" ({'; '.join(listing.notes)})" if listing.notes else ""
+        raise DataError(f"expected images in {images}, got none{ignored}")
+    return place, listing
+
+
+def _list_here(images: Path, origin: Place, options: ReadOptions) -> Listing:
     try:
         is_folder, exists = images.is_dir(), images.exists()
     except OSError as error:  # a folder above that cannot be searched, or a path that is too long
         raise DataError(f"cannot read {images}: {error.strerror}; check the path and its rights") from error
     if is_folder and (parts := parts_of(images)):
-        listing = scan_parts(parts, options.limits, options.path_column)
-    elif is_folder:
-        listing = scan_folder(images, follow_symlinks=options.follow_symlinks, limits=options.limits)
-    elif not exists:
+        return scan_parts(parts, options.limits, options.path_column)
+    if is_folder:
+        return scan_folder(images, follow_symlinks=options.follow_symlinks, limits=options.limits)
+    if not exists:
         raise DataError(f"no such folder or file of images: {images}")
-    elif is_parquet(images):
+    if is_manifest(images, options):
+        return manifest_listing(images, origin, options.limits)
+    if is_parquet(images):
         from assay.data.parquet import parquet_listing  # polars is slow to import
 
-        listing = parquet_listing(images, image_column=options.path_column)
-    else:
-        listing = one_image(images, options.limits) or scan_archive(images, options.limits)
-    if not listing.names:
-        ignored = f" ({'; '.join(listing.notes)})" if listing.notes else ""
-        raise DataError(f"expected images in {images}, got none{ignored}")
-    return listing
+        return parquet_listing(images, image_column=options.path_column)
+    return one_image(images, options.limits) or scan_archive(images, options.limits)
 
 
 def _with_labels(
-    images: Path,
+    images: Place,
     listing: Listing,
     noisy: LabelRows | None,
     options: ReadOptions,
@@ -217,7 +241,7 @@ def _with_labels(
     return dataset if options.decisions is None else with_decisions(dataset, options.decisions, images)
 
 
-def _place(images: Path | None) -> Path:
+def _place(images: Place | None) -> Place:
     if images is None:
         raise UsageError("expected IMAGES or --features FILE, got neither; name a folder of images or a file")
     return images
@@ -231,7 +255,7 @@ def _vectors(features: Path | Vectors, options: ReadOptions) -> Vectors:
 
 
 def _vector_listing(
-    vectors: Vectors, labels: LabelRows | None, images: Path | None, options: ReadOptions
+    vectors: Vectors, labels: LabelRows | None, images: Place | None, options: ReadOptions
 ) -> Listing:
     """The rows with their names: their own, those of the label file, those of the images, or numbers from 1.
 
@@ -266,7 +290,7 @@ def _vector_listing(
 
 
 def _noisy_labels(
-    images: Path, listing: Listing, options: ReadOptions
+    images: Place, listing: Listing, options: ReadOptions
 ) -> tuple[LabelRows | None, tuple[str, ...]]:
     """(labels, notes)"""
     wanted = options.label_column
@@ -276,13 +300,16 @@ def _noisy_labels(
         return with_annotators(_labels_in(options.annotations, images, options, wanted)), ()
     if options.noisy is not None:
         return _labels_in(options.noisy, images, options, wanted), ()
-    parts = (images,) if is_parquet(images) else parts_of(images) if images.is_dir() else ()
+    parts: tuple[Path, ...] = ()
+    if isinstance(images, Path):
+        parts = (images,) if is_parquet(images) else parts_of(images) if images.is_dir() else ()
     if parts and is_parquet(parts[0]):
-        table = read_table(images) if parts == (images,) else read_parts(parts)
+        table = read_table(parts[0]) if parts == (images,) else read_parts(parts)
         if wanted is None and not _has_label(table):
             return None, (f"{images.name} has no label column",)
         return _labels_in(table, images, options, wanted), ()
-    files = [images / name for name in METADATA_NAMES if (images / name).is_file()]
+    near = [images / name for name in METADATA_NAMES] if isinstance(images, Path) else []
+    files = [path for path in near if path.is_file()]
     if len(files) > 1:
         raise UsageError(
             f"{images.name} holds {', '.join(path.name for path in files)}; name one of them with --noisy"
@@ -301,7 +328,7 @@ def _noisy_labels(
 
 def _labels_in(
     source: Path | Table,
-    images: Path,
+    images: Place,
     options: ReadOptions,
     column: str | None,
     flag: str = "--label-col",
@@ -318,8 +345,9 @@ def _labels_in(
         groups = table.column(find_labels(table, options.group_column, "--group-col"))
     if column not in columns and _has_label(table) and not must_be:
         column = None  # one flag serves two files
+    own = images.resolve() if isinstance(images, Path) else None
     in_images = is_parquet(images) or table.unit == "row"  # of one Parquet file, or of a folder of them
-    if in_images and table.path.resolve() == images.resolve():
+    if in_images and table.path.resolve() == own:
         # They belong to its rows, even where its paths are no names.
         labels = table.column(find_labels(table, column, flag))
         return LabelRows(table, labels, images=tuple(range(len(labels))), groups=groups)
@@ -343,7 +371,7 @@ def _has_label(table: Table) -> bool:
 
 
 def _class_folders(
-    images: Path, listing: Listing, options: ReadOptions
+    images: Place, listing: Listing, options: ReadOptions
 ) -> tuple[LabelRows | None, tuple[str, ...]]:
     """Class folders at the top, or inside the one folder that an archive often begins with."""
     inner = listing
@@ -369,7 +397,8 @@ def _class_folders(
     classes, places = class_folders(inner, allow_empty=options.allow_empty_classes)
     labels = tuple(classes[place] for place in places)
     rows = tuple(range(len(labels)))
-    table = Table(images, None, tuple((label,) for label in labels), tuple(row + 1 for row in rows), "image")
+    cells, numbers = tuple((label,) for label in labels), tuple(row + 1 for row in rows)
+    table = Table(Path(images.name), None, cells, numbers, "image")
     found = LabelRows(table, labels, images=rows, declared=classes)
     return found, ("noisy labels are the class folders",)
 

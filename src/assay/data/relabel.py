@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from assay.data.labels import ImageFinder
+from assay.data.place import Place
 from assay.data.tables import Table, find_columns, is_json, is_parquet, read_lines, read_table
 from assay.data.write import EXCEL_SAFE, escape_surrogates, marked_cell, write_bytes_atomic
 from assay.errors import UsageError
@@ -23,7 +24,7 @@ def relabel(
     labels: Mapping[str, str],
     names: Sequence[str],
     *,
-    images: Path,
+    images: Place,
     path_column: str | None = None,
     label_column: str | None = None,
 ) -> int:

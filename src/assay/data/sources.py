@@ -129,7 +129,7 @@ class ScanReport:
         return tuple(lines)
 
 
-def _is_hidden(name: str) -> bool:
+def is_hidden(name: str) -> bool:
     """Whether a file or folder is one that systems leave behind, not one that a person put there."""
     return name.startswith(".") or name in _HIDDEN
 
@@ -201,7 +201,7 @@ def scan_folder(root: Path, *, follow_symlinks: bool = False, limits: Limits = U
             name, is_folder = below + entry.name, False
             with suppress(OSError):  # a link that loops
                 is_folder = entry.is_dir(follow_symlinks=follow_symlinks)
-            if _is_hidden(entry.name):
+            if is_hidden(entry.name):
                 report.hidden += 1
             elif not is_folder:
                 _take_file(root, name, entry, report, follow_symlinks)
@@ -282,11 +282,11 @@ def scan_archive(path: Path, limits: Limits = USUAL) -> Listing:
     members: dict[str, Member] = {}
     for name, member in archive.entries():
         bad = check_entry(name)
-        if member is not None and bad is None and any(map(_is_hidden, name.split("/"))):
+        if member is not None and bad is None and any(map(is_hidden, name.split("/"))):
             report.hidden += 1
             continue
         top, slash, _ = name.partition("/")
-        if top and (slash or member is None) and not _is_hidden(top):
+        if top and (slash or member is None) and not is_hidden(top):
             report.folders.add(top)
         if member is None:
             continue

@@ -15,6 +15,7 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
+from assay.data.place import Place
 from assay.data.write import EXCEL_SAFE, plain_cell
 from assay.errors import TableError
 from assay.types import UNKNOWN
@@ -129,7 +130,7 @@ def is_json(path: Path) -> bool:
     return path.suffix.lower() in {".jsonl", ".ndjson", ".json"}
 
 
-def is_parquet(path: Path) -> bool:
+def is_parquet(path: Place) -> bool:
     """Whether the name is one of Parquet; the content is checked when it is read."""
     return path.suffix.lower() in {".parquet", ".pq"}
 

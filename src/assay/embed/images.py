@@ -203,8 +203,9 @@ def fill_images(
 
 def _longest_side(dataset: Dataset, size: int) -> int:
     """The longest side among some images, of those that can be decoded; 1 without any."""
-    sides = {}
-    for row in spread(np.flatnonzero(dataset.usable), SIZED).tolist():
+    sides, rows = {}, spread(np.flatnonzero(dataset.usable), SIZED)
+    dataset.expect(rows)
+    for row in rows.tolist():
         data = dataset.read(row)
         found = None if isinstance(data, Skipped) else size_in_header(data, dataset.limits)
         sides[row] = max(found) if found else 0

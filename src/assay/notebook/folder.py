@@ -19,6 +19,7 @@ from filelock import FileLock, Timeout
 
 from assay.data.dataset import Dataset, ReadOptions
 from assay.data.files import file_digest
+from assay.data.place import Place
 from assay.data.read import read_images
 from assay.data.write import make_folder, write_json
 from assay.errors import ModelError, UsageError
@@ -196,7 +197,7 @@ def predict_lineup(
 
 def evaluate_lineup(
     folder: Path,
-    images: Path | None,
+    images: Place | None,
     options: ReadOptions,
     *,
     workers: int = 2,

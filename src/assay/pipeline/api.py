@@ -6,6 +6,7 @@ from typing import Any, Unpack
 
 from assay.data.dataset import Dataset, ReadOptions
 from assay.data.memory import dataset_of
+from assay.data.place import Url, place_of
 from assay.data.read import read_dataset as read_place
 from assay.data.tables import Table, table_of
 from assay.data.vectors import vectors_of
@@ -16,8 +17,6 @@ from assay.pipeline import run as story
 from assay.pipeline.finished import RunResult
 from assay.pipeline.options import RunOptions, RunSettings, default_cache
 from assay.types import Backbone, Notify, Progress, ignore_message, silent
-
-Place = Path | str
 
 
 def read_dataset(
@@ -33,9 +32,9 @@ def read_dataset(
 
     Parameters
     ----------
-    images : folder, zip, tar or Parquet file, read in place, no image is opened; or an array (N, H, W, 3)
-        uint8, a list of arrays, PIL images, bytes or paths, a Hugging Face data set; None with the
-        ``features`` of ``options``
+    images : folder, zip, tar or Parquet file, read in place, no image is opened, or the URL of one, such as
+        ``s3://bucket/images``; or an array (N, H, W, 3) uint8, a list of arrays, PIL images, bytes or paths,
+        a Hugging Face data set; None with the ``features`` of ``options``
     noisy, trusted : label files, or a mapping or data frame with their columns; without ``noisy`` the noisy
         labels are the class folders. For images in memory N labels each (list, array, pandas or polars
         column), None, NaN or -1 where unknown, or a name of a column of the Hugging Face data set
@@ -49,8 +48,8 @@ def read_dataset(
     ------
     AssayError : labels that do not fit the images, see ``data.read.read_dataset``
     """
-    if isinstance(images, str | Path | None):
-        place = None if images is None else Path(images)
+    if isinstance(images, str | Path | Url | None):
+        place = None if images is None else place_of(images)
         return read_place(place, _with_files(options, noisy, trusted, annotations, groups))
     return dataset_of(images, noisy, trusted, options, annotations=annotations, groups=groups)
 
@@ -61,7 +60,7 @@ def embed_images(
     *,
     size: int = DEFAULT_SIZE,
     mirrored: bool = False,
-    cache: Place | None = None,
+    cache: Path | str | None = None,
     progress: Progress = silent,
 ) -> Features:
     """Features of every usable image, from the cache where they are known: ``.views[0]`` is (N, D).
@@ -80,7 +79,7 @@ def embed_images(
 
 def run(
     images: Any,
-    out: Place,
+    out: Path | str,
     *,
     trusted: Any,
     noisy: Any = None,
@@ -88,8 +87,8 @@ def run(
     groups: Any = None,
     features: Any = None,
     read: ReadOptions | None = None,
-    weights: Place | None = None,
-    cache: Place | None = None,
+    weights: Path | str | None = None,
+    cache: Path | str | None = None,
     overwrite: bool = False,
     notify: Notify = ignore_message,
     progress: Progress = silent,
@@ -116,7 +115,7 @@ def run(
     if features is not None:
         given = Path(features) if isinstance(features, str | Path) else vectors_of(features)
         read = replace(read or ReadOptions(), features=given)
-    in_memory = not isinstance(images, str | Path | None)
+    in_memory = not isinstance(images, str | Path | Url | None)
     options = RunOptions(
         read=ReadOptions() if in_memory else _with_files(read, noisy, trusted, annotations, groups),
         weights=Path(weights) if weights else None,
@@ -127,7 +126,7 @@ def run(
     if in_memory:
         images = dataset_of(images, noisy, trusted, read, annotations=annotations, groups=groups)
     elif images is not None:
-        images = Path(images)
+        images = place_of(images)
     return story.run(images, Path(out), options, overwrite=overwrite, notify=notify, progress=progress)
 
 

@@ -19,6 +19,7 @@ from assay.correct.audit import Finding, find_leaks
 from assay.correct.near_duplicates import find_near_duplicates, local_density, standardise
 from assay.correct.outliers import FEWEST, MOST, SHARE, find_cut, score_against
 from assay.data.dataset import Dataset, ReadOptions
+from assay.data.place import Place
 from assay.data.read import read_images
 from assay.data.tables import read_csv
 from assay.data.write import Column, write_rows
@@ -153,10 +154,10 @@ class Checked:
 
 def check_images(
     folder: Path,
-    images: Path | None,
+    images: Place | None,
     options: ReadOptions,
     *,
-    run_images: Path | None = None,
+    run_images: Place | None = None,
     weights: Path | None = None,
     cache: Path | None = None,
     seed: int = 0,

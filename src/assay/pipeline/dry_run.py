@@ -9,6 +9,7 @@ import numpy as np
 
 from assay.data.dataset import Dataset
 from assay.data.loader import load_together, spread
+from assay.data.place import Place
 from assay.data.resize import TargetSize
 from assay.embed.backbone import TimmBackbone
 from assay.pipeline.folder import RunFolder, RunRecord, contents_digest, data_facts, read_contents
@@ -67,7 +68,7 @@ class DryRun:
 
 
 def dry_run(
-    images: Path | Dataset | None,
+    images: Place | Dataset | None,
     out: Path,
     options: RunOptions,
     *,

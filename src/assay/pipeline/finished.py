@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from assay.data.dataset import Dataset, ImageSource, PickedSource, ReadOptions
+from assay.data.place import Place, Url, place_of
 from assay.data.read import list_images
 from assay.data.tables import read_csv, shown
 from assay.data.vectors import read_vectors
@@ -249,10 +250,10 @@ class FinishedRun:
         return may
 
     @property
-    def stored_place(self) -> Path | None:
+    def stored_place(self) -> Place | None:
         """The root that the names are relative to; None where the images were in memory."""
         stored = self.record.get("images")
-        return Path(stored) if isinstance(stored, str) else None
+        return place_of(stored) if isinstance(stored, str) else None
 
     @property
     def reading(self) -> ReadOptions:
@@ -336,7 +337,7 @@ class OpenedRun(FinishedRun):
 
     images: ImageSource
     """Reads the bytes of row i."""
-    root: Path
+    root: Place
     """The place of the images, which the names are relative to."""
 
     @cached_property
@@ -352,7 +353,7 @@ class OpenedRun(FinishedRun):
 
 def open_run(
     folder: Path,
-    images: Path | None = None,
+    images: Place | None = None,
     *,
     follow_symlinks: bool = False,
     command: str,
@@ -369,6 +370,8 @@ def open_run(
     run = read_finished_run(folder)
     if features and "features" in run.record:
         stored = run.record["features"]
+        if isinstance(images, Url):
+            raise UsageError(f"expected a file of features here, got {images}; download it")
         file = images or (Path(stored) if stored else None)
         if file is None or (images is None and not file.exists()):
             where = "were an array in memory" if file is None else f"are no longer at {file}"
@@ -386,7 +389,7 @@ def open_run(
         raise UsageError(
             f"{folder} does not record where its images are; name the place: assay {command} {folder} IMAGES"
         )
-    if images is None and not root.exists():
+    if images is None and isinstance(root, Path) and not root.exists():
         raise UsageError(
             f"the images of {folder} are no longer at {root}; name their place: "
             f"assay {command} {folder} IMAGES"
@@ -394,7 +397,7 @@ def open_run(
     return OpenedRun(**vars(run), images=open_images(run, root, follow_symlinks=follow_symlinks), root=root)
 
 
-def open_images(run: FinishedRun, place: Path, *, follow_symlinks: bool = False) -> ImageSource:
+def open_images(run: FinishedRun, place: Place, *, follow_symlinks: bool = False) -> ImageSource:
     """The images below ``place`` in the order of labels.csv, read with the options of the run."""
     reading = run.reading
     listing = list_images(place, replace(reading, follow_symlinks=follow_symlinks or reading.follow_symlinks))

@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 
 from assay.data.dataset import Dataset, ReadOptions, Skipped
 from assay.data.files import USUAL, file_digest
+from assay.data.place import Place, whole_name, without_secrets
 from assay.data.split import Split
 from assay.data.vectors import Vectors
 from assay.data.write import UNFINISHED_NAME, write_json, write_text_atomic
@@ -163,7 +164,7 @@ class RunRecord:
 
     def start(
         self,
-        images: Path | None,
+        images: Place | None,
         read: ReadOptions,
         split: Split,
         backbone: Backbone,
@@ -198,8 +199,8 @@ class RunRecord:
                 self.watch.earlier = self.facts.get("seconds", {})
         self.facts |= {
             "status": "running",
-            "command": list(command),
-            "images": str(images.resolve()) if images else None,
+            "command": list(map(without_secrets, command)),
+            "images": None if images is None else whole_name(images),
             **({} if read.features is None else {"features": _features_file(read.features)}),
             "reading": {name: getattr(read, name) for name in READING},
             "backbone": network,
@@ -326,6 +327,7 @@ def read_contents(dataset: Dataset, workers: int) -> Iterator[bytes | None]:
         data = dataset.read(row)
         return None if isinstance(data, Skipped) else hashlib.sha256(data).digest()
 
+    dataset.expect(np.arange(len(dataset)))
     with ThreadPoolExecutor(max(workers, 1)) as pool:
         yield from pool.map(content, range(len(dataset)))
 

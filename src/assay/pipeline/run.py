@@ -10,6 +10,7 @@ import numpy as np
 
 from assay.data.dataset import Dataset
 from assay.data.decode import warning_lines
+from assay.data.place import Place
 from assay.data.read import read_dataset
 from assay.data.split import Split
 from assay.embed.backbone import TimmBackbone, load_backbone
@@ -42,7 +43,7 @@ from assay.types import UNKNOWN, Backbone, Batch, Notify, Progress, ignore_messa
 
 
 def run(  # noqa: PLR0915  # the whole way of images and labels, in one place
-    images: Path | Dataset | None,
+    images: Place | Dataset | None,
     out: Path,
     options: RunOptions | None = None,
     *,
@@ -50,7 +51,7 @@ def run(  # noqa: PLR0915  # the whole way of images and labels, in one place
     command: Sequence[str] = (),
     notify: Notify = ignore_message,
     progress: Progress = silent,
-    place: Path | None = None,
+    place: Place | None = None,
     features: Features | None = None,
     keep: Callable[[TrainingLabels, Fitted], None] | None = None,
 ) -> RunResult:
@@ -237,14 +238,14 @@ def run(  # noqa: PLR0915  # the whole way of images and labels, in one place
 
 
 def read_inputs(
-    images: Path | Dataset | None, out: Path, options: RunOptions, notify: Notify = ignore_message
+    images: Place | Dataset | None, out: Path, options: RunOptions, notify: Notify = ignore_message
 ) -> tuple[Dataset, Split]:
     """The labelled data set, and which trusted images are held out; refuses what can be refused unseen."""
     RunFolder(out).check()
     if isinstance(images, Dataset):
         dataset = images
     else:
-        if images is not None:
+        if isinstance(images, Path):
             check_outside(out, images)
         dataset = read_dataset(images, options.read)
     for note in dataset.notes:

@@ -24,6 +24,7 @@ from assay.correct.outliers import Outliers, OutlierScorer
 from assay.correct.posterior import combine
 from assay.correct.result import CorrectedLabels
 from assay.data.files import Skipped
+from assay.data.place import Place
 from assay.data.write import make_folder, parquet_bytes, write_bytes_atomic, write_json
 from assay.embed.backbone import load_backbone
 from assay.embed.images import Features
@@ -68,7 +69,7 @@ VIEWS = ("features", "mirrored", "histogram")
 
 
 def run_sharded(
-    images: Path | None,
+    images: Place | None,
     out: Path,
     options: RunOptions | None = None,
     *,
@@ -147,7 +148,7 @@ def run_sharded(
 
 
 def list_rows(
-    images: Path | None,
+    images: Place | None,
     out: Path,
     options: RunOptions,
     shard_rows: int = SHARD,

@@ -33,7 +33,7 @@ from assay.types import (
 
 COLUMNS = ("file", "label", "probability", "status")
 
-PASSING = frozenset(("missing", "permission", "unreadable", "changed"))
+PASSING = frozenset(("missing", "permission", "unreadable", "changed", "timeout", "truncated_body"))
 """Statuses of images that may be readable at another time."""
 
 UNSURE = "unsure"

@@ -12,6 +12,7 @@ from PIL import Image
 from assay.data.dataset import ReadOptions
 from assay.data.files import Skipped
 from assay.data.loader import Picture, load_image
+from assay.data.place import Url, is_url, place_of
 from assay.data.read import read_images
 from assay.data.vectors import Vectors, vectors_of
 from assay.predict.batch import Predictions, predict_dataset
@@ -51,7 +52,7 @@ class Predictor:
 
     def predict(
         self,
-        images: Picture | Sequence[Picture] | Matrix,
+        images: Picture | Url | Sequence[Picture] | Matrix,
         *,
         workers: int = 2,
         progress: Progress = silent,
@@ -61,7 +62,8 @@ class Predictor:
         Parameters
         ----------
         images : one picture, several in a list or an array (N, H, W, 3), or a folder, zip, tar or Parquet
-            file of images; for a model of features an array (N, D), or a .npy or Parquet file
+            file of images, or the URL of one; for a model of features an array (N, D), or a .npy or Parquet
+            file
         workers : threads that decode
 
         Raises
@@ -72,8 +74,8 @@ class Predictor:
         if self.runtime.width:
             dataset = read_images(None, ReadOptions(features=_features(images)))
             return predict_dataset(self.runtime, dataset, workers=workers, progress=progress)
-        if isinstance(images, str | Path) and _is_place(Path(images)):
-            dataset = read_images(Path(images))
+        if isinstance(images, Url) or (isinstance(images, str | Path) and _is_place(images)):
+            dataset = read_images(place_of(images))
             return predict_dataset(self.runtime, dataset, workers=workers, progress=progress)
         many: list[Picture]
         if isinstance(images, np.ndarray):
@@ -98,7 +100,7 @@ class Predictor:
 
     def evaluate(
         self,
-        images: Path | str | Matrix | None,
+        images: Path | Url | str | Matrix | None,
         labels: Path | str | ReadOptions,
         *,
         workers: int = 2,
@@ -122,7 +124,7 @@ class Predictor:
         options = labels if isinstance(labels, ReadOptions) else ReadOptions(trusted=Path(labels))
         if self.runtime.width and options.features is None:
             images, options = None, replace(options, features=_features(images))
-        place = Path(images) if isinstance(images, str | Path) else None
+        place = place_of(images) if isinstance(images, str | Path | Url) else None
         found = evaluate_together(
             {"": self.runtime}, place, options, workers=workers, notify=notify, progress=progress
         )
@@ -147,6 +149,9 @@ def _features(given: Any) -> Path | Vectors:
     return Path(given) if isinstance(given, str | Path) else vectors_of(given)
 
 
-def _is_place(path: Path) -> bool:
-    """Whether it names many images; also what is not there and does not look like a file."""
+def _is_place(text: str | Path) -> bool:
+    """Whether it names many images, or a URL; also what is not there and does not look like a file."""
+    path = Path(text)
+    if is_url(str(text)):
+        return True
     return path.is_dir() or path.suffix.lower() in PLACES or not (path.suffix or path.exists())

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
 from assay.data.dataset import Dataset, ReadOptions, and_skipped
 from assay.data.labels import by_form, closest, plain_form
+from assay.data.place import Place
 from assay.data.read import read_trusted
 from assay.data.tables import shown, some
 from assay.errors import DataError, LabelError
@@ -22,7 +22,7 @@ SHOWN = 10
 
 def evaluate_together(
     runtimes: Mapping[str, Runtime],
-    images: Path | None,
+    images: Place | None,
     options: ReadOptions,
     *,
     workers: int = 2,
@@ -61,7 +61,7 @@ def common_statuses(found: Mapping[str, Predictions]) -> list[str]:
     return [next((status for status in row if status != "ok"), "ok") for row in each]
 
 
-def read_test_set(images: Path | None, options: ReadOptions, models: Iterable[Runtime]) -> Dataset:
+def read_test_set(images: Place | None, options: ReadOptions, models: Iterable[Runtime]) -> Dataset:
     """The images with ``options.trusted`` as their labels; classes of a model may differ in case alone."""
     known = {name for model in models for name in (*model.titles, *model.labels)}
     return read_trusted(images, replace(options, allow_new_classes=True), apart=known)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from assay.data.place import Place, place_of
 from assay.data.write import write_json, write_text_atomic
 from assay.errors import DataError, UsageError
 from assay.pipeline.finished import open_images, read_finished_run
@@ -29,7 +30,7 @@ def write_report(
     run: Path | str,
     out: Path | str | None = None,
     *,
-    images: Path | str | None = None,
+    images: Place | str | None = None,
     follow_symlinks: bool = False,
     comparison: Mapping[str, Any] | None = None,
     notes: Sequence[str] = (),
@@ -57,7 +58,7 @@ def write_report(
     page = Path(run) / "report.html" if out is None else Path(out)
     facts_file = _beside(page)
     finished = read_finished_run(Path(run))
-    place, source, missing = finished.stored_place if images is None else Path(images), None, []
+    place, source, missing = finished.stored_place if images is None else place_of(images), None, []
     try:
         if place is not None:
             source = open_images(finished, place, follow_symlinks=follow_symlinks)

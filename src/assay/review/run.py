@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from assay.data.place import Place
 from assay.data.tables import read_csv
 from assay.errors import DataError, UsageError
 from assay.pipeline.finished import OpenedRun, open_run
@@ -40,7 +41,7 @@ class ReviewRun(OpenedRun):
         return hashlib.sha256(json.dumps(self.record, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def read_review_run(folder: Path, images: Path | None = None, *, follow_symlinks: bool = False) -> ReviewRun:
+def read_review_run(folder: Path, images: Place | None = None, *, follow_symlinks: bool = False) -> ReviewRun:
     """Read a finished run and open its images; parameters and errors as of ``open_run``."""
     run = open_run(folder, images, follow_symlinks=follow_symlinks, command="review")
     file = folder / "holdout.csv"

@@ -1,0 +1,96 @@
+"""A manifest: a Parquet file that says where each image is, and may have its labels and its group."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from assay.data.dataset import Listing, ReadOptions, Skipped
+from assay.data.files import USUAL, Limits, check_entry, raw_fault
+from assay.data.place import Place, Url, is_url
+from assay.data.remote import remote_source
+from assay.data.tables import is_parquet, read_table, shown
+from assay.errors import TableError, UsageError
+
+URI, NAME, VERSION = "uri", "file", "version"
+NOISY, TRUSTED, GROUP = "noisy", "trusted", "group"
+"""Names of its columns; only ``uri`` must be there."""
+
+
+def is_manifest(path: Path, options: ReadOptions) -> bool:
+    """Whether a file is Parquet with a column ``uri``, and without images of its own."""
+    if not is_parquet(path) or not path.is_file():
+        return False
+    from assay.data.parquet import names_images  # polars is slow to import
+
+    return names_images(path, URI, options.path_column)
+
+
+def manifest_listing(path: Path, origin: Place, limits: Limits = USUAL) -> Listing:
+    """The images of a manifest, in the order of its rows, named by the column ``file`` or else by their uri.
+
+    A column ``version`` has what ``RemoteSource.address`` gave.
+
+    Parameters
+    ----------
+    origin : where the manifest came from, beside which relative uris begin. One from a store names no file
+        here
+
+    Raises
+    ------
+    TableError : two rows of one name
+    """
+    table = read_table(path)
+    columns = table.columns or ()
+    known = [name for name in (URI, NAME, VERSION) if name in columns]
+    cells = {name: table.column(columns.index(name)) for name in known}
+    uris, skipped = list[str](), dict[int, Skipped]()
+    row_of: dict[str, int] = {}
+    for row, written in enumerate(cells[URI]):
+        uri = _whole(written, origin)
+        fault = uri if isinstance(uri, Skipped) else None
+        uris.append("" if isinstance(uri, Skipped) else uri)
+        plain = written
+        if is_url(written):
+            plain = written.partition("?")[0] if fault else str(Url(written))
+        if (fault := fault or raw_fault(plain)) is not None:
+            skipped[row] = fault
+        name = (cells[NAME][row] if NAME in cells else "") or plain or f"row {row + 1}"
+        name = name.replace("\0", "\ufffd")  # a table with a NUL in it could not be read again
+        if (first := row_of.setdefault(name, row)) != row:
+            raise TableError(
+                f"{table.where(row)}: expected a name of its own, got {shown(name)} as in row "
+                f"{table.line_numbers[first]:,}; keep one of the rows, or name them in a column {NAME}"
+            )
+    source = remote_source(uris, cells.get(VERSION, ("",) * len(uris)), limits)
+    return Listing(tuple(row_of), source, skipped)
+
+
+def _whole(written: str, origin: Place) -> str | Skipped:
+    """The URL or the absolute path of a row."""
+    if not written:
+        return Skipped("missing_image", "the row has no uri")
+    if is_url(written):
+        try:
+            return Url(written).whole
+        except UsageError as error:
+            return Skipped("bad_path", str(error))
+    if isinstance(origin, Path):
+        return str((origin.parent / written).absolute())  # any file here: the user wrote it
+    if (bad := check_entry(written)) is not None:
+        return Skipped("bad_path", f"{bad.detail}; a manifest from a store names no file here")
+    return f"{str(origin).rpartition('/')[0]}/{written}"
+
+
+def with_manifest(place: Place, options: ReadOptions) -> ReadOptions:
+    """The options with the labels and groups of the manifest at ``place``, where they name no others."""
+    if not isinstance(place, Path) or not is_manifest(place, options):
+        return options
+    table = read_table(place)
+    columns = table.columns or ()
+    if NOISY in columns and options.noisy is None and options.annotations is None:
+        options = replace(options, noisy=table, label_column=options.label_column or NOISY)
+    if TRUSTED in columns and options.trusted is None:
+        column = options.trusted_label_column or TRUSTED
+        options = replace(options, trusted=table, trusted_label_column=column)
+    if GROUP in columns and options.group_column is None:
+        options = replace(options, group_column=GROUP)
+    return options
