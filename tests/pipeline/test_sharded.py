@@ -7,8 +7,10 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 import pytest
+from object_store import BUCKET, object_store
 from small_runs import CLASSES, quick_learning, read_rows, same_bytes, write_labels
 
+from assay.data.place import Url
 from assay.errors import LabelError, OtherRunError, UsageError
 from assay.pipeline.sharded import run_sharded
 from assay.scale.engine import Engine
@@ -39,6 +41,26 @@ def test_it_gives_the_same_bytes_as_a_run_of_one_process(sharded, finished):
     assert found["action"].to_list() == [row["action"] for row in rows]
     assert found["confidence"].to_list() == [float(row["confidence"]) for row in rows]
     assert found["learned_from"].all()
+
+
+def test_images_in_a_store_give_the_same_labels(sharded, small_data, options, tmp_path):
+    """Each process fetches its own; an object that is no image is a row with its reason."""
+    with object_store() as store:
+        for file in small_data.images.iterdir():
+            store.put(f"images/{file.name}", file.read_bytes())
+        store.put("images/7.png", b"no image")
+        url, elsewhere = Url(f"s3://{BUCKET}/images"), replace(options, cache=tmp_path / "cache")
+        with quick_learning():
+            run_sharded(url, tmp_path / "out", elsewhere, engine=ENGINE, shard_rows=100)
+    here, there = (
+        {row["file"]: row["noisy_label"] for row in labels_of(out).rows(named=True)}
+        for out in (sharded, tmp_path / "out")
+    )
+    assert there == here
+    rows = {row["file"]: row for row in labels_of(tmp_path / "out").rows(named=True)}
+    assert [name for name, row in rows.items() if row["action"] == "skipped"] == ["7.png"]
+    uris = pl.read_parquet(tmp_path / "out" / "rows" / "*.parquet")["uri"]
+    assert set(uris) == {f"{url}/{name}" for name in here}
 
 
 def test_the_totals_are_of_all_images(sharded, small_data):

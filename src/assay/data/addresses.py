@@ -1,9 +1,9 @@
 """Images by their addresses, and places that are many files: a folder of Parquet files or of tars."""
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import accumulate
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from assay.data.files import (
     natural_key,
     open_regular,
 )
+from assay.data.remote import RemoteSource, remote_source
 from assay.data.sources import scan_archive
 from assay.data.tables import Table, is_parquet, read_table
 from assay.errors import DataError, TableError
@@ -40,6 +41,8 @@ class AddressedSource:
         uri, member, version = self.addresses[index]
         if not uri:
             return Skipped("missing_image")
+        if not member:
+            return self._whole.read(index)
         place = Path(uri)
         if not member.isdecimal() or place.is_dir():
             if version and file_version(place / member) != version:
@@ -51,9 +54,19 @@ class AddressedSource:
             return Skipped("changed", f"{place.name} was changed after it was listed")
         return _opened(place, version, self.limits, self.image_column).read(int(member))
 
+    def expect(self, indices: Iterable[int]) -> None:
+        """As ``ReadsAhead``: of URLs."""
+        self._whole.expect(index for index in indices if not self.addresses[index].member)
+
     def address(self, index: int) -> Address:
         """Where image ``index`` lies."""
         return self.addresses[index]
+
+    @cached_property
+    def _whole(self) -> RemoteSource:
+        """Reads those that are an object or a file each."""
+        uris, versions = ([one[part] for one in self.addresses] for part in (0, 2))
+        return remote_source(uris, versions, self.limits)
 
 
 @lru_cache(maxsize=2)  # the shards of one archive follow each other; another version is opened anew
