@@ -11,8 +11,12 @@ from object_store import BUCKET, object_store
 from small_runs import CLASSES, quick_learning, read_rows, same_bytes, write_labels
 
 from assay.data.place import Url
+from assay.embed.images import embed_images
+from assay.embed.tiny import TinyBackbone
 from assay.errors import LabelError, OtherRunError, UsageError
+from assay.pipeline.finished import open_run, stored_features
 from assay.pipeline.sharded import run_sharded
+from assay.report import write_report
 from assay.scale.engine import Engine
 
 ENGINE = Engine(parallel=1, workers=1)
@@ -133,3 +137,28 @@ def test_what_cannot_be_learned_from_is_refused_before_anything_is_embedded(smal
     assert not (tmp_path / "out" / "rows").exists()
     with pytest.raises(UsageError, match="expected IMAGES"):
         run_sharded(None, tmp_path / "out", options, engine=ENGINE)
+
+
+def test_the_other_commands_find_the_features_of_the_shards(sharded, options, small_data):
+    """What was learned from, in the order of labels.csv; without the cache they say what is missing."""
+    run = open_run(sharded, command="audit")
+    dataset, features = stored_features(run, run.images, options.cache)
+    assert dataset.names == tuple(row["file"] for row in read_rows(sharded))
+    again = embed_images(dataset, TinyBackbone(), options.cache)
+    assert np.array_equal(features.views[1], again.views[1])
+    with pytest.raises(UsageError, match="those are missing"):
+        stored_features(run, run.images, sharded)
+
+
+def test_the_report_counts_all_images(small_data, options, tmp_path):
+    """And says of how many its figures are."""
+    out = tmp_path / "out"
+    run_sharded(small_data.images, out, options, engine=ENGINE, shard_rows=100, sample=60)
+    facts = json.loads(write_report(out).facts.read_text())
+    assert facts["data"]["images"] == 240
+    assert sum(facts["changes"]["counts"].values()) == 240
+    assert 120 < facts["data"]["learned_from"] < 200
+    assert (
+        f"of the {facts['data']['learned_from']} images that were learned from"
+        in (out / "report.html").read_text()
+    )

@@ -146,8 +146,12 @@ def label_counts(facts: Mapping[str, Any]) -> str:
     """How many labels were kept, changed and so on, as one line."""
     from assay.correct.result import ACTIONS
 
-    counts = facts["labels"]["counts"]
-    return f"Labels: {' · '.join(f'{action} {counts.get(action, 0):,}' for action in ACTIONS)}."
+    counts, everything = facts["labels"]["counts"], facts.get("everything")
+    of = ""
+    if everything is not None:
+        counts = everything["actions"]
+        of = f" of {everything['images']:,} images, {everything['learned_from']:,} of them learned from"
+    return f"Labels{of}: {' · '.join(f'{action} {counts.get(action, 0):,}' for action in ACTIONS)}."
 
 
 def annotator_counts(facts: Mapping[str, Any]) -> list[str]:

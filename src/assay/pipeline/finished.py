@@ -24,7 +24,7 @@ from assay.embed.images import Features, embed_images
 from assay.errors import DataError, UsageError
 from assay.evaluate import Cost, Evaluation
 from assay.noise import Noise
-from assay.pipeline.folder import READING, RunFolder, contents_digest
+from assay.pipeline.folder import READING, SHARDS, RunFolder, contents_digest
 from assay.pipeline.measure import TITLES, why_not_measured
 from assay.pipeline.options import uses_flip_tta
 from assay.pipeline.outputs import (
@@ -36,6 +36,7 @@ from assay.pipeline.outputs import (
     OUTLIER_COLUMN,
     read_facts,
 )
+from assay.scale.shards import gather, read_shard, shard_path
 from assay.text import interval
 from assay.types import UNKNOWN, Batch, Groups, Labels, Mask, PerImage, Progress, silent
 
@@ -448,11 +449,12 @@ def stored_features(
     images : those of the run, in the order of labels.csv
     """
     dataset = run.dataset(images)
-    features = (
-        _cached_features(run, dataset, cache, workers, progress)
-        if dataset.vectors is None
-        else given_features(dataset)
-    )
+    if dataset.vectors is not None:
+        features = given_features(dataset)
+    elif (run.folder / SHARDS).is_file():
+        features = _sharded_features(run, cache)
+    else:
+        features = _cached_features(run, dataset, cache, workers, progress)
     # The cache goes by the bytes: changed images have features there too if another run saw them.
     if contents_digest(features.contents) != run.record["data"]["contents"]:
         what = "images" if dataset.vectors is None else "features"
@@ -478,6 +480,20 @@ def _cached_features(
         workers=workers,
         progress=progress,
     )
+
+
+def _sharded_features(run: FinishedRun, cache: Path) -> Features:
+    """Of the images that a run in shards learned from, which are those of labels.csv."""
+    record = json.loads((run.folder / SHARDS).read_text(encoding="utf-8"))
+    paths = [shard_path(cache, digest) for digest in record["files"]]
+    if not all(path.is_file() for path in paths):
+        raise _missing(cache, "are missing")
+    wanted = set(run.names)
+    picked = [
+        [row for row, name in enumerate(read_shard(path, ["file"])["file"].to_list()) if name in wanted]
+        for path in paths
+    ]
+    return gather(paths, picked, record["columns"], run.folder)
 
 
 def _missing(cache: Path, what: str) -> UsageError:

@@ -16,6 +16,7 @@ from assay.data.write import Column, write_json, write_rows
 from assay.errors import DataError
 from assay.evaluate import Cost, Evaluation, share_right
 from assay.noise import describe
+from assay.pipeline.folder import SHARDS
 from assay.pipeline.learn import Fitted
 from assay.pipeline.measure import Coverage, against_noisy, better_than_baseline
 from assay.pipeline.robustness import Robustness
@@ -295,13 +296,17 @@ def write_evaluation(
 
 
 def read_facts(folder: Path) -> dict[str, Any]:
-    """noise.json and evaluation.json of a finished run, as ``assay run --json`` prints them."""
-    files = [folder / "noise.json", folder / "evaluation.json"]
+    """noise.json and evaluation.json of a finished run, as ``assay run --json`` prints them; of a run in
+    shards also the totals over all images, as ``everything``.
+    """
+    files, shards = [folder / "noise.json", folder / "evaluation.json"], folder / SHARDS
     try:
         noise, evaluation = (json.loads(file.read_text(encoding="utf-8")) for file in files)
+        record = json.loads(shards.read_text(encoding="utf-8")) if shards.is_file() else {}
     except (OSError, ValueError) as error:
         raise DataError(f"{folder}: expected the folder of a finished run ({error})") from error
-    return {"folder": str(folder), "noise": noise, **evaluation}
+    found = {"everything": record["totals"]} if "totals" in record else {}
+    return {"folder": str(folder), "noise": noise, **evaluation, **found}
 
 
 def corrected_figures(corrected: CorrectedLabels, groups: Groups | None = None) -> dict[str, Any]:

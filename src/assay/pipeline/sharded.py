@@ -7,10 +7,7 @@ gets from the shards. Its model then corrects the labels of all other images, sh
 
 import json
 import shutil
-import tempfile
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -23,11 +20,9 @@ from assay.correct.evidence import log_evidence
 from assay.correct.outliers import Outliers, OutlierScorer
 from assay.correct.posterior import combine
 from assay.correct.result import CorrectedLabels
-from assay.data.files import Skipped
 from assay.data.place import Place
 from assay.data.write import make_folder, parquet_bytes, write_bytes_atomic, write_json
 from assay.embed.backbone import load_backbone
-from assay.embed.images import Features
 from assay.embed.tiny import HistogramBackbone
 from assay.errors import DataError, OtherRunError
 from assay.noise.transition import mixed_transition
@@ -41,7 +36,7 @@ from assay.predict.batch import predict_dataset
 from assay.predict.model import read_model
 from assay.scale.engine import LOCAL, Engine, Facts, map_shards
 from assay.scale.rows import SHARD, RowFacts, dataset_of, images_digest, part_path, write_rows
-from assay.scale.shards import View, features_of, read_shard, skipped_in, write_shard
+from assay.scale.shards import View, features_of, gather, read_shard, shard_path, skipped_in, write_shard
 from assay.types import (
     UNKNOWN,
     Backbone,
@@ -64,8 +59,8 @@ SAMPLE = 200_000
 CORRECTION = "correction.npz"
 """In the run folder: how labels are corrected of images that were not learned from."""
 
-VIEWS = ("features", "mirrored", "histogram")
-"""The columns of features in a shard, in the order of ``views_of``."""
+FEATURES, MIRRORED, HISTOGRAM = "features", "mirrored", "histogram"
+"""The columns of a shard with what was computed of each image."""
 
 
 def run_sharded(
@@ -106,37 +101,39 @@ def run_sharded(
         # Embed: a shard that is there is done.
         embed = EmbedShard(
             out / "rows",
-            options.cache / "shards",
+            options.cache,
             facts,
             (options.backbone, options.size, options.weights, options.dtype, options.cache),
             mirrored=uses_flip_tta(options.preset),
             workers=engine.workers,
         )
-        seen, skipped = 0, Counter[str]()
+        done, digests = 0, dict[int, str]()
         for found in map_shards(embed, shards, engine):
-            seen += found["images"]
-            skipped.update(found["skipped"])
-            progress("embed", seen, facts.images)
+            done, digests[found["shard"]] = done + found["images"], found["digest"]
+            progress("embed", done, facts.images)
+        columns = [FEATURES, *([MIRRORED] if embed.mirrored else []), HISTOGRAM]
+        # By these the other commands find the features again.
+        files = [digests[shard] for shard in shards]
+        write_json(out / SHARDS, _read_shards(out) | {"files": files, "columns": columns})
 
         # Learn: one run, on one machine, of all trusted images and a random part of the others.
         picked = [pick(out / "rows", shard, facts, sample, options.seed) for shard in shards]
-        rows = _rows_at(out / "rows", picked)
-        with gathered(embed, picked, out) as features:
-            run(
-                dataset_of(rows, facts),
-                out,
-                options,
-                overwrite=overwrite,
-                command=command,
-                notify=notify,
-                progress=progress,
-                place=images,
-                features=features,
-                keep=partial(write_correction, out),
-            )
+        paths = [shard_path(options.cache, digest) for digest in files]
+        run(
+            dataset_of(_rows_at(out / "rows", picked), facts),
+            out,
+            options,
+            overwrite=overwrite,
+            command=command,
+            notify=notify,
+            progress=progress,
+            place=images,
+            features=gather(paths, picked, columns, out),
+            keep=partial(write_correction, out),
+        )
 
         # Label: every shard by the model, but for the images that were learned from.
-        label, done = LabelShard(out, embed), 0
+        label, done = LabelShard(out, options.cache, options.preset, engine.workers), 0
         for found in map_shards(label, shards, engine):
             done += found["images"]
             progress("label", done, facts.images)
@@ -215,7 +212,7 @@ class EmbedShard:
     """Writes the features of a shard, unless they are there."""
 
     rows: Path
-    shards: Path
+    cache: Path
     facts: RowFacts
     network: tuple[str, int, Path | None, str, Path]
     """Arguments of ``_backbone``."""
@@ -223,70 +220,31 @@ class EmbedShard:
     workers: int
 
     def __call__(self, shard: int) -> Facts:
-        """How many images the shard has, and how many were skipped, by reason."""
+        """The number of images, and the digest that names the shard's file."""
         import polars as pl
 
-        rows = pl.read_parquet(part_path(self.rows, shard))
-        path = self.path(shard)
-        if not path.is_file():
-            dataset = dataset_of(rows, self.facts)
-            write_shard(path, rows, dataset, self.views, workers=self.workers)
-        status = read_shard(path, ["status"])["status"].value_counts().rows()
-        return {"images": rows.height, "skipped": {why: n for why, n in status if why != "ok"}}
-
-    @property
-    def views(self) -> list[View]:
-        """What is computed of each image."""
-        backbone = _backbone(*self.network)
-        features, mirrored, histogram = VIEWS
-        return [
-            View(features, backbone),
-            *([View(mirrored, backbone, mirrored=True)] if self.mirrored else []),
-            View(histogram, HistogramBackbone()),
+        rows, backbone, facts = (
+            pl.read_parquet(part_path(self.rows, shard)),
+            _backbone(*self.network),
+            self.facts,
+        )
+        views = [
+            View(FEATURES, backbone),
+            *([View(MIRRORED, backbone, mirrored=True)] if self.mirrored else []),
+            View(HISTOGRAM, HistogramBackbone()),
         ]
-
-    def path(self, shard: int) -> Path:
-        """The file of a shard, named by all that decides what is in it."""
-        import polars as pl
-
-        views, facts = self.views, self.facts
         named = [(view.column, view.backbone.digest) for view in views]
         reading = facts.accept_truncated, facts.max_pixels, facts.follow_symlinks, facts.image_column
-        digest = images_digest(pl.read_parquet(part_path(self.rows, shard)), named, reading)
-        return self.shards / digest[:2] / f"{digest}.parquet"
+        digest = images_digest(rows, named, reading)
+        path = shard_path(self.cache, digest)
+        if not path.is_file():
+            write_shard(path, rows, dataset_of(rows, facts), views, workers=self.workers)
+        return {"shard": shard, "images": rows.height, "digest": digest}
 
 
 @lru_cache(maxsize=1)  # a process loads its network once
 def _backbone(name: str, size: int, weights: Path | None, dtype: str, cache: Path) -> Backbone:
     return load_backbone(name, cache, size=size, weights=weights, dtype=dtype)
-
-
-@contextmanager
-def gathered(embed: EmbedShard, picked: Sequence[Sequence[int]], place: Path) -> Iterator[Features]:
-    """The features of picked rows, from the shards: on disk, in files of ``place`` without names."""
-    columns = [view.column for view in embed.views]
-    contents: list[bytes | None] = []
-    skipped, flags = dict[int, Skipped](), dict[int, tuple[str, ...]]()
-    with ExitStack() as stack:
-        files = [stack.enter_context(tempfile.TemporaryFile(dir=place)) for _ in columns]
-        for shard, some in enumerate(picked):
-            found = read_shard(embed.path(shard), ["sha256", "status", "detail", "flags", *columns])[
-                list(some)
-            ]
-            for column, file in zip(columns, files, strict=True):
-                file.write(features_of(found[column]).tobytes())
-            first = len(contents)
-            skipped |= {first + row: why for row, why in skipped_in(found).items()}
-            flags |= {
-                first + row: tuple(text.split()) for row, text in enumerate(found["flags"].to_list()) if text
-            }
-            contents += found["sha256"].to_list()
-        maps: list[Matrix] = []
-        for file, view in zip(files, embed.views, strict=True):
-            file.flush()
-            shape = len(contents), view.backbone.width
-            maps.append(np.memmap(file, np.float16, "r", shape=shape))
-        yield Features(tuple(maps[:-1]), tuple(contents), skipped, flags, 0, beside=(maps[-1],))
 
 
 # --- label ---------------------------------------------------------------------------------------------
@@ -311,31 +269,35 @@ class LabelShard:
     """Writes the labels of a shard: those of the run where it learned from the image, else the model's."""
 
     out: Path
-    embed: EmbedShard
+    cache: Path
+    preset: str
+    workers: int
 
     def __call__(self, shard: int) -> Facts:
-        """How many images the shard has."""
+        """The number of images."""
         import polars as pl
 
-        rows = pl.read_parquet(part_path(self.embed.rows, shard))
+        rows = pl.read_parquet(part_path(self.out / "rows", shard))
         path = part_path(self.out / "labels", shard)
         if path.is_file():
             return {"images": rows.height}
-        dataset = dataset_of(rows, self.embed.facts)
-        columns = [view.column for view in self.embed.views if view.column != VIEWS[-1]]
-        found = read_shard(self.embed.path(shard), ["sha256", "status", "detail", *columns])
+        record = _read_shards(self.out)
+        columns = [column for column in record["columns"] if column != HISTOGRAM]
+        file = shard_path(self.cache, record["files"][shard])
+        found = read_shard(file, ["sha256", "status", "detail", *columns])
+        dataset = dataset_of(rows, msgspec.convert(record["rows"], RowFacts))
         dataset = replace(dataset, skipped={**dataset.skipped, **skipped_in(found)})
-        with np.load(self.out / CORRECTION, allow_pickle=False) as file:
-            correction = dict(file)
-        if self.embed.mirrored:  # preset fast: a head on these very features
-            views = [features_of(found[column]) for column in columns]
-            model = read_model(self.out)
-            pred_probs: Probs = np.mean([model.head.probabilities(view) for view in views], axis=0)
-        else:  # a network that was fine-tuned has other features
+        with np.load(self.out / CORRECTION, allow_pickle=False) as arrays:
+            correction = dict(arrays)
+        views = [features_of(found[column]) for column in columns]
+        if self.preset == "fast":
+            head = read_model(self.out).head
+            pred_probs: Probs = np.mean([head.probabilities(view) for view in views], axis=0)
+        else:  # the network was fine-tuned and has other features now
             from assay.predict.predictor import load_model
 
-            views, runtime = [], load_model(self.out, threads=self.embed.workers).runtime
-            pred_probs = predict_dataset(runtime, dataset, workers=self.embed.workers).probs
+            views, runtime = [], load_model(self.out, threads=self.workers).runtime
+            pred_probs = predict_dataset(runtime, dataset, workers=self.workers).probs
         labels = _labels_of(dataset.noisy, dataset.usable, pred_probs, correction, views)
         words = np.array([*dataset.classes, ""], dtype=object)
         reasons = np.full(len(dataset), "", dtype=object)

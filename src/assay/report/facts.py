@@ -246,8 +246,10 @@ def _data_facts(run: FinishedRun, evaluation: Json) -> Facts:
     validation = sum(reason == VALIDATION for reason in run.reasons)
     # labels.csv does not mark the calibration images, by which the corrected labels are measured.
     validation += evaluation["systems"].get("labels_validated", {"n": 0})["n"]
+    everything = evaluation.get("everything")
     return {
-        "images": len(run),
+        "images": everything["images"] if everything else len(run),
+        **({"learned_from": everything["learned_from"]} if everything else {}),
         "classes": len(run.titles),
         "trusted": data["trusted"],
         "trained_on": usable - validation,
@@ -459,6 +461,11 @@ def _change_facts(
     moves = Counter(zip(run.noisy[changed].tolist(), run.proposed[changed].tolist(), strict=True))
     words = (*run.titles, "")  # UNKNOWN, -1, has the empty name
     figures = evaluation["labels"]
+    counts = figures["counts"]
+    if (everything := evaluation.get("everything")) is not None:
+        place = {label: i for i, label in enumerate(run.labels)} | {"": UNKNOWN}
+        counts = everything["actions"]
+        moves = Counter({(place[noisy], place[new]): n for noisy, new, n in everything["changes"]})
 
     def image(row: int) -> Facts:
         picture = pictures[row]
@@ -472,7 +479,7 @@ def _change_facts(
         }
 
     return {
-        "counts": {action: figures["counts"].get(action, 0) for action in ACTIONS},
+        "counts": {action: counts.get(action, 0) for action in ACTIONS},
         **{key: value for key, value in figures.items() if key != "counts"},
         "moves": [
             {"noisy": words[noisy], "corrected": words[corrected], "count": count}

@@ -5,7 +5,9 @@ as float16 bytes: ``np.frombuffer(row, np.float16)``. The file is named by what 
 that is there is done.
 """
 
+import tempfile
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,8 +19,9 @@ from assay.data.dataset import Dataset, Skipped
 from assay.data.loader import load
 from assay.data.resize import TargetSize
 from assay.data.write import make_folder, parquet_bytes, write_bytes_atomic
+from assay.embed.images import Features
 from assay.errors import DataError
-from assay.types import Backbone
+from assay.types import Backbone, Matrix
 
 if TYPE_CHECKING:
     import polars as pl
@@ -36,6 +39,11 @@ class View:
     column: str
     backbone: Backbone
     mirrored: bool = False
+
+
+def shard_path(cache: Path, digest: str) -> Path:
+    """The file of a shard in a cache."""
+    return cache / "shards" / digest[:2] / f"{digest}.parquet"
 
 
 def write_shard(
@@ -99,8 +107,37 @@ def read_shard(path: Path, columns: Iterable[str]) -> "pl.DataFrame":
 
 def features_of(column: "pl.Series") -> Float16[np.ndarray, "N D"]:
     """The features (N, D) of a column of a shard."""
-    found: np.ndarray = np.frombuffer(b"".join(column.to_list()), np.float16).reshape(len(column), -1)
-    return found
+    data = b"".join(column.to_list())
+    return np.frombuffer(data, np.float16).reshape(len(column), len(data) // max(2 * len(column), 1))
+
+
+def gather(
+    paths: Sequence[Path], picked: Sequence[Sequence[int]], columns: Sequence[str], place: Path
+) -> Features:
+    """The features of picked rows of each shard, one after the other: on disk, in files without names.
+
+    Parameters
+    ----------
+    columns : of features; the last are those of the histogram, which stand beside
+    place : folder of the files, which are gone when the features are
+    """
+    contents, skipped, flags = list[bytes | None](), dict[int, Skipped](), dict[int, tuple[str, ...]]()
+    with ExitStack() as stack:
+        files = [stack.enter_context(tempfile.TemporaryFile(dir=place)) for _ in columns]
+        for path, rows in zip(paths, picked, strict=True):
+            shard, first = read_shard(path, [*FOUND, *columns])[list(rows)], len(contents)
+            for column, file in zip(columns, files, strict=True):
+                file.write(features_of(shard[column]).tobytes())
+            skipped |= {first + row: why for row, why in skipped_in(shard).items()}
+            found = enumerate(shard["flags"].to_list())
+            flags |= {first + row: tuple(text.split()) for row, text in found if text}
+            contents += shard["sha256"].to_list()
+        maps: list[Matrix] = []
+        for file in files:
+            width = file.tell() // max(2 * len(contents), 1)
+            file.flush()
+            maps.append(np.memmap(file, np.float16, "r", shape=(len(contents), width)))
+    return Features(tuple(maps[:-1]), tuple(contents), skipped, flags, 0, beside=(maps[-1],))
 
 
 def skipped_in(shard: "pl.DataFrame") -> dict[int, Skipped]:
