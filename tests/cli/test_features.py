@@ -39,7 +39,7 @@ def test_a_run_prints_what_it_measured(assay, place):
     assert "Features of 8 numbers, " in found.out
     plan = assay("run", "--features", place / "v.npy", *labels(place), "-o", place / "new", "--dry-run")
     assert "Features: as they are given." in plan.out
-    assert "0 MB of cache" in plan.out
+    assert "reads 0.0 kB and needs 0.0 kB of cache" in plan.out
 
 
 def test_new_rows_are_predicted(assay, place, here):

@@ -62,11 +62,13 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(assay, small_data, finishe
         "Trusted labels: 24 for the holdout, 96 for training and for estimating the noise.\n"
         "Features: every image and its mirror image, tiny at 32 px (N ms each, N ms to decode).\n"
         f"Results: {tmp_path / 'out'}/\n"
-        "Takes about T s and 0 MB of cache if nothing is cached.\n"
+        "Takes about T s, reads N kB and needs N kB of cache if nothing is cached.\n"
     )
     assert {file.name for file in tmp_path.iterdir()} == {"here"}
     plan = json.loads(assay(*small_data.command(tmp_path / "out", "--dry-run", "--json")).out)
     assert (plan["images"], plan["holdout"], plan["resumes"]) == (240, 24, False)
+    size = sum(file.stat().st_size for file in small_data.images.iterdir())
+    assert plan["bytes_to_read"] == pytest.approx(size, rel=0.1)
     assert "a part of this run is there already" in assay(*small_data.command(finished, "--dry-run")).out
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from assay.cli import options
 from assay.cli.console import notifier, progress_bar, show, show_json, table
 from assay.errors import GateError
-from assay.text import interval, p_equals, percent, percent_range
+from assay.text import interval, megabytes, p_equals, percent, percent_range
 
 if TYPE_CHECKING:
     from assay.pipeline.dry_run import DryRun
@@ -57,7 +57,8 @@ def command(
     if dry_run:
         from assay.pipeline.dry_run import dry_run as plan_run
 
-        plan = plan_run(images, out, settings, overwrite=overwrite, notify=notifier(quiet))
+        sample = scale.sample if scale.engine else None
+        plan = plan_run(images, out, settings, overwrite=overwrite, notify=notifier(quiet), sample=sample)
         show_json(plan.to_json()) if as_json else show(plan_text(plan, str(out)))
         return 0
 
@@ -177,6 +178,7 @@ def plan_text(plan: "DryRun", out: str) -> str:
         embedding if plan.size else "Features: as they are given.",
         plan.fine_tuning,
         f"Results: {out}/" + (" (a part of this run is there already and is not repeated)" * plan.resumes),
-        f"Takes about {time} and {plan.cache_bytes / 1e6:,.0f} MB of cache if nothing is cached.",
+        f"Takes about {time}, reads {megabytes(plan.bytes_to_read)} and needs "
+        f"{megabytes(plan.cache_bytes)} of cache if nothing is cached.",
     ]
     return "\n".join(line for line in lines if line)

@@ -53,6 +53,8 @@ class DryRun:
     """To embed one, timed now."""
     milliseconds_to_decode: float
     """To read and decode one, timed now."""
+    bytes_to_read: int
+    """Of all images, from the size of some."""
     seconds: float
     """Of the whole run."""
     fine_tuning: str
@@ -74,8 +76,14 @@ def dry_run(
     *,
     overwrite: bool = False,
     notify: Notify = ignore_message,
+    sample: int | None = None,
 ) -> DryRun:
-    """Read the labels, time the networks, refuse what the run would refuse; nothing is written."""
+    """Read the labels, time the networks, refuse what the run would refuse; nothing is written.
+
+    Parameters
+    ----------
+    sample : of a run in shards, the images to learn from
+    """
     start = time.perf_counter()
     dataset, split = read_inputs(images, out, options, notify)
     record = RunRecord(RunFolder(out), options.settings(), data_facts(dataset))
@@ -93,8 +101,12 @@ def dry_run(
     start = time.perf_counter()
     load_together(dataset, TargetSize(backbone.size, backbone.interpolation), rows, workers=options.workers)
     decode_s = (time.perf_counter() - start) / max(len(rows), 1)
-    learn_s, fits = max(views * LEARN_S_PER_VIEW, LEARN_S_AT_LEAST), 2 if options.refit else 1
-    spent_s = ready_s + n * (passes * decode_s + NEAR_DUPLICATES_S) + views * embed_s
+    learned = n if sample is None else min(n, sample + len(split.fit) + len(split.holdout))
+    learn_s = max(learned * views / n * LEARN_S_PER_VIEW, LEARN_S_AT_LEAST)
+    fits = 2 if options.refit else 1
+    spent_s = ready_s + n * passes * decode_s + learned * NEAR_DUPLICATES_S + views * embed_s
+    found = [] if given else [dataset.read(row) for row in rows.tolist()]
+    sizes = [len(data) for data in found if isinstance(data, bytes)]
     words, tuning_s, finish_s = "", 0.0, EXPORT_S
     if student:
         # With torch, which fast does without.
@@ -119,6 +131,7 @@ def dry_run(
         mirrored=mirrored,
         milliseconds_per_image=1000 * embed_s,
         milliseconds_to_decode=1000 * decode_s,
+        bytes_to_read=n * sum(sizes) // max(len(sizes), 1),
         seconds=spent_s + fits * (learn_s + tuning_s) + finish_s,
         fine_tuning=words,
         cache_bytes=0 if given else views * backbone.width * np.dtype(np.float16).itemsize,

@@ -20,7 +20,9 @@ from assay.correct.evidence import log_evidence
 from assay.correct.outliers import Outliers, OutlierScorer
 from assay.correct.posterior import combine
 from assay.correct.result import CorrectedLabels
-from assay.data.place import Place
+from assay.data.dataset import ReadOptions
+from assay.data.files import file_digest
+from assay.data.place import Place, whole_name
 from assay.data.write import make_folder, parquet_bytes, write_bytes_atomic, write_json
 from assay.embed.backbone import load_backbone
 from assay.embed.tiny import HistogramBackbone
@@ -155,7 +157,7 @@ def list_rows(
 ) -> RowFacts:
     """The rows of the place, from the run folder if it was listed before."""
     record = _read_shards(out)
-    asked = {"place": str(images), "reading": repr(options.read)}
+    asked = {"place": images and whole_name(images), "reading": _reading(options.read)}
     if record and not overwrite:
         if record["asked"] != asked:
             raise OtherRunError(
@@ -170,6 +172,14 @@ def list_rows(
     facts = write_rows(dataset, out / "rows", options.read, shard_rows)
     write_json(out / SHARDS, {"asked": asked, "rows": asdict(facts)})
     return facts
+
+
+def _reading(read: ReadOptions) -> dict[str, str]:
+    """All that decides the rows besides the images; label files by their content, wherever they lie."""
+    return {
+        name: file_digest(value) if isinstance(value, Path) and value.is_file() else repr(value)
+        for name, value in vars(read).items()
+    }
 
 
 def _read_shards(out: Path) -> dict[str, Any]:
