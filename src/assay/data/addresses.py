@@ -1,5 +1,7 @@
 """Images by their addresses, and places that are many files: a folder of Parquet files or of tars."""
 
+import shutil
+import weakref
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,10 +19,12 @@ from assay.data.files import (
     natural_key,
     open_regular,
 )
+from assay.data.place import Url, is_url
 from assay.data.remote import RemoteSource, remote_source
 from assay.data.sources import scan_archive
+from assay.data.stores import fetch_to_file
 from assay.data.tables import Table, is_parquet, read_table
-from assay.errors import DataError, TableError
+from assay.errors import AssayError, DataError, TableError
 
 PART_ENDINGS = (".parquet", ".tar")
 """Of the files of a place that is many files."""
@@ -36,42 +40,58 @@ class AddressedSource:
     image_column: str | None = None
     """Of Parquet files, where the usual names do not tell."""
 
+    @cached_property
+    def _apart(self) -> RemoteSource:
+        """The images that have an address each."""
+        alone = [one if not one.member else Address("") for one in self.addresses]
+        return remote_source([one.uri for one in alone], [one.version for one in alone], self.limits)
+
+    def expect(self, indices: Iterable[int]) -> None:
+        """See ``ReadsAhead``."""
+        self._apart.expect(index for index in indices if not self.addresses[index].member)
+
     def read(self, index: int) -> bytes | Skipped:
         """The bytes of image ``index``, or why there are none."""
         uri, member, version = self.addresses[index]
-        if not uri:
-            return Skipped("missing_image")
         if not member:
-            return self._whole.read(index)
-        place = Path(uri)
-        if not member.isdecimal() or place.is_dir():
-            if version and file_version(place / member) != version:
-                return Skipped("changed", f"{member} was changed after it was listed")
-            return open_regular(
-                place, member, follow_symlinks=self.follow_symlinks, max_bytes=self.limits.max_bytes
-            )
-        if file_version(place) != version:
-            return Skipped("changed", f"{place.name} was changed after it was listed")
-        return _opened(place, version, self.limits, self.image_column).read(int(member))
-
-    def expect(self, indices: Iterable[int]) -> None:
-        """As ``ReadsAhead``: of URLs."""
-        self._whole.expect(index for index in indices if not self.addresses[index].member)
+            return self._apart.read(index) if uri else Skipped("missing_image")
+        if not is_url(uri):
+            place = Path(uri)
+            inside = member.isdecimal() and not place.is_dir()
+            if file_version(place if inside else place / member) != version:
+                return Skipped(
+                    "changed", f"{place.name if inside else member} was changed after it was listed"
+                )
+            if not inside:
+                links, most = self.follow_symlinks, self.limits.max_bytes
+                return open_regular(place, member, follow_symlinks=links, max_bytes=most)
+        try:
+            return _opened(uri, version, self.limits, self.image_column).source.read(int(member))
+        except AssayError as error:  # of the archive, for which each of its images is a row with the reason
+            return Skipped("unreadable", str(error))
 
     def address(self, index: int) -> Address:
         """Where image ``index`` lies."""
         return self.addresses[index]
 
-    @cached_property
-    def _whole(self) -> RemoteSource:
-        """Reads those that are an object or a file each."""
-        uris, versions = ([one[part] for one in self.addresses] for part in (0, 2))
-        return remote_source(uris, versions, self.limits)
+
+class _Opened:
+    """The images of one file; of one in a store a copy, which goes with this object."""
+
+    def __init__(self, uri: str, limits: Limits, image_column: str | None) -> None:
+        place = Path(uri)
+        if is_url(uri):
+            place = fetch_to_file(Url(uri))
+            weakref.finalize(self, shutil.rmtree, place.parent, ignore_errors=True)
+        self.place = place
+        listing = scan_file(place, limits, image_column)
+        self.names, self.source, self.skipped = listing.names, listing.source, listing.skipped
+        self.notes = listing.notes
 
 
-@lru_cache(maxsize=2)  # the shards of one archive follow each other; another version is opened anew
-def _opened(place: Path, _version: str, limits: Limits, image_column: str | None) -> ImageSource:
-    return scan_file(place, limits, image_column).source
+@lru_cache(maxsize=1)  # the shards of one archive follow each other; another version is opened anew
+def _opened(uri: str, _version: str, limits: Limits, image_column: str | None) -> _Opened:
+    return _Opened(uri, limits, image_column)
 
 
 def scan_file(place: Path, limits: Limits = USUAL, image_column: str | None = None) -> Listing:
