@@ -142,6 +142,7 @@ def test_a_signature_is_written_nowhere(store, data, assay, tmp_path):
 
 
 def test_a_slip_in_a_url_is_named(refused):
-    """One slash, a folder of the web, a bucket that is not there."""
+    """One slash, another scheme, a command that takes none."""
     refused(2, "did you mean s3://pictures/small", "audit", "s3:/pictures/small")
     refused(2, "expected a path or a URL of s3://", "predict", "out", "ftp://host/x")
+    refused(2, f"on this machine, got {URL}; assay run takes URLs", "compare", URL, "-o", "out")

@@ -12,7 +12,7 @@ from cyclopts import Group, Parameter, Token
 from cyclopts.validators import Number
 
 from assay.data.files import USUAL
-from assay.data.place import Place, place_of
+from assay.data.place import Place, Url, place_of
 from assay.errors import UsageError
 from assay.text import cut
 
@@ -58,6 +58,13 @@ def _place(_: Any, tokens: Sequence[Token]) -> Place:
     return place_of(tokens[0].value)
 
 
+def _here(_: Any, tokens: Sequence[Token]) -> Path:
+    place = place_of(tokens[0].value)
+    if isinstance(place, Url):
+        raise UsageError(f"expected a folder or file on this machine, got {place}; assay run takes URLs")
+    return place
+
+
 def _check_class_map(_: Any, pairs: Sequence[str]) -> None:
     for pair in pairs:
         if "=" not in pair:
@@ -70,7 +77,10 @@ Words = Annotated[tuple[str, ...], Parameter(parse=False)]
 OUT = Parameter(name=("--out", "-o"))
 Out = Annotated[Path | None, OUT]
 
-Images = Annotated[Path, Parameter(help="A folder, zip, tar or Parquet file of images, or one image.")]
+Images = Annotated[
+    Path,
+    Parameter(converter=_here, help="A folder, zip, tar or Parquet file of images, or one image."),
+]
 PLACE = Parameter(converter=_place, accepts_keys=False)
 SomeImages = Annotated[
     Place | None,

@@ -15,7 +15,7 @@ from PIL import Image
 from assay import __version__
 from assay.correct.audit import KINDS
 from assay.correct.result import ACTIONS
-from assay.data.dataset import ImageSource
+from assay.data.dataset import ImageSource, ReadsAhead
 from assay.data.files import Limits
 from assay.data.loader import THUMBNAIL_TYPE, draw_thumbnail
 from assay.data.tables import read_csv
@@ -194,8 +194,10 @@ def draw_pictures(images: ImageSource, rows: Iterable[int], limits: Limits) -> M
     rows : in the order of showing; one that comes twice is in the page twice
     """
     found: dict[int, Picture | str] = {}
-    left = MAX_BYTES
-    for row, times in Counter(rows).items():
+    left, counts = MAX_BYTES, Counter(rows)
+    if isinstance(images, ReadsAhead):
+        images.expect(counts)
+    for row, times in counts.items():
         drawn = draw_thumbnail(images, row, SIDE, limits)
         if not isinstance(drawn, bytes):
             found[row] = drawn.reason
