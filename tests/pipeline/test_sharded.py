@@ -2,10 +2,15 @@
 
 import json
 import shutil
+import subprocess
+import sys
+import textwrap
+import time
 from dataclasses import replace
 
 import numpy as np
 import polars as pl
+import psutil
 import pytest
 from object_store import BUCKET, object_store
 from small_runs import CLASSES, quick_learning, read_rows, same_bytes, write_labels
@@ -162,3 +167,39 @@ def test_the_report_counts_all_images(small_data, options, tmp_path):
         f"of the {facts['data']['learned_from']} images that were learned from"
         in (out / "report.html").read_text()
     )
+
+
+def test_a_killed_run_goes_on_with_the_shards_that_are_there(sharded, small_data, options, tmp_path):
+    """Killed after its first shard, with its processes; the same call ends in the same bytes."""
+    out, cache = tmp_path / "out", tmp_path / "cache"
+    script = f"""
+        from pathlib import Path
+        from assay.data.dataset import ReadOptions
+        from assay.pipeline.options import RunOptions
+        from assay.pipeline.sharded import run_sharded
+        from assay.scale.engine import Engine
+
+        if __name__ == "__main__":
+            folder = Path({str(small_data.folder)!r})
+            read = ReadOptions(noisy=folder / "noisy.csv", trusted=folder / "trusted.csv")
+            options = RunOptions(read=read, backbone="tiny", cache=Path({str(cache)!r}))
+            engine = Engine(parallel=1, workers=1)
+            run_sharded(folder / "images", Path({str(out)!r}), options, engine=engine, shard_rows=100)
+    """
+    (tmp_path / "driver.py").write_text(textwrap.dedent(script))
+    driver = subprocess.Popen([sys.executable, str(tmp_path / "driver.py")])
+    end = time.monotonic() + 120
+    while not [*cache.rglob("*.parquet")]:
+        assert time.monotonic() < end
+        assert driver.poll() is None
+        time.sleep(0.01)
+    started = psutil.Process(driver.pid).children(recursive=True)
+    driver.kill()
+    driver.wait()
+    assert not psutil.wait_procs(started, timeout=60)[1]
+    assert not (out / "run.json").exists()
+    before = {path: path.stat().st_mtime_ns for path in cache.rglob("*.parquet")}
+    own = replace(options, cache=cache)
+    run_sharded(small_data.images, out, own, engine=ENGINE, shard_rows=100)
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert labels_of(out).equals(labels_of(sharded))
