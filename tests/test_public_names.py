@@ -9,6 +9,7 @@ import assay
 
 NAMES = (
     "AssayError",
+    "Engine",
     "NoisyLabelClassifier",
     "ReadOptions",
     "compare",

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from assay.pipeline.finished import load_run
     from assay.predict.predictor import load_model
     from assay.report import write_report
+    from assay.scale.engine import Engine
     from assay.train.estimator import NoisyLabelClassifier
 
 # From 1.29 on onnxruntime sends usage data, and keeps an identifier of this machine in the home folder,
@@ -36,6 +37,7 @@ __version__ = "0.1.0.dev0"
 
 __all__ = [
     "AssayError",
+    "Engine",
     "NoisyLabelClassifier",
     "ReadOptions",
     "compare",
@@ -50,6 +52,7 @@ __all__ = [
 
 _HOMES = {
     "AssayError": "assay.errors",
+    "Engine": "assay.scale.engine",
     "NoisyLabelClassifier": "assay.train.estimator",
     "ReadOptions": "assay.data.dataset",
     "compare": "assay.notebook.compare",

@@ -15,6 +15,7 @@ import pytest
 from object_store import BUCKET, object_store
 from small_runs import CLASSES, quick_learning, read_rows, same_bytes, write_labels
 
+import assay
 from assay.data.place import Url
 from assay.embed.images import embed_images
 from assay.embed.tiny import TinyBackbone
@@ -40,7 +41,7 @@ def labels_of(out):
     return pl.read_parquet(out / "labels" / "*.parquet")
 
 
-def test_it_gives_the_same_bytes_as_a_run_of_one_process(sharded, finished):
+def test_it_gives_the_same_bytes_as_a_run_of_one_process(sharded, finished, small_data, options, tmp_path):
     """Where every image is learned from; the parts of the labels say what labels.csv says."""
     both = [same_bytes(out) for out in (finished.out, sharded)]
     assert both[0] == both[1]
@@ -50,6 +51,20 @@ def test_it_gives_the_same_bytes_as_a_run_of_one_process(sharded, finished):
     assert found["action"].to_list() == [row["action"] for row in rows]
     assert found["confidence"].to_list() == [float(row["confidence"]) for row in rows]
     assert found["learned_from"].all()
+    again = assay.run(
+        small_data.images,
+        sharded,
+        noisy=small_data.read.noisy,
+        trusted=small_data.read.trusted,
+        backbone="tiny",
+        cache=options.cache,
+        engine=ENGINE,
+    )
+    assert again.scan_labels().collect().equals(found)
+    assert finished.result.scan_labels().collect().equals(finished.result.labels.frame)
+    pixels = np.zeros((4, 8, 8, 3), np.uint8)
+    with pytest.raises(UsageError, match="got images in memory"):
+        assay.run(pixels, tmp_path, noisy=["a", "b"] * 2, trusted=["a", "b", None, None], engine=ENGINE)
 
 
 def test_images_in_a_store_give_the_same_labels(sharded, small_data, options, tmp_path):

@@ -1,6 +1,7 @@
 """The public functions, in the few words that a notebook wants."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -16,6 +17,8 @@ from assay.embed.images import Features
 from assay.pipeline import run as story
 from assay.pipeline.finished import RunResult
 from assay.pipeline.options import RunOptions, RunSettings, default_cache
+from assay.pipeline.sharded import SAMPLE, run_sharded
+from assay.scale.engine import Engine
 from assay.types import Backbone, Notify, Progress, ignore_message, silent
 
 
@@ -89,6 +92,8 @@ def run(
     read: ReadOptions | None = None,
     weights: Path | str | None = None,
     cache: Path | str | None = None,
+    engine: Engine | None = None,
+    sample: int = SAMPLE,
     overwrite: bool = False,
     notify: Notify = ignore_message,
     progress: Progress = silent,
@@ -103,6 +108,9 @@ def run(
         Parquet file; ``noisy`` has a label for each row
     out : folder for the results; the same call resumes a killed run in it, and reads a complete one
     read : further options of reading files
+    engine : work in shards, with memory that does not grow with the images, such as
+        ``assay.Engine("ray", address="auto")``; for images of a place
+    sample : with ``engine``, the images to learn from besides the trusted ones, picked at random
     overwrite : replace the run in ``out``
     notify : called with what was assumed about the data, and with warnings; such as ``print``
     weights, cache : see ``RunOptions``
@@ -127,7 +135,8 @@ def run(
         images = dataset_of(images, noisy, trusted, read, annotations=annotations, groups=groups)
     elif images is not None:
         images = place_of(images)
-    return story.run(images, Path(out), options, overwrite=overwrite, notify=notify, progress=progress)
+    start = story.run if engine is None else partial(run_sharded, engine=engine, sample=sample)
+    return start(images, Path(out), options, overwrite=overwrite, notify=notify, progress=progress)
 
 
 def _with_files(

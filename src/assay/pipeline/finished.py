@@ -118,6 +118,15 @@ class RunResult:
             frame = frame.with_columns(pl.col(column).cast(pl.Float64, strict=False))
         return RunLabels(frame.with_columns(pl.col(pl.String).fill_null("")).with_columns(numbers))
 
+    def scan_labels(self) -> "pl.LazyFrame":
+        """The label of every image as a polars query; of a run in shards ``labels`` has only those of the
+        images that it learned from.
+        """
+        import polars as pl
+
+        parts = self.path / "labels"
+        return pl.scan_parquet(parts / "*.parquet") if parts.is_dir() else self.labels.frame.lazy()
+
     @cached_property
     def model(self) -> "Predictor":
         """The trained classifier, which predicts and evaluates."""

@@ -20,13 +20,13 @@ from assay.correct.evidence import log_evidence
 from assay.correct.outliers import Outliers, OutlierScorer
 from assay.correct.posterior import combine
 from assay.correct.result import CorrectedLabels
-from assay.data.dataset import ReadOptions
+from assay.data.dataset import Dataset, ReadOptions
 from assay.data.files import file_digest
 from assay.data.place import Place, whole_name
 from assay.data.write import make_folder, parquet_bytes, write_bytes_atomic, write_json
 from assay.embed.backbone import load_backbone
 from assay.embed.tiny import HistogramBackbone
-from assay.errors import DataError, OtherRunError
+from assay.errors import DataError, OtherRunError, UsageError
 from assay.noise.transition import mixed_transition
 from assay.pipeline.finished import RunResult, load_run
 from assay.pipeline.folder import SHARDS, RunFolder, lock
@@ -66,7 +66,7 @@ FEATURES, MIRRORED, HISTOGRAM = "features", "mirrored", "histogram"
 
 
 def run_sharded(
-    images: Place | None,
+    images: Place | Dataset | None,
     out: Path,
     options: RunOptions | None = None,
     *,
@@ -94,6 +94,8 @@ def run_sharded(
     As ``run``; UsageError for data that has no place or several labels an image
     """
     options = options or RunOptions()
+    if isinstance(images, Dataset):
+        raise UsageError("engine: expected the place of the images, got images in memory: others read them")
     RunFolder(out).check()
     with lock(out, "sharded run"):
         # Read: names, places and labels, in parts; nothing else ever lists the place again.
