@@ -304,7 +304,8 @@ def read_usual(run: FinishedRun) -> Usual:
 
 def _backbone_of(run: FinishedRun, weights: Path | None, cache: Path) -> Backbone:
     record = run.record["backbone"]
-    dtype = (record.get("plan") or {}).get("dtype", "auto")
+    # As the run asked for it: another question to the timing of networks may have another answer.
+    dtype = run.record["settings"].get("dtype") or "auto"
     backbone = load_backbone(record["name"], cache, size=record["size"], weights=weights, dtype=dtype)
     if backbone.digest != record["digest"]:
         raise UsageError(
