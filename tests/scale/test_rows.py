@@ -4,13 +4,17 @@ import os
 import tarfile
 import zipfile
 from dataclasses import replace
+from io import BytesIO
 
 import numpy as np
 import polars as pl
 import pytest
-from small_runs import draw_data
+from object_store import BUCKET, object_store
+from small_runs import CLASSES, draw_data
 
+from assay.data import addresses
 from assay.data.dataset import ReadOptions, Skipped
+from assay.data.place import Url
 from assay.data.read import list_images, read_dataset
 from assay.errors import TableError, UsageError
 from assay.scale.rows import dataset_of, images_digest, part_path, write_rows
@@ -93,6 +97,38 @@ def test_a_folder_of_parquet_files_has_its_labels_in_them(data, tmp_path):
     table(place / "c.parquet", data.images, names[:2], other=labels[:2])
     with pytest.raises(TableError, match=r"c.parquet: expected the columns of a-2.parquet"):
         read_dataset(place, ReadOptions())
+
+
+def test_a_webdataset_has_its_labels_beside_the_images(data, tmp_path):
+    """In tars of a folder, and in those of a bucket, which each process copies and deletes again."""
+    place, names = tmp_path / "parts", [f"{row}.png" for row in range(30)]
+    place.mkdir()
+    for number, some in enumerate((names[:12], names[12:])):
+        pack(place / f"train-{number:03d}.tar", data.images, some)
+        with tarfile.open(place / f"train-{number:03d}.tar", "a") as archive:
+            for name in some:
+                text = CLASSES[data.noisy[int(name[:-4])]].encode() + b"\n"
+                about = tarfile.TarInfo(name.replace(".png", ".cls"))
+                about.size = len(text)
+                archive.addfile(about, BytesIO(text))
+    here = read_dataset(place, ReadOptions())
+    assert [here.classes[label] for label in here.noisy] == [CLASSES[label] for label in data.noisy]
+    with object_store() as store:
+        for file in place.iterdir():
+            store.put(f"sets/{file.name}", file.read_bytes())
+        there = read_dataset(Url(f"s3://{BUCKET}/sets"), ReadOptions())
+        assert (there.names, there.classes) == (here.names, here.classes) == (tuple(names), CLASSES)
+        assert np.array_equal(there.noisy, here.noisy)
+        facts = write_rows(there, tmp_path / "rows", ReadOptions())
+        (rows,) = parts(tmp_path / "rows", facts)
+        assert rows["uri"][0] == f"s3://{BUCKET}/sets/train-000.tar"
+        again = dataset_of(rows, facts)
+        assert [again.read(row) for row in range(30)] == [here.read(row) for row in range(30)]
+        store.put("sets/train-001.tar", (place / "train-000.tar").read_bytes())
+        store.put("sets/train-000.tar", b"no tar any more")
+        addresses._opened.cache_clear()
+        reasons = [getattr(again.read(row), "reason", "") for row in (20, 3)]
+        assert reasons == ["changed", "unreadable"]
 
 
 def test_a_changed_image_is_skipped_and_its_part_is_another(data, tmp_path):

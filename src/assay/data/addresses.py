@@ -4,7 +4,7 @@ import shutil
 import weakref
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from itertools import accumulate
 from pathlib import Path
@@ -22,8 +22,8 @@ from assay.data.files import (
 from assay.data.place import Url, is_url
 from assay.data.remote import RemoteSource, remote_source
 from assay.data.sources import scan_archive
-from assay.data.stores import fetch_to_file
-from assay.data.tables import Table, is_parquet, read_table
+from assay.data.stores import fetch_to_file, list_objects
+from assay.data.tables import Table, is_parquet
 from assay.errors import AssayError, DataError, TableError
 
 PART_ENDINGS = (".parquet", ".tar")
@@ -66,9 +66,12 @@ class AddressedSource:
                 links, most = self.follow_symlinks, self.limits.max_bytes
                 return open_regular(place, member, follow_symlinks=links, max_bytes=most)
         try:
-            return _opened(uri, version, self.limits, self.image_column).source.read(int(member))
+            opened = _opened(uri, version, self.limits, self.image_column)
         except AssayError as error:  # of the archive, for which each of its images is a row with the reason
             return Skipped("unreadable", str(error))
+        if is_url(uri) and version.partition("-")[0] != str(opened.n_bytes):
+            return Skipped("changed", f"{uri} was changed after it was listed")
+        return opened.listing.source.read(int(member))
 
     def address(self, index: int) -> Address:
         """Where image ``index`` lies."""
@@ -83,10 +86,8 @@ class _Opened:
         if is_url(uri):
             place = fetch_to_file(Url(uri))
             weakref.finalize(self, shutil.rmtree, place.parent, ignore_errors=True)
-        self.place = place
-        listing = scan_file(place, limits, image_column)
-        self.names, self.source, self.skipped = listing.names, listing.source, listing.skipped
-        self.notes = listing.notes
+        self.n_bytes = place.stat().st_size
+        self.listing = scan_file(place, limits, image_column)
 
 
 @lru_cache(maxsize=1)  # the shards of one archive follow each other; another version is opened anew
@@ -143,11 +144,34 @@ def scan_parts(parts: Sequence[Path], limits: Limits = USUAL, image_column: str 
     a name in common: ``train-003.parquet/17``.
     """
     found = [scan_file(part, limits, image_column) for part in parts]
+    return _joined([part.name for part in parts], found)
+
+
+def scan_remote_parts(url: Url, limits: Limits = USUAL, image_column: str | None = None) -> Listing | None:
+    """The same for Parquet files or tars below a URL; None if none is there.
+
+    Each is copied to be listed, and again where its images are read: one copy is there at a time.
+    """
+    objects = [one for one in list_objects(url) if extension(one.name) in PART_ENDINGS]
+    base, listings = str(url).rstrip("/"), []
+    objects.sort(key=lambda one: natural_key(one.name))
+    for one in objects:
+        opened = _Opened(f"{base}/{one.name}", limits, image_column)
+        addresses = [
+            Address(f"{base}/{one.name}", str(image), one.version)
+            for image in range(len(opened.listing.names))
+        ]
+        source = AddressedSource(addresses, limits, image_column=image_column)
+        listings.append(replace(opened.listing, source=source))
+    return _joined([one.name for one in objects], listings) if objects else None
+
+
+def _joined(files: Sequence[str], found: Sequence[Listing]) -> Listing:
     starts = tuple(accumulate((len(listing.names) for listing in found), initial=0))[:-1]
     names = tuple(name for listing in found for name in listing.names)
     if len(set(names)) < len(names):
-        pairs = zip(parts, found, strict=True)
-        names = tuple(f"{part.name}/{name}" for part, listing in pairs for name in listing.names)
+        pairs = zip(files, found, strict=True)
+        names = tuple(f"{file}/{name}" for file, listing in pairs for name in listing.names)
     return Listing(
         names,
         JoinedSource(tuple(listing.source for listing in found), starts),
@@ -157,12 +181,15 @@ def scan_parts(parts: Sequence[Path], limits: Limits = USUAL, image_column: str 
             for row, why in listing.skipped.items()
         },
         tuple(dict.fromkeys(note for listing in found for note in listing.notes)),
+        table=_joined_tables([listing.table for listing in found]),
     )
 
 
-def read_parts(parts: Sequence[Path]) -> Table:
-    """The rows of all Parquet files as one table; TableError if they have other columns."""
-    tables = [read_table(part) for part in parts]
+def _joined_tables(found: Sequence[Table | None]) -> Table | None:
+    """The rows of all files as one table; TableError if they have other columns."""
+    tables = [table for table in found if table is not None]
+    if not tables:
+        return None
     first = tables[0]
     for table in tables:
         if table.columns != first.columns:
@@ -170,5 +197,7 @@ def read_parts(parts: Sequence[Path]) -> Table:
                 f"{table.path.name}: expected the columns of {first.path.name}, "
                 f"{', '.join(first.columns or ())}, got {', '.join(table.columns or ())}"
             )
+    if len(tables) < len(found):
+        raise TableError(f"{first.path.name} has labels, and others of the files have none; give all or none")
     rows = tuple(row for table in tables for row in table.rows)
     return Table(first.path.parent, first.columns, rows, tuple(range(1, len(rows) + 1)), unit="row")

@@ -136,6 +136,8 @@ class Listing:
     """Counts of what was ignored: ``ignored 3 hidden entries``."""
     folders: tuple[str, ...] = ()
     """The folders at the top, hidden ones left out, those without images included."""
+    table: Table | None = None
+    """What came with the images in the same files, such as labels: row i is of image i."""
 
 
 @dataclass(frozen=True)

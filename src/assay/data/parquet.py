@@ -120,7 +120,8 @@ def parquet_listing(path: Path, *, image_column: str | None = None) -> Listing:
         if "" not in paths and len(set(paths)) == len(paths):
             names = paths
     fitting = WINDOW_BYTES * len(names) // max(path.stat().st_size, 1)
-    return Listing(names, ParquetImages(path, column, is_struct, min(max(fitting, 1), WINDOW)))
+    source = ParquetImages(path, column, is_struct, min(max(fitting, 1), WINDOW))
+    return Listing(names, source, table=table)
 
 
 def parquet_vectors(path: Path, path_column: str | None = None) -> tuple[np.ndarray, tuple[str, ...] | None]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from assay.data.addresses import parts_of, read_parts, scan_parts
+from assay.data.addresses import parts_of, scan_parts, scan_remote_parts
 from assay.data.annotations import all_labels, with_annotators
 from assay.data.dataset import Dataset, Listing, PickedSource, ReadOptions
 from assay.data.decisions import with_decisions
@@ -166,7 +166,9 @@ def _open(images: Place, options: ReadOptions) -> tuple[Place, Listing]:
     if isinstance(images, Url):
         found = open_url(images, options.limits)
         if isinstance(found, Listing):
-            listing = found
+            # Where there are no images, there may be files full of them.
+            parts = None if found.names else scan_remote_parts(images, options.limits, options.path_column)
+            listing = parts or found
         else:
             place = found
     if listing is None:
@@ -300,14 +302,13 @@ def _noisy_labels(
         return with_annotators(_labels_in(options.annotations, images, options, wanted)), ()
     if options.noisy is not None:
         return _labels_in(options.noisy, images, options, wanted), ()
-    parts: tuple[Path, ...] = ()
-    if isinstance(images, Path):
-        parts = (images,) if is_parquet(images) else parts_of(images) if images.is_dir() else ()
-    if parts and is_parquet(parts[0]):
-        table = read_table(parts[0]) if parts == (images,) else read_parts(parts)
+    table = listing.table
+    if table is None and isinstance(images, Path) and is_parquet(images):
+        table = read_table(images)  # of features
+    if table is not None:
         if wanted is None and not _has_label(table):
             return None, (f"{images.name} has no label column",)
-        return _labels_in(table, images, options, wanted), ()
+        return _labels_in(table, images, options, wanted, of_images=True), ()
     near = [images / name for name in METADATA_NAMES] if isinstance(images, Path) else []
     files = [path for path in near if path.is_file()]
     if len(files) > 1:
@@ -334,8 +335,14 @@ def _labels_in(
     flag: str = "--label-col",
     *,
     must_be: bool = False,
+    of_images: bool = False,
 ) -> LabelRows:
-    """The labels of a table, in ``column``, which ``flag`` names; unless it must be, also in a known one."""
+    """The labels of a table, in ``column``, which ``flag`` names; unless it must be, also in a known one.
+
+    Parameters
+    ----------
+    of_images : row i is of image i, even where a path of the table is no name
+    """
     table = source
     if not isinstance(table, Table):
         table = read_table(table, path_column=options.path_column, label_column=column)
@@ -345,10 +352,9 @@ def _labels_in(
         groups = table.column(find_labels(table, options.group_column, "--group-col"))
     if column not in columns and _has_label(table) and not must_be:
         column = None  # one flag serves two files
-    own = images.resolve() if isinstance(images, Path) else None
-    in_images = is_parquet(images) or table.unit == "row"  # of one Parquet file, or of a folder of them
-    if in_images and table.path.resolve() == own:
-        # They belong to its rows, even where its paths are no names.
+    if is_parquet(images) and isinstance(images, Path):
+        of_images |= table.path.resolve() == images.resolve()
+    if of_images:
         labels = table.column(find_labels(table, column, flag))
         return LabelRows(table, labels, images=tuple(range(len(labels))), groups=groups)
     place, paths = find_columns(table, path_column=options.path_column, label_column=column, label_flag=flag)

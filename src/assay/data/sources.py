@@ -41,7 +41,7 @@ from assay.data.files import (
     raw_fault,
     resolve_below,
 )
-from assay.data.tables import some
+from assay.data.tables import Table, some
 from assay.errors import DataError, LabelError, ResourceError
 from assay.text import counted
 
@@ -52,6 +52,9 @@ _HIDDEN = frozenset(
     )
 )
 _SHOWN, _SHOWN_ENDINGS = 3, 10
+
+LABEL_ENDING, MOST_LABEL_BYTES = ".cls", 256
+"""Of the file beside an image in a WebDataset that has its label, as text."""
 
 _SMALL_BYTES = 1024 * 1024
 _MAX_RATIO = 1000  # deflate reaches 1032:1 on zeros: a member that claims nearly that is no picture
@@ -275,11 +278,12 @@ Entry = tuple[str, Member | Skipped | None]
 def scan_archive(path: Path, limits: Limits = USUAL) -> Listing:
     """All images in a zip or tar (plain, gzip, bzip2 or xz), which are told apart by content.
 
+    The labels of a WebDataset, ``0017.cls`` beside ``0017.jpg``, become the table of the listing.
     Rows are as ``scan_folder`` has them; a hostile name, an encrypted or a too large member is a skipped one.
     A compressed tar takes its unpacked size among the temporary files.
     """
     archive, report = _open(path), ScanReport()
-    members: dict[str, Member] = {}
+    members, labels = dict[str, Member](), dict[str, str]()
     for name, member in archive.entries():
         bad = check_entry(name)
         if member is not None and bad is None and any(map(is_hidden, name.split("/"))):
@@ -295,6 +299,10 @@ def scan_archive(path: Path, limits: Limits = USUAL) -> Listing:
         if not is_image and isinstance(member, Member):
             head = _read_member(archive, member, SNIFF_BYTES)
             is_image = not isinstance(head, Skipped) and promises_image(name, head)
+        if not is_image and ending == LABEL_ENDING and isinstance(member, Member):
+            text = _read_member(archive, member, MOST_LABEL_BYTES)
+            labels[_key(name)] = "" if isinstance(text, Skipped) else text.decode(errors="replace").strip()
+            continue
         if not is_image:
             report.ignored[ending] += 1
             continue
@@ -311,7 +319,17 @@ def scan_archive(path: Path, limits: Limits = USUAL) -> Listing:
             "times; pack the images again under different names"
         )
     source = ArchiveSource(archive, tuple(members.get(name) for name in names), skipped)
-    return Listing(names, source, skipped, report.notes(), tuple(sorted(report.folders)))
+    table = None
+    if labels:
+        cells = tuple((labels.get(_key(name), ""),) for name in names)
+        table = Table(path, ("label",), cells, tuple(range(1, len(cells) + 1)), unit="image")
+    return Listing(names, source, skipped, report.notes(), tuple(sorted(report.folders)), table)
+
+
+def _key(name: str) -> str:
+    """What the files of one image have in common in a WebDataset: the name up to the first dot."""
+    folder, slash, file = name.rpartition("/")
+    return f"{folder}{slash}{file.partition('.')[0]}"
 
 
 def _open(path: Path) -> "_Zip | _Tar":
