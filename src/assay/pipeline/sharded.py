@@ -27,6 +27,7 @@ from assay.data.write import make_folder, parquet_bytes, write_bytes_atomic, wri
 from assay.embed.backbone import load_backbone
 from assay.embed.tiny import HistogramBackbone
 from assay.errors import DataError, OtherRunError, UsageError
+from assay.evaluate import Stopwatch
 from assay.noise.transition import mixed_transition
 from assay.pipeline.finished import RunResult, load_run
 from assay.pipeline.folder import SHARDS, RunFolder, lock
@@ -99,7 +100,9 @@ def run_sharded(
     RunFolder(out).check()
     with lock(out, "sharded run"):
         # Read: names, places and labels, in parts; nothing else ever lists the place again.
-        facts = list_rows(images, out, options, shard_rows, overwrite=overwrite, notify=notify)
+        watch = Stopwatch(earlier=_read_shards(out).get("seconds", {}))
+        with watch.stage("list"):
+            facts = list_rows(images, out, options, shard_rows, overwrite=overwrite, notify=notify)
         shards = range(facts.shards)
 
         # Embed: a shard that is there is done.
@@ -112,36 +115,41 @@ def run_sharded(
             workers=engine.workers,
         )
         done, digests = 0, dict[int, str]()
-        for found in map_shards(embed, shards, engine):
-            done, digests[found["shard"]] = done + found["images"], found["digest"]
-            progress("embed", done, facts.images)
+        with watch.stage("embed"):
+            for found in map_shards(embed, shards, engine):
+                done, digests[found["shard"]] = done + found["images"], found["digest"]
+                progress("embed", done, facts.images)
         columns = [FEATURES, *([MIRRORED] if embed.mirrored else []), HISTOGRAM]
         # By these the other commands find the features again.
         files = [digests[shard] for shard in shards]
         write_json(out / SHARDS, _read_shards(out) | {"files": files, "columns": columns})
 
         # Learn: one run, on one machine, of all trusted images and a random part of the others.
-        picked = [pick(out / "rows", shard, facts, sample, options.seed) for shard in shards]
-        paths = [shard_path(options.cache, digest) for digest in files]
-        run(
-            dataset_of(_rows_at(out / "rows", picked), facts),
-            out,
-            options,
-            overwrite=overwrite,
-            command=command,
-            notify=notify,
-            progress=progress,
-            place=images,
-            features=gather(paths, picked, columns, out),
-            keep=partial(write_correction, out),
-        )
+        with watch.stage("learn"):
+            picked = [pick(out / "rows", shard, facts, sample, options.seed) for shard in shards]
+            paths = [shard_path(options.cache, digest) for digest in files]
+            run(
+                dataset_of(_rows_at(out / "rows", picked), facts),
+                out,
+                options,
+                overwrite=overwrite,
+                command=command,
+                notify=notify,
+                progress=progress,
+                place=images,
+                features=gather(paths, picked, columns, out),
+                keep=partial(write_correction, out),
+            )
 
         # Label: every shard by the model, but for the images that were learned from.
         label, done = LabelShard(out, options.cache, options.preset, engine.workers), 0
-        for found in map_shards(label, shards, engine):
-            done += found["images"]
-            progress("label", done, facts.images)
-        write_json(out / SHARDS, _read_shards(out) | {"totals": totals(out / "labels", facts)})
+        with watch.stage("label"):
+            for found in map_shards(label, shards, engine):
+                done += found["images"]
+                progress("label", done, facts.images)
+            found_in_all = totals(out / "labels", facts)
+        record = _read_shards(out) | {"totals": found_in_all, "seconds": watch.so_far()}
+        write_json(out / SHARDS, record)
     return load_run(out)
 
 
