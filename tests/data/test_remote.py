@@ -1,10 +1,11 @@
 """Against moto's S3 server on this machine, with the faults of a network in front of it."""
 
-import pickle
 import sys
 import tarfile
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import closing
 from io import BytesIO
+from multiprocessing import get_context
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,9 +16,11 @@ from PIL import Image
 
 from assay.data.dataset import Address, ReadOptions
 from assay.data.files import Limits
+from assay.data.loader import load
 from assay.data.place import Url, place_of, without_secrets
 from assay.data.read import list_images, read_dataset, read_images
 from assay.data.remote import RemoteSource, remote_source, scan_remote
+from assay.data.resize import TargetSize
 from assay.data.stores import fetch_to_file
 from assay.errors import DataError, MissingExtraError, ResourceError, TableError, UsageError
 
@@ -168,16 +171,46 @@ def test_images_are_fetched_ahead_in_the_order_that_is_expected(store):
     assert sorted(keys) == ["3.png", "3.png", "5.png", "7.png", "9.png"]
 
 
+def test_nobody_waits_for_an_image_that_is_not_wanted_any_more(store):
+    """After Ctrl-C, or an error, a thread that waits for an answer is released; others are read as before."""
+    for i in range(3):
+        store.put(f"waiting/{i}.png", b"x")
+    source = scan_remote(Url(f"s3://{BUCKET}/waiting")).source
+    store.fail("waiting/1.png", HANG)
+    with ThreadPoolExecutor(1) as thread:
+        reading = thread.submit(source.read, 1)
+        while "GET /pictures/waiting/1.png" not in store.requests:
+            pass
+        source.expect(None)
+        with pytest.raises(CancelledError):
+            reading.result(timeout=60)
+    assert source.read(2) == b"x"
+
+
+def test_a_load_that_is_given_up_asks_for_nothing_more(store, monkeypatch):
+    """The caller's error ends the load, and what was expected."""
+    for i in range(40):
+        store.put(f"load/{i}.png", png(i))
+    dataset, heard = read_images(Url(f"s3://{BUCKET}/load")), []
+    monkeypatch.setattr(RemoteSource, "expect", lambda _, indices: heard.append(indices and [*indices]))
+    with closing(load(dataset, [TargetSize(8)], batch_size=10)) as batches:
+        assert len(next(batches).decoded) == 10
+    assert heard == [[*range(40)], None]
+    assert len([*load(dataset, [TargetSize(8)], batch_size=10)]) == 4
+    assert heard[2:] == [[*range(40)]]
+
+
 def test_many_threads_and_another_process_read_the_same(store):
     """A source is safe to call from threads, and reads after it was pickled."""
     for i in range(40):
         store.put(f"threads/{i}.png", str(i).encode())
     source = scan_remote(Url(f"s3://{BUCKET}/threads")).source
     source.expect(range(40))
-    again = pickle.loads(pickle.dumps(source))
+    expected = [str(i).encode() for i in range(40)]
     with ThreadPoolExecutor(8) as threads:
-        for one in (source, again):
-            assert list(threads.map(one.read, range(40))) == [str(i).encode() for i in range(40)]
+        assert list(threads.map(source.read, range(40))) == expected
+    with ProcessPoolExecutor(1, get_context("spawn")) as process:
+        assert list(process.map(source.read, range(40), chunksize=40)) == expected
 
 
 def test_a_file_in_a_store_is_fetched_once_and_read_here(store, monkeypatch):

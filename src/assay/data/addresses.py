@@ -46,9 +46,9 @@ class AddressedSource:
         alone = [one if not one.member else Address("") for one in self.addresses]
         return remote_source([one.uri for one in alone], [one.version for one in alone], self.limits)
 
-    def expect(self, indices: Iterable[int]) -> None:
+    def expect(self, indices: Iterable[int] | None) -> None:
         """See ``ReadsAhead``."""
-        self._apart.expect(index for index in indices if not self.addresses[index].member)
+        self._apart.expect(indices and (index for index in indices if not self.addresses[index].member))
 
     def read(self, index: int) -> bytes | Skipped:
         """The bytes of image ``index``, or why there are none."""

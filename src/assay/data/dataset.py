@@ -87,8 +87,11 @@ def address_of(source: ImageSource, index: int) -> Address:
 class ReadsAhead(Protocol):
     """A source behind a network, which fetches images before they are read."""
 
-    def expect(self, indices: Iterable[int]) -> None:
-        """Say which images will be read, in this order; what was said before no longer counts."""
+    def expect(self, indices: Iterable[int] | None) -> None:
+        """Say which images will be read, in this order; what was said before no longer counts.
+
+        None: nothing is wanted any more; who waits for an image gets CancelledError.
+        """
         ...
 
 
@@ -110,11 +113,12 @@ class PickedSource:
         image = self.images[index]
         return Address("") if image is None else address_of(self.source, image)
 
-    def expect(self, indices: Iterable[int]) -> None:
+    def expect(self, indices: Iterable[int] | None) -> None:
         """As ``ReadsAhead``."""
         if isinstance(self.source, ReadsAhead):
-            found = (self.images[index] for index in indices)
-            self.source.expect(image for image in found if image is not None)
+            found = (self.images[index] for index in indices or ())
+            wanted = (image for image in found if image is not None)
+            self.source.expect(None if indices is None else wanted)
 
 
 def missing_reason(source: ImageSource) -> str:
@@ -271,10 +275,13 @@ class Dataset:
             "command ends, and give it again"
         )
 
-    def expect(self, rows: Rows) -> None:
-        """Say which images will be read, in this order: a source behind a network fetches them ahead."""
+    def expect(self, rows: Rows | None) -> None:
+        """Say which images will be read, in this order: a source behind a network fetches them ahead. None:
+        see ``ReadsAhead``.
+        """
         if isinstance(self.source, ReadsAhead):
-            self.source.expect(row for row in rows.tolist() if row not in self.skipped)
+            wanted = None if rows is None else (row for row in rows.tolist() if row not in self.skipped)
+            self.source.expect(wanted)
 
     def without(self, rows: Rows) -> "Dataset":
         """The same images with no label at ``rows``, be it noisy, trusted or decided: such as the holdout.

@@ -114,6 +114,8 @@ def load(
         stopped = Event()
         stack.callback(threads.shutdown, wait=False, cancel_futures=True)
         stack.callback(stopped.set)
+        # Nor is what a thread waits for from a store, which may take a minute.
+        stack.push(lambda error, *_: None if error is None else dataset.expect(None))
 
         def submit(some: Rows, known: Known) -> list[Future[list[_Image]]]:
             groups = (some[start : start + size] for start in range(0, len(some), size))

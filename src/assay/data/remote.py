@@ -167,13 +167,14 @@ class RemoteSource:
             return _too_large(repr(str(Url(uri))), n_bytes, self.max_bytes)
         return self._of_this_process().read(index)
 
-    def expect(self, indices: Iterable[int]) -> None:
+    def expect(self, indices: Iterable[int] | None) -> None:
         """Fetch these images ahead, in this order, while others are read; see ``ReadsAhead``."""
-        self._of_this_process().expect(
+        wanted = indices and (
             index
             for index in indices
             if is_url(self.base + self.names[index]) and (self.n_bytes(index) or 0) <= self.max_bytes
         )
+        self._of_this_process().expect(wanted)
 
     def _of_this_process(self) -> "_Reader":
         # A fork has neither the thread of the connections nor what it was about to fetch.
@@ -191,19 +192,20 @@ class _Reader:
         self._lock = Lock()
         self._ahead: dict[int, Future[bytes | Skipped]] = {}
         self._ahead_bytes = 0
+        self._awaited: set[Future[bytes | Skipped]] = set()
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._expected: Iterator[int] = iter(())
         self._early: set[int] = set()
         """Images that were read before their turn."""
 
-    def expect(self, indices: Iterable[int]) -> None:
+    def expect(self, indices: Iterable[int] | None) -> None:
         with self._lock:
-            for future in self._ahead.values():
+            for future in (*self._ahead.values(), *(self._awaited if indices is None else ())):
                 future.cancel()
             self._ahead.clear()
             self._ahead_bytes = 0
             self._early.clear()
-            self._expected = iter(indices)
+            self._expected = iter(indices or ())
             self._fill()
 
     def read(self, index: int) -> bytes | Skipped:
@@ -215,12 +217,16 @@ class _Reader:
                 self._early.add(index)
                 future = self._fetch(index, nullcontext())  # before its turn: it does not queue
             self._fill()
+            self._awaited.add(future)
         try:
             # Each try ends by itself; this is for a thread of connections that is blocked.
             return future.result(AHEAD / AT_ONCE * TRIES * self._limit_s(index) + 60)
         except NoAnswer:
             future.cancel()
             return Skipped("timeout", f"{self._source.names[index]!r}: the connections of this process hang")
+        finally:
+            with self._lock:
+                self._awaited.remove(future)
 
     def _fill(self) -> None:
         while len(self._ahead) < AHEAD and self._ahead_bytes < AHEAD_BYTES:
