@@ -113,7 +113,7 @@ def run_assay(*words: object, cache: Path) -> Took:
         return Took(round(seconds, 1), round(spent, 1), round(most, 3), output.read())
 
 
-def measure(command: list[str], cache: Path) -> dict[str, Any]:
+def measure(command: list[str], cache: Path, every_s: float = 0.05) -> dict[str, Any]:
     """Seconds, and the most memory of the process and all below it; SystemExit where it fails."""
     environment = {**os.environ, "ASSAY_CACHE": str(cache), "ASSAY_OFFLINE": "1"}
     start, most, processes = time.perf_counter(), 0, 0
@@ -127,7 +127,7 @@ def measure(command: list[str], cache: Path) -> dict[str, Any]:
             continue
         if sum(held) > most:
             most, processes = sum(held), len(held)
-        time.sleep(0.05)
+        time.sleep(every_s)
     if process.returncode not in (0, 4):
         raise SystemExit(f"{' '.join(command)} ended with {process.returncode}")
     seconds = round(time.perf_counter() - start, 1)
