@@ -179,6 +179,7 @@ def local_density(features: Matrix, seed: int = 0) -> LocalDensity:
     """
     n = len(features)
     directions = unit_rows(features)
+    del features  # if nobody else has them: they are as large
     size = min(n, max(SAMPLE, n // 12))
     sample = np.sort(np.random.default_rng(seed).choice(n, size, replace=False))
     kept = min(NEAREST, size - 1)

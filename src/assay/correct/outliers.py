@@ -246,14 +246,15 @@ def _measure(
     features: Matrix, rows: Rows, core: Rows, near: Rows, labels: Labels | None, top_probs: PerImage | None
 ) -> list[Measure]:
     """The far measure of some rows, against ``core``, then the near ones, against ``near``."""
-    measures = [_distances(features[rows], features[core])]
+    some = features if len(rows) == len(features) else features[rows]  # all of them need no copy
+    measures = [_distances(some, features[core])]
     if labels is None:
         return measures
     settled = near[labels[near] != UNKNOWN]
     if len(settled) > NEIGHBOURS:
         measures.append(_neighbour_distances(features, rows, settled))
     if len(np.unique(labels[settled])) > 1:
-        measures.append(_between_classes(features[rows], features[settled], labels[settled]))
+        measures.append(_between_classes(some, features[settled], labels[settled]))
     return measures if top_probs is None else [*measures, 1.0 - top_probs[rows]]
 
 
@@ -306,7 +307,8 @@ def _between_classes(
     Source: Ren et al. 2021, arXiv 2106.09022.
     """
     centre, projection, means, inverse = _discriminants(settled, labels)
-    points = (features - centre) @ projection
+    parts = np.array_split(features, 1 + len(features) // MOST)  # for the memory
+    points = np.concatenate([(part - centre) @ projection for part in parts])
     to_each = np.square(points).sum(axis=1)[:, None] - 2.0 * points @ means.T + np.square(means).sum(axis=1)
     nearest: Measure = (to_each.min(axis=1) - np.square(points) @ inverse).astype(np.float64)
     return nearest

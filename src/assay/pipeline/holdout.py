@@ -178,14 +178,14 @@ def _near_duplicates(features: Features, usable: Mask, seed: int, mirrored: Mirr
     if len(rows) < 2:
         return []
     contents: list[bytes | None] = [features.contents[row] for row in rows.tolist()]
-    views = [view[rows] for view in features.views]
-    standard = standardise(views, None if mirrored is None else mirrored[1])
-    around = local_density(standard[: len(rows)], seed)
+    views = features.views if len(rows) == len(usable) else [view[rows] for view in features.views]
     if mirrored is None:
+        around = local_density(standardise(views), seed)
         found = find_near_duplicates(around.directions, contents, around.spacing, around.dimension)
         return [rows[list(group.rows)] for group in found]
     # A mirrored image counts as an image of its own, with the local density of the original.
-    originals = mirrored[0]
+    originals, standard = mirrored[0], standardise(views, mirrored[1])
+    around = local_density(standard[: len(rows)], seed)
     directions = np.concatenate([around.directions, unit_rows(standard[len(rows) :])])
     spacing = np.concatenate([around.spacing, around.spacing[np.searchsorted(rows, originals)]])
     pictured = np.concatenate([rows, originals])

@@ -168,9 +168,9 @@ def _who_belong(data: TrainingLabels, corrected: CorrectedLabels) -> Labels:
 
 
 def _find_outliers(data: TrainingLabels, corrected: CorrectedLabels) -> Outliers | None:
-    rows = np.flatnonzero(data.usable)
+    rows, views = np.flatnonzero(data.usable), data.features.views
     found = find_outliers(
-        standardise([view[rows] for view in data.features.views]),
+        standardise(views if len(rows) == len(data.usable) else [view[rows] for view in views]),
         data.trusted[rows] != UNKNOWN,  # not those that a person decided, who was shown the doubtful ones
         labels=_settled(data, corrected)[rows],
         top_probs=corrected.pred_probs[rows].max(axis=1),
