@@ -1,16 +1,21 @@
 """A run of a million drawn images in shards: memory, time, and how right its labels are.
 
-    python benchmarks/scale.py --place FOLDER [--images 1000000] [--engine local] [--sample 200000]
+    python benchmarks/scale.py --place FOLDER [--images 1000000] [--engine local] [--sample 100000] [--killed]
 
 FOLDER gets the images (Parquet files with PNG, 0.6 GB a million), their labels, the cache and the run. Each
 image shows one of ten drawn patterns of 8 x 8 blocks under as much noise that nobody could name all of them:
 the best possible classifier is known, and so is the best possible corrected label. Memory is the sum over the
-command and all that it started. Results go to benchmarks/results/scale.json.
+command and all that it started. With --killed, a process that embeds and then the command itself are killed
+while --engine ray embeds; the same command goes on, and its shards are compared with those of --engine local.
+Results go to benchmarks/results/scale.json.
 """
 
 import argparse
 import json
+import os
+import subprocess
 import time
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from io import BytesIO
 from multiprocessing import get_context
@@ -19,10 +24,12 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import psutil
 from _shared import ASSAY, keep, measure
 from PIL import Image
 from scipy.special import softmax
 
+from assay.data.files import file_digest
 from assay.data.simulate import spoil, symmetric
 from assay.scale.rows import SHARD
 
@@ -38,22 +45,20 @@ def main() -> None:
     parser.add_argument("--place", type=Path, required=True)
     parser.add_argument("--images", type=int, default=1_000_000)
     parser.add_argument("--engine", default="local")
-    parser.add_argument("--sample", type=int, default=200_000)
+    parser.add_argument("--sample", type=int, default=100_000)
     parser.add_argument("--backbone", default="tiny")
+    parser.add_argument("--killed", action="store_true")
     arguments = parser.parse_args()
     place, n = arguments.place / str(arguments.images), arguments.images
     expected = draw(place, n)
-    command = [
-        ASSAY,
-        "run",
-        place / "images",
-        "--trusted",
-        place / "trusted.csv",
-        "--engine",
-        arguments.engine,
-    ]
-    command += ["--sample", arguments.sample, "--backbone", arguments.backbone, "--holdout", 500]
-    found = measure([*map(str, command), "-o", str(place / f"out-{arguments.engine}")], place / "cache")
+    command = [ASSAY, "run", place / "images", "--trusted", place / "trusted.csv", "--holdout", 500]
+    command += ["--sample", arguments.sample, "--backbone", arguments.backbone]
+    words = [*map(str, command)]
+    if arguments.killed:
+        keep("scale", f"{n:,} images, ray, killed twice", killed(words, place))
+        return
+    words += ["--engine", arguments.engine, "-o", str(place / f"out-{arguments.engine}")]
+    found = measure(words, place / f"cache-{arguments.engine}", every_s=0.5)
     right = compare(place, place / f"out-{arguments.engine}")
     name = f"{n:,} images, {arguments.engine}, {arguments.backbone}, sample {arguments.sample:,}"
     keep("scale", name, found | expected | right)
@@ -122,6 +127,51 @@ def compare(place: Path, out: Path) -> dict[str, Any]:
         "right_others": round(float(right[~learned].mean()), 4) if not learned.all() else None,
         "seconds_of": facts.get("seconds"),
     }
+
+
+def killed(words: list[str], place: Path) -> dict[str, Any]:
+    """Shards of Ray, killed twice, and of one machine: how many there are, and whether they are equal."""
+    measure([*words, "--engine", "local", "-o", str(place / "out-local")], place / "cache-local", every_s=0.5)
+    here, cache = shards_of(place / "cache-local"), place / "cache-ray"
+    command = [*words, "--engine", "ray", "-o", str(place / "out-ray")]
+    environment = {**os.environ, "ASSAY_CACHE": str(cache)}
+    first = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+    wait_for(lambda: len(shards_of(cache)) >= len(here) // 4, first)
+    below = psutil.Process(first.pid).children(recursive=True)
+    workers = [process for process in below if "MapWorker" in process.name()]
+    workers[0].kill()
+    wait_for(lambda: len(shards_of(cache)) >= len(here) // 2, first)
+    first.kill()
+    first.wait()
+    psutil.wait_procs(below, timeout=60)
+    at_kill = len(shards_of(cache))
+    found = measure(command, cache, every_s=0.5)
+    there = shards_of(cache)
+    labels = [
+        pl.read_parquet(place / f"out-{engine}" / "labels" / "*.parquet") for engine in ("local", "ray")
+    ]
+    return {
+        "shards": len(here),
+        "when_killed": at_kill,
+        "same_shards": here == there,
+        "same_labels": labels[0].equals(labels[1]),
+        "rows": labels[1]["file"].n_unique(),
+        **found,
+    }
+
+
+def shards_of(cache: Path) -> dict[str, str]:
+    """Name and sha256 of each."""
+    files = (cache / "shards").rglob("*.parquet")
+    return {file.name: file_digest(file) for file in files}
+
+
+def wait_for(holds: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
+    """Until it holds; SystemExit if the process ends before."""
+    while not holds():
+        if process.poll() is not None:
+            raise SystemExit("the command ended before it could be killed")
+        time.sleep(0.2)
 
 
 if __name__ == "__main__":

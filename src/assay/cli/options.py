@@ -338,7 +338,7 @@ class EngineOptions:
     """With ray: GPUs of each process."""
     address: str | None = None
     """With ray: the cluster, such as auto. Without it, one is started on this machine for this command."""
-    sample: Annotated[int, Parameter(validator=Number(gte=1000))] = 200_000
+    sample: Annotated[int, Parameter(validator=Number(gte=1000))] = 100_000
     """Images to learn from besides the trusted ones, picked at random."""
 
     def chosen(self, workers: int) -> "Engine | None":

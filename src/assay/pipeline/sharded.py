@@ -56,7 +56,7 @@ from assay.types import (
 if TYPE_CHECKING:
     import polars as pl
 
-SAMPLE = 200_000
+SAMPLE = 100_000
 """Most images that are learned from, if so many are not trusted."""
 
 CORRECTION = "correction.npz"
