@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 
 pytest.importorskip("timm", reason="needs the train extra")
@@ -35,10 +36,12 @@ from assay.pipeline.outputs import read_facts
 from assay.pipeline.presets import PRESETS, Preset
 from assay.pipeline.robustness import DAMAGE
 from assay.pipeline.run import run
+from assay.pipeline.sharded import run_sharded
 from assay.predict.batch import predict_dataset
 from assay.predict.model import read_model
 from assay.predict.runtime import FLIP_TTA_BELOW, load_runtime
 from assay.report import write_report
+from assay.scale.engine import Engine
 from assay.train.finetune import Phase
 
 pytestmark = [pytest.mark.train, pytest.mark.slow]
@@ -283,3 +286,25 @@ def test_what_cannot_be_fine_tuned_is_refused(fine, tmp_path):
     with pytest.raises(LabelError, match=r"^expected 20 trusted images or more besides the holdout's"):
         run(fine.images, tmp_path / "few", options)
     assert not (tmp_path / "few").exists()
+
+
+def test_a_run_in_shards_fine_tunes_on_its_sample_and_labels_the_others_by_the_network(fine, tmp_path):
+    """In float32, from the image files, as ``predict`` does; images without a label are changed or unsure."""
+    out, options = tmp_path / "out", replace(fine.options, cache=tmp_path / "cache")
+    engine = Engine(parallel=1, workers=1)
+    run_sharded(fine.images, out, options, engine=engine, shard_rows=100, sample=60)
+    assert read_facts(out)["model"]["architecture"] == "tf_efficientnet_lite0"
+    labels = pl.read_parquet(out / "labels" / "*.parquet")
+    assert labels.height == 240
+    others = labels.filter(~pl.col("learned_from"))
+    assert 60 < others.height < 120
+    dataset = fine.dataset
+    predicted = predict_dataset(load_runtime(out), dataset)
+    row_of = {name: row for row, name in enumerate(dataset.names)}
+    with np.load(out / "correction.npz") as correction:
+        evidence, strength = correction["evidence"], float(correction["strength"])
+    for file, label, confidence in others.select("file", "corrected_label", "confidence").iter_rows():
+        row = row_of[file]
+        likely = predicted.probs[row] * np.exp(strength * evidence[dataset.noisy[row]])
+        assert dataset.classes[int(likely.argmax())] == label
+        assert confidence == pytest.approx(likely.max() / likely.sum(), abs=2e-3)

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 import psutil
 import pytest
-from object_store import BUCKET, object_store
+from object_store import BUCKET, DENIED, object_store
 from small_runs import CLASSES, quick_learning, read_rows, same_bytes, write_labels
 
 import assay
@@ -218,3 +218,37 @@ def test_a_killed_run_goes_on_with_the_shards_that_are_there(sharded, small_data
     run_sharded(small_data.images, out, own, engine=ENGINE, shard_rows=100)
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert labels_of(out).equals(labels_of(sharded))
+
+
+def test_the_labels_do_not_depend_on_the_prior_that_the_model_predicts_by(small_data, options, tmp_path):
+    """A long tail: --balanced changes the model, and no label, be it learned from or not."""
+    few = [*np.flatnonzero(small_data.truth == 0), *np.flatnonzero(small_data.truth > 0)[:40]]
+    rows = sorted(int(row) for row in few)
+    noisy = write_labels(tmp_path / "noisy.csv", rows, small_data.noisy[rows])
+    known = [row for row in rows if row % 2 == 0]
+    trusted = write_labels(tmp_path / "trusted.csv", known, small_data.truth[known])
+    read = replace(small_data.read, noisy=noisy, trusted=trusted)
+    found = []
+    for balanced in (False, True):
+        own, out = replace(options, read=read, balanced=balanced), tmp_path / str(balanced)
+        run_sharded(small_data.images, out, own, engine=ENGINE, shard_rows=300, sample=60)
+        found.append(labels_of(out))
+    plain, balanced = found
+    assert plain["corrected_label"].equals(balanced["corrected_label"])
+    assert np.allclose(plain["confidence"], balanced["confidence"], atol=2e-3)
+
+
+def test_images_that_could_not_be_had_are_tried_again_with_overwrite(small_data, options, tmp_path):
+    """Until then their shard is done."""
+    options, states = replace(options, cache=tmp_path / "cache"), []
+    with object_store() as store:
+        for file in small_data.images.iterdir():
+            store.put(f"images/{file.name}", file.read_bytes())
+        for overwrite in (False, False, True):
+            store.fail("images/8.png", DENIED, 0 if states else 1_000)
+            place = Url(f"s3://{BUCKET}/images")
+            run_sharded(place, tmp_path / "out", options, engine=ENGINE, overwrite=overwrite)
+            rows = {row["file"]: row for row in labels_of(tmp_path / "out").rows(named=True)}
+            states.append((rows["8.png"]["action"], rows["8.png"]["reason"]))
+    assert states[:2] == [("skipped", "unreadable")] * 2
+    assert states[2][0] != "skipped"

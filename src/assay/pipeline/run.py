@@ -88,7 +88,8 @@ def run(  # noqa: PLR0915  # the whole way of images and labels, in one place
     record.data = data_facts(dataset)
 
     def contents() -> str:
-        return contents_digest(read_contents(dataset, options.workers))
+        known = None if features is None else features.contents
+        return contents_digest(known or read_contents(dataset, options.workers))
 
     with folder.lock():
         record.load(contents, overwrite=overwrite)

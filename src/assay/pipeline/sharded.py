@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from assay.correct.evidence import log_evidence
+from assay.correct.evidence import TINY, log_evidence
 from assay.correct.outliers import Outliers, OutlierScorer
 from assay.correct.posterior import combine
 from assay.correct.result import CorrectedLabels
@@ -35,7 +35,7 @@ from assay.pipeline.learn import Fitted, TrainingLabels
 from assay.pipeline.options import RunOptions, uses_flip_tta
 from assay.pipeline.outputs import OUTLIER_COLUMN
 from assay.pipeline.run import read_inputs, run
-from assay.predict.batch import predict_dataset
+from assay.predict.batch import PASSING, predict_dataset
 from assay.predict.model import read_model
 from assay.scale.engine import LOCAL, Engine, Facts, map_shards
 from assay.scale.rows import SHARD, RowFacts, dataset_of, images_digest, part_path, write_rows
@@ -61,6 +61,9 @@ SAMPLE = 100_000
 
 CORRECTION = "correction.npz"
 """In the run folder: how labels are corrected of images that were not learned from."""
+
+MOST_COMPARED = 5_000_000
+"""Images among which equal files are counted: the digests of all are held in memory."""
 
 FEATURES, MIRRORED, HISTOGRAM = "features", "mirrored", "histogram"
 """The columns of a shard with what was computed of each image."""
@@ -98,6 +101,9 @@ def run_sharded(
     if isinstance(images, Dataset):
         raise UsageError("engine: expected the place of the images, got images in memory: others read them")
     RunFolder(out).check()
+    # Other processes may have another working folder.
+    result, out, cache = out, out.absolute(), options.cache.absolute()
+    weights = options.weights and options.weights.absolute()
     with lock(out, "sharded run"):
         # Read: names, places and labels, in parts; nothing else ever lists the place again.
         watch = Stopwatch(earlier=_read_shards(out).get("seconds", {}))
@@ -108,11 +114,12 @@ def run_sharded(
         # Embed: a shard that is there is done.
         embed = EmbedShard(
             out / "rows",
-            options.cache,
+            cache,
             facts,
-            (options.backbone, options.size, options.weights, options.dtype, options.cache),
+            (options.backbone, options.size, weights, options.dtype, cache),
             mirrored=uses_flip_tta(options.preset),
             workers=engine.workers,
+            retries=overwrite,
         )
         done, digests = 0, dict[int, str]()
         with watch.stage("embed"):
@@ -127,7 +134,7 @@ def run_sharded(
         # Learn: one run, on one machine, of all trusted images and a random part of the others.
         with watch.stage("learn"):
             picked = [pick(out / "rows", shard, facts, sample, options.seed) for shard in shards]
-            paths = [shard_path(options.cache, digest) for digest in files]
+            paths = [shard_path(cache, digest) for digest in files]
             run(
                 dataset_of(_rows_at(out / "rows", picked), facts),
                 out,
@@ -142,7 +149,7 @@ def run_sharded(
             )
 
         # Label: every shard by the model, but for the images that were learned from.
-        label, done = LabelShard(out, options.cache, options.preset, engine.workers), 0
+        label, done = LabelShard(out, cache, options.preset, engine.workers), 0
         with watch.stage("label"):
             for found in map_shards(label, shards, engine):
                 done += found["images"]
@@ -150,7 +157,7 @@ def run_sharded(
             found_in_all = totals(out / "labels", facts)
         record = _read_shards(out) | {"totals": found_in_all, "seconds": watch.so_far()}
         write_json(out / SHARDS, record)
-    return load_run(out)
+    return load_run(result)
 
 
 # --- rows ----------------------------------------------------------------------------------------------
@@ -238,16 +245,15 @@ class EmbedShard:
     """Arguments of ``_backbone``."""
     mirrored: bool
     workers: int
+    retries: bool = False
+    """Also write a shard again that lacks images which could not be had at the time."""
 
     def __call__(self, shard: int) -> Facts:
         """The number of images, and the digest that names the shard's file."""
         import polars as pl
 
-        rows, backbone, facts = (
-            pl.read_parquet(part_path(self.rows, shard)),
-            _backbone(*self.network),
-            self.facts,
-        )
+        rows, facts = pl.read_parquet(part_path(self.rows, shard)), self.facts
+        backbone = _backbone(*self.network)
         views = [
             View(FEATURES, backbone),
             *([View(MIRRORED, backbone, mirrored=True)] if self.mirrored else []),
@@ -257,9 +263,14 @@ class EmbedShard:
         reading = facts.accept_truncated, facts.max_pixels, facts.follow_symlinks, facts.image_column
         digest = images_digest(rows, named, reading)
         path = shard_path(self.cache, digest)
-        if not path.is_file():
+        if not path.is_file() or (self.retries and _has_failed(path)):
             write_shard(path, rows, dataset_of(rows, facts), views, workers=self.workers)
         return {"shard": shard, "images": rows.height, "digest": digest}
+
+
+def _has_failed(path: Path) -> bool:
+    """Whether a shard has skipped images that may be there at another time."""
+    return not PASSING.isdisjoint(read_shard(path, ["status"])["status"].to_list())
 
 
 @lru_cache(maxsize=1)  # a process loads its network once
@@ -280,6 +291,8 @@ def write_correction(out: Path, data: TrainingLabels, fitted: Fitted) -> None:
         "evidence": log_evidence(np.arange(len(transition)), transition),
         "strength": np.array(fitted.corrected.strength),
         "threshold": np.array(fitted.corrected.threshold),
+        # The model predicts by one prior, with --balanced a uniform one; labels are corrected by another.
+        "odds": fitted.corrected.prior(np.flatnonzero(data.fold_of != UNKNOWN)) / fitted.prior,
     }
     np.savez(out / CORRECTION, **arrays)
 
@@ -318,6 +331,8 @@ class LabelShard:
 
             views, runtime = [], load_model(self.out, threads=self.workers).runtime
             pred_probs = predict_dataset(runtime, dataset, workers=self.workers).probs
+        pred_probs = pred_probs * correction["odds"]
+        pred_probs /= np.maximum(pred_probs.sum(axis=1, keepdims=True), TINY)
         labels = _labels_of(dataset.noisy, dataset.usable, pred_probs, correction, views)
         words = np.array([*dataset.classes, ""], dtype=object)
         reasons = np.full(len(dataset), "", dtype=object)
@@ -391,8 +406,11 @@ def totals(labels: Path, facts: RowFacts) -> dict[str, Any]:
         return [tuple(row) for row in found.rows()]
 
     used = every.filter(pl.col("action") != "skipped")
-    confidence, equal = pl.col("confidence").mean(), pl.len() - pl.col("sha256").n_unique()
-    mean, copies = used.select(confidence, equal.alias("copies")).collect(engine="streaming").row(0)
+    mean = used.select(pl.col("confidence").mean()).collect(engine="streaming").item()
+    copies = None
+    if facts.images <= MOST_COMPARED:
+        equal = used.select(pl.len() - pl.col("sha256").n_unique())
+        copies = equal.collect(engine="streaming").item()
     changes = [
         (noisy, corrected, n)
         for action, noisy, corrected, n in counts("action", "noisy_label", "corrected_label")
