@@ -127,25 +127,20 @@ def _end_with_parent() -> None:
 # --- Ray -----------------------------------------------------------------------------------------------
 
 
-class _Actor:
-    """One process of a cluster, which loads its network with its first shard."""
-
-    def __init__(self, function: Callable[[int], Facts]) -> None:
-        self.function = function
-
-    def __call__(self, batch: dict[str, Any]) -> dict[str, list[str]]:
-        return {"facts": [json.dumps(self.function(int(shard))) for shard in batch["item"]]}
-
-
 def _map_ray(function: Callable[[int], Facts], shards: Sequence[int], engine: Engine) -> Iterator[Facts]:
-    # Before the import, which reads them: nothing is reported to anybody, and stderr is the user's.
+    # Before the import, which reads it: nothing is reported to anybody.
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     try:
         import ray
         import ray.data
     except ImportError:
         raise MissingExtraError("ray", "ray") from None
+
+    class Actor:
+        """One process of a cluster, which loads its network with its first shard."""
+
+        def __call__(self, batch: dict[str, Any]) -> dict[str, list[str]]:
+            return {"facts": [json.dumps(function(int(shard))) for shard in batch["item"]]}
 
     ours = not ray.is_initialized()
     if ours:
@@ -163,8 +158,7 @@ def _map_ray(function: Callable[[int], Facts], shards: Sequence[int], engine: En
         total = int(ray.cluster_resources().get("CPU", 1))  # type: ignore[no-untyped-call]  # ray's
         number = min(engine.parallel or max(total // engine.workers, 1), len(shards))
         found = ray.data.from_items(list(shards), override_num_blocks=len(shards)).map_batches(
-            _Actor,
-            fn_constructor_args=(function,),
+            Actor,
             batch_size=1,
             num_cpus=engine.workers,
             num_gpus=engine.gpus or None,
