@@ -98,8 +98,8 @@ def near(place: argparse.Namespace, run: Any, views: tuple[np.ndarray, ...]) -> 
 
 
 def corrected(views: tuple[np.ndarray, ...], noisy: Labels, trusted: Labels, k: int) -> CorrectedLabels:
-    """As a run corrects them, with two folds in place of five, in half the time."""
-    fold_of = folds(trusted, 2, 0)
+    """As a run corrects them, with three folds in place of five, in less time."""
+    fold_of = folds(trusted, 3, 0)
     names = [str(label) for label in range(k)]
     labels = NoisyLabels(noisy)
     return correct_labels(views, labels, trusted, fold_of, make_head, classes=names, workers=2).corrected

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 from unittest.mock import Mock
 
 import numpy as np
@@ -14,6 +15,7 @@ from written import rows_of
 from assay.cli.app import run_app
 from assay.pipeline import check as checking
 from assay.pipeline.check import LEVEL, TESTS, Usual, count_wrong_labels
+from assay.pipeline.finished import read_finished_run
 
 N = 300
 """New images."""
@@ -166,12 +168,12 @@ def test_a_run_with_few_held_out_images_tests_little(assay, finished, small_data
     assert (found.code, "expected a run with 100 held-out images or more" in found.err) == (2, True)
 
 
-def test_the_backbone_is_asked_for_as_the_run_did(monkeypatch, tmp_path):
+def test_the_backbone_is_asked_for_as_the_run_did(monkeypatch, finished, tmp_path):
     """Its features depend on the plan that was timed for that question, not on the answer's number format."""
     load = Mock(return_value=Mock(digest="one"))
     monkeypatch.setattr(checking, "load_backbone", load)
     record = {"name": "net", "size": 160, "digest": "one", "plan": {"dtype": "float32"}}
-    run = Mock(record={"backbone": record, "settings": {"dtype": "auto"}})
+    run = replace(read_finished_run(finished), record={"backbone": record, "settings": {"dtype": "auto"}})
     checking._backbone_of(run, None, tmp_path)
     assert load.call_args.kwargs["dtype"] == "auto"
 

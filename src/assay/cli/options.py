@@ -329,11 +329,9 @@ class EngineOptions:
     """Who does the work on data sets that one process should not hold."""
 
     engine: Literal["local", "ray"] | None = None
-    """Work in shards of 10,240 images, with memory that does not grow with them: local in processes of this
-    machine, ray in those of a cluster."""
+    """Work in shards, with memory that does not grow with the images: in processes here, or by Ray."""
     parallel: Annotated[int | None, Parameter(validator=Number(gte=1))] = None
-    """Processes that embed at the same time, with --workers cores each. Without it: as many as there are
-    cores for."""
+    """Processes that embed at the same time, of --workers cores each. Without it: for all cores."""
     gpus: Annotated[float, Parameter(validator=Number(gte=0))] = 0.0
     """With ray: GPUs of each process."""
     address: str | None = None

@@ -13,7 +13,7 @@ from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import get_context, parent_process
+from multiprocessing import active_children, get_context, parent_process
 from typing import Any, Literal
 
 from assay.embed.device import cores
@@ -77,6 +77,7 @@ def _map_local(function: Callable[[int], Facts], shards: Sequence[int], engine: 
     while left:
         # Spawned: a fork would copy the threads' locks, and torch does not survive it.
         with _threads(engine.workers):
+            others = {*active_children()}
             pool = ProcessPoolExecutor(number, get_context("spawn"), initializer=_end_with_parent)
             try:
                 waiting = {pool.submit(function, shard): shard for shard in left}
@@ -94,7 +95,9 @@ def _map_local(function: Callable[[int], Facts], shards: Sequence[int], engine: 
                         "short, use fewer with --parallel"
                     ) from error
             finally:
-                # After Ctrl-C or an error, shards that were not begun are not needed.
+                # After Ctrl-C or an error nobody waits for half a shard: the next command does it again.
+                for process in {*active_children()} - others:
+                    process.kill()
                 pool.shutdown(wait=False, cancel_futures=True)
 
 
