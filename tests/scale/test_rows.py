@@ -15,7 +15,7 @@ from small_runs import CLASSES, draw_data
 from assay.data import addresses
 from assay.data.dataset import ReadOptions, Skipped
 from assay.data.place import Url
-from assay.data.read import list_images, read_dataset
+from assay.data.read import list_images, read_dataset, read_images
 from assay.errors import TableError, UsageError
 from assay.scale.rows import dataset_of, images_digest, part_path, write_rows
 
@@ -129,6 +129,24 @@ def test_a_webdataset_has_its_labels_beside_the_images(data, tmp_path):
         addresses._opened.cache_clear()
         reasons = [getattr(again.read(row), "reason", "") for row in (20, 3)]
         assert reasons == ["changed", "unreadable"]
+
+
+def test_one_file_in_a_store_is_copied_by_each_process(data, tmp_path):
+    """An archive, a table or an image; the rows name the object, not the copy that was listed."""
+    names = [f"{row}.png" for row in range(6)]
+    pack(tmp_path / "all.tar", data.images, names)
+    table(tmp_path / "all.parquet", data.images, names)
+    with object_store() as store:
+        for file in (tmp_path / "all.tar", tmp_path / "all.parquet", data.images / "0.png"):
+            store.put(file.name, file.read_bytes())
+            url = f"s3://{BUCKET}/{file.name}"
+            dataset = read_images(Url(url), ReadOptions())
+            facts = write_rows(dataset, tmp_path / "rows", ReadOptions())
+            (rows,) = parts(tmp_path / "rows", facts)
+            assert set(rows["uri"]) == {url}
+            again = dataset_of(rows, facts)
+            expected = [(data.images / name).read_bytes() for name in names[: len(dataset)]]
+            assert [again.read(row) for row in range(len(again))] == expected
 
 
 def test_a_changed_image_is_skipped_and_its_part_is_another(data, tmp_path):

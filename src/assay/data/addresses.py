@@ -21,7 +21,7 @@ from assay.data.files import (
 )
 from assay.data.place import Url, is_url
 from assay.data.remote import RemoteSource, remote_source
-from assay.data.sources import scan_archive
+from assay.data.sources import FolderSource, scan_archive
 from assay.data.stores import fetch_to_file, list_objects
 from assay.data.tables import Table, is_parquet
 from assay.errors import AssayError, DataError, TableError
@@ -93,6 +93,32 @@ class _Opened:
 @lru_cache(maxsize=1)  # the shards of one archive follow each other; another version is opened anew
 def _opened(uri: str, _version: str, limits: Limits, image_column: str | None) -> _Opened:
     return _Opened(uri, limits, image_column)
+
+
+@dataclass(frozen=True)
+class CopiedSource:
+    """The images of a copy of one file in a store, which have the addresses of the file itself."""
+
+    source: ImageSource
+    uri: str
+    version: str
+    is_image: bool
+    """Whether the file is one image."""
+
+    def read(self, index: int) -> bytes | Skipped:
+        """As of any source."""
+        return self.source.read(index)
+
+    def address(self, index: int) -> Address:
+        """Where image ``index`` lies: a process that has no copy makes its own."""
+        return Address(self.uri, "" if self.is_image else str(index), self.version)
+
+
+def copied(listing: Listing, copy: Path, url: Url) -> Listing:
+    """The images of a copy of the file at ``url``."""
+    alone = isinstance(listing.source, FolderSource)
+    # The number of bytes begins a version of a store's object.
+    return replace(listing, source=CopiedSource(listing.source, str(url), f"{copy.stat().st_size}-", alone))
 
 
 def scan_file(place: Path, limits: Limits = USUAL, image_column: str | None = None) -> Listing:

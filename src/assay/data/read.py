@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from assay.data.addresses import parts_of, scan_parts, scan_remote_parts
+from assay.data.addresses import copied, parts_of, scan_parts, scan_remote_parts
 from assay.data.annotations import all_labels, with_annotators
 from assay.data.dataset import Dataset, Listing, PickedSource, ReadOptions
 from assay.data.decisions import with_decisions
@@ -174,6 +174,8 @@ def _open(images: Place, options: ReadOptions) -> tuple[Place, Listing]:
     if listing is None:
         assert isinstance(place, Path)
         listing = _list_here(place, images, options)
+        if isinstance(images, Url) and not is_manifest(place, options):
+            listing = copied(listing, place, images)
     if not listing.names:
         ignored = f" ({'; '.join(listing.notes)})" if listing.notes else ""
         raise DataError(f"expected images in {images}, got none{ignored}")
