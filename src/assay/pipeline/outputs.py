@@ -40,6 +40,9 @@ OUTLIER_COLUMN = "outlier_score"
 GROUP_COLUMN = "group"
 """The last column of labels.csv where groups were declared: a number for each."""
 
+NO_LABEL = "no noisy label"
+"""The reason, in labels.csv, of an image that nobody labelled."""
+
 HELD_GROUP = "group of the holdout"
 """The reason of an image without a trusted label whose group is held out: nothing is trained on it."""
 
@@ -88,10 +91,9 @@ def write_labels(
 ) -> None:
     """labels.csv: one row an image, in input order, labels as they came in, without those of the holdout."""
     corrected = fitted.corrected
-    words = np.array([*dataset.classes, ""], dtype=object)  # UNKNOWN, -1, is the empty label
     # Of several reasons the last one is written: a skipped image of the holdout is skipped.
     reasons = np.full(len(dataset), "", dtype=object)
-    reasons[dataset.noisy == UNKNOWN] = "no noisy label"
+    reasons[dataset.noisy == UNKNOWN] = NO_LABEL
     reasons[split.beside] = HELD_GROUP
     reasons[[*dataset.decided]] = DECIDED
     if fitted.validation is not None:
@@ -99,21 +101,7 @@ def write_labels(
     reasons[split.holdout] = HOLDOUT
     for row, why in dataset.skipped.items():
         reasons[row] = why.reason
-    scores: list[float | None] = [None] * len(dataset)
-    if corrected.outliers is not None:
-        found = np.round(corrected.outliers.score, 3).tolist()
-        scores = [score if good else None for score, good in zip(found, corrected.usable, strict=True)]
-    columns = [
-        list(dataset.names),
-        words[dataset.noisy].tolist(),
-        words[corrected.trusted].tolist(),
-        words[corrected.corrected].tolist(),
-        np.round(corrected.confidence, 4).tolist(),
-        np.round(corrected.label_quality, 4).tolist(),
-        corrected.actions.tolist(),
-        reasons.tolist(),
-        scores,
-    ]
+    columns = label_columns(dataset, corrected, reasons.tolist())
     header: tuple[str, ...] = (*LABEL_COLUMNS, OUTLIER_COLUMN)
     if (given := usable_annotations(dataset)) is not None:
         counts, shares = agreement(given, corrected.corrected)
@@ -124,6 +112,28 @@ def write_labels(
     if dataset.groups is not None:
         header, columns = (*header, GROUP_COLUMN), [*columns, dataset.groups.tolist()]
     write_rows(folder / "labels.csv", header, columns, excel_safe=excel_safe)
+
+
+def label_columns(
+    dataset: Dataset, corrected: CorrectedLabels, reasons: Sequence[str]
+) -> list[Sequence[Any]]:
+    """``LABEL_COLUMNS`` and the outlier score of each image, labels as they came in."""
+    words = np.array([*dataset.classes, ""], dtype=object)  # UNKNOWN, -1, is the empty label
+    scores: list[float | None] = [None] * len(dataset)
+    if corrected.outliers is not None:
+        found = np.round(corrected.outliers.score, 3).tolist()
+        scores = [score if good else None for score, good in zip(found, corrected.usable, strict=True)]
+    return [
+        list(dataset.names),
+        words[dataset.noisy].tolist(),
+        words[corrected.trusted].tolist(),
+        words[corrected.corrected].tolist(),
+        np.round(corrected.confidence, 4).tolist(),
+        np.round(corrected.label_quality, 4).tolist(),
+        corrected.actions.tolist(),
+        reasons,
+        scores,
+    ]
 
 
 def write_annotators(

@@ -33,7 +33,7 @@ from assay.pipeline.finished import RunResult, load_run
 from assay.pipeline.folder import SHARDS, RunFolder, lock
 from assay.pipeline.learn import Fitted, TrainingLabels
 from assay.pipeline.options import RunOptions, uses_flip_tta
-from assay.pipeline.outputs import OUTLIER_COLUMN
+from assay.pipeline.outputs import LABEL_COLUMNS, NO_LABEL, OUTLIER_COLUMN, label_columns
 from assay.pipeline.run import read_inputs, run
 from assay.predict.batch import PASSING, predict_dataset
 from assay.predict.model import read_model
@@ -334,26 +334,14 @@ class LabelShard:
         pred_probs = pred_probs * correction["odds"]
         pred_probs /= np.maximum(pred_probs.sum(axis=1, keepdims=True), TINY)
         labels = _labels_of(dataset.noisy, dataset.usable, pred_probs, correction, views)
-        words = np.array([*dataset.classes, ""], dtype=object)
-        reasons = np.full(len(dataset), "", dtype=object)
-        reasons[dataset.noisy == UNKNOWN] = "no noisy label"
+        reasons = np.where(dataset.noisy == UNKNOWN, NO_LABEL, "").astype(object)
         for row, why in dataset.skipped.items():
             reasons[row] = why.reason
-        score = None if labels.outliers is None else np.round(labels.outliers.score, 3)
+        columns_of_labels = label_columns(dataset, labels, reasons.tolist())
+        names = (*LABEL_COLUMNS, OUTLIER_COLUMN)
         table = pl.DataFrame(
-            {
-                "file": list(dataset.names),
-                "noisy_label": words[dataset.noisy].tolist(),
-                "trusted_label": [""] * len(dataset),
-                "corrected_label": words[labels.corrected].tolist(),
-                "confidence": np.round(labels.confidence, 4),
-                "label_quality": np.round(labels.label_quality, 4),
-                "action": labels.actions.tolist(),
-                "reason": reasons.tolist(),
-                OUTLIER_COLUMN: None if score is None else np.where(dataset.usable, score, np.nan),
-            },
-            schema_overrides={OUTLIER_COLUMN: pl.Float64},
-        ).with_columns(pl.col(OUTLIER_COLUMN).fill_nan(None))
+            dict(zip(names, columns_of_labels, strict=True)), schema_overrides={OUTLIER_COLUMN: pl.Float64}
+        )
         # Images that were learned from keep what the run says of them, which is out of fold.
         table = table.with_columns(pl.lit(False).alias("learned_from"))
         learned = load_run(self.out).labels.frame.select(table.columns[:-1])
