@@ -36,6 +36,7 @@ from assay.pipeline.options import RunOptions, uses_flip_tta
 from assay.pipeline.outputs import LABEL_COLUMNS, NO_LABEL, OUTLIER_COLUMN, label_columns
 from assay.pipeline.run import read_inputs, run
 from assay.predict.batch import PASSING, predict_dataset
+from assay.predict.layers import Layers
 from assay.predict.model import read_model
 from assay.scale.engine import LOCAL, Engine, Facts, map_shards
 from assay.scale.rows import SHARD, RowFacts, dataset_of, images_digest, part_path, write_rows
@@ -324,7 +325,7 @@ class LabelShard:
             correction = dict(arrays)
         views = [features_of(found[column]) for column in columns]
         if self.preset == "fast":
-            head = read_model(self.out).head
+            head = _head(self.out)
             pred_probs: Probs = np.mean([head.probabilities(view) for view in views], axis=0)
         else:  # the network was fine-tuned and has other features now
             from assay.predict.predictor import load_model
@@ -344,12 +345,23 @@ class LabelShard:
         )
         # Images that were learned from keep what the run says of them, which is out of fold.
         table = table.with_columns(pl.lit(False).alias("learned_from"))
-        learned = load_run(self.out).labels.frame.select(table.columns[:-1])
-        learned = learned.with_columns(pl.lit(True).alias("learned_from"))
+        learned = (
+            _learned(self.out).select(table.columns[:-1]).with_columns(pl.lit(True).alias("learned_from"))
+        )
         table = table.update(learned, on="file", how="left").with_columns(found["sha256"])
         make_folder(path.parent)
         write_bytes_atomic(path, parquet_bytes(table))
         return {"images": rows.height}
+
+
+@lru_cache(maxsize=1)  # once for all shards of a process
+def _head(out: Path) -> Layers:
+    return read_model(out).head
+
+
+@lru_cache(maxsize=1)
+def _learned(out: Path) -> "pl.DataFrame":
+    return load_run(out).labels.frame
 
 
 def _labels_of(
