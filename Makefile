@@ -30,8 +30,9 @@ fix: $(INSTALLED) ## ruff's automatic fixes and format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: $(INSTALLED) ## docs/cli.md, from the help pages
+docs: $(VENV)/.docs ## the docs site, in site/; docs/cli.md from the help pages
 	$(BIN)/python docs/generate.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 NEED_A_RUN := audit plan predict serve
 
@@ -48,8 +49,8 @@ audit: $(INSTALLED) ## packages with known vulnerabilities; needs a network
 	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+[a-z0-9.]*$$//' > $(VENV)/audit/packages.txt
 	$(VENV)/audit/bin/pip-audit --strict --no-deps --disable-pip --requirement $(VENV)/audit/packages.txt
 
-clean: ## remove .venv and caches; runs in out/ stay
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks
+clean: ## remove .venv, the site and caches; runs in out/ stay
+	rm -rf $(VENV) site .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks
 
 # The stamp is newer than pyproject.toml once all that it asks for is installed.
 $(INSTALLED): pyproject.toml
@@ -58,4 +59,9 @@ $(INSTALLED): pyproject.toml
 		{ echo "expected Python 3.11 or newer, got $$($(PYTHON) --version); name another: make PYTHON=…" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --editable '.[$(EXTRAS)]'
+	@touch $@
+
+# Only the site needs these, so make test does not wait for them.
+$(VENV)/.docs: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
 	@touch $@
