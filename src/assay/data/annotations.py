@@ -7,7 +7,7 @@ import numpy as np
 
 from assay.data.dataset import Annotations
 from assay.data.files import natural_key
-from assay.data.labels import Key, LabelRows, one_label_each
+from assay.data.matching import Key, LabelRows, one_label_each
 from assay.data.tables import ANNOTATOR_COLUMNS, known_columns, shown
 from assay.errors import LabelError, TableError
 from assay.types import UNKNOWN, Labels

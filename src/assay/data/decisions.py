@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from assay.data.dataset import Dataset
-from assay.data.labels import ImageFinder
+from assay.data.matching import ImageFinder
 from assay.data.place import Place
 from assay.data.tables import read_csv, shown, unique_keys
 from assay.data.write import escape_surrogates, write_rows, write_text_atomic

@@ -12,7 +12,8 @@ from PIL import Image
 from assay.data.annotations import all_labels, with_annotators
 from assay.data.dataset import Dataset, ReadOptions, Skipped
 from assay.data.files import USUAL, read_named
-from assay.data.labels import Key, LabelRows, decide_classes, group_of_each
+from assay.data.labels import decide_classes
+from assay.data.matching import Key, LabelRows, group_of_each
 from assay.data.tables import find_columns, shown, table_of
 from assay.errors import DataError, UsageError
 from assay.types import UNKNOWN, Labels

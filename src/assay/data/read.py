@@ -17,18 +17,16 @@ from assay.data.annotations import all_labels, with_annotators
 from assay.data.dataset import Dataset, Listing, PickedSource, ReadOptions
 from assay.data.decisions import with_decisions
 from assay.data.files import raw_fault
-from assay.data.labels import (
-    Classes,
+from assay.data.labels import Classes, decide_classes, label_warnings
+from assay.data.manifest import is_manifest, manifest_listing, with_manifest
+from assay.data.matching import (
     LabelRows,
     check_one_each,
-    decide_classes,
     group_of_each,
-    label_warnings,
     match,
     misalignment,
     one_label_each,
 )
-from assay.data.manifest import is_manifest, manifest_listing, with_manifest
 from assay.data.memory import MemorySource
 from assay.data.place import Place, Url
 from assay.data.remote import open_url

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from assay.data.labels import ImageFinder
+from assay.data.matching import ImageFinder
 from assay.data.place import Place
 from assay.data.tables import Table, find_columns, is_json, is_parquet, read_lines, read_table
 from assay.data.write import EXCEL_SAFE, escape_surrogates, marked_cell, write_bytes_atomic
