@@ -38,6 +38,16 @@ def test_the_printed_table_is_this(noise, small_data):
     assert facts["summary"] == found.out.splitlines()[0]
 
 
+def test_paths_of_another_machine_are_found(assay, noise, own_data):
+    """By their end alike, without what they begin with, or by file name; the figures are the same."""
+    expected, noisy = noise(own_data).out, own_data.folder / "noisy.csv"
+    lines = noisy.read_text().splitlines()
+    for start, flags in (("C:\\a\\", ()), ("sub/", ("--strip-prefix", "sub")), ("b/", ("--match", "name"))):
+        noisy.write_text("\n".join([lines[0], *(start + line for line in lines[1:])]))
+        assert noise(own_data, *flags).out == expected
+        assert flags or "all paths begin with C:\\a\\, which is not here" in noise(own_data).err
+
+
 def test_no_image_is_opened(noise, own_data):
     """With every image replaced by rubbish, the answer is the same."""
     expected = noise(own_data).out

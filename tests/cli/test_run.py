@@ -179,6 +179,7 @@ def test_more_images_can_be_accepted(assay, refused, own_data, finished, tmp_pat
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
     with Image.open(own_data.images / "4.png") as image:
         image.resize((40, 40)).save(own_data.images / "4.png")
+    names = ("--match", "name", "--strip-prefix", "x/")
     few = ("--max-pixels", "1200")
     more = ("--max-pixels", "2000", "--truncated", "accept")
 
@@ -190,10 +191,11 @@ def test_more_images_can_be_accepted(assay, refused, own_data, finished, tmp_pat
     assert "--truncated accept" in first.err
     assert "--max-pixels" in first.err
     refused(2, "--truncated", *own_data.command(out, *more))
-    assert assay(*own_data.command(out, *more, "--overwrite")).code == 0
+    assert assay(*own_data.command(out, *more, *names, "--overwrite")).code == 0
     assert skipped(out) == []
     reading = read_finished_run(out).reading
     assert (reading.truncated, reading.max_pixels) == ("accept", 2000)
+    assert (reading.match, reading.strip_prefix) == ("name", "x/")
     assert assay("audit", out, "-q").code == 0  # it reads the images as the run did
     assert assay(*own_data.command(tmp_path / "again", *few)).code == 0
     assert "2.png" in skipped(tmp_path / "again")

@@ -63,7 +63,7 @@ def test_a_table_comes_in_its_own_order(make_folder, write_file):
         expected = (images / file).read_bytes() if file else Skipped("missing_image")
         assert data.source.read(row) == expected
     assert data.notes == (
-        "noisy.csv: rows without an image: 2",
+        "noisy.csv: rows without an image: 2, such as 'gone.png'",
         "noisy.csv: empty labels, used as unknown: 1",
         "noisy.csv: rows that repeat an image, merged: 1",
         "noisy.csv: images with different labels, the most frequent is used: 1, in a tie the first: 1",

@@ -2,9 +2,10 @@
 
 import pytest
 
+from assay.data.dataset import ReadOptions
 from assay.data.relabel import relabel
 from assay.data.tables import read_table
-from assay.errors import UsageError
+from assay.errors import DataError, UsageError
 
 NAMES = ["a.png", "b.png", "c.png"]
 NEW = {"b.png": "new", "nowhere.png": "x"}
@@ -12,7 +13,10 @@ NEW = {"b.png": "new", "nowhere.png": "x"}
 
 def relabelled(tmp_path, name, content, labels=NEW, names=NAMES, **columns):
     (tmp_path / name).write_bytes(content)
-    relabel(tmp_path / name, tmp_path / f"new-{name}", labels, names, images=tmp_path / "images", **columns)
+    options = ReadOptions(**columns)
+    relabel(
+        tmp_path / name, tmp_path / f"new-{name}", labels, names, images=tmp_path / "images", options=options
+    )
     return (tmp_path / f"new-{name}").read_bytes()
 
 
@@ -100,6 +104,6 @@ def test_what_cannot_be_relabelled_is_refused(tmp_path):
         relabel(tmp_path / "x.csv", tmp_path / "x.csv", NEW, NAMES, images=tmp_path)
     with pytest.raises(UsageError, match="expected CSV or JSON lines, got Parquet"):
         relabel(tmp_path / "x.parquet", tmp_path / "y.parquet", NEW, NAMES, images=tmp_path)
-    with pytest.raises(UsageError, match=r"more.csv: expected at most 3 labels.* got 4; name the file"):
+    with pytest.raises(DataError, match=r"more.csv: expected at most 3 labels, one for each image .* got 4;"):
         relabelled(tmp_path, "more.csv", b"1\n2\n3\n4\n")
     assert (tmp_path / "x.csv").read_text() == "1\n2\n3\n"

@@ -172,6 +172,17 @@ GroupColumn = Annotated[
         "intervals are by groups.",
     ),
 ]
+Match = Annotated[
+    Literal["path", "name"],
+    Parameter(
+        help="name: a label whose path names no image is of the image with the same file name, whatever its "
+        "folder, case and ending."
+    ),
+]
+StripPrefix = Annotated[
+    str | None,
+    Parameter(help="Taken off each path of the label files, such as a folder of another machine."),
+]
 ClassMap = Annotated[
     tuple[str, ...],
     Parameter(
@@ -253,6 +264,8 @@ class LabelOptions:
     trusted_label_column: Annotated[str | None, Parameter(name="--trusted-label-col")] = None
     """Column of labels in the trusted file, if it has another name."""
     group_column: GroupColumn = None
+    match: Match = "path"
+    strip_prefix: StripPrefix = None
     duplicates: Literal["refuse", "vote"] = "refuse"
     """What to do if one image has several different noisy labels."""
     class_map: ClassMap = ()
@@ -277,6 +290,8 @@ class NewLabelOptions:
     """How to read the labels of images that a run did not see."""
 
     label_column: LabelColumn = None
+    match: Match = "path"
+    strip_prefix: StripPrefix = None
     class_map: ClassMap = ()
     normalize_labels: NormalizeLabels = False
 

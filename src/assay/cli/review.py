@@ -111,8 +111,11 @@ def command(
                 corrected_labels(session),
                 found.names_in_order,
                 images=found.root,
-                path_column=path_column or found.reading.path_column,
-                label_column=label_column or found.reading.label_column,
+                options=replace(
+                    found.reading,
+                    path_column=path_column or found.reading.path_column,
+                    label_column=label_column or found.reading.label_column,
+                ),
             )
             show(f"{changed:,} labels changed")
             with contextlib.suppress(DataError):  # the run may have been copied without its figures

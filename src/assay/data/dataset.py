@@ -372,6 +372,10 @@ class ReadOptions:
     """Of the trusted file, if it has another name there."""
     group_column: str | None = None
     """Of the patient, video or scene that an image belongs to; images of one group are never split."""
+    match: str = "path"
+    """``path``, or ``name``: a row whose path names no image is of the image with its file name."""
+    strip_prefix: str | None = None
+    """Taken off each path of the label tables that begins with it."""
     duplicates: str = "refuse"
     """``refuse`` or ``vote``: how to treat different noisy labels of one image."""
     class_map: Mapping[str, str] = field(default_factory=dict)

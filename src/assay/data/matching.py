@@ -4,23 +4,25 @@ What needs a guess is refused with its place and what was probably meant. A row 
 stays a row with its reason.
 """
 
+import os
 import re
+import shlex
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int
 
-from assay.data.dataset import Listing, Skipped, missing_reason
+from assay.data.dataset import Listing, ReadOptions, Skipped, missing_reason
 from assay.data.files import IMAGE_EXTENSIONS, check_entry, extension
 from assay.data.place import Place, Url
 from assay.data.tables import Table, check_decoded, shown
 from assay.data.vectors import Vectors
-from assay.errors import DataError, LabelError
+from assay.errors import DataError, LabelError, UsageError
 from assay.types import UNKNOWN, Groups, Labels
 
 Key = int | str
@@ -64,7 +66,9 @@ class LabelRows:
         return [entries[row] if image is None else image for row, image in enumerate(self.images or ())]
 
 
-def match(rows: LabelRows, listing: Listing, images: Place, *, complete: bool) -> LabelRows:
+def match_rows(
+    rows: LabelRows, listing: Listing, images: Place, options: ReadOptions, *, complete: bool
+) -> LabelRows:
     """The same rows with their images.
 
     Parameters
@@ -73,15 +77,15 @@ def match(rows: LabelRows, listing: Listing, images: Place, *, complete: bool) -
 
     Raises
     ------
-    DataError : another number of rows than images; no path names an image; ``ambiguous_name``: two images
-        differ only in Unicode form
+    DataError : another number of rows than images; no path names an image; ``ambiguous_name``: a path that
+        may be two images, or two paths that are one image by file name alone
     TableError : a path that is not UTF-8 and that no image has
     """
     if rows.images is not None:
         return rows
     if rows.entries is None:
         return _match_by_order(rows, listing, images, complete=complete)
-    return _match_by_name(rows, rows.entries, listing, images)
+    return _match_by_path(rows, rows.entries, listing, images, options)
 
 
 def _match_by_order(rows: LabelRows, listing: Listing, images: Place, *, complete: bool) -> LabelRows:
@@ -135,52 +139,107 @@ def check_one_each(rows: LabelRows, n: int, vectors: Path) -> None:
             )
 
 
-def _match_by_name(rows: LabelRows, entries: Sequence[str], listing: Listing, images: Place) -> LabelRows:
-    finder = ImageFinder(listing.names, images, rows.table.path)
+def _match_by_path(
+    rows: LabelRows, entries: Sequence[str], listing: Listing, images: Place, options: ReadOptions
+) -> LabelRows:
+    finder = ImageFinder(
+        listing.names, images, rows.table.path, match=options.match, strip_prefix=options.strip_prefix
+    )
+    notes = list(rows.notes)
     find = cache(finder.find)  # a table of several annotators names each image several times
-    found: list[int | None] = []
+    found = [find(entry) for entry in entries]
+    if found and all(image is None for image, _ in found):
+        prefix = _foreign_prefix(finder, rows, entries, listing, images)
+        finder = ImageFinder(listing.names, images, rows.table.path, strip_prefix=prefix)
+        found = [finder.find(entry) for entry in entries]
+        first = next(image for image, _ in found if image is not None)
+        notes.append(
+            f"{rows.name}: all paths begin with {_plain(prefix)}, which is not here and was left out: "
+            f"{_plain(entries[0])} → {_plain(listing.names[first])}"
+        )
     skipped, missing = dict[int, Skipped](), list[str]()
-    normalised = 0
-    for row, entry in enumerate(entries):
-        image, exact = find(entry)
+    for row, (entry, (image, _)) in enumerate(zip(entries, found, strict=True)):
         if image is None:
             # A name of any bytes may exist on disk; one that does not is Latin-1 text far more often.
             if (bad := finder.check(entry)) is None:
                 check_decoded(entry, where := rows.table.where(row))
-                missing.append(entry)
                 bad = Skipped(
                     missing_reason(listing.source), f"{where} names {shown(entry)}, which does not exist"
                 )
+            missing.append(entry)
             skipped[row] = bad
-        normalised += not exact
-        found.append(image)
-    near = finder.lookalikes(missing) if missing else []  # a pass over all names, so only where it helps
-    if found and len(skipped) == len(found):
-        kind = "a row" if isinstance(listing.source, Vectors) else "an image"
-        why = (
-            "{} and {} differ in case or ending; write the exact file names".format(*map(shown, near[0]))
-            if near
-            else f"the first is {shown([*missing, *entries][0])}, {kind} is called "
-            f"{shown(listing.names[0])}; write the paths relative to the label file or to the images"
-        )
-        none = f"{rows.name}: none of its {len(rows.labels):,} paths names {kind} of {images.name}"
-        raise DataError(f"{none}: {why}")
-    notes = list(rows.notes)
-    if near:
-        entry, name = near[0]
+    if near := [(entry, one[0]) for entry in missing if len(one := finder.named(entry)) == 1]:
+        entry, image = near[0]
         notes.append(
-            f"warning: {rows.name}: {len(near):,} names of missing images differ from an existing one only "
-            f"in case or ending, such as {shown(entry)} and {shown(name)}; write the exact file names"
+            f"warning: {rows.name}: paths that name no image, but would by file name alone (--match name): "
+            f"{len(near):,}, such as {shown(entry)} for {shown(listing.names[image])}"
         )
     if skipped:
-        notes.append(f"{rows.name}: rows without an image: {len(skipped):,}")
-    if normalised:
+        notes.append(f"{rows.name}: rows without an image: {len(skipped):,}, such as {shown(missing[0])}")
+    if normalised := sum(how == "form" for _, how in found):
         notes.append(f"{rows.name}: names in another Unicode form than the images': {normalised:,}")
-    return replace(rows, images=tuple(found), skipped=skipped, notes=tuple(notes))
+    if by_name := [row for row, (_, how) in enumerate(found) if how == "name"]:
+        _check_one_path_each(rows, entries, found)
+        entry, image = entries[by_name[0]], found[by_name[0]][0] or 0
+        notes.append(
+            f"{rows.name}: rows matched by file name: {len(by_name):,}, such as {_plain(entry)} → "
+            f"{_plain(listing.names[image])}"
+        )
+    return replace(rows, images=tuple(image for image, _ in found), skipped=skipped, notes=tuple(notes))
+
+
+def _foreign_prefix(
+    finder: "ImageFinder", rows: LabelRows, entries: Sequence[str], listing: Listing, images: Place
+) -> str:
+    """What all paths begin with and that lies on another machine; the rest of each names an image.
+
+    Raises
+    ------
+    DataError : there is none, or more than one; the message has the flag that helps, if any
+    """
+    ends, each = finder.ends(entries), frozenset(entries)
+    whole = [prefix for prefix, n in ends.items() if n == len(each)]
+    # A path to something that is here means that file, and not one of these images.
+    if len(whole) == 1 and all(map(finder.check, each)) and not _is_here(rows.table.path, entries[0]):
+        return whole[0]
+    n_named = sum(len(finder.named(entry)) == 1 for entry in each)
+    prefix, n = max(ends.items(), key=lambda item: item[1], default=("", 0))
+    advice = "; write the paths relative to the label file or to the images"
+    if n and n >= n_named:
+        flags = " or ".join(f"--strip-prefix {shlex.quote(one)}" for one in whole or [prefix])
+        advice = f". With {flags}, {n:,} of {len(each):,} do"
+    elif n_named:
+        advice = f". With --match name, which compares file names alone, {n_named:,} of {len(each):,} do"
+    kind = "a row" if isinstance(listing.source, Vectors) else "an image"
+    raise DataError(
+        f"{rows.name}: none of its {len(entries):,} paths names {kind} of {images.name}: the first is "
+        f"{shown(entries[0])}, {kind} is called {shown(listing.names[0])}{advice}"
+    )
+
+
+def _is_here(table: Path, entry: str) -> bool:
+    # Not of \\host\share: to look there may send a password.
+    return not re.match(r"[\\/]{2}", entry) and os.path.lexists(table.parent / entry)
+
+
+def _check_one_path_each(
+    rows: LabelRows, entries: Sequence[str], found: Sequence[tuple[int | None, str]]
+) -> None:
+    """DataError for an image that two different paths are, of which one has only its file name."""
+    first: dict[int, int] = {}
+    for row, (image, how) in enumerate(found):
+        if image is None or entries[other := first.setdefault(image, row)] == entries[row]:
+            continue
+        if "name" in (how, found[other][1]):
+            raise DataError(
+                f"{rows.table.where(row)}: ambiguous_name: {shown(entries[row])} and {shown(entries[other])} "
+                f"in {rows.table.unit} {rows.table.line_numbers[other]} are one image by file name; keep one "
+                "of the rows, or write the exact paths"
+            )
 
 
 class ImageFinder:
-    """Finds the image that a path in a table names; opens nothing.
+    r"""Finds the image that a path in a table names; opens nothing.
 
     A path may begin at the table's folder, at the images or at the name of their folder, or be the whole path
     of an image; in an archive whose members share one folder, that folder may be left out. Names are compared
@@ -190,75 +249,108 @@ class ImageFinder:
     ----------
     names : of the images, below their place
     table : the file whose paths are looked up
+    match : ``name`` to look for the file name alone where the path names no image: exactly, then without case
+        and ending
+    strip_prefix : taken off each path that begins with it; ``/`` and ``\`` are equal
     """
 
-    def __init__(self, names: Sequence[str], images: Place, table: Path) -> None:
-        self._names, self._known = names, frozenset(names)
-        self._composed: dict[str, tuple[int, ...]] = {}  # NFC form -> images
-        for image, name in enumerate(names):
-            form = unicodedata.normalize("NFC", name)
-            self._composed[form] = (*self._composed.get(form, ()), image)
+    def __init__(
+        self,
+        names: Sequence[str],
+        images: Place,
+        table: Path,
+        *,
+        match: str = "path",
+        strip_prefix: str | None = None,
+    ) -> None:
+        if match not in ("path", "name"):
+            raise UsageError(f"expected --match path or name, got {match!r}")
+        self._names, self._known, self._match = names, frozenset(names), match
+        self._composed = _by_key(names, lambda name: unicodedata.normalize("NFC", name))
         # (beginning to take off a path, beginning to put on), in the order of preference
         routes: list[tuple[str, str]] = []
-        whole: tuple[str, ...] = ()
+        whole = [strip_prefix] if strip_prefix else []
         if isinstance(images, Url):
-            whole = (str(images),)
+            whole.append(f"{str(images).rstrip('/')}/")
         elif images.is_dir():
             root, folder = images.resolve(), table.resolve().parent
             if root.is_relative_to(folder):
                 routes.append((_beginning(root.relative_to(folder)), ""))
+            elif root.anchor == folder.anchor:  # on one drive
+                whole.append(_beginning(Path(os.path.relpath(root, folder))))
             if folder.is_relative_to(root):
                 routes.append(("", _beginning(folder.relative_to(root))))
-            whole = (images.absolute().as_posix(), root.as_posix())
+            whole += [_beginning(images.absolute()), _beginning(root)]
         inner = images.name if isinstance(images, Url) else images.resolve().name
         routes += [("", ""), (_ARCHIVE_ENDING.sub("", inner) + "/", "")]
         tops = {name.partition("/")[0] for name in names}
-        if not whole and len(tops) == 1 and all("/" in name for name in names):
+        if (
+            isinstance(images, Path)
+            and not images.is_dir()
+            and len(tops) == 1
+            and all("/" in name for name in names)
+        ):
             routes.append(("", tops.pop() + "/"))
         self._routes = tuple(dict.fromkeys(routes))
-        self._whole = tuple(dict.fromkeys(f"{place.rstrip('/')}/" for place in whole))
+        self._whole = tuple(dict.fromkeys(beginning.replace("\\", "/") for beginning in whole))
 
     def check(self, entry: str) -> Skipped | None:
         """``bad_path`` if the text of ``entry`` cannot name a file below the images."""
         # An archive lists members with hostile names too; they are skipped there.
         return None if entry in self._known else check_entry(self._below(entry))
 
-    def find(self, entry: str) -> tuple[int | None, bool]:
-        """(image that ``entry`` names or None, whether the names are equal without Unicode normalisation).
+    def find(self, entry: str) -> tuple[int | None, str]:
+        """(image that ``entry`` names or None, how: by its "path", its Unicode "form" or its file "name").
 
         Raises
         ------
-        DataError : ``ambiguous_name``: two images differ only in their Unicode form
+        DataError : ``ambiguous_name``: the path may be two images
         """
-        if self.check(entry) is not None:  # without this /1.png would be 1.png
-            return None, True
-        candidates = list(self._candidates(entry))
-        equal = next((name for name in candidates if name in self._known), None)
-        forms = [unicodedata.normalize("NFC", name) for name in (candidates if equal is None else [equal])]
-        twins = next((self._composed[form] for form in forms if form in self._composed), ())
-        if len(twins) > 1:
-            both = " and ".join(ascii(self._names[twin]) for twin in twins[:2])
-            raise DataError(
-                f"ambiguous_name: {shown(entry)} may be {both}, which differ only in their Unicode form; "
-                "rename one of the two files"
-            )
-        return (twins[0], equal is not None) if twins else (None, True)
+        found: tuple[int, ...] = ()
+        how, differ = "path", "differ only in their Unicode form; rename one of the two files"
+        if self.check(entry) is None:  # without this /1.png would be 1.png
+            candidates = list(self._candidates(entry))
+            equal = next((name for name in candidates if name in self._known), None)
+            forms = [
+                unicodedata.normalize("NFC", name) for name in (candidates if equal is None else [equal])
+            ]
+            found = next((self._composed[form] for form in forms if form in self._composed), ())
+            how = "path" if equal is not None or not found else "form"
+        if not found and self._match == "name":
+            found = self.named(entry)
+            how, differ = "name", "have this file name; write the paths below the images"
+        if len(found) > 1:
+            both = " and ".join(ascii(self._names[image]) for image in found[:2])
+            raise DataError(f"ambiguous_name: {shown(entry)} may be {both}, which {differ}")
+        return (found[0], how) if found else (None, "path")
 
-    def lookalikes(self, entries: Iterable[str]) -> list[tuple[str, str]]:
-        """(entry, name of an image) where the two differ only in case or in the ending."""
-        alike: dict[str, str] = {}
-        for name in self._names:
-            alike.setdefault(_without_case_and_ending(name), name)
-        found = []
-        for entry in entries:
-            forms = map(_without_case_and_ending, self._candidates(entry))
-            near = next((alike[form] for form in forms if form in alike), None)
-            found += [(entry, near)] if near is not None else []
-        return found
+    def named(self, entry: str) -> tuple[int, ...]:
+        """The images with the file name of ``entry``, or else those that differ from it in case or ending."""
+        name = _file_name(entry)
+        return self._by_name.get(name) or self._by_plain_name.get(_without_case_and_ending(name), ())
+
+    def ends(self, entries: Iterable[str]) -> Counter[str]:
+        """Beginnings of these paths, each with the number of paths whose rest is the name of an image."""
+        counts: Counter[str] = Counter()
+        for entry in frozenset(entries):
+            for separator in re.finditer(r"[\\/]", entry):
+                rest = entry[separator.end() :].replace("\\", "/")
+                counts[entry[: separator.end()]] += unicodedata.normalize("NFC", rest) in self._composed
+        return +counts
+
+    @cached_property
+    def _by_name(self) -> Mapping[str, tuple[int, ...]]:
+        return _by_key(self._names, _file_name)
+
+    @cached_property
+    def _by_plain_name(self) -> Mapping[str, tuple[int, ...]]:
+        return _by_key(self._names, lambda name: _without_case_and_ending(_file_name(name)))
 
     def _below(self, entry: str) -> str:
         """``entry`` as it is, or from the images on if it is the whole path of something there."""
-        return next((entry[len(whole) :] for whole in self._whole if entry.startswith(whole)), entry)
+        plain = entry.replace("\\", "/")
+        off = next((beginning for beginning in self._whole if plain.startswith(beginning)), None)
+        return entry if off is None else entry[len(off) :].lstrip("/\\")
 
     def _candidates(self, entry: str) -> Iterator[str]:
         below = self._below(entry)
@@ -269,13 +361,25 @@ class ImageFinder:
                     yield on + form[len(off) :]
 
 
+def _by_key(names: Sequence[str], key: Callable[[str], str]) -> dict[str, tuple[int, ...]]:
+    found: dict[str, tuple[int, ...]] = {}
+    for image, name in enumerate(names):
+        form = key(name)
+        found[form] = (*found.get(form, ()), image)
+    return found
+
+
+def _file_name(path: str) -> str:
+    return unicodedata.normalize("NFC", re.split(r"[\\/]", path)[-1])
+
+
 def _beginning(folder: Path) -> str:
     text = folder.as_posix()
-    return "" if text == "." else text + "/"
+    return "" if text == "." else text.rstrip("/") + "/"
 
 
 def _without_case_and_ending(name: str) -> str:
-    form = unicodedata.normalize("NFC", name).casefold()
+    form = name.casefold()
     ending = extension(form)
     return form.removesuffix(ending) if ending in IMAGE_EXTENSIONS else form
 

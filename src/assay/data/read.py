@@ -23,7 +23,7 @@ from assay.data.matching import (
     LabelRows,
     check_one_each,
     group_of_each,
-    match,
+    match_rows,
     misalignment,
     one_label_each,
 )
@@ -223,9 +223,9 @@ def _with_labels(
         for table in filter(_has_label, tables):
             find_labels(table, wanted)
     if noisy is not None:
-        noisy = match(noisy, listing, images, complete=True)
+        noisy = match_rows(noisy, listing, images, options, complete=True)
     if trusted is not None:
-        trusted = match(trusted, listing, images, complete=False)
+        trusted = match_rows(trusted, listing, images, options, complete=False)
     if options.group_column is not None and all(
         rows is None or rows.groups is None for rows in (noisy, trusted)
     ):

@@ -7,7 +7,9 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from assay.data.matching import ImageFinder
+from assay.data.dataset import Listing, ReadOptions
+from assay.data.matching import LabelRows, match_rows
+from assay.data.memory import MemorySource
 from assay.data.place import Place
 from assay.data.tables import Table, find_columns, is_json, is_parquet, read_lines, read_table
 from assay.data.write import EXCEL_SAFE, escape_surrogates, marked_cell, write_bytes_atomic
@@ -25,8 +27,7 @@ def relabel(
     names: Sequence[str],
     *,
     images: Place,
-    path_column: str | None = None,
-    label_column: str | None = None,
+    options: ReadOptions | None = None,
 ) -> int:
     """Write the label file ``source`` to ``target`` with the labels of some images replaced.
 
@@ -38,6 +39,7 @@ def relabel(
     labels : image name -> its label now
     names : every image in the order of its place, for a file of labels without names
     images : that place, from which the paths in ``source`` may begin
+    options : how the file is read
 
     Returns
     -------
@@ -46,7 +48,8 @@ def relabel(
     Raises
     ------
     TableError : as ``read_table``
-    UsageError : Parquet, ``target`` is the file itself, or more labels without names than images
+    DataError : as ``match_rows``
+    UsageError : Parquet, or ``target`` is the file itself
     """
     if is_parquet(source):
         raise UsageError(
@@ -55,20 +58,20 @@ def relabel(
         )
     if target.exists() and target.samefile(source):
         raise UsageError(f"{target}: expected another file than the labels themselves; choose another name")
-    table = read_table(source, path_column=path_column, label_column=label_column)
-    place, paths = find_columns(table, path_column=path_column, label_column=label_column)
-    before, found = table.column(place), names
-    if paths is not None:
-        finder = ImageFinder(names, images, source)
-        rows = (finder.find(cells[paths])[0] for cells in table.rows)
-        found = ["" if image is None else names[image] for image in rows]
-    elif (n := max((row + 1 for row, label in enumerate(before) if label), default=0)) > len(names):
-        raise UsageError(
-            f"{source.name}: expected at most {len(names):,} labels, one for each image of the run in "
-            f"natural order, got {n:,}; name the file that the run was made from"
-        )
-    pairs = enumerate(zip(found, before, strict=False))
-    new = {row: labels[name] for row, (name, label) in pairs if labels.get(name, label) != label}
+    options = options or ReadOptions()
+    columns = {"path_column": options.path_column, "label_column": options.label_column}
+    table = read_table(source, **columns)
+    place, paths = find_columns(table, **columns)
+    entries = None if paths is None else tuple(cells[paths] for cells in table.rows)
+    rows = LabelRows(table, table.column(place), entries)
+    listing = Listing(tuple(names), MemorySource(()))  # no image is read
+    rows = match_rows(rows, listing, images, options, complete=False)
+    found = {row: names[image] for row, image in enumerate(rows.images or ()) if image is not None}
+    new = {
+        row: labels[name]
+        for row, name in found.items()
+        if labels.get(name, rows.labels[row]) != rows.labels[row]
+    }
     lines = list(read_lines(source))
     if is_json(source):
         for row, label in new.items():

@@ -54,7 +54,10 @@ LOCKS = {
 """Kind -> its lock file and the file with the id of the process that holds it. A comparison or a sharded run
 starts a run in its own folder, so the two must not exclude each other."""
 
-READING = ("path_column", "label_column", "follow_symlinks", "truncated", "max_pixels")
+READING = (
+    *("path_column", "label_column", "match", "strip_prefix"),
+    *("follow_symlinks", "truncated", "max_pixels"),
+)
 """The options of reading with which later commands find the same images and labels again."""
 
 CHANGED_FILES = "images whose files were changed since"
