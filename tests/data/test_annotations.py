@@ -9,9 +9,8 @@ import pytest
 
 import assay
 from assay.data.dataset import ReadOptions
-from assay.data.memory import dataset_of
 from assay.data.read import read_dataset
-from assay.errors import DataError, LabelError, TableError, UsageError
+from assay.errors import LabelError, TableError, UsageError
 
 LONG = (
     "file,annotator,label\n"
@@ -83,15 +82,16 @@ def test_json_parquet_and_data_frames_are_read_as_csv_is(read, make_folder, tmp_
 
 
 def test_images_in_memory_are_named_by_place_or_path():
-    """Place 0 is the first image; another one is refused with its row."""
+    """Place 0 is the first image; a row of no image stays a row with its reason."""
     table = {"task": [0, 0, 2], "worker": ["a", "b", "a"], "label": ["x", "y", "y"]}
-    found = dataset_of(PIXELS, None, [None, "x", None], annotations=table)
+    found = assay.read_dataset(PIXELS, trusted=[None, "x", None], annotations=table)
     assert told(found) == [("0", "a", "x"), ("0", "b", "y"), ("2", "a", "y")]
     assert found.noisy.tolist() == [0, -1, 1]
-    with pytest.raises(DataError, match=r"annotations row 3: '2' is no image; .* from 0 to 1"):
-        dataset_of(PIXELS[:2], None, None, annotations=table)
-    with pytest.raises(UsageError, match="noisy or annotations, got both"):
-        dataset_of(PIXELS, ["x"] * 3, None, annotations=table)
+    few = assay.read_dataset(PIXELS[:2], annotations=table)
+    assert few.names == ("0", "1", "2")
+    assert few.skipped[2].detail == "annotations row 3 names '2', which does not exist"
+    with pytest.raises(UsageError, match="--noisy or --annotations, got both"):
+        assay.read_dataset(PIXELS, noisy=["x"] * 3, annotations=table)
 
 
 def test_one_label_of_an_annotator_for_an_image(read):

@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from small_datasets import drawn
 
 from assay.data.dataset import ReadOptions
-from assay.data.memory import dataset_of
 from assay.data.read import read_dataset, read_trusted
 from assay.data.split import draw_holdout, folds
 from assay.errors import LabelError, TableError, UsageError
+from assay.pipeline import api
 from assay.types import UNKNOWN
 
 NOISY = "file,label,patient\n1.png,a,p1\n2.png,b,p2\n3.png,a,p1\n4.png,b,\n"
@@ -65,9 +65,9 @@ def test_a_test_set_has_groups(make_folder, write_file):
 
 def test_groups_in_memory():
     """One for each image, of any type; None, NaN and the empty text are no group."""
-    data = dataset_of(drawn(4), ["a", "b", "a", "b"], None, groups=[7, None, 7.0, float("nan")])
+    data = api.read_dataset(drawn(4), noisy=["a", "b", "a", "b"], groups=[7, None, 7.0, float("nan")])
     assert together(data.groups) == {(0, 2), (1,), (3,)}
-    assert dataset_of(drawn(2), ["a", "b"], None).groups is None
+    assert api.read_dataset(drawn(2), noisy=["a", "b"]).groups is None
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """Images and labels in memory."""
 
 import io
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -10,8 +9,9 @@ import pytest
 from PIL import Image
 
 from assay.data.dataset import Skipped
-from assay.data.memory import MemorySource, dataset_of
-from assay.errors import DataError, LabelError
+from assay.data.memory import MemorySource
+from assay.errors import DataError, LabelError, TableError
+from assay.pipeline.api import read_dataset
 from assay.types import UNKNOWN
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (4, 5, 6, 3), np.uint8)
@@ -57,7 +57,7 @@ LABELS = {
 @pytest.mark.parametrize("labels", LABELS.values(), ids=LABELS)
 def test_labels_of_any_column_are_text(labels):
     """Lists, arrays and columns of data frames; what is missing there is unknown."""
-    data = dataset_of(PIXELS, ["a", "b", "a", "b"], labels)
+    data = read_dataset(PIXELS, noisy=["a", "b", "a", "b"], trusted=labels)
     assert (data.classes, data.noisy.tolist()) == (("a", "b"), [0, 1, 0, 1])
     assert data.trusted.tolist() == [1, 0, UNKNOWN, 1]
 
@@ -67,38 +67,80 @@ def test_labels_of_any_column_are_text(labels):
 )
 def test_numbers_are_classes_in_their_order(labels):
     """-1 and gaps are unknown; a gap makes floats of integers, which stay the same classes."""
-    data = dataset_of(PIXELS, [2, 10, 2, 10], labels)
+    data = read_dataset(PIXELS, noisy=[2, 10, 2, 10], trusted=labels)
     assert (data.classes, data.trusted.tolist()) == (("2", "10"), [1, 0, UNKNOWN, 1])
 
 
-class HuggingFace:
-    """A data set with the parts of Hugging Face's that are used."""
-
-    column_names = ("picture", "label", "checked")
-
-    def __init__(self) -> None:
-        image, names = type("Image", (), {})(), SimpleNamespace(names=["cat", "dog"])
-        self.features = {"picture": image, "label": names, "checked": names}
-        self.columns = {"picture": list(PIXELS), "label": [0, 1, 1, -1], "checked": [1, None, 0, -1]}
-
-    def __getitem__(self, name: str) -> list:
-        return self.columns[name]
+def hugging_face(**columns):
+    """A small data set of the real library, with one column of images."""
+    datasets = pytest.importorskip("datasets")
+    pictures = [Image.fromarray(pixels) for pixels in PIXELS]
+    names = datasets.ClassLabel(names=["cat", "dog"])
+    kinds = {"picture": datasets.Image(), "label": names, "checked": names}
+    columns = {"picture": pictures, "label": [0, 1, 1, None], "checked": [1, None, 0, None], **columns}
+    found = datasets.Dataset.from_dict({name: columns[name] for name in kinds})
+    return found.cast(datasets.Features(kinds))
 
 
 def test_a_hugging_face_data_set_is_read_by_its_columns():
-    """The column of images is found, labels are named by their feature."""
-    data = dataset_of(HuggingFace(), "label", "checked")
+    """The column of images is found, labels are named by their feature, and match such names."""
+    data = read_dataset(hugging_face(), noisy="label", trusted="checked")
     assert (data.classes, data.noisy.tolist()) == (("cat", "dog"), [0, 1, 1, UNKNOWN])
     assert data.trusted.tolist() == [1, UNKNOWN, 0, UNKNOWN]
+    assert data.names == ("0", "1", "2", "3")
     assert (unpacked(data.read(3)) == PIXELS[3]).all()
-    with pytest.raises(
-        DataError, match=r"^expected a column 'lable', got \['picture', 'label', 'checked'\]$"
-    ):
-        dataset_of(HuggingFace(), "lable", None)
-    bare = HuggingFace()
-    bare.features["picture"] = SimpleNamespace()
-    with pytest.raises(DataError, match=r"expected one column of images, got 0 among \['picture', "):
-        dataset_of(bare, "label", None)
+    by_name = read_dataset(hugging_face(), trusted=["dog", None, None, None])  # the column "label" is noisy
+    assert (by_name.noisy.tolist(), by_name.trusted.tolist()) == (data.noisy.tolist(), [1, -1, -1, -1])
+    with pytest.raises(DataError, match=r"^noisy: expected one of the columns 'label', 'checked', or"):
+        read_dataset(hugging_face(), noisy="lable")
+    with pytest.raises(DataError, match=r"expected one column of images, got none among label, checked"):
+        read_dataset(hugging_face().remove_columns("picture"), noisy="label")
+    with pytest.raises(DataError, match=r"expected one data set, got the splits 'train', 'test'"):
+        read_dataset({"train": hugging_face(), "test": hugging_face()}, noisy="label")
+
+
+FRAMES = {"pandas": pd.DataFrame, "polars": pl.DataFrame, "mapping": dict}
+
+
+@pytest.mark.parametrize("make", FRAMES.values(), ids=FRAMES)
+def test_a_frame_has_paths_and_labels(make, tmp_path, monkeypatch):
+    """Columns are named, relative paths begin in the working folder, a missing path is a skipped row."""
+    monkeypatch.chdir(tmp_path)
+    for name, pixels in zip("abc", PIXELS, strict=False):
+        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+    columns = {
+        "file": ["a.png", str(tmp_path / "b.png"), None, "c.png"],
+        "tag": ["cat", "dog", "dog", "cat"],
+        "checked": ["dog", None, None, "cat"],
+        "patient": [7, 7, 8, None],
+    }
+    data = read_dataset(make(columns), noisy="tag", trusted="checked", groups="patient")
+    assert data.names == ("a.png", str(tmp_path / "b.png"), "row 3", "c.png")
+    assert (data.noisy.tolist(), data.trusted.tolist()) == ([0, 1, 1, 0], [1, -1, -1, 0])
+    assert data.groups.tolist()[:2] == [0, 0]
+    assert len(set(data.groups.tolist())) == 3
+    assert (unpacked(data.read(3)) == PIXELS[2]).all()
+    assert data.skipped[2].reason == "missing_image"
+    with pytest.raises(TableError, match=r"images row 2: expected a name of its own, got 'a.png'"):
+        read_dataset(make({"file": ["a.png", "a.png"], "label": ["x", "y"]}))
+
+
+def test_a_frame_may_hold_the_images_themselves():
+    """A column of names beside them names the rows; embeddings in another column are no labels."""
+    frame = pd.DataFrame(
+        {
+            "image": [Image.fromarray(pixels) for pixels in PIXELS],
+            "file": list("wxyz"),
+            "label": ["cat", "dog", "cat", float("nan")],
+            "vector": [np.zeros(3)] * 4,
+        }
+    )
+    data = read_dataset(frame, groups=["p", "q", "p", "q"], trusted={"file": ["y"], "label": ["dog"]})
+    assert (data.names, data.noisy.tolist()) == (tuple("wxyz"), [0, 1, 0, UNKNOWN])
+    assert data.groups.tolist() == [0, 1, 0, 1]
+    assert data.trusted.tolist() == [UNKNOWN, UNKNOWN, 1, UNKNOWN]
+    with pytest.raises(DataError, match=r"one column of images or paths, got 2 among 'a', 'b'; name"):
+        read_dataset(pd.DataFrame({"a": [b"1"], "b": [b"2"]}))
 
 
 @pytest.mark.parametrize(
@@ -117,9 +159,11 @@ def test_a_hugging_face_data_set_is_read_by_its_columns():
 def test_labels_that_cannot_be_are_refused(noisy, trusted, error, message):
     """Another number of labels, one class, a trusted label of no class; floats are no pixels."""
     with pytest.raises(error, match=message):
-        dataset_of(PIXELS, noisy, trusted)
+        read_dataset(PIXELS, noisy=noisy, trusted=trusted)
 
     with pytest.raises(
-        DataError, match=r"^images: expected uint8 RGB arrays \(H, W, 3\), got float64 \(4, 5\)"
+        DataError, match=r"^images: expected uint8 arrays \(H, W, 3\) or \(H, W\), got float64 \(4, 5\)"
     ):
         MemorySource([np.zeros((4, 5))]).read(0)
+    with pytest.raises(DataError, match=r"^images: expected at least one, got none$"):
+        read_dataset([])

@@ -1,10 +1,15 @@
 """A finished run is read back from its files; damaged files are tested where a review reads them too."""
 
+import base64
+import io
 import json
+import re
 from dataclasses import replace
 
+import numpy as np
 import polars as pl
 import pytest
+from PIL import Image
 from small_runs import CLASSES, read_record, read_rows
 
 from assay.data.dataset import ReadOptions
@@ -74,7 +79,7 @@ def test_what_is_read_back_is_what_was_written(finished):
 
 
 def test_a_result_is_short_to_read(finished):
-    """Noise, labels, figures and warnings, a line each, also as HTML."""
+    """Noise, labels, figures and warnings, a line each."""
     lines = repr(finished.result).splitlines()
     assert lines[0] == f"RunResult({str(finished.out)!r})"
     assert [line.split(":")[0].strip() for line in lines[1:]] == [
@@ -88,7 +93,42 @@ def test_a_result_is_short_to_read(finished):
         "warning",
     ]
     assert "n = 24; balanced " in lines[4]
-    assert finished.result._repr_html_().count("<tr>") == 8
+
+
+def test_a_notebook_shows_three_numbers_and_eight_pictures(finished, small_data, own_run, monkeypatch):
+    """The likeliest label errors with both labels; numbers alone where the images are gone."""
+    shown = finished.result._repr_html_()
+    assert re.findall("<th>(.*?)</th>", shown) == [
+        "wrong labels",
+        "corrected labels right",
+        "model right on new images",
+        "warning",
+        "warning",
+    ]
+    assert f"Likeliest label errors, 8 of {len(finished.result.labels.issues):,} " in shown
+    pictures = re.findall(r"base64,(.*?)\"><figcaption><s>(.*?)</s> → <b>(.*?)</b>.*?<small>(\d+).png", shown)
+    assert len(pictures) == 8
+    for data, noisy, corrected, row in pictures:
+        drawn = np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB"))
+        here = np.asarray(Image.open(small_data.images / f"{row}.png").convert("RGB"))
+        assert (drawn == here).all()  # tiny images are drawn without loss
+        assert CLASSES[small_data.noisy[int(row)]] == noisy != corrected
+    record = read_record(own_run) | {"images": str(own_run / "gone")}
+    (own_run / "run.json").write_text(json.dumps(record))
+    assert "<img" not in load_run(own_run)._repr_html_()
+
+
+def test_a_result_becomes_a_hugging_face_data_set(finished, small_data):
+    """Images and labels in the order of labels.csv; missing labels are None, classes have their names."""
+    pytest.importorskip("datasets")
+    found = finished.result.to_huggingface()
+    frame = finished.result.labels.frame
+    assert found["file"][:] == frame["file"].to_list()
+    row = found[5]
+    assert row["image"].tobytes() == Image.open(small_data.images / row["file"]).tobytes()
+    names = found.features["corrected_label"].names
+    assert [names[label] for label in found["corrected_label"]] == frame["corrected_label"].to_list()
+    assert found["trusted_label"][:].count(None) == (frame["trusted_label"] == "").sum()
 
 
 def test_labels_are_a_table(finished, small_data):

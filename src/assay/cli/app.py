@@ -31,8 +31,8 @@ from assay.cli import (
     run,
     serve,
 )
-from assay.cli.console import notify, redirect_to_devnull
 from assay.errors import AssayError, ResourceError, UsageError, is_disk_full, is_on_gpu, is_out_of_memory
+from assay.progress import notify, redirect_to_devnull
 
 SETTINGS = Path("assay.toml")
 

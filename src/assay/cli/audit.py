@@ -8,9 +8,10 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from assay.cli import options
-from assay.cli.console import notifier, progress_bar, show, show_json, table
+from assay.cli.console import notifier, show, show_json, table
 from assay.data.place import Place
 from assay.errors import UsageError
+from assay.progress import progress_bar
 from assay.text import cut, percent
 
 if TYPE_CHECKING:

@@ -7,8 +7,9 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from assay.cli import options
-from assay.cli.console import notifier, progress_bar, show, show_json, table
+from assay.cli.console import notifier, show, show_json, table
 from assay.errors import GateError, UsageError
+from assay.progress import progress_bar
 from assay.text import interval, p_equals
 
 if TYPE_CHECKING:

@@ -1,8 +1,9 @@
 """assay compare: every system on the same data, in one table."""
 
 from assay.cli import options
-from assay.cli.console import notifier, progress_bar, show, show_json, table
+from assay.cli.console import notifier, show, show_json, table
 from assay.errors import MissingExtraError
+from assay.progress import progress_bar
 
 EXAMPLES = (
     "assay compare images/ --noisy noisy.csv --trusted trusted.csv -o out/",

@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import Annotated
 
 from assay.cli import options
-from assay.cli.console import notifier, progress_bar, show, show_json, table
+from assay.cli.console import notifier, show, show_json, table
 from assay.cli.run import label_counts
+from assay.progress import progress_bar
 from assay.text import percent, percent_range
 
 EXAMPLES = ("assay demo", "assay demo --backbone tiny -o digits/")

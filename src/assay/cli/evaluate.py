@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from assay.cli import options
-from assay.cli.console import notifier, progress_bar, show, show_json, table
+from assay.cli.console import notifier, show, show_json, table
 from assay.data.place import Place, whole_name
+from assay.progress import progress_bar
 from assay.text import interval, of_groups, percent, percent_range
 
 if TYPE_CHECKING:

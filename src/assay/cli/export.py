@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from assay.cli import options
-from assay.cli.console import notifier, progress_bar, show, show_json, table
+from assay.cli.console import notifier, show, show_json, table
 from assay.errors import UsageError
+from assay.progress import progress_bar
 from assay.text import percent, percent_range
 
 EXAMPLES = (

@@ -8,8 +8,9 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from assay.cli import options
-from assay.cli.console import progress_bar, show, show_json, table
+from assay.cli.console import show, show_json, table
 from assay.errors import UsageError
+from assay.progress import progress_bar
 from assay.text import percent
 
 EXAMPLES = (

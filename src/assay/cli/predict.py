@@ -10,9 +10,10 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from assay.cli import options
-from assay.cli.console import notifier, progress_bar
+from assay.cli.console import notifier
 from assay.data.place import Place, Url
 from assay.errors import UsageError
+from assay.progress import progress_bar
 
 if TYPE_CHECKING:
     from assay.data.dataset import Dataset

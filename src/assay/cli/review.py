@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from assay.cli import options
-from assay.cli.console import notifier, notify, show
+from assay.cli.console import notifier, show
 from assay.errors import DataError, UsageError
+from assay.progress import notify
 
 if TYPE_CHECKING:
     from assay.review.session import ReviewSession

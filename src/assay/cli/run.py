@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from assay.cli import options
-from assay.cli.console import notifier, progress_bar, show, show_json, table
+from assay.cli.console import notifier, show, show_json, table
 from assay.errors import GateError
+from assay.progress import progress_bar
 from assay.text import interval, megabytes, p_equals, percent, percent_range
 
 if TYPE_CHECKING:

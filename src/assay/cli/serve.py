@@ -6,8 +6,9 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from assay.cli import options
-from assay.cli.console import notifier, notify, show
+from assay.cli.console import notifier, show
 from assay.errors import UsageError
+from assay.progress import notify
 
 EXAMPLES = (
     "assay serve out/",

@@ -1,5 +1,6 @@
 """A manifest: a Parquet file that says where each image is, and may have its labels and its group."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,26 +43,50 @@ def manifest_listing(path: Path, origin: Place, limits: Limits = USUAL) -> Listi
     columns = table.columns or ()
     known = [name for name in (URI, NAME, VERSION) if name in columns]
     cells = {name: table.column(columns.index(name)) for name in known}
+    no_text = ("",) * len(table.rows)
+    names, versions = cells.get(NAME, no_text), cells.get(VERSION, no_text)
+    return listing_of(cells[URI], names, versions, origin, path.name, limits)
+
+
+def listing_of(
+    written: Sequence[str],
+    names: Sequence[str],
+    versions: Sequence[str],
+    origin: Place,
+    table: str,
+    limits: Limits = USUAL,
+) -> Listing:
+    """The images at these URLs and paths, named as ``names`` says or else as they are written.
+
+    Parameters
+    ----------
+    written, names, versions : N each; empty where there is none
+    origin : the file beside which relative paths begin
+    table : where the rows come from, for a message
+
+    Raises
+    ------
+    TableError : two rows of one name
+    """
     uris, skipped = list[str](), dict[int, Skipped]()
     row_of: dict[str, int] = {}
-    for row, written in enumerate(cells[URI]):
-        uri = _whole(written, origin)
+    for row, (text, given) in enumerate(zip(written, names, strict=True)):
+        uri = _whole(text, origin)
         fault = uri if isinstance(uri, Skipped) else None
         uris.append("" if isinstance(uri, Skipped) else uri)
-        plain = written
-        if is_url(written):
-            plain = written.partition("?")[0] if fault else str(Url(written))
+        plain = text
+        if is_url(text):
+            plain = text.partition("?")[0] if fault else str(Url(text))
         if (fault := fault or raw_fault(plain)) is not None:
             skipped[row] = fault
-        name = (cells[NAME][row] if NAME in cells else "") or plain or f"row {row + 1}"
+        name = given or plain or f"row {row + 1}"
         name = name.replace("\0", "\ufffd")  # a table with a NUL in it could not be read again
         if (first := row_of.setdefault(name, row)) != row:
             raise TableError(
-                f"{table.where(row)}: expected a name of its own, got {shown(name)} as in row "
-                f"{table.line_numbers[first]:,}; keep one of the rows, or name them in a column {NAME}"
+                f"{table} row {row + 1:,}: expected a name of its own, got {shown(name)} as in row "
+                f"{first + 1:,}; keep one of the rows, or name them in a column {NAME}"
             )
-    source = remote_source(uris, cells.get(VERSION, ("",) * len(uris)), limits)
-    return Listing(tuple(row_of), source, skipped)
+    return Listing(tuple(row_of), remote_source(uris, versions, limits), skipped)
 
 
 def _whole(written: str, origin: Place) -> str | Skipped:

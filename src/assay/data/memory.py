@@ -1,7 +1,8 @@
-"""Images and labels in memory: arrays, PIL images, lists of paths, columns of data frames."""
+"""Images and labels in memory: arrays, PIL images, lists of paths, data frames, Hugging Face data sets."""
 
 import io
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,14 +10,17 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from assay.data.annotations import all_labels, with_annotators
-from assay.data.dataset import Dataset, ReadOptions, Skipped
-from assay.data.files import USUAL, read_named
-from assay.data.labels import decide_classes
-from assay.data.matching import Key, LabelRows, group_of_each
-from assay.data.tables import find_columns, shown, table_of
+from assay.data.dataset import Listing, ReadOptions, Skipped
+from assay.data.files import USUAL, Limits, read_named
+from assay.data.manifest import listing_of
+from assay.data.tables import PATH_COLUMNS, Table, known_columns, shown, table_of
 from assay.errors import DataError, UsageError
-from assay.types import UNKNOWN, Labels
+
+IN_MEMORY = Path("images in memory")
+"""Stands for their place in messages."""
+
+GROUPS = "groups"
+"""The column that groups given one by one become."""
 
 # Modes of PIL images that a PNG can hold; others become RGB.
 _PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I", "I;16")
@@ -27,14 +31,14 @@ class MemorySource:
     """Images in memory, and files named one by one; pixels are packed as PNG, which loses nothing."""
 
     images: Sequence[Any]
-    """uint8 RGB arrays (H, W, 3), PIL images, bytes, paths, or Hugging Face's ``{"bytes": …, "path": …}``."""
+    """uint8 arrays (H, W, 3) or (H, W), PIL images, bytes, paths, or ``{"bytes": …, "path": …}``."""
     max_bytes: int = USUAL.max_bytes
     """Of a file; a larger one is skipped."""
 
     def read(self, index: int) -> bytes | Skipped:
         """The bytes of image ``index``; safe to call from threads; DataError for an array of another kind."""
         image = self.images[index]
-        if isinstance(image, dict):
+        if isinstance(image, Mapping):
             image = image.get("bytes") or image.get("path")
         if image is None:
             return Skipped("missing_image", "no image in memory")
@@ -44,9 +48,10 @@ class MemorySource:
             return read_named(Path(image), self.max_bytes)
         if not isinstance(image, Image.Image):
             found = np.asarray(image)
-            if found.dtype != np.uint8 or found.ndim != 3 or found.shape[2] != 3 or 0 in found.shape:
+            is_grey, is_rgb = found.ndim == 2, found.ndim == 3 and found.shape[2] == 3
+            if found.dtype != np.uint8 or not (is_grey or is_rgb) or 0 in found.shape:
                 raise DataError(
-                    f"images: expected uint8 RGB arrays (H, W, 3), got {found.dtype} {found.shape}"
+                    f"images: expected uint8 arrays (H, W, 3) or (H, W), got {found.dtype} {found.shape}"
                 )
             image = Image.fromarray(found)
         packed = io.BytesIO()
@@ -59,104 +64,182 @@ class MemorySource:
         return packed.getvalue()
 
 
-def dataset_of(
-    images: Any,
-    noisy: Any,
-    trusted: Any,
-    options: ReadOptions | None = None,
-    *,
-    annotations: Any = None,
-    groups: Any = None,
-) -> Dataset:
-    """A data set of images and labels in memory.
+def memory_listing(images: Any, path_column: str | None = None, limits: Limits = USUAL) -> Listing:
+    """Images in memory, with the columns that stand beside them as ``table``.
+
+    An image is named by its path or URL if it has one, else by its row from 0.
 
     Parameters
     ----------
-    images : an array (N, H, W, 3), or N images as ``MemorySource`` takes them; a Hugging Face data set with a
-        column of images
-    noisy, trusted : N labels each, None, NaN, "", masked or -1 where unknown; of a Hugging Face data set also
-        the name of a column
-    annotations : in place of ``noisy``, a mapping or data frame with columns such as file, annotator, label,
-        where file is the path of an image, or its place: 0 for the first
-    groups : N likewise, such as the patient of each image
-    options : how labels become classes
+    images : an array (N, H, W, 3) or (N, H, W); N images as ``MemorySource`` takes them, or URLs; a pandas or
+        polars frame, a mapping of columns, or a Hugging Face data set, with a column of such images
+    path_column : its name, if it has none of the usual names and other columns hold images too
+
+    Raises
+    ------
+    DataError : no column of images, or several; a Hugging Face data set of several splits
+    TableError : one path twice
     """
-    if hasattr(images, "column_names") and hasattr(images, "features"):  # Hugging Face, without importing it
-        noisy, trusted, groups = (
-            _column(images, one) if isinstance(one, str) else one for one in (noisy, trusted, groups)
+    if hasattr(images, "features") and hasattr(images, "column_names"):
+        return _of_hugging_face(images, path_column)
+    if isinstance(images, Mapping) and any(hasattr(part, "column_names") for part in images.values()):
+        splits = ", ".join(map(shown, images))
+        raise DataError(f"images: expected one data set, got the splits {splits}; give one, such as data[…]")
+    if not hasattr(images, "columns") and not isinstance(images, Mapping):
+        return _listing(images, None, limits)
+    return _of_frame(images, path_column, limits)
+
+
+def with_columns(
+    listing: Listing, options: ReadOptions, *, noisy: Any, trusted: Any, annotations: Any, groups: Any
+) -> tuple[Listing, ReadOptions]:
+    """The same images, and the options with their labels.
+
+    Parameters
+    ----------
+    noisy, trusted : the name of a column beside the images, N labels, or a label file or frame with names
+    annotations : a file or frame with the image, annotator and label of each row
+    groups : the name of a column, or N groups
+
+    Raises
+    ------
+    DataError : another number than N, or no such column
+    """
+    n, beside = len(listing.names), listing.table
+    columns = () if beside is None else beside.columns or ()
+
+    def labels_of(given: Any, name: str) -> Table | Path | None:
+        if given is None or isinstance(given, Path):
+            return given
+        if isinstance(given, str):
+            if beside is not None and given in columns:
+                return beside
+            if Path(given).is_file():
+                return Path(given)
+            expected = (
+                f"expected one of the columns {', '.join(map(repr, columns))}, or" if columns else "expected"
+            )
+            raise DataError(f"{name}: {expected} a label file, got {given!r}, which does not exist")
+        if isinstance(given, Mapping) or hasattr(given, "columns"):
+            return table_of(given, name)
+        table = table_of(list(given), name, of_images=True)
+        if len(table.rows) != n:
+            raise DataError(f"{name}: expected one for each of {n:,} images, got {len(table.rows):,}")
+        return table
+
+    found = replace(
+        options,
+        noisy=labels_of(noisy, "noisy") or options.noisy,
+        trusted=labels_of(trusted, "trusted") or options.trusted,
+        annotations=labels_of(annotations, "annotations") or options.annotations,
+    )
+    if found.noisy is beside is not None:
+        found = replace(found, label_column=noisy)
+    if found.trusted is beside is not None:
+        found = replace(found, trusted_label_column=trusted)
+    if isinstance(groups, str):
+        found = replace(found, group_column=groups)
+    elif groups is not None:
+        cells = labels_of(list(groups), "groups")
+        assert isinstance(cells, Table)
+        others = beside.rows if beside is not None else ((),) * n
+        rows = tuple((*row, *cell) for row, cell in zip(others, cells.rows, strict=True))
+        table = replace(cells, columns=(*columns, GROUPS), rows=rows)
+        listing, found = replace(listing, table=table), replace(found, group_column=GROUPS)
+    return listing, found
+
+
+def _of_frame(frame: Any, path_column: str | None, limits: Limits) -> Listing:
+    """The images in one column of a frame or mapping, and its columns of single values."""
+    first = {name: _first(frame[name]) for name in (frame if isinstance(frame, Mapping) else frame.columns)}
+    if path_column is not None and path_column not in first:
+        raise DataError(f"images: expected a column {path_column!r}, got {', '.join(map(repr, first))}")
+    columns = [*first]
+    of_paths = [columns[place] for place in known_columns([*map(str, columns)], PATH_COLUMNS)]
+    of_images = [name for name in columns if _is_image(first[name])]
+    # A column of images goes before one of paths, which then only tells what they are called.
+    found = of_images or of_paths if path_column is None else [path_column]
+    if len(found) != 1:
+        raise DataError(
+            f"images: expected one column of images or paths, got {len(found) or 'none'} among "
+            f"{', '.join(map(repr, columns))}; name it with assay.ReadOptions(path_column=…)"
         )
-        kinds = {name: type(images.features[name]).__name__ for name in images.column_names}
-        pictures = [name for name, kind in kinds.items() if kind == "Image"]
-        if len(pictures) != 1:
-            raise DataError(f"images: expected one column of images, got {len(pictures)} among {[*kinds]}")
-        images = images[pictures[0]]
-    many = list(images)
-    n = len(many)
-    names = tuple(str(image) if isinstance(image, str | Path) else str(row) for row, image in enumerate(many))
-    noisy_rows, trusted_rows = _rows(noisy, "noisy", n), _rows(trusted, "trusted", n)
-    if annotations is not None:
-        if noisy is not None:
-            raise UsageError("expected noisy or annotations, got both: annotations replace the noisy labels")
-        noisy_rows = _annotations(annotations, names)
-    classes = decide_classes(noisy_rows, trusted_rows, options or ReadOptions())
-    if noisy_rows is not None and noisy_rows.annotators is not None:
-        noisy_labels, given, notes = all_labels(noisy_rows, classes.noisy, {row: row for row in range(n)})
-    else:
-        noisy_labels, given, notes = _indices(noisy_rows, classes.noisy, n), None, ()
-    group_of = None
-    if (rows := _rows(groups, "groups", n)) is not None:
-        each: dict[Key, int] = {row: row for row in range(n)}
-        group_of, more = group_of_each(replace(rows, groups=rows.labels, images=tuple(range(n))), each)
-        notes = (*notes, *more)
-    return Dataset(
-        names,
-        MemorySource(many),
-        classes.names,
-        noisy_labels,
-        _indices(trusted_rows, classes.trusted, n),
-        classes.titles,
-        given,
-        group_of,
-        notes=notes,
+    # Lists and arrays in a column, such as embeddings, are no labels.
+    plain = {
+        name: frame[name]
+        for name in columns
+        if name not in found and (first[name] is None or np.isscalar(first[name]))
+    }
+    table = table_of(plain, "images", of_images=True) if plain else None
+    listing = _listing(frame[found[0]], table, limits)
+    others = [name for name in of_paths if name not in found]
+    if found == of_images and len(others) == 1:
+        names = tuple(map(str, frame[others[0]]))
+        listing = replace(listing, names=names) if len(set(names)) == len(names) else listing
+    return listing
+
+
+def _of_hugging_face(dataset: Any, column: str | None) -> Listing:
+    """Its images as they are stored, read when they are needed; the labels by the names of their classes."""
+    if not hasattr(dataset, "__len__"):
+        raise UsageError(
+            "images: expected a data set of known length, got a stream; load it without streaming"
+        )
+    kinds = {name: type(feature).__name__ for name, feature in dataset.features.items()}
+    pictures = [name for name, kind in kinds.items() if kind == "Image" and column in (None, name)]
+    if len(pictures) != 1:
+        raise DataError(
+            f"images: expected one column of images, got {len(pictures) or 'none'} among {', '.join(kinds)}; "
+            "name it with assay.ReadOptions(path_column=…)"
+        )
+    stored = dataset.cast_column(pictures[0], type(dataset.features[pictures[0]])(decode=False))
+    path = f"{pictures[0]}.path"
+    # Alone in the table: the bytes of all images are not to be read for their names.
+    alone = stored.select_columns(pictures).flatten().select_columns([path]).with_format("arrow")
+    paths = alone[:].column(path).to_pylist()
+    columns = {
+        name: _class_names(dataset, name) for name, kind in kinds.items() if kind in ("ClassLabel", "Value")
+    }
+    table = table_of(columns, "images", of_images=True) if columns else None
+    names = tuple(paths)
+    if not all(names) or len(set(names)) < len(names):
+        names = tuple(map(str, range(len(stored))))
+    return Listing(names, MemorySource(stored[pictures[0]]), table=table)
+
+
+def _class_names(dataset: Any, name: str) -> Sequence[Any]:
+    """A column, with the names of the classes where its feature has them."""
+    titles = getattr(dataset.features[name], "names", None)
+    if titles is None:
+        return list(dataset[name])
+    return [titles[value] if value is not None and value >= 0 else None for value in dataset[name]]
+
+
+def _listing(images: Iterable[Any], table: Table | None, limits: Limits) -> Listing:
+    many = [None if _is_missing(image) else image for image in images]
+    if not many:
+        raise DataError("images: expected at least one, got none")
+    kinds = {isinstance(image, str | Path) for image in many if image is not None}
+    if kinds == {True}:
+        none = ("",) * len(many)
+        written = ["" if image is None else str(image) for image in many]
+        listing = listing_of(written, none, none, Path.cwd() / IN_MEMORY, "images", limits)
+        return replace(listing, table=table)
+    return Listing(tuple(map(str, range(len(many)))), MemorySource(many, limits.max_bytes), table=table)
+
+
+def _first(column: Any) -> Any:
+    """The first value that is not missing; None if all are."""
+    return next((value for value in column if not _is_missing(value)), None)
+
+
+def _is_missing(value: Any) -> bool:
+    return (
+        value is None or type(value).__name__ == "NAType" or (isinstance(value, float) and math.isnan(value))
     )
 
 
-def _annotations(annotations: Any, names: tuple[str, ...]) -> LabelRows:
-    table = table_of(annotations, "annotations")
-    label, path = find_columns(table)
-    entries = None if path is None else table.column(path)
-    rows = with_annotators(LabelRows(table, table.column(label), entries))
-    place = {name: row for row, name in enumerate(names)}
-    for row, entry in enumerate(entries or ()):
-        if entry not in place:
-            raise DataError(
-                f"{table.where(row)}: {shown(entry)} is no image; expected its path, or its place from 0 "
-                f"to {len(names) - 1:,}"
-            )
-    return replace(rows, images=tuple(place[entry] for entry in entries or ()))
-
-
-def _rows(labels: Any, name: str, n: int) -> LabelRows | None:
-    if labels is None:
-        return None
-    table = table_of(list(labels), name)
-    if len(table.rows) != n:
-        raise DataError(f"{name}: expected one for each of {n:,} images, got {len(table.rows):,}")
-    return LabelRows(table, table.column(0))
-
-
-def _indices(rows: LabelRows | None, index: Mapping[str, int], n: int) -> Labels:
-    if rows is None:
-        return np.full(n, UNKNOWN)
-    return np.array([index[label] for label in rows.labels], dtype=np.int64)
-
-
-def _column(dataset: Any, name: str) -> list[Any]:
-    """Labels of a Hugging Face column; class names where it has them."""
-    if name not in dataset.column_names:
-        raise DataError(f"expected a column {name!r}, got {list(dataset.column_names)}")
-    values = list(dataset[name])
-    titles = getattr(dataset.features[name], "names", None)
-    if not titles:
-        return values
-    return [titles[value] if value is not None and value >= 0 else None for value in values]
+def _is_image(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return "bytes" in value or "path" in value
+    return isinstance(value, bytes | Image.Image) or (isinstance(value, np.ndarray) and value.ndim in (2, 3))

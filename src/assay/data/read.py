@@ -1,8 +1,9 @@
 """Reading a data set: find the images, read the label tables, match both, decide the classes.
 
 Rows come in the order of the noisy table, then of the trusted one, then the images that neither names, in
-natural order. Labels without names, class folders and Parquet keep the order of the images. A row has the
-name of its image below the place of the images; a row without an image has the path that the table wrote.
+natural order. Labels without names, class folders, Parquet and images in memory keep the order of the images.
+A row has the name of its image below the place of the images; a row without an image has the path that the
+table wrote.
 """
 
 import os
@@ -20,6 +21,7 @@ from assay.data.files import raw_fault
 from assay.data.labels import Classes, decide_classes, label_warnings
 from assay.data.manifest import is_manifest, manifest_listing, with_manifest
 from assay.data.matching import (
+    Key,
     LabelRows,
     check_one_each,
     group_of_each,
@@ -27,7 +29,7 @@ from assay.data.matching import (
     misalignment,
     one_label_each,
 )
-from assay.data.memory import MemorySource
+from assay.data.memory import IN_MEMORY, MemorySource
 from assay.data.place import Place, Url
 from assay.data.remote import open_url
 from assay.data.sources import class_folders, one_image, scan_archive, scan_folder
@@ -54,8 +56,8 @@ _SPLITS = {"train", "training", "test", "val", "valid", "validation", "dev"}
 _SHOWN_COLUMNS = 5
 
 
-def read_dataset(images: Place | None, options: ReadOptions) -> Dataset:
-    """The images of a place, or ``options.features``, with their noisy and trusted labels.
+def read_dataset(images: Place | Listing | None, options: ReadOptions) -> Dataset:
+    """The images of a place or in memory, or ``options.features``, with their noisy and trusted labels.
 
     Without a noisy file the noisy labels are those of a metadata file in the folder, of the Parquet file
     that holds the images or features, or the names of class folders; else every noisy label is UNKNOWN. A
@@ -72,9 +74,13 @@ def read_dataset(images: Place | None, options: ReadOptions) -> Dataset:
         raise UsageError(
             f"expected --duplicates refuse or vote, got {options.duplicates!r}: an image has one noisy label"
         )
-    if options.features is not None:
+    place: Place
+    if isinstance(images, Listing):
+        place, listing = IN_MEMORY, images
+        noisy, notes = _noisy_labels(place, listing, options)
+    elif options.features is not None:
         vectors = _vectors(options.features, options)
-        place: Place = vectors.path
+        place = vectors.path
         noisy, notes = _noisy_labels(place, Listing((), vectors), options)
         listing = _vector_listing(vectors, noisy, images, options)
     else:
@@ -226,21 +232,28 @@ def _with_labels(
         noisy = match_rows(noisy, listing, images, options, complete=True)
     if trusted is not None:
         trusted = match_rows(trusted, listing, images, options, complete=False)
-    if options.group_column is not None and all(
-        rows is None or rows.groups is None for rows in (noisy, trusted)
-    ):
-        there = [
-            f"{rows.name}: {', '.join(map(shown, rows.table.columns))}"
-            for rows in (noisy, trusted)
-            if rows is not None and rows.table.columns
-        ]
-        raise TableError(
-            f"--group-col: expected a column {shown(options.group_column)} in the noisy or the trusted "
-            f"labels, got {'; '.join(there) or 'labels without columns'}"
-        )
+    grouped = None if options.group_column is None else _groups(listing, noisy, trusted, options.group_column)
     classes = decide_classes(noisy, trusted, options, least=least, apart=apart)
-    dataset = _arrange(listing, noisy, trusted, classes, options)
+    dataset = _arrange(listing, noisy, trusted, grouped, classes, options, in_memory=images == IN_MEMORY)
     return dataset if options.decisions is None else with_decisions(dataset, options.decisions, images)
+
+
+def _groups(listing: Listing, noisy: LabelRows | None, trusted: LabelRows | None, column: str) -> LabelRows:
+    """The rows that say which group an image is in: noisy ones, else trusted ones, else the images' own."""
+    tables = [rows for rows in (noisy, trusted) if rows is not None]
+    if (found := next((rows for rows in tables if rows.groups is not None), None)) is not None:
+        return found  # of the trusted table alone: groups of the trusted images
+    own = listing.table
+    if own is not None and column in (own.columns or ()):
+        groups = own.column((own.columns or ()).index(column))
+        return LabelRows(own, groups, images=tuple(range(len(groups))), groups=groups)
+    there = [
+        f"{rows.name}: {', '.join(map(shown, rows.table.columns))}" for rows in tables if rows.table.columns
+    ]
+    raise TableError(
+        f"--group-col: expected a column {shown(column)} in the noisy or the trusted labels, got "
+        f"{'; '.join(there) or 'labels without columns'}"
+    )
 
 
 def _place(images: Place | None) -> Place:
@@ -308,7 +321,7 @@ def _noisy_labels(
     if table is not None:
         if wanted is None and not _has_label(table):
             return None, (f"{images.name} has no label column",)
-        return _labels_in(table, images, options, wanted, of_images=True), ()
+        return _labels_in(replace(table, of_images=True), images, options, wanted), ()
     near = [images / name for name in METADATA_NAMES] if isinstance(images, Path) else []
     files = [path for path in near if path.is_file()]
     if len(files) > 1:
@@ -335,14 +348,8 @@ def _labels_in(
     flag: str = "--label-col",
     *,
     must_be: bool = False,
-    of_images: bool = False,
 ) -> LabelRows:
-    """The labels of a table, in ``column``, which ``flag`` names; unless it must be, also in a known one.
-
-    Parameters
-    ----------
-    of_images : row i is of image i, even where a path of the table is no name
-    """
+    """The labels of a table, in ``column``, which ``flag`` names; unless it must be, also in a known one."""
     table = source
     if not isinstance(table, Table):
         table = read_table(table, path_column=options.path_column, label_column=column)
@@ -352,10 +359,9 @@ def _labels_in(
         groups = table.column(find_labels(table, options.group_column, "--group-col"))
     if column not in columns and _has_label(table) and not must_be:
         column = None  # one flag serves two files
-    if is_parquet(images) and isinstance(images, Path):
-        of_images |= table.path.resolve() == images.resolve()
-    if of_images:
-        labels = table.column(find_labels(table, column, flag))
+    own = is_parquet(images) and isinstance(images, Path) and table.path.resolve() == images.resolve()
+    if own or table.of_images:
+        labels = table.column(find_labels(table, column, flag) if table.columns else 0)
         return LabelRows(table, labels, images=tuple(range(len(labels))), groups=groups)
     place, paths = find_columns(table, path_column=options.path_column, label_column=column, label_flag=flag)
     if must_be and column not in columns:  # of a lone column the name does not matter otherwise
@@ -416,13 +422,17 @@ def _arrange(
     listing: Listing,
     noisy: LabelRows | None,
     trusted: LabelRows | None,
+    grouped: LabelRows | None,
     classes: Classes,
     options: ReadOptions,
+    *,
+    in_memory: bool,
 ) -> Dataset:
     """One row for each image, and one for each path in a table that names no image."""
     tables = [rows for rows in (noisy, trusted) if rows is not None]
-    # In the order of the tables, so that a user finds the rows again.
-    keys = [key for rows in tables for key in rows.keys]
+    # In the order of the tables, so that a user finds the rows again; images in memory have their own.
+    keys: list[Key] = [*(range(len(listing.names)) if in_memory else ())]
+    keys += [key for rows in tables for key in rows.keys]
     row_of = {key: row for row, key in enumerate(dict.fromkeys([*keys, *range(len(listing.names))]))}
     images = tuple(key if isinstance(key, int) else None for key in row_of)
     vote, advice = options.duplicates == "vote", ", or use the most frequent label with --duplicates=vote"
@@ -432,8 +442,6 @@ def _arrange(
     else:
         noisy_labels, noisy_notes = one_label_each(noisy, classes.noisy, row_of, vote=vote, advice=advice)
     trusted_labels, trusted_notes = one_label_each(trusted, classes.trusted, row_of)
-    # In the trusted table alone it gives the groups of the trusted images.
-    grouped = next((rows for rows in tables if rows.groups is not None), None)
     groups, group_notes = (None, ()) if grouped is None else group_of_each(grouped, row_of)
     notes = [*listing.notes, *noisy_notes, *trusted_notes, *group_notes]
     if noisy is not None:

@@ -75,6 +75,8 @@ class Table:
     """What ``line_numbers`` count: ``line``, or ``row`` in a file without lines."""
     delimiter: str = ","
     """Between the cells of CSV."""
+    of_images: bool = False
+    """Row i is of the i-th image, even where a path of the table names no image."""
 
     def where(self, row: int) -> str:
         """The place of a row, for a message: ``labels.csv line 17``."""
@@ -109,7 +111,7 @@ def read_table(path: Path, *, path_column: str | None = None, label_column: str 
     return read_csv(path, [name for name in (path_column, label_column) if name is not None])
 
 
-def table_of(columns: Any, name: str) -> Table:
+def table_of(columns: Any, name: str, *, of_images: bool = False) -> Table:
     """A table in memory as if it had been read: a mapping, a pandas or polars frame; or labels alone.
 
     Parameters
@@ -117,12 +119,14 @@ def table_of(columns: Any, name: str) -> Table:
     columns : names and their values, or a sequence of labels that has no names; None, NaN, -1 and masked
         values are empty cells
     name : stands for the file name in messages
+    of_images : see ``Table``
     """
     header = [*columns] if isinstance(columns, Mapping) else getattr(columns, "columns", None)
     values = [columns] if header is None else [columns[column] for column in header]
     rows = tuple(zip(*([_cell(value) for value in column] for column in values), strict=True))
     named = None if header is None else tuple(map(str, header))
-    return Table(Path(name), named, rows, tuple(range(1, len(rows) + 1)), unit="row")
+    numbers = tuple(range(1, len(rows) + 1))
+    return Table(Path(name), named, rows, numbers, unit="row", of_images=of_images)
 
 
 def is_json(path: Path) -> bool:

@@ -1,6 +1,5 @@
 """A finished run read back: its results for a notebook, its labels and images for the other commands."""
 
-import html
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -12,8 +11,9 @@ import msgspec
 import numpy as np
 from jaxtyping import Float
 
-from assay.data.dataset import Dataset, ImageSource, PickedSource, ReadOptions
-from assay.data.place import Place, Url, place_of
+from assay.data.dataset import Dataset, ImageSource, PickedSource, ReadOptions, Skipped
+from assay.data.manifest import listing_of
+from assay.data.place import Place, Url, is_url, place_of
 from assay.data.read import list_images
 from assay.data.tables import read_csv, shown
 from assay.data.vectors import read_vectors
@@ -21,7 +21,7 @@ from assay.data.write import EXCEL_SAFE, MARKED_FORMULA
 from assay.embed.cache import find_store
 from assay.embed.given import given_features
 from assay.embed.images import Features, embed_images
-from assay.errors import DataError, UsageError
+from assay.errors import AssayError, DataError, UsageError
 from assay.evaluate import Cost, Evaluation
 from assay.noise import Noise
 from assay.pipeline.folder import READING, SHARDS, RunFolder, contents_digest
@@ -36,11 +36,13 @@ from assay.pipeline.outputs import (
     OUTLIER_COLUMN,
     read_facts,
 )
+from assay.pipeline.shown import as_html, headline
 from assay.scale.shards import gather, read_shard, shard_path
 from assay.text import interval
 from assay.types import UNKNOWN, Batch, Groups, Labels, Mask, PerImage, Progress, silent
 
 if TYPE_CHECKING:
+    import datasets
     import pandas as pd
     import polars as pl
 
@@ -58,11 +60,7 @@ class RunLabels:
     @property
     def issues(self) -> "pl.DataFrame":
         """Images whose noisy label is probably wrong and was not checked, the most likely wrong first."""
-        from polars import col  # takes a third of a second
-
-        unchecked = ~col("action").is_in(["trusted", "outlier", "skipped"]) & (col("noisy_label") != "")
-        wrong = unchecked & (col("noisy_label") != col("corrected_label"))
-        return self.frame.filter(wrong).sort("label_quality", maintain_order=True)
+        return likely_errors(self.frame)
 
     def to_pandas(self) -> "pd.DataFrame":
         """The same as a pandas frame."""
@@ -102,6 +100,8 @@ class RunResult:
     of features is as good as its baseline."""
     facts: Mapping[str, Any] = field(repr=False)
     """All of noise.json and evaluation.json."""
+    images: ImageSource | None = field(default=None, repr=False)
+    """Images that were in memory when the run was made; others are found where they were."""
 
     @cached_property
     def labels(self) -> RunLabels:
@@ -138,9 +138,57 @@ class RunResult:
         rows = [f"  {name}: {text}" for name, text in self._rows()]
         return "\n".join([f"RunResult({str(self.path)!r})", *rows])
 
+    def to_pandas(self) -> "pd.DataFrame":
+        """The rows of labels.csv as a pandas frame."""
+        return self.labels.to_pandas()
+
+    def to_huggingface(self) -> "datasets.Dataset":
+        """The images with their labels as a Hugging Face data set, in the order of labels.csv.
+
+        ``noisy_label``, ``trusted_label`` and ``corrected_label`` are ClassLabel columns, None where there is
+        none. Images that are files are referred to, others are held in memory; a skipped image is None.
+
+        Raises
+        ------
+        UsageError : the images are no longer where they were, or the package datasets is missing
+        """
+        try:
+            import datasets
+        except ImportError as error:
+            raise UsageError("this needs the package datasets: pip install datasets") from error
+        frame, source, folder = self.labels.frame, self._images(), None
+        if (place := read_finished_run(self.path).stored_place) is not None:
+            folder = place if isinstance(place, Path) and place.is_dir() else None
+        pictures: list[dict[str, Any] | None] = []
+        for row, (name, action) in enumerate(frame.select("file", "action").iter_rows()):
+            if action == "skipped":
+                pictures.append(None)
+            elif folder is not None and (folder / name).is_file():
+                pictures.append({"path": str(folder / name), "bytes": None})
+            else:
+                data = source.read(row)
+                pictures.append(None if isinstance(data, Skipped) else {"path": name, "bytes": data})
+        columns = {name: frame[name].to_list() for name in frame.columns}
+        classes = datasets.ClassLabel(names=[*self.noise.classes])
+        kinds = {"image": datasets.Image()}
+        for name in ("noisy_label", "trusted_label", "corrected_label"):
+            columns[name] = [label or None for label in columns[name]]
+            kinds[name] = classes
+        found = datasets.Dataset.from_dict({"image": pictures, **columns})
+        return found.cast(datasets.Features({**found.features, **kinds}))
+
+    def _images(self) -> ImageSource:
+        return self.images or open_run(self.path, command="report").images
+
     def _repr_html_(self) -> str:
-        cells = [(html.escape(name), html.escape(text)) for name, text in self._rows()]
-        return f"<table>{''.join(f'<tr><th>{name}</th><td>{text}</td></tr>' for name, text in cells)}</table>"
+        rows = headline(self.facts["noise"]["rate"], self.evaluation)
+        rows += [("warning", warning) for warning in self.warnings]
+        issues = self.labels.frame.with_row_index("row")
+        try:
+            images = self._images()
+        except AssayError:  # moved or unmounted since
+            images = None
+        return as_html(f"assay run in {self.path}", rows, likely_errors(issues), images)
 
     def _rows(self) -> list[tuple[str, str]]:
         counts = ", ".join(f"{n:,} {action}" for action, n in self.facts["labels"]["counts"].items() if n)
@@ -155,6 +203,15 @@ class RunResult:
             why = why_not_measured(self.evaluation, self.facts["held_out"])
             found.append(("assay", f"not measured. {why}."))
         return [*found, *(("warning", warning) for warning in self.warnings)]
+
+
+def likely_errors(frame: "pl.DataFrame") -> "pl.DataFrame":
+    """The rows of labels.csv whose noisy label is probably wrong and unchecked, the most likely first."""
+    from polars import col  # takes a third of a second
+
+    unchecked = ~col("action").is_in(["trusted", "outlier", "skipped"]) & (col("noisy_label") != "")
+    wrong = unchecked & (col("noisy_label") != col("corrected_label"))
+    return frame.filter(wrong).sort("label_quality", maintain_order=True)
 
 
 def load_run(path: Path | str) -> RunResult:
@@ -395,6 +452,8 @@ def open_run(
             f"{folder} was made from features without images, which assay {command} shows; name their place: "
             f"assay {command} {folder} IMAGES, with names as in labels.csv"
         )
+    if root is None and (listed := _open_named(run)) is not None:
+        return OpenedRun(**vars(run), images=listed, root=Path.cwd())
     if root is None:
         raise UsageError(
             f"{folder} does not record where its images are; name the place: assay {command} {folder} IMAGES"
@@ -422,6 +481,16 @@ def open_images(run: FinishedRun, place: Place, *, follow_symlinks: bool = False
             "name the images that the run was made from"
         )
     return PickedSource(listing.source, images)
+
+
+def _open_named(run: FinishedRun) -> ImageSource | None:
+    """Images of a list of paths or URLs, which are their names; None if those were no such list."""
+    used = (name for name, action in zip(run.names, run.actions, strict=True) if action != "skipped")
+    first = next(used, "")
+    if not is_url(first) and not Path(first).is_file():
+        return None
+    none = ("",) * len(run)
+    return listing_of(run.names, none, none, Path.cwd() / "images", "labels.csv", run.reading.limits).source
 
 
 def _open_features(run: FinishedRun, file: Path) -> ImageSource:
