@@ -33,8 +33,8 @@ PAGES = [
 ]
 """In the order in which the site shows them."""
 
-GENERATED = ("cli.md",)
-"""Examples of the help pages name places of all kinds; tests/cli/test_help.py parses them."""
+GENERATED = ("cli.md", "reference.md")
+"""Examples in help texts and docstrings name places of all kinds; tests/cli/test_help.py parses those."""
 
 RUN = ("bash", "python")
 SHOWN = ("csv", "html", "java", "javascript", "json", "kotlin", "swift", "text", "toml", "yaml")

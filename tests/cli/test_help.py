@@ -19,12 +19,13 @@ PAGE = (DOCS / "cli.md").read_text(encoding="utf-8")
 
 
 def test_the_documentation_is_up_to_date(monkeypatch):
-    """docs/cli.md is what ``make docs`` writes, whole."""
+    """docs/cli.md and docs/reference.md are what ``make docs`` writes, whole."""
     monkeypatch.setattr(sys, "argv", ["assay"])  # cyclopts takes the program's name from it
     spec = spec_from_file_location("generate", DOCS / "generate.py")
     generator = module_from_spec(spec)
     spec.loader.exec_module(generator)
     assert generator.text() == PAGE
+    assert generator.reference() == (DOCS / "reference.md").read_text(encoding="utf-8")
 
 
 def test_the_documented_exit_codes_are_the_ones_there_are():
