@@ -61,7 +61,7 @@ def relabel(
     options = options or ReadOptions()
     columns = {"path_column": options.path_column, "label_column": options.label_column}
     table = read_table(source, **columns)
-    place, paths = find_columns(table, **columns)
+    place, paths = find_columns(table, path_column=options.path_column, label_column=options.label_column)
     entries = None if paths is None else tuple(cells[paths] for cells in table.rows)
     rows = LabelRows(table, table.column(place), entries)
     listing = Listing(tuple(names), MemorySource(()))  # no image is read
