@@ -300,7 +300,15 @@ def test_a_terminal_without_colours_has_none(finished, small_data, tmp_path, ter
     assert (b"\x1b" in shown) == (terminal != "dumb")
 
 
-def test_shell_completion_can_be_installed(assay, tmp_path):
-    """The script for a shell has the commands and their options."""
-    assert assay("--install-completion", "--shell", "bash", "-o", tmp_path / "assay.bash").code == 0
-    assert "--time-limit" in (tmp_path / "assay.bash").read_text()
+def test_shell_completion_can_be_installed(assay, tmp_path, monkeypatch):
+    """In bash, Tab completes commands, options and the values of an option."""
+    monkeypatch.setenv("HOME", str(tmp_path))  # a line is added to ~/.bashrc
+    script = tmp_path / "assay.bash"
+    assert assay("--install-completion", "--shell", "bash", "-o", script).code == 0
+    tab = (
+        f". {script}\n"
+        "tab() { COMP_WORDS=(\"$@\"); COMP_CWORD=$(($# - 1)); _assay assay; echo \"${COMPREPLY[*]}\"; }\n"
+        "tab assay r; tab assay run --time; tab assay run --preset b"
+    )
+    shown = subprocess.run(["bash", "-c", tab], capture_output=True, text=True, check=True).stdout
+    assert shown.splitlines() == ["run report review", "--time-limit", "balanced best"]
