@@ -307,7 +307,7 @@ def test_shell_completion_can_be_installed(assay, tmp_path, monkeypatch):
     assert assay("--install-completion", "--shell", "bash", "-o", script).code == 0
     tab = (
         f". {script}\n"
-        "tab() { COMP_WORDS=(\"$@\"); COMP_CWORD=$(($# - 1)); _assay assay; echo \"${COMPREPLY[*]}\"; }\n"
+        'tab() { COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _assay assay; echo "${COMPREPLY[*]}"; }\n'
         "tab assay r; tab assay run --time; tab assay run --preset b"
     )
     shown = subprocess.run(["bash", "-c", tab], capture_output=True, text=True, check=True).stdout
