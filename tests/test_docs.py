@@ -12,7 +12,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +22,8 @@ from small_runs import CLASSES, draw_data, quick_learning
 
 import assay
 from assay.cli.app import run_app
+from assay.pipeline import api
+from assay.pipeline.finished import RunResult
 
 ROOT = Path(__file__).parents[1]
 QUICK = Path(__file__).parent / "support" / "small_runs.py"
@@ -88,6 +89,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         for who, sure in (("ann", 0.9), ("ben", 0.7), ("cem", 0.4))
     ]
     write_lines(tmp_path / "long.csv", "file,annotator,label", given)
+    np.save(tmp_path / "truth.npy", truth)
     vectors = np.eye(8, dtype=np.float32)[truth] * 2 + generator.normal(size=(len(truth), 8))
     np.save(tmp_path / "vectors.npy", vectors.astype(np.float32))
     (tmp_path / "parts").mkdir()
@@ -100,6 +102,14 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         (tmp_path / name / "images").rename(tmp_path / f"{name}_images")
         labels = [f"{row}.png,{CLASSES[label]}" for row, label in enumerate(drawn.truth)]
         write_lines(tmp_path / f"{name}_labels.csv", "file,label", labels)
+    for row in rows:
+        file, label = row.split(",")
+        (tmp_path / "photos" / label).mkdir(parents=True, exist_ok=True)
+        shutil.copy(tmp_path / "images" / file, tmp_path / "photos" / label / file)
+    checked = (tmp_path / "trusted.csv").read_text().splitlines()[1:]
+    folder_of = dict(row.split(",") for row in rows)
+    moved = [f"{folder_of[row.split(',')[0]]}/{row}" for row in checked]
+    write_lines(tmp_path / "photos_trusted.csv", "file,label", moved)
     shutil.make_archive(str(tmp_path / "new_images"), "zip", tmp_path / "new_images")
     for row, name in enumerate(("cat.png", "dog.png")):
         shutil.copy(tmp_path / "new_images" / f"{row}.png", tmp_path / name)
@@ -112,9 +122,16 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.chdir(tmp_path)
     # The same settings from the command line and from Python: the second run reads what the first one wrote.
     monkeypatch.setenv("ASSAY_FOLDS", "3")
-    monkeypatch.setattr(assay, "run", partial(assay.run, backbone="tiny", folds=3), raising=False)
+    monkeypatch.setattr(assay, "run", run_quickly, raising=False)
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))  # Hugging Face copies data sets there
     with quick_learning():
         yield tmp_path
+
+
+def run_quickly(*places: object, **options: object) -> RunResult:
+    """``assay.run`` as the environment has ``assay run`` do it; features need no network."""
+    network = {} if "features" in options else {"backbone": "tiny"}
+    return api.run(*places, **network, folds=3, **options)
 
 
 def write_lines(file: Path, header: str, rows: list[str]) -> None:
@@ -124,14 +141,14 @@ def write_lines(file: Path, header: str, rows: list[str]) -> None:
 def names_of(data: Path) -> dict[str, object]:
     """What the Python blocks take for granted: embeddings with their labels, and pictures."""
     generator = np.random.default_rng(0)
-    truth = generator.integers(0, 3, 300)
-    embeddings = generator.normal(size=(300, 8)).astype(np.float32) + 3 * np.eye(8, dtype=np.float32)[truth]
-    wrong = generator.random(300) < 0.4
+    embeddings = np.load(data / "vectors.npy")
+    n, truth = len(embeddings), np.load(data / "truth.npy")
+    wrong = generator.random(n) < 0.4
     return {
         "X": embeddings,
         "X_new": embeddings[:20],
-        "noisy": np.where(wrong, generator.integers(0, 3, 300), truth),
-        "trusted": np.where(generator.random(300) < 0.3, truth, -1),
+        "noisy": np.where(wrong, generator.integers(0, 3, n), truth),
+        "trusted": np.where(generator.random(n) < 0.3, truth, -1),
         "picture": Image.open(data / "cat.png").copy(),  # a file that stays open is a warning
         "pixels": np.asarray(Image.open(data / "dog.png")),
     }
