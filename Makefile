@@ -9,7 +9,7 @@ DATA ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check fix docs bench audit clean
+.PHONY: help demo test check fix docs bench audit dist clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,11 +34,11 @@ docs: $(VENV)/.docs ## the docs site, in site/; docs/cli.md from the help pages
 	$(BIN)/python docs/generate.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
-NEED_A_RUN := audit plan predict serve
+NEED_MORE := annotators audit check comparison features groups labels outliers plan predict rare scale serve trial
 
-bench: $(INSTALLED) ## every benchmark that needs no finished run; DATA=folder of the data set
+bench: $(INSTALLED) ## every benchmark that needs nothing but DATA=folder of the data set
 	@test -n "$(DATA)" || { echo "make bench: expected DATA=folder of the data set, got nothing" >&2; exit 2; }
-	@set -e; for script in $(filter-out $(NEED_A_RUN:%=benchmarks/%.py),$(wildcard benchmarks/[a-z]*.py)); do \
+	@set -e; for script in $(filter-out $(NEED_MORE:%=benchmarks/%.py),$(wildcard benchmarks/[a-z]*.py)); do \
 		echo "$$script"; $(BIN)/python "$$script" --data "$(DATA)"; \
 	done
 
@@ -48,6 +48,20 @@ audit: $(INSTALLED) ## packages with known vulnerabilities; needs a network
 		{ $(BIN)/python -m venv $(VENV)/audit && $(VENV)/audit/bin/python -m pip install --quiet pip-audit; }
 	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+[a-z0-9.]*$$//' > $(VENV)/audit/packages.txt
 	$(VENV)/audit/bin/pip-audit --strict --no-deps --disable-pip --requirement $(VENV)/audit/packages.txt
+
+PYTHONS ?= $(wildcard $(foreach version,11 12 13,$(foreach place,$(subst :, ,$(PATH)),$(place)/python3.$(version))))
+
+# Of the tag that is checked out; each Python installs the wheel into an environment of its own, and uses it.
+dist: $(INSTALLED) ## wheel and sdist of a release, tried in new environments; PYTHONS="python3.11 python3.13"
+	@test "$$(git describe --tags --exact-match 2>&1)" = "v$$($(BIN)/python -c 'import assay; print(assay.__version__)')" || \
+		{ echo "make dist: expected the tag v$$($(BIN)/python -c 'import assay; print(assay.__version__)'), got $$(git describe --tags --always)" >&2; exit 2; }
+	rm -rf dist && $(BIN)/hatchling build
+	@set -e; for python in $(PYTHONS); do \
+		place=$$(mktemp -d); echo "$$python: $$($$python --version)"; \
+		$$python -m venv $$place/new; \
+		$$place/new/bin/python -m pip install --quiet "$$(echo dist/*.whl)[train,web]"; \
+		(cd $$place && new/bin/assay --version && new/bin/assay demo --quiet); rm -rf $$place; \
+	done
 
 clean: ## remove .venv, the site and caches; runs in out/ stay
 	rm -rf $(VENV) site .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks
