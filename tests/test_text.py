@@ -38,6 +38,10 @@ def test_numbers_are_written_as_people_do():
     """Shares in percent with their range, times by their size, one image and two images."""
     share = {"estimate": 0.604, "low": 0.593, "high": 0.615, "level": 0.95}
     assert (interval(share), interval(None)) == ("60.4 % (59.3 to 61.5)", "–")
+    assert [interval(share | {"estimate": 6 / 7}, n) for n in (7, 20)] == [
+        "6 of 7 (59.3 to 61.5 %)",
+        "85.7 % (59.3 to 61.5)",
+    ]
     assert [percent(p) for p in (0.6031, 0.0, 0.0004)] == ["60.3 %", "0.0 %", "0.04 %"]
     assert [seconds(s) for s in (0.04, 9.94, 119.4, 408.0)] == ["0.0 s", "9.9 s", "119 s", "6 min 48 s"]
     assert [p_equals(p) for p in (0.15, 0.0312, 1e-9)] == ["p = 0.15", "p = 0.031", "p < 0.001"]

@@ -7,6 +7,9 @@ from typing import Any
 MAX_NAME = 60
 """Characters of a file or class name that a page shows."""
 
+FEW = 20
+"""Images below which a share is written as a count."""
+
 _TAIL = 12
 """Characters kept of a long name's end, where a file has its number and its extension."""
 
@@ -22,9 +25,19 @@ def percent_range(low: float, high: float) -> str:
     return f"{100 * low:.1f} to {100 * high:.1f}"
 
 
-def interval(found: Mapping[str, Any] | None) -> str:
-    """An interval as JSON has it as ``60.4 % (59.3 to 61.5)``; a dash where nothing was measured."""
-    return f"{percent(found['estimate'])} ({percent_range(found['low'], found['high'])})" if found else "–"
+def share_of(share: float, n: int) -> str:
+    """``95.0 %``; of fewer than 20 images the count, ``6 of 7``, as a percentage of so few looks exact."""
+    return percent(share) if n >= FEW else f"{round(share * n)} of {n}"
+
+
+def interval(found: Mapping[str, Any] | None, n: int = FEW) -> str:
+    """An interval as JSON has it as ``60.4 % (59.3 to 61.5)``, of few images as ``6 of 7 (48.7 to 97.4 %)``;
+    a dash where nothing was measured.
+    """
+    if not found:
+        return "–"
+    ends = percent_range(found["low"], found["high"])
+    return f"{share_of(found['estimate'], n)} ({ends}{'' if n >= FEW else ' %'})"
 
 
 def p_value(p: float) -> str:

@@ -9,12 +9,16 @@ from small_runs import CLASSES
 from written import change, without_figures
 
 TABLE = """\
-N % of the labels are wrong (N % to N %), with no sign that classes differ.
+N % of the labels are wrong (N % to N %), with no sign that classes differ. Counted: 47 of 120 checked labels.
 
-true class wrong 95 % interval pairs
-ash N % N to N PP
-birch N % N to N PP
-cedar N % N to N PP
+true class wrong 95 % interval estimate
+ash N of N N to N N %
+birch N of N N to N N %
+cedar N of N N to N N %
+
+Estimate of a class: that of all classes, since the test found no difference.
+assay run gives a somewhat different rate: it leaves the held-out labels out, \
+and adds what its predictions say of all images.
 """
 
 
@@ -28,7 +32,7 @@ def test_the_printed_table_is_this(noise, small_data):
     """A sentence, and a row for each class; as JSON, all that was estimated."""
     found = noise(small_data)
     assert (found.code, found.err) == (0, "")
-    assert re.sub(r"\b\d\d$", "PP", without_figures(found.out), flags=re.MULTILINE) == TABLE
+    assert re.sub(r"\b\d+ of \d\d\b", "N of N", without_figures(found.out)) == TABLE
     as_json = noise(small_data, "--json", "--quiet")
     facts = json.loads(as_json.out)
     assert as_json.err == ""

@@ -12,7 +12,8 @@ from assay.cli import console
 from assay.pipeline.finished import read_finished_run
 
 TABLE = """\
-N % of the labels are wrong (N % to N %), with no sign that classes differ.
+N % of the labels are wrong (N % to N %), with no sign that classes differ. \
+Counted: N of 96 checked labels; the rate also uses predictions for 216 labels.
 Labels: kept N · changed N · unsure N · trusted 96 · outlier N · skipped 0.
 
 accuracy of 95 % interval balanced accuracy images measured on
@@ -32,13 +33,10 @@ def test_the_printed_table_is_this(assay, small_data, tmp_path, monkeypatch):
     found = assay(*small_data.command(tmp_path / "out"))
     assert found.code == 0
     text = without_figures(found.out.replace(str(tmp_path / "out"), "OUT").replace("p < ", "p = "))
+    text = re.sub(r"\d+ of 96", "N of 96", text)
     assert re.sub(r"\d+ s,", "N s,", re.sub(r"(kept|changed|unsure|outlier) \d+", r"\1 N", text)) == TABLE
-    few, small = found.err.splitlines()
+    (few,) = found.err.splitlines()
     assert few.startswith("warning: Only 96 images ")
-    assert small == (
-        "warning: 'ash', 'birch' and 'cedar' are too small to measure: each has fewer than 10 of the 24 "
-        "images (holdout); add trusted labels"
-    )
     again = assay(*small_data.command(tmp_path / "out"))
     assert (again.code, again.out, "--overwrite" in again.err) == (0, found.out, True)
     quiet = assay(*small_data.command(tmp_path / "out", "--quiet"))

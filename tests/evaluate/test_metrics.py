@@ -101,7 +101,7 @@ def test_the_whole_json_is_plain_and_read_back(baseline):
         "risk_coverage": [vars(one) for one in found.risk_coverage],
     }
     assert Evaluation.from_json(json.loads(json.dumps(written, allow_nan=False))).to_json() == written
-    assert repr(found) == "Evaluation(50.0 % (9.5 to 90.5) right of 2 images, test set)"
+    assert repr(found) == "Evaluation(1 of 2 (9.5 to 90.5 %) right, n = 2, test set)"
 
 
 @settings(max_examples=30)

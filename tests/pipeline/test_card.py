@@ -10,7 +10,8 @@ from assay.predict.predictor import load_model
 CARD = """# Image classifier: 3 classes
 
 Backbone `tiny` at 32 px, a head on its features. \
-NN % of the labels are wrong (NN % to NN %), with no sign that classes differ.
+NN % of the labels are wrong (NN % to NN %), with no sign that classes differ. \
+Counted: NN of 96 checked labels; the rate also uses predictions for 216 labels.
 
 Data: 240 images, 240 with a noisy label, 96 with a trusted label
 outside the holdout.
@@ -28,7 +29,7 @@ balanced accuracy N (N to N)
 - corrected labels, cross-validated: accuracy N (N to N, 95% interval, n = 96, cross-validation), \
 balanced accuracy N (N to N)
 
-'ash', 'birch' and 'cedar' are too small to measure: each has fewer than 10 of the 24 images (holdout).
+Each class, assay, cross-validated (cross-validation, n = 96):
 
 ```
               precision  recall  f1-score   support
@@ -37,9 +38,9 @@ balanced accuracy N (N to N)
        birch       F       F       F         S
        cedar       F       F       F         S
 
-    accuracy                           F        24
-   macro avg       F       F       F        24
-weighted avg       F       F       F        24
+    accuracy                           F        96
+   macro avg       F       F       F        96
+weighted avg       F       F       F        96
 ```
 
 Sets of labels (`--coverage`), on the holdout:
@@ -61,7 +62,8 @@ def without_figures(text: str) -> str:
     text = re.sub(r"\b\d+\.\d\b", "NN", text)
     text = re.sub(r"\b[01]\.\d{4}\b", "N", text)
     text = re.sub(r"\b[01]\.\d\d\b", "F", text)
-    return re.sub(r"(F +)\d$", r"\1S", text, flags=re.MULTILINE)
+    text = re.sub(r"\d+ of 96", "NN of 96", text)
+    return re.sub(r"(F +)(?!96)\d+$", r"\1S", text, flags=re.MULTILINE)
 
 
 def test_the_card_says_what_was_measured(finished):

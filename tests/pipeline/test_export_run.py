@@ -123,6 +123,8 @@ def test_test_time_augmentation_is_reported(run, images, monkeypatch):
     assert "mirrored" not in export_card("a.onnx", "", once)
     card = export_card("a.onnx", "", twice)
     assert f"predicted too: {100 * after.flip_tta_share:.0f} % of these images" in card
+    assert "go without." in card  # the model was trained on these images: what is right is not its accuracy
+    card = export_card("a.onnx", "", replace(twice, trained_on=False))
     assert f"go without: {100 * after.accuracy_without_tta:.1f} % are right" in card
 
 

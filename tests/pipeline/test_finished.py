@@ -90,7 +90,6 @@ def test_a_result_is_short_to_read(finished):
         "assay, cross-validated",
         "corrected labels, cross-validated",
         "warning",
-        "warning",
     ]
     assert "n = 24; balanced " in lines[4]
 
@@ -102,7 +101,6 @@ def test_a_notebook_shows_three_numbers_and_eight_pictures(finished, small_data,
         "wrong labels",
         "corrected labels right",
         "model right on new images",
-        "warning",
         "warning",
     ]
     assert f"Likeliest label errors, 8 of {len(finished.result.labels.issues):,} " in shown

@@ -8,7 +8,7 @@ from assay.cli import options
 from assay.cli.console import notifier, show, show_json, table
 from assay.data.place import Place, whole_name
 from assay.progress import progress_bar
-from assay.text import interval, of_groups, percent, percent_range
+from assay.text import interval, of_groups, percent_range, share_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -94,8 +94,8 @@ def _text(found: "Evaluation") -> str:
     share = found.accuracy
     return (
         f"{format_report(found.report)}\n"
-        f"accuracy {percent(share.estimate)} (95 % interval {percent_range(share.low, share.high)}, "
-        f"n = {found.n:,}{of_groups(found.groups)}); "
+        f"accuracy {share_of(share.estimate, found.n)} "
+        f"(95 % interval {percent_range(share.low, share.high)}, n = {found.n:,}{of_groups(found.groups)}); "
         f"balanced accuracy {interval(vars(found.balanced_accuracy))}; "
         f"calibration error {found.calibration_error:.3f}; skipped {found.skipped:,}"
         + (f"; without a label {found.unlabelled:,}" if found.unlabelled else "")
@@ -108,7 +108,7 @@ def _table(found: "Mapping[str, Evaluation]") -> str:
     rows = [
         (
             TITLES[system],
-            percent(one.accuracy.estimate),
+            share_of(one.accuracy.estimate, one.n),
             percent_range(one.accuracy.low, one.accuracy.high),
             interval(vars(one.balanced_accuracy)),
             f"{one.report.macro.f1:.3f}",

@@ -7,7 +7,7 @@ from assay.cli import options
 from assay.cli.console import notifier, show, show_json, table
 from assay.errors import UsageError
 from assay.progress import progress_bar
-from assay.text import percent, percent_range
+from assay.text import interval, percent
 
 EXAMPLES = (
     "assay export out/ -o classifier.onnx",
@@ -65,11 +65,12 @@ def command(
     if as_json:
         show_json({"file": str(out), "card": str(card), **exported.to_json()})
     else:
+        # On images that it was trained on, no share of right ones is the accuracy of the model.
         rows = [
             (
                 figures.precision,
                 f"{figures.bytes / 1e6:.1f}",
-                f"{percent(figures.accuracy[0])} ({percent_range(*figures.accuracy[1:])})",
+                "–" if exported.trained_on else interval(figures.right, figures.n),
                 percent(figures.same_class),
                 f"{figures.largest_difference:.4f}",
                 f"{figures.milliseconds_one:.1f}",
@@ -81,6 +82,7 @@ def command(
         show(f"{table(HEADER, rows)}\nn = {exported.figures[0].n:,}{how}")
     if exported.trained_on:
         notifier(quiet)(
-            "The model was trained on these images: compare the rows, but do not take them as its accuracy."
+            "The model was trained on these images, so they show only how far the files differ from it; its "
+            f"accuracy is in {run}/model/README.md."
         )
     return 0

@@ -44,11 +44,22 @@ def command(
     if as_json:
         show_json({**noise.to_json(), "representative": sample.to_json(), "summary": describe(noise)})
         return 0
+    of = noise.counts.sum(axis=1)
+    wrong = of - noise.counts.diagonal()
     rows = [
-        (name, percent(share.estimate), percent_range(share.low, share.high), f"{n:,}")
-        for name, share, n in zip(
-            noise.classes, noise.wrong_share_by_class, noise.counts.sum(axis=1).tolist(), strict=True
+        (name, f"{bad:,} of {n:,}", percent_range(share.low, share.high), percent(share.estimate))
+        for name, bad, n, share in zip(
+            noise.classes, wrong.tolist(), of.tolist(), noise.wrong_share_by_class, strict=True
         )
     ]
-    show(f"{describe(noise)}\n\n{table(('true class', 'wrong', '95 % interval', 'pairs'), rows)}")
+    how = (
+        "that of all classes, since the test found no difference"
+        if noise.form == "symmetric"
+        else "the count drawn towards the average of all classes, the more so the fewer images it has"
+    )
+    show(
+        f"{describe(noise)}\n\n{table(('true class', 'wrong', '95 % interval', 'estimate'), rows)}\n\n"
+        f"Estimate of a class: {how}.\nassay run gives a somewhat different rate: it leaves the held-out "
+        "labels out, and adds what its predictions say of all images."
+    )
     return 0

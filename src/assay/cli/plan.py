@@ -40,7 +40,7 @@ def command(
     Parameters
     ----------
     more
-        Numbers of additional trusted labels to forecast, with commas between them.
+        Numbers of additional trusted labels to forecast, with commas between them; at most all images.
     label
         How many random and how many doubtful images to choose.
     out

@@ -10,7 +10,7 @@ from assay.cli import options
 from assay.cli.console import notifier, show, show_json, table
 from assay.errors import GateError
 from assay.progress import progress_bar
-from assay.text import interval, megabytes, p_equals, percent, percent_range
+from assay.text import FEW, interval, megabytes, p_equals, percent_range, share_of
 
 if TYPE_CHECKING:
     from assay.pipeline.dry_run import DryRun
@@ -98,11 +98,17 @@ def _text(facts: Mapping[str, Any]) -> str:
         if (found := facts["systems"].get(name)) is not None:
             share = found["accuracy"]
             ends = percent_range(share["low"], share["high"])
-            balanced = interval(balanced_figures(found).to_json())
-            cells = title, percent(share["estimate"]), ends, balanced, f"{found['n']:,}", found["source"]
-            rows.append(cells)
-    if "assay" in facts["systems"]:
-        paired = facts["systems"]["assay"]["paired"]
+            n = found["n"]
+            balanced = interval(balanced_figures(found).to_json()) if n >= FEW else "–"
+            rows.append((title, share_of(share["estimate"], n), ends, balanced, f"{n:,}", found["source"]))
+    paired = facts["systems"].get("assay", {}).get("paired")
+    if paired and facts["systems"]["assay"]["n"] < FEW:
+        ours, theirs = (paired["both_right"] + paired[f"only_{one}"] for one in ("second", "first"))
+        verdict = (
+            f"Of {facts['systems']['assay']['n']} held-out images assay is right on {ours} and the baseline "
+            f"on {theirs}: too few to tell how good they are. Add trusted labels."
+        )
+    elif paired:
         points, low, high = (100 * paired["difference"][name] for name in ("estimate", "low", "high"))
         verdict = (
             f"assay is {abs(points):.1f} points {'better' if points >= 0 else 'worse'} than the baseline "

@@ -172,7 +172,8 @@ class Evaluation:
         return msgspec.convert(found, Evaluation, dec_hook=lambda _, rows: np.array(rows, dtype=np.int64))
 
     def __repr__(self) -> str:
-        return f"Evaluation({interval(vars(self.accuracy))} right of {self.n:,} images, {self.source})"
+        right = interval(vars(self.accuracy), self.n)
+        return f"Evaluation({right} right, n = {self.n:,}, {self.source})"
 
 
 def _plain(result: Report | Evaluation) -> dict[str, Any]:

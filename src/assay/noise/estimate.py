@@ -61,6 +61,8 @@ class Noise:
     """Warnings in plain words."""
     groups: int | None = None
     """Groups that the pairs are of: intervals and tests are by groups. None if none were declared."""
+    predicted: int = 0
+    """Noisy labels compared with predictions, which narrow ``rate``; 0: it is of the pairs alone."""
 
     @property
     def n_pairs(self) -> int:
@@ -84,6 +86,7 @@ class Noise:
         return {
             "classes": list(self.classes),
             "n_pairs": self.n_pairs,
+            "predicted": self.predicted,
             "rate": self.rate.to_json(),
             "form": self.form,
             "symmetry": self.structure.to_json(),
@@ -178,6 +181,7 @@ def estimate_noise(
         shrinkage=shrinkage,
         notes=tuple(_notes(counts, rate, names)),
         groups=None if groups is None else len(np.unique(groups[both])),
+        predicted=0 if pred_probs is None else int(labelled.sum()),
     )
 
 
@@ -241,7 +245,7 @@ def _notes(counts: Counts, rate: Interval, classes: tuple[str, ...]) -> Iterator
 
 
 def describe(noise: Noise) -> str:
-    """A few plain sentences: how many labels are wrong, and in what way."""
+    """A few plain sentences: how many labels are wrong, in what way, and what was counted."""
     rate, name, others = noise.rate, noise.classes, renamed(noise.counts)
     pairs = [(a, b) for a, b in sorted(others.items()) if a < b and others.get(b) == a]
     if not noise.n_pairs:
@@ -252,7 +256,7 @@ def describe(noise: Noise) -> str:
     else:
         said = [
             f"{percent(rate.estimate)} of the labels are wrong ({percent(rate.low)} to {percent(rate.high)})"
-            f"{how_classes_differ(noise.form, len(name))}."
+            f"{_how_classes_differ(noise)}."
         ]
 
     def called(true: int, noisy: int) -> str:
@@ -270,25 +274,32 @@ def describe(noise: Noise) -> str:
         said.append(_different_rates(noise))
     if noise.form == "full" and test.same_spread.p_value < test.limit and not others:
         said.append(_uneven_spread(noise))
+    if wrong := noise.n_pairs - int(np.trace(noise.counts)):
+        more = f"; the rate also uses predictions for {noise.predicted:,} labels" if noise.predicted else ""
+        said.append(f"Counted: {wrong:,} of {noise.n_pairs:,} checked labels{more}.")
     return " ".join(said)
 
 
-def how_classes_differ(form: str, n_classes: int) -> str:
-    """The end of a sentence on wrong labels: whether classes differ; a test without a finding is no proof."""
-    if form == "full":
-        return ", not in the same way for all classes"
-    return ", with no sign that classes differ" if n_classes > 2 else ""
+def _how_classes_differ(noise: Noise) -> str:
+    # The end of a sentence on wrong labels; a test without a finding is no proof.
+    if noise.form == "symmetric":
+        return ", with no sign that classes differ" if len(noise.classes) > 2 else ""
+    if noise.structure.same_rate.p_value < noise.structure.limit:
+        return ", more in some classes than in others"
+    return ", with no sign that some classes have more of them"
 
 
 def _different_rates(noise: Noise) -> str:
-    seen = np.flatnonzero(noise.counts.sum(axis=1) >= THIN_CLASS)
-    # Of the transition: the greatest of many raw shares is that of a class with few pairs.
+    wrong, of = noise.counts.sum(axis=1) - np.diag(noise.counts), noise.counts.sum(axis=1)
+    seen = np.flatnonzero(of >= THIN_CLASS)
+    # Chosen by the transition: the greatest of many raw shares is that of a class with few pairs. Shown as
+    # counted: shares that lean on the other classes seem to contradict a difference.
     shares = 1 - np.diag(noise.transition)[seen]
     if len(seen) < 2 or shares.argmin() == shares.argmax():
         return "The share differs by class."
     ends = [
-        f"{percent(float(shares[i]))} ({cut(noise.classes[seen[i]])!r})"
-        for i in (shares.argmin(), shares.argmax())
+        f"{wrong[i]:,} of {of[i]:,} ({cut(noise.classes[i])!r})"
+        for i in seen[[shares.argmin(), shares.argmax()]]
     ]
     return f"The share differs by class, from {ends[0]} to {ends[1]}."
 

@@ -23,7 +23,7 @@ from assay.pipeline.measure import (
 from assay.pipeline.options import RunOptions
 from assay.pipeline.robustness import Robustness
 from assay.predict.model import Model
-from assay.text import of_groups
+from assay.text import FEW, of_groups, share_of
 from assay.types import UNKNOWN, Backbone, Rows
 
 COMPARED = 128
@@ -176,29 +176,30 @@ def model_card(
     for name, title in TITLES.items():
         if found := evaluations.get(name):
             share, balanced = found.accuracy, found.balanced_accuracy
+            right = f"{share.estimate:.4f}" if found.n >= FEW else share_of(share.estimate, found.n)
+            mean = f", balanced accuracy {balanced.estimate:.4f} ({balanced.low:.4f} to {balanced.high:.4f})"
             lines.append(
-                f"- {title}: accuracy {share.estimate:.4f} ({share.low:.4f} to {share.high:.4f}, "
-                f"{share.level:.0%} interval, n = {found.n:,}{of_groups(found.groups)}, {found.source}), "
-                f"balanced accuracy {balanced.estimate:.4f} ({balanced.low:.4f} to {balanced.high:.4f})"
+                f"- {title}: accuracy {right} ({share.low:.4f} to {share.high:.4f}, "
+                f"{share.level:.0%} interval, n = {found.n:,}{of_groups(found.groups)}, {found.source})"
+                f"{mean if found.n >= FEW else ''}"
             )
     lines.append("")
     if model.facts.get("balanced"):
         lines += [f"{BALANCED[0].upper()}{BALANCED[1:]}.", ""]
-    main = evaluations.get(main_figures(evaluations))
-    if main and main.too_small:
-        lines += [f"{main.too_small}.", ""]
-    if "assay" in evaluations:
-        if model.facts.get("refit"):
-            lines += [
-                "Measured on the model before the refit. "
-                "The refitted model, which is saved here, was trained on",
-                "the holdout too and was not measured itself.",
-                "",
-            ]
-        lines += ["```", format_report(evaluations["assay"].report).rstrip(), "```"]
-    else:
+    headline = main_figures({name: found.n for name, found in evaluations.items()})
+    if "assay" not in evaluations:
         why = why_not_measured(evaluations, n_held_out)
-        lines.append(f"{why}: the accuracy of this model is not measured.")
+        lines += [f"{why}: the accuracy of this model itself is not measured.", ""]
+    elif model.facts.get("refit"):
+        lines += [
+            "Measured on the model before the refit. The refitted model, which is saved here, was trained on",
+            "the holdout too and was not measured itself.",
+            "",
+        ]
+    if main := evaluations.get(headline):
+        lines += [f"{main.too_small}.", ""] if main.too_small else []
+        lines += [f"Each class, {TITLES[headline]} ({main.source}, n = {main.n:,}):", ""]
+        lines += ["```", format_report(main.report).rstrip(), "```"]
     lines += coverage_lines(coverage)
     if robustness:
         lines += ["", "On damaged validation images:", "", *robustness.lines()]

@@ -25,6 +25,7 @@ from assay.predict.batch import conformal_thresholds
 from assay.predict.graph_check import SHA256, digest_of
 from assay.predict.model import read_model
 from assay.predict.runtime import BATCH, Runtime, load_runtime
+from assay.text import interval, share_of
 from assay.types import UNKNOWN, Batch, Labels, Probs, Progress, Rows, silent
 
 PRECISIONS = ("float32", "float16", "int8")
@@ -69,6 +70,11 @@ class Figures:
     """Share of the images of which the mirrored image is predicted too, see ``predict.runtime``."""
     accuracy_without_tta: float
     """Share that would be right without."""
+
+    @property
+    def right(self) -> dict[str, float]:
+        """The accuracy as an interval."""
+        return dict(zip(("estimate", "low", "high"), self.accuracy, strict=True))
 
 
 @dataclass(frozen=True)
@@ -160,9 +166,8 @@ def export_run(
     calibrated = not trained_on and not run.record["settings"].get("balanced")
     figures, counted = _measure(runtimes, graphs, probs, pixels[:BATCH], truth, calibrated=calibrated)
     # The file says what holds on every machine: no times.
-    lasting = {
-        name: value for name, value in asdict(figures[-1]).items() if not name.startswith(("milli", "bytes"))
-    }
+    passing = ("milli", "bytes", *(("accuracy",) if trained_on else ()))
+    lasting = {name: value for name, value in asdict(figures[-1]).items() if not name.startswith(passing)}
     metadata = {"precision": precision, "figures": json.dumps(lasting)}
     if not trained_on:
         metadata["conformal"] = json.dumps(conformal_thresholds(counted[precision], truth))
@@ -264,36 +269,38 @@ def export_card(file: str, run_card: str, exported: Exported) -> str:
     """
     how = f", by {exported.quantized.how}" if exported.quantized else ""
     below, figures = exported.flip_tta_below, exported.figures[-1]
-    warning = (
-        ", which the model was trained on: compare the rows, do not take them as its accuracy."
+    on = (
+        "that the model was trained on, so only its difference from the file is shown: the accuracy is below."
         if exported.trained_on
-        else " that the model was not trained on."
+        else "that the model was not trained on."
     )
     lines = [
         f"# {file}",
         "",
         f"The model below in {exported.precision}{how}.",
-        f"Measured on {figures.n:,} trusted images{warning}",
+        f"Compared on {figures.n:,} trusted images {on}",
         "Milliseconds are those of the machine that exported it.",
         "",
         *TABLE,
     ]
     for one in exported.figures:
-        right, low, high = (100 * share for share in one.accuracy)
+        right = "–" if exported.trained_on else interval(one.right, one.n)
         lines.append(
-            f"| {one.precision} | {one.bytes / 1e6:.1f} | {right:.1f} % ({low:.1f} to {high:.1f}) "
+            f"| {one.precision} | {one.bytes / 1e6:.1f} | {right} "
             f"| {100 * one.same_class:.1f} % | {one.milliseconds_one:.1f} | {one.milliseconds_batch:.1f} |"
         )
     lines.append("")
     if below:
+        share = share_of(figures.accuracy_without_tta, figures.n)
+        without = "" if exported.trained_on else f": {share} are right then"
         lines += [
             f"Where the likeliest class has less than {below:g}, the image mirrored from left to right is "
             f"predicted too: {100 * figures.flip_tta_share:.0f} % of these images. The result is the "
             "geometric mean of both predictions, normalised. `assay` does so by itself; other programs can "
-            f"do so around the file, or go without: {100 * figures.accuracy_without_tta:.1f} % "
-            "are right then.",
+            f"do so around the file, or go without{without}.",
             "",
         ]
-    lines += [f"Each class by {file}, on the same images:", ""]
-    lines += ["```", format_report(exported.report).rstrip(), "```", "", run_card.rstrip(), ""]
-    return "\n".join(lines)
+    if not exported.trained_on:
+        lines += [f"Each class by {file}, on the same images:", ""]
+        lines += ["```", format_report(exported.report).rstrip(), "```", ""]
+    return "\n".join([*lines, run_card.rstrip(), ""])

@@ -38,7 +38,7 @@ from assay.pipeline.outputs import (
 )
 from assay.pipeline.shown import as_html, headline
 from assay.scale.shards import gather, read_shard, shard_path
-from assay.text import interval
+from assay.text import FEW, interval
 from assay.types import UNKNOWN, Batch, Groups, Labels, Mask, PerImage, Progress, silent
 
 if TYPE_CHECKING:
@@ -195,10 +195,11 @@ class RunResult:
         found = [("noise", self.facts["noise"]["summary"]), ("labels", counts)]
         for name, title in TITLES.items():
             if name in self.evaluation:
-                share, n = self.evaluation[name].accuracy, self.evaluation[name].n
+                n = self.evaluation[name].n
                 balanced = interval(vars(self.evaluation[name].balanced_accuracy))
-                figure = f"{share.estimate:.1%} right ({share.low:.1%} to {share.high:.1%}), n = {n:,}; "
-                found.append((title, f"{figure}balanced {balanced}"))
+                balanced = f"; balanced {balanced}" if n >= FEW else ""
+                right = interval(vars(self.evaluation[name].accuracy), n)
+                found.append((title, f"{right} right, n = {n:,}{balanced}"))
         if "assay" not in self.evaluation:
             why = why_not_measured(self.evaluation, self.facts["held_out"])
             found.append(("assay", f"not measured. {why}."))

@@ -14,6 +14,7 @@ from assay.noise import Interval
 from assay.pipeline.holdout import Partition
 from assay.pipeline.learn import Baseline, Fitted
 from assay.predict.batch import conformal_thresholds, prediction_sets
+from assay.text import interval
 from assay.types import UNKNOWN, Groups, Rows
 
 TITLES = {
@@ -35,6 +36,10 @@ BALANCED = (
     "accuracy; accuracy and calibration are measured on images mixed as the trusted ones"
 )
 """What a reader of the figures of a balanced model must know."""
+
+ENOUGH = 100
+"""Held-out images from which on the holdout's figures are the model's headline; of fewer the interval is more
+than ten points wide to each side, and cross-validated ones say more."""
 
 CARD_LEVELS = (0.9, 0.95, 0.99)
 """Coverages that a model card shows."""
@@ -117,10 +122,17 @@ def evaluate_fit(dataset: Dataset, fitted: Fitted) -> dict[str, Evaluation]:
     }
 
 
-def main_figures(measured: Collection[str]) -> str:
-    """The name of the model's own figures: on the holdout, or out of fold where nothing was held out."""
-    names = ("assay", "assay_cross_validated", "assay_validated")
-    return next((name for name in names if name in measured), "")
+def main_figures(images: Mapping[str, int]) -> str:
+    """The name of the model's own figures: on the holdout, or where that is small on the most images.
+
+    Parameters
+    ----------
+    images : of the figures of each name
+    """
+    names = [name for name in ("assay", "assay_cross_validated", "assay_validated") if name in images]
+    if images.get("assay", 0) >= ENOUGH:
+        return "assay"
+    return max(names, key=images.__getitem__, default="")
 
 
 def better_than_baseline(evaluations: Mapping[str, Evaluation]) -> bool | None:
@@ -186,7 +198,7 @@ def warnings_of(
         found.append(f"{why[0].lower()}{why[1:]}: this model's accuracy is not measured")
     if partition.data.balanced:
         found.append(BALANCED)
-    main = evaluations.get(main_figures(evaluations))
+    main = evaluations.get(main_figures({name: one.n for name, one in evaluations.items()}))
     if main and main.too_small:
         found.append(f"{main.too_small}; add trusted labels")
     paired = against_noisy(fitted.corrected, dataset.groups)
@@ -231,8 +243,8 @@ def coverage_lines(found: Sequence[Coverage]) -> list[str]:
         if one.asked in CARD_LEVELS:
             share = one.held
             rows.append(
-                f"| {100 * one.asked:g} % | {100 * share.estimate:.1f} % "
-                f"({100 * share.low:.1f} to {100 * share.high:.1f}), n = {one.n:,} | {one.labels:.2f} |"
+                f"| {100 * one.asked:g} % | {interval(share.to_json(), one.n)}, n = {one.n:,} "
+                f"| {one.labels:.2f} |"
             )
     if not rows:
         return []

@@ -148,7 +148,7 @@ def plan_labels(
     Parameters
     ----------
     cache : that holds the run's features
-    more : numbers of additional trusted labels
+    more : numbers of additional trusted labels; at most those of all images without one
     label : images to choose, in each part
     """
     trusted = np.flatnonzero(run.trusted != UNKNOWN)
@@ -161,8 +161,10 @@ def plan_labels(
     decisions = run.folder / FILE
     reviewed = {row.name for row in read_decisions(decisions)} if decisions.is_file() else set()
     left = np.flatnonzero(run.is_open & [name not in reviewed for name in run.names])
-    chosen = choose_to_label(np.flatnonzero(run.is_unlabelled), left, run.confidence, label)
-    return Plan(run, value, tuple(more), *chosen)
+    without = np.flatnonzero(run.is_unlabelled)
+    chosen = choose_to_label(without, left, run.confidence, label)
+    possible = dict.fromkeys(min(number, len(without)) for number in more if len(without))
+    return Plan(run, value, tuple(possible), *chosen)
 
 
 def measure_label_value(

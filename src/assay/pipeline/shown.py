@@ -9,7 +9,8 @@ from assay.data.dataset import ImageSource, Skipped
 from assay.data.files import USUAL, Limits
 from assay.data.loader import THUMBNAIL_TYPE, draw_thumbnail
 from assay.evaluate import Evaluation
-from assay.text import cut
+from assay.pipeline.measure import main_figures
+from assay.text import cut, interval
 
 if TYPE_CHECKING:
     import polars as pl
@@ -23,19 +24,16 @@ _IMAGE = "width:8em;height:8em;object-fit:contain;background:rgba(128,128,128,.1
 
 
 def headline(noise_rate: Mapping[str, float], evaluation: Mapping[str, Evaluation]) -> list[tuple[str, str]]:
-    """The numbers that a person asks for first, with their intervals: (what it is, the number).
-
-    Of several measurements of one thing, that of the most images.
-    """
-    rows = [("wrong labels", _share(noise_rate))]
-    for what, names in (
-        ("corrected labels right", ("labels_cross_validated", "labels_validated")),
-        ("model right on new images", ("assay", "assay_cross_validated", "assay_validated")),
+    """The numbers that a person asks for first, with their intervals: (what it is, the number)."""
+    rows, images = [("wrong labels", interval(noise_rate))], {name: one.n for name, one in evaluation.items()}
+    labels = next((name for name in ("labels_cross_validated", "labels_validated") if name in images), "")
+    for what, name in (
+        ("corrected labels right", labels),
+        ("model right on new images", main_figures(images)),
     ):
-        found = [evaluation[name] for name in names if name in evaluation]
-        if found:
-            best = max(found, key=lambda one: one.n)
-            rows.append((what, f"{_share(vars(best.accuracy))}, n = {best.n:,}"))
+        if name:
+            right = interval(vars(evaluation[name].accuracy), images[name])
+            rows.append((what, f"{right}, n = {images[name]:,}"))
     return rows
 
 
@@ -82,7 +80,3 @@ def _picture(issue: Mapping[str, Any], drawn: bytes) -> str:
         f"<figcaption><s>{noisy}</s> → <b>{corrected}</b> {issue['confidence']:.2f}<br>"
         f"<small>{name}</small></figcaption></figure>"
     )
-
-
-def _share(found: Mapping[str, float]) -> str:
-    return f"{found['estimate']:.1%} ({found['low']:.1%} to {found['high']:.1%})"

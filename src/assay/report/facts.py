@@ -22,13 +22,12 @@ from assay.data.tables import read_csv
 from assay.drawing import data_url, describe_confusion
 from assay.errors import DataError, TableError
 from assay.evaluate import balanced_accuracy, balanced_figures
-from assay.noise.estimate import how_classes_differ
 from assay.noise.intervals import design_effect, share_bounds
 from assay.pipeline.audit import run_digests
 from assay.pipeline.finished import FinishedRun
 from assay.pipeline.measure import TITLES, main_figures, why_not_measured
 from assay.pipeline.outputs import ANNOTATOR_COLUMNS, DECIDED, ISSUE_COLUMNS, SPAM, VALIDATION, read_facts
-from assay.text import counted, cut, interval, p_equals, percent, percent_range
+from assay.text import counted, cut, interval, p_equals, percent
 from assay.types import UNKNOWN
 
 KIND = "assay report"
@@ -131,6 +130,7 @@ def gather(
         "data": _data_facts(run, found),
         "noise": noise_facts(noise, run.titles, effect),
         "figures": _figures(noise, found, effect),
+        "headline": main_system(found),
         "better_than_baseline": found["better_than_baseline"],
         "left_out": len(found["left_out"]),
         "comparison": comparison and {key: comparison[key] for key in kept},
@@ -372,6 +372,11 @@ def _figures(noise: Json, evaluation: Json, effect: float) -> list[Facts]:
     ]
 
 
+def main_system(evaluation: Json) -> str:
+    """Name of the figures of the model that a reader should take; empty where nothing was measured."""
+    return main_figures({name: found["n"] for name, found in evaluation["systems"].items()})
+
+
 def _labels_evaluation(evaluation: Json) -> str | None:
     """Name of the figures of the corrected labels."""
     names = ("labels_cross_validated", "labels_validated")
@@ -382,7 +387,7 @@ def class_facts(run: FinishedRun, noise: Json, evaluation: Json) -> Facts:
     """Of each class: how often its labels are wrong, how well it is found, how many images have it; None for
     what was not measured.
     """
-    name, k = main_figures(evaluation["systems"]), len(run.titles)
+    name, k = main_system(evaluation), len(run.titles)
     # Without trusted labels no class is measured.
     unknown = [{"support": 0, "precision": None, "recall": None, "f1": None}] * k
     nothing = {"source": "", "n": 0, "report": {"confusion": np.zeros((k, k)), "classes": unknown}}
@@ -416,7 +421,7 @@ def class_facts(run: FinishedRun, noise: Json, evaluation: Json) -> Facts:
 def _confusion_facts(noise: Json, evaluation: Json, titles: Sequence[str]) -> list[Facts]:
     """Noisy, corrected and predicted labels against the trusted ones."""
     found = evaluation["systems"]
-    name = main_figures(found)
+    name = main_system(evaluation)
     if not name:
         return []
     main = found[name]
@@ -444,7 +449,7 @@ def _confusion_facts(noise: Json, evaluation: Json, titles: Sequence[str]) -> li
 
 def _curve_facts(evaluation: Json) -> list[Facts]:
     """Reliability and risk by coverage, of the model and of the corrected labels."""
-    names = [main_figures(evaluation["systems"]), _labels_evaluation(evaluation)]
+    names = [main_system(evaluation), _labels_evaluation(evaluation)]
     curves = []
     for name in names:
         found = evaluation["systems"][name] if name else {}
@@ -572,17 +577,9 @@ def _reproduce_facts(run: FinishedRun) -> Facts:
 def _summary(facts: Json) -> Iterator[str]:
     """A handful of sentences for readers of nothing else."""
     data, noise, changes = facts["data"], facts["noise"], facts["changes"]
-    differ = how_classes_differ(noise["form"], data["classes"]) if noise["rate"]["estimate"] > 0 else ""
-    images, classes = counted(data["images"], "image"), counted(data["classes"], "class", "classes")
-    of = f"of the labels of {images} in {classes}"
-    if noise["pairs"]:
-        yield (
-            f"{interval(noise['rate'])} {of} are wrong{differ}; "
-            f"this was counted on {counted(noise['pairs'], 'image')} with a trusted label."
-        )
-    else:
-        ends = percent_range(noise["rate"]["low"], noise["rate"]["high"])
-        yield f"Predictions call {ends} {of} wrong; no label was checked, and nothing is measured."
+    yield noise["summary"]
+    if not noise["pairs"]:
+        yield "No label was checked, and nothing is measured."
     counts, right, sure = changes["counts"], changes["accuracy"], changes["accuracy_where_sure"]
     yield (
         f"{counted(counts['changed'], 'label')} were changed with confidence, {counts['kept']:,} confirmed, "

@@ -177,8 +177,8 @@ def reliability_chart(curve: Json) -> tuple[str, str]:
     """Share of right predictions by confidence, with intervals, beside the ideal diagonal."""
     bins, n = curve["reliability"], curve["n"]
     listed = "; ".join(
-        f"confidence {text.percent(found['confidence'])}: {text.interval(found['right'])} right, "
-        f"{found['n']:,} images"
+        f"confidence {text.percent(found['confidence'])}: {text.interval(found['right'], found['n'])} right, "
+        f"n = {found['n']:,}"
         for found in bins
     )
 
