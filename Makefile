@@ -49,7 +49,7 @@ audit: $(INSTALLED) ## packages with known vulnerabilities; needs a network
 	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+[a-z0-9.]*$$//' > $(VENV)/audit/packages.txt
 	$(VENV)/audit/bin/pip-audit --strict --no-deps --disable-pip --requirement $(VENV)/audit/packages.txt
 
-PYTHONS ?= $(wildcard $(foreach version,11 12 13,$(foreach place,$(subst :, ,$(PATH)),$(place)/python3.$(version))))
+PYTHONS ?= $(foreach version,3.11 3.12 3.13,$(shell command -v python$(version)))
 
 # Of the tag that is checked out; each Python installs the wheel into an environment of its own, and uses it.
 dist: $(INSTALLED) ## wheel and sdist of a release, tried in new environments; PYTHONS="python3.11 python3.13"

@@ -4,13 +4,15 @@ A block of ``bash`` or ``python`` runs as it is written, unless the line above i
 ``<!-- not run: it needs a cluster -->``. Blocks of other languages show files and output.
 """
 
+import itertools
+import json
 import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,8 +24,16 @@ from small_runs import CLASSES, draw_data, quick_learning
 
 import assay
 from assay.cli.app import run_app
-from assay.pipeline import api
+from assay.correct.audit import KINDS
+from assay.correct.result import ACTIONS
+from assay.data.decisions import CSV_COLUMNS as DECIDED
+from assay.data.decode import FLAGS
+from assay.data.write import EXCEL_SAFE
+from assay.pipeline import api, outputs
+from assay.pipeline.audit import COLUMNS as AUDITED
+from assay.pipeline.check import KINDS as CHECKED
 from assay.pipeline.finished import RunResult
+from assay.predict.batch import COLUMNS as PREDICTED
 
 ROOT = Path(__file__).parents[1]
 QUICK = Path(__file__).parent / "support" / "small_runs.py"
@@ -180,6 +190,33 @@ def test_the_code_of_the_documentation_runs_as_written(
                 exec(compile(block.text, str(block), "exec"), names)
     assert len((data / "predictions.csv").read_text().splitlines()) == 121
     assert (data / "out" / "report.html").exists()
+    assert undocumented(keys_of_runs(data)) == []
+
+
+def keys_of_runs(data: Path) -> set[str]:
+    """Every key of noise.json, evaluation.json and run.json that a reader meets first."""
+    found: set[str] = set()
+    for run in ("out", "untrusted", "consensus_measured", "out_patients", "out_vectors"):
+        for name in ("noise.json", "evaluation.json"):
+            facts = json.loads((data / run / name).read_text())
+            found |= {*facts, *facts.get("systems", {}), *facts.get("labels", {})}
+            found |= {key for system in facts.get("systems", {}).values() for key in system}
+    return found
+
+
+def undocumented(names: Iterable[str]) -> list[str]:
+    """Those that files.md does not explain."""
+    page = (ROOT / "docs" / "files.md").read_text("utf-8")
+    return sorted(name for name in names if f"`{name}`" not in page)
+
+
+def test_every_column_is_documented() -> None:
+    """Each column of a table, action, reason and kind of finding is on the page about files."""
+    tables = (outputs.LABEL_COLUMNS, outputs.ANNOTATED_COLUMNS, outputs.HOLDOUT_COLUMNS)
+    tables += (outputs.ISSUE_COLUMNS, outputs.PLAN_COLUMNS, outputs.ANNOTATOR_COLUMNS, PREDICTED, AUDITED)
+    tables += (DECIDED, (outputs.OUTLIER_COLUMN, outputs.GROUP_COLUMN, EXCEL_SAFE, "set"))
+    words = (*ACTIONS, *FLAGS, *CHECKED, *KINDS, outputs.HOLDOUT, outputs.NO_LABEL, outputs.COPY)
+    assert undocumented({*itertools.chain(*tables), *words}) == []
 
 
 def test_every_block_is_run_or_says_why_not() -> None:
