@@ -439,7 +439,7 @@ def one_label_each(
         repeated += len(its_rows) - 1
         divided += len(votes) > 1
     notes = list(rows.notes)
-    if UNKNOWN in indices:
+    if UNKNOWN in indices and not rows.table.of_images:  # there each image has a cell, trusted or not
         notes.append(f"{rows.name}: empty labels, used as unknown: {indices.count(UNKNOWN):,}")
     if repeated and rows.annotators is None:
         notes.append(f"{rows.name}: rows that repeat an image, merged: {repeated:,}")

@@ -170,7 +170,7 @@ def _of_frame(frame: Any, path_column: str | None, limits: Limits) -> Listing:
         for name in columns
         if name not in found and (first[name] is None or np.isscalar(first[name]))
     }
-    table = table_of(plain, "images", of_images=True) if plain else None
+    table = table_of(plain, "data frame", of_images=True) if plain else None
     listing = _listing(frame[found[0]], table, limits)
     others = [name for name in of_paths if name not in found]
     if found == of_images and len(others) == 1:
@@ -200,7 +200,7 @@ def _of_hugging_face(dataset: Any, column: str | None) -> Listing:
     columns = {
         name: _class_names(dataset, name) for name, kind in kinds.items() if kind in ("ClassLabel", "Value")
     }
-    table = table_of(columns, "images", of_images=True) if columns else None
+    table = table_of(columns, "data set", of_images=True) if columns else None
     names = tuple(paths)
     if not all(names) or len(set(names)) < len(names):
         names = tuple(map(str, range(len(stored))))

@@ -168,14 +168,16 @@ class RunResult:
             else:
                 data = source.read(row)
                 pictures.append(None if isinstance(data, Skipped) else {"path": name, "bytes": data})
-        columns = {name: frame[name].to_list() for name in frame.columns}
-        classes = datasets.ClassLabel(names=[*self.noise.classes])
-        kinds = {"image": datasets.Image()}
-        for name in ("noisy_label", "trusted_label", "corrected_label"):
-            columns[name] = [label or None for label in columns[name]]
-            kinds[name] = classes
-        found = datasets.Dataset.from_dict({"image": pictures, **columns})
-        return found.cast(datasets.Features({**found.features, **kinds}))
+        number = {name: place for place, name in enumerate(self.noise.classes)}
+        columns: dict[str, list[Any]] = {"image": pictures}
+        kinds: dict[str, Any] = {"image": datasets.Image()}
+        for name in frame.columns:
+            columns[name] = frame[name].to_list()
+            kinds[name] = datasets.Value("float64" if frame[name].dtype.is_float() else "string")
+            if name in ("noisy_label", "trusted_label", "corrected_label"):
+                columns[name] = [number.get(label) for label in columns[name]]
+                kinds[name] = datasets.ClassLabel(names=[*number])
+        return datasets.Dataset.from_dict(columns, features=datasets.Features(kinds))
 
     def _images(self) -> ImageSource:
         return self.images or open_run(self.path, command="report").images
