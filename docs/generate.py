@@ -56,6 +56,9 @@ must be downloaded need.
 """
 
 
+FIRST = ("run", "load_run", "load_model")
+"""What most people need."""
+
 REFERENCE = """\
 # Python reference
 
@@ -71,7 +74,7 @@ def reference() -> str:
     """The whole of reference.md: public names, then the classes that they give and take."""
     named = [(f"assay.{name}", getattr(assay, name)) for name in assay.__all__]
     more = [(one.__name__, one) for one in OTHERS]
-    order = sorted(named, key=lambda pair: (inspect.isclass(pair[1]), pair[0].lower()))
+    order = sorted(named, key=lambda pair: (pair[0].split(".")[1] not in FIRST, inspect.isclass(pair[1])))
     return REFERENCE + "\n".join(_entry(title, one) for title, one in [*order, *more])
 
 
