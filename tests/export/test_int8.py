@@ -95,6 +95,16 @@ def test_first_convolutions_can_stay_float(calibrated, kept):
     assert plain == [place < kept for place in range(2)]
 
 
+def test_two_products_fit_into_sixteen_bits(calibrated):
+    """Of weights and uint8 numbers: every processor then computes the same, whatever it adds them up in."""
+    graph = onnx.load_from_string(to_int8(calibrated, WAYS[0])).graph
+    held = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    weights = [tensor for tensor in held.values() if tensor.dtype == np.int8 and tensor.ndim > 1]
+    assert len(weights) == 3
+    assert all(2 * 255 * np.abs(one.astype(int)).max() < 2**15 for one in weights)
+    assert max(np.abs(one.astype(int)).max() for one in weights) >= 63
+
+
 @pytest.mark.parametrize("n", [1, 31])
 def test_any_number_of_images_calibrates(conv_model, conv_images, n):
     """Also a number that does not fall into batches of one length."""
