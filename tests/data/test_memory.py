@@ -1,6 +1,7 @@
 """Images and labels in memory."""
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -90,10 +91,12 @@ def test_a_hugging_face_data_set_is_read_by_its_columns():
     assert data.names == ("0", "1", "2", "3")
     assert (unpacked(data.read(3)) == PIXELS[3]).all()
     by_name = read_dataset(hugging_face(), trusted=["dog", None, None, None])  # the column "label" is noisy
+    named = read_dataset(hugging_face(), noisy="label", trusted={"0": "dog", "3": "cat"})
+    assert named.trusted.tolist() == [1, UNKNOWN, UNKNOWN, 0]
     assert (by_name.noisy.tolist(), by_name.trusted.tolist()) == (data.noisy.tolist(), [1, -1, -1, -1])
     with pytest.raises(DataError, match=r"^noisy: expected one of the columns 'label', 'checked', or"):
         read_dataset(hugging_face(), noisy="lable")
-    with pytest.raises(DataError, match=r"expected one column of images, got none among label, checked"):
+    with pytest.raises(DataError, match=r"one column of images or paths, got none among 'label', 'checked'"):
         read_dataset(hugging_face().remove_columns("picture"), noisy="label")
     with pytest.raises(DataError, match=r"expected one data set, got the splits 'train', 'test'"):
         read_dataset({"train": hugging_face(), "test": hugging_face()}, noisy="label")
@@ -139,6 +142,11 @@ def test_a_frame_may_hold_the_images_themselves():
     assert (data.names, data.noisy.tolist()) == (tuple("wxyz"), [0, 1, 0, UNKNOWN])
     assert data.groups.tolist() == [0, 1, 0, 1]
     assert data.trusted.tolist() == [UNKNOWN, UNKNOWN, 1, UNKNOWN]
+    for photos in ([Path("a.png"), None], ["a.jpeg", "b.jpeg"]):  # found by what they are
+        assert read_dataset({"photo": photos, "label": ["x", "y"]}).names[0] == str(photos[0])
+    frame = {"file": ["1.png", "2.png"], "tag": ["cat", "dog"], "checked": [None, "cta"]}
+    with pytest.raises(LabelError, match=r"^checked row 2: 'cta' is not a class of tag; did you mean 'cat'"):
+        read_dataset(frame, noisy="tag", trusted="checked")
     with pytest.raises(DataError, match=r"one column of images or paths, got 2 among 'a', 'b'; name"):
         read_dataset(pd.DataFrame({"a": [b"1"], "b": [b"2"]}))
 

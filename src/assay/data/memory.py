@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from assay.data.dataset import Listing, ReadOptions, Skipped
-from assay.data.files import USUAL, Limits, read_named
+from assay.data.files import IMAGE_EXTENSIONS, USUAL, Limits, extension, read_named
 from assay.data.manifest import listing_of
 from assay.data.tables import PATH_COLUMNS, Table, known_columns, shown, table_of
 from assay.errors import DataError, UsageError
@@ -81,7 +81,7 @@ def memory_listing(images: Any, path_column: str | None = None, limits: Limits =
     TableError : one path twice
     """
     if hasattr(images, "features") and hasattr(images, "column_names"):
-        return _of_hugging_face(images, path_column)
+        return _of_hugging_face(images, path_column, limits)
     if isinstance(images, Mapping) and any(hasattr(part, "column_names") for part in images.values()):
         splits = ", ".join(map(shown, images))
         raise DataError(f"images: expected one data set, got the splits {splits}; give one, such as data[…]")
@@ -113,7 +113,7 @@ def with_columns(
             return given
         if isinstance(given, str):
             if beside is not None and given in columns:
-                return beside
+                return replace(beside, path=Path(given))  # its name in messages
             if Path(given).is_file():
                 return Path(given)
             expected = (
@@ -133,9 +133,9 @@ def with_columns(
         trusted=labels_of(trusted, "trusted") or options.trusted,
         annotations=labels_of(annotations, "annotations") or options.annotations,
     )
-    if found.noisy is beside is not None:
+    if isinstance(noisy, str) and noisy in columns:
         found = replace(found, label_column=noisy)
-    if found.trusted is beside is not None:
+    if isinstance(trusted, str) and trusted in columns:
         found = replace(found, trusted_label_column=trusted)
     if isinstance(groups, str):
         found = replace(found, group_column=groups)
@@ -155,8 +155,9 @@ def _of_frame(frame: Any, path_column: str | None, limits: Limits) -> Listing:
     if path_column is not None and path_column not in first:
         raise DataError(f"images: expected a column {path_column!r}, got {', '.join(map(repr, first))}")
     columns = [*first]
-    of_paths = [columns[place] for place in known_columns([*map(str, columns)], PATH_COLUMNS)]
     of_images = [name for name in columns if _is_image(first[name])]
+    of_paths = [columns[place] for place in known_columns([*map(str, columns)], PATH_COLUMNS)]
+    of_paths = of_paths or [name for name in columns if _is_image_path(first[name])]
     # A column of images goes before one of paths, which then only tells what they are called.
     found = of_images or of_paths if path_column is None else [path_column]
     if len(found) != 1:
@@ -179,7 +180,7 @@ def _of_frame(frame: Any, path_column: str | None, limits: Limits) -> Listing:
     return listing
 
 
-def _of_hugging_face(dataset: Any, column: str | None) -> Listing:
+def _of_hugging_face(dataset: Any, column: str | None, limits: Limits) -> Listing:
     """Its images as they are stored, read when they are needed; the labels by the names of their classes."""
     if not hasattr(dataset, "__len__"):
         raise UsageError(
@@ -187,10 +188,12 @@ def _of_hugging_face(dataset: Any, column: str | None) -> Listing:
         )
     kinds = {name: type(feature).__name__ for name, feature in dataset.features.items()}
     pictures = [name for name, kind in kinds.items() if kind == "Image" and column in (None, name)]
-    if len(pictures) != 1:
+    if not pictures:  # of paths then
+        return _of_frame({name: _class_names(dataset, name) for name in kinds}, column, limits)
+    if len(pictures) > 1:
         raise DataError(
-            f"images: expected one column of images, got {len(pictures) or 'none'} among {', '.join(kinds)}; "
-            "name it with assay.ReadOptions(path_column=…)"
+            f"images: expected one column of images, got {', '.join(pictures)}; name it with "
+            "assay.ReadOptions(path_column=…)"
         )
     stored = dataset.cast_column(pictures[0], type(dataset.features[pictures[0]])(decode=False))
     path = f"{pictures[0]}.path"
@@ -237,6 +240,10 @@ def _is_missing(value: Any) -> bool:
     return (
         value is None or type(value).__name__ == "NAType" or (isinstance(value, float) and math.isnan(value))
     )
+
+
+def _is_image_path(value: Any) -> bool:
+    return isinstance(value, str | Path) and extension(str(value)) in IMAGE_EXTENSIONS
 
 
 def _is_image(value: Any) -> bool:

@@ -116,11 +116,13 @@ def table_of(columns: Any, name: str, *, of_images: bool = False) -> Table:
 
     Parameters
     ----------
-    columns : names and their values, or a sequence of labels that has no names; None, NaN, -1 and masked
-        values are empty cells
+    columns : names and their values, the label of each file name, or a sequence of labels that has no names;
+        None, NaN, -1 and masked values are empty cells
     name : stands for the file name in messages
     of_images : see ``Table``
     """
+    if isinstance(columns, Mapping) and all(isinstance(value, str | Integral) for value in columns.values()):
+        columns = {"file": [*columns], "label": [*columns.values()]}
     header = [*columns] if isinstance(columns, Mapping) else getattr(columns, "columns", None)
     values = [columns] if header is None else [columns[column] for column in header]
     rows = tuple(zip(*([_cell(value) for value in column] for column in values), strict=True))

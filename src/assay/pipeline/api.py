@@ -42,9 +42,10 @@ def read_dataset(
         paths, arrays, PIL images or bytes, or an array (N, H, W, 3) uint8; a pandas or polars frame, or a
         Hugging Face data set, with a column of such images or paths; None with the ``features`` of
         ``options``
-    noisy, trusted : a label file; a mapping or frame with columns such as file and label; N labels in the
-        order of the images, None, NaN or -1 where unknown; of a frame or Hugging Face data set the name of a
-        column. Without ``noisy`` a column ``label`` or the class folders are the noisy labels
+    noisy, trusted : a label file; a mapping or frame with columns such as file and label; a mapping from file
+        names to labels; N labels in the order of the images, None, NaN or -1 where unknown; of a frame or
+        Hugging Face data set the name of a column. Without ``noisy`` a column ``label`` or the class folders
+        are the noisy labels
     annotations : in place of ``noisy``, the labels of several annotators: a file, mapping or frame with
         columns such as file, annotator, label and a row for each label that somebody gave
     groups : the column of the patient, video or scene of an image, or N of them for images in memory: no
