@@ -35,6 +35,8 @@ def test_the_steps_can_be_taken_one_by_one(small_data, tmp_path):
     data = assay.read_dataset(small_data.images, noisy=small_data.folder / "noisy.csv", options=options)
     features = assay.embed_images(data, "tiny", cache=tmp_path)
     assert [view.shape for view in features.views] == [(240, 384)]
+    assert repr(data) == "Dataset(240 images, 3 classes, 240 noisy and 120 trusted labels)"
+    assert repr(features) == "Features(240 images, 384 numbers each, 1 view)"
     both = assay.embed_images(data, load_backbone("tiny", tmp_path), mirrored=True, cache=tmp_path)
     assert len(both.views) == 2
     assert (both.views[0] == features.views[0]).all()

@@ -219,6 +219,11 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.names)
 
+    def __repr__(self) -> str:
+        counts = f"{np.sum(self.noisy >= 0):,} noisy and {np.sum(self.trusted >= 0):,} trusted labels"
+        skipped = f", {len(self.skipped):,} skipped" if self.skipped else ""
+        return f"Dataset({len(self):,} images, {len(self.classes):,} classes, {counts}{skipped})"
+
     @property
     def usable(self) -> Mask:
         """False where the image is skipped."""

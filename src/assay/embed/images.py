@@ -48,6 +48,10 @@ class Features:
     beside: tuple[Float[np.ndarray, "N _"], ...] = ()
     """(N, D) of each backbone beside, for the images as they are; zeros where skipped."""
 
+    def __repr__(self) -> str:
+        (n, width), views = self.views[0].shape, len(self.views)
+        return f"Features({n:,} images, {width:,} numbers each, {views} view{'s' * (views > 1)})"
+
     def seen(self, dataset: Dataset) -> Dataset:
         """The data set that they are of, with what was found about its images."""
         skipped = {**dataset.skipped, **self.skipped}
