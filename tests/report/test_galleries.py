@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from pictures import saved
@@ -8,7 +10,7 @@ from assay.data.dataset import Skipped
 from assay.data.files import USUAL
 from assay.pipeline.finished import read_finished_run
 from assay.report import facts
-from assay.report.facts import SHOWN, SIDE, TOO_LARGE, choose_galleries, draw_pictures
+from assay.report.facts import SIDE, TOO_LARGE, choose_galleries, draw_pictures
 
 
 @pytest.fixture
@@ -17,15 +19,35 @@ def run(tmp_path):
     return read_finished_run(write_run(tmp_path / "out", [f"{row}.png" for row in range(60)]))
 
 
-def test_each_gallery_has_its_kind(run):
-    """Sure changes, most sure first; doubtful ones, least sure first; and a sample of the changes."""
+def test_each_gallery_has_its_kind_of_each_class(run):
+    """Sure changes, doubtful ones, a sample of the changes: the first of each class, class by class."""
     surest, doubtful, sample = choose_galleries(run, 0)
     changed = [row for row, action in enumerate(run.actions) if action == "changed"]
     unsure = [row for row, action in enumerate(run.actions) if action == "unsure"]
-    assert list(surest.rows) == sorted(changed, key=lambda row: -run.confidence[row])[:SHOWN]
-    assert list(doubtful.rows) == sorted(unsure, key=lambda row: run.confidence[row])[:SHOWN]
+    for gallery, rows, sign in ((surest, changed, -1), (doubtful, unsure, 1)):
+        labels = run.proposed[list(gallery.rows)].tolist()
+        assert labels == sorted(labels)
+        for label in range(3):
+            of_class = [row for row in rows if run.proposed[row] == label]
+            all_shown = labels.count(label) == len(of_class)
+            assert all_shown or labels.count(label) >= max(map(labels.count, range(3))) - 1
+            first = sorted(of_class, key=lambda row: sign * run.confidence[row])[: labels.count(label)]
+            assert [row for row in gallery.rows if run.proposed[row] == label] == first
     assert {*sample.rows} <= {*changed}
     assert (surest.of, doubtful.of, sample.of) == (len(changed), len(unsure), len(changed))
+
+
+def test_a_class_of_thousands_leaves_room_for_the_others(run):
+    """Of a rare class all are shown; what is held out is said to be missing."""
+    actions = ["changed"] * 60
+    proposed = np.where(np.arange(60) < 56, 0, np.where(np.arange(60) < 59, 1, 2))
+    reasons = ["holdout" if row < 3 else "" for row in range(60)]
+    found = choose_galleries(
+        replace(run, actions=tuple(actions), proposed=proposed, reasons=tuple(reasons)), 0
+    )
+    assert np.bincount(proposed[list(found[0].rows)]).tolist() == [20, 3, 1]
+    assert found[0].of == 57
+    assert "3 more are held out and not shown." in found[0].about
 
 
 def test_a_sample_is_drawn_by_its_seed(run):
@@ -36,8 +58,6 @@ def test_a_sample_is_drawn_by_its_seed(run):
 
 def test_held_out_images_are_not_looked_at(run):
     """Whatever was done to them."""
-    from dataclasses import replace
-
     sealed = replace(run, reasons=("holdout",) * 60)
     assert choose_galleries(sealed, 0) == ()
 

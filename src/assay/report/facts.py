@@ -4,7 +4,7 @@ import json
 import math
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any
@@ -50,8 +50,14 @@ MAX_FINDINGS = 5
 SHOWN = 24
 """Images of a gallery."""
 
-SIDE = 128
-"""Pixels at most: sharp on a screen, and all galleries together weigh half a megabyte."""
+GROUPS = 12
+"""Groups of near-duplicates that are shown."""
+
+IN_GROUP = 6
+"""Images shown of a group."""
+
+SIDE = 176
+"""Pixels at most: sharp on a screen, enlarged too, and all galleries together weigh a megabyte."""
 
 MAX_BYTES = 1_800_000
 """Of all thumbnails together, so that no page is larger than 5 MB; photos need a third of it."""
@@ -100,11 +106,14 @@ class Picture:
     """A data: URL."""
     width: int
     height: int
+    file: str = ""
+    """URL of the image's own file; empty where it has none."""
 
 
 def gather(
     run: FinishedRun,
     galleries: Sequence[Gallery],
+    groups: Sequence[Gallery],
     pictures: Mapping[int, Picture | str],
     comparison: Json | None,
     notes: Sequence[str],
@@ -113,7 +122,7 @@ def gather(
 
     Parameters
     ----------
-    galleries, pictures : the images to show; empty where there are none
+    galleries, groups, pictures : the images to show, groups of near-duplicates; empty where there are none
     comparison : ``rows``, ``notes`` and ``holdout_evaluations`` of a comparison of systems
     notes : what the report lacks, and why
     """
@@ -121,6 +130,26 @@ def gather(
     noise, effect = found["noise"], _effect_of_groups(run)
     audit, not_audited = audit_facts(run)
     kept = ("rows", "notes", "holdout_evaluations")
+    words = (*run.titles, "")  # UNKNOWN, -1, has the empty name
+
+    def image(row: int) -> Facts:
+        picture = pictures[row]
+        return {
+            "row": row,
+            "file": run.names[row],
+            "noisy": words[run.noisy[row]],
+            "corrected": words[run.proposed[row]],
+            "action": run.actions[row],
+            "confidence": float(run.confidence[row]),
+            "not_shown": picture if isinstance(picture, str) else None,
+        }
+
+    def shown(some: Sequence[Gallery]) -> list[Facts]:
+        return [
+            {"title": one.title, "about": one.about, "of": one.of, "images": [*map(image, one.rows)]}
+            for one in some
+        ]
+
     facts: Facts = {
         "kind": KIND,
         "schema": SCHEMA,
@@ -131,14 +160,16 @@ def gather(
         "noise": noise_facts(noise, run.titles, effect),
         "figures": _figures(noise, found, effect),
         "headline": main_system(found),
+        "labels_headline": _labels_evaluation(found),
         "better_than_baseline": found["better_than_baseline"],
         "left_out": len(found["left_out"]),
         "comparison": comparison and {key: comparison[key] for key in kept},
         "by_class": class_facts(run, noise, found),
         "confusions": _confusion_facts(noise, found, run.titles),
         "curves": _curve_facts(found),
-        "changes": _change_facts(run, found, galleries, pictures),
-        "audit": audit,
+        "changes": _change_facts(run, found),
+        "galleries": shown(galleries),
+        "audit": audit and audit | {"groups": shown(groups)},
         "cost": _cost_facts(run, found),
         "skipped": _skipped_facts(run),
         "warnings": found["warnings"],
@@ -151,12 +182,27 @@ def gather(
 
 
 def choose_galleries(run: FinishedRun, seed: int) -> tuple[Gallery, ...]:
-    """The most confident changes, the least certain labels, and changes at random; no held-out image."""
+    """Images of each action, of each class in turn, and changes at random; no held-out image."""
     actions = np.array(run.actions, dtype=object)
-    changed, unsure = (np.flatnonzero((actions == kind) & ~run.held_out) for kind in ("changed", "unsure"))
-    outliers = np.flatnonzero((actions == "outlier") & ~run.held_out)
+    changed, unsure, kept, outliers = (
+        np.flatnonzero((actions == kind) & ~run.held_out) for kind in ("changed", "unsure", "kept", "outlier")
+    )
     score = np.zeros(len(run)) if run.outlier_score is None else run.outlier_score
+    surest = changed[np.argsort(-run.confidence[changed], kind="stable")]
+    doubtful = unsure[np.argsort(run.confidence[unsure], kind="stable")]
+    generator = np.random.default_rng(seed)
+    sample, confirmed = generator.permutation(changed), generator.permutation(kept)
     found = (
+        (
+            "The most confident changes",
+            "Changed labels with the highest confidence, of each class.",
+            _of_each_class(surest, run.proposed),
+        ),
+        (
+            "The least certain labels",
+            "Labels with the lowest confidence, of each class: nothing was changed, a person should decide.",
+            _of_each_class(doubtful, run.proposed),
+        ),
         (
             "Images of no class",
             "Images whose outlier score is above 1, the highest first: no label was changed, a person should "
@@ -164,34 +210,64 @@ def choose_galleries(run: FinishedRun, seed: int) -> tuple[Gallery, ...]:
             outliers[np.argsort(-score[outliers], kind="stable")],
         ),
         (
-            "The most confident changes",
-            "Changed labels with the highest confidence.",
-            changed[np.argsort(-run.confidence[changed], kind="stable")],
-        ),
-        (
-            "The least certain labels",
-            "Labels with the lowest confidence: nothing was changed, a person should decide.",
-            unsure[np.argsort(run.confidence[unsure], kind="stable")],
-        ),
-        (
             "Changes at random",
-            "A random sample of all changed labels, to judge how good they are.",
-            np.random.default_rng(seed).permutation(changed),
+            "A fair sample of all changed labels, to judge how good they are.",
+            sample,
+        ),
+        (
+            "Kept labels",
+            "A random sample of the labels that were confirmed, of each class.",
+            _of_each_class(confirmed, run.proposed),
         ),
     )
+    n_held = Counter(actions[run.held_out].tolist())
     return tuple(
-        Gallery(title, about, tuple(rows[:SHOWN].tolist()), len(rows))
+        Gallery(
+            title,
+            about + _beside(n_held[actions[rows[0]]]),
+            tuple(rows[:SHOWN].tolist()),
+            len(rows),
+        )
         for title, about, rows in found
         if len(rows)
     )
 
 
-def draw_pictures(images: ImageSource, rows: Iterable[int], limits: Limits) -> Mapping[int, Picture | str]:
+def _of_each_class(rows: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The first ``SHOWN`` rows by taking one of each class in turn, then sorted by class; the rest after."""
+    turns = {row: (labels[rows[:at]] == labels[row]).sum() for at, row in enumerate(rows.tolist())}
+    by_turn = np.array(sorted(turns, key=turns.__getitem__), dtype=np.int64)
+    first = by_turn[:SHOWN]
+    return np.concatenate([first[np.argsort(labels[first], kind="stable")], by_turn[SHOWN:]])
+
+
+def _beside(held_out: int) -> str:
+    """Why a gallery is of fewer images than the table of actions counts."""
+    return f" {counted(held_out, 'more is', 'more are')} held out and not shown." if held_out else ""
+
+
+def choose_groups(run: FinishedRun) -> tuple[Gallery, ...]:
+    """Groups of near-duplicates of the audit, those with different noisy labels first; no held-out image."""
+    rows_of = {name: row for row, name in enumerate(run.names)}
+    found: dict[tuple[int, ...], str] = {}
+    audit, _ = audit_facts(run)
+    for group in audit["groups"] if audit else ():
+        rows = tuple(rows_of[name] for name in group["files"] if name in rows_of)
+        rows = tuple(row for row in rows if not run.held_out[row])
+        if len(rows) > 1:
+            found.setdefault(rows, group["title"])
+    return tuple(Gallery(title, "", rows[:IN_GROUP], len(rows)) for rows, title in [*found.items()][:GROUPS])
+
+
+def draw_pictures(
+    images: ImageSource, rows: Iterable[int], limits: Limits, files: Callable[[int], str] = lambda _: ""
+) -> Mapping[int, Picture | str]:
     """Row -> its thumbnail, or why there is none.
 
     Parameters
     ----------
     rows : in the order of showing; one that comes twice is in the page twice
+    files : URL of an image's own file, or empty
     """
     found: dict[int, Picture | str] = {}
     left, counts = MAX_BYTES, Counter(rows)
@@ -207,7 +283,7 @@ def draw_pictures(images: ImageSource, rows: Iterable[int], limits: Limits) -> M
         else:
             left -= times * len(drawn)
             with Image.open(BytesIO(drawn), formats=["WEBP"]) as opened:
-                found[row] = Picture(data_url(drawn, THUMBNAIL_TYPE), *opened.size)
+                found[row] = Picture(data_url(drawn, THUMBNAIL_TYPE), *opened.size, files(row))
     return found
 
 
@@ -277,6 +353,8 @@ def noise_facts(noise: Json, titles: Sequence[str], effect: float = 1.0) -> Fact
         **{name: noise[name] for name in ("transition", "low", "high")},
         "rate": noise["rate"],
         "pairs": noise["n_pairs"],
+        "wrong": noise["n_pairs"] - int(np.trace(noise["counts"])),
+        "predicted": noise.get("predicted", 0),
         "form": noise["form"],
         "summary": noise["summary"],
         "test": {**noise["symmetry"], "words": _test_words(noise)},
@@ -409,6 +487,7 @@ def class_facts(run: FinishedRun, noise: Json, evaluation: Json) -> Facts:
                 "noisy": noisy[i],
                 "corrected": corrected[i],
                 "wrong": noise["wrong_share_by_class"][i],
+                "counted": [sum(noise["counts"][i]) - noise["counts"][i][i], sum(noise["counts"][i])],
                 **{key: scores[key] if is_known else None for key, is_known in known.items()},
                 "support": scores["support"],
             }
@@ -460,10 +539,8 @@ def _curve_facts(evaluation: Json) -> list[Facts]:
     return curves
 
 
-def _change_facts(
-    run: FinishedRun, evaluation: Json, galleries: Sequence[Gallery], pictures: Mapping[int, Picture | str]
-) -> Facts:
-    """What was done to the labels: counts, the most frequent changes, and the images that are shown."""
+def _change_facts(run: FinishedRun, evaluation: Json) -> Facts:
+    """What was done to the labels: counts and the most frequent changes."""
     changed = np.array([action == "changed" for action in run.actions], dtype=bool)
     moves = Counter(zip(run.noisy[changed].tolist(), run.proposed[changed].tolist(), strict=True))
     words = (*run.titles, "")  # UNKNOWN, -1, has the empty name
@@ -474,27 +551,12 @@ def _change_facts(
         counts = everything["actions"]
         moves = Counter({(place[noisy], place[new]): n for noisy, new, n in everything["changes"]})
 
-    def image(row: int) -> Facts:
-        picture = pictures[row]
-        return {
-            "row": row,
-            "file": run.names[row],
-            "noisy": words[run.noisy[row]],
-            "corrected": words[run.proposed[row]],
-            "confidence": float(run.confidence[row]),
-            "not_shown": picture if isinstance(picture, str) else None,
-        }
-
     return {
         "counts": {action: counts.get(action, 0) for action in ACTIONS},
         **{key: value for key, value in figures.items() if key != "counts"},
         "moves": [
             {"noisy": words[noisy], "corrected": words[corrected], "count": count}
             for (noisy, corrected), count in moves.most_common(MAX_MOVES)
-        ],
-        "galleries": [
-            {"title": one.title, "about": one.about, "of": one.of, "images": [image(row) for row in one.rows]}
-            for one in galleries
         ],
     }
 
@@ -552,6 +614,14 @@ def audit_facts(run: FinishedRun) -> tuple[Facts | None, list[str]]:
         facts = {key: found[key] for key in same}
         facts["images_in_near_duplicates"] = found["counts"]["images_in_near_duplicates"]
         facts["kinds"] = []
+        facts["groups"] = [
+            {"title": title, "files": [row["file"], *row["others"]]}
+            for kind, title in (
+                ("noisy_conflict", "Different noisy labels"),
+                ("near_duplicates", "The same noisy label"),
+            )
+            for row in found["findings"][kind]
+        ]
         for kind, words in KINDS.items():
             rows = found["findings"][kind][:MAX_FINDINGS]
             first = [{"file": row["file"], "others": row["others"], "score": row["score"]} for row in rows]
@@ -594,8 +664,8 @@ def _summary(facts: Json) -> Iterator[str]:
     if "assay" not in figures:
         why = why_not_measured(figures, data["held_out"])
         yield f"{why}, so the accuracy of the model itself was not measured."
-    else:
-        yield _model_words(figures)
+    if facts["headline"]:
+        yield _model_words(figures, facts["headline"])
     rows = facts["comparison"]["rows"] if facts["comparison"] else ()
     measured = [row for row in rows if row["accuracy"] is not None]
     if len(measured) > 1:
@@ -610,8 +680,15 @@ def _summary(facts: Json) -> Iterator[str]:
         yield f"Read the {counted(len(facts['warnings']), 'warning')} below before you rely on it."
 
 
-def _model_words(figures: Json) -> str:
-    found = figures["assay"]
+def _model_words(figures: Json, headline: str) -> str:
+    found = figures[headline]
+    if headline != "assay":
+        n = figures["assay"]["n"] if "assay" in figures else 0
+        few = f"; the holdout has only {n:,} images to measure it on" if n else ""
+        how = "cross-validated on" if headline == "assay_cross_validated" else "measured on"
+        right = interval(found["accuracy"], found["n"])
+        of = f"{found['n']:,} trusted images, {how} those not held out"
+        return f"The model is right on {right} of {of}{few}."
     rival = "colour histograms" if "histogram" in figures else "the same classifier on noisy labels alone"
     accuracy, n = interval(found["accuracy"]), found["n"]
     words = f"The model is right on {accuracy} of {n:,} held-out images"

@@ -1,4 +1,4 @@
-"""The report as one HTML file with its charts: it loads nothing, runs nothing, and every name is escaped."""
+"""The report as one HTML file with its charts: it loads nothing, and every name is escaped."""
 
 import base64
 import hashlib
@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from assay import text
-from assay.drawing import COLOURS, FAINT, INK, data_url, draw_confusion, draw_matrix, short, svg
+from assay.drawing import COLOURS, FAINT, INK, PAPER, data_url, draw_confusion, draw_matrix, short, svg
 from assay.errors import MissingExtraError
+from assay.pipeline.measure import TITLES
 from assay.report.facts import Facts, Json, Picture
 
 try:
@@ -25,14 +26,51 @@ if TYPE_CHECKING:
 
 TEMPLATES = Path(__file__).parent / "templates"
 
+SECTIONS = {
+    "summary": "Summary",
+    "noise": "How wrong the labels are",
+    "accuracy": "How accurate it is",
+    "classes": "Class by class",
+    "confusion": "Which classes are confused",
+    "confidence": "How well confidence matches accuracy",
+    "changes": "What was changed",
+    "annotators": "Who labelled",
+    "audit": "What else is wrong with the images",
+    "cost": "What it cost",
+    "skipped": "Images that could not be used",
+    "warnings": "Warnings",
+    "reproduce": "How to reproduce it",
+}
+"""Template of each part -> its heading, which is its entry in the contents too."""
+
+OPTIONAL = ("annotators", "audit")
+"""Parts that not every run has."""
+
 MAX_IN_TABLE = 16
 """Classes up to which a matrix is a table with all its numbers; a wider one does not fit a page."""
 
 MAX_DRAWINGS = 750_000
 """Bytes of the drawings of a comparison; one that does not fit is left out."""
 
+DARK_COLOURS = ("#6cb8e6", "#ff9d5c")
+
 WIDTH = 4.7
 """Inches: 340 points, about the pixels of a phone, so 10-point text stays readable there."""
+
+DARK = "@media screen and (prefers-color-scheme: dark) {{{}}}".format(
+    "".join(
+        f'[style*="{part}: {old}"] {{{part}: {new} !important}}'
+        for part in ("fill", "stroke")
+        for old, new in (
+            (PAPER, "#1f2226"),
+            (INK, "#eceef0"),
+            (FAINT, "#474d54"),
+            *zip(COLOURS, DARK_COLOURS, strict=False),
+        )
+    )
+    + "text {fill: #eceef0}"
+)
+"""Style of a chart on a dark page: its colours in place of those that matplotlib wrote."""
 
 STYLES: tuple[dict[str, Any], ...] = (
     {"color": COLOURS[0], "linestyle": "-"},
@@ -52,7 +90,7 @@ def draw_page(
     pictures : row -> thumbnail, for the galleries
     comparison : ``tables`` (captions, headers, rows of cells) and ``drawings`` (title, SVG) of other systems
     """
-    style = (TEMPLATES / "report.css").read_text(encoding="utf-8")
+    style, script = ((TEMPLATES / f"report.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -72,6 +110,7 @@ def draw_page(
         "percent": text.percent,
         "range_of": lambda found: text.percent_range(found["low"], found["high"]),
         "seconds": text.seconds,
+        "share_of": text.share_of,
         # Files of a run have four decimals, so values above 99.9 % cannot be distinguished.
         "sure": lambda confidence: "> 99.9 %" if confidence > 0.999 else text.percent(confidence),
     }
@@ -81,10 +120,15 @@ def draw_page(
         if len(drawn) <= left:
             left -= len(drawn)
             drawings.append(_image(drawn, title))
+    facts = {"annotators": None, **facts}
     return environment.get_template("report.html").render(
-        **{"annotators": None} | facts,
+        **facts,
         style=Markup(style),  # noqa: S704  # our own style sheet
-        policy=policy(style),
+        script=Markup(script),  # noqa: S704  # our own script
+        policy=policy(style, script),
+        sections=[(name, title) for name, title in SECTIONS.items() if name not in OPTIONAL or facts[name]],
+        few=text.FEW,
+        titles=TITLES,
         pictures=pictures,
         tables=comparison["tables"] if comparison else (),
         drawings=drawings,
@@ -94,11 +138,15 @@ def draw_page(
     )
 
 
-def policy(style: str) -> str:
-    """The page's Content-Security-Policy: images inside the page, this very style, and nothing else."""
-    digest = base64.b64encode(hashlib.sha256(style.encode("utf-8")).digest()).decode("ascii")
+def policy(style: str, script: str) -> str:
+    """The page's Content-Security-Policy: images inside the page, this style and script, nothing else."""
+    ours, run = (
+        base64.b64encode(hashlib.sha256(part.encode("utf-8")).digest()).decode("ascii")
+        for part in (style, script)
+    )
     return (
-        f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+        f"default-src 'none'; img-src data:; style-src 'sha256-{ours}'; script-src 'sha256-{run}'; "
+        "base-uri 'none'; form-action 'none'"
     )
 
 
@@ -109,6 +157,9 @@ def level(share: float) -> str:
 
 def _image(drawn: str, words: str) -> Mapping[str, str]:
     """An SVG as an image of the page: nothing in it can run or load anything."""
+    # Lines and text change with the page's theme; a heat map keeps its light ground, as it is a bitmap.
+    if "<image" not in drawn:
+        drawn = drawn.replace("</desc>", f"</desc>\n <style>{DARK}</style>", 1)
     return {"address": data_url(drawn.encode("utf-8"), "image/svg+xml"), "words": words}
 
 
@@ -116,7 +167,7 @@ def _charts(facts: Facts) -> Mapping[str, Any]:
     rows = [row for row in facts["figures"] if not row["system"].endswith("_leaks_included")]
     ends = {"estimate": "accuracy", "low": "accuracy_low", "high": "accuracy_high"}
     rows += [
-        {"title": row["title"], "accuracy": {end: row[key] for end, key in ends.items()}}
+        {"title": row["title"], "n": row["n"], "accuracy": {end: row[key] for end, key in ends.items()}}
         for row in (facts["comparison"]["rows"] if facts["comparison"] else ())
         if row["accuracy"] is not None and row["system"] not in ("assay", "histogram")
     ]
@@ -148,7 +199,8 @@ def _matrices(facts: Facts) -> list[Mapping[str, str]]:
 def accuracy_chart(rows: Sequence[Json]) -> tuple[str, str]:
     """Accuracies with their 95 % intervals, one below the other, from 0 to 100 %: SVG and its description."""
     description = (
-        "; ".join(f"{text.cut(row['title'], 34)} {text.interval(row['accuracy'])}" for row in rows) + "."
+        "; ".join(f"{text.cut(row['title'], 34)} {text.interval(row['accuracy'], row['n'])}" for row in rows)
+        + "."
     )
 
     def draw(figure: "Figure") -> None:
@@ -160,7 +212,7 @@ def accuracy_chart(rows: Sequence[Json]) -> tuple[str, str]:
             axes.plot(ends, [number, number], color=COLOURS[0], alpha=0.6, lw=4, solid_capstyle="round")
             axes.plot([100 * found["estimate"]], [number], "o", color=COLOURS[0], ms=6)
             axes.text(0, number - 0.2, title, va="bottom")
-            axes.text(100, number - 0.2, text.percent(found["estimate"]), va="bottom", ha="right")
+            axes.text(100, number - 0.2, text.share_of(found["estimate"], row["n"]), va="bottom", ha="right")
         axes.set_ylim(len(rows) - 0.6, -0.9)
         axes.set_xlim(-2, 102)
         axes.set_yticks([])

@@ -10,7 +10,7 @@ from assay.data.place import Place, place_of
 from assay.data.write import write_json, write_text_atomic
 from assay.errors import DataError, UsageError
 from assay.pipeline.finished import open_images, read_finished_run
-from assay.report.facts import KIND, choose_galleries, draw_pictures, gather, to_json
+from assay.report.facts import KIND, choose_galleries, choose_groups, draw_pictures, gather, to_json
 
 
 @dataclass(frozen=True)
@@ -69,9 +69,17 @@ def write_report(
         where = "run.json has no place of images" if place is None else f"The images are no longer at {place}"
         missing.append(f"{where}, so none is shown; name their place with --images")
     galleries = choose_galleries(finished, int(finished.record["settings"]["seed"])) if source else ()
-    rows = [row for one in galleries for row in one.rows]
-    pictures = draw_pictures(source, rows, finished.reading.limits) if source else {}
-    facts = gather(finished, galleries, pictures, comparison, [*missing, *notes])
+    groups = choose_groups(finished) if source else ()
+    rows = [row for one in (*galleries, *groups) for row in one.rows]
+    folder = place.resolve() if isinstance(place, Path) and place.is_dir() else None
+
+    def file_of(row: int) -> str:
+        # Absolute, so that the page may lie anywhere; names may hold anything, so they are quoted.
+        file = folder / finished.names[row] if folder else None
+        return file.as_uri() if file and file.is_file() else ""
+
+    pictures = draw_pictures(source, rows, finished.reading.limits, file_of) if source else {}
+    facts = gather(finished, galleries, groups, pictures, comparison, [*missing, *notes])
     text = draw_page(facts, pictures, comparison)
     write_text_atomic(page, text)
     write_json(facts_file, to_json(facts))
