@@ -370,3 +370,85 @@ def test_fifty_images_at_once(shared, visit, new_labels):
         until_text(page, "#status", "Undone")
         until(page, f"document.querySelector('#progress').textContent.startsWith('{n_before + left} of')")
     assert new_labels() == {}
+
+
+BOXES = """() => [...document.querySelectorAll(
+  'header, #bar, #card-title, .proposal, .labels, .classes, .legend, .actions, .reasons, #card button'
+)].map((one) => {
+  const { x, y, width } = one.getBoundingClientRect();
+  return [one.tagName, x, y, width, one.className === 'reasons' ? 0 : one.offsetHeight].join(' ');
+})"""
+
+
+@pytest.mark.parametrize("width", [390, 1280, 1920])
+def test_nothing_moves_between_images(shared, visit, width):
+    """Open, trusted and held-out images, with and without a message: everything stays where it is."""
+    server, _ = shared
+    page = visit(server.address, viewport={"width": width, "height": 900})
+    page.goto(url(server, "item/12"))
+    page.wait_for_load_state("load")
+    before = page.evaluate(BOXES)
+    for number in (7, 1, 3):
+        page.goto(url(server, f"item/{number}"))
+        page.wait_for_load_state("load")
+        assert page.evaluate(BOXES) == before
+    page.keyboard.press("1")
+    until_text(page, "#alert", "This image cannot be decided.")
+    assert page.evaluate(BOXES) == before
+
+
+def test_the_proposal_is_the_largest_word(shared, visit):
+    """With its confidence as a number, the noisy label marked as such, and "None of these" as a decision."""
+    server, run = shared
+    page = visit(server.address)
+    page.goto(url(server, "item/9"))  # row 8 of ash, whose noisy label is another one
+    sizes = page.locator("#card *").evaluate_all(
+        "all => all.map((one) => [parseFloat(getComputedStyle(one).fontSize), one.className])"
+    )
+    assert max(sizes)[1] == "proposal"
+    found = read_review_run(run)
+    assert page.text_content(".proposal") == f"{found.title(int(found.proposed[8]))}?"
+    assert page.text_content(".confidence") == f"{100 * found.confidence[8]:.1f} %"
+    noisy = page.locator(".labels .noisy")
+    assert noisy.text_content().split(":") == ["Noisy label", found.title(int(found.noisy[8]))]
+    assert noisy.evaluate("one => getComputedStyle(one).borderStyle") == "dashed"
+    assert "None of these" in page.text_content("#card [data-action=none]")
+
+
+def test_progress_is_n_of_m(shared, visit, new_labels):
+    """The header counts what is reviewed, skipped images too."""
+    server, run = shared
+    page = visit(server.address)
+    done, total = page.text_content("#count").removesuffix(" reviewed").split(" of ")
+    assert int(total) == read_review_run(run).is_open.sum()
+    for key in "sn":
+        press(page, key)
+    assert page.text_content("#count") == f"{int(done) + 2} of {total} reviewed"
+    for _ in range(2):
+        page.keyboard.press("u")
+        until_text(page, "#status", "Undone")
+    assert page.text_content("#count") == f"{done} of {total} reviewed"
+
+
+def test_an_image_is_enlarged(shared, visit, new_labels):
+    """By its key or a click, larger again by Enter or a click; keys decide nothing until it is closed."""
+    server, _ = shared
+    page = visit(server.address, viewport={"width": 1280, "height": 800})
+    page.goto(url(server, "item/12"))
+    page.wait_for_load_state("load")
+    small = page.locator("#card img.large").bounding_box()
+    page.keyboard.press("z")
+    image = page.locator("#zoom img")
+    assert image.bounding_box()["width"] > 1.4 * small["width"]
+    width = image.bounding_box()["width"]
+    page.keyboard.press("Enter")
+    assert image.bounding_box()["width"] > 2 * width
+    assert violations(page) == []
+    page.keyboard.press("1")
+    page.keyboard.press("z")
+    assert not page.is_visible("#zoom")
+    page.click(".picture")
+    assert page.is_visible("#zoom")
+    page.keyboard.press("Escape")
+    assert not page.is_visible("#zoom")
+    assert (item(page), new_labels()) == (12, {})

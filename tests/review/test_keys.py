@@ -9,7 +9,7 @@ from assay.data.write import write_json
 from assay.errors import DataError, UsageError
 from assay.review.keys import ACTIONS, CLASS_KEYS, FILE, checked_keys, default_keys, read_keys
 
-DEFAULT = {"accept": "a", "none": "n", "skip": "s", "undo": "u"}
+DEFAULT = {"accept": "a", "none": "n", "skip": "s", "zoom": "z", "undo": "u"}
 DEFAULT |= {"next": "j", "previous": "k", "jump": "g", "help": "?"}
 
 
@@ -32,7 +32,7 @@ def test_classes_have_digits_then_letters():
         (
             [*string.ascii_uppercase, "space"],
             string.ascii_lowercase + "1",
-            {"accept": ".", "none": "'", "skip": ",", "undo": "-", "jump": "/", "help": "?"},
+            {"accept": ".", "none": "'", "skip": ",", "zoom": "*", "undo": "-", "jump": "/", "help": "?"},
         ),
         (["A", "a", "S", "S", "K"], "Aas1k", {**DEFAULT, "accept": ".", "skip": ",", "previous": None}),
     ],

@@ -13,8 +13,9 @@ from assay.errors import DataError, UsageError
 ACTIONS: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
         "accept": ("a.+", "Accept the proposed label"),
-        "none": ("n'~", "Belongs to no class"),
+        "none": ("n'~", "None of these: belongs to no class"),
         "skip": ("s,;", "Skip this image"),
+        "zoom": ("z*=", "Enlarge the image"),
         "undo": ("u-_", "Undo the last decision"),
         "next": ("j", "Next image, without a decision"),
         "previous": ("k", "Previous image"),
@@ -24,7 +25,7 @@ ACTIONS: Mapping[str, tuple[str, str]] = MappingProxyType(
 )
 """Action -> its possible keys, of which the first that is not the name of a class is taken; its name."""
 
-CLASS_KEYS = "1234567890qwertyiopdfhlzxcvbm"
+CLASS_KEYS = "1234567890qwertyiopdfhlxcvbm"
 """Keys of the classes, in their order: those that no action has."""
 
 FILE = "review_keys.json"

@@ -12,7 +12,7 @@ from assay.data.write import write_rows
 from assay.errors import MissingExtraError
 from assay.review.keys import ACTIONS
 from assay.review.session import ReviewSession
-from assay.text import visible
+from assay.text import percent, visible
 from assay.types import UNKNOWN
 
 FILES = {
@@ -41,7 +41,7 @@ def page_renderer(session: ReviewSession) -> Callable[..., str]:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    templates.filters["visible"] = visible
+    templates.filters |= {"visible": visible, "percent": percent}
     run = session.run
 
     def render(template: str, **facts: Any) -> str:

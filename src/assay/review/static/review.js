@@ -65,6 +65,7 @@ function showProgress(found) {
   if (found.summary === undefined) return;
   find("#bar").value = found.done;
   find("#bar").max = Math.max(found.total, 1);
+  find("#count").textContent = `${found.done.toLocaleString("en")} of ${found.total.toLocaleString("en")} reviewed`;
   find("#progress").textContent = found.summary;
   find("#estimate").textContent = found.estimate;
 }
@@ -197,7 +198,17 @@ const ACTIONS = {
     find("#jump-text").select();
   },
   help: () => { find("#help").showModal(); },
+  zoom: () => {
+    enlarge(false);
+    find("#zoom-stage").replaceChildren(find("#card img.large").cloneNode());
+    find("#zoom").showModal();
+  },
 };
+
+function enlarge(larger) {
+  find("#zoom-more").setAttribute("aria-pressed", larger);
+  find("#zoom").classList.toggle("larger", larger);
+}
 
 async function jump(event) {
   if (event.submitter && event.submitter.value === "cancel") return;
@@ -279,7 +290,12 @@ function classButton(key) {
 function onKey(event) {
   // Autofill sends events without a key.
   if (!event.key || event.ctrlKey || event.altKey || event.metaKey || event.isComposing || event.repeat) return;
-  if (isTyping(event.target) || find("dialog[open]")) return;
+  if (find("#zoom[open]") && actionOf(event.key) === "zoom") find("#zoom").close();
+  else if (isTyping(event.target) || find("dialog[open]")) return;
+  else onSingleKey(event);
+}
+
+function onSingleKey(event) {
   if (memory.getItem("single-keys") === "off" && !event.key.startsWith("Arrow")) return;
   if (body.dataset.view === "review") reviewKey(event);
   if (body.dataset.view === "grid") gridKey(event);
@@ -330,16 +346,24 @@ function setUpKeys() {
 // ---- start
 
 function onClick(event) {
+  // A click on the image, or beside it, is larger or closed.
+  if (event.target.closest("#zoom-stage img")) enlarge(!find("#zoom").classList.contains("larger"));
+  if (event.target.id === "zoom") find("#zoom").close();
   const button = event.target.closest("button");
   if (!button || button.disabled) return;
   if (button.dataset.action) exclusively(() => ACTIONS[button.dataset.action]());
   else if (button.dataset.label) exclusively(() => decide(Number(button.dataset.label)));
+  else if (button.id === "zoom-more") enlarge(button.getAttribute("aria-pressed") === "false");
   else if (button.id === "accept-grid") exclusively(acceptGrid);
   else if (button.closest("#grid")) toggle(button);
 }
 
 document.addEventListener("keydown", onKey);
 document.addEventListener("click", onClick);
+// A small image is shown in its pixels, not blurred.
+document.addEventListener("load", ({ target }) => {
+  if (target.tagName === "IMG") target.classList.toggle("tiny", target.naturalWidth <= 64);
+}, true);
 if (body.dataset.view === "review") {
   find("#jump form").addEventListener("submit", (event) => {
     jump(event).catch((error) => { find("#jump-error").textContent = error.message; });
