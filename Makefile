@@ -34,7 +34,7 @@ docs: $(VENV)/.docs ## the docs site, in site/; docs/cli.md from the help pages
 	$(BIN)/python docs/generate.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
-NEED_MORE := annotators audit check comparison features groups labels outliers plan predict rare scale serve trial
+NEED_MORE := annotators audit check comparison features groups labels outliers plan predict rare scale serve trial web
 
 bench: $(INSTALLED) ## every benchmark that needs nothing but DATA=folder of the data set
 	@test -n "$(DATA)" || { echo "make bench: expected DATA=folder of the data set, got nothing" >&2; exit 2; }

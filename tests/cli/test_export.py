@@ -14,7 +14,9 @@ from written import rows_of
 
 from assay.cli.app import run_app
 from assay.export import precision
+from assay.export.web_page import RUNTIME
 from assay.predict.model import write_manifest
+from assay.predict.predictor import load_model
 
 
 @pytest.fixture(scope="module")
@@ -86,3 +88,34 @@ def test_the_gate_stops_it(refused, finished, monkeypatch, here):
     monkeypatch.setattr(precision, "MAX_LOSS", -1.0)
     refused(5, "nothing was written", "export", finished, "-o", "a.onnx", "-q")
     assert not [*here.glob("a.onnx*")]
+
+
+def test_a_page_takes_the_place_of_the_file(assay, finished, here):
+    """--web writes the model, its card and what the browser needs; the command says how to serve it."""
+    (here / "node").mkdir()
+    for name in RUNTIME.values():
+        (here / "node" / name).write_text("built elsewhere")
+    for _ in range(2):  # an earlier page is replaced
+        found = assay(
+            "export", finished, "--web", "page", "--ort", "node", "--precision", "float32", "--json"
+        )
+        assert found.code == 0
+    facts = json.loads((here / "page" / "model.json").read_text())
+    assert (facts["labels"], facts["threshold"]) == ([*CLASSES], 0.8)
+    assert facts["accuracy"].startswith("Of 24 images that it had never seen, the run")
+    assert json.loads(found.out)["file"] == str(Path("page/model.onnx"))
+    assert "python -m http.server --directory page" in found.err
+    assert load_model(here / "page" / "model.onnx").labels == CLASSES
+    assert (here / "page" / "model.onnx.md").read_text().startswith("# model.onnx\n")
+
+
+def test_a_page_needs_a_place_and_a_runtime(refused, finished, here):
+    """Two places, none, --ort alone, no --ort, a folder with other files: each is refused at once."""
+    (here / "full").mkdir()
+    (here / "full" / "notes.txt").touch()
+    both = "expected --out FILE, or --web FOLDER with --ort, got neither or parts of both"
+    for more in ((), ("-o", "a.onnx", "--web", "page"), ("-o", "a.onnx", "--ort", "node"), ("--ort", "node")):
+        refused(2, both, "export", finished, *more)
+    refused(2, "npm pack onnxruntime-web", "export", finished, "--web", "page")
+    refused(2, "expected a new or empty folder", "export", finished, "--web", "full", "--ort", "node")
+    assert not (here / "page").exists()

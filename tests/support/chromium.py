@@ -29,6 +29,8 @@ ARGUMENTS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--use-fake-device-for-media-stream",  # a camera with a drawn picture, for pages that ask for one
+    "--use-fake-ui-for-media-stream",
 )
 
 

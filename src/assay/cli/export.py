@@ -1,17 +1,21 @@
-"""assay export: a run's model as one file for another machine."""
+"""assay export: a run's model as one file for another machine, or as a page for a browser."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
 from assay.cli import options
 from assay.cli.console import notifier, show, show_json, table
 from assay.errors import UsageError
 from assay.progress import progress_bar
-from assay.text import interval, percent
+from assay.text import interval, megabytes, percent
+
+if TYPE_CHECKING:
+    from assay.pipeline.export_run import Exported
 
 EXAMPLES = (
     "assay export out/ -o classifier.onnx",
     "assay export out/ --precision float16 -o classifier.float16.onnx --json",
+    "assay export out/ --web page/ --ort onnxruntime-web-1.30.0.tgz",
 )
 
 HEADER = ("", "MB", "accuracy, 95 %", "same class", "largest difference", "ms, one image", "ms, 32 images")
@@ -22,7 +26,9 @@ def command(
     images: options.RunImages = None,
     /,
     *,
-    out: Annotated[Path, options.OUT],
+    out: options.Out = None,
+    web: Path | None = None,
+    ort: Path | None = None,
     precision: Literal["int8", "float16", "float32"] = "int8",
     workers: options.Workers = 2,
     as_json: options.Json = False,
@@ -34,19 +40,28 @@ def command(
     ----------
     out
         The ONNX file to write. Its model card goes to the same name with .md added.
+    web
+        In place of --out: the folder to write a static page to, which labels photos in the browser.
+    ort
+        With --web: onnxruntime-web, as npm pack onnxruntime-web or npm install wrote it.
     precision
         Number format of the file. int8 is the smallest and fastest.
     """
-    card = out.with_name(f"{out.name}.md")
-    # Both are checked before the work, as a run's own README.md may have the card's name.
-    for target in (out, card):
-        options.check_file(target)
-        options.check_apart(target, run)
-    if out.suffix.lower() != ".onnx":
-        raise UsageError(f"--out: expected a name ending in .onnx, by which commands know a model, got {out}")
+    # Both places are checked before the work.
+    if out is not None and web is None and ort is None:
+        _check_file(out, run)
+        file = out
+    elif web is not None and out is None:
+        from assay.export.web_page import check_page_folder, read_runtime
+
+        check_page_folder(web)
+        file = web / "model.onnx"
+        runtime = read_runtime(ort)
+    else:
+        raise UsageError("expected --out FILE, or --web FOLDER with --ort, got neither or parts of both")
 
     from assay.data.write import write_bytes_atomic, write_text_atomic
-    from assay.pipeline.export_run import export_card, export_run
+    from assay.pipeline.export_run import export_card, export_run, page_facts
     from assay.pipeline.finished import open_run
     from assay.pipeline.folder import RunFolder
 
@@ -58,31 +73,55 @@ def command(
     found = open_run(run, images, command="export")
     with progress_bar(quiet) as progress:
         exported = export_run(found, found.images, precision, workers=workers, progress=progress)
-    write_bytes_atomic(out, exported.graph)
+    card = file.with_name(f"{file.name}.md")
+    log = notifier(quiet)
+    if web is not None:
+        from assay.export.web_page import write_page
+
+        n_bytes = write_page(web, exported.graph, page_facts(found), runtime)
+        log(
+            f"{web}: {megabytes(n_bytes)} for a browser; python -m http.server --directory {web}, then "
+            "http://localhost:8000"
+        )
+    else:
+        write_bytes_atomic(file, exported.graph)
     # Class names of old folders may not be UTF-8; their bytes stay as they are.
     run_card = (run / "model" / "README.md").read_text(encoding="utf-8", errors="surrogateescape")
-    write_text_atomic(card, export_card(out.name, run_card, exported))
+    write_text_atomic(card, export_card(file.name, run_card, exported))
     if as_json:
-        show_json({"file": str(out), "card": str(card), **exported.to_json()})
+        show_json({"file": str(file), "card": str(card), **exported.to_json()})
     else:
-        # On images that it was trained on, no share of right ones is the accuracy of the model.
-        rows = [
-            (
-                figures.precision,
-                f"{figures.bytes / 1e6:.1f}",
-                "–" if exported.trained_on else interval(figures.right, figures.n),
-                percent(figures.same_class),
-                f"{figures.largest_difference:.4f}",
-                f"{figures.milliseconds_one:.1f}",
-                f"{figures.milliseconds_batch:.1f}",
-            )
-            for figures in exported.figures
-        ]
-        how = f"; int8 by {exported.quantized.how}" if exported.quantized else ""
-        show(f"{table(HEADER, rows)}\nn = {exported.figures[0].n:,}{how}")
+        _show_figures(exported)
     if exported.trained_on:
-        notifier(quiet)(
+        log(
             "The model was trained on these images, so they show only how far the files differ from it; its "
             f"accuracy is in {run}/model/README.md."
         )
     return 0
+
+
+def _check_file(out: Path, run: Path) -> None:
+    # A run's own README.md may have the card's name.
+    for target in (out, out.with_name(f"{out.name}.md")):
+        options.check_file(target)
+        options.check_apart(target, run)
+    if out.suffix.lower() != ".onnx":
+        raise UsageError(f"--out: expected a name ending in .onnx, by which commands know a model, got {out}")
+
+
+def _show_figures(exported: "Exported") -> None:
+    # On images that it was trained on, no share of right ones is the accuracy of the model.
+    rows = [
+        (
+            figures.precision,
+            f"{figures.bytes / 1e6:.1f}",
+            "–" if exported.trained_on else interval(figures.right, figures.n),
+            percent(figures.same_class),
+            f"{figures.largest_difference:.4f}",
+            f"{figures.milliseconds_one:.1f}",
+            f"{figures.milliseconds_batch:.1f}",
+        )
+        for figures in exported.figures
+    ]
+    how = f"; int8 by {exported.quantized.how}" if exported.quantized else ""
+    show(f"{table(HEADER, rows)}\nn = {exported.figures[0].n:,}{how}")

@@ -20,7 +20,7 @@ from assay.errors import UsageError
 from assay.evaluate import Report, classification_report, format_report, wilson
 from assay.export.precision import Quantized, quantize, to_float16
 from assay.pipeline.finished import FinishedRun
-from assay.pipeline.outputs import DECIDED, VALIDATION
+from assay.pipeline.outputs import DECIDED, VALIDATION, read_facts
 from assay.predict.batch import conformal_thresholds
 from assay.predict.graph_check import SHA256, digest_of
 from assay.predict.model import read_model
@@ -257,6 +257,23 @@ def _paces(runtimes: Mapping[str, Runtime], calls: Sequence[Batch]) -> dict[str,
                 runtime.probabilities(images)
             best[name] = min(best[name], time.perf_counter() - start)
     return {name: 1000 * seconds / sum(map(len, calls)) for name, seconds in best.items()}
+
+
+def page_facts(run: FinishedRun) -> dict[str, Any]:
+    """What the page of the run's model needs besides the graph, see ``export.web_page``."""
+    model, figures = read_model(run.folder), read_facts(run.folder)["systems"].get("assay")
+    accuracy = "The accuracy of its model was not measured."
+    if figures:
+        n, right = figures["n"], interval(figures["accuracy"], figures["n"])
+        accuracy = f"Of {n:,} images that it had never seen, the run's model labelled {right} right."
+    return {
+        "labels": run.titles,
+        "size": model.size,
+        "interpolation": model.interpolation,
+        "flip_tta_below": model.flip_tta_below,
+        "threshold": run.record["settings"]["threshold"],
+        "accuracy": accuracy,
+    }
 
 
 def export_card(file: str, run_card: str, exported: Exported) -> str:
