@@ -106,21 +106,26 @@ async function startCamera() {
     fail("The browser gives the camera only to pages on https or on localhost.");
     return;
   }
+  const live = one("live");
+  one("camera").disabled = true; // until the person has answered whether the page may use it
   try {
     stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
+    live.srcObject = stream;
+    await live.play();
   } catch (error) {
+    stopCamera();
     fail(error.name === "NotAllowedError" ? "The camera was not allowed. Allow it for this page in the browser's settings." : "No camera was found.");
     return;
+  } finally {
+    one("camera").disabled = false;
   }
-  const live = one("live");
-  live.srcObject = stream;
-  await live.play();
+  const own = stream;
   reveal("live");
   one("camera").textContent = "Stop at this picture";
   one("answer").ariaLive = "off"; // a screen reader would read every picture
-  while (stream) {
+  while (stream === own) {
     const found = await ask({ frame: await createImageBitmap(live) });
-    if (stream && found.number === latest) show(found);
+    if (stream === own && found.number === latest) show(found);
     await new Promise((resolve) => setTimeout(resolve, CAMERA_PAUSE_MS));
   }
 }
