@@ -360,10 +360,6 @@ function onClick(event) {
 
 document.addEventListener("keydown", onKey);
 document.addEventListener("click", onClick);
-// A small image is shown in its pixels, not blurred.
-document.addEventListener("load", ({ target }) => {
-  if (target.tagName === "IMG") target.classList.toggle("tiny", target.naturalWidth <= 64);
-}, true);
 if (body.dataset.view === "review") {
   find("#jump form").addEventListener("submit", (event) => {
     jump(event).catch((error) => { find("#jump-error").textContent = error.message; });
