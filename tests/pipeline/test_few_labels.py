@@ -67,7 +67,7 @@ def test_without_trusted_labels_nothing_is_claimed(run_with, own_data, tmp_path)
     assert planned == [row["file"] for row in rows]
     assert load_run(tmp_path / "out").facts["labels"]["accuracy"] is None
     page = write_report(tmp_path / "out", tmp_path / "report.html").page.read_text()
-    assert "no label was checked, and nothing is measured" in page
+    assert "No label was checked, and nothing is measured" in page
     assert "95 % intervals" not in page.partition('id="noise"')[0]
 
 

@@ -189,7 +189,7 @@ def model_card(
     headline = main_figures({name: found.n for name, found in evaluations.items()})
     if "assay" not in evaluations:
         why = why_not_measured(evaluations, n_held_out)
-        lines += [f"{why}: the accuracy of this model itself is not measured.", ""]
+        lines += [f"{why}: the accuracy of this model is not measured.", ""]
     elif model.facts.get("refit"):
         lines += [
             "Measured on the model before the refit. The refitted model, which is saved here, was trained on",
