@@ -56,6 +56,8 @@ def test_help_has_examples_that_parse(assay, command):
 OWN = {
     "--out": "each command writes its own things",
     "IMAGES": "new images may come on stdin; those of a run may have moved",
+    "--decisions": "run trains on them, labels writes them",
+    "--format": "predict writes rows, labels writes folders and files of other tools too",
     "--labels": "evaluate takes right labels, check those that it is to check",
 }
 

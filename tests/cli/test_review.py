@@ -1,10 +1,10 @@
-"""assay review: decisions out and in, and what it refuses."""
+"""assay review: decisions in, and what it refuses."""
 
 import pytest
 from review_runs import draw_images, write_run
-from written import change_facts, facts_of, rows_of
+from written import facts_of, rows_of
 
-from assay.data.decisions import DecisionRequest, open_decisions, read_states
+from assay.data.decisions import DecisionRequest, open_decisions, read_states, standing
 
 ME = {"who": "mia", "client": "one"}
 
@@ -26,50 +26,19 @@ def run(tmp_path, images):
     return out
 
 
-@pytest.mark.parametrize("kind", ["csv", "json"])
-def test_decisions_go_out_and_come_back_unchanged(assay, run, images, tmp_path, here, kind):
-    """Exported from one run and imported into another, they are the same file; undone ones are left out."""
-    assert assay("review", run, "--export", f"d.{kind}").out == "3 reviewed images exported\n"
+def test_decisions_of_another_run_are_imported_once(assay, run, images, tmp_path):
+    """From its database; what was decided here already stays."""
     other = write_run(tmp_path / "other", images=images)
-    found = assay("review", other, "--import", f"d.{kind}", "--export", f"again.{kind}")
-    assert found.out == "3 of 3 decisions imported\n3 reviewed images exported\n"
-    assert (here / f"again.{kind}").read_bytes() == (here / f"d.{kind}").read_bytes()
-    found = assay("review", other, "--import", f"d.{kind}")
+    found = assay("review", other, "--import", run / "decisions.sqlite")
+    assert found.out == "3 of 3 decisions imported\n"
+    one, two = (read_states(folder / "decisions.sqlite") for folder in (run, other))
+    assert [*map(plain, standing(one))] == [*map(plain, standing(two))]
+    found = assay("review", other, "--import", run / "decisions.sqlite")
     assert found.out == "0 of 3 decisions imported; 3 left out: already decided here\n"
-    store = open_decisions(run / "decisions.sqlite")
-    store.undo(**ME)
-    store.close()
-    assert assay("review", run, "--export", f"two.{kind}").out == "2 reviewed images exported\n"
 
 
-def test_the_labels_come_back_in_their_own_format(assay, run, tmp_path, here):
-    """The label file with corrected labels: here by order, without a header and with old line ends."""
-    (tmp_path / "noisy.csv").write_text("ash\r\n" * 40)
-    (run / "noise.json").write_text("{}")
-    (run / "evaluation.json").write_text('{"warnings": ["no better than before"]}')
-    found = assay("review", run, "--export", "fixed.csv", "--relabel", tmp_path / "noisy.csv")
-    assert found.code == 0
-    lines = (here / "fixed.csv").read_bytes().split(b"\r\n")
-    assert (len(lines), lines[4], lines[5]) == (41, b"ash", b"cedar")
-    changed = sum(line not in (b"ash", b"") for line in lines)
-    assert found.out == f"{changed} labels changed\n"
-    assert "warning of the run: no better than before\n" in found.err
-    # labels.csv has the order of the noisy table, which may be any.
-    rows = (run / "labels.csv").read_text().splitlines()
-    (run / "labels.csv").write_text("\n".join([rows[0], *reversed(rows[1:])]) + "\n")
-    assert assay("review", run, "--export", "again.csv", "--relabel", tmp_path / "noisy.csv").code == 0
-    assert (here / "again.csv").read_bytes() == (here / "fixed.csv").read_bytes()
-
-
-def test_the_columns_of_the_labels_may_be_named(assay, run, tmp_path, here):
-    """By options, or by the run that they were given to."""
-    (tmp_path / "noisy.csv").write_text("img,annot\n5.png,ash\n")
-    words = ("review", run, "--export", "fixed.csv", "--relabel", tmp_path / "noisy.csv")
-    assert "--path-col and --label-col" in assay(*words).err
-    assert assay(*words, "--path-col", "img", "--label-col", "annot").code == 0
-    assert (here / "fixed.csv").read_text() == "img,annot\n5.png,cedar\n"
-    change_facts(run / "run.json", reading={"path_column": "img", "label_column": "annot"})
-    assert assay(*words).code == 0
+def plain(row):
+    return (row.name, row.before, row.after, row.who, row.at)
 
 
 def test_the_labels_are_matched_as_the_run_matched_them(assay, run, tmp_path, here):
@@ -98,35 +67,18 @@ def test_imported_decisions_are_those_of_this_run(refused, run, here):
 def test_trusted_images_are_left_alone(assay, run, here):
     """Their decisions are counted as left out; a missing old label is taken from the run."""
     (here / "d.csv").write_text("file,label\n0.png,cedar\n8.png,ash\n")
-    found = assay("review", run, "--import", "d.csv", "--export", "e.csv")
+    found = assay("review", run, "--import", "d.csv")
     assert found.out.splitlines()[0] == (
         "1 of 2 decisions imported; 1 left out: trusted or skipped, such as '0.png'"
     )
-    assert "8.png,ash,decided,ash," in (here / "e.csv").read_text()
-    assert "0.png" not in read_states(run / "decisions.sqlite")
-
-
-def test_an_impossible_export_is_refused_before_the_import(refused, run, here):
-    """Decisions are for good."""
-    (here / "d.csv").write_text("file,label\n8.png,ash\n")
-    refused(2, "--export", "review", run, "--import", "d.csv", "--export", "d.txt")
-    assert "8.png" not in read_states(run / "decisions.sqlite")
-
-
-@pytest.mark.parametrize("file", ["labels.csv", "holdout.csv", "decisions.sqlite"])
-def test_no_export_overwrites_a_file_of_the_run(refused, run, file):
-    """The run would have to be computed again."""
-    before = (run / file).read_bytes()
-    message = f"--export: {run / file} belongs to the run or model in {run}"
-    refused(2, message, "review", run, "--export", run / file)
-    assert (run / file).read_bytes() == before
+    states = read_states(run / "decisions.sqlite")
+    assert (states["8.png"].last.before, states["8.png"].label) == ("ash", "ash")
+    assert "0.png" not in states
 
 
 @pytest.mark.parametrize(
     ("flags", "code", "message"),
     [
-        (["--relabel", "x.csv"], 2, "--relabel: expected --export with the file to write"),
-        (["--export", "d.txt"], 2, "--export: expected a name ending in .csv or .json, got d.txt"),
         (["--import", "no.csv"], 3, "no.csv"),
         (["--host", "192.0.2.1"], 2, "--allow-remote"),
         (["--host", "0.0.0.0", "--allow-remote"], 2, "expected one address or name"),

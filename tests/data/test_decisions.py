@@ -34,7 +34,6 @@ from assay.data.decisions import (
     standing,
     with_decisions,
     write_csv,
-    write_label_studio,
 )
 from assay.data.memory import MemorySource
 from assay.errors import BusyError, DataError, LabelError, ResourceError, TableError, UsageError
@@ -344,7 +343,6 @@ def test_a_file_that_is_no_database_is_refused(tmp_path):
 
 # Files for other tools
 
-WRITERS = {"decisions.csv": write_csv, "decisions.json": write_label_studio}
 LABELS = ("cat", "NA", "007", "=cmd()", "<script>", 'a"b, c', "two\nlines", "é", None)
 
 
@@ -363,14 +361,14 @@ def facts(rows):
     return [(row.name, row.after, row.before, row.who, row.at) for row in rows]
 
 
-@pytest.mark.parametrize("name", ["decisions.sqlite", *WRITERS])
+@pytest.mark.parametrize("name", ["decisions.sqlite", "decisions.csv"])
 def test_the_labels_are_read_from_any_of_the_files(reviewed, tmp_path, name):
-    """Fault 35: the database, CSV and JSON have the same labels, and the noisy one that came with the image,
+    """Fault 35: the database and CSV have the same labels, and the noisy one that came with the image,
     whatever was decided in between; what was taken back is in none, and one undo takes an import back.
     """
     decide(reviewed, "0.png", "bird", reviewed.states["0.png"].revision)
-    if name in WRITERS:
-        WRITERS[name](tmp_path / name, reviewed.states)
+    if name == "decisions.csv":
+        write_csv(tmp_path / name, reviewed.states)
     rows = read_decisions(tmp_path / name)
     labels = ("bird", *LABELS[1:])
     assert [(row.name, row.before, row.after) for row in rows] == [
@@ -398,9 +396,8 @@ def test_any_names_come_back(tmp_path_factory, labels):
         for name, label in labels.items()
     }
     states = {name: State((row,), 1) for name, row in rows.items()}
-    for name, write in WRITERS.items():
-        write(folder / name, {**states, "undone": State()})
-        assert facts(read_decisions(folder / name)) == facts(standing(states))
+    write_csv(folder / "decisions.csv", {**states, "undone": State()})
+    assert facts(read_decisions(folder / "decisions.csv")) == facts(standing(states))
 
 
 def test_csv_is_a_file_of_trusted_labels(reviewed, tmp_path):
@@ -410,18 +407,6 @@ def test_csv_is_a_file_of_trusted_labels(reviewed, tmp_path):
     assert header == "file,label,status,noisy_label,who,at"
     assert first.startswith('0.png,cat,decided,dog,"mia, the 1st",20')
     assert second.startswith('8.png,,skipped,dog,"mia, the 1st",20')
-
-
-def test_json_is_as_label_studio_has_it(reviewed, tmp_path):
-    """One task an image, one annotation, one choice; a skip is a cancelled annotation."""
-    write_label_studio(tmp_path / "x.json", {name: reviewed.states[name] for name in ("0.png", "8.png")})
-    first, second = json.loads((tmp_path / "x.json").read_text())
-    assert first["data"] == {"image": "0.png", "noisy_label": "dog"}
-    (annotation,) = first["annotations"]
-    assert annotation["result"] == [
-        {"type": "choices", "from_name": "label", "to_name": "image", "value": {"choices": ["cat"]}}
-    ]
-    assert (annotation["was_cancelled"], second["annotations"][0]["was_cancelled"]) == (False, True)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
@@ -480,7 +465,7 @@ def test_a_file_that_is_missing_or_too_large_is_refused(tmp_path, monkeypatch):
     """The message has the path and the reason."""
     with pytest.raises(TableError, match=r"cannot read .*x\.json: No such file"):
         read_decisions(tmp_path / "x.json")
-    monkeypatch.setattr("assay.data.decisions._JSON_LIMIT", 3)
+    monkeypatch.setattr("assay.data.label_studio._JSON_LIMIT", 3)
     (tmp_path / "x.json").write_text("[   ]")
     with pytest.raises(TableError, match=r"x\.json: expected at most 3 bytes; split the file"):
         read_decisions(tmp_path / "x.json")
@@ -534,11 +519,10 @@ def test_decisions_that_do_not_fit_are_refused(decided):
         decided("x.png,cat")
 
 
-@pytest.mark.parametrize("write", [write_csv, write_label_studio])
-def test_a_decision_that_no_class_is_right_comes_back_from_every_file(store, tmp_path, write):
+def test_a_decision_that_no_class_is_right_comes_back_from_every_file(store, tmp_path):
     """It differs from a skipped image, and no class has its empty name."""
     decide(store, "1.png", NO_CLASS)
     decide(store, "2.png", None)
-    write(tmp_path / "file", store.states)
+    write_csv(tmp_path / "file", store.states)
     for path in (tmp_path / "file", store.path):
         assert [row.after for row in read_decisions(path)] == [NO_CLASS, None]

@@ -93,7 +93,7 @@ def test_a_fine_tuned_head_is_adjusted_too():
     data = TrainingLabels(None, truth, known, usable, np.arange(200) % 5, CLASSES, 0, 0.8)
     before = CorrectedLabels(truth, known, probs, probs, usable, 1.0, 0.8)
     noise = SimpleNamespace(transition=symmetric(3, 0.1))
-    fitted = Fitted(None, noise, None, before, None, probs, lambda rows: probs[rows])
+    fitted = Fitted(None, noise, None, before, None, probs, lambda rows: probs[rows], probs)
     head = Layers(*np.ones((2, 4), np.float32), (np.ones((4, 3), np.float32), np.zeros(3, np.float32)))
 
     def predict(rows=slice(None), calibration=None):

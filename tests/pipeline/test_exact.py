@@ -29,7 +29,7 @@ def test_holdout_predictions_are_those_of_the_saved_model(tmp_path, monkeypatch)
     head = MLPHead(hidden=0, epochs=3).fit_soft(features, np.eye(3)[[0, 1, 2, 0, 1]]).layers_
     probs = np.full((6, 3), 1 / 3)
     probs[usable] = head.probabilities(features)
-    unused = dict.fromkeys(("noise", "representative", "corrected", "prior", "unseen"))
+    unused = dict.fromkeys(("noise", "representative", "corrected", "prior", "unseen", "out_of_fold"))
     quick = Fitted(head=head, probs_of=lambda rows: probs[rows], **unused)
     rows = np.array([0, 2, 3, 5])
     found = predicts_exactly(quick, images, backbone, rows)

@@ -52,7 +52,7 @@ def test_neighbours_are_the_most_similar_trusted_images(made):
     """As the slow loop finds them; never the image itself, nor one of the holdout."""
     run, cache = made
     assert run.is_open.tolist() == (np.arange(90) % 2 == 1).tolist()  # the others are trusted or held out
-    assert {run.trusted[row] == UNKNOWN for row in run.held_out_labels} == {True}
+    assert {run.trusted[row] == UNKNOWN for row in np.flatnonzero(run.held_out)} == {True}
     found = loaded(run, cache)
     _, features = stored_features(run, run.images, cache)
     for row in range(0, 90, 7):

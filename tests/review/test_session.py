@@ -7,8 +7,7 @@ import pytest
 
 from assay.data.decisions import NO_CLASS, DecisionRequest, Stale
 from assay.errors import DataError
-from assay.pipeline.outputs import DECIDED
-from assay.review.pages import corrected_columns, corrected_labels, export
+from assay.review.pages import export
 from assay.review.session import ReviewSession, reasons
 from assay.types import UNKNOWN
 
@@ -153,42 +152,13 @@ def test_decisions_of_other_classes_are_refused(session):
         reopened(session, session.run)
 
 
-def test_corrected_labels_have_their_source(session):
-    """A trusted label, else a decision, else the run's label; where the run is unsure the noisy label."""
-    run = session.run
-    unsure = next(row for row, action in enumerate(run.actions) if action == "unsure" and row > 7)
-    for row in (4, 5, 6, 7):
-        decide(session, row, 0)
-    # As a later run has them: 4 is trusted now, 5 was trained on as a decision, 6 is in the holdout now.
-    trusted, proposed, later = run.trusted.copy(), run.proposed.copy(), {4: "trusted", 5: "trusted"}
-    trusted[[4, 5]] = proposed[[4, 5]] = 1
-    run = replace(
-        run,
-        trusted=trusted,
-        proposed=proposed,
-        held_out_labels={**run.held_out_labels, 6: 2},
-        actions=tuple(later.get(row, action) for row, action in enumerate(run.actions)),
-        reasons=tuple(DECIDED if row == 5 else reason for row, reason in enumerate(run.reasons)),
-    )
-    session = reopened(session, run)
-    names, labels, sources = corrected_columns(session)
-    assert names == list(run.names)
-    assert [*zip(labels, sources, strict=True)][:8] == [
-        *(("ash", "trusted"), ("birch", "trusted"), ("cedar", "trusted"), ("", "skipped")),
-        *(("birch", "trusted"), ("ash", "decided"), ("cedar", "trusted"), ("ash", "decided")),
-    ]
-    assert (labels[unsure], sources[unsure]) == (run.label(int(run.noisy[unsure])), "unsure")
-    assert "3.png" not in corrected_labels(session)
-
-
 def test_an_image_may_belong_to_no_class(session):
     """It counts as decided, its labels as wrong, and the exports have it without a label."""
     decide(session, 4, UNKNOWN)
     assert session.card(4).decided == "belongs to no class"
     progress = session.progress()
     assert (progress.decided, progress.noisy_wrong, progress.proposed_wrong) == (1, 1, 1)
-    _, labels, sources = corrected_columns(session)
-    assert (labels[4], sources[4]) == ("", "outlier")
+    assert b"\n4.png," not in export(session, "corrected.csv")
     assert b"4.png,,no_class,cedar," in export(session, "decisions.csv")
     later = reopened(session, session.run)
     assert later.state(4).label == NO_CLASS

@@ -23,6 +23,7 @@ from assay.cli import (
     demo,
     evaluate,
     export,
+    labels,
     noise,
     plan,
     predict,
@@ -113,7 +114,22 @@ app = App(
     exit_on_error=False,
 )
 
-_MODULES = (run, noise, predict, evaluate, compare, export, serve, audit, check, report, review, plan, demo)
+_MODULES = (
+    run,
+    noise,
+    labels,
+    predict,
+    evaluate,
+    compare,
+    export,
+    serve,
+    audit,
+    check,
+    report,
+    review,
+    plan,
+    demo,
+)
 
 COMMANDS = {module.__name__.rpartition(".")[2]: module for module in _MODULES}
 """Each module has a function ``command`` and EXAMPLES, and imports heavy packages when it runs."""

@@ -13,7 +13,7 @@ from cyclopts import Parameter
 
 from assay.cli import options
 from assay.cli.console import notifier, show
-from assay.errors import DataError, UsageError
+from assay.errors import DataError
 from assay.progress import notify
 
 if TYPE_CHECKING:
@@ -22,11 +22,8 @@ if TYPE_CHECKING:
 EXAMPLES = (
     "assay review out/",
     "assay review out/ images/ --port 8765 --no-browser",
-    "assay review out/ --export decisions.csv",
+    "assay review out/ --import decisions.csv",
 )
-
-DECISIONS = (".csv", ".json")
-"""Endings of files of decisions."""
 
 
 def command(
@@ -41,12 +38,8 @@ def command(
     host: options.Host = "127.0.0.1",
     allow_remote: options.AllowRemote = False,
     no_browser: bool = False,
-    export: Path | None = None,
     excel_safe: options.ExcelSafe = False,
-    relabel: Path | None = None,
     take: Annotated[Path | None, Parameter(name="--import")] = None,
-    path_column: options.PathColumn = None,
-    label_column: options.LabelColumn = None,
     cache: options.Cache = None,
     follow_symlinks: options.FollowSymlinks = False,
     quiet: options.Quiet = False,
@@ -61,30 +54,12 @@ def command(
         Name of the reviewer, kept with each decision. Without it: the user's name.
     no_browser
         Print the address only; do not open a browser.
-    export
-        Write the decisions as .csv, or as .json for Label Studio, instead of showing the page.
-    relabel
-        With --export: write a copy of this label file with its labels corrected.
     take
-        Import decisions from this file, for images that have none yet.
+        Import decisions from this file, for images that have none yet, instead of showing the page.
     """
-    if relabel is not None and export is None:
-        raise UsageError("--relabel: expected --export with the file to write")
-    if relabel is not None and excel_safe:
-        raise UsageError("--excel-safe: expected without --relabel, whose copy keeps all other bytes")
-    if export is not None:  # before the import, which is for good
-        options.check_file(export, "--export")
-        read = (place for place in (relabel, take, images) if place is not None)
-        options.check_apart(export, run, *read, flag="--export")
-        if relabel is None and export.suffix.lower() not in DECISIONS:
-            raise UsageError(f"--export: expected a name ending in {' or '.join(DECISIONS)}, got {export}")
-
-    from assay.data.decisions import FILE, open_decisions, standing, write_csv, write_label_studio
-    from assay.data.relabel import relabel as copy_with_labels
+    from assay.data.decisions import FILE, open_decisions
     from assay.pipeline.options import default_cache
-    from assay.pipeline.outputs import read_facts
     from assay.review.neighbours import Neighbours
-    from assay.review.pages import corrected_labels
     from assay.review.run import order_images, read_review_run
     from assay.review.session import ReviewSession
 
@@ -97,31 +72,8 @@ def command(
     try:
         if take is not None:
             _import(session, take)
-        if export is None and take is None:
+        else:
             _serve(session, host, port, allow_remote, no_browser, quiet)
-        elif export is not None and relabel is None:
-            if export.suffix.lower() == ".csv":
-                write_csv(export, session.store.states, excel_safe=excel_safe)
-            else:
-                write_label_studio(export, session.store.states)
-            show(f"{len(standing(session.store.states)):,} reviewed images exported")
-        elif export is not None and relabel is not None:
-            changed = copy_with_labels(
-                relabel,
-                export,
-                corrected_labels(session),
-                found.names_in_order,
-                images=found.root,
-                options=replace(
-                    found.reading,
-                    path_column=path_column or found.reading.path_column,
-                    label_column=label_column or found.reading.label_column,
-                ),
-            )
-            show(f"{changed:,} labels changed")
-            with contextlib.suppress(DataError):  # the run may have been copied without its figures
-                for warning in read_facts(run)["warnings"]:
-                    notifier(quiet)(f"warning of the run: {warning}")
     finally:
         session.store.close()
     return 0

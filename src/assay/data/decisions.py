@@ -6,20 +6,19 @@ it answers, so nobody overwrites what they have not seen: a late one is refused 
 
 import codecs
 import contextlib
-import json
 import sqlite3
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from assay.data.dataset import Dataset
+from assay.data.label_studio import read_tasks
 from assay.data.matching import ImageFinder
 from assay.data.place import Place
-from assay.data.tables import read_csv, shown, unique_keys
-from assay.data.write import escape_surrogates, write_rows, write_text_atomic
+from assay.data.tables import read_csv, shown
+from assay.data.write import write_rows
 from assay.errors import BusyError, DataError, LabelError, ResourceError, TableError, UsageError
 from assay.types import UNKNOWN
 
@@ -70,7 +69,6 @@ _OTHER = "{path}: expected decisions of this version of assay, got another datab
 
 _WAIT_S = 5.0  # how long another process may hold the file before a decision is refused
 
-_JSON_LIMIT = 256 * 1024 * 1024
 _SQLITE = b"SQLite format 3\0"
 
 
@@ -398,7 +396,8 @@ def read_decisions(path: Path) -> list[Decision]:
         return standing(read_states(path))
     start = head.removeprefix(codecs.BOM_UTF8).lstrip()[:1]
     seen: dict[str, Decision] = {}
-    for row in _from_json(path) if start in (b"[", b"{") else _from_csv(path):
+    tasks = start in (b"[", b"{")
+    for row in (_imported(*one) for one in read_tasks(path)) if tasks else _from_csv(path):
         other = seen.setdefault(row.name, row)  # a row that repeats another is none
         if other.after != row.after:
             raise TableError(
@@ -425,24 +424,6 @@ def _status(row: Decision) -> str:
     return SKIPPED if row.kind == SKIP else NONE if row.after == NO_CLASS else DECIDED
 
 
-def write_label_studio(target: Path, states: Mapping[str, State]) -> None:
-    """Tasks with one annotation each, as Label Studio imports them (a control ``label`` on ``image``).
-
-    An annotation without a choice says that no class is right, a cancelled one that the image was skipped.
-    """
-    tasks = []
-    for row in standing(states):
-        choice = {"type": "choices", "from_name": "label", "to_name": "image"}
-        annotation = {
-            "was_cancelled": row.kind == SKIP,
-            "created_at": row.at,
-            "result": [] if not row.after else [{**choice, "value": {"choices": [row.after]}}],
-        }
-        data = {"image": row.name, "noisy_label": row.before}
-        tasks.append({"data": data, "meta": {"who": row.who}, "annotations": [annotation]})
-    write_text_atomic(target, escape_surrogates(json.dumps(tasks, ensure_ascii=False, indent=1)) + "\n")
-
-
 def _from_csv(path: Path) -> Iterator[Decision]:
     table = read_csv(path)
     columns = table.columns or ()
@@ -458,42 +439,6 @@ def _from_csv(path: Path) -> Iterator[Decision]:
         noisy, who, at = (cell.get(name, "") for name in ("noisy_label", "who", "at"))
         label = cell["label"] or (NO_CLASS if cell.get("status") == NONE else None)
         yield _imported(cell["file"], label, noisy, who, at)
-
-
-def _from_json(path: Path) -> Iterator[Decision]:
-    try:
-        if path.stat().st_size > _JSON_LIMIT:
-            raise TableError(f"{path.name}: expected at most {_JSON_LIMIT:,} bytes; split the file")
-        tasks = json.loads(path.read_bytes(), object_pairs_hook=unique_keys)
-    except (ValueError, RecursionError) as error:
-        raise TableError(f"bad_json: {path.name} is not JSON that can be read: {error}") from None
-    if not isinstance(tasks, list):
-        raise TableError(f"bad_json: {path.name}: expected a list of Label Studio's tasks, got one object")
-    for number, task in enumerate(tasks, start=1):
-        try:
-            if task["annotations"]:  # else nobody has decided it yet
-                yield _from_task(task)
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-            raise TableError(
-                f"bad_json: {path.name} task {number}: expected data.image and one choice for it: {error!r}"
-            ) from None
-
-
-def _from_task(task: Any) -> Decision:
-    last = task["annotations"][-1]
-    label = None
-    if not last.get("was_cancelled", False):
-        label = NO_CLASS
-        if last["result"]:
-            (result,) = last["result"]
-            (label,) = result["value"]["choices"]
-            if not label:
-                raise ValueError("expected the name of a class")
-    name, noisy = task["data"]["image"], task["data"].get("noisy_label") or ""
-    at, who = last.get("created_at", ""), task.get("meta", {}).get("who", last.get("completed_by", ""))
-    if not name or not all(isinstance(text, str) for text in (name, label or "", noisy, at)):
-        raise ValueError("text was expected")
-    return _imported(name, label, noisy, str(who), at)
 
 
 def _imported(name: str, label: str | None, noisy: str, who: str, at: str) -> Decision:

@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
 
+    from assay.pipeline.cleanlab import CleanlabArrays
+    from assay.pipeline.labels_out import ExportedLabels
     from assay.predict.predictor import Predictor
 
 
@@ -126,6 +128,22 @@ class RunResult:
 
         parts = self.path / "labels"
         return pl.scan_parquet(parts / "*.parquet") if parts.is_dir() else self.labels.frame.lazy()
+
+    def export_labels(self, path: Path | str, **options: Any) -> "ExportedLabels":
+        """Write the corrected labels for other programs, as ``assay labels`` does.
+
+        Options are those of ``pipeline.labels_out.export_labels``, such as ``format="huggingface"`` or
+        ``policy="all"``. What comes back prints what was written and how many labels are right.
+        """
+        from assay.pipeline.labels_out import export_labels
+
+        return export_labels(self.path, Path(path), **options)
+
+    def to_cleanlab(self) -> "CleanlabArrays":
+        """``labels`` and out-of-fold ``pred_probs`` for cleanlab, and the issues that assay found."""
+        from assay.pipeline.cleanlab import cleanlab_arrays
+
+        return cleanlab_arrays(self.path)
 
     @cached_property
     def model(self) -> "Predictor":

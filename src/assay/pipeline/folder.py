@@ -35,6 +35,7 @@ SCHEMA = 2
 RESULTS = (
     "noise.json",
     "labels.csv",
+    "pred_probs.npy",
     "annotators.csv",
     "holdout.csv",
     "evaluation.json",

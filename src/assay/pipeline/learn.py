@@ -80,6 +80,9 @@ class Fitted:
     ``validation`` from this very model, unbiased for those rows alone, each half calibrated on the other."""
     probs_of: Callable[[Rows], Probs]
     """P(class) at rows that were not trained on, at least the holdout's, as the saved model predicts them."""
+    out_of_fold: Probs
+    """P(true | image) (N, K) by heads that saw no label of the image, also where a network was fine-tuned
+    later: its own predictions know the noisy label."""
     validation: Rows | None = None
     """Trusted images kept out of training to measure a fine-tuned model; None where folds do that."""
     scorer: OutlierScorer | None = None
@@ -149,6 +152,7 @@ def learn(data: TrainingLabels, *, progress: Progress = silent) -> Fitted:
         prior=prior,
         unseen=unseen,
         probs_of=lambda rows: head.probabilities(views[0][rows]),
+        out_of_fold=found.corrected.pred_probs,
         scorer=fit_scorer(views[0], _who_belong(data, found.corrected), unseen.max(axis=1), seed=data.seed),
     )
 

@@ -1,5 +1,6 @@
 """The files of a run folder besides run.json and the model, and the facts read back from them."""
 
+import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from assay.correct.result import CorrectedLabels
 from assay.data.dataset import Annotations, Dataset
 from assay.data.decode import FLAGS
 from assay.data.split import Split
-from assay.data.write import Column, write_json, write_rows
+from assay.data.write import Column, write_bytes_atomic, write_json, write_rows
 from assay.errors import DataError
 from assay.evaluate import Cost, Evaluation, share_right
 from assay.noise import describe
@@ -63,6 +64,9 @@ VALIDATION = "validation"
 SPAM = 0.5
 """P(spam) from which an annotator is counted as one who seems to label at random."""
 
+PRED_PROBS = "pred_probs.npy"
+"""P(true | image) of each image, out of fold: for tools such as cleanlab."""
+
 ISSUE_COLUMNS = ("file", "severity", "reason", "detail")
 
 HOLDOUT_COLUMNS = ("file", "trusted_label", "predicted_label", "confidence", "reason")
@@ -112,6 +116,14 @@ def write_labels(
     if dataset.groups is not None:
         header, columns = (*header, GROUP_COLUMN), [*columns, dataset.groups.tolist()]
     write_rows(folder / "labels.csv", header, columns, excel_safe=excel_safe)
+
+
+def write_pred_probs(folder: Path, fitted: Fitted) -> None:
+    """pred_probs.npy: (N, K) float16, a row for each of labels.csv, a column for each class of the model."""
+    # Half the bytes of float32, and as good for ranking: small numbers keep three digits down to 6e-5.
+    buffer = io.BytesIO()
+    np.save(buffer, fitted.out_of_fold.astype(np.float16), allow_pickle=False)
+    write_bytes_atomic(folder / PRED_PROBS, buffer.getvalue())
 
 
 def label_columns(

@@ -212,6 +212,7 @@ def run(  # noqa: PLR0915  # the whole way of images and labels, in one place
                 outputs.write_noise(out, fitted)
                 safe = options.excel_safe
                 outputs.write_labels(out, dataset, fitted, split, excel_safe=safe)
+                outputs.write_pred_probs(out, fitted)
                 annotators = outputs.write_annotators(out, dataset, fitted, excel_safe=safe)
                 outputs.write_holdout(out, dataset, fitted, split.holdout, partition.leaked, excel_safe=safe)
                 outputs.write_issues(out, dataset, excel_safe=safe)

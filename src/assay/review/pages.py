@@ -5,19 +5,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
-
-from assay.data.decisions import write_csv, write_label_studio
-from assay.data.write import write_rows
+from assay.data.decisions import write_csv
 from assay.errors import MissingExtraError
+from assay.pipeline.labels_out import POLICIES, Picked, final_labels, write_table
 from assay.review.keys import ACTIONS
 from assay.review.session import ReviewSession
 from assay.text import percent, visible
-from assay.types import UNKNOWN
 
 FILES = {
     "decisions.csv": "text/csv; charset=utf-8",
-    "label-studio.json": "application/json",
     "corrected.csv": "text/csv; charset=utf-8",
 }
 """Exports and their media types."""
@@ -69,35 +65,7 @@ def export(session: ReviewSession, name: str) -> bytes:
         file = Path(folder) / name
         if name == "decisions.csv":
             write_csv(file, session.store.states, excel_safe=session.excel_safe)
-        elif name == "label-studio.json":
-            write_label_studio(file, session.store.states)
         else:
-            columns = corrected_columns(session)
-            write_rows(file, ("file", "label", "source"), columns, excel_safe=session.excel_safe)
+            rows = final_labels(session.run, session.store.path)
+            write_table(file, Picked(rows, POLICIES["sure"]), excel_safe=session.excel_safe)
         return file.read_bytes()
-
-
-def corrected_columns(session: ReviewSession) -> list[list[str]]:
-    """File, label and source of every image: a trusted label, else a decision, else the run's label."""
-    run = session.run
-    trusted = {*np.flatnonzero(run.trusted != UNKNOWN).tolist(), *run.held_out_labels} - {*run.decided}
-    labels, sources = [], []
-    for row, action in enumerate(run.actions):
-        decided = session.state(row).label
-        if decided is not None and row not in trusted:  # a trusted label is newer than the decision
-            label, source = decided, "decided" if decided else "outlier"
-        elif action != "skipped" and row in run.held_out_labels:  # labels.csv does not have these
-            label, source = run.labels[run.held_out_labels[row]], "trusted"
-        else:
-            # Where the run is unsure, the noisy label stays.
-            index = run.noisy[row] if action == "unsure" else run.proposed[row]
-            label, source = run.label(int(index)) or "", action
-        labels.append(label)
-        sources.append(source)
-    return [list(run.names), labels, sources]
-
-
-def corrected_labels(session: ReviewSession) -> dict[str, str]:
-    """File -> its corrected label, where there is one."""
-    names, labels, _ = corrected_columns(session)
-    return {name: label for name, label in zip(names, labels, strict=True) if label}

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,10 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from assay.data.place import Place
-from assay.data.tables import read_csv
-from assay.errors import DataError, UsageError
+from assay.errors import UsageError
 from assay.pipeline.finished import OpenedRun, open_run
-from assay.pipeline.outputs import HOLDOUT_COLUMNS
 from assay.types import UNKNOWN, Labels, Mask, PerImage, Rows, Transition, same_length
 
 STRATEGIES = ("mixed", "doubtful", "confident", "random")
@@ -32,8 +29,6 @@ class ReviewRun(OpenedRun):
 
     transition: Transition | None
     """P(noisy | true) at [true, noisy]; None where the run could not estimate it."""
-    held_out_labels: Mapping[int, int]
-    """Row -> trusted label of the holdout, for exports alone: nothing may be trained on them."""
 
     @cached_property
     def key(self) -> str:
@@ -44,20 +39,12 @@ class ReviewRun(OpenedRun):
 def read_review_run(folder: Path, images: Place | None = None, *, follow_symlinks: bool = False) -> ReviewRun:
     """Read a finished run and open its images; parameters and errors as of ``open_run``."""
     run = open_run(folder, images, follow_symlinks=follow_symlinks, command="review")
-    file = folder / "holdout.csv"
-    rows = {name: row for row, name in enumerate(run.names)}
-    index = {label: i for i, label in enumerate(run.labels)}
-    table = read_csv(file, HOLDOUT_COLUMNS)
-    try:
-        held_out_labels = {rows[name]: index[trusted] for name, trusted, *_ in table.rows}
-    except (KeyError, ValueError) as error:
-        raise DataError(f"{file}: {error} is not of this run; run it again") from None
     try:
         found = np.array(json.loads((folder / "noise.json").read_text(encoding="utf-8"))["transition"], float)
     except (OSError, ValueError, KeyError, TypeError):
         found = np.empty(0)  # it is only shown beside an image, and a review does without
     transition = found if found.shape == (len(run.labels), len(run.labels)) else None
-    return ReviewRun(**vars(run), transition=transition, held_out_labels=held_out_labels)
+    return ReviewRun(**vars(run), transition=transition)
 
 
 @dataclass(frozen=True)
