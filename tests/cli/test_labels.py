@@ -88,6 +88,20 @@ def test_the_columns_of_the_labels_may_be_named(assay, run, tmp_path, here):
     assert assay(*words).code == 0
 
 
+def test_the_labels_are_matched_as_the_run_matched_them(assay, run, tmp_path, here):
+    """By file name, and without the beginning that was taken off; one from elsewhere is found again."""
+    words = ("labels", run, "-o", "fixed.csv", "--like", tmp_path / "noisy.csv")
+    for path, reading in (
+        ("/x/5.png", {}),
+        ("old/5.jpg", {"match": "name"}),
+        ("b/5.png", {"strip_prefix": "b"}),
+    ):
+        (tmp_path / "noisy.csv").write_text(f"file,label\n{path},ash\n")
+        change_facts(run / "run.json", reading=reading)
+        assert assay(*words).code == 0
+        assert (here / "fixed.csv").read_text() == f"file,label\n{path},cedar\n"
+
+
 def test_marks_of_formulas_are_of_csv(assay, tmp_path, images, here):
     """--excel-safe marks names, and the mark is taken away when the file is read again."""
     run = write_run(tmp_path / "marked", [f"={row}.png" for row in range(40)], images=images)
@@ -107,7 +121,7 @@ def test_no_export_overwrites_a_file_of_the_run(refused, run, file):
 @pytest.mark.parametrize(
     ("flags", "code", "message"),
     [
-        ([], 2, 'parameter --out requires an argument'),
+        ([], 2, "parameter --out requires an argument"),
         (["-o", "x.txt"], 2, "--format: expected csv, jsonl, parquet, folders, huggingface, coco"),
         (["-o", "x.csv", "--format", "xml"], 2, 'Invalid value "xml" for --format'),
         (["-o", "x.csv", "--policy", "best"], 2, 'Invalid value "best" for --policy'),

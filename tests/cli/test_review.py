@@ -41,20 +41,6 @@ def plain(row):
     return (row.name, row.before, row.after, row.who, row.at)
 
 
-def test_the_labels_are_matched_as_the_run_matched_them(assay, run, tmp_path, here):
-    """By file name, and without the beginning that was taken off; one from elsewhere is found again."""
-    words = ("review", run, "--export", "fixed.csv", "--relabel", tmp_path / "noisy.csv")
-    for path, reading in (
-        ("/x/5.png", {}),
-        ("old/5.jpg", {"match": "name"}),
-        ("b/5.png", {"strip_prefix": "b"}),
-    ):
-        (tmp_path / "noisy.csv").write_text(f"file,label\n{path},ash\n")
-        change_facts(run / "run.json", reading=reading)
-        assert assay(*words).code == 0
-        assert (here / "fixed.csv").read_text() == f"file,label\n{path},cedar\n"
-
-
 def test_imported_decisions_are_those_of_this_run(refused, run, here):
     """Another class or image is refused by name, and nothing is imported."""
     for row, what in (("7.png,larch", "no label 'larch'"), ("x.png,ash", "no image 'x.png'")):

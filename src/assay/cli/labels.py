@@ -6,8 +6,9 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from assay.cli import options
-from assay.cli.console import notifier, progress_bar, show
+from assay.cli.console import notifier, show
 from assay.errors import UsageError
+from assay.progress import progress_bar
 
 EXAMPLES = (
     "assay labels out/ -o corrected.csv",

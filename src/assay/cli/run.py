@@ -118,8 +118,9 @@ def _text(facts: Mapping[str, Any]) -> str:
         verdict = (
             f"No trusted label: nothing is measured. {facts['folder']}/plan.csv lists "
             f"{FIRST_LABELS} random images. Decide their labels with "
-            f"'assay review {facts['folder']} --strategy random', write them with '--export checked.csv', "
-            "and run again with '--trusted checked.csv'."
+            f"'assay review {facts['folder']} --strategy random', write them with "
+            f"'assay labels {facts['folder']} --policy checked -o checked.csv', and run again with "
+            "'--trusted checked.csv'."
         )
     else:
         why = why_not_measured(facts["systems"], facts.get("held_out", 0))

@@ -53,8 +53,8 @@ def relabel(
     """
     if is_parquet(source):
         raise UsageError(
-            f"{source.name}: expected CSV or JSON lines, got Parquet, which cannot be changed in place; all "
-            "corrected labels are in /export/corrected.csv of the review's page, and in labels.csv of the run"
+            f"{source.name}: expected CSV or JSON lines, got Parquet, which cannot be changed in place; "
+            "write a new file with 'assay labels RUN -o corrected.parquet'"
         )
     if target.exists() and target.samefile(source):
         raise UsageError(f"{target}: expected another file than the labels themselves; choose another name")

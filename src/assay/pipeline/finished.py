@@ -129,15 +129,47 @@ class RunResult:
         parts = self.path / "labels"
         return pl.scan_parquet(parts / "*.parquet") if parts.is_dir() else self.labels.frame.lazy()
 
-    def export_labels(self, path: Path | str, **options: Any) -> "ExportedLabels":
-        """Write the corrected labels for other programs, as ``assay labels`` does.
+    def export_labels(
+        self,
+        path: Path | str,
+        *,
+        format: str | None = None,  # noqa: A002  # the word of the flag
+        policy: str | None = None,
+        like: Path | str | None = None,
+        link: bool = False,
+        decisions: Path | str | None = None,
+        images: Place | str | None = None,
+        excel_safe: bool = False,
+    ) -> "ExportedLabels":
+        """Write the corrected labels for other programs; options are those of ``assay labels``.
 
-        Options are those of ``pipeline.labels_out.export_labels``, such as ``format="huggingface"`` or
-        ``policy="all"``. What comes back prints what was written and how many labels are right.
+        Parameters
+        ----------
+        path : a file; for the formats ``folders`` and ``huggingface`` a folder, new or empty
+        format : ``csv``, ``jsonl``, ``parquet`` (also by the ending of ``path``), ``folders``,
+            ``huggingface``, ``coco``, ``fiftyone``, ``label-studio``
+        policy : ``sure`` (the default), ``all`` or ``checked``
+        like : write a copy of this label file in which only labels differ
+        images : where the images are now, if they were moved
+
+        Returns
+        -------
+        What was written; it prints counts, and how many of the run's labels are right.
         """
         from assay.pipeline.labels_out import export_labels
 
-        return export_labels(self.path, Path(path), **options)
+        return export_labels(
+            self.path,
+            Path(path),
+            format=format,
+            policy=policy,
+            like=None if like is None else Path(like),
+            link=link,
+            decisions=None if decisions is None else Path(decisions),
+            images=None if images is None else place_of(images),
+            source=self.images,
+            excel_safe=excel_safe,
+        )
 
     def to_cleanlab(self) -> "CleanlabArrays":
         """``labels`` and out-of-fold ``pred_probs`` for cleanlab, and the issues that assay found."""

@@ -83,7 +83,7 @@ def write_huggingface(target: Path, images: Images) -> None:
 def _fill(
     folder: Path, target: Path, images: Images, label_of: Callable[[FinalLabel], str]
 ) -> list[tuple[Any, ...]]:
-    if isinstance(images.run.root, Path):
+    if isinstance(images.run.root, Path) and images.run.stored_place is not None:
         check_outside(target, images.run.root)
     tree, rows = ImageTree(folder, images.run.images, images.link), []
     for index, row in images.each():

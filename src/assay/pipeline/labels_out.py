@@ -14,13 +14,14 @@ from typing import Any
 
 import numpy as np
 
+from assay.data.dataset import ImageSource
 from assay.data.decisions import FILE, NO_CLASS, read_decisions
 from assay.data.place import Place
 from assay.data.relabel import relabel
 from assay.data.tables import read_csv, shown
 from assay.data.write import FORMATS, ResumableWriter
 from assay.errors import DataError, UsageError
-from assay.pipeline.finished import FinishedRun, open_images, open_run, read_finished_run
+from assay.pipeline.finished import FinishedRun, OpenedRun, open_images, open_run, read_finished_run
 from assay.pipeline.label_files import WRITERS, FinalLabel, Images
 from assay.pipeline.outputs import DECIDED, HOLDOUT_COLUMNS, LABEL_COLUMNS, read_facts
 from assay.text import interval, percent
@@ -125,6 +126,7 @@ def export_labels(
     link: bool = False,
     decisions: Path | None = None,
     images: Place | None = None,
+    source: ImageSource | None = None,
     excel_safe: bool = False,
     path_column: str | None = None,
     label_column: str | None = None,
@@ -142,6 +144,7 @@ def export_labels(
     link : in a folder, put links to the images in place of copies
     decisions : those to use in place of the run's decisions.sqlite, see ``read_decisions``
     images : where the images are now; by default where they were when the run was made
+    source : reads the images of a run whose images were in memory
     path_column, label_column : of ``like``, if they are not those of the run
 
     Raises
@@ -159,7 +162,12 @@ def export_labels(
     if kind in FORMATS:
         write_table(target, rows, kind, excel_safe=excel_safe)
     else:
-        opened = open_run(folder, images, follow_symlinks=follow_symlinks, command="labels")
+        if source is not None and images is None:
+            opened = OpenedRun(
+                **vars(run), images=source, root=folder / "images"
+            )  # a place that is not there
+        else:
+            opened = open_run(folder, images, follow_symlinks=follow_symlinks, command="labels")
         if like is not None:
             changed = relabel(
                 like,
@@ -270,8 +278,8 @@ def final_labels(run: FinishedRun, decisions: Path | None = None) -> Iterator[Fi
             used += 1
             if decision.after not in {None, NO_CLASS, *run.labels}:
                 raise DataError(
-                    f"{place}: {shown(file)} was decided to be {shown(decision.after)}, which is no class of "
-                    f"the run ({', '.join(map(shown, run.labels[:10]))}); correct the label or leave it out"
+                    f"{place.name}: {shown(file)} was decided to be {shown(decision.after or '')}, which is "
+                    f"no class of the run ({', '.join(map(shown, run.labels[:10]))}); correct the row"
                 )
         label, source, held = corrected, action, held_out.pop(file, "")
         if action == "skipped":
