@@ -6,7 +6,7 @@ Writes every format of a finished run into a temporary folder, each by a process
 most memory of the process. Each PYTHON is an interpreter that has one or more of datasets, cleanlab,
 label-studio-sdk, pycocotools and fiftyone; those that it has read the files, and print their version and what
 they found. FiftyOne's samples are built without its database, which needs MongoDB. Results go to
-benchmarks/results/tools.json, a part for each run folder's name.
+benchmarks/results/tools.json, a part for each number of images.
 """
 
 import argparse
@@ -101,7 +101,8 @@ def main() -> None:
             for module in CHECKS
             if (facts := read(python, module, place)) is not None
         }
-    keep("tools", arguments.run.resolve().name, found)
+    with (arguments.run / "labels.csv").open(encoding="utf-8") as rows:
+        keep("tools", f"{sum(1 for _ in rows) - 1:,} images", found)
 
 
 def write(run: Path, images: str | None, place: Path) -> dict[str, Any]:
