@@ -142,7 +142,9 @@ def test_a_signature_is_written_nowhere(store, data, assay, tmp_path):
 
 
 def test_a_slip_in_a_url_is_named(refused):
-    """One slash, another scheme, a command that takes none."""
-    refused(2, "did you mean s3://pictures/small", "audit", "s3:/pictures/small")
+    """Another scheme, and a URL where a path belongs, also with the slash that a path loses."""
     refused(2, "expected a path or a URL of s3://", "predict", "out", "ftp://host/x")
-    refused(2, f"on this machine, got {URL}; assay run takes URLs", "compare", URL, "-o", "out")
+    here = "expected a file or folder on this machine, got"
+    refused(2, f"IMAGES: {here} {URL}; only images are read from a URL", "compare", URL, "-o", "out")
+    refused(2, f"--out: {here} s3://b/out", "run", "images", "-o", "s3://b/out")
+    refused(2, f"--noisy: {here} s3://b/noisy.csv", "noise", "images", "--noisy", "s3:/b/noisy.csv")

@@ -42,7 +42,7 @@ def test_without_noisy_labels_the_trusted_ones_give_the_classes():
 
 
 NO_CLASS = "is not a class of noisy.csv"
-SAME = "Correct it, pass --normalize-labels: the two differ only in case, spaces or Unicode form"
+SAME = "Correct it, or pass --normalize-labels, as the two differ only in case, spaces or Unicode form"
 NEW = {"allow_new_classes": True}
 
 
@@ -67,8 +67,9 @@ def test_a_trusted_label_of_no_class_is_refused(trusted, options, message):
     assert str(refused.value) == f"clean.csv {message}"
 
 
-def test_a_class_map_reads_a_trusted_label_as_another():
-    """The map applies to trusted labels, may make one unknown, and must lead to a class."""
+def test_a_class_map_reads_a_label_as_another():
+    """The map applies to all labels, may make one unknown, and must lead to a class."""
+    assert decide(["cat", "dog", "cta"], class_map={"cta": "cat"}).noisy["cta"] == 0
     classes = decide(["cat", "dog"], ["cta", "dog", "?"], class_map={"cta": "cat", "?": ""})
     assert classes.trusted == {"cta": 0, "dog": 1, "?": UNKNOWN, "": UNKNOWN}
     message = r"--class-map a=cta: 'cta' is not a class; did you mean 'cat'\? The"
@@ -78,14 +79,16 @@ def test_a_class_map_reads_a_trusted_label_as_another():
 
 @pytest.mark.parametrize("variant", ["Cat", "cat ", "ｃat", "CAT", "\tcat\u00a0"])
 def test_spellings_of_one_class_are_refused_or_merged_on_request(variant):
-    """Two spellings are never merged silently; with the flag the most frequent one stays (fault 34)."""
+    """Two spellings are never merged silently; with the flag the trusted one stays, or the most frequent."""
     labels = ["cat", "dog", variant, "cat"]
     with pytest.raises(LabelError, match=r"^noisy\.csv line 3: .* differ only in case, .*; write 'cat'"):
         decide(labels)
+    assert decide(labels, normalize_labels=True).names == ("cat", "dog")
     classes = decide(labels, [variant, "DOG", " "], normalize_labels=True)
-    assert classes.names == ("cat", "dog")
-    assert classes.noisy[variant] == classes.noisy["cat"] == 0
-    assert classes.trusted == {variant: 0, "DOG": 1, " ": UNKNOWN, "": UNKNOWN}
+    assert sorted(classes.names) == sorted(["DOG", " ".join(variant.split())])
+    assert classes.noisy[variant] == classes.noisy["cat"] == classes.trusted[variant]
+    assert classes.trusted["DOG"] == classes.noisy["dog"]
+    assert classes.trusted[" "] == UNKNOWN
     declared = decide(["cat", "dog"], declared=(variant,), normalize_labels=True)
     assert declared.names == tuple(sorted([variant, "dog"]))
 
@@ -101,6 +104,113 @@ def test_classes_that_differ_in_case_alone_can_be_kept_apart(write_file, merged)
     assert decide(None, ["A", "a", "b"], apart={"A", "a"}).names == ("A", "a", "b")
     with pytest.raises(LabelError, match="differ only in case"):
         decide(None, ["A", "a", "b"], apart={"a"})
+
+
+@pytest.mark.parametrize("label", ["NaN", "nan", "NA", "N/A", "None", "null", "<NA>", "-1", "?"])
+def test_a_label_that_stands_for_none_is_questioned(label):
+    """It is never silently a class: both ways out are named, and both work, also for trusted labels."""
+    flags = [f"{label}=", f"{label}={label}"]
+    with pytest.raises(LabelError) as refused:
+        decide(["cat", label, "dog", label])
+    text = str(refused.value).replace("'", "").replace("class-map=", "class-map ")
+    assert text.startswith(f"noisy.csv line 2: the label {label} (2 rows) usually stands for a missing one.")
+    assert [flag in text for flag in (f"--class-map {flags[0]};", f"--class-map {flags[1]}")] == [True, True]
+    missing = decide(["cat", label, "dog"], [label, "cat"], class_map={label: ""})
+    assert (missing.names, missing.noisy[label], missing.trusted[label]) == (("cat", "dog"), UNKNOWN, UNKNOWN)
+    kept = decide(["cat", label, "dog"], [label], class_map={label: label})
+    assert set(kept.names) == {"cat", label, "dog"}
+    assert decide(["cat", "dog"], declared=(label, "cat", "dog")).names  # a folder of this name
+    with pytest.raises(LabelError, match=r"clean.csv line 1: the label .* usually stands for a missing one"):
+        decide(["cat", "dog"], [label])
+
+
+GLASS = ["glass"] * 5 + ["metal"] * 5
+MEANT = "noisy.csv line 11: the label 'glas' occurs once; did you mean 'glass' (5 labels)? "
+
+
+@pytest.mark.parametrize("slip", ["glas", "glasss", "galss", "Glazs", "g lass", "metl"])
+def test_a_label_that_looks_misspelled_is_questioned(slip):
+    """A single label one letter away from a common class is corrected, mapped, or declared a class."""
+    with pytest.raises(
+        LabelError, match=rf"line 11: the label '{slip}' occurs once; did you mean '(glass|metal)'"
+    ):
+        decide([*GLASS, slip])
+    assert decide([*GLASS, slip], class_map={slip: "glass"}).names == ("glass", "metal")
+    assert slip in decide([*GLASS, slip], class_map={slip: slip}).names
+    assert slip in decide([*GLASS, slip, slip]).names
+    with pytest.raises(LabelError, match=rf"clean.csv line 1: the label '{slip}' occurs once"):
+        decide(GLASS, [slip], allow_new_classes=True)
+
+
+def test_the_message_about_a_misspelled_label(write_file):
+    """It has the place, what was probably meant, and three ways out."""
+    advice = (
+        "Correct it, or pass --class-map glas=glass; if it is a class, pass --class-map glas=glas, or list "
+        "all classes in --classes"
+    )
+    with pytest.raises(LabelError) as refused:
+        decide([*GLASS, "glas"])
+    assert str(refused.value) == MEANT + advice
+    with pytest.raises(LabelError) as refused:
+        decide([*GLASS, "glas", "metall"])
+    assert str(refused.value) == f"{MEANT}{advice} (2 labels look misspelled)"
+    listed = write_file("classes.txt", "glas\nglass\nmetal\n")
+    assert decide([*GLASS, "glas"], classes=listed).names == ("glas", "glass", "metal")
+
+
+@pytest.mark.parametrize("rare", ["trash", "glass 2", "glass bottle", "10", "g", "cat"])
+def test_a_rare_class_is_no_misspelling(rare):
+    """Another word, another number, and another short word are classes, however rare."""
+    usual = [*GLASS, *(["1"] * 5), *(["glass 1"] * 5), *(["h"] * 5), *(["car"] * 5)]
+    assert rare in decide([*usual, rare]).names
+
+
+def test_few_labels_are_no_common_class():
+    """Where every class is rare, a single label is not questioned."""
+    assert "glas" in decide(["glass"] * 4 + ["metal", "glas"]).names
+
+
+NAMES = ("plane", "car", "bird")
+
+
+@pytest.mark.parametrize("from_file", [True, False])
+@pytest.mark.parametrize(
+    ("noisy", "trusted", "names", "titles"),
+    [
+        (["2", "0"], ["bird", "1"], ("0", "1", "2"), NAMES),
+        (["2.0", "0.0"], ["bird", "1"], ("0", "1", "2"), NAMES),
+        (["bird", "plane"], ["2", "car"], ("bird", "car", "plane"), ()),
+        (["bird", "0"], ["2", "car"], ("bird", "car", "plane"), ()),
+    ],
+)
+def test_integers_and_names_meet_by_a_list_of_names(write_file, from_file, noisy, trusted, names, titles):
+    """Labels of one file may be integers and those of the other names; classes are as the noisy ones are."""
+    classes = write_file("classes.txt", "".join(f"{name}\n" for name in NAMES)) if from_file else NAMES
+    found = decide(noisy, trusted, classes=classes)
+    assert (found.names, found.titles) == (names, titles)
+    words = found.titles or found.names
+    assert [words[found.noisy[label]] for label in noisy] == ["bird", "plane"]
+    assert [words[found.trusted[label]] for label in trusted] == ["bird", "car"]
+    with pytest.raises(LabelError, match=r"'plain' is not a class of noisy.csv; did you mean 'plane'\?"):
+        decide(noisy, ["plain"], classes=classes)
+    assert (
+        decide(noisy, ["Bird"], classes=classes, normalize_labels=True).trusted["Bird"]
+        == found.noisy[noisy[0]]
+    )
+
+
+def test_trusted_labels_that_are_all_no_class_are_of_another_kind():
+    """Both kinds are shown once, with what makes them meet: not one label is at fault."""
+    with pytest.raises(LabelError) as refused:
+        decide(["0", "1", "2"], ["bird", "plane", "bird"])
+    assert str(refused.value) == (
+        "clean.csv: none of its labels ('bird', 'plane') is a class of noisy.csv ('0', '1', '2'); if the "
+        "integers stand for the names, list the names, from 0, in --classes FILE"
+    )
+    with pytest.raises(
+        LabelError, match=r"is one of the two another column\? Name it with --label-col or --tru"
+    ):
+        decide(["x9", "y8"], ["bird", "plane"])
 
 
 def test_a_label_of_white_space_is_refused_or_missing():
@@ -150,7 +260,11 @@ def test_a_classes_file_declares_classes(write_file, text, noisy, trusted, names
     [
         ("a\n\nb\n", "01", r"classes\.txt line 2: expected the name of a class, got an empty line"),
         ("a\nb\na\n", "01", r"classes\.txt line 3: 'a' is already in line 1"),
-        ("a\nb\n", "02", r"noisy\.csv line 2: '2' is not among the 2 classes of classes\.txt\. Correct"),
+        (
+            "a\nb\n",
+            "02",
+            r"noisy\.csv line 2: '2' is not among the 2 classes of classes\.txt \(the first is class 0\)\. C",
+        ),
         ("cat\ndog\n", ["dog", "cta"], r"noisy\.csv line 2: 'cta' is not among .*; did you mean 'cat'\?"),
         ("cat\nCat\n", ["cat"], r"'Cat' and 'cat' differ only in case"),
     ],

@@ -1,5 +1,6 @@
 """From a place of images and label files to one Dataset."""
 
+import json
 import os
 import re
 import sys
@@ -155,7 +156,8 @@ def test_odd_names_and_labels_come_through(make_folder):
     pairs = zip(names, labels, strict=True)
     quoted = [b'"' + name.replace(b'"', b'""') + b'",' + label.encode() for name, label in pairs]
     images = make_folder(*map(os.fsdecode, names))
-    data = read(images, noisy=b"path,label\n" + b"\n".join(quoted))
+    classes = dict(zip(labels[:4], labels[:4], strict=True))
+    data = read(images, noisy=b"path,label\n" + b"\n".join(quoted), class_map=classes)
     assert [os.fsencode(name) for name in data.names] == names
     assert words(data, data.noisy) == labels
     assert not data.skipped
@@ -187,7 +189,12 @@ def test_places_without_images_are_refused(tmp_path, write_file):
     for place, error, message in (
         (tmp_path / "nowhere", DataError, r"no such folder or file of images: .*nowhere"),
         (tmp_path / "empty", DataError, r"expected images in .*empty, got none"),
-        (write_file("labels.csv", "path,label\n"), AssayError, "expected a zip or tar"),
+        (
+            write_file("labels.csv", "path,label\n"),
+            DataError,
+            "got labels.csv, which looks like a label file;",
+        ),
+        (write_file("labels", "path,label\n"), AssayError, "expected a zip or tar"),
         (tmp_path / "pipe.png", DataError, r"expected a zip or tar file, got .*pipe\.png', which is no file"),
         (tmp_path / ("x" * 300), DataError, r"cannot read .*: File name too long; check the path"),
     ):
@@ -316,6 +323,34 @@ def test_images_in_a_parquet_file(parquet):
     assert read_images(path).classes == ()
 
 
+def test_classes_of_a_hugging_face_file_have_their_names(tmp_path, write_file):
+    """Its integers meet names in another file; only the classes that the images have are classes."""
+    features = {
+        "label": {"names": ["cat", "dog", "owl", "unused"], "_type": "ClassLabel"},
+        "n": {"dtype": "int64"},
+    }
+    images = [{"bytes": data, "path": f"{i}.png"} for i, data in enumerate(drawn(3))]
+    frame = pl.DataFrame({"image": images, "label": [2, 0, 0], "n": [1, 2, 3]})
+    for metadata, names in (({"info": {"features": features}}, ("cat", "dog", "owl")), ({"info": 3}, ())):
+        frame.write_parquet(tmp_path / "train.parquet", metadata={"huggingface": json.dumps(metadata)})
+        labels = "cat" if names else "2"
+        trusted = write_file("t.csv", f"path,label\n1.png,{labels}\n2.png,{'dog' if names else '0'}\n")
+        data = read_dataset(tmp_path / "train.parquet", ReadOptions(trusted=trusted))
+        assert (data.classes, data.titles) == (("0", "1", "2") if names else ("0", "2"), names)
+        assert words(data, data.noisy) == ["2", "0", "0"]
+        assert words(data, data.trusted) == ([None, "0", "1"] if names else [None, "2", "0"])
+    frame.write_parquet(
+        tmp_path / "t.parquet", metadata={"huggingface": json.dumps({"info": {"features": features}})}
+    )
+    (tmp_path / "folder" / "owl").mkdir(parents=True)
+    (tmp_path / "folder" / "cat").mkdir()
+    for name, picture in zip(("owl/0.png", "cat/1.png", "cat/2.png"), drawn(3), strict=True):
+        (tmp_path / "folder" / name).write_bytes(picture)
+    data = read_dataset(tmp_path / "folder", ReadOptions(trusted=tmp_path / "t.parquet", match="name"))
+    assert data.classes == ("cat", "owl")
+    assert (data.noisy == data.trusted).all()
+
+
 @pytest.mark.parametrize("paths", [[None, None], ["same.png", "same.png"]])
 def test_a_parquet_file_labels_its_own_rows(parquet, paths):
     """Named as trusted labels or as noisy ones, it belongs to its rows even where paths are no names."""
@@ -379,5 +414,5 @@ def test_a_label_column_that_does_not_exist_is_refused(make_folder, noisy, trust
 def test_a_test_set_without_a_label_column_is_refused(make_folder, write_file):
     """The flag is that of its only labels."""
     options = ReadOptions(trusted=write_file("t.csv", "file,odd\n1.png,cat\n"))
-    with pytest.raises(TableError, match=r"name it with --label-col$"):
+    with pytest.raises(TableError, match=r"name it with --label-col odd$"):
         read_trusted(make_folder("1.png"), options)

@@ -1,5 +1,6 @@
 """A copy of the input's label file with corrected labels."""
 
+import polars as pl
 import pytest
 
 from assay.data.dataset import ReadOptions
@@ -102,6 +103,9 @@ def test_what_cannot_be_relabelled_is_refused(tmp_path):
     assert relabel(tmp_path / "x.csv", tmp_path / "y.csv", labels, NAMES, images=tmp_path) == 2
     with pytest.raises(UsageError, match="expected another file than the labels themselves"):
         relabel(tmp_path / "x.csv", tmp_path / "x.csv", NEW, NAMES, images=tmp_path)
+    with pytest.raises(UsageError, match=r"expected CSV or JSON lines, got paths and labels with spaces be"):
+        relabelled(tmp_path, "z.txt", b"a.png cat\nb.png dog\n")
+    pl.DataFrame({"file": ["a.png"], "label": ["x"]}).write_parquet(tmp_path / "x.parquet")
     with pytest.raises(UsageError, match="expected CSV or JSON lines, got Parquet"):
         relabel(tmp_path / "x.parquet", tmp_path / "y.parquet", NEW, NAMES, images=tmp_path)
     with pytest.raises(DataError, match=r"more.csv: expected at most 3 labels, one for each image .* got 4;"):

@@ -6,6 +6,7 @@ from concurrent.futures import CancelledError, ProcessPoolExecutor, ThreadPoolEx
 from contextlib import closing
 from io import BytesIO
 from multiprocessing import get_context
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -22,6 +23,7 @@ from assay.data.read import list_images, read_dataset, read_images
 from assay.data.remote import RemoteSource, remote_source, scan_remote
 from assay.data.resize import TargetSize
 from assay.data.stores import fetch_to_file
+from assay.data.tables import read_table
 from assay.errors import DataError, MissingExtraError, ResourceError, TableError, UsageError
 
 
@@ -299,14 +301,15 @@ def test_two_rows_of_one_name_are_refused(tmp_path):
 
 
 def test_what_is_typed_is_a_path_or_a_url(tmp_path, monkeypatch):
-    """A single slash, another scheme and a missing bucket are refused with what was probably meant."""
+    """Another scheme and a missing bucket are refused; the slash that a path loses is put back."""
     monkeypatch.chdir(tmp_path)
     assert place_of("images/a.zip") == place_of(str(place_of("images/a.zip")))
     assert place_of("s3://b/k?x#y") == Url("s3://b/k?x#y")
     assert str(place_of("https://me:pw@host/a.png?Signature=abc#z")) == "https://host/a.png"
     assert repr(place_of("https://host/a.png?Signature=abc")) == "Url('https://host/a.png')"
-    with pytest.raises(UsageError, match=r"did you mean s3://bucket/key"):
-        place_of("s3:/bucket/key")
+    assert place_of(Path("s3://bucket/key")) == place_of("s3:/bucket/key") == Url("s3://bucket/key")
+    with pytest.raises(TableError, match=r"expected a file on this machine, got s3://b/l.csv; copy it here"):
+        read_table(Path("s3://b/l.csv"))
     (tmp_path / "s3:").mkdir()
     (tmp_path / "s3:" / "odd").mkdir()
     assert place_of("s3:/odd").is_dir()

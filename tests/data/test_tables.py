@@ -80,6 +80,33 @@ def test_a_single_column_has_a_header_only_if_its_name_never_comes_again(write_f
 @pytest.mark.parametrize(
     "text",
     [
+        "a b.png cat\nsub/2.JPG dog house\n3.jpeg\n",
+        "a b.png   cat\n\n  sub/2.JPG dog house \n3.jpeg \n\n",
+        "a b.png,cat\nsub/2.JPG,dog house\n3.jpeg,\n",
+        '"a b.png"\tcat\n\nsub/2.JPG\tdog house\n3.jpeg\t\n',
+    ],
+)
+@pytest.mark.parametrize("name", ["labels.txt", "labels.csv"])
+def test_lines_of_a_path_and_a_label_need_no_header(write_file, name, text):
+    """If each line begins with the path of an image, what follows is its label, or none."""
+    table = read_table(write_file(name, text))
+    assert picked(table) == (("cat", "dog house", ""), ("a b.png", "sub/2.JPG", "3.jpeg"))
+    lines = text.splitlines()
+    assert all(
+        row[0] in lines[number - 1] for row, number in zip(table.rows, table.line_numbers, strict=True)
+    )
+
+
+@pytest.mark.parametrize("text", ["1.png cat\ndog\n", "1.png\n2.png\n", "1 cat\n2 dog\n"])
+def test_lines_that_are_not_all_pairs_are_labels(write_file, text):
+    """One line without an image, no label at all, and numbers: then a line is a label, as it is."""
+    table = read_table(write_file("labels.txt", text))
+    assert (table.columns, [row[0] for row in table.rows]) == (None, text.splitlines())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
         "sep=;\r\nfile;label\r\n1.png;a\r\n2.png;b\r\n",
         "\n\nfile;label\n\n1.png;a\n2.png;b\n",
         "file;label\n1.png;a;\n2.png;b;;\n",
@@ -98,15 +125,20 @@ def test_additions_of_spreadsheets_are_no_row_and_no_cell(write_file, text):
     assert [lines[number - 1][:5] for number in table.line_numbers] == ["1.png", "2.png"]
 
 
+NO_HEADER = (
+    "expected a header with a column of paths (path, file_name, filename, filepath, image, image_path, file) "
+    "and one of labels (label, class, target, y, category)"
+)
 OPEN_QUOTE = 'is there a quote (") that does not close, or one inside a cell?'
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("1.png,cat\n2.png,dog\n", "line 1: expected one label a line in a file without a header, got 2 "
-         "cells; add a header such as 'path,label', name the columns with --path-col and --label-col, or "
-         "quote a label that holds ','"),
+        ("photo,my kind\n1.png,cat\n", f"line 1: {NO_HEADER}, got 'photo', 'my kind'; name the columns with "
+         "--path-col photo and --label-col 'my kind', or, if these are labels, quote one that holds ','"),
+        ("1;a;x\n2;b\n", f"line 1: {NO_HEADER}, got '1', 'a', 'x'; name the columns with --path-col and "
+         "--label-col, or, if these are labels, quote one that holds ';'"),
         ("path,label\n1.png,a\n2.png,b,c\n", "line 3: expected 2 cells as in the header, got 3; quote a cell "
          "that holds ','"),
         ("file;label;note\n1.png;a\n", "line 2: expected 3 cells as in the header, got 2; quote a "
@@ -118,7 +150,10 @@ OPEN_QUOTE = 'is there a quote (") that does not close, or one inside a cell?'
         (codecs.BOM_UTF16_LE + b"a\0\n\0b", "after line 1: not utf-16-le (truncated data)"),
         ("a\n" + "b" * (LINE_LIMIT + 1), "line 2: expected at most 1,048,576 characters in a line"),
     ],
-    ids=["no-header", "wide", "narrow", "open-quote", "inner-quote", "nul", "unmarked", "utf-16-cut", "long"],
+    ids=[
+        *("no-known-name", "no-header", "wide", "narrow", "open-quote", "inner-quote", "nul", "unmarked"),
+        *("utf-16-cut", "long"),
+    ],
 )  # fmt: skip  # one case after another
 def test_a_csv_that_needs_a_guess_is_refused_with_its_line(write_file, content, message):
     """The message says where the fault is, what was expected and what to do (fault 36)."""
@@ -133,16 +168,19 @@ def test_a_csv_that_needs_a_guess_is_refused_with_its_line(write_file, content, 
         (b"PK\x03\x04\x14\0", "a zip or a spreadsheet; unpack it, or save it as CSV"),
         (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1\0", "a spreadsheet; save it as CSV"),
         (b"\x1f\x8b", "a gzip; unpack it"),
+        (b"\xff\xd8\xff\xe0\0\x10JFIF", "an image; give a table of labels"),
     ],
 )
 def test_files_that_are_no_text_are_refused(write_file, start, message):
-    """Spreadsheets and archives are named."""
+    """Spreadsheets, archives and images are named."""
     with pytest.raises(TableError, match=f"a.csv: expected text, got {message}"):
         read_table(write_file("a.csv", start))
 
 
 def test_files_that_cannot_be_opened_are_refused(tmp_path):
-    """A missing file, and a name that is too long."""
+    """A missing file, a folder, and a name that is too long."""
+    with pytest.raises(TableError, match=r"cannot read .*: expected a file, got a folder$"):
+        read_table(tmp_path)
     with pytest.raises(TableError, match=r"cannot read .*none\.csv: No such file or directory"):
         read_table(tmp_path / "none.csv")
     with pytest.raises(TableError, match=r"cannot read .*: File name too long"):
@@ -265,8 +303,15 @@ LABEL, PATH = "label, class, target, y, category", ", ".join(PATH_COLUMNS)
 @pytest.mark.parametrize(
     ("text", "named", "expected", "got", "flag"),
     [
-        ("path,weight\n1.png,2\n", {}, f"label column ({LABEL})", "none in 'path', 'weight'", "--label-col"),
-        ("id,label\n1,2\n", {}, f"path column ({PATH})", "none in 'id', 'label'", "--path-col"),
+        (
+            "path,weight\n1.png,2\n",
+            {},
+            f"label column ({LABEL})",
+            "none in 'path', 'weight'",
+            "--label-col weight",
+        ),
+        ("id,label\n1,2\n", {}, f"path column ({PATH})", "none in 'id', 'label'", "--path-col id"),
+        ("a,b,y\n1,2,3\n", {}, f"path column ({PATH})", "none in 'a', 'b', 'y'", "--path-col"),
         ("path,y,class\n1,2,3\n", {}, f"label column ({LABEL})", "2 in 'path', 'y', 'class'", "--label-col"),
         ("path,y\n1,2\n", {"label_column": "k"}, "label column ('k')", "none in 'path', 'y'", "--label-col"),
     ],

@@ -199,7 +199,8 @@ def test_fewer_images_than_folds_are_refused(masked, small_data):
         (
             [-1, -1, -1],
             [0, 1, -1],
-            r"expected noisy labels, got none of 3 images; give them with --noisy",
+            r"expected noisy labels, got none of 3 images: neither --noisy FILE nor a "
+            r"metadata file among the images nor class folders gave any\. Pass --noisy",
         ),
         ([-1, -1, 0], [0, 1, -1], r"both a noisy and a trusted label, got none among the 2 trusted ones"),
         ([0, 1, 1], [-1, -1, 0], r"can be used, got none among 1; 1 skipped: 1 outside_root \(.*--follow"),

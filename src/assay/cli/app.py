@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, get_args
 
 from cyclopts import App, ArgumentCollection, CycloptsError, Group, Parameter, Token, UnusedCliTokensError
 from cyclopts.config import Dict
@@ -32,6 +32,7 @@ from assay.cli import (
     run,
     serve,
 )
+from assay.data.place import Url, place_of
 from assay.errors import AssayError, ResourceError, UsageError, is_disk_full, is_on_gpu, is_out_of_memory
 from assay.progress import notify, redirect_to_devnull
 
@@ -87,6 +88,19 @@ def _settings(command: App, chain: tuple[str, ...], arguments: ArgumentCollectio
     values(command, chain, arguments)
 
 
+def _local_paths(_: App, __: tuple[str, ...], arguments: ArgumentCollection) -> None:
+    """Refuse a URL where a path is expected: as a path it would be a new folder of that name."""
+    for argument in arguments:
+        kinds = get_args(argument.hint) or (argument.hint,)
+        if Path in kinds and Url not in kinds:
+            for token in argument.tokens:
+                if isinstance(url := place_of(token.value), Url):
+                    raise UsageError(
+                        f"{argument.name}: expected a file or folder on this machine, got {url}; only images "
+                        "are read from a URL"
+                    )
+
+
 def _check_keys(keys: Iterable[str], known: set[str], what: str) -> None:
     if (key := next((key for key in keys if key not in known), None)) is not None:
         near = get_close_matches(key, sorted(known), n=1)
@@ -109,7 +123,7 @@ app = App(
     version_format="plaintext",
     group_parameters=Group("Options", sort_key=0),
     default_parameter=Parameter(negative=(), show_default=_default_text),  # no --no-json beside --json
-    config=(_environment, _settings),
+    config=(_environment, _settings, _local_paths),
     print_error=False,
     exit_on_error=False,
 )

@@ -22,16 +22,19 @@ def command(
     quiet: options.Quiet = False,
 ) -> int:
     """Estimate how many labels are wrong, in seconds, without opening an image."""
-    labels.check_trusted()
     settings = reading.read_options(features=features, **vars(labels))
 
     from assay.data.read import read_dataset
     from assay.noise import check_representative, describe, estimate_noise
+    from assay.types import UNKNOWN
 
     log = notifier(quiet)
     dataset = read_dataset(images, settings)
     for note in dataset.notes:  # before a refusal, which they may explain
         log(note)
+    dataset.check_noisy()
+    if (dataset.trusted == UNKNOWN).all():  # a manifest may have them
+        labels.check_trusted()
     names = dataset.titles or dataset.classes
     noise = estimate_noise(
         dataset.noisy, dataset.trusted, len(names), classes=names, seed=seed, groups=dataset.groups

@@ -12,7 +12,7 @@ from cyclopts import Group, Parameter, Token
 from cyclopts.validators import Number
 
 from assay.data.files import USUAL
-from assay.data.place import Place, Url, place_of
+from assay.data.place import Place, place_of
 from assay.errors import UsageError
 from assay.text import cut
 
@@ -58,13 +58,6 @@ def _place(_: Any, tokens: Sequence[Token]) -> Place:
     return place_of(tokens[0].value)
 
 
-def _here(_: Any, tokens: Sequence[Token]) -> Path:
-    place = place_of(tokens[0].value)
-    if isinstance(place, Url):
-        raise UsageError(f"expected a folder or file on this machine, got {place}; assay run takes URLs")
-    return place
-
-
 def _check_class_map(_: Any, pairs: Sequence[str]) -> None:
     for pair in pairs:
         if "=" not in pair:
@@ -79,7 +72,7 @@ Out = Annotated[Path | None, OUT]
 
 Images = Annotated[
     Path,
-    Parameter(converter=_here, help="A folder, zip, tar or Parquet file of images, or one image."),
+    Parameter(help="A folder, zip, tar or Parquet file of images, or one image."),
 ]
 PLACE = Parameter(converter=_place, accepts_keys=False)
 SomeImages = Annotated[
@@ -186,7 +179,7 @@ StripPrefix = Annotated[
 ClassMap = Annotated[
     tuple[str, ...],
     Parameter(
-        help="Read the trusted label FROM as the class TO. Repeatable.",
+        help="Read the label FROM as the class TO, or as missing if TO is empty. Repeatable.",
         metavar="FROM=TO",
         validator=_check_class_map,
     ),
@@ -259,7 +252,7 @@ class LabelOptions:
     trusted: Path | None = None
     """Labels that you checked, for some images picked at random. Without them nothing is measured."""
     classes: Path | None = None
-    """Class names, one a line, if the labels are integers."""
+    """All class names, one a line; where labels are integers, the first line is class 0."""
     label_column: LabelColumn = None
     trusted_label_column: Annotated[str | None, Parameter(name="--trusted-label-col")] = None
     """Column of labels in the trusted file, if it has another name."""

@@ -226,4 +226,5 @@ def _joined_tables(found: Sequence[Table | None]) -> Table | None:
     if len(tables) < len(found):
         raise TableError(f"{first.path.name} has labels, and others of the files have none; give all or none")
     rows = tuple(row for table in tables for row in table.rows)
-    return Table(first.path.parent, first.columns, rows, tuple(range(1, len(rows) + 1)), unit="row")
+    numbers = tuple(range(1, len(rows) + 1))
+    return Table(first.path.parent, first.columns, rows, numbers, "row", class_names=first.class_names)

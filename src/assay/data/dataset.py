@@ -300,6 +300,17 @@ class Dataset:
         annotations = self.annotations and self.annotations.without(rows)
         return replace(self, noisy=noisy, trusted=trusted, decided=decided, annotations=annotations)
 
+    def check_noisy(self) -> None:
+        """LabelError without a single noisy label."""
+        if (self.noisy == UNKNOWN).all():
+            places = "--noisy FILE nor a label column beside the features"
+            if self.vectors is None:
+                places = "--noisy FILE nor a metadata file among the images nor class folders"
+            raise LabelError(
+                f"expected noisy labels, got none of {len(self):,} images: neither {places} gave any. Pass "
+                "--noisy with a table of the columns file and label"
+            )
+
     def check_equal_images(self, contents: Sequence[bytes | None]) -> None:
         """LabelError for images of equal bytes with different trusted or decided labels.
 
@@ -369,8 +380,8 @@ class ReadOptions:
     trusted: Path | Table | None = None
     decisions: Path | None = None
     """Decisions of a review: a database, CSV or Label Studio's JSON."""
-    classes: Path | None = None
-    """A file of class names, one a line, for labels that are integers."""
+    classes: Path | Sequence[str] | None = None
+    """Class names, or a file of them, one a line: those of the labels 0, 1, … where labels are integers."""
     path_column: str | None = None
     label_column: str | None = None
     trusted_label_column: str | None = None
@@ -384,7 +395,7 @@ class ReadOptions:
     duplicates: str = "refuse"
     """``refuse`` or ``vote``: how to treat different noisy labels of one image."""
     class_map: Mapping[str, str] = field(default_factory=dict)
-    """Trusted labels to read as another class."""
+    """Labels to read as another class; as "" to read them as missing."""
     allow_new_classes: bool = False
     normalize_labels: bool = False
     follow_symlinks: bool = False

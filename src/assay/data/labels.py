@@ -9,8 +9,9 @@ import shlex
 import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
@@ -28,9 +29,16 @@ MANY_CLASSES = 5_000
 MANY_EQUAL = 30
 """If so many trusted labels all equal the noisy ones, the wrong column is likelier than chance."""
 
-_INTEGER = re.compile(r"0|[1-9][0-9]*")
+COMMON = 5
+"""A label that occurs once is questioned if it differs by one letter from a class with so many labels."""
+
+MISSING = frozenset(("nan", "<na>", "na", "n/a", "#n/a", "nat", "none", "null", "-1", "?"))
+"""Plain forms of labels that programs write where there is none; refused unless declared as classes."""
+
+_INTEGER = re.compile(r"(0|[1-9][0-9]*)(\.0)?")  # with gaps, pandas writes 3.0
 _SIMILARITY = 0.6
 _SHOWN_CLASSES = 10
+_SHOWN_EXAMPLES = 3
 
 
 @dataclass(frozen=True)
@@ -64,27 +72,30 @@ def decide_classes(
 
     Raises
     ------
-    LabelError : two spellings of one class, a trusted label of no class, a label of white space only,
-        one that the classes file does not have, fewer classes than there must be
+    LabelError : two spellings of one class, a label that stands for a missing one or is probably misspelled,
+        a trusted label of no class, one that the classes file does not have, fewer classes than there must be
     UsageError : ``class_map`` maps to a name that is no class
     """
-    source = noisy or trusted
-    if source is None:
+    given = [rows for rows in (noisy, trusted) if rows is not None]
+    if not given:
         return Classes((), (), {"": UNKNOWN}, {"": UNKNOWN})
-    mapped = options.class_map if noisy is None else {}
-    counts = Counter(mapped.get(label, label) for label in source.labels)
-    titles = _classes_file(options.classes, counts)
-    spelled = _one_spelling(counts, (*source.declared, *titles), source, options, apart={*titles, *apart})
-    names = {spelled[label] for label in counts} - {""}
+    titles, other = _listed(given, options.classes)
+    _check_class_map(options, {*given[0].labels, *given[0].declared, *titles, *other})
+    read: dict[str, str] = {}
+    for label in {label for rows in given for label in rows.labels}:
+        name = options.class_map.get(label, label)
+        read[label] = name if name in titles else other.get(name, name)
+    tables = [replace(rows, labels=tuple(map(read.__getitem__, rows.labels))) for rows in given]
+    source = tables[0]
+    sure = {*source.declared, *titles, *other, *apart, *options.class_map.values()}
+    for rows in tables:
+        _check_missing(rows, sure)
+    prefer = Counter(tables[1].labels) if len(tables) > 1 else {}
+    counts, apart = Counter(source.labels), {*titles, *apart}
+    spelled = _one_spelling(counts, source, options, titles=titles, prefer=prefer, apart=apart)
+    names = set(spelled.values()) - {""}
     if options.classes is not None:
-        for row, label in enumerate(source.labels):
-            name = spelled[mapped.get(label, label)]
-            if name and name not in titles:
-                raise LabelError(
-                    f"{source.table.where(row)}: {shown(label)} is not among the {len(titles)} classes of "
-                    f"{options.classes.name}{_hint(name, titles)} Correct the label or add its class to the "
-                    "file"
-                )
+        _check_listed(source, spelled, titles, options.classes)
     elif not source.declared and least > 1:
         n_labels = sum(map(bool, source.labels))
         if len(names) > MANY_CLASSES and 2 * len(names) > n_labels:
@@ -95,28 +106,57 @@ def decide_classes(
                 "column, name the label column (--label-col, --trusted-label-col); if they are classes, use "
                 "--classes"
             )
-    names |= set(spelled.values()) - {""}
-    trusted_names = {} if trusted is None else _trusted_names(trusted, source, names, options)
-    names |= set(trusted_names.values()) - {""}
+    meanings = [(source, spelled)]
+    if trusted is not None:
+        meanings.append((tables[-1], _trusted_names(tables[-1], source, names, other, options)))
+        names |= set(meanings[-1][1].values()) - {""}
+    _check_spelling(meanings, sure)
     if len(names) < least:
         got = f"only {shown(min(names))}" if names else "no label at all"
         many = "two classes" if least > 1 else "one class"
         raise LabelError(f"{source.name}: expected labels of {many} or more, got {got}")
     ordered = tuple(sorted(names, key=natural_key))
     index = {name: place for place, name in enumerate(ordered)} | {"": UNKNOWN}
+
+    def indices(rows: LabelRows | None, meaning: Mapping[str, str]) -> dict[str, int]:
+        labels = () if rows is None else rows.labels
+        return {label: index[meaning[read[label]]] for label in labels} | {"": UNKNOWN}
+
     return Classes(
         names=ordered,
         # A class that the trusted labels added is its own title.
         titles=tuple(titles.get(name, name) for name in ordered) if any(titles.values()) else (),
-        noisy={label: index[name] for label, name in spelled.items()},
-        trusted={label: index[name] for label, name in trusted_names.items()},
+        noisy=indices(noisy, spelled),
+        trusted=indices(trusted, meanings[-1][1]),
     )
 
 
-def _classes_file(path: Path | None, observed: Collection[str]) -> dict[str, str]:
-    """The classes that the file lists, each with its title; no title where the labels are names."""
-    if path is None:
-        return {}
+def _listed(
+    given: Sequence[LabelRows], classes: Path | Sequence[str] | None
+) -> tuple[dict[str, str], dict[str, str]]:
+    """The classes that a list or a data set names, and what else a label may call them.
+
+    Returns
+    -------
+    Each class with its title, which is empty where the labels are names; another name -> the class: the
+    title, or the place in the list, from 0.
+    """
+    lines: Sequence[str] = next((rows.class_names for rows in given if rows.class_names), ())
+    if classes is not None:
+        lines = _read_names(classes) if isinstance(classes, Path) else classes
+    if all(map(_INTEGER.fullmatch, lines)):
+        return dict.fromkeys(lines, ""), {}
+    places = {str(place): line for place, line in enumerate(lines)}
+    labels = {label for rows in given for label in rows.labels}
+    if classes is None:  # the names of a data set, of which these images may have few
+        places = {place: line for place, line in places.items() if {place, line} & labels}
+    observed = (label for label in given[0].labels if label and plain_form(label) not in MISSING)
+    if all(map(_INTEGER.fullmatch, observed)):
+        return places, {other: place for place, line in places.items() for other in (line, f"{place}.0")}
+    return dict.fromkeys(places.values(), ""), places
+
+
+def _read_names(path: Path) -> list[str]:
     lines: dict[str, int] = {}
     for number, line in enumerate((line.rstrip("\r\n") for line in read_lines(path)), start=1):
         where = f"{path.name} line {number}"
@@ -126,32 +166,117 @@ def _classes_file(path: Path | None, observed: Collection[str]) -> dict[str, str
         if line in lines:
             raise LabelError(f"{where}: {shown(line)} is already in line {lines[line]}")
         lines[line] = number
-    numbered = all(_INTEGER.fullmatch(label) for label in observed if label)
-    if numbered and not all(_INTEGER.fullmatch(line) for line in lines):
-        return {str(place): line for place, line in enumerate(lines)}
-    return dict.fromkeys(lines, "")
+    return [*lines]
+
+
+def _check_class_map(options: ReadOptions, known: Collection[str]) -> None:
+    for label, name in options.class_map.items():
+        if name and name not in known and not options.allow_new_classes:
+            raise UsageError(
+                f"--class-map {cut(label)}={cut(name)}: {shown(name)} is not a class{_hint(name, known)} "
+                "The right side must be one of the classes"
+            )
+
+
+def _check_missing(rows: LabelRows, sure: Collection[str]) -> None:
+    """LabelError for a label such as NaN that nobody said is a class."""
+    for label, n in Counter(rows.labels).items():
+        if label not in sure and plain_form(label) in MISSING:
+            many = f" ({n:,} rows)" if n > 1 else ""
+            raise LabelError(
+                f"{_first_place(rows, label)}: the label {shown(label)}{many} usually stands for a missing "
+                f"one. Leave the cell empty, or pass {_flag(label, '')}; if it is a class, pass "
+                f"{_flag(label, label)}"
+            )
+
+
+def _check_spelling(meanings: Sequence[tuple[LabelRows, Mapping[str, str]]], sure: Collection[str]) -> None:
+    """LabelError for a label that occurs once and is a common class but for one letter."""
+    counts: dict[str, int] = {}
+    for rows, meaning in meanings:
+        for name, n in Counter(meaning[label] for label in rows.labels if label).items():
+            counts[name] = max(n, counts.get(name, 0))
+    common = {form: name for name, n in counts.items() if n >= COMMON for form in _with_a_slip(name)}
+    single = [name for name, n in counts.items() if n == 1 and name not in sure]
+    near = {name: common[form] for name in single for form in _with_a_slip(name) if form in common}
+    if not near:
+        return
+    for rows, meaning in meanings:
+        for row, label in enumerate(rows.labels):
+            if (name := meaning[label]) in near:
+                meant = near[name]
+                many = f" ({len(near):,} labels look misspelled)" if len(near) > 1 else ""
+                raise LabelError(
+                    f"{rows.table.where(row)}: the label {shown(label)} occurs once; did you mean "
+                    f"{shown(meant)} ({counts[meant]:,} labels)? Correct it, or pass {_flag(label, meant)}; "
+                    f"if it is a class, pass {_flag(label, label)}, or list all classes in --classes{many}"
+                )
+
+
+def _with_a_slip(label: str) -> list[str]:
+    """The plain form, and that without any one letter: slips of one letter have one of these in common."""
+    form = plain_form(label)
+    # Class 10 is not class 1, nor grade A grade B: digits and short words stay.
+    spans = (word.span() for word in re.finditer(r"[^\W\d_]{4,}|[\W_]", form))
+    return [form, *(form[:at] + form[at + 1 :] for span in spans for at in range(*span))]
+
+
+def _check_listed(
+    source: LabelRows,
+    spelled: Mapping[str, str],
+    titles: Mapping[str, str],
+    classes: Path | Sequence[str],
+) -> None:
+    """LabelError for a label that is not among the listed classes."""
+    for row, label in enumerate(source.labels):
+        if (name := spelled[label]) and name not in titles:
+            where = classes.name if isinstance(classes, Path) else "the list"
+            numbers = " (the first is class 0)" if any(titles.values()) else ""
+            raise LabelError(
+                f"{source.table.where(row)}: {shown(label)} is not among the {len(titles)} classes of "
+                f"{where}{numbers}{_hint(name, titles)} Correct the label, or add its class there"
+            )
 
 
 def _one_spelling(
     counts: Mapping[str, int],
-    declared: Collection[str],
-    source: LabelRows,
+    rows: LabelRows,
     options: ReadOptions,
     *,
+    titles: Collection[str] = (),
+    prefer: Mapping[str, int] = MappingProxyType({}),
     apart: Collection[str] = (),
 ) -> dict[str, str]:
-    """The class name of every label; several spellings of one name are merged only on request."""
+    """The class name of every label; several spellings of one name are merged only on request.
+
+    Parameters
+    ----------
+    titles : spellings that are right
+    prefer : how often another table has a spelling, which then counts before these rows
+    """
+    labels = {*counts, *rows.declared, *titles} - {""}
+    if options.normalize_labels:
+        forms = set(map(plain_form, labels))
+        labels |= {label for label in prefer if label and plain_form(label) in forms}
     spelled: dict[str, str] = {"": ""}
-    for form, spellings in by_form({*counts, *declared} - {""}).items():
+    for form, spellings in by_form(labels).items():
         # Listed side by side by a person, such as letters that differ in case alone.
         if len(spellings) > 1 and {*spellings} <= {*apart} & {*counts}:
             spelled |= {label: label for label in spellings}
             continue
-        # A declared spelling is kept, then the most frequent, then the first in natural order.
-        ranked = sorted(spellings, key=lambda label: (label not in declared, -counts.get(label, 0)))
+        # What a person listed, checked or sorted is kept, then the most frequent, then the natural order.
+        ranked = sorted(
+            spellings,
+            key=lambda one: (
+                one not in titles,
+                -prefer.get(one, 0),
+                one not in rows.declared,
+                -counts.get(one, 0),
+            ),
+        )
         keep = ranked[0] if form else ""
         if not options.normalize_labels and (len(spellings) > 1 or not form):
-            where = _first_place(source, next(label for label in spellings if label != keep))
+            where = _first_place(rows, next(label for label in spellings if label != keep))
             if not form:
                 raise LabelError(
                     f"{where}: the label {shown(spellings[0])} is only white space; leave it empty"
@@ -161,48 +286,67 @@ def _one_spelling(
                 f"{where}: {both} differ only in case, spaces or Unicode form; write {shown(keep)} "
                 "everywhere, pass --normalize-labels, or list them in --classes if they are two classes"
             )
+        if options.normalize_labels and keep not in {*titles, *rows.declared}:
+            keep = " ".join(keep.split())
         spelled |= dict.fromkeys(spellings, keep)
     return spelled
 
 
 def _trusted_names(
-    trusted: LabelRows, source: LabelRows, names: Collection[str], options: ReadOptions
+    trusted: LabelRows,
+    source: LabelRows,
+    names: Collection[str],
+    other: Mapping[str, str],
+    options: ReadOptions,
 ) -> dict[str, str]:
-    """The class name of each trusted label, which must be one of ``names`` unless new ones are allowed."""
-    for label, name in options.class_map.items():
-        if name and name not in names and not options.allow_new_classes:
-            raise UsageError(
-                f"--class-map {cut(label)}={cut(name)}: {shown(name)} is not a class{_hint(name, names)} "
-                "The right side must be one of the classes"
-            )
-    forms = by_form(names)
+    """The class name of each trusted label, which must be one of ``names`` unless new ones are allowed.
+
+    Parameters
+    ----------
+    other : further names of the classes
+    """
+    forms = by_form([*names, *other])
     meaning: dict[str, str] = {"": ""}
     unknown: list[str] = []
     for label in dict.fromkeys(trusted.labels):
-        name = options.class_map.get(label, label)
-        form = plain_form(name)
-        if options.normalize_labels and name not in names:
+        name, form = label, plain_form(label)
+        if options.normalize_labels and not {name} & {*names, *other}:
             name = forms.get(form, [name if form else ""])[0]
+        name = name if name in names else other.get(name, name)
         # Another spelling of a class is never a new class.
         if name and name not in names and (form in forms or not options.allow_new_classes):
             unknown.append(label)
         meaning[label] = name
     if unknown:
-        label = unknown[0]
-        name = options.class_map.get(label, label)
-        near = closest(name, names)
-        mapping = shlex.quote(f"{cut(label)}={cut(near or 'CLASS')}")
-        advice = f"--class-map {mapping}, or --allow-new-classes"
-        if near is not None and plain_form(near) == plain_form(name):
-            advice = "--normalize-labels: the two differ only in case, spaces or Unicode form"
-        more = f" ({len(unknown):,} labels are no class)" if len(unknown) > 1 else ""
-        raise LabelError(
-            f"{_first_place(trusted, label)}: {shown(label)} is not a class of {source.name}"
-            f"{_hint(name, names)} Correct it, pass {advice}{more}"
-        )
-    new = set(meaning.values()) - set(names) - {""}
-    merged = _one_spelling(Counter(new), (), trusted, options)
+        raise LabelError(_unknown_labels(unknown, trusted, source, [*names, *other]))
+    new = Counter(set(meaning.values()) - set(names) - {""})
+    merged = _one_spelling(new, trusted, options)
     return {label: merged.get(name, name) for label, name in meaning.items()}
+
+
+def _unknown_labels(
+    unknown: Sequence[str], trusted: LabelRows, source: LabelRows, known: Sequence[str]
+) -> str:
+    """What to do about trusted labels that are no class."""
+    near = {label: closest(label, known) for label in unknown}
+    if len(unknown) > 1 and len(unknown) == len({*trusted.labels} - {""}) and not any(near.values()):
+        kinds = {all(map(_INTEGER.fullmatch, labels)) for labels in (unknown, known)}
+        advice = "is one of the two another column? Name it with --label-col or --trusted-label-col"
+        if len(kinds) > 1:
+            advice = "if the integers stand for the names, list the names, from 0, in --classes FILE"
+        return (
+            f"{trusted.name}: none of its labels ({some(unknown, _SHOWN_EXAMPLES)}) is a class of "
+            f"{source.name} ({some(sorted(known, key=natural_key), _SHOWN_EXAMPLES)}); {advice}"
+        )
+    label = unknown[0]
+    advice = f"pass {_flag(label, near[label] or 'CLASS')}, or --allow-new-classes"
+    if near[label] is not None and plain_form(near[label] or "") == plain_form(label):
+        advice = "or pass --normalize-labels, as the two differ only in case, spaces or Unicode form"
+    more = f" ({len(unknown):,} labels are no class)" if len(unknown) > 1 else ""
+    return (
+        f"{_first_place(trusted, label)}: {shown(label)} is not a class of {source.name}"
+        f"{_hint(label, known)} Correct it, {advice}{more}"
+    )
 
 
 def plain_form(label: str) -> str:
@@ -224,6 +368,8 @@ def closest(label: str, classes: Iterable[str]) -> str | None:
     forms = by_form(classes)
     form = plain_form(label)
     if form not in forms:
+        form = form.removesuffix(".0")  # an integer that was a float on its way
+    if form not in forms:
         form = next(iter(difflib.get_close_matches(form, forms, n=1, cutoff=_SIMILARITY)), "")
     return next(iter(forms.get(form, ())), None)
 
@@ -231,6 +377,11 @@ def closest(label: str, classes: Iterable[str]) -> str | None:
 def _hint(label: str, names: Iterable[str]) -> str:
     near = closest(label, names)
     return "." if near is None else f"; did you mean {shown(near)}?"
+
+
+def _flag(label: str, name: str) -> str:
+    pair = shlex.quote(f"{cut(label)}={cut(name)}")
+    return f"--class-map{'=' if pair.startswith('-') else ' '}{pair}"
 
 
 def _first_place(rows: LabelRows, label: str) -> str:

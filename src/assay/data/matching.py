@@ -49,6 +49,8 @@ class LabelRows:
     """Lines for the user: the pairs that were assumed, names that are nearly right."""
     declared: tuple[str, ...] = ()
     """Classes that may have no image, such as empty class folders."""
+    class_names: tuple[str, ...] = ()
+    """Names of the labels 0, 1, …, where the table has them."""
     annotators: tuple[str, ...] | None = None
     """Who gave each label, "" where nobody is named; None if an image has one label."""
     groups: tuple[str, ...] | None = None

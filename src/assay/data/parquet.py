@@ -1,5 +1,6 @@
 """Parquet: a table of labels, and images that are stored inside it. Imported only when one is read."""
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -39,7 +40,18 @@ def read_parquet(path: Path) -> Table:
         columns[name] = _collect(path, frame.select(cells.cast(pl.String).fill_null("")))
     height = int(_collect(path, frame.select(pl.len()))[0])
     rows = tuple(zip(*columns.values(), strict=True)) if columns else ((),) * height
-    return Table(path, tuple(columns), rows, tuple(range(1, height + 1)), unit="row")
+    places, names = tuple(range(1, height + 1)), _class_names(path)
+    return Table(path, tuple(columns), rows, places, unit="row", class_names=names)
+
+
+def _class_names(path: Path) -> dict[str, tuple[str, ...]]:
+    """Names of the labels in each column that Hugging Face's datasets wrote as a ClassLabel."""
+    try:
+        written = json.loads(pl.read_parquet_metadata(path).get("huggingface", "{}"))
+        features = written["info"]["features"].items()
+        return {column: tuple(map(str, kind["names"])) for column, kind in features if "names" in kind}
+    except (ValueError, KeyError, TypeError, AttributeError, pl.exceptions.PolarsError):
+        return {}  # no data set of theirs, or damaged: then the labels stay integers
 
 
 @dataclass

@@ -83,7 +83,7 @@ def place_of(text: str | Place) -> Place:
 
     Raises
     ------
-    UsageError : a URL of another kind, or one with a single slash, as ``pathlib`` leaves it
+    UsageError : a URL of another kind
     """
     if isinstance(text, Url):
         return text
@@ -93,8 +93,7 @@ def place_of(text: str | Place) -> Place:
     if found["slashes"] == "//":
         return Url(text)
     if found["scheme"].lower() in SCHEMES and not Path(text).exists():
-        meant = Url(f"{found['scheme']}://{text[found.end() :]}")
-        raise UsageError(f"no such folder or file of images; did you mean {meant}, with two slashes?")
+        return Url(f"{found['scheme']}://{text[found.end() :]}")  # pathlib took a slash
     return Path(text)
 
 

@@ -199,6 +199,11 @@ def _list_here(images: Path, origin: Place, options: ReadOptions) -> Listing:
         raise DataError(f"no such folder or file of images: {images}")
     if is_manifest(images, options):
         return manifest_listing(images, origin, options.limits)
+    if images.suffix.lower() in (".csv", ".tsv", ".txt", ".json", ".jsonl"):
+        raise DataError(
+            f"expected images, such as a folder, got {images.name}, which looks like a label file; name the "
+            "images first and the label file with its flag, such as --noisy"
+        )
     if is_parquet(images):
         from assay.data.parquet import parquet_listing  # polars is slow to import
 
@@ -361,8 +366,10 @@ def _labels_in(
         column = None  # one flag serves two files
     own = is_parquet(images) and isinstance(images, Path) and table.path.resolve() == images.resolve()
     if own or table.of_images:
-        labels = table.column(find_labels(table, column, flag) if table.columns else 0)
-        return LabelRows(table, labels, images=tuple(range(len(labels))), groups=groups)
+        place = find_labels(table, column, flag) if columns else 0
+        images_of_rows = tuple(range(len(table.rows)))
+        names = table.class_names.get(columns[place], ()) if columns else ()
+        return LabelRows(table, table.column(place), None, images_of_rows, groups=groups, class_names=names)
     place, paths = find_columns(table, path_column=options.path_column, label_column=column, label_flag=flag)
     if must_be and column not in columns:  # of a lone column the name does not matter otherwise
         find_labels(table, column, flag)
@@ -375,7 +382,8 @@ def _labels_in(
     if others:
         used, unused = shown(columns[place]), some(others, _SHOWN_COLUMNS)
         notes = (f"{table.path.name}: labels are read from column {used}; not read: {unused}",)
-    return LabelRows(table, table.column(place), entries, notes=notes, groups=groups)
+    names = table.class_names.get(columns[place], ()) if columns else ()
+    return LabelRows(table, table.column(place), entries, notes=notes, groups=groups, class_names=names)
 
 
 def _has_label(table: Table) -> bool:
@@ -448,6 +456,12 @@ def _arrange(
         n_unlabeled = len(listing.names) - len({*(noisy.images or ())} - {None})
         if n_unlabeled:
             notes.append(f"{noisy.name}: images without a row, used as unlabeled: {n_unlabeled:,}")
+        n_noisy, n_trusted = ((labels != UNKNOWN).sum() for labels in (noisy_labels, trusted_labels))
+        if trusted is not None and n_noisy < n_trusted:
+            notes.append(
+                f"warning: fewer noisy labels ({noisy.name}: {n_noisy:,}) than trusted ones ({trusted.name}: "
+                f"{n_trusted:,}); are the two files swapped?"
+            )
     notes += label_warnings(classes.names, noisy_labels, trusted_labels)
     if any(rows.entries is None for rows in tables):
         # In the order of the images, in which labels without names were matched.

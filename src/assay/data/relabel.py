@@ -11,7 +11,7 @@ from assay.data.dataset import Listing, ReadOptions
 from assay.data.matching import LabelRows, match_rows
 from assay.data.memory import MemorySource
 from assay.data.place import Place
-from assay.data.tables import Table, find_columns, is_json, is_parquet, read_lines, read_table
+from assay.data.tables import WHITE_SPACE, Table, find_columns, is_json, is_parquet, read_lines, read_table
 from assay.data.write import EXCEL_SAFE, escape_surrogates, marked_cell, write_bytes_atomic
 from assay.errors import UsageError
 
@@ -51,16 +51,16 @@ def relabel(
     DataError : as ``match_rows``
     UsageError : Parquet, or ``target`` is the file itself
     """
-    if is_parquet(source):
-        raise UsageError(
-            f"{source.name}: expected CSV or JSON lines, got Parquet, which cannot be changed in place; "
-            "write a new file with 'assay labels RUN -o corrected.parquet'"
-        )
     if target.exists() and target.samefile(source):
         raise UsageError(f"{target}: expected another file than the labels themselves; choose another name")
     options = options or ReadOptions()
-    columns = {"path_column": options.path_column, "label_column": options.label_column}
-    table = read_table(source, **columns)
+    table = read_table(source, path_column=options.path_column, label_column=options.label_column)
+    if is_parquet(source) or table.delimiter == WHITE_SPACE:
+        kind = "Parquet" if is_parquet(source) else "paths and labels with spaces between them"
+        raise UsageError(
+            f"{source.name}: expected CSV or JSON lines, got {kind}, which cannot be changed in place; "
+            "write a new file with 'assay labels RUN -o corrected.csv'"
+        )
     place, paths = find_columns(table, path_column=options.path_column, label_column=options.label_column)
     entries = None if paths is None else tuple(cells[paths] for cells in table.rows)
     rows = LabelRows(table, table.column(place), entries)

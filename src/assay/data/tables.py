@@ -8,14 +8,16 @@ import csv
 import json
 import math
 import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
-from assay.data.place import Place
+from assay.data.files import IMAGE_EXTENSIONS, allowed_format, extension
+from assay.data.place import Place, Url, place_of
 from assay.data.write import EXCEL_SAFE, plain_cell
 from assay.errors import TableError
 from assay.types import UNKNOWN
@@ -35,6 +37,14 @@ LINE_LIMIT = 2**20
 _DEPTH_LIMIT = 32  # brackets within brackets in JSON; Python's own parser runs out of stack near 1,000
 _DIGITS_LIMIT = 32  # characters of a number in JSON
 _DELIMITERS = ",;\t|"
+_SHOWN_COLUMNS = 5
+
+WHITE_SPACE = " "
+"""The delimiter of a file of paths and labels with any white space between them."""
+
+_PATH_AND_LABEL = re.compile(
+    rf"\s*(.*?(?:{'|'.join(map(re.escape, sorted(IMAGE_EXTENSIONS)))}))(?:\s+(\S.*?))?\s*", re.IGNORECASE
+)
 
 # First bytes of files that are often taken for text -> what they are, and what to do.
 _OTHER_FILES = {
@@ -77,6 +87,8 @@ class Table:
     """Between the cells of CSV."""
     of_images: bool = False
     """Row i is of the i-th image, even where a path of the table names no image."""
+    class_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Column -> the names of its labels 0, 1, …, where the file has them."""
 
     def where(self, row: int) -> str:
         """The place of a row, for a message: ``labels.csv line 17``."""
@@ -102,6 +114,8 @@ def read_table(path: Path, *, path_column: str | None = None, label_column: str 
     ------
     TableError : a file that cannot be read without guessing; the message names the line
     """
+    if isinstance(url := place_of(path), Url):
+        raise TableError(f"expected a file on this machine, got {url}; copy it here first")
     if is_parquet(path):
         from assay.data.parquet import read_parquet  # polars is slow to import
 
@@ -194,7 +208,11 @@ def _only(
     if len(places) == 1:
         return places[0]
     expected = ", ".join(known) if wanted is None else shown(wanted)
-    found = ", ".join(map(shown, table.columns or ()))
+    columns = table.columns or ()
+    found = ", ".join(map(shown, columns))
+    others = [name for name in columns if not known_columns([name], PATH_COLUMNS + LABEL_COLUMNS)]
+    if wanted is None and not places and len(others) == 1:
+        flag = f"{flag} {shlex.quote(others[0])}"
     count = len(places) or "none"
     raise TableError(
         f"{table.path.name}: expected one {what} column ({expected}), got {count} in {found}; "
@@ -209,10 +227,11 @@ def read_csv(path: Path, wanted: Sequence[str] = ()) -> Table:
     """The rows of delimited text, whatever the ending of its name.
 
     A first line that names a known path or label column, or a wanted one, is a header, and the delimiter is
-    the one that makes it so. Any other file must be one label a line: a blank line is then an empty label. A
-    table of several columns may have what spreadsheets add: blank lines, rows of empty cells, empty cells at
-    the ends of rows, a first line ``sep=;``. Of a table with the column ``EXCEL_SAFE`` the marks of formulas
-    are taken away.
+    the one that makes it so. In any other file each line is the path of an image and a label, with a
+    delimiter or white space between them, or else one label: a blank line is then an empty label. A table of
+    several columns may have what spreadsheets add: blank lines, rows of empty cells, empty cells at the ends
+    of rows, a first line ``sep=;``. Of a table with the column ``EXCEL_SAFE`` the marks of formulas are taken
+    away.
     """
     delimiter, columns, before = _find_header(path, wanted)
     records = list(islice(_records(path, delimiter), before, None))
@@ -220,6 +239,9 @@ def read_csv(path: Path, wanted: Sequence[str] = ()) -> Table:
         columns = records[0][1]
     if columns is not None:
         del records[0]
+    elif (pairs := _pairs(records)) is not None:
+        delimiter = delimiter if max(len(cells) for _, cells in records) > 1 else WHITE_SPACE
+        columns, records = ("path", "label"), pairs
     width = 1 if columns is None else len(columns)
     # Between rows of several cells a blank line is nothing; among labels alone it is an empty one.
     if columns is not None and width > 1:
@@ -231,11 +253,7 @@ def read_csv(path: Path, wanted: Sequence[str] = ()) -> Table:
             continue
         message = f"expected {width} cells as in the header, got {len(cells)}; quote a cell that holds "
         if columns is None:
-            message = (
-                f"expected one label a line in a file without a header, got {len(cells)} cells; add a header "
-                "such as 'path,label', name the columns with --path-col and --label-col, or quote a label "
-                "that holds "
-            )
+            message = _no_header([cells for _, cells in records])
         raise TableError(f"{path.name} line {number}: {message}{delimiter!r}")
     numbers, rows = (number for number, _ in records), (cells for _, cells in records)
     if columns is not None and EXCEL_SAFE in columns:
@@ -286,6 +304,31 @@ def _is_lone_header(rows: Sequence[tuple[str, ...]], wanted: Sequence[str]) -> b
     # One letter alone is a label unless it was asked for: of yes and no, the only y may come first.
     known = len(name) > 1 and bool(known_columns(rows[0], LABEL_COLUMNS))
     return name in wanted or (known and rows.count(rows[0]) == 1)
+
+
+def _pairs(records: Sequence[tuple[int, tuple[str, ...]]]) -> list[tuple[int, tuple[str, ...]]] | None:
+    """The path and label of each line that is not blank; None if one does not begin with an image's path."""
+    rows = [(number, cells) for number, cells in records if any(map(str.strip, cells))]
+    if all(len(cells) == 1 for _, cells in rows):
+        split = [(number, _PATH_AND_LABEL.fullmatch(cells[0])) for number, cells in rows]
+        rows = [(number, found.groups("")) for number, found in split if found]
+        if len(rows) < len(split):
+            return None
+    are_pairs = all(len(cells) == 2 and extension(cells[0]) in IMAGE_EXTENSIONS for _, cells in rows)
+    return rows if are_pairs and any(cells[1] for _, cells in rows) else None
+
+
+def _no_header(rows: Sequence[tuple[str, ...]]) -> str:
+    """What to do about several columns without a known name; ends before the delimiter."""
+    first, widths = rows[0], {len(cells) for cells in rows}
+    paths, labels = "--path-col", "--label-col"
+    if len(rows) > 1 and widths == {2} and extension(rows[1][0]) in IMAGE_EXTENSIONS:
+        paths, labels = f"{paths} {shlex.quote(first[0])}", f"{labels} {shlex.quote(first[1])}"
+    return (
+        f"expected a header with a column of paths ({', '.join(PATH_COLUMNS)}) and one of labels "
+        f"({', '.join(LABEL_COLUMNS)}), got {some(first, _SHOWN_COLUMNS)}; name the columns with {paths} and "
+        f"{labels}, or, if these are labels, quote one that holds "
+    )
 
 
 def _records(path: Path, delimiter: str) -> Iterator[tuple[int, tuple[str, ...]]]:
@@ -407,15 +450,16 @@ def read_lines(path: Path) -> Iterator[str]:
     """
     number = 0
     try:
-        if path.exists() and not (path.is_file() or path.is_dir()):  # a pipe would be waited for
-            raise TableError(
-                f"cannot read {path}: expected a file, got a pipe or a device; write it to a file first"
-            )
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            what = "a folder" if path.is_dir() else "a pipe or a device; write it to a file first"
+            raise TableError(f"cannot read {path}: expected a file, got {what}")
         with path.open("rb") as start:
             head = start.read(8)
         for mark, what in _OTHER_FILES.items():
             if head.startswith(mark):
                 raise TableError(f"{path.name}: expected text, got {what}")
+        if allowed_format(head):
+            raise TableError(f"{path.name}: expected text, got an image; give a table of labels")
         marked = (name for mark, name in _BYTE_ORDER_MARKS.items() if head.startswith(mark))
         encoding = next(marked, "utf-8")
         errors = "surrogateescape" if encoding.startswith("utf-8") else "strict"

@@ -49,11 +49,7 @@ class Partition:
 
 def check_learnable(dataset: Dataset, split: Split) -> None:
     """Refuse labels that nothing can be learned from, before any image is read."""
-    if (dataset.noisy == UNKNOWN).all():
-        raise LabelError(
-            f"expected noisy labels, got none of {len(dataset):,} images; give them with --noisy FILE, or "
-            "sort the images into a folder for each class, with none beside these folders"
-        )
+    dataset.check_noisy()
     fit, trusted = split.fit, np.flatnonzero(dataset.trusted != UNKNOWN).tolist()
     if not trusted:  # the noisy labels alone will do
         return
