@@ -2,6 +2,7 @@
 
 import errno
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -176,3 +177,28 @@ def test_an_extension_is_the_end_of_the_last_part():
     names = {"a.JPG": ".jpg", "x.y/a": "", "x/a.tar.GZ": ".gz", ".png": "", "a.": "", "a\udcff.PnG": ".png"}
     assert {name: extension(name) for name in names} == names
     assert ".heic" in IMAGE_EXTENSIONS
+
+
+def test_a_system_may_lack_flags_and_modules(tmp_path):
+    """Without what Windows lacks, modules import, and files are written, read and refused as elsewhere."""
+    script = """
+import os, signal, sys
+for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "getuid", "setsid"):
+    delattr(os, name)
+for name in ("SIGHUP", "SIGKILL", "SIGPROF"):
+    delattr(signal, name)
+sys.modules["resource"] = None
+from pathlib import Path
+from assay.data.files import open_regular
+from assay.data.write import write_bytes_atomic
+from assay.evaluate.cost import peak_memory_bytes
+import assay.cli.app, assay.data.read, assay.embed.cache, assay.notebook.process
+sys.platform = "win32"
+write_bytes_atomic(Path("a.bin"), b"1\\r\\n2")
+assert open_regular(Path("."), "a.bin") == b"1\\r\\n2"
+assert open_regular(Path("."), "../a.bin").reason == "bad_path"
+assert peak_memory_bytes() == 0
+"""
+    words = [sys.executable, "-c", script]
+    done = subprocess.run(words, check=False, cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")

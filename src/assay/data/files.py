@@ -154,9 +154,15 @@ _WORDS = {
 }
 _DIGITS = re.compile(r"[0-9]+")
 
+
+def open_flags(*names: str) -> int:
+    """Flags of ``os.open`` for bytes that no child process inherits, those that the system has."""
+    return sum(getattr(os, name, 0) for name in (*names, "O_CLOEXEC", "O_BINARY", "O_NOINHERIT"))
+
+
 # O_NONBLOCK: opening a FIFO without a writer would hang. O_NOFOLLOW: the path is resolved already, so a link
 # here was planted since.
-_OPEN_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_OPEN_FLAGS = open_flags("O_RDONLY", "O_NOFOLLOW", "O_NONBLOCK")
 
 _REASONS = {
     errno.ENOENT: "missing",
@@ -207,7 +213,7 @@ def resolve_below(root: Path, entry: str, *, follow_symlinks: bool = False) -> s
     except ValueError as error:  # a NUL in the name of a folder
         return Skipped("bad_path", f"{str(root)!r}: {error}")
     # With the separator, so that whole parts are compared: /a/bc is not below /a/b.
-    if follow_symlinks or resolved.startswith(base.rstrip("/") + "/"):
+    if follow_symlinks or resolved.startswith(base.rstrip(os.sep) + os.sep):
         return resolved
     return Skipped("outside_root", f"{entry!r} is a link that leaves the folder of images")
 

@@ -19,6 +19,7 @@ from typing import Any, Protocol, Self, runtime_checkable
 import numpy as np
 from filelock import FileLock, Timeout
 
+from assay.data.files import open_flags
 from assay.errors import BusyError, UsageError, explain_write_errors
 
 # The name of a file until it is whole; other hidden files are the user's.
@@ -71,7 +72,7 @@ def write_bytes_atomic(path: Path, data: bytes) -> None:
         # The name is short, since that of ``path`` may have all of the 255 bytes that a name can have.
         beside = path.parent / f".{secrets.token_hex(8)}.tmp"
         try:
-            descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+            descriptor = os.open(beside, open_flags("O_WRONLY", "O_CREAT", "O_EXCL"), 0o666)
             try:
                 _write_all(descriptor, data)
                 os.fsync(descriptor)

@@ -18,6 +18,7 @@ import numpy as np
 from filelock import FileLock
 from jaxtyping import Float, Int
 
+from assay.data.files import open_flags
 from assay.errors import explain_write_errors
 from assay.types import Matrix
 
@@ -160,7 +161,7 @@ def _size(path: Path) -> int:
 
 def _write_from(path: Path, offset: int, data: bytes) -> None:
     """Write ``data`` at ``offset``, where an interrupted append may have left a tail."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    descriptor = os.open(path, open_flags("O_RDWR", "O_CREAT"), 0o666)
     with os.fdopen(descriptor, "r+b") as file:
         file.truncate(offset)
         file.seek(offset)

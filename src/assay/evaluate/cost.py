@@ -64,16 +64,17 @@ class Stopwatch:
 
 
 def peak_memory_bytes() -> int:
-    """The most memory that this process alone has held since it started."""
+    """The most memory that this process alone has held since it started; 0 where that is not known."""
     if sys.platform == "linux":
         # ru_maxrss would begin at the size of the process that started this one.
         status = Path("/proc/self/status")
         for line in status.read_text("ascii", "replace").splitlines() if status.is_file() else ():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024  # its kB are kibibytes
-    # Missing on Windows, where this module must still import.
-    import resource
-
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     # macOS counts bytes, Linux and the BSDs kibibytes.
     return peak if sys.platform == "darwin" else peak * 1024

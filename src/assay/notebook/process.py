@@ -74,7 +74,7 @@ def run_apart(
             child.join()
         receiver.close()
     code = child.exitcode
-    if code == -signal.SIGKILL:
+    if code == -getattr(signal, "SIGKILL", 9):  # Windows has none
         why = "its process was killed (SIGKILL), as the system does when memory runs out"
         return Failure(why, ResourceError.exit_code)
     if code is not None and code < 0:

@@ -82,8 +82,10 @@ class _Connection:
 
 def most_connections() -> int:
     """How many this process may hold and still open files."""
-    import resource
-
+    try:
+        import resource
+    except ImportError:  # Windows, which has no such limit on sockets
+        return 512
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return max(files - SPARE_FILES, files // 4)
 
