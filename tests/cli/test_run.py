@@ -8,7 +8,7 @@ from PIL import Image
 from small_datasets import noise
 from written import facts_of, rows_of, without_figures
 
-from assay.cli import console
+from assay import progress
 from assay.pipeline.finished import read_finished_run
 
 TABLE = """\
@@ -29,7 +29,7 @@ tiny at 32 px, N MB. N s, N GiB. Results: OUT/
 
 def test_the_printed_table_is_this(assay, small_data, tmp_path, monkeypatch):
     """Label noise, actions, accuracy and cost; the same command prints it again, -q without messages."""
-    monkeypatch.setattr(console, "LINE_EVERY_S", float("inf"))  # a slow machine would print progress
+    monkeypatch.setattr(progress, "LINE_EVERY_S", float("inf"))  # a slow machine would print progress
     found = assay(*small_data.command(tmp_path / "out"))
     assert found.code == 0
     text = without_figures(found.out.replace(str(tmp_path / "out"), "OUT").replace("p < ", "p = "))

@@ -27,7 +27,7 @@ from assay.pipeline.audit import run_digests
 from assay.pipeline.finished import FinishedRun
 from assay.pipeline.measure import TITLES, main_figures, why_not_measured
 from assay.pipeline.outputs import ANNOTATOR_COLUMNS, DECIDED, ISSUE_COLUMNS, SPAM, VALIDATION, read_facts
-from assay.text import counted, cut, interval, p_equals, percent
+from assay.text import FEW, counted, cut, interval, p_equals, percent
 from assay.types import UNKNOWN
 
 KIND = "assay report"
@@ -681,21 +681,21 @@ def _summary(facts: Json) -> Iterator[str]:
 
 
 def _model_words(figures: Json, headline: str) -> str:
-    found = figures[headline]
+    found, held_out = figures[headline], figures.get("assay")
+    right, n = interval(found["accuracy"], found["n"]), found["n"]
+    words = f"The model is right on {right} of {n:,} held-out images"
     if headline != "assay":
-        n = figures["assay"]["n"] if "assay" in figures else 0
-        few = f"; the holdout has only {n:,} images to measure it on" if n else ""
-        how = "cross-validated on" if headline == "assay_cross_validated" else "measured on"
-        right = interval(found["accuracy"], found["n"])
-        of = f"{found['n']:,} trusted images, {how} those not held out"
-        return f"The model is right on {right} of {of}{few}."
+        how = "cross-validated" if headline == "assay_cross_validated" else "measured"
+        words = f"The model is right on {right} of {n:,} trusted images, {how} on those not held out"
+    elif found["source"] != "holdout":
+        words = f"Before the refit on all images the model was right on {right} of {n:,} held-out ones"
+    if not held_out or not held_out["paired"]:
+        return f"{words}."
     rival = "colour histograms" if "histogram" in figures else "the same classifier on noisy labels alone"
-    accuracy, n = interval(found["accuracy"]), found["n"]
-    words = f"The model is right on {accuracy} of {n:,} held-out images"
-    if found["source"] != "holdout":
-        words = f"Before the refit on all images the model was right on {accuracy} of {n:,} held-out ones"
-    if found["paired"]:
-        points = 100 * found["paired"]["difference"]["estimate"]
-        word = "more" if points >= 0 else "less"
-        words += f", {abs(points):.1f} points {word} than {rival}"
-    return f"{words}."
+    points = 100 * held_out["paired"]["difference"]["estimate"]
+    gain = f"{abs(points):.1f} points {'more' if points >= 0 else 'less'} than {rival}"
+    if headline == "assay":
+        return f"{words}, {gain}."
+    if held_out["n"] < FEW:
+        return f"{words}; the holdout of {counted(held_out['n'], 'image')} is too small to measure it on."
+    return f"{words}; on the {held_out['n']:,} held-out images it has {gain}."
