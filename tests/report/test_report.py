@@ -393,7 +393,7 @@ def test_noise_with_a_structure_lists_its_mistakes():
     even, uneven = (noise_facts(estimated(4, favourite=one), titles) for one in (False, True))
     assert even["largest"] == []
     assert even["test"]["words"].startswith("The test found no difference between classes")
-    assert uneven["test"]["words"].startswith("The noise differs between classes")
+    assert uneven["test"]["words"].startswith("The noise is not one rate, evenly spread")
     first = uneven["largest"][0]
     assert (titles.index(first["noisy"]) - titles.index(first["true"])) % 4 == 1
     assert first["probability"]["low"] < first["count"] / 1_000 < first["probability"]["high"]

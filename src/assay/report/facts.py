@@ -400,7 +400,7 @@ def _test_words(noise: Json) -> str:
     test = noise["symmetry"]
     rate, spread = test["same_rate"], test["same_spread"]
     verdict = (
-        "The noise differs between classes"
+        "The noise is not one rate, evenly spread over the classes"
         if test["rejected"]
         else "The test found no difference between classes: the noise may be one rate, evenly spread"
     )
