@@ -81,7 +81,7 @@ def test_the_columns_of_the_labels_may_be_named(assay, run, tmp_path, here):
     """By options, or by the run that they were given to."""
     (tmp_path / "noisy.csv").write_text("img,annot\n5.png,ash\n")
     words = ("labels", run, "-o", "fixed.csv", "--like", tmp_path / "noisy.csv")
-    assert "--path-col and --label-col" in assay(*words).err
+    assert "--path-col img and --label-col annot" in assay(*words).err
     assert assay(*words, "--path-col", "img", "--label-col", "annot").code == 0
     assert (here / "fixed.csv").read_text() == "img,annot\n5.png,cedar\n"
     change_facts(run / "run.json", reading={"path_column": "img", "label_column": "annot"})

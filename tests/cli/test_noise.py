@@ -96,6 +96,27 @@ def test_long_labels_are_cut_in_messages(noise, refused, own_data):
     assert json.loads(noise(own_data, "--json", "--quiet").out)["classes"][0] == "a" * 10_000
 
 
+def test_a_forgotten_label_file_is_the_one_that_is_named(refused, own_data):
+    """Noisy labels come first, with the places where they were looked for, then trusted ones."""
+    noisy, trusted = own_data.labels[:2], own_data.labels[2:]
+    nowhere = (
+        "neither --noisy FILE nor a metadata file among the images nor class folders gave any. Pass --noisy"
+    )
+    refused(3, nowhere, "noise", own_data.images)
+    refused(3, nowhere, "noise", own_data.images, *trusted)
+    refused(2, "expected --trusted FILE with labels that you checked", "noise", own_data.images, *noisy)
+
+
+def test_swapped_label_files_are_noticed(assay, own_data):
+    """There are more noisy labels than trusted ones, as a rule."""
+    noisy, trusted = own_data.labels[1::2]
+    found = assay("noise", own_data.images, "--noisy", trusted, "--trusted", noisy)
+    few = (
+        "fewer noisy labels (trusted.csv: 120) than trusted ones (noisy.csv: 240); are the two files swapped?"
+    )
+    assert few in found.err
+
+
 def test_without_pairs_it_is_refused(refused, own_data):
     """Trusted labels of images without a noisy one do not show the noise."""
     (own_data.folder / "noisy.csv").write_text("file,label\n1.png,ash\n3.png,birch\n5.png,cedar\n")
