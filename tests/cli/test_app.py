@@ -131,8 +131,11 @@ def test_a_bug_is_shown_whole(assay, ends_with, error):
         (["noise", "images", "--seed", "-1"], 'Invalid value "-1" for --seed. Must be >= 0.'),
         (["noise", "images", "--duplicates", "voet"], 'Did you mean "vote"? See assay noise -h.'),
         (["noise", "images", "more"], "expected no further arguments, got more. See assay noise -h."),
-        (["noise"], "expected --trusted FILE with labels that you checked, got none"),
-        (["noise", "images"], "expected --trusted FILE with labels that you checked, got none"),
+        (["noise"], "expected IMAGES or --features FILE, got neither"),
+        (
+            ["compare", "images", "-o", "out"],
+            "expected --trusted FILE with labels that you checked, got none",
+        ),
         (
             ["noise", "images", "--trusted", "t", "--class-map", "ab"],
             "--class-map: expected FROM=TO, got 'ab'",
