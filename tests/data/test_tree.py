@@ -6,11 +6,13 @@ from urllib.parse import unquote
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
+import assay
 from assay.data.dataset import Skipped
 from assay.data.memory import MemorySource
 from assay.data.sources import is_hidden, scan_folder
-from assay.data.tree import ImageTree, new_folder, safe_name
+from assay.data.tree import ImageTree, file_of, new_folder, safe_name
 from assay.errors import UsageError
 
 PNG = b"\x89PNG\r\n\x1a\n and more"
@@ -99,3 +101,13 @@ def test_the_folder_appears_whole_or_not_at_all(tmp_path):
     for taken in (target, tmp_path / "file", tmp_path / "link"):
         with pytest.raises(UsageError, match="expected a new or an empty folder"), new_folder(taken):
             pass
+
+
+def test_the_file_of_an_image_that_was_listed_by_its_path(tmp_path):
+    """A list of paths has no folder; an image in memory has no file."""
+    for name in ("x.png", "y.png"):
+        Image.new("RGB", (8, 8)).save(tmp_path / name)
+    dataset = assay.read_dataset([tmp_path / "x.png", tmp_path / "y.png"], noisy=["cat", "dog"])
+    assert file_of(dataset.source, 0) == tmp_path / "x.png"
+    with pytest.raises(UsageError, match="got images in memory"):
+        file_of(MemorySource([PNG]), 0)

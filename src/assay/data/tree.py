@@ -134,7 +134,8 @@ def _key(name: str) -> str:
 def file_of(source: ImageSource, index: int) -> Path:
     """The file of image ``index``; UsageError if it has none of its own."""
     uri, member, _ = address_of(source, index)
-    if not member or is_url(uri) or not Path(uri).is_dir():
+    is_file = not is_url(uri) and (Path(uri).is_dir() if member else Path(uri).is_file())
+    if not is_file:  # an image in an archive or table, or at a URL
         raise UsageError(
             f"expected images that are files of a folder, got some in {uri}; unpack them and name their "
             "folder behind that of the run"
