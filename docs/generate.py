@@ -11,8 +11,8 @@ from typing import Any
 import assay
 from assay.cli.app import COMMANDS, app
 from assay.evaluate import Evaluation
-from assay.pipeline.finished import RunLabels, RunResult
 from assay.pipeline.options import RunOptions
+from assay.pipeline.result import RunLabels, RunResult
 from assay.predict.batch import Predictions
 from assay.predict.predictor import Predictor
 

@@ -29,10 +29,10 @@ from assay.correct.result import ACTIONS
 from assay.data.decisions import CSV_COLUMNS as DECIDED
 from assay.data.decode import FLAGS
 from assay.data.write import EXCEL_SAFE
-from assay.pipeline import api, outputs
+from assay.pipeline import api, run_files
 from assay.pipeline.audit import COLUMNS as AUDITED
 from assay.pipeline.check import KINDS as CHECKED
-from assay.pipeline.finished import RunResult
+from assay.pipeline.result import RunResult
 from assay.predict.batch import COLUMNS as PREDICTED
 
 ROOT = Path(__file__).parents[1]
@@ -212,10 +212,16 @@ def undocumented(names: Iterable[str]) -> list[str]:
 
 def test_every_column_is_documented() -> None:
     """Each column of a table, action, reason and kind of finding is on the page about files."""
-    tables = (outputs.LABEL_COLUMNS, outputs.ANNOTATED_COLUMNS, outputs.HOLDOUT_COLUMNS)
-    tables += (outputs.ISSUE_COLUMNS, outputs.PLAN_COLUMNS, outputs.ANNOTATOR_COLUMNS, PREDICTED, AUDITED)
-    tables += (DECIDED, (outputs.OUTLIER_COLUMN, outputs.GROUP_COLUMN, EXCEL_SAFE, "set"))
-    words = (*ACTIONS, *FLAGS, *CHECKED, *KINDS, outputs.HOLDOUT, outputs.NO_LABEL, outputs.COPY)
+    tables = (run_files.LABEL_COLUMNS, run_files.ANNOTATED_COLUMNS, run_files.HOLDOUT_COLUMNS)
+    tables += (
+        run_files.ISSUE_COLUMNS,
+        run_files.PLAN_COLUMNS,
+        run_files.ANNOTATOR_COLUMNS,
+        PREDICTED,
+        AUDITED,
+    )
+    tables += (DECIDED, (run_files.OUTLIER_COLUMN, run_files.GROUP_COLUMN, EXCEL_SAFE, "set"))
+    words = (*ACTIONS, *FLAGS, *CHECKED, *KINDS, run_files.HOLDOUT, run_files.NO_LABEL, run_files.COPY)
     assert undocumented({*itertools.chain(*tables), *words}) == []
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from assay.noise import estimate_noise
     from assay.notebook.compare import compare
     from assay.pipeline.api import embed_images, read_dataset, run
-    from assay.pipeline.finished import load_run
+    from assay.pipeline.result import load_run
     from assay.predict.predictor import load_model
     from assay.report import write_report
     from assay.scale.engine import Engine
@@ -59,7 +59,7 @@ _HOMES = {
     "embed_images": "assay.pipeline.api",
     "estimate_noise": "assay.noise",
     "load_model": "assay.predict.predictor",
-    "load_run": "assay.pipeline.finished",
+    "load_run": "assay.pipeline.result",
     "read_dataset": "assay.pipeline.api",
     "run": "assay.pipeline.api",
     "write_report": "assay.report",

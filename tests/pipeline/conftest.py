@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from small_runs import SmallData, draw_data, quick_learning
 
-from assay.pipeline.finished import RunResult
 from assay.pipeline.options import RunOptions
+from assay.pipeline.result import RunResult
 from assay.pipeline.run import run
 
 

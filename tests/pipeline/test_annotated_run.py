@@ -11,9 +11,10 @@ from small_runs import CLASSES, read_rows
 
 from assay.data.dataset import ReadOptions
 from assay.errors import OtherRunError
-from assay.pipeline.finished import load_run, read_finished_run
-from assay.pipeline.outputs import ANNOTATED_COLUMNS, LABEL_COLUMNS, OUTLIER_COLUMN
+from assay.pipeline.finished import read_finished_run
+from assay.pipeline.result import load_run
 from assay.pipeline.run import run
+from assay.pipeline.run_files import ANNOTATED_COLUMNS, LABEL_COLUMNS, OUTLIER_COLUMN
 from assay.report.write import write_report
 from assay.review.run import read_review_run
 from assay.review.session import reasons

@@ -9,8 +9,9 @@ from PIL import Image
 from small_runs import CLASSES, write_labels
 
 from assay.errors import LabelError, UsageError
-from assay.pipeline.finished import load_run, open_run
+from assay.pipeline.finished import open_run
 from assay.pipeline.plan import plan_labels
+from assay.pipeline.result import load_run
 from assay.pipeline.run import run
 from assay.report.write import write_report
 from assay.types import ignore_message

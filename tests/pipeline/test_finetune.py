@@ -29,13 +29,13 @@ from assay.evaluate import wilson
 from assay.pipeline import finetune
 from assay.pipeline.dry_run import dry_run
 from assay.pipeline.finetune import before_and_after, is_planned, load_student
-from assay.pipeline.finished import RunResult
 from assay.pipeline.learn import Fitted
 from assay.pipeline.options import RunOptions
-from assay.pipeline.outputs import read_facts
 from assay.pipeline.presets import PRESETS, Preset
+from assay.pipeline.result import RunResult
 from assay.pipeline.robustness import DAMAGE
 from assay.pipeline.run import run
+from assay.pipeline.run_files import read_facts
 from assay.pipeline.sharded import run_sharded
 from assay.predict.batch import predict_dataset
 from assay.predict.model import read_model

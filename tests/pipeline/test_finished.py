@@ -15,10 +15,11 @@ from small_runs import CLASSES, read_record, read_rows
 from assay.data.dataset import ReadOptions
 from assay.data.read import read_dataset
 from assay.errors import DataError, OtherRunError
-from assay.pipeline.finished import load_run, open_images, read_finished_run
+from assay.pipeline.finished import open_images, read_finished_run
 from assay.pipeline.labels_out import final_labels
-from assay.pipeline.outputs import HOLDOUT, read_facts
+from assay.pipeline.result import load_run
 from assay.pipeline.run import run
+from assay.pipeline.run_files import HOLDOUT, read_facts
 from assay.review.run import read_review_run
 
 

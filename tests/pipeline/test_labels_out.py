@@ -16,8 +16,9 @@ import assay
 from assay.data.decisions import NO_CLASS, DecisionRequest, open_decisions, read_decisions
 from assay.data.write import write_json
 from assay.errors import DataError, UsageError
-from assay.pipeline.finished import load_run, read_finished_run
+from assay.pipeline.finished import read_finished_run
 from assay.pipeline.labels_out import export_labels, final_labels
+from assay.pipeline.result import load_run
 
 NAMES = tuple(f"{row}.png" for row in range(40))
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from assay.pipeline.measure import ENOUGH, main_figures
+from assay.pipeline.shown import ENOUGH, main_figures
 
 
 @pytest.mark.parametrize(

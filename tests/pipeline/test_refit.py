@@ -9,8 +9,8 @@ from small_runs import quick_learning, read_record
 from assay.errors import UsageError
 from assay.pipeline.export_run import measured_rows
 from assay.pipeline.finished import read_finished_run
-from assay.pipeline.outputs import REFIT, read_facts
 from assay.pipeline.run import run
+from assay.pipeline.run_files import REFIT, read_facts
 
 
 @pytest.fixture(scope="module")

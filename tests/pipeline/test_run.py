@@ -18,8 +18,8 @@ from assay.embed.tiny import TinyBackbone
 from assay.errors import UsageError
 from assay.noise import describe
 from assay.pipeline.options import RunOptions
-from assay.pipeline.outputs import LABEL_COLUMNS, OUTLIER_COLUMN, read_facts
 from assay.pipeline.run import run
+from assay.pipeline.run_files import LABEL_COLUMNS, OUTLIER_COLUMN, read_facts
 
 
 def test_the_labels_are_right_and_say_what_they_are(finished, small_data):

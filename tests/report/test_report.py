@@ -16,7 +16,7 @@ from assay.noise import describe, estimate_noise
 from assay.noise.intervals import share_interval
 from assay.pipeline.audit import run_digests
 from assay.pipeline.finished import read_finished_run
-from assay.pipeline.measure import TITLES
+from assay.pipeline.shown import TITLES
 from assay.report import facts as report_facts
 from assay.report.facts import MAX_CLASSES, class_facts, noise_facts
 from assay.report.write import write_report

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 from assay.data.write import write_json, write_rows
-from assay.pipeline.outputs import ISSUE_COLUMNS, LABEL_COLUMNS
+from assay.pipeline.run_files import ISSUE_COLUMNS, LABEL_COLUMNS
 
 HOSTILE_LABELS = (
     "<img src=x onerror=alert(1)>",

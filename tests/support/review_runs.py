@@ -14,7 +14,7 @@ from small_runs import draw_image
 
 from assay.data.write import write_json, write_rows
 from assay.pipeline.folder import SCHEMA
-from assay.pipeline.outputs import HOLDOUT_COLUMNS, LABEL_COLUMNS, OUTLIER_COLUMN
+from assay.pipeline.run_files import HOLDOUT_COLUMNS, LABEL_COLUMNS, OUTLIER_COLUMN
 
 N = 40
 

@@ -63,8 +63,8 @@ def command(
         show_json(plan.to_json()) if as_json else show(plan_text(plan, str(out)))
         return 0
 
-    from assay.pipeline.outputs import read_facts
     from assay.pipeline.run import run
+    from assay.pipeline.run_files import read_facts
 
     start: Callable[..., object] = run
     if (engine := scale.chosen(settings.workers)) is not None:
@@ -90,8 +90,8 @@ def command(
 
 def _text(facts: Mapping[str, Any]) -> str:
     from assay.evaluate import balanced_figures
-    from assay.pipeline.measure import TITLES, why_not_measured
-    from assay.pipeline.outputs import FIRST_LABELS
+    from assay.pipeline.run_files import FIRST_LABELS
+    from assay.pipeline.shown import TITLES, why_not_measured
 
     rows = []
     for name, title in TITLES.items():

@@ -27,7 +27,7 @@ from assay.evaluate.metrics import confusion_matrix
 from assay.notebook.compare import read_answers
 from assay.notebook.networks import Epoch
 from assay.notebook.systems import TITLES
-from assay.pipeline.outputs import HOLDOUT
+from assay.pipeline.run_files import HOLDOUT
 from assay.predict.model import MANIFEST, Model, read_model
 from assay.text import percent
 from assay.types import UNKNOWN, Pixels, Rows

@@ -22,8 +22,8 @@ from assay.notebook.networks import Epoch
 from assay.notebook.systems import System, Task
 from assay.notebook.table import comparison_card
 from assay.pipeline.folder import data_facts, versions
-from assay.pipeline.outputs import read_facts
 from assay.pipeline.run import run
+from assay.pipeline.run_files import read_facts
 from assay.predict.batch import predict_dataset
 from assay.predict.model import MANIFEST, package_bytes
 from assay.predict.runtime import BATCH, Runtime, load_runtime

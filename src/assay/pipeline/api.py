@@ -16,8 +16,8 @@ from assay.embed.backbone import DEFAULT_BACKBONE, DEFAULT_SIZE, load_backbone
 from assay.embed.images import Features
 from assay.errors import UsageError
 from assay.pipeline import run as story
-from assay.pipeline.finished import RunResult
 from assay.pipeline.options import RunOptions, default_cache
+from assay.pipeline.result import RunResult
 from assay.pipeline.sharded import SAMPLE, run_sharded
 from assay.progress import in_notebook, on_terminal, progress_bar
 from assay.progress import notify as print_line

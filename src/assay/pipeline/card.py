@@ -11,17 +11,10 @@ from assay.embed.backbone import TimmBackbone
 from assay.evaluate import Evaluation, format_report
 from assay.noise import describe
 from assay.pipeline.learn import Fitted
-from assay.pipeline.measure import (
-    BALANCED,
-    TITLES,
-    Coverage,
-    coverage_lines,
-    main_figures,
-    set_thresholds,
-    why_not_measured,
-)
+from assay.pipeline.measure import BALANCED, Coverage, coverage_lines, set_thresholds
 from assay.pipeline.options import RunOptions
 from assay.pipeline.robustness import Robustness
+from assay.pipeline.shown import TITLES, main_figures, why_not_measured
 from assay.predict.model import Model
 from assay.text import FEW, of_groups, share_of
 from assay.types import UNKNOWN, Backbone, Rows

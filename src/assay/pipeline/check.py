@@ -32,7 +32,7 @@ from assay.noise.representative import two_sample_auc
 from assay.pipeline.audit import COLUMNS, finding_columns
 from assay.pipeline.finished import FinishedRun, open_run, stored_features
 from assay.pipeline.options import default_cache
-from assay.pipeline.outputs import COPY, HOLDOUT_COLUMNS
+from assay.pipeline.run_files import COPY, HOLDOUT_COLUMNS
 from assay.predict.batch import predict_dataset
 from assay.predict.model import read_model
 from assay.predict.runtime import load_runtime

@@ -8,7 +8,7 @@ from jaxtyping import Int
 
 from assay.errors import DataError
 from assay.pipeline.finished import read_finished_run
-from assay.pipeline.outputs import PRED_PROBS
+from assay.pipeline.run_files import PRED_PROBS
 from assay.types import UNKNOWN, Labels, Mask, PerImage, Probs, Rows
 
 

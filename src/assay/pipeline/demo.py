@@ -23,9 +23,9 @@ from assay.errors import OtherRunError, UsageError
 from assay.evaluate import wilson
 from assay.noise import Interval
 from assay.pipeline.card import export
-from assay.pipeline.finished import RunResult
 from assay.pipeline.learn import noisy_only, train_histogram
 from assay.pipeline.options import RunOptions
+from assay.pipeline.result import RunResult
 from assay.pipeline.run import run
 from assay.predict.model import read_model
 from assay.predict.predictor import load_model

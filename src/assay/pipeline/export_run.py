@@ -20,7 +20,7 @@ from assay.errors import UsageError
 from assay.evaluate import Report, classification_report, format_report, wilson
 from assay.export.precision import Quantized, quantize, to_float16
 from assay.pipeline.finished import FinishedRun
-from assay.pipeline.outputs import DECIDED, VALIDATION, read_facts
+from assay.pipeline.run_files import DECIDED, VALIDATION, read_facts
 from assay.predict.batch import conformal_thresholds
 from assay.predict.graph_check import SHA256, digest_of
 from assay.predict.model import read_model

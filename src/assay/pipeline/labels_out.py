@@ -23,7 +23,7 @@ from assay.data.write import FORMATS, ResumableWriter
 from assay.errors import DataError, UsageError
 from assay.pipeline.finished import FinishedRun, OpenedRun, open_images, open_run, read_finished_run
 from assay.pipeline.label_files import WRITERS, FinalLabel, Images
-from assay.pipeline.outputs import DECIDED, HOLDOUT_COLUMNS, LABEL_COLUMNS, read_facts
+from assay.pipeline.run_files import DECIDED, HOLDOUT_COLUMNS, LABEL_COLUMNS, read_facts
 from assay.text import interval, percent
 from assay.types import Progress, silent
 

@@ -96,7 +96,7 @@ class Baseline:
     """What the model is compared with on the holdout."""
 
     name: str
-    """A key of ``measure.TITLES``."""
+    """A key of ``shown.TITLES``."""
     probs_of: Callable[[Rows], Probs]
     """P(class) at some rows."""
 

@@ -1,7 +1,7 @@
 """The figures of a run, on images that the model was not trained on, and the warnings that follow."""
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,33 +13,16 @@ from assay.evaluate import Evaluation, Paired, Source, evaluate_predictions, mcn
 from assay.noise import Interval
 from assay.pipeline.holdout import Partition
 from assay.pipeline.learn import Baseline, Fitted
+from assay.pipeline.shown import TITLES, main_figures, why_not_measured
 from assay.predict.batch import conformal_thresholds, prediction_sets
 from assay.text import interval
 from assay.types import UNKNOWN, Groups, Rows
-
-TITLES = {
-    "histogram": "histogram baseline",
-    "noisy_only": "noisy-label baseline",
-    "assay": "assay",
-    "histogram_leaks_included": "histogram baseline, near-duplicates included",
-    "noisy_only_leaks_included": "noisy-label baseline, near-duplicates included",
-    "assay_leaks_included": "assay, near-duplicates included",
-    "assay_cross_validated": "assay, cross-validated",
-    "assay_validated": "assay, validation images",
-    "labels_cross_validated": "corrected labels, cross-validated",
-    "labels_validated": "corrected labels, calibration images",
-}
-"""The figures of a run in the order in which a person reads them."""
 
 BALANCED = (
     "the model predicts as if all classes were equally frequent (--balanced): judge it by its balanced "
     "accuracy; accuracy and calibration are measured on images mixed as the trusted ones"
 )
 """What a reader of the figures of a balanced model must know."""
-
-ENOUGH = 100
-"""Held-out images from which on the holdout's figures are the model's headline; of fewer the interval is more
-than ten points wide to each side, and cross-validated ones say more."""
 
 CARD_LEVELS = (0.9, 0.95, 0.99)
 """Coverages that a model card shows."""
@@ -122,19 +105,6 @@ def evaluate_fit(dataset: Dataset, fitted: Fitted) -> dict[str, Evaluation]:
     }
 
 
-def main_figures(images: Mapping[str, int]) -> str:
-    """The name of the model's own figures: on the holdout, or where that is small on the most images.
-
-    Parameters
-    ----------
-    images : of the figures of each name
-    """
-    names = [name for name in ("assay", "assay_cross_validated", "assay_validated") if name in images]
-    if images.get("assay", 0) >= ENOUGH:
-        return "assay"
-    return max(names, key=images.__getitem__, default="")
-
-
 def better_than_baseline(evaluations: Mapping[str, Evaluation]) -> bool | None:
     """Whether the interval of what ``assay`` gains over its baseline lies above 0; None without both.
 
@@ -161,13 +131,6 @@ def against_noisy(corrected: CorrectedLabels, groups: Groups | None = None) -> P
         return None
     likely, groups = corrected.posterior[rows].argmax(axis=1), _at(groups, rows)
     return mcnemar(corrected.trusted[rows], corrected.noisy[rows], likely, groups=groups)
-
-
-def why_not_measured(measured: Collection[str], n_held_out: int) -> str:
-    """Why the model has no figure of its own among ``measured``, as the beginning of a sentence."""
-    if "assay_leaks_included" in measured:
-        return "Each held-out image is a near-duplicate of a training image"
-    return "None of the held-out images could be used" if n_held_out else "No image was held out"
 
 
 def warnings_of(

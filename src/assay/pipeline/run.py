@@ -19,11 +19,10 @@ from assay.embed.images import Features, embed_images, fill_images, room_for_ima
 from assay.embed.tiny import HistogramBackbone
 from assay.errors import LabelError, UsageError
 from assay.evaluate import Cost, peak_memory_bytes
-from assay.pipeline import outputs
+from assay.pipeline import outputs, run_files
 from assay.pipeline.card import assemble_model, model_card
 from assay.pipeline.exact import predicts_exactly
 from assay.pipeline.finetune_split import check_enough
-from assay.pipeline.finished import RunResult, load_run
 from assay.pipeline.folder import (
     RunFolder,
     RunRecord,
@@ -37,6 +36,7 @@ from assay.pipeline.holdout import Partition, check_groups, check_learnable, mas
 from assay.pipeline.learn import Fitted, TrainingLabels, learn, train_baseline
 from assay.pipeline.measure import evaluate_fit, evaluate_holdout, measure_coverage, warnings_of
 from assay.pipeline.options import RunOptions, uses_flip_tta
+from assay.pipeline.result import RunResult, load_run
 from assay.pipeline.robustness import measure_robustness
 from assay.predict.model import package_bytes
 from assay.types import UNKNOWN, Backbone, Batch, Notify, Progress, ignore_message, silent
@@ -256,7 +256,7 @@ def read_inputs(
     if options.read.trusted is not None and (dataset.trusted == UNKNOWN).all():
         raise LabelError(
             "expected trusted labels in the --trusted file, got none; leave --trusted out, or check "
-            f"{outputs.FIRST_LABELS} images or more picked at random"
+            f"{run_files.FIRST_LABELS} images or more picked at random"
         )
     check_learnable(dataset, split)
     check_groups(dataset, split, options.folds)

@@ -29,12 +29,13 @@ from assay.embed.tiny import HistogramBackbone
 from assay.errors import DataError, OtherRunError, UsageError
 from assay.evaluate import Stopwatch
 from assay.noise.transition import mixed_transition
-from assay.pipeline.finished import RunResult, load_run
 from assay.pipeline.folder import SHARDS, RunFolder, lock
 from assay.pipeline.learn import Fitted, TrainingLabels
 from assay.pipeline.options import RunOptions, uses_flip_tta
-from assay.pipeline.outputs import LABEL_COLUMNS, NO_LABEL, OUTLIER_COLUMN, label_columns
+from assay.pipeline.outputs import label_columns
+from assay.pipeline.result import RunResult, load_run
 from assay.pipeline.run import read_inputs, run
+from assay.pipeline.run_files import LABEL_COLUMNS, NO_LABEL, OUTLIER_COLUMN
 from assay.predict.batch import PASSING, predict_dataset
 from assay.predict.layers import Layers
 from assay.predict.model import read_model

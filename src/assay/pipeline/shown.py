@@ -1,19 +1,36 @@
-"""A finished run in a notebook's cell: its two or three numbers, and the eight likeliest label errors."""
+"""The figures of a run that a person reads first, and a notebook's cell of them with eight label errors."""
 
 import base64
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from assay.data.dataset import ImageSource, Skipped
 from assay.data.files import USUAL, Limits
 from assay.data.loader import THUMBNAIL_TYPE, draw_thumbnail
 from assay.evaluate import Evaluation
-from assay.pipeline.measure import main_figures
 from assay.text import cut, interval
 
 if TYPE_CHECKING:
     import polars as pl
+
+TITLES = {
+    "histogram": "histogram baseline",
+    "noisy_only": "noisy-label baseline",
+    "assay": "assay",
+    "histogram_leaks_included": "histogram baseline, near-duplicates included",
+    "noisy_only_leaks_included": "noisy-label baseline, near-duplicates included",
+    "assay_leaks_included": "assay, near-duplicates included",
+    "assay_cross_validated": "assay, cross-validated",
+    "assay_validated": "assay, validation images",
+    "labels_cross_validated": "corrected labels, cross-validated",
+    "labels_validated": "corrected labels, calibration images",
+}
+"""The figures of a run in the order in which a person reads them."""
+
+ENOUGH = 100
+"""Held-out images from which on the holdout's figures are the model's headline; of fewer the interval is more
+than ten points wide to each side, and cross-validated ones say more."""
 
 PICTURES = 8
 SIDE = 112
@@ -21,6 +38,26 @@ SIDE = 112
 
 _CELL = "display:inline-block;width:8em;margin:0 .8em .8em 0;vertical-align:top;overflow-wrap:anywhere"
 _IMAGE = "width:8em;height:8em;object-fit:contain;background:rgba(128,128,128,.12);image-rendering:auto"
+
+
+def main_figures(images: Mapping[str, int]) -> str:
+    """The name of the model's own figures: on the holdout, or where that is small on the most images.
+
+    Parameters
+    ----------
+    images : of the figures of each name
+    """
+    names = [name for name in ("assay", "assay_cross_validated", "assay_validated") if name in images]
+    if images.get("assay", 0) >= ENOUGH:
+        return "assay"
+    return max(names, key=images.__getitem__, default="")
+
+
+def why_not_measured(measured: Collection[str], n_held_out: int) -> str:
+    """Why the model has no figure of its own among ``measured``, as the beginning of a sentence."""
+    if "assay_leaks_included" in measured:
+        return "Each held-out image is a near-duplicate of a training image"
+    return "None of the held-out images could be used" if n_held_out else "No image was held out"
 
 
 def headline(noise_rate: Mapping[str, float], evaluation: Mapping[str, Evaluation]) -> list[tuple[str, str]]:

@@ -25,8 +25,8 @@ from assay.evaluate import balanced_accuracy, balanced_figures
 from assay.noise.intervals import design_effect, share_bounds
 from assay.pipeline.audit import run_digests
 from assay.pipeline.finished import FinishedRun
-from assay.pipeline.measure import TITLES, main_figures, why_not_measured
-from assay.pipeline.outputs import ANNOTATOR_COLUMNS, DECIDED, ISSUE_COLUMNS, SPAM, VALIDATION, read_facts
+from assay.pipeline.run_files import ANNOTATOR_COLUMNS, DECIDED, ISSUE_COLUMNS, SPAM, VALIDATION, read_facts
+from assay.pipeline.shown import TITLES, main_figures, why_not_measured
 from assay.text import FEW, counted, cut, interval, p_equals, percent
 from assay.types import UNKNOWN
 

@@ -11,7 +11,7 @@ import numpy as np
 from assay import text
 from assay.drawing import COLOURS, FAINT, INK, PAPER, data_url, draw_confusion, draw_matrix, short, svg
 from assay.errors import MissingExtraError
-from assay.pipeline.measure import TITLES
+from assay.pipeline.shown import TITLES
 from assay.report.facts import Facts, Json, Picture
 
 try:
