@@ -19,10 +19,11 @@ from _shared import machine, write_results
 
 from assay.data.split import Split
 from assay.evaluate.learning_curve import LearningCurve
-from assay.pipeline.finished import HOLDOUT, open_run, stored_features
+from assay.pipeline.finished import open_run, stored_features
 from assay.pipeline.holdout import mask_holdout
 from assay.pipeline.options import RunOptions
 from assay.pipeline.plan import FOLDS, measure_label_value
+from assay.pipeline.run_files import HOLDOUT
 from assay.types import UNKNOWN
 
 SHARES = (1 / 32, 1 / 16, 0.125, 0.25, 0.5, 1.0)
