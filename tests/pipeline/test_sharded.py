@@ -63,7 +63,7 @@ def test_it_gives_the_same_bytes_as_a_run_of_one_process(sharded, finished, smal
     assert again.scan_labels().collect().equals(found)
     assert finished.result.scan_labels().collect().equals(finished.result.labels.frame)
     pixels = np.zeros((4, 8, 8, 3), np.uint8)
-    with pytest.raises(UsageError, match="got images in memory"):
+    with pytest.raises(UsageError, match="every process can read, got them in memory"):
         assay.run(pixels, tmp_path, noisy=["a", "b"] * 2, trusted=["a", "b", None, None], engine=ENGINE)
 
 

@@ -96,7 +96,7 @@ def test_unsure_images_are_predicted_mirrored_too(model, images, tmp_path, share
 def test_the_guide_shows_test_time_augmentation(model, images):
     """The code of docs/predict.md for other programs gives the same probabilities."""
     guide = (SOURCE.parent / "docs" / "predict.md").read_text(encoding="utf-8")
-    code = "probabilities = run" + guide.split("```python\nprobabilities = run")[1].split("```")[0]
+    code = "probabilities = run" + guide.split("\nprobabilities = run")[1].split("```")[0]
     loaded = load_runtime(replace(model, flip_tta_below=0.9))
     mixed = np.concatenate([images[:20], images[:20] // 2 + images[20:] // 2])
     unsure = loaded.without_tta(mixed).max(axis=1) < 0.9

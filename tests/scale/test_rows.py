@@ -14,6 +14,7 @@ from small_runs import CLASSES, draw_data
 
 from assay.data import addresses
 from assay.data.dataset import ReadOptions, Skipped
+from assay.data.memory import memory_listing
 from assay.data.place import Url
 from assay.data.read import list_images, read_dataset, read_images
 from assay.errors import TableError, UsageError
@@ -179,8 +180,7 @@ def test_names_need_not_be_unicode(data, tmp_path):
 
 def test_data_without_places_is_refused(data, tmp_path):
     """Images in memory, several labels an image, features."""
-    from assay.data.memory import dataset_of as in_memory
-
-    dataset = in_memory([np.zeros((8, 8, 3), np.uint8)] * 4, ["a", "b"] * 2, None)
+    pixels = memory_listing([np.zeros((8, 8, 3), np.uint8)] * 4)
+    dataset = read_dataset(pixels, ReadOptions())
     with pytest.raises(UsageError, match="expected the place of the images"):
         write_rows(dataset, tmp_path / "rows", ReadOptions())
