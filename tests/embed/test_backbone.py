@@ -90,8 +90,8 @@ def test_a_choice_that_does_not_exist_is_refused(cache, name, choice, message):
 def test_an_image_has_the_same_features_in_any_batch(cache, number, dtype):
     """At whatever place and in whatever company it comes."""
     backbone = load_backbone(LITE0, cache, size=SIZE, dtype=dtype)
-    batch = images(20)
-    parts = [backbone.embed(batch[start : start + number]) for start in range(0, 20, number)]
+    batch = images(6 if number == 1 else 20)  # without its instructions bfloat16 is slow
+    parts = [backbone.embed(batch[start : start + number]) for start in range(0, len(batch), number)]
     assert np.array_equal(np.concatenate(parts), backbone.embed(batch))
 
 
