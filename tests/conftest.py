@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from ipaddress import ip_address
 
 import pytest
+from chromium import chromium
 from hypothesis import settings
 from jaxtyping import config, install_import_hook
 from shape_checks import check_quickly
@@ -85,3 +86,10 @@ def _is_loopback(host: str) -> bool:
 def seen() -> Callable[[str], Picture]:
     """Parses an SVG text; one that is not well-formed fails."""
     return Picture
+
+
+@pytest.fixture(scope="module")
+def chrome():
+    """Chromium, for the tests of one file: while it runs, no other loop may run in this thread."""
+    with chromium() as found:
+        yield found

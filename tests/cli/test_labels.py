@@ -1,10 +1,8 @@
 """assay labels: corrected labels for other programs, and copies of the user's own label file."""
 
 import pytest
-from review_runs import draw_images, write_run
+from review_runs import draw_images, write_reviewed_run, write_run
 from written import change_facts, rows_of
-
-from assay.data.decisions import DecisionRequest, open_decisions
 
 
 @pytest.fixture
@@ -16,13 +14,7 @@ def images(tmp_path):
 @pytest.fixture
 def run(tmp_path, images):
     """A run of which three images were reviewed."""
-    out = write_run(tmp_path / "out", images=images)
-    store = open_decisions(out / "decisions.sqlite")
-    labels = {"4.png": "ash", "5.png": "cedar", "6.png": None}
-    requests = [DecisionRequest(name, label, "birch", 0) for name, label in labels.items()]
-    store.decide(requests, who="mia", client="one")
-    store.close()
-    return out
+    return write_reviewed_run(tmp_path / "out", images)
 
 
 def test_it_says_what_was_written_and_how_good_it_is(assay, finished, here):

@@ -1,10 +1,10 @@
 """assay review: decisions in, and what it refuses."""
 
 import pytest
-from review_runs import draw_images, write_run
+from review_runs import draw_images, write_reviewed_run, write_run
 from written import facts_of, rows_of
 
-from assay.data.decisions import DecisionRequest, open_decisions, read_states, standing
+from assay.data.decisions import read_states, standing
 
 ME = {"who": "mia", "client": "one"}
 
@@ -18,12 +18,7 @@ def images(tmp_path):
 @pytest.fixture
 def run(tmp_path, images):
     """A run of which three images were reviewed."""
-    out = write_run(tmp_path / "out", images=images)
-    store = open_decisions(out / "decisions.sqlite")
-    labels = {"4.png": "ash", "5.png": "cedar", "6.png": None}
-    store.decide([DecisionRequest(name, label, "birch", 0) for name, label in labels.items()], **ME)
-    store.close()
-    return out
+    return write_reviewed_run(tmp_path / "out", images)
 
 
 def test_decisions_of_another_run_are_imported_once(assay, run, images, tmp_path):

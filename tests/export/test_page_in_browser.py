@@ -8,7 +8,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
-from chromium import Watched, chromium
+from chromium import Watched
 from onnxruntime_web import need_onnxruntime_web
 from pictures import saved
 from PIL import Image
@@ -104,12 +104,6 @@ def served(folder):
         yield f"http://127.0.0.1:{server.server_port}/"
         server.shutdown()
         thread.join()
-
-
-@pytest.fixture(scope="module")
-def chrome():
-    with chromium() as found:
-        yield found
 
 
 @pytest.fixture

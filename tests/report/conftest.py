@@ -2,7 +2,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-from chromium import chromium
 from small_runs import SmallData, draw_data, quick_learning
 
 from assay.data.dataset import ReadOptions
@@ -34,10 +33,3 @@ def own_run(finished, tmp_path) -> Path:
     """A copy of the run that a test may change."""
     shutil.copytree(finished, tmp_path / "out")
     return tmp_path / "out"
-
-
-@pytest.fixture(scope="module")
-def chrome():
-    """Chromium, for the tests of one file."""
-    with chromium() as found:
-        yield found

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from browser import Browser
-from chromium import Watched, chromium
+from chromium import Watched
 from review_runs import draw_images, write_run
 
 pytest.importorskip("fastapi", reason="needs the web extra")
@@ -71,13 +71,6 @@ def opened(opener, run) -> Opened:
 @pytest.fixture
 def session(opened) -> ReviewSession:
     return opened.session
-
-
-@pytest.fixture(scope="module")
-def chrome():
-    """Chromium, for the tests of one file: while it runs, no other loop may run in this thread."""
-    with chromium() as found:
-        yield found
 
 
 @pytest.fixture

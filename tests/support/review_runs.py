@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 from small_runs import draw_image
 
+from assay.data.decisions import DecisionRequest, open_decisions
 from assay.data.write import write_json, write_rows
 from assay.pipeline.folder import SCHEMA
 from assay.pipeline.run_files import HOLDOUT_COLUMNS, LABEL_COLUMNS, OUTLIER_COLUMN
@@ -69,6 +70,17 @@ def write_run(
     stored = {} if images is None else {"images": str(images)}
     (folder / "run.json").write_text(json.dumps({"schema": SCHEMA, "status": "done", **stored}))
     return folder
+
+
+def write_reviewed_run(folder: Path, images: Path) -> Path:
+    """The same with 4.png to 6.png decided by mia: ash, cedar, and skipped."""
+    out = write_run(folder, images=images)
+    store = open_decisions(out / "decisions.sqlite")
+    labels = {"4.png": "ash", "5.png": "cedar", "6.png": None}
+    requests = [DecisionRequest(name, label, "birch", 0) for name, label in labels.items()]
+    store.decide(requests, who="mia", client="one")
+    store.close()
+    return out
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """Images and labels in memory: arrays, PIL images, lists of paths, data frames, Hugging Face data sets."""
 
 import io
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +12,7 @@ from PIL import Image
 from assay.data.dataset import Listing, ReadOptions, Skipped
 from assay.data.files import IMAGE_EXTENSIONS, USUAL, Limits, extension, read_named
 from assay.data.manifest import listing_of
-from assay.data.tables import PATH_COLUMNS, Table, known_columns, shown, table_of
+from assay.data.tables import PATH_COLUMNS, Table, is_missing, known_columns, shown, table_of
 from assay.errors import DataError, UsageError
 
 IN_MEMORY = Path("images in memory")
@@ -219,7 +218,7 @@ def _class_names(dataset: Any, name: str) -> Sequence[Any]:
 
 
 def _listing(images: Iterable[Any], table: Table | None, limits: Limits) -> Listing:
-    many = [None if _is_missing(image) else image for image in images]
+    many = [None if is_missing(image) else image for image in images]
     if not many:
         raise DataError("images: expected at least one, got none")
     kinds = {isinstance(image, str | Path) for image in many if image is not None}
@@ -233,13 +232,7 @@ def _listing(images: Iterable[Any], table: Table | None, limits: Limits) -> List
 
 def _first(column: Any) -> Any:
     """The first value that is not missing; None if all are."""
-    return next((value for value in column if not _is_missing(value)), None)
-
-
-def _is_missing(value: Any) -> bool:
-    return (
-        value is None or type(value).__name__ == "NAType" or (isinstance(value, float) and math.isnan(value))
-    )
+    return next((value for value in column if not is_missing(value)), None)
 
 
 def _is_image_path(value: Any) -> bool:

@@ -418,11 +418,18 @@ def _digits(text: str) -> str:
     return text
 
 
+def is_missing(value: Any) -> bool:
+    """Whether a value in memory is none: None, NaN, or what pandas and masked arrays have in its place."""
+    if value is None or type(value).__name__ in ("NAType", "NaTType", "MaskedConstant"):
+        return True
+    return isinstance(value, Real) and math.isnan(value)
+
+
 def _cell(value: Any) -> str:
     """A value as text; missing ones are empty, in memory also NaN and -1 (numbers of JSON are text here)."""
-    kind = type(value).__name__
-    if value is None or kind in ("NAType", "NaTType", "MaskedConstant"):
+    if is_missing(value):
         return ""
+    kind = type(value).__name__
     if isinstance(value, bool) or kind in ("bool", "bool_"):
         return str(value).lower()
     if isinstance(value, Integral):
@@ -430,7 +437,7 @@ def _cell(value: Any) -> str:
     if not isinstance(value, Real):
         return str(value)
     number = float(value)
-    if math.isnan(number) or number == UNKNOWN:
+    if number == UNKNOWN:
         return ""
     # A column of integers with gaps comes as floats: 3.0 is class 3.
     return str(int(number)) if number.is_integer() else str(value)

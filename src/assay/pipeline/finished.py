@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from assay.data.dataset import Dataset, ImageSource, PickedSource, ReadOptions
-from assay.data.manifest import listing_of
+from assay.data.memory import memory_listing
 from assay.data.place import Place, Url, is_url, place_of
 from assay.data.read import list_images
 from assay.data.tables import read_csv, shown
@@ -282,8 +282,7 @@ def _open_named(run: FinishedRun) -> ImageSource | None:
     first = next(used, "")
     if not is_url(first) and not Path(first).is_file():
         return None
-    none = ("",) * len(run)
-    return listing_of(run.names, none, none, Path.cwd() / "images", "labels.csv", run.reading.limits).source
+    return memory_listing(run.names, limits=run.reading.limits).source
 
 
 def _open_features(run: FinishedRun, file: Path) -> ImageSource:

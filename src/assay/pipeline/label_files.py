@@ -48,7 +48,7 @@ class Images:
     run: OpenedRun
     rows: Sequence[tuple[int, FinalLabel]]
     drop: Callable[[FinalLabel, str], None]
-    """Is told of an image that cannot be read now, and why."""
+    """Gets an image that cannot be read now, and the reason."""
     link: bool
     excel_safe: bool
     progress: Progress

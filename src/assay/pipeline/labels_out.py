@@ -163,9 +163,8 @@ def export_labels(
         write_table(target, rows, kind, excel_safe=excel_safe)
     else:
         if source is not None and images is None:
-            opened = OpenedRun(
-                **vars(run), images=source, root=folder / "images"
-            )  # a place that is not there
+            # A place that is not there.
+            opened = OpenedRun(**vars(run), images=source, root=folder / "images")
         else:
             opened = open_run(folder, images, follow_symlinks=follow_symlinks, command="labels")
         if like is not None:

@@ -1,5 +1,6 @@
 """What a finished run found, read from its files for Python and notebooks."""
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,6 +12,7 @@ import numpy as np
 
 from assay.data.dataset import ImageSource, Skipped
 from assay.data.place import Place, place_of
+from assay.data.tree import file_of
 from assay.data.write import EXCEL_SAFE, MARKED_FORMULA
 from assay.errors import AssayError, DataError, UsageError
 from assay.evaluate import Cost, Evaluation
@@ -184,20 +186,18 @@ class RunResult:
             import datasets
         except ImportError as error:
             raise UsageError("this needs the package datasets: pip install datasets") from error
-        from assay.pipeline.finished import read_finished_run
-
-        frame, source, folder = self.labels.frame, self._images(), None
-        if (place := read_finished_run(self.path).stored_place) is not None:
-            folder = place if isinstance(place, Path) and place.is_dir() else None
+        frame, source = self.labels.frame, self._images()
         pictures: list[dict[str, Any] | None] = []
         for row, (name, action) in enumerate(frame.select("file", "action").iter_rows()):
             if action == "skipped":
                 pictures.append(None)
-            elif folder is not None and (folder / name).is_file():
-                pictures.append({"path": str(folder / name), "bytes": None})
-            else:
-                data = source.read(row)
-                pictures.append(None if isinstance(data, Skipped) else {"path": name, "bytes": data})
+                continue
+            with contextlib.suppress(UsageError):  # an image in an archive, at a URL or in memory is no file
+                if (file := file_of(source, row)).is_file():
+                    pictures.append({"path": str(file), "bytes": None})
+                    continue
+            data = source.read(row)
+            pictures.append(None if isinstance(data, Skipped) else {"path": name, "bytes": data})
         number = {name: place for place, name in enumerate(self.noise.classes)}
         columns: dict[str, list[Any]] = {"image": pictures}
         kinds: dict[str, Any] = {"image": datasets.Image()}
