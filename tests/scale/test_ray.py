@@ -1,5 +1,7 @@
 """A Ray cluster of this machine's own gives the same shards, also when one of its processes is killed."""
 
+import signal
+
 import psutil
 import pytest
 from small_runs import draw_data
@@ -15,7 +17,8 @@ pytestmark = pytest.mark.filterwarnings("default")
 
 @pytest.mark.slow
 def test_ray_gives_the_same_bytes_and_does_the_shards_of_a_killed_process(tmp_path):
-    """None is lost, none is done twice, and the cluster is gone afterwards."""
+    """None is lost, none is done twice; the cluster is gone afterwards, and signals are handled as before."""
+    handler = signal.getsignal(signal.SIGTERM)
     data = draw_data(tmp_path / "data", 120)
     facts = write_rows(read_dataset(data.images, data.read), tmp_path / "rows", data.read, 20)
 
@@ -36,6 +39,7 @@ def test_ray_gives_the_same_bytes_and_does_the_shards_of_a_killed_process(tmp_pa
     assert len(seen) == 6
     assert written(tmp_path / "ray") == written(tmp_path / "local")
     assert not [process for process in below() if "ray" in process.name().lower()]
+    assert signal.getsignal(signal.SIGTERM) is handler
 
 
 def below():

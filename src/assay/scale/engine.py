@@ -7,6 +7,7 @@ whose process died is given to another one.
 import json
 import logging
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
@@ -146,6 +147,7 @@ def _map_ray(function: Callable[[int], Facts], shards: Sequence[int], engine: En
             return {"facts": [json.dumps(function(int(shard))) for shard in batch["item"]]}
 
     ours = not ray.is_initialized()
+    before = signal.getsignal(signal.SIGTERM)
     if ours:
         starts = engine.address is None  # a cluster that runs has its own settings
         ray.init(
@@ -173,3 +175,6 @@ def _map_ray(function: Callable[[int], Facts], shards: Sequence[int], engine: En
     finally:
         if ours:
             ray.shutdown()
+            # Ray leaves its own handler, and processes forked later may not end when they are told to.
+            if signal.getsignal(signal.SIGTERM) is not before:
+                signal.signal(signal.SIGTERM, before)
