@@ -53,6 +53,13 @@ def test_predicting_starts_without_scipy():
     assert not {"scipy", "sklearn", "polars"} & loaded
 
 
+def test_a_review_starts_without_the_tests_of_scipy():
+    """They take a second to load, and no page needs them; nor do the commands that read a finished run."""
+    loaded = modules_loaded_by("import assay.review.app, assay.review.neighbours, assay.pipeline.finished")
+    assert "assay.noise.transition" in loaded
+    assert not {"scipy.stats", "scipy.optimize"} & loaded
+
+
 def test_tests_have_no_network():
     """A test that tries to reach another machine fails before anything is sent."""
     refusal = r"a test tried to reach 192\.0\.2\.1: tests have no network"

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 from scipy.linalg import solve
-from scipy.stats import mannwhitneyu
 
 from assay.noise.intervals import Interval, normal_quantile
 from assay.noise.transition import ChiSquare, same_share
@@ -178,6 +177,8 @@ def two_sample_auc(
     # Scales and covariance come from all rows without regard to their set: what is tested stays unseen.
     rows = np.concatenate([first, second])
     # By range: rounded means would leave a constant column a spread of its own.
+    from scipy.stats import mannwhitneyu
+
     rows = rows[:, np.ptp(rows, axis=0) > 0].astype(np.float64)
     rows -= rows.mean(axis=0)
     rows /= rows.std(axis=0)

@@ -8,10 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from scipy.optimize import minimize_scalar
 from scipy.special import chdtrc, gammaln
-from scipy.stats import MonteCarloMethod, chi2_contingency
-from scipy.stats.contingency import expected_freq
 
 from assay.data.simulate import symmetric
 from assay.errors import LabelError
@@ -134,6 +131,10 @@ def _divided(test: ChiSquare, effect: float) -> ChiSquare:
 
 def same_share(hits: np.ndarray, of: np.ndarray, *, seed: int = 0) -> ChiSquare:
     """Do all groups have one share, ``hits[i]`` of ``of[i]``? Drawn tables keep the total of hits."""
+    # Here: most commands need an interval and no test, and scipy.stats takes longer to load than the rest.
+    from scipy.stats import MonteCarloMethod, chi2_contingency
+    from scipy.stats.contingency import expected_freq
+
     hits, of = hits[of > 0], of[of > 0]
     table = np.stack([hits, of - hits])
     if len(of) < 2 or not table.any(axis=1).all():
@@ -285,6 +286,8 @@ def dirichlet_strength(counts: np.ndarray, centre: np.ndarray) -> float:
 
     Source : the Dirichlet-multinomial likelihood, Minka (2000), Estimating a Dirichlet distribution
     """
+    from scipy.optimize import minimize_scalar
+
     totals = counts.sum(axis=1)
     row, column = np.nonzero(counts)
     seen, weight = counts[row, column], centre[column]
