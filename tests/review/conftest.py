@@ -7,14 +7,11 @@ from pathlib import Path
 import pytest
 from browser import Browser
 from chromium import Watched
-from review_runs import draw_images, write_run
+from review_runs import draw_images, open_review, write_run
 
 pytest.importorskip("fastapi", reason="needs the web extra")
 
-from assay.data.decisions import open_decisions
 from assay.review.app import Thumbnails, make_app
-from assay.review.neighbours import Neighbours
-from assay.review.run import order_images, read_review_run
 from assay.review.session import ReviewSession
 from assay.web.middleware import Guard
 
@@ -49,12 +46,9 @@ def opener():
     with ExitStack() as ends:
 
         def give(run: Path) -> Opened:
-            found = read_review_run(run)
-            facts = (found.noisy, found.proposed, found.confidence, found.is_open)
-            order, store = order_images(*facts, strategy="doubtful"), open_decisions(run / "decisions.sqlite")
-            ends.callback(store.close)
-            session = ReviewSession(found, store, order, Neighbours(found, run / "no cache"), "mia")
-            app = make_app(session, Thumbnails(found.images))
+            session = open_review(run, "doubtful")
+            ends.callback(session.store.close)
+            app = make_app(session, Thumbnails(session.run.images))
             browser = Browser(Guard(app, port=8765, token=TOKEN))
             ends.callback(browser.close)
             browser.cookie = browser.get(f"/?token={TOKEN}").header("set-cookie").partition(";")[0]

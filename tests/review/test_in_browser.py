@@ -4,7 +4,7 @@ import csv
 import sqlite3
 
 import pytest
-from chromium import need_chromium, serving
+from chromium import need_chromium, serving, serving_apart
 from review_runs import TITLES, draw_images, write_run
 
 from assay.data.decisions import NO_CLASS, State, read_states
@@ -105,28 +105,26 @@ def test_a_missing_browser_is_reported(monkeypatch):
         need_chromium()
 
 
-def test_twenty_reviews_by_keyboard(run, visit):
+def test_reviews_by_keyboard(run, visit):
     """Each key decides the shown image; a reload in the middle loses nothing and keeps the image."""
     expected = {}
     with serving(run) as server:
         page = visit(server.address)
-        for number, key in enumerate("123a12s312n3213s2123"):
-            if number == 10:
+        for number, key in enumerate("123a1s3n21"):
+            if number == 5:
                 shown = item(page)
                 page.reload()
                 assert item(page) == shown
             proposed = TITLES[int(page.get_attribute("#card", "data-proposed"))]
             label = {"a": proposed, "s": None, "n": NO_CLASS}[key] if key in "asn" else TITLES[int(key) - 1]
             expected[press(page, key)] = label
-        assert "18 of 36 decided, 2 skipped" in page.text_content("#progress")
-        code, printed = server.interrupt()
-    assert (code, "18 of 36 decided, 2 skipped" in printed) == (0, True)
+        assert "9 of 36 decided, 1 skipped" in page.text_content("#progress")
     assert labels(run) == expected
 
 
 def test_confirmed_decisions_survive_a_kill(run, visit):
     """The page reports that the server is gone; the next server has every decision, and another token."""
-    with serving(run) as server:
+    with serving_apart(run) as server:
         page = visit(server.address)
         decided = {press(page, "1"): "ash", press(page, "2"): "birch"}
         server.kill()
@@ -135,7 +133,7 @@ def test_confirmed_decisions_survive_a_kill(run, visit):
         until_text(page, "#alert", "Not saved: no connection to the server")
         assert item(page) == shown
     assert labels(run) == decided
-    with serving(run, "--port", server.port) as server:
+    with serving(run, server.port) as server:
         page.keyboard.press("3")  # with the old token
         until_text(page, "#alert", "token")
         page.goto(server.address)
@@ -210,16 +208,15 @@ def test_names_are_shown_as_text(tmp_path, visit):
     planted = "main svg, main script, [onerror], [onmouseover], [onload]"
     with serving(run) as server:
         page = visit(server.address)
-        for number, name in enumerate(HOSTILE_NAMES, 1):
+        for number, name in [*enumerate(HOSTILE_NAMES, 1)][4:]:
             page.goto(url(server, f"item/{number}"))
             assert page.locator(planted).count() == 0
             assert [page.text_content(f"[data-label='{i}'] span") for i in range(3)] == [*HOSTILE_LABELS]
             assert page.text_content(".name") == written.get(number, name)
             page.wait_for_load_state("load")
-            if number > 4:
-                page.keyboard.press("123"[number % 3])
-                until_text(page, "#status", "Saved")
-                assert page.locator(planted).count() == 0
+            page.keyboard.press("123"[number % 3])
+            until_text(page, "#status", "Saved")
+            assert page.locator(planted).count() == 0
         for address in ("grid/0", "grid/2", "keys"):
             page.goto(url(server, address))
             assert page.locator(planted).count() == 0
@@ -232,7 +229,7 @@ def test_names_are_shown_as_text(tmp_path, visit):
     }
 
 
-@pytest.mark.parametrize(("scheme", "width"), [("light", 320), ("dark", 390), ("light", 1280)])
+@pytest.mark.parametrize(("scheme", "width"), [("light", 320), ("dark", 1280)])
 def test_everybody_can_use_the_pages(shared, visit, scheme, width):
     """With axe's rules, also in dialogs; on phones and at 400 % zoom; with buttons of a finger's size."""
     server, _ = shared
@@ -380,21 +377,25 @@ BOXES = """() => [...document.querySelectorAll(
 })"""
 
 
-@pytest.mark.parametrize("width", [390, 1280, 1920])
-def test_nothing_moves_between_images(shared, visit, width):
+def test_nothing_moves_between_images(shared, visit):
     """Open, trusted and held-out images, with and without a message: everything stays where it is."""
     server, _ = shared
-    page = visit(server.address, viewport={"width": width, "height": 900})
-    page.goto(url(server, "item/12"))
-    page.wait_for_load_state("load")
-    before = page.evaluate(BOXES)
-    for number in (7, 1, 3):
+    page = visit(server.address)
+
+    def boxes():
+        for width in (390, 1280, 1920):
+            page.set_viewport_size({"width": width, "height": 900})
+            yield page.evaluate(BOXES)
+
+    found = []
+    for number in (12, 7, 1, 3):
         page.goto(url(server, f"item/{number}"))
         page.wait_for_load_state("load")
-        assert page.evaluate(BOXES) == before
+        found.append([*boxes()])
     page.keyboard.press("1")
     until_text(page, "#alert", "This image cannot be decided.")
-    assert page.evaluate(BOXES) == before
+    assert [*found[1:], [*boxes()]] == [found[0]] * 4
+    assert found[0][0] != found[0][1] != found[0][2]  # it was another width
 
 
 def test_the_proposal_is_the_largest_word(shared, visit):

@@ -1,14 +1,16 @@
-"""The system's Chromium, and a review's server in a process of its own for it to talk to.
+"""The system's Chromium, and a review's server for it to talk to, here or in a process of its own.
 
 Without Chromium these tests are skipped; where CI is set they fail instead, so that nothing is green for
 want of a browser.
 """
 
+import asyncio
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -90,12 +92,20 @@ class Watched:
             self.elsewhere.append(request.url)
 
 
+COMMAND = """
+import signal
+from assay.cli.app import main
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored Ctrl-C is inherited from where tests start
+main()
+"""
+
+
 @dataclass
 class Server:
-    """``assay review`` in a process of its own."""
+    """``assay review``."""
 
-    process: subprocess.Popen
     address: str
+    process: subprocess.Popen | None = None
 
     @property
     def port(self) -> str:
@@ -114,18 +124,55 @@ class Server:
 
 
 @contextmanager
-def serving(run: Path, *flags: str) -> Iterator[Server]:
-    """A server that answers; it is killed at the end if the test did not end it."""
-    script = Path(__file__).with_name("review_runs.py")
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(script.parent), *sys.path])}
-    command = [sys.executable, str(script), "review", str(run), "--no-browser", "--who", "mia", *flags]
+def serving(run: Path, port: str = "0") -> Iterator[Server]:
+    """A server in a thread: it is there at once. What it serves was opened anew, as by another process."""
+    import uvicorn
+    from review_runs import open_review
+
+    from assay.review.app import Thumbnails, make_app
+    from assay.web.listen import listen, new_token, serve
+    from assay.web.middleware import Guard
+
+    session, token, ready = open_review(run), new_token(), threading.Event()
+    listener, thumbnails = listen("127.0.0.1", int(port)), Thumbnails(session.run.images)
+    bound = listener.getsockname()[1]
+    app = Guard(make_app(session, thumbnails), port=bound, token=token)
+    servers = []
+
+    class Kept(uvicorn.Server):
+        """Can be ended without a signal, which only the main thread gets."""
+
+        def __init__(self, config) -> None:
+            super().__init__(config)
+            servers.append(self)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(uvicorn, "Server", Kept)
+        thread = threading.Thread(target=lambda: asyncio.run(serve(app, listener, ready=ready.set)))
+        thread.start()
+        assert ready.wait(60)
+    try:
+        yield Server(f"http://127.0.0.1:{bound}/?token={token}")
+    finally:
+        servers[0].should_exit = True
+        thread.join()
+        listener.close()
+        thumbnails.close()
+        session.store.close()
+
+
+@contextmanager
+def serving_apart(run: Path) -> Iterator[Server]:
+    """A server in a process of its own; it is killed at the end if the test did not end it."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", COMMAND, "review", str(run), "--no-browser", "--who", "mia"]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
     )
     address = process.stdout.readline().strip()
     try:
         assert address.startswith("http://127.0.0.1:"), process.stderr.read()
-        yield Server(process, address)
+        yield Server(address, process)
     finally:
         if process.poll() is None:
             process.kill()

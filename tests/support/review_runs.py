@@ -1,10 +1,6 @@
-"""Folders of finished runs, made by hand in a moment, with any names and labels.
-
-Started as a script this is ``assay``.
-"""
+"""Folders of finished runs, made by hand in a moment, with any names and labels."""
 
 import json
-import signal
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +12,9 @@ from assay.data.decisions import DecisionRequest, open_decisions
 from assay.data.write import write_json, write_rows
 from assay.pipeline.folder import SCHEMA
 from assay.pipeline.run_files import HOLDOUT_COLUMNS, LABEL_COLUMNS, OUTLIER_COLUMN
+from assay.review.neighbours import Neighbours
+from assay.review.run import order_images, read_review_run
+from assay.review.session import ReviewSession
 
 N = 40
 
@@ -83,9 +82,10 @@ def write_reviewed_run(folder: Path, images: Path) -> Path:
     return out
 
 
-if __name__ == "__main__":
-    from assay.cli.app import main
-
-    # Processes inherit an ignored Ctrl-C from where the tests were started.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    main()
+def open_review(run: Path, strategy: str = "mixed") -> ReviewSession:
+    """A review of it by mia; its store is to be closed."""
+    found = read_review_run(run)
+    facts = (found.noisy, found.proposed, found.confidence, found.is_open)
+    order = order_images(*facts, strategy=strategy)
+    store = open_decisions(run / "decisions.sqlite")
+    return ReviewSession(found, store, order, Neighbours(found, run / "no cache"), "mia")
