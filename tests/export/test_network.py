@@ -51,7 +51,7 @@ def any_network():
 
 
 def plain_network():
-    """A network as timm's EfficientNet-Lite are: padding, grouped convolutions, ReLU6, sums, means."""
+    """Padding, grouped convolutions, ReLU6, SiLU, gates, sums, means: as timm's EfficientNets are."""
     import torch
     from torch import nn
 
@@ -65,7 +65,8 @@ def plain_network():
         def forward(self, pixels: torch.Tensor) -> torch.Tensor:
             first = self.relu6(self.first(nn.functional.pad(pixels, [0, 1, 1, 2])))
             second = self.relu(first + self.second(first))
-            third = self.third(second).float()
+            gates = second.mean((2, 3), keepdim=True).sigmoid()
+            third = nn.functional.silu(self.third(second * gates).float())
             return torch.cat([second.mean((2, 3)), third.mean((2, 3))], dim=1)
 
     torch.manual_seed(0)

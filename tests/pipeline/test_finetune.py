@@ -13,7 +13,7 @@ import pytest
 
 pytest.importorskip("timm", reason="needs the train extra")
 
-from networks import quick_probe
+from networks import quick_probe, random_weights
 from PIL import Image
 from small_runs import quick_learning, read_record, read_rows, same_bytes
 
@@ -46,7 +46,8 @@ from assay.train.finetune import Phase
 
 pytestmark = [pytest.mark.train, pytest.mark.slow]
 
-SMALL = Preset("tf_efficientnet_lite0", (Phase(32, 1),))
+NETWORK = "test_efficientnet"
+SMALL = Preset(NETWORK, (Phase(32, 1),))
 
 
 @dataclass(frozen=True)
@@ -70,9 +71,10 @@ class Fine:
 
 @pytest.fixture(autouse=True, scope="module")
 def _small():
-    """Two epochs on tiny images, after a short first head."""
+    """Two epochs of a small network on tiny images, after a short first head."""
     with quick_probe(), quick_learning(), pytest.MonkeyPatch.context() as patch:
         patch.setitem(PRESETS, "balanced", SMALL)
+        patch.setattr("assay.embed.backbone.find_weights", lambda name, _=None: random_weights(name))
         patch.setattr("assay.pipeline.presets.MOST_TIMES", 2)
         yield
 
@@ -103,12 +105,12 @@ def fine(small_data, options, tmp_path_factory):
 def test_the_fine_tuned_network_is_the_model(fine):
     """At its last size; run.json has its schedule, and a report shows validation figures."""
     facts, record = read_facts(fine.out), read_record(fine.out)
-    assert facts["model"] == {"architecture": "tf_efficientnet_lite0", "size": 32}
+    assert facts["model"] == {"architecture": NETWORK, "size": 32}
     assert facts["systems"]["assay"]["accuracy"]["estimate"] > 0.6
     assert load_runtime(fine.out).size == 32
     assert record["backbone"]["name"] == "tiny"
     plan = record["fine_tuning"]
-    assert (plan["network"], plan["stages"]) == ("tf_efficientnet_lite0", [[32, 2]])
+    assert (plan["network"], plan["stages"]) == (NETWORK, [[32, 2]])
     written = write_report(fine.out, fine.out.parent / "report.html", images=fine.images)
     figures = json.loads(written.facts.read_text())["figures"]
     assert {row["system"] for row in figures} >= {"assay_validated", "labels_validated"}
@@ -116,7 +118,7 @@ def test_the_fine_tuned_network_is_the_model(fine):
 
 def test_schedule_and_figures_are_reported(fine):
     """The schedule, validation accuracy after each epoch, and before and after; less is a warning."""
-    assert any(line.startswith("fine-tuning tf_efficientnet_lite0 on ") for line in fine.lines)
+    assert any(line.startswith(f"fine-tuning {NETWORK} on ") for line in fine.lines)
     first, second = [line for line in fine.lines if line.startswith("epoch ")]
     assert first.startswith("epoch 1 of 2, 32 px: ")
     assert second.startswith("epoch 2 of 2, 32 px: ")
@@ -258,7 +260,7 @@ def test_too_little_time_leaves_the_model_of_fast(fine, tmp_path):
     """Where not one epoch fits, the run ends as preset fast would, with a warning."""
     lines: list[str] = []
     result = run(fine.images, tmp_path / "out", replace(fine.options, time_limit=0.001), notify=lines.append)
-    assert any("no epoch of tf_efficientnet_lite0 fits into the time limit" in line for line in lines)
+    assert any(f"no epoch of {NETWORK} fits into the time limit" in line for line in lines)
     assert result.facts["model"]["architecture"] == "tiny"
     assert "assay_cross_validated" in result.evaluation
 
@@ -266,7 +268,7 @@ def test_too_little_time_leaves_the_model_of_fast(fine, tmp_path):
 def test_a_dry_run_shows_the_fine_tuning(fine, tmp_path):
     """One view of each image, the network, its size, epochs and time, without writing anything."""
     plan = dry_run(fine.images, tmp_path / "out", replace(fine.options, student_size=40))
-    words = "fine-tuning tf_efficientnet_lite0 on 240 images, epochs: 2 at 40 px"
+    words = f"fine-tuning {NETWORK} on 240 images, epochs: 2 at 40 px"
     assert plan.fine_tuning.startswith(words)
     assert (plan.mirrored, plan.cache_bytes) == (False, 240 * 384 * 2)
     assert "Features: every image, " in plan_text(plan, "out")
@@ -293,7 +295,7 @@ def test_a_run_in_shards_fine_tunes_on_its_sample_and_labels_the_others_by_the_n
     out, options = tmp_path / "out", replace(fine.options, cache=tmp_path / "cache")
     engine = Engine(parallel=1, workers=1)
     run_sharded(fine.images, out, options, engine=engine, shard_rows=100, sample=60)
-    assert read_facts(out)["model"]["architecture"] == "tf_efficientnet_lite0"
+    assert read_facts(out)["model"]["architecture"] == NETWORK
     labels = pl.read_parquet(out / "labels" / "*.parquet")
     assert labels.height == 240
     others = labels.filter(~pl.col("learned_from"))

@@ -234,7 +234,7 @@ def _add_network(nodes: Nodes, pixels: str, size: int, network: Any) -> str:
     return features
 
 
-def _translate(  # noqa: C901  # a table of operators
+def _translate(  # noqa: C901, PLR0912, PLR0915  # a table of operators
     network: Any, example: Any, pixels: str
 ) -> tuple[Nodes, str]:
     """Nodes of a plain convolutional network, and the name of their output; LookupError for another operator.
@@ -291,6 +291,13 @@ def _translate(  # noqa: C901  # a table of operators
                 names[node.name] = apply("Clip", name_of(x), bound(low), bound(high))
             case "aten.relu.default", (x,), _:
                 names[node.name] = apply("Relu", name_of(x))
+            case "aten.sigmoid.default", (x,), _:
+                names[node.name] = apply("Sigmoid", name_of(x))
+            case "aten.silu.default", (x,), _:
+                gate = nodes.apply("Sigmoid", name_of(x), name=f"{node.name}.gate")
+                names[node.name] = apply("Mul", name_of(x), gate)
+            case "aten.mul.Tensor", (x, torch.fx.Node() as y), _:
+                names[node.name] = apply("Mul", name_of(x), name_of(y))
             case "aten.add.Tensor", (x, y), {} if not node.kwargs:
                 names[node.name] = apply("Add", name_of(x), name_of(y))
             case "aten.mean.dim", (x, axes, *keep), {} if not node.kwargs:
