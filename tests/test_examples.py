@@ -1,43 +1,50 @@
 """The examples run as they are."""
 
 import ast
+import contextlib
+import io
 import json
 import runpy
+import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from small_runs import quick_learning
+from small_runs import quick_learning, work_here
 
+from assay.cli.app import run_app
 from assay.notebook.systems import TITLES
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-QUICK = Path(__file__).parent / "support" / "small_runs.py"
 
 
-@pytest.fixture
-def _quick_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`python -m assay` trains a head in a moment, and a comparison's systems in its own process."""
-    python = tmp_path / "python"
-    python.write_text(f'#!/bin/sh\nshift 2\nexec "{sys.executable}" "{QUICK}" "$@"\n')
-    python.chmod(0o755)
-    monkeypatch.setattr(sys, "executable", str(python))
-    monkeypatch.setenv("WORKING_HERE", "1")
+def command_here(
+    command: list[str], *, run: Callable[..., Any], **options: Any
+) -> subprocess.CompletedProcess[str]:
+    """`python -m assay …` in this process, which has imported what it needs; other commands as ever."""
+    if command[:3] != [sys.executable, "-m", "assay"]:
+        return run(command, **options)
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        assert run_app(command[3:]) == 0
+    return subprocess.CompletedProcess(command, 0, printed.getvalue())
 
 
 @pytest.mark.slow
 @pytest.mark.train
-@pytest.mark.usefixtures("_quick_command")
 def test_the_notebook_retold_runs_from_top_to_bottom(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The cells compare all systems, draw them, label 500 new images and measure the labels."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(subprocess, "run", partial(command_here, run=subprocess.run))
+    monkeypatch.setattr("assay.notebook.compare.run_apart", work_here)
     # 200 to learn from instead of 1,297: it is the cells that are tried here.
     monkeypatch.setattr("assay.pipeline.demo.DIGITS", 700)
-    runpy.run_path(str(EXAMPLES / "notebook.py"))
+    with quick_learning():
+        runpy.run_path(str(EXAMPLES / "notebook.py"))
     printed = capsys.readouterr().out
     out = tmp_path / "out" / "notebook"
     compared = json.loads((out / "compared" / "compare.json").read_text())

@@ -113,9 +113,11 @@ def quick_head(seed: int) -> MLPHead:
 
 @contextmanager
 def quick_learning() -> Iterator[None]:
-    """Inside, runs learn the quick head."""
+    """Inside, runs, plans and the estimator learn the quick head."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("assay.pipeline.learn.make_head", quick_head)
+        patch.setattr("assay.pipeline.plan.make_head", quick_head)
+        patch.setattr("assay.train.estimator.MLPHead", lambda *, random_state: quick_head(random_state))
         yield
 
 
