@@ -19,6 +19,7 @@ from misbehaving import decode_or_behave
 from PIL import Image
 from small_runs import CLASSES
 
+from assay.data.workers import DecoderPool
 from assay.errors import UsageError
 from assay.predict.predictor import load_model
 from assay.predict.runtime import load_runtime
@@ -353,14 +354,18 @@ def test_a_model_that_cannot_run_is_an_error(runtime, new_images, error, status,
     assert (first.status, words in first.json["error"], second.status) == (status, True, 200)
 
 
-@pytest.fixture
-def planted(runtime, monkeypatch):
-    """A service whose decoders do what planted files say."""
-    monkeypatch.setattr("assay.serve.app.decode", decode_or_behave)
-    monkeypatch.setattr("assay.serve.app.QUICK_S", 0.5)
-    monkeypatch.setattr("assay.serve.app.READY_S", 30)  # this machine may be busy
-    browser = Browser(Guard(make_app(Service(runtime, "trees", 1)), port=8765, token=None))
+@pytest.fixture(scope="module")
+def planted(runtime):
+    """A service with processes of its own, started as a server starts them, that do what planted files say."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("assay.serve.app.DecoderPool", DecoderPool)
+        patch.setattr("assay.serve.app.decode", decode_or_behave)
+        patch.setattr("assay.serve.app.QUICK_S", 0.5)
+        app = make_app(Service(runtime, "trees", 1))
+    browser, running = Browser(Guard(app, port=8765, token=None)), app.router.lifespan_context(app)
+    browser.loop.run_until_complete(running.__aenter__())
     yield browser
+    browser.loop.run_until_complete(running.__aexit__(None, None, None))
     browser.close()
 
 
@@ -380,8 +385,9 @@ def ask_together(browser, *asked):
     return order
 
 
-def test_an_image_that_crashes_or_hangs_its_decoder_costs_that_image(planted, new_images):
+def test_an_image_that_crashes_or_hangs_its_decoder_costs_that_image(planted, new_images, monkeypatch):
     """Fault 63: it gets 422, the others of a form their labels, and meanwhile the service is ready."""
+    monkeypatch.setattr("assay.serve.app.READY_S", 30)  # this machine may be busy
     image = (new_images / "5.png").read_bytes()
     body, headers = form(("a.png", b"crash"), ("b.png", image))
     rows = post(planted, "/predict", body, **headers).json["predictions"]
@@ -396,7 +402,7 @@ def test_an_image_that_crashes_or_hangs_its_decoder_costs_that_image(planted, ne
 
 def test_a_small_request_does_not_wait_for_a_whole_form(planted, new_images):
     """Fault 62: images of requests are decoded by turns."""
-    body, headers = form(*[(f"{number}.png", b"nap:%d" % number) for number in range(12)])
+    body, headers = form(*[(f"{number}.png", b"nap:%d" % number) for number in range(6)])
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     asked = ("/predict", (new_images / "5.png").read_bytes(), {})
     order = ask_together(planted, ("/predict", body, named), asked)
