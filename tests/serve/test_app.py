@@ -356,7 +356,7 @@ def test_a_model_that_cannot_run_is_an_error(runtime, new_images, error, status,
 
 @pytest.fixture(scope="module")
 def planted(runtime):
-    """A service with processes of its own, started as a server starts them, that do what planted files say."""
+    """A service with processes of its own, begun as by a server, that do what planted files say."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("assay.serve.app.DecoderPool", DecoderPool)
         patch.setattr("assay.serve.app.decode", decode_or_behave)
