@@ -89,8 +89,10 @@ def expected_of(model, network, images):
         return model.probabilities(network.eval()(pixels).numpy())
 
 
-@pytest.mark.parametrize("normalised", [True, False])
-@pytest.mark.parametrize(("make", "width"), [(plain_network, 16), (any_network, 64)])
+@pytest.mark.parametrize(
+    ("make", "width", "normalised"),
+    [(plain_network, 16, True), (plain_network, 16, False), (any_network, 64, True)],
+)
 def test_a_network_of_torch_is_part_of_the_graph(images, make, width, normalised):
     """With pixels normalised or raw, for one image or several: the probabilities of torch and head."""
     network = make()
