@@ -159,7 +159,7 @@ class MLPHead(ClassifierMixin, BaseEstimator):
                     values = _drop(functional.gelu(values), self.dropout, generator)
                 values = functional.linear(values, weight, bias)
             loss = -(torch.from_numpy(targets[some]) * values.log_softmax(dim=1)).sum(dim=1)
-            loss.mean().backward()
+            loss.mean().backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
             descent.step(*one_cycle(step, total, self.learning_rate))
         parts = (part for weight, bias in layers for part in (weight.T, bias))
         return tuple(part.detach().numpy().copy() for part in parts)
@@ -213,7 +213,7 @@ def one_cycle(step: int, total: int, peak: float) -> tuple[float, float]:
 
 
 class _Descent:
-    """AdamW with the kernel of ``torch.optim``, whose optimisers load torch's compiler: two seconds a process."""
+    """AdamW with the kernel of ``torch.optim``, whose optimisers load torch's compiler, in two seconds."""
 
     def __init__(self, parts: list[Any], weight_decay: float) -> None:
         import torch
@@ -229,8 +229,7 @@ class _Descent:
 
         gradients = [part.grad for part in self.parts]
         with torch.no_grad():
-            for count in self.steps:
-                count += 1
+            torch._foreach_add_(self.steps, 1)
             torch._fused_adamw_(
                 self.parts,
                 gradients,
