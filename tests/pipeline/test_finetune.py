@@ -15,7 +15,7 @@ pytest.importorskip("timm", reason="needs the train extra")
 
 from networks import quick_probe, random_weights
 from PIL import Image
-from small_runs import quick_learning, read_record, read_rows, same_bytes
+from small_runs import quick_learning, read_record, read_rows, same_bytes, shards_done_here
 
 from assay.cli.run import plan_text
 from assay.correct.posterior import NO_FLOOR, by_halves
@@ -41,7 +41,6 @@ from assay.predict.batch import predict_dataset
 from assay.predict.model import read_model
 from assay.predict.runtime import FLIP_TTA_BELOW, load_runtime
 from assay.report import write_report
-from assay.scale.engine import Engine
 from assay.train.finetune import Phase
 
 pytestmark = [pytest.mark.train, pytest.mark.slow]
@@ -192,27 +191,33 @@ def test_robustness_is_measured_on_validation_images(fine):
     assert "| JPEG, quality 30 | " in (fine.out / "model" / "README.md").read_text()
 
 
-def interrupted(fine, out, at="epoch 2 "):
-    """A run that is killed after that epoch, before it is kept."""
-
-    def killing(line):
-        if line.startswith(at):
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        run(fine.images, out, fine.options, notify=killing)
-
-
 def test_an_interrupted_run_resumes_to_the_same_bytes(fine, tmp_path):
-    """It continues after the last epoch that was kept, also after a refusal; then the checkpoint goes."""
-    out = tmp_path / "out"
-    interrupted(fine, out)
+    """It continues after the last epoch that was kept, also after a refusal; then the checkpoint goes.
+
+    A run that another version began at another size is planned and trained anew.
+    """
+    out, lines = tmp_path / "out", list[str]()
+
+    def interrupted(line):
+        lines.append(line)
+        if line.startswith("epoch 2 "):
+            raise KeyboardInterrupt  # before it is kept
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(PRESETS, "balanced", SMALL.at(40))
+        with pytest.raises(KeyboardInterrupt):
+            run(fine.images, out, fine.options, notify=interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(fine.images, out, fine.options, notify=interrupted)
+    assert "warning: checkpoint was written by another version; restarting fine-tuning" in lines
+    epochs = [line.split(":")[0] for line in lines if line.startswith("epoch ")]
+    assert epochs == [f"epoch {epoch} of 2, {size} px" for size in (40, 32) for epoch in (1, 2)]
     assert (out / "checkpoints" / "student.safetensors").exists()
 
     def refusing(*_):
         raise UsageError("planted")
 
-    lines: list[str] = []
+    lines.clear()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("assay.pipeline.run.assemble_model", refusing)
         with pytest.raises(UsageError, match="planted"):
@@ -223,19 +228,12 @@ def test_an_interrupted_run_resumes_to_the_same_bytes(fine, tmp_path):
     assert not (out / "checkpoints").exists()
 
 
-def test_a_run_of_another_version_is_planned_anew(fine, tmp_path, monkeypatch):
-    """At another size or with another network the schedule and training begin again, to today's bytes."""
+def test_a_run_of_another_version_is_planned_anew(fine):
+    """At another size or with another network the schedule is another one."""
     record, student = read_record(fine.out), load_student(fine.options)
     assert is_planned(record, student)
     for other in ({"network": "tf_efficientnet_lite1"}, {"milliseconds": {"40": {}}}):
         assert not is_planned({"fine_tuning": record["fine_tuning"] | other}, student)
-    with monkeypatch.context() as patch:
-        patch.setitem(PRESETS, "balanced", SMALL.at(40))
-        interrupted(fine, tmp_path / "out")
-    lines: list[str] = []
-    run(fine.images, tmp_path / "out", fine.options, notify=lines.append)
-    assert "warning: checkpoint was written by another version; restarting fine-tuning" in lines
-    assert same_bytes(tmp_path / "out") == same_bytes(fine.out)
 
 
 def test_the_holdout_is_not_trained_on(fine, tmp_path, monkeypatch):
@@ -292,9 +290,9 @@ def test_what_cannot_be_fine_tuned_is_refused(fine, tmp_path):
 
 def test_a_run_in_shards_fine_tunes_on_its_sample_and_labels_the_others_by_the_network(fine, tmp_path):
     """In float32, from the image files, as ``predict`` does; images without a label are changed or unsure."""
-    out, options = tmp_path / "out", replace(fine.options, cache=tmp_path / "cache")
-    engine = Engine(parallel=1, workers=1)
-    run_sharded(fine.images, out, options, engine=engine, shard_rows=100, sample=60)
+    out = tmp_path / "out"
+    with shards_done_here():
+        run_sharded(fine.images, out, fine.options, shard_rows=100, sample=60)
     assert read_facts(out)["model"]["architecture"] == NETWORK
     labels = pl.read_parquet(out / "labels" / "*.parquet")
     assert labels.height == 240

@@ -13,7 +13,15 @@ import polars as pl
 import psutil
 import pytest
 from object_store import BUCKET, DENIED, object_store
-from small_runs import CLASSES, quick_learning, read_rows, same_bytes, write_labels
+from small_runs import (
+    CLASSES,
+    draw_data,
+    quick_learning,
+    read_rows,
+    same_bytes,
+    shards_done_here,
+    write_labels,
+)
 
 import assay
 from assay.data.place import Url
@@ -28,12 +36,28 @@ from assay.scale.engine import Engine
 ENGINE = Engine(parallel=1, workers=1)
 
 
+@pytest.fixture
+def here():
+    """No other processes."""
+    with shards_done_here():
+        yield
+
+
 @pytest.fixture(scope="module")
 def sharded(small_data, options, tmp_path_factory):
-    """All images learned from, in three shards; not to be changed."""
+    """All images learned from, in three shards, by other processes; not to be changed."""
     out = tmp_path_factory.mktemp("sharded") / "out"
     with quick_learning():
         run_sharded(small_data.images, out, options, engine=ENGINE, shard_rows=100)
+    return out
+
+
+@pytest.fixture(scope="module")
+def sampled(small_data, options, tmp_path_factory):
+    """The same with a sample learned from; not to be changed."""
+    out = tmp_path_factory.mktemp("sampled") / "out"
+    with quick_learning(), shards_done_here():
+        run_sharded(small_data.images, out, options, engine=ENGINE, shard_rows=100, sample=60)
     return out
 
 
@@ -41,7 +65,9 @@ def labels_of(out):
     return pl.read_parquet(out / "labels" / "*.parquet")
 
 
-def test_it_gives_the_same_bytes_as_a_run_of_one_process(sharded, finished, small_data, options, tmp_path):
+def test_it_gives_the_same_bytes_as_a_run_of_one_process(
+    sharded, finished, small_data, options, tmp_path, here
+):
     """Where every image is learned from; the parts of the labels say what labels.csv says."""
     both = [same_bytes(out) for out in (finished.out, sharded)]
     assert both[0] == both[1]
@@ -67,24 +93,28 @@ def test_it_gives_the_same_bytes_as_a_run_of_one_process(sharded, finished, smal
         assay.run(pixels, tmp_path, noisy=["a", "b"] * 2, trusted=["a", "b", None, None], engine=ENGINE)
 
 
-def test_images_in_a_store_give_the_same_labels(sharded, small_data, options, tmp_path):
-    """Each process fetches its own; an object that is no image is a row with its reason."""
+@pytest.fixture
+def stored(options, tmp_path):
+    """60 images in a store, and the options of a run on them."""
+    data = draw_data(tmp_path / "data", 60)
     with object_store() as store:
-        for file in small_data.images.iterdir():
+        for file in data.images.iterdir():
             store.put(f"images/{file.name}", file.read_bytes())
-        store.put("images/7.png", b"no image")
-        url, elsewhere = Url(f"s3://{BUCKET}/images"), replace(options, cache=tmp_path / "cache")
-        with quick_learning():
-            run_sharded(url, tmp_path / "out", elsewhere, engine=ENGINE, shard_rows=100)
-    here, there = (
-        {row["file"]: row["noisy_label"] for row in labels_of(out).rows(named=True)}
-        for out in (sharded, tmp_path / "out")
-    )
-    assert there == here
+        yield store, data, replace(options, read=data.read, cache=tmp_path / "cache")
+
+
+def test_images_in_a_store_give_the_same_labels(stored, tmp_path):
+    """Each process fetches its own; an object that is no image is a row with its reason."""
+    store, data, options = stored
+    store.put("images/7.png", b"no image")
+    url = Url(f"s3://{BUCKET}/images")
+    run_sharded(url, tmp_path / "out", options, engine=ENGINE, shard_rows=40)
     rows = {row["file"]: row for row in labels_of(tmp_path / "out").rows(named=True)}
+    given = {f"{row}.png": CLASSES[label] for row, label in enumerate(data.noisy)}
+    assert {name: row["noisy_label"] for name, row in rows.items()} == given
     assert [name for name, row in rows.items() if row["action"] == "skipped"] == ["7.png"]
     uris = pl.read_parquet(tmp_path / "out" / "rows" / "*.parquet")["uri"]
-    assert set(uris) == {f"{url}/{name}" for name in here}
+    assert set(uris) == {f"{url}/{name}" for name in given}
 
 
 def test_the_totals_are_of_all_images(sharded, small_data):
@@ -96,22 +126,21 @@ def test_the_totals_are_of_all_images(sharded, small_data):
     assert sum(n for *_, n in found["changes"]) == found["actions"]["changed"]
 
 
-def test_images_that_are_not_learned_from_are_labelled_by_the_model(small_data, options, tmp_path):
+def test_images_that_are_not_learned_from_are_labelled_by_the_model(sampled, small_data):
     """Nearly as right as those that are; trusted ones are always learned from."""
-    run_sharded(small_data.images, tmp_path / "out", options, engine=ENGINE, shard_rows=100, sample=60)
-    found = labels_of(tmp_path / "out").sort(pl.col("file").str.strip_suffix(".png").cast(int))
+    found = labels_of(sampled).sort(pl.col("file").str.strip_suffix(".png").cast(int))
     learned = found["learned_from"].to_numpy()
     assert learned[small_data.trusted_rows].all()
     assert 10 < learned[1::2].sum() < 50
     right = found["corrected_label"].to_numpy() == np.array(CLASSES)[small_data.truth]
     assert right[~learned].mean() > 0.9
-    assert len(read_rows(tmp_path / "out")) == learned.sum()
+    assert len(read_rows(sampled)) == learned.sum()
     others = found.filter(~pl.col("learned_from"))
     assert set(others["action"]) <= {"kept", "changed", "unsure", "outlier"}
     assert others["confidence"].is_between(1 / 3, 1).all()
 
 
-def test_skipped_images_are_rows_with_their_reason(own_data, options, tmp_path):
+def test_skipped_images_are_rows_with_their_reason(own_data, options, tmp_path, here):
     """Wherever they are; nothing is lost."""
     (own_data.images / "7.png").write_bytes(b"no image")
     (own_data.images / "9.png").unlink()
@@ -126,7 +155,7 @@ def test_skipped_images_are_rows_with_their_reason(own_data, options, tmp_path):
     assert found["7.png"]["reason"] not in ("", "missing_image")
 
 
-def test_a_shard_that_is_there_is_done(sharded, small_data, options, tmp_path, monkeypatch):
+def test_a_shard_that_is_there_is_done(sharded, small_data, options, tmp_path, here):
     """Also for another run with the same images and other labels."""
     shards = sorted((options.cache / "shards").rglob("*.parquet"))
     before = {path: path.stat().st_mtime_ns for path in shards}
@@ -137,7 +166,7 @@ def test_a_shard_that_is_there_is_done(sharded, small_data, options, tmp_path, m
     assert {path: after[path] for path in before} == before
 
 
-def test_the_same_call_resumes_and_another_is_refused(sharded, small_data, options, tmp_path):
+def test_the_same_call_resumes_and_another_is_refused(sharded, small_data, options, tmp_path, here):
     """A part of the labels that was lost is made again, from the same run."""
     out = tmp_path / "out"
     shutil.copytree(sharded, out)
@@ -171,21 +200,17 @@ def test_the_other_commands_find_the_features_of_the_shards(sharded, options, sm
         stored_features(run, run.images, sharded)
 
 
-def test_the_report_counts_all_images(small_data, options, tmp_path):
+def test_the_report_counts_all_images(sampled, tmp_path):
     """And says of how many its figures are."""
-    out = tmp_path / "out"
-    run_sharded(small_data.images, out, options, engine=ENGINE, shard_rows=100, sample=60)
-    facts = json.loads(write_report(out).facts.read_text())
+    written = write_report(sampled, tmp_path / "report.html")
+    facts = json.loads(written.facts.read_text())
     assert facts["data"]["images"] == 240
     assert sum(facts["changes"]["counts"].values()) == 240
     assert 120 < facts["data"]["learned_from"] < 200
-    assert (
-        f"of the {facts['data']['learned_from']} images that were learned from"
-        in (out / "report.html").read_text()
-    )
+    assert f"of the {facts['data']['learned_from']} images that were learned from" in written.page.read_text()
 
 
-def test_a_killed_run_goes_on_with_the_shards_that_are_there(sharded, small_data, options, tmp_path):
+def test_a_killed_run_goes_on_with_the_shards_that_are_there(sharded, small_data, options, tmp_path, here):
     """Killed after its first shard, with its processes; the same call ends in the same bytes."""
     out, cache = tmp_path / "out", tmp_path / "cache"
     script = f"""
@@ -221,7 +246,9 @@ def test_a_killed_run_goes_on_with_the_shards_that_are_there(sharded, small_data
     assert labels_of(out).equals(labels_of(sharded))
 
 
-def test_the_labels_do_not_depend_on_the_prior_that_the_model_predicts_by(small_data, options, tmp_path):
+def test_the_labels_do_not_depend_on_the_prior_that_the_model_predicts_by(
+    small_data, options, tmp_path, here
+):
     """A long tail: --balanced changes the model, and no label, be it learned from or not."""
     few = [*np.flatnonzero(small_data.truth == 0), *np.flatnonzero(small_data.truth > 0)[:40]]
     rows = sorted(int(row) for row in few)
@@ -239,17 +266,14 @@ def test_the_labels_do_not_depend_on_the_prior_that_the_model_predicts_by(small_
     assert np.allclose(plain["confidence"], balanced["confidence"], atol=2e-3)
 
 
-def test_images_that_could_not_be_had_are_tried_again_with_overwrite(small_data, options, tmp_path):
+def test_images_that_could_not_be_had_are_tried_again_with_overwrite(stored, tmp_path, here):
     """Until then their shard is done."""
-    options, states = replace(options, cache=tmp_path / "cache"), []
-    with object_store() as store:
-        for file in small_data.images.iterdir():
-            store.put(f"images/{file.name}", file.read_bytes())
-        for overwrite in (False, False, True):
-            store.fail("images/8.png", DENIED, 0 if states else 1_000)
-            place = Url(f"s3://{BUCKET}/images")
-            run_sharded(place, tmp_path / "out", options, engine=ENGINE, overwrite=overwrite)
-            rows = {row["file"]: row for row in labels_of(tmp_path / "out").rows(named=True)}
-            states.append((rows["8.png"]["action"], rows["8.png"]["reason"]))
+    (store, _, options), states = stored, []
+    for overwrite in (False, False, True):
+        store.fail("images/8.png", DENIED, 0 if states else 1_000)
+        place = Url(f"s3://{BUCKET}/images")
+        run_sharded(place, tmp_path / "out", options, engine=ENGINE, overwrite=overwrite)
+        rows = {row["file"]: row for row in labels_of(tmp_path / "out").rows(named=True)}
+        states.append((rows["8.png"]["action"], rows["8.png"]["reason"]))
     assert states[:2] == [("skipped", "unreadable")] * 2
     assert states[2][0] != "skipped"

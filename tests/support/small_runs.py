@@ -7,6 +7,7 @@ WORKING_HERE the systems of a comparison work in that very process.
 import csv
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -140,6 +141,21 @@ def run_assay(arguments: Sequence[str], **options: object) -> subprocess.Complet
 def work_here(work, entry, *, notify, progress):
     """In the place of ``run_apart``: takes less time; processes have tests of their own."""
     return work(entry, notify, progress)
+
+
+@contextmanager
+def shards_done_here() -> Iterator[None]:
+    """Inside, shards are done in this process, by a copy of the function as another one would get it."""
+    from assay.pipeline import sharded  # with Parquet and stores, which few tests need
+
+    def map_here(function, shards, engine):
+        for once_a_process in (sharded._backbone, sharded._head, sharded._learned):
+            once_a_process.cache_clear()
+        return map(pickle.loads(pickle.dumps(function)), shards)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sharded, "map_shards", map_here)
+        yield
 
 
 def die_at_rename(number: int) -> None:
