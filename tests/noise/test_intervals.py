@@ -140,7 +140,7 @@ def draw_guesses(seed, n=5_000, rate=0.4, error=0.1):
 def test_guesses_narrow_the_interval_of_a_share():
     """Of 100 counted labels, guesses halve error and width; the interval holds the truth as stated."""
     covered, errors, widths = [], [], []
-    for seed in range(300):
+    for seed in range(150):
         hits, guesses, counted = draw_guesses(seed)
         found = predicted_share(hits[counted], guesses[counted], float(guesses.mean()), len(hits))
         plain = share_interval(int(hits[counted].sum()), 100)

@@ -102,8 +102,12 @@ def share_bounds(
     """
     hits, of = hits / design_effect, of / design_effect
     tail, miss = (1 - level) / 2, of - hits
-    low = betaincinv(hits + 0.5, miss + 0.5, tail)
-    high = betaincinv(hits + 0.5, miss + 0.5, 1 - tail)
+    # Of a thousand classes nearly all cells are empty, and the inverse is slow.
+    between = (hits > 0) & (miss > 0)
+    low, high = (
+        betaincinv(hits + 0.5, miss + 0.5, at, out=np.zeros_like(miss), where=between)
+        for at in (tail, 1 - tail)
+    )
     exact = (1 - level) ** (1 / np.where(of > 0, of, 1))
     # The order matters where of == 0: both conditions hold, and the range must be 0 to 1.
     low = np.where(hits == 0, 0.0, np.where(miss == 0, exact, low))

@@ -18,6 +18,7 @@ from assay.types import UNKNOWN, Counts, Labels, Prior, Probs, Transition, same_
 ENOUGH = 5  # expected in every cell for the chi-square law (Cochran 1954, doi:10.2307/3001616)
 DRAWS = 999  # tables drawn for the p-value of thin counts
 WORK = 200_000_000  # numbers to draw, a few seconds: the largest tables get fewer draws, never under 99
+AT_ONCE = 100_000  # of those, drawn together: they stay in the cache of a core
 
 # Bounds of a strength: a cell never seen keeps some probability, and a search has an end.
 WEAKEST, STRONGEST = 1.0, 1e6
@@ -158,21 +159,26 @@ def even_spread(counts: np.ndarray, *, seed: int = 0) -> ChiSquare:
     if degrees == 0:
         return NOTHING_TO_TEST
 
-    def statistic(drawn: np.ndarray) -> float:
-        return float(((drawn**2).sum(axis=1) * width / totals - totals).sum())
+    def statistic(drawn: np.ndarray) -> np.ndarray:
+        """Of each table of (..., R, J)."""
+        found: np.ndarray = ((drawn**2).sum(axis=-1) * width / totals - totals).sum(axis=-1)
+        return found
 
-    seen = statistic(counts)
+    seen = float(statistic(counts))
     if totals.min() / width >= ENOUGH:
         return ChiSquare(seen, degrees, float(chdtrc(degrees, seen)), "asymptotic")
     rng, extreme = np.random.default_rng(seed), 0
     starts = np.repeat(np.arange(len(totals)) * width, totals)
     n_draws = min(DRAWS, max(99, WORK // (counts.size + len(starts))))
-    for _ in range(n_draws):
+    at_once = max(1, AT_ONCE // (counts.size + len(starts)))
+    for first in range(0, n_draws, at_once):
+        n = min(at_once, n_draws - first)
         # One cell for each item, not a multinomial for each row: 1,000 classes have mostly empty cells.
-        cells = starts + rng.integers(width, size=len(starts))
-        drawn = np.bincount(cells, minlength=counts.size).reshape(counts.shape)
+        cells = starts + rng.integers(width, size=(n, len(starts)))
+        cells += np.arange(n)[:, None] * counts.size
+        drawn = np.bincount(cells.ravel(), minlength=n * counts.size).reshape(n, *counts.shape)
         # Ties are common in thin tables: rounding must not decide them.
-        extreme += statistic(drawn) >= seen * (1 - 1e-9)
+        extreme += int((statistic(drawn) >= seen * (1 - 1e-9)).sum())
     return ChiSquare(seen, degrees, (1 + extreme) / (1 + n_draws), "monte-carlo")
 
 
