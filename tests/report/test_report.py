@@ -18,7 +18,7 @@ from assay.pipeline.audit import run_digests
 from assay.pipeline.finished import read_finished_run
 from assay.pipeline.shown import TITLES
 from assay.report import facts as report_facts
-from assay.report.facts import MAX_CLASSES, class_facts, noise_facts
+from assay.report.facts import MAX_CLASSES, audit_facts, class_facts, noise_facts
 from assay.report.write import write_report
 from assay.text import FEW, interval, percent_range, seconds, share_of
 
@@ -41,6 +41,18 @@ def facts(written):
     return json.loads(written.facts.read_text(encoding="utf-8"))
 
 
+@pytest.fixture
+def facts_of(monkeypatch):
+    """The JSON file of a run, without drawing the page, which takes longest."""
+
+    def give(run):
+        with monkeypatch.context() as patch:
+            patch.setattr("assay.report.page.draw_page", lambda *_: "")
+            return json.loads(write_report(run).facts.read_text(encoding="utf-8"))
+
+    return give
+
+
 def range_of(found):
     return percent_range(found["low"], found["high"])
 
@@ -50,13 +62,17 @@ def percent(share):
 
 
 def test_both_files_are_written(written, own_run):
-    """Where they were asked for, the JSON under the page's name; without a place in the run's folder."""
+    """Where they were asked for, the JSON under the page's name; without a place in the run's folder. Neither
+    the time nor chance is in them.
+    """
     assert (written.page.name, written.facts.name) == ("r.html", "r.json")
     assert written.page_bytes == written.page.stat().st_size < 500_000
     assert written.notes == ()
     default = write_report(own_run)
     assert default.page == own_run / "report.html"
     assert default.facts == own_run / "report.json"
+    assert default.page.read_bytes() == written.page.read_bytes()
+    assert default.facts.read_bytes() == written.facts.read_bytes()
 
 
 def test_the_page_is_whole_and_in_order(page):
@@ -205,28 +221,20 @@ def test_galleries_hold_no_sealed_image(facts, finished):
     assert {*shown[0]} == {"row", "file", "noisy", "corrected", "action", "confidence", "not_shown"}
 
 
-def test_the_same_run_gives_the_same_bytes(written, finished, tmp_path):
-    """Neither the time nor chance is in the files."""
-    again = write_report(finished, tmp_path / "r.html")
-    assert again.page.read_bytes() == written.page.read_bytes()
-    assert again.facts.read_bytes() == written.facts.read_bytes()
-
-
-def test_images_that_are_gone_are_said_to_be(own_run, small_data, tmp_path):
+def test_images_that_are_gone_are_said_to_be(own_run, small_data, tmp_path, facts_of):
     """The report has no gallery and says why; with their new place it has them all again."""
     file = own_run / "run.json"
     record = json.loads(file.read_text())
-    for stored, words in (
-        (str(tmp_path / "gone"), f"no longer at {tmp_path / 'gone'}"),
-        (None, "has no place of images"),
-    ):
-        file.write_text(json.dumps(record | {"images": stored}))
-        found = write_report(own_run)
-        page = Page(found.page.read_text())
-        assert words in found.notes[0]
-        assert found.notes[0] in page.words()
-        assert 'class="gallery"' not in found.page.read_text()
-        assert json.loads(found.facts.read_text())["notes"] == [*found.notes]
+    file.write_text(json.dumps(record | {"images": None}))
+    without = facts_of(own_run)
+    assert "has no place of images" in without["notes"][0]
+    assert without["galleries"] == []
+    file.write_text(json.dumps(record | {"images": str(tmp_path / "gone")}))
+    found = write_report(own_run)
+    assert f"no longer at {tmp_path / 'gone'}" in found.notes[0]
+    assert found.notes[0] in Page(found.page.read_text()).words()
+    assert 'class="gallery"' not in found.page.read_text()
+    assert json.loads(found.facts.read_text())["notes"] == [*found.notes]
     found = write_report(own_run, images=small_data.images)
     assert found.notes == ()
     assert 'class="gallery"' in found.page.read_text()
@@ -240,7 +248,7 @@ def test_other_images_are_refused(own_run, tmp_path):
         write_report(own_run, images=tmp_path / "other")
 
 
-def test_a_runs_own_files_are_never_written_over(own_run, tmp_path):
+def test_a_runs_own_files_are_never_written_over(own_run, written):
     """A name whose JSON file is another's is refused, and so is one that is no page's."""
     before = (own_run / "noise.json").read_bytes()
     with pytest.raises(UsageError, match=r"noise.html comes with noise.json, and .* exists and is no report"):
@@ -248,18 +256,20 @@ def test_a_runs_own_files_are_never_written_over(own_run, tmp_path):
     assert (own_run / "noise.json").read_bytes() == before
     with pytest.raises(UsageError, match=r"--out: expected a name ending in .html, got .*labels.csv"):
         write_report(own_run, own_run / "labels.csv")
-    write_report(own_run, tmp_path / "r.html")
-    write_report(own_run, tmp_path / "r.html")
+    for file in (written.page, written.facts):
+        shutil.copy(file, own_run / f"earlier{file.suffix}")
+    (own_run / "earlier.html").write_text("an earlier page")
+    write_report(own_run, own_run / "earlier.html")
+    assert (own_run / "earlier.html").read_text() != "an earlier page"
 
 
-def test_a_model_without_a_holdout_is_said_to_be_unmeasured(own_run):
+def test_a_model_without_a_holdout_is_said_to_be_unmeasured(own_run, facts_of):
     """Then its classes are told by cross-validation."""
     file = own_run / "evaluation.json"
     found = json.loads(file.read_text())
     del found["systems"]["assay"], found["systems"]["histogram"]
     file.write_text(json.dumps(found | {"better_than_baseline": None}))
-    written = write_report(own_run)
-    facts = json.loads(written.facts.read_text())
+    facts = facts_of(own_run)
     assert "the accuracy of the model itself was not measured" in facts["summary"]
     assert facts["by_class"]["source"] == "cross-validation"
 
@@ -348,19 +358,18 @@ def test_groups_of_near_duplicates_are_pictures(own_run):
     assert (place / names[2]).as_uri() in links
 
 
-@pytest.mark.parametrize(
-    "change", [{"labels": "x"}, {"contents": "x"}, {"split": "x"}, {"corrected": "x"}, None]
-)
-def test_an_audit_of_another_run_is_left_out(own_run, change):
+def test_an_audit_of_another_run_is_left_out(own_run):
     """What it found may be mended since; so it is of an audit that does not say of which run it is."""
-    found = audit_of(own_run)
-    found["run"] = found["run"] | change if change else None
-    write_json(own_run / "audit.json", found)
+    found, run = audit_of(own_run), read_finished_run(own_run)
+    words = "audit.json is not of this run and is left out; run assay audit again"
+    for name in ("labels", "contents", "split", "corrected"):
+        write_json(own_run / "audit.json", found | {"run": found["run"] | {name: "x"}})
+        assert audit_facts(run) == (None, [words]), name
+    write_json(own_run / "audit.json", found | {"run": None})
     written = write_report(own_run)
     page, facts = Page(written.page.read_text()), json.loads(written.facts.read_text())
-    assert facts["audit"] is None
-    assert facts["notes"] == ["audit.json is not of this run and is left out; run assay audit again"]
-    assert facts["notes"][0] in page.words()
+    assert (facts["audit"], facts["notes"]) == (None, [words])
+    assert words in page.words()
     assert "What else is wrong with the images" not in page.words()
 
 
