@@ -12,8 +12,10 @@ from assay.pipeline.learn import Fitted
 
 pytest.importorskip("torch")
 
-from assay.embed.backbone import load_backbone  # only where torch is
-from assay.train.heads import MLPHead  # the same
+from networks import random_weights  # only where torch is
+
+from assay.embed.backbone import load_backbone
+from assay.train.heads import MLPHead
 
 
 @pytest.mark.slow
@@ -21,10 +23,11 @@ from assay.train.heads import MLPHead  # the same
 def test_holdout_predictions_are_those_of_the_saved_model(tmp_path, monkeypatch):
     """In float32, though features were bfloat16; nothing changes for images that cannot be read."""
     monkeypatch.setattr("assay.data.loader.BATCH", 2)
+    monkeypatch.setattr("assay.embed.backbone.find_weights", lambda name, _: random_weights(name))
     images = dataset_of([saved(noise(row, 40, 40)) if row != 2 else b"" for row in range(6)])
     usable = np.array([0, 1, 3, 4, 5])
     resized_images = np.stack([to_square(np.asarray(noise(row, 40, 40)), 32, "sharp") for row in usable])
-    backbone = load_backbone("tf_efficientnet_lite0", tmp_path, size=32, dtype="bfloat16")
+    backbone = load_backbone("test_efficientnet", tmp_path, size=32, dtype="bfloat16")
     features = backbone.embed(resized_images)
     head = MLPHead(hidden=0, epochs=3).fit_soft(features, np.eye(3)[[0, 1, 2, 0, 1]]).layers_
     probs = np.full((6, 3), 1 / 3)
