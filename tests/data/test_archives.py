@@ -62,11 +62,11 @@ def test_a_zip_of_many_members_is_read_quickly(tmp_path):
     """More members than a zip of old could count, as zip64 has them, take seconds and few megabytes."""
     path = tmp_path / "x.zip"
     with zipfile.ZipFile(path, "w") as archive:
-        for number in range(70_000):
+        for number in range(66_000):
             archive.writestr(zipfile.ZipInfo(f"{number}.png"), b"%d" % number)
     listing = scan_archive(path)
-    assert listing.names == tuple(f"{number}.png" for number in range(70_000))
-    assert all(listing.source.read(n) == b"%d" % n for n in range(0, 70_000, 10))
+    assert listing.names == tuple(f"{number}.png" for number in range(66_000))
+    assert all(listing.source.read(n) == b"%d" % n for n in range(0, 66_000, 10))
 
 
 @zip_and_tar
@@ -256,7 +256,7 @@ def test_the_declared_size_is_not_believed(tmp_path, size, method):
 
 def test_a_member_that_unpacks_without_end_takes_no_memory(tmp_path):
     """Fault 6: no more bytes are unpacked than the member declares, whatever it holds."""
-    bomb = zipped(tmp_path / "x.zip", {"a.png": bytes(200_000_000)})
+    bomb = zipped(tmp_path / "x.zip", {"a.png": bytes(20_000_000)})
     source = scan_archive(patched(bomb, "a.png", size=100_000)).source
     tracemalloc.start()
     assert source.read(0).reason == "corrupt"

@@ -113,8 +113,12 @@ def test_slow_headers_are_given_up(listener, echo):
     assert dribbled < 500
 
 
-def test_a_client_that_never_reads_is_given_up(listener, echo):
+def test_a_client_that_never_reads_is_given_up(listener):
     """Its answers pile up until no more fit; then it holds no place among the connections."""
+
+    async def large(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": bytes(200_000)})
 
     async def talk(port):
         with socket.socket() as deaf:
@@ -129,11 +133,11 @@ def test_a_client_that_never_reads_is_given_up(listener, echo):
                 await asyncio.sleep(0.01)
             return held
 
-    assert run_beside(listener, Bounded(echo), talk) == 1
+    assert run_beside(listener, Bounded(large), talk) == 1
 
 
 class Bounded:
-    """An application whose answers take a second at most, as behind the guard."""
+    """An application whose answers take half a second at most, as behind the guard."""
 
     def __init__(self, app):
         self.app = app
@@ -141,7 +145,7 @@ class Bounded:
     async def __call__(self, scope, receive, send):
         if scope["type"] == "http":
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(1):
+                async with asyncio.timeout(0.5):
                     await self.app(scope, receive, send)
 
 
