@@ -60,17 +60,6 @@ def test_a_review_starts_without_the_tests_of_scipy():
     assert not {"scipy.stats", "scipy.optimize"} & loaded
 
 
-@pytest.mark.train
-def test_a_head_is_trained_without_torchs_compiler():
-    """Its optimisers load it, and sympy with it, which takes longer than the training of a small run."""
-    loaded = modules_loaded_by(
-        "import numpy as np; from assay.train.heads import MLPHead; "
-        "MLPHead(epochs=1).fit(np.eye(4, dtype=np.float32), np.arange(4))"
-    )
-    assert "torch.nn" in loaded
-    assert not {"torch._dynamo", "sympy"} & loaded
-
-
 def test_tests_have_no_network():
     """A test that tries to reach another machine fails before anything is sent."""
     refusal = r"a test tried to reach 192\.0\.2\.1: tests have no network"

@@ -1,4 +1,5 @@
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -14,7 +15,6 @@ from assay.correct.crossfit import TrainingData, cross_fit
 from assay.correct.evidence import NoisyLabels
 from assay.data.split import folds
 from assay.errors import LabelError, MissingExtraError
-from assay.train import heads
 from assay.train.heads import MLPHead, fit_logistic, make_head
 from assay.types import UNKNOWN
 
@@ -128,28 +128,6 @@ def test_its_arrays_compute_what_torch_computes(clouds):
     assert head.predict(X).tolist() == expected.argmax(axis=1).tolist()
 
 
-def test_its_steps_are_those_of_torchs_optimiser():
-    """AdamW over one cycle, to the same bytes; rates and momenta too."""
-    import torch
-
-    parts = [torch.linspace(-1, 1, 12).reshape(3, 4).requires_grad_(), torch.ones(3, requires_grad=True)]
-    copies = [part.detach().clone().requires_grad_() for part in parts]
-    descent = heads._Descent(parts, weight_decay=0.1)
-    theirs = torch.optim.AdamW(copies, weight_decay=0.1, fused=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(theirs, 0.05, total_steps=25, pct_start=heads.WARM_UP)
-    for step in range(25):
-        rate, momentum = heads.one_cycle(step, 25, 0.05)
-        (group,) = theirs.param_groups
-        assert (rate, momentum) == (group["lr"], group["betas"][0])
-        for some in (parts, copies):
-            (torch.linspace(0, 1, 4) @ some[0].T + some[1]).square().sum().backward()
-        descent.step(rate, momentum)
-        theirs.step()
-        theirs.zero_grad()
-        schedule.step()
-        assert all((a == b).all() for a, b in zip(parts, copies, strict=True))
-
-
 def test_a_linear_head_is_nearly_logistic_regression(clouds):
     """Without hidden units and dropout it comes close to the optimum."""
     X, labels = clouds
@@ -228,9 +206,11 @@ def test_it_trains_in_one_thread(clouds, monkeypatch):
 def test_few_rows_are_passed_over_more_often_but_not_without_end(monkeypatch, n, steps):
     """20 passes are enough for some hundred rows, 8 for many."""
     taken = []
-    monkeypatch.setattr(heads._Descent, "step", lambda *_: taken.append(1))
+    monkeypatch.setattr(torch.optim.AdamW, "step", lambda *_, **__: taken.append(1))
     X = np.zeros((n, 2), np.float32)
-    make_head(0).set_params(hidden=2).fit_soft(X, np.tile([[0.5, 0.5]], (n, 1)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the schedule misses the steps that are only counted
+        make_head(0).set_params(hidden=2).fit_soft(X, np.tile([[0.5, 0.5]], (n, 1)))
     assert len(taken) == steps
 
 

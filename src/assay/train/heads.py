@@ -3,7 +3,6 @@ logistic regression. torch trains the network; NumPy alone applies both, so pred
 """
 
 from itertools import pairwise
-from math import cos, pi
 from typing import Any, Self
 
 import numpy as np
@@ -135,33 +134,41 @@ class MLPHead(ClassifierMixin, BaseEstimator):
         generator = torch.Generator().manual_seed(seed)
         hidden = [self.hidden] if self.hidden else []
         widths = [X.shape[1], *hidden, targets.shape[1]]
-        layers = [_layer(fan_in, fan_out, generator) for fan_in, fan_out in pairwise(widths)]
+        layers = [_linear(fan_in, fan_out, generator) for fan_in, fan_out in pairwise(widths)]
         n = len(X)
         batch = min(self.batch_size, max(n // 4, 1))
         an_epoch = -(-n // batch)
         epochs = max(self.epochs, min(-(-self.min_steps // an_epoch), self.max_epochs))
-        descent = _Descent([part for layer in layers for part in layer], self.weight_decay)
-        # 10 at least: the rise is then longer than one step.
-        total = max(epochs * an_epoch, 10)
+        optimiser = torch.optim.AdamW(
+            [part for layer in layers for part in layer.parameters()],
+            lr=self.learning_rate,
+            weight_decay=self.weight_decay,
+            fused=True,
+        )
+        # 10 at least: torch divides by zero when the rise is one step long.
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimiser, self.learning_rate, total_steps=max(epochs * an_epoch, 10), pct_start=WARM_UP
+        )
         at, per = torch.from_numpy(mean), torch.from_numpy(scale)
         # All epochs, one after the other; the last batch of each may be short.
         orders = (torch.randperm(n, generator=generator).numpy() for _ in range(epochs))
-        batches = (
+        for some in (
             np.sort(order[start : start + batch])  # a memory map is read forwards
             for order in orders
             for start in range(0, n, batch)
-        )
-        for step, some in enumerate(batches):
+        ):
             values = (torch.from_numpy(np.asarray(X[some], dtype=np.float32)) - at) / per
             values = _drop(values, self.input_dropout, generator)
-            for number, (weight, bias) in enumerate(layers):
+            for number, layer in enumerate(layers):
                 if number:
                     values = _drop(functional.gelu(values), self.dropout, generator)
-                values = functional.linear(values, weight, bias)
+                values = layer(values)
             loss = -(torch.from_numpy(targets[some]) * values.log_softmax(dim=1)).sum(dim=1)
-            loss.mean().backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-            descent.step(*one_cycle(step, total, self.learning_rate))
-        parts = (part for weight, bias in layers for part in (weight.T, bias))
+            optimiser.zero_grad()
+            loss.mean().backward()
+            optimiser.step()
+            schedule.step()
+        parts = (part for layer in layers for part in (layer.weight.T, layer.bias))
         return tuple(part.detach().numpy().copy() for part in parts)
 
     def _check_parameters(self) -> None:
@@ -191,62 +198,15 @@ class MLPHead(ClassifierMixin, BaseEstimator):
         return labels
 
 
-def _layer(fan_in: int, fan_out: int, generator: Any) -> tuple[Any, Any]:
-    """Weight (fan_out, fan_in) drawn from the generator, and a bias of 0."""
+def _linear(fan_in: int, fan_out: int, generator: Any) -> Any:
     import torch
 
-    limit = fan_in**-0.5
-    weight = torch.empty(fan_out, fan_in, dtype=torch.float32).uniform_(-limit, limit, generator=generator)
-    return weight.requires_grad_(), torch.zeros(fan_out, dtype=torch.float32, requires_grad=True)
-
-
-def one_cycle(step: int, total: int, peak: float) -> tuple[float, float]:
-    """Learning rate and momentum of a step, as of torch's OneCycleLR: the one rises while the other falls."""
-    turn, last = WARM_UP * total - 1, total - 1
-    if step <= turn:
-        share, rates, momenta = step / turn, (peak / 25, peak), (0.95, 0.85)
-    else:
-        share, rates, momenta = (step - turn) / (last - turn), (peak, peak / 25 / 1e4), (0.85, 0.95)
-    turned = cos(pi * share) + 1
-    rate, momentum = (end + (start - end) / 2.0 * turned for start, end in (rates, momenta))
-    return rate, momentum
-
-
-class _Descent:
-    """AdamW with the kernel of ``torch.optim``, whose optimisers load torch's compiler, in two seconds."""
-
-    def __init__(self, parts: list[Any], weight_decay: float) -> None:
-        import torch
-
-        self.parts, self.weight_decay = parts, weight_decay
-        self.means = [torch.zeros_like(part) for part in parts]
-        self.squares = [torch.zeros_like(part) for part in parts]
-        self.steps = [torch.zeros((), dtype=torch.float32) for _ in parts]
-
-    def step(self, learning_rate: float, momentum: float) -> None:
-        """One step down the gradients, which are then cleared."""
-        import torch
-
-        gradients = [part.grad for part in self.parts]
-        with torch.no_grad():
-            torch._foreach_add_(self.steps, 1)
-            torch._fused_adamw_(
-                self.parts,
-                gradients,
-                self.means,
-                self.squares,
-                [],
-                self.steps,
-                lr=learning_rate,
-                beta1=momentum,
-                beta2=0.999,
-                weight_decay=self.weight_decay,
-                eps=1e-8,
-                amsgrad=False,
-                maximize=False,
-            )
-        for part in self.parts:
-            part.grad = None
+    # On "meta" nothing is drawn; torch's own start would come from the global seed.
+    layer = torch.nn.Linear(fan_in, fan_out, device="meta", dtype=torch.float32).to_empty(device="cpu")
+    with torch.no_grad():
+        layer.weight.uniform_(-(fan_in**-0.5), fan_in**-0.5, generator=generator)
+        layer.bias.zero_()
+    return layer
 
 
 def _drop(values: Any, share: float, generator: Any) -> Any:
