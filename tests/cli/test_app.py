@@ -13,7 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from small_runs import run_assay, start_assay
+from small_runs import draw_data, run_assay, start_assay
 from written import facts_of
 
 from assay import __version__, errors
@@ -150,15 +150,16 @@ def test_wrong_usage_ends_with_2(refused, words, message):
     assert (found.startswith("assay: "), found.count("\n")) == (True, 1)
 
 
-def training(small_data, tmp_path, seconds):
-    """A run in its own process whose heads take this long to train, once it trains one."""
+def training(tmp_path, seconds):
+    """A run in its own process whose heads take this long to train, once it trains one; and its command."""
+    command = draw_data(tmp_path / "data", 60).command(tmp_path / "out")
     begun = tmp_path / "begun"
     slow = {"SLOW_HEAD_S": str(seconds), "SLOW_HEAD_BEGUN": str(begun)}
-    process = start_assay(small_data.command(tmp_path / "out"), env=slow)
-    give_up = time.monotonic() + 60
-    while not begun.exists() and process.poll() is None and time.monotonic() < give_up:
+    process = start_assay(command, env=slow)
+    while not begun.exists():
+        assert process.poll() is None, process.communicate()[1]
         time.sleep(0.01)
-    return process
+    return process, command
 
 
 @pytest.mark.slow
@@ -170,11 +171,11 @@ def training(small_data, tmp_path, seconds):
         (signal.SIGHUP, 129, "terminal closed"),
     ],
 )
-def test_a_signal_ends_a_run_in_one_line(small_data, tmp_path, number, code, word):
+def test_a_signal_ends_a_run_in_one_line(tmp_path, number, code, word):
     """The exit code is that of shells, there is no traceback, and the run can be resumed."""
-    process = training(small_data, tmp_path, seconds=1)
+    process, _ = training(tmp_path, seconds=0.2)
     process.send_signal(number)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate()
     assert (process.returncode, out) == (code, "")
     assert err.splitlines()[-1] == f"assay: {word}; the same command resumes"
     assert "Traceback" not in err
@@ -189,25 +190,24 @@ def test_a_deleted_folder_is_named(refused, here):
 
 
 @pytest.mark.slow
-def test_a_second_signal_ends_at_once(small_data, tmp_path):
+def test_a_second_signal_ends_at_once(tmp_path):
     """A second Ctrl-C does not wait for work that has begun (fault 52)."""
-    process = training(small_data, tmp_path, seconds=60)
-    give_up = time.monotonic() + 30
-    while process.poll() is None and time.monotonic() < give_up:
+    process, _ = training(tmp_path, seconds=600)
+    while process.poll() is None:
         # Two that arrive before the process wakes are one.
         process.send_signal(signal.SIGINT)
-        time.sleep(0.2)
-    _, err = process.communicate(timeout=1)
+        time.sleep(0.1)
+    _, err = process.communicate()
     assert process.returncode == 130
     assert err.splitlines()[-1] == "assay: stopped at once"
 
 
 @pytest.mark.slow
-def test_a_held_folder_ends_with_7(assay, small_data, tmp_path):
+def test_a_held_folder_ends_with_7(assay, tmp_path):
     """A second run on the folder of a running one is refused with the number of its process."""
-    process = training(small_data, tmp_path, seconds=20)
+    process, command = training(tmp_path, seconds=600)
     try:
-        found = assay(*small_data.command(tmp_path / "out", "--quiet"))
+        found = assay(*command, "--quiet")
     finally:
         process.kill()
         process.communicate()
@@ -296,7 +296,7 @@ def test_a_terminal_without_colours_has_none(finished, small_data, tmp_path, ter
         while part := os.read(leader, 65536):
             shown += part
     os.close(leader)
-    process.communicate(timeout=30)
+    process.communicate()
     assert process.returncode == 0
     styles = {*re.findall(rb"\x1b\[([\d;]*)m", shown)}
     assert styles <= {b"0", b"", b"1", b"2"}  # bold and dim are no colours

@@ -22,6 +22,7 @@ from written import facts_of, rows_of, without_figures
 from assay.cli.app import run_app
 from assay.notebook.process import Failure
 from assay.notebook.systems import SYSTEMS, System
+from assay.notebook.work import measure
 
 SYSTEM_IDS = ("histogram", "cnn-1", "assay")
 
@@ -130,27 +131,29 @@ def test_a_finished_comparison_is_shown_again(unbroken, assay, small_data):
     assert [float(row["accuracy"]) for row in rows] == [row["accuracy"] for row in record["rows"]]
 
 
-def test_a_killed_comparison_goes_on_to_the_same_end(unbroken, small_data, tmp_path):
+def test_a_killed_comparison_goes_on_to_the_same_end(unbroken, assay, small_data, tmp_path):
     """Killed while a system trains, then while it is evaluated: nothing is trained twice (fault 47)."""
     words, out = command(small_data, tmp_path), tmp_path / "out"
-    process = start_assay(words, env=PLANTED)
-    child = int(wait_for(began(tmp_path), process).read_text())
+    env = PLANTED | {"WORKING_HERE": "1"}
+    process = start_assay(words, env=env)
+    assert int(wait_for(began(tmp_path), process).read_text()) == process.pid
     process.kill()
     process.communicate()
-    wait_for_end([child])
     assert [facts_of(file) for file in out.rglob("[!.]*.json")]  # each is whole
     first = facts_of(out / "models" / "histogram" / "row.json")
     assert not (out / "models" / "cnn-1" / "row.json").exists()
 
-    died = run_assay(words, env=PLANTED | {"DIE_AT_RENAME": "3"})
+    # The first is written before the training, the second when the holdout is about to be read.
+    died = run_assay(words, env=env | {"DIE_AT_RENAME": "2 compare.json"})
     assert died.returncode == -signal.SIGKILL, died.stderr
     assert str(out) in died.stderr
     rows = {system: (out / "models" / system / "row.json").read_bytes() for system in SYSTEM_IDS}
 
-    done = run_assay(words, env=PLANTED)
-    assert done.returncode == 0, done.stderr
+    with planted_here(histogram=quick, cnn_1=quick):
+        done = assay(*words)
+    assert done.code == 0, done.err
     assert {system: (out / "models" / system / "row.json").read_bytes() for system in SYSTEM_IDS} == rows
-    found = Compared(out, done.stdout, done.stderr).record
+    found = facts_of(out / "compare.json")
     assert found["rows"][0]["facts"] == first["trained"]["facts"]
     assert without_times(found) == without_times(unbroken.record)
     assert not list(out.rglob(".*.tmp"))
@@ -184,14 +187,17 @@ def test_ctrl_c_ends_the_child_too(small_data, tmp_path):
 
 
 def test_a_failed_system_is_a_row_and_an_exit_code(assay, small_data, tmp_path, monkeypatch):
-    """The others are there, the table gives the reason, and its exit code is that of the command."""
+    """Also if its model cannot be measured: the others are there, the table gives the reason, and its exit
+    code is that of the command.
+    """
     failure = Failure("out of memory", 6)
 
     def one_fails(work, entry, *, notify, progress):
-        return failure if entry.system == "cnn-1" else work(entry, notify, progress)
+        return failure if (entry.system, work) == ("cnn-1", measure) else work(entry, notify, progress)
 
     monkeypatch.setattr("assay.notebook.compare.run_apart", one_fails)
-    monkeypatch.setitem(SYSTEMS, "model-2", quick)
+    for name in ("cnn-1", "model-2"):
+        monkeypatch.setitem(SYSTEMS, name, quick)
     found = assay(*command(small_data, tmp_path, systems="cnn-1,model-2"))
     assert found.code == 6
     assert "CNN 1 failed: out of memory" in found.err

@@ -6,6 +6,7 @@ import re
 import pytest
 from PIL import Image
 from small_datasets import noise
+from small_runs import draw_data
 from written import facts_of, rows_of, without_figures
 
 from assay import progress
@@ -171,37 +172,41 @@ def test_labels_without_names_are_shown_with_their_images(assay, own_data, tmp_p
     assert "239.png" in found.err
 
 
-def test_more_images_can_be_accepted(assay, refused, own_data, finished, tmp_path):
+def test_more_images_can_be_accepted(assay, refused, finished, tmp_path):
     """Cut and too large images are skipped with a hint, or used; stored features change no other run."""
-    file, out = own_data.images / "2.png", tmp_path / "out"
+    data = draw_data(tmp_path / "data", 60)
+    file, out = data.images / "2.png", tmp_path / "out"
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-    with Image.open(own_data.images / "4.png") as image:
-        image.resize((40, 40)).save(own_data.images / "4.png")
+    with Image.open(data.images / "4.png") as image:
+        image.resize((40, 40)).save(data.images / "4.png")
     names = ("--match", "name", "--strip-prefix", "x/")
     few = ("--max-pixels", "1200")
     more = ("--max-pixels", "2000", "--truncated", "accept")
 
+    def command(folder, *flags):
+        return data.command(folder, "--holdout", "10", *flags)
+
     def skipped(folder):
         return [row["file"] for row in rows_of(folder / "labels.csv") if row["action"] == "skipped"]
 
-    first = assay(*own_data.command(out, *few))
+    first = assay(*command(out, *few))
     assert (first.code, sorted(skipped(out))) == (0, ["2.png", "4.png"])
     assert "--truncated accept" in first.err
     assert "--max-pixels" in first.err
-    refused(2, "--truncated", *own_data.command(out, *more))
-    assert assay(*own_data.command(out, *more, *names, "--overwrite")).code == 0
+    refused(2, "--truncated", *command(out, *more))
+    assert assay(*command(out, *more, *names, "--overwrite")).code == 0
     assert skipped(out) == []
     reading = read_finished_run(out).reading
     assert (reading.truncated, reading.max_pixels) == ("accept", 2000)
     assert (reading.match, reading.strip_prefix) == ("name", "x/")
     assert assay("audit", out, "-q").code == 0  # it reads the images as the run did
-    assert assay(*own_data.command(tmp_path / "again", *few)).code == 0
+    assert assay(*command(tmp_path / "again", *few)).code == 0
     assert "2.png" in skipped(tmp_path / "again")
-    labels = ("--labels", own_data.folder / "trusted.csv", "--json")
-    evaluated = (assay("evaluate", finished, own_data.images, *labels, *flags).out for flags in (few, more))
+    labels = ("--labels", data.folder / "trusted.csv", "--json")
+    evaluated = (assay("evaluate", finished, data.images, *labels, *flags).out for flags in (few, more))
     assert [json.loads(text)["skipped"] for text in evaluated] == [2, 0]
     before, after = (
-        assay("predict", finished, own_data.images, "-q", *flags).out.splitlines() for flags in (few, more)
+        assay("predict", finished, data.images, "-q", *flags).out.splitlines() for flags in (few, more)
     )
     changed = [row for row in after if row not in before]
     assert [row.split(",")[0] for row in changed] == ["2.png", "4.png"]

@@ -78,8 +78,9 @@ def test_settings_are_what_changes_a_row():
 
 @pytest.fixture(scope="module")
 def partly(small_data, options, tmp_path_factory):
-    """A comparison in processes of their own, of which two fail."""
-    wanted = CompareOptions(run=options, systems=tuple(KNOWN), backbone="tiny")
+    """A comparison in processes of their own, of which one fails."""
+    # Each takes two processes, one for its training and one for its measurement.
+    wanted = CompareOptions(run=options, systems=("cnn-1", "cnn-2", "model-2"), backbone="tiny")
     messages: list[str] = []
     out = tmp_path_factory.mktemp("partly") / "out"
     return compare(small_data.images, out, wanted, notify=messages.append), messages
@@ -91,8 +92,7 @@ def test_one_systems_failure_does_not_lose_the_others(partly):
     found, messages = partly
     failed = {row["system"]: row["error"] for row in found.rows if row["status"] == "failed"}
     killed = "its process was killed (SIGKILL), as the system does when memory runs out"
-    assert failed == {"cnn-1": killed, "model-1": failed["model-1"]}
-    assert failed["model-1"].startswith("expected a model with model.onnx")
+    assert failed == {"cnn-1": killed}
     assert found.exit_code == 6
     assert f"warning: CNN 1 failed: {killed}" in messages
     empty = [row for row in found.rows if row["system"] in failed]

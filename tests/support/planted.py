@@ -61,12 +61,6 @@ def killed(task: Task) -> Trained:
     raise AssertionError(task)
 
 
-def graphless(task: Task) -> Trained:
-    """A model that is saved well and cannot predict."""
-    trained = quick(task)
-    return replace(trained, model=replace(trained.model, graph=b""))
-
-
 def waits_once(task: Task) -> Trained:
     """The first time it writes its process id to a file and waits to be ended."""
     began = task.folder / "began"

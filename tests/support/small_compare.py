@@ -26,7 +26,6 @@ KNOWN = {
     "histogram": planted.constant,
     "cnn-1": planted.killed,
     "cnn-2": planted.hungry,
-    "model-1": planted.graphless,
     "model-2": planted.quick,
 }
 

@@ -16,13 +16,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pytest
 from PIL import Image
 
 from assay.data.dataset import ReadOptions
-from assay.train.heads import MLPHead
+
+if TYPE_CHECKING:
+    from assay.train.heads import MLPHead
 
 CLASSES = ("ash", "birch", "cedar")
 
@@ -101,11 +103,13 @@ def same_bytes(out: Path) -> list[bytes]:
     return [(out / name).read_bytes() for name in ("labels.csv", "noise.json", "model/model.safetensors")]
 
 
-def quick_head(seed: int) -> MLPHead:
+def quick_head(seed: int) -> "MLPHead":
     """A linear head after a few steps: good enough for drawn thirds.
 
     With SLOW_HEAD_S it comes that late, and the file that SLOW_HEAD_BEGUN names tells that it is awaited.
     """
+    from assay.train.heads import MLPHead
+
     if "SLOW_HEAD_BEGUN" in os.environ:
         Path(os.environ["SLOW_HEAD_BEGUN"]).touch()
     time.sleep(float(os.environ.get("SLOW_HEAD_S", "0")))
@@ -115,6 +119,8 @@ def quick_head(seed: int) -> MLPHead:
 @contextmanager
 def quick_learning() -> Iterator[None]:
     """Inside, runs, plans and the estimator learn the quick head."""
+    import pytest
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("assay.pipeline.learn.make_head", quick_head)
         patch.setattr("assay.pipeline.plan.make_head", quick_head)
@@ -134,7 +140,7 @@ def start_assay(arguments: Sequence[str], **options: object) -> subprocess.Popen
 def run_assay(arguments: Sequence[str], **options: object) -> subprocess.CompletedProcess:
     """The finished process."""
     process = start_assay(arguments, **options)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate()
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
@@ -153,17 +159,22 @@ def shards_done_here() -> Iterator[None]:
             once_a_process.cache_clear()
         return map(pickle.loads(pickle.dumps(function)), shards)
 
+    import pytest
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sharded, "map_shards", map_here)
         yield
 
 
-def die_at_rename(number: int) -> None:
-    """Kill this process in the moment in which it would give its file of this number its name."""
+def die_at_rename(number: int, name: str = "") -> None:
+    """Kill this process in the moment in which it would give its file of this number its name.
+
+    With ``name`` only files that get this name count.
+    """
     rename, left = os.replace, [number]
 
     def counted(source: os.PathLike, target: os.PathLike) -> None:
-        left[0] -= 1
+        left[0] -= name in ("", Path(target).name)
         if left[0] == 0:
             os.kill(os.getpid(), signal.SIGKILL)
         rename(source, target)
@@ -171,23 +182,29 @@ def die_at_rename(number: int) -> None:
     os.replace = counted
 
 
-if __name__ in ("__main__", "__mp_main__"):  # the second is this script in a process that it started
+TRAIN_NOTHING = {"-h", "--help", "predict", "serve"}
+"""Commands that start in half the time when no head is loaded."""
+
+# The second name is this script in a process that it started.
+if __name__ in ("__main__", "__mp_main__") and not TRAIN_NOTHING & {*sys.argv[1:2]}:
     import assay.pipeline.learn
 
     assay.pipeline.learn.make_head = quick_head
 
 if __name__ == "__main__":
-    from planted import plant
-
     from assay.cli.app import main
 
     # A test may have been started where Ctrl-C is ignored, and processes inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    plant(os.environ.get("PLANTED", ""))
+    if "PLANTED" in os.environ:
+        from planted import plant
+
+        plant(os.environ["PLANTED"])
     if "WORKING_HERE" in os.environ:
         import assay.notebook.compare
 
         assay.notebook.compare.run_apart = work_here
     if "DIE_AT_RENAME" in os.environ:
-        die_at_rename(int(os.environ["DIE_AT_RENAME"]))
+        number, _, name = os.environ["DIE_AT_RENAME"].partition(" ")
+        die_at_rename(int(number), name)
     main()
