@@ -75,6 +75,7 @@ def _small():
         patch.setitem(PRESETS, "balanced", SMALL)
         patch.setattr("assay.embed.backbone.find_weights", lambda name, _=None: random_weights(name))
         patch.setattr("assay.pipeline.presets.MOST_TIMES", 2)
+        patch.setattr("assay.train.loop.TIMED_STEPS", 1)  # no test is about how long it takes
         yield
 
 
