@@ -8,7 +8,7 @@ from written import without_figures
 
 TABLE = """\
 N % of the labels are wrong (N % to N %), with no sign that classes differ. \
-Counted: N of 208 checked labels; the rate also uses predictions for 1,246 labels.
+Counted: N of 96 checked labels; the rate also uses predictions for 576 labels.
 
 accuracy on 500 new images 95 % interval
 baseline: colour histograms N % N to N
@@ -19,22 +19,23 @@ correct labels, among images without a trusted one 95 % interval
 noisy labels N % N to N
 labels corrected by assay N % N to N
 
-Labels: kept N · changed N · unsure N · trusted 208 · outlier N · skipped 0.
+Labels: kept N · changed N · unsure N · trusted 96 · outlier N · skipped 0.
 Results: OUT/run/ with labels.csv, noise.json, evaluation.json, model/.
 """
 
 
 @pytest.mark.slow
-def test_the_demo_prints_what_a_newcomer_understands(assay, tmp_path):
+def test_the_demo_prints_what_a_newcomer_understands(assay, tmp_path, monkeypatch):
     """A table of three models, a table of labels, where the results are; then the same as JSON."""
+    monkeypatch.setattr("assay.pipeline.demo.DIGITS", 1_100)
     command = ["demo", "-o", tmp_path / "demo", "--backbone", "tiny", "--cache", tmp_path / "cache"]
     found = assay(*command)
     assert found.code == 0
     assert found.err.startswith(
-        "1,297 images for training, 60% of their labels wrong, 259 trusted labels; 500 new images"
+        "600 images for training, 60% of their labels wrong, 120 trusted labels; 500 new images"
     )
     text = without_figures(found.out.replace(str(tmp_path / "demo"), "OUT"))
-    text = re.sub(r"\d+ of 208", "N of 208", text)
+    text = re.sub(r"\d+ of 96", "N of 96", text)
     assert re.sub(r"(kept|changed|unsure|outlier) \d+", r"\1 N", text) == TABLE
     facts = json.loads(assay(*command, "--json", "--quiet").out)
     assert f"{100 * facts['new_images']['assay']['estimate']:.1f} %" in found.out
