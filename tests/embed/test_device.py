@@ -64,6 +64,13 @@ def test_the_faster_dtype_and_layout_are_chosen(tmp_path, slow, fast):
     assert plan == Plan("float32", "contiguous", 16)
 
 
+def test_a_plan_without_hope_is_tried_with_one_image(tmp_path):
+    """On a processor without bfloat16 its plans would take most of the time."""
+    network = Slow(torch.bfloat16)
+    fastest_plan(network, "net", 8, tmp_path)
+    assert network.calls[0] == 2 * (2 + 4) + 2 * 2
+
+
 @pytest.mark.parametrize(
     ("native", "size", "dtype", "plan"),
     [
