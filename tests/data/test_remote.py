@@ -51,7 +51,7 @@ def test_hundreds_of_objects_with_every_fault(store, short_pauses, monkeypatch):
     """Each object is read, or is skipped with its reason; none is left out, and nothing hangs."""
     # This store is slow: of many requests at once the last would be taken for lost.
     monkeypatch.setattr("assay.data.remote.AT_ONCE", 8)
-    n, contents = 400, {}
+    n, contents = 300, {}
     for i in range(n):
         contents[f"{i}.png"] = data = (f"{i} " * 40).encode()
         store.put(f"many/{i}.png", data)
