@@ -25,6 +25,7 @@ from assay.embed.weights import PACKAGED, find_weights  # noqa: E402  # the same
 pytestmark = pytest.mark.train
 
 LITE0, SIZE = "tf_efficientnet_lite0", 64
+SMALL = 32  # without its instructions bfloat16 is slow
 
 
 def images(number: int, seed: int = 0) -> np.ndarray:
@@ -85,14 +86,15 @@ def test_a_choice_that_does_not_exist_is_refused(cache, name, choice, message):
         load_backbone(name, cache, size=SIZE, **choice)
 
 
-@pytest.mark.parametrize("number", [1, 5, 17])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_an_image_has_the_same_features_in_any_batch(cache, number, dtype):
+def test_an_image_has_the_same_features_in_any_batch(cache, dtype):
     """At whatever place and in whatever company it comes."""
-    backbone = load_backbone(LITE0, cache, size=SIZE, dtype=dtype)
-    batch = images(6 if number == 1 else 20)  # without its instructions bfloat16 is slow
-    parts = [backbone.embed(batch[start : start + number]) for start in range(0, len(batch), number)]
-    assert np.array_equal(np.concatenate(parts), backbone.embed(batch))
+    backbone = load_backbone(LITE0, cache, size=SMALL, dtype=dtype)
+    batch = images(20)[:, :SMALL, :SMALL]
+    expected = backbone.embed(batch)
+    for number, n in ((1, 4), (5, 10), (17, 20)):
+        parts = [backbone.embed(batch[start : min(start + number, n)]) for start in range(0, n, number)]
+        assert np.array_equal(np.concatenate(parts), expected[:n])
 
 
 def test_it_keeps_the_contract_of_a_backbone(exact):
@@ -114,24 +116,28 @@ def test_features_are_those_of_the_plain_network(cache, exact):
         expected = Levels(exact.network, LEVELS)(pixels).numpy()
     full = exact.embed(images(6))
     assert full == pytest.approx(expected, rel=1e-3, abs=1e-3)
-    half = load_backbone(LITE0, cache, size=SIZE, dtype="bfloat16").embed(images(6))
-    assert np.corrcoef(half.ravel(), full.ravel())[0, 1] > 0.999
+    few = images(6)[:, :SMALL, :SMALL]
+    single, half = (
+        load_backbone(LITE0, cache, size=SMALL, dtype=dtype).embed(few) for dtype in ("float32", "bfloat16")
+    )
+    assert np.corrcoef(half.ravel(), single.ravel())[0, 1] > 0.999
 
 
-def test_the_digest_covers_all_that_changes_the_features(cache, exact):
+def test_the_digest_covers_all_that_changes_the_features(cache):
     """The same again has the same digest; another size, dtype or other choice has its own."""
-    assert load_backbone(LITE0, cache, size=SIZE, dtype="float32").digest == exact.digest
+    first, again = (load_backbone(LITE0, cache, size=SMALL, dtype="float32").digest for _ in range(2))
+    assert first == again
     choices = [
-        {"size": SIZE + 32},
+        {"size": SIZE},
         {"dtype": "bfloat16"},
         {"features": "map"},
         {"interpolation": "nearest"},
         {"preprocessing": FROM_ZERO_TO_ONE},
     ]
     others = {
-        load_backbone(LITE0, cache, **({"size": SIZE, "dtype": "float32"} | one)).digest for one in choices
+        load_backbone(LITE0, cache, **({"size": SMALL, "dtype": "float32"} | one)).digest for one in choices
     }
-    assert len(others | {exact.digest}) == 6
+    assert len(others | {first}) == 6
 
 
 def test_the_digest_of_old_caches_stays(cache, exact):

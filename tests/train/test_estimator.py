@@ -46,23 +46,23 @@ def test_it_keeps_scikit_learns_contract(estimator, check):
 
 @pytest.mark.train
 @pytest.mark.usefixtures("without_shape_checks")
-@parametrize_with_checks([NoisyLabelClassifier(MLPHead(hidden=64, min_steps=200))])
+@parametrize_with_checks([NoisyLabelClassifier(MLPHead(hidden=16, min_steps=50, learning_rate=1e-2))])
 def test_it_keeps_scikit_learns_contract_around_the_default_head(estimator, check):
     """So do they around a smaller head of the default kind."""
     check(estimator)
 
 
 @pytest.fixture(scope="module")
-def fitted(digits):
+def fitted(many_digits):
     """Fitted to digits with logistic regression; a whole fit takes half a second."""
-    return NoisyLabelClassifier(LOGISTIC).fit(digits.X, digits.noisy, trusted=digits.trusted)
+    return NoisyLabelClassifier(LOGISTIC).fit(many_digits.X, many_digits.noisy, trusted=many_digits.trusted)
 
 
 @pytest.mark.parametrize(
     ("estimator", "margin"),
     [
         (LOGISTIC, 0.0),
-        (RandomForestClassifier(50), 0.005),
+        (RandomForestClassifier(20), 0.005),
         (KNeighborsClassifier(10), 0.02),
         (make_pipeline(PCA(30), KNeighborsClassifier(10)), 0.02),
     ],
@@ -83,37 +83,44 @@ def test_it_beats_both_kinds_of_label_alone(digits, estimator, margin):
 @pytest.mark.slow
 def test_the_default_head_corrects_labels(digits):
     """Out of the box, most corrected labels are right and the head beats one trained on noisy labels."""
-    both = NoisyLabelClassifier(folds=3).fit(digits.X, digits.noisy, trusted=digits.trusted)
-    noisy = NoisyLabelClassifier().fit(digits.X, digits.noisy)
+    few = slice(0, 300)
+    X, truth, trusted = digits.X[few], digits.truth[few], digits.trusted[few]
+    given = np.where(np.arange(300) % 4 < 2, digits.noisy[few], truth)
+    both = NoisyLabelClassifier(folds=3).fit(X, given, trusted=trusted)
+    noisy = NoisyLabelClassifier().fit(X, given)
+    assert np.mean(given == truth) < 0.75
     assert isinstance(both.estimator_, MLPHead)
     assert both.predict_proba(digits.X_new).dtype == np.float32
-    assert np.mean(both.labels_ == digits.truth) > 0.9
+    assert np.mean(both.labels_ == truth) > 0.9
     assert both.score(digits.X_new, digits.truth_new) > noisy.score(digits.X_new, digits.truth_new) + 0.05
 
 
-def test_its_attributes_hold_all_results(digits, fitted):
+def test_its_attributes_hold_all_results(many_digits, fitted):
     """Noise, calibration and corrected labels; confidence on new rows is the share that is right."""
-    probs, right = fitted.predict_proba(digits.X_new), fitted.predict(digits.X_new) == digits.truth_new
+    probs, right = (
+        fitted.predict_proba(many_digits.X_new),
+        fitted.predict(many_digits.X_new) == many_digits.truth_new,
+    )
     assert probs.max(axis=1).mean() == pytest.approx(right.mean(), abs=0.03)
     np.testing.assert_allclose(probs.sum(axis=1), 1)
-    known = ~digits.trusted.mask
+    known = ~many_digits.trusted.mask
     assert fitted.noise_.rate.low < 0.6 < fitted.noise_.rate.high
     assert fitted.noise_.n_pairs == known.sum()
     corrected = fitted.corrected_
-    assert corrected.noisy.tolist() == digits.noisy.tolist()
-    assert corrected.trusted.tolist() == digits.trusted.filled(UNKNOWN).tolist()
-    assert fitted.labels_[known].tolist() == digits.truth[known].tolist()
+    assert corrected.noisy.tolist() == many_digits.noisy.tolist()
+    assert corrected.trusted.tolist() == many_digits.trusted.filled(UNKNOWN).tolist()
+    assert fitted.labels_[known].tolist() == many_digits.truth[known].tolist()
     assert corrected.counts["trusted"] == known.sum()
     assert fitted.posterior_.tolist() == corrected.posterior.tolist()
     assert fitted.transition_.tolist() == fitted.noise_.transition.tolist()
-    assert np.mean(fitted.posterior_[~known].argmax(axis=1) == digits.truth[~known]) > 0.9
-    wrong = digits.noisy != digits.truth
+    assert np.mean(fitted.posterior_[~known].argmax(axis=1) == many_digits.truth[~known]) > 0.9
+    wrong = many_digits.noisy != many_digits.truth
     assert wrong[corrected.label_issues[:400]].mean() > 0.97
 
 
 def test_the_same_seed_gives_the_same_result(digits):
     """Twice the same; the seed reaches steps of a pipeline, and the one that was given stays as it was."""
-    inside = make_pipeline(StandardScaler(), RandomForestClassifier(5))
+    inside = make_pipeline(StandardScaler(), RandomForestClassifier(2))
     one, two, other = (
         NoisyLabelClassifier(inside, random_state=seed)
         .fit(digits.X[:300], digits.noisy[:300], trusted=digits.trusted[:300])
@@ -125,20 +132,20 @@ def test_the_same_seed_gives_the_same_result(digits):
     assert not hasattr(inside[-1], "classes_")
 
 
-def test_without_trusted_labels_the_labels_are_taken_as_they_are(digits, fitted):
+def test_without_trusted_labels_the_labels_are_taken_as_they_are(many_digits, fitted):
     """The estimator alone is fitted, to y, also after a fit with trusted ones; other attributes are None."""
-    plain = clone(LOGISTIC).fit(digits.X, digits.noisy)
-    again = clone(fitted).fit(digits.X, digits.noisy)
-    np.testing.assert_allclose(again.predict_proba(digits.X_new), plain.predict_proba(digits.X_new))
-    assert again.labels_.tolist() == digits.noisy.tolist()
+    plain = clone(LOGISTIC).fit(many_digits.X, many_digits.noisy)
+    again = clone(fitted).fit(many_digits.X, many_digits.noisy)
+    np.testing.assert_allclose(again.predict_proba(many_digits.X_new), plain.predict_proba(many_digits.X_new))
+    assert again.labels_.tolist() == many_digits.noisy.tolist()
     assert again.transition_.tolist() == np.eye(10).tolist()
-    assert again.posterior_.argmax(axis=1).tolist() == digits.noisy.tolist()
+    assert again.posterior_.argmax(axis=1).tolist() == many_digits.noisy.tolist()
     assert all(getattr(again, name) is None for name in ONLY_WITH_TRUSTED)
 
 
 def test_trusted_labels_for_all_rows_make_the_noisy_ones_idle(digits):
     """Then other noisy labels give the same classifier, and every label is the trusted one."""
-    X, truth, noisy = digits.X[:300], digits.truth[:300], digits.noisy[:300]
+    X, truth, noisy = digits.X[:150], digits.truth[:150], digits.noisy[:150]
     one = NoisyLabelClassifier(LOGISTIC).fit(X, noisy, trusted=truth)
     other = NoisyLabelClassifier(LOGISTIC).fit(X, noisy[::-1], trusted=truth)
     assert one.estimator_.coef_.tolist() == other.estimator_.coef_.tolist()
@@ -146,14 +153,14 @@ def test_trusted_labels_for_all_rows_make_the_noisy_ones_idle(digits):
     assert set(one.corrected_.actions) == {"trusted"}
 
 
-def test_labels_may_be_words(digits, fitted):
+def test_labels_may_be_words(many_digits, fitted):
     """Words give what numbers give, in words."""
     words = np.array([f"digit {i}" for i in range(10)])
-    trusted = np.where(digits.trusted.mask, "", words[digits.truth])
-    model = NoisyLabelClassifier(LOGISTIC).fit(digits.X, words[digits.noisy], trusted=trusted)
+    trusted = np.where(many_digits.trusted.mask, "", words[many_digits.truth])
+    model = NoisyLabelClassifier(LOGISTIC).fit(many_digits.X, words[many_digits.noisy], trusted=trusted)
     assert model.classes_.tolist() == words.tolist()
     assert model.labels_.tolist() == words[fitted.labels_].tolist()
-    assert model.predict(digits.X_new).tolist() == words[fitted.predict(digits.X_new)].tolist()
+    assert model.predict(many_digits.X_new).tolist() == words[fitted.predict(many_digits.X_new)].tolist()
     assert model.noise_.classes == tuple(words)
 
 
@@ -188,8 +195,8 @@ def test_it_ends_a_pipeline(digits):
 
 def test_it_can_be_searched_over(digits):
     """A grid search splits the trusted labels as it splits the rows."""
-    X, noisy, trusted = digits.X[:600], digits.noisy[:600], digits.trusted[:600]
-    grid = {"folds": [3, 4], "estimator__C": [0.1, 1.0]}
+    X, noisy, trusted = digits.X[:300], digits.noisy[:300], digits.trusted[:300]
+    grid = [{"folds": [3], "estimator__C": [0.1]}, {"folds": [4], "estimator__C": [1.0]}]
     search = GridSearchCV(NoisyLabelClassifier(LOGISTIC, folds=3), grid, cv=2).fit(X, noisy, trusted=trusted)
     assert search.best_estimator_.corrected_ is not None
     scores = cross_val_score(search.best_estimator_, X, noisy, params={"trusted": trusted}, cv=2)
@@ -212,13 +219,13 @@ def test_what_cannot_be_learned_is_refused(digits):
             NoisyLabelClassifier(LOGISTIC, folds=folds).fit(*few, trusted=few[1])
 
 
-def test_labels_of_one_class_are_refused(digits):
+def test_labels_of_one_class_are_refused(many_digits):
     """Each part of the cross-fitting needs two; trusted ones may be of one."""
     with pytest.raises(LabelError, match="expected labels of two classes or more in each part"):
-        NoisyLabelClassifier(LOGISTIC).fit(digits.X, np.zeros(1200), trusted=np.zeros(1200))
-    threes = np.where(digits.truth == 3, 3.0, np.nan)
-    found = NoisyLabelClassifier(LOGISTIC).fit(digits.X, digits.noisy, trusted=threes)
-    assert found.score(digits.X_new, digits.truth_new) > 0.75
+        NoisyLabelClassifier(LOGISTIC).fit(many_digits.X, np.zeros(1200), trusted=np.zeros(1200))
+    threes = np.where(many_digits.truth == 3, 3.0, np.nan)
+    found = NoisyLabelClassifier(LOGISTIC).fit(many_digits.X, many_digits.noisy, trusted=threes)
+    assert found.score(many_digits.X_new, many_digits.truth_new) > 0.75
 
 
 def test_the_example_is_true():

@@ -75,6 +75,23 @@ def data() -> FineTuneData:
     )
 
 
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """The same of a network of a tenth of the layers, for what does not depend on how well it learns."""
+    cache = tmp_path_factory.mktemp("small")
+    save_file(random_weights("test_efficientnet").tensors, cache / "weights")
+    return {
+        size: load_backbone("test_efficientnet", cache, size=size, weights=cache / "weights", dtype="float32")
+        for size in (32, 40)
+    }
+
+
+@pytest.fixture(scope="module")
+def few(data) -> FineTuneData:
+    """The same images, 40 of them to learn from."""
+    return replace(data, rows=np.arange(40))
+
+
 def tune(data, backbones, file, report=None):
     """Fine-tune by the phases above."""
     return fine_tune(
@@ -83,10 +100,9 @@ def tune(data, backbones, file, report=None):
 
 
 @pytest.fixture(scope="module")
-def whole(data, backbones, tmp_path_factory):
-    """An uninterrupted run, and its predictions after each epoch."""
-    reports = []
-    return tune(data, backbones, tmp_path_factory.mktemp("whole") / "state", reports.append), reports
+def whole(few, small, tmp_path_factory):
+    """An uninterrupted run of the small network."""
+    return tune(few, small, tmp_path_factory.mktemp("whole") / "state")
 
 
 @pytest.fixture
@@ -101,9 +117,10 @@ def seen(data, backbones, n=4):
     return network_input(backbones[32], data.images[:n].astype(np.float32))
 
 
-def test_it_learns_more_than_its_targets_say(data, backbones, whole):
+def test_it_learns_more_than_its_targets_say(data, backbones, tmp_path):
     """It knows the class of new images though a third of its targets is wrong."""
-    tuned, reports = whole
+    reports = []
+    tuned = tune(data, backbones, tmp_path / "state", reports.append)
     assert [(one.epoch, one.size) for one in reports] == [(0, 32), (1, 32), (2, 40)]
     probs = predict_resized(tuned.backbone, tuned.head, data.images, data.validation)
     assert (probs.argmax(axis=1) == data.validation % 2).mean() > 0.9
@@ -112,7 +129,7 @@ def test_it_learns_more_than_its_targets_say(data, backbones, whole):
     assert tuned.backbone.size == 40
 
 
-def test_an_interrupted_run_ends_as_an_uninterrupted_one(data, backbones, whole, tmp_path):
+def test_an_interrupted_run_ends_as_an_uninterrupted_one(few, small, whole, tmp_path):
     """It goes on after the last epoch that was kept, to the last bit; after the last one it only ends."""
 
     def killing(predictions):
@@ -120,26 +137,26 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(data, backbones, whole,
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        tune(data, backbones, tmp_path / "state", killing)
+        tune(few, small, tmp_path / "state", killing)
     epochs = []
     for wanted in ([1, 2], [1, 2]):
-        resumed = tune(data, backbones, tmp_path / "state", lambda one: epochs.append(one.epoch))
+        resumed = tune(few, small, tmp_path / "state", lambda one: epochs.append(one.epoch))
         assert epochs == wanted
-        assert all(map(np.array_equal, whole[0].head.weights, resumed.head.weights))
-        assert (resumed.backbone.digest, resumed.backbone.size) == (whole[0].backbone.digest, 40)
+        assert all(map(np.array_equal, whole.head.weights, resumed.head.weights))
+        assert (resumed.backbone.digest, resumed.backbone.size) == (whole.backbone.digest, 40)
 
 
-def test_known_labels_replace_their_targets(data, backbones, whole, tmp_path):
+def test_known_labels_replace_their_targets(few, small, whole, tmp_path):
     """A trusted label is trained on, whatever its target says; another label gives another network."""
-    known = np.flatnonzero(data.known != UNKNOWN)
-    targets = data.targets.copy()
+    known = np.flatnonzero(few.known != UNKNOWN)
+    targets = few.targets.copy()
     targets[known] = 1 - targets[known]
-    same = tune(replace(data, targets=targets), backbones, tmp_path / "same")
-    assert same.backbone.digest == whole[0].backbone.digest
-    labels = data.known.copy()
+    same = tune(replace(few, targets=targets), small, tmp_path / "same")
+    assert same.backbone.digest == whole.backbone.digest
+    labels = few.known.copy()
     labels[known[0]] = 1 - labels[known[0]]
-    other = tune(replace(data, known=labels), backbones, tmp_path / "other")
-    assert other.backbone.digest != whole[0].backbone.digest
+    other = tune(replace(few, known=labels), small, tmp_path / "other")
+    assert other.backbone.digest != whole.backbone.digest
 
 
 def test_replicas_are_one_student(data, backbones, student):
@@ -225,7 +242,7 @@ def test_training_has_the_plans_dtype_and_prediction_float32(data, backbones, st
     assert all(found.isfinite().all() for found in gradients)
 
 
-def test_a_batch_is_split_among_all_cores(backbones, monkeypatch):
+def test_a_batch_is_split_among_all_cores(small, monkeypatch):
     """Whatever their number, a step follows the same gradients."""
     still = Augment(shift=0.0, zoom=1.0, stretch=1.0, compressed=0.0, blurred=0.0, light=0.0, hidden=0.0)
     rng = np.random.default_rng(0)
@@ -235,22 +252,22 @@ def test_a_batch_is_split_among_all_cores(backbones, monkeypatch):
     found = {}
     for cores in (1, 5, 64):
         monkeypatch.setattr(loop, "cores", lambda cores=cores: cores)
-        trainer = blank_trainer(backbones[32], 3, Tuning(batch=12, augment=still), 3)
+        trainer = blank_trainer(small[32], 3, Tuning(batch=12, augment=still), 3)
         for epoch in range(3):
-            train_epoch(trainer, backbones[32], images, np.arange(12), targets, epoch)
+            train_epoch(trainer, small[32], images, np.arange(12), targets, epoch)
         found[len(trainer.students)] = torch.cat([one.detach().flatten() for one in trainer.parameters])
     assert [*found] == [2, 5, 8]
     for other in (5, 8):
         torch.testing.assert_close(found[other], found[2], rtol=1e-2, atol=1e-4)
 
 
-def test_prefetched_batches_train_the_same(data, backbones, monkeypatch):
+def test_prefetched_batches_train_the_same(data, small, monkeypatch):
     """As on a GPU: to the last byte the same as batches that are made when they are needed."""
     found = []
     for depth in (0, 3):
         monkeypatch.setitem(loop.PREFETCH, "cpu", depth)
-        trainer = blank_trainer(backbones[32], 2, Tuning(batch=6), 1)
-        loss = train_epoch(trainer, backbones[32], data.images, np.arange(24), data.targets, 0)
+        trainer = blank_trainer(small[32], 2, Tuning(batch=6), 1)
+        loss = train_epoch(trainer, small[32], data.images, np.arange(24), data.targets, 0)
         found.append((loss, [parameter.detach().clone() for parameter in trainer.parameters]))
     assert found[0][0] == found[1][0]
     assert all(map(torch.equal, found[0][1], found[1][1]))

@@ -20,7 +20,7 @@ from assay.types import UNKNOWN
 
 pytestmark = pytest.mark.train
 
-FAST = MLPHead(hidden=32, min_steps=200)
+FAST = MLPHead(hidden=16, min_steps=50, learning_rate=1e-2)
 
 
 # Their checks put numbers of any type into parameters, as users do.

@@ -130,8 +130,8 @@ def fine_tune(
         backbone = backbones[sizes[epoch]]
         trainer.use_plan(backbone.plan, backbone.size)
         train_epoch(trainer, backbone, data.images, data.rows, targets, epoch, progress)
-        tuned = _averaged(trainer, backbone)
         if report:
+            tuned = _averaged(trainer, backbone)
             probs = predict_resized(
                 tuned.backbone,
                 tuned.head,
@@ -143,7 +143,7 @@ def fine_tune(
             )
             report(EpochPredictions(epoch, sizes[epoch], probs))
         write_checkpoint(checkpoint, Checkpoint(trainer.tensors(), {"epoch": epoch}), identity)
-    # Also where the process was killed after the last epoch was kept, and nothing is left to train.
+    # Not made where nobody wants reports, or the process was killed after the last epoch was kept.
     return tuned or _averaged(trainer, backbones[sizes[-1]])
 
 
