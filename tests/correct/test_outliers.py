@@ -79,6 +79,15 @@ def test_more_features_than_images_will_do():
     }
 
 
+def test_large_features_that_nearly_coincide_will_do():
+    """Their covariance is not positive definite in float32; one that lies elsewhere is still found."""
+    generator = np.random.default_rng(0)
+    features = (1e4 * generator.normal(size=(600, 5)) @ generator.normal(size=(5, 512))).astype(np.float32)
+    features[5] += 1e5 * generator.normal(size=512).astype(np.float32)
+    found = find_outliers(features, np.zeros(600, bool), labels=np.arange(600) % 3)
+    assert found.rows[0] == 5
+
+
 def test_where_all_images_are_alike_none_is_far_out():
     """There is no spread to measure by."""
     found = find_outliers(np.ones((400, D), np.float32), np.zeros(400, bool))

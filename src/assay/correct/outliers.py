@@ -355,8 +355,10 @@ def _distances(features: Float[np.ndarray, "R D"], reference: Float[np.ndarray, 
 
 
 def _whitening(centred: Float[np.ndarray, "B D"], ridge: float) -> Float[np.ndarray, "D D"]:
-    """W with W Wᵀ the inverse of the covariance, to whose diagonal ``ridge`` is added."""
+    """W with W Wᵀ the inverse of the covariance, to whose diagonal at least ``ridge`` is added."""
     covariance = (centred.T @ centred / len(centred)).astype(np.float64)
+    # float32 rounds narrow directions below zero, by up to 5e-8 of the sum of all variances.
+    ridge = max(ridge, 1e-7 * float(np.trace(covariance)))
     # From Cholesky's factor: eigenvectors take ten times as long.
     root = np.linalg.cholesky(covariance + ridge * np.eye(len(covariance)))
     whiten: Matrix = solve_triangular(root, np.eye(len(root)), lower=True).T.astype(centred.dtype)
