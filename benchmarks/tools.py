@@ -5,7 +5,7 @@
 Writes every format of a finished run into a temporary folder, each by a process of its own: seconds, and the
 most memory of the process. Each PYTHON is an interpreter that has one or more of datasets, cleanlab,
 label-studio-sdk, pycocotools and fiftyone; those that it has read the files, and print their version and what
-they found. FiftyOne's samples are built without its database, which needs MongoDB. Results go to
+they found. FiftyOne needs mongomock beside it, which takes the place of its MongoDB server. Results go to
 benchmarks/results/tools.json, a part for each number of images.
 """
 
@@ -63,13 +63,23 @@ found["images"], found["annotations"] = len(coco.getImgIds()), len(coco.getAnnId
 found["categories"] = len(coco.getCatIds())
 """,
     "fiftyone": """
-import fiftyone, fiftyone.core.odm
-facts = json.load(open("fiftyone.json"))
-samples = [fiftyone.Sample.from_dict(one) for one in facts["samples"]]
-found["samples"] = len(samples)
-found["corrected"] = sum(sample.has_field("corrected") for sample in samples)
-found["fields"] = {name: fiftyone.core.odm.get_field_kwargs(kind)["ftype"].__name__
-                   for name, kind in facts["sample_fields"].items()}
+import mongomock, mongomock.store, pymongo
+store = mongomock.store.ServerStore()
+class Client(mongomock.MongoClient):
+    _closed = False
+    def __init__(self, host=None, port=None, document_class=dict, tz_aware=False, **_):
+        super().__init__(host, port, document_class, tz_aware, _store=store)
+    def server_info(self):
+        return {"version": "7.0.0", "versionArray": [7, 0, 0, 0]}
+pymongo.MongoClient = Client
+import mongoengine.connection
+mongoengine.connection.MongoClient = Client
+import fiftyone
+data = fiftyone.Dataset.from_json("fiftyone.json")
+found["samples"], found["actions"] = len(data), data.count_values("action")
+found["corrected"] = sum(sample.corrected is not None for sample in data)
+found["most_mistaken"] = data.sort_by("mistakenness", reverse=True).first().mistakenness
+found["fields"] = {name: type(kind).__name__ for name, kind in data.get_field_schema().items()}
 """,
 }
 
@@ -130,7 +140,12 @@ def read(python: str, module: str, place: Path) -> dict[str, Any] | None:
         return None
     code = FRAME.format(module=module, package=module.replace("_", "-"), check=CHECKS[module])
     # Nothing of this environment may be found by the other one.
-    quiet = {"HOME": str(place), "PATH": os.environ["PATH"], "FIFTYONE_DO_NOT_TRACK": "true"}
+    quiet = {
+        "HOME": str(place),
+        "PATH": os.environ["PATH"],
+        "FIFTYONE_DO_NOT_TRACK": "true",
+        "FIFTYONE_DATABASE_URI": "mongodb://localhost",
+    }
     done = subprocess.run(
         [python, "-c", code], cwd=place, env=quiet, capture_output=True, text=True, check=False, timeout=600
     )
