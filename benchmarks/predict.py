@@ -69,7 +69,7 @@ def export(run: Path, place: Path, precision: str) -> dict[str, Any]:
     start = time.perf_counter()
     printed = subprocess.run(list(map(str, command)), stdout=subprocess.PIPE, check=True, text=True).stdout
     facts: dict[str, Any] = json.loads(printed)
-    return {name: facts[name] for name in ("figures", "tried", "learned_from")} | {
+    return {name: facts[name] for name in ("figures", "attempts", "trained_on")} | {
         "seconds": round(time.perf_counter() - start, 1)
     }
 
