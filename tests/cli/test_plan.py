@@ -3,16 +3,14 @@
 import json
 
 import pytest
-from small_runs import quick_head
 from written import facts_of, rows_of
 
 from assay.data.decisions import FILE, DecisionRequest, open_decisions
 
 
 @pytest.fixture
-def plan(assay, monkeypatch):
-    """Give ``assay plan``, with a head that trains in a moment."""
-    monkeypatch.setattr("assay.pipeline.plan.make_head", quick_head)
+def plan(assay):
+    """Give ``assay plan``."""
     return lambda run, *more: assay("plan", run, "--label", "7", "-q", *more)
 
 

@@ -174,11 +174,11 @@ def two_sample_auc(
         doi:10.1148/radiology.143.1.7063747
     """
     rng = np.random.default_rng(seed)
+    from scipy.stats import mannwhitneyu  # takes longer to load than the rest, and few commands compare
+
     # Scales and covariance come from all rows without regard to their set: what is tested stays unseen.
     rows = np.concatenate([first, second])
     # By range: rounded means would leave a constant column a spread of its own.
-    from scipy.stats import mannwhitneyu
-
     rows = rows[:, np.ptp(rows, axis=0) > 0].astype(np.float64)
     rows -= rows.mean(axis=0)
     rows /= rows.std(axis=0)
