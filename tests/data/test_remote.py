@@ -84,7 +84,7 @@ def test_hundreds_of_objects_with_every_fault(store, short_pauses, monkeypatch):
     for row in plan(4, "changed"):
         store.put(f"many/{row}.png", b"x" * (row % 2 or len(contents[f"{row}.png"])))
     found = listing.source
-    source = RemoteSource(found.base, found.names, found.versions, found.max_bytes, timeout_s=1.2)
+    source = RemoteSource(found.base, found.names, found.versions, found.max_bytes, timeout_s=4.0)
     source.expect(range(n))
     with ThreadPoolExecutor(1) as thread:
         read = thread.submit(lambda: [source.read(i) for i in range(n)]).result(timeout=300)

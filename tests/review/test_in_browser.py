@@ -208,15 +208,16 @@ def test_names_are_shown_as_text(tmp_path, visit):
     planted = "main svg, main script, [onerror], [onmouseover], [onload]"
     with serving(run) as server:
         page = visit(server.address)
-        for number, name in [*enumerate(HOSTILE_NAMES, 1)][4:]:
+        for number, name in enumerate(HOSTILE_NAMES, 1):
             page.goto(url(server, f"item/{number}"))
             assert page.locator(planted).count() == 0
             assert [page.text_content(f"[data-label='{i}'] span") for i in range(3)] == [*HOSTILE_LABELS]
             assert page.text_content(".name") == written.get(number, name)
             page.wait_for_load_state("load")
-            page.keyboard.press("123"[number % 3])
-            until_text(page, "#status", "Saved")
-            assert page.locator(planted).count() == 0
+            if number > 4:
+                page.keyboard.press("123"[number % 3])
+                until_text(page, "#status", "Saved")
+                assert page.locator(planted).count() == 0
         for address in ("grid/0", "grid/2", "keys"):
             page.goto(url(server, address))
             assert page.locator(planted).count() == 0
